@@ -1,0 +1,1 @@
+//! Backup, verify and restore: plan, source, pipeline, publish

@@ -1,0 +1,1 @@
+//! Destinations: where an archive goes, whole or not at all
