@@ -1,0 +1,221 @@
+//! A file in a directory of this machine that appears under its final name whole or not at all.
+//!
+//! It grows under a temporary name (`.haul-….part`, mode 0600) in the target directory, locked as long as its writer lives. Publishing syncs it, then renames
+//! it without ever replacing a file. A writer that is dropped removes it; what a killed process left is told by its free lock and removed by the next run.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{Advice, CWD, FlockOperation, RenameFlags, fadvise, flock, renameat_with},
+    io::Errno,
+};
+
+pub use crate::writer::WriteMeter;
+use crate::{
+    error::{Operation, StoreError},
+    writer::SequentialWriter,
+};
+
+const PREFIX: &str = ".haul-";
+const SUFFIX: &str = ".part";
+
+/// True for the temporary names this module makes. Such a file is never worth a backup.
+pub fn is_temporary(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
+}
+
+/// A file on its way to its final name.
+pub struct PendingFile {
+    temporary: PathBuf,
+    destination: PathBuf,
+    // Holds the lock that tells the next run that this one lives.
+    file: File,
+    writer: Option<SequentialWriter>,
+    patches: Vec<(u64, Vec<u8>)>,
+    length: u64,
+    meter: Arc<WriteMeter>,
+    published: bool,
+}
+
+impl PendingFile {
+    /// Starts a file that will be called `destination`, in a directory that exists. Removes what killed runs left there.
+    pub fn create(destination: &Path) -> Result<Self, StoreError> {
+        let directory = parent(destination);
+        match fs::metadata(directory) {
+            Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory(directory.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing(directory.to_owned())),
+            _ => {}
+        }
+        refuse_existing(destination)?;
+        remove_leftovers(directory);
+
+        let failed = |source| StoreError::Io { operation: Operation::Create, path: directory.to_owned(), source };
+        let (temporary, file) = create_temporary(directory).map_err(failed)?;
+        let meter = Arc::new(WriteMeter::default());
+        let writer = file.try_clone().and_then(|clone| SequentialWriter::start(clone, Arc::clone(&meter)));
+        let writer = match writer {
+            Ok(writer) => writer,
+            Err(source) => {
+                let _ = fs::remove_file(&temporary);
+                return Err(failed(source));
+            }
+        };
+        Ok(Self { temporary, destination: destination.to_owned(), file, writer: Some(writer), patches: Vec::new(), length: 0, meter, published: false })
+    }
+
+    /// Live figures of the writing.
+    pub fn meter(&self) -> Arc<WriteMeter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// Device and inode of the growing file, so that a backup of its own directory can leave it out.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// Adds bytes at the end. They may still be on their way when this returns; an error of an earlier write shows up here or in [`Self::publish`].
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(writer) = &mut self.writer else { return Err(io::Error::other("an earlier write failed")) };
+        self.length += bytes.len() as u64;
+        writer.append(bytes)
+    }
+
+    /// Notes bytes that replace earlier ones; they are written when the file is published.
+    pub fn patch(&mut self, offset: u64, bytes: &[u8]) {
+        self.patches.push((offset, bytes.to_vec()));
+    }
+
+    /// Bytes appended so far.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// True before the first byte.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Waits for the writes, corrects the patched places, syncs, and gives the file its name.
+    pub fn publish(mut self) -> Result<Published, StoreError> {
+        let failed = |operation, path: &Path| {
+            let path = parent(path).to_owned();
+            move |source| StoreError::Io { operation, path, source }
+        };
+        if let Some(writer) = self.writer.take() {
+            writer.finish().map_err(failed(Operation::Write, &self.destination))?;
+        }
+        for (offset, bytes) in std::mem::take(&mut self.patches) {
+            self.file.write_all_at(&bytes, offset).map_err(failed(Operation::Write, &self.destination))?;
+        }
+        self.file.sync_all().map_err(failed(Operation::Sync, &self.destination))?;
+        // The tail and the patched pages went through the cache; an archive is not read again soon.
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+        rename_without_replacing(&self.temporary, &self.destination)?;
+        self.published = true;
+        // The name itself must survive a power cut too; some file systems can't sync a directory, and have no need to.
+        if let Ok(directory) = File::open(parent(&self.destination)) {
+            let _ = directory.sync_all();
+        }
+        Ok(Published { path: self.destination.clone(), length: self.length })
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        // The writing thread must be gone first: it may still be filling the file.
+        self.writer = None;
+        if !self.published {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// A file that now stands under its final name.
+#[derive(Debug)]
+pub struct Published {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub length: u64,
+}
+
+/// The directory a name stands in; `.` for a bare name.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn refuse_existing(destination: &Path) -> Result<(), StoreError> {
+    // A dangling symlink is somebody's name too.
+    match fs::symlink_metadata(destination) {
+        Ok(_) => Err(StoreError::Exists(destination.to_owned())),
+        Err(_) => Ok(()),
+    }
+}
+
+fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
+    let process = std::process::id();
+    for attempt in 0..1000_u32 {
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+        let path = directory.join(format!("{PREFIX}{process:x}-{nanos:08x}{attempt:03x}{SUFFIX}"));
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => {
+                // A file system without locks only loses the tidying up after a kill.
+                let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+                return Ok((path, file));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("no free temporary name was found"))
+}
+
+/// Removes temporary files whose writer is gone, and says how many.
+pub fn remove_leftovers(directory: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file || !is_temporary(&entry.file_name()) {
+            continue;
+        }
+        let path = entry.path();
+        let abandoned = OpenOptions::new().read(true).write(true).open(&path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if abandoned && fs::remove_file(&path).is_ok() {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// One step where the file system can do it; otherwise a hard link and a removal, which refuses an existing name just as well; otherwise a last look first.
+fn rename_without_replacing(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => StoreError::Exists(to.to_owned()),
+        _ => StoreError::Io { operation: Operation::Publish, path: to.to_owned(), source },
+    };
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => return Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        Err(error) => return Err(failed(error.into())),
+    }
+    match fs::hard_link(from, to) {
+        Ok(()) => return fs::remove_file(from).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        Err(_) => {}
+    }
+    refuse_existing(to)?;
+    fs::rename(from, to).map_err(failed)
+}

@@ -1,0 +1,120 @@
+//! A pending file is whole under its final name, or absent.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use proptest::prelude::*;
+use store::{
+    StoreError,
+    local::{PendingFile, is_temporary, remove_leftovers},
+};
+
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_published_file_holds_what_was_appended_and_patched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tar");
+    let mut pending = PendingFile::create(&path).unwrap();
+    let body: Vec<u8> = (0..3_500_001_u32).map(|n| n as u8).collect();
+    for chunk in body.chunks(70_001) {
+        pending.append(chunk).unwrap();
+    }
+    pending.patch(5, b"five");
+    pending.patch(3_499_999, b"zz");
+    assert!(!path.exists(), "nothing stands under the final name before it is whole");
+    let published = pending.publish().unwrap();
+
+    let mut expected = body;
+    expected[5..9].copy_from_slice(b"five");
+    expected[3_499_999..].copy_from_slice(b"zz");
+    assert_eq!(published.length, expected.len() as u64);
+    assert!(fs::read(&path).unwrap() == expected);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(names(dir.path()), ["a.tar"]);
+}
+
+#[test]
+fn an_existing_file_is_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tar");
+    fs::write(&path, "mine").unwrap();
+    assert!(matches!(PendingFile::create(&path), Err(StoreError::Exists(_))));
+
+    let late = dir.path().join("b.tar");
+    let mut pending = PendingFile::create(&late).unwrap();
+    pending.append(b"theirs").unwrap();
+    fs::write(&late, "mine").unwrap();
+    assert!(matches!(pending.publish(), Err(StoreError::Exists(_))));
+    assert_eq!(fs::read(&late).unwrap(), b"mine");
+    assert_eq!(names(dir.path()), ["a.tar", "b.tar"]);
+}
+
+#[test]
+fn a_dropped_file_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut pending = PendingFile::create(&dir.path().join("a.tar")).unwrap();
+    pending.append(&[1; 5_000_000]).unwrap();
+    drop(pending);
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn leftovers_of_the_dead_are_removed_and_those_of_the_living_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(".haul-dead-0.part"), "x").unwrap();
+    fs::write(dir.path().join("haul.part"), "somebody else's").unwrap();
+    let living = PendingFile::create(&dir.path().join("a.tar")).unwrap();
+    assert_eq!(remove_leftovers(dir.path()), 0);
+    let left = names(dir.path());
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(is_temporary(left[0].as_ref()) && !left[0].contains("dead"));
+    drop(living);
+    assert_eq!(names(dir.path()), ["haul.part"]);
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = PendingFile::create(&dir.path().join("none/a.tar")).err().unwrap();
+    assert!(matches!(error, StoreError::Missing(_)), "{error}");
+    fs::write(dir.path().join("file"), "").unwrap();
+    let error = PendingFile::create(&dir.path().join("file/a.tar")).err().unwrap();
+    assert!(matches!(error, StoreError::NotADirectory(_)), "{error}");
+}
+
+#[test]
+fn a_file_system_without_direct_writes_works_too() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+    let path = dir.path().join("a.tar");
+    let mut pending = PendingFile::create(&path).unwrap();
+    for _ in 0..20 {
+        pending.append(&[7; 1 << 20]).unwrap();
+    }
+    pending.patch(0, b"patched");
+    pending.publish().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((bytes.len(), &bytes[..8]), (20 << 20, &b"patched\x07"[..]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_split_of_appends_gives_the_same_file(sizes in prop::collection::vec(0_usize..1_500_000, 0..6)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tar");
+        let mut pending = PendingFile::create(&path).unwrap();
+        let mut expected = Vec::new();
+        for (n, size) in sizes.iter().enumerate() {
+            let bytes = vec![n as u8 + 1; *size];
+            pending.append(&bytes).unwrap();
+            expected.extend(bytes);
+        }
+        pending.publish().unwrap();
+        prop_assert!(fs::read(&path).unwrap() == expected);
+    }
+}
