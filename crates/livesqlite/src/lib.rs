@@ -1,1 +1,36 @@
-//! A consistent image, as a sized byte stream, of a SQLite database that others are writing
+//! A consistent image, as a sized byte stream, of a SQLite database that others are writing.
+//!
+//! [`Snapshot`] opens a database read-only, pins one read transaction and yields the whole file as it was at that
+//! moment, while other processes go on committing. Nothing is copied to disk and nothing is locked longer than the read.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `snapshot` | the public reader: which way in is taken, and when everything is let go |
+//! | `sqlite` | the normal way in: a read transaction of SQLite itself |
+//! | `overlay` | the ways in where SQLite refuses to read: a hot rollback journal, a WAL on a read-only mount |
+//! | `image` | base file + replaced pages + zeroed free pages = bytes |
+//! | `free_pages` | which pages are leaves of the free list |
+//! | `cache` | what the read may leave behind in the page cache |
+//! | `pins` | the process-wide list of files nobody here may open |
+//! | `sys` | the only unsafe code: three system calls |
+//! | [`check`] | a one-pass structural check of an image |
+
+pub mod check;
+
+mod cache;
+mod error;
+mod free_pages;
+mod header;
+mod image;
+mod own_fd;
+mod page_set;
+mod pins;
+mod snapshot;
+mod sqlite;
+mod sys;
+
+pub use error::OpenError;
+pub use header::{blocks_writers, is_database};
+pub use pins::is_pinned;
+pub use snapshot::{Info, JournalMode, Options, Snapshot};
+pub use sqlite::check_library;

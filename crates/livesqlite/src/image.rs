@@ -1,0 +1,162 @@
+//! Base file, replaced pages and zeroed pages put together: the bytes of the image.
+//!
+//! Most pages of a database are in its main file as they should be, so they are read from there in large pieces. A
+//! [`Layer`] knows which pages have a newer (WAL) or older (rollback journal) version elsewhere, and where.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::cache::Footprint;
+use crate::header::lock_page;
+use crate::own_fd::OwnFd;
+use crate::page_set::PageSet;
+
+/// Pages that lie over the main file, and the lock that keeps both still.
+pub(crate) trait Layer: Send {
+    /// The first page in `from..end` that must not be taken from the main file.
+    fn next_replaced(&self, from: u64, end: u64) -> Option<u64>;
+    /// Fills `out` (one page) with the replacement for `page`.
+    fn read_page(&mut self, page: u32, out: &mut [u8]) -> io::Result<()>;
+    /// Fails if the base can no longer be trusted: the lock was lost, or somebody changed the files.
+    fn still_valid(&self) -> io::Result<()>;
+    /// The image is complete (`true`) or given up; last words before everything is closed.
+    fn finish(&mut self) {}
+}
+
+/// The main file: SQLite's own descriptor, or one of ours where no SQLite connection is open.
+#[derive(Debug)]
+pub(crate) enum Base {
+    /// Every page comes from the layer.
+    None,
+    /// SQLite's descriptor.
+    Lent(OwnFd),
+    /// Our descriptor, with our locks on it.
+    Owned(File),
+}
+
+impl Base {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::None => None,
+            Self::Lent(fd) => Some(fd.lend()),
+            Self::Owned(file) => Some(file.as_fd()),
+        }
+    }
+}
+
+/// A whole consistent database, readable page by page.
+pub(crate) struct Image {
+    layer: Box<dyn Layer>,
+    base: Base,
+    base_len: u64,
+    page_size: u32,
+    pages: u64,
+    zeros: PageSet,
+    footprint: Footprint,
+}
+
+impl Image {
+    pub(crate) fn new(layer: Box<dyn Layer>, base: Base, page_size: u32, pages: u64) -> io::Result<Self> {
+        let base_len = match base.fd() {
+            Some(fd) => rustix::fs::fstat(fd)?.st_size as u64,
+            None => 0,
+        };
+        let footprint = Footprint::default();
+        Ok(Self { layer, base, base_len, page_size, pages, zeros: PageSet::default(), footprint })
+    }
+
+    pub(crate) fn page_size(&self) -> u32 {
+        self.page_size
+    }
+
+    pub(crate) fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// From now on these pages read as zeros.
+    pub(crate) fn zero(&mut self, pages: PageSet) {
+        self.zeros = pages;
+    }
+
+    /// One page, out of order; for the few that must be looked at before the stream begins.
+    pub(crate) fn read_page(&mut self, page: u32, out: &mut [u8]) -> io::Result<()> {
+        let at = u64::from(page);
+        if self.layer.next_replaced(at, at + 1).is_some() {
+            return self.layer.read_page(page, out);
+        }
+        self.read_base(at, out)
+    }
+
+    /// Fills `out`, a whole number of pages, with the image from page `first` on. Called in page order.
+    pub(crate) fn fill(&mut self, first: u64, out: &mut [u8]) -> io::Result<()> {
+        let size = self.page_size as usize;
+        let end = first + (out.len() / size) as u64;
+        let wholly_free = self.zeros_cover(first, end);
+        if let Some(fd) = self.base.fd() {
+            self.footprint.before(fd, (end - 1) * size as u64, self.base_len);
+        }
+        if wholly_free {
+            out.fill(0);
+        } else {
+            self.read_base(first, out)?;
+            let mut next = first;
+            while let Some(page) = self.layer.next_replaced(next, end) {
+                let at = (page - first) as usize * size;
+                self.layer.read_page(page as u32, &mut out[at..at + size])?;
+                next = page + 1;
+            }
+        }
+        let mut next = first;
+        while let Some(page) = self.zeros.next_in(next, end) {
+            let at = (page - first) as usize * size;
+            out[at..at + size].fill(0);
+            next = page + 1;
+        }
+        // SQLite never writes this page, and whatever a file holds there means nothing.
+        let lock = lock_page(self.page_size);
+        if (first..end).contains(&lock) {
+            let at = (lock - first) as usize * size;
+            out[at..at + size].fill(0);
+        }
+        if let Some(fd) = self.base.fd() {
+            self.footprint.after(fd, (end - 1) * size as u64);
+        }
+        Ok(())
+    }
+
+    /// To be called after the last page: was the image whole and consistent to its end?
+    pub(crate) fn still_valid(&self) -> io::Result<()> {
+        self.layer.still_valid()
+    }
+
+    fn zeros_cover(&self, first: u64, end: u64) -> bool {
+        (first..end).all(|page| self.zeros.contains(page as u32))
+    }
+
+    /// Reads from the main file; what lies beyond its end is zeros, as it is for SQLite.
+    fn read_base(&self, first: u64, out: &mut [u8]) -> io::Result<()> {
+        let Some(fd) = self.base.fd() else { return Ok(()) };
+        let start = (first - 1) * u64::from(self.page_size);
+        let mut done = 0;
+        while done < out.len() {
+            match rustix::io::pread(fd, &mut out[done..], start + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        out[done..].fill(0);
+        Ok(())
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if let Some(fd) = self.base.fd() {
+            self.footprint.after(fd, u64::MAX);
+        }
+        self.layer.finish();
+    }
+}

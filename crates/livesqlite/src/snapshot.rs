@@ -1,0 +1,214 @@
+//! The public reader: chooses the way in, measures, streams, and lets everything go with the last page.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::OpenError;
+use crate::free_pages;
+use crate::header::{Header, is_database};
+use crate::image::Image;
+use crate::pins::Pin;
+use crate::sqlite::{self, Refusal, companion};
+
+/// Bytes read at a time when the caller's own buffer is too small for whole pages.
+const STAGE: usize = 128 << 10;
+
+/// How to open a [`Snapshot`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long to wait for a lock that excludes readers. Default: 30 s.
+    pub busy_timeout: Duration,
+    /// Give zeros for unused pages, which hold deleted data. Default: true.
+    pub zero_free_pages: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { busy_timeout: Duration::from_secs(30), zero_free_pages: true }
+    }
+}
+
+/// How a database keeps its transactions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalMode {
+    /// Write-ahead log: readers and writers do not meet.
+    Wal,
+    /// A rollback journal (delete, truncate, persist or none): writers wait for readers.
+    Rollback,
+}
+
+/// What is known of a snapshot from its first page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// Bytes per page: a power of two from 512 to 65536.
+    pub page_size: u32,
+    /// Pages in the image; `page_size × pages` is its length.
+    pub pages: u64,
+    /// Pages on the free list, as the header counts them.
+    pub free_pages: u64,
+    /// How its writers work.
+    pub journal_mode: JournalMode,
+}
+
+/// A database as one commit left it, to be read once from its first byte to its last.
+///
+/// `Read` yields exactly [`len`](Self::len) bytes. The read transaction ends, and every file is closed, in the very call
+/// that delivers the last page. An error while reading is final: what was delivered so far is not a database.
+///
+/// While a snapshot is open, nothing else in this process may open its files: see [`is_pinned`](crate::is_pinned).
+pub struct Snapshot {
+    info: Info,
+    held: Option<Held>,
+    /// Bytes delivered.
+    position: u64,
+    /// Pages read but not delivered yet, from `stage_at` on.
+    stage: Vec<u8>,
+    stage_at: usize,
+    failed: bool,
+}
+
+/// Fields drop in order: the pin goes after SQLite has closed the files.
+struct Held {
+    image: Image,
+    _pin: Pin,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("info", &self.info).field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// Pins the latest commit of the database at `path`. Blocks no writer of a WAL database. Opening the same inode again
+    /// in this process (a hard link) waits until the first snapshot is closed, then fails with [`OpenError::Locked`].
+    pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
+        let deadline = Instant::now() + options.busy_timeout;
+        let path = fs::canonicalize(path)?;
+        let metadata = fs::metadata(&path)?;
+        if !metadata.is_file() || metadata.len() == 0 {
+            return Err(OpenError::NotADatabase);
+        }
+        let mut pin =
+            Pin::take(&metadata, options.busy_timeout).ok_or_else(|| OpenError::locked("another snapshot of the same file is open in this process"))?;
+        for suffix in ["-wal", "-shm", "-journal"] {
+            pin.add(&companion(&path, suffix));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match sqlite::open(&path, &mut pin, left) {
+            Ok(image) => Self::over(image, pin, options),
+            Err(Refusal::Final(error)) => Err(error),
+            Err(Refusal::MustWrite(reason)) => Err(OpenError::Io(io::Error::other(reason))),
+        }
+    }
+
+    fn over(mut image: Image, pin: Pin, options: &Options) -> Result<Self, OpenError> {
+        let mut first = vec![0; image.page_size() as usize];
+        image.read_page(1, &mut first)?;
+        if !is_database(&first) {
+            return Err(OpenError::NotADatabase);
+        }
+        let header = Header::parse(&first)?;
+        if options.zero_free_pages
+            && header.free_pages > 0
+            && let Some(leaves) = free_pages::leaves(&mut image, &header)?
+        {
+            image.zero(leaves);
+        }
+        let info = Info {
+            page_size: image.page_size(),
+            pages: image.pages(),
+            free_pages: u64::from(header.free_pages),
+            journal_mode: if header.wal { JournalMode::Wal } else { JournalMode::Rollback },
+        };
+        let held = Some(Held { image, _pin: pin });
+        Ok(Self { info, held, position: 0, stage: Vec::new(), stage_at: 0, failed: false })
+    }
+
+    /// Page size, page count, journal mode.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Bytes in the image.
+    pub fn len(&self) -> u64 {
+        u64::from(self.info.page_size) * self.info.pages
+    }
+
+    /// Never true: a database has at least one page.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Do writers of this database wait until the snapshot is read? Then read it fast and whole.
+    pub fn blocks_writers(&self) -> bool {
+        self.info.journal_mode == JournalMode::Rollback
+    }
+
+    /// Ends the snapshot early. Dropping it does the same.
+    pub fn close(self) {}
+
+    /// Reads whole pages into `out`; `position` and the stage are up to date afterwards. Ends the snapshot at its end.
+    fn fill(held: &mut Option<Held>, info: &Info, position: u64, out: &mut [u8]) -> io::Result<()> {
+        let Some(Held { image, .. }) = held else {
+            return Err(io::Error::other("the snapshot is closed"));
+        };
+        let size = u64::from(info.page_size);
+        let first = position / size + 1;
+        image.fill(first, out)?;
+        if position + out.len() as u64 == size * info.pages {
+            image.still_valid()?;
+            *held = None;
+        }
+        Ok(())
+    }
+}
+
+impl Read for Snapshot {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::Error::other("the snapshot could not be read to its end"));
+        }
+        if self.stage_at == self.stage.len() {
+            let left = self.len() - self.position;
+            if left == 0 || out.is_empty() {
+                return Ok(0);
+            }
+            let size = self.info.page_size as usize;
+            let whole = left.min((out.len() / size * size) as u64) as usize;
+            if whole > 0 {
+                return self.deliver(whole, out);
+            }
+            self.stage.resize(left.min(STAGE as u64) as usize, 0);
+            self.stage_at = 0;
+            let filled = Self::fill(&mut self.held, &self.info, self.position, &mut self.stage);
+            self.check(filled)?;
+        }
+        let count = out.len().min(self.stage.len() - self.stage_at);
+        out[..count].copy_from_slice(&self.stage[self.stage_at..self.stage_at + count]);
+        self.stage_at += count;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Snapshot {
+    fn deliver(&mut self, whole: usize, out: &mut [u8]) -> io::Result<usize> {
+        let filled = Self::fill(&mut self.held, &self.info, self.position, &mut out[..whole]);
+        self.check(filled)?;
+        self.position += whole as u64;
+        Ok(whole)
+    }
+
+    /// A failure ends the snapshot and stays.
+    fn check(&mut self, result: io::Result<()>) -> io::Result<()> {
+        if result.is_err() {
+            self.failed = true;
+            self.held = None;
+        }
+        result
+    }
+}
