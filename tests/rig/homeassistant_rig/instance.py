@@ -1,0 +1,148 @@
+"""One running Home Assistant: its config directory, its process in the rig, its port. Nothing of it outlives `stop`."""
+
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+RIG = pathlib.Path(os.environ.get("HAUL_RIG", "/var/cache/haul/rig"))
+WANTS_RESTART = 100
+
+# `!env_var`: a restored directory must come up on the new instance's port.
+CONFIGURATION = """\
+http:
+  server_host: 127.0.0.1
+  server_port: !env_var HAUL_RIG_PORT
+recorder:
+  commit_interval: 1
+  auto_purge: false
+api:
+frontend:
+history:
+backup:
+onboarding:
+config:
+"""
+
+# Runs as the first process of its own mount and process namespaces: the mounts and every child go with it.
+ENTER = """
+set -e
+mount --bind "$2" "$1/config"
+mount -t proc proc "$1/proc"
+mount -t tmpfs tmpfs "$1/tmp"
+exec chroot "$1" /opt/ha/bin/hass --config /config --skip-pip
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Instance:
+    """A Home Assistant on `config`, an existing directory; started by `with`, or by `start`."""
+
+    def __init__(self, config, port=None):
+        self.config = pathlib.Path(config).resolve()
+        self.port = port or free_port()
+        self._process = None
+        # Beside the directory, not in it: the log is no part of what is backed up.
+        self._log = self.config.with_name(self.config.name + ".output")
+
+    @classmethod
+    def fresh(cls, config, port=None):
+        """An instance that has never run: no user, no history."""
+        config = pathlib.Path(config)
+        config.mkdir(parents=True)
+        (config / "configuration.yaml").write_text(CONFIGURATION)
+        return cls(config, port)
+
+    @property
+    def database(self):
+        return self.config / "home-assistant_v2.db"
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, failed, *_):
+        self.stop()
+        if failed:
+            sys.stderr.write(f"--- what Home Assistant on {self.config} said ---\n{self._log.read_text()[-6000:]}\n")
+
+    def start(self):
+        environment = {
+            "PATH": "/opt/ha/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/tmp",
+            "LANG": "C.UTF-8",
+            "HAUL_RIG_PORT": str(self.port),
+        }
+        # If this process is killed, the kernel kills `unshare`, and that everything in its namespaces.
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "bash", "-c", ENTER, "rig", str(RIG), str(self.config)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_it_answers(120)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_it_answers(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"Home Assistant exited with {self._process.returncode}: {self._log.read_text()[-3000:]}")
+            if self._answers("/api/onboarding") == 200 or self._answers("/auth/providers") == 200:
+                return
+            time.sleep(0.2)
+        raise TimeoutError(f"Home Assistant does not answer: {self._log.read_text()[-3000:]}")
+
+    def _answers(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except OSError:
+            return None
+        finally:
+            connection.close()
+
+    def restart_when_asked(self, seconds=120):
+        """Waits until Home Assistant leaves with the code that asks for a new start, and starts it again."""
+        code = self._process.wait(seconds)
+        if code != WANTS_RESTART:
+            raise RuntimeError(f"Home Assistant exited with {code}, expected {WANTS_RESTART}")
+        self.start()
+
+    def stop(self):
+        if self._process is None:
+            return
+        for number, seconds in ((signal.SIGTERM, 60), (signal.SIGKILL, 10)):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, number)
+                try:
+                    self._process.wait(seconds)
+                except subprocess.TimeoutExpired:
+                    continue
+        self._process = None
+
+
+def stop_on_signals():
+    """SIGTERM leaves through the `with` blocks, as Ctrl-C does."""
+
+    def leave(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, leave)
