@@ -1,0 +1,124 @@
+//! One piece to deflate blocks, and deflate blocks to bytes. Chooses between the libraries; knows
+//! nothing of threads, files or gzip.
+
+#[cfg(feature = "isal")]
+use crate::isal::{IsalDeflate, IsalInflate};
+#[cfg(not(feature = "isal"))]
+use crate::zlib::ZlibInflate;
+use crate::{CompressError, Level, stored, zlib::ZlibDeflate};
+
+/// When a piece looks random, this much of it is compressed on trial …
+const TRIAL: usize = 32 * 1024;
+/// … and the rest only if the trial saves at least one part in this many.
+const WORTH: usize = 64;
+
+/// How much longer than [`stored::len`] an output buffer must be: the libraries want some bytes
+/// to spare before they call a piece complete.
+pub(crate) const SLACK: usize = 64;
+
+enum Backend {
+    #[cfg(feature = "isal")]
+    Isal(IsalDeflate),
+    Zlib(ZlibDeflate),
+}
+
+/// Makes deflate blocks of pieces. The result depends on the level, the dictionary and the piece
+/// alone, never on what the encoder did before.
+pub(crate) struct Encoder(Backend);
+
+impl Encoder {
+    pub(crate) fn new(level: Level) -> Self {
+        #[cfg(feature = "isal")]
+        let backend = match level {
+            Level::Fast => Backend::Isal(IsalDeflate::new(1)),
+            Level::Balanced => Backend::Isal(IsalDeflate::new(3)),
+            Level::Small => Backend::Zlib(ZlibDeflate::new(6)),
+        };
+        #[cfg(not(feature = "isal"))]
+        let backend = Backend::Zlib(ZlibDeflate::new(match level {
+            Level::Fast => 1,
+            Level::Balanced => 3,
+            Level::Small => 6,
+        }));
+        Self(backend)
+    }
+
+    /// Writes `piece` as complete deflate blocks that end at a byte boundary, none of them the
+    /// last, to the front of `out`; never more than [`stored::len`] bytes. Matches may reach into
+    /// `dictionary`, which is empty or one window. `out` has [`SLACK`] bytes more than that.
+    pub(crate) fn encode(&mut self, dictionary: &[u8], piece: &[u8], out: &mut [u8]) -> Result<usize, CompressError> {
+        let bound = stored::len(piece.len());
+        if self.is_worth_it(piece, out)? {
+            let room = &mut out[..bound + SLACK];
+            if let Some(length) = self.deflate(dictionary, piece, room)?
+                && length <= bound
+            {
+                return Ok(length);
+            }
+        }
+        Ok(stored::write(piece, out))
+    }
+
+    fn is_worth_it(&mut self, piece: &[u8], out: &mut [u8]) -> Result<bool, CompressError> {
+        if !stored::looks_random(piece) {
+            return Ok(true);
+        }
+        let middle = piece.len() / 2;
+        let trial = &piece[middle..(middle + TRIAL).min(piece.len())];
+        let length = self.deflate(&[], trial, out)?;
+        Ok(length.is_some_and(|length| length < trial.len() - trial.len() / WORTH))
+    }
+
+    /// `None` when `out` is too short.
+    fn deflate(&mut self, dictionary: &[u8], piece: &[u8], out: &mut [u8]) -> Result<Option<usize>, CompressError> {
+        match &mut self.0 {
+            #[cfg(feature = "isal")]
+            Backend::Isal(isal) => isal.piece(dictionary, piece, out),
+            Backend::Zlib(zlib) => zlib.piece(dictionary, piece, out),
+        }
+        .map_err(CompressError::Codec)
+    }
+}
+
+/// The compressed bytes are no deflate stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damaged;
+
+/// What one step of inflating did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Bytes taken from the front of the input.
+    pub(crate) consumed: usize,
+    /// Bytes written to the front of the output.
+    pub(crate) produced: usize,
+    /// The last block has ended and all of its bytes are out.
+    pub(crate) ended: bool,
+    /// With `ended`: how many of the bytes consumed (now or earlier, eight at most) lie behind the
+    /// end of the stream.
+    pub(crate) unused: usize,
+}
+
+#[cfg(feature = "isal")]
+type AnyInflate = IsalInflate;
+#[cfg(not(feature = "isal"))]
+type AnyInflate = ZlibInflate;
+
+/// Inflates raw deflate streams, one after another.
+pub(crate) struct Decoder(AnyInflate);
+
+impl Decoder {
+    pub(crate) fn new() -> Self {
+        Self(AnyInflate::new())
+    }
+
+    /// Forgets everything: the next byte begins a new stream.
+    pub(crate) fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    /// Inflates as far as `input` and `output` allow. Neither progress nor an end means that more
+    /// input is needed, provided there was room in `output`.
+    pub(crate) fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, Damaged> {
+        self.0.step(input, output)
+    }
+}

@@ -1,0 +1,151 @@
+//! One piece back by the table: its compressed bytes from their place, inflated, and checked to
+//! fill exactly the room the table gives it on both sides.
+
+use std::io;
+
+use crate::{
+    InflateError, Meters, PieceTable,
+    codec::{Decoder, Step},
+    format::FINAL_BLOCK,
+};
+
+/// Bytes that can be read at any place, by several threads at once.
+pub trait ReadAt: Sync {
+    /// Fills `buf` with the bytes from `offset` on, or fails.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// How many bytes there are.
+    fn len(&self) -> u64;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<S: ReadAt + ?Sized> ReadAt for &S {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset)
+    }
+
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+}
+
+impl ReadAt for [u8] {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).ok();
+        let found = start.and_then(|start| self.get(start..start.checked_add(buf.len())?));
+        buf.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.as_slice().read_exact_at(buf, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+#[cfg(unix)]
+impl ReadAt for std::fs::File {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, buf, offset)
+    }
+
+    /// Zero when the length cannot be asked for, which no piece table agrees with.
+    fn len(&self) -> u64 {
+        self.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// Reads `buf` and says where the bytes end if they end too early.
+pub(crate) fn read_at(body: &(impl ReadAt + ?Sized), buf: &mut [u8], offset: u64) -> Result<(), InflateError> {
+    body.read_exact_at(buf, offset)
+        .map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { InflateError::Truncated { at: body.len() } } else { InflateError::Io(error) })
+}
+
+/// Inflates pieces one by one. Within a group they must come in order from the first; each group
+/// is a deflate stream of its own.
+pub(crate) struct PieceInflater {
+    decoder: Decoder,
+    compressed: Vec<u8>,
+}
+
+impl PieceInflater {
+    pub(crate) fn new() -> Self {
+        Self { decoder: Decoder::new(), compressed: Vec::new() }
+    }
+
+    /// Forgets the group under way, to begin another at its first piece.
+    pub(crate) fn restart(&mut self) {
+        self.decoder.reset();
+    }
+
+    /// Inflates `piece`, whose compressed bytes begin at `offset`, into `out`, which is as long as
+    /// the piece. `table` has passed its check.
+    pub(crate) fn inflate(
+        &mut self,
+        body: &(impl ReadAt + ?Sized),
+        table: &PieceTable,
+        piece: usize,
+        offset: u64,
+        out: &mut [u8],
+        meters: &Meters,
+    ) -> Result<(), InflateError> {
+        let length = table.lengths[piece] as usize;
+        self.compressed.resize(length, 0);
+        meters.reading.time(|| read_at(body, &mut self.compressed, offset))?;
+        meters.took(length);
+        meters.working.time(|| {
+            self.fill(out, offset)?;
+            if table.ends_group(piece) {
+                // The group is complete at a byte boundary exactly if it can be ended here.
+                let at = offset + length as u64;
+                let step = self.step(&FINAL_BLOCK, &mut [0], at)?;
+                if !step.ended || step.produced > 0 || step.unused > 0 {
+                    return Err(InflateError::Corrupt { at });
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Inflates all compressed bytes; they must fill `out` and no more.
+    fn fill(&mut self, out: &mut [u8], offset: u64) -> Result<(), InflateError> {
+        let compressed = std::mem::take(&mut self.compressed);
+        let mut taken = 0;
+        let mut filled = 0;
+        loop {
+            let at = offset + taken as u64;
+            // A byte of room behind the piece brings to light what should not be there.
+            let mut beyond = [0];
+            let full = filled == out.len();
+            let room = if full { &mut beyond[..] } else { &mut out[filled..] };
+            let step = self.step(&compressed[taken..], room, at)?;
+            if step.ended || (full && step.produced > 0) {
+                return Err(InflateError::Corrupt { at });
+            }
+            taken += step.consumed;
+            filled += step.produced;
+            if step.consumed == 0 && step.produced == 0 {
+                self.compressed = compressed;
+                if full && taken == self.compressed.len() {
+                    return Ok(());
+                }
+                return Err(InflateError::Corrupt { at });
+            }
+        }
+    }
+
+    fn step(&mut self, input: &[u8], room: &mut [u8], at: u64) -> Result<Step, InflateError> {
+        self.decoder.inflate(input, room).map_err(|_| InflateError::Corrupt { at })
+    }
+}
