@@ -1,0 +1,112 @@
+//! Building an index while the inner archive is being written.
+
+use super::wire::{CHECKSUM, PREFIX, SECTION_FILES, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, put_number, put_section};
+use super::{FileEntry, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
+use crate::tar::{self, Kind};
+
+/// Takes the files in the order of the archive and keeps about 25 bytes of each.
+#[derive(Debug)]
+pub struct IndexBuilder {
+    member: String,
+    files: Vec<u8>,
+    count: u64,
+    previous: Vec<u8>,
+    /// Where the next header stands if nothing lies between.
+    position: u64,
+}
+
+impl IndexBuilder {
+    /// `member` is the inner archive's name in the outer one, for example `homeassistant.tar.gz`.
+    pub fn new(member: &str) -> Self {
+        Self { member: member.to_owned(), files: Vec::new(), count: 0, previous: Vec::new(), position: 0 }
+    }
+
+    /// The next entry of the archive. Says `false`, and leaves the entry out, when it cannot be in an index: it begins
+    /// before the end of the one before, or its path is longer than a tar reader takes.
+    #[must_use]
+    pub fn push(&mut self, file: &FileEntry) -> bool {
+        let gap = file.header_offset.checked_sub(self.position);
+        let headers = file.data_offset.checked_sub(file.header_offset);
+        let end = file.data_offset.checked_add(file.size).and_then(|end| end.checked_add(tar::padding(file.size) as u64));
+        let (Some(gap), Some(headers), Some(end)) = (gap, headers, end) else { return false };
+        if file.path.len() > MAX_PATH {
+            return false;
+        }
+        let shared = file.path.iter().zip(&self.previous).take_while(|(a, b)| a == b).count();
+        let suffix = &file.path[shared..];
+        put_number(shared as u64, &mut self.files);
+        put_number(suffix.len() as u64, &mut self.files);
+        self.files.extend_from_slice(suffix);
+        self.files.push(kind_byte(file.kind));
+        put_number(gap, &mut self.files);
+        put_number(headers, &mut self.files);
+        put_number(file.size, &mut self.files);
+        self.previous.truncate(shared);
+        self.previous.extend_from_slice(suffix);
+        self.position = end;
+        self.count += 1;
+        true
+    }
+
+    /// Entries taken so far.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether no entry was taken.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is encrypted
+    /// with version 3.
+    pub fn finish(self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
+        let pieces_len = pieces.map_or(0, |pieces| PIECES_FIXED + pieces.lengths.len() * 4);
+        let payload = self.member.len() + pieces_len + nonces.len() * 8 + self.files.len();
+        let mut out = Vec::with_capacity(PREFIX + payload + 4 * 9 + 8 + CHECKSUM);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&[MAJOR, MINOR, 0, 0]);
+        out.extend_from_slice(&[0; 8]);
+
+        put_section(SECTION_MEMBER, self.member.len(), &mut out);
+        out.extend_from_slice(self.member.as_bytes());
+        if let Some(pieces) = pieces {
+            put_section(SECTION_PIECES, pieces_len, &mut out);
+            put_pieces(pieces, &mut out);
+        }
+        if !nonces.is_empty() {
+            put_section(SECTION_NONCES, nonces.len() * 8, &mut out);
+            out.extend_from_slice(nonces.as_flattened());
+        }
+        put_section(SECTION_FILES, 8 + self.files.len(), &mut out);
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.files);
+
+        let len = (out.len() + CHECKSUM) as u64;
+        out[PREFIX - 8..PREFIX].copy_from_slice(&len.to_le_bytes());
+        let sum = checksum(&out);
+        out.extend_from_slice(&sum);
+        out
+    }
+}
+
+/// Bytes of the piece table before its lengths.
+const PIECES_FIXED: usize = 4 * 4 + 8;
+
+fn put_pieces(pieces: &Pieces, out: &mut Vec<u8>) {
+    for number in [pieces.piece_size, pieces.restart_every, pieces.header_len, pieces.crc32] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&pieces.bytes_in.to_le_bytes());
+    for length in &pieces.lengths {
+        out.extend_from_slice(&length.to_le_bytes());
+    }
+}
+
+fn kind_byte(kind: Kind) -> u8 {
+    match kind {
+        Kind::File => 0,
+        Kind::Directory => 1,
+        Kind::Symlink => 2,
+    }
+}

@@ -1,0 +1,94 @@
+//! The index an archive of ours carries as its last member: where the pieces of the compressed inner archive are,
+//! the nonces of its encrypted messages, and every file's place. Owns the bytes of that format (docs/FORMAT.md); what
+//! is done with them (fetching one file, inflating on all cores) belongs to the callers. An archive without an index, or
+//! with one that cannot be read, is as good as before: nothing is said only here.
+
+mod build;
+mod parse;
+mod wire;
+
+pub use build::IndexBuilder;
+pub use parse::{Files, Index};
+
+use crate::tar::Kind;
+
+/// Name of the outer member that holds the index, as a [`crate::securetar`] container when the archive is protected.
+pub const MEMBER: &str = "haul.index";
+/// The first bytes of every index, whatever its version.
+pub const MAGIC: &[u8; 8] = b"HaulIdx\0";
+/// Largest index read, in bytes: some ten million files.
+pub const MAX_LEN: u64 = 1 << 28;
+
+/// Changed when older readers would misunderstand the bytes.
+const MAJOR: u8 = 1;
+/// Changed when sections are added, which older readers skip.
+const MINOR: u8 = 0;
+/// Longest path, the bound of the tar reader too.
+const MAX_PATH: usize = 1 << 20;
+
+/// Where the inner archive's gzip member can be entered. The shape of a compressor's piece table; the same meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    /// Uncompressed bytes of every piece but the last.
+    pub piece_size: u32,
+    /// Every so many pieces, counted from the first, one needs nothing of what was before it.
+    pub restart_every: u32,
+    /// Bytes of the gzip header before the first piece.
+    pub header_len: u32,
+    /// Compressed bytes of each piece.
+    pub lengths: Vec<u32>,
+    /// Uncompressed bytes in all.
+    pub bytes_in: u64,
+    /// CRC-32 of the uncompressed bytes.
+    pub crc32: u32,
+}
+
+impl Pieces {
+    /// Whether the numbers agree with each other. They say nothing yet about the gzip member they are used on.
+    fn agree(&self) -> bool {
+        if self.piece_size == 0 || self.restart_every == 0 {
+            return false;
+        }
+        let needed = self.bytes_in.div_ceil(u64::from(self.piece_size));
+        // An empty member still is one (empty) piece, or none.
+        self.lengths.len() as u64 == needed || (self.bytes_in == 0 && self.lengths.len() == 1)
+    }
+}
+
+/// One entry of the inner archive. Offsets count from the first byte of the uncompressed inner tar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// The name in the tar, `data/` included, without the slash that ends a directory's.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Where its first header block is, extended headers included.
+    pub header_offset: u64,
+    /// Where its content begins, behind the last header block.
+    pub data_offset: u64,
+    /// Bytes of content.
+    pub size: u64,
+}
+
+/// Why an index cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// The magic is missing.
+    #[error("this is not an index of Haul")]
+    NotAnIndex,
+    /// Written by a later program.
+    #[error("the index has version {0}, this program reads up to {MAJOR}")]
+    NewerVersion(u8),
+    /// Longer than any index made, see [`MAX_LEN`].
+    #[error("the index is {0} bytes long, more than {MAX_LEN}")]
+    TooLong(u64),
+    /// The checksum does not fit: damaged or cut short.
+    #[error("the index is damaged: its checksum is wrong")]
+    Checksum,
+    /// The checksum fits, the content makes no sense.
+    #[error("the index makes no sense: {0}")]
+    Malformed(&'static str),
+}
+
+#[cfg(test)]
+mod tests;

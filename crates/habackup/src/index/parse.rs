@@ -1,0 +1,216 @@
+//! Reading an index somebody else may have written. Everything is checked before anything is returned; nothing is
+//! allocated by a number in the bytes, only by bytes that are there.
+
+use super::wire::{CHECKSUM, Cursor, PREFIX, SECTION_FILES, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum};
+use super::{FileEntry, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces};
+use crate::tar::{self, Kind};
+
+/// Bytes all paths together may unfold to: no real tree comes near, and unfolding them takes a second or two.
+const MAX_PATHS: u64 = 1 << 32;
+
+/// A checked index. Whether it belongs to the archive it was found in is for the caller to see: Home Assistant passes it
+/// on untouched when it encrypts an archive anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    member: String,
+    pieces: Option<Pieces>,
+    nonces: Vec<[u8; 8]>,
+    count: u64,
+    files: Vec<u8>,
+}
+
+impl Index {
+    /// Reads and checks a whole index.
+    pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
+        let body = checked_body(bytes)?;
+        let mut index = Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new() };
+        let mut seen = [false; SECTION_FILES as usize + 1];
+        let mut rest = Cursor(body);
+        while !rest.is_empty() {
+            let kind = rest.u8()?;
+            let len = rest.u64()?;
+            let section = rest.bytes(len)?;
+            // Sections of later minor versions are passed over.
+            let Some(seen) = seen.get_mut(usize::from(kind)) else { continue };
+            if std::mem::replace(seen, true) {
+                return Err(IndexError::Malformed("a section is there twice"));
+            }
+            index.take_section(kind, section)?;
+        }
+        if !seen[usize::from(SECTION_MEMBER)] || !seen[usize::from(SECTION_FILES)] {
+            return Err(IndexError::Malformed("a section is missing"));
+        }
+        index.check_files()?;
+        Ok(index)
+    }
+
+    fn take_section(&mut self, kind: u8, section: &[u8]) -> Result<(), IndexError> {
+        match kind {
+            SECTION_MEMBER => {
+                let name = std::str::from_utf8(section);
+                name.map_err(|_| IndexError::Malformed("the member's name is not text"))?.clone_into(&mut self.member);
+            }
+            SECTION_PIECES => self.pieces = Some(parse_pieces(section)?),
+            SECTION_NONCES => {
+                let (nonces, rest) = section.as_chunks();
+                if !rest.is_empty() {
+                    return Err(IndexError::Malformed("a nonce is incomplete"));
+                }
+                self.nonces = nonces.to_vec();
+            }
+            SECTION_FILES => {
+                let mut section = Cursor(section);
+                self.count = section.u64()?;
+                self.files = section.0.to_vec();
+            }
+            _ => return Err(IndexError::Malformed("a section has the number zero")),
+        }
+        Ok(())
+    }
+
+    /// Walks the file table once, so that later walks cannot fail.
+    fn check_files(&self) -> Result<(), IndexError> {
+        let mut files = self.files();
+        let mut unfolded = 0u64;
+        let mut count = 0u64;
+        while files.advance()?.is_some() {
+            count += 1;
+            unfolded += files.path.len() as u64;
+            if unfolded > MAX_PATHS {
+                return Err(IndexError::Malformed("the paths are too long"));
+            }
+        }
+        if count != self.count {
+            return Err(IndexError::Malformed("the number of files is wrong"));
+        }
+        Ok(())
+    }
+
+    /// Name of the inner archive this is about, as the index has it: text from an untrusted file.
+    pub fn member(&self) -> &str {
+        &self.member
+    }
+
+    /// Where the gzip member can be entered; `None` for an uncompressed inner archive.
+    pub fn pieces(&self) -> Option<&Pieces> {
+        self.pieces.as_ref()
+    }
+
+    /// The nonces of [`crate::securetar::RandomAccess`]; empty unless the inner archive was encrypted with version 3.
+    pub fn nonces(&self) -> &[[u8; 8]] {
+        &self.nonces
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The entries in the order of the archive, unfolded one at a time.
+    pub fn files(&self) -> Files<'_> {
+        Files { rest: Cursor(&self.files), path: Vec::new(), position: 0 }
+    }
+}
+
+/// See [`Index::files`].
+#[derive(Clone, Debug)]
+pub struct Files<'a> {
+    rest: Cursor<'a>,
+    path: Vec<u8>,
+    position: u64,
+}
+
+struct Place {
+    kind: Kind,
+    header_offset: u64,
+    data_offset: u64,
+    size: u64,
+}
+
+impl Files<'_> {
+    /// The next entry, its path in `self.path`.
+    fn advance(&mut self) -> Result<Option<Place>, IndexError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let shared = self.rest.number()?;
+        let suffix_len = self.rest.number()?;
+        let suffix = self.rest.bytes(suffix_len)?;
+        match usize::try_from(shared) {
+            Ok(shared) if shared <= self.path.len() => self.path.truncate(shared),
+            _ => return Err(IndexError::Malformed("a path shares more than there is")),
+        }
+        if self.path.len() + suffix.len() > MAX_PATH {
+            return Err(IndexError::Malformed("a path is too long"));
+        }
+        self.path.extend_from_slice(suffix);
+        let kind = match self.rest.u8()? {
+            0 => Kind::File,
+            1 => Kind::Directory,
+            2 => Kind::Symlink,
+            _ => return Err(IndexError::Malformed("an entry is of no known kind")),
+        };
+        let (gap, headers, size) = (self.rest.number()?, self.rest.number()?, self.rest.number()?);
+        let place = || {
+            let header_offset = self.position.checked_add(gap)?;
+            let data_offset = header_offset.checked_add(headers)?;
+            let end = data_offset.checked_add(size)?.checked_add(tar::padding(size) as u64)?;
+            Some((Place { kind, header_offset, data_offset, size }, end))
+        };
+        let (place, end) = place().ok_or(IndexError::Malformed("an entry lies beyond any archive"))?;
+        self.position = end;
+        Ok(Some(place))
+    }
+}
+
+impl Iterator for Files<'_> {
+    type Item = FileEntry;
+
+    fn next(&mut self) -> Option<FileEntry> {
+        // Cannot fail: the whole table was walked when the index was parsed.
+        let Place { kind, header_offset, data_offset, size } = self.advance().ok().flatten()?;
+        Some(FileEntry { path: self.path.clone(), kind, header_offset, data_offset, size })
+    }
+}
+
+/// What stands between the prefix and the checksum, once both are right.
+fn checked_body(bytes: &[u8]) -> Result<&[u8], IndexError> {
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(IndexError::TooLong(bytes.len() as u64));
+    }
+    let mut cursor = Cursor(bytes.strip_prefix(MAGIC).ok_or(IndexError::NotAnIndex)?);
+    let major = cursor.u8().map_err(|_| IndexError::Checksum)?;
+    if major > MAJOR {
+        // Before the checksum, which may be made in another way by then.
+        return Err(IndexError::NewerVersion(major));
+    }
+    let summed = bytes.len().checked_sub(CHECKSUM).filter(|summed| *summed >= PREFIX).ok_or(IndexError::Checksum)?;
+    let (content, sum) = bytes.split_at(summed);
+    let declared = Cursor(&content[PREFIX - 8..PREFIX]).u64()?;
+    if declared != bytes.len() as u64 || checksum(content) != *sum {
+        return Err(IndexError::Checksum);
+    }
+    if major != MAJOR {
+        return Err(IndexError::Malformed("version zero does not exist"));
+    }
+    Ok(&content[PREFIX..])
+}
+
+fn parse_pieces(section: &[u8]) -> Result<Pieces, IndexError> {
+    let mut section = Cursor(section);
+    let (piece_size, restart_every) = (section.u32()?, section.u32()?);
+    let (header_len, crc32) = (section.u32()?, section.u32()?);
+    let bytes_in = section.u64()?;
+    let (lengths, rest) = section.0.as_chunks();
+    let lengths = lengths.iter().map(|length| u32::from_le_bytes(*length)).collect();
+    let pieces = Pieces { piece_size, restart_every, header_len, lengths, bytes_in, crc32 };
+    if !rest.is_empty() || !pieces.agree() {
+        return Err(IndexError::Malformed("the piece table does not add up"));
+    }
+    Ok(pieces)
+}
