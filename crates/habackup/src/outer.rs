@@ -1,0 +1,228 @@
+//! The outer archive, written front to back with sizes that are known only afterwards. Owns the layout and what must be patched;
+//! where the bytes go is the [`Placement`]'s business, what is in the members the caller's.
+//!
+//! Every member has a PAX header with a `size` record of fixed length, so a late size changes no offset: the record, the size in the
+//! header block and its checksum are patched in place.
+
+use std::io::{self, Write};
+
+use thiserror::Error;
+
+use crate::tar::{self, BLOCK, Header, Kind, LATE_DIGITS, SizeRecord};
+
+/// Python and GNU tar fill an archive to a multiple of this.
+const RECORD: u64 = 10_240;
+
+/// Where an archive's bytes go: appended in order, with a few of them overwritten later.
+pub trait Placement {
+    /// Adds bytes at the end.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Overwrites bytes appended before; `offset` counts from the archive's first byte.
+    fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl<P: Placement + ?Sized> Placement for &mut P {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        (**self).append(bytes)
+    }
+    fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).patch(offset, bytes)
+    }
+}
+
+/// An archive in memory.
+impl Placement for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let target = start.checked_add(bytes.len()).and_then(|end| self.get_mut(start..end));
+        target.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Why an archive could not be laid out.
+#[derive(Debug, Error)]
+pub enum OuterError {
+    /// The placement failed.
+    #[error("the archive cannot be written: {0}")]
+    Io(#[from] io::Error),
+    /// A member announced with a size ended with another.
+    #[error("the member {name} was announced with {announced} bytes and has {written}")]
+    WrongSize {
+        /// The member.
+        name: String,
+        /// Bytes in its header.
+        announced: u64,
+        /// Bytes written.
+        written: u64,
+    },
+}
+
+/// The outer archive between two members. Members are added in the order they shall have; [`Outer::finish`] ends it.
+#[must_use = "an archive without its end marker is cut off"]
+pub struct Outer<P> {
+    placement: P,
+    position: u64,
+    mtime: (i64, u32),
+}
+
+impl<P: Placement> Outer<P> {
+    /// Starts an archive whose members carry the time `mtime` (seconds since 1970 and nanoseconds).
+    pub fn new(placement: P, mtime: (i64, u32)) -> Self {
+        Self { placement, position: 0, mtime }
+    }
+
+    /// Bytes appended so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Adds a whole member. `name` is used as it is: `./backup.json` with `./`, everything else without.
+    pub fn member(self, name: &str, body: &[u8]) -> Result<Self, OuterError> {
+        let mut member = self.begin_known(name, body.len() as u64)?;
+        member.write_all(body)?;
+        Ok(member.end()?.0)
+    }
+
+    /// Starts a member of exactly `size` bytes; nothing is patched at its end.
+    pub fn begin_known(self, name: &str, size: u64) -> Result<Member<P>, OuterError> {
+        self.begin(name, Some(size))
+    }
+
+    /// Starts a member whose size is known at its end.
+    pub fn begin_late(self, name: &str) -> Result<Member<P>, OuterError> {
+        self.begin(name, None)
+    }
+
+    fn begin(mut self, name: &str, announced: Option<u64>) -> Result<Member<P>, OuterError> {
+        let header = Header {
+            path: name.as_bytes(),
+            kind: Kind::File,
+            size: announced.unwrap_or(0),
+            mode: 0o644,
+            mtime: self.mtime,
+            link: b"",
+            uid: 0,
+            gid: 0,
+        };
+        let mut bytes = Vec::with_capacity(3 * BLOCK);
+        let digits = tar::encode_with(&header, SizeRecord::FixedWidth, &mut bytes);
+        // Always there: SizeRecord::FixedWidth writes one.
+        let size_record = self.position + digits.unwrap_or_default() as u64;
+        let mut ustar = [0; BLOCK];
+        ustar.copy_from_slice(&bytes[bytes.len() - BLOCK..]);
+        self.placement.append(&bytes)?;
+        self.position += bytes.len() as u64;
+        let data_offset = self.position;
+        Ok(Member { outer: self, name: name.to_owned(), announced, data_offset, size_record, ustar })
+    }
+
+    /// Appends the end marker and the filling after it; returns the placement and the archive's length.
+    pub fn finish(mut self) -> Result<(P, u64), OuterError> {
+        self.append(&tar::END)?;
+        let filling = self.position.next_multiple_of(RECORD) - self.position;
+        self.append(&vec![0; filling as usize])?;
+        Ok((self.placement, self.position))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.placement.append(bytes)?;
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// A member being written, through [`Write`]. [`Member::end`] gives the archive back.
+#[must_use = "a member that is not ended has no size in its header"]
+pub struct Member<P> {
+    outer: Outer<P>,
+    name: String,
+    announced: Option<u64>,
+    data_offset: u64,
+    size_record: u64,
+    ustar: [u8; BLOCK],
+}
+
+/// A finished member: where it stands, and which bytes of its header were written last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The member's name.
+    pub name: String,
+    /// Offset of its body in the archive.
+    pub data_offset: u64,
+    /// Bytes of its body.
+    pub size: u64,
+    /// What was patched, in this order; empty for a member of known size.
+    pub patches: Vec<Patch>,
+}
+
+/// Bytes that were overwritten after they had been appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// From the archive's first byte.
+    pub offset: u64,
+    /// The new bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl<P: Placement> Member<P> {
+    /// Offset of the body's first byte in the archive.
+    pub fn data_offset(&self) -> u64 {
+        self.data_offset
+    }
+
+    /// Bytes of body written so far.
+    pub fn written(&self) -> u64 {
+        self.outer.position - self.data_offset
+    }
+
+    /// Overwrites bytes of this member's body; `offset` counts from its first byte. For SecureTar's late size field.
+    pub fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.written()) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.outer.placement.patch(self.data_offset + offset, bytes)
+    }
+
+    /// Pads the body, patches a late size into both headers, and gives the archive back.
+    pub fn end(mut self) -> Result<(Outer<P>, Ended), OuterError> {
+        let size = self.written();
+        let mut patches = Vec::new();
+        match self.announced {
+            Some(announced) if announced != size => {
+                return Err(OuterError::WrongSize { name: self.name, announced, written: size });
+            }
+            Some(_) => {}
+            None => {
+                let digits = tar::fixed_width(size);
+                debug_assert_eq!(digits.len(), LATE_DIGITS);
+                tar::patch_size(&mut self.ustar, size);
+                // Size and checksum stand beside each other; between them is only the time.
+                let fields = tar::SIZE_TO_CHECKSUM;
+                let offset = self.data_offset - (BLOCK - fields.start) as u64;
+                patches.push(Patch { offset: self.size_record, bytes: digits.to_vec() });
+                patches.push(Patch { offset, bytes: self.ustar[fields].to_vec() });
+            }
+        }
+        self.outer.append(&[0; BLOCK][..tar::padding(size)])?;
+        for patch in &patches {
+            self.outer.placement.patch(patch.offset, &patch.bytes)?;
+        }
+        Ok((self.outer, Ended { name: self.name, data_offset: self.data_offset, size, patches }))
+    }
+}
+
+impl<P: Placement> Write for Member<P> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.outer.append(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

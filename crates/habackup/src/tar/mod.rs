@@ -1,0 +1,28 @@
+//! The tar format, written and read. [`encode`] makes headers, [`Reader`] walks an untrusted stream; both work on bytes alone.
+//! What a backup may contain and where it lands on disk is decided elsewhere.
+//!
+//! Written: POSIX ustar with PAX records where ustar cannot say it (sub-second times, names that are long or not ASCII, sizes from 8 GiB).
+//! Read: that, plus GNU long names, GNU base-256 numbers and the old ustar prefix, as Python's `tarfile` and GNU tar understand them.
+
+mod encode;
+mod fields;
+mod pax;
+mod reader;
+
+pub use encode::{Header, Kind, encode};
+pub(crate) use encode::{LATE_DIGITS, SIZE_TO_CHECKSUM, SizeRecord, encode_with, fixed_width, patch_size};
+pub use reader::{Entry, EntryKind, Part, Reader, Tail, TarError};
+
+/// Bytes of a header block; bodies are padded to a multiple of it.
+pub const BLOCK: usize = 512;
+
+/// The end-of-archive marker: two zero blocks.
+pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+
+/// Largest size an octal ustar field holds: 8 GiB − 1.
+pub const USTAR_SIZE_MAX: u64 = 0o777_7777_7777;
+
+/// Zero bytes that follow a body of `size` bytes.
+pub const fn padding(size: u64) -> usize {
+    (size.wrapping_neg() % BLOCK as u64) as usize
+}
