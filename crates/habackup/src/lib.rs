@@ -1,8 +1,21 @@
-//! Home Assistant's backup format: the outer tar, backup.json, SecureTar, the rules of its readers, the index
-pub mod read_at;
-pub mod tar;
-pub mod outer;
-pub mod rules;
-pub mod version;
+//! Home Assistant's backup format, from the outer archive down to the bytes of its encryption. Works on bytes through [`std::io`] and [`read_at::ReadAt`];
+//! never opens a file, never prints.
+//!
+//! # Map
+//! - [`outer`] writes an archive whose sizes are known late; [`archive`] opens one that is there.
+//! - [`manifest`] is `backup.json`, [`version`] Home Assistant's version numbers in it.
+//! - [`tar`] writes and reads tar, for the outer archive and the ones inside.
+//! - [`securetar`] encrypts and decrypts the inner archives; [`index`] says where each file stands in them.
+//! - [`rules`] decides what a backup leaves out and names what a restore would lose.
+//! - [`problem`] is how any of them says that something is wrong.
+
+pub mod archive;
 pub mod index;
+pub mod manifest;
+pub mod outer;
+pub mod problem;
+pub mod read_at;
+pub mod rules;
 pub mod securetar;
+pub mod tar;
+pub mod version;

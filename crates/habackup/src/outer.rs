@@ -99,16 +99,8 @@ impl<P: Placement> Outer<P> {
     }
 
     fn begin(mut self, name: &str, announced: Option<u64>) -> Result<Member<P>, OuterError> {
-        let header = Header {
-            path: name.as_bytes(),
-            kind: Kind::File,
-            size: announced.unwrap_or(0),
-            mode: 0o644,
-            mtime: self.mtime,
-            link: b"",
-            uid: 0,
-            gid: 0,
-        };
+        let header =
+            Header { path: name.as_bytes(), kind: Kind::File, size: announced.unwrap_or(0), mode: 0o644, mtime: self.mtime, link: b"", uid: 0, gid: 0 };
         let mut bytes = Vec::with_capacity(3 * BLOCK);
         let digits = tar::encode_with(&header, SizeRecord::FixedWidth, &mut bytes);
         // Always there: SizeRecord::FixedWidth writes one.

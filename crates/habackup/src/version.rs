@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn securetar_v3_begins_with_the_release_of_2026_3() {
-        for (text, v3) in [("2026.2.3", false), ("2026.3.0.dev0", false), ("2026.3.0b1", false), ("2026.3.0", true), ("2026.3.1b0", true), ("2026.11.0", true)] {
+        for (text, v3) in [("2026.2.3", false), ("2026.3.0.dev0", false), ("2026.3.0b1", false), ("2026.3.0", true), ("2026.3.1b0", true), ("2026.11.0", true)]
+        {
             assert_eq!(text.parse::<HaVersion>().unwrap().uses_securetar_v3(), v3, "{text}");
         }
     }
@@ -145,7 +146,19 @@ mod tests {
 
     #[test]
     fn strange_texts_are_no_versions() {
-        for text in ["", "2026", "2026.3.", "2026.3.0b", "2026.3.0.1", "2026.3.0.dev-1", "2026.+3.0", "v2026.3.0", "2026.3.0.dev0.1", "99999999999.1.1", "2026.3.0b1.dev0"] {
+        for text in [
+            "",
+            "2026",
+            "2026.3.",
+            "2026.3.0b",
+            "2026.3.0.1",
+            "2026.3.0.dev-1",
+            "2026.+3.0",
+            "v2026.3.0",
+            "2026.3.0.dev0.1",
+            "99999999999.1.1",
+            "2026.3.0b1.dev0",
+        ] {
             assert!(text.parse::<HaVersion>().is_err(), "{text}");
         }
     }

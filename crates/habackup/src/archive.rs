@@ -1,0 +1,344 @@
+//! An outer archive that is already there: its members found by walking the headers, without reading a body, and what Home Assistant will make of it.
+//! Owns the members' places and the description; what is inside the inner archives is not looked at.
+//!
+//! Works for Core's archives (description first), Supervisor's (description last) and ours. A damaged archive opens as far as it goes:
+//! [`Archive::problems`] then names the damage, and the members before it can still be read.
+
+use std::io::{self, Read};
+
+use thiserror::Error;
+
+use crate::manifest::{Manifest, ManifestError};
+use crate::problem::{Problem, Severity, shown};
+use crate::read_at::ReadAt;
+use crate::tar::{Entry, EntryKind, Reader, Tail, TarError};
+
+/// The description's name, with the `./` that readers insist on.
+pub const MANIFEST: &str = "./backup.json";
+
+/// Descriptions beyond this are refused; real ones have a few kilobytes.
+pub const MANIFEST_MAX: u64 = 16 << 20;
+
+/// Members beyond this are refused: a real archive has one per add-on and folder.
+const MEMBERS_MAX: usize = 100_000;
+
+/// One member of an outer archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name as it stands there. Bytes that are no UTF-8 are replaced; no reader knows such a member.
+    pub name: String,
+    /// What it is; Home Assistant writes only files.
+    pub kind: EntryKind,
+    /// Where its first header block stands, the PAX header included.
+    pub header_offset: u64,
+    /// Where its body begins.
+    pub data_offset: u64,
+    /// Bytes of its body.
+    pub size: u64,
+    /// Size in the header block.
+    pub ustar_size: u64,
+    /// Size in the PAX record, when there is one.
+    pub pax_size: Option<u64>,
+}
+
+impl Member {
+    /// Whether it is an archive inside the archive, by its name.
+    pub fn is_inner_archive(&self) -> bool {
+        self.kind == EntryKind::File
+            && !self.name.contains('/')
+            && !self.name.starts_with("._")
+            && (self.name.ends_with(".tar.gz") || self.name.ends_with(".tar"))
+    }
+}
+
+/// Why something cannot be opened as an archive at all.
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    /// The source failed.
+    #[error("the archive cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// Nothing there: a known way for uploads to fail.
+    #[error("the archive is empty")]
+    Empty,
+    /// Packed as a whole. Home Assistant answers with an error.
+    #[error("the archive is compressed with {0} as a whole; Home Assistant reads only a plain tar with compressed members, so unpack it first")]
+    Compressed(&'static str),
+    /// No tar archive.
+    #[error("this is no tar archive: {0}")]
+    NotTar(#[source] TarError),
+    /// The description is too long to be one.
+    #[error("backup.json has {0} bytes, far more than a description can have")]
+    ManifestTooLarge(u64),
+    /// The archive has no end of members.
+    #[error("the archive has more than 100000 members")]
+    TooManyMembers,
+}
+
+/// An opened archive.
+#[derive(Debug)]
+pub struct Archive<S> {
+    source: S,
+    members: Vec<Member>,
+    manifest: Option<Manifest>,
+    problems: Vec<Problem>,
+    tail: Option<Tail>,
+}
+
+impl<S: ReadAt> Archive<S> {
+    /// Walks the headers of `source`. Fails only when there is no archive to speak of; whatever else is wrong becomes a problem.
+    pub fn open(source: S) -> Result<Self, ArchiveError> {
+        refuse_other_formats(&source)?;
+        let mut archive = Self { source, members: Vec::new(), manifest: None, problems: Vec::new(), tail: None };
+        archive.walk()?;
+        archive.read_manifest()?;
+        archive.compare_with_manifest();
+        Ok(archive)
+    }
+
+    /// The source it was opened from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// All members in the order they stand in.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of that exact name; of several the last, as Python's `tarfile` does.
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().rev().find(|member| member.name == name)
+    }
+
+    /// The description, if there is a readable one under either spelling of its name.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// The member with Home Assistant's configuration directory: the one the description names, else the one that is there.
+    pub fn home_assistant(&self) -> Option<&Member> {
+        let compressed = self.manifest.as_ref().is_none_or(Manifest::compressed);
+        let names = if compressed { ["homeassistant.tar.gz", "homeassistant.tar"] } else { ["homeassistant.tar", "homeassistant.tar.gz"] };
+        names.iter().find_map(|name| self.member(name))
+    }
+
+    /// The inner archives: Home Assistant's, the folders' and the add-ons'.
+    pub fn inner_archives(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.is_inner_archive())
+    }
+
+    /// How the archive ends; `None` when it is cut off or damaged before its end.
+    pub fn tail(&self) -> Option<Tail> {
+        self.tail
+    }
+
+    /// Everything wrong with the archive, as far as its headers and its description tell.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The body of a member, or as much of it as there is.
+    pub fn body(&self, member: &Member) -> Body<&S> {
+        let end = member.data_offset.saturating_add(member.size).min(self.source.len());
+        Body { source: &self.source, start: member.data_offset.min(end), at: member.data_offset.min(end), end }
+    }
+
+    fn walk(&mut self) -> Result<(), ArchiveError> {
+        let length = self.source.len();
+        let mut reader = Reader::new(Body { source: &self.source, start: 0, at: 0, end: length });
+        let ended = loop {
+            let entry = match reader.next_entry() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break reader.finish(),
+                Err(error) => break Err(error),
+            };
+            if self.members.len() == MEMBERS_MAX {
+                return Err(ArchiveError::TooManyMembers);
+            }
+            note_member(&entry, &mut self.problems);
+            self.members.push(member_of(&entry));
+            if entry.data_offset + entry.size > length {
+                break Err(TarError::Truncated { part: crate::tar::Part::Body, offset: length });
+            }
+            // Cannot fail: the body ends inside the source, as was just seen.
+            if let Err(error) = reader.skip_body_with(|source, left| {
+                source.at += left;
+                Ok(())
+            }) {
+                break Err(error);
+            }
+        };
+        if let Some(offset) = reader.stained_padding() {
+            self.problems.push(Problem::new(Severity::Damaged, format!("the filling after a member was changed, at byte {offset}")));
+        }
+        match ended {
+            Ok(tail) => {
+                if tail.marker_blocks < 2 {
+                    self.problems.push(Problem::new(Severity::Damaged, "the archive has no end marker; members after its last one may be missing"));
+                }
+                self.tail = Some(tail);
+            }
+            Err(TarError::Io(error)) => return Err(error.into()),
+            Err(error) if self.members.is_empty() => return Err(ArchiveError::NotTar(error)),
+            Err(error) => {
+                let problem = Problem::new(Severity::Damaged, error.to_string());
+                let inside = self.members.last().filter(|_| matches!(error, TarError::Truncated { part: crate::tar::Part::Body, .. }));
+                self.problems.push(match inside {
+                    Some(member) => problem.in_member(shown(&member.name)),
+                    None => problem,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn read_manifest(&mut self) -> Result<(), ArchiveError> {
+        let Some(member) = self.member(MANIFEST).or_else(|| self.member("backup.json")).cloned() else {
+            self.problems.push(Problem::new(Severity::Refused, "there is no backup.json; Home Assistant does not take the file for a backup"));
+            return Ok(());
+        };
+        let name = member.name.clone();
+        if name != MANIFEST {
+            let text = "backup.json must be named './backup.json'; Home Assistant answers the upload with an internal error (HTTP 500)";
+            self.problems.push(Problem::new(Severity::Refused, text).in_member(name.clone()));
+        }
+        if member.size > MANIFEST_MAX {
+            return Err(ArchiveError::ManifestTooLarge(member.size));
+        }
+        let mut text = Vec::new();
+        self.body(&member).read_to_end(&mut text)?;
+        match Manifest::parse(&text) {
+            Ok(manifest) => {
+                let found = manifest.check();
+                self.problems.extend(found.into_iter().map(|problem| problem.in_member(name.clone())));
+                self.manifest = Some(manifest);
+            }
+            Err(error) => {
+                let severity = match error {
+                    ManifestError::NotJson(_) => Severity::Damaged,
+                    ManifestError::NotAnObject => Severity::Refused,
+                };
+                self.problems.push(Problem::new(severity, error.to_string()).in_member(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the description promises against what is there.
+    fn compare_with_manifest(&mut self) {
+        let Some(manifest) = &self.manifest else {
+            return;
+        };
+        let mut missing = Vec::new();
+        for name in manifest.inner_archives() {
+            if self.member(&name).is_some() {
+                continue;
+            }
+            let other = name.strip_suffix(".gz").map_or_else(|| format!("{name}.gz"), str::to_owned);
+            let text = if self.member(&other).is_some() {
+                format!("backup.json says the member is called so, but it is called {}; Home Assistant does not find it", shown(&other))
+            } else {
+                "the member is missing although backup.json lists it; Home Assistant cannot restore it".to_owned()
+            };
+            missing.push(Problem::new(Severity::Refused, text).in_member(shown(&name)));
+        }
+        if manifest.home_assistant_version().is_none() && self.home_assistant().is_some() {
+            let text = "the member is there, but backup.json does not mention Home Assistant; it would not be restored";
+            missing.push(Problem::new(Severity::Refused, text).in_member("homeassistant"));
+        }
+        self.problems.extend(missing);
+        let mut names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
+        names.sort_unstable();
+        let twice: Vec<String> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| shown(pair[0])).collect();
+        for name in twice {
+            self.problems.push(Problem::new(Severity::Refused, "two members have this name, and readers differ on which counts").in_member(name));
+        }
+    }
+}
+
+fn member_of(entry: &Entry) -> Member {
+    Member {
+        name: String::from_utf8_lossy(&entry.path).into_owned(),
+        kind: entry.kind,
+        header_offset: entry.header_offset,
+        data_offset: entry.data_offset,
+        size: entry.size,
+        ustar_size: entry.ustar_size,
+        pax_size: entry.pax_size,
+    }
+}
+
+fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
+    let name = shown(&String::from_utf8_lossy(&entry.path));
+    let mut note = |severity, text: String| problems.push(Problem::new(severity, text).in_member(name.clone()));
+    let base = entry.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    if base.starts_with(b"._") {
+        let text = "macOS put this file into the archive; Home Assistant then takes the backup for encrypted or unreadable (pack it with COPYFILE_DISABLE=1)";
+        note(Severity::Refused, text.to_owned());
+    }
+    let bare = entry.path.strip_prefix(b"./").unwrap_or_default();
+    if bare.ends_with(b".tar.gz") || bare.ends_with(b".tar") {
+        note(Severity::Refused, "the name of an inner archive must not begin with './'; Home Assistant does not find it".to_owned());
+    }
+    if entry.sizes_disagree() {
+        let pax = entry.pax_size.unwrap_or_default();
+        note(Severity::Damaged, format!("its two headers disagree on its size: {} and {pax} bytes; readers differ on which counts", entry.ustar_size));
+    }
+    if !matches!(entry.kind, EntryKind::File | EntryKind::Directory) {
+        note(Severity::Notice, "it is neither a file nor a directory; Home Assistant writes no such members".to_owned());
+    }
+}
+
+/// Names the format of a file that is no plain tar; uploads and downloads often pack or cut it.
+fn refuse_other_formats(source: &impl ReadAt) -> Result<(), ArchiveError> {
+    const MAGIC: [(&[u8], &str); 6] = [
+        (b"\x1f\x8b", "gzip"),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"PK\x03\x04", "zip"),
+        (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    ];
+    let mut head = [0; 6];
+    let length = source.len().min(head.len() as u64) as usize;
+    if length == 0 {
+        return Err(ArchiveError::Empty);
+    }
+    source.read_exact_at(&mut head[..length], 0)?;
+    match MAGIC.iter().find(|(magic, _)| head[..length].starts_with(magic)) {
+        Some((_, name)) => Err(ArchiveError::Compressed(name)),
+        None => Ok(()),
+    }
+}
+
+/// A stretch of the source: read in order through [`Read`], or at offsets from its start through [`ReadAt`].
+#[derive(Clone, Copy, Debug)]
+pub struct Body<S> {
+    source: S,
+    start: u64,
+    at: u64,
+    end: u64,
+}
+
+impl<S: ReadAt> Read for Body<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (self.end - self.at).min(buffer.len() as u64) as usize;
+        self.source.read_exact_at(&mut buffer[..count], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl<S: ReadAt> ReadAt for Body<S> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let inside = offset.checked_add(buffer.len() as u64).is_some_and(|end| end <= ReadAt::len(self));
+        if !inside {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.source.read_exact_at(buffer, self.start + offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.end - self.start
+    }
+}
