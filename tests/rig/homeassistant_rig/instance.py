@@ -1,8 +1,10 @@
 """One running Home Assistant: its config directory, its process in the rig, its port. Nothing of it outlives `stop`."""
 
 import http.client
+import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +29,13 @@ backup:
 onboarding:
 config:
 """
+
+LATER_STEPS_DONE = {
+    "version": 4,
+    "minor_version": 1,
+    "key": "onboarding",
+    "data": {"done": ["core_config", "analytics", "integration"]},
+}
 
 # Runs as the first process of its own mount and process namespaces: the mounts and every child go with it.
 ENTER = """
@@ -55,11 +64,17 @@ class Instance:
         self._log = self.config.with_name(self.config.name + ".output")
 
     @classmethod
-    def fresh(cls, config, port=None):
-        """An instance that has never run: no user, no history."""
+    def fresh(cls, config, port=None, only_needs_a_user=False):
+        """An instance that has never run: no user, no history.
+
+        With `only_needs_a_user`, onboarding is over with its first step; the later ones would go out into the network.
+        """
         config = pathlib.Path(config)
         config.mkdir(parents=True)
         (config / "configuration.yaml").write_text(CONFIGURATION)
+        if only_needs_a_user:
+            (config / ".storage").mkdir()
+            (config / ".storage/onboarding").write_text(json.dumps(LATER_STEPS_DONE))
         return cls(config, port)
 
     @property
@@ -67,15 +82,32 @@ class Instance:
         return self.config / "home-assistant_v2.db"
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._tell()
+            raise
         return self
 
     def __exit__(self, failed, *_):
         self.stop()
         if failed:
-            sys.stderr.write(f"--- what Home Assistant on {self.config} said ---\n{self._log.read_text()[-6000:]}\n")
+            self._tell()
+
+    def _tell(self):
+        said = self._log.read_text(errors="replace")[-6000:]
+        sys.stderr.write(f"--- what Home Assistant on {self.config} said ---\n{said}---\n")
 
     def start(self):
+        """Starts it and waits until it answers; one that asks for another start, as after a restore, gets it."""
+        self._spawn()
+        try:
+            self._wait_until_it_answers(120)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _spawn(self):
         environment = {
             "PATH": "/opt/ha/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/tmp",
@@ -93,29 +125,35 @@ class Instance:
                 stderr=log,
                 start_new_session=True,
             )
-        try:
-            self._wait_until_it_answers(120)
-        except BaseException:
-            self.stop()
-            raise
 
     def _wait_until_it_answers(self, seconds):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"Home Assistant exited with {self._process.returncode}: {self._log.read_text()[-3000:]}")
-            if self._answers("/api/onboarding") == 200 or self._answers("/auth/providers") == 200:
+            code = self._process.poll()
+            if code == WANTS_RESTART:
+                self._spawn()
+            elif code is not None:
+                raise RuntimeError(f"Home Assistant exited with {code}")
+            if self._is_ready():
                 return
             time.sleep(0.2)
-        raise TimeoutError(f"Home Assistant does not answer: {self._log.read_text()[-3000:]}")
+        raise TimeoutError("Home Assistant does not answer")
 
-    def _answers(self, path):
+    def _is_ready(self):
+        # What a fresh instance brings up last; 401 once somebody has begun to set it up, 404 when that is over.
+        status, body = self._get("/api/onboarding/backup/info")
+        if status == 200:
+            return json.loads(body)["state"] == "idle"
+        return status == 401 or self._get("/auth/providers")[0] == 200
+
+    def _get(self, path):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status
-        except OSError:
-            return None
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            return None, b""
         finally:
             connection.close()
 
@@ -129,7 +167,7 @@ class Instance:
     def stop(self):
         if self._process is None:
             return
-        for number, seconds in ((signal.SIGTERM, 60), (signal.SIGKILL, 10)):
+        for number, seconds in ((signal.SIGTERM, 40), (signal.SIGKILL, 10)):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, number)
                 try:
@@ -137,6 +175,11 @@ class Instance:
                 except subprocess.TimeoutExpired:
                     continue
         self._process = None
+
+    def remove(self):
+        """Its directory and its log, once they have served."""
+        shutil.rmtree(self.config)
+        self._log.unlink()
 
 
 def stop_on_signals():
