@@ -26,7 +26,7 @@ const KEPT_SECONDS: f64 = 10.0 * 86_400.0;
 /// Mean distance of two states in a busy home; a database that would hold more than ten days is denser.
 const SECONDS_PER_STATE: f64 = 0.15;
 /// Bytes of database per state, all tables and indices together (measured on databases made here).
-const BYTES_PER_STATE: f64 = 172.0;
+const BYTES_PER_STATE: f64 = 214.0;
 /// Rows before these identifiers were purged long ago.
 const FIRST_STATE: i64 = 41_300_000;
 const FIRST_ATTRIBUTES: i64 = 1_200_000;
@@ -44,7 +44,8 @@ pub(crate) fn create(path: &Path, home: &Home, random: &mut Random, bytes: u64) 
     // Nobody else sees the file yet: no journal, no sync. WAL mode is set at the end.
     database.execute_batch(
         "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
-         PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -98304; PRAGMA temp_store = MEMORY;",
+         PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -98304; PRAGMA temp_store = MEMORY;
+         PRAGMA foreign_keys = OFF;",
     )?;
     database.execute_batch(SCHEMA)?;
     database.execute_batch("BEGIN")?;
@@ -64,6 +65,17 @@ fn fnv1a_32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
+/// How a device's entities come to be written.
+#[derive(Clone)]
+struct Reporting {
+    weights: u64,
+    /// Probability that one entity has changed.
+    change: f64,
+    pushed: bool,
+    /// In `Filler::entities`.
+    entities: std::ops::Range<usize>,
+}
+
 struct Filler<'c> {
     database: &'c Connection,
     insert_state: Statement<'c>,
@@ -72,8 +84,8 @@ struct Filler<'c> {
     insert_short: Statement<'c>,
     insert_event: Statement<'c>,
     random: Random,
-    /// Per device: its weight summed up so far, and its entities in `entities`.
-    devices: Vec<(u64, f64, std::ops::Range<usize>)>,
+    /// Weights are summed up so far, to draw by.
+    devices: Vec<Reporting>,
     entities: Vec<EntityState>,
     /// Shared attributes that were stored, by their text.
     attributes: HashMap<String, i64>,
@@ -95,7 +107,8 @@ impl<'c> Filler<'c> {
             for entity in &device.entities {
                 entities.push(EntityState::new(entity, entities.len() as i64 + 1, &mut random));
             }
-            devices.push((total, device.change, first..entities.len()));
+            let pushed = matches!(device.platform, "zha" | "shelly" | "esphome" | "mobile_app");
+            devices.push(Reporting { weights: total, change: device.change, pushed, entities: first..entities.len() });
         }
         insert_metadata(database, home, &mut entities)?;
         let call_service_data = insert_event_data(database, home)?;
@@ -140,18 +153,19 @@ impl<'c> Filler<'c> {
             let written = self.refresh(now)?;
             // Exponential gaps: refreshes of different devices know nothing of one another.
             now += -self.random.unit().max(1e-12).ln() * mean_gap * written.max(0.4);
-            if now >= next_five {
-                self.statistics(next_five, 300.0, true)?;
-                next_five = next(now, 300.0);
-            }
             if now >= next_hour {
                 self.statistics(next_hour, 3600.0, false)?;
                 next_hour = next(now, 3600.0);
             }
+            if now >= next_five {
+                self.statistics(next_five, 300.0, true)?;
+                next_five = next(now, 300.0);
+            }
         }
         drop(pages);
         let states = (self.next_state - FIRST_STATE) as u64;
-        let purged = (states as f64 * PURGED) as i64;
+        // Enough that whole pages become free in a small database too.
+        let purged = ((states as f64 * PURGED) as i64).max(600).min(states as i64 / 4);
         self.purge(FIRST_STATE + purged)?;
         Ok(states - purged as u64)
     }
@@ -159,18 +173,19 @@ impl<'c> Filler<'c> {
     /// One device reports: some of its entities have changed, a fraction of a millisecond apart.
     /// Returns the number of states written.
     fn refresh(&mut self, now: f64) -> Result<f64, Error> {
-        let total = self.devices.last().map_or(1, |(sum, ..)| *sum);
+        let total = self.devices.last().map_or(1, |device| device.weights);
         let ticket = self.random.below(total);
-        let index = self.devices.partition_point(|(sum, ..)| *sum <= ticket);
-        let (_, change, range) = self.devices[index].clone();
+        let index = self.devices.partition_point(|device| device.weights <= ticket);
+        let Reporting { change, pushed, entities, .. } = self.devices[index].clone();
         let mut at = now;
         let mut written = 0.0;
-        for entity in range {
+        for entity in entities {
             if self.random.chance(change) {
                 self.state(entity, microseconds(at))?;
                 written += 1.0;
             }
-            at += 0.000_08 + self.random.unit() * 0.000_4;
+            // Pushed values arrive one by one, polled ones within one pass of the event loop.
+            at += self.random.unit() * if pushed { 0.35 } else { 0.004 };
         }
         if self.random.chance(0.012) {
             self.call_service(microseconds(at))?;
@@ -184,7 +199,7 @@ impl<'c> Filler<'c> {
         let id = self.next_state;
         self.next_state += 1;
         // Most integrations report unchanged values too; the row then carries the time of the last report.
-        let reported = self.random.chance(0.3).then(|| microseconds(at + self.random.unit() * 25.0));
+        let reported = self.random.chance(0.6).then(|| microseconds(at + self.random.unit() * 25.0));
         let context = self.random.ulid(at);
         let entity = &mut self.entities[index];
         if changed {
@@ -236,7 +251,7 @@ impl<'c> Filler<'c> {
     }
 
     /// Statistics of every measuring entity for the period that ends at `end`. Where both kinds are written,
-    /// the five-minute rows begin a new period and the hourly rows only look.
+    /// the hourly rows come first and only look, the five-minute rows begin a new period.
     fn statistics(&mut self, end: f64, seconds: f64, reset: bool) -> Result<(), Error> {
         let hourly = seconds > 300.0;
         let created = microseconds(end + 9.2 + self.random.unit() * 1.5);

@@ -185,6 +185,11 @@ impl Home {
             sensor(&name, "Current", "current", "A", Some("electric_current"), walk(0.37, 0.05, 0.0, 10.0, 3)),
             sensor(&name, "Energy", "energy", "kWh", Some("energy"), Behaviour::Meter { per_update: 0.0021, decimals: 4 }),
         ];
+        // A helper that adds the power up: nobody rounds it, so its states have all the digits of a float.
+        let mut sum = sensor(&name, "Energy Sum", "energy", "kWh", Some("energy"), Behaviour::Meter { per_update: 0.0021, decimals: 13 });
+        sum.state_class = Some("total");
+        let mut plug = plug;
+        plug.push(sum);
         self.add(random, name, "Shelly", "Plug S", "shelly", area, 14, 0.62, plug);
     }
 

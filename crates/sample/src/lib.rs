@@ -8,6 +8,7 @@
 mod entity_state;
 mod history;
 mod home;
+mod inspect;
 mod process;
 mod random;
 mod recorder;
@@ -18,6 +19,7 @@ mod zigbee;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use inspect::{History, history};
 pub use process::{RecordedSummary, RecorderProcess, run_recorder};
 pub use recorder::{Recorded, Recorder};
 

@@ -49,8 +49,8 @@ impl Writer {
             fs::create_dir_all(parent).map_err(Error::at(parent))?;
         }
         // Up to two years old, with fractions of a second.
-        let age = Duration::from_secs_f64(self.random.unit() * 63_072_000.0);
-        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_132_800) - age;
+        let age = Duration::from_secs_f64(self.random.unit() * 63e6);
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(crate::history::NEWEST) - age;
         File::create_new(&path)
             .and_then(|mut file| {
                 file.write_all(bytes)?;
@@ -181,9 +181,9 @@ fn pictures(writer: &mut Writer, random: &mut Random) -> Result<(), Error> {
 fn left_out(writer: &mut Writer, random: &mut Random) -> Result<(), Error> {
     let mut log = String::new();
     for second in 0..6_000_u32 {
-        let _ = write!(
+        let _ = writeln!(
             log,
-            "2026-11-19 {:02}:{:02}:{:02}.{:03} WARNING (MainThread) [homeassistant.components.shelly] Error fetching plug {} data\n",
+            "2026-11-19 {:02}:{:02}:{:02}.{:03} WARNING (MainThread) [homeassistant.components.shelly] Error fetching plug {} data",
             second / 3600,
             second / 60 % 60,
             second % 60,
