@@ -1,13 +1,27 @@
 //! Records into a sample config directory until standard input closes, then prints one line of JSON:
-//! `recorder DIR [INTERVAL_MS]`.
+//! `recorder DIR [INTERVAL_MS [LATENCIES]]`. The file LATENCIES gets one line per commit: microseconds.
 
+#![allow(clippy::print_stdout, reason = "a command-line tool")]
+
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn main() -> Result<(), String> {
+use sample::{RecordedSummary, Recorder};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let dir = PathBuf::from(arguments.next().ok_or("usage: recorder DIR [INTERVAL_MS]")?);
-    let millis = arguments.next().map_or(Ok(20), |text| text.parse()).map_err(|_| "INTERVAL_MS is a number")?;
-    let interval = Duration::from_millis(millis);
-    sample::run_recorder(&dir, interval, std::io::stdin().lock(), std::io::stdout().lock()).map(|_| ()).map_err(|error| error.to_string())
+    let dir = PathBuf::from(arguments.next().ok_or("usage: recorder DIR [INTERVAL_MS [LATENCIES]]")?);
+    let millis = arguments.next().map_or(Ok(20), |text| text.parse())?;
+    let recorder = Recorder::start(&dir, Duration::from_millis(millis))?;
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    let recorded = recorder.stop()?;
+    if let Some(path) = arguments.next() {
+        let lines: String = recorded.latencies_us.iter().map(|micros| format!("{micros}\n")).collect();
+        std::fs::write(path, lines)?;
+    }
+    println!("{}", RecordedSummary::from(&recorded).to_json());
+    Ok(())
 }
