@@ -1,0 +1,304 @@
+//! An archive opened for reading: what its outer tar holds, the password, the index, and each inner archive as plain tar bytes.
+//!
+//! With a usable index an inner archive is decrypted and inflated on all cores, without one as a stream. What the bytes mean, and
+//! what is wrong with an archive beyond not being readable, is for `verify` and `restore` to say.
+
+mod body;
+mod file;
+mod outer;
+mod piped;
+
+use std::{
+    io::{self, Read},
+    num::NonZeroUsize,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
+};
+
+use habackup::{
+    archive::ArchiveError,
+    index::{self, Index},
+    read_at::{ReadAt, Window},
+    securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError},
+};
+use pargz::{InflateError, Meters, PieceTable};
+
+pub use file::ProgressFn;
+pub(crate) use outer::{MANIFEST, Member, Outside, Shape};
+
+use body::{Body, Strict, Stream, table};
+use file::ArchiveFile;
+use piped::piped;
+
+/// Why an archive can't be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file itself.
+    #[error("can't read {}: {}", path.display(), crate::error::plain(source))]
+    Read {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a tar archive, or one beyond all bounds.
+    #[error("{} is not a Home Assistant backup: {reason}", path.display())]
+    NotABackup {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// It is encrypted and no password was given.
+    #[error("{} is encrypted: a password is needed", .0.display())]
+    PasswordNeeded(PathBuf),
+    /// For SecureTar 3 this is certain; for older versions a damaged beginning looks the same.
+    #[error("the password is wrong")]
+    WrongPassword,
+}
+
+/// What became of the index.
+pub(crate) enum IndexState {
+    /// The archive has none.
+    Absent,
+    Usable(Index),
+    /// It is there and broken.
+    Damaged(String),
+    /// It is there and not for us: of a later version, or encrypted with another password than the archive.
+    Foreign(String),
+}
+
+/// An archive opened for reading.
+pub(crate) struct Opened<'a> {
+    pub(crate) file: ArchiveFile<'a>,
+    pub(crate) outside: Outside,
+    pub(crate) index: IndexState,
+    keyring: Option<Mutex<Keyring>>,
+}
+
+/// What went wrong below the tar.
+#[derive(Debug)]
+pub(crate) struct Broken(pub(crate) String);
+
+impl From<SecureTarError> for Broken {
+    fn from(error: SecureTarError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<InflateError> for Broken {
+    fn from(error: InflateError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl<'a> Opened<'a> {
+    /// Walks the outer archive, tries the password, reads the index.
+    pub(crate) fn open(path: &Path, password: Option<&Password>, progress: ProgressFn<'a>) -> Result<Self, OpenError> {
+        let file = ArchiveFile::open(path, progress).map_err(|source| OpenError::Read { path: path.to_owned(), source })?;
+        let outside = Outside::read(&file).map_err(|error| match error {
+            ArchiveError::Io(source) => OpenError::Read { path: path.to_owned(), source },
+            error => OpenError::NotABackup { path: path.to_owned(), reason: error.to_string() },
+        })?;
+        let sealed = outside.inner().any(|member| member.shape == Shape::Sealed);
+        let keyring = match password {
+            None if sealed => return Err(OpenError::PasswordNeeded(path.to_owned())),
+            password => password.filter(|_| sealed).map(|password| Mutex::new(Keyring::new(password.clone()))),
+        };
+        let mut opened = Self { file, outside, index: IndexState::Absent, keyring };
+        opened.index = opened.read_index();
+        opened.check_password()?;
+        Ok(opened)
+    }
+
+    /// A password that opens nothing is wrong; one that opens anything is right, and what stays shut is damaged.
+    fn check_password(&self) -> Result<(), OpenError> {
+        if self.keyring.is_none() || matches!(self.index, IndexState::Usable(_)) {
+            return Ok(());
+        }
+        let mut wrong = false;
+        for member in self.outside.inner().filter(|member| member.shape == Shape::Sealed) {
+            match self.decryptor(member) {
+                Ok(_) => return Ok(()),
+                Err(SecureTarError::WrongPassword) => wrong = true,
+                // Damage is told by those who read the member.
+                Err(_) => {}
+            }
+        }
+        if wrong { Err(OpenError::WrongPassword) } else { Ok(()) }
+    }
+
+    fn window(&self, member: &Member) -> Result<Window<&ArchiveFile<'a>>, SecureTarError> {
+        Window::new(&self.file, member.data_offset, member.present)
+            .ok_or_else(|| SecureTarError::Io(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    fn with_keyring<T>(&self, use_it: impl FnOnce(&mut Keyring) -> Result<T, SecureTarError>) -> Result<T, SecureTarError> {
+        let keyring = self.keyring.as_ref().ok_or(SecureTarError::WrongPassword)?;
+        use_it(&mut keyring.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn decryptor(&self, member: &Member) -> Result<Decryptor<Stream<Window<&ArchiveFile<'a>>>>, SecureTarError> {
+        let stream = Stream::new(self.window(member)?);
+        self.with_keyring(|keyring| Decryptor::open_with(stream, keyring, Expect::Archive))
+    }
+
+    /// The SecureTar header of an encrypted member.
+    pub(crate) fn sealed_header(&self, member: &Member) -> Result<Header, SecureTarError> {
+        Header::read(&mut Stream::new(self.window(member)?))
+    }
+
+    fn read_index(&self) -> IndexState {
+        let Some(member) = self.outside.index() else { return IndexState::Absent };
+        let Ok(window) = self.window(member) else { return IndexState::Damaged("it is cut short".into()) };
+        if member.present < member.size {
+            return IndexState::Damaged("it is cut short".into());
+        }
+        if member.size > index::MAX_LEN {
+            return IndexState::Damaged("it is too long".into());
+        }
+        let mut bytes = Vec::new();
+        if let Err(error) = Stream::new(window).read_to_end(&mut bytes) {
+            return IndexState::Damaged(error.to_string());
+        }
+        if self.keyring.is_some() && !bytes.starts_with(index::MAGIC) {
+            let opened = self.with_keyring(|keyring| {
+                let mut plain = Vec::new();
+                Decryptor::open_with(bytes.as_slice(), keyring, Expect::Magic(index::MAGIC))?.read_to_end(&mut plain)?;
+                Ok(plain)
+            });
+            bytes = match opened {
+                Ok(plain) => plain,
+                Err(SecureTarError::WrongPassword) => {
+                    return IndexState::Foreign("it can't be opened with this password".into());
+                }
+                Err(error) => return IndexState::Damaged(error.to_string()),
+            };
+        }
+        match Index::parse(&bytes) {
+            Ok(index) => IndexState::Usable(index),
+            Err(error @ index::IndexError::NewerVersion(_)) => IndexState::Foreign(error.to_string()),
+            Err(error) => IndexState::Damaged(error.to_string()),
+        }
+    }
+
+    /// The index, if it is about this member and has what is needed to enter it anywhere.
+    pub(crate) fn index_of(&self, member: &Member) -> Option<&Index> {
+        let IndexState::Usable(index) = &self.index else { return None };
+        let enterable = match member.shape {
+            Shape::Tar => true,
+            Shape::Gzip => index.pieces().is_some(),
+            // An archive that was encrypted anew brings its old index along.
+            Shape::Sealed => self.sealed_header(member).is_ok_and(|header| header.fits_nonces(index.nonces())),
+            Shape::Unknown => false,
+        };
+        (index.member() == member.name && enterable).then_some(index)
+    }
+
+    fn body(&self, member: &Member, index: &Index) -> Result<Body<'_, 'a>, SecureTarError> {
+        let window = self.window(member)?;
+        if member.shape != Shape::Sealed {
+            return Ok(Body::Plain(window));
+        }
+        self.with_keyring(|keyring| RandomAccess::open(window, keyring, Expect::Archive, index.nonces().to_vec())).map(|body| Body::Sealed(Box::new(body)))
+    }
+
+    /// Hands `consume` the inner tar, on all threads by the index. Everything is read and checked even if `consume` stops early,
+    /// unless `stop` is set.
+    pub(crate) fn read_indexed<T>(
+        &self,
+        member: &Member,
+        index: &Index,
+        threads: NonZeroUsize,
+        stop: &AtomicBool,
+        consume: impl FnOnce(&mut dyn Read) -> T,
+    ) -> Result<(T, Result<(), Broken>), Broken> {
+        let body = self.body(member, index)?;
+        let Some(table) = table(index) else {
+            return Ok(self.consume_stream(Stream::new(body), threads, stop, consume));
+        };
+        // What `consume` made is wanted even when the member then turns out to be broken.
+        let mut made = None;
+        let result = pargz::inflate_indexed(&body, &table, threads, &Meters::new(), stop, |reader| made = Some(consume(reader)));
+        match (made, result) {
+            (Some(made), result) => Ok((made, result.map_err(Broken::from))),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(())) => Err(Broken("nothing was read".into())),
+        }
+    }
+
+    /// Hands `consume` the inner tar as a stream, with decrypting and inflating on threads of their own.
+    pub(crate) fn read_streaming<T>(
+        &self,
+        member: &Member,
+        threads: NonZeroUsize,
+        stop: &AtomicBool,
+        consume: impl FnOnce(&mut dyn Read) -> T,
+    ) -> Result<(T, Result<(), Broken>), Broken> {
+        if member.shape == Shape::Sealed {
+            let mut plain = self.decryptor(member)?;
+            let gzip = io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?.starts_with(&outer::GZIP);
+            return Ok(match (gzip, threads.get()) {
+                (false, 1) => finish(plain, stop, consume),
+                (false, _) => piped(plain, stop, |reader| finish(reader, stop, consume)),
+                (true, 1) => finish(Strict::new(plain), stop, consume),
+                (true, 2) => piped(Strict::new(plain), stop, |reader| finish(reader, stop, consume)),
+                // The pipe's reading end stays on the thread that inflates.
+                (true, _) => piped_twice(plain, stop, consume),
+            });
+        }
+        let stream = Stream::new(self.window(member)?);
+        if member.shape == Shape::Gzip {
+            return Ok(if threads.get() == 1 {
+                finish(Strict::new(stream), stop, consume)
+            } else {
+                piped(Strict::new(stream), stop, |reader| finish(reader, stop, consume))
+            });
+        }
+        Ok(self.consume_stream(stream, threads, stop, consume))
+    }
+
+    fn consume_stream<T>(&self, stream: impl Read, _threads: NonZeroUsize, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> (T, Result<(), Broken>) {
+        finish(stream, stop, consume)
+    }
+
+    /// Lets `consume` read stretches of the inner tar by the index.
+    pub(crate) fn read_ranges<T>(
+        &self,
+        member: &Member,
+        index: &Index,
+        consume: impl FnOnce(&dyn Fn(Range<u64>) -> Box<dyn Read + '_>) -> T,
+    ) -> Result<T, Broken> {
+        let body = self.body(member, index)?;
+        let table: Option<PieceTable> = table(index);
+        if let Some(table) = &table {
+            table.check(pargz::ReadAt::len(&body)).map_err(|error| Broken(error.to_string()))?;
+        }
+        Ok(consume(&|range: Range<u64>| match &table {
+            Some(table) => Box::new(pargz::read_range(&body, table, range)),
+            None => Box::new(Stream::new(&body).range(range)),
+        }))
+    }
+}
+
+fn piped_twice<T>(plain: impl Read + Send, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> (T, Result<(), Broken>) {
+    piped::piped_through(plain, Strict::new, stop, |reader| finish(reader, stop, consume))
+}
+
+/// Lets `consume` read, then reads what it left, so that everything is checked.
+fn finish<T>(mut source: impl Read, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> (T, Result<(), Broken>) {
+    let made = consume(&mut source);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+            return (made, Ok(()));
+        }
+        match source.read(&mut buffer) {
+            Ok(0) => return (made, Ok(())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (made, Err(Broken(error.to_string()))),
+        }
+    }
+}

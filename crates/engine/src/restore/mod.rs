@@ -1,0 +1,424 @@
+//! Brings a config directory back out of an archive: into a new or empty directory, or in place of one that is kept.
+//!
+//! Everything is unpacked into a staging directory first, read to the archive's last checksum and synced; only then does a rename
+//! make it the target. A restore that fails leaves nothing behind, and one that is killed leaves what the next one removes.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `select` | which members are wanted |
+//! | `unpack` | what becomes of each member |
+//! | `tree` | writing below one directory and nowhere else |
+//! | `gentle` | writing without filling the page cache |
+//! | `target`, `stage`, `swap` | what is there, where it is unpacked, how it gets in its place |
+
+mod gentle;
+mod select;
+mod stage;
+mod swap;
+mod target;
+mod tree;
+mod unpack;
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use habackup::{
+    index::Index,
+    rules::{Pattern, PatternError},
+    securetar::Password,
+    tar::TarError,
+};
+use rustix::{
+    fs::{Mode, fchmod, fchown},
+    io::Errno,
+};
+use serde::Serialize;
+
+use crate::{
+    error::plain,
+    open::{Broken, Member, OpenError, Opened, ProgressFn, Shape},
+    report::Skipped,
+};
+
+pub(crate) use select::RECORDER;
+pub(crate) use unpack::{config_path, unwrap_tar};
+
+use select::{Nearest, Selection};
+use stage::Stage;
+use target::{Now, Target};
+use tree::Tree;
+use unpack::{Stop, Unpacked, Unpacker};
+
+/// What a restore is told.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// Patterns on paths inside the config directory (`*` does not cross `/`, `**` does); a directory takes all below it. Empty: everything.
+    pub only: Vec<String>,
+    /// Only the recorder's database.
+    pub database_only: bool,
+    /// Take the place of a directory that is not empty. What was there is kept beside it. With `only` or `database_only` just those
+    /// files are replaced.
+    pub replace: bool,
+    /// For encrypted archives.
+    pub password: Option<Password>,
+    /// Threads to inflate and decrypt on.
+    pub threads: NonZeroUsize,
+}
+
+/// A finished restore.
+#[derive(Clone, Debug, Serialize)]
+pub struct Restoration {
+    /// The config directory, absolute.
+    pub into: PathBuf,
+    /// Where what was there before is kept; never removed by this program.
+    pub kept: Option<PathBuf>,
+    /// Files, directories and links restored.
+    pub entries: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// What could not be restored as the archive has it, and why.
+    pub left_out: Vec<Skipped>,
+    /// Inner archives that do not belong to the config directory and were left alone.
+    pub other_archives: Vec<String>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Whether the archive was encrypted.
+    pub protected: bool,
+    /// Whether the archive's index was used.
+    pub used_index: bool,
+    /// Whether the archive was read to its end and its checksum compared; not when an index let single files be fetched.
+    pub checked_whole: bool,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+/// Why nothing was restored. Nothing is left behind, and what was there is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The archive can't be read at all.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The archive holds no config directory.
+    #[error("the archive holds no Home Assistant config directory")]
+    NoConfig,
+    /// The archive is damaged.
+    #[error("the archive is damaged{}: {message}", at(member))]
+    Damaged {
+        /// Where the damage showed; empty when it is not in one member.
+        member: String,
+        /// What it is.
+        message: String,
+    },
+    /// A pattern that can match nothing.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// No member fits the patterns.
+    #[error("nothing in the archive fits {}{}", .patterns.join(", "), offer(near))]
+    NothingMatched {
+        /// The patterns.
+        patterns: Vec<String>,
+        /// Names that are near.
+        near: Vec<String>,
+    },
+    /// The target holds something.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// The target is something else.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// The target.
+        path: PathBuf,
+    },
+    /// A symbolic link stands where files would go.
+    #[error("{} is a symbolic link, and nothing is restored through one", path.display())]
+    LinkInTheWay {
+        /// The link.
+        path: PathBuf,
+    },
+    /// The file system has no room.
+    #[error("there is no room for {what} in {}", path.display())]
+    NoSpace {
+        /// The directory.
+        path: PathBuf,
+        /// What did not fit.
+        what: String,
+    },
+    /// The target can't be written.
+    #[error("can't write {}: {}", path.display(), plain(source))]
+    Target {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The user stopped it.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+fn at(member: &str) -> String {
+    if member.is_empty() { String::new() } else { format!(" at {member}") }
+}
+
+fn offer(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; there is {}", near.join(", ")) }
+}
+
+/// Restores the config directory of `archive` into `into`.
+pub fn restore(archive: &Path, into: &Path, options: &RestoreOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Restoration, RestoreError> {
+    let started = Instant::now();
+    let selection = selection(options)?;
+    let target = Target::look(into)?;
+    if target.now == Now::Filled && !options.replace {
+        return Err(RestoreError::NotEmpty(into.to_owned()));
+    }
+    let opened = Opened::open(archive, options.password.as_ref(), progress)?;
+    let job = Job { opened: &opened, options, selection: &selection, target: &target, cancel };
+    let member = opened.outside.home_assistant().ok_or(RestoreError::NoConfig)?;
+    let stage = Stage::new(target.beside()).map_err(|source| job.target_failed(String::new(), source))?;
+    let result = job.unpack(member, &stage)?;
+    let kept = job.put_in_place(&stage, &result)?;
+    drop(stage);
+    Ok(job.report(member, result, kept, started))
+}
+
+fn selection(options: &RestoreOptions) -> Result<Selection, PatternError> {
+    if options.database_only {
+        return Ok(Selection::Database);
+    }
+    if options.only.is_empty() {
+        return Ok(Selection::Everything);
+    }
+    options.only.iter().map(|pattern| Pattern::new(pattern.as_bytes())).collect::<Result<_, _>>().map(Selection::Fitting)
+}
+
+struct Job<'a> {
+    opened: &'a Opened<'a>,
+    options: &'a RestoreOptions,
+    selection: &'a Selection,
+    target: &'a Target,
+    cancel: &'a AtomicBool,
+}
+
+/// What unpacking gave, before it is in its place.
+struct Outcome {
+    done: Unpacked,
+    keeps_metadata: bool,
+    used_index: bool,
+    checked_whole: bool,
+}
+
+impl Job<'_> {
+    fn target_failed(&self, what: String, source: io::Error) -> RestoreError {
+        let full = [Errno::NOSPC, Errno::DQUOT].map(|errno| Some(errno.raw_os_error()));
+        let path = self.target.path.clone();
+        if full.contains(&source.raw_os_error()) {
+            let what = if what.is_empty() { "the config directory".to_owned() } else { what };
+            return RestoreError::NoSpace { path, what };
+        }
+        RestoreError::Target { path, source }
+    }
+
+    /// Unpacks by the best way there is. An index that turns out to be wrong costs a second try without it.
+    fn unpack(&self, member: &Member, stage: &Stage) -> Result<Outcome, RestoreError> {
+        if let Some(index) = self.opened.index_of(member) {
+            let tried = if self.selection.is_everything() { self.by_pieces(member, index, stage) } else { self.by_ranges(member, index, stage) };
+            match tried {
+                Err(RestoreError::Damaged { .. }) => stage.reset().map_err(|source| self.target_failed(String::new(), source))?,
+                other => return other,
+            }
+        }
+        self.by_stream(member, stage)
+    }
+
+    fn tree(&self, stage: &Stage) -> Result<Tree, RestoreError> {
+        let root = stage.tree().map_err(|source| self.target_failed(String::new(), source))?;
+        Ok(Tree::new(root, self.target.owner()))
+    }
+
+    fn unpacker(&self, check_databases: bool) -> Unpacker<'_> {
+        Unpacker { selection: self.selection, cancel: self.cancel, check_databases }
+    }
+
+    fn by_pieces(&self, member: &Member, index: &Index, stage: &Stage) -> Result<Outcome, RestoreError> {
+        let stop = AtomicBool::new(false);
+        let mut tree = self.tree(stage)?;
+        let mut done = Unpacked::default();
+        let read = self.opened.read_indexed(member, index, self.options.threads, &stop, |reader| {
+            let result = self.unpacker(false).run(reader, true, &mut tree, &mut done);
+            stop.store(result.is_err(), Ordering::Relaxed);
+            result
+        });
+        self.settle(read, member)?;
+        self.finish(tree, done, true, true)
+    }
+
+    fn by_stream(&self, member: &Member, stage: &Stage) -> Result<Outcome, RestoreError> {
+        let stop = AtomicBool::new(false);
+        let mut tree = self.tree(stage)?;
+        let mut done = Unpacked { nearest: self.nearest(), ..Unpacked::default() };
+        let read = self.opened.read_streaming(member, self.options.threads, &stop, |reader| {
+            let result = self.unpacker(false).run(reader, true, &mut tree, &mut done);
+            stop.store(result.is_err(), Ordering::Relaxed);
+            result
+        });
+        self.settle(read, member)?;
+        if done.seen == 0 {
+            return Err(RestoreError::NoConfig);
+        }
+        let outcome = self.finish(tree, done, false, true)?;
+        if outcome.done.entries == 0 && outcome.done.left_out.is_empty() && !self.selection.is_everything() {
+            return Err(self.nothing_matched(outcome.done.nearest));
+        }
+        Ok(outcome)
+    }
+
+    /// Only the stretches of the archive that hold what is wanted.
+    fn by_ranges(&self, member: &Member, index: &Index, stage: &Stage) -> Result<Outcome, RestoreError> {
+        let mut nearest = self.nearest();
+        let ranges = self.ranges(index, &mut nearest);
+        if ranges.is_empty() {
+            return Err(self.nothing_matched(nearest));
+        }
+        let mut tree = self.tree(stage)?;
+        let mut done = Unpacked::default();
+        let read = self.opened.read_ranges(member, index, |read| {
+            for range in &ranges {
+                let length = range.end - range.start;
+                let mut reader = io::Read::take(read(range.clone()), length);
+                self.unpacker(true).run(&mut reader, false, &mut tree, &mut done)?;
+                if reader.limit() > 0 {
+                    return Err(Stop::Archive { member: String::new(), error: TarError::Io(io::ErrorKind::UnexpectedEof.into()) });
+                }
+            }
+            Ok(())
+        });
+        self.settle(read.map(|result| (result, Ok(()))), member)?;
+        if done.entries == 0 {
+            // The index said there is something.
+            return Err(RestoreError::Damaged { member: String::new(), message: "the index is wrong".into() });
+        }
+        self.finish(tree, done, true, false)
+    }
+
+    /// Stretches of the inner tar to read; neighbours are joined. Directories on the way are small and bring their modes.
+    fn ranges(&self, index: &Index, nearest: &mut Nearest) -> Vec<Range<u64>> {
+        let mut wanted = Vec::new();
+        let mut parents: Vec<(Vec<u8>, Range<u64>)> = Vec::new();
+        for file in index.files() {
+            let Ok(Some(path)) = config_path(&file.path) else { continue };
+            let end = file.data_offset + file.size + habackup::tar::padding(file.size) as u64;
+            let range = file.header_offset..end;
+            parents.retain(|(parent, _)| parent.is_empty() || (path.starts_with(parent) && path.get(parent.len()) == Some(&b'/')));
+            if self.selection.wants(path) {
+                wanted.extend(parents.drain(..).map(|(_, range)| range));
+                wanted.push(range);
+            } else if file.kind == habackup::tar::Kind::Directory {
+                parents.push((path.to_vec(), range));
+            }
+            nearest.consider(path);
+        }
+        join(wanted)
+    }
+
+    fn nearest(&self) -> Nearest {
+        Nearest::new(self.patterns().into_iter().map(String::into_bytes))
+    }
+
+    fn patterns(&self) -> Vec<String> {
+        if self.options.database_only { vec![String::from_utf8_lossy(RECORDER).into_owned()] } else { self.options.only.clone() }
+    }
+
+    fn nothing_matched(&self, nearest: Nearest) -> RestoreError {
+        RestoreError::NothingMatched { patterns: self.patterns(), near: nearest.names() }
+    }
+
+    fn settle(&self, read: Result<(Result<(), Stop>, Result<(), Broken>), Broken>, member: &Member) -> Result<(), RestoreError> {
+        let damaged = |Broken(message)| RestoreError::Damaged { member: member.name.clone(), message };
+        let (unpacked, rest) = read.map_err(damaged)?;
+        match unpacked {
+            Ok(()) => rest.map_err(damaged),
+            Err(Stop::Cancelled) => Err(RestoreError::Cancelled),
+            Err(Stop::Archive { member, error }) => Err(RestoreError::Damaged { member, message: error.to_string() }),
+            Err(Stop::Target { member, source }) => Err(self.target_failed(member, source)),
+        }
+    }
+
+    fn finish(&self, tree: Tree, mut done: Unpacked, used_index: bool, checked_whole: bool) -> Result<Outcome, RestoreError> {
+        let (left_out, keeps_metadata) = tree.finish().map_err(|source| self.target_failed(String::new(), source))?;
+        for (path, reason) in left_out {
+            done.entries = done.entries.saturating_sub(1);
+            done.leave_out(&path, reason);
+        }
+        Ok(Outcome { done, keeps_metadata, used_index, checked_whole })
+    }
+
+    fn put_in_place(&self, stage: &Stage, outcome: &Outcome) -> Result<Option<PathBuf>, RestoreError> {
+        let failed = |source| self.target_failed(String::new(), source);
+        let root = stage.tree().map_err(failed)?;
+        let (owner, mode) = match self.target.described {
+            Some((uid, gid, mode)) => (Some((uid, gid)), mode),
+            None => (None, outcome.done.root_mode.unwrap_or(0o755)),
+        };
+        if let Some((uid, gid)) = owner.filter(|_| self.target.owner().is_some()) {
+            fchown(&root, Some(uid), Some(gid)).map_err(|error| failed(error.into()))?;
+        }
+        // Where modes are not kept, that was noted with the files.
+        let _ = fchmod(&root, Mode::from_raw_mode(mode & 0o777));
+        stage.sync().map_err(failed)?;
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(RestoreError::Cancelled);
+        }
+        let now = jiff::Zoned::now().strftime("%Y-%m-%d_%H.%M.%S").to_string();
+        if self.target.now == Now::Filled && !self.selection.is_everything() {
+            swap::parts(stage, self.target, &now)
+        } else {
+            swap::whole(stage, self.target, &now)
+        }
+    }
+
+    fn report(&self, member: &Member, outcome: Outcome, kept: Option<PathBuf>, started: Instant) -> Restoration {
+        let Outcome { done, keeps_metadata, used_index, checked_whole } = outcome;
+        let mut warnings = done.warnings;
+        if done.left_out_unnamed > 0 {
+            warnings.push(format!("{} more entries were left out and are not named here", done.left_out_unnamed));
+        }
+        if !keeps_metadata {
+            warnings.push("the file system of the target does not keep owners or modes".to_owned());
+        }
+        let others = self.opened.outside.inner().filter(|other| other.name != member.name);
+        Restoration {
+            into: self.target.path.clone(),
+            kept,
+            entries: done.entries,
+            bytes: done.bytes,
+            left_out: done.left_out,
+            other_archives: others.map(|other| other.name.clone()).collect(),
+            warnings,
+            protected: member.shape == Shape::Sealed,
+            used_index,
+            checked_whole,
+            seconds: started.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// Gaps up to this are read through: inflating starts at restart points this far apart anyway.
+const JOINED: u64 = 4 << 20;
+
+fn join(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start.saturating_sub(last.end) <= JOINED && range.start >= last.end => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
+}

@@ -1,0 +1,209 @@
+//! The directory a restore unpacks into before anything of the user's is touched.
+//!
+//! It lies beside the target (or inside it, where the target is a mount point or its parent may
+//! not be written), so that the last step is a rename. A lock in it tells a live restore from
+//! what a killed one left behind; the next restore removes the latter. Putting the result in
+//! place belongs to `swap`.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+const PREFIX: &str = ".haul-restore-";
+const RANDOM_DIGITS: usize = 12;
+const LOCK: &str = "lock";
+const TREE: &str = "tree";
+const ATTEMPTS: usize = 16;
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A staging directory of this process; removed when dropped.
+pub(super) struct Stage {
+    parent: OwnedFd,
+    parent_path: PathBuf,
+    name: OsString,
+    directory: OwnedFd,
+    /// Held for as long as the stage is: other runs leave it alone.
+    _lock: OwnedFd,
+}
+
+impl Stage {
+    /// Makes a staging directory in `parent`, after removing what killed runs left there.
+    pub(super) fn new(parent_path: &Path) -> io::Result<Self> {
+        let parent = fs::openat(CWD, parent_path, DIRECTORY & !OFlags::NOFOLLOW, Mode::empty())?;
+        remove_leftovers(&parent)?;
+        for _ in 0..ATTEMPTS {
+            let name = OsString::from(format!("{PREFIX}{}", random_digits()?));
+            match fs::mkdirat(&parent, &name, Mode::RWXU) {
+                Err(Errno::EXIST) => continue,
+                other => other?,
+            }
+            let directory = fs::openat(&parent, &name, DIRECTORY, Mode::empty())?;
+            // Another run may look at the directory in this very moment and take it for a
+            // leftover: whoever makes and holds the lock file owns it.
+            let Some(lock) = claim(&directory, OFlags::EXCL)? else { continue };
+            fs::mkdirat(&directory, TREE, Mode::RWXU)?;
+            return Ok(Self { parent, parent_path: parent_path.to_owned(), name, directory, _lock: lock });
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    /// The directory to unpack into, empty at first.
+    pub(super) fn tree(&self) -> io::Result<OwnedFd> {
+        Ok(fs::openat(&self.directory, TREE, DIRECTORY, Mode::empty())?)
+    }
+
+    /// Empties the tree for another try.
+    pub(super) fn reset(&self) -> io::Result<()> {
+        remove_tree(&self.directory, OsStr::new(TREE))?;
+        Ok(fs::mkdirat(&self.directory, TREE, Mode::RWXU)?)
+    }
+
+    /// Waits until everything of the tree is on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(fs::syncfs(&self.directory)?)
+    }
+
+    /// The descriptor and name under which the tree can be renamed.
+    pub(super) fn tree_place(&self) -> (&OwnedFd, &'static OsStr) {
+        (&self.directory, OsStr::new(TREE))
+    }
+
+    pub(super) fn parent(&self) -> &OwnedFd {
+        &self.parent
+    }
+
+    pub(super) fn parent_path(&self) -> &Path {
+        &self.parent_path
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Nothing to be told here: the next run removes what stays.
+        let _ = remove_tree(&self.parent, &self.name);
+    }
+}
+
+/// Whether a directory entry is a staging directory, live or left behind.
+pub(super) fn is_stage(name: &[u8]) -> bool {
+    name.strip_prefix(PREFIX.as_bytes())
+        .is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// The names in a directory, without `.` and `..`.
+pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Removes the staging directories in `parent` whose restore is no longer alive.
+fn remove_leftovers(parent: &OwnedFd) -> io::Result<()> {
+    for name in names(parent)?.into_iter().filter(|name| is_stage(name.as_bytes())) {
+        let Ok(directory) = fs::openat(parent, &name, DIRECTORY, Mode::empty()) else { continue };
+        let stat = fs::fstat(&directory)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            continue;
+        }
+        if let Some(_lock) = claim(&directory, OFlags::empty())? {
+            remove_tree(parent, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Locks a staging directory; `None` when another process has it.
+fn claim(directory: &OwnedFd, flags: OFlags) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
+    let lock = match fs::openat(directory, LOCK, flags, Mode::RUSR | Mode::WUSR) {
+        Err(Errno::EXIST | Errno::NOENT | Errno::LOOP) => return Ok(None),
+        other => other?,
+    };
+    match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        other => other?,
+    }
+    // Locked, but perhaps only after its owner has removed it.
+    Ok((fs::fstat(&lock)?.st_nlink > 0).then_some(lock))
+}
+
+/// Removes a directory and all below it without recursion and with two descriptors, however deep
+/// it is: subdirectories are first brought up to the top. Follows no symbolic link.
+pub(super) fn remove_tree(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let top = match fs::openat(parent, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    let _ = fs::fchmod(&top, Mode::RWXU);
+    let mut brought_up = 0_u64;
+    loop {
+        let mut waiting = Vec::new();
+        for entry in names(&top)? {
+            match fs::unlinkat(&top, &entry, AtFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::ISDIR | Errno::PERM) => waiting.push(entry),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if waiting.is_empty() {
+            break;
+        }
+        for entry in waiting {
+            let directory = fs::openat(&top, &entry, DIRECTORY, Mode::empty())?;
+            let _ = fs::fchmod(&directory, Mode::RWXU);
+            for inner in names(&directory)? {
+                let stat = fs::statat(&directory, &inner, AtFlags::SYMLINK_NOFOLLOW)?;
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    bring_up(&directory, &inner, &top, &mut brought_up)?;
+                } else {
+                    fs::unlinkat(&directory, &inner, AtFlags::empty())?;
+                }
+            }
+            fs::unlinkat(&top, &entry, AtFlags::REMOVEDIR)?;
+        }
+    }
+    fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
+    Ok(())
+}
+
+fn bring_up(from: &OwnedFd, name: &OsStr, top: &OwnedFd, counter: &mut u64) -> io::Result<()> {
+    match fs::unlinkat(from, name, AtFlags::REMOVEDIR) {
+        Ok(()) => return Ok(()),
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Its own entry ".." changes with the move, which takes write permission.
+    if let Ok(inner) = fs::openat(from, name, DIRECTORY, Mode::empty()) {
+        let _ = fs::fchmod(&inner, Mode::RWXU);
+    }
+    loop {
+        *counter += 1;
+        let free = format!(".up-{counter}");
+        match fs::renameat_with(from, name, top, &free, fs::RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => {}
+            // A file system without the flag: a clash would only be an empty directory's.
+            Err(Errno::INVAL | Errno::NOSYS) => return Ok(fs::renameat(from, name, top, &free)?),
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn random_digits() -> io::Result<String> {
+    let mut bytes = [0_u8; RANDOM_DIGITS / 2];
+    let mut source = std::fs::File::open("/dev/urandom")?;
+    io::Read::read_exact(&mut source, &mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

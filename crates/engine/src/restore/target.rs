@@ -1,0 +1,125 @@
+//! The directory a restore is for: what it is now, and where its staging directory can stand.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, Access, AtFlags, CWD, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Uid};
+
+use super::RestoreError;
+use super::stage::{is_stage, names};
+
+/// What stands at the target now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Now {
+    Missing,
+    Empty,
+    Filled,
+}
+
+pub(super) struct Target {
+    /// Absolute, without symbolic links.
+    pub(super) path: PathBuf,
+    pub(super) now: Now,
+    /// Owner, group and mode of the directory that exists.
+    pub(super) described: Option<(Uid, Gid, u32)>,
+    /// The directory can't be renamed (a mount point, or a parent that is not ours to write), so
+    /// the stage stands inside and the children are moved.
+    pub(super) inside: bool,
+}
+
+impl Target {
+    pub(super) fn look(into: &Path) -> Result<Self, RestoreError> {
+        let failed = |source: io::Error| RestoreError::Target { path: into.to_owned(), source };
+        match std::fs::canonicalize(into) {
+            Ok(path) => Self::existing(path, into),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let name = into.file_name().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+                if into.symlink_metadata().is_ok() {
+                    return Err(RestoreError::NotADirectory { path: into.to_owned() });
+                }
+                let parent = match into.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent,
+                    _ => Path::new("."),
+                };
+                let parent = std::fs::canonicalize(parent)
+                    .map_err(|source| RestoreError::Target { path: parent.to_owned(), source })?;
+                Ok(Self { path: parent.join(name), now: Now::Missing, described: None, inside: false })
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn existing(path: PathBuf, into: &Path) -> Result<Self, RestoreError> {
+        let failed = |source: io::Error| RestoreError::Target { path: into.to_owned(), source };
+        if !path.is_dir() {
+            return Err(RestoreError::NotADirectory { path: into.to_owned() });
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory =
+            fs::openat(CWD, &path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let stat = fs::fstat(&directory).map_err(|error| failed(error.into()))?;
+        let filled = names(&directory).map_err(failed)?.iter().any(|name| !passed_over(name));
+        Ok(Self {
+            now: if filled { Now::Filled } else { Now::Empty },
+            described: Some((
+                Uid::from_raw(stat.st_uid),
+                Gid::from_raw(stat.st_gid),
+                Mode::from_raw_mode(stat.st_mode).as_raw_mode(),
+            )),
+            inside: must_stay(&path, stat.st_dev),
+            path,
+        })
+    }
+
+    /// The directory that holds the stage and, next to the target, what a restore replaced.
+    pub(super) fn beside(&self) -> &Path {
+        if self.inside { &self.path } else { self.path.parent().unwrap_or(&self.path) }
+    }
+
+    /// The owner to give to what is unpacked: that of the directory before, if it is not ours.
+    pub(super) fn owner(&self) -> Option<(Uid, Gid)> {
+        let (uid, gid, _) = self.described?;
+        let ours = uid == rustix::process::geteuid() && gid == rustix::process::getegid();
+        (!ours && rustix::process::geteuid().is_root()).then_some((uid, gid))
+    }
+
+    /// A name for what a restore replaces, `attempt` counting from 0.
+    pub(super) fn kept_name(&self, now: &str, attempt: u32) -> OsString {
+        let mut name = if self.inside {
+            OsString::new()
+        } else {
+            let mut name = self.path.file_name().unwrap_or_default().to_owned();
+            name.push(".");
+            name
+        };
+        name.push(format!("{KEPT}{now}"));
+        if attempt > 0 {
+            name.push(format!("-{}", attempt + 1));
+        }
+        name
+    }
+}
+
+const KEPT: &str = "before-restore-";
+
+/// Entries of a directory that do not make it a filled one, and that are never moved.
+pub(super) fn passed_over(name: &std::ffi::OsStr) -> bool {
+    is_stage(name.as_bytes()) || name == "lost+found"
+}
+
+/// Entries that a swap inside a mount point leaves where they are.
+pub(super) fn stays(name: &std::ffi::OsStr) -> bool {
+    passed_over(name) || name.as_bytes().starts_with(KEPT.as_bytes())
+}
+
+/// Whether the directory itself can't be renamed.
+fn must_stay(path: &Path, device: u64) -> bool {
+    let Some(parent) = path.parent() else { return true };
+    let mounted = fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    let other_device = fs::stat(parent).is_ok_and(|stat| stat.st_dev != device);
+    let writable = fs::accessat(CWD, parent, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+    mounted || other_device || !writable
+}

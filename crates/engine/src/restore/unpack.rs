@@ -1,0 +1,218 @@
+//! From the inner tar to the tree: which members belong to the config directory, which are wanted, and what becomes of each.
+//! Writing safely is the tree's business, reading the archive is `open`'s.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Read, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use habackup::tar::{Entry, EntryKind, Reader, TarError};
+use livesqlite::check::ImageChecker;
+
+use super::{
+    select::{Nearest, Selection},
+    tree::{Meta, Obstacle, Tree},
+};
+use crate::report::{Skipped, shown};
+
+/// Bytes read at once.
+const BUFFER: usize = 512 << 10;
+/// More than this many names help nobody; the rest is counted.
+const MOST_NAMED: usize = 1000;
+
+/// Why unpacking stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The archive is broken; at this member, if any was reached.
+    Archive { member: String, error: TarError },
+    /// The file system failed at this member.
+    Target { member: String, source: io::Error },
+    Cancelled,
+}
+
+/// What was unpacked so far.
+#[derive(Default)]
+pub(super) struct Unpacked {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+    pub(super) left_out: Vec<Skipped>,
+    pub(super) left_out_unnamed: u64,
+    pub(super) warnings: Vec<String>,
+    /// Mode of the config directory itself as the archive has it.
+    pub(super) root_mode: Option<u32>,
+    /// Members below `data/`, wanted or not.
+    pub(super) seen: u64,
+    /// Top-level members beside `data/`.
+    pub(super) beside: BTreeSet<Vec<u8>>,
+    /// Names near to patterns that may fit nothing.
+    pub(super) nearest: Nearest,
+}
+
+impl Unpacked {
+    pub(super) fn leave_out(&mut self, path: &[u8], reason: impl Into<String>) {
+        if self.left_out.len() < MOST_NAMED {
+            self.left_out.push(Skipped { path: shown(path), reason: reason.into() });
+        } else {
+            self.left_out_unnamed += 1;
+        }
+    }
+}
+
+/// What all passes of one restore share.
+pub(super) struct Unpacker<'a> {
+    pub(super) selection: &'a Selection,
+    pub(super) cancel: &'a AtomicBool,
+    /// Check databases while they pass: for reads that no checksum covers.
+    pub(super) check_databases: bool,
+}
+
+impl Unpacker<'_> {
+    /// Unpacks what is wanted of a tar stream. `whole`: the stream must end as an archive does; otherwise it is a stretch of one.
+    pub(super) fn run(&self, source: &mut dyn Read, whole: bool, tree: &mut Tree, done: &mut Unpacked) -> Result<(), Stop> {
+        let mut reader = Reader::new(source);
+        let mut buffer = vec![0; BUFFER];
+        let mut last = Vec::new();
+        let stop = |last: &[u8], error| Stop::Archive { member: shown(last), error };
+        while let Some(entry) = reader.next_entry().map_err(|error| stop(&last, error))? {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Stop::Cancelled);
+            }
+            last.clone_from(&entry.path);
+            match config_path(&entry.path) {
+                Err(reason) => done.leave_out(&entry.path, reason),
+                Ok(None) => {
+                    let top = entry.path.split(|byte| *byte == b'/').find(|part| !part.is_empty() && *part != b".");
+                    if let Some(top) = top.filter(|_| done.beside.len() < MOST_NAMED) {
+                        done.beside.insert(top.to_vec());
+                    }
+                }
+                Ok(Some(path)) => {
+                    done.seen += 1;
+                    done.nearest.consider(path);
+                    self.entry(&entry, path, &mut reader, &mut buffer, tree, done)?;
+                }
+            }
+        }
+        if whole {
+            // To the very end: the checksum of the compressed data stands behind it.
+            reader.finish().map_err(|error| stop(&last, error))?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, entry: &Entry, path: &[u8], body: &mut Reader<&mut dyn Read>, buffer: &mut [u8], tree: &mut Tree, done: &mut Unpacked) -> Result<(), Stop> {
+        let meta = Meta { mode: entry.mode, mtime: entry.mtime };
+        let wanted = self.selection.wants(path);
+        if path.is_empty() {
+            if entry.kind == EntryKind::Directory {
+                done.root_mode = Some(entry.mode);
+            } else {
+                done.leave_out(&entry.path, "the config directory itself is not stored as a directory");
+            }
+            return Ok(());
+        }
+        let result = match entry.kind {
+            EntryKind::Directory => tree.directory(path, meta, !wanted),
+            _ if !wanted => return Ok(()),
+            EntryKind::File => return self.file(entry, path, body, buffer, tree, done),
+            EntryKind::Symlink => tree.symlink(path, &entry.link, entry.mtime),
+            EntryKind::HardLink => match config_path(&entry.link) {
+                Ok(Some(target)) => tree.hard_link(path, target),
+                _ => Err(Obstacle::Refused("a hard link to something outside of the config directory".into())),
+            },
+            EntryKind::Fifo => Err(Obstacle::Refused("a named pipe".into())),
+            EntryKind::Char | EntryKind::Block => Err(Obstacle::Refused("a device".into())),
+            EntryKind::GnuSparse => Err(Obstacle::Refused("a file with holes in GNU's own form".into())),
+            EntryKind::Other(_) => Err(Obstacle::Refused("of a kind unknown to this program".into())),
+        };
+        match result {
+            Ok(()) => done.entries += u64::from(wanted),
+            Err(obstacle) => settle(obstacle, &entry.path, wanted, done)?,
+        }
+        Ok(())
+    }
+
+    fn file(&self, entry: &Entry, path: &[u8], body: &mut Reader<&mut dyn Read>, buffer: &mut [u8], tree: &mut Tree, done: &mut Unpacked) -> Result<(), Stop> {
+        let mut file = match tree.file(path, entry.size) {
+            Ok(file) => file,
+            Err(obstacle) => return settle(obstacle, &entry.path, true, done),
+        };
+        let mut checker = None;
+        loop {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Stop::Cancelled);
+            }
+            let count = body.read(buffer).map_err(|error| Stop::Archive { member: shown(&entry.path), error: unwrap_tar(error) })?;
+            if count == 0 {
+                break;
+            }
+            let bytes = &buffer[..count];
+            if self.check_databases && file.written() == 0 && livesqlite::is_database(bytes) {
+                checker = Some(ImageChecker::new());
+            }
+            if let Some(checker) = &mut checker {
+                checker.push(bytes);
+            }
+            file.write_all(bytes).map_err(|source| Stop::Target { member: shown(&entry.path), source })?;
+        }
+        let written = file.written();
+        let closed = tree.close(file, Meta { mode: entry.mode, mtime: entry.mtime });
+        match closed {
+            Ok(()) => {}
+            Err(obstacle) => return settle(obstacle, &entry.path, true, done),
+        }
+        for problem in checker.map(ImageChecker::finish).unwrap_or_default().into_iter().take(3) {
+            done.warnings.push(format!("the database {} is damaged: {problem}", shown(path)));
+        }
+        done.entries += 1;
+        done.bytes += written;
+        Ok(())
+    }
+}
+
+fn settle(obstacle: Obstacle, path: &[u8], wanted: bool, done: &mut Unpacked) -> Result<(), Stop> {
+    match obstacle {
+        Obstacle::Refused(reason) => {
+            if wanted {
+                done.leave_out(path, reason);
+            }
+            Ok(())
+        }
+        Obstacle::Io(source) => Err(Stop::Target { member: shown(path), source }),
+    }
+}
+
+/// The error of a tar reader that came through `Read`.
+pub(crate) fn unwrap_tar(error: io::Error) -> TarError {
+    error.downcast::<TarError>().unwrap_or_else(TarError::Io)
+}
+
+/// The path below the config directory; `None` for members beside it, which only the Supervisor understands.
+pub(crate) fn config_path(path: &[u8]) -> Result<Option<&[u8]>, &'static str> {
+    if path.first() == Some(&b'/') {
+        return Err("an absolute name");
+    }
+    if path.split(|byte| *byte == b'/').any(|part| part == b"..") {
+        return Err("a name with .. in it");
+    }
+    let mut rest = path;
+    loop {
+        let (part, after) = match rest.iter().position(|byte| *byte == b'/') {
+            Some(slash) => (&rest[..slash], &rest[slash + 1..]),
+            None => (rest, &rest[rest.len()..]),
+        };
+        match part {
+            b"" | b"." if !rest.is_empty() => rest = after,
+            b"data" => return Ok(Some(strip_slashes(after))),
+            _ => return Ok(None),
+        }
+    }
+}
+
+fn strip_slashes(mut path: &[u8]) -> &[u8] {
+    while let Some(rest) = path.strip_prefix(b"/").or_else(|| path.strip_prefix(b"./")) {
+        path = rest;
+    }
+    path
+}

@@ -1,0 +1,265 @@
+//! One pass over an inner archive: is the tar sound, would Home Assistant take every member, is each database one.
+//! Inflating and decrypting lie behind the reader; the manifest and the outer archive are looked at elsewhere.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    io::Read,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use habackup::{
+    index::{FileEntry, Files},
+    rules::what_restore_drops,
+    tar::{Entry, EntryKind, Kind, Reader, TarError},
+};
+use livesqlite::check::ImageChecker;
+use serde::Serialize;
+
+use super::findings::Findings;
+use crate::{
+    report::shown,
+    restore::{RECORDER, config_path, unwrap_tar},
+};
+
+/// Bytes read at once: a piece of the compressor fits, and stays in the core's cache.
+const BUFFER: usize = 256 << 10;
+/// `.HA_VERSION` files beyond this are not version files.
+const VERSION_FILE: u64 = 256;
+
+/// A database found in the archive.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatabaseVerdict {
+    /// Path below the config directory.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Whether its pages are in order.
+    pub sound: bool,
+}
+
+/// What the pass over one inner archive saw.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+    pub(super) databases: Vec<DatabaseVerdict>,
+    pub(super) below_data: u64,
+    pub(super) storage: bool,
+    pub(super) version: Option<String>,
+    pub(super) recorder: bool,
+    pub(super) recorder_log: bool,
+    pub(super) findings: Findings,
+    /// Set when the index lists something else than the archive holds.
+    pub(super) index_differs: Option<String>,
+    /// The pass was cut short on request.
+    pub(super) cancelled: bool,
+    problems: HashMap<Vec<u8>, Vec<String>>,
+    logs: HashSet<Vec<u8>>,
+}
+
+/// Which rules a member must keep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The config directory under `data/`.
+    HomeAssistant,
+    /// A folder or an add-on of the Supervisor.
+    Other,
+}
+
+/// Reads all of an inner archive.
+pub(super) struct Pass<'a> {
+    pub(super) content: Content,
+    /// Stands before the names of members that are not of the config directory.
+    pub(super) archive: &'a str,
+    pub(super) cancel: &'a AtomicBool,
+}
+
+impl Pass<'_> {
+    pub(super) fn run(&self, source: &mut dyn Read, index: Option<Files<'_>>) -> Seen {
+        let mut seen = Seen::default();
+        let mut last = None;
+        let mut reader = Reader::new(source);
+        if let Err(error) = self.walk(&mut reader, index, &mut seen, &mut last) {
+            seen.cancelled = self.cancel.load(Ordering::Relaxed);
+            let member = last.map_or_else(|| self.archive.to_owned(), |path: Vec<u8>| self.name(&path));
+            seen.findings.damage(member, error.to_string());
+        }
+        if let Some(at) = reader.stained_padding() {
+            seen.findings.damage(self.archive, format!("the padding after a file is not zero, at byte {at} of the unpacked archive"));
+        }
+        seen.judge_databases();
+        seen
+    }
+
+    fn name(&self, path: &[u8]) -> String {
+        match self.content {
+            Content::HomeAssistant => shown(path),
+            Content::Other => format!("{}: {}", self.archive, shown(path)),
+        }
+    }
+
+    fn walk(&self, reader: &mut Reader<&mut dyn Read>, mut index: Option<Files<'_>>, seen: &mut Seen, last: &mut Option<Vec<u8>>) -> Result<(), TarError> {
+        let mut names = Names::default();
+        let mut buffer = vec![0; BUFFER];
+        while let Some(entry) = reader.next_entry()? {
+            seen.entries += 1;
+            if let Some(files) = &mut index
+                && seen.index_differs.is_none()
+                && !lists(files.next().as_ref(), &entry)
+            {
+                seen.index_differs = Some(self.name(&entry.path));
+            }
+            self.member(&entry, &mut names, seen);
+            self.body(&entry, reader, &mut buffer, seen)?;
+            *last = Some(entry.path);
+        }
+        if index.is_some_and(|mut files| files.next().is_some()) && seen.index_differs.is_none() {
+            seen.index_differs = Some("the end of the archive".to_owned());
+        }
+        let tail = reader.finish()?;
+        *last = None;
+        match tail.marker_blocks {
+            2 => {}
+            1 => seen.findings.damage(self.archive, "half of the end marker is missing: the archive may have been cut short"),
+            _ => seen.findings.damage(self.archive, "the end marker is missing: the archive may have been cut short"),
+        }
+        Ok(())
+    }
+
+    /// What a member's header says of it.
+    fn member(&self, entry: &Entry, names: &mut Names, seen: &mut Seen) {
+        let name = self.name(&entry.path);
+        let findings = &mut seen.findings;
+        if entry.sizes_disagree() {
+            findings.damage(&name, "its two headers declare different sizes");
+        }
+        match entry.kind {
+            EntryKind::HardLink => findings.would_not_restore(&name, "is a hard link, which Home Assistant may not be allowed to make"),
+            EntryKind::Fifo => findings.would_not_restore(&name, "is a named pipe, over which Home Assistant's restore fails after it has emptied the directory"),
+            EntryKind::Char | EntryKind::Block => findings.would_not_restore(&name, "is a device, over which Home Assistant's restore fails"),
+            EntryKind::GnuSparse => findings.warn(&name, "is stored with holes in GNU's own form"),
+            EntryKind::Other(kind) => findings.warn(&name, format!("is of an unknown kind ({kind})")),
+            EntryKind::Directory | EntryKind::File | EntryKind::Symlink => {}
+        }
+        if entry.path.contains(&0) {
+            findings.would_not_restore(&name, "has a zero byte in its name");
+        }
+        if names.repeated(&entry.path) {
+            findings.warn(&name, "is there more than once; the last one counts");
+        }
+        match config_path(&entry.path) {
+            Err(reason) => findings.would_not_restore(&name, format!("has {reason}, which Home Assistant refuses")),
+            Ok(_) if self.content == Content::Other => {}
+            Ok(None) if entry.path == b"homeassistant.json" || entry.path == b"./homeassistant.json" || entry.path == b"." => {}
+            Ok(None) => findings.warn(&name, "lies outside of data/ and is not restored"),
+            Ok(Some(path)) => seen.config_member(&name, path, entry),
+        }
+    }
+
+    fn body(&self, entry: &Entry, reader: &mut Reader<&mut dyn Read>, buffer: &mut [u8], seen: &mut Seen) -> Result<(), TarError> {
+        let path = match config_path(&entry.path) {
+            Ok(Some(path)) if self.content == Content::HomeAssistant => path,
+            _ => b"",
+        };
+        let mut checker = None;
+        let mut first = true;
+        loop {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(TarError::Io(std::io::Error::other("interrupted")));
+            }
+            let count = reader.read(buffer).map_err(unwrap_tar)?;
+            if count == 0 {
+                break;
+            }
+            let bytes = &buffer[..count];
+            seen.bytes += count as u64;
+            if std::mem::take(&mut first) {
+                if path == b".HA_VERSION" && entry.size <= VERSION_FILE {
+                    seen.version = Some(String::from_utf8_lossy(bytes).trim().to_owned());
+                }
+                // A database of an add-on may be written in the moment it is archived; only those of the config directory are ours to judge.
+                if !path.is_empty() && livesqlite::is_database(bytes) {
+                    checker = Some(ImageChecker::new());
+                }
+            }
+            if let Some(checker) = &mut checker {
+                checker.push(bytes);
+            }
+        }
+        if let Some(checker) = checker {
+            let problems = checker.finish();
+            seen.databases.push(DatabaseVerdict { path: shown(path), bytes: entry.size, sound: problems.is_empty() });
+            if !problems.is_empty() {
+                seen.problems.insert(path.to_vec(), problems);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn config_member(&mut self, name: &str, path: &[u8], entry: &Entry) {
+        self.below_data += 1;
+        self.storage |= path == b".storage" || path.starts_with(b".storage/");
+        self.recorder |= path == RECORDER;
+        if let Some(database) = path.strip_suffix(b"-wal").or_else(|| path.strip_suffix(b"-journal")) {
+            self.recorder_log |= path.strip_suffix(b"-wal") == Some(RECORDER);
+            if entry.size > 0 {
+                self.logs.insert(database.to_vec());
+            }
+        }
+        let kind = match entry.kind {
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::Symlink => Kind::Symlink,
+            _ => Kind::File,
+        };
+        for loss in what_restore_drops(path, kind, &entry.link) {
+            self.findings.warn(name, loss.to_string());
+        }
+    }
+
+    /// A database whose log is in the archive too need not be whole without it.
+    fn judge_databases(&mut self) {
+        for (path, problems) in std::mem::take(&mut self.problems) {
+            let name = format!("data/{}", shown(&path));
+            for problem in problems.into_iter().take(5) {
+                if self.logs.contains(&path) {
+                    self.findings.warn(&name, format!("the database is not whole without its log beside it: {problem}"));
+                } else {
+                    self.findings.damage(&name, format!("the database is damaged: {problem}"));
+                }
+            }
+        }
+    }
+}
+
+/// Tells names apart by hashes keyed at random: eight bytes a name, and none that an archive could aim at.
+#[derive(Default)]
+struct Names {
+    hasher: RandomState,
+    seen: HashSet<u64>,
+}
+
+impl Names {
+    fn repeated(&mut self, path: &[u8]) -> bool {
+        !self.seen.insert(self.hasher.hash_one(path))
+    }
+}
+
+/// Whether the index has the entry that the archive has.
+fn lists(listed: Option<&FileEntry>, entry: &Entry) -> bool {
+    let Some(listed) = listed else { return false };
+    let kind = match entry.kind {
+        EntryKind::Directory => Kind::Directory,
+        EntryKind::Symlink => Kind::Symlink,
+        EntryKind::File => Kind::File,
+        _ => return false,
+    };
+    let (path, size) = (entry.path.as_slice(), entry.size);
+    listed.path == path
+        && listed.kind == kind
+        && listed.size == size
+        && listed.header_offset == entry.header_offset
+        && listed.data_offset == entry.data_offset
+}

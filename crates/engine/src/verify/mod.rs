@@ -1,0 +1,204 @@
+//! Reads all of an archive and says everything that is wrong with it, in plain words.
+//!
+//! Home Assistant's own readers pass over much of it: a wrong checksum, an archive cut inside a header, bytes changed under encryption
+//! without authentication. Here every byte is either compared with something or known to mean nothing.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `outer` | headers, padding and end of the outer tar |
+//! | `manifest` | `backup.json` against both schemas and against what is really there |
+//! | `inner` | one pass over an inner archive: tar, names, databases, index |
+//! | `findings` | what is said, and how grave it is |
+
+mod findings;
+mod inner;
+mod manifest;
+mod outer;
+
+use std::{num::NonZeroUsize, path::Path, sync::atomic::AtomicBool, time::Instant};
+
+use habackup::securetar::{Password, SecureTarVersion};
+use serde::Serialize;
+
+use crate::open::{Broken, IndexState, Member, OpenError, Opened, ProgressFn, Shape};
+
+pub use findings::{Finding, Severity};
+pub use inner::DatabaseVerdict;
+pub use manifest::Summary;
+
+use findings::Findings;
+use inner::{Content, Pass, Seen};
+
+/// What verifying is told.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// For encrypted archives.
+    pub password: Option<Password>,
+    /// Threads to inflate and decrypt on, the one that looks at the result included.
+    pub threads: NonZeroUsize,
+}
+
+/// What a whole archive was found to be.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// Everything found, the gravest first. Empty: nothing is wrong.
+    pub findings: Vec<Finding>,
+    /// Files, directories and links in all inner archives.
+    pub entries: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// The SQLite databases of the config directory.
+    pub databases: Vec<DatabaseVerdict>,
+    /// What `backup.json` says.
+    pub manifest: Summary,
+    /// Whether it is encrypted, and how.
+    pub protected: Option<&'static str>,
+    /// Whether the index was there and right, so that all cores could read.
+    pub used_index: bool,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+impl Verification {
+    /// Whether Home Assistant restores this archive and every byte is as it was written.
+    pub fn is_good(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity == Severity::Warning)
+    }
+}
+
+/// Why an archive could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It can't be read, is something else, or the password is wrong.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// Verifies `archive`.
+pub fn verify(archive: &Path, options: &VerifyOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
+    let started = Instant::now();
+    let opened = Opened::open(archive, options.password.as_ref(), progress)?;
+    let mut job = Job { opened: &opened, options, cancel, findings: Findings::default(), used_index: false };
+    for problem in &opened.outside.problems {
+        job.findings.problem(problem);
+    }
+    let ours = outer::check(&opened, &mut job.findings);
+    job.index_itself();
+
+    let mut entries = 0;
+    let mut bytes = 0;
+    let mut config = None;
+    for member in opened.outside.inner() {
+        let seen = job.inner(member)?;
+        entries += seen.entries;
+        bytes += seen.bytes;
+        if opened.outside.home_assistant().is_some_and(|home_assistant| home_assistant.name == member.name) {
+            config = Some(seen);
+        }
+    }
+    let summary = manifest::check(&opened.outside, config.as_ref(), ours, &mut job.findings);
+    let protected = job.protected();
+    Ok(Verification {
+        findings: job.findings.into_list(),
+        entries,
+        bytes,
+        databases: config.map(|seen| seen.databases).unwrap_or_default(),
+        manifest: summary,
+        protected,
+        used_index: job.used_index,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+struct Job<'a> {
+    opened: &'a Opened<'a>,
+    options: &'a VerifyOptions,
+    cancel: &'a AtomicBool,
+    findings: Findings,
+    used_index: bool,
+}
+
+impl Job<'_> {
+    fn index_itself(&mut self) {
+        let name = habackup::index::MEMBER;
+        match &self.opened.index {
+            IndexState::Absent | IndexState::Usable(_) => {}
+            IndexState::Damaged(reason) => self.findings.damage(name, format!("the index is damaged ({reason}); the archive itself does not need it")),
+            IndexState::Foreign(reason) => self.findings.warn(name, format!("the index was not used: {reason}; the archive itself does not need it")),
+        }
+    }
+
+    fn protected(&self) -> Option<&'static str> {
+        let member = self.opened.outside.inner().find(|member| member.shape == Shape::Sealed)?;
+        Some(match self.opened.sealed_header(member).ok()?.version() {
+            SecureTarVersion::V1 => "SecureTar 1",
+            SecureTarVersion::V2 => "SecureTar 2",
+            SecureTarVersion::V3 => "SecureTar 3",
+        })
+    }
+
+    fn inner(&mut self, member: &Member) -> Result<Seen, VerifyError> {
+        if member.shape == Shape::Unknown {
+            self.findings.damage(&member.name, "is neither a tar archive, nor compressed, nor encrypted");
+            return Ok(Seen::default());
+        }
+        if member.shape == Shape::Sealed && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8]) {
+            self.findings.damage(&member.name, "the reserved bytes of the encryption header are not zero");
+        }
+        let (seen, broken) = match self.by_index(member)? {
+            Some(read) => read,
+            None => self.by_stream(member)?,
+        };
+        let mut seen = seen;
+        if let Some(broken) = broken
+            && !seen.findings.has_damage()
+        {
+            seen.findings.damage(&member.name, broken.0);
+        }
+        self.findings.append(std::mem::take(&mut seen.findings));
+        Ok(seen)
+    }
+
+    fn pass<'p>(&'p self, member: &'p Member) -> Pass<'p> {
+        let config = self.opened.outside.home_assistant().is_some_and(|home_assistant| home_assistant.name == member.name);
+        Pass { content: if config { Content::HomeAssistant } else { Content::Other }, archive: &member.name, cancel: self.cancel }
+    }
+
+    /// Reads on all cores. `None` when there is no index, or when the data may be better than the index.
+    fn by_index(&mut self, member: &Member) -> Result<Option<(Seen, Option<Broken>)>, VerifyError> {
+        let Some(index) = self.opened.index_of(member) else { return Ok(None) };
+        let pass = self.pass(member);
+        let read = self.opened.read_indexed(member, index, self.options.threads, self.cancel, |reader| pass.run(reader, Some(index.files())));
+        let index_name = habackup::index::MEMBER;
+        match read {
+            Ok((seen, _)) if seen.cancelled => Err(VerifyError::Cancelled),
+            Ok((mut seen, Ok(()))) if !seen.findings.has_damage() => {
+                self.used_index = seen.index_differs.is_none();
+                if let Some(place) = seen.index_differs.take() {
+                    self.findings.damage(index_name, format!("the index does not list what the archive holds, first at {place}"));
+                }
+                Ok(Some((seen, None)))
+            }
+            Ok(_) | Err(_) => {
+                // Either may be wrong: read once more without the index.
+                let (seen, broken) = self.by_stream(member)?;
+                if broken.is_none() && !seen.findings.has_damage() {
+                    self.findings.damage(index_name, "the index does not fit the archive, which is in order without it");
+                }
+                Ok(Some((seen, broken)))
+            }
+        }
+    }
+
+    fn by_stream(&self, member: &Member) -> Result<(Seen, Option<Broken>), VerifyError> {
+        let pass = self.pass(member);
+        match self.opened.read_streaming(member, self.options.threads, self.cancel, |reader| pass.run(reader, None)) {
+            Ok((seen, _)) if seen.cancelled => Err(VerifyError::Cancelled),
+            Ok((seen, rest)) => Ok((seen, rest.err())),
+            Err(broken) => Ok((Seen::default(), Some(broken))),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The outer tar, byte by byte: Home Assistant's reader asks only for names and sizes, so everything else is compared here.
+
+use std::{cell::RefCell, io};
+
+use habackup::{
+    outer::{Outer, Placement},
+    read_at::ReadAt,
+    tar::{BLOCK, Reader},
+};
+
+use super::findings::Findings;
+use crate::open::{Member, Opened};
+
+/// Python and GNU tar fill an archive to a multiple of this.
+const RECORD: u64 = 10_240;
+const CHECKSUM: std::ops::Range<usize> = 148..156;
+/// Extended headers of outer members are a few records.
+const HEADERS_MAX: u64 = 2 << 20;
+
+/// Checks the outer tar. Returns whether this program laid it out.
+pub(super) fn check(opened: &Opened<'_>, findings: &mut Findings) -> bool {
+    let members = &opened.outside.members;
+    let mut as_ours = Vec::new();
+    let mut time = None;
+    for member in members {
+        let raw = headers(opened, member).unwrap_or_default();
+        if let Some(problem) = strange(&raw) {
+            findings.damage(&member.name, problem);
+        }
+        let time = *time.get_or_insert_with(|| mtime(&raw));
+        as_ours.push(time.is_some_and(|time| raw == our_headers(member, time)));
+    }
+    // One header that is exactly ours, with its time and checksum, is no accident: then all must be.
+    let ours = members.iter().any(|member| member.name == habackup::index::MEMBER) && as_ours.contains(&true);
+    if ours {
+        for (member, _) in members.iter().zip(as_ours).filter(|(_, as_ours)| !as_ours) {
+            findings.damage(&member.name, "its header was changed after it was written");
+        }
+    }
+    if opened.outside.whole {
+        check_length(opened, ours, findings);
+    }
+    ours
+}
+
+fn check_length(opened: &Opened<'_>, ours: bool, findings: &mut Findings) {
+    let end = opened.outside.members.last().map_or(0, |last| last.data_offset + last.size + habackup::tar::padding(last.size) as u64);
+    let length = ReadAt::len(&opened.file);
+    let whole = (end + 2 * BLOCK as u64).next_multiple_of(RECORD);
+    if ours && length != whole {
+        findings.damage("", format!("its length of {length} bytes is not the {whole} that were written"));
+    } else if !length.is_multiple_of(RECORD) {
+        findings.warn("", "its length is no multiple of 10,240 bytes: zeros at its end may be missing");
+    }
+}
+
+fn mtime(raw: &[u8]) -> Option<(i64, u32)> {
+    Reader::new(raw).next_entry().ok().flatten().map(|entry| entry.mtime)
+}
+
+fn headers(opened: &Opened<'_>, member: &Member) -> Option<Vec<u8>> {
+    let length = member.data_offset - member.header_offset;
+    if length > HEADERS_MAX {
+        return None;
+    }
+    let mut raw = vec![0; length as usize];
+    opened.file.read_exact_at(&mut raw, member.header_offset).ok()?;
+    Some(raw)
+}
+
+/// What a member's headers hold that nobody writes and no checksum covers.
+fn strange(raw: &[u8]) -> Option<&'static str> {
+    let mut rest = raw;
+    while let Some((block, after)) = rest.split_at_checked(BLOCK) {
+        if !usual_checksum(&block[CHECKSUM]) {
+            return Some("the checksum in its header is not written as usual");
+        }
+        // An extended header is followed by its records and by zeros up to the next block.
+        if !matches!(block[156], b'x' | b'g' | b'X' | b'L' | b'K') {
+            return None;
+        }
+        let size = block[124..135].iter().filter(|byte| (b'0'..=b'7').contains(byte)).fold(0_usize, |size, byte| size << 3 | usize::from(byte - b'0'));
+        let padded = size.checked_next_multiple_of(BLOCK)?;
+        let (body, next) = after.split_at_checked(padded)?;
+        if body[size..].iter().any(|byte| *byte != 0) {
+            return Some("the padding in its extended header is not zero");
+        }
+        rest = next;
+    }
+    None
+}
+
+/// Six digits, a zero byte, a space, as Python and GNU tar write it; some write seven digits and one of both.
+fn usual_checksum(field: &[u8]) -> bool {
+    let digits = field.iter().take_while(|byte| (b'0'..=b'7').contains(byte)).count();
+    matches!((digits, &field[digits..]), (6, b"\0 ") | (7, b"\0" | b" "))
+}
+
+/// The headers this program writes for such a member.
+fn our_headers(member: &Member, mtime: (i64, u32)) -> Vec<u8> {
+    let bytes = RefCell::new(Vec::new());
+    // The member is left unfinished: only its header is wanted.
+    let _unfinished = Outer::new(Capture(&bytes), mtime).begin_known(&member.name, member.size);
+    drop(_unfinished);
+    bytes.into_inner()
+}
+
+struct Capture<'a>(&'a RefCell<Vec<u8>>);
+
+impl Placement for Capture<'_> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn patch(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
