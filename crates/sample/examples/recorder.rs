@@ -17,11 +17,17 @@ fn main() -> Result<(), Failure> {
     let millis = arguments.next().map_or(Ok(20), |text| text.parse())?;
     let recorder = Recorder::start(&dir, Duration::from_millis(millis))?;
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
-    let recorded = recorder.stop()?;
+    let done = recorder.stop()?;
     if let Some(path) = arguments.next() {
-        let lines: String = recorded.latencies_us.iter().map(|micros| format!("{micros}\n")).collect();
-        std::fs::write(path, lines)?;
+        let lines: Vec<String> = done.latencies_us.iter().map(u32::to_string).collect();
+        std::fs::write(
+            path,
+            lines.join(
+                "
+",
+            ),
+        )?;
     }
-    println!("{}", RecordedSummary::from(&recorded).to_json());
+    println!("{}", RecordedSummary::from(&done).to_json());
     Ok(())
 }
