@@ -11,6 +11,7 @@
 //! | `image` | base file + replaced pages + zeroed free pages = bytes |
 //! | `free_pages` | which pages are leaves of the free list |
 //! | `cache` | what the read may leave behind in the page cache |
+//! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
 //! | `sys` | the only unsafe code: three system calls |
 //! | [`check`] | a one-pass structural check of an image |
@@ -22,6 +23,8 @@ mod error;
 mod free_pages;
 mod header;
 mod image;
+mod leftovers;
+mod overlay;
 mod own_fd;
 mod page_set;
 mod pins;
@@ -34,3 +37,10 @@ pub use header::{blocks_writers, is_database};
 pub use pins::is_pinned;
 pub use snapshot::{Info, JournalMode, Options, Snapshot};
 pub use sqlite::check_library;
+
+/// `path` with `suffix` behind its last byte, as SQLite names the files beside a database.
+fn companion(path: &std::path::Path, suffix: &str) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -4,6 +4,7 @@
 //! SQLite does not tell its descriptors, but `/proc/self/fd` does.
 
 use std::fs;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -25,10 +26,16 @@ impl OwnFd {
         unsafe { sys::lend(self.raw) }
     }
 
-    /// Does this process hold a POSIX read lock that begins in `range`? `None`: the kernel would not say.
-    pub(crate) fn holds_read_lock(self, range: std::ops::Range<u64>) -> Option<bool> {
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.raw)).ok()?;
-        Some(text.lines().filter_map(read_lock_start).any(|start| range.contains(&start)))
+    /// Does this process hold a POSIX read lock that begins in `range`? `None`: the kernel would not say. The kernel lists
+    /// a lock only under the descriptor that took it, which may be one that SQLite shares with another connection.
+    pub(crate) fn holds_read_lock(self, range: &Range<u64>) -> Option<bool> {
+        let inode = rustix::fs::fstat(self.lend()).ok()?;
+        let mut holds = false;
+        for fd in with_inode(inode.st_dev, inode.st_ino) {
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            holds |= text.lines().filter_map(read_lock_start).any(|start| range.contains(&start));
+        }
+        Some(holds)
     }
 }
 
@@ -41,10 +48,12 @@ fn read_lock_start(line: &str) -> Option<u64> {
 
 /// The descriptors of this process that are the file at `path`.
 pub(crate) fn of(path: &Path) -> Vec<RawFd> {
-    let (Ok(wanted), Ok(entries)) = (fs::symlink_metadata(path), fs::read_dir("/proc/self/fd")) else {
-        return Vec::new();
-    };
-    let is_it = |fd: &RawFd| fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|found| found.dev() == wanted.dev() && found.ino() == wanted.ino());
+    fs::symlink_metadata(path).map_or_else(|_| Vec::new(), |wanted| with_inode(wanted.dev(), wanted.ino()))
+}
+
+fn with_inode(dev: u64, ino: u64) -> Vec<RawFd> {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let is_it = |fd: &RawFd| fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|found| found.dev() == dev && found.ino() == ino);
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_it).collect()
 }
 
@@ -76,6 +85,6 @@ mod tests {
         let again = fs::File::open(file.path()).unwrap();
         let found = opened_since(&before, file.path()).unwrap();
         assert_eq!(found.raw, std::os::fd::AsRawFd::as_raw_fd(&again));
-        assert_eq!(found.holds_read_lock(0..10), Some(false));
+        assert_eq!(found.holds_read_lock(&(0..10)), Some(false));
     }
 }

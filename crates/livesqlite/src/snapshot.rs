@@ -6,11 +6,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::OpenError;
+use crate::companion;
 use crate::free_pages;
 use crate::header::{Header, is_database};
 use crate::image::Image;
+use crate::leftovers::Leftovers;
+use crate::overlay;
 use crate::pins::Pin;
-use crate::sqlite::{self, Refusal, companion};
+use crate::sqlite::{self, Refusal};
 
 /// Bytes read at a time when the caller's own buffer is too small for whole pages.
 const STAGE: usize = 128 << 10;
@@ -70,9 +73,10 @@ pub struct Snapshot {
     failed: bool,
 }
 
-/// Fields drop in order: the pin goes after SQLite has closed the files.
+/// Fields drop in order: SQLite closes its files, what it made is removed, and only then the pin goes.
 struct Held {
     image: Image,
+    _leftovers: Leftovers,
     _pin: Pin,
 }
 
@@ -98,14 +102,16 @@ impl Snapshot {
             pin.add(&companion(&path, suffix));
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        match sqlite::open(&path, &mut pin, left) {
-            Ok(image) => Self::over(image, pin, options),
-            Err(Refusal::Final(error)) => Err(error),
-            Err(Refusal::MustWrite(reason)) => Err(OpenError::Io(io::Error::other(reason))),
-        }
+        let leftovers = Leftovers::watch(&path, &metadata);
+        let image = match sqlite::open(&path, &mut pin, left) {
+            Ok(image) => image,
+            Err(Refusal::Final(error)) => return Err(error),
+            Err(Refusal::MustWrite) => overlay::open(&path, deadline)?,
+        };
+        Self::over(image, leftovers, pin, options)
     }
 
-    fn over(mut image: Image, pin: Pin, options: &Options) -> Result<Self, OpenError> {
+    fn over(mut image: Image, leftovers: Leftovers, pin: Pin, options: &Options) -> Result<Self, OpenError> {
         let mut first = vec![0; image.page_size() as usize];
         image.read_page(1, &mut first)?;
         if !is_database(&first) {
@@ -124,7 +130,7 @@ impl Snapshot {
             free_pages: u64::from(header.free_pages),
             journal_mode: if header.wal { JournalMode::Wal } else { JournalMode::Rollback },
         };
-        let held = Some(Held { image, _pin: pin });
+        let held = Some(Held { image, _leftovers: leftovers, _pin: pin });
         Ok(Self { info, held, position: 0, stage: Vec::new(), stage_at: 0, failed: false })
     }
 

@@ -6,14 +6,15 @@
 //! in large pieces; only pages that have a frame are asked of SQLite, through `sqlite_dbpage`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::OpenError;
-use crate::header::{HEADER_LEN, LOCK_BYTE, be32, page_size_field};
+use crate::companion;
+use crate::header::{LOCK_BYTE, be32, page_size_field};
 use crate::image::{Base, Image, Layer};
 use crate::own_fd::{self, OwnFd};
 use crate::page_set::PageSet;
@@ -40,7 +41,7 @@ pub fn check_library() -> Result<(), OpenError> {
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// It would have to write something first (roll a journal back, make a `-shm`) and may not.
-    MustWrite(String),
+    MustWrite,
     /// Nothing else would help.
     Final(OpenError),
 }
@@ -71,13 +72,6 @@ pub(crate) fn open(path: &Path, pin: &mut Pin, patience: Duration) -> Result<Ima
     };
     let transaction = Transaction { connection, replaced, main, shm };
     Image::new(Box::new(transaction), base, page_size, pages).map_err(|error| Refusal::Final(error.into()))
-}
-
-/// `path` with `suffix` behind its last byte, as SQLite names the files beside a database.
-pub(crate) fn companion(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn begin(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
@@ -175,7 +169,7 @@ impl Layer for Transaction {
     }
 
     fn still_valid(&self) -> io::Result<()> {
-        let lost = |fd: &Option<OwnFd>, locks: &std::ops::Range<u64>| fd.is_some_and(|fd| fd.holds_read_lock(locks.clone()) == Some(false));
+        let lost = |fd: &Option<OwnFd>, locks: &std::ops::Range<u64>| fd.is_some_and(|fd| fd.holds_read_lock(locks) == Some(false));
         if lost(&self.main, &SHARED_LOCKS) || lost(&self.shm, &SHM_READ_LOCKS) {
             return Err(io::Error::other("the read lock was lost while reading: something in this process opened the file"));
         }
@@ -202,10 +196,10 @@ fn refusal(error: &rusqlite::Error) -> Refusal {
         return Refusal::Final(OpenError::Io(plain(error)));
     };
     match code.code {
-        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Refusal::MustWrite(text),
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Refusal::MustWrite,
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Refusal::Final(OpenError::Locked { reason: text }),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Refusal::Final(OpenError::Corrupt { reason: text }),
-        ErrorCode::SystemIoFailure if is_shared_memory(code.extended_code) => Refusal::MustWrite(text),
+        ErrorCode::SystemIoFailure if is_shared_memory(code.extended_code) => Refusal::MustWrite,
         _ => Refusal::Final(OpenError::Io(plain(error))),
     }
 }
@@ -213,5 +207,3 @@ fn refusal(error: &rusqlite::Error) -> Refusal {
 fn is_shared_memory(extended: i32) -> bool {
     [ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMLOCK, ffi::SQLITE_IOERR_SHMMAP].contains(&extended)
 }
-
-const _: () = assert!(HEADER_LEN == 100);

@@ -1,0 +1,63 @@
+//! SQLite's locking protocol on the main file, spoken with locks that belong to one open file.
+//! Protocol: <https://www.sqlite.org/lockingv3.html>; byte numbers from its `os_unix.c`.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::OpenError;
+use crate::header::LOCK_BYTE;
+use crate::sys::{self, Lock};
+
+const PENDING: u64 = LOCK_BYTE;
+const RESERVED: u64 = LOCK_BYTE + 1;
+const SHARED_FIRST: u64 = LOCK_BYTE + 2;
+const SHARED_LEN: u64 = 510;
+/// The "dead man switch" in the `-shm` file: held shared by everyone who has the WAL open.
+const SHM_OWNER: u64 = 128;
+
+/// Takes the shared lock: from now on nobody writes to the main file of a database in a rollback mode.
+pub(super) fn shared(main: &File, deadline: Instant) -> Result<(), OpenError> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if try_shared(main)? {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(OpenError::locked("another program holds it exclusively"));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// PENDING first: a writer that waits for the readers to leave must not be kept waiting by new ones.
+fn try_shared(main: &File) -> io::Result<bool> {
+    if !sys::set_lock(main, Lock::Shared, PENDING, 1)? {
+        return Ok(false);
+    }
+    let got = sys::set_lock(main, Lock::Shared, SHARED_FIRST, SHARED_LEN);
+    sys::set_lock(main, Lock::None, PENDING, 1)?;
+    got
+}
+
+/// Everything at once, as SQLite does when the last connection closes: nobody else has the database open.
+pub(crate) fn try_exclusive(main: &File) -> io::Result<bool> {
+    sys::set_lock(main, Lock::Exclusive, PENDING, SHARED_FIRST + SHARED_LEN - PENDING)
+}
+
+/// Is somebody in the middle of a write transaction?
+pub(super) fn is_reserved(main: &File) -> io::Result<bool> {
+    sys::is_locked(main, RESERVED, 1)
+}
+
+/// Does somebody have this `-shm` open?
+pub(super) fn has_wal_owner(shm: &Path) -> io::Result<bool> {
+    match File::open(shm) {
+        Ok(file) => sys::is_locked(&file, SHM_OWNER, 1),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

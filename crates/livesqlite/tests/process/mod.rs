@@ -1,0 +1,84 @@
+//! Another process, because SQLite's locks mean nothing inside one: the test program runs itself again with a role.
+//! A role says `@word …` on stdout, and goes on when a line arrives on stdin.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+const ROLE: &str = "LIVESQLITE_TEST_ROLE";
+const DATABASE: &str = "LIVESQLITE_TEST_DATABASE";
+
+/// A running role.
+pub struct Other {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Other {
+    /// Starts `role` on a database and waits until it is ready.
+    pub fn start(role: &str, database: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "another_process", "--nocapture"])
+            .env(ROLE, role)
+            .env(DATABASE, database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stdin = child.stdin.take();
+        let mut other = Self { child, stdin, said };
+        assert_eq!(other.hear(), "ready");
+        other
+    }
+
+    /// The next thing it says.
+    pub fn hear(&mut self) -> String {
+        loop {
+            let line = self.said.next().expect("the other process ended").unwrap();
+            // The test harness writes its own words on the same line.
+            if let Some((_, said)) = line.split_once('@') {
+                return said.to_owned();
+            }
+        }
+    }
+
+    /// Lets it go on, and returns what it says then.
+    pub fn go_on(&mut self) -> String {
+        writeln!(self.stdin.as_mut().unwrap()).unwrap();
+        self.hear()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The body of the test named `another_process`: plays the role asked for, if any.
+pub fn play(act: impl FnOnce(&str, &Path)) {
+    if let (Ok(role), Some(database)) = (std::env::var(ROLE), std::env::var_os(DATABASE)) {
+        act(&role, Path::new(&database));
+    }
+}
+
+/// In a role: tells the test something.
+pub fn say(text: &str) {
+    println!("@{text}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// In a role: waits for [`Other::go_on`].
+pub fn wait() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+}
