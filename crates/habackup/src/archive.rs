@@ -8,7 +8,9 @@ use std::io::{self, Read};
 
 use thiserror::Error;
 
+use crate::index;
 use crate::manifest::{Manifest, ManifestError};
+use crate::outer;
 use crate::problem::{Problem, Severity, shown};
 use crate::read_at::ReadAt;
 use crate::tar::{Entry, EntryKind, Reader, Tail, TarError};
@@ -39,15 +41,14 @@ pub struct Member {
     pub ustar_size: u64,
     /// Size in the PAX record, when there is one.
     pub pax_size: Option<u64>,
+    /// Its time: seconds since 1970 (rounded down) and nanoseconds after them.
+    pub mtime: (i64, u32),
 }
 
 impl Member {
     /// Whether it is an archive inside the archive, by its name.
     pub fn is_inner_archive(&self) -> bool {
-        self.kind == EntryKind::File
-            && !self.name.contains('/')
-            && !self.name.starts_with("._")
-            && (self.name.ends_with(".tar.gz") || self.name.ends_with(".tar"))
+        self.kind == EntryKind::File && !self.name.contains('/') && !self.name.starts_with("._") && is_archive_name(self.name.as_bytes())
     }
 }
 
@@ -90,6 +91,7 @@ impl<S: ReadAt> Archive<S> {
         refuse_other_formats(&source)?;
         let mut archive = Self { source, members: Vec::new(), manifest: None, problems: Vec::new(), tail: None };
         archive.walk()?;
+        archive.check_own_headers()?;
         archive.read_manifest()?;
         archive.compare_with_manifest();
         Ok(archive)
@@ -192,6 +194,23 @@ impl<S: ReadAt> Archive<S> {
         Ok(())
     }
 
+    /// Haul writes headers in one way only, with one time for all, so in an archive of its own every byte of them can be checked.
+    fn check_own_headers(&mut self) -> io::Result<()> {
+        if self.member(index::MEMBER).is_none() {
+            return Ok(());
+        }
+        let mtime = self.members[0].mtime;
+        for member in &self.members {
+            // Names are short; a longer header is not ours, and not worth the memory.
+            let mut found = vec![0; (member.data_offset - member.header_offset).min(16 << 10) as usize];
+            self.source.read_exact_at(&mut found, member.header_offset)?;
+            if !outer::is_own_header(&found, &member.name, member.size, mtime) {
+                self.problems.push(Problem::new(Severity::Damaged, "its header was changed after it was written").in_member(shown(&member.name)));
+            }
+        }
+        Ok(())
+    }
+
     fn read_manifest(&mut self) -> Result<(), ArchiveError> {
         let Some(member) = self.member(MANIFEST).or_else(|| self.member("backup.json")).cloned() else {
             self.problems.push(Problem::new(Severity::Refused, "there is no backup.json; Home Assistant does not take the file for a backup"));
@@ -256,6 +275,11 @@ impl<S: ReadAt> Archive<S> {
     }
 }
 
+/// Readers look for these names in just this spelling.
+fn is_archive_name(name: &[u8]) -> bool {
+    name.ends_with(b".tar.gz") || name.ends_with(b".tar")
+}
+
 fn member_of(entry: &Entry) -> Member {
     Member {
         name: String::from_utf8_lossy(&entry.path).into_owned(),
@@ -265,6 +289,7 @@ fn member_of(entry: &Entry) -> Member {
         size: entry.size,
         ustar_size: entry.ustar_size,
         pax_size: entry.pax_size,
+        mtime: entry.mtime,
     }
 }
 
@@ -276,8 +301,8 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
         let text = "macOS put this file into the archive; Home Assistant then takes the backup for encrypted or unreadable (pack it with COPYFILE_DISABLE=1)";
         note(Severity::Refused, text.to_owned());
     }
-    let bare = entry.path.strip_prefix(b"./").unwrap_or_default();
-    if bare.ends_with(b".tar.gz") || bare.ends_with(b".tar") {
+    let stripped = entry.path.strip_prefix(b"./").unwrap_or_default();
+    if is_archive_name(stripped) {
         note(Severity::Refused, "the name of an inner archive must not begin with './'; Home Assistant does not find it".to_owned());
     }
     if entry.sizes_disagree() {

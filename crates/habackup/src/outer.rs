@@ -99,10 +99,7 @@ impl<P: Placement> Outer<P> {
     }
 
     fn begin(mut self, name: &str, announced: Option<u64>) -> Result<Member<P>, OuterError> {
-        let header =
-            Header { path: name.as_bytes(), kind: Kind::File, size: announced.unwrap_or(0), mode: 0o644, mtime: self.mtime, link: b"", uid: 0, gid: 0 };
-        let mut bytes = Vec::with_capacity(3 * BLOCK);
-        let digits = tar::encode_with(&header, SizeRecord::FixedWidth, &mut bytes);
+        let (bytes, digits) = header(name, announced.unwrap_or(0), self.mtime);
         // Always there: SizeRecord::FixedWidth writes one.
         let size_record = self.position + digits.unwrap_or_default() as u64;
         let mut ustar = [0; BLOCK];
@@ -126,6 +123,19 @@ impl<P: Placement> Outer<P> {
         self.position += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// A member's headers, and where in them the digits of its size stand.
+fn header(name: &str, size: u64, mtime: (i64, u32)) -> (Vec<u8>, Option<usize>) {
+    let header = Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime, link: b"", uid: 0, gid: 0 };
+    let mut bytes = Vec::with_capacity(3 * BLOCK);
+    let digits = tar::encode_with(&header, SizeRecord::FixedWidth, &mut bytes);
+    (bytes, digits)
+}
+
+/// Whether `found` is to the byte what [`Outer`] writes before such a member. Finds the changes that tar's checksum does not cover.
+pub(crate) fn is_own_header(found: &[u8], name: &str, size: u64, mtime: (i64, u32)) -> bool {
+    found == header(name, size, mtime).0
 }
 
 /// A member being written, through [`Write`]. [`Member::end`] gives the archive back.

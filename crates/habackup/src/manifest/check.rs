@@ -195,13 +195,11 @@ impl Manifest {
     }
 
     fn array(&self, key: &str, findings: &mut Findings) -> Option<&[Value]> {
-        match self.get(key)? {
-            Value::Array(values) => Some(values),
-            _ => {
-                findings.refused(format!("'{key}' is not a list; Core or Supervisor refuses the backup"));
-                None
-            }
+        let value = self.get(key)?;
+        if !value.is_array() {
+            findings.refused(format!("'{key}' is not a list; Core or Supervisor refuses the backup"));
         }
+        value.as_array().map(Vec::as_slice)
     }
 }
 

@@ -173,7 +173,8 @@ fn addon(value: &Value) -> Option<Addon<'_>> {
 /// The identifier Home Assistant gives a backup: the first eight hexadecimal digits of the SHA-1 of `"DATE - NAME"` in lower case.
 pub fn slug(name: &str, date: &str) -> String {
     let digest = Sha1::digest(format!("{date} - {name}").to_lowercase().as_bytes());
-    digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    let [first, second, third, fourth, ..] = digest.0;
+    format!("{:08x}", u32::from_be_bytes([first, second, third, fourth]))
 }
 
 /// The file name Home Assistant gives a backup in its `backups` directory: `NAME_2026-11-22_00.41_00123456.tar`, every run of white space

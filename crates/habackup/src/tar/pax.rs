@@ -41,12 +41,9 @@ fn split_record(body: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
 
 fn apply(overrides: &mut Overrides, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
     match key {
-        b"path" | b"GNU.sparse.name" => {
-            // The sparse name is the real one; `path` is then a made-up one.
-            if key == b"GNU.sparse.name" || !overrides.sparse || overrides.path.is_none() {
-                overrides.path = name(value)?;
-            }
-        }
+        // The sparse name is the real one; `path` is then a made-up one.
+        b"path" if overrides.sparse && overrides.path.is_some() => {}
+        b"path" | b"GNU.sparse.name" => overrides.path = name(value)?,
         b"linkpath" => overrides.link = name(value)?,
         b"size" => overrides.size = Some(decimal(value).ok_or("a size that is not a number")?),
         b"uid" => overrides.uid = Some(decimal(value).ok_or("an owner that is not a number")?),
@@ -80,7 +77,7 @@ fn time(text: &[u8]) -> Option<(i64, u32)> {
     if text.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
         let whole = value.floor();
-        return (whole.abs() < 9.0e18).then(|| (whole as i64, ((value - whole) * 1e9) as u32));
+        return (whole.abs() < 9.0e18).then_some((whole as i64, ((value - whole) * 1e9) as u32));
     }
     let (negative, magnitude) = match text.strip_prefix(b"-") {
         Some(rest) => (true, rest),

@@ -1,0 +1,252 @@
+//! Outer archives: laid out with late sizes, opened again here and in Python, and what is said of bad ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::io::{Read, Write};
+
+use habackup::archive::{Archive, ArchiveError};
+use habackup::manifest::{Draft, Manifest};
+use habackup::outer::{Outer, OuterError, Placement};
+use habackup::problem::{Problem, Severity};
+use habackup::read_at::ReadAt as _;
+use habackup::tar::{self, Header, Kind};
+use support::{gnu_tar, python};
+
+const TIME: (i64, u32) = (1_700_000_000, 123_456_000);
+
+fn manifest() -> Vec<u8> {
+    let date = "2026-11-22T00:41:00.123456+00:00".parse().unwrap();
+    Manifest::new(&Draft { name: "Test", date, home_assistant: "2026.3.1", exclude_database: false, protected: false, compressed: true }).to_json()
+}
+
+/// An archive as Haul lays it out; `late` decides how the big member's size becomes known.
+fn own(body: &[u8], late: bool) -> Vec<u8> {
+    let outer = Outer::new(Vec::new(), TIME).member("./backup.json", &manifest()).unwrap();
+    let mut member = if late { outer.begin_late("homeassistant.tar.gz") } else { outer.begin_known("homeassistant.tar.gz", body.len() as u64) }.unwrap();
+    for piece in body.chunks(1000) {
+        member.write_all(piece).unwrap();
+    }
+    let (outer, ended) = member.end().unwrap();
+    assert_eq!(ended.size, body.len() as u64);
+    assert_eq!(ended.patches.is_empty(), !late);
+    let (bytes, length) = outer.member("haul.index", b"index").unwrap().finish().unwrap();
+    assert_eq!(length, bytes.len() as u64);
+    assert_eq!(length % 10_240, 0);
+    bytes
+}
+
+fn texts(problems: &[Problem], severity: Severity) -> Vec<String> {
+    problems.iter().filter(|problem| problem.severity == severity).map(ToString::to_string).collect()
+}
+
+/// A tar archive of foreign make.
+fn foreign(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for &(name, body) in members {
+        let size = <[u8]>::len(body) as u64;
+        tar::encode(&Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime: TIME, link: b"", uid: 0, gid: 0 }, &mut out);
+        out.extend_from_slice(body);
+        out.resize(out.len() + tar::padding(size), 0);
+    }
+    out.extend_from_slice(&tar::END);
+    out
+}
+
+#[test]
+fn a_late_size_gives_the_same_archive_as_a_known_one() {
+    for length in [0, 1, 511, 512, 513, 100_000] {
+        let body = vec![b'x'; length];
+        assert_eq!(own(&body, true), own(&body, false));
+    }
+}
+
+#[test]
+fn an_own_archive_opens_without_a_problem() {
+    let bytes = own(b"content", true);
+    let archive = Archive::open(&bytes).unwrap();
+    assert_eq!(archive.problems(), []);
+    let names: Vec<&str> = archive.members().iter().map(|member| member.name.as_str()).collect();
+    assert_eq!(names, ["./backup.json", "homeassistant.tar.gz", "haul.index"]);
+    let inner: Vec<&str> = archive.inner_archives().map(|member| member.name.as_str()).collect();
+    assert_eq!(inner, ["homeassistant.tar.gz"]);
+    let member = archive.home_assistant().unwrap();
+    assert_eq!((member.size, member.ustar_size, member.pax_size), (7, 7, Some(7)));
+    let mut body = String::new();
+    archive.body(member).read_to_string(&mut body).unwrap();
+    assert_eq!(body, "content");
+    let mut middle = [0; 3];
+    archive.body(member).read_exact_at(&mut middle, 4).unwrap();
+    assert_eq!(&middle, b"ent");
+    assert!(archive.body(member).read_exact_at(&mut middle, 5).is_err());
+    assert_eq!(archive.manifest().unwrap().name(), Some("Test"));
+    assert_eq!(archive.tail().unwrap().length, bytes.len() as u64);
+}
+
+#[test]
+fn python_and_gnu_tar_read_an_own_archive() {
+    let bytes = own(&vec![b'y'; 3000], true);
+    let program = r#"
+import sys, tarfile, io
+data = sys.stdin.buffer.read()
+with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as outer:
+    for t in outer:
+        print(t.name, t.size, t.mtime, t.pax_headers["size"], len(outer.extractfile(t).read()))
+    print(outer.extractfile("./backup.json").read()[:15])
+"#;
+    let length = manifest().len();
+    let expected = format!(
+        "./backup.json {length} 1700000000.123456 {length:020} {length}\nhomeassistant.tar.gz 3000 1700000000.123456 {:020} 3000\nhaul.index 5 1700000000.123456 {:020} 5\nb'{{\"compressed\":t'\n",
+        3000, 5
+    );
+    assert_eq!(String::from_utf8(python(program, &[], &bytes)).unwrap(), expected);
+    let directory = tempfile::tempdir().unwrap();
+    gnu_tar(&["-xf", "-"], directory.path(), &bytes);
+    assert_eq!(std::fs::read(directory.path().join("backup.json")).unwrap(), manifest());
+    assert_eq!(std::fs::read(directory.path().join("homeassistant.tar.gz")).unwrap(), vec![b'y'; 3000]);
+}
+
+/// Keeps the headers and counts the rest, so that members can be larger than memory.
+#[derive(Default)]
+struct Sparse {
+    length: u64,
+    kept: Vec<(u64, Vec<u8>)>,
+}
+
+impl Placement for Sparse {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if bytes.len() < 1 << 20 && bytes.iter().any(|&byte| byte != 0) {
+            self.kept.push((self.length, bytes.to_vec()));
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+    fn patch(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.kept.push((offset, bytes.to_vec()));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_member_over_8_gib_is_read_by_all() {
+    let outer = Outer::new(Sparse::default(), TIME).member("./backup.json", &manifest()).unwrap();
+    let mut member = outer.begin_late("homeassistant.tar.gz").unwrap();
+    let piece = vec![0; 64 << 20];
+    for _ in 0..144 {
+        member.write_all(&piece).unwrap();
+    }
+    let (outer, ended) = member.end().unwrap();
+    assert_eq!(ended.size, 9 << 30);
+    let (sparse, length) = outer.finish().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("big.tar");
+    let file = std::fs::File::create_new(&path).unwrap();
+    file.set_len(length).unwrap();
+    for (offset, bytes) in &sparse.kept {
+        std::os::unix::fs::FileExt::write_all_at(&file, bytes, *offset).unwrap();
+    }
+    let archive = Archive::open(std::fs::File::open(&path).unwrap()).unwrap();
+    assert_eq!(texts(archive.problems(), Severity::Damaged), [""; 0]);
+    let member = archive.home_assistant().unwrap();
+    assert_eq!((member.size, member.ustar_size, member.pax_size), (9 << 30, 9 << 30, Some(9 << 30)));
+    let sizes = python("import sys, tarfile; print([t.size for t in tarfile.open(sys.argv[1], 'r:')])", &[&path], b"");
+    assert_eq!(String::from_utf8(sizes).unwrap().trim(), format!("[{}, {}]", manifest().len(), 9_u64 << 30));
+    let listed = String::from_utf8(gnu_tar(&["-tvf", "big.tar"], directory.path(), b"")).unwrap();
+    assert!(listed.contains(" 9663676416 "), "{listed}");
+}
+
+#[test]
+fn a_member_with_another_size_than_announced_is_an_error() {
+    let mut member = Outer::new(Vec::new(), TIME).begin_known("x", 5).unwrap();
+    member.write_all(b"four").unwrap();
+    assert!(matches!(member.end(), Err(OuterError::WrongSize { announced: 5, written: 4, .. })));
+}
+
+#[test]
+fn a_body_can_be_patched_only_where_it_was_written() {
+    let mut member = Outer::new(Vec::new(), TIME).begin_late("x").unwrap();
+    member.write_all(b"0123456789").unwrap();
+    member.patch(3, b"abc").unwrap();
+    assert!(member.patch(8, b"abc").is_err());
+    assert!(member.patch(u64::MAX, b"abc").is_err());
+    let (bytes, _) = member.end().unwrap().0.finish().unwrap();
+    let archive = Archive::open(bytes).unwrap();
+    let mut body = String::new();
+    archive.body(archive.member("x").unwrap()).read_to_string(&mut body).unwrap();
+    assert_eq!(body, "012abc6789");
+}
+
+#[test]
+fn supervisors_order_is_as_good() {
+    let bytes = foreign(&[("homeassistant.tar.gz", b"x"), ("./backup.json", &manifest())]);
+    assert_eq!(Archive::open(&bytes).unwrap().problems(), []);
+}
+
+#[test]
+fn a_cut_at_any_length_is_found() {
+    let whole = foreign(&[("./backup.json", &manifest()), ("homeassistant.tar.gz", &[b'x'; 700])]);
+    for length in 0..whole.len() {
+        match Archive::open(&whole[..length].to_vec()) {
+            Ok(archive) => assert!(!texts(archive.problems(), Severity::Damaged).is_empty(), "cut to {length}"),
+            Err(ArchiveError::Empty | ArchiveError::NotTar(_)) => {}
+            Err(error) => panic!("cut to {length}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_cut_archive_still_shows_what_is_whole() {
+    let whole = own(&[b'x'; 7000], true);
+    let archive = Archive::open(whole[..6000].to_vec()).unwrap();
+    assert_eq!(archive.manifest().unwrap().name(), Some("Test"));
+    assert_eq!(texts(archive.problems(), Severity::Damaged), ["homeassistant.tar.gz: the archive ends at byte 6000, inside a file's content"]);
+    assert!(archive.tail().is_none());
+    let mut rest = Vec::new();
+    archive.body(archive.home_assistant().unwrap()).read_to_end(&mut rest).unwrap();
+    assert!(!rest.is_empty() && rest.iter().all(|&byte| byte == b'x'));
+}
+
+#[test]
+fn any_flipped_bit_in_an_own_archive_outside_the_bodies_is_found() {
+    let whole = own(&[b'x'; 700], true);
+    let bodies: Vec<_> = Archive::open(&whole).unwrap().members().iter().map(|member| member.data_offset..member.data_offset + member.size).collect();
+    for at in 0..whole.len() {
+        if bodies.iter().any(|body| body.contains(&(at as u64))) {
+            continue;
+        }
+        for bit in 0..8 {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << bit;
+            if let Ok(archive) = Archive::open(&changed) {
+                assert!(archive.problems().iter().any(|problem| problem.severity > Severity::Notice), "byte {at} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mistakes_people_make_are_named() {
+    let manifest = manifest();
+    let refused = |members: &[(&str, &[u8])]| texts(Archive::open(&foreign(members)).unwrap().problems(), Severity::Refused).join("\n");
+    assert!(refused(&[("backup.json", &manifest), ("homeassistant.tar.gz", b"x")]).contains("must be named './backup.json'"));
+    assert!(refused(&[("./backup.json", &manifest), ("./homeassistant.tar.gz", b"x")]).contains("must not begin with './'"));
+    assert!(refused(&[("./._backup.json", b"x"), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")]).contains("macOS"));
+    assert!(refused(&[("./backup.json", &manifest)]).contains("homeassistant.tar.gz: the member is missing"));
+    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar", b"x")]).contains("it is called homeassistant.tar;"));
+    assert!(refused(&[("homeassistant.tar.gz", b"x")]).contains("there is no backup.json"));
+    assert!(refused(&[("./backup.json", b"[]")]).contains("not a JSON object"));
+    assert!(refused(&[("./backup.json", &manifest), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")]).contains("two members"));
+    let damaged = texts(Archive::open(&foreign(&[("./backup.json", b"{")])).unwrap().problems(), Severity::Damaged);
+    assert!(damaged[0].contains("backup.json is not JSON"));
+}
+
+#[test]
+fn what_is_no_archive_is_refused_with_the_reason() {
+    assert!(matches!(Archive::open(Vec::new()), Err(ArchiveError::Empty)));
+    assert!(matches!(Archive::open(b"\x1f\x8b\x08rest".to_vec()), Err(ArchiveError::Compressed("gzip"))));
+    assert!(matches!(Archive::open(b"PK\x03\x04rest".to_vec()), Err(ArchiveError::Compressed("zip"))));
+    assert!(matches!(Archive::open(vec![b'x'; 2000]), Err(ArchiveError::NotTar(_))));
+    assert!(matches!(Archive::open(b"<html>".to_vec()), Err(ArchiveError::NotTar(_))));
+    let long = vec![b' '; (16 << 20) + 1];
+    assert!(matches!(Archive::open(foreign(&[("./backup.json", &long)])), Err(ArchiveError::ManifestTooLarge(_))));
+}
