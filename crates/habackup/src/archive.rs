@@ -94,6 +94,7 @@ impl<S: ReadAt> Archive<S> {
         archive.check_own_headers()?;
         archive.read_manifest()?;
         archive.compare_with_manifest();
+        archive.check_protection()?;
         Ok(archive)
     }
 
@@ -240,6 +241,32 @@ impl<S: ReadAt> Archive<S> {
                 self.problems.push(Problem::new(severity, error.to_string()).in_member(name));
             }
         }
+        Ok(())
+    }
+
+    /// Whether inner archives are encrypted as the description says. Only contradictions count: the oldest encrypted form has no mark.
+    fn check_protection(&mut self) -> io::Result<()> {
+        let Some(protected) = self.manifest.as_ref().map(Manifest::protected) else {
+            return Ok(());
+        };
+        let mut found = Vec::new();
+        for member in self.inner_archives() {
+            let mut head = [0; 9];
+            let mut body = self.body(member);
+            if ReadAt::len(&body) < head.len() as u64 {
+                continue;
+            }
+            body.read_exact(&mut head)?;
+            let text = if protected && head.starts_with(b"\x1f\x8b\x08") {
+                "backup.json says it is encrypted, but it is not; Home Assistant tries to decrypt it and fails"
+            } else if !protected && head == *b"SecureTar" {
+                "it is encrypted, but backup.json says it is not; Home Assistant does not ask for the password and fails"
+            } else {
+                continue;
+            };
+            found.push(Problem::new(Severity::Refused, text).in_member(shown(&member.name)));
+        }
+        self.problems.extend(found);
         Ok(())
     }
 

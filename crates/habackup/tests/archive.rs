@@ -11,6 +11,8 @@ use habackup::outer::{Outer, OuterError, Placement};
 use habackup::problem::{Problem, Severity};
 use habackup::read_at::ReadAt as _;
 use habackup::tar::{self, Header, Kind};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use support::{gnu_tar, python};
 
 const TIME: (i64, u32) = (1_700_000_000, 123_456_000);
@@ -238,6 +240,58 @@ fn mistakes_people_make_are_named() {
     assert!(refused(&[("./backup.json", &manifest), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")]).contains("two members"));
     let damaged = texts(Archive::open(&foreign(&[("./backup.json", b"{")])).unwrap().problems(), Severity::Damaged);
     assert!(damaged[0].contains("backup.json is not JSON"));
+}
+
+#[test]
+fn encryption_that_contradicts_the_description_is_named() {
+    let plain = manifest();
+    let protected = String::from_utf8(plain.clone()).unwrap().replace(r#""protected":false"#, r#""protected":true"#).into_bytes();
+    let refused = |manifest: &[u8], body: &[u8]| {
+        let bytes = foreign(&[("./backup.json", manifest), ("homeassistant.tar.gz", body)]);
+        texts(Archive::open(&bytes).unwrap().problems(), Severity::Refused).join("\n")
+    };
+    assert!(refused(&protected, b"\x1f\x8b\x08 and so on").contains("says it is encrypted, but it is not"));
+    assert!(refused(&plain, b"SecureTar\x02 and so on").contains("it is encrypted, but"));
+    assert_eq!(refused(&plain, b"\x1f\x8b\x08 and so on"), "");
+    assert_eq!(refused(&protected, b"SecureTar\x03 and so on"), "");
+    assert_eq!(refused(&protected, b"sixteen bytes of IV"), "");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn changed_bytes_never_panic(changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut in any::<Option<prop::sample::Index>>()) {
+        let mut bytes = own(&[b'x'; 700], true);
+        for (at, value) in changes {
+            let length = bytes.len();
+            bytes[at.index(length)] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(archive) = Archive::open(&bytes) {
+            for member in archive.members() {
+                let mut body = Vec::new();
+                archive.body(member).read_to_end(&mut body).unwrap();
+                prop_assert!(body.len() <= bytes.len());
+            }
+        }
+    }
+
+    /// Descriptions of any shape are judged, not stumbled over.
+    #[test]
+    fn any_description_can_be_checked(pieces in vec(prop::sample::select(vec![
+        "null", "true", "3", "-1.5e300", "\"a\"", "\"\"", "[]", "[1]", "[{}]", "[{\"slug\":1}]", "{}", "{\"version\":2}", "[\"share\",\"../x\"]",
+    ]), 12)) {
+        let keys = ["slug", "name", "date", "type", "version", "compressed", "protected", "homeassistant", "folders", "addons", "repositories", "extra"];
+        let fields: Vec<String> = keys.iter().zip(&pieces).map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        let json = format!("{{{}}}", fields.join(","));
+        let manifest = Manifest::parse(json.as_bytes()).unwrap();
+        prop_assert!(!manifest.check().is_empty());
+        let _ = manifest.inner_archives();
+        let _ = Archive::open(foreign(&[("./backup.json", json.as_bytes())])).unwrap();
+    }
 }
 
 #[test]

@@ -12,6 +12,9 @@ use crate::version::HaVersion;
 /// The folders both readers know.
 pub const FOLDERS: [&str; 4] = ["share", "addons/local", "ssl", "media"];
 
+/// 255 bytes of a file name, less `_2026-11-22_00.41_00123456.tar`.
+const NAME_MAX: usize = 225;
+
 /// Says why `name` cannot be a backup's name: Home Assistant makes a file name of it, also for Windows.
 pub fn check_name(name: &str) -> Option<&'static str> {
     let mut characters = name.chars();
@@ -24,8 +27,8 @@ pub fn check_name(name: &str) -> Option<&'static str> {
         Some("a backup's name cannot begin like a Windows drive, such as 'C:'")
     } else if name.contains('\0') {
         Some("a backup's name cannot contain a zero character")
-    } else if name.len() > 200 {
-        Some("a backup's name cannot be longer than 200 bytes, because it becomes a file name with the date behind it")
+    } else if name.len() > NAME_MAX {
+        Some("a backup's name cannot be longer than 225 bytes, because it becomes a file name with the date behind it")
     } else {
         None
     }
