@@ -48,7 +48,7 @@ pub struct Decryptor<R: Read> {
 }
 
 enum Body {
-    Cbc(CbcReader),
+    Cbc(Box<CbcReader>),
     Stream(StreamReader),
 }
 
@@ -62,7 +62,7 @@ impl<R: Read> Decryptor<R> {
     pub fn open_with(mut source: R, keyring: &mut Keyring, expect: Expect<'_>) -> Result<Self, SecureTarError> {
         let header = Header::read(&mut source)?;
         let body = match keyring.unlock(&header)?.cipher(&header).ok_or(SecureTarError::WrongPassword)? {
-            CipherStart::Cbc { key, iv } => Body::Cbc(CbcReader::new(&header, Decrypting::new(&key, &iv))),
+            CipherStart::Cbc { key, iv } => Body::Cbc(Box::new(CbcReader::new(&header, Decrypting::new(&key, &iv)))),
             CipherStart::Stream { key, header: nonce } => Body::Stream(StreamReader::new(&header, MessageKey::new(&key, &nonce), &nonce)),
         };
         let mut opened = Self { source, header, body, ready: 0..0, ending: None, failed: false };
@@ -160,7 +160,7 @@ struct CbcReader {
 
 impl CbcReader {
     fn new(header: &Header, cipher: Decrypting) -> Self {
-        let header_len = header.len();
+        let header_len = header.size();
         Self {
             cipher,
             version: header.version(),
@@ -234,7 +234,7 @@ impl StreamReader {
             inonce,
             index: 0,
             buf: vec![0; MESSAGE + MESSAGE_OVERHEAD],
-            consumed: header.len(),
+            consumed: header.size(),
             expected: container_len(SecureTarVersion::V3, declared).unwrap_or(u64::MAX),
             declared,
             plaintext: 0,

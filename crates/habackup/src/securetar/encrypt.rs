@@ -46,8 +46,8 @@ pub struct Encryptor<W: Write> {
 }
 
 enum Body {
-    Cbc(CbcWriter),
-    Stream(Box<StreamWriter>),
+    Cbc(Box<CbcWriter>),
+    Stream(StreamWriter),
 }
 
 impl<W: Write> Encryptor<W> {
@@ -63,12 +63,12 @@ impl<W: Write> Encryptor<W> {
 
     pub(super) fn with_header(keys: &Keys, header: &Header, mut sink: W) -> Result<Self, SecureTarError> {
         let body = match (keys.cipher(header), &header.cipher) {
-            (Some(CipherStart::Cbc { key, iv }), CipherHeader::V2 { .. }) => Body::Cbc(CbcWriter::new(&key, &iv)),
-            (Some(CipherStart::Stream { key, header }), CipherHeader::V3(_)) => Body::Stream(Box::new(StreamWriter::new(&key, &header))),
+            (Some(CipherStart::Cbc { key, iv }), CipherHeader::V2 { .. }) => Body::Cbc(Box::new(CbcWriter::new(&key, &iv))),
+            (Some(CipherStart::Stream { key, header }), CipherHeader::V3(_)) => Body::Stream(StreamWriter::new(&key, &header)),
             _ => return Err(SecureTarError::WriteV1),
         };
         sink.write_all(&header.to_bytes())?;
-        Ok(Self { sink, plaintext_len: 0, written: header.len(), failed: false, body })
+        Ok(Self { sink, plaintext_len: 0, written: header.size(), failed: false, body })
     }
 
     /// Writes the end and gives back the sink, positioned behind the container. The sink is not flushed.

@@ -166,11 +166,16 @@ impl Keyring {
             };
         }
         let keys = Keys::unlock(header, &self.password)?;
+        self.adopt(keys.clone());
+        Ok(keys)
+    }
+
+    /// Keeps keys for reading what they wrote.
+    pub(super) fn adopt(&mut self, keys: Keys) {
         if self.known.len() == KEPT_KEYS {
             self.known.remove(0);
         }
-        self.known.push(keys.clone());
-        Ok(keys)
+        self.known.push(keys);
     }
 }
 

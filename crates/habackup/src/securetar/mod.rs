@@ -121,13 +121,13 @@ pub enum SecureTarError {
     KeyDerivation(String),
     /// The source or sink failed.
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
 }
 
-impl SecureTarError {
-    /// The error a [`Read`] of this module failed with, if it is one of ours.
-    pub fn of(error: &io::Error) -> Option<&Self> {
-        error.get_ref()?.downcast_ref()
+/// Unpacks an error of ours that came through a [`Read`] or a [`crate::read_at::ReadAt`].
+impl From<io::Error> for SecureTarError {
+    fn from(error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(Self::Io)
     }
 }
 
@@ -169,8 +169,9 @@ struct StreamHeader {
 impl StreamHeader {
     /// The nonce part before the first message.
     fn first_nonce(&self) -> [u8; 8] {
-        let [.., a, b, c, d, e, f, g, h] = self.secretstream;
-        [a, b, c, d, e, f, g, h]
+        let mut nonce = [0; 8];
+        nonce.copy_from_slice(&self.secretstream[16..]);
+        nonce
     }
 }
 
@@ -215,8 +216,8 @@ impl Header {
         }
     }
 
-    /// Length of the header in bytes: the ciphertext begins there.
-    pub fn len(&self) -> u64 {
+    /// Bytes of the header: the ciphertext begins there.
+    pub fn size(&self) -> u64 {
         match self.cipher {
             CipherHeader::V1 { .. } => ID_LEN as u64,
             CipherHeader::V2 { .. } => V2_LEN as u64,

@@ -89,7 +89,7 @@ struct CbcBody {
 impl CbcBody {
     fn open(source: &impl ReadAt, header: &Header, key: Zeroizing<[u8; 16]>, iv: [u8; 16], expect: Expect<'_>) -> Result<(Body, u64), SecureTarError> {
         let version = header.version();
-        let header_len = header.len();
+        let header_len = header.size();
         let container = source.len();
         let mut body = Self { key, iv, header_len, tail: Vec::new(), tail_at: 0 };
         // At least the header is there: it has been read.
@@ -179,7 +179,7 @@ impl StreamBody {
         if nonces.len() as u64 != message_count(declared) || !header.fits_nonces(&nonces) {
             return Err(SecureTarError::WrongNonces);
         }
-        let header_len = header.len();
+        let header_len = header.size();
         let body = Self { key, header_len, plaintext_len: declared, nonces, kept: Mutex::default() };
         if declared == 0 {
             // One message, which no read would ever touch.

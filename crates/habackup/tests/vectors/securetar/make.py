@@ -3,7 +3,7 @@
     python make.py v1    with securetar 2024.2.1, the last series that wrote version 1
     python make.py       with securetar 2026.10.0
 
-Salts are fixed, so that running it again changes nothing.
+Salts are fixed; the v3 stream header comes from libsodium's random source.
 """
 
 import gzip
@@ -64,6 +64,7 @@ def make_v1():
 
     securetar.os = type("os", (), {"urandom": staticmethod(lambda n: bytes(range(n))), **vars(os)})
     time.time = lambda: 1700000000.0
+    # The same tar through the same writer, without the encryption, is what must come out.
     wanted = {"padded": None, "whole": None}
     for size in range(100, 200):
         path = pathlib.Path("/tmp/securetar-v1")
@@ -74,8 +75,6 @@ def make_v1():
             tar.addfile(info, io.BytesIO(content(size)))
         container = path.read_bytes()
         plain = io.BytesIO()
-        stream = tarfile._Stream  # the very writer securetar used, without encryption
-        plain.write = plain.write
         with tarfile.open(fileobj=plain, mode="w|gz", bufsize=10240) as tar:
             info = tarfile.TarInfo("data/file")
             info.size = size
@@ -168,7 +167,7 @@ def make():
     write("v3-mac-flipped", flip(sealed, len(sealed) - 1), "tampered", "the last byte of the MAC")
     message, final = nss.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE, nss.crypto_secretstream_xchacha20poly1305_TAG_FINAL
     write("v3-no-final", v3_messages((gz, message)), "missing final", "the only message is not the last")
-    write("v3-message-behind-final", v3_messages((gz, final), (gz, final)), "after end", "a sound message behind the last one")
+    write("v3-message-behind-final", size_field(v3_messages((gz, final), (gz, final)), len(gz)), "after end", "a sound message behind the last one")
     write("v3-unknown-tag", v3_messages((gz, 1)), "tampered", "a tag nobody writes")
 
 
