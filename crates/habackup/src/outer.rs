@@ -133,9 +133,10 @@ fn header(name: &str, size: u64, mtime: (i64, u32)) -> (Vec<u8>, Option<usize>) 
     (bytes, digits)
 }
 
-/// Whether `found` is to the byte what [`Outer`] writes before such a member. Finds the changes that tar's checksum does not cover.
-pub(crate) fn is_own_header(found: &[u8], name: &str, size: u64, mtime: (i64, u32)) -> bool {
-    found == header(name, size, mtime).0
+/// In how many bytes `found` differs from what [`Outer`] writes before such a member; `None` when even the length is another.
+pub(crate) fn header_difference(found: &[u8], name: &str, size: u64, mtime: (i64, u32)) -> Option<usize> {
+    let (own, _) = header(name, size, mtime);
+    (own.len() == found.len()).then(|| own.iter().zip(found).filter(|(own, found)| own != found).count())
 }
 
 /// A member being written, through [`Write`]. [`Member::end`] gives the archive back.

@@ -178,6 +178,24 @@ fn a_body_can_be_patched_only_where_it_was_written() {
     assert_eq!(body, "012abc6789");
 }
 
+/// As Core does when it encrypts an upload: new headers around the members, the index passed on.
+#[test]
+fn headers_that_python_wrote_anew_are_no_damage() {
+    let program = r#"
+import io, sys, tarfile
+source = tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read()), mode="r:")
+target = tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT)
+for t in source:
+    body = source.extractfile(t).read()
+    target.addfile(t, io.BytesIO(body))
+target.close()
+"#;
+    let bytes = python(program, &[], &own(b"content", true));
+    let archive = Archive::open(bytes).unwrap();
+    assert_eq!(archive.members().len(), 3);
+    assert_eq!(archive.problems(), []);
+}
+
 #[test]
 fn supervisors_order_is_as_good() {
     let bytes = foreign(&[("homeassistant.tar.gz", b"x"), ("./backup.json", &manifest())]);
