@@ -30,9 +30,9 @@ const AHEAD_PER_THREAD: usize = 7 << 20;
 ///
 /// `body` is the member from its first byte to its last and nothing else. `consume` is called on
 /// the caller's thread with a reader that yields the uncompressed bytes in order; what it leaves
-/// unread is inflated and checked all the same. Everything is checked: the header, that every piece
-/// and every group begin and end exactly where the table says, the final block, CRC-32 and length,
-/// against both the table and the trailer; the reader reports its end only after that. The first
+/// unread is inflated and checked all the same. Everything is checked: the header to the bit, that
+/// every restart point is one, that every group of pieces ends exactly where the table says, the
+/// final block, CRC-32 and length, against both the table and the trailer; the reader reports its end only after that. The first
 /// damage in the order of the data ends the reading: the reader returns it as an [`io::Error`]
 /// (which [`InflateError::from`] turns back), and so does this function, whatever `consume` made
 /// of it. At most 8 MiB per thread are held for members with restart points every 4 pieces.

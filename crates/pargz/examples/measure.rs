@@ -1,0 +1,101 @@
+//! Measures the crate on a file: `cargo run --release -p pargz --example measure -- FILE [ROUNDS]`.
+//!
+//! Prints, for each level and number of threads, the best of ROUNDS (5) of compressing from memory
+//! into a sink that discards, and of every way back. Other work on the machine only ever makes a
+//! run slower, so the best is the figure to compare.
+#![allow(clippy::print_stdout)]
+
+use std::{
+    io::{self, Read},
+    num::NonZeroUsize,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
+
+use pargz::{Inflater, Level, Meters, Options, Summary, compress, inflate_indexed};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("name a file")?;
+    let rounds: usize = arguments.next().map_or(Ok(5), |rounds| rounds.parse())?;
+    let data = std::fs::read(path)?;
+    let cores = std::thread::available_parallelism()?.get();
+
+    for level in [Level::Fast, Level::Balanced, Level::Small] {
+        let rounds = if level == Level::Small { 1 } else { rounds };
+        for threads in 1..=cores {
+            compressing(&data, level, threads, rounds)?;
+        }
+    }
+    let mut member = Vec::new();
+    let (summary, _) = run(&data, Level::Fast, cores, &mut member)?;
+    for threads in 1..=cores {
+        inflating(&member, &summary, threads, rounds)?;
+    }
+    streaming(&member, &data, rounds)
+}
+
+fn run(data: &[u8], level: Level, threads: usize, sink: impl io::Write + Send) -> Result<(Summary, Meters), Failure> {
+    let options = Options { level, threads: NonZeroUsize::new(threads).ok_or("no threads")? };
+    let meters = Meters::new();
+    let summary = compress(data, sink, &options, &meters, &AtomicBool::new(false))?;
+    Ok((summary, meters))
+}
+
+fn compressing(data: &[u8], level: Level, threads: usize, rounds: usize) -> Result<(), Failure> {
+    let (best, (summary, meters)) = best(rounds, || run(data, level, threads, io::sink()))?;
+    println!(
+        "compress {level:?} on {threads}: {} in, 1/{:.4} | working {:?}, reading {:?}, waiting for source {:?}, for turn {:?}",
+        rate(data.len(), best),
+        data.len() as f64 / summary.bytes_out as f64,
+        meters.working(),
+        meters.reading(),
+        meters.waiting_for_source(),
+        meters.waiting_for_turn(),
+    );
+    Ok(())
+}
+
+fn inflating(member: &Vec<u8>, summary: &Summary, threads: usize, rounds: usize) -> Result<(), Failure> {
+    let count = NonZeroUsize::new(threads).ok_or("no threads")?;
+    let (best, ()) = best(rounds, || {
+        let meters = Meters::new();
+        inflate_indexed(member, &summary.pieces, count, &meters, &AtomicBool::new(false), |_| ())?;
+        Ok(())
+    })?;
+    println!("inflate indexed on {threads}: {} out", rate(summary.bytes_in as usize, best));
+    Ok(())
+}
+
+fn streaming(member: &[u8], data: &[u8], rounds: usize) -> Result<(), Failure> {
+    for size in [512, 256 * 1024] {
+        let (best, ()) = best(rounds, || {
+            let mut inflater = Inflater::new(member);
+            let mut buffer = vec![0; size];
+            while inflater.read(&mut buffer)? > 0 {}
+            inflater.finish()?.nothing_follows()?;
+            Ok(())
+        })?;
+        println!("inflate as a stream, {size} bytes at a time: {} out", rate(data.len(), best));
+    }
+    Ok(())
+}
+
+fn best<T>(rounds: usize, mut run: impl FnMut() -> Result<T, Failure>) -> Result<(Duration, T), Failure> {
+    let mut best: Option<(Duration, T)> = None;
+    for _ in 0..rounds.max(1) {
+        let start = Instant::now();
+        let result = run()?;
+        let took = start.elapsed();
+        if best.as_ref().is_none_or(|(least, _)| took < *least) {
+            best = Some((took, result));
+        }
+    }
+    best.ok_or_else(|| "no rounds".into())
+}
+
+fn rate(bytes: usize, time: Duration) -> String {
+    format!("{:.3} s, {:.0} MB/s", time.as_secs_f64(), bytes as f64 / 1e6 / time.as_secs_f64())
+}
