@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::cbc_mode::{self, Decrypting};
 use super::keys::CipherStart;
-use super::message::{MessageKey, TAG_FINAL, TAG_MESSAGE};
+use super::message::{HEADROOM, MessageKey, TAG_FINAL, TAG_MESSAGE, plaintext};
 use super::{BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, Password, SecureTarError, SecureTarVersion, container_len, read_full};
 
 /// Bytes decrypted at a time for v1 and v2.
@@ -215,6 +215,7 @@ struct StreamReader {
     inonce: [u8; 8],
     /// Number of the next message.
     index: u64,
+    /// One sealed message behind its headroom.
     buf: Vec<u8>,
     /// Bytes read, the header included.
     consumed: u64,
@@ -233,7 +234,7 @@ impl StreamReader {
             key,
             inonce,
             index: 0,
-            buf: vec![0; MESSAGE + MESSAGE_OVERHEAD],
+            buf: vec![0; HEADROOM + MESSAGE + MESSAGE_OVERHEAD],
             consumed: header.size(),
             expected: container_len(SecureTarVersion::V3, declared).unwrap_or(u64::MAX),
             declared,
@@ -242,16 +243,16 @@ impl StreamReader {
     }
 
     fn fill(&mut self, source: &mut impl Read) -> io::Result<Filled> {
-        let read = read_full(source, &mut self.buf)?;
-        let at_end = read < self.buf.len();
-        let Some((tag, next)) = self.key.open(self.index, self.inonce, &mut self.buf[..read]) else {
+        let read = read_full(source, &mut self.buf[HEADROOM..])?;
+        let at_end = HEADROOM + read < self.buf.len();
+        let Some((tag, next)) = self.key.open(self.index, self.inonce, &mut self.buf[..HEADROOM + read]) else {
             self.consumed += read as u64;
             return Ok(self.not_authentic(read));
         };
         self.consumed += read as u64;
         self.inonce = next;
         self.index += 1;
-        let ready = 1..read - (MESSAGE_OVERHEAD - 1);
+        let ready = plaintext(HEADROOM + read);
         self.plaintext += ready.len() as u64;
         let ending = match tag {
             TAG_FINAL => Some(self.after_final(source)?),
@@ -276,7 +277,7 @@ impl StreamReader {
     /// Finds the plainest true words for `read` bytes at the end of `consumed` that are no message.
     fn not_authentic(&mut self, read: usize) -> Filled {
         let short = self.consumed < self.expected;
-        let at_end = read < self.buf.len();
+        let at_end = HEADROOM + read < self.buf.len();
         if at_end && short {
             return (0..0, Some(Err(SecureTarError::Truncated { at: self.consumed })));
         }
@@ -286,10 +287,9 @@ impl StreamReader {
         // A last message with something behind it reads as one longer message.
         let surplus = self.consumed - self.expected.min(self.consumed);
         if let Some(len) = usize::try_from(surplus).ok().and_then(|surplus| read.checked_sub(surplus)) {
-            let opened = self.key.open(self.index, self.inonce, &mut self.buf[..len]);
+            let opened = self.key.open(self.index, self.inonce, &mut self.buf[..HEADROOM + len]);
             if surplus > 0 && opened.is_some_and(|(tag, _)| tag == TAG_FINAL) {
-                let ready = 1..len - (MESSAGE_OVERHEAD - 1);
-                return (ready, Some(Err(SecureTarError::AfterEnd { at: self.expected })));
+                return (plaintext(HEADROOM + len), Some(Err(SecureTarError::AfterEnd { at: self.expected })));
             }
         }
         (0..0, Some(Err(SecureTarError::Tampered { message: self.index })))

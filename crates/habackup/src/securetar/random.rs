@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::cbc_mode::{self, Decrypting};
 use super::decrypt::{CBC_CHUNK, Expect, FIRST_BYTES};
 use super::keys::CipherStart;
-use super::message::{MessageKey, TAG_FINAL, TAG_MESSAGE, next_nonce};
+use super::message::{HEADROOM, MessageKey, TAG_FINAL, TAG_MESSAGE, plaintext};
 use super::{BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, SecureTarError, SecureTarVersion, container_len, message_count};
 use crate::read_at::ReadAt;
 
@@ -158,7 +158,7 @@ struct StreamBody {
     kept: Mutex<Kept>,
 }
 
-/// A message as it stands in the container, its plaintext decrypted in place.
+/// A message behind its headroom, its plaintext decrypted in place.
 type Opened = Arc<Vec<u8>>;
 
 #[derive(Default)]
@@ -193,7 +193,7 @@ impl StreamBody {
             let index = offset / MESSAGE as u64;
             let skip = (offset % MESSAGE as u64) as usize;
             let opened = self.message(source, index)?;
-            let plain = &opened[1..opened.len() - (MESSAGE_OVERHEAD - 1)][skip..];
+            let plain = &opened[plaintext(opened.len())][skip..];
             let count = plain.len().min(buf.len());
             let (head, rest) = buf.split_at_mut(count);
             head.copy_from_slice(&plain[..count]);
@@ -228,17 +228,15 @@ impl StreamBody {
     fn open_message(&self, source: &impl ReadAt, index: u64, buf: &mut Vec<u8>) -> io::Result<()> {
         let start = index * MESSAGE as u64;
         let len = (self.plaintext_len - start).min(MESSAGE as u64) as usize;
-        buf.resize(len + MESSAGE_OVERHEAD, 0);
+        buf.resize(HEADROOM + len + MESSAGE_OVERHEAD, 0);
         let sealed_len = (MESSAGE + MESSAGE_OVERHEAD) as u64;
-        source.read_exact_at(buf, self.header_len + index * sealed_len)?;
+        source.read_exact_at(&mut buf[HEADROOM..], self.header_len + index * sealed_len)?;
         let tampered = SecureTarError::Tampered { message: index };
         let number = index as usize;
-        let inonce = self.nonces[number];
-        let mac_at = buf.len() - (MESSAGE_OVERHEAD - 1);
-        let (tag, _) = self.key.open(index, inonce, buf).ok_or(tampered)?;
+        let (tag, next_nonce) = self.key.open(index, self.nonces[number], buf).ok_or(tampered)?;
         match self.nonces.get(number + 1) {
             // The chain holds: what follows this message is what followed it when it was written.
-            Some(next) if tag == TAG_MESSAGE && *next == next_nonce(inonce, &buf[mac_at..]) => Ok(()),
+            Some(next) if tag == TAG_MESSAGE && *next == next_nonce => Ok(()),
             Some(_) if tag == TAG_MESSAGE => Err(SecureTarError::WrongNonces.into()),
             None if tag == TAG_FINAL => Ok(()),
             None => Err(SecureTarError::MissingFinal { messages: index + 1 }.into()),
