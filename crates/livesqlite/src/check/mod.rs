@@ -1,12 +1,57 @@
-//! A structural check of a database image in one streaming pass.
+//! A structural check of a database image in one streaming pass: no seeking, no SQLite, bounded memory.
+//!
+//! It looks at every page by itself (`page`) and notes which page points to which (`graph`); when the stream ends, each
+//! page must have been reached exactly as often, and as what, a sound database demands. Contents of rows are not compared
+//! with indexes, so this finds damage to structure, not a flipped letter in a text. A database that
+//! `PRAGMA integrity_check` calls ok never gets a complaint.
+//!
+//! Memory: one page, 10 bytes per page of the image, and lists of long rows and free pages: for a gigabyte of recorder
+//! about 3 MiB, and never more than 48 MiB. Above 2 Mi pages (8 GiB with 4096-byte pages) the pages are not tracked, and
+//! only header and length are checked.
 
-use crate::header::{HEADER_LEN, Header};
+mod graph;
+mod page;
+mod pointer_map;
+
+use crate::header::{HEADER_LEN, Header, be32, is_database};
+use graph::Graph;
+use page::Shape;
+
+/// More problems than this are only counted.
+const MAX_PROBLEMS: usize = 20;
 
 /// Takes an image in pieces of any size and says, at the end, what is wrong with it.
+///
+/// ```
+/// let mut checker = livesqlite::check::ImageChecker::new();
+/// checker.push(b"SQLite format 3\0");
+/// assert_eq!(checker.finish(), ["the image ends inside the database header"]);
+/// ```
 #[derive(Debug, Default)]
 pub struct ImageChecker {
-    head: Vec<u8>,
+    /// Bytes that do not fill a page yet; at first, those that do not fill the header.
+    partial: Vec<u8>,
     len: u64,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Header,
+    Pages(Box<Pages>),
+    /// The header is unusable, so nothing after it can be understood.
+    Hopeless(String),
+}
+
+#[derive(Debug)]
+struct Pages {
+    header: Header,
+    size: usize,
+    /// Complete pages seen.
+    seen: u64,
+    graph: Option<Graph>,
+    problems: Problems,
 }
 
 impl ImageChecker {
@@ -16,20 +61,124 @@ impl ImageChecker {
     }
 
     /// The next bytes of the image.
-    pub fn push(&mut self, bytes: &[u8]) {
-        let wanted = HEADER_LEN.saturating_sub(self.head.len()).min(bytes.len());
-        self.head.extend_from_slice(&bytes[..wanted]);
+    pub fn push(&mut self, mut bytes: &[u8]) {
         self.len += bytes.len() as u64;
+        if matches!(self.state, State::Header) {
+            let wanted = (HEADER_LEN - self.partial.len()).min(bytes.len());
+            self.partial.extend_from_slice(&bytes[..wanted]);
+            bytes = &bytes[wanted..];
+            if self.partial.len() < HEADER_LEN {
+                return;
+            }
+            self.state = begin(&self.partial);
+        }
+        let State::Pages(pages) = &mut self.state else { return };
+        if !self.partial.is_empty() {
+            let wanted = (pages.size - self.partial.len()).min(bytes.len());
+            self.partial.extend_from_slice(&bytes[..wanted]);
+            bytes = &bytes[wanted..];
+            if self.partial.len() < pages.size {
+                return;
+            }
+            pages.page(&self.partial);
+            self.partial.clear();
+        }
+        let mut whole = bytes.chunks_exact(pages.size);
+        for page in &mut whole {
+            pages.page(page);
+        }
+        self.partial.extend_from_slice(whole.remainder());
     }
 
-    /// Problems in plain words; empty for a sound database.
+    /// Problems in plain words, at most about twenty; empty for a sound database.
     pub fn finish(self) -> Vec<String> {
-        match Header::parse(&self.head) {
-            Err(error) => vec![error.to_string()],
-            Ok(header) => {
-                let declared = header.pages(self.len / u64::from(header.page_size)) * u64::from(header.page_size);
-                if declared == self.len { Vec::new() } else { vec![format!("the header declares {declared} bytes, but there are {}", self.len)] }
-            }
+        match self.state {
+            State::Header if self.len == 0 => vec!["the image is empty".to_owned()],
+            State::Header if self.len >= 16 && !is_database(&self.partial) => vec![not_a_database()],
+            State::Header => vec!["the image ends inside the database header".to_owned()],
+            State::Hopeless(problem) => vec![problem],
+            State::Pages(pages) => pages.finish(self.len),
         }
+    }
+}
+
+fn not_a_database() -> String {
+    "the image does not begin like a SQLite database".to_owned()
+}
+
+fn begin(head: &[u8]) -> State {
+    if !is_database(head) {
+        return State::Hopeless(not_a_database());
+    }
+    let header = match Header::parse(head) {
+        Ok(header) => header,
+        Err(error) => return State::Hopeless(error.to_string()),
+    };
+    let mut problems = Problems::default();
+    let mut require = |holds: bool, field: &str| {
+        if !holds {
+            problems.add(format!("the database header has an impossible {field}"));
+        }
+    };
+    let usable = header.page_size as usize - usize::from(head[20]);
+    require((1..=2).contains(&head[18]) && (1..=2).contains(&head[19]), "format version");
+    require(usable >= 480, "reserved space");
+    require(be32(head, 44) <= 4, "schema format");
+    require(be32(head, 56) <= 3, "text encoding");
+    let shape = Shape { size: header.page_size as usize, usable, pages: 0, auto_vacuum: be32(head, 52) != 0 };
+    let graph = if problems.is_empty() { Some(Graph::new(shape)) } else { None };
+    State::Pages(Box::new(Pages { header, size: shape.size, seen: 0, graph, problems }))
+}
+
+impl Pages {
+    fn page(&mut self, bytes: &[u8]) {
+        self.seen += 1;
+        // Where the header does not know the size, only the end of the stream tells: bounds are then checked at the end.
+        let known = self.header.declared_is_current.then(|| u64::from(self.header.declared_pages));
+        if self.seen > graph::MAX_PAGES || known.is_some_and(|pages| pages > graph::MAX_PAGES) {
+            self.graph = None;
+        }
+        if let Some(graph) = &mut self.graph {
+            graph.page(self.seen as u32, bytes);
+        }
+    }
+
+    fn finish(mut self, len: u64) -> Vec<String> {
+        let size = self.size as u64;
+        let declared = self.header.pages(len / size) * size;
+        if declared != len {
+            self.problems.add(format!("the database header declares {declared} bytes, but the image has {len}"));
+        } else if let Some(graph) = self.graph {
+            graph.finish(&self.header, &mut self.problems);
+        }
+        self.problems.into_words()
+    }
+}
+
+/// What was found, bounded.
+#[derive(Debug, Default)]
+struct Problems {
+    words: Vec<String>,
+    more: u64,
+}
+
+impl Problems {
+    fn add(&mut self, problem: String) {
+        if self.words.len() < MAX_PROBLEMS {
+            self.words.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    fn into_words(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.words.push(format!("and {} more problems", self.more));
+        }
+        self.words
     }
 }

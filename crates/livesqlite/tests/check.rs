@@ -1,0 +1,247 @@
+//! The structural check against databases that SQLite made and judged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+use std::io::Read;
+use std::path::Path;
+
+use livesqlite::check::ImageChecker;
+use livesqlite::{Options, Snapshot};
+use proptest::prelude::*;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+fn problems(image: &[u8], piece: usize) -> Vec<String> {
+    let mut checker = ImageChecker::new();
+    image.chunks(piece).for_each(|bytes| checker.push(bytes));
+    checker.finish()
+}
+
+fn integrity(path: &Path) -> bool {
+    let verdict = Connection::open(path).and_then(|db| db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)));
+    verdict.is_ok_and(|words| words == "ok")
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert { rows: u32, bytes: u32 },
+    Delete { modulo: u32 },
+    Update { modulo: u32, bytes: u32 },
+    Keyed { rows: u32 },
+    Drop,
+    Vacuum,
+    IncrementalVacuum,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_u32..400, 0_u32..9000).prop_map(|(rows, bytes)| Step::Insert { rows, bytes: bytes / (1 + rows / 30) }),
+        2 => (2_u32..9).prop_map(|modulo| Step::Delete { modulo }),
+        2 => (2_u32..9, 0_u32..5000).prop_map(|(modulo, bytes)| Step::Update { modulo, bytes }),
+        2 => (1_u32..300).prop_map(|rows| Step::Keyed { rows }),
+        1 => Just(Step::Drop),
+        1 => Just(Step::Vacuum),
+        1 => Just(Step::IncrementalVacuum),
+    ]
+}
+
+fn apply(db: &Connection, index: usize, step: &Step) {
+    let series = |rows: u32| format!("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{rows})");
+    let sql = match step {
+        Step::Insert { rows, bytes } => {
+            format!("{} INSERT INTO t(v, w) SELECT randomblob(abs(random()) % {}), hex(randomblob(x % 60)) FROM n", series(*rows), bytes + 1)
+        }
+        Step::Delete { modulo } => format!("DELETE FROM t WHERE id % {modulo} = 0; DELETE FROM k WHERE length(a) % {modulo} = 0"),
+        Step::Update { modulo, bytes } => format!("UPDATE t SET v = randomblob({bytes}) WHERE id % {modulo} = 1"),
+        Step::Keyed { rows } => {
+            format!("{} INSERT OR IGNORE INTO k SELECT hex(randomblob(x % 700)), x FROM n", series(*rows))
+        }
+        Step::Drop => format!(
+            "CREATE TABLE d{index}(a, b); CREATE INDEX e{index} ON d{index}(b); INSERT INTO d{index} SELECT v, w FROM t LIMIT 200; DROP TABLE d{}",
+            if index % 2 == 0 { index } else { return apply_extra(db, index) }
+        ),
+        Step::Vacuum => "VACUUM".to_owned(),
+        Step::IncrementalVacuum => "PRAGMA incremental_vacuum(7)".to_owned(),
+    };
+    db.execute_batch(&sql).unwrap();
+}
+
+fn apply_extra(db: &Connection, index: usize) {
+    db.execute_batch(&format!("CREATE TABLE d{index}(a, b); CREATE VIEW v{index} AS SELECT 1; CREATE INDEX e{index} ON d{index}(b)")).unwrap();
+}
+
+fn build(path: &Path, page_size: u32, auto_vacuum: u32, secure: bool, steps: &[Step]) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA secure_delete={secure}; PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY;
+         CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB, w TEXT); CREATE INDEX i ON t(w); CREATE INDEX j ON t(v);
+         CREATE TABLE k(a TEXT PRIMARY KEY, b) WITHOUT ROWID;"
+    ))
+    .unwrap();
+    for (index, step) in steps.iter().enumerate() {
+        apply(&db, index, step);
+    }
+}
+
+fn image(path: &Path) -> Vec<u8> {
+    let mut image = Vec::new();
+    Snapshot::open(path, &Options::default()).unwrap().read_to_end(&mut image).unwrap();
+    image
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn no_valid_database_gets_a_complaint(
+        size in 9_u32..17,
+        auto_vacuum in 0_u32..3,
+        secure in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..14),
+        piece in 1_usize..300_000,
+    ) {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("a.db");
+        build(&path, 1 << size, auto_vacuum, secure, &steps);
+        prop_assert!(integrity(&path));
+        let raw = std::fs::read(&path).unwrap();
+        prop_assert_eq!(problems(&raw, piece), Vec::<String>::new());
+        let zeroed = image(&path);
+        prop_assert_eq!(problems(&zeroed, raw.len()), Vec::<String>::new());
+        let copy = dir.path().join("copy.db");
+        std::fs::write(&copy, &zeroed).unwrap();
+        prop_assert!(integrity(&copy));
+    }
+
+    #[test]
+    fn what_sqlite_calls_sound_is_sound_even_after_a_flip(
+        size in 9_u32..13,
+        auto_vacuum in 0_u32..3,
+        steps in prop::collection::vec(step(), 1..6),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 12),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("a.db");
+        build(&path, 1 << size, auto_vacuum, false, &steps);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, flip) in flips {
+            // Not in the header: there SQLite forgives what an image must not have.
+            let at = at.index(bytes.len() - 100) + 100;
+            bytes[at] ^= flip;
+            let found = problems(&bytes, 1 << 20);
+            if !found.is_empty() {
+                std::fs::write(&path, &bytes).unwrap();
+                prop_assert!(!integrity(&path), "a false alarm for byte {at} ^ {flip}: {found:?}");
+            }
+            bytes[at] ^= flip;
+        }
+    }
+
+    #[test]
+    fn arbitrary_damage_never_panics(
+        size in 9_u32..13,
+        steps in prop::collection::vec(step(), 1..3),
+        stretches in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 1..600)), 1..9),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("a.db");
+        build(&path, 1 << size, 1, false, &steps);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, stretch) in stretches {
+            let at = at.index(bytes.len());
+            let end = (at + stretch.len()).min(bytes.len());
+            bytes[at..end].copy_from_slice(&stretch[..end - at]);
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        problems(&bytes, 4099);
+    }
+}
+
+/// A database with every kind of page, and its image.
+fn sample() -> (TempDir, Vec<u8>) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.db");
+    let steps = [Step::Insert { rows: 900, bytes: 300 }, Step::Keyed { rows: 200 }, Step::Insert { rows: 20, bytes: 30_000 }, Step::Delete { modulo: 3 }];
+    build(&path, 1024, 0, false, &steps);
+    let image = image(&path);
+    (dir, image)
+}
+
+#[test]
+fn a_wrong_length_is_found_wherever_it_is_cut() {
+    let (_dir, whole) = sample();
+    for len in [0, 1, 15, 16, 99, 100, 1023, 1024, 1025, whole.len() / 2, whole.len() - 1024, whole.len() - 1] {
+        assert_eq!(problems(&whole[..len], 4096).len(), 1, "{len}");
+    }
+    let longer = [&whole[..], &[0; 1024]].concat();
+    assert_eq!(problems(&longer, 4096).len(), 1);
+}
+
+#[test]
+fn a_page_of_garbage_zeros_or_another_page_is_found() {
+    let (_dir, whole) = sample();
+    let pages = whole.len() / 1024;
+    let (mut missed, mut tried) = (0, 0);
+    for page in 0..pages {
+        let at = page * 1024;
+        if whole[at..at + 1024].iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        // The letters in the middle of a long row are nobody's business here; its chain is.
+        for (kind, filler) in [vec![0xa5; 1024], vec![0; 1024], whole[..1024].to_vec(), whole[1024..2048].to_vec()].into_iter().enumerate() {
+            if whole[at..at + 1024] == filler {
+                continue;
+            }
+            let mut bytes = whole.clone();
+            bytes[at..at + 1024].copy_from_slice(&filler);
+            tried += 1;
+            if problems(&bytes, 65_536).is_empty() {
+                missed += 1;
+                println!("missed: page {} replaced by kind {kind}", page + 1);
+            }
+        }
+    }
+    println!("{missed} of {tried} replaced pages missed");
+    assert!(missed * 20 < tried);
+}
+
+#[test]
+fn most_flips_in_structure_that_sqlite_finds_are_found() {
+    let (dir, whole) = sample();
+    let path = dir.path().join("flipped.db");
+    let (mut found, mut theirs) = (0_u32, 0_u32);
+    let mut random = 12345_u64;
+    for _ in 0..400 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let page = 1 + (random >> 33) as usize % (whole.len() / 1024 - 1);
+        let at = page * 1024 + (random >> 20) as usize % 12;
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (random >> 60 & 7);
+        std::fs::write(&path, &bytes).unwrap();
+        if !integrity(&path) {
+            theirs += 1;
+            found += u32::from(!problems(&bytes, 65_536).is_empty());
+        }
+    }
+    println!("{found} of {theirs} flips in page headers found");
+    assert!(theirs > 100 && found * 100 >= theirs * 97);
+}
+
+#[test]
+fn impossible_header_fields_are_found() {
+    let (_dir, whole) = sample();
+    for (at, value) in [(0, b'X'), (16, 3), (18, 9), (20, 255), (21, 65), (28, 1), (35, 255), (39, 255), (47, 9), (59, 9)] {
+        let mut bytes = whole.clone();
+        bytes[at] = value;
+        assert!(!problems(&bytes, 512).is_empty(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_one_page_database_is_sound() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.db");
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 7").unwrap();
+    let image = image(&path);
+    assert_eq!(image.len(), 4096);
+    assert_eq!(problems(&image, 7), Vec::<String>::new());
+}
