@@ -1,1 +1,36 @@
-//! Backup, verify and restore: plan, source, pipeline, publish
+//! Backup, verify and restore: what haul does, without a command line.
+//!
+//! One straight road leads out: `plan` looks around, `source` makes the inner tar from the live directory, `pipeline` compresses, encrypts and lays out, and the
+//! destination publishes. Verify and restore walk it backwards.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `backup` | one backup from the look around to the final name |
+//! | `plan`, `mounts`, `recorder` | what there is, what must stay out, what a restore would lose |
+//! | `source` | the inner tar as a byte stream that never fails |
+//! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
+//! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
+//! | `verify` | everything that is wrong with an archive, in plain words |
+//! | `restore` | unpacking that can't escape, and swapping that can't lose |
+//! | `progress`, `report` | live figures; what a finished job tells |
+//! | `page_cache` | leaving Home Assistant's memory alone |
+
+mod backup;
+mod error;
+mod mounts;
+pub mod open;
+mod page_cache;
+mod pipeline;
+mod plan;
+mod progress;
+mod recorder;
+mod report;
+pub mod restore;
+mod source;
+pub mod verify;
+
+pub use backup::{BackupOptions, SecureTar, all_cores, backup};
+pub use error::{BackupError, plain as plain_reason};
+pub use pargz::Level;
+pub use progress::{Phase, Progress};
+pub use report::{ArchiveReport, BackupReport, DatabaseReport, Skipped, Stage, StageReport, Status, shown};

@@ -1,2 +1,66 @@
-//! placeholder
-fn main() {}
+//! The program: reads the command line, runs one command, and ends with the exit code and the words the user deserves.
+//!
+//! What backups are is the engine's business; here live arguments ([`args`]), passwords, progress, reports and the table of failures ([`failure`]).
+
+mod args;
+mod command;
+mod failure;
+mod gentle;
+mod output;
+mod password;
+mod progress;
+mod text;
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use clap::{CommandFactory, Parser};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::{
+    args::{Cli, Command},
+    failure::{DONE, FAILED, Failure, INTERRUPTED},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = run(&cli.command).unwrap_or_else(|failure| {
+        output::failure(&failure);
+        failure.code
+    });
+    ExitCode::from(code)
+}
+
+fn run(command: &Command) -> Result<u8, Failure> {
+    match command {
+        Command::Backup(args) => command::backup::run(args, &interruption()?),
+        Command::Verify(args) => command::verify::run(args, &interruption()?),
+        Command::Restore(args) => command::restore::run(args, &interruption()?),
+        Command::Demo(args) => command::demo::run(args, &interruption()?),
+        Command::DemoRecorder { directory, interval_ms } => command::demo::record(directory, *interval_ms),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "haul", &mut text);
+            output::text_out(&String::from_utf8_lossy(&text))?;
+            Ok(DONE)
+        }
+        Command::Man { directory } => {
+            let written = clap_mangen::generate_to(Cli::command(), directory);
+            written.map_err(|error| Failure::new(FAILED, format!("can't write manual pages to {}: {}", directory.display(), engine::plain_reason(&error))))?;
+            Ok(DONE)
+        }
+    }
+}
+
+/// Set by the first Ctrl-C, SIGTERM or SIGHUP: the job then stops and tidies up. The second one ends the program at once; the next run tidies up after it.
+fn interruption() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| Failure::new(FAILED, format!("can't watch for Ctrl-C: {error}")))?;
+    }
+    Ok(flag)
+}

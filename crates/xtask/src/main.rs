@@ -1,2 +1,127 @@
-//! placeholder
-fn main() {}
+//! Checks for the people who work on Haul: `cargo xtask layers`.
+//!
+//! Cargo already forbids circles between crates. This forbids the rest: who may know whom, and what must never come in below.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// Which of our crates each crate may depend on (its tests may use `sample` as well).
+const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("pargz", &[]),
+    ("livesqlite", &[]),
+    ("habackup", &[]),
+    ("store", &[]),
+    ("sample", &[]),
+    ("engine", &["habackup", "livesqlite", "pargz", "store"]),
+    ("haul", &["engine", "habackup", "sample", "store"]),
+    ("xtask", &[]),
+];
+/// Bytes are synchronous: sockets and their runtimes have no business below these crates.
+const SYNCHRONOUS: &[&str] = &["pargz", "livesqlite", "habackup", "store", "sample", "engine"];
+const RUNTIMES: &[&str] = &["tokio", "async-std", "smol", "reqwest", "hyper"];
+/// The small modules that may talk to C or to the kernel by hand; each block carries its argument.
+const MAY_BE_UNSAFE: &[&str] =
+    &["crates/pargz/src/isal.rs", "crates/livesqlite/src/sys.rs", "crates/engine/src/page_cache.rs", "crates/haul/src/gentle.rs"];
+/// More lines than this and a file has more than one idea.
+const MOST_LINES: usize = 700;
+
+fn main() -> Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some("layers") => layers(),
+        _ => bail!("usage: cargo xtask layers"),
+    }
+}
+
+fn layers() -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]).output().context("cargo metadata did not start")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata gave no JSON")?;
+    let root = metadata["workspace_root"].as_str().context("no workspace_root")?;
+    let mut problems = crate_problems(&metadata);
+    problems.extend(file_problems(Path::new(root))?);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", problems.join("\n"))
+}
+
+fn crate_problems(metadata: &Value) -> Vec<String> {
+    let names: BTreeMap<&str, &str> = list(&metadata["packages"]).filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?))).collect();
+    let mut knows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for node in list(&metadata["resolve"]["nodes"]) {
+        let Some(name) = node["id"].as_str().and_then(|id| names.get(id)) else { continue };
+        for dependency in list(&node["deps"]) {
+            // `kind` is null for an ordinary dependency; tests and build scripts have their own liberties.
+            let ordinary = list(&dependency["dep_kinds"]).any(|kind| kind["kind"].is_null());
+            if let (true, Some(known)) = (ordinary, dependency["pkg"].as_str().and_then(|id| names.get(id))) {
+                knows.entry(name).or_default().insert(known);
+            }
+        }
+    }
+    let ours: BTreeSet<&str> = MAY_KNOW.iter().map(|(name, _)| *name).collect();
+    let mut problems = Vec::new();
+    for member in list(&metadata["workspace_members"]).filter_map(|id| names.get(id.as_str()?)) {
+        if !ours.contains(member) {
+            problems.push(format!("{member} has no place in the layers: give it one in crates/xtask/src/main.rs"));
+        }
+    }
+    for (name, allowed) in MAY_KNOW {
+        for known in knows.get(name).into_iter().flatten().filter(|known| ours.contains(*known) && !allowed.contains(known)) {
+            problems.push(format!("{name} must not know {known}"));
+        }
+    }
+    for name in SYNCHRONOUS {
+        let below = reachable(name, &knows);
+        for runtime in RUNTIMES.iter().filter(|runtime| below.contains(*runtime)) {
+            problems.push(format!("{runtime} came in below {name}, which is synchronous"));
+        }
+    }
+    problems
+}
+
+fn reachable<'a>(from: &'a str, knows: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(name) = open.pop() {
+        for &next in knows.get(name).into_iter().flatten() {
+            if found.insert(next) {
+                open.push(next);
+            }
+        }
+    }
+    found
+}
+
+fn file_problems(root: &Path) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let mut open = vec![root.join("crates")];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path)?;
+                let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
+                if text.lines().count() > MOST_LINES {
+                    problems.push(format!("{name} has more than {MOST_LINES} lines: which two ideas are in it?"));
+                }
+                let is_unsafe = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("unsafe {"));
+                if is_unsafe && !MAY_BE_UNSAFE.contains(&name.as_str()) && !name.contains("/tests/") {
+                    problems.push(format!("{name} is not one of the modules that may be unsafe"));
+                }
+            }
+        }
+    }
+    Ok(problems)
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}

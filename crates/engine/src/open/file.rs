@@ -38,10 +38,6 @@ impl<'a> ArchiveFile<'a> {
         Ok(Self { length: metadata.len(), guard, file, reached: AtomicU64::new(0), progress })
     }
 
-    pub(crate) fn length(&self) -> u64 {
-        self.length
-    }
-
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)?;
         let end = offset + buffer.len() as u64;

@@ -19,7 +19,7 @@ use std::{
 use habackup::{
     archive::ArchiveError,
     index::{self, Index},
-    read_at::{ReadAt, Window},
+    read_at::Window,
     securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError},
 };
 use pargz::{InflateError, Meters, PieceTable};
@@ -263,22 +263,30 @@ impl<'a> Opened<'a> {
         finish(stream, stop, consume)
     }
 
-    /// Lets `consume` read stretches of the inner tar by the index.
-    pub(crate) fn read_ranges<T>(
-        &self,
-        member: &Member,
-        index: &Index,
-        consume: impl FnOnce(&dyn Fn(Range<u64>) -> Box<dyn Read + '_>) -> T,
-    ) -> Result<T, Broken> {
+    /// Stretches of the inner tar, by the index.
+    pub(crate) fn ranges(&self, member: &Member, index: &Index) -> Result<Ranges<'_, 'a>, Broken> {
         let body = self.body(member, index)?;
-        let table: Option<PieceTable> = table(index);
+        let table = table(index);
         if let Some(table) = &table {
             table.check(pargz::ReadAt::len(&body)).map_err(|error| Broken(error.to_string()))?;
         }
-        Ok(consume(&|range: Range<u64>| match &table {
-            Some(table) => Box::new(pargz::read_range(&body, table, range)),
-            None => Box::new(Stream::new(&body).range(range)),
-        }))
+        Ok(Ranges { body, table })
+    }
+}
+
+/// The inner tar, entered anywhere.
+pub(crate) struct Ranges<'f, 'a> {
+    body: Body<'f, 'a>,
+    table: Option<PieceTable>,
+}
+
+impl Ranges<'_, '_> {
+    /// The bytes of a range that is known to lie inside.
+    pub(crate) fn read(&self, range: Range<u64>) -> Box<dyn Read + '_> {
+        match &self.table {
+            Some(table) => Box::new(pargz::read_range(&self.body, table, range)),
+            None => Box::new(Stream::new(&self.body).range(range)),
+        }
     }
 }
 

@@ -256,6 +256,9 @@ impl Job<'_> {
             result
         });
         self.settle(read, member)?;
+        if done.seen == 0 {
+            return Err(RestoreError::NoConfig);
+        }
         self.finish(tree, done, true, true)
     }
 
@@ -288,18 +291,17 @@ impl Job<'_> {
         }
         let mut tree = self.tree(stage)?;
         let mut done = Unpacked::default();
-        let read = self.opened.read_ranges(member, index, |read| {
-            for range in &ranges {
-                let length = range.end - range.start;
-                let mut reader = io::Read::take(read(range.clone()), length);
-                self.unpacker(true).run(&mut reader, false, &mut tree, &mut done)?;
-                if reader.limit() > 0 {
-                    return Err(Stop::Archive { member: String::new(), error: TarError::Io(io::ErrorKind::UnexpectedEof.into()) });
-                }
+        let inner = self.opened.ranges(member, index).map_err(|broken| damaged(member, broken))?;
+        let read = ranges.into_iter().try_for_each(|range| {
+            let length = range.end - range.start;
+            let mut reader = io::Read::take(inner.read(range), length);
+            self.unpacker(true).run(&mut reader, false, &mut tree, &mut done)?;
+            if reader.limit() > 0 {
+                return Err(Stop::Archive { member: String::new(), error: TarError::Io(io::ErrorKind::UnexpectedEof.into()) });
             }
             Ok(())
         });
-        self.settle(read.map(|result| (result, Ok(()))), member)?;
+        self.settle(Ok((read, Ok(()))), member)?;
         if done.entries == 0 {
             // The index said there is something.
             return Err(RestoreError::Damaged { member: String::new(), message: "the index is wrong".into() });
@@ -340,10 +342,9 @@ impl Job<'_> {
     }
 
     fn settle(&self, read: Result<(Result<(), Stop>, Result<(), Broken>), Broken>, member: &Member) -> Result<(), RestoreError> {
-        let damaged = |Broken(message)| RestoreError::Damaged { member: member.name.clone(), message };
-        let (unpacked, rest) = read.map_err(damaged)?;
+        let (unpacked, rest) = read.map_err(|broken| damaged(member, broken))?;
         match unpacked {
-            Ok(()) => rest.map_err(damaged),
+            Ok(()) => rest.map_err(|broken| damaged(member, broken)),
             Err(Stop::Cancelled) => Err(RestoreError::Cancelled),
             Err(Stop::Archive { member, error }) => Err(RestoreError::Damaged { member, message: error.to_string() }),
             Err(Stop::Target { member, source }) => Err(self.target_failed(member, source)),
@@ -407,6 +408,10 @@ impl Job<'_> {
             seconds: started.elapsed().as_secs_f64(),
         }
     }
+}
+
+fn damaged(member: &Member, Broken(message): Broken) -> RestoreError {
+    RestoreError::Damaged { member: member.name.clone(), message }
 }
 
 /// Gaps up to this are read through: inflating starts at restart points this far apart anyway.

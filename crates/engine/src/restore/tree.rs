@@ -135,16 +135,6 @@ impl Tree {
         self.describe(file.as_fd(), meta)
     }
 
-    /// Takes back a file just created whose body could not be read.
-    pub(super) fn discard(&mut self, path: &[u8]) -> Result<(), Obstacle> {
-        let parts = components(path)?;
-        if let Some((name, above)) = parts.split_last() {
-            let parent = self.descend(above)?;
-            fs::unlinkat(parent, *name, AtFlags::empty())?;
-        }
-        Ok(())
-    }
-
     /// Notes a symbolic link, to be made by [`Tree::finish`].
     pub(super) fn symlink(&mut self, path: &[u8], target: &[u8], mtime: (i64, u32)) -> Result<(), Obstacle> {
         let parts = components(path)?;

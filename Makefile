@@ -1,0 +1,77 @@
+# Two commands do it all on a fresh machine: `make demo` and `make test`.
+# `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+CACHE ?= $(CURDIR)/target/cache
+SIZE ?= 1G
+RIG ?= /var/cache/haul/rig
+export HAUL_RIG := $(RIG)
+
+# What ISA-L is built with, and what the tests use.
+BUILD_PACKAGES := cc=gcc nasm=nasm autoconf=autoconf automake=automake libtoolize=libtool
+TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 debootstrap=debootstrap
+BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
+
+# Without the tools for ISA-L the pure-Rust compressor is built in: the same archives, at about half the speed.
+FEATURES = $(shell command -v nasm autoconf automake libtoolize >/dev/null 2>&1 && [ $$(command -v nasm autoconf automake libtoolize | wc -l) -eq 4 ] || echo --no-default-features)
+
+.PHONY: help demo build install test lint format bench bench-latency fuzz rig clean tools
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
+
+demo: build ## Back up a running sample installation, verify it, restore it, and compare
+	target/release/haul demo
+
+tools:
+	@tools/need $(BUILD_PACKAGES) || echo "going on without ISA-L: the archives are the same, made at about half the speed"
+
+build: tools ## Build target/release/haul
+	cargo build --release --locked --package haul $(FEATURES)
+
+install: build ## Install the program, its manual pages and completions below PREFIX (/usr/local)
+	install -Dm755 target/release/haul $(DESTDIR)$(PREFIX)/bin/haul
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	target/release/haul man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	target/release/haul completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/haul
+	target/release/haul completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_haul
+	target/release/haul completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/haul.fish
+
+# Home Assistant's own Python library, for reading what we write and writing what we read.
+$(CACHE)/python/.ready: tests/requirements.txt
+	@tools/need python3=python3 /usr/share/doc/python3-venv=python3-venv
+	rm -rf $(CACHE)/python
+	python3 -m venv $(CACHE)/python
+	$(CACHE)/python/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+test: tools $(CACHE)/python/.ready rig ## Run every test
+	@tools/need $(TEST_PACKAGES)
+	HAUL_PYTHON=$(CACHE)/python/bin/python cargo test --locked --workspace $(FEATURES)
+	cargo test --locked --package pargz --no-default-features
+
+rig: ## Prepare the real Home Assistant that the tests run against (needs root; kept between runs)
+	@if [ "$$(id -u)" -eq 0 ]; then tools/need debootstrap=debootstrap && tests/rig/prepare; else echo "not root: the tests against a real Home Assistant will be skipped"; fi
+
+lint: tools ## Check formatting, lints and the layers
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo xtask layers
+
+format: ## Format the source
+	cargo fmt --all
+
+bench: build ## Measure against Home Assistant's own writers and tar | pigz (SIZE=1G)
+	@tools/need $(BENCH_PACKAGES)
+	HAUL=$(CURDIR)/target/release/haul bench/run --size $(SIZE)
+
+bench-latency: build ## Measure what a backup costs a database's writer
+	HAUL=$(CURDIR)/target/release/haul bench/latency
+
+clean: ## Remove what was built
+	cargo clean

@@ -1,0 +1,332 @@
+//! One backup, from the look around to the final name.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use habackup::{
+    index::Pieces,
+    manifest::{self, Draft, Manifest, WallTime},
+    outer::{Outer, OuterError},
+    rules::Rules,
+    securetar::{Encryptor, Keys, Password, SecureTarError, SecureTarVersion},
+    version::HaVersion,
+};
+use jiff::Zoned;
+use pargz::{CompressError, Level, PieceTable};
+use sha2::{Digest, Sha256};
+use store::local::PendingFile;
+
+use crate::{
+    error::BackupError,
+    page_cache::CacheGuard,
+    pipeline::{self, InnerSink, Output},
+    plan::{self, Plan},
+    progress::{Phase, Progress},
+    report::{ArchiveReport, BackupReport, Findings},
+    source::{Gathered, TarSource},
+};
+
+/// Home Assistant finds it under exactly this name.
+const MANIFEST: &str = "./backup.json";
+/// The last member: where everything in the inner archive is.
+const INDEX: &str = "haul.index";
+
+/// Which encryption format to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecureTar {
+    /// By Home Assistant's version.
+    Auto,
+    /// Read by every Home Assistant.
+    V2,
+    /// Read by Home Assistant 2026.3 and later.
+    V3,
+}
+
+/// What is backed up, how, and where to.
+#[derive(Debug)]
+pub struct BackupOptions {
+    /// Home Assistant's config directory.
+    pub config: PathBuf,
+    /// An existing directory, or the archive's own name, which ends in `.tar`.
+    pub destination: PathBuf,
+    /// The backup's name in Home Assistant; `None` for the usual one.
+    pub name: Option<String>,
+    /// Encrypts when given.
+    pub password: Option<Password>,
+    /// Which encryption.
+    pub securetar: SecureTar,
+    /// Leaves the recorder's database out.
+    pub exclude_database: bool,
+    /// Patterns to leave out.
+    pub exclude: Vec<String>,
+    /// False: the inner archive is a plain tar.
+    pub compressed: bool,
+    /// How hard to compress.
+    pub level: Level,
+    /// Threads to work with; `None` for one per core.
+    pub threads: Option<NonZeroUsize>,
+    /// Home Assistant's version, when the directory does not say it.
+    pub ha_version: Option<String>,
+    /// Reads the finished archive again for its SHA-256.
+    pub digest: bool,
+    /// The moment of the backup, in the zone its name shall show.
+    pub now: Zoned,
+}
+
+/// Makes one archive. It stands under its final name, whole, when this returns; after an error nothing is left behind.
+pub fn backup(options: BackupOptions, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<BackupReport, BackupError> {
+    livesqlite::check_library().map_err(|_| BackupError::Library)?;
+    let root = config_root(&options.config)?;
+    let version = plan::version(&root, options.ha_version.as_deref())?;
+    let date = WallTime::from(&options.now);
+    let name = options.name.clone().unwrap_or_else(|| format!("Haul backup {version}"));
+    let manifest = describe(&options, &name, date, &version)?;
+    let rules = rules(&options)?;
+    let path = final_path(&options.destination, &manifest::file_name(&name, &date));
+    let file = PendingFile::create(&path)?;
+    let plan = plan::plan(&root, rules, file.identity().ok());
+    let written = |source: io::Error| BackupError::Write { path: path.clone(), source };
+
+    progress.set_total(plan.bytes);
+    progress.enter(Phase::Running);
+    let output = Output::new(file, Arc::clone(progress));
+    let made = write_archive(&options, &version, &manifest, plan, output, progress, cancel).map_err(|error| error.about(&path))?;
+    progress.enter(Phase::Finishing);
+    let published = made.output.into_file().publish()?;
+
+    let encrypted = options.password.is_some();
+    let stages = progress.stages(encrypted);
+    let limited_by = progress.limited_by(encrypted);
+    let sha256 = if options.digest {
+        progress.enter(Phase::Rereading);
+        Some(digest(&published.path).map_err(written)?)
+    } else {
+        None
+    };
+    let (status, entries) = (made.findings.status(), made.findings.entries);
+    let (skipped, warnings, databases) = made.findings.into_lists();
+    Ok(BackupReport {
+        status,
+        archive: ArchiveReport {
+            path: published.path,
+            size_bytes: published.length,
+            sha256,
+            slug: manifest.slug().unwrap_or_default().to_owned(),
+            name,
+            protected: encrypted,
+        },
+        entries,
+        bytes_in: made.bytes_in,
+        seconds: progress.elapsed().as_secs_f64(),
+        limited_by,
+        stages,
+        skipped,
+        warnings,
+        databases,
+    })
+}
+
+/// An archive that is complete but for its name.
+struct Made {
+    output: Output,
+    bytes_in: u64,
+    findings: Findings,
+}
+
+/// Lays the archive out: `./backup.json`, the inner archive, the index.
+fn write_archive(
+    options: &BackupOptions,
+    version: &HaVersion,
+    manifest: &Manifest,
+    plan: Plan,
+    output: Output,
+    progress: &Arc<Progress>,
+    cancel: &AtomicBool,
+) -> Result<Made, Broken> {
+    let now = options.now.timestamp();
+    let outer = Outer::new(output, (now.as_second(), now.subsec_nanosecond().unsigned_abs()));
+    let outer = outer.member(MANIFEST, &manifest.to_json())?;
+    let inner_name = if options.compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" };
+    let keys = match &options.password {
+        Some(password) => Some(Keys::create(container_version(options.securetar, version), password)?),
+        None => None,
+    };
+
+    let member = outer.begin_late(inner_name)?;
+    let mut sink = match &keys {
+        Some(keys) => InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?)),
+        None => InnerSink::Plain(member),
+    };
+    let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress));
+    let pieces = if options.compressed {
+        let threads = options.threads.unwrap_or_else(all_cores);
+        progress.set_threads(threads.get());
+        let compression = pargz::Options { level: options.level, threads };
+        Some(pipeline::compress(&mut source, &mut sink, &compression, progress, cancel)?)
+    } else {
+        pipeline::copy(&mut source, &mut sink, progress, cancel)?;
+        None
+    };
+    let (member, nonces) = sink.finish()?;
+    let (outer, _) = member.end()?;
+
+    let bytes_in = source.position();
+    let Gathered { findings, index } = source.finish();
+    let index = index.finish(pieces.map(index_pieces).as_ref(), &nonces);
+    let outer = outer.member(INDEX, &sealed(index, keys.as_ref())?)?;
+    let (output, _) = outer.finish()?;
+    Ok(Made { output, bytes_in, findings })
+}
+
+/// File names are private too: in an encrypted archive the index is a container of its own, opened by the same password.
+fn sealed(index: Vec<u8>, keys: Option<&Keys>) -> Result<Vec<u8>, Broken> {
+    let Some(keys) = keys else { return Ok(index) };
+    let mut encryptor = Encryptor::with_keys(keys, Vec::with_capacity(index.len() + 4096))?;
+    encryptor.write_all(&index)?;
+    let (mut container, done) = encryptor.finish()?;
+    let at = done.size_field_offset as usize;
+    container[at..at + 8].copy_from_slice(&done.size_field());
+    Ok(container)
+}
+
+fn index_pieces(table: PieceTable) -> Pieces {
+    Pieces {
+        piece_size: table.piece_size,
+        restart_every: table.restart_every,
+        header_len: table.header_len,
+        lengths: table.lengths,
+        bytes_in: table.bytes_in,
+        crc32: table.crc32,
+    }
+}
+
+fn container_version(choice: SecureTar, version: &HaVersion) -> SecureTarVersion {
+    match choice {
+        SecureTar::V2 => SecureTarVersion::V2,
+        SecureTar::V3 => SecureTarVersion::V3,
+        SecureTar::Auto if version.uses_securetar_v3() => SecureTarVersion::V3,
+        SecureTar::Auto => SecureTarVersion::V2,
+    }
+}
+
+/// The directory itself, whatever links led to it.
+fn config_root(config: &Path) -> Result<PathBuf, BackupError> {
+    let failed = |source| BackupError::Config { path: config.to_owned(), source };
+    let root = fs::canonicalize(config).map_err(failed)?;
+    if !root.is_dir() {
+        return Err(BackupError::NotADirectory(config.to_owned()));
+    }
+    fs::read_dir(&root).map_err(failed)?;
+    Ok(root)
+}
+
+fn rules(options: &BackupOptions) -> Result<Rules, BackupError> {
+    let mut rules = Rules::new(!options.exclude_database);
+    for pattern in &options.exclude {
+        rules.exclude(pattern.as_bytes()).map_err(|error| BackupError::Pattern { pattern: pattern.clone(), reason: error.to_string() })?;
+    }
+    Ok(rules)
+}
+
+fn describe(options: &BackupOptions, name: &str, date: WallTime, version: &HaVersion) -> Result<Manifest, BackupError> {
+    if let Some(reason) = manifest::check_name(name) {
+        return Err(BackupError::Name { name: name.to_owned(), reason: reason.to_owned() });
+    }
+    Ok(Manifest::new(&Draft {
+        name,
+        date,
+        home_assistant: version.as_str(),
+        exclude_database: options.exclude_database,
+        protected: options.password.is_some(),
+        compressed: options.compressed,
+    }))
+}
+
+/// In a directory, the name Home Assistant would give it.
+fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
+    let is_file_name = destination.extension().is_some_and(|extension| extension == "tar") && !destination.is_dir();
+    if is_file_name { destination.to_owned() } else { destination.join(usual_name) }
+}
+
+/// One thread per core this process may use.
+pub fn all_cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// SHA-256 of what is on the disk: the file was dropped from the page cache, so this reads it back from there.
+fn digest(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut cache = CacheGuard::new(&file, file.metadata()?.len());
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut position = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+        position += count as u64;
+        cache.passed(&file, position);
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What broke on the road, before it is known to the user by the archive's name.
+#[derive(Debug)]
+enum Broken {
+    Write(io::Error),
+    Cancelled,
+    Inside(String),
+}
+
+impl Broken {
+    fn about(self, path: &Path) -> BackupError {
+        match self {
+            Self::Write(source) => BackupError::Write { path: path.to_owned(), source },
+            Self::Cancelled => BackupError::Cancelled,
+            Self::Inside(reason) => BackupError::Pipeline(reason),
+        }
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<OuterError> for Broken {
+    fn from(error: OuterError) -> Self {
+        match error {
+            OuterError::Io(source) => Self::Write(source),
+            OuterError::WrongSize { .. } => Self::Inside(error.to_string()),
+        }
+    }
+}
+
+impl From<SecureTarError> for Broken {
+    fn from(error: SecureTarError) -> Self {
+        match error {
+            SecureTarError::Io(source) => Self::Write(source),
+            other => Self::Inside(other.to_string()),
+        }
+    }
+}
+
+impl From<CompressError> for Broken {
+    fn from(error: CompressError) -> Self {
+        match error {
+            CompressError::Sink(source) => Self::Write(source),
+            CompressError::Cancelled => Self::Cancelled,
+            // The source pads what it can't read and never fails.
+            CompressError::Source(source) => Self::Inside(source.to_string()),
+            CompressError::Codec(reason) => Self::Inside(reason),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Why no archive was made. Each says what happened to what, and why; the program adds what to do.
+
+use std::{io, path::PathBuf};
+
+use store::StoreError;
+
+use crate::report::shown;
+
+/// A backup that made no archive. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The config directory can't be used.
+    #[error("can't read {}: {}", path.display(), plain(source))]
+    Config {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The config directory is a file, or something else.
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// No `.HA_VERSION`.
+    #[error("{} has no .HA_VERSION file, so it does not look like a Home Assistant config directory", directory.display())]
+    NoVersion {
+        /// The directory.
+        directory: PathBuf,
+        /// A directory below it that does look like one.
+        instead: Option<PathBuf>,
+    },
+    /// `.HA_VERSION` holds something else.
+    #[error("{} holds {text:?}, which is no Home Assistant version", path.display())]
+    StrangeVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its beginning, printable.
+        text: String,
+    },
+    /// The user said a version that is none.
+    #[error("{:?} is no Home Assistant version", .0)]
+    VersionSaid(String),
+    /// The backup's name would make a file name that some system refuses.
+    #[error("the name {name:?} can't be used: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// An exclude pattern that can't be understood.
+    #[error("the pattern {pattern:?} can't be understood: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        reason: String,
+    },
+    /// The destination failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The archive could not be written on.
+    #[error("could not write {}: {}", path.display(), plain(source))]
+    Write {
+        /// The archive's final name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The bundled database library can't do what it must.
+    #[error("this program was built without support for reading live databases")]
+    Library,
+    /// A part of the pipeline broke.
+    #[error("the archive could not be made: {0}")]
+    Pipeline(String),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// What the operating system says, without the number of the error.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    shown(text.split(" (os error").next().unwrap_or_default().as_bytes()).to_lowercase()
+}

@@ -1,0 +1,104 @@
+//! Mounts below the config directory that a backup must not walk into: kernel file systems, the directory mounted into itself, and dead network shares.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{ffi::OsStringExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+/// How long a mount may take to answer before it counts as dead.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// File systems that hold no files of anybody.
+const KERNEL: &[&str] = &[
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs",
+    "proc", "pstore", "rpc_pipefs", "securityfs", "sysfs", "tracefs",
+];
+
+/// Mount points strictly below `root` that are to be left out, with the reason.
+pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
+    let Ok(root) = root.canonicalize() else { return BTreeMap::new() };
+    let Ok(table) = fs::read("/proc/self/mountinfo") else { return BTreeMap::new() };
+    let ancestors: Vec<(u64, u64)> =
+        root.ancestors().filter_map(|path| fs::metadata(path).ok()).map(|metadata| (metadata.dev(), metadata.ino())).collect();
+    let mut out = BTreeMap::new();
+    for (path, kind) in table.split(|&byte| byte == b'\n').filter_map(parse_line) {
+        let Ok(below) = path.strip_prefix(&root) else { continue };
+        if below.as_os_str().is_empty() {
+            continue;
+        }
+        if let Some(reason) = reason_against(&path, &kind, &ancestors) {
+            out.insert(below.to_owned(), reason);
+        }
+    }
+    out
+}
+
+fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<String> {
+    if KERNEL.contains(&kind) {
+        return Some(format!("a mounted {kind} file system, which holds no files of yours"));
+    }
+    match ask(path) {
+        None => Some(format!("the mounted {kind} file system did not answer within {} seconds", PATIENCE.as_secs())),
+        Some(Some(identity)) if ancestors.contains(&identity) => Some("the config directory itself, mounted into itself".to_owned()),
+        // What can't be looked at is reported by the walk, with the system's own reason.
+        Some(_) => None,
+    }
+}
+
+/// Device and inode of a mount, asked on a thread of its own: a dead network share never answers, and the thread is left to it.
+fn ask(path: &Path) -> Option<Option<(u64, u64)>> {
+    let (sender, receiver) = mpsc::channel();
+    let path = path.to_owned();
+    std::thread::spawn(move || {
+        let answer = fs::metadata(&path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let _ = sender.send(answer);
+    });
+    receiver.recv_timeout(PATIENCE).ok()
+}
+
+/// Mount point and file system type of a line of `/proc/self/mountinfo` (proc(5)).
+fn parse_line(line: &[u8]) -> Option<(PathBuf, String)> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    let point = unescape(fields.nth(4)?);
+    let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+    Some((PathBuf::from(std::ffi::OsString::from_vec(point)), String::from_utf8_lossy(kind).into_owned()))
+}
+
+/// Space, tab, newline and backslash stand as `\ooo`.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = (first == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(byte) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            out.push(byte);
+            rest = &tail[3..];
+        } else {
+            out.push(first);
+            rest = tail;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_line_gives_its_point_and_type() {
+        let line = br"36 35 98:0 /mnt1 /my\040config/www rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
+        assert_eq!(parse_line(line), Some((PathBuf::from("/my config/www"), "ext3".to_owned())));
+        assert_eq!(parse_line(b""), None);
+        assert_eq!(parse_line(b"1 2 3"), None);
+    }
+
+    #[test]
+    fn an_escape_that_is_none_stays() {
+        assert_eq!(unescape(br"a\04\134b\"), br"a\04\b\");
+    }
+}

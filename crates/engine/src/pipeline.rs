@@ -1,0 +1,143 @@
+//! From the inner tar's bytes to the destination: compress on all cores, encrypt, lay out, hand over. One road, measured at each joint.
+
+use std::{
+    io::{self, Read, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use habackup::{
+    outer::{Member, Placement},
+    securetar::{Encryptor, SecureTarError},
+};
+use pargz::{CompressError, PieceTable};
+use store::local::PendingFile;
+
+use crate::progress::{Clock, Progress};
+
+/// How many uncompressed bytes move at once.
+const BLOCK: usize = 1 << 20;
+
+/// The destination as the archive's layout sees it; the time it keeps the road waiting is noted.
+pub(crate) struct Output {
+    file: PendingFile,
+    progress: Arc<Progress>,
+}
+
+impl Output {
+    pub(crate) fn new(file: PendingFile, progress: Arc<Progress>) -> Self {
+        progress.watch_writer(file.meter());
+        Self { file, progress }
+    }
+
+    pub(crate) fn into_file(self) -> PendingFile {
+        self.file
+    }
+}
+
+impl Placement for Output {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let started = Instant::now();
+        let result = self.file.append(bytes);
+        self.progress.append.add(started);
+        result
+    }
+
+    fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.patch(offset, bytes);
+        Ok(())
+    }
+}
+
+/// The inner archive's way out: as it is, or through SecureTar.
+pub(crate) enum InnerSink {
+    Plain(Member<Output>),
+    Sealed(Box<Encryptor<Member<Output>>>),
+}
+
+impl InnerSink {
+    /// Completes the encryption, fills in its late size, and gives the member back with the nonces that make its middle readable.
+    pub(crate) fn finish(self) -> Result<(Member<Output>, Vec<[u8; 8]>), SecureTarError> {
+        match self {
+            Self::Plain(member) => Ok((member, Vec::new())),
+            Self::Sealed(encryptor) => {
+                let (mut member, sealed) = encryptor.finish()?;
+                member.patch(sealed.size_field_offset, &sealed.size_field())?;
+                Ok((member, sealed.nonces))
+            }
+        }
+    }
+}
+
+impl Write for InnerSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(member) => member.write(bytes),
+            Self::Sealed(encryptor) => encryptor.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Adds up the time spent inside a reader or writer, and its bytes.
+struct Timed<'a, T> {
+    inner: T,
+    clock: &'a Clock,
+}
+
+impl<T: Read> Read for Timed<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let started = Instant::now();
+        let count = self.inner.read(buffer)?;
+        self.clock.add_bytes(started, count);
+        Ok(count)
+    }
+}
+
+impl<T: Write> Write for Timed<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let started = Instant::now();
+        let count = self.inner.write(bytes)?;
+        self.clock.add_bytes(started, count);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Moves the whole source through compression into the sink.
+pub(crate) fn compress<R: Read + Send, W: Write + Send>(
+    source: R,
+    sink: W,
+    options: &pargz::Options,
+    progress: &Progress,
+    cancel: &AtomicBool,
+) -> Result<PieceTable, CompressError> {
+    let source = Timed { inner: source, clock: &progress.reading };
+    let sink = Timed { inner: sink, clock: &progress.sinking };
+    Ok(pargz::compress(source, sink, options, &progress.pipeline, cancel)?.pieces)
+}
+
+/// Moves the whole source into the sink as it is.
+pub(crate) fn copy<R: Read, W: Write>(source: R, sink: W, progress: &Progress, cancel: &AtomicBool) -> Result<(), CompressError> {
+    let mut source = Timed { inner: source, clock: &progress.reading };
+    let mut sink = Timed { inner: sink, clock: &progress.sinking };
+    let mut block = vec![0; BLOCK];
+    loop {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(CompressError::Cancelled);
+        }
+        match source.read(&mut block).map_err(CompressError::Source)? {
+            0 => return Ok(()),
+            count => sink.write_all(&block[..count]).map_err(CompressError::Sink)?,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! One look over the config directory before anything is written: how much there is, which databases block their writers, and what a restore would lose.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use habackup::{
+    rules::{self, Loss, Rules},
+    tar::Kind,
+    version::HaVersion,
+};
+
+use crate::{
+    error::BackupError,
+    mounts, recorder,
+    report::{Findings, shown},
+    source::{DATABASE_HEAD, Found, Scope, Step},
+};
+
+/// What a backup is going to do.
+pub(crate) struct Plan {
+    pub(crate) scope: Scope,
+    /// Databases whose writers wait while they are read.
+    pub(crate) first: Vec<Found>,
+    /// Bytes the inner tar will roughly have.
+    pub(crate) bytes: u64,
+    pub(crate) findings: Findings,
+}
+
+/// Looks at everything that goes in. Opens and closes files, so it must be over before the first database is opened.
+pub(crate) fn plan(root: &Path, rules: Rules, own_output: Option<(u64, u64)>) -> Plan {
+    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), own_output };
+    let mut first = Vec::new();
+    let mut bytes = 0;
+    let mut findings = Findings::default();
+    let mut has_storage = false;
+    for step in scope.walk() {
+        let Step::Entry(found) = step else { continue };
+        has_storage |= found.relative.starts_with(b".storage/");
+        warn_of_losses(&found, &mut findings);
+        bytes += 512;
+        if found.kind == Kind::File {
+            bytes += found.metadata.len();
+            if blocks_writers(&found) {
+                first.push(found);
+            }
+        }
+    }
+    if !has_storage {
+        findings.warn(
+            "there is no .storage directory (or it can't be read): a restore will lose users, integrations and settings; is this the right directory, and the right user?",
+        );
+    }
+    if let Some(warning) = recorder::history_elsewhere(root) {
+        findings.warn(warning);
+    }
+    Plan { scope, first, bytes, findings }
+}
+
+/// Says what Core's restore will not bring back, once per tree.
+fn warn_of_losses(found: &Found, findings: &mut Findings) {
+    let link = if found.kind == Kind::Symlink { fs::read_link(&found.path).unwrap_or_default() } else { PathBuf::new() };
+    for loss in rules::what_restore_drops(&found.relative, found.kind, link.as_os_str().as_bytes()) {
+        let said_above = match loss {
+            Loss::NamedBackups => !found.relative.ends_with(b"/backups"),
+            Loss::InBackups => true,
+            Loss::RelativeLink | Loss::AbsoluteLink => false,
+        };
+        if !said_above {
+            findings.warn(format!("{}: {loss}", shown(&found.relative)));
+        }
+    }
+}
+
+/// True for a database that is not in WAL mode. Only a file of whole pages can be one, which spares opening all the others.
+fn blocks_writers(found: &Found) -> bool {
+    if found.metadata.len() < 512 || !found.metadata.len().is_multiple_of(512) {
+        return false;
+    }
+    let mut head = [0; DATABASE_HEAD];
+    let read = crate::source::open(&found.path).and_then(|(mut file, _)| file.read_exact(&mut head));
+    read.is_ok() && livesqlite::is_database(&head) && livesqlite::blocks_writers(&head)
+}
+
+/// Home Assistant's version: what the user says, else what the directory says.
+pub(crate) fn version(root: &Path, said: Option<&str>) -> Result<HaVersion, BackupError> {
+    let path = root.join(".HA_VERSION");
+    let text = match said {
+        Some(said) => return said.parse().map_err(|_| BackupError::VersionSaid(said.to_owned())),
+        None => match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(BackupError::NoVersion { directory: root.to_owned(), instead: config_below(root) });
+            }
+            Err(source) => return Err(BackupError::Config { path, source }),
+        },
+    };
+    let text = String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
+    text.parse().map_err(|_| BackupError::StrangeVersion { path, text: shown(text.trim().as_bytes()) })
+}
+
+/// The config directory, when the user named the directory around it.
+fn config_below(root: &Path) -> Option<PathBuf> {
+    ["homeassistant", "config", ".homeassistant"].iter().map(|name| root.join(name)).find(|path| path.join(".HA_VERSION").is_file())
+}

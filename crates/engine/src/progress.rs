@@ -1,0 +1,205 @@
+//! The live figures of a running job, written by its threads and read by whoever shows them.
+//!
+//! Plain counters instead of callbacks: showing progress can never slow or stop the job.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use store::local::WriteMeter;
+
+use crate::report::{Stage, StageReport};
+
+/// What the job is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Walking the config directory to see what there is.
+    Planning,
+    /// Bytes are moving.
+    Running,
+    /// The disk is taking the last bytes, the archive gets its name.
+    Finishing,
+    /// The finished file is read again for its digest.
+    Rereading,
+}
+
+/// Shared between a job and whoever shows it.
+#[derive(Debug)]
+pub struct Progress {
+    started: Instant,
+    phase: AtomicU8,
+    total: AtomicU64,
+    done: AtomicU64,
+    threads: AtomicU64,
+    // Reading the config directory.
+    pub(crate) reading: Clock,
+    // Everything behind compression: encryption, layout, and the wait for the destination.
+    pub(crate) sinking: Clock,
+    // Of that, the wait for the destination.
+    pub(crate) append: Clock,
+    pub(crate) pipeline: pargz::Meters,
+    writer: OnceLock<Arc<WriteMeter>>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            phase: AtomicU8::new(0),
+            total: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            threads: AtomicU64::new(1),
+            reading: Clock::default(),
+            sinking: Clock::default(),
+            append: Clock::default(),
+            pipeline: pargz::Meters::default(),
+            writer: OnceLock::new(),
+        }
+    }
+}
+
+/// Time and bytes of one joint of the road.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    nanos: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Clock {
+    pub(crate) fn add(&self, started: Instant) {
+        self.nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_bytes(&self, started: Instant, bytes: usize) {
+        self.add(started);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn seconds(&self) -> f64 {
+        self.nanos.load(Ordering::Relaxed) as f64 / 1e9
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Progress {
+    /// What the job is at.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Planning,
+            1 => Phase::Running,
+            2 => Phase::Finishing,
+            _ => Phase::Rereading,
+        }
+    }
+
+    /// Bytes to do, as far as known; 0 while that is unknown. It may turn out to be a little more or less.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Bytes done.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Time since the job began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        let number = match phase {
+            Phase::Planning => 0,
+            Phase::Running => 1,
+            Phase::Finishing => 2,
+            Phase::Rereading => 3,
+        };
+        self.phase.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_total(&self, bytes: u64) {
+        self.total.store(bytes, Ordering::Relaxed);
+    }
+
+    /// For jobs that tell how far they are by a call: bytes done, and bytes in all once that is known.
+    pub fn report(&self, done: u64, total: Option<u64>) {
+        self.enter(Phase::Running);
+        self.done.store(done, Ordering::Relaxed);
+        if let Some(total) = total {
+            self.set_total(total);
+        }
+    }
+
+    pub(crate) fn add_done(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_threads(&self, threads: usize) {
+        self.threads.store(threads as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn watch_writer(&self, meter: Arc<WriteMeter>) {
+        let _ = self.writer.set(meter);
+    }
+
+    /// Where the time went so far.
+    pub fn stages(&self, encrypted: bool) -> Vec<StageReport> {
+        let wall = self.elapsed().as_secs_f64();
+        let idle = |busy: f64| (wall - busy).max(0.0);
+        let pipeline = &self.pipeline;
+        let read = self.reading.seconds();
+        let sealed = (self.sinking.seconds() - self.append.seconds()).max(0.0);
+        let (write, written) = self.writer.get().map_or((0.0, 0), |meter| (meter.busy_nanos() as f64 / 1e9, meter.bytes()));
+        let blocked = (pipeline.waiting_for_source() + pipeline.waiting_for_turn()).as_secs_f64();
+        let mut stages = vec![StageReport { name: Stage::Reading, busy_seconds: read, blocked_seconds: idle(read), bytes: self.reading.bytes() }];
+        let compressing = pipeline.working().as_secs_f64();
+        if compressing > 0.0 {
+            stages.push(StageReport { name: Stage::Compressing, busy_seconds: compressing, blocked_seconds: blocked, bytes: self.sinking.bytes() });
+        }
+        if encrypted {
+            stages.push(StageReport { name: Stage::Encrypting, busy_seconds: sealed, blocked_seconds: self.append.seconds(), bytes: self.sinking.bytes() });
+        }
+        stages.push(StageReport { name: Stage::Writing, busy_seconds: write, blocked_seconds: idle(write), bytes: written });
+        stages
+    }
+
+    /// The stage that the others wait for.
+    ///
+    /// A stage that works on one thread limits when it is busy nearly all the time; compressing has all threads, so its share is taken of all of them.
+    pub fn limited_by(&self, encrypted: bool) -> Stage {
+        let wall = self.elapsed().as_secs_f64().max(1e-9);
+        let threads = self.threads.load(Ordering::Relaxed).max(1) as f64;
+        busiest(&self.stages(encrypted), wall, threads)
+    }
+}
+
+fn busiest(stages: &[StageReport], wall: f64, threads: f64) -> Stage {
+    let share = |stage: &StageReport| match stage.name {
+        Stage::Compressing => stage.busy_seconds / (wall * threads),
+        _ => stage.busy_seconds / wall,
+    };
+    stages.iter().max_by(|a, b| share(a).total_cmp(&share(b))).map_or(Stage::Reading, |stage| stage.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(name: Stage, busy_seconds: f64) -> StageReport {
+        StageReport { name, busy_seconds, blocked_seconds: 0.0, bytes: 0 }
+    }
+
+    #[test]
+    fn compressing_on_two_threads_limits_only_when_both_are_busy() {
+        let stages = [stage(Stage::Reading, 7.0), stage(Stage::Compressing, 10.0), stage(Stage::Writing, 2.0)];
+        assert_eq!(busiest(&stages, 10.0, 2.0), Stage::Reading);
+        assert_eq!(busiest(&stages, 10.0, 1.0), Stage::Compressing);
+    }
+}

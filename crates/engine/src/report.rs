@@ -1,0 +1,218 @@
+//! What a finished job tells: everything that went in, everything that did not and why, and where the time went.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// How a backup ended that wrote an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Everything that belongs in is in.
+    Complete,
+    /// The archive is valid, but something could not be read.
+    Incomplete,
+}
+
+/// The stage of the road that the others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Taking bytes from the config directory.
+    Reading,
+    /// Deflating on all cores.
+    Compressing,
+    /// SecureTar.
+    Encrypting,
+    /// Taking bytes to the destination.
+    Writing,
+}
+
+impl Stage {
+    /// The word used in reports: the same in prose and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Compressing => "compressing",
+            Self::Encrypting => "encrypting",
+            Self::Writing => "writing",
+        }
+    }
+}
+
+/// Where the time of one stage went.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StageReport {
+    /// Which stage.
+    pub name: Stage,
+    /// Seconds of work, added up over threads.
+    pub busy_seconds: f64,
+    /// Seconds in which it could have worked but had to wait for a neighbour, added up over threads.
+    pub blocked_seconds: f64,
+    /// Bytes that left it.
+    pub bytes: u64,
+}
+
+/// Something that is not in the archive as it is on the disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Skipped {
+    /// Path below the config directory; bytes that are not UTF-8 are shown as `\xNN`.
+    pub path: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// A database whose image went in.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatabaseReport {
+    /// Path below the config directory.
+    pub path: String,
+    /// Bytes per page.
+    pub page_size: u32,
+    /// Pages of the image.
+    pub pages: u64,
+    /// Of these, pages that hold no data any more; their old content was left out.
+    pub free_pages: u64,
+    /// `wal` or `rollback`.
+    pub journal_mode: &'static str,
+}
+
+/// The archive that was made.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArchiveReport {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Its size.
+    pub size_bytes: u64,
+    /// SHA-256 of the file as it was read back from the disk; only when it was asked for.
+    pub sha256: Option<String>,
+    /// Home Assistant's identifier of the backup.
+    pub slug: String,
+    /// Its name in Home Assistant.
+    pub name: String,
+    /// True when it is encrypted.
+    pub protected: bool,
+}
+
+/// A backup that wrote an archive.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupReport {
+    /// Whole, or with gaps that `skipped` names.
+    pub status: Status,
+    /// The archive.
+    pub archive: ArchiveReport,
+    /// Files, directories and symlinks in it.
+    pub entries: u64,
+    /// Bytes that went into the inner tar.
+    pub bytes_in: u64,
+    /// Wall-clock seconds from start to the final name.
+    pub seconds: f64,
+    /// What the others waited for.
+    pub limited_by: Stage,
+    /// Where the time went.
+    pub stages: Vec<StageReport>,
+    /// What is missing or damaged in the archive, and what never belongs into one.
+    pub skipped: Vec<Skipped>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// The databases.
+    pub databases: Vec<DatabaseReport>,
+}
+
+/// More than this many paths of one kind help nobody; the rest is counted.
+const MOST_NAMED: usize = 1000;
+
+/// What the source gathers on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) entries: u64,
+    pub(crate) databases: Vec<DatabaseReport>,
+    skipped: Vec<Skipped>,
+    warnings: Vec<String>,
+    unnamed_skipped: u64,
+    unnamed_warnings: u64,
+    incomplete: bool,
+}
+
+impl Findings {
+    /// Something that belongs into the archive is not in it, or not as it was.
+    pub(crate) fn lost(&mut self, path: &[u8], reason: impl Into<String>) {
+        self.incomplete = true;
+        self.left_out(path, reason);
+    }
+
+    /// Something that never belongs into an archive.
+    pub(crate) fn left_out(&mut self, path: &[u8], reason: impl Into<String>) {
+        if self.skipped.len() < MOST_NAMED {
+            self.skipped.push(Skipped { path: shown(path), reason: reason.into() });
+        } else {
+            self.unnamed_skipped += 1;
+        }
+    }
+
+    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
+        if self.warnings.len() < MOST_NAMED {
+            self.warnings.push(warning.into());
+        } else {
+            self.unnamed_warnings += 1;
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        if self.incomplete { Status::Incomplete } else { Status::Complete }
+    }
+
+    pub(crate) fn into_lists(mut self) -> (Vec<Skipped>, Vec<String>, Vec<DatabaseReport>) {
+        if self.unnamed_skipped > 0 {
+            self.warnings.push(format!("{} more entries were left out and are not named here", self.unnamed_skipped));
+        }
+        if self.unnamed_warnings > 0 {
+            self.warnings.push(format!("{} more warnings like these are not shown", self.unnamed_warnings));
+        }
+        (self.skipped, self.warnings, self.databases)
+    }
+}
+
+/// A path of any bytes in printable form: control characters and what is not UTF-8 become `\xNN`, so that a name can't write to the terminal.
+pub fn shown(path: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                let mut bytes = [0; 4];
+                for byte in character.encode_utf8(&mut bytes).bytes() {
+                    let _ = write!(text, "\\x{byte:02x}");
+                }
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_any_bytes_is_printable() {
+        assert_eq!(shown(b"caf\xc3\xa9/\x1b[31m\xff.txt"), "café/\\x1b[31m\\xff.txt");
+    }
+
+    #[test]
+    fn endless_troubles_are_counted_instead_of_named() {
+        let mut findings = Findings::default();
+        for n in 0..1500 {
+            findings.lost(format!("{n}").as_bytes(), "gone");
+        }
+        assert_eq!(findings.status(), Status::Incomplete);
+        let (skipped, warnings, _) = findings.into_lists();
+        assert_eq!(skipped.len(), 1000);
+        assert_eq!(warnings, ["500 more entries were left out and are not named here"]);
+    }
+}

@@ -1,0 +1,211 @@
+//! What the user typed, and nothing of what it means: no file is touched here.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed; nothing was left behind
+  2    wrong usage
+  3    done, but something could not be read (the report names it)
+  4    the archive is damaged, or Home Assistant would not restore it
+  130  interrupted";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  haul backup /config --to /backups
+  haul backup ~/.homeassistant --to /mnt/nas/ha.tar --password-file ~/.haul-password
+  haul backup /config --to /backups --exclude 'www/recordings' --level small
+  haul backup /config --to /backups --gentle --json";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  haul verify /backups/Haul_backup_2026.11.1_2026-11-22_04.30_00123456.tar
+  HAUL_PASSWORD=… haul verify backup.tar --json";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  haul restore backup.tar --into /tmp/look
+  haul restore backup.tar --into /config --replace
+  haul restore backup.tar --into /tmp/look --only '.storage/core.*_registry' --only automations.yaml
+  haul restore backup.tar --into /tmp/db --database-only
+
+An archive can also be uploaded to Home Assistant itself: Settings > System > Backups, or on the
+welcome page of a fresh installation.";
+
+/// Backs up Home Assistant from its live config directory, through every core, and proves that it restores.
+#[derive(Debug, Parser)]
+#[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an archive of a config directory, while Home Assistant runs
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArgs),
+    /// Read an archive to its last byte and say whether Home Assistant would restore it
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Unpack an archive into a directory
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
+    /// Back up a running sample installation, verify it, restore it, and compare
+    Demo(DemoArgs),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  haul completions bash > ~/.local/share/bash-completion/completions/haul")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(after_help = "Example:\n  haul man ~/.local/share/man/man1")]
+    Man {
+        /// An existing directory
+        directory: PathBuf,
+    },
+    /// The sample installation's recorder, in a process of its own
+    #[command(hide = true)]
+    DemoRecorder {
+        directory: PathBuf,
+        #[arg(long, default_value_t = 20)]
+        interval_ms: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Home Assistant's config directory: the one with configuration.yaml and .HA_VERSION
+    pub(crate) config_dir: PathBuf,
+    /// An existing directory (the file is named as Home Assistant names it), or NAME.tar
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: PathBuf,
+    /// Name of the backup in Home Assistant [default: Haul backup VERSION]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    /// Encryption format; auto takes v3 where Home Assistant reads it (2026.3 and later), else v2
+    #[arg(long, value_enum, default_value_t = SecureTarArg::Auto, value_name = "VERSION")]
+    pub(crate) securetar: SecureTarArg,
+    /// Leave out the history (home-assistant_v2.db)
+    #[arg(long)]
+    pub(crate) exclude_database: bool,
+    /// Leave out what matches, below the config directory; ** stands for any directories, a directory takes all below it along
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Do not compress
+    #[arg(long, conflicts_with = "level")]
+    pub(crate) uncompressed: bool,
+    /// How hard to compress
+    #[arg(long, value_enum, default_value_t = LevelArg::Fast)]
+    pub(crate) level: LevelArg,
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// One core, lowest CPU priority, disk only when nobody else wants it
+    #[arg(long, conflicts_with = "threads")]
+    pub(crate) gentle: bool,
+    /// Home Assistant's version, when the directory's .HA_VERSION is missing or wrong
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) ha_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The archive
+    pub(crate) archive: PathBuf,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The archive
+    pub(crate) archive: PathBuf,
+    /// A new or empty directory; with --replace also one with content
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Only what matches; may be given several times
+    #[arg(long, value_name = "GLOB", conflicts_with = "database_only")]
+    pub(crate) only: Vec<String>,
+    /// Only the history (home-assistant_v2.db)
+    #[arg(long)]
+    pub(crate) database_only: bool,
+    /// Put it in the place of what is there, once all of it is unpacked and checked; the old content is kept beside it
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
+    pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Size of the sample's history, in MB
+    #[arg(long, default_value_t = 200, value_name = "MB")]
+    pub(crate) size: u64,
+    /// Keep the sample, the archive and the restored directory here (new or empty)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PasswordArgs {
+    /// File with the password; the environment variable HAUL_PASSWORD serves as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
+    pub(crate) progress: ProgressArg,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// A bar on a terminal, else plain lines
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every few seconds
+    Plain,
+    /// Nothing
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LevelArg {
+    /// As fast as the disk
+    Fast,
+    /// A little smaller, somewhat slower
+    Balanced,
+    /// As small as gzip gets, slow
+    Small,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SecureTarArg {
+    /// By Home Assistant's version
+    Auto,
+    /// AES-128, read by every Home Assistant
+    V2,
+    /// XChaCha20-Poly1305 and Argon2id, read by Home Assistant 2026.3 and later
+    V3,
+}

@@ -1,0 +1,6 @@
+//! One module per command: from what was typed to what is printed.
+
+pub(crate) mod backup;
+pub(crate) mod demo;
+pub(crate) mod restore;
+pub(crate) mod verify;

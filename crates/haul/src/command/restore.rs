@@ -1,0 +1,76 @@
+//! `haul restore`.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use engine::{
+    Progress,
+    open::OpenError,
+    restore::{Restoration, RestoreError, RestoreOptions},
+};
+
+use crate::{
+    args::{ProgressArg, RestoreArgs},
+    failure::{DONE, Failure, INCOMPLETE},
+    output, password,
+    progress::{Display, Job},
+    text,
+};
+
+pub(crate) fn run(args: &RestoreArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let options = RestoreOptions {
+        only: args.only.clone(),
+        database_only: args.database_only,
+        replace: args.replace,
+        password: password::given(&args.password)?,
+        threads: engine::all_cores(),
+    };
+    let restoration = restore(&args.archive, &args.into, options, args.progress, cancel)?;
+    print(&restoration)?;
+    Ok(if restoration.left_out.is_empty() { DONE } else { INCOMPLETE })
+}
+
+/// For the demo.
+pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let options = RestoreOptions { only: Vec::new(), database_only: false, replace: false, password: None, threads: engine::all_cores() };
+    print(&restore(archive, into, options, ProgressArg::Auto, cancel)?)
+}
+
+fn restore(archive: &Path, into: &Path, mut options: RestoreOptions, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Restoration, Failure> {
+    let attempt = |options: &RestoreOptions| {
+        let progress = Arc::new(Progress::default());
+        let _display = Display::start(how, Job::reading("restoring"), Arc::clone(&progress));
+        engine::restore::restore(archive, into, options, &|done, total| progress.report(done, total), cancel)
+    };
+    match attempt(&options) {
+        Err(RestoreError::Open(OpenError::PasswordNeeded(path))) => {
+            options.password = Some(password::ask().ok_or(OpenError::PasswordNeeded(path))?);
+            Ok(attempt(&options)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn print(restoration: &Restoration) -> Result<(), Failure> {
+    let mut lines = vec![
+        format!(
+            "Restored {} ({}) in {}",
+            text::count(restoration.entries, "entry", "entries"),
+            text::bytes(restoration.bytes),
+            text::duration(restoration.seconds)
+        ),
+        format!("  to    {}", restoration.into.display()),
+    ];
+    if let Some(kept) = &restoration.kept {
+        lines.push(format!("  kept  {} is what was there before; remove it when all is well", kept.display()));
+    }
+    if !restoration.other_archives.is_empty() {
+        lines.push(format!("  not part of the config directory and left alone: {}", restoration.other_archives.join(", ")));
+    }
+    output::lines(&lines)?;
+    output::notes("left out", restoration.left_out.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
+    output::notes("note", restoration.warnings.iter().cloned());
+    Ok(())
+}

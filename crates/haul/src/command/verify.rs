@@ -1,0 +1,105 @@
+//! `haul verify`.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use engine::{
+    Progress,
+    open::OpenError,
+    verify::{Finding, Severity, Verification, VerifyError, VerifyOptions},
+};
+use habackup::securetar::Password;
+use serde::Serialize;
+
+use crate::{
+    args::{ProgressArg, VerifyArgs},
+    failure::{DAMAGED, DONE, Failure},
+    output, password,
+    progress::{Display, Job},
+    text,
+};
+
+/// Findings shown on the terminal; `--json` has all of them.
+const SHOWN: usize = 30;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    status: &'static str,
+    archive: &'a Path,
+    #[serde(flatten)]
+    verification: &'a Verification,
+}
+
+pub(crate) fn run(args: &VerifyArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let given = password::given(&args.password)?;
+    let verification = verify(&args.archive, given, args.output.progress, cancel)?;
+    if args.output.json {
+        let status = if verification.is_good() { "good" } else { "bad" };
+        output::json(&Document { status, archive: &args.archive, verification: &verification })?;
+    } else {
+        print(&args.archive, &verification)?;
+    }
+    Ok(if verification.is_good() { DONE } else { DAMAGED })
+}
+
+/// For the demo.
+pub(crate) fn simple(archive: &Path, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let verification = verify(archive, None, ProgressArg::Auto, cancel)?;
+    print(archive, &verification)?;
+    Ok(if verification.is_good() { DONE } else { DAMAGED })
+}
+
+fn verify(archive: &Path, password: Option<Password>, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Verification, Failure> {
+    let attempt = |password| {
+        let progress = Arc::new(Progress::default());
+        let _display = Display::start(how, Job::reading("verifying"), Arc::clone(&progress));
+        let options = VerifyOptions { password, threads: engine::all_cores() };
+        engine::verify::verify(archive, &options, &|done, total| progress.report(done, total), cancel)
+    };
+    match attempt(password) {
+        // Asked for only when it turns out to be needed, and somebody is there to answer.
+        Err(VerifyError::Open(OpenError::PasswordNeeded(path))) => match password::ask() {
+            Some(password) => Ok(attempt(Some(password))?),
+            None => Err(OpenError::PasswordNeeded(path).into()),
+        },
+        other => Ok(other?),
+    }
+}
+
+fn print(archive: &Path, verification: &Verification) -> Result<(), Failure> {
+    let mut lines = Vec::new();
+    let verdict = if verification.is_good() {
+        "Good: every byte is as it was written, and Home Assistant restores it"
+    } else if verification.findings.first().is_some_and(|finding| finding.severity == Severity::Damage) {
+        "DAMAGED"
+    } else {
+        "Home Assistant would NOT restore this"
+    };
+    lines.push(format!("{}: {verdict}", archive.display()));
+    for finding in verification.findings.iter().take(SHOWN) {
+        lines.push(format!("  {}", sentence(finding)));
+    }
+    if verification.findings.len() > SHOWN {
+        lines.push(format!("  and {} more (--json lists them)", verification.findings.len() - SHOWN));
+    }
+    let lock = verification.protected.map_or(String::new(), |kind| format!(", encrypted ({kind})"));
+    lines.push(format!(
+        "  {} ({}){lock}, {}, read in {}",
+        text::count(verification.entries, "entry", "entries"),
+        text::bytes(verification.bytes),
+        text::count(verification.databases.len() as u64, "database", "databases"),
+        text::duration(verification.seconds)
+    ));
+    output::lines(&lines)
+}
+
+fn sentence(finding: &Finding) -> String {
+    let kind = match finding.severity {
+        Severity::Damage => "damaged",
+        Severity::WouldNotRestore => "would not restore",
+        Severity::Warning => "note",
+    };
+    if finding.member.is_empty() { format!("{kind}: {}", finding.message) } else { format!("{kind}: {}: {}", finding.member, finding.message) }
+}

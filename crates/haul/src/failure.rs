@@ -1,0 +1,125 @@
+//! How a command ends that did not do what it was asked: an exit code, a sentence, and what to do next.
+
+use engine::{
+    BackupError,
+    open::OpenError,
+    restore::RestoreError,
+    verify::VerifyError,
+};
+use store::StoreError;
+
+/// Exit codes, as `--help` lists them.
+pub(crate) const DONE: u8 = 0;
+pub(crate) const FAILED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const INCOMPLETE: u8 = 3;
+pub(crate) const DAMAGED: u8 = 4;
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// A command's bad end.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let message = error.to_string();
+        let failed = |hint: &str| Self::new(FAILED, &message).hint(hint);
+        let misused = |hint: &str| Self::usage(&message).hint(hint);
+        match &error {
+            BackupError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was left behind"),
+            BackupError::Config { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                failed("run haul as root, or as the user that runs Home Assistant")
+            }
+            BackupError::Config { .. } => failed("give the directory that holds configuration.yaml and .HA_VERSION"),
+            BackupError::NotADirectory(_) => misused("give the directory that holds configuration.yaml and .HA_VERSION"),
+            BackupError::NoVersion { instead: Some(instead), .. } => misused(&format!("did you mean {}?", instead.display())),
+            BackupError::NoVersion { .. } | BackupError::StrangeVersion { .. } => {
+                misused("give the directory that holds configuration.yaml; if it is right, say the version with --ha-version, for example --ha-version 2026.11.1")
+            }
+            BackupError::VersionSaid(_) => misused("a version looks like 2026.11.1"),
+            BackupError::Name { .. } => misused("choose another --name"),
+            BackupError::Pattern { .. } => misused("* stands for anything within one name, ** for any directories, ? for one character, [a-z] for one of a set"),
+            BackupError::Store(error) => store_failure(error, &message),
+            BackupError::Write { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => failed("make room there, or choose another --to; nothing was left behind"),
+                _ => failed("check the destination's disk and mount; nothing was left behind"),
+            },
+            BackupError::Library => failed("build it inside its source directory, with `make build`"),
+            BackupError::Pipeline(_) => failed("nothing was left behind; please report this with the command you typed"),
+        }
+    }
+}
+
+fn store_failure(error: &StoreError, message: &str) -> Failure {
+    match error {
+        StoreError::Exists(_) => Failure::new(FAILED, message).hint("nothing is overwritten: choose another name, or give a directory"),
+        StoreError::NotADirectory(_) => Failure::usage(message).hint("give an existing directory, or a file name that ends in .tar"),
+        StoreError::Missing(path) => Failure::usage(message).hint(format!("create it first: mkdir -p {}", path.display())),
+        StoreError::Io { .. } if error.is_full() => Failure::new(FAILED, message).hint("make room there, or choose another --to; nothing was left behind"),
+        StoreError::Io { .. } => Failure::new(FAILED, message).hint("check the destination's permissions and mount; nothing was left behind"),
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let message = error.to_string();
+        match &error {
+            OpenError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Self::usage(message),
+            OpenError::Read { .. } => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
+            OpenError::NotABackup { .. } => Self::new(DAMAGED, message).hint("give a .tar file that Haul or Home Assistant made"),
+            OpenError::PasswordNeeded(_) => Self::usage(message).hint("give it with --password-file FILE or in HAUL_PASSWORD"),
+            OpenError::WrongPassword => Self::new(FAILED, message).hint("nothing was changed; Home Assistant shows its own under Settings > System > Backups > Encryption key"),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Open(error) => error.into(),
+            VerifyError::Cancelled => Self::new(INTERRUPTED, "interrupted"),
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        let message = error.to_string();
+        let failed = |hint: &str| Self::new(FAILED, &message).hint(hint);
+        let misused = |hint: &str| Self::usage(&message).hint(hint);
+        match error {
+            RestoreError::Open(error) => error.into(),
+            RestoreError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
+            RestoreError::NoConfig => Self::new(DAMAGED, message).hint("a backup of add-ons or folders alone has none"),
+            RestoreError::Damaged { .. } => {
+                Self::new(DAMAGED, message).hint("nothing was changed; `haul verify` lists all that is wrong, and --only may still get single files out")
+            }
+            RestoreError::Pattern(_) => misused("* stands for anything within one name, ** for any directories"),
+            RestoreError::NothingMatched { .. } => misused("patterns are relative to the config directory, for example '.storage/core.*'"),
+            RestoreError::NotEmpty(_) => misused("give a new or empty directory, or --replace to put the archive in its place (the old content is kept beside it)"),
+            RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
+            RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
+            RestoreError::NoSpace { .. } => failed("make room there; nothing was changed"),
+            RestoreError::Target { .. } => failed("check permissions and mount; nothing was changed"),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The one place that writes to standard output and standard error.
+//!
+//! A reader that goes away (`haul … | head`) ends the printing, not the program with a backtrace.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+use serde::Serialize;
+
+use crate::failure::{FAILED, Failure};
+
+/// More notes of one kind than this are counted, not shown.
+const MOST: usize = 20;
+
+/// One JSON document on standard output.
+pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(document).map_err(|error| Failure::new(FAILED, format!("the report could not be written: {error}")))?;
+    text.push('\n');
+    text_out(&text)
+}
+
+/// Lines on standard output.
+pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
+    text_out(&(lines.join("\n") + "\n"))
+}
+
+/// Any text on standard output.
+pub(crate) fn text_out(text: &str) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(&error))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Remarks on standard error, each with its kind in front.
+pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
+    let total = notes.len();
+    let mut out = stderr().lock();
+    for note in notes.take(MOST) {
+        // Standard error that is closed takes nothing away from the result.
+        let _ = writeln!(out, "{}: {note}", paint(kind, "33"));
+    }
+    if total > MOST {
+        let _ = writeln!(out, "{}: and {} more (--json lists them)", paint(kind, "33"), total - MOST);
+    }
+}
+
+/// A command's bad end, on standard error.
+pub(crate) fn failure(failure: &Failure) {
+    let mut out = stderr().lock();
+    let _ = writeln!(out, "{}: {}", paint("haul", "31"), failure.message);
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(out, "  {hint}");
+    }
+}
+
+fn paint(text: &str, color: &str) -> String {
+    if stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+}

@@ -1,0 +1,47 @@
+//! Passwords come from a file, the environment or the terminal, never from an argument: arguments are seen by every process of the machine.
+
+use std::{
+    fs,
+    io::{IsTerminal, Read, stdin, stderr},
+};
+
+use habackup::securetar::Password;
+
+use crate::{args::PasswordArgs, failure::Failure};
+
+const VARIABLE: &str = "HAUL_PASSWORD";
+/// No password is longer; a mistaken path to something large must not fill the memory.
+const LONGEST: u64 = 64 << 10;
+
+/// The password the user gave, if any.
+pub(crate) fn given(args: &PasswordArgs) -> Result<Option<Password>, Failure> {
+    if let Some(path) = &args.password_file {
+        let mut text = String::new();
+        let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+        if let Err(error) = read {
+            let reason = engine::plain_reason(&error);
+            return Err(Failure::usage(format!("can't read the password file {}: {reason}", path.display())));
+        }
+        // Editors end a file with a newline; it is not part of the password.
+        let password = text.trim_end_matches(['\n', '\r']);
+        if password.is_empty() {
+            return Err(Failure::usage(format!("the password file {} is empty", path.display())));
+        }
+        return Ok(Some(Password::new(password.to_owned())));
+    }
+    match std::env::var(VARIABLE) {
+        Ok(password) if !password.is_empty() => Ok(Some(Password::new(password))),
+        Ok(_) => Err(Failure::usage(format!("the environment variable {VARIABLE} is empty")).hint(format!("unset {VARIABLE} to work without a password"))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {VARIABLE} is not valid UTF-8"))),
+    }
+}
+
+/// Asks at the terminal, when there is one.
+pub(crate) fn ask() -> Option<Password> {
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        return None;
+    }
+    let password = rpassword::prompt_password("Password of the archive: ").ok()?;
+    (!password.is_empty()).then(|| Password::new(password))
+}

@@ -1,0 +1,131 @@
+//! Shows a running job on standard error: a bar on a terminal, a line every few seconds elsewhere.
+
+use std::{
+    io::{IsTerminal, Write, stderr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use engine::{Phase, Progress};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{args::ProgressArg, text};
+
+const REDRAW: Duration = Duration::from_millis(150);
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Draws until it is dropped.
+pub(crate) struct Display {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the job is called while it runs, and whether it names the stage that limits it.
+#[derive(Clone, Copy)]
+pub(crate) struct Job {
+    pub(crate) verb: &'static str,
+    pub(crate) encrypted: bool,
+    pub(crate) names_limit: bool,
+}
+
+impl Job {
+    /// An archive is read; nothing of note limits that but the machine.
+    pub(crate) fn reading(verb: &'static str) -> Self {
+        Self { verb, encrypted: false, names_limit: false }
+    }
+}
+
+impl Display {
+    pub(crate) fn start(how: ProgressArg, job: Job, progress: Arc<Progress>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let bar = match how {
+            ProgressArg::None => return Self { stop, thread: None },
+            ProgressArg::Bar => true,
+            ProgressArg::Plain => false,
+            ProgressArg::Auto => stderr().is_terminal(),
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || if bar { draw_bar(job, &progress, &stopped) } else { print_lines(job, &progress, &stopped) });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn draw_bar(job: Job, progress: &Progress, stop: &AtomicBool) {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {percent:>3}%  {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─"));
+    bar.set_prefix(job.verb);
+    while !stop.load(Ordering::Relaxed) {
+        let now = Figures::of(job, progress);
+        bar.set_length(now.total.max(1));
+        bar.set_position(now.done.min(now.total));
+        bar.set_message(now.message());
+        std::thread::park_timeout(REDRAW);
+    }
+    bar.finish_and_clear();
+}
+
+fn print_lines(job: Job, progress: &Progress, stop: &AtomicBool) {
+    let mut next = Instant::now() + LINE_EVERY;
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        if Instant::now() < next {
+            continue;
+        }
+        next += LINE_EVERY;
+        let now = Figures::of(job, progress);
+        let percent = now.done.saturating_mul(100).checked_div(now.total).unwrap_or(0).min(100);
+        // A closed standard error is no reason to stop a backup.
+        let _ = writeln!(stderr(), "{} {percent}%, {}", job.verb, now.message());
+    }
+}
+
+struct Figures {
+    job: Job,
+    phase: Phase,
+    done: u64,
+    total: u64,
+    seconds: f64,
+    limit: &'static str,
+}
+
+impl Figures {
+    fn of(job: Job, progress: &Progress) -> Self {
+        Self {
+            job,
+            phase: progress.phase(),
+            done: progress.done(),
+            total: progress.total(),
+            seconds: progress.elapsed().as_secs_f64(),
+            limit: progress.limited_by(job.encrypted).as_str(),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self.phase {
+            Phase::Planning => "looking around".to_owned(),
+            Phase::Finishing => "flushing to the disk".to_owned(),
+            Phase::Rereading => "reading it back for its SHA-256".to_owned(),
+            Phase::Running => {
+                let rate = self.done as f64 / self.seconds.max(0.001);
+                let left = self.total.saturating_sub(self.done) as f64 / rate.max(1.0);
+                let limit = if self.job.names_limit { format!(", limited by {}", self.limit) } else { String::new() };
+                format!("{} of {}, {}/s, {} left{limit}", text::bytes(self.done), text::bytes(self.total), text::bytes(rate as u64), text::duration(left))
+            }
+        }
+    }
+}

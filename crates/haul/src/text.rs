@@ -1,0 +1,70 @@
+//! Numbers as a person reads them.
+
+/// Bytes in decimal units, as disks and clouds count them.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = usize::from(value < 9.95) + usize::from(value < 99.5 && unit > 1);
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// Seconds as `4.2 s`, `3 min 10 s` or `1 h 45 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `1 file`, `2 files`, `12,345 files`.
+pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    format!("{out} {}", if number == 1 { singular } else { plural })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_at_most_three_digits_and_a_unit() {
+        let cases = [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (999_499, "999 kB"), (999_600, "1.0 MB"), (25_300_000_000, "25.3 GB"), (1_104_000_000, "1.10 GB")];
+        for (count, text) in cases {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn durations_read_well() {
+        let cases = [(0.25, "0.2 s"), (9.96, "10 s"), (190.2, "3 min 10 s"), (6300.0, "1 h 45 min")];
+        for (seconds, text) in cases {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        assert_eq!(count(1, "file", "files"), "1 file");
+        assert_eq!(count(1_234_567, "file", "files"), "1,234,567 files");
+    }
+}
