@@ -242,3 +242,24 @@ proptest! {
         let _ = Index::parse(&bytes);
     }
 }
+
+/// The bytes docs/FORMAT.md takes apart: a change here is a change of the format.
+#[test]
+fn the_documented_example_is_what_is_written() {
+    let mut builder = IndexBuilder::new("a.tar.gz");
+    let entry = |path: &str, kind, header_offset, size| FileEntry { path: path.into(), kind, header_offset, data_offset: header_offset + 512, size };
+    assert!(builder.push(&entry("data", Kind::Directory, 0, 0)));
+    assert!(builder.push(&entry("data/x", Kind::File, 512, 300)));
+    let pieces = Pieces { piece_size: 1 << 20, restart_every: 4, header_len: 10, lengths: vec![90], bytes_in: 2560, crc32: 0x0403_0201 };
+    let bytes = builder.finish(Some(&pieces), &[]);
+    let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let expected = "4861756c49647800 01 00 0000 8000000000000000
+        01 0800000000000000 612e7461722e677a
+        02 1c00000000000000 00001000 04000000 0a000000 01020304 000a000000000000 5a000000
+        04 1d00000000000000 0200000000000000
+        00 04 64617461 01 00 8004 00
+        04 02 2f78 00 00 8004 ac02";
+    let expected: String = expected.split_whitespace().collect();
+    assert_eq!(&hex[..hex.len() - 32], expected);
+    assert_eq!(bytes.len(), 0x80);
+}
