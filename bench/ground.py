@@ -70,7 +70,8 @@ def python() -> str:
 @dataclass
 class Run:
     seconds: float
-    # Of the largest process of the command, in bytes.
+    # Of the largest process of the command, in bytes. Linux counts what a child had before it became the command, so
+    # this is never less than this bench's own 20 MiB.
     peak_memory: int
     # User and system time of all its processes, in seconds.
     cpu: float
