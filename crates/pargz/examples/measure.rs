@@ -1,6 +1,6 @@
-//! Measures the crate on a file: `cargo run --release -p pargz --example measure -- FILE [ROUNDS]`.
+//! Measures the crate on a file: `cargo run --release -p pargz --example measure -- FILE [ROUNDS [WHAT]]`.
 //!
-//! Prints, for each level and number of threads, the best of ROUNDS (5) of compressing from memory
+//! WHAT is `fast`, `levels`, `inflate` or `all`. Prints, for each level and number of threads, the best of ROUNDS (5) of compressing from memory
 //! into a sink that discards, and of every way back. Other work on the machine only ever makes a
 //! run slower, so the best is the figure to compare.
 #![allow(clippy::print_stdout)]
@@ -20,14 +20,23 @@ fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("name a file")?;
     let rounds: usize = arguments.next().map_or(Ok(5), |rounds| rounds.parse())?;
+    let what = arguments.next().unwrap_or_else(|| "all".to_owned());
     let data = std::fs::read(path)?;
     let cores = std::thread::available_parallelism()?.get();
 
-    for level in [Level::Fast, Level::Balanced, Level::Small] {
+    let levels: &[Level] = match what.as_str() {
+        "inflate" => &[],
+        "fast" => &[Level::Fast],
+        _ => &[Level::Fast, Level::Balanced, Level::Small],
+    };
+    for &level in levels {
         let rounds = if level == Level::Small { 1 } else { rounds };
         for threads in 1..=cores {
             compressing(&data, level, threads, rounds)?;
         }
+    }
+    if matches!(what.as_str(), "fast" | "levels") {
+        return Ok(());
     }
     let mut member = Vec::new();
     let (summary, _) = run(&data, Level::Fast, cores, &mut member)?;

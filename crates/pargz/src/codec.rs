@@ -28,6 +28,9 @@ pub(crate) struct Encoder(Backend);
 
 impl Encoder {
     pub(crate) fn new(level: Level) -> Self {
+        // On a recorder database, one core: ISA-L 1 1/2.050; ISA-L 2 1/2.069 for a seventh of the
+        // speed; ISA-L 3 1/2.133 for 40 %; zlib-rs 6 1/2.188 at an eighth of the speed. ISA-L behind
+        // zlib stands at 1/2.08 there, so level 1 is within the 2 % that `Fast` promises.
         #[cfg(feature = "isal")]
         let backend = match level {
             Level::Fast => Backend::Isal(IsalDeflate::new(1)),

@@ -75,7 +75,7 @@ impl<R: Read> Inflater<R> {
     /// Reads nothing yet.
     pub fn new(source: R) -> Self {
         Self {
-            input: Input { source, buffer: Vec::new(), at: 0, consumed: 0 },
+            input: Input { source, buffer: Vec::new(), at: 0, filled: 0, consumed: 0 },
             decoder: Decoder::new(),
             stage: Stage::Header,
             output: Vec::new(),
@@ -100,8 +100,8 @@ impl<R: Read> Inflater<R> {
         let mut output = mem::take(&mut self.output);
         output.resize(OUTPUT, 0);
         while self.make(&mut output)? > 0 {}
-        let Input { source, buffer, at, consumed } = self.input;
-        Ok(Finished { source, leftover: buffer[at..].to_vec(), bytes_in: consumed, bytes_out: self.bytes_out, crc32: self.crc.finalize() })
+        let Input { source, buffer, at, filled, consumed } = self.input;
+        Ok(Finished { source, leftover: buffer[at..filled].to_vec(), bytes_in: consumed, bytes_out: self.bytes_out, crc32: self.crc.finalize() })
     }
 
     /// Makes the next uncompressed bytes; none at the checked end of the member.
@@ -234,15 +234,16 @@ const METHOD_DEFLATE: u8 = 8;
 struct Input<R> {
     source: R,
     buffer: Vec<u8>,
-    /// `buffer[at..]` is still to be used.
+    /// `buffer[at..filled]` is still to be used.
     at: usize,
+    filled: usize,
     /// Bytes used since the beginning of the member.
     consumed: u64,
 }
 
 impl<R: Read> Input<R> {
     fn available(&self) -> &[u8] {
-        &self.buffer[self.at..]
+        &self.buffer[self.at..self.filled]
     }
 
     fn advance(&mut self, length: usize) {
@@ -258,23 +259,25 @@ impl<R: Read> Input<R> {
     /// Reads more, when all is used. The end of the source is an error: only a member that is not
     /// yet complete asks for more.
     fn fill(&mut self) -> Result<(), InflateError> {
-        let kept = self.buffer.len().min(KEPT);
-        let from = self.buffer.len() - kept;
-        self.buffer.copy_within(from.., 0);
-        self.buffer.resize(kept + INPUT, 0);
+        let kept = self.filled.min(KEPT);
+        self.buffer.copy_within(self.filled - kept..self.filled, 0);
+        self.buffer.resize(KEPT + INPUT, 0);
         self.at = kept;
-        let result = loop {
+        self.filled = kept;
+        loop {
             match self.source.read(&mut self.buffer[kept..]) {
+                Ok(0) => return Err(InflateError::Truncated { at: self.consumed }),
+                Ok(length) if length <= self.buffer.len() - kept => {
+                    self.filled += length;
+                    return Ok(());
+                }
+                Ok(_) => {
+                    let error = io::Error::other("it claims more bytes than were asked for");
+                    return Err(InflateError::Io(error));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
+                Err(error) => return Err(InflateError::Io(error)),
             }
-        };
-        let length = *result.as_ref().unwrap_or(&0);
-        self.buffer.truncate(kept + length);
-        match result {
-            Ok(0) => Err(InflateError::Truncated { at: self.consumed }),
-            Ok(_) => Ok(()),
-            Err(error) => Err(InflateError::Io(error)),
         }
     }
 

@@ -22,7 +22,7 @@ use pargz::{CompressError, InflateError, Inflater, Level, Meters, Options, PIECE
 fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     let worker = thread::spawn(move || done.send(work()));
-    let result = wait.recv_timeout(Duration::from_secs(60)).expect("the run hangs or panicked");
+    let result = wait.recv_timeout(Duration::from_mins(1)).expect("the run hangs or panicked");
     worker.join().unwrap().unwrap();
     result
 }
