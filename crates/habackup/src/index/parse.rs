@@ -5,7 +5,7 @@ use super::wire::{CHECKSUM, Cursor, PREFIX, SECTION_FILES, SECTION_MEMBER, SECTI
 use super::{FileEntry, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces};
 use crate::tar::{self, Kind};
 
-/// Bytes all paths together may unfold to: no real tree comes near, and unfolding them takes a second or two.
+/// Bytes all paths together may unfold to: no real tree comes near, and copying them all takes a second or two.
 const MAX_PATHS: u64 = 1 << 32;
 
 /// A checked index. Whether it belongs to the archive it was found in is for the caller to see: Home Assistant passes it

@@ -6,6 +6,9 @@ use cbc::cipher::{Array, BlockModeDecrypt, BlockModeEncrypt, InOutBuf, KeyIvInit
 
 use super::{BLOCK, SecureTarError, SecureTarVersion};
 
+/// Bytes worked on at a time: enough to make calls rare, little enough for the second-level cache.
+pub(super) const CHUNK: usize = 256 * 1024;
+
 type Block = Array<u8, cbc::cipher::consts::U16>;
 
 pub(super) struct Encrypting(cbc::Encryptor<Aes128>);

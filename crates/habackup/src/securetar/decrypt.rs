@@ -9,8 +9,6 @@ use super::keys::CipherStart;
 use super::message::{HEADROOM, MessageKey, TAG_FINAL, TAG_MESSAGE, plaintext};
 use super::{BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, Password, SecureTarError, SecureTarVersion, container_len, read_full};
 
-/// Bytes decrypted at a time for v1 and v2.
-pub(super) const CBC_CHUNK: usize = 256 * 1024;
 /// How much of the content [`Expect::Archive`] looks at.
 pub(super) const FIRST_BYTES: usize = 512;
 
@@ -165,7 +163,7 @@ impl CbcReader {
             cipher,
             version: header.version(),
             declared: header.plaintext_len,
-            buf: vec![0; CBC_CHUNK],
+            buf: vec![0; cbc_mode::CHUNK],
             held_at: 0,
             held: 0,
             consumed: header_len,

@@ -6,13 +6,10 @@ use dryoc::classic::crypto_secretstream_xchacha20poly1305::{
 };
 use std::io::{self, Write};
 
-use super::cbc_mode::Encrypting;
+use super::cbc_mode::{self, Encrypting};
 use super::keys::CipherStart;
 use super::message::{TAG_FINAL, TAG_MESSAGE, next_nonce};
 use super::{BLOCK, CipherHeader, Header, Keys, MESSAGE, MESSAGE_OVERHEAD, Password, SIZE_FIELD_OFFSET, SecureTarError, SecureTarVersion};
-
-/// Ciphertext bytes per write to the sink for v2: small enough to stay in the second-level cache.
-const CBC_CHUNK: usize = 256 * 1024;
 
 /// What is known once a container is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +141,7 @@ struct CbcWriter {
 
 impl CbcWriter {
     fn new(key: &[u8; 16], iv: &[u8; 16]) -> Self {
-        Self { cipher: Encrypting::new(key, iv), partial: [0; BLOCK], partial_len: 0, out: vec![0; CBC_CHUNK] }
+        Self { cipher: Encrypting::new(key, iv), partial: [0; BLOCK], partial_len: 0, out: vec![0; cbc_mode::CHUNK] }
     }
 
     fn write(&mut self, mut plain: &[u8], out: &mut Counted<'_, impl Write>) -> io::Result<()> {
@@ -160,7 +157,7 @@ impl CbcWriter {
             self.put_partial(out)?;
         }
         let (whole, rest) = plain.split_at(plain.len() - plain.len() % BLOCK);
-        for chunk in whole.chunks(CBC_CHUNK) {
+        for chunk in whole.chunks(cbc_mode::CHUNK) {
             let sealed = &mut self.out[..chunk.len()];
             self.cipher.blocks(chunk, sealed);
             out.put(sealed)?;

@@ -1,5 +1,5 @@
 //! From a password to keys. Owns every secret of the module; all of them are wiped when dropped and none is ever
-//! printed. Deriving a v3 root key costs 16 MiB and some 30 ms on purpose, so it is kept and shared.
+//! printed. Deriving a v3 root key costs 16 MiB and tens of milliseconds on purpose, so it is kept and shared.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use sha2::{Digest, Sha256};

@@ -10,7 +10,7 @@
 //! The MAC covers the whole of block 1 (the tag byte and 63 zeros, encrypted), the ciphertext, padding and lengths. That
 //! is the ChaCha20-Poly1305 AEAD of RFC 8439 over `tag ‖ 63 zeros ‖ message`, but for one thing: libsodium pads by
 //! `(16 - 64 + len) % 16` bytes instead of what completes a block. Both agree where `len` is a multiple of 16, as in
-//! every message but the last, so those go through the stream library's AEAD, which is more than twice as fast here.
+//! every message but the last, so those go through the stream library's AEAD, which is nearly twice as fast.
 
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 use super::cbc_mode::{self, Decrypting};
-use super::decrypt::{CBC_CHUNK, Expect, FIRST_BYTES};
+use super::decrypt::{Expect, FIRST_BYTES};
 use super::keys::CipherStart;
 use super::message::{HEADROOM, MessageKey, TAG_FINAL, TAG_MESSAGE, plaintext};
 use super::{BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, SecureTarError, SecureTarVersion, container_len, message_count};
 use crate::read_at::ReadAt;
 
-/// Opened messages kept. Neighbouring reads of two threads share the message between them; more was no faster.
+/// Opened messages kept, 1 MiB each: reads that lie side by side share the message between them.
 const KEPT_MESSAGES: usize = 4;
 
 /// The plaintext of a container at any position. For v3 every message touched is authenticated as a whole, together
@@ -126,7 +126,7 @@ impl CbcBody {
         }
         let mut position = offset;
         let mut scratch = Vec::new();
-        for piece in body.chunks_mut(CBC_CHUNK) {
+        for piece in body.chunks_mut(cbc_mode::CHUNK) {
             let first = position / BLOCK as u64 * BLOCK as u64;
             let skip = (position - first) as usize;
             scratch.resize((skip + piece.len()).next_multiple_of(BLOCK), 0);
