@@ -57,7 +57,7 @@ fn apply(db: &Connection, index: usize, step: &Step) {
         }
         Step::Drop => format!(
             "CREATE TABLE d{index}(a, b); CREATE INDEX e{index} ON d{index}(b); INSERT INTO d{index} SELECT v, w FROM t LIMIT 200; DROP TABLE d{}",
-            if index % 2 == 0 { index } else { return apply_extra(db, index) }
+            if index.is_multiple_of(2) { index } else { return apply_extra(db, index) }
         ),
         Step::Vacuum => "VACUUM".to_owned(),
         Step::IncrementalVacuum => "PRAGMA incremental_vacuum(7)".to_owned(),
@@ -183,10 +183,10 @@ fn a_page_of_garbage_zeros_or_another_page_is_found() {
     let (mut missed, mut tried) = (0, 0);
     for page in 0..pages {
         let at = page * 1024;
-        if whole[at..at + 1024].iter().all(|byte| *byte == 0) {
+        // What a long row says is not structure, only where it goes on; so the last page of one may be anything.
+        if whole[at..at + 4] == [0; 4] {
             continue;
         }
-        // The letters in the middle of a long row are nobody's business here; its chain is.
         for (kind, filler) in [vec![0xa5; 1024], vec![0; 1024], whole[..1024].to_vec(), whole[1024..2048].to_vec()].into_iter().enumerate() {
             if whole[at..at + 1024] == filler {
                 continue;
@@ -201,7 +201,7 @@ fn a_page_of_garbage_zeros_or_another_page_is_found() {
         }
     }
     println!("{missed} of {tried} replaced pages missed");
-    assert!(missed * 20 < tried);
+    assert!(missed * 100 < tried);
 }
 
 #[test]
@@ -213,7 +213,9 @@ fn most_flips_in_structure_that_sqlite_finds_are_found() {
     for _ in 0..400 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let page = 1 + (random >> 33) as usize % (whole.len() / 1024 - 1);
-        let at = page * 1024 + (random >> 20) as usize % 12;
+        // In an overflow page only the number of the next page is structure.
+        let structure = if whole[page * 1024] == 0 { 4 } else { 12 };
+        let at = page * 1024 + (random >> 20) as usize % structure;
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (random >> 60 & 7);
         std::fs::write(&path, &bytes).unwrap();
