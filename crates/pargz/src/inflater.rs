@@ -200,7 +200,7 @@ impl<R: Read> Read for Inflater<R> {
 
 impl<R: Read> Finished<R> {
     /// Reads the source to its end. Zeros may follow a member, nothing else: another member is an
-    /// error of its own, since many readers (Python's `tarfile` in stream mode among them) stop
+    /// error of its own, since many readers stop
     /// after the first and never say so.
     pub fn nothing_follows(mut self) -> Result<(), InflateError> {
         let mut at = self.bytes_in;
