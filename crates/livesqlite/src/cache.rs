@@ -5,8 +5,10 @@
 //! the others are dropped again. Where the kernel does not say, everything stays.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::fs::Advice;
 
@@ -50,6 +52,36 @@ impl Footprint {
             // As above, advice.
             let _ = rustix::fs::fadvise(fd, range.start, std::num::NonZeroU64::new(range.end - range.start), Advice::DontNeed);
         }
+    }
+}
+
+/// A visit to a small file that is read in no particular order: judged whole at its beginning, restored at its end.
+///
+/// It opens the file, so it is for files that nobody locks: a WAL or a rollback journal, never a main file or a `-shm`.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    file: File,
+    footprint: Footprint,
+}
+
+impl Visit {
+    /// `None` if the file is not there or cannot be opened.
+    pub(crate) fn begin(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let len = file.metadata().ok()?.len();
+        let mut footprint = Footprint::default();
+        let memory_page = sys::memory_page();
+        for from in (0..len).step_by(WINDOW as usize) {
+            let flags = sys::resident(file.as_fd(), from, WINDOW.min(len - from) as usize).ok()?;
+            footprint.cold.extend(cold_runs(&flags, from, memory_page));
+        }
+        Some(Self { file, footprint })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.footprint.after(self.file.as_fd(), u64::MAX);
     }
 }
 

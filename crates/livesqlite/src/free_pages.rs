@@ -1,4 +1,4 @@
-//! Which pages are leaves of the free list: their content is deleted data that no reader ever looks at.
+//! Which pages are on the free list: their content is deleted data that no reader ever looks at.
 //! Format: <https://www.sqlite.org/fileformat2.html#the_freelist>.
 
 use std::io;
@@ -7,12 +7,27 @@ use crate::header::{Header, be32, lock_page};
 use crate::image::Image;
 use crate::page_set::PageSet;
 
-/// Walks the trunk pages of the image and returns the leaves. `None` when the list is not exactly what the header
+/// The free list of a database.
+#[derive(Debug, Default)]
+pub(crate) struct FreePages {
+    /// Nothing in these pages is used.
+    pub(crate) leaves: PageSet,
+    /// These list the leaves; what follows the list is not used.
+    pub(crate) trunks: PageSet,
+}
+
+/// Bytes of a trunk page that mean something: the next trunk, the number of leaves, the leaves. `None` if that is more than
+/// the page.
+pub(crate) fn trunk_len(page: &[u8]) -> Option<usize> {
+    let len = (be32(page, 4) as usize).checked_mul(4)?.checked_add(8)?;
+    (len <= page.len()).then_some(len)
+}
+
+/// Walks the trunk pages of the image. `None` when the list is not exactly what the header
 /// promises (a loop, a page outside the file, a page listed twice, a wrong count): such a file is left as it is.
-pub(crate) fn leaves(image: &mut Image, header: &Header) -> io::Result<Option<PageSet>> {
+pub(crate) fn find(image: &mut Image, header: &Header) -> io::Result<Option<FreePages>> {
     let pages = image.pages();
-    let Some(mut seen) = PageSet::new(pages) else { return Ok(None) };
-    let Some(mut leaves) = PageSet::new(pages) else { return Ok(None) };
+    let (Some(mut leaves), Some(mut trunks)) = (PageSet::new(pages), PageSet::new(pages)) else { return Ok(None) };
     let size = image.page_size() as usize;
     let lock = lock_page(image.page_size());
     let usable = |page: u32| page > 1 && u64::from(page) <= pages && u64::from(page) != lock;
@@ -20,24 +35,20 @@ pub(crate) fn leaves(image: &mut Image, header: &Header) -> io::Result<Option<Pa
     let mut listed = 0_u64;
     let mut trunk = header.first_trunk;
     while trunk != 0 {
-        if !usable(trunk) || !seen.insert(trunk) {
+        if !usable(trunk) || leaves.contains(trunk) || !trunks.insert(trunk) {
             return Ok(None);
         }
         listed += 1;
         image.read_page(trunk, &mut page)?;
-        let count = be32(&page, 4) as usize;
-        if count > size / 4 - 2 {
-            return Ok(None);
-        }
-        for slot in 0..count {
-            let leaf = be32(&page, 8 + slot * 4);
-            if !usable(leaf) || !seen.insert(leaf) {
+        let Some(len) = trunk_len(&page) else { return Ok(None) };
+        for leaf in page[8..len].as_chunks::<4>().0 {
+            let leaf = u32::from_be_bytes(*leaf);
+            if !usable(leaf) || trunks.contains(leaf) || !leaves.insert(leaf) {
                 return Ok(None);
             }
-            leaves.insert(leaf);
+            listed += 1;
         }
-        listed += count as u64;
         trunk = be32(&page, 0);
     }
-    Ok((listed == u64::from(header.free_pages)).then_some(leaves))
+    Ok((listed == u64::from(header.free_pages)).then_some(FreePages { leaves, trunks }))
 }

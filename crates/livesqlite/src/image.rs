@@ -8,9 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::cache::Footprint;
+use crate::free_pages::{self, FreePages};
 use crate::header::lock_page;
 use crate::own_fd::OwnFd;
-use crate::page_set::PageSet;
 
 /// Pages that lie over the main file, and the lock that keeps both still.
 pub(crate) trait Layer: Send {
@@ -52,7 +52,7 @@ pub(crate) struct Image {
     base_len: u64,
     page_size: u32,
     pages: u64,
-    zeros: PageSet,
+    free: FreePages,
     footprint: Footprint,
 }
 
@@ -63,7 +63,7 @@ impl Image {
             None => 0,
         };
         let footprint = Footprint::default();
-        Ok(Self { layer, base, base_len, page_size, pages, zeros: PageSet::default(), footprint })
+        Ok(Self { layer, base, base_len, page_size, pages, free: FreePages::default(), footprint })
     }
 
     pub(crate) fn page_size(&self) -> u32 {
@@ -74,9 +74,14 @@ impl Image {
         self.pages
     }
 
-    /// From now on these pages read as zeros.
-    pub(crate) fn zero(&mut self, pages: PageSet) {
-        self.zeros = pages;
+    /// Does the main file end inside page 1, and nothing replaces that? SQLite would take zeros for the rest.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.base.fd().is_some() && self.base_len < u64::from(self.page_size) && self.layer.next_replaced(1, 2).is_none()
+    }
+
+    /// From now on what is unused in these pages reads as zeros.
+    pub(crate) fn zero(&mut self, free: FreePages) {
+        self.free = free;
     }
 
     /// One page, out of order; for the few that must be looked at before the stream begins.
@@ -92,7 +97,7 @@ impl Image {
     pub(crate) fn fill(&mut self, first: u64, out: &mut [u8]) -> io::Result<()> {
         let size = self.page_size as usize;
         let end = first + (out.len() / size) as u64;
-        let wholly_free = self.zeros_cover(first, end);
+        let wholly_free = self.is_wholly_free(first, end);
         if let Some(fd) = self.base.fd() {
             self.footprint.before(fd, (end - 1) * size as u64, self.base_len);
         }
@@ -107,12 +112,7 @@ impl Image {
                 next = page + 1;
             }
         }
-        let mut next = first;
-        while let Some(page) = self.zeros.next_in(next, end) {
-            let at = (page - first) as usize * size;
-            out[at..at + size].fill(0);
-            next = page + 1;
-        }
+        self.clear_free(first, end, out);
         // SQLite never writes this page, and whatever a file holds there means nothing.
         let lock = lock_page(self.page_size);
         if (first..end).contains(&lock) {
@@ -130,8 +130,26 @@ impl Image {
         self.layer.still_valid()
     }
 
-    fn zeros_cover(&self, first: u64, end: u64) -> bool {
-        (first..end).all(|page| self.zeros.contains(page as u32))
+    fn is_wholly_free(&self, first: u64, end: u64) -> bool {
+        (first..end).all(|page| self.free.leaves.contains(page as u32))
+    }
+
+    fn clear_free(&self, first: u64, end: u64, out: &mut [u8]) {
+        let size = self.page_size as usize;
+        let at = |page: u64| (page - first) as usize * size;
+        let mut next = first;
+        while let Some(page) = self.free.leaves.next_in(next, end) {
+            out[at(page)..at(page) + size].fill(0);
+            next = page + 1;
+        }
+        next = first;
+        while let Some(page) = self.free.trunks.next_in(next, end) {
+            let trunk = &mut out[at(page)..at(page) + size];
+            if let Some(len) = free_pages::trunk_len(trunk) {
+                trunk[len..].fill(0);
+            }
+            next = page + 1;
+        }
     }
 
     /// Reads from the main file; what lies beyond its end is zeros, as it is for SQLite.

@@ -105,6 +105,9 @@ impl Snapshot {
         let leftovers = Leftovers::watch(&path, &metadata);
         let image = match sqlite::open(&path, &mut pin, left) {
             Ok(image) => image,
+            Err(Refusal::Final(OpenError::Corrupt { .. })) if !begins_like_a_database(&path)? => {
+                return Err(OpenError::NotADatabase);
+            }
             Err(Refusal::Final(error)) => return Err(error),
             Err(Refusal::MustWrite) => overlay::open(&path, deadline)?,
         };
@@ -118,11 +121,14 @@ impl Snapshot {
             return Err(OpenError::NotADatabase);
         }
         let header = Header::parse(&first)?;
+        if image.is_cut_off() {
+            return Err(OpenError::corrupt("the file ends inside its first page"));
+        }
         if options.zero_free_pages
             && header.free_pages > 0
-            && let Some(leaves) = free_pages::leaves(&mut image, &header)?
+            && let Some(free) = free_pages::find(&mut image, &header)?
         {
-            image.zero(leaves);
+            image.zero(free);
         }
         let info = Info {
             page_size: image.page_size(),
@@ -173,6 +179,13 @@ impl Snapshot {
     }
 }
 
+/// Only for a file that SQLite has already given up: until then it must not be opened here.
+fn begins_like_a_database(path: &Path) -> io::Result<bool> {
+    let mut first = Vec::new();
+    fs::File::open(path)?.take(16).read_to_end(&mut first)?;
+    Ok(is_database(&first))
+}
+
 impl Read for Snapshot {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.failed {
@@ -218,3 +231,9 @@ impl Snapshot {
         result
     }
 }
+
+// A backup reads it on whichever thread is free.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Snapshot>();
+};

@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::OpenError;
+use crate::cache::Visit;
 use crate::companion;
 use crate::header::{LOCK_BYTE, be32, page_size_field};
 use crate::image::{Base, Image, Layer};
@@ -50,6 +51,8 @@ pub(crate) enum Refusal {
 pub(crate) fn open(path: &Path, pin: &mut Pin, patience: Duration) -> Result<Image, Refusal> {
     let [wal_path, shm_path, journal_path] = ["-wal", "-shm", "-journal"].map(|suffix| companion(path, suffix));
     let before = [path, &wal_path, &shm_path].map(own_fd::of).concat();
+    // Before SQLite reads it: recovery of its index alone goes through the whole WAL.
+    let wal_visit = Visit::begin(&wal_path);
     // A path that begins with '/' is never taken for a URI, whatever follows.
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| refusal(&error))?;
@@ -70,7 +73,7 @@ pub(crate) fn open(path: &Path, pin: &mut Pin, patience: Duration) -> Result<Ima
         (Replaced::All, _) | (_, None) => Base::None,
         (_, Some(fd)) => Base::Lent(fd),
     };
-    let transaction = Transaction { connection, replaced, main, shm };
+    let transaction = Transaction { connection, replaced, main, shm, _wal_visit: wal_visit };
     Image::new(Box::new(transaction), base, page_size, pages).map_err(|error| Refusal::Final(error.into()))
 }
 
@@ -144,6 +147,7 @@ struct Transaction {
     replaced: Replaced,
     main: Option<OwnFd>,
     shm: Option<OwnFd>,
+    _wal_visit: Option<Visit>,
 }
 
 impl Layer for Transaction {
@@ -206,4 +210,33 @@ fn refusal(error: &rusqlite::Error) -> Refusal {
 
 fn is_shared_memory(extended: i32) -> bool {
     [ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMLOCK, ffi::SQLITE_IOERR_SHMMAP].contains(&extended)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Where `/proc` is missing or the WAL is too strange, every page is asked of SQLite.
+    #[test]
+    fn all_pages_can_come_through_sqlite() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("a.db");
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(50000))").unwrap();
+        let mut pin = Pin::take(&path.metadata().unwrap(), Duration::ZERO).unwrap();
+        let mut direct = open(&path, &mut pin, Duration::ZERO).unwrap();
+        let (page_size, pages) = (direct.page_size(), direct.pages());
+        let mut wanted = vec![0; page_size as usize * pages as usize];
+        direct.fill(1, &mut wanted).unwrap();
+        drop(direct);
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        begin(&connection, Duration::ZERO).unwrap();
+        let all = Transaction { connection, replaced: Replaced::All, main: None, shm: None, _wal_visit: None };
+        let mut slow = Image::new(Box::new(all), Base::None, page_size, pages).unwrap();
+        let mut image = vec![1; wanted.len()];
+        slow.fill(1, &mut image).unwrap();
+        slow.still_valid().unwrap();
+        assert!(image == wanted && image.len() > 50_000);
+    }
 }

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::OpenError;
+use crate::cache::Visit;
 use crate::companion;
 use crate::header::{HEADER_LEN, Header};
 use crate::image::{Base, Image, Layer};
@@ -64,7 +65,7 @@ fn hot_journal(path: &Path, main: &File) -> Result<Option<(File, journal::Journa
 
 fn rolled_back(main: File, (file, found): (File, journal::Journal)) -> Result<Image, OpenError> {
     let pages = u64::from(found.original_pages);
-    let layer = Overlay::new(Some(file), found.pages, pages, Vec::new());
+    let layer = Overlay::new(Some(file), found.pages, pages, Vec::new(), None);
     finish(main, layer, found.page_size, Some(pages))
 }
 
@@ -73,6 +74,7 @@ fn logged(path: &Path, main: File, header: &Header) -> Result<Image, OpenError> 
     if lock::has_wal_owner(&shm_path)? {
         return Err(OpenError::locked("another program has the database open and SQLite could not join it"));
     }
+    let visit = Visit::begin(&wal_path);
     let file = match File::open(&wal_path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -86,15 +88,15 @@ fn logged(path: &Path, main: File, header: &Header) -> Result<Image, OpenError> 
     };
     match parsed {
         Some(log) => {
-            let layer = Overlay::new(file, log.pages, u64::from(log.database_pages), watched);
+            let layer = Overlay::new(file, log.pages, u64::from(log.database_pages), watched, visit);
             finish(main, layer, log.page_size, Some(u64::from(log.database_pages)))
         }
-        None => finish(main, Overlay::new(None, PageMap::new(), 0, watched), header.page_size, None),
+        None => finish(main, Overlay::new(None, PageMap::new(), 0, watched, None), header.page_size, None),
     }
 }
 
 fn as_it_is(main: File, header: &Header) -> Result<Image, OpenError> {
-    finish(main, Overlay::new(None, PageMap::new(), 0, Vec::new()), header.page_size, None)
+    finish(main, Overlay::new(None, PageMap::new(), 0, Vec::new(), None), header.page_size, None)
 }
 
 /// Checks page 1 of the finished picture against what the journal or WAL promised.
@@ -161,17 +163,18 @@ struct Overlay {
     /// The keys of `pages`, to find the next one quickly; none above the bound of `PageSet`, then the map is asked.
     which: Option<PageSet>,
     watched: Vec<Watched>,
+    _visit: Option<Visit>,
 }
 
 impl Overlay {
-    fn new(file: Option<File>, pages: PageMap, database_pages: u64, watched: Vec<Watched>) -> Self {
+    fn new(file: Option<File>, pages: PageMap, database_pages: u64, watched: Vec<Watched>, visit: Option<Visit>) -> Self {
         let mut which = PageSet::new(database_pages);
         if let Some(set) = &mut which {
             for page in pages.keys() {
                 set.insert(*page);
             }
         }
-        Self { file, pages, which, watched }
+        Self { file, pages, which, watched, _visit: visit }
     }
 }
 
