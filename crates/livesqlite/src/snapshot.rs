@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::OpenError;
@@ -17,6 +18,11 @@ use crate::sqlite::{self, Refusal};
 
 /// Bytes read at a time when the caller's own buffer is too small for whole pages.
 const STAGE: usize = 128 << 10;
+
+/// Longer timeouts are cut to this; SQLite counts milliseconds in 31 bits.
+const MAX_PATIENCE: Duration = Duration::from_hours(24);
+/// Between two attempts to join an owner who holds something for a moment.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// How to open a [`Snapshot`].
 #[derive(Clone, Debug)]
@@ -90,28 +96,37 @@ impl Snapshot {
     /// Pins the latest commit of the database at `path`. Blocks no writer of a WAL database. Opening the same inode again
     /// in this process (a hard link) waits until the first snapshot is closed, then fails with [`OpenError::Locked`].
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let deadline = Instant::now() + options.busy_timeout;
+        let patience = options.busy_timeout.min(MAX_PATIENCE);
+        let deadline = Instant::now() + patience;
         let path = fs::canonicalize(path)?;
         let metadata = fs::metadata(&path)?;
         if !metadata.is_file() || metadata.len() == 0 {
             return Err(OpenError::NotADatabase);
         }
-        let mut pin =
-            Pin::take(&metadata, options.busy_timeout).ok_or_else(|| OpenError::locked("another snapshot of the same file is open in this process"))?;
+        let mut pin = Pin::take(&metadata, patience).ok_or_else(|| OpenError::locked("another snapshot of the same file is open in this process"))?;
         for suffix in ["-wal", "-shm", "-journal"] {
             pin.add(&companion(&path, suffix));
         }
-        let left = deadline.saturating_duration_since(Instant::now());
         let leftovers = Leftovers::watch(&path, &metadata);
-        let image = match sqlite::open(&path, &mut pin, left) {
-            Ok(image) => image,
-            Err(Refusal::Final(OpenError::Corrupt { .. })) if !begins_like_a_database(&path)? => {
-                return Err(OpenError::NotADatabase);
-            }
-            Err(Refusal::Final(error)) => return Err(error),
-            Err(Refusal::MustWrite) => overlay::open(&path, deadline)?,
-        };
+        let image = Self::image(&path, &mut pin, deadline)?;
         Self::over(image, leftovers, pin, options)
+    }
+
+    /// SQLite first; without it only where it refuses. On a read-only mount a living owner can make it refuse for a moment.
+    fn image(path: &Path, pin: &mut Pin, deadline: Instant) -> Result<Image, OpenError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let refused = match sqlite::open(path, pin, left) {
+                Ok(image) => return Ok(image),
+                Err(Refusal::MustWrite) => overlay::open(path, deadline),
+                Err(Refusal::Final(error)) => Err(error),
+            };
+            match refused {
+                Err(OpenError::Locked { .. }) if Instant::now() < deadline => thread::sleep(RETRY),
+                Err(OpenError::Corrupt { .. }) if !begins_like_a_database(path)? => return Err(OpenError::NotADatabase),
+                decided => return decided,
+            }
+        }
     }
 
     fn over(mut image: Image, leftovers: Leftovers, pin: Pin, options: &Options) -> Result<Self, OpenError> {

@@ -88,8 +88,14 @@ fn image(path: &Path) -> Vec<u8> {
     image
 }
 
+/// `PROPTEST_CASES` asks for more.
+fn cases(usual: u32) -> ProptestConfig {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: usual, ..config } }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48))]
     #[test]
     fn no_valid_database_gets_a_complaint(
         size in 9_u32..17,
@@ -236,6 +242,26 @@ fn impossible_header_fields_are_found() {
         bytes[at] = value;
         assert!(!problems(&bytes, 512).is_empty(), "byte {at}");
     }
+}
+
+#[test]
+fn extreme_row_ids_full_text_and_utf_16_are_sound() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(
+        "PRAGMA encoding='UTF-16be'; PRAGMA page_size=512;
+         CREATE TABLE t(id INTEGER PRIMARY KEY, v);
+         INSERT INTO t VALUES (-9223372036854775808, 1), (9223372036854775807, 2), (0, 3), (-1, 4), (1099511627776, 5);
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<3000) INSERT INTO t SELECT -x*x*x*7919, hex(randomblob(x % 90)) FROM n WHERE true ON CONFLICT DO NOTHING;
+         CREATE VIRTUAL TABLE f USING fts5(v); INSERT INTO f SELECT v FROM t;
+         CREATE VIRTUAL TABLE r USING rtree(id, a, b); INSERT INTO r SELECT rowid, rowid, rowid + 1 FROM f;
+         CREATE TABLE e(x); CREATE INDEX ex ON e(x); ANALYZE;",
+    )
+    .unwrap();
+    drop(db);
+    assert!(integrity(&path));
+    assert_eq!(problems(&std::fs::read(&path).unwrap(), 1 << 20), Vec::<String>::new());
 }
 
 #[test]
