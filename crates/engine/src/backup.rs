@@ -89,7 +89,8 @@ pub fn backup(options: BackupOptions, progress: &Arc<Progress>, cancel: &AtomicB
     let rules = rules(&options)?;
     let path = final_path(&options.destination, &manifest::file_name(&name, &date));
     let file = PendingFile::create(&path)?;
-    let plan = plan::plan(&root, rules, file.identity().ok());
+    let mut plan = plan::plan(&root, rules, file.identity().ok());
+    warn_of_nesting(&root, &path, &mut plan);
     let written = |source: io::Error| BackupError::Write { path: path.clone(), source };
 
     progress.set_total(plan.bytes);
@@ -231,6 +232,16 @@ fn rules(options: &BackupOptions) -> Result<Rules, BackupError> {
         rules.exclude(pattern.as_bytes()).map_err(|error| BackupError::Pattern { pattern: pattern.clone(), reason: error.to_string() })?;
     }
     Ok(rules)
+}
+
+/// Core keeps its backups in `backups/` and leaves them out; anywhere else in the directory each archive would hold all earlier ones.
+fn warn_of_nesting(root: &Path, archive: &Path, plan: &mut Plan) {
+    let directory = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(directory) = directory.canonicalize() else { return };
+    if directory.starts_with(root) && directory != root.join("backups") {
+        let name = directory.display();
+        plan.findings.warn(format!("{name} is inside the config directory, so each archive will hold the earlier ones: choose another place, or add --exclude for it"));
+    }
 }
 
 fn describe(options: &BackupOptions, name: &str, date: WallTime, version: &HaVersion) -> Result<Manifest, BackupError> {

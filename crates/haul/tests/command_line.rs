@@ -1,0 +1,348 @@
+//! The program as a user meets it: exit codes, words, signals, and what is left behind.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(place.config().join(".storage")).unwrap();
+        fs::create_dir(place.out()).unwrap();
+        place.write(".HA_VERSION", b"2026.11.0");
+        place.write("configuration.yaml", b"default_config:\n");
+        place.write(".storage/auth", b"{}");
+        place
+    }
+
+    /// Large enough that a signal finds the backup at work.
+    fn large() -> Self {
+        let place = Self::new();
+        let file = fs::File::create(place.config().join("large.bin")).unwrap();
+        file.set_len(6 << 30).unwrap();
+        place
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        fs::write(self.config().join(name), content).unwrap();
+    }
+
+    fn haul(&self, args: &[&str]) -> Output {
+        command(args).current_dir(self.dir.path()).output().unwrap()
+    }
+
+    fn left(&self) -> Vec<String> {
+        fs::read_dir(self.out()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+    command.args(args).env_remove("HAUL_PASSWORD").stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code and standard error.
+fn said(output: &Output) -> (i32, String) {
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+fn start(place: &Place, args: &[&str]) -> Child {
+    command(args).current_dir(place.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until the growing file has some megabytes in it.
+fn wait_until_writing(place: &Place) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_writing = || fs::read_dir(place.out()).unwrap().flatten().any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 2 << 20));
+    while !is_writing() {
+        assert!(Instant::now() < deadline, "the backup does not begin to write");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn a_backup_is_made_verified_and_restored() {
+    let place = Place::new();
+    let backup = place.haul(&["backup", "config", "--to", "out"]);
+    assert_eq!(said(&backup).0, 0, "{}", said(&backup).1);
+    assert!(text(&backup.stdout).starts_with("Backed up 5 entries ("), "{}", text(&backup.stdout));
+    let name = place.left().remove(0);
+    assert!(name.starts_with("Haul_backup_2026.11.0_") && Path::new(&name).extension().is_some_and(|e| e == "tar"), "{name}");
+    let archive = format!("out/{name}");
+
+    let verify = place.haul(&["verify", &archive]);
+    assert_eq!(said(&verify).0, 0);
+    assert!(text(&verify.stdout).contains("Good: every byte is as it was written"), "{}", text(&verify.stdout));
+
+    let restore = place.haul(&["restore", &archive, "--into", "back"]);
+    assert_eq!(said(&restore).0, 0, "{}", said(&restore).1);
+    assert_eq!(fs::read(place.dir.path().join("back/.storage/auth")).unwrap(), b"{}");
+
+    let again = place.haul(&["restore", &archive, "--into", "back"]);
+    assert_eq!(said(&again).0, 2);
+    assert!(said(&again).1.contains("is not empty"), "{}", said(&again).1);
+    fs::write(place.dir.path().join("back/mine.txt"), "mine").unwrap();
+    let replaced = place.haul(&["restore", &archive, "--into", "back", "--replace"]);
+    assert_eq!(said(&replaced).0, 0, "{}", said(&replaced).1);
+    assert!(!place.dir.path().join("back/mine.txt").exists());
+    let kept = fs::read_dir(place.dir.path()).unwrap().flatten().find(|entry| entry.path().join("mine.txt").exists());
+    assert!(text(&replaced.stdout).contains(kept.unwrap().file_name().to_str().unwrap()), "the old directory is kept and named");
+}
+
+#[test]
+fn json_has_every_promised_field() {
+    let place = Place::new();
+    let output = place.haul(&["backup", "config", "--to", "out/b.tar", "--json", "--name", "Mine"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for field in ["status", "archive", "entries", "bytes_in", "seconds", "limited_by", "stages", "skipped", "warnings", "databases"] {
+        assert!(report.get(field).is_some(), "{field} is missing");
+    }
+    for field in ["path", "size_bytes", "sha256", "slug", "name", "protected"] {
+        assert!(report["archive"].get(field).is_some(), "archive.{field} is missing");
+    }
+    for field in ["name", "busy_seconds", "blocked_seconds", "bytes"] {
+        assert!(report["stages"][0].get(field).is_some(), "stages.{field} is missing");
+    }
+    assert_eq!(report["status"], "complete");
+    assert_eq!(report["archive"]["name"], "Mine");
+    let sum = Command::new("sha256sum").arg(place.out().join("b.tar")).output().unwrap();
+    assert_eq!(text(&sum.stdout)[..64], *report["archive"]["sha256"].as_str().unwrap());
+
+    let verify = place.haul(&["verify", "out/b.tar", "--json"]);
+    let verdict: Value = serde_json::from_slice(&verify.stdout).unwrap();
+    assert_eq!(verdict["status"], "good");
+}
+
+#[test]
+fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
+    let place = Place::new();
+    place.write("not-a-tar.tar", b"hello");
+    fs::write(place.dir.path().join("empty"), "").unwrap();
+    fs::write(place.out().join("taken.tar"), "mine").unwrap();
+    fs::create_dir(place.dir.path().join("nothing")).unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["backup", "none", "--to", "out"], 1, "haul: can't read none: no such file or directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n"),
+        (&["backup", "config/configuration.yaml", "--to", "out"], 2, "haul: config/configuration.yaml is not a directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n"),
+        (&["backup", ".", "--to", "out"], 2, "so it does not look like a Home Assistant config directory\n  did you mean "),
+        (&["backup", "nothing", "--to", "out"], 2, "say the version with --ha-version, for example --ha-version 2026.11.1\n"),
+        (&["backup", "config", "--to", "none"], 2, "haul: none does not exist\n  create it first: mkdir -p none\n"),
+        (&["backup", "config", "--to", "out/taken.tar"], 1, "haul: out/taken.tar exists already\n  nothing is overwritten: choose another name, or give a directory\n"),
+        (&["backup", "config", "--to", "out", "--name", "a/b"], 2, "haul: the name \"a/b\" can't be used: "),
+        (&["backup", "config", "--to", "out", "--password-file", "empty"], 2, "haul: the password file empty is empty\n"),
+        (&["backup", "config", "--to", "out", "--password-file", "none"], 2, "haul: can't read the password file none: no such file or directory\n"),
+        (&["verify", "none.tar"], 2, "haul: can't read none.tar: no such file or directory\n"),
+        (&["verify", "config/not-a-tar.tar"], 4, "haul: config/not-a-tar.tar is not a Home Assistant backup: "),
+        (&["verify", "config"], 1, "haul: can't read config: "),
+        (&["frobnicate"], 2, "unrecognized subcommand"),
+    ];
+    for (args, code, words) in cases {
+        let output = place.haul(args);
+        let (got, message) = said(&output);
+        assert_eq!(got, *code, "{args:?}: {message}");
+        assert!(message.contains(words), "{args:?} said:\n{message}");
+        assert!(!message.contains("os error") && !message.contains("panicked"), "{message}");
+    }
+    assert_eq!(place.left(), ["taken.tar"]);
+    assert_eq!(fs::read(place.out().join("taken.tar")).unwrap(), b"mine");
+}
+
+#[test]
+fn passwords_work_by_file_and_environment_and_are_never_shown() {
+    let place = Place::new();
+    fs::write(place.dir.path().join("pw"), "hunter2-very-secret\n").unwrap();
+    let backup = place.haul(&["backup", "config", "--to", "out/e.tar", "--password-file", "pw", "--json"]);
+    assert_eq!(said(&backup).0, 0, "{}", said(&backup).1);
+    let by_environment = command(&["verify", "out/e.tar"]).current_dir(place.dir.path()).env("HAUL_PASSWORD", "hunter2-very-secret").output().unwrap();
+    assert_eq!(said(&by_environment).0, 0, "{}", said(&by_environment).1);
+    let wrong = command(&["verify", "out/e.tar"]).current_dir(place.dir.path()).env("HAUL_PASSWORD", "guess-of-mine").output().unwrap();
+    assert_eq!((said(&wrong).0, said(&wrong).1.contains("the password is wrong")), (1, true), "{}", said(&wrong).1);
+    let none = place.haul(&["restore", "out/e.tar", "--into", "back"]);
+    assert_eq!(said(&none).0, 2);
+    assert!(said(&none).1.contains("a password is needed\n  give it with --password-file FILE or in HAUL_PASSWORD"), "{}", said(&none).1);
+    assert!(!place.dir.path().join("back").exists());
+    for output in [backup, by_environment, wrong, none] {
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert!(!all.contains("hunter2") && !all.contains("guess-of-mine"), "{all}");
+    }
+}
+
+#[test]
+fn a_damaged_archive_is_exit_4_and_names_the_member() {
+    let place = Place::new();
+    place.haul(&["backup", "config", "--to", "out/a.tar"]);
+    let path = place.out().join("a.tar");
+    let mut bytes = fs::read(&path).unwrap();
+    let inner = bytes.windows(3).position(|part| part == [0x1f, 0x8b, 0x08]).unwrap();
+    bytes[inner + 60] ^= 0x40;
+    fs::write(&path, &bytes).unwrap();
+    let output = place.haul(&["verify", "out/a.tar"]);
+    assert_eq!(said(&output).0, 4);
+    assert!(text(&output.stdout).contains("DAMAGED") && text(&output.stdout).contains("homeassistant.tar.gz"), "{}", text(&output.stdout));
+    let restore = place.haul(&["restore", "out/a.tar", "--into", "back"]);
+    assert_eq!(said(&restore).0, 4, "{}", said(&restore).1);
+    assert!(!place.dir.path().join("back").exists());
+}
+
+#[test]
+fn an_interrupted_backup_tidies_up_and_exits_130() {
+    for which in [Signal::INT, Signal::TERM] {
+        let place = Place::large();
+        let mut child = start(&place, &["backup", "config", "--to", "out", "--threads", "1"]);
+        wait_until_writing(&place);
+        signal(&child, which);
+        let status = child.wait().unwrap();
+        let mut message = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+        assert_eq!(status.code(), Some(130), "{message}");
+        assert!(message.contains("interrupted; nothing was left behind"), "{message}");
+        assert!(place.left().is_empty(), "{:?}", place.left());
+    }
+}
+
+#[test]
+fn a_killed_backup_leaves_no_final_name_and_the_next_one_tidies_up() {
+    let place = Place::large();
+    let mut child = start(&place, &["backup", "config", "--to", "out", "--threads", "1"]);
+    wait_until_writing(&place);
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    let left = place.left();
+    assert!(left.len() == 1 && left[0].starts_with(".haul-") && left[0].ends_with(".part"), "{left:?}");
+
+    fs::remove_file(place.config().join("large.bin")).unwrap();
+    assert_eq!(said(&place.haul(&["backup", "config", "--to", "out/next.tar"])).0, 0);
+    assert_eq!(place.left(), ["next.tar"]);
+}
+
+#[test]
+fn an_unreadable_file_makes_the_backup_incomplete_and_is_named() {
+    let place = Place::new();
+    place.write("secret.key", b"x");
+    fs::set_permissions(place.config().join("secret.key"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    let mut command = if rustix::process::geteuid().is_root() {
+        // Root reads everything, so somebody else makes the backup.
+        for path in [place.dir.path().to_owned(), place.out()] {
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        let program = place.dir.path().join("haul");
+        fs::copy(env!("CARGO_BIN_EXE_haul"), &program).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+        command
+    } else {
+        Command::new(env!("CARGO_BIN_EXE_haul"))
+    };
+    let output = command.args(["backup", "config", "--to", "out/a.tar"]).current_dir(place.dir.path()).output().unwrap();
+    let (code, message) = said(&output);
+    assert_eq!(code, 3, "{message}");
+    assert!(message.contains("left out: secret.key: permission denied (run haul as root or as Home Assistant's user)"), "{message}");
+    assert!(text(&output.stdout).contains("NOT everything"));
+    assert_eq!(said(&place.haul(&["verify", "out/a.tar"])).0, 0, "the archive itself is sound");
+}
+
+#[test]
+fn memory_stays_bounded_whatever_the_input() {
+    let place = Place::large();
+    // Holes compress to nothing; noise keeps every buffer busy.
+    let mut noise = vec![0; 200 << 20];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    place.write("noise.bin", &noise);
+    for (threads, limit_mib) in [("1", 64), ("2", 64), ("4", 80)] {
+        let mut child = start(&place, &["backup", "config", "--to", "out/m.tar", "--threads", threads]);
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        while child.try_wait().unwrap().is_none() {
+            let now = fs::read_to_string(&status).unwrap_or_default();
+            peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(peak > 0 && peak < limit_mib * 1024, "{peak} KiB with {threads} threads");
+        fs::remove_file(place.out().join("m.tar")).unwrap();
+    }
+}
+
+#[test]
+fn nothing_of_database_or_archive_comes_to_stay_in_the_page_cache() {
+    let place = Place::new();
+    sample::create(&place.dir.path().join("sample"), &sample::Options { database_bytes: 30 << 20, seed: 3 }).unwrap();
+    let config = place.dir.path().join("sample");
+    let database = config.join("home-assistant_v2.db");
+    let cached = |path: &Path| -> u64 {
+        let output = Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(path).output().unwrap();
+        text(&output.stdout).trim().parse().unwrap()
+    };
+    let file = fs::File::open(&database).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    drop(file);
+    let before = cached(&database);
+    let output = place.haul(&["backup", "sample", "--to", "out/a.tar"]);
+    assert_eq!(said(&output).0, 0, "{}", said(&output).1);
+    let size = fs::metadata(&database).unwrap().len();
+    assert!(before < size / 10, "the test could not empty the cache");
+    assert!(cached(&database) < size / 10, "{} of {size} bytes of the database are cached", cached(&database));
+    assert!(cached(&place.out().join("a.tar")) < 2 << 20, "{} bytes of the archive are cached", cached(&place.out().join("a.tar")));
+
+    drop(fs::read(&database).unwrap());
+    let output = place.haul(&["backup", "sample", "--to", "out/b.tar"]);
+    assert_eq!(said(&output).0, 0);
+    assert!(cached(&database) > size * 9 / 10, "what was in use must stay cached");
+}
+
+#[test]
+fn help_completions_and_manual_are_complete() {
+    let place = Place::new();
+    let help = text(&place.haul(&["backup", "--help"]).stdout);
+    for option in ["--to", "--name", "--password-file", "--securetar", "--exclude-database", "--exclude", "--uncompressed", "--level", "--threads", "--gentle", "--progress", "--json", "--ha-version", "Examples:"] {
+        assert!(help.contains(option), "{option} is missing");
+    }
+    assert!(text(&place.haul(&["--help"]).stdout).contains("Exit codes:"));
+    for shell in ["bash", "zsh", "fish"] {
+        let output = place.haul(&["completions", shell]);
+        assert!(output.status.success() && text(&output.stdout).contains("exclude-database"));
+    }
+    let output = place.haul(&["man", "out"]);
+    assert!(output.status.success(), "{}", said(&output).1);
+    for page in ["haul.1", "haul-backup.1", "haul-verify.1", "haul-restore.1"] {
+        assert!(place.left().contains(&page.to_owned()), "{page} is missing");
+    }
+    assert!(!place.left().iter().any(|page| page.contains("recorder")), "hidden commands have no manual");
+}
+
+#[test]
+fn gentle_and_plain_progress_work_without_a_terminal() {
+    let place = Place::new();
+    let output = place.haul(&["backup", "config", "--to", "out/a.tar", "--gentle", "--progress", "plain", "--level", "small"]);
+    assert_eq!(said(&output).0, 0, "{}", said(&output).1);
+    assert_eq!(said(&place.haul(&["verify", "out/a.tar", "--progress", "bar"])).0, 0);
+}
