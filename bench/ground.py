@@ -18,6 +18,13 @@ def fail(sentence: str) -> None:
     sys.exit(f"bench: {sentence}")
 
 
+def warn_if_busy() -> None:
+    """Said, not enforced: a busy machine makes wall times, and ratios of programs with unlike numbers of threads, worthless."""
+    load, _, _ = os.getloadavg()
+    if load > 1:
+        print(f"other work is running here (load {load:.1f}): trust only the cpu seconds", flush=True)
+
+
 def haul() -> str:
     path = Path(os.environ.get("HAUL", TARGET / "release/haul"))
     if not os.access(path, os.X_OK):
