@@ -104,13 +104,7 @@ impl Image {
         if wholly_free {
             out.fill(0);
         } else {
-            self.read_base(first, out)?;
-            let mut next = first;
-            while let Some(page) = self.layer.next_replaced(next, end) {
-                let at = (page - first) as usize * size;
-                self.layer.read_page(page as u32, &mut out[at..at + size])?;
-                next = page + 1;
-            }
+            self.compose(first, end, out)?;
         }
         self.clear_free(first, end, out);
         // SQLite never writes this page, and whatever a file holds there means nothing.
@@ -128,6 +122,25 @@ impl Image {
     /// To be called after the last page: was the image whole and consistent to its end?
     pub(crate) fn still_valid(&self) -> io::Result<()> {
         self.layer.still_valid()
+    }
+
+    /// Runs of pages from the main file in one call each, the replaced ones between them one by one.
+    fn compose(&mut self, first: u64, end: u64, out: &mut [u8]) -> io::Result<()> {
+        let size = self.page_size as usize;
+        let at = |page: u64| (page - first) as usize * size;
+        let mut next = first;
+        while next < end {
+            let replaced = self.layer.next_replaced(next, end);
+            let run_end = replaced.unwrap_or(end);
+            if run_end > next {
+                self.read_base(next, &mut out[at(next)..at(run_end)])?;
+            }
+            if let Some(page) = replaced {
+                self.layer.read_page(page as u32, &mut out[at(page)..at(page) + size])?;
+            }
+            next = run_end + 1;
+        }
+        Ok(())
     }
 
     fn is_wholly_free(&self, first: u64, end: u64) -> bool {
