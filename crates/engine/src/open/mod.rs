@@ -162,13 +162,8 @@ impl<'a> Opened<'a> {
         if let Err(error) = Stream::new(window).read_to_end(&mut bytes) {
             return IndexState::Damaged(error.to_string());
         }
-        if self.keyring.is_some() && !bytes.starts_with(index::MAGIC) {
-            let opened = self.with_keyring(|keyring| {
-                let mut plain = Vec::new();
-                Decryptor::open_with(bytes.as_slice(), keyring, Expect::Magic(index::MAGIC))?.read_to_end(&mut plain)?;
-                Ok(plain)
-            });
-            bytes = match opened {
+        if bytes.starts_with(outer::SECURETAR) {
+            bytes = match self.unseal_index(&bytes) {
                 Ok(plain) => plain,
                 Err(SecureTarError::WrongPassword) => {
                     return IndexState::Foreign("it can't be opened with this password".into());
@@ -181,6 +176,18 @@ impl<'a> Opened<'a> {
             Err(error @ index::IndexError::NewerVersion(_)) => IndexState::Foreign(error.to_string()),
             Err(error) => IndexState::Damaged(error.to_string()),
         }
+    }
+
+    fn unseal_index(&self, container: &[u8]) -> Result<Vec<u8>, SecureTarError> {
+        self.with_keyring(|keyring| {
+            let mut decryptor = Decryptor::open_with(container, keyring, Expect::Magic(index::MAGIC))?;
+            if decryptor.header().reserved != [0; 8] {
+                return Err(SecureTarError::ReservedBytes);
+            }
+            let mut plain = Vec::new();
+            decryptor.read_to_end(&mut plain)?;
+            Ok(plain)
+        })
     }
 
     /// The index, if it is about this member and has what is needed to enter it anywhere.

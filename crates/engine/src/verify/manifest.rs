@@ -1,6 +1,6 @@
 //! `backup.json`: against what both of Home Assistant's readers demand, and against what the archive really holds.
 
-use habackup::manifest::{Draft, Manifest, slug};
+use habackup::manifest::{Draft, Manifest};
 use serde::Serialize;
 
 use super::{findings::Findings, findings::Severity, inner::Seen};
@@ -58,12 +58,23 @@ fn as_written(manifest: &Manifest, outside: &Outside, findings: &mut Findings) {
             compressed: manifest.compressed(),
         })
     });
-    if written.is_none_or(|written| written.to_json() != outside.manifest_text) {
-        let changed = manifest.slug() != Some(&slug(name, manifest.date().unwrap_or_default()));
-        let severity = if changed { Severity::Damage } else { Severity::Warning };
-        findings.add(severity, MANIFEST, "is not as it was written: some of it was changed or added");
+    let Some(written) = written else {
+        findings.damage(MANIFEST, "is not as it was written");
+        return;
+    };
+    if written.to_json() == outside.manifest_text {
+        return;
+    }
+    // Home Assistant or a later version may add to it; what stood there must still stand there.
+    let stands = |key: &&str| written.get(key) == manifest.get(key);
+    if WRITTEN.iter().all(|key| stands(&key)) && manifest.get("extra").is_some() {
+        findings.warn(MANIFEST, "holds more than was written at first");
+    } else {
+        findings.damage(MANIFEST, "is not as it was written");
     }
 }
+
+const WRITTEN: [&str; 8] = ["compressed", "date", "homeassistant", "name", "protected", "slug", "type", "version"];
 
 fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findings) {
     let promised = manifest.inner_archives();

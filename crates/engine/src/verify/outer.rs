@@ -85,9 +85,31 @@ fn strange(raw: &[u8]) -> Option<&'static str> {
         if body[size..].iter().any(|byte| *byte != 0) {
             return Some("the padding in its extended header is not zero");
         }
+        if matches!(block[156], b'x' | b'g' | b'X') && !keywords(&body[..size]).all(|keyword| KEYWORDS.contains(&keyword) || vendor(keyword)) {
+            return Some("its extended header holds a record that nobody writes");
+        }
         rest = next;
     }
     None
+}
+
+const KEYWORDS: [&[u8]; 13] =
+    [b"atime", b"charset", b"comment", b"ctime", b"gid", b"gname", b"hdrcharset", b"linkpath", b"mtime", b"path", b"size", b"uid", b"uname"];
+
+/// A keyword such as `SCHILY.xattr.user.note`.
+fn vendor(keyword: &[u8]) -> bool {
+    keyword.first().is_some_and(u8::is_ascii_uppercase) && keyword.contains(&b'.') && keyword.is_ascii()
+}
+
+/// The keywords of `LENGTH KEYWORD=VALUE` records; the tar reader has made sure that they are well-formed.
+fn keywords(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let digits = records.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&records[..digits]).ok()?.parse().ok()?;
+        let (record, rest) = records.split_at_checked(length)?;
+        records = rest;
+        record.get(digits + 1..)?.split(|byte| *byte == b'=').next()
+    })
 }
 
 /// Six digits, a zero byte, a space, as Python and GNU tar write it; some write seven digits and one of both.
