@@ -49,6 +49,9 @@ impl From<BackupError> for Failure {
             BackupError::Config { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 failed("run haul as root, or as the user that runs Home Assistant")
             }
+            BackupError::Config { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                misused("give the directory that holds configuration.yaml and .HA_VERSION")
+            }
             BackupError::Config { .. } => failed("give the directory that holds configuration.yaml and .HA_VERSION"),
             BackupError::NotADirectory(_) => misused("give the directory that holds configuration.yaml and .HA_VERSION"),
             BackupError::NoVersion { instead: Some(instead), .. } => misused(&format!("did you mean {}?", instead.display())),

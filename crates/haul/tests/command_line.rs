@@ -150,7 +150,7 @@ fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
     fs::write(place.out().join("taken.tar"), "mine").unwrap();
     fs::create_dir(place.dir.path().join("nothing")).unwrap();
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["backup", "none", "--to", "out"], 1, "haul: can't read none: no such file or directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n"),
+        (&["backup", "none", "--to", "out"], 2, "haul: can't read none: no such file or directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n"),
         (&["backup", "config/configuration.yaml", "--to", "out"], 2, "haul: config/configuration.yaml is not a directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n"),
         (&["backup", ".", "--to", "out"], 2, "so it does not look like a Home Assistant config directory\n  did you mean "),
         (&["backup", "nothing", "--to", "out"], 2, "say the version with --ha-version, for example --ha-version 2026.11.1\n"),
@@ -345,4 +345,32 @@ fn gentle_and_plain_progress_work_without_a_terminal() {
     let output = place.haul(&["backup", "config", "--to", "out/a.tar", "--gentle", "--progress", "plain", "--level", "small"]);
     assert_eq!(said(&output).0, 0, "{}", said(&output).1);
     assert_eq!(said(&place.haul(&["verify", "out/a.tar", "--progress", "bar"])).0, 0);
+}
+
+#[test]
+fn members_and_archives_over_8_gib_are_read_by_python_and_by_us() {
+    let place = Place::new();
+    let size: u64 = (8 << 30) + 12_345;
+    let room = rustix::fs::statvfs(place.dir.path()).unwrap();
+    if room.f_bavail * room.f_frsize < size + (2 << 30) {
+        eprintln!("skipped: this needs 10 GiB of free disk");
+        return;
+    }
+    fs::File::create(place.config().join("large.bin")).unwrap().set_len(size).unwrap();
+    for (args, inner) in [(&[][..], "homeassistant.tar.gz"), (&["--uncompressed"], "homeassistant.tar")] {
+        let output = place.haul(&[&["backup", "config", "--to", "out/l.tar"], args].concat());
+        assert_eq!(said(&output).0, 0, "{}", said(&output).1);
+        // Only headers are read: inflating 8 GiB in Python would take minutes.
+        let script = "import sys,tarfile\no=tarfile.open(sys.argv[1],'r:')\nn=o.getnames()[1]\nsizes=[]\nif not n.endswith('gz'): sizes=[m.size for m in tarfile.open(fileobj=o.extractfile(n),mode='r:') if m.name=='data/large.bin']\nprint(n,o.getmember(n).size,sizes)";
+        let listed = Command::new("python3").arg("-c").arg(script).arg(place.out().join("l.tar")).output().unwrap();
+        let listed = text(&listed.stdout);
+        assert!(listed.starts_with(inner), "{listed}");
+        if !args.is_empty() {
+            assert!(listed.trim().ends_with(&format!("[{size}]")), "{listed}");
+            assert!(fs::metadata(place.out().join("l.tar")).unwrap().len() > 8 << 30);
+        }
+        let verify = place.haul(&["verify", "out/l.tar"]);
+        assert_eq!(said(&verify).0, 0, "{}{}", text(&verify.stdout), said(&verify).1);
+        fs::remove_file(place.out().join("l.tar")).unwrap();
+    }
 }
