@@ -3,17 +3,29 @@
 //! [`Snapshot`] opens a database read-only, pins one read transaction and yields the whole file as it was at that
 //! moment, while other processes go on committing. Nothing is copied to disk and nothing is locked longer than the read.
 //!
+//! POSIX locks belong to a process, so two rules hold for the program around this crate: before it opens a file that may
+//! be part of a database it asks [`is_pinned`], and it keeps no SQLite connection of its own to a database it images.
+//!
+//! ```no_run
+//! let options = livesqlite::Options::default();
+//! let mut snapshot = livesqlite::Snapshot::open("home-assistant_v2.db".as_ref(), &options)?;
+//! println!("{} bytes to come", snapshot.len());
+//! std::io::copy(&mut snapshot, &mut std::fs::File::create("image.db")?)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | module | owns |
 //! |---|---|
 //! | `snapshot` | the public reader: which way in is taken, and when everything is let go |
 //! | `sqlite` | the normal way in: a read transaction of SQLite itself |
 //! | `overlay` | the ways in where SQLite refuses to read: a hot rollback journal, a WAL on a read-only mount |
 //! | `image` | base file + replaced pages + zeroed free pages = bytes |
-//! | `free_pages` | which pages are leaves of the free list |
+//! | `free_pages` | which bytes belong to free pages |
 //! | `cache` | what the read may leave behind in the page cache |
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
-//! | `sys` | the only unsafe code: three system calls |
+//! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
+//! | `sys` | unsafe code: `mmap`/`mincore` and file locks |
 //! | [`check`] | a one-pass structural check of an image |
 
 pub mod check;

@@ -69,6 +69,10 @@ pub(crate) fn open(path: &Path, pin: &mut Pin, patience: Duration) -> Result<Ima
         (Some(_), "wal") => wal.and_then(|fd| framed_pages(fd, page_size, pages)).map_or(Replaced::All, Replaced::Some),
         (Some(_), _) => Replaced::None,
     };
+    if !matches!(replaced, Replaced::None) {
+        // Now rather than in the middle of the stream.
+        connection.prepare_cached(ONE_PAGE).map_err(|error| without_pages(&error))?;
+    }
     let base = match (&replaced, main) {
         (Replaced::All, _) | (_, None) => Base::None,
         (_, Some(fd)) => Base::Lent(fd),
@@ -205,6 +209,13 @@ fn refusal(error: &rusqlite::Error) -> Refusal {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Refusal::Final(OpenError::Corrupt { reason: text }),
         ErrorCode::SystemIoFailure if is_shared_memory(code.extended_code) => Refusal::MustWrite,
         _ => Refusal::Final(OpenError::Io(plain(error))),
+    }
+}
+
+fn without_pages(error: &rusqlite::Error) -> Refusal {
+    match words(error) {
+        missing if missing.contains("no such table") => Refusal::Final(OpenError::NoDbPage),
+        reason => Refusal::Final(OpenError::Corrupt { reason }),
     }
 }
 

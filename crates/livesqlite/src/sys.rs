@@ -1,4 +1,5 @@
-//! The system calls that have no safe wrapper here. Everything unsafe in this crate is in this file.
+//! The system calls that have no safe wrapper here. All unsafe code of this crate is in this file, but for one loan of a
+//! descriptor in `own_fd`.
 #![allow(unsafe_code)]
 
 use std::fs::File;
