@@ -14,7 +14,7 @@ use crate::page_set::PageSet;
 /// Databases with more pages are not tracked.
 pub(super) const MAX_PAGES: u64 = 2 << 20;
 /// Entries kept in each list; when one is full, checks that need all of it are left out.
-const MAX_LIST: usize = 1 << 19;
+const MAX_LIST: usize = 1 << 18;
 
 /// What a page can be, judged by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,8 +25,8 @@ use crate::header::{HEADER_LEN, Header};
 use crate::image::{Base, Image, Layer};
 use crate::page_set::PageSet;
 
-/// Replaced pages kept in memory at most, about 16 bytes each.
-const MAX_REPLACED: usize = 4 << 20;
+/// Replaced pages kept in memory at most: 4 GiB of 4096-byte pages in the journal or WAL, about 36 MB here.
+const MAX_REPLACED: usize = 1 << 20;
 
 /// Page number → where its bytes begin in the journal or WAL.
 type PageMap = HashMap<u32, u64>;
