@@ -5,7 +5,10 @@ mod crafted;
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+    },
     path::Path,
 };
 
@@ -42,7 +45,12 @@ fn noise() -> Vec<u8> {
 #[test]
 fn every_layout_comes_back_with_modes_times_and_links() {
     let noise = noise();
-    let inner = Inner::config().directory("data/www", 0o750).file("data/www/noise", &noise).symlink("data/www/link", "noise").file("data/empty", b"").directory("data/hollow", 0o555);
+    let inner = Inner::config()
+        .directory("data/www", 0o750)
+        .file("data/www/noise", &noise)
+        .symlink("data/www/link", "noise")
+        .file("data/empty", b"")
+        .directory("data/hollow", 0o555);
     for (name, layout) in layouts() {
         let bench = Bench::new();
         let restored = bench.restore(&layout.archive(&inner), &everything()).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -202,7 +210,6 @@ fn names_of_any_bytes_and_any_depth_come_back() {
     assert_eq!(restored.left_out.len(), 2, "{:?}", restored.left_out);
     assert_eq!(bench.read(&deep[5..]), b"deep");
     assert_eq!(bench.read(&long[5..]), b"long");
-    use std::os::unix::ffi::OsStrExt;
     assert_eq!(fs::read(bench.path("config").join(std::ffi::OsStr::from_bytes(b"\xff\xfe\n\x1b"))).unwrap(), b"bytes");
 }
 
@@ -311,7 +318,8 @@ fn what_a_killed_restore_left_is_removed_but_not_a_live_one_nor_anything_else() 
 
 #[test]
 fn single_files_come_by_pattern_with_and_without_an_index() {
-    let inner = Inner::config().directory("data/www", 0o711).file("data/www/noise", &noise()).file("data/www/more/deep.js", b"js").file("data/automations.yaml", b"[]");
+    let inner =
+        Inner::config().directory("data/www", 0o711).file("data/www/noise", &noise()).file("data/www/more/deep.js", b"js").file("data/automations.yaml", b"[]");
     for (name, layout) in layouts() {
         let archive = layout.archive(&inner);
         let bench = Bench::new();
@@ -360,7 +368,9 @@ fn the_database_alone_takes_the_place_of_the_old_one_and_of_its_log() {
         let bench = Bench::new();
         let config = bench.path("config");
         fs::create_dir(&config).unwrap();
-        for (file, text) in [("home-assistant_v2.db", "old"), ("home-assistant_v2.db-wal", "log"), ("home-assistant_v2.db-shm", "shm"), ("configuration.yaml", "mine")] {
+        for (file, text) in
+            [("home-assistant_v2.db", "old"), ("home-assistant_v2.db-wal", "log"), ("home-assistant_v2.db-shm", "shm"), ("configuration.yaml", "mine")]
+        {
             fs::write(config.join(file), text).unwrap();
         }
         let options = RestoreOptions { database_only: true, replace: true, ..everything() };
@@ -417,4 +427,31 @@ fn an_archive_without_a_config_directory_is_said_to_be_one() {
     let archive = PLAIN.archive(&Inner::default().file("homeassistant.json", b"{}"));
     let bench = Bench::new();
     assert!(matches!(bench.restore(&archive, &everything()), Err(RestoreError::NoConfig)));
+}
+
+#[test]
+fn a_stopped_restore_leaves_nothing() {
+    for (name, layout) in layouts() {
+        let bench = Bench::new();
+        let archive = bench.put(&layout.archive(&Inner::config()));
+        let stopped = std::sync::atomic::AtomicBool::new(true);
+        let error = engine::restore::restore(&archive, &bench.path("config"), &everything(), &|_, _| {}, &stopped).unwrap_err();
+        assert!(matches!(error, RestoreError::Cancelled), "{name}: {error}");
+        assert_eq!(bench.names(".").len(), 1, "{name}: only the archive");
+        let options = engine::verify::VerifyOptions { password: everything().password, threads: std::num::NonZeroUsize::MIN };
+        let verified = engine::verify::verify(&archive, &options, &|_, _| {}, &stopped);
+        assert!(matches!(verified, Err(engine::verify::VerifyError::Cancelled)), "{name}");
+    }
+}
+
+#[test]
+fn one_thread_restores_and_verifies_what_two_do() {
+    let noise = noise();
+    let inner = Inner::config().file("data/noise", &noise);
+    for (name, layout) in layouts() {
+        let bench = Bench::new();
+        let options = RestoreOptions { threads: std::num::NonZeroUsize::MIN, ..everything() };
+        bench.restore(&layout.archive(&inner), &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(bench.read("noise"), noise, "{name}");
+    }
 }

@@ -307,5 +307,9 @@ fn other_inner_archives_are_read_to_their_end_too() {
     let at = addon.len() - 6;
     addon[at] ^= 0x10;
     let verification = verify(layout, &archive(&addon)).unwrap();
-    assert!(verification.findings.iter().any(|finding| finding.severity == Severity::Damage && finding.member.starts_with("core_ssh")), "{:?}", messages(&verification));
+    assert!(
+        verification.findings.iter().any(|finding| finding.severity == Severity::Damage && finding.member.starts_with("core_ssh")),
+        "{:?}",
+        messages(&verification)
+    );
 }

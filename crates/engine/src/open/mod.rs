@@ -27,7 +27,7 @@ use pargz::{InflateError, Meters, PieceTable};
 pub use file::ProgressFn;
 pub(crate) use outer::{MANIFEST, Member, Outside, Shape};
 
-use body::{Body, Strict, Stream, table};
+use body::{Body, Stream, Strict, table};
 use file::ArchiveFile;
 use piped::piped;
 
@@ -130,8 +130,7 @@ impl<'a> Opened<'a> {
     }
 
     fn window(&self, member: &Member) -> Result<Window<&ArchiveFile<'a>>, SecureTarError> {
-        Window::new(&self.file, member.data_offset, member.present)
-            .ok_or_else(|| SecureTarError::Io(io::ErrorKind::UnexpectedEof.into()))
+        Window::new(&self.file, member.data_offset, member.present).ok_or_else(|| SecureTarError::Io(io::ErrorKind::UnexpectedEof.into()))
     }
 
     fn with_keyring<T>(&self, use_it: impl FnOnce(&mut Keyring) -> Result<T, SecureTarError>) -> Result<T, SecureTarError> {
@@ -223,7 +222,12 @@ impl<'a> Opened<'a> {
     ) -> Result<(T, Result<(), Broken>), Broken> {
         let body = self.body(member, index)?;
         let Some(table) = table(index) else {
-            return Ok(self.consume_stream(Stream::new(body), threads, stop, consume));
+            let stream = Stream::new(body);
+            return Ok(match (member.shape, threads.get()) {
+                // Decrypting and looking at the result each have a core.
+                (Shape::Sealed, 2..) => piped(stream, stop, |reader| finish(reader, stop, consume)),
+                _ => finish(stream, stop, consume),
+            });
         };
         // What `consume` made is wanted even when the member then turns out to be broken.
         let mut made = None;
@@ -263,11 +267,7 @@ impl<'a> Opened<'a> {
                 piped(Strict::new(stream), stop, |reader| finish(reader, stop, consume))
             });
         }
-        Ok(self.consume_stream(stream, threads, stop, consume))
-    }
-
-    fn consume_stream<T>(&self, stream: impl Read, _threads: NonZeroUsize, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> (T, Result<(), Broken>) {
-        finish(stream, stop, consume)
+        Ok(finish(stream, stop, consume))
     }
 
     /// Stretches of the inner tar, by the index.

@@ -72,21 +72,18 @@ fn start(file: &File, offset: u64, length: u64) -> io::Result<()> {
 
 /// Waits until the range is on its way out of memory, then drops it.
 fn settle(file: &File, offset: u64, length: u64) -> io::Result<()> {
-    let flags =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     sync_range(file, offset, length, flags)?;
     // Advice only: a file system without it keeps its cache.
     let _ = rustix::fs::fadvise(file.as_fd(), offset, NonZeroU64::new(length), Advice::DontNeed);
     Ok(())
 }
 
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "sync_file_range(2) has no safe wrapper in the crates at hand")]
 fn sync_range(file: &File, offset: u64, length: u64, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call touches no
     // memory of ours.
-    let result = unsafe {
-        libc::sync_file_range(file.as_raw_fd(), offset.cast_signed(), length.cast_signed(), flags)
-    };
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset.cast_signed(), length.cast_signed(), flags) };
     if result == 0 {
         return Ok(());
     }

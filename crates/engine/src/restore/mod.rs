@@ -206,6 +206,9 @@ struct Job<'a> {
     cancel: &'a AtomicBool,
 }
 
+/// What came of reading an inner archive: of unpacking it, then of the bytes below the tar.
+type Read = Result<(Result<(), Stop>, Result<(), Broken>), Broken>;
+
 /// What unpacking gave, before it is in its place.
 struct Outcome {
     done: Unpacked,
@@ -341,7 +344,7 @@ impl Job<'_> {
         RestoreError::NothingMatched { patterns: self.patterns(), near: nearest.names() }
     }
 
-    fn settle(&self, read: Result<(Result<(), Stop>, Result<(), Broken>), Broken>, member: &Member) -> Result<(), RestoreError> {
+    fn settle(&self, read: Read, member: &Member) -> Result<(), RestoreError> {
         let (unpacked, rest) = read.map_err(|broken| damaged(member, broken))?;
         match unpacked {
             Ok(()) => rest.map_err(|broken| damaged(member, broken)),

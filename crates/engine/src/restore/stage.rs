@@ -20,8 +20,7 @@ const LOCK: &str = "lock";
 const TREE: &str = "tree";
 const ATTEMPTS: usize = 16;
 
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A staging directory of this process; removed when dropped.
 pub(super) struct Stage {
@@ -93,8 +92,7 @@ impl Drop for Stage {
 
 /// Whether a directory entry is a staging directory, live or left behind.
 pub(super) fn is_stage(name: &[u8]) -> bool {
-    name.strip_prefix(PREFIX.as_bytes())
-        .is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
+    name.strip_prefix(PREFIX.as_bytes()).is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// The names in a directory, without `.` and `..`.
@@ -205,5 +203,6 @@ fn random_digits() -> io::Result<String> {
     let mut bytes = [0_u8; RANDOM_DIGITS / 2];
     let mut source = std::fs::File::open("/dev/urandom")?;
     io::Read::read_exact(&mut source, &mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    Ok(format!("{number:0RANDOM_DIGITS$x}"))
 }

@@ -18,8 +18,7 @@ use super::RestoreError;
 use super::stage::{Stage, names};
 use super::target::{Now, Target, stays};
 
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const KEPT_ATTEMPTS: u32 = 100;
 /// SQLite's companions: with another database's they would be taken for this one's.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -48,8 +47,7 @@ pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Option<
 }
 
 fn sync_directory(parent: &OwnedFd, target: &Target) -> Result<(), RestoreError> {
-    fs::fsync(parent)
-        .map_err(|error| RestoreError::Target { path: target.path.clone(), source: error.into() })
+    fs::fsync(parent).map_err(|error| RestoreError::Target { path: target.path.clone(), source: error.into() })
 }
 
 /// The old directory under its kept name, the new one under the old one's.
@@ -79,13 +77,7 @@ fn exchange(stage: &Stage, target: &Target, now: &str) -> io::Result<Option<Path
 }
 
 /// For file systems that can't exchange two names at once.
-fn trade_places(
-    parent: &OwnedFd,
-    kept: &OsStr,
-    name: &OsStr,
-    from: &OwnedFd,
-    tree: &OsStr,
-) -> io::Result<()> {
+fn trade_places(parent: &OwnedFd, kept: &OsStr, name: &OsStr, from: &OwnedFd, tree: &OsStr) -> io::Result<()> {
     fs::renameat(parent, kept, from, tree)?;
     fs::renameat(parent, name, parent, kept)?;
     if let Err(error) = fs::renameat(from, tree, parent, name) {
@@ -104,7 +96,7 @@ fn children(stage: &Stage, target: &Target, now: Option<&str>) -> io::Result<Opt
         None => None,
     };
     let mut moves = Moves::default();
-    let moved = (|| {
+    let result = (|| {
         if let Some((name, kept)) = &kept {
             for old in names(directory)? {
                 if !stays(&old) && old != *name {
@@ -118,7 +110,7 @@ fn children(stage: &Stage, target: &Target, now: Option<&str>) -> io::Result<Opt
         Ok(())
     })();
     let name = kept.as_ref().map(|(name, _)| name.as_os_str());
-    finish(moves, moved, directory, name, &target.path)
+    finish(moves, result, directory, name, &target.path)
 }
 
 /// Moves only what the tree holds into the target; what that replaces is kept beside it.
@@ -127,13 +119,9 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Option<
     let tree = stage.tree().map_err(failed)?;
     let into = fs::openat(CWD, &target.path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
     let plan = plan_parts(&tree, &into, &target.path)?;
-    let kept = if plan.aside.is_empty() {
-        None
-    } else {
-        Some(make_kept(stage.parent(), target, now).map_err(failed)?)
-    };
+    let kept = if plan.aside.is_empty() { None } else { Some(make_kept(stage.parent(), target, now).map_err(failed)?) };
     let mut moves = Moves::default();
-    let moved = (|| {
+    let result = (|| {
         // First everything old steps aside, then everything new comes in, a database after its
         // write-ahead log: whenever this is cut short, no database stands beside a log not its own.
         if let Some((_, kept)) = &kept {
@@ -147,17 +135,11 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Option<
         Ok(fs::syncfs(&into)?)
     })();
     let name = kept.as_ref().map(|(name, _)| name.as_os_str());
-    finish(moves, moved, stage.parent(), name, stage.parent_path()).map_err(failed)
+    finish(moves, result, stage.parent(), name, stage.parent_path()).map_err(failed)
 }
 
-fn finish(
-    moves: Moves<'_>,
-    moved: io::Result<()>,
-    parent: &OwnedFd,
-    kept: Option<&OsStr>,
-    parent_path: &Path,
-) -> io::Result<Option<PathBuf>> {
-    match moved {
+fn finish(moves: Moves<'_>, result: io::Result<()>, parent: &OwnedFd, kept: Option<&OsStr>, parent_path: &Path) -> io::Result<Option<PathBuf>> {
+    match result {
         Ok(()) => Ok(kept.map(|name| parent_path.join(name))),
         Err(error) => {
             moves.take_back();
@@ -267,9 +249,8 @@ impl<'a> Moves<'a> {
             let name = path.file_name().unwrap_or_default();
             let above = path.parent().unwrap_or(Path::new(""));
             // What can't be moved back stays under its kept name.
-            let _ = open_below(to, above, false)
-                .and_then(|to| Ok((to, open_below(from, above, false)?)))
-                .and_then(|(to, from)| rename_new(&to, name, &from, name));
+            let _ =
+                open_below(to, above, false).and_then(|to| Ok((to, open_below(from, above, false)?))).and_then(|(to, from)| rename_new(&to, name, &from, name));
         }
     }
 }

@@ -43,8 +43,7 @@ impl Target {
                     Some(parent) if !parent.as_os_str().is_empty() => parent,
                     _ => Path::new("."),
                 };
-                let parent = std::fs::canonicalize(parent)
-                    .map_err(|source| RestoreError::Target { path: parent.to_owned(), source })?;
+                let parent = std::fs::canonicalize(parent).map_err(|source| RestoreError::Target { path: parent.to_owned(), source })?;
                 Ok(Self { path: parent.join(name), now: Now::Missing, described: None, inside: false })
             }
             Err(error) => Err(failed(error)),
@@ -57,17 +56,12 @@ impl Target {
             return Err(RestoreError::NotADirectory { path: into.to_owned() });
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory =
-            fs::openat(CWD, &path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let directory = fs::openat(CWD, &path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         let stat = fs::fstat(&directory).map_err(|error| failed(error.into()))?;
         let filled = names(&directory).map_err(failed)?.iter().any(|name| !passed_over(name));
         Ok(Self {
             now: if filled { Now::Filled } else { Now::Empty },
-            described: Some((
-                Uid::from_raw(stat.st_uid),
-                Gid::from_raw(stat.st_gid),
-                Mode::from_raw_mode(stat.st_mode).as_raw_mode(),
-            )),
+            described: Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid), Mode::from_raw_mode(stat.st_mode).as_raw_mode())),
             inside: must_stay(&path, stat.st_dev),
             path,
         })
@@ -117,8 +111,7 @@ pub(super) fn stays(name: &std::ffi::OsStr) -> bool {
 /// Whether the directory itself can't be renamed.
 fn must_stay(path: &Path, device: u64) -> bool {
     let Some(parent) = path.parent() else { return true };
-    let mounted = fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    let mounted = fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty()).is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     let other_device = fs::stat(parent).is_ok_and(|stat| stat.st_dev != device);
     let writable = fs::accessat(CWD, parent, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
     mounted || other_device || !writable

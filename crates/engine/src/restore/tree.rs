@@ -52,6 +52,9 @@ impl From<Errno> for Obstacle {
     }
 }
 
+/// Names of what was not written, and why.
+pub(super) type Refusals = Vec<(Vec<u8>, String)>;
+
 fn refused<T>(reason: &str) -> Result<T, Obstacle> {
     Err(Obstacle::Refused(reason.to_owned()))
 }
@@ -185,7 +188,7 @@ impl Tree {
 
     /// Makes the symbolic links, then gives the directories their modes and times, innermost
     /// first. Returns what was refused, by name, and whether the file system kept all metadata.
-    pub(super) fn finish(mut self) -> Result<(Vec<(Vec<u8>, String)>, bool), io::Error> {
+    pub(super) fn finish(mut self) -> Result<(Refusals, bool), io::Error> {
         let mut left_out = Vec::new();
         for (path, link) in std::mem::take(&mut self.links) {
             match self.make_link(&path, &link) {
@@ -295,9 +298,9 @@ impl Tree {
         let shared = self.chain.iter().zip(parts).take_while(|((name, _), part)| name == *part).count();
         self.chain.truncate(shared.min(CHAIN));
         for (depth, part) in parts.iter().enumerate().skip(self.chain.len()) {
-            let mut made = false;
-            let opened = open_directory(self.innermost(), part, make, &mut made);
-            if made {
+            let mut new = false;
+            let opened = open_directory(self.innermost(), part, make, &mut new);
+            if new {
                 // Unless the archive says something of it, before or after.
                 self.directories.entry(parts[..=depth].join(&b'/')).or_insert_with(|| Meta { mode: 0o755, mtime: now() });
             }
@@ -321,15 +324,14 @@ impl Tree {
     }
 }
 
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-fn open_directory(parent: BorrowedFd<'_>, name: &[u8], make: bool, made: &mut bool) -> Result<Option<OwnedFd>, Obstacle> {
+fn open_directory(parent: BorrowedFd<'_>, name: &[u8], make: bool, new: &mut bool) -> Result<Option<OwnedFd>, Obstacle> {
     let open = || fs::openat(parent, name, DIRECTORY, Mode::empty());
     match open() {
         Err(Errno::NOENT) if make => {
             fs::mkdirat(parent, name, Mode::RWXU)?;
-            *made = true;
+            *new = true;
             Ok(Some(open()?))
         }
         Err(Errno::NOENT) => Ok(None),
@@ -364,8 +366,7 @@ fn components(path: &[u8]) -> Result<Vec<&[u8]>, Obstacle> {
     if path.contains(&0) {
         return refused("a name with a zero byte");
     }
-    let parts: Vec<&[u8]> =
-        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     if parts.iter().any(|part| *part == b"..") {
         return refused("a name with .. in it");
     }

@@ -25,9 +25,15 @@ const MOST_NAMED: usize = 1000;
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The archive is broken; at this member, if any was reached.
-    Archive { member: String, error: TarError },
+    Archive {
+        member: String,
+        error: TarError,
+    },
     /// The file system failed at this member.
-    Target { member: String, source: io::Error },
+    Target {
+        member: String,
+        source: io::Error,
+    },
     Cancelled,
 }
 

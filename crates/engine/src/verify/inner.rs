@@ -40,6 +40,7 @@ pub struct DatabaseVerdict {
 
 /// What the pass over one inner archive saw.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was met or not")]
 pub(super) struct Seen {
     pub(super) entries: u64,
     pub(super) bytes: u64,
@@ -136,7 +137,9 @@ impl Pass<'_> {
         }
         match entry.kind {
             EntryKind::HardLink => findings.would_not_restore(&name, "is a hard link, which Home Assistant may not be allowed to make"),
-            EntryKind::Fifo => findings.would_not_restore(&name, "is a named pipe, over which Home Assistant's restore fails after it has emptied the directory"),
+            EntryKind::Fifo => {
+                findings.would_not_restore(&name, "is a named pipe, over which Home Assistant's restore fails after it has emptied the directory");
+            }
             EntryKind::Char | EntryKind::Block => findings.would_not_restore(&name, "is a device, over which Home Assistant's restore fails"),
             EntryKind::GnuSparse => findings.warn(&name, "is stored with holes in GNU's own form"),
             EntryKind::Other(kind) => findings.warn(&name, format!("is of an unknown kind ({kind})")),
@@ -257,9 +260,5 @@ fn lists(listed: Option<&FileEntry>, entry: &Entry) -> bool {
         _ => return false,
     };
     let (path, size) = (entry.path.as_slice(), entry.size);
-    listed.path == path
-        && listed.kind == kind
-        && listed.size == size
-        && listed.header_offset == entry.header_offset
-        && listed.data_offset == entry.data_offset
+    listed.path == path && listed.kind == kind && listed.size == size && listed.header_offset == entry.header_offset && listed.data_offset == entry.data_offset
 }

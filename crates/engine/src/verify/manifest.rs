@@ -3,7 +3,7 @@
 use habackup::manifest::{Draft, Manifest};
 use serde::Serialize;
 
-use super::{findings::Findings, findings::Severity, inner::Seen};
+use super::{findings::Findings, inner::Seen};
 use crate::open::{MANIFEST, Outside, Shape};
 
 /// What `backup.json` says, for a report. Empty where it says nothing.
@@ -66,8 +66,7 @@ fn as_written(manifest: &Manifest, outside: &Outside, findings: &mut Findings) {
         return;
     }
     // Home Assistant or a later version may add to it; what stood there must still stand there.
-    let stands = |key: &&str| written.get(key) == manifest.get(key);
-    if WRITTEN.iter().all(|key| stands(&key)) && manifest.get("extra").is_some() {
+    if WRITTEN.iter().all(|key| written.get(key) == manifest.get(key)) && manifest.get("extra").is_some() {
         findings.warn(MANIFEST, "holds more than was written at first");
     } else {
         findings.damage(MANIFEST, "is not as it was written");
@@ -88,7 +87,7 @@ fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findin
             (Shape::Gzip | Shape::Tar, true) => findings.would_not_restore(&member.name, "is not encrypted, but backup.json says that the backup is"),
             _ => {}
         }
-        let compressed = member.name.ends_with(".gz");
+        let compressed = member.name.strip_suffix(".gz").is_some();
         match member.shape {
             Shape::Tar if compressed => findings.would_not_restore(&member.name, "is not compressed, but its name says so"),
             Shape::Gzip if !compressed => findings.would_not_restore(&member.name, "is compressed, but its name does not say so"),
@@ -116,7 +115,9 @@ fn against_config(manifest: &Manifest, config: &Seen, findings: &mut Findings) {
         _ => {}
     }
     match (config.recorder, manifest.excludes_database()) {
-        (false, false) => findings.warn("data/home-assistant_v2.db", "is missing: the history is not in this backup, though backup.json does not say that it was left out"),
+        (false, false) => {
+            findings.warn("data/home-assistant_v2.db", "is missing: the history is not in this backup, though backup.json does not say that it was left out");
+        }
         (true, false) if !config.recorder_log => {
             findings.warn("data/home-assistant_v2.db-wal", "is missing: Home Assistant can't restore the database alone from this backup");
         }

@@ -122,8 +122,7 @@ fn usual_checksum(field: &[u8]) -> bool {
 fn our_headers(member: &Member, mtime: (i64, u32)) -> Vec<u8> {
     let bytes = RefCell::new(Vec::new());
     // The member is left unfinished: only its header is wanted.
-    let _unfinished = Outer::new(Capture(&bytes), mtime).begin_known(&member.name, member.size);
-    drop(_unfinished);
+    drop(Outer::new(Capture(&bytes), mtime).begin_known(&member.name, member.size));
     bytes.into_inner()
 }
 

@@ -126,7 +126,8 @@ impl Layout {
 
     pub(crate) fn manifest_with(self, version: &str, exclude_database: bool) -> Vec<u8> {
         let date = "2026-11-22T00:41:00.123456+01:00".parse().unwrap();
-        let draft = Draft { name: "Nightly", date, home_assistant: version, exclude_database, protected: self.protection.is_some(), compressed: self.compressed };
+        let draft =
+            Draft { name: "Nightly", date, home_assistant: version, exclude_database, protected: self.protection.is_some(), compressed: self.compressed };
         Manifest::new(&draft).to_json()
     }
 
@@ -226,7 +227,8 @@ impl Bench {
 
     /// Names in a directory, sorted.
     pub(crate) fn names(&self, name: &str) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(self.path(name)).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> =
+            std::fs::read_dir(self.path(name)).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
