@@ -1,6 +1,7 @@
 //! One backup, from the look around to the final name.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File},
     io::{self, Read, Write},
     num::NonZeroUsize,
@@ -79,14 +80,14 @@ pub struct BackupOptions {
 }
 
 /// Makes one archive. It stands under its final name, whole, when this returns; after an error nothing is left behind.
-pub fn backup(options: BackupOptions, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<BackupReport, BackupError> {
+pub fn backup(options: &BackupOptions, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
     let root = config_root(&options.config)?;
     let version = plan::version(&root, options.ha_version.as_deref())?;
     let date = WallTime::from(&options.now);
     let name = options.name.clone().unwrap_or_else(|| format!("Haul backup {version}"));
-    let manifest = describe(&options, &name, date, &version)?;
-    let rules = rules(&options)?;
+    let manifest = describe(options, &name, date, &version)?;
+    let rules = rules(options)?;
     let path = final_path(&options.destination, &manifest::file_name(&name, &date));
     let file = PendingFile::create(&path)?;
     let mut plan = plan::plan(&root, rules, file.identity().ok());
@@ -96,7 +97,7 @@ pub fn backup(options: BackupOptions, progress: &Arc<Progress>, cancel: &AtomicB
     progress.set_total(plan.bytes);
     progress.enter(Phase::Running);
     let output = Output::new(file, Arc::clone(progress));
-    let made = write_archive(&options, &version, &manifest, plan, output, progress, cancel).map_err(|error| error.about(&path))?;
+    let made = write_archive(options, &version, &manifest, plan, output, progress, cancel).map_err(|error| error.about(&path))?;
     progress.enter(Phase::Finishing);
     let published = made.output.into_file().publish()?;
 
@@ -161,7 +162,7 @@ fn write_archive(
     let member = outer.begin_late(inner_name)?;
     let mut sink = match &keys {
         Some(keys) => InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?)),
-        None => InnerSink::Plain(member),
+        None => InnerSink::Plain(Box::new(member)),
     };
     let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress));
     let pieces = if options.compressed {
@@ -208,10 +209,9 @@ fn index_pieces(table: PieceTable) -> Pieces {
 
 fn container_version(choice: SecureTar, version: &HaVersion) -> SecureTarVersion {
     match choice {
-        SecureTar::V2 => SecureTarVersion::V2,
         SecureTar::V3 => SecureTarVersion::V3,
         SecureTar::Auto if version.uses_securetar_v3() => SecureTarVersion::V3,
-        SecureTar::Auto => SecureTarVersion::V2,
+        SecureTar::Auto | SecureTar::V2 => SecureTarVersion::V2,
     }
 }
 
@@ -285,7 +285,11 @@ fn digest(path: &Path) -> io::Result<String> {
         position += count as u64;
         cache.passed(&file, position);
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
 }
 
 /// What broke on the road, before it is known to the user by the archive's name.

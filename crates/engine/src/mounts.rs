@@ -42,22 +42,30 @@ fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<S
         return Some(format!("a mounted {kind} file system, which holds no files of yours"));
     }
     match ask(path) {
-        None => Some(format!("the mounted {kind} file system did not answer within {} seconds", PATIENCE.as_secs())),
-        Some(Some(identity)) if ancestors.contains(&identity) => Some("the config directory itself, mounted into itself".to_owned()),
+        Answer::Silence => Some(format!("the mounted {kind} file system did not answer within {} seconds", PATIENCE.as_secs())),
+        Answer::Identity(identity) if ancestors.contains(&identity) => Some("the config directory itself, mounted into itself".to_owned()),
         // What can't be looked at is reported by the walk, with the system's own reason.
-        Some(_) => None,
+        Answer::Identity(_) | Answer::Refusal => None,
     }
 }
 
+/// What a mount says when it is asked who it is.
+enum Answer {
+    /// Device and inode.
+    Identity((u64, u64)),
+    Refusal,
+    Silence,
+}
+
 /// Device and inode of a mount, asked on a thread of its own: a dead network share never answers, and the thread is left to it.
-fn ask(path: &Path) -> Option<Option<(u64, u64)>> {
+fn ask(path: &Path) -> Answer {
     let (sender, receiver) = mpsc::channel();
     let path = path.to_owned();
     std::thread::spawn(move || {
-        let answer = fs::metadata(&path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let answer = fs::metadata(&path).map_or(Answer::Refusal, |metadata| Answer::Identity((metadata.dev(), metadata.ino())));
         let _ = sender.send(answer);
     });
-    receiver.recv_timeout(PATIENCE).ok()
+    receiver.recv_timeout(PATIENCE).unwrap_or(Answer::Silence)
 }
 
 /// Mount point and file system type of a line of `/proc/self/mountinfo` (proc(5)).

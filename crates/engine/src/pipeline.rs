@@ -54,7 +54,7 @@ impl Placement for Output {
 
 /// The inner archive's way out: as it is, or through SecureTar.
 pub(crate) enum InnerSink {
-    Plain(Member<Output>),
+    Plain(Box<Member<Output>>),
     Sealed(Box<Encryptor<Member<Output>>>),
 }
 
@@ -62,7 +62,7 @@ impl InnerSink {
     /// Completes the encryption, fills in its late size, and gives the member back with the nonces that make its middle readable.
     pub(crate) fn finish(self) -> Result<(Member<Output>, Vec<[u8; 8]>), SecureTarError> {
         match self {
-            Self::Plain(member) => Ok((member, Vec::new())),
+            Self::Plain(member) => Ok((*member, Vec::new())),
             Self::Sealed(encryptor) => {
                 let (mut member, sealed) = encryptor.finish()?;
                 member.patch(sealed.size_field_offset, &sealed.size_field())?;

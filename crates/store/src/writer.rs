@@ -74,7 +74,8 @@ impl SequentialWriter {
                     break;
                 }
             }
-            output.finish()
+            output.finish();
+            Ok(())
         })?;
         Ok(Self { current: AlignedBuffer::new(CHUNK), full: Some(full), empty, thread: Some(thread) })
     }
@@ -184,11 +185,10 @@ impl Output {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn finish(&self) {
         if self.direct {
             set_direct(&self.file, false);
         }
-        Ok(())
     }
 }
 

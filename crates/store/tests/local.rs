@@ -58,7 +58,7 @@ fn an_existing_file_is_never_replaced() {
 fn a_dropped_file_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut pending = PendingFile::create(&dir.path().join("a.tar")).unwrap();
-    pending.append(&[1; 5_000_000]).unwrap();
+    pending.append(&vec![1; 5_000_000]).unwrap();
     drop(pending);
     assert!(names(dir.path()).is_empty());
 }
@@ -93,7 +93,7 @@ fn a_file_system_without_direct_writes_works_too() {
     let path = dir.path().join("a.tar");
     let mut pending = PendingFile::create(&path).unwrap();
     for _ in 0..20 {
-        pending.append(&[7; 1 << 20]).unwrap();
+        pending.append(&vec![7; 1 << 20]).unwrap();
     }
     pending.patch(0, b"patched");
     pending.publish().unwrap();

@@ -208,6 +208,23 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_database_is_opened_while_its_snapshot_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config");
+        sample::create(&config, &sample::Options { database_bytes: 400_000, seed: 1 }).unwrap();
+        // Somebody else has it open, as Home Assistant would; a hard link is another way to the same locks.
+        let database = config.join("zigbee.db");
+        std::fs::hard_link(&database, config.join("innocent.bin")).unwrap();
+        let snapshot = Snapshot::open(&database, &livesqlite::Options::default()).unwrap();
+        for name in ["zigbee.db", "zigbee.db-wal", "zigbee.db-shm", "innocent.bin"] {
+            let path = config.join(name);
+            assert!(!path.exists() || open(&path).is_err(), "{name} was opened");
+        }
+        drop(snapshot);
+        assert!(open(&config.join("innocent.bin")).is_ok());
+    }
+
+    #[test]
     fn a_symlink_or_fifo_in_the_place_of_a_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &BackupArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fai
     };
     let progress = Arc::new(Progress::default());
     let display = Display::start(args.output.progress, job, Arc::clone(&progress));
-    let outcome = engine::backup(options, &progress, cancel);
+    let outcome = engine::backup(&options, &progress, cancel);
     drop(display);
     let report = outcome?;
     if args.output.json {
@@ -111,5 +111,5 @@ pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Arc<AtomicBool>) -> Re
     let progress = Arc::new(Progress::default());
     let job = Job { verb: "backing up", encrypted: false, names_limit: true };
     let _display = Display::start(ProgressArg::Auto, job, Arc::clone(&progress));
-    Ok(engine::backup(options, &progress, cancel)?)
+    Ok(engine::backup(&options, &progress, cancel)?)
 }

@@ -72,12 +72,12 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failu
     say("3. haul backup, while it runs".to_owned())?;
     let report = command::backup::simple(&config, place.path.clone(), cancel)?;
     command::backup::print(&report)?;
-    let recorded = recorder.stop().map_err(failed)?;
+    let written = recorder.stop().map_err(failed)?;
     say(format!(
         "   meanwhile the recorder made {}, {} refused, 99 % of them within {:.1} ms",
-        text::count(recorded.commits, "commit", "commits"),
-        recorded.busy_errors,
-        f64::from(recorded.p99_us) / 1000.0
+        text::count(written.commits, "commit", "commits"),
+        written.busy_errors,
+        f64::from(written.p99_us) / 1000.0
     ))?;
 
     say("4. haul verify".to_owned())?;
@@ -155,6 +155,7 @@ fn same(ours: &Path, theirs: &Path) -> Result<u64, Failure> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn failed(error: sample::Error) -> Failure {
     Failure::new(FAILED, error.to_string())
 }
