@@ -11,6 +11,7 @@ use crate::cache::Footprint;
 use crate::free_pages::{self, FreePages};
 use crate::header::lock_page;
 use crate::own_fd::OwnFd;
+use crate::page_slack;
 
 /// Pages that lie over the main file, and the lock that keeps both still.
 pub(crate) trait Layer: Send {
@@ -53,6 +54,8 @@ pub(crate) struct Image {
     page_size: u32,
     pages: u64,
     free: FreePages,
+    /// Unused space inside b-tree pages reads as zeros.
+    clears_slack: bool,
     footprint: Footprint,
 }
 
@@ -63,7 +66,7 @@ impl Image {
             None => 0,
         };
         let footprint = Footprint::default();
-        Ok(Self { layer, base, base_len, page_size, pages, free: FreePages::default(), footprint })
+        Ok(Self { layer, base, base_len, page_size, pages, free: FreePages::default(), clears_slack: false, footprint })
     }
 
     pub(crate) fn page_size(&self) -> u32 {
@@ -82,6 +85,11 @@ impl Image {
     /// From now on what is unused in these pages reads as zeros.
     pub(crate) fn zero(&mut self, free: FreePages) {
         self.free = free;
+    }
+
+    /// From now on what is unused inside b-tree pages reads as zeros.
+    pub(crate) fn clear_slack(&mut self) {
+        self.clears_slack = true;
     }
 
     /// One page, out of order; for the few that must be looked at before the stream begins.
@@ -107,6 +115,11 @@ impl Image {
             self.compose(first, end, out)?;
         }
         self.clear_free(first, end, out);
+        if self.clears_slack && !wholly_free {
+            for (page, bytes) in (first..end).zip(out.chunks_exact_mut(size)) {
+                page_slack::clear(bytes, page == 1);
+            }
+        }
         // SQLite never writes this page, and whatever a file holds there means nothing.
         let lock = lock_page(self.page_size);
         if (first..end).contains(&lock) {

@@ -19,8 +19,9 @@
 //! | `snapshot` | the public reader: which way in is taken, and when everything is let go |
 //! | `sqlite` | the normal way in: a read transaction of SQLite itself |
 //! | `overlay` | the ways in where SQLite refuses to read: a hot rollback journal, a WAL on a read-only mount |
-//! | `image` | base file + replaced pages + zeroed free pages = bytes |
+//! | `image` | base file + replaced pages + zeros for what is unused = bytes |
 //! | `free_pages` | which bytes belong to free pages |
+//! | `page_slack` | which bytes of a b-tree page belong to no row |
 //! | `cache` | what the read may leave behind in the page cache |
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
@@ -39,6 +40,7 @@ mod leftovers;
 mod overlay;
 mod own_fd;
 mod page_set;
+mod page_slack;
 mod pins;
 mod snapshot;
 mod sqlite;

@@ -13,6 +13,7 @@ use crate::header::{Header, is_database};
 use crate::image::Image;
 use crate::leftovers::Leftovers;
 use crate::overlay;
+use crate::page_slack;
 use crate::pins::Pin;
 use crate::sqlite::{self, Refusal};
 
@@ -29,13 +30,14 @@ const RETRY: Duration = Duration::from_millis(10);
 pub struct Options {
     /// How long to wait for a lock that excludes readers. Default: 30 s.
     pub busy_timeout: Duration,
-    /// Give zeros for unused pages, which hold deleted data. Default: true.
-    pub zero_free_pages: bool,
+    /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows of other pages
+    /// where those can be told for certain. Default: true.
+    pub zero_unused: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(30), zero_free_pages: true }
+        Self { busy_timeout: Duration::from_secs(30), zero_unused: true }
     }
 }
 
@@ -139,11 +141,14 @@ impl Snapshot {
         if image.is_cut_off() {
             return Err(OpenError::corrupt("the file ends inside its first page"));
         }
-        if options.zero_free_pages
+        if options.zero_unused
             && header.free_pages > 0
             && let Some(free) = free_pages::find(&mut image, &header)?
         {
             image.zero(free);
+        }
+        if options.zero_unused && page_slack::is_certain(&first, image.pages()) {
+            image.clear_slack();
         }
         let info = Info {
             page_size: image.page_size(),

@@ -93,7 +93,7 @@ fn deleted_rows_are_not_in_the_image_unless_asked_for() {
     let clean = read(&new_db(&dir));
     assert!(!has_it(&clean));
     assert_eq!(rows(&dir, &clean), 1);
-    let as_it_is = Options { zero_free_pages: false, ..options() };
+    let as_it_is = Options { zero_unused: false, ..options() };
     let mut raw = Vec::new();
     Snapshot::open(&new_db(&dir), &as_it_is).unwrap().read_to_end(&mut raw).unwrap();
     assert!(has_it(&raw) && raw.len() == clean.len());
@@ -209,4 +209,33 @@ fn a_file_that_is_no_database_is_said_to_be_none() {
         std::fs::write(new_db(&dir), content).unwrap();
         assert!(matches!(Snapshot::open(&new_db(&dir), &options()), Err(OpenError::NotADatabase)));
     }
+}
+
+/// Deletes two of three rows, whose text must be gone from the image while everything else is the same.
+fn deleted_text_in_the_image(auto_vacuum: &str) -> bool {
+    let dir = TempDir::new().unwrap();
+    let path = new_db(&dir);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(&format!("PRAGMA auto_vacuum={auto_vacuum}; PRAGMA secure_delete=OFF; PRAGMA journal_mode=wal; CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); CREATE INDEX i ON t(v)")).unwrap();
+    db.execute_batch(
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<9000)
+         INSERT INTO t SELECT x, CASE WHEN x % 3 = 0 THEN 'kept-' ELSE 'gone-' END || hex(randomblob(x % 40)) || x FROM n;
+         DELETE FROM t WHERE x_is_gone(v);"
+            .replace("x_is_gone(v)", "v LIKE 'gone-%'")
+            .as_str(),
+    )
+    .unwrap();
+    let image = read(&path);
+    assert_eq!(rows(&dir, &image), 3000);
+    image.windows(5).any(|part| part == b"gone-")
+}
+
+#[test]
+fn what_deleted_rows_left_behind_does_not_travel() {
+    assert!(!deleted_text_in_the_image("none"));
+}
+
+#[test]
+fn beside_pointer_maps_pages_are_left_as_they_are() {
+    assert!(deleted_text_in_the_image("incremental"));
 }

@@ -146,13 +146,15 @@ impl IsalInflate {
         state.total_out = 0;
         // SAFETY: both buffers are as long as stated and borrowed for the whole call.
         let status = unsafe { c::isal_inflate(state) };
-        let consumed = input.len() - state.avail_in as usize;
-        let produced = output.len() - state.avail_out as usize;
+        // After damage in a block header that began in an earlier call the library can leave more to read than it was given.
+        let consumed = input.len().checked_sub(state.avail_in as usize);
+        let produced = output.len().checked_sub(state.avail_out as usize);
         state.next_in = ptr::null_mut();
         state.next_out = ptr::null_mut();
         if status != c::ISAL_DECOMP_OK as i32 {
             return Err(Damaged);
         }
+        let (Some(consumed), Some(produced)) = (consumed, produced) else { return Err(Damaged) };
         let ended = state.block_state == c::isal_block_state_ISAL_BLOCK_FINISH;
         // Whole bytes in the bit buffer were taken from the input but are not part of the stream.
         let unused = if ended { usize::try_from(state.read_in_length / 8).map_err(|_| Damaged)? } else { 0 };

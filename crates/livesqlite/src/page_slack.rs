@@ -1,0 +1,129 @@
+//! Unused space inside b-tree pages: what rows and index entries left there when they were deleted or moved to another page.
+//!
+//! No reader ever looks at it, but it travels: on a recorder database the gaps alone are 5 % of the file and, being remains, compress
+//! badly (2.6 % of the compressed size). Format: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
+
+use crate::header::{HEADER_LEN, be16, be32};
+
+/// Where the largest root page stands that a pointer map needs; not zero means auto-vacuum.
+const AUTO_VACUUM: usize = 52;
+/// Bytes at the end of each page that belong to an extension, such as a checksum of the page.
+const RESERVED: usize = 20;
+/// From this many pages on, the number of the next page, which overflow and trunk pages begin with, can look like a b-tree page's type.
+const FIRST_AMBIGUOUS: u64 = 2 << 24;
+
+/// Can a b-tree page of this database be told by its first byte? Not beside pointer maps, nor in files of more than 2^25 pages. Pages
+/// with reserved bytes are left alone as well: a checksum there would cover the gaps.
+pub(crate) fn is_certain(first_page: &[u8], pages: u64) -> bool {
+    pages < FIRST_AMBIGUOUS && first_page[RESERVED] == 0 && be32(first_page, AUTO_VACUUM) == 0
+}
+
+/// Zeros the unused space of `page` if it is a sound b-tree page; `is_first` for the page with the database header in front.
+pub(crate) fn clear(page: &mut [u8], is_first: bool) {
+    let header = if is_first { HEADER_LEN } else { 0 };
+    let pointers = match page[header] {
+        2 | 5 => header + 12,
+        10 | 13 => header + 8,
+        _ => return,
+    };
+    let cells = be16(page, header + 3) as usize;
+    // Zero stands for 65536, which 16 bits can't hold.
+    let content = match be16(page, header + 5) {
+        0 => 65_536,
+        start => start as usize,
+    };
+    let gap = pointers + 2 * cells;
+    if gap > content || content > page.len() {
+        return;
+    }
+    let is_sound = page[pointers..gap].as_chunks::<2>().0.iter().all(|cell| {
+        let cell = u16::from_be_bytes(*cell) as usize;
+        (content..page.len()).contains(&cell)
+    });
+    if !is_sound {
+        return;
+    }
+    page[gap..content].fill(0);
+    clear_freeblocks(page, header, content);
+}
+
+/// The blocks between cells, each with the place of the next and its own size in front, in rising order.
+fn clear_freeblocks(page: &mut [u8], header: usize, content: usize) {
+    let mut block = be16(page, header + 1) as usize;
+    let mut floor = content;
+    while block >= floor && block + 4 <= page.len() {
+        let next = be16(page, block) as usize;
+        let end = block + be16(page, block + 2) as usize;
+        if end < block + 4 || end > page.len() {
+            return;
+        }
+        page[block + 4..end].fill(0);
+        floor = end;
+        block = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A leaf page of 512 bytes with two cells, a gap of remains and one freeblock.
+    fn leaf() -> Vec<u8> {
+        let mut page = vec![0xEE; 512];
+        page[0] = 13;
+        page[1..3].copy_from_slice(&440_u16.to_be_bytes());
+        page[3..5].copy_from_slice(&2_u16.to_be_bytes());
+        page[5..7].copy_from_slice(&400_u16.to_be_bytes());
+        page[8..10].copy_from_slice(&400_u16.to_be_bytes());
+        page[10..12].copy_from_slice(&480_u16.to_be_bytes());
+        page[440..442].copy_from_slice(&0_u16.to_be_bytes());
+        page[442..444].copy_from_slice(&30_u16.to_be_bytes());
+        page
+    }
+
+    #[test]
+    fn the_gap_and_the_freeblock_become_zeros_and_nothing_else() {
+        let before = leaf();
+        let mut after = before.clone();
+        clear(&mut after, false);
+        for (at, (was, is)) in before.iter().zip(&after).enumerate() {
+            let unused = (12..400).contains(&at) || (444..470).contains(&at);
+            assert_eq!(*is, if unused { 0 } else { *was }, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_contradicts_itself_is_left_as_it_is() {
+        let damages: [(usize, u8); 4] = [(0, 0), (4, 250), (5, 3), (8, 0)];
+        for (at, byte) in damages {
+            let mut page = leaf();
+            page[at] = byte;
+            let before = page.clone();
+            clear(&mut page, false);
+            assert!(page == before, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_loop_of_freeblocks_ends() {
+        let mut page = leaf();
+        page[440..442].copy_from_slice(&440_u16.to_be_bytes());
+        clear(&mut page, false);
+    }
+
+    #[test]
+    fn any_bytes_are_taken() {
+        let mut seed = 1_u64;
+        for _ in 0..20_000 {
+            let mut page: Vec<u8> = (0..512)
+                .map(|_| {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (seed >> 56) as u8
+                })
+                .collect();
+            page[0] = [2, 5, 10, 13][page[0] as usize % 4];
+            page[3] = 0;
+            clear(&mut page, false);
+        }
+    }
+}
