@@ -141,14 +141,14 @@ impl Snapshot {
         if image.is_cut_off() {
             return Err(OpenError::corrupt("the file ends inside its first page"));
         }
+        // A database whose free list is not what its header says is damaged: whoever mends it wants every byte.
         if options.zero_unused
-            && header.free_pages > 0
             && let Some(free) = free_pages::find(&mut image, &header)?
         {
             image.zero(free);
-        }
-        if options.zero_unused && page_slack::is_certain(&first, image.pages()) {
-            image.clear_slack();
+            if page_slack::is_certain(&first, image.pages()) {
+                image.clear_slack();
+            }
         }
         let info = Info {
             page_size: image.page_size(),
