@@ -240,7 +240,8 @@ fn warn_of_nesting(root: &Path, archive: &Path, plan: &mut Plan) {
     let Ok(directory) = directory.canonicalize() else { return };
     if directory.starts_with(root) && directory != root.join("backups") {
         let name = directory.display();
-        plan.findings.warn(format!("{name} is inside the config directory, so each archive will hold the earlier ones: choose another place, or add --exclude for it"));
+        plan.findings
+            .warn(format!("{name} is inside the config directory, so each archive will hold the earlier ones: choose another place, or add --exclude for it"));
     }
 }
 

@@ -14,16 +14,33 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// File systems that hold no files of anybody.
 const KERNEL: &[&str] = &[
-    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs",
-    "proc", "pstore", "rpc_pipefs", "securityfs", "sysfs", "tracefs",
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "sysfs",
+    "tracefs",
 ];
 
 /// Mount points strictly below `root` that are to be left out, with the reason.
 pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
     let Ok(root) = root.canonicalize() else { return BTreeMap::new() };
     let Ok(table) = fs::read("/proc/self/mountinfo") else { return BTreeMap::new() };
-    let ancestors: Vec<(u64, u64)> =
-        root.ancestors().filter_map(|path| fs::metadata(path).ok()).map(|metadata| (metadata.dev(), metadata.ino())).collect();
+    let ancestors: Vec<(u64, u64)> = root.ancestors().filter_map(|path| fs::metadata(path).ok()).map(|metadata| (metadata.dev(), metadata.ino())).collect();
     let mut out = BTreeMap::new();
     for (path, kind) in table.split(|&byte| byte == b'\n').filter_map(parse_line) {
         let Ok(below) = path.strip_prefix(&root) else { continue };

@@ -10,9 +10,8 @@ pub(crate) fn history_elsewhere(config: &Path) -> Option<String> {
     let url = database_url(config)?;
     let kind = url.split(':').next().unwrap_or_default().split('+').next().unwrap_or_default().to_ascii_lowercase();
     match kind.as_str() {
-        "sqlite" => outside_file(&url, config).map(|path| {
-            format!("the recorder keeps its history in {path}, outside the config directory: it is NOT in this backup; back that file up as well")
-        }),
+        "sqlite" => outside_file(&url, config)
+            .map(|path| format!("the recorder keeps its history in {path}, outside the config directory: it is NOT in this backup; back that file up as well")),
         "mysql" | "mariadb" => Some(elsewhere("MariaDB/MySQL", "mariadb-dump")),
         "postgresql" | "postgres" => Some(elsewhere("PostgreSQL", "pg_dump")),
         "mssql" | "oracle" => Some(elsewhere("an external database", "that database's own tool")),

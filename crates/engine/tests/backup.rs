@@ -132,7 +132,8 @@ fn listing(root: &Path) -> BTreeMap<Vec<u8>, (u32, (i64, i64), Vec<u8>)> {
 }
 
 fn names(report: &BackupReport) -> Vec<String> {
-    let script = "import sys,tarfile\no=tarfile.open(sys.argv[1])\ni=tarfile.open(fileobj=o.extractfile('homeassistant.tar.gz'),mode='r|gz')\nfor m in i: print(m.name)";
+    let script =
+        "import sys,tarfile\no=tarfile.open(sys.argv[1])\ni=tarfile.open(fileobj=o.extractfile('homeassistant.tar.gz'),mode='r|gz')\nfor m in i: print(m.name)";
     let output = Command::new("python3").arg("-c").arg(script).arg(&report.archive.path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
@@ -179,8 +180,22 @@ fn names_of_any_bytes_modes_times_links_and_empty_directories_come_back() {
 fn what_home_assistant_leaves_out_stays_out_and_nothing_else() {
     let place = Place::new();
     let out = [
-        "a/__pycache__/x.pyc", "a/b/__pycache__/y.pyc", ".DS_Store", "a/.DS_Store", "x.db-shm", "home-assistant.log", "home-assistant.log.1", "OZW_Log.txt",
-        "backups/old.tar", "tmp_backups/t.tar", "tts/word.mp3", ".cache/brands", ".HA_RESTORE", "x.corrupt.2026", ".storage/core.corrupt.1", "backups/.haul-1-2.part",
+        "a/__pycache__/x.pyc",
+        "a/b/__pycache__/y.pyc",
+        ".DS_Store",
+        "a/.DS_Store",
+        "x.db-shm",
+        "home-assistant.log",
+        "home-assistant.log.1",
+        "OZW_Log.txt",
+        "backups/old.tar",
+        "tmp_backups/t.tar",
+        "tts/word.mp3",
+        ".cache/brands",
+        ".HA_RESTORE",
+        "x.corrupt.2026",
+        ".storage/core.corrupt.1",
+        "backups/.haul-1-2.part",
     ];
     let inside = ["sub/x.log", "backups/sub/x.tar", "backups/x.zip", "a/x.db-shm", "log", "a/tts/b.mp3", ".cloud/production_auth.json", "a/x.corrupt.y"];
     for name in out.iter().chain(&inside) {
@@ -238,7 +253,9 @@ fn live_databases_go_in_as_images_without_their_side_files() {
     let config = place.config();
     let report = place.backup();
     let names = names(&report);
-    for (name, is_in) in [("home-assistant_v2.db", true), ("home-assistant_v2.db-wal", true), ("zigbee.db", true), ("zigbee.db-wal", false), ("home-assistant_v2.db-shm", false)] {
+    for (name, is_in) in
+        [("home-assistant_v2.db", true), ("home-assistant_v2.db-wal", true), ("zigbee.db", true), ("zigbee.db-wal", false), ("home-assistant_v2.db-shm", false)]
+    {
         assert_eq!(names.contains(&format!("data/{name}")), is_in, "{name}");
     }
     let restored = place.restored(&report);

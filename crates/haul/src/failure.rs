@@ -1,11 +1,6 @@
 //! How a command ends that did not do what it was asked: an exit code, a sentence, and what to do next.
 
-use engine::{
-    BackupError,
-    open::OpenError,
-    restore::RestoreError,
-    verify::VerifyError,
-};
+use engine::{BackupError, open::OpenError, restore::RestoreError, verify::VerifyError};
 use store::StoreError;
 
 /// Exit codes, as `--help` lists them.
@@ -55,15 +50,19 @@ impl From<BackupError> for Failure {
             BackupError::Config { .. } => failed("give the directory that holds configuration.yaml and .HA_VERSION"),
             BackupError::NotADirectory(_) => misused("give the directory that holds configuration.yaml and .HA_VERSION"),
             BackupError::NoVersion { instead: Some(instead), .. } => misused(&format!("did you mean {}?", instead.display())),
-            BackupError::NoVersion { .. } | BackupError::StrangeVersion { .. } => {
-                misused("give the directory that holds configuration.yaml; if it is right, say the version with --ha-version, for example --ha-version 2026.11.1")
-            }
+            BackupError::NoVersion { .. } | BackupError::StrangeVersion { .. } => misused(
+                "give the directory that holds configuration.yaml; if it is right, say the version with --ha-version, for example --ha-version 2026.11.1",
+            ),
             BackupError::VersionSaid(_) => misused("a version looks like 2026.11.1"),
             BackupError::Name { .. } => misused("choose another --name"),
-            BackupError::Pattern { .. } => misused("* stands for anything within one name, ** for any directories, ? for one character, [a-z] for one of a set"),
+            BackupError::Pattern { .. } => {
+                misused("* stands for anything within one name, ** for any directories, ? for one character, [a-z] for one of a set")
+            }
             BackupError::Store(error) => store_failure(error, &message),
             BackupError::Write { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => failed("make room there, or choose another --to; nothing was left behind"),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    failed("make room there, or choose another --to; nothing was left behind")
+                }
                 _ => failed("check the destination's disk and mount; nothing was left behind"),
             },
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
@@ -90,7 +89,9 @@ impl From<OpenError> for Failure {
             OpenError::Read { .. } => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
             OpenError::NotABackup { .. } => Self::new(DAMAGED, message).hint("give a .tar file that Haul or Home Assistant made"),
             OpenError::PasswordNeeded(_) => Self::usage(message).hint("give it with --password-file FILE or in HAUL_PASSWORD"),
-            OpenError::WrongPassword => Self::new(FAILED, message).hint("nothing was changed; Home Assistant shows its own under Settings > System > Backups > Encryption key"),
+            OpenError::WrongPassword => {
+                Self::new(FAILED, message).hint("nothing was changed; Home Assistant shows its own under Settings > System > Backups > Encryption key")
+            }
         }
     }
 }
@@ -118,7 +119,9 @@ impl From<RestoreError> for Failure {
             }
             RestoreError::Pattern(_) => misused("* stands for anything within one name, ** for any directories"),
             RestoreError::NothingMatched { .. } => misused("patterns are relative to the config directory, for example '.storage/core.*'"),
-            RestoreError::NotEmpty(_) => misused("give a new or empty directory, or --replace to put the archive in its place (the old content is kept beside it)"),
+            RestoreError::NotEmpty(_) => {
+                misused("give a new or empty directory, or --replace to put the archive in its place (the old content is kept beside it)")
+            }
             RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
             RestoreError::NoSpace { .. } => failed("make room there; nothing was changed"),

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{IsTerminal, Read, stdin, stderr},
+    io::{IsTerminal, Read, stderr, stdin},
 };
 
 use habackup::securetar::Password;

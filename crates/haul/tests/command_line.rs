@@ -150,12 +150,24 @@ fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
     fs::write(place.out().join("taken.tar"), "mine").unwrap();
     fs::create_dir(place.dir.path().join("nothing")).unwrap();
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["backup", "none", "--to", "out"], 2, "haul: can't read none: no such file or directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n"),
-        (&["backup", "config/configuration.yaml", "--to", "out"], 2, "haul: config/configuration.yaml is not a directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n"),
+        (
+            &["backup", "none", "--to", "out"],
+            2,
+            "haul: can't read none: no such file or directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n",
+        ),
+        (
+            &["backup", "config/configuration.yaml", "--to", "out"],
+            2,
+            "haul: config/configuration.yaml is not a directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n",
+        ),
         (&["backup", ".", "--to", "out"], 2, "so it does not look like a Home Assistant config directory\n  did you mean "),
         (&["backup", "nothing", "--to", "out"], 2, "say the version with --ha-version, for example --ha-version 2026.11.1\n"),
         (&["backup", "config", "--to", "none"], 2, "haul: none does not exist\n  create it first: mkdir -p none\n"),
-        (&["backup", "config", "--to", "out/taken.tar"], 1, "haul: out/taken.tar exists already\n  nothing is overwritten: choose another name, or give a directory\n"),
+        (
+            &["backup", "config", "--to", "out/taken.tar"],
+            1,
+            "haul: out/taken.tar exists already\n  nothing is overwritten: choose another name, or give a directory\n",
+        ),
         (&["backup", "config", "--to", "out", "--name", "a/b"], 2, "haul: the name \"a/b\" can't be used: "),
         (&["backup", "config", "--to", "out", "--password-file", "empty"], 2, "haul: the password file empty is empty\n"),
         (&["backup", "config", "--to", "out", "--password-file", "none"], 2, "haul: can't read the password file none: no such file or directory\n"),
@@ -323,7 +335,22 @@ fn nothing_of_database_or_archive_comes_to_stay_in_the_page_cache() {
 fn help_completions_and_manual_are_complete() {
     let place = Place::new();
     let help = text(&place.haul(&["backup", "--help"]).stdout);
-    for option in ["--to", "--name", "--password-file", "--securetar", "--exclude-database", "--exclude", "--uncompressed", "--level", "--threads", "--gentle", "--progress", "--json", "--ha-version", "Examples:"] {
+    for option in [
+        "--to",
+        "--name",
+        "--password-file",
+        "--securetar",
+        "--exclude-database",
+        "--exclude",
+        "--uncompressed",
+        "--level",
+        "--threads",
+        "--gentle",
+        "--progress",
+        "--json",
+        "--ha-version",
+        "Examples:",
+    ] {
         assert!(help.contains(option), "{option} is missing");
     }
     assert!(text(&place.haul(&["--help"]).stdout).contains("Exit codes:"));

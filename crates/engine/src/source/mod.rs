@@ -259,11 +259,10 @@ impl TarSource {
     fn note(&mut self, trouble: Trouble) {
         let findings = &mut self.gathered.findings;
         match trouble {
-            Trouble::Grew => findings.warn(format!(
-                "{} grew while it was read: the archive holds the {} bytes it had at the start",
-                shown(&self.current),
-                self.body_size
-            )),
+            Trouble::Grew => {
+                let name = shown(&self.current);
+                findings.warn(format!("{name} grew while it was read: the archive holds the {} bytes it had at the start", self.body_size));
+            }
             Trouble::Shrank { missing } => {
                 findings.lost(&self.current, format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"));
             }

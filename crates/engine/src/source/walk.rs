@@ -30,9 +30,15 @@ pub(crate) struct Found {
 pub(crate) enum Step {
     Entry(Found),
     /// Never belongs into an archive.
-    LeftOut { relative: Vec<u8>, reason: String },
+    LeftOut {
+        relative: Vec<u8>,
+        reason: String,
+    },
     /// Belongs in and can't be had.
-    Lost { relative: Vec<u8>, reason: String },
+    Lost {
+        relative: Vec<u8>,
+        reason: String,
+    },
 }
 
 /// What to walk and what to leave out: the same for every pass over the directory.

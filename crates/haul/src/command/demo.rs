@@ -15,8 +15,7 @@ use crate::{
     args::DemoArgs,
     command,
     failure::{DAMAGED, DONE, FAILED, Failure},
-    output,
-    text,
+    output, text,
 };
 
 /// A real recorder commits every few seconds; the demo's is far busier.
