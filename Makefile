@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 CACHE ?= $(CURDIR)/target/cache
 SIZE ?= 1G
+SECONDS ?= 60
 RIG ?= /var/cache/haul/rig
 export HAUL_RIG := $(RIG)
 
@@ -57,6 +58,9 @@ test: tools $(CACHE)/python/.ready rig ## Run every test
 
 rig: ## Prepare the real Home Assistant that the tests run against (needs root; kept between runs)
 	@if [ "$$(id -u)" -eq 0 ]; then tools/need debootstrap=debootstrap && tests/rig/prepare; else echo "not root: the tests against a real Home Assistant will be skipped"; fi
+
+fuzz: ## Fuzz every parser (SECONDS=60 for each)
+	fuzz/run $(SECONDS)
 
 lint: tools ## Check formatting, lints and the layers
 	cargo fmt --all --check
