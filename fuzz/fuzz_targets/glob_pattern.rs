@@ -15,7 +15,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     rules.exclude(text).expect("a pattern");
-    if pattern.matches(path) {
+    // Nothing is called that, and no pattern is asked.
+    let nameless = path.split(|byte| *byte == b'/').all(|name| matches!(name, b"" | b"."));
+    if pattern.matches(path) && !nameless {
         assert!(pattern.covers(path));
         assert!(rules.exclusion(path).is_some());
     }

@@ -38,7 +38,9 @@ fn split(data: &[u8]) -> Option<(PieceTable, &[u8])> {
             *last = (body.len() as u64).saturating_sub(others) as u32;
         }
     }
-    if flags & 4 == 4 && let Some(trailer) = body.len().checked_sub(8) {
+    if flags & 4 == 4
+        && let Some(trailer) = body.len().checked_sub(8)
+    {
         table.crc32 = u32::from_le_bytes(body[trailer..trailer + 4].try_into().expect("four bytes"));
     }
     Some((table, body))

@@ -43,7 +43,9 @@ fuzz_target!(|data: &[u8]| {
             (container.header().version(), plain, whole)
         });
         let mut nonces = Vec::new();
-        if bytes.starts_with(b"SecureTar\x03") && let Some(nonce) = bytes.get(128..136) {
+        if bytes.starts_with(b"SecureTar\x03")
+            && let Some(nonce) = bytes.get(128..136)
+        {
             nonces.push(nonce.try_into().expect("eight bytes"));
         }
         let Ok(anywhere) = RandomAccess::open(&bytes, keyring, expect, nonces) else { return };

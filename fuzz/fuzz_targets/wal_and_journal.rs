@@ -21,6 +21,8 @@ use rusqlite::Connection;
 
 const PAGE: usize = 512;
 const FRAME: usize = 24 + PAGE;
+/// A log of two frames may declare terabytes, which then read as zeros; a little of them is enough.
+const MOST: u64 = 4 << 20;
 
 struct Bench {
     scratch: Scratch,
@@ -131,15 +133,15 @@ fn image(path: &Path) -> Option<Vec<u8>> {
     let mut snapshot = Snapshot::open(path, &options).ok()?;
     let length = snapshot.len();
     let mut bytes = Vec::new();
-    snapshot.read_to_end(&mut bytes).ok()?;
-    assert_eq!(bytes.len() as u64, length);
+    snapshot.by_ref().take(MOST).read_to_end(&mut bytes).ok()?;
+    assert_eq!(bytes.len() as u64, length.min(MOST));
     Some(bytes)
 }
 
 fn zeroed(path: &Path) {
     let options = Options { busy_timeout: Duration::ZERO, zero_unused: true };
-    if let Ok(mut snapshot) = Snapshot::open(path, &options) {
-        let _ = snapshot.read_to_end(&mut Vec::new());
+    if let Ok(snapshot) = Snapshot::open(path, &options) {
+        let _ = snapshot.take(MOST).read_to_end(&mut Vec::new());
     }
 }
 
@@ -177,7 +179,8 @@ fuzz_target!(|data: &[u8]| {
         } else if let Some(ours) = ours {
             let rolled_back = Connection::open(&path).and_then(|connection| connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)));
             if rolled_back.is_ok() {
-                let theirs = fs::read(&path).expect("the database");
+                let mut theirs = Vec::new();
+                fs::File::open(&path).and_then(|file| file.take(MOST).read_to_end(&mut theirs)).expect("the database");
                 let length = ours.len().min(theirs.len());
                 assert!(ours[..length] == theirs[..length], "SQLite rolls this journal back to another database");
             }
