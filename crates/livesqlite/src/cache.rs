@@ -12,6 +12,7 @@ use std::path::Path;
 
 use rustix::fs::Advice;
 
+use crate::companions::open_regular;
 use crate::sys;
 
 /// Bytes judged, read ahead and dropped together. A multiple of the largest folio (2 MiB), or the kernel would keep the
@@ -67,7 +68,7 @@ pub(crate) struct Visit {
 impl Visit {
     /// `None` if the file is not there or cannot be opened.
     pub(crate) fn begin(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
+        let file = open_regular(path).ok()?;
         let len = file.metadata().ok()?.len();
         let mut footprint = Footprint::default();
         let memory_page = sys::memory_page();

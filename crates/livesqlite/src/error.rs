@@ -21,8 +21,23 @@ pub enum OpenError {
     #[error("the file is not a SQLite database")]
     NotADatabase,
     /// The file could not be opened or read.
-    #[error("the database could not be read: {0}")]
+    #[error("the database could not be read: {}", without_number(.0))]
     Io(#[from] io::Error),
+    /// Something that is no regular file has the name of a companion, so SQLite could wait for ever or read elsewhere.
+    #[error("{name} beside the database is no regular file")]
+    Companion {
+        /// The companion's file name.
+        name: String,
+    },
+    /// The file is a hard link of a database in use under another name. SQLite would miss its log.
+    #[error("the file is another name of {name}, whose write-ahead log is not beside this name")]
+    OtherName {
+        /// The other file name, in the same folder.
+        name: String,
+    },
+    /// [`Options::cancel`](crate::Options::cancel) was raised.
+    #[error("interrupted")]
+    Cancelled,
     /// The SQLite in this program was built without `SQLITE_ENABLE_DBPAGE_VTAB`.
     #[error("this program's SQLite was built without the sqlite_dbpage table")]
     NoDbPage,
@@ -35,5 +50,23 @@ impl OpenError {
 
     pub(crate) fn locked(reason: impl Into<String>) -> Self {
         Self::Locked { reason: reason.into() }
+    }
+}
+
+/// The words of an error of the system without its number, which tells a reader nothing more.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error ").map(|(words, _)| words.to_owned()).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_system_is_told_without_its_number() {
+        let error = OpenError::from(io::Error::from_raw_os_error(13));
+        assert_eq!(error.to_string(), "the database could not be read: Permission denied");
+        assert_eq!(OpenError::from(io::Error::other("too long")).to_string(), "the database could not be read: too long");
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::companion;
+use crate::companions::companion;
 use crate::overlay::try_exclusive;
 
 /// Remembers what was there before; dropping it, after SQLite has closed its files, restores that.

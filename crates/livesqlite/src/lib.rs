@@ -23,8 +23,10 @@
 //! | `free_pages` | which bytes belong to free pages |
 //! | `page_slack` | which bytes of a b-tree page belong to no row |
 //! | `cache` | what the read may leave behind in the page cache |
+//! | `companions` | names and kinds of the files beside a database |
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
+//! | `patience` | how long to wait for a lock |
 //! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
 //! | `sys` | unsafe code: `mmap`/`mincore` and file locks |
 //! | [`check`] | a one-pass structural check of an image |
@@ -32,6 +34,7 @@
 pub mod check;
 
 mod cache;
+mod companions;
 mod error;
 mod free_pages;
 mod header;
@@ -41,6 +44,7 @@ mod overlay;
 mod own_fd;
 mod page_set;
 mod page_slack;
+mod patience;
 mod pins;
 mod snapshot;
 mod sqlite;
@@ -51,10 +55,3 @@ pub use header::{blocks_writers, is_database};
 pub use pins::is_pinned;
 pub use snapshot::{Info, JournalMode, Options, Snapshot};
 pub use sqlite::check_library;
-
-/// `path` with `suffix` behind its last byte, as SQLite names the files beside a database.
-fn companion(path: &std::path::Path, suffix: &str) -> std::path::PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}

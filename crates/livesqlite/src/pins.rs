@@ -10,7 +10,9 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+
+use crate::OpenError;
+use crate::patience::Patience;
 
 type Inode = (u64, u64);
 
@@ -41,22 +43,21 @@ pub(crate) struct Pin {
 
 impl Pin {
     /// Pins a main file. Two snapshots of one inode (a hard link) do not live side by side: their `-wal` names would
-    /// differ while SQLite shares locks by inode. The second waits for the first, at most `patience`; `None` then.
-    pub(crate) fn take(main: &Metadata, patience: Duration) -> Option<Self> {
+    /// differ while SQLite shares locks by inode. The second waits for the first.
+    pub(crate) fn take(main: &Metadata, patience: &Patience) -> Result<Self, OpenError> {
         let key = inode(main);
-        let deadline = Instant::now().checked_add(patience);
         let mut guard = lock();
         loop {
             let map = guard.get_or_insert_default();
             if let std::collections::hash_map::Entry::Vacant(free) = map.entry(key) {
                 free.insert(1);
-                return Some(Self { inodes: vec![key] });
+                return Ok(Self { inodes: vec![key] });
             }
-            let left = deadline.map_or(Duration::from_hours(1), |at| at.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
-                return None;
+            let step = patience.step()?;
+            if step.is_zero() {
+                return Err(OpenError::locked("another snapshot of the same file is open in this process"));
             }
-            guard = RELEASED.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+            guard = RELEASED.wait_timeout(guard, step).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -90,7 +91,13 @@ impl Drop for Pin {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use super::*;
+
+    fn patience(milliseconds: u64) -> Patience {
+        Patience::new(Duration::from_millis(milliseconds), None)
+    }
 
     #[test]
     fn a_file_is_pinned_exactly_as_long_as_its_pin_lives() {
@@ -98,11 +105,11 @@ mod tests {
         let other = tempfile::NamedTempFile::new().unwrap();
         let main = file.as_file().metadata().unwrap();
         let companion = other.as_file().metadata().unwrap();
-        let mut pin = Pin::take(&main, Duration::ZERO).unwrap();
+        let mut pin = Pin::take(&main, &patience(0)).unwrap();
         pin.add(other.path());
         pin.add(other.path());
         assert!(is_pinned(&main) && is_pinned(&companion));
-        assert!(Pin::take(&main, Duration::from_millis(20)).is_none());
+        assert!(Pin::take(&main, &patience(20)).is_err());
         drop(pin);
         assert!(!is_pinned(&main) && !is_pinned(&companion));
     }
@@ -111,9 +118,9 @@ mod tests {
     fn a_second_snapshot_of_one_inode_waits_for_the_first() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let main = file.as_file().metadata().unwrap();
-        let first = Pin::take(&main, Duration::ZERO).unwrap();
+        let first = Pin::take(&main, &patience(0)).unwrap();
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| Pin::take(&main, Duration::from_secs(20)).is_some());
+            let second = scope.spawn(|| Pin::take(&main, &patience(20_000)).is_ok());
             std::thread::sleep(Duration::from_millis(20));
             drop(first);
             assert!(second.join().unwrap());

@@ -3,25 +3,26 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::OpenError;
-use crate::companion;
+use crate::companions::{self, SUFFIXES, companion, open_regular};
 use crate::free_pages;
 use crate::header::{Header, is_database};
 use crate::image::Image;
 use crate::leftovers::Leftovers;
 use crate::overlay;
 use crate::page_slack;
+use crate::patience::Patience;
 use crate::pins::Pin;
 use crate::sqlite::{self, Refusal};
 
 /// Bytes read at a time when the caller's own buffer is too small for whole pages.
 const STAGE: usize = 128 << 10;
 
-/// Longer timeouts are cut to this; SQLite counts milliseconds in 31 bits.
-const MAX_PATIENCE: Duration = Duration::from_hours(24);
 /// Between two attempts to join an owner who holds something for a moment.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -33,11 +34,13 @@ pub struct Options {
     /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows of other pages
     /// where those can be told for certain. Default: true.
     pub zero_unused: bool,
+    /// Raised from another thread, it ends [`Snapshot::open`] with [`OpenError::Cancelled`] within 50 ms of waiting. Default: none.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(30), zero_unused: true }
+        Self { busy_timeout: Duration::from_secs(30), zero_unused: true, cancel: None }
     }
 }
 
@@ -98,33 +101,34 @@ impl Snapshot {
     /// Pins the latest commit of the database at `path`. Blocks no writer of a WAL database. Opening the same inode again
     /// in this process (a hard link) waits until the first snapshot is closed, then fails with [`OpenError::Locked`].
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let patience = options.busy_timeout.min(MAX_PATIENCE);
-        let deadline = Instant::now() + patience;
+        let patience = Patience::new(options.busy_timeout, options.cancel.clone());
         let path = fs::canonicalize(path)?;
         let metadata = fs::metadata(&path)?;
         if !metadata.is_file() || metadata.len() == 0 {
             return Err(OpenError::NotADatabase);
         }
-        let mut pin = Pin::take(&metadata, patience).ok_or_else(|| OpenError::locked("another snapshot of the same file is open in this process"))?;
-        for suffix in ["-wal", "-shm", "-journal"] {
+        companions::check_kinds(&path)?;
+        let mut pin = Pin::take(&metadata, &patience)?;
+        companions::check_names(&path, &metadata)?;
+        for suffix in SUFFIXES {
             pin.add(&companion(&path, suffix));
         }
         let leftovers = Leftovers::watch(&path, &metadata);
-        let image = Self::image(&path, &mut pin, deadline)?;
+        let image = Self::image(&path, &mut pin, &patience)?;
         Self::over(image, leftovers, pin, options)
     }
 
     /// SQLite first; without it only where it refuses. On a read-only mount a living owner can make it refuse for a moment.
-    fn image(path: &Path, pin: &mut Pin, deadline: Instant) -> Result<Image, OpenError> {
+    fn image(path: &Path, pin: &mut Pin, patience: &Patience) -> Result<Image, OpenError> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let refused = match sqlite::open(path, pin, left) {
+            let step = patience.step()?;
+            let refused = match sqlite::open(path, pin, step) {
                 Ok(image) => return Ok(image),
-                Err(Refusal::MustWrite) => overlay::open(path, deadline),
+                Err(Refusal::MustWrite) => overlay::open(path, patience),
                 Err(Refusal::Final(error)) => Err(error),
             };
             match refused {
-                Err(OpenError::Locked { .. }) if Instant::now() < deadline => thread::sleep(RETRY),
+                Err(OpenError::Locked { .. }) if !step.is_zero() => thread::sleep(RETRY),
                 Err(OpenError::Corrupt { .. }) if !begins_like_a_database(path)? => return Err(OpenError::NotADatabase),
                 decided => return decided,
             }
@@ -202,7 +206,7 @@ impl Snapshot {
 /// Only for a file that SQLite has already given up: until then it must not be opened here.
 fn begins_like_a_database(path: &Path) -> io::Result<bool> {
     let mut first = Vec::new();
-    fs::File::open(path)?.take(16).read_to_end(&mut first)?;
+    open_regular(path)?.take(16).read_to_end(&mut first)?;
     Ok(is_database(&first))
 }
 

@@ -6,6 +6,7 @@
 //! in large pieces; only pages that have a frame are asked of SQLite, through `sqlite_dbpage`.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::OpenError;
 use crate::cache::Visit;
-use crate::companion;
+use crate::companions::{SUFFIXES, companion};
 use crate::header::{LOCK_BYTE, be32, page_size_field};
 use crate::image::{Base, Image, Layer};
 use crate::own_fd::{self, OwnFd};
@@ -22,9 +23,9 @@ use crate::page_set::PageSet;
 use crate::pins::Pin;
 
 /// Where SQLite's WAL readers lock in the `-shm` file: `WAL_READ_LOCK(0..5)`.
-const SHM_READ_LOCKS: std::ops::Range<u64> = 123..128;
+const SHM_READ_LOCKS: Range<u64> = 123..128;
 /// Where a reader locks in the main file.
-const SHARED_LOCKS: std::ops::Range<u64> = LOCK_BYTE + 2..LOCK_BYTE + 512;
+const SHARED_LOCKS: Range<u64> = LOCK_BYTE + 2..LOCK_BYTE + 512;
 const ONE_PAGE: &str = "SELECT data FROM sqlite_dbpage WHERE pgno = ?1";
 /// Bytes of header before each page in a WAL.
 const FRAME_HEADER: u64 = 24;
@@ -48,19 +49,20 @@ pub(crate) enum Refusal {
 }
 
 /// Opens `path` (absolute, symlinks resolved) and pins the latest commit. The result keeps the transaction open.
-pub(crate) fn open(path: &Path, pin: &mut Pin, patience: Duration) -> Result<Image, Refusal> {
-    let [wal_path, shm_path, journal_path] = ["-wal", "-shm", "-journal"].map(|suffix| companion(path, suffix));
+pub(crate) fn open(path: &Path, pin: &mut Pin, busy_timeout: Duration) -> Result<Image, Refusal> {
+    let [wal_path, shm_path, journal_path] = SUFFIXES.map(|suffix| companion(path, suffix));
     let before = [path, &wal_path, &shm_path].map(own_fd::of).concat();
     // Before SQLite reads it: recovery of its index alone goes through the whole WAL.
     let wal_visit = Visit::begin(&wal_path);
     // A path that begins with '/' is never taken for a URI, whatever follows.
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| refusal(&error))?;
-    begin(&connection, patience).map_err(|error| refusal(&error))?;
+    begin(&connection, busy_timeout).map_err(|error| refusal(&error))?;
     for file in [&wal_path, &shm_path, &journal_path] {
         pin.add(file);
     }
     let [main, wal, shm] = [path, &wal_path, &shm_path].map(|file| own_fd::opened_since(&before, file));
+    let locks = visible([(main, SHARED_LOCKS), (shm, SHM_READ_LOCKS)]);
     let page_size = pragma(&connection, "PRAGMA page_size").map_err(|error| refusal(&error))? as u32;
     let pages = pragma(&connection, "PRAGMA page_count").map_err(|error| refusal(&error))? as u64;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(|error| refusal(&error))?;
@@ -77,12 +79,12 @@ pub(crate) fn open(path: &Path, pin: &mut Pin, patience: Duration) -> Result<Ima
         (Replaced::All, _) | (_, None) => Base::None,
         (_, Some(fd)) => Base::Lent(fd),
     };
-    let transaction = Transaction { connection, replaced, main, shm, _wal_visit: wal_visit };
+    let transaction = Transaction { connection, replaced, locks, _wal_visit: wal_visit };
     Image::new(Box::new(transaction), base, page_size, pages).map_err(|error| Refusal::Final(error.into()))
 }
 
-fn begin(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
-    connection.busy_timeout(patience)?;
+fn begin(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
+    connection.busy_timeout(busy_timeout)?;
     // The last one out must not checkpoint: that would write to the database.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch("BEGIN")?;
@@ -145,12 +147,19 @@ fn read_exact_at(fd: OwnFd, out: &mut [u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Those that the kernel lists now. A file system that keeps locks elsewhere (FUSE, a network) never lists them, so that one
+/// which is missing later proves nothing there.
+fn visible(locks: [(Option<OwnFd>, Range<u64>); 2]) -> Vec<(OwnFd, Range<u64>)> {
+    let known = locks.into_iter().filter_map(|(fd, range)| fd.map(|fd| (fd, range)));
+    known.filter(|(fd, range)| fd.holds_read_lock(range) == Some(true)).collect()
+}
+
 /// An open read transaction. Dropping it closes the connection and with it every lock.
 struct Transaction {
     connection: Connection,
     replaced: Replaced,
-    main: Option<OwnFd>,
-    shm: Option<OwnFd>,
+    /// Read locks, by where they begin, that the kernel listed when they had just been taken.
+    locks: Vec<(OwnFd, Range<u64>)>,
     _wal_visit: Option<Visit>,
 }
 
@@ -177,8 +186,7 @@ impl Layer for Transaction {
     }
 
     fn still_valid(&self) -> io::Result<()> {
-        let lost = |fd: &Option<OwnFd>, locks: &std::ops::Range<u64>| fd.is_some_and(|fd| fd.holds_read_lock(locks) == Some(false));
-        if lost(&self.main, &SHARED_LOCKS) || lost(&self.shm, &SHM_READ_LOCKS) {
+        if self.locks.iter().any(|(fd, range)| fd.holds_read_lock(range) == Some(false)) {
             return Err(io::Error::other("the read lock was lost while reading: something in this process opened the file"));
         }
         Ok(())
@@ -227,6 +235,28 @@ fn is_shared_memory(extended: i32) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::patience::Patience;
+
+    /// A lock that the kernel does not list from the beginning stands for a file system that keeps its locks elsewhere.
+    #[test]
+    fn only_a_lock_that_was_listed_once_can_be_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("a.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let main = own_fd::opened_since(&[], &path);
+        let unlisted = visible([(main, SHARED_LOCKS), (None, SHM_READ_LOCKS)]);
+        begin(&connection, Duration::ZERO).unwrap();
+        let listed = visible([(main, SHARED_LOCKS), (None, SHM_READ_LOCKS)]);
+        assert_eq!((unlisted.len(), listed.len()), (0, 1));
+        // Closing any descriptor of the file drops the lock.
+        let mut transaction = Transaction { connection, replaced: Replaced::None, locks: listed, _wal_visit: None };
+        transaction.still_valid().unwrap();
+        drop(std::fs::File::open(&path).unwrap());
+        assert!(transaction.still_valid().is_err());
+        transaction.locks = unlisted;
+        transaction.still_valid().unwrap();
+    }
 
     /// Where `/proc` is missing or the WAL is too strange, every page is asked of SQLite.
     #[test]
@@ -235,7 +265,7 @@ mod tests {
         let path = dir.path().canonicalize().unwrap().join("a.db");
         let db = Connection::open(&path).unwrap();
         db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(50000))").unwrap();
-        let mut pin = Pin::take(&path.metadata().unwrap(), Duration::ZERO).unwrap();
+        let mut pin = Pin::take(&path.metadata().unwrap(), &Patience::new(Duration::ZERO, None)).unwrap();
         let mut direct = open(&path, &mut pin, Duration::ZERO).unwrap();
         let (page_size, pages) = (direct.page_size(), direct.pages());
         let mut wanted = vec![0; page_size as usize * pages as usize];
@@ -243,7 +273,7 @@ mod tests {
         drop(direct);
         let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         begin(&connection, Duration::ZERO).unwrap();
-        let all = Transaction { connection, replaced: Replaced::All, main: None, shm: None, _wal_visit: None };
+        let all = Transaction { connection, replaced: Replaced::All, locks: Vec::new(), _wal_visit: None };
         let mut slow = Image::new(Box::new(all), Base::None, page_size, pages).unwrap();
         let mut image = vec![1; wanted.len()];
         slow.fill(1, &mut image).unwrap();

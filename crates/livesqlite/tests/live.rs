@@ -11,12 +11,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use livesqlite::check::ImageChecker;
 use livesqlite::{OpenError, Options, Snapshot, is_pinned};
 use process::{Other, say, wait};
 use rusqlite::Connection;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 fn quick() -> Options {
@@ -347,6 +349,47 @@ fn an_exclusive_lock_that_ends_in_time_only_delays() {
     });
 }
 
+#[test]
+fn a_raised_flag_ends_the_wait_at_once() {
+    let (_dir, path) = database();
+    drop(create(&path, "delete", 50));
+    let interrupted = |path: &Path| {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let patient = Options { busy_timeout: Duration::from_secs(20), cancel: Some(cancel.clone()), ..Options::default() };
+        std::thread::scope(|scope| {
+            let open = scope.spawn(|| (Snapshot::open(path, &patient).unwrap_err(), Instant::now()));
+            std::thread::sleep(Duration::from_millis(150));
+            assert!(!open.is_finished());
+            let raised = Instant::now();
+            cancel.store(true, Ordering::Relaxed);
+            let (error, ended) = open.join().unwrap();
+            assert!(matches!(error, OpenError::Cancelled), "{error}");
+            assert_eq!(error.to_string(), "interrupted");
+            assert!(ended - raised < Duration::from_millis(500));
+        });
+    };
+    let first = Snapshot::open(&path, &quick()).unwrap();
+    interrupted(&path);
+    drop(first);
+    let _holder = Other::start("exclusive", &path);
+    interrupted(&path);
+}
+
+#[test]
+fn a_pipe_named_like_a_companion_is_an_error_and_no_wait() {
+    for mode in ["wal", "delete"] {
+        for suffix in ["-wal", "-shm", "-journal"] {
+            let (_dir, path) = database();
+            drop(create(&path, mode, 5));
+            mknodat(CWD, beside(&path, suffix), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            let (done, result) = mpsc::channel();
+            std::thread::spawn(move || done.send(Snapshot::open(&path, &quick())));
+            let error = result.recv_timeout(Duration::from_secs(10)).expect("it hangs").unwrap_err();
+            assert_eq!(error.to_string(), format!("home-assistant_v2.db{suffix} beside the database is no regular file"));
+        }
+    }
+}
+
 /// What a walk over the directory does to every file it meets: open, look, close.
 fn walk(dir: &Path, respects_pins: bool) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
@@ -417,6 +460,32 @@ fn a_hard_link_waits_for_the_snapshot_of_the_same_file() {
     let first = Snapshot::open(&path, &quick()).unwrap();
     assert!(matches!(Snapshot::open(&link, &quick()), Err(OpenError::Locked { .. })));
     drop(first);
+    assert_eq!(rows(&read(&link)), 10);
+}
+
+/// SQLite finds log and locks by name, so under this name it would see neither.
+#[test]
+fn another_name_of_a_wal_database_in_use_is_refused() {
+    let (dir, path) = database();
+    drop(create(&path, "wal", 10));
+    let link = dir.path().join("a-copy.db");
+    fs::hard_link(&path, &link).unwrap();
+    assert_eq!(rows(&read(&link)), 10);
+    let _owner = Other::start("log", &path);
+    let before = names(&dir);
+    let error = Snapshot::open(&link, &quick()).unwrap_err();
+    assert_eq!(error.to_string(), "the file is another name of home-assistant_v2.db, whose write-ahead log is not beside this name");
+    assert_eq!(names(&dir), before);
+    assert_eq!(rows(&read(&path)), 2010);
+}
+
+#[test]
+fn another_name_of_a_database_without_a_log_is_as_good_as_the_first() {
+    let (dir, path) = database();
+    drop(create(&path, "delete", 10));
+    let link = dir.path().join("a-copy.db");
+    fs::hard_link(&path, &link).unwrap();
+    File::create(beside(&path, "-wal")).unwrap();
     assert_eq!(rows(&read(&link)), 10);
 }
 

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::OpenError;
+use crate::companions::open_regular;
 use crate::header::LOCK_BYTE;
+use crate::patience::Patience;
 use crate::sys::{self, Lock};
 
 const PENDING: u64 = LOCK_BYTE;
@@ -19,17 +21,18 @@ const SHARED_LEN: u64 = 510;
 const SHM_OWNER: u64 = 128;
 
 /// Takes the shared lock: from now on nobody writes to the main file of a database in a rollback mode.
-pub(super) fn shared(main: &File, deadline: Instant) -> Result<(), OpenError> {
+pub(super) fn shared(main: &File, patience: &Patience) -> Result<(), OpenError> {
     let mut pause = Duration::from_millis(1);
     loop {
         if try_shared(main)? {
             return Ok(());
         }
-        if Instant::now() >= deadline {
+        let step = patience.step()?;
+        if step.is_zero() {
             return Err(OpenError::locked("another program holds it exclusively"));
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
+        thread::sleep(pause.min(step));
+        pause = (pause * 2).min(step);
     }
 }
 
@@ -55,7 +58,7 @@ pub(super) fn is_reserved(main: &File) -> io::Result<bool> {
 
 /// Does somebody have this `-shm` open?
 pub(super) fn has_wal_owner(shm: &Path) -> io::Result<bool> {
-    match File::open(shm) {
+    match open_regular(shm) {
         Ok(file) => sys::is_locked(&file, SHM_OWNER, 1),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

@@ -16,14 +16,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use crate::OpenError;
 use crate::cache::Visit;
-use crate::companion;
+use crate::companions::{companion, open_regular};
 use crate::header::{HEADER_LEN, Header};
 use crate::image::{Base, Image, Layer};
 use crate::page_set::PageSet;
+use crate::patience::Patience;
 
 /// Replaced pages kept in memory at most: 4 GiB of 4096-byte pages in the journal or WAL, about 36 MB here.
 const MAX_REPLACED: usize = 1 << 20;
@@ -31,10 +31,10 @@ const MAX_REPLACED: usize = 1 << 20;
 /// Page number → where its bytes begin in the journal or WAL.
 type PageMap = HashMap<u32, u64>;
 
-/// Opens the database at `path` without SQLite. Waits for the shared lock until `deadline`.
-pub(crate) fn open(path: &Path, deadline: Instant) -> Result<Image, OpenError> {
-    let main = File::open(path)?;
-    lock::shared(&main, deadline)?;
+/// Opens the database at `path` without SQLite. Waits for the shared lock.
+pub(crate) fn open(path: &Path, patience: &Patience) -> Result<Image, OpenError> {
+    let main = open_regular(path)?;
+    lock::shared(&main, patience)?;
     if let Some(hot) = hot_journal(path, &main)? {
         return rolled_back(main, hot);
     }
@@ -46,7 +46,7 @@ pub(crate) fn open(path: &Path, deadline: Instant) -> Result<Image, OpenError> {
 
 /// A rollback journal that must be played back before the main file means anything.
 fn hot_journal(path: &Path, main: &File) -> Result<Option<(File, journal::Journal)>, OpenError> {
-    let file = match File::open(companion(path, "-journal")) {
+    let file = match open_regular(&companion(path, "-journal")) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -75,7 +75,7 @@ fn logged(path: &Path, main: File, header: &Header) -> Result<Image, OpenError> 
         return Err(OpenError::locked("another program has the database open and SQLite could not join it"));
     }
     let visit = Visit::begin(&wal_path);
-    let file = match File::open(&wal_path) {
+    let file = match open_regular(&wal_path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),

@@ -1,0 +1,50 @@
+//! How long to wait for somebody else's lock, and the flag that ends the waiting early.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::OpenError;
+
+/// A raised flag is seen after this at the latest.
+const STEP: Duration = Duration::from_millis(25);
+/// Longer waits are cut to this, so that their end is a time that can be told.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// One patience for everything that is waited for while a snapshot is opened.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    deadline: Instant,
+    cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Patience {
+    pub(crate) fn new(length: Duration, cancel: Option<Arc<AtomicBool>>) -> Self {
+        Self { deadline: Instant::now() + length.min(LONGEST), cancel }
+    }
+
+    /// How long to wait before asking again; zero when the patience is over.
+    pub(crate) fn step(&self) -> Result<Duration, OpenError> {
+        if self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            return Err(OpenError::Cancelled);
+        }
+        Ok(self.deadline.saturating_duration_since(Instant::now()).min(STEP))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn waiting_goes_in_short_steps_until_time_or_flag_ends_it() {
+        assert_eq!(Patience::new(Duration::MAX, None).step().unwrap(), STEP);
+        assert_eq!(Patience::new(Duration::ZERO, None).step().unwrap(), Duration::ZERO);
+        let flag = Arc::new(AtomicBool::new(false));
+        let patience = Patience::new(Duration::MAX, Some(flag.clone()));
+        assert_eq!(patience.step().unwrap(), STEP);
+        flag.store(true, Ordering::Relaxed);
+        assert!(matches!(patience.step(), Err(OpenError::Cancelled)));
+    }
+}
