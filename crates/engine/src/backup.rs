@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use store::local::PendingFile;
 
 use crate::{
-    error::BackupError,
+    error::{BackupError, plain},
     page_cache::CacheGuard,
     pipeline::{self, InnerSink, Output},
     plan::{self, Plan},
@@ -90,9 +90,8 @@ pub fn backup(options: &BackupOptions, progress: &Arc<Progress>, cancel: &Atomic
     let rules = rules(options)?;
     let path = final_path(&options.destination, &manifest::file_name(&name, &date));
     let file = PendingFile::create(&path)?;
-    let mut plan = plan::plan(&root, rules, file.identity().ok());
+    let mut plan = plan::plan(&root, rules, file.identity().ok(), cancel)?;
     warn_of_nesting(&root, &path, &mut plan);
-    let written = |source: io::Error| BackupError::Write { path: path.clone(), source };
 
     progress.set_total(plan.bytes);
     progress.enter(Phase::Running);
@@ -104,14 +103,16 @@ pub fn backup(options: &BackupOptions, progress: &Arc<Progress>, cancel: &Atomic
     let encrypted = options.password.is_some();
     let stages = progress.stages(encrypted);
     let limited_by = progress.limited_by(encrypted);
-    let sha256 = if options.digest {
+    let mut findings = made.findings;
+    let sha256 = options.digest.then(|| {
         progress.enter(Phase::Rereading);
-        Some(digest(&published.path).map_err(written)?)
-    } else {
-        None
-    };
-    let (status, entries) = (made.findings.status(), made.findings.entries);
-    let (skipped, warnings, databases) = made.findings.into_lists();
+        digest(&published.path)
+    });
+    // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
+    let sha256 =
+        sha256.and_then(|digest| digest.map_err(|error| findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)))).ok());
+    let (status, entries) = (findings.status(), findings.entries);
+    let (skipped, warnings, databases) = findings.into_lists();
     Ok(BackupReport {
         status,
         archive: ArchiveReport {
@@ -238,7 +239,8 @@ fn rules(options: &BackupOptions) -> Result<Rules, BackupError> {
 fn warn_of_nesting(root: &Path, archive: &Path, plan: &mut Plan) {
     let directory = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(directory) = directory.canonicalize() else { return };
-    if directory.starts_with(root) && directory != root.join("backups") {
+    let Ok(below) = directory.strip_prefix(root) else { return };
+    if below != Path::new("backups") && plan.scope.rules.exclusion_with_parents(below.as_os_str().as_encoded_bytes()).is_none() {
         let name = directory.display();
         plan.findings
             .warn(format!("{name} is inside the config directory, so each archive will hold the earlier ones: choose another place, or add --exclude for it"));
@@ -261,7 +263,8 @@ fn describe(options: &BackupOptions, name: &str, date: WallTime, version: &HaVer
 
 /// In a directory, the name Home Assistant would give it.
 fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
-    let is_file_name = destination.extension().is_some_and(|extension| extension == "tar") && !destination.is_dir();
+    let is_directory = destination.is_dir() || destination.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let is_file_name = destination.extension().is_some_and(|extension| extension == "tar") && !is_directory;
     if is_file_name { destination.to_owned() } else { destination.join(usual_name) }
 }
 

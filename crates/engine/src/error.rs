@@ -29,7 +29,7 @@ pub enum BackupError {
         instead: Option<PathBuf>,
     },
     /// `.HA_VERSION` holds something else.
-    #[error("{} holds {text:?}, which is no Home Assistant version", path.display())]
+    #[error("{} holds '{}', which is no Home Assistant version", path.display(), text.chars().take(40).collect::<String>())]
     StrangeVersion {
         /// The file.
         path: PathBuf,

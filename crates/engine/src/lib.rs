@@ -33,4 +33,4 @@ pub use backup::{BackupOptions, SecureTar, all_cores, backup};
 pub use error::{BackupError, plain as plain_reason};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};
-pub use report::{ArchiveReport, BackupReport, DatabaseReport, Skipped, Stage, StageReport, Status, shown};
+pub use report::{ArchiveReport, BackupReport, DatabaseReport, Skipped, Stage, StageReport, Status, serialize_path, shown};

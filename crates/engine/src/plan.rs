@@ -1,11 +1,15 @@
 //! One look over the config directory before anything is written: how much there is, which databases block their writers, and what a restore would lose.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Read},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use habackup::{
@@ -18,8 +22,13 @@ use crate::{
     error::BackupError,
     mounts, recorder,
     report::{Findings, shown},
-    source::{DATABASE_HEAD, Found, Scope, Step},
+    source::{DATABASE_HEAD, Found, RECORDER, Scope, Step, read_head},
 };
+
+/// No version is longer; whatever else stands in its place is not read to its end.
+const LONGEST_VERSION: u64 = 100;
+/// What a member costs in the inner tar beside its content: its header, and that of its exact time.
+const HEADERS: u64 = 1536;
 
 /// What a backup is going to do.
 pub(crate) struct Plan {
@@ -32,19 +41,24 @@ pub(crate) struct Plan {
 }
 
 /// Looks at everything that goes in. Opens and closes files, so it must be over before the first database is opened.
-pub(crate) fn plan(root: &Path, rules: Rules, own_output: Option<(u64, u64)>) -> Plan {
+pub(crate) fn plan(root: &Path, rules: Rules, own_output: Option<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
     let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), own_output };
     let mut first = Vec::new();
     let mut bytes = 0;
     let mut findings = Findings::default();
     let mut has_storage = false;
+    let mut has_recorder = false;
     for step in scope.walk() {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(BackupError::Cancelled);
+        }
         let Step::Entry(found) = step else { continue };
         has_storage |= found.relative.starts_with(b".storage/");
         warn_of_losses(&found, &mut findings);
-        bytes += 512;
+        bytes += HEADERS;
         if found.kind == Kind::File {
-            bytes += found.metadata.len();
+            bytes += found.metadata.len().next_multiple_of(512);
+            has_recorder |= found.relative == RECORDER;
             if blocks_writers(&found) {
                 first.push(found);
             }
@@ -55,10 +69,23 @@ pub(crate) fn plan(root: &Path, rules: Rules, own_output: Option<(u64, u64)>) ->
             "there is no .storage directory (or it can't be read): a restore will lose users, integrations and settings; is this the right directory, and the right user?",
         );
     }
-    if let Some(warning) = recorder::history_elsewhere(root) {
+    let is_wanted = scope.rules.exclusion(RECORDER).is_none();
+    if let Some(warning) = recorder::history_elsewhere(root).or_else(|| (is_wanted && !has_recorder).then(|| no_history(root))) {
         findings.warn(warning);
     }
-    Plan { scope, first, bytes, findings }
+    Ok(Plan { scope, first, bytes, findings })
+}
+
+/// Why the recorder's database is not among the files.
+fn no_history(root: &Path) -> String {
+    let path = root.join(OsStr::from_bytes(RECORDER));
+    match fs::read_link(&path) {
+        Ok(target) => format!(
+            "home-assistant_v2.db is a symbolic link to {}: the history itself is NOT in this backup; back that file up as well",
+            shown(target.as_os_str().as_bytes())
+        ),
+        Err(_) => "there is no history in this backup: the directory has no home-assistant_v2.db".to_owned(),
+    }
 }
 
 /// Says what Core's restore will not bring back, once per tree.
@@ -91,7 +118,7 @@ pub(crate) fn version(root: &Path, said: Option<&str>) -> Result<HaVersion, Back
     let path = root.join(".HA_VERSION");
     let text = match said {
         Some(said) => return said.parse().map_err(|_| BackupError::VersionSaid(said.to_owned())),
-        None => match fs::read(&path) {
+        None => match read_head(&path, LONGEST_VERSION) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(BackupError::NoVersion { directory: root.to_owned(), instead: config_below(root) });
@@ -99,7 +126,7 @@ pub(crate) fn version(root: &Path, said: Option<&str>) -> Result<HaVersion, Back
             Err(source) => return Err(BackupError::Config { path, source }),
         },
     };
-    let text = String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
+    let text = String::from_utf8_lossy(&text).into_owned();
     text.parse().map_err(|_| BackupError::StrangeVersion { path, text: shown(text.trim().as_bytes()) })
 }
 

@@ -35,6 +35,8 @@ pub struct Progress {
     total: AtomicU64,
     done: AtomicU64,
     threads: AtomicU64,
+    // How long looking around took.
+    planned_nanos: AtomicU64,
     // Reading the config directory.
     pub(crate) reading: Clock,
     // Everything behind compression: encryption, layout, and the wait for the destination.
@@ -53,6 +55,7 @@ impl Default for Progress {
             total: AtomicU64::new(0),
             done: AtomicU64::new(0),
             threads: AtomicU64::new(1),
+            planned_nanos: AtomicU64::new(0),
             reading: Clock::default(),
             sinking: Clock::default(),
             append: Clock::default(),
@@ -114,7 +117,15 @@ impl Progress {
         self.started.elapsed()
     }
 
+    /// Time since bytes began to move.
+    pub fn running(&self) -> Duration {
+        self.elapsed().saturating_sub(Duration::from_nanos(self.planned_nanos.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn enter(&self, phase: Phase) {
+        if phase == Phase::Running && self.phase() == Phase::Planning {
+            self.planned_nanos.store(self.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
         let number = match phase {
             Phase::Planning => 0,
             Phase::Running => 1,
@@ -151,7 +162,7 @@ impl Progress {
 
     /// Where the time went so far.
     pub fn stages(&self, encrypted: bool) -> Vec<StageReport> {
-        let wall = self.elapsed().as_secs_f64();
+        let wall = self.running().as_secs_f64();
         let idle = |busy: f64| (wall - busy).max(0.0);
         let pipeline = &self.pipeline;
         let read = self.reading.seconds();
@@ -174,7 +185,7 @@ impl Progress {
     ///
     /// A stage that works on one thread limits when it is busy nearly all the time; compressing has all threads, so its share is taken of all of them.
     pub fn limited_by(&self, encrypted: bool) -> Stage {
-        let wall = self.elapsed().as_secs_f64().max(1e-9);
+        let wall = self.running().as_secs_f64().max(1e-9);
         let threads = self.threads.load(Ordering::Relaxed).max(1) as f64;
         busiest(&self.stages(encrypted), wall, threads)
     }

@@ -3,7 +3,12 @@
 //! Home Assistant's YAML has tags of its own (`!secret`, `!include`), and only one key is of interest, so lines are read instead of documents. A value that is
 //! not understood gives no warning. The value itself holds a password and is never shown.
 
-use std::{fs, path::Path};
+use std::path::Path;
+
+use crate::{report::shown, source::read_head};
+
+/// No configuration file that a person wrote is longer.
+const LONGEST: u64 = 1 << 20;
 
 /// A sentence about a recorder that keeps its history elsewhere; `None` when it lives in the config directory or nothing is known.
 pub(crate) fn history_elsewhere(config: &Path) -> Option<String> {
@@ -29,18 +34,22 @@ fn outside_file(url: &str, config: &Path) -> Option<String> {
     let path = Path::new(path.split('?').next()?);
     // Inside a container the config directory is called /config, whatever it is called here.
     let inside = path.is_relative() || path.starts_with(config) || path.starts_with("/config") || path.starts_with("/homeassistant");
-    (!inside).then(|| path.display().to_string())
+    (!inside).then(|| shown(path.as_os_str().as_encoded_bytes()))
+}
+
+fn read(path: &Path) -> Option<String> {
+    read_head(path, LONGEST).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn database_url(config: &Path) -> Option<String> {
-    let main = fs::read_to_string(config.join("configuration.yaml")).ok()?;
+    let main = read(&config.join("configuration.yaml"))?;
     let value = in_block(&main, "recorder").or_else(|| {
         let file = include(&main, "recorder")?;
-        top_level(&fs::read_to_string(config.join(file)).ok()?, "db_url")
+        top_level(&read(&config.join(file))?, "db_url")
     });
     let value = value.or_else(|| in_packages(config))?;
     match value.strip_prefix("!secret") {
-        Some(name) => top_level(&fs::read_to_string(config.join("secrets.yaml")).ok()?, name.trim()),
+        Some(name) => top_level(&read(&config.join("secrets.yaml"))?, name.trim()),
         None => Some(value),
     }
 }
@@ -52,7 +61,7 @@ fn in_packages(config: &Path) -> Option<String> {
         .flatten()
         .filter(|entry| entry.file_type().is_file() && entry.path().extension().is_some_and(|e| e == "yaml" || e == "yml"))
         .take(1000)
-        .find_map(|entry| in_block(&fs::read_to_string(entry.path()).ok()?, "recorder"))
+        .find_map(|entry| in_block(&read(entry.path())?, "recorder"))
 }
 
 /// `db_url` within the block that `key:` opens.
@@ -104,6 +113,8 @@ fn value_of(line: &str, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
 
     fn config(files: &[(&str, &str)]) -> tempfile::TempDir {

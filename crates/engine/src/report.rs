@@ -81,6 +81,7 @@ pub struct DatabaseReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct ArchiveReport {
     /// Where it stands.
+    #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// Its size.
     pub size_bytes: u64,
@@ -179,7 +180,7 @@ pub fn shown(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() {
+            if character.is_control() || reorders(character) {
                 let mut bytes = [0; 4];
                 for byte in character.encode_utf8(&mut bytes).bytes() {
                     let _ = write!(text, "\\x{byte:02x}");
@@ -195,9 +196,24 @@ pub fn shown(path: &[u8]) -> String {
     text
 }
 
+/// Invisible characters that change how the ones around them are shown.
+fn reorders(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Paths in JSON: any bytes, printable.
+pub fn serialize_path<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&shown(path.as_os_str().as_encoded_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_reads_backwards_is_told_apart() {
+        assert_eq!(shown("a\u{202e}txt.exe".as_bytes()), "a\\xe2\\x80\\xaetxt.exe");
+    }
 
     #[test]
     fn a_name_of_any_bytes_is_printable() {

@@ -43,7 +43,7 @@ pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
         let _ = writeln!(out, "{}: {note}", paint(kind, "33"));
     }
     if total > MOST {
-        let _ = writeln!(out, "{}: and {} more (--json lists them)", paint(kind, "33"), total - MOST);
+        let _ = writeln!(out, "{}: and {} more like these", paint(kind, "33"), total - MOST);
     }
 }
 

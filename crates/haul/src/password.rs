@@ -10,22 +10,29 @@ use habackup::securetar::Password;
 use crate::{args::PasswordArgs, failure::Failure};
 
 const VARIABLE: &str = "HAUL_PASSWORD";
-/// No password is longer; a mistaken path to something large must not fill the memory.
-const LONGEST: u64 = 64 << 10;
+/// No password is longer; a mistaken path to something large must not become one.
+const LONGEST: u64 = 4096;
 
 /// The password the user gave, if any.
 pub(crate) fn given(args: &PasswordArgs) -> Result<Option<Password>, Failure> {
     if let Some(path) = &args.password_file {
         let mut text = String::new();
-        let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+        let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        let refused = |why: &str| Err(Failure::usage(format!("the password file {} {why}", path.display())));
         if let Err(error) = read {
             let reason = engine::plain_reason(&error);
             return Err(Failure::usage(format!("can't read the password file {}: {reason}", path.display())));
         }
-        // Editors end a file with a newline; it is not part of the password.
-        let password = text.trim_end_matches(['\n', '\r']);
+        // Some editors put an invisible mark in front, and all end a file with a newline; neither is part of the password.
+        let password = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        if text.len() as u64 > LONGEST {
+            return refused("is too long to hold a password");
+        }
         if password.is_empty() {
-            return Err(Failure::usage(format!("the password file {} is empty", path.display())));
+            return refused("is empty");
+        }
+        if password.contains(['\n', '\r']) {
+            return refused("has more than one line");
         }
         return Ok(Some(Password::new(password.to_owned())));
     }

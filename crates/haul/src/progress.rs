@@ -66,7 +66,7 @@ impl Drop for Display {
 
 fn draw_bar(job: Job, progress: &Progress, stop: &AtomicBool) {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {percent:>3}%  {msg}");
+    let style = ProgressStyle::with_template("{prefix} {bar:16.cyan/dim} {percent:>3}%  {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─"));
     bar.set_prefix(job.verb);
     while !stop.load(Ordering::Relaxed) {
@@ -110,7 +110,7 @@ impl Figures {
             phase: progress.phase(),
             done: progress.done(),
             total: progress.total(),
-            seconds: progress.elapsed().as_secs_f64(),
+            seconds: progress.running().as_secs_f64(),
             limit: progress.limited_by(job.encrypted).as_str(),
         }
     }
@@ -124,7 +124,8 @@ impl Figures {
                 let rate = self.done as f64 / self.seconds.max(0.001);
                 let left = self.total.saturating_sub(self.done) as f64 / rate.max(1.0);
                 let limit = if self.job.names_limit { format!(", limited by {}", self.limit) } else { String::new() };
-                format!("{} of {}, {}/s, {} left{limit}", text::bytes(self.done), text::bytes(self.total), text::bytes(rate as u64), text::duration(left))
+                // The most wanted first: a narrow terminal cuts the end off.
+                format!("{}/s, {} left{limit}, {} of {}", text::bytes(rate as u64), text::duration(left), text::bytes(self.done), text::bytes(self.total))
             }
         }
     }

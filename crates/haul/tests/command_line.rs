@@ -276,7 +276,7 @@ fn an_unreadable_file_makes_the_backup_incomplete_and_is_named() {
     let output = command.args(["backup", "config", "--to", "out/a.tar"]).current_dir(place.dir.path()).output().unwrap();
     let (code, message) = said(&output);
     assert_eq!(code, 3, "{message}");
-    assert!(message.contains("left out: secret.key: permission denied (run haul as root or as Home Assistant's user)"), "{message}");
+    assert!(message.contains("not saved: secret.key: permission denied (run haul as root or as Home Assistant's user)"), "{message}");
     assert!(text(&output.stdout).contains("NOT everything"));
     assert_eq!(said(&place.haul(&["verify", "out/a.tar"])).0, 0, "the archive itself is sound");
 }

@@ -39,7 +39,7 @@ pub enum StoreError {
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
     /// Anything the operating system refused.
-    #[error("could not {operation} in {}: {}", path.display(), reason(source))]
+    #[error("could not {operation} at {}: {}", path.display(), reason(source))]
     Io {
         /// What was tried.
         operation: Operation,

@@ -160,7 +160,9 @@ fn refuse_existing(destination: &Path) -> Result<(), StoreError> {
     // A dangling symlink is somebody's name too.
     match fs::symlink_metadata(destination) {
         Ok(_) => Err(StoreError::Exists(destination.to_owned())),
-        Err(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A name too long, for instance: better said now than after hours of work.
+        Err(source) => Err(StoreError::Io { operation: Operation::Create, path: destination.to_owned(), source }),
     }
 }
 
@@ -171,9 +173,12 @@ fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
         let path = directory.join(format!("{PREFIX}{process:x}-{nanos:08x}{attempt:03x}{SUFFIX}"));
         match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => {
-                // A file system without locks only loses the tidying up after a kill.
-                let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-                return Ok((path, file));
+                // Waits for another run that is just looking whether the writer lives. A file system without locks only loses the tidying up after a kill.
+                let _ = flock(&file, FlockOperation::LockExclusive);
+                // That other run may have been first, and taken it for a leftover.
+                if file.metadata()?.nlink() > 0 {
+                    return Ok((path, file));
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -192,12 +197,21 @@ pub fn remove_leftovers(directory: &Path) -> usize {
             continue;
         }
         let path = entry.path();
-        let abandoned = OpenOptions::new().read(true).write(true).open(&path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if abandoned && fs::remove_file(&path).is_ok() {
+        // The lock is held until the name is gone, so nobody can begin to use the file in between.
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && is_still(&file, &path) && fs::remove_file(&path).is_ok() {
             removed += 1;
         }
     }
     removed
+}
+
+/// Does the name still lead to this file?
+fn is_still(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(theirs)) => (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
+        _ => false,
+    }
 }
 
 /// One step where the file system can do it; otherwise a hard link and a removal, which refuses an existing name just as well; otherwise a last look first.

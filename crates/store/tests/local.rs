@@ -118,3 +118,29 @@ proptest! {
         prop_assert!(fs::read(&path).unwrap() == expected);
     }
 }
+
+#[test]
+fn many_writers_in_one_directory_do_not_take_each_other_for_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let path = dir.path();
+            scope.spawn(move || {
+                for n in 0..60 {
+                    let mut pending = PendingFile::create(&path.join(format!("{writer}-{n}.tar"))).unwrap();
+                    pending.append(b"x").unwrap();
+                    pending.publish().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(names(dir.path()).len(), 480);
+}
+
+#[test]
+fn a_name_that_can_not_be_given_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = PendingFile::create(&dir.path().join("n".repeat(300))).err().unwrap();
+    assert!(error.to_string().contains("name too long"), "{error}");
+    assert!(names(dir.path()).is_empty());
+}

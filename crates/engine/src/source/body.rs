@@ -145,6 +145,31 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     Ok((file, metadata))
 }
 
+/// The beginning of a file somebody else is responsible for: a FIFO in its place can't hang it, and no size fills the memory.
+pub(crate) fn read_head(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let (file, _) = open(&path.canonicalize()?)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Is this what SQLite puts beside a database, and not somebody's file that is called like it? Logs, journals and their indexes have magic numbers; what is
+/// empty or was wiped by SQLite after use holds nothing.
+pub(crate) fn looks_like_side_file(path: &Path) -> bool {
+    const MAGICS: [&[u8]; 5] = [
+        b"\x37\x7f\x06\x82",
+        b"\x37\x7f\x06\x83",
+        b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",
+        // The index of a log begins with SQLite's format version 3007000 in the machine's own byte order.
+        b"\x18\xe2\x2d\x00",
+        b"\x00\x2d\xe2\x18",
+    ];
+    match read_head(path, 8) {
+        Ok(head) => head.iter().all(|byte| *byte == 0) || MAGICS.iter().any(|magic| head.starts_with(magic)),
+        Err(_) => true,
+    }
+}
+
 /// Reads a small file whole, again if it changed meanwhile.
 pub(crate) fn read_whole(file: &mut File) -> io::Result<(Vec<u8>, Metadata)> {
     use std::{io::Seek, os::unix::fs::MetadataExt};
@@ -200,6 +225,16 @@ mod tests {
     #[test]
     fn a_file_that_grew_is_cut() {
         assert_eq!(drain(stream(b"twelve bytes", 6)), (b"twelve".to_vec(), vec![Trouble::Grew]));
+    }
+
+    #[test]
+    fn a_diary_beside_a_database_is_not_its_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("diary-journal");
+        for (content, is_side_file) in [(&b"Dear diary"[..], false), (b"", true), (&[0; 28], true), (b"\x37\x7f\x06\x82\0\x2d\xe2\x18", true)] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(looks_like_side_file(&path), is_side_file, "{content:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     sync::Arc,
+    time::{Duration, Instant},
     vec,
 };
 
@@ -23,7 +24,7 @@ use livesqlite::{JournalMode, Snapshot};
 
 use self::body::{Body, Trouble};
 pub(crate) use self::{
-    body::open,
+    body::{open, read_head},
     walk::{Found, Scope, Step, Walk},
 };
 use crate::{
@@ -33,9 +34,11 @@ use crate::{
 };
 
 /// The recorder's database, whose companion Home Assistant expects when only the database is restored.
-const RECORDER: &[u8] = b"home-assistant_v2.db";
+pub(crate) const RECORDER: &[u8] = b"home-assistant_v2.db";
 /// A database that blocks its writers while it is read is read at once into memory up to this size, and released.
 const HELD_IN_MEMORY: u64 = 8 << 20;
+/// Longer than this, and those whose writes had to wait are told.
+const NOTICEABLE: Duration = Duration::from_secs(1);
 /// The bytes at the start of a file that tell a database and its journal mode.
 pub(crate) const DATABASE_HEAD: usize = 20;
 
@@ -43,6 +46,13 @@ pub(crate) const DATABASE_HEAD: usize = 20;
 pub(crate) struct Gathered {
     pub(crate) findings: Findings,
     pub(crate) index: IndexBuilder,
+}
+
+/// A database on its way out.
+struct Imaging {
+    report: DatabaseReport,
+    // Since when its writers have been waiting, if they do.
+    blocked_since: Option<Instant>,
 }
 
 pub(crate) struct TarSource {
@@ -59,6 +69,8 @@ pub(crate) struct TarSource {
     pending: Vec<u8>,
     pending_at: usize,
     body: Body,
+    // Set while `body` is that of a database.
+    imaging: Option<Imaging>,
     body_size: u64,
     current: Vec<u8>,
     position: u64,
@@ -79,6 +91,7 @@ impl TarSource {
             pending: Vec::with_capacity(4096),
             pending_at: 0,
             body: Body::Empty,
+            imaging: None,
             body_size: 0,
             current: Vec::new(),
             position: 0,
@@ -111,6 +124,7 @@ impl TarSource {
         match self.walk.next() {
             Some(Step::Entry(found)) => self.add(&found),
             Some(Step::LeftOut { relative, reason }) => self.gathered.findings.left_out(&relative, reason),
+            Some(Step::Vanished { relative }) => self.vanished(&relative),
             Some(Step::Lost { relative, reason }) => self.gathered.findings.lost(&relative, reason),
             None if self.finished_walk => self.ended = true,
             None => {
@@ -130,14 +144,15 @@ impl TarSource {
                 Ok(target) => self.begin(&found.relative, Kind::Symlink, &found.metadata, 0, target.as_os_str().as_bytes()),
                 Err(error) => self.unreadable(found, &error),
             },
-            Kind::File if self.seen_first.contains(&found.relative) || self.is_side_file(&found.relative) => {}
+            Kind::File if self.seen_first.contains(&found.relative) || self.is_side_file(found) => {}
             Kind::File => self.add_file(found),
         }
     }
 
     /// `-wal`, `-shm` and `-journal` of a database whose image is in the archive: the image is whole without them, and wrong with them.
-    fn is_side_file(&self, relative: &[u8]) -> bool {
-        [&b"-wal"[..], b"-shm", b"-journal"].iter().any(|suffix| relative.strip_suffix(*suffix).is_some_and(|main| self.imaged.contains(main)))
+    fn is_side_file(&self, found: &Found) -> bool {
+        let of_imaged = |suffix: &&[u8]| found.relative.strip_suffix(*suffix).is_some_and(|main| self.imaged.contains(main));
+        walk::SIDE_FILES.iter().any(of_imaged) && body::looks_like_side_file(&found.path)
     }
 
     fn add_file(&mut self, found: &Found) {
@@ -153,8 +168,9 @@ impl TarSource {
             match self.add_database(found) {
                 Ok(()) => return,
                 Err(reason) => {
-                    let name = shown(&found.relative);
-                    self.gathered.findings.warn(format!("{name}: {reason}; its raw files were archived as they are, which may or may not open"));
+                    let text = format!("{reason}; its raw files were archived as they are, which may or may not open");
+                    self.gathered.findings.lost(&found.relative, text);
+                    self.owe_log(found);
                 }
             }
             file = match body::open(&found.path) {
@@ -196,6 +212,7 @@ impl TarSource {
             },
         };
         let length = snapshot.len();
+        let mut blocked_since = snapshot.blocks_writers().then(Instant::now);
         let body = if snapshot.blocks_writers() && length <= HELD_IN_MEMORY {
             let mut bytes = Vec::with_capacity(length as usize);
             snapshot.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
@@ -203,30 +220,53 @@ impl TarSource {
             if bytes.len() as u64 != length {
                 return Err("it ended early".to_owned());
             }
+            blocked_since = None;
             Body::whole(bytes)
         } else {
             Body::image(snapshot)
         };
         self.begin(&found.relative, Kind::File, &found.metadata, length, b"");
         self.body = body;
-        self.gathered.findings.databases.push(report);
+        self.imaging = Some(Imaging { report, blocked_since });
         self.imaged.insert(found.relative.clone());
-        if found.relative == RECORDER {
+        self.owe_log(found);
+        Ok(())
+    }
+
+    /// Home Assistant restores the recorder's database alone only together with a write-ahead log, so it gets an empty one unless its own goes in.
+    fn owe_log(&mut self, found: &Found) {
+        let own_goes_in = !self.imaged.contains(RECORDER) && found.path.with_file_name("home-assistant_v2.db-wal").exists();
+        if found.relative == RECORDER && !own_goes_in {
             self.owed = Some(found.metadata.clone());
         }
-        Ok(())
+    }
+
+    /// The body in hand was given out to its end without trouble, or with some.
+    fn end_image(&mut self, is_whole: bool) {
+        let Some(Imaging { report, blocked_since }) = self.imaging.take() else { return };
+        let waited = blocked_since.map_or(Duration::ZERO, |since| since.elapsed());
+        if waited >= NOTICEABLE {
+            let (name, seconds) = (&report.path, waited.as_secs());
+            let warning = format!("{name}: whoever writes to it had to wait {seconds} s while it was read, because it is not in WAL mode");
+            self.gathered.findings.warn(warning);
+        }
+        if is_whole {
+            self.gathered.findings.databases.push(report);
+        }
     }
 
     fn unreadable(&mut self, found: &Found, error: &io::Error) {
         if walk::is_gone(error) {
-            // Home Assistant writes `.storage` files by way of `tmp…` names: their going is its everyday work.
-            if !found.relative.starts_with(b".storage/tmp") {
-                let name = shown(&found.relative);
-                self.gathered.findings.warn(format!("{name} was deleted while the backup ran, and is not in it"));
-            }
-            return;
+            return self.vanished(&found.relative);
         }
         self.gathered.findings.lost(&found.relative, walk::reason(error));
+    }
+
+    fn vanished(&mut self, relative: &[u8]) {
+        // Home Assistant writes `.storage` files by way of `tmp…` names: their going is its everyday work.
+        if !relative.starts_with(b".storage/tmp") {
+            self.gathered.findings.warn(format!("{} was deleted while the backup ran, and is not in it", shown(relative)));
+        }
     }
 
     fn begin(&mut self, relative: &[u8], kind: Kind, metadata: &Metadata, size: u64, link: &[u8]) {
@@ -308,9 +348,11 @@ impl TarSource {
         }
         let (count, trouble) = self.body.fill(buffer);
         if let Some(trouble) = trouble {
+            self.end_image(false);
             self.note(trouble);
         }
         if count == 0 {
+            self.end_image(true);
             self.body = Body::Empty;
             self.pending.resize(tar::padding(self.body_size), 0);
         }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::Metadata,
+    ffi::OsStr,
+    fs::{self, Metadata},
     io,
     os::unix::{
         ffi::OsStrExt,
@@ -13,7 +14,6 @@ use std::{
 };
 
 use habackup::{rules::Rules, tar::Kind};
-use walkdir::{IntoIter, WalkDir};
 
 /// An entry that goes in.
 #[derive(Clone, Debug)]
@@ -34,6 +34,10 @@ pub(crate) enum Step {
         relative: Vec<u8>,
         reason: String,
     },
+    /// Deleted between being listed and being looked at.
+    Vanished {
+        relative: Vec<u8>,
+    },
     /// Belongs in and can't be had.
     Lost {
         relative: Vec<u8>,
@@ -52,78 +56,127 @@ pub(crate) struct Scope {
     pub(crate) own_output: Option<(u64, u64)>,
 }
 
+/// What SQLite keeps beside a database.
+pub(crate) const SIDE_FILES: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
+
 impl Scope {
+    /// By rule; a database that stays out takes its side files along.
+    fn is_out(&self, relative: &[u8]) -> bool {
+        let is_excluded_file = |main: &[u8]| {
+            let path = self.root.join(OsStr::from_bytes(main));
+            self.rules.exclusion(main).is_some() && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+        };
+        self.rules.exclusion(relative).is_some() || SIDE_FILES.iter().filter_map(|suffix| relative.strip_suffix(*suffix)).any(is_excluded_file)
+    }
+
     pub(crate) fn walk(&self) -> Walk {
-        // Sorting one directory at a time keeps the order fixed and the memory bounded by the largest directory.
-        Walk { entries: WalkDir::new(&self.root).follow_links(false).sort_by(|a, b| a.file_name().cmp(b.file_name())).into_iter(), scope: self.clone() }
+        Walk { scope: self.clone(), open: Vec::new(), queued: None, begun: false }
     }
 }
 
+/// The names in one directory, sorted, in one piece of memory: a directory of a million files costs some ten bytes each beside their names.
+struct Names {
+    bytes: Vec<u8>,
+    places: Vec<(u32, u16)>,
+    next: usize,
+}
+
+impl Names {
+    fn read(path: &Path) -> io::Result<Self> {
+        let (mut bytes, mut places) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(path)? {
+            let name = entry?.file_name();
+            // No file system has names longer than 1024 bytes, nor 4 GiB of them in one directory.
+            places.push((bytes.len() as u32, name.len() as u16));
+            bytes.extend_from_slice(name.as_bytes());
+        }
+        let name = |(start, length): (u32, u16)| &bytes[start as usize..start as usize + usize::from(length)];
+        places.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
+        Ok(Self { bytes, places, next: 0 })
+    }
+
+    fn next(&mut self) -> Option<&[u8]> {
+        let (start, length) = *self.places.get(self.next)?;
+        self.next += 1;
+        Some(&self.bytes[start as usize..start as usize + usize::from(length)])
+    }
+}
+
+/// A directory before its content, siblings by the bytes of their names.
 pub(crate) struct Walk {
-    entries: IntoIter,
     scope: Scope,
+    // The directories on the way to where the walk is, with what is left in each.
+    open: Vec<(Vec<u8>, Names)>,
+    // What is to be said right after a directory that can't be listed.
+    queued: Option<Step>,
+    begun: bool,
 }
 
 impl Iterator for Walk {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
+        if let Some(step) = self.queued.take() {
+            return Some(step);
+        }
+        if !self.begun {
+            self.begun = true;
+            if let Some(step) = self.judge(Vec::new()) {
+                return Some(step);
+            }
+        }
         loop {
-            let step = match self.entries.next()? {
-                Ok(entry) => self.judge(&entry),
-                Err(error) => self.explain(&error),
+            let (directory, names) = self.open.last_mut()?;
+            let Some(name) = names.next() else {
+                self.open.pop();
+                continue;
             };
-            if step.is_some() {
-                return step;
+            let relative = if directory.is_empty() { name.to_vec() } else { [directory, &b"/"[..], name].concat() };
+            if let Some(step) = self.judge(relative) {
+                return Some(step);
             }
         }
     }
 }
 
 impl Walk {
-    /// `None` for what stays out by rule: nobody needs to hear of it.
-    fn judge(&mut self, entry: &walkdir::DirEntry) -> Option<Step> {
-        let relative = relative(&self.scope.root, entry.path());
-        let is_directory = entry.file_type().is_dir();
-        if !relative.is_empty() && self.scope.rules.exclusion(&relative).is_some() {
-            if is_directory {
-                self.entries.skip_current_dir();
-            }
+    /// `None` for what stays out by rule: nobody needs to hear of it. Opens what is a directory.
+    fn judge(&mut self, relative: Vec<u8>) -> Option<Step> {
+        if !relative.is_empty() && self.scope.is_out(&relative) {
             return None;
         }
-        if is_directory && let Some(reason) = self.scope.mounts.get(Path::new(std::ffi::OsStr::from_bytes(&relative))) {
-            self.entries.skip_current_dir();
-            return Some(Step::LeftOut { relative, reason: reason.clone() });
+        if let Some(reason) = self.scope.mounts.get(Path::new(OsStr::from_bytes(&relative))) {
+            return Some(Step::LeftOut { reason: reason.clone(), relative });
         }
-        let metadata = match entry.metadata() {
+        let path = if relative.is_empty() { self.scope.root.clone() } else { self.scope.root.join(OsStr::from_bytes(&relative)) };
+        let metadata = match path.symlink_metadata() {
             Ok(metadata) => metadata,
-            Err(error) => return self.explain(&error),
+            Err(error) => return Some(explain(relative, &error)),
         };
         let kind = metadata.file_type();
         let kind = if kind.is_dir() {
+            match Names::read(&path) {
+                Ok(names) => self.open.push((relative.clone(), names)),
+                Err(error) => self.queued = Some(explain(relative.clone(), &error)),
+            }
             Kind::Directory
         } else if kind.is_symlink() {
             Kind::Symlink
         } else if kind.is_file() {
-            if store::local::is_temporary(entry.file_name()) || self.scope.own_output == Some((metadata.dev(), metadata.ino())) {
+            let is_ours = path.file_name().is_some_and(store::local::is_temporary) || self.scope.own_output == Some((metadata.dev(), metadata.ino()));
+            if is_ours {
                 return None;
             }
             Kind::File
         } else {
             return Some(Step::LeftOut { relative, reason: special(kind).to_owned() });
         };
-        Some(Step::Entry(Found { relative, path: entry.path().to_owned(), kind, metadata }))
+        Some(Step::Entry(Found { relative, path, kind, metadata }))
     }
+}
 
-    fn explain(&self, error: &walkdir::Error) -> Option<Step> {
-        let relative = error.path().map(|path| relative(&self.scope.root, path)).unwrap_or_default();
-        let reason = match error.io_error() {
-            Some(source) if is_gone(source) => return None,
-            Some(source) => reason(source),
-            None => "it leads back to itself".to_owned(),
-        };
-        Some(Step::Lost { relative, reason })
-    }
+fn explain(relative: Vec<u8>, error: &io::Error) -> Step {
+    if is_gone(error) { Step::Vanished { relative } } else { Step::Lost { relative, reason: reason(error) } }
 }
 
 /// Deleted between being listed and being read: the backup is that of a moment later.
@@ -149,8 +202,4 @@ fn special(kind: std::fs::FileType) -> &'static str {
     } else {
         "a device: it holds no files of yours"
     }
-}
-
-fn relative(root: &Path, path: &Path) -> Vec<u8> {
-    path.strip_prefix(root).map(|below| below.as_os_str().as_bytes().to_vec()).unwrap_or_default()
 }

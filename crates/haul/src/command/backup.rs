@@ -51,11 +51,9 @@ pub(crate) fn run(args: &BackupArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fai
     let outcome = engine::backup(&options, &progress, cancel);
     drop(display);
     let report = outcome?;
-    if args.output.json {
-        output::json(&report)?;
-    } else {
-        print(&report)?;
-    }
+    let told = if args.output.json { output::json(&report) } else { print(&report) };
+    // The archive is there whether or not anybody could be told.
+    told.map_err(|failure| failure.hint(format!("the backup itself is done: {}", engine::shown(report.archive.path.as_os_str().as_encoded_bytes()))))?;
     Ok(match report.status {
         Status::Complete => DONE,
         Status::Incomplete => INCOMPLETE,
@@ -86,7 +84,7 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
         lines.push(format!("  database  {}: consistent image, {size}{free}", database.path));
     }
     output::lines(&lines)?;
-    output::notes("left out", report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
+    output::notes("not saved", report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
     output::notes("note", report.warnings.iter().cloned());
     Ok(())
 }

@@ -27,6 +27,7 @@ const SHOWN: usize = 30;
 #[derive(Serialize)]
 struct Document<'a> {
     status: &'static str,
+    #[serde(serialize_with = "engine::serialize_path")]
     archive: &'a Path,
     #[serde(flatten)]
     verification: &'a Verification,
