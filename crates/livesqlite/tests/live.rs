@@ -383,7 +383,7 @@ fn a_pipe_named_like_a_companion_is_an_error_and_no_wait() {
             drop(create(&path, mode, 5));
             mknodat(CWD, beside(&path, suffix), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
             let (done, result) = mpsc::channel();
-            std::thread::spawn(move || done.send(Snapshot::open(&path, &quick())));
+            std::thread::spawn(move || done.send(Snapshot::open(&path, &quick()).map(drop)));
             let error = result.recv_timeout(Duration::from_secs(10)).expect("it hangs").unwrap_err();
             assert_eq!(error.to_string(), format!("home-assistant_v2.db{suffix} beside the database is no regular file"));
         }

@@ -64,3 +64,30 @@ pub(super) fn has_wal_owner(shm: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_raised_flag_ends_the_wait_for_the_shared_lock() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(try_exclusive(file.as_file()).unwrap());
+        let other = file.reopen().unwrap();
+        assert!(matches!(shared(&other, &Patience::new(Duration::from_millis(30), None)), Err(OpenError::Locked { .. })));
+        let cancel = Arc::new(AtomicBool::new(false));
+        let patience = Patience::new(Duration::from_secs(20), Some(cancel.clone()));
+        std::thread::scope(|scope| {
+            let wait = scope.spawn(|| shared(&other, &patience));
+            thread::sleep(Duration::from_millis(40));
+            cancel.store(true, Ordering::Relaxed);
+            let raised = std::time::Instant::now();
+            assert!(matches!(wait.join().unwrap(), Err(OpenError::Cancelled)));
+            assert!(raised.elapsed() < Duration::from_millis(500));
+        });
+    }
+}
