@@ -15,7 +15,14 @@ mod pointer_map;
 
 use crate::header::{HEADER_LEN, Header, be32, is_database};
 use graph::Graph;
-use page::Shape;
+use page::{Shape, Tree, inspect};
+
+/// Is this, by itself, a b-tree page whose cells and free blocks account for every byte? For pages without reserved bytes.
+pub(crate) fn is_sound_tree_page(page: &[u8], is_first: bool) -> bool {
+    let shape = Shape { size: page.len(), usable: page.len(), pages: 0, auto_vacuum: false };
+    let first_byte = page[if is_first { HEADER_LEN } else { 0 }];
+    Tree::of(first_byte).is_some_and(|tree| inspect(page, is_first, tree, &shape, |_| ()).is_ok())
+}
 
 /// More problems than this are only counted.
 const MAX_PROBLEMS: usize = 20;
