@@ -239,7 +239,8 @@ fn impossible_header_fields_are_found() {
     let (_dir, whole) = sample();
     for (at, value) in [(0, b'X'), (16, 3), (18, 9), (20, 255), (21, 65), (28, 1), (35, 255), (39, 255), (47, 9), (59, 9)] {
         let mut bytes = whole.clone();
-        bytes[at] = value;
+        // The sample is random: a page number may end in this value already.
+        bytes[at] = if whole[at] == value { value - 1 } else { value };
         assert!(!problems(&bytes, 512).is_empty(), "byte {at}");
     }
 }
