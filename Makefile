@@ -64,7 +64,7 @@ fuzz: ## Fuzz every parser (SECONDS=60 for each)
 
 lint: tools ## Check formatting, lints and the layers
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	cargo xtask layers
 
 format: ## Format the source

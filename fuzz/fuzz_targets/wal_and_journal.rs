@@ -129,7 +129,7 @@ fn mended_journal(data: &[u8]) -> Vec<u8> {
 }
 
 fn image(path: &Path) -> Option<Vec<u8>> {
-    let options = Options { busy_timeout: Duration::ZERO, zero_unused: false };
+    let options = Options { busy_timeout: Duration::ZERO, zero_unused: false, cancel: None };
     let mut snapshot = Snapshot::open(path, &options).ok()?;
     let length = snapshot.len();
     let mut bytes = Vec::new();
@@ -139,7 +139,7 @@ fn image(path: &Path) -> Option<Vec<u8>> {
 }
 
 fn zeroed(path: &Path) {
-    let options = Options { busy_timeout: Duration::ZERO, zero_unused: true };
+    let options = Options { busy_timeout: Duration::ZERO, zero_unused: true, cancel: None };
     if let Ok(snapshot) = Snapshot::open(path, &options) {
         let _ = snapshot.take(MOST).read_to_end(&mut Vec::new());
     }

@@ -80,7 +80,7 @@ pub struct BackupOptions {
 }
 
 /// Makes one archive. It stands under its final name, whole, when this returns; after an error nothing is left behind.
-pub fn backup(options: &BackupOptions, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<BackupReport, BackupError> {
+pub fn backup(options: &BackupOptions, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
     let root = config_root(&options.config)?;
     let version = plan::version(&root, options.ha_version.as_deref())?;
@@ -149,7 +149,7 @@ fn write_archive(
     plan: Plan,
     output: Output,
     progress: &Arc<Progress>,
-    cancel: &AtomicBool,
+    cancel: &Arc<AtomicBool>,
 ) -> Result<Made, Broken> {
     let now = options.now.timestamp();
     let outer = Outer::new(output, (now.as_second(), now.subsec_nanosecond().unsigned_abs()));
@@ -165,7 +165,7 @@ fn write_archive(
         Some(keys) => InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?)),
         None => InnerSink::Plain(Box::new(member)),
     };
-    let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress));
+    let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
     let pieces = if options.compressed {
         let threads = options.threads.unwrap_or_else(all_cores);
         progress.set_threads(threads.get());

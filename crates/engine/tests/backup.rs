@@ -97,7 +97,7 @@ impl Place {
 
 #[allow(clippy::needless_pass_by_value)]
 fn back_up(options: BackupOptions) -> Result<BackupReport, BackupError> {
-    engine::backup(&options, &Arc::new(Progress::default()), &AtomicBool::new(false))
+    engine::backup(&options, &Arc::new(Progress::default()), &Arc::default())
 }
 
 /// Nothing but warnings may be said about an archive of ours.
@@ -465,7 +465,7 @@ fn an_uncompressed_archive_is_read_by_python_and_by_us() {
 #[test]
 fn a_cancelled_backup_leaves_nothing() {
     let place = Place::sample();
-    let error = engine::backup(&place.options(), &Arc::new(Progress::default()), &AtomicBool::new(true)).unwrap_err();
+    let error = engine::backup(&place.options(), &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(true))).unwrap_err();
     assert!(matches!(error, BackupError::Cancelled), "{error}");
     assert_eq!(fs::read_dir(place.out()).unwrap().count(), 0);
 }

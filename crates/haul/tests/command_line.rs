@@ -401,3 +401,22 @@ fn members_and_archives_over_8_gib_are_read_by_python_and_by_us() {
         fs::remove_file(place.out().join("l.tar")).unwrap();
     }
 }
+
+#[test]
+fn an_interruption_ends_the_wait_for_a_locked_database() {
+    let place = Place::new();
+    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],isolation_level=None)\nc.execute('create table t(x)')\nc.execute('begin exclusive')\nprint('locked',flush=True)\nsys.stdin.read()";
+    let mut owner =
+        Command::new("python3").args(["-c", script]).arg(place.config().join("locked.db")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut word = [0; 6];
+    owner.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+    let mut child = start(&place, &["backup", "config", "--to", "out"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let sent = Instant::now();
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(sent.elapsed() < Duration::from_secs(10), "it waited for the lock");
+    assert!(place.left().is_empty());
+    drop(owner.stdin.take());
+    owner.wait().unwrap();
+}

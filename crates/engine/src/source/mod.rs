@@ -11,7 +11,7 @@ use std::{
     fs::Metadata,
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
     vec,
 };
@@ -77,10 +77,12 @@ pub(crate) struct TarSource {
     ended: bool,
     gathered: Gathered,
     progress: Arc<Progress>,
+    // Ends the wait for a database that somebody has locked.
+    cancel: Arc<AtomicBool>,
 }
 
 impl TarSource {
-    pub(crate) fn new(inner_name: &str, scope: &Scope, first: Vec<Found>, findings: Findings, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(inner_name: &str, scope: &Scope, first: Vec<Found>, findings: Findings, progress: Arc<Progress>, cancel: Arc<AtomicBool>) -> Self {
         Self {
             seen_first: first.iter().map(|found| found.relative.clone()).collect(),
             first: first.into_iter(),
@@ -98,6 +100,7 @@ impl TarSource {
             ended: false,
             gathered: Gathered { findings, index: IndexBuilder::new(inner_name) },
             progress,
+            cancel,
         }
     }
 
@@ -199,7 +202,8 @@ impl TarSource {
 
     /// An error says why only the raw files can be had.
     fn add_database(&mut self, found: &Found) -> Result<(), String> {
-        let mut snapshot = Snapshot::open(&found.path, &livesqlite::Options::default()).map_err(|error| error.to_string())?;
+        let options = livesqlite::Options { cancel: Some(Arc::clone(&self.cancel)), ..Default::default() };
+        let mut snapshot = Snapshot::open(&found.path, &options).map_err(|error| error.to_string())?;
         let info = snapshot.info();
         let report = DatabaseReport {
             path: shown(&found.relative),

@@ -230,6 +230,7 @@ impl Seen {
                 if self.logs.contains(&path) {
                     self.findings.warn(&name, format!("the database is not whole without its log beside it: {problem}"));
                 } else {
+                    let problem = problem.strip_prefix("the database is damaged: ").unwrap_or(&problem);
                     self.findings.damage(&name, format!("the database is damaged: {problem}"));
                 }
             }
