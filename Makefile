@@ -17,7 +17,7 @@ BUILD_PACKAGES := cc=gcc nasm=nasm autoconf=autoconf automake=automake libtooliz
 TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 debootstrap=debootstrap
 BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
 
-# Without the tools for ISA-L the pure-Rust compressor is built in: the same archives, at about half the speed.
+# Without the tools for ISA-L the pure-Rust compressor is built in: archives as good, but larger, at about half the speed.
 FEATURES = $(shell command -v nasm autoconf automake libtoolize >/dev/null 2>&1 && [ $$(command -v nasm autoconf automake libtoolize | wc -l) -eq 4 ] || echo --no-default-features)
 
 .PHONY: help demo build install test lint format bench bench-latency fuzz rig clean tools
@@ -29,7 +29,7 @@ demo: build ## Back up a running sample installation, verify it, restore it, and
 	target/release/haul demo
 
 tools:
-	@tools/need $(BUILD_PACKAGES) || echo "going on without ISA-L: the archives are the same, made at about half the speed"
+	@tools/need $(BUILD_PACKAGES) || echo "going on without ISA-L: archives are as good, but larger, and take about twice as long"
 
 build: tools ## Build target/release/haul
 	cargo build --release --locked --package haul $(FEATURES)
