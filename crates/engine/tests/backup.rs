@@ -83,7 +83,7 @@ impl Place {
     }
 
     fn backup(&self) -> BackupReport {
-        back_up(self.options()).unwrap()
+        back_up(&self.options()).unwrap()
     }
 
     /// Unpacks what was backed up.
@@ -95,9 +95,8 @@ impl Place {
     }
 }
 
-#[allow(clippy::needless_pass_by_value)]
-fn back_up(options: BackupOptions) -> Result<BackupReport, BackupError> {
-    engine::backup(&options, &Arc::new(Progress::default()), &Arc::default())
+fn back_up(options: &BackupOptions) -> Result<BackupReport, BackupError> {
+    engine::backup(options, &Arc::new(Progress::default()), &Arc::default())
 }
 
 /// Nothing but warnings may be said about an archive of ours.
@@ -221,7 +220,7 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
     place.write("numbers.txt", (0..1_500_000_u32).flat_map(|n| (n.wrapping_mul(n) % 7919).to_string().into_bytes()).collect::<Vec<_>>());
     let archive = |threads, name: &str| {
         let destination = place.out().join(name);
-        let report = back_up(BackupOptions { threads: std::num::NonZeroUsize::new(threads), destination, ..place.options() }).unwrap();
+        let report = back_up(&BackupOptions { threads: std::num::NonZeroUsize::new(threads), destination, ..place.options() }).unwrap();
         assert_good(&report.archive.path, None);
         fs::read(report.archive.path).unwrap()
     };
@@ -331,7 +330,7 @@ fn files_that_come_go_grow_and_shrink_leave_a_valid_archive() {
             }
         });
         for n in 0..15 {
-            let report = back_up(BackupOptions { destination: place.out().join(format!("{n}.tar")), ..place.options() }).unwrap();
+            let report = back_up(&BackupOptions { destination: place.out().join(format!("{n}.tar")), ..place.options() }).unwrap();
             for skipped in &report.skipped {
                 assert_eq!(skipped.path, "breathing.bin", "{}", skipped.reason);
             }
@@ -383,7 +382,7 @@ fn a_full_disk_leaves_nothing_behind_and_says_so() {
     let small = place.dir.path().join("small");
     fs::create_dir(&small).unwrap();
     assert!(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&small).status().unwrap().success());
-    let outcome = back_up(BackupOptions { destination: small.clone(), ..place.options() });
+    let outcome = back_up(&BackupOptions { destination: small.clone(), ..place.options() });
     let left = fs::read_dir(&small).unwrap().count();
     let _ = Command::new("umount").arg(&small).status();
     let error = outcome.unwrap_err();
@@ -396,7 +395,7 @@ fn an_archive_written_into_the_config_directory_does_not_contain_itself() {
     let place = Place::new();
     let inside = place.config().join("mine");
     fs::create_dir(&inside).unwrap();
-    let report = back_up(BackupOptions { destination: inside, ..place.options() }).unwrap();
+    let report = back_up(&BackupOptions { destination: inside, ..place.options() }).unwrap();
     let names = names(&report);
     assert!(!names.iter().any(|name| name.starts_with("data/mine/")), "{names:?}");
     assert!(report.warnings.iter().any(|warning| warning.contains("inside the config directory")), "{:?}", report.warnings);
@@ -420,16 +419,16 @@ fn what_a_restore_would_lose_is_said() {
 fn a_directory_that_is_none_of_home_assistants_is_refused() {
     let place = Place::new();
     place.write(".HA_VERSION", "\x1b[31mnonsense");
-    let error = back_up(place.options()).unwrap_err();
+    let error = back_up(&place.options()).unwrap_err();
     assert!(matches!(&error, BackupError::StrangeVersion { text, .. } if !text.contains('\x1b')), "{error}");
     fs::remove_file(place.config().join(".HA_VERSION")).unwrap();
-    assert!(matches!(back_up(place.options()), Err(BackupError::NoVersion { instead: None, .. })));
+    assert!(matches!(back_up(&place.options()), Err(BackupError::NoVersion { instead: None, .. })));
     let around = BackupOptions { config: place.dir.path().to_owned(), ..place.options() };
     place.write(".HA_VERSION", "2026.11.0");
-    let error = back_up(around).unwrap_err();
+    let error = back_up(&around).unwrap_err();
     assert!(matches!(&error, BackupError::NoVersion { instead: Some(instead), .. } if *instead == place.config()), "{error}");
     fs::remove_file(place.config().join(".HA_VERSION")).unwrap();
-    assert!(back_up(BackupOptions { ha_version: Some("2025.6.3".to_owned()), ..place.options() }).is_ok());
+    assert!(back_up(&BackupOptions { ha_version: Some("2025.6.3".to_owned()), ..place.options() }).is_ok());
 }
 
 #[test]
@@ -438,7 +437,7 @@ fn encrypted_archives_open_with_their_password_only_and_hide_their_names() {
         let place = Place::new();
         place.write("a-name-that-is-private.txt", "x");
         let password = Some(Password::new("correct horse"));
-        let report = back_up(BackupOptions { password, securetar, ha_version: Some(version.to_owned()), ..place.options() }).unwrap();
+        let report = back_up(&BackupOptions { password, securetar, ha_version: Some(version.to_owned()), ..place.options() }).unwrap();
         assert!(report.archive.protected);
         assert_good(&report.archive.path, Some("correct horse"));
         let bytes = fs::read(&report.archive.path).unwrap();
@@ -453,7 +452,7 @@ fn encrypted_archives_open_with_their_password_only_and_hide_their_names() {
 #[test]
 fn an_uncompressed_archive_is_read_by_python_and_by_us() {
     let place = Place::sample();
-    let report = back_up(BackupOptions { compressed: false, ..place.options() }).unwrap();
+    let report = back_up(&BackupOptions { compressed: false, ..place.options() }).unwrap();
     let options = VerifyOptions { password: None, threads: engine::all_cores() };
     let found = verify(&report.archive.path, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
     assert!(found.findings.iter().all(|finding| finding.severity == Severity::Warning), "{:?}", found.findings);
@@ -479,7 +478,7 @@ fn what_stands_in_the_place_of_small_files_neither_hangs_nor_fills_the_memory() 
     assert_eq!(place.backup().status, Status::Complete);
     fs::remove_file(place.config().join(".HA_VERSION")).unwrap();
     fifo(".HA_VERSION");
-    assert!(matches!(back_up(place.options()), Err(BackupError::Config { .. })));
+    assert!(matches!(back_up(&place.options()), Err(BackupError::Config { .. })));
 }
 
 #[test]
@@ -496,7 +495,7 @@ fn a_file_that_vanishes_is_named() {
             }
             fs::remove_file(&gone).unwrap();
         });
-        back_up(BackupOptions { compressed: false, ..place.options() }).unwrap()
+        back_up(&BackupOptions { compressed: false, ..place.options() }).unwrap()
     });
     assert!(report.warnings.iter().any(|warning| warning.starts_with("zz.txt was deleted")), "{:?}", report.warnings);
     assert_eq!(report.status, Status::Complete);
@@ -508,7 +507,7 @@ fn an_excluded_database_takes_its_log_along_and_a_diary_stays() {
     place.write("zigbee.db-journal.txt", "not SQLite's");
     place.write("home-assistant_v2.db-wal", "recent history");
     place.write("zigbee.db-journal", "Dear diary");
-    let report = back_up(BackupOptions { exclude: vec!["home-assistant_v2.db".to_owned()], ..place.options() }).unwrap();
+    let report = back_up(&BackupOptions { exclude: vec!["home-assistant_v2.db".to_owned()], ..place.options() }).unwrap();
     let names = names(&report);
     assert!(!names.iter().any(|name| name.starts_with("data/home-assistant_v2.db")), "{names:?}");
     assert!(names.contains(&"data/zigbee.db-journal".to_owned()));
@@ -520,5 +519,5 @@ fn a_history_that_is_not_there_is_missed() {
     assert!(place.backup().warnings.iter().any(|warning| warning.contains("no history")));
     symlink("/mnt/elsewhere/ha.db", place.config().join("home-assistant_v2.db")).unwrap();
     let options = BackupOptions { destination: place.out().join("b.tar"), ..place.options() };
-    assert!(back_up(options).unwrap().warnings.iter().any(|warning| warning.contains("/mnt/elsewhere/ha.db")));
+    assert!(back_up(&options).unwrap().warnings.iter().any(|warning| warning.contains("/mnt/elsewhere/ha.db")));
 }

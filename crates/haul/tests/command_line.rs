@@ -222,6 +222,15 @@ fn a_damaged_archive_is_exit_4_and_names_the_member() {
     let restore = place.haul(&["restore", "out/a.tar", "--into", "back"]);
     assert_eq!(said(&restore).0, 4, "{}", said(&restore).1);
     assert!(!place.dir.path().join("back").exists());
+
+    let mut noise = vec![0; 3_000_000];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    place.write("noise.bin", &noise);
+    place.haul(&["backup", "config", "--to", "out/cut.tar"]);
+    fs::File::options().write(true).open(place.out().join("cut.tar")).unwrap().set_len(1_500_000).unwrap();
+    let output = place.haul(&["verify", "out/cut.tar"]);
+    assert_eq!(said(&output).0, 4);
+    assert!(text(&output.stdout).contains("damaged: data/noise.bin: "), "{}", text(&output.stdout));
 }
 
 #[test]

@@ -112,8 +112,9 @@ impl Pass<'_> {
                 seen.index_differs = Some(self.name(&entry.path));
             }
             self.member(&entry, &mut names, seen);
+            // Before its body is read: that is where most damage shows.
+            *last = Some(entry.path.clone());
             self.body(&entry, reader, &mut buffer, seen)?;
-            *last = Some(entry.path);
         }
         if index.is_some_and(|mut files| files.next().is_some()) && seen.index_differs.is_none() {
             seen.index_differs = Some("the end of the archive".to_owned());
