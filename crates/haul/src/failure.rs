@@ -1,7 +1,7 @@
 //! How a command ends that did not do what it was asked: an exit code, a sentence, and what to do next.
 
 use engine::{BackupError, open::OpenError, restore::RestoreError, verify::VerifyError};
-use store::StoreError;
+use store::{Kind, StoreError};
 
 /// Exit codes, as `--help` lists them.
 pub(crate) const DONE: u8 = 0;
@@ -76,8 +76,26 @@ fn store_failure(error: &StoreError, message: &str) -> Failure {
         StoreError::Exists(_) => Failure::new(FAILED, message).hint("nothing is overwritten: choose another name, or give a directory"),
         StoreError::NotADirectory(_) => Failure::usage(message).hint("give an existing directory, or a file name that ends in .tar"),
         StoreError::Missing(path) => Failure::usage(message).hint(format!("create it first: mkdir -p {}", path.display())),
+        StoreError::Cancelled => Failure::new(INTERRUPTED, "interrupted; nothing was left behind"),
+        StoreError::Remote(remote) => Failure::new(FAILED, message).hint(remote.advice.clone().unwrap_or_else(|| advice(remote.kind).to_owned())),
         StoreError::Io { .. } if error.is_full() => Failure::new(FAILED, message).hint("make room there, or choose another --to; nothing was left behind"),
         StoreError::Io { .. } => Failure::new(FAILED, message).hint("check the destination's permissions and mount; nothing was left behind"),
+    }
+}
+
+/// What usually helps when a remote place refuses.
+fn advice(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Passing { .. } => "it did not recover in time; nothing was left behind; try again later, or allow more time with --give-up-after",
+        Kind::Lost => "the other side lost what had been sent; try again",
+        Kind::Credentials => "check the user name and the password, key or token file",
+        Kind::Permission => "the account may not do this there: check its permissions",
+        Kind::Full { .. } => "make room there, or choose another --to",
+        Kind::NotFound => "check the address; the folder or bucket must exist",
+        Kind::Exists => "nothing is overwritten: choose another name",
+        Kind::Mismatch => "the copy was removed; try again, and if it happens again, distrust the line or the server",
+        Kind::Protocol => "check that the address is right and that the server is what it should be",
+        Kind::Invalid => "correct the address or the setting",
     }
 }
 

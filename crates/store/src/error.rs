@@ -1,11 +1,13 @@
-//! The one error of a destination: what was tried, on what, and why it failed.
+//! The one error of a destination: what was tried, where, why it failed, and whether it may pass.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 /// What was being done when a destination failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Making the temporary file.
+    /// Making contact: connecting, authenticating, asking what the place can do.
+    Connect,
+    /// Making the temporary file, starting an upload.
     Create,
     /// Writing bytes.
     Write,
@@ -13,16 +15,81 @@ pub enum Operation {
     Sync,
     /// Giving the finished file its name.
     Publish,
+    /// Comparing what arrived with what was sent.
+    Check,
+    /// Listing what is there.
+    List,
+    /// Reading bytes.
+    Read,
+    /// Removing something.
+    Delete,
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Connect => "connect",
             Self::Create => "create a file",
             Self::Write => "write",
             Self::Sync => "flush to the disk",
             Self::Publish => "give the finished archive its name",
+            Self::Check => "check what arrived",
+            Self::List => "list what is there",
+            Self::Read => "read",
+            Self::Delete => "delete",
         })
+    }
+}
+
+/// What a remote place's refusal means for whoever waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It may pass: a broken connection, an overloaded server, a name that does not resolve. Worth another try, after `retry_after` if the server said so.
+    Passing {
+        /// How long the server asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The upload under way is lost on the other side and must begin anew; what was sent is gone.
+    Lost,
+    /// The name or password, key or token is wrong or has expired for good.
+    Credentials,
+    /// Known, but not allowed to do this.
+    Permission,
+    /// No room; how many bytes are missing if the place tells.
+    Full {
+        /// Bytes that don't fit.
+        missing: Option<u64>,
+    },
+    /// The place, folder, bucket or object is not there.
+    NotFound,
+    /// The name is taken, and nothing is overwritten unasked.
+    Exists,
+    /// What arrived is not what was sent.
+    Mismatch,
+    /// The other side is not what the address says, or speaks differently.
+    Protocol,
+    /// The address, an option or a file of keys can't be used.
+    Invalid,
+}
+
+/// A remote place could not do what was asked.
+#[derive(Debug)]
+pub struct RemoteError {
+    /// The place as users know it; never holds a secret.
+    pub place: String,
+    /// What was tried.
+    pub operation: Operation,
+    /// What it means.
+    pub kind: Kind,
+    /// Why, in plain words; never holds a secret.
+    pub reason: String,
+    /// What to do about it, when the place knows better than the general advice.
+    pub advice: Option<String>,
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {} at {}: {}", self.operation, self.place, self.reason)
     }
 }
 
@@ -48,18 +115,69 @@ pub enum StoreError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A remote place refused or broke.
+    #[error("{0}")]
+    Remote(Box<RemoteError>),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Cancelled,
 }
 
 impl StoreError {
+    /// A remote place's refusal.
+    pub fn remote(place: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
+        Self::Remote(Box::new(RemoteError { place: place.into(), operation, kind, reason: reason.into(), advice: None }))
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        if let Self::Remote(error) = &mut self {
+            error.advice = Some(advice.into());
+        }
+        self
+    }
+
+    /// What it means, for errors of remote places and their local counterparts.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Remote(error) => Some(error.kind),
+            Self::Exists(_) => Some(Kind::Exists),
+            Self::Missing(_) => Some(Kind::NotFound),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(Kind::NotFound),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(Kind::Permission),
+            Self::Io { .. } if self.is_full() => Some(Kind::Full { missing: None }),
+            Self::NotADirectory(_) | Self::Io { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// True when another try may succeed.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Passing { .. }))
+    }
+
+    /// How long the other side asked to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.kind() {
+            Some(Kind::Passing { retry_after }) => retry_after,
+            _ => None,
+        }
+    }
+
     /// True when the disk or the quota is full.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge))
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+            }
+            Self::Remote(error) => matches!(error.kind, Kind::Full { .. }),
+            _ => false,
+        }
     }
 }
 
 /// The system's reason without its number, as a person would say it.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::StorageFull => "no space is left on the disk".to_owned(),
         io::ErrorKind::QuotaExceeded => "the disk quota is used up".to_owned(),

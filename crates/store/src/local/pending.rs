@@ -17,11 +17,8 @@ use rustix::{
     io::Errno,
 };
 
-pub use crate::writer::WriteMeter;
-use crate::{
-    error::{Operation, StoreError},
-    writer::SequentialWriter,
-};
+use super::writer::{SequentialWriter, WriteMeter};
+use crate::error::{Operation, StoreError};
 
 const PREFIX: &str = ".haul-";
 const SUFFIX: &str = ".part";

@@ -19,7 +19,7 @@ use std::{
 
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 
-use crate::aligned::{ALIGN, AlignedBuffer};
+use super::aligned::{ALIGN, AlignedBuffer};
 
 /// Bytes per write: large enough for SD cards and network mounts, small enough to keep several waiting.
 const CHUNK: usize = 1 << 20;

@@ -1,0 +1,119 @@
+//! What the user types for a place: a path, `-`, or a URL.
+
+use std::{fmt, path::PathBuf};
+
+use url::Url;
+
+use crate::{context::invalid, error::StoreError};
+
+/// Where an archive goes or comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A directory or file of this machine.
+    Local(PathBuf),
+    /// Standard output.
+    Stdout,
+    /// A remote place.
+    Remote(Url),
+}
+
+/// The schemes there are.
+pub const SCHEMES: &[&str] = &["file", "s3", "azblob", "gs", "gdrive", "webdav", "webdavs", "nextcloud", "nextclouds", "sftp", "haul"];
+
+impl Address {
+    /// Understands what the user typed. Whatever has no `scheme://` is a path.
+    pub fn parse(text: &str) -> Result<Self, StoreError> {
+        if text == "-" {
+            return Ok(Self::Stdout);
+        }
+        let Some((scheme, _)) = text.split_once("://") else { return Ok(Self::Local(text.into())) };
+        if !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
+            return Ok(Self::Local(text.into()));
+        }
+        if !SCHEMES.contains(&scheme) {
+            let nearest = SCHEMES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, scheme)).unwrap_or(&"file");
+            return Err(invalid(scheme, format!("there is no kind of place called {scheme}://; did you mean {nearest}://?")));
+        }
+        // An empty host (`haul://`, any receiver of the network) is no URL to everybody, but one to us.
+        let url = Url::parse(text).map_err(|error| invalid(scheme, format!("the address can't be understood: {error}")))?;
+        if url.password().is_some() {
+            return Err(invalid(scheme, "the address holds a password")
+                .advise("leave it out of the address: put it in a file, and name that as password_file in haul.toml"));
+        }
+        if scheme == "file" {
+            let path = url.to_file_path().map_err(|()| invalid(scheme, "a file:// address needs three slashes and an absolute path"))?;
+            return Ok(Self::Local(path));
+        }
+        Ok(Self::Remote(url))
+    }
+
+    /// The place and, when the last step of the path ends in `.tar`, the archive's name there.
+    pub fn split_name(self) -> (Self, Option<String>) {
+        match self {
+            Self::Local(path) if path.extension().is_some_and(|extension| extension == "tar") && !path.is_dir() => {
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), PathBuf::from);
+                (Self::Local(parent), name)
+            }
+            Self::Remote(mut url) => {
+                let last = url.path_segments().and_then(|mut segments| segments.next_back()).filter(|last| last.ends_with(".tar"));
+                let Some(name) = last.map(|last| percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned()) else {
+                    return (Self::Remote(url), None);
+                };
+                let path = url.path().rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+                url.set_path(&path);
+                (Self::Remote(url), Some(name))
+            }
+            other => (other, None),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Stdout => f.write_str("standard output"),
+            Self::Remote(url) => f.write_str(url.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn paths_and_urls_are_told_apart() {
+        assert_eq!(Address::parse("-").unwrap(), Address::Stdout);
+        assert_eq!(Address::parse("/a b/c").unwrap(), Address::Local("/a b/c".into()));
+        assert_eq!(Address::parse("file:///a%20b").unwrap(), Address::Local("/a b".into()));
+        assert!(matches!(Address::parse("s3://bucket/prefix").unwrap(), Address::Remote(_)));
+        assert!(matches!(Address::parse("haul://").unwrap(), Address::Remote(_)));
+    }
+
+    #[test]
+    fn a_mistyped_scheme_names_the_nearest() {
+        let error = Address::parse("stfp://host/path").unwrap_err().to_string();
+        assert!(error.contains("did you mean sftp://?"), "{error}");
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_refused_and_not_repeated() {
+        let error = Address::parse("webdavs://me:hunter2@host/").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_name_is_what_ends_in_tar() {
+        let split = |text: &str| {
+            let (place, name) = Address::parse(text).unwrap().split_name();
+            (place.to_string(), name)
+        };
+        assert_eq!(split("s3://bucket/a/b%20c.tar"), ("s3://bucket/a".into(), Some("b c.tar".into())));
+        assert_eq!(split("s3://bucket/c.tar"), ("s3://bucket".into(), Some("c.tar".into())));
+        assert_eq!(split("s3://bucket/a"), ("s3://bucket/a".into(), None));
+        assert_eq!(split("x.tar"), (".".into(), Some("x.tar".into())));
+    }
+}

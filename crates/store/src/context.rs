@@ -1,0 +1,137 @@
+//! What all connections of one run share: the HTTP client, patience, where sessions are kept, and the places secrets come from.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    error::{Kind, Operation, StoreError},
+    http,
+    secret::Secret,
+};
+
+/// How long to wait for what.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// For a connection to stand.
+    pub connect_timeout: Duration,
+    /// For any byte to move once it stands. A server that says nothing for longer counts as broken.
+    pub stall: Duration,
+    /// The first pause before another try; doubled each time.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// How long a place may fail without a single success before it is given up.
+    pub give_up_after: Duration,
+    /// The same before it has ever answered: a mistyped host should not take hours to be noticed.
+    pub first_contact: Duration,
+    /// Part size instead of the place's own preference.
+    pub part_size: Option<u64>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(20),
+            stall: Duration::from_secs(60),
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(6 * 3600),
+            first_contact: Duration::from_secs(90),
+            part_size: None,
+        }
+    }
+}
+
+/// Where environment variables come from; tests bring their own.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Shared by all connections of one run.
+#[derive(Clone)]
+pub struct Context {
+    /// For everything that speaks HTTP. Has no overall timeout; [`http::send`] watches for silence.
+    pub http: reqwest::Client,
+    /// Patience.
+    pub tuning: Tuning,
+    /// Sessions, tokens and keys of this user are kept here, mode 0600. Only made when something is written.
+    pub state: PathBuf,
+    /// Environment variables.
+    pub environment: Environment,
+    /// Set when the user wants to stop.
+    pub cancel: Arc<AtomicBool>,
+    /// Asks the person at the terminal for a line (a pairing code); `None` when nobody is there.
+    pub ask: Option<Arc<dyn Fn(&str) -> Option<String> + Send + Sync>>,
+}
+
+impl Context {
+    /// Fails only when the system's certificates can't be loaded.
+    pub fn new(tuning: Tuning, state: PathBuf, cancel: Arc<AtomicBool>) -> Result<Self, StoreError> {
+        let http = http::client(&tuning)?;
+        let environment: Environment = Arc::new(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        Ok(Self { http, tuning, state, environment, cancel, ask: None })
+    }
+
+    /// An environment variable that is set and not empty.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name)
+    }
+
+    /// Whether the user wants to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+}
+
+/// A destination's settings beside its address, by key, as the configuration file has them (`endpoint`, `region`, `password_file`, …).
+#[derive(Clone, Debug, Default)]
+pub struct Options(BTreeMap<String, String>);
+
+impl Options {
+    /// Takes the settings over; numbers and booleans as text.
+    pub fn new(settings: BTreeMap<String, String>) -> Self {
+        Self(settings)
+    }
+
+    /// A setting; `None` when it is not there.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// All keys, in alphabetical order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, place: &str, key: &str) -> Result<bool, StoreError> {
+        match self.get(key) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(invalid(place, format!("{key} is {other:?}, and must be true or false"))),
+        }
+    }
+
+    /// A secret: from the file that `KEY_file` names, else from the environment variable. Files keep their trailing newline to themselves.
+    pub fn secret(&self, place: &str, key: &str, variable: &str, context: &Context) -> Result<Option<Secret>, StoreError> {
+        let file_key = format!("{key}_file");
+        let Some(path) = self.get(&file_key) else { return Ok(context.variable(variable).map(Secret::new)) };
+        let text =
+            std::fs::read_to_string(path).map_err(|error| invalid(place, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error))))?;
+        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        if text.is_empty() || text.len() > 16 << 10 || text.contains('\n') {
+            return Err(invalid(place, format!("{file_key} {path} does not hold one line with a secret")));
+        }
+        Ok(Some(Secret::new(text)))
+    }
+}
+
+/// A setting that can't be used.
+pub fn invalid(place: &str, reason: impl Into<String>) -> StoreError {
+    StoreError::remote(place, Operation::Connect, Kind::Invalid, reason)
+}

@@ -1,0 +1,197 @@
+//! A directory of this machine, or one mounted into it.
+//!
+//! [`PendingFile`] is the fast way in: past the page cache, on a thread of its own. [`Local`] shows the same directory as a [`Store`], for whoever treats all
+//! places alike.
+
+mod aligned;
+mod pending;
+mod writer;
+
+use std::{
+    fs::{self, File},
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use pending::{PendingFile, Published, is_temporary, remove_leftovers};
+pub use writer::WriteMeter;
+
+use crate::{
+    error::{Kind, Operation, StoreError},
+    parts::Part,
+    store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Store, Upload},
+};
+
+/// Keys of the configuration file beside `url`.
+pub const KEYS: &[&str] = &[];
+
+/// A directory as a place.
+pub struct Local {
+    directory: PathBuf,
+}
+
+impl Local {
+    /// The directory must exist.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        match fs::metadata(directory) {
+            Ok(found) if found.is_dir() => Ok(Self { directory: directory.to_owned() }),
+            Ok(_) => Err(StoreError::NotADirectory(directory.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing(directory.to_owned())),
+            Err(source) => Err(StoreError::Io { operation: Operation::Connect, path: directory.to_owned(), source }),
+        }
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
+        if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is no file name")));
+        }
+        Ok(self.directory.join(name))
+    }
+
+    fn failed(&self, operation: Operation, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+        let path = path.to_owned();
+        move |source| StoreError::Io { operation, path, source }
+    }
+}
+
+fn described(name: String, metadata: &fs::Metadata) -> Entry {
+    Entry { name, size: metadata.len(), modified: metadata.modified().ok() }
+}
+
+#[async_trait]
+impl Store for Local {
+    fn label(&self) -> String {
+        self.directory.display().to_string()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            placement: Placement::Random,
+            multiple: 1,
+            preferred: 1 << 20,
+            concurrency: 1,
+            needs_length: false,
+            restarts: false,
+            md5: false,
+            resumable: false,
+            readable: true,
+        }
+    }
+
+    async fn create(&self, name: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        let file = PendingFile::create(&self.path(name)?)?;
+        Ok(Box::new(LocalUpload { path: self.path(name)?, file: Mutex::new(Some(file)) }))
+    }
+
+    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        let found = fs::read_dir(&self.directory).map_err(self.failed(Operation::List, &self.directory))?;
+        let mut entries = Vec::new();
+        for item in found {
+            let item = item.map_err(self.failed(Operation::List, &self.directory))?;
+            let Ok(name) = item.file_name().into_string() else { continue };
+            // What vanished meanwhile is not here any more.
+            let Ok(metadata) = fs::metadata(item.path()) else { continue };
+            if metadata.is_file() && !is_temporary(name.as_ref()) {
+                entries.push(described(name, &metadata));
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        let path = self.path(name)?;
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.is_file().then(|| described(name.to_owned(), &metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Io { operation: Operation::Read, path, source }),
+        }
+    }
+
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let path = self.path(name)?;
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
+        read.map_err(self.failed(Operation::Read, &path))?;
+        Ok(bytes.into())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.path(name)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { operation: Operation::Delete, path, source: error }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn space(&self) -> Result<Option<u64>, StoreError> {
+        let free = rustix::fs::statvfs(&self.directory).map_err(|error| self.failed(Operation::Connect, &self.directory)(error.into()))?;
+        Ok(Some(free.f_bavail.saturating_mul(free.f_frsize)))
+    }
+
+    async fn sweep(&self) -> Result<u32, StoreError> {
+        Ok(remove_leftovers(&self.directory) as u32)
+    }
+}
+
+struct LocalUpload {
+    path: PathBuf,
+    // Gone once published or aborted.
+    file: Mutex<Option<PendingFile>>,
+}
+
+impl LocalUpload {
+    fn with_file<T>(&self, operation: Operation, work: impl FnOnce(&mut PendingFile) -> io::Result<T>) -> Result<T, StoreError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |source| StoreError::Io { operation, path: self.path.clone(), source };
+        let file = file.as_mut().ok_or_else(|| failed(io::Error::other("the upload has ended")))?;
+        work(file).map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Upload for LocalUpload {
+    async fn put(&self, part: &Part) -> Result<(), StoreError> {
+        self.with_file(Operation::Write, |file| {
+            let known = file.len().saturating_sub(part.offset);
+            part.data.skip(known).pieces().iter().try_for_each(|piece| file.append(piece))
+        })
+    }
+
+    async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.with_file(Operation::Write, |file| {
+            file.patch(offset, bytes);
+            Ok(())
+        })
+    }
+
+    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(file) = file else { return Err(StoreError::Exists(self.path.clone())) };
+        if file.len() != sealed.length {
+            let reason = format!("{} bytes arrived instead of {}", file.len(), sealed.length);
+            return Err(StoreError::remote(self.path.display().to_string(), Operation::Check, Kind::Mismatch, reason));
+        }
+        file.publish()?;
+        Ok(Checked::Size)
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(())
+    }
+}

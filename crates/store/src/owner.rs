@@ -1,0 +1,96 @@
+//! Names for what is not finished yet, from which any later run can tell whether its maker still lives.
+//!
+//! `.haul-HOST-BOOT-PID-START-RANDOM.part`: a hash of the machine, a hash of its boot, the process and the moment it started. On the same machine that settles
+//! the question; what another machine left is only removed when it is very old.
+
+use std::{fs, time::Duration};
+
+use sha2::{Digest, Sha256};
+
+const PREFIX: &str = ".haul-";
+const SUFFIX: &str = ".part";
+/// Older than this, and no upload of another machine is still under way.
+pub const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A fresh name for something unfinished.
+pub fn temporary_name() -> String {
+    let mut random = [0; 4];
+    // Names that collide are refused by the place they are made in.
+    let _ = getrandom::fill(&mut random);
+    format!("{PREFIX}{}-{:08x}{SUFFIX}", own_tag(), u32::from_le_bytes(random))
+}
+
+/// True for the names made here, and for those of a local destination.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+/// Whether nobody works on `name` any more. `age` is how long ago it was last changed, if the place tells.
+pub fn is_abandoned(name: &str, age: Option<Duration>) -> bool {
+    let Some(tag) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX)) else { return false };
+    let fields: Vec<&str> = tag.split('-').collect();
+    let [host, boot, process, started, _] = fields[..] else { return age.is_some_and(|age| age > STALE) };
+    if host != self::host() {
+        return age.is_some_and(|age| age > STALE);
+    }
+    boot != self::boot() || start_of(process).as_deref() != Some(started)
+}
+
+fn own_tag() -> String {
+    let process = std::process::id().to_string();
+    let started = start_of(&process).unwrap_or_else(|| "0".to_owned());
+    format!("{}-{}-{process}-{started}", host(), boot())
+}
+
+fn host() -> String {
+    let id = fs::read("/etc/machine-id").or_else(|_| fs::read("/proc/sys/kernel/hostname")).unwrap_or_default();
+    short_hash(&id)
+}
+
+fn boot() -> String {
+    short_hash(&fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default())
+}
+
+/// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)).
+fn start_of(process: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in parentheses may hold spaces and parentheses.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(19).map(str::to_owned)
+}
+
+fn short_hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_process_makes_is_in_use() {
+        let name = temporary_name();
+        assert!(is_temporary(&name), "{name}");
+        assert!(!is_abandoned(&name, Some(2 * STALE)));
+    }
+
+    #[test]
+    fn what_a_dead_process_of_this_machine_left_is_abandoned_at_once() {
+        let fields = temporary_name();
+        let parts: Vec<&str> = fields.split('-').collect();
+        let dead = format!("{}-{}-{}-{}-7-{}", parts[0], parts[1], parts[2], u32::MAX, parts[5]);
+        assert!(is_abandoned(&dead, None));
+        let other_boot = format!("{}-{}-00000000-{}-{}-{}", parts[0], parts[1], parts[3], parts[4], parts[5]);
+        assert!(is_abandoned(&other_boot, None));
+    }
+
+    #[test]
+    fn what_another_machine_left_must_be_old() {
+        let name = ".haul-00000000-00000000-1-1-00000000.part";
+        assert!(!is_abandoned(name, None));
+        assert!(!is_abandoned(name, Some(Duration::from_secs(3600))));
+        assert!(is_abandoned(name, Some(2 * STALE)));
+        assert!(!is_abandoned("backup.tar", Some(2 * STALE)));
+    }
+}

@@ -1,0 +1,180 @@
+//! Trying again: what may pass is waited for, with growing and scattered pauses, until it works or has failed for too long.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    context::{Context, Tuning},
+    error::StoreError,
+};
+
+/// How often a waiting job looks whether the user wants to stop.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a connection is waiting for, for whoever shows progress.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Why, in plain words.
+    pub reason: String,
+    /// When the next try is due.
+    pub until: Instant,
+}
+
+/// The patience one destination has left. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct Patience {
+    context: Context,
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    // Since when nothing has worked.
+    failing_since: Option<Instant>,
+    ever_worked: bool,
+    retries: u64,
+    waiting: Option<Waiting>,
+}
+
+impl Patience {
+    /// As `context.tuning` says.
+    pub fn new(context: &Context) -> Self {
+        Self { context: context.clone(), shared: Arc::default() }
+    }
+
+    /// What is waited for right now.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.state().waiting.clone()
+    }
+
+    /// How many tries had to be repeated so far.
+    pub fn retries(&self) -> u64 {
+        self.state().retries
+    }
+
+    /// Repeats `attempt` until it succeeds, fails for good, or patience ends.
+    pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StoreError> {
+        let mut tries = 0;
+        loop {
+            let error = match self.unless_cancelled(attempt()).await? {
+                Ok(done) => {
+                    let mut state = self.state();
+                    state.failing_since = None;
+                    state.ever_worked = true;
+                    return Ok(done);
+                }
+                Err(error) if error.is_passing() => error,
+                Err(error) => return Err(error),
+            };
+            let pause = pause(&self.context.tuning, tries, error.retry_after(), scatter());
+            tries += 1;
+            {
+                let now = Instant::now();
+                let mut state = self.state();
+                let budget = if state.ever_worked { self.context.tuning.give_up_after } else { self.context.tuning.first_contact };
+                let since = *state.failing_since.get_or_insert(now);
+                if now.duration_since(since) + pause > budget {
+                    return Err(error);
+                }
+                state.retries += 1;
+                state.waiting = Some(Waiting { reason: error.to_string(), until: now + pause });
+            }
+            let slept = self.unless_cancelled(tokio::time::sleep(pause)).await;
+            self.state().waiting = None;
+            slept?;
+        }
+    }
+
+    /// `work`, unless the user wants to stop first.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        tokio::pin!(work);
+        loop {
+            if self.context.is_cancelled() {
+                return Err(StoreError::Cancelled);
+            }
+            if let Ok(done) = tokio::time::timeout(LOOK, &mut work).await {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pause before try number `tries + 1`: doubled each time up to a bound, scattered over its upper half so that many clients don't come back at once; never
+/// shorter than the server asked for. `scatter` is between 0 and 1.
+fn pause(tuning: &Tuning, tries: u32, asked: Option<Duration>, scatter: f64) -> Duration {
+    let full = tuning.first_pause.saturating_mul(1 << tries.min(20)).min(tuning.longest_pause);
+    let scattered = full.mul_f64(0.5 + scatter / 2.0);
+    asked.map_or(scattered, |asked| asked.max(scattered))
+}
+
+fn scatter() -> f64 {
+    let mut bytes = [0; 2];
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::error::{Kind, Operation};
+
+    fn patience(give_up_after: Duration) -> (Patience, Arc<AtomicBool>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tuning = Tuning { first_pause: Duration::from_millis(1), give_up_after, first_contact: give_up_after, ..Tuning::default() };
+        let cancel = Arc::new(AtomicBool::new(false));
+        (Patience::new(&Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap()), cancel)
+    }
+
+    fn passing() -> StoreError {
+        StoreError::remote("there", Operation::Write, Kind::Passing { retry_after: None }, "hiccup")
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_tried_again_and_what_does_not_is_not() {
+        let (patience, _) = patience(Duration::from_secs(60));
+        let mut tries = 0;
+        let done = patience.retry(|| {
+            tries += 1;
+            let result = if tries < 4 { Err(passing()) } else { Ok(tries) };
+            async { result }
+        });
+        assert_eq!(done.await.unwrap(), 4);
+        assert_eq!(patience.retries(), 3);
+        let fatal = patience.retry(|| async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Credentials, "no")) });
+        assert_eq!(fatal.await.unwrap_err().kind(), Some(Kind::Credentials));
+        assert_eq!(patience.retries(), 3);
+    }
+
+    #[tokio::test]
+    async fn patience_ends() {
+        let (patience, _) = patience(Duration::from_millis(30));
+        let started = Instant::now();
+        assert!(patience.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err().is_passing());
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_the_user_stops() {
+        let (patience, cancel) = patience(Duration::from_secs(600));
+        cancel.store(true, Ordering::Relaxed);
+        assert!(matches!(patience.retry(|| async { Err::<(), _>(passing()) }).await, Err(StoreError::Cancelled)));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_honour_what_the_server_asks() {
+        let tuning = Tuning::default();
+        assert_eq!(pause(&tuning, 0, None, 1.0), tuning.first_pause);
+        assert_eq!(pause(&tuning, 3, None, 1.0), tuning.first_pause * 8);
+        assert_eq!(pause(&tuning, 30, None, 0.0), tuning.longest_pause / 2);
+        assert_eq!(pause(&tuning, 0, Some(Duration::from_secs(90)), 0.3), Duration::from_secs(90));
+    }
+}

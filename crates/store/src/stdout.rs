@@ -1,0 +1,126 @@
+//! Standard output as a place, for `| ssh host 'cat > backup.tar'`. In order, once, and never seen again.
+
+use std::{
+    io::{self, Write},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{
+    error::{Kind, Operation, StoreError},
+    parts::Part,
+    store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Store, Upload},
+};
+
+const LABEL: &str = "standard output";
+
+/// Standard output.
+pub struct Stdout;
+
+fn unreadable(operation: Operation) -> StoreError {
+    StoreError::remote(LABEL, operation, Kind::Invalid, "what was written there can't be seen again")
+}
+
+#[async_trait]
+impl Store for Stdout {
+    fn label(&self) -> String {
+        LABEL.to_owned()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            placement: Placement::Sequential,
+            multiple: 1,
+            preferred: 1 << 20,
+            concurrency: 1,
+            needs_length: false,
+            restarts: false,
+            md5: false,
+            resumable: false,
+            readable: false,
+        }
+    }
+
+    async fn create(&self, _: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(StdoutUpload { written: Arc::default() }))
+    }
+
+    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        Err(unreadable(Operation::List))
+    }
+
+    async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(None)
+    }
+
+    async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
+        Err(unreadable(Operation::Read))
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn space(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn sweep(&self) -> Result<u32, StoreError> {
+        Ok(0)
+    }
+}
+
+struct StdoutUpload {
+    written: Arc<AtomicU64>,
+}
+
+fn write(pieces: &[Bytes], written: &AtomicU64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for piece in pieces {
+        out.write_all(piece)?;
+        written.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    }
+    out.flush()
+}
+
+fn failed(error: &io::Error) -> StoreError {
+    let reason = if error.kind() == io::ErrorKind::BrokenPipe { "whoever read it went away".to_owned() } else { crate::error::reason(error) };
+    StoreError::remote(LABEL, Operation::Write, Kind::Protocol, reason)
+}
+
+#[async_trait]
+impl Upload for StdoutUpload {
+    async fn put(&self, part: &Part) -> Result<(), StoreError> {
+        let left = part.data.skip(self.written.load(Ordering::Relaxed).saturating_sub(part.offset));
+        let written = Arc::clone(&self.written);
+        // A pipe that nobody empties blocks; that must not hold up other destinations.
+        let done = tokio::task::spawn_blocking(move || write(left.pieces(), &written)).await;
+        done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(&error))
+    }
+
+    async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
+        Err(unreadable(Operation::Write))
+    }
+
+    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+        let written = self.written.load(Ordering::Relaxed);
+        if written == sealed.length {
+            return Ok(Checked::Size);
+        }
+        Err(StoreError::remote(LABEL, Operation::Check, Kind::Mismatch, format!("{written} bytes were taken instead of {}", sealed.length)))
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

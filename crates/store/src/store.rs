@@ -1,0 +1,173 @@
+//! What every destination does: the two traits that an adapter implements, once for each kind of place.
+//!
+//! An adapter makes ONE attempt per call and says by its error's [`Kind`](crate::Kind) whether another may succeed; waiting and trying again is the caller's
+//! (`patience`). Every call may therefore come again with the same arguments, and must then do no harm.
+
+use std::{ops::Range, time::SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{error::StoreError, parts::Part};
+
+/// In which order a place takes an archive's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// In order, and any of them may be overwritten before [`Upload::commit`].
+    Random,
+    /// In numbered parts, in any order, each once.
+    Parts(PartRules),
+    /// In order, and nothing can be changed afterwards.
+    Sequential,
+}
+
+/// What a place asks of its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRules {
+    /// Every part but the last has at least so many bytes.
+    pub smallest: u64,
+    /// No part has more.
+    pub largest: u64,
+    /// There are at most so many.
+    pub most: u32,
+    /// All but the last must have the same size.
+    pub equal: bool,
+}
+
+/// What a place can do, and what it asks of its callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// How bytes must come.
+    pub placement: Placement,
+    /// Every part but the last is a multiple of this many bytes (1: any).
+    pub multiple: u64,
+    /// The part size it works best with, before it must grow.
+    pub preferred: u64,
+    /// How many parts may be under way at once.
+    pub concurrency: usize,
+    /// Wants the archive's exact length before the first byte (plain `PUT`).
+    pub needs_length: bool,
+    /// Can't continue a broken upload at all: it begins anew ([`Kind::Lost`](crate::Kind::Lost)).
+    pub restarts: bool,
+    /// Gives an MD5 of what arrived, so one of what is sent is worth computing ([`Sealed::md5`]). Sequential places only.
+    pub md5: bool,
+    /// An interrupted upload can be continued by another process ([`Upload::session`]).
+    pub resumable: bool,
+    /// Can be read, listed and deleted from. False for standard output.
+    pub readable: bool,
+}
+
+/// What is known of an archive before its first byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected {
+    /// About how many bytes it will have, when that can be said; for part sizes and the question whether there is room.
+    pub about: Option<u64>,
+    /// Its exact length, when it is known.
+    pub exact: Option<u64>,
+    /// Whether another process may want to continue it: what is unfinished is then kept for a week.
+    pub resumable: bool,
+}
+
+/// An archive, complete: what the other side must have.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Its length.
+    pub length: u64,
+    /// Number of parts that were put.
+    pub parts: u32,
+    /// MD5 of all bytes, for places that give one ([`Abilities::md5`]).
+    pub md5: Option<[u8; 16]>,
+}
+
+/// An object at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its name, without the place's own path.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last changed.
+    pub modified: Option<SystemTime>,
+}
+
+/// What an arrived archive was compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checked {
+    /// Its size.
+    Size,
+    /// A checksum of the whole that the place computed.
+    Checksum,
+    /// Checksums of every part that the place computed.
+    PartChecksums,
+    /// Every byte, read back.
+    ReadBack,
+}
+
+/// What another process needs to continue an upload. Holds secrets: for a file of mode 0600 only.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Session(pub serde_json::Value);
+
+/// A kind of place, connected.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The place as users know it (`s3://bucket/prefix`); never holds a secret.
+    fn label(&self) -> String;
+
+    /// What it can do.
+    fn abilities(&self) -> Abilities;
+
+    /// Starts an object that will be called `name`. Nothing is to be seen under that name before [`Upload::commit`]. Fails with
+    /// [`Kind::Exists`](crate::Kind::Exists) when the name is taken, and with `Full` when `expected` can't fit.
+    async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError>;
+
+    /// Finds an upload that another process left. `None`: it is gone.
+    async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError>;
+
+    /// Every object here, unfinished ones and the insides of folders left out, in no particular order.
+    async fn list(&self) -> Result<Vec<Entry>, StoreError>;
+
+    /// One object; `None` when there is none.
+    async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Bytes of an object; exactly the range, which lies inside it. Callers ask for some MiB at a time.
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    /// Removes an object; one that is not there is fine.
+    async fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Free room in bytes; `None` when the place does not say or has no limit.
+    async fn space(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Removes what killed runs left unfinished (`owner::is_abandoned`), and says how much that was.
+    async fn sweep(&self) -> Result<u32, StoreError>;
+}
+
+/// One object on its way. Dropping it leaves what was sent to the next sweep; whoever gives up says [`Self::abort`].
+#[async_trait]
+pub trait Upload: Send + Sync {
+    /// Hands over one part. Called again with the same part after a passing error; what of it already arrived must not be there twice. In order and one at a
+    /// time, unless the place takes [`Placement::Parts`].
+    async fn put(&self, part: &Part) -> Result<(), StoreError>;
+
+    /// Overwrites bytes that were put. Only at [`Placement::Random`].
+    async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Everything was put: makes the object visible under its name, compares what the place offers with `sealed`, and says by what. Never replaces an object.
+    /// A difference is [`Kind::Mismatch`](crate::Kind::Mismatch), and nothing then stays under the name.
+    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError>;
+
+    /// Removes everything that was put. Not an error when there is nothing.
+    async fn abort(&self) -> Result<(), StoreError>;
+
+    /// What another process needs to continue; `None` when the place can't.
+    fn session(&self) -> Option<Session> {
+        None
+    }
+
+    /// After [`Store::resume`]: which bytes are there already, in order and not overlapping. At `Parts` these are the ranges of whole parts.
+    fn kept(&self) -> Vec<Range<u64>> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,1 @@
+//! Servers that follow a real protocol and refuse what the real one refuses, and a proxy that breaks connections on purpose; for tests only.
