@@ -1,6 +1,9 @@
 //! What the user types for a place: a path, `-`, or a URL.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use url::Url;
 
@@ -56,7 +59,10 @@ impl Address {
                 (Self::Local(parent), name)
             }
             Self::Remote(mut url) => {
-                let last = url.path_segments().and_then(|mut segments| segments.next_back()).filter(|last| last.ends_with(".tar"));
+                let last = url
+                    .path_segments()
+                    .and_then(|mut segments| segments.next_back())
+                    .filter(|last| Path::new(last).extension().is_some_and(|extension| extension == "tar"));
                 let Some(name) = last.map(|last| percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned()) else {
                     return (Self::Remote(url), None);
                 };

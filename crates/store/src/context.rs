@@ -39,10 +39,10 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(20),
-            stall: Duration::from_secs(60),
+            stall: Duration::from_mins(1),
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(60),
-            give_up_after: Duration::from_secs(6 * 3600),
+            longest_pause: Duration::from_mins(1),
+            give_up_after: Duration::from_hours(6),
             first_contact: Duration::from_secs(90),
             part_size: None,
         }
@@ -51,6 +51,9 @@ impl Default for Tuning {
 
 /// Where environment variables come from; tests bring their own.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Shows a question and returns the answer, if there is one.
+pub type Ask = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Shared by all connections of one run.
 #[derive(Clone)]
@@ -66,7 +69,7 @@ pub struct Context {
     /// Set when the user wants to stop.
     pub cancel: Arc<AtomicBool>,
     /// Asks the person at the terminal for a line (a pairing code); `None` when nobody is there.
-    pub ask: Option<Arc<dyn Fn(&str) -> Option<String> + Send + Sync>>,
+    pub ask: Option<Ask>,
 }
 
 impl Context {

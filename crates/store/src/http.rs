@@ -21,7 +21,7 @@ const MOUTHFUL: usize = 64 << 10;
 /// More of an error's text than this is of no use to anybody.
 const MOST_OF_A_BODY: u64 = 64 << 10;
 /// No server may make us wait longer than this at once.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A client without an overall timeout: how long an upload takes depends on its size. [`send`] notices silence.
 pub(crate) fn client(tuning: &Tuning) -> Result<Client, StoreError> {
@@ -137,12 +137,11 @@ pub async fn refused_by(place: &str, operation: Operation, response: Response, s
 /// How long `Retry-After` asks to wait: seconds, or a date.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or_default()
-        }
+    let wait = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or_default()
     };
     Some(wait.min(LONGEST_WAIT))
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `store` | the two traits that every kind of place implements |
 //! | `address`, `context` | what the user types; what all connections share |
+//! | `bridge` | the one crossing between threads and sockets |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
 //! | `patience` | trying again, and when to stop |
 //! | `owner` | names of unfinished things, from which the next run tells what to remove |
@@ -13,6 +14,7 @@
 //! | `local`, `stdout`, `object`, `gdrive`, `webdav`, `nextcloud`, `sftp`, `machine` | the kinds of places |
 
 pub mod address;
+mod bridge;
 pub mod context;
 mod error;
 pub mod gdrive;
@@ -33,6 +35,7 @@ pub mod webdav;
 use std::sync::Arc;
 
 pub use address::Address;
+pub use bridge::Bridge;
 pub use context::{Context, Options, Tuning};
 pub use error::{Kind, Operation, RemoteError, StoreError};
 pub use parts::{Part, Segments};

@@ -58,11 +58,11 @@ impl Local {
         }
         Ok(self.directory.join(name))
     }
+}
 
-    fn failed(&self, operation: Operation, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
-        let path = path.to_owned();
-        move |source| StoreError::Io { operation, path, source }
-    }
+fn failed(operation: Operation, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Io { operation, path, source }
 }
 
 fn described(name: String, metadata: &fs::Metadata) -> Entry {
@@ -99,10 +99,10 @@ impl Store for Local {
     }
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        let found = fs::read_dir(&self.directory).map_err(self.failed(Operation::List, &self.directory))?;
+        let found = fs::read_dir(&self.directory).map_err(failed(Operation::List, &self.directory))?;
         let mut entries = Vec::new();
         for item in found {
-            let item = item.map_err(self.failed(Operation::List, &self.directory))?;
+            let item = item.map_err(failed(Operation::List, &self.directory))?;
             let Ok(name) = item.file_name().into_string() else { continue };
             // What vanished meanwhile is not here any more.
             let Ok(metadata) = fs::metadata(item.path()) else { continue };
@@ -126,7 +126,7 @@ impl Store for Local {
         let path = self.path(name)?;
         let mut bytes = vec![0; (range.end - range.start) as usize];
         let read = File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
-        read.map_err(self.failed(Operation::Read, &path))?;
+        read.map_err(failed(Operation::Read, &path))?;
         Ok(bytes.into())
     }
 
@@ -139,7 +139,7 @@ impl Store for Local {
     }
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {
-        let free = rustix::fs::statvfs(&self.directory).map_err(|error| self.failed(Operation::Connect, &self.directory)(error.into()))?;
+        let free = rustix::fs::statvfs(&self.directory).map_err(|error| failed(Operation::Connect, &self.directory)(error.into()))?;
         Ok(Some(free.f_bavail.saturating_mul(free.f_frsize)))
     }
 
