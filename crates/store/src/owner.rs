@@ -20,6 +20,14 @@ pub fn temporary_name() -> String {
     format!("{PREFIX}{}-{:08x}{SUFFIX}", own_tag(), u32::from_le_bytes(random))
 }
 
+/// A fresh name for something unfinished that another process may continue ([`crate::Expected::resumable`]): it counts as abandoned by its age alone.
+pub fn lasting_name() -> String {
+    let mut random = [0; 8];
+    // As above.
+    let _ = getrandom::fill(&mut random);
+    format!("{PREFIX}kept-{:016x}{SUFFIX}", u64::from_le_bytes(random))
+}
+
 /// True for the names made here, and for those of a local destination.
 pub fn is_temporary(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
@@ -83,6 +91,14 @@ mod tests {
         assert!(is_abandoned(&dead, None));
         let other_boot = format!("{}-{}-00000000-{}-{}-{}", parts[0], parts[1], parts[3], parts[4], parts[5]);
         assert!(is_abandoned(&other_boot, None));
+    }
+
+    #[test]
+    fn what_may_be_continued_is_kept_until_it_is_old() {
+        let name = lasting_name();
+        assert!(is_temporary(&name), "{name}");
+        assert!(!is_abandoned(&name, Some(Duration::from_secs(3600))));
+        assert!(is_abandoned(&name, Some(2 * STALE)));
     }
 
     #[test]
