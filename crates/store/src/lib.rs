@@ -8,6 +8,7 @@
 //! | `address`, `context` | what the user types; what all connections share |
 //! | `bridge` | the one crossing between threads and sockets |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
+//! | `outbound` | one archive to several places at once: parts, holding back, checking what arrived |
 //! | `patience` | trying again, and when to stop |
 //! | `owner` | names of unfinished things, from which the next run tells what to remove |
 //! | `http` | what all HTTP places have in common |
@@ -23,6 +24,7 @@ pub mod local;
 pub mod machine;
 pub mod nextcloud;
 pub mod object;
+pub mod outbound;
 pub mod owner;
 pub mod parts;
 pub mod patience;

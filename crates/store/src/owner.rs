@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 const PREFIX: &str = ".haul-";
 const SUFFIX: &str = ".part";
 /// Older than this, and no upload of another machine is still under way.
-pub const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const STALE: Duration = Duration::from_hours(7 * 24);
 
 /// A fresh name for something unfinished.
 pub fn temporary_name() -> String {
@@ -69,7 +69,8 @@ fn start_of(process: &str) -> Option<String> {
 
 fn short_hash(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
-    digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    let number = digest[..4].iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    format!("{number:08x}")
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub struct PartRules {
 }
 
 /// What a place can do, and what it asks of its callers.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the place")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// How bytes must come.

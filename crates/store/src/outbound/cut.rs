@@ -1,0 +1,231 @@
+//! Cuts an archive's bytes into the parts a place takes, and holds back those with bytes that are not final yet. Pure: nothing here waits or sends.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use bytes::Bytes;
+
+use crate::{
+    parts::{Activity, Part, Segments},
+    store::{Abilities, PartRules, Placement},
+};
+
+/// How large the parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartPlan {
+    base: u64,
+    // Parts of the base size; behind them sizes double, so that the number of parts always suffices.
+    steady: u32,
+    step: u32,
+    largest: u64,
+}
+
+impl PartPlan {
+    /// For an archive of about `about` bytes. `wished` replaces the place's preference.
+    pub(crate) fn new(abilities: &Abilities, about: Option<u64>, wished: Option<u64>) -> Self {
+        let multiple = abilities.multiple.max(1);
+        let anything = PartRules { smallest: 1, largest: u64::MAX, most: u32::MAX, equal: false };
+        let rules = match abilities.placement {
+            Placement::Parts(rules) => rules,
+            Placement::Random | Placement::Sequential => anything,
+        };
+        let steady = rules.most / 10 * 8;
+        let needed = about.unwrap_or(0).div_ceil(u64::from(steady.max(1)));
+        let base = wished.unwrap_or(abilities.preferred).max(rules.smallest).max(needed).min(rules.largest);
+        // Whole mebibytes are what the archive comes in.
+        let grain = if base > 1 << 20 { multiple.max(1 << 20) } else { multiple };
+        Self { base: base.next_multiple_of(grain), steady: steady.max(1), step: (rules.most / 20).max(1), largest: rules.largest }
+    }
+
+    /// Bytes of part `index`, if it is not the last.
+    pub(crate) fn size(&self, index: u32) -> u64 {
+        let doublings = if index < self.steady { 0 } else { (index - self.steady) / self.step + 1 };
+        self.base.saturating_mul(1 << doublings.min(20)).min(self.largest)
+    }
+}
+
+/// What belongs to a segment until its part has arrived (the room it takes in memory).
+pub(crate) type Ready<T> = (Part, Vec<T>);
+
+/// The archive on its way into parts. `T` goes with each segment and comes out with the part in which the segment ends.
+pub(crate) struct Cutter<T> {
+    plan: PartPlan,
+    holds: bool,
+    index: u32,
+    offset: u64,
+    filling: Segments,
+    tokens: Vec<T>,
+    late: Vec<Range<u64>>,
+    held: BTreeMap<u32, Ready<T>>,
+}
+
+impl<T> Cutter<T> {
+    pub(crate) fn new(plan: PartPlan, placement: Placement) -> Self {
+        let holds = matches!(placement, Placement::Parts(_));
+        Self { plan, holds, index: 0, offset: 0, filling: Segments::new(), tokens: Vec::new(), late: Vec::new(), held: BTreeMap::new() }
+    }
+
+    /// These bytes, given out already, will be overwritten.
+    pub(crate) fn late(&mut self, range: Range<u64>) {
+        self.late.push(range);
+    }
+
+    /// Takes the archive's next bytes; gives the parts that are full and certainly not the last. To be called until it gives no more.
+    pub(crate) fn push(&mut self, mut bytes: Bytes, token: T) -> Vec<Ready<T>> {
+        let mut ready = Vec::new();
+        let mut token = Some(token);
+        while !bytes.is_empty() {
+            let room = self.plan.size(self.index) - self.filling.len();
+            if room == 0 {
+                let part = self.cut(None, false);
+                ready.extend(self.hold(part));
+                continue;
+            }
+            let piece = bytes.split_to(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            self.filling.push(piece);
+            if bytes.is_empty() {
+                self.tokens.extend(token.take());
+            }
+        }
+        ready
+    }
+
+    /// The archive is complete: gives the last part and those that were held back, with `patches` in them. `None` when a patch lies in a part that has left.
+    pub(crate) fn seal(mut self, patches: &[(u64, Bytes)]) -> Option<(Vec<Ready<T>>, u32)> {
+        let total = self.offset + self.filling.len();
+        let last = self.cut(Some(total), true);
+        let count = self.index;
+        let mut ready: Vec<Ready<T>> = std::mem::take(&mut self.held).into_values().collect();
+        ready.push(last);
+        for (part, _) in &mut ready {
+            part.total = Some(total);
+        }
+        if self.holds {
+            for (offset, bytes) in patches {
+                let end = offset + bytes.len() as u64;
+                let mut covered = 0;
+                for (part, _) in &mut ready {
+                    let (from, to) = (part.offset.max(*offset), part.end().min(end));
+                    if from < to {
+                        let piece = &bytes[(from - offset) as usize..(to - offset) as usize];
+                        part.data.overwrite(from - part.offset, piece);
+                        covered += to - from;
+                    }
+                }
+                if covered < bytes.len() as u64 {
+                    return None;
+                }
+            }
+        }
+        Some((ready, count))
+    }
+
+    fn cut(&mut self, total: Option<u64>, last: bool) -> Ready<T> {
+        let data = std::mem::take(&mut self.filling);
+        let part = Part { index: self.index, offset: self.offset, data, total, last, activity: Activity::default() };
+        self.index += 1;
+        self.offset = part.end();
+        (part, std::mem::take(&mut self.tokens))
+    }
+
+    fn hold(&mut self, ready: Ready<T>) -> Option<Ready<T>> {
+        let (from, to) = (ready.0.offset, ready.0.end());
+        if self.holds && self.late.iter().any(|late| late.start < to && from < late.end) {
+            self.held.insert(ready.0.index, ready);
+            return None;
+        }
+        Some(ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn abilities(placement: Placement, preferred: u64, multiple: u64) -> Abilities {
+        Abilities { placement, multiple, preferred, concurrency: 1, needs_length: false, restarts: false, md5: false, resumable: false, readable: true }
+    }
+
+    fn s3() -> Placement {
+        Placement::Parts(PartRules { smallest: 5 * MIB, largest: 5 << 30, most: 10_000, equal: false })
+    }
+
+    #[test]
+    fn ten_thousand_parts_suffice_for_what_was_expected_and_for_twice_that() {
+        for gigabytes in [1_u64, 80, 500, 5000] {
+            let about = gigabytes << 30;
+            let plan = PartPlan::new(&abilities(s3(), 8 * MIB, 1), Some(about), None);
+            let capacity: u64 = (0..10_000).map(|index| plan.size(index)).sum();
+            assert!(capacity > 2 * about, "{gigabytes} GB");
+        }
+        assert_eq!(PartPlan::new(&abilities(s3(), 8 * MIB, 1), Some(25 << 30), None).size(0), 8 * MIB);
+        assert_eq!(PartPlan::new(&abilities(s3(), MIB, 1), None, None).size(0), 5 * MIB);
+    }
+
+    #[test]
+    fn only_the_part_with_a_late_field_is_held_back() {
+        let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100 };
+        let mut cutter = Cutter::new(plan, s3());
+        let mut left = Vec::new();
+        left.extend(cutter.push(Bytes::from_static(b"aa??bbbb"), 1));
+        cutter.late(2..4);
+        left.extend(cutter.push(Bytes::from_static(b"ccccd"), 2));
+        // The first part left before it was known to be late: that is what must not happen, so the order of calls matters.
+        assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [0, 1, 2]);
+
+        let mut cutter = Cutter::new(plan, s3());
+        assert!(cutter.push(Bytes::from_static(b"aa??"), 1).is_empty());
+        cutter.late(2..4);
+        let left = cutter.push(Bytes::from_static(b"bbbbccccd"), 2);
+        assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [1, 2]);
+        let (rest, count) = cutter.seal(&[(2, Bytes::from_static(b"XY"))]).unwrap();
+        assert_eq!(count, 4);
+        let rest: Vec<_> = rest.iter().map(|(part, _)| (part.index, part.data.to_bytes(), part.total, part.last)).collect();
+        assert_eq!(rest, [(0, Bytes::from_static(b"aaXY"), Some(13), false), (3, Bytes::from_static(b"d"), Some(13), true)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_pushes_gives_the_same_archive_and_every_token_once(
+            pushes in proptest::collection::vec(1_usize..700, 1..40), base in 1_u64..900, at in 0_u64..500, place in 0_usize..3,
+        ) {
+            let placement = [Placement::Random, Placement::Sequential, s3()][place];
+            let whole: Vec<u8> = (0..pushes.iter().sum::<usize>()).map(|n| n as u8).collect();
+            let mut cutter = Cutter::new(PartPlan { base, steady: 3, step: 2, largest: 2000 }, placement);
+            let late = at.min(whole.len() as u64 - 1)..(at + 3).min(whole.len() as u64);
+            let (mut parts, mut sent) = (Vec::new(), 0);
+            let mut told = false;
+            for (token, &length) in pushes.iter().enumerate() {
+                parts.extend(cutter.push(Bytes::copy_from_slice(&whole[sent..sent + length]), token));
+                sent += length;
+                if !told && placement == s3() && parts.iter().all(|(part, _)| part.end() <= late.start) && sent as u64 >= late.end {
+                    cutter.late(late.clone());
+                    told = true;
+                }
+            }
+            let patches = if told { vec![(late.start, Bytes::from_static(b"###").slice(..(late.end - late.start) as usize))] } else { vec![] };
+            let mut expected = whole.clone();
+            for (offset, bytes) in &patches {
+                expected[*offset as usize..*offset as usize + bytes.len()].copy_from_slice(bytes);
+            }
+            let (rest, count) = cutter.seal(&patches).unwrap();
+            parts.extend(rest);
+            parts.sort_by_key(|(part, _)| part.index);
+            let mut tokens: Vec<usize> = parts.iter().flat_map(|(_, tokens)| tokens.clone()).collect();
+            tokens.sort_unstable();
+            prop_assert_eq!(tokens, (0..pushes.len()).collect::<Vec<_>>());
+            prop_assert_eq!(parts.len() as u32, count);
+            prop_assert!(parts.last().unwrap().0.last);
+            let mut joined = Vec::new();
+            for (part, _) in &parts {
+                prop_assert_eq!(part.offset, joined.len() as u64);
+                joined.extend_from_slice(&part.data.to_bytes());
+            }
+            prop_assert_eq!(joined, expected);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! One remote copy on its way: takes segments from the crossing, sends parts, and ends with a checked object under its name or with nothing.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::JoinSet,
+};
+
+use super::{
+    check::{Fingerprint, read_back},
+    cut::{Cutter, PartPlan, Ready},
+    push::may_continue,
+};
+use crate::{
+    context::Context,
+    error::{Kind, Operation, StoreError},
+    parts::Part,
+    patience::{Patience, Waiting},
+    store::{Checked, Placement, Sealed, Store, Upload},
+};
+
+/// How long tidying up may take after a failure or an interruption.
+const TIDYING: Duration = Duration::from_secs(20);
+
+/// What goes over the crossing. Its last word is `Sealed`; a channel that closes without it is an abort, never the end of an archive.
+pub(super) enum Message {
+    Bytes(Bytes, OwnedSemaphorePermit),
+    Late(Range<u64>),
+    Patch(u64, Bytes),
+    Sealed(Option<Arc<Fingerprint>>),
+}
+
+/// A copy that arrived and was checked.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// Its size.
+    pub length: u64,
+    /// By what it was compared.
+    pub checked: Checked,
+}
+
+/// Live figures of one copy, for whoever shows progress.
+pub struct LegMeter {
+    label: String,
+    acknowledged: AtomicU64,
+    // Set once everything was handed over and only the other side's work is awaited.
+    finishing: AtomicBool,
+    ended: AtomicBool,
+    patience: Mutex<Option<Patience>>,
+}
+
+impl LegMeter {
+    /// For the copy at the place called `label`.
+    pub fn new(label: String) -> Self {
+        Self { label, acknowledged: AtomicU64::new(0), finishing: AtomicBool::new(false), ended: AtomicBool::new(false), patience: Mutex::default() }
+    }
+
+    /// The place.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Bytes that the other side has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Whether all bytes are there and the copy is being checked and named.
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Relaxed)
+    }
+
+    /// Whether this copy has ended, well or not.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// What it waits for, if it waits.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.with_patience(Patience::waiting).flatten()
+    }
+
+    /// How many tries had to be repeated.
+    pub fn retries(&self) -> u64 {
+        self.with_patience(Patience::retries).unwrap_or(0)
+    }
+
+    fn with_patience<T>(&self, ask: impl FnOnce(&Patience) -> T) -> Option<T> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
+    }
+
+    pub(super) fn watch(&self, patience: Patience) {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = Some(patience);
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
+        self.acknowledged.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn finishing(&self) {
+        self.finishing.store(true, Ordering::Relaxed);
+    }
+
+    /// The other side lost everything; it is sent again from the start.
+    pub(super) fn restart(&self) {
+        self.acknowledged.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// For uploads that another process may continue: what is there already, and what to do after each part.
+pub(super) struct Keeping {
+    pub(super) kept: Vec<Range<u64>>,
+    /// Parts arrive whole or not at all; otherwise the place itself knows how far into a part it is.
+    pub(super) whole_parts: bool,
+    pub(super) save: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Keeping {
+    fn has(&self, part: &Part) -> bool {
+        let covers = |kept: &&Range<u64>| kept.start <= part.offset && part.end() <= kept.end;
+        // The last part also ends the upload, so a place that knows how far it is gets it in any case.
+        (self.whole_parts || !part.last) && self.kept.iter().any(|kept| covers(&kept))
+    }
+}
+
+/// One upload, from its first part to its check.
+pub(super) struct Leg {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) name: String,
+    pub(super) upload: Arc<dyn Upload>,
+    pub(super) plan: PartPlan,
+    pub(super) concurrency: usize,
+    pub(super) patience: Patience,
+    pub(super) context: Context,
+    pub(super) meter: Arc<LegMeter>,
+    /// Only for an archive that exists already.
+    pub(super) keeping: Option<Keeping>,
+}
+
+impl Leg {
+    /// Runs to the end. Whatever the end is, nothing half-done stays on the other side if that can be reached.
+    pub(super) async fn run(self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
+        let result = self.send(messages).await;
+        if result.is_err() && !(self.keeping.is_some() && self.upload.session().is_some() && may_continue(&result)) {
+            let _ = brief(&self.context).retry(|| self.upload.abort()).await;
+        }
+        self.meter.end();
+        result
+    }
+
+    async fn send(&self, mut messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
+        let abilities = self.store.abilities();
+        let mut cutter = Cutter::new(self.plan, abilities.placement);
+        let mut digest = abilities.md5.then(Md5::new);
+        let mut patches = Vec::new();
+        let mut sending = Sending::new(self);
+        let fingerprint = loop {
+            match sending.unless_failed(messages.recv()).await? {
+                // The sender gave up; so does this copy.
+                None => return Err(StoreError::Cancelled),
+                Some(Message::Late(range)) => cutter.late(range),
+                Some(Message::Patch(offset, bytes)) => patches.push((offset, bytes)),
+                Some(Message::Sealed(fingerprint)) => break fingerprint,
+                Some(Message::Bytes(bytes, permit)) => {
+                    if let Some(digest) = &mut digest {
+                        digest.update(&bytes);
+                    }
+                    for ready in cutter.push(bytes, permit) {
+                        sending.start(ready).await?;
+                    }
+                }
+            }
+        };
+        let Some((rest, parts)) = cutter.seal(&patches) else {
+            return Err(StoreError::remote(self.store.label(), Operation::Write, Kind::Protocol, "bytes that had left already were to be changed"));
+        };
+        let length = rest.last().map_or(0, |(part, _)| part.end());
+        for ready in rest {
+            sending.start(ready).await?;
+        }
+        sending.drain().await?;
+        self.meter.finishing();
+        match abilities.placement {
+            Placement::Random => {
+                for (offset, bytes) in &patches {
+                    self.patience.retry(|| self.upload.patch(*offset, bytes)).await?;
+                }
+            }
+            Placement::Sequential if !patches.is_empty() => {
+                return Err(StoreError::remote(self.store.label(), Operation::Write, Kind::Protocol, "nothing can be changed here afterwards"));
+            }
+            Placement::Parts(_) | Placement::Sequential => {}
+        }
+        let sealed = Sealed { length, parts, md5: digest.map(|digest| digest.finalize().into()) };
+        let checked = commit(self.store.as_ref(), self.upload.as_ref(), &self.name, &sealed, &self.patience).await?;
+        let checked = match fingerprint {
+            Some(fingerprint) if abilities.readable => read_back(self.store.as_ref(), &self.name, &fingerprint, &self.patience).await?,
+            _ => checked,
+        };
+        Ok(Arrived { length, checked })
+    }
+}
+
+/// Publishes, and asks once more what is there now.
+pub(super) async fn commit(store: &dyn Store, upload: &dyn Upload, name: &str, sealed: &Sealed, patience: &Patience) -> Result<Checked, StoreError> {
+    let checked = patience.retry(|| upload.commit(sealed)).await?;
+    if !store.abilities().readable {
+        return Ok(checked);
+    }
+    let found = patience.retry(|| store.entry(name)).await?.map(|entry| entry.size);
+    if found == Some(sealed.length) {
+        return Ok(checked);
+    }
+    let what = found.map_or("it is not there".to_owned(), |size| format!("it has {size} bytes instead of {}", sealed.length));
+    let _ = patience.retry(|| store.delete(name)).await;
+    Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, format!("{name} arrived, but {what}")))
+}
+
+/// Patience for tidying up: works after an interruption too, and does not take long.
+pub(super) fn brief(context: &Context) -> Patience {
+    let mut context = context.clone();
+    context.cancel = Arc::default();
+    context.tuning.give_up_after = TIDYING;
+    context.tuning.first_contact = TIDYING;
+    Patience::new(&context)
+}
+
+/// The parts under way.
+struct Sending<'a> {
+    leg: &'a Leg,
+    tasks: JoinSet<Result<(), StoreError>>,
+}
+
+impl<'a> Sending<'a> {
+    fn new(leg: &'a Leg) -> Self {
+        Self { leg, tasks: JoinSet::new() }
+    }
+
+    /// Sends a part as soon as fewer than the allowed number are under way.
+    async fn start(&mut self, (part, room): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
+        if self.leg.keeping.as_ref().is_some_and(|keeping| keeping.has(&part)) {
+            self.leg.meter.add(part.data.len());
+            return Ok(());
+        }
+        while self.tasks.len() >= self.leg.concurrency {
+            self.one().await?;
+        }
+        let (upload, patience, meter) = (Arc::clone(&self.leg.upload), self.leg.patience.clone(), Arc::clone(&self.leg.meter));
+        self.tasks.spawn(async move {
+            put(upload.as_ref(), &part, &patience).await?;
+            meter.add(part.data.len());
+            // The memory is free again only now: until here it might have had to be sent once more.
+            drop((part, room));
+            Ok(())
+        });
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<(), StoreError> {
+        while !self.tasks.is_empty() {
+            self.one().await?;
+        }
+        Ok(())
+    }
+
+    async fn one(&mut self) -> Result<(), StoreError> {
+        match self.tasks.join_next().await {
+            None => Ok(()),
+            Some(Ok(result)) => {
+                if let (Ok(()), Some(keeping)) = (&result, &self.leg.keeping) {
+                    (keeping.save)();
+                }
+                result
+            }
+            Some(Err(error)) => {
+                Err(StoreError::remote(self.leg.store.label(), Operation::Write, Kind::Protocol, format!("sending ended unexpectedly: {error}")))
+            }
+        }
+    }
+
+    /// Waits for the next message, unless a part fails first.
+    async fn unless_failed<T>(&mut self, next: impl Future<Output = T>) -> Result<T, StoreError> {
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                biased;
+                message = &mut next => return Ok(message),
+                done = self.one(), if !self.tasks.is_empty() => done?,
+            }
+        }
+    }
+}
+
+/// One part, until it has arrived.
+pub(super) async fn put(upload: &dyn Upload, part: &Part, patience: &Patience) -> Result<(), StoreError> {
+    patience.retry(|| upload.put(part)).await
+}

@@ -1,0 +1,531 @@
+//! One archive to several destinations at once: read and compressed once, each byte shared, one that fails disturbing no other.
+//!
+//! Bytes come in from a thread ([`Outbound::append`]); a local file takes them directly, remote places over bounded channels of segments. A slow place slows the
+//! archive down; beside a local copy it does not: it then continues from that copy once that stands.
+//!
+//! Memory: a place holds what is under way, what is being filled and what is held back for a late field, in parts of 8 MiB unless the archive is beyond 60 GB.
+
+mod check;
+mod cut;
+mod leg;
+mod push;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+
+pub use check::Fingerprint;
+use check::GRAIN;
+use cut::PartPlan;
+pub use leg::{Arrived, LegMeter};
+use leg::{Leg, Message};
+pub use push::{PushOptions, push};
+
+use crate::{
+    bridge::Bridge,
+    context::Context,
+    error::StoreError,
+    local::{Local, PendingFile, WriteMeter},
+    patience::Patience,
+    store::{Checked, Expected, Placement, Store},
+};
+
+/// Bytes per segment: the grain of memory, and of the digests for reading back.
+const SEGMENT: usize = GRAIN as usize;
+/// Parts under way at once to the only remote place, and to each of several: what bounds the memory.
+const ALONE: usize = 3;
+const TOGETHER: usize = 2;
+
+/// One place an archive is to go to.
+pub enum Target {
+    /// A file of this machine.
+    File(PathBuf),
+    /// Any other place, connected, and the object's name there.
+    Place {
+        /// The place.
+        store: Arc<dyn Store>,
+        /// The object.
+        name: String,
+    },
+}
+
+/// What became of one copy.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The place, as users know it.
+    pub label: String,
+    /// The object's name there.
+    pub name: String,
+    /// The file, for a local copy.
+    pub path: Option<PathBuf>,
+    /// How it ended.
+    pub result: Result<Arrived, StoreError>,
+    /// Tries that had to be repeated.
+    pub retries: u64,
+}
+
+/// What sockets need.
+pub struct Network<'a> {
+    /// The runtime.
+    pub bridge: &'a Bridge,
+    /// Patience, interruption.
+    pub context: &'a Context,
+}
+
+/// An archive on its way to its destinations.
+pub struct Outbound {
+    files: Vec<FileCopy>,
+    places: Vec<PlaceCopy>,
+    network: Option<(Bridge, Context)>,
+    filling: BytesMut,
+    // Of whole segments; the one being filled comes after.
+    position: u64,
+    patches: Vec<(u64, Bytes)>,
+    // For reading back: digests, and the segments whose digest must be made again.
+    fingerprint: Option<Fingerprint>,
+    late: Vec<Range<u64>>,
+    late_segments: BTreeMap<u64, Bytes>,
+}
+
+struct FileCopy {
+    path: PathBuf,
+    file: Option<PendingFile>,
+    failure: Option<StoreError>,
+}
+
+struct PlaceCopy {
+    store: Arc<dyn Store>,
+    name: String,
+    meter: Arc<LegMeter>,
+    patience: Patience,
+    state: State,
+}
+
+enum State {
+    Prepared,
+    Live { sender: mpsc::UnboundedSender<Message>, room: Arc<Semaphore>, task: JoinHandle<Result<Arrived, StoreError>>, detached_at: Option<u64> },
+    // Sent from the local copy once that stands.
+    Deferred,
+    Failed(StoreError),
+}
+
+impl Outbound {
+    /// Prepares every copy: local files are made, remote names looked at. A copy that can't be prepared is out of the race; the first failure is returned when
+    /// none is left. `read_back`: compare every byte after arrival.
+    pub fn prepare(targets: Vec<Target>, network: Option<Network<'_>>, read_back: bool) -> Result<Self, StoreError> {
+        let (mut files, mut places) = (Vec::new(), Vec::new());
+        for target in targets {
+            match target {
+                Target::File(path) => {
+                    let (file, failure) = match PendingFile::create(&path) {
+                        Ok(file) => (Some(file), None),
+                        Err(error) => (None, Some(error)),
+                    };
+                    files.push(FileCopy { path, file, failure });
+                }
+                Target::Place { store, name } => {
+                    let Some(network) = &network else { continue };
+                    let meter = Arc::new(LegMeter::new(store.label()));
+                    let patience = Patience::new(network.context);
+                    meter.watch(patience.clone());
+                    let state = match network.bridge.wait(look(store.as_ref(), &name, &patience)) {
+                        Ok(()) => State::Prepared,
+                        Err(error) => State::Failed(error),
+                    };
+                    places.push(PlaceCopy { store, name, meter, patience, state });
+                }
+            }
+        }
+        let mut outbound = Self {
+            files,
+            places,
+            network: network.map(|network| (network.bridge.clone(), network.context.clone())),
+            filling: BytesMut::new(),
+            position: 0,
+            patches: Vec::new(),
+            fingerprint: read_back.then(Fingerprint::default),
+            late: Vec::new(),
+            late_segments: BTreeMap::new(),
+        };
+        outbound.fail_if_none_is_left()?;
+        if outbound.has_file() {
+            for place in &mut outbound.places {
+                if matches!(place.state, State::Prepared) && place.store.abilities().placement == Placement::Sequential {
+                    place.state = State::Deferred;
+                }
+            }
+        }
+        Ok(outbound)
+    }
+
+    /// True when a place can't be corrected afterwards and takes the bytes live: all sizes must be true from the first byte.
+    pub fn needs_sizes(&self) -> bool {
+        self.prepared().any(|place| place.store.abilities().placement == Placement::Sequential)
+    }
+
+    /// True when a place wants the exact length of the archive before its first byte.
+    pub fn needs_length(&self) -> bool {
+        self.prepared().any(|place| place.store.abilities().needs_length)
+    }
+
+    fn prepared(&self) -> impl Iterator<Item = &PlaceCopy> {
+        self.places.iter().filter(|place| matches!(place.state, State::Prepared))
+    }
+
+    /// Device and inode of the growing local files, so that a backup of their directory can leave them out.
+    pub fn identities(&self) -> Vec<(u64, u64)> {
+        self.files.iter().filter_map(|copy| copy.file.as_ref()?.identity().ok()).collect()
+    }
+
+    /// Live figures of the local copies.
+    pub fn writers(&self) -> Vec<Arc<WriteMeter>> {
+        self.files.iter().filter_map(|copy| Some(copy.file.as_ref()?.meter())).collect()
+    }
+
+    /// Live figures of the remote copies.
+    pub fn meters(&self) -> Vec<Arc<LegMeter>> {
+        self.places.iter().map(|place| Arc::clone(&place.meter)).collect()
+    }
+
+    /// Starts the uploads. Fails when no copy is left.
+    pub fn begin(&mut self, expected: Expected) -> Result<(), StoreError> {
+        let remotes = self.places.iter().filter(|place| matches!(place.state, State::Prepared)).count();
+        let Some((bridge, context)) = self.network.clone() else { return Ok(()) };
+        for place in &mut self.places {
+            if matches!(place.state, State::Prepared) {
+                place.start(expected, if remotes > 1 { TOGETHER } else { ALONE }, &bridge, &context);
+            }
+        }
+        self.fail_if_none_is_left()
+    }
+
+    /// Adds bytes at the end. Waits while a place has all it can hold, unless there is a local copy. Fails when no copy is left; [`Self::finish`] says why.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for copy in &mut self.files {
+            if let Some(file) = &mut copy.file
+                && let Err(source) = file.append(bytes)
+            {
+                copy.failure = Some(StoreError::Io { operation: crate::Operation::Write, path: copy.path.clone(), source });
+                copy.file = None;
+            }
+        }
+        if !self.places.is_empty() || self.fingerprint.is_some() {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                if self.filling.capacity() == 0 {
+                    self.filling.reserve(SEGMENT);
+                }
+                let (taken, left) = rest.split_at(rest.len().min(SEGMENT - self.filling.len()));
+                self.filling.extend_from_slice(taken);
+                rest = left;
+                if self.filling.len() == SEGMENT {
+                    self.hand_over();
+                }
+            }
+        }
+        if self.is_alive() { Ok(()) } else { Err(io::Error::other("every destination failed")) }
+    }
+
+    /// The `length` bytes from `offset` on, appended just now, will be patched.
+    pub fn late(&mut self, offset: u64, length: u64) {
+        let range = offset..offset + length;
+        self.late.push(range.clone());
+        self.tell(|| Message::Late(range.clone()));
+    }
+
+    /// Replaces bytes appended before, and announced by [`Self::late`].
+    pub fn patch(&mut self, offset: u64, bytes: &[u8]) {
+        for copy in &mut self.files {
+            if let Some(file) = &mut copy.file {
+                file.patch(offset, bytes);
+            }
+        }
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.patches.push((offset, bytes.clone()));
+        self.tell(|| Message::Patch(offset, bytes.clone()));
+    }
+
+    /// The archive is complete: publishes and checks every copy, and says what became of each, in the order local, remote.
+    pub fn finish(mut self) -> Vec<Outcome> {
+        if !self.filling.is_empty() {
+            self.hand_over();
+        }
+        let fingerprint = self.settle_fingerprint();
+        self.tell(|| Message::Sealed(fingerprint.clone()));
+        let mut outcomes: Vec<Outcome> = self.files.drain(..).map(|copy| copy.publish(fingerprint.as_deref(), self.network.as_ref())).collect();
+        let copy = outcomes.iter().find(|outcome| outcome.result.is_ok()).and_then(|outcome| outcome.path.clone());
+        let Some((bridge, context)) = self.network.take() else { return outcomes };
+        // All at once: what is slow at one place shall not wait for another.
+        let places: Vec<PlaceCopy> = self.places.drain(..).collect();
+        outcomes.extend(std::thread::scope(|scope| {
+            let running: Vec<_> =
+                places.into_iter().map(|place| scope.spawn(|| place.finish(copy.as_deref(), fingerprint.as_ref(), &bridge, &context))).collect();
+            running.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
+        }));
+        outcomes
+    }
+
+    /// Gives up: nothing stays anywhere, as far as it can be reached. Says what had failed by then.
+    pub fn abort(mut self) -> Vec<StoreError> {
+        let mut failures: Vec<StoreError> = self.files.drain(..).filter_map(|copy| copy.failure).collect();
+        if let Some((bridge, _)) = self.network.take() {
+            for place in self.places.drain(..) {
+                match place.state {
+                    State::Live { sender, task, .. } => {
+                        drop(sender);
+                        match bridge.wait(task) {
+                            Ok(Err(StoreError::Cancelled) | Ok(_)) | Err(_) => {}
+                            Ok(Err(error)) => failures.push(error),
+                        }
+                    }
+                    State::Failed(error) => failures.push(error),
+                    State::Prepared | State::Deferred => {}
+                }
+            }
+        }
+        failures
+    }
+
+    /// Sends the full segment to every remote copy.
+    fn hand_over(&mut self) {
+        let segment = self.filling.split().freeze();
+        let range = self.position..self.position + segment.len() as u64;
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.push(&segment);
+            if self.late.iter().any(|late| late.start < range.end && range.start < late.end) {
+                self.late_segments.insert(range.start, segment.clone());
+            }
+        }
+        let has_file = self.has_file();
+        if let Some((bridge, _)) = &self.network {
+            for place in &mut self.places {
+                place.take(&segment, range.start, has_file, bridge);
+            }
+        }
+        self.position = range.end;
+    }
+
+    fn tell(&self, message: impl Fn() -> Message) {
+        for place in &self.places {
+            if let State::Live { sender, detached_at: None, .. } = &place.state {
+                // A copy that has failed tells why when it is asked for its outcome.
+                let _ = sender.send(message());
+            } else if let State::Live { sender, .. } = &place.state {
+                // What is still in its memory needs the corrections; the rest comes from the local copy, which has them. The end comes later.
+                if !matches!(message(), Message::Sealed(_)) {
+                    let _ = sender.send(message());
+                }
+            }
+        }
+    }
+
+    fn settle_fingerprint(&mut self) -> Option<Arc<Fingerprint>> {
+        let mut fingerprint = self.fingerprint.take()?;
+        for (start, segment) in &self.late_segments {
+            let mut segment = segment.to_vec();
+            for (offset, bytes) in &self.patches {
+                let (from, to) = ((*offset).max(*start), (offset + bytes.len() as u64).min(start + segment.len() as u64));
+                if from < to {
+                    segment[(from - start) as usize..(to - start) as usize].copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
+                }
+            }
+            fingerprint.replace((start / GRAIN) as usize, &segment);
+        }
+        Some(Arc::new(fingerprint))
+    }
+
+    fn has_file(&self) -> bool {
+        self.files.iter().any(|copy| copy.file.is_some())
+    }
+
+    fn is_alive(&self) -> bool {
+        self.has_file()
+            || self.places.iter().any(|place| match &place.state {
+                State::Prepared => true,
+                State::Live { task, detached_at, .. } => !task.is_finished() && detached_at.is_none(),
+                State::Deferred | State::Failed(_) => false,
+            })
+    }
+
+    fn fail_if_none_is_left(&mut self) -> Result<(), StoreError> {
+        if self.is_alive() {
+            return Ok(());
+        }
+        let of_files = self.files.iter_mut().find_map(|copy| copy.failure.take());
+        let of_places = || {
+            self.places.iter_mut().find_map(|place| match std::mem::replace(&mut place.state, State::Prepared) {
+                State::Failed(error) => Some(error),
+                _ => None,
+            })
+        };
+        Err(of_files.or_else(of_places).unwrap_or(StoreError::Cancelled))
+    }
+}
+
+/// Is the name free, and the place swept?
+async fn look(store: &dyn Store, name: &str, patience: &Patience) -> Result<(), StoreError> {
+    if store.abilities().readable {
+        if patience.retry(|| store.entry(name)).await?.is_some() {
+            let reason = format!("there is a {name} already");
+            return Err(StoreError::remote(store.label(), crate::Operation::Create, crate::Kind::Exists, reason));
+        }
+        // What can't be tidied up today stays for the next run; it is no reason to make no backup.
+        let _ = patience.unless_cancelled(store.sweep()).await?;
+    }
+    Ok(())
+}
+
+impl FileCopy {
+    fn publish(self, fingerprint: Option<&Fingerprint>, network: Option<&(Bridge, Context)>) -> Outcome {
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let label = self.path.parent().map(|parent| parent.display().to_string()).unwrap_or_default();
+        let result = match (self.file, self.failure) {
+            (_, Some(error)) => Err(error),
+            (Some(file), None) => file.publish().and_then(|published| {
+                let mut checked = Checked::Size;
+                if let (Some(fingerprint), Some((bridge, context))) = (fingerprint, network) {
+                    let store = Local::open(self.path.parent().unwrap_or(Path::new(".")))?;
+                    checked = bridge.wait(check::read_back(&store, &name, fingerprint, &Patience::new(context)))?;
+                }
+                Ok(Arrived { length: published.length, checked })
+            }),
+            (None, None) => Err(StoreError::Cancelled),
+        };
+        Outcome { label, name, path: Some(self.path), result, retries: 0 }
+    }
+}
+
+impl PlaceCopy {
+    fn start(&mut self, expected: Expected, parts_at_once: usize, bridge: &Bridge, context: &Context) {
+        let created = bridge.wait(self.patience.retry(|| self.store.create(&self.name, expected)));
+        let upload = match created {
+            Ok(upload) => Arc::from(upload),
+            Err(error) => {
+                self.meter.end();
+                self.state = State::Failed(error);
+                return;
+            }
+        };
+        let abilities = self.store.abilities();
+        let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), context.tuning.part_size);
+        let concurrency = abilities.concurrency.clamp(1, parts_at_once);
+        let held = u64::from(matches!(abilities.placement, Placement::Parts(_)));
+        // What is under way, one part being filled, one held back, and a little so that filling never stops for a single segment.
+        let room = (plan.size(0) * (concurrency as u64 + 1 + held)).div_ceil(SEGMENT as u64) + 2;
+        let leg = Leg {
+            store: Arc::clone(&self.store),
+            name: self.name.clone(),
+            upload,
+            plan,
+            concurrency,
+            patience: self.patience.clone(),
+            context: context.clone(),
+            meter: Arc::clone(&self.meter),
+            keeping: None,
+        };
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(room.max(4) as usize));
+        let closing = Arc::clone(&room);
+        let task = bridge.spawn(async move {
+            let result = leg.run(receiver).await;
+            // Whoever waits for room must learn that there will be none.
+            closing.close();
+            result
+        });
+        self.state = State::Live { sender, room, task, detached_at: None };
+    }
+
+    /// Takes a segment, or lets go of the stream when it is behind and a local copy is being made.
+    fn take(&mut self, segment: &Bytes, offset: u64, may_detach: bool, bridge: &Bridge) {
+        let State::Live { sender, room, detached_at, .. } = &mut self.state else { return };
+        if detached_at.is_some() {
+            return;
+        }
+        match Arc::clone(room).try_acquire_owned() {
+            Ok(permit) => {
+                let _ = sender.send(Message::Bytes(segment.clone(), permit));
+            }
+            Err(tokio::sync::TryAcquireError::NoPermits) if may_detach => *detached_at = Some(offset),
+            Err(_) => {
+                if let Some(permit) = wait_for_room(room, bridge) {
+                    let _ = sender.send(Message::Bytes(segment.clone(), permit));
+                }
+            }
+        }
+    }
+
+    fn finish(self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge, context: &Context) -> Outcome {
+        let meter = Arc::clone(&self.meter);
+        let (label, name) = (self.store.label(), self.name.clone());
+        let result = self.arrive(copy, fingerprint, bridge, context);
+        Outcome { label, name, path: None, result, retries: meter.retries() }
+    }
+
+    fn arrive(mut self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge, context: &Context) -> Result<Arrived, StoreError> {
+        let no_copy =
+            |label: String| StoreError::remote(label, crate::Operation::Write, crate::Kind::Lost, "the rest was to come from the local copy, which failed");
+        let mut from = None;
+        if let (State::Deferred, Some(path)) = (&self.state, copy) {
+            let length = std::fs::metadata(path).map_err(|source| StoreError::Io { operation: crate::Operation::Read, path: path.to_owned(), source })?.len();
+            self.start(Expected { about: Some(length), exact: Some(length), resumable: false }, ALONE, bridge, context);
+            from = Some(0);
+        }
+        match self.state {
+            State::Live { sender, room, task, detached_at } => {
+                if let Some(offset) = detached_at.or(from) {
+                    let Some(path) = copy else {
+                        drop(sender);
+                        let _ = bridge.wait(task);
+                        return Err(no_copy(self.store.label()));
+                    };
+                    // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
+                    feed(path, offset, &sender, &room, bridge).map_err(|source| StoreError::Io {
+                        operation: crate::Operation::Read,
+                        path: path.to_owned(),
+                        source,
+                    })?;
+                    let _ = sender.send(Message::Sealed(fingerprint.cloned()));
+                }
+                drop(sender);
+                bridge.wait(task).unwrap_or(Err(StoreError::Cancelled))
+            }
+            State::Failed(error) => Err(error),
+            State::Prepared => Err(StoreError::Cancelled),
+            State::Deferred => Err(no_copy(self.store.label())),
+        }
+    }
+}
+
+fn wait_for_room(room: &Arc<Semaphore>, bridge: &Bridge) -> Option<OwnedSemaphorePermit> {
+    bridge.wait(Arc::clone(room).acquire_owned()).ok()
+}
+
+/// Sends a file from `offset` on.
+fn feed(path: &Path, offset: u64, sender: &mpsc::UnboundedSender<Message>, room: &Arc<Semaphore>, bridge: &Bridge) -> io::Result<()> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut at = offset;
+    while at < length {
+        let Some(permit) = wait_for_room(room, bridge) else { return Ok(()) };
+        let mut segment = vec![0; (length - at).min(SEGMENT as u64) as usize];
+        file.read_exact_at(&mut segment, at)?;
+        at += segment.len() as u64;
+        if sender.send(Message::Bytes(segment.into(), permit)).is_err() {
+            return Ok(());
+        }
+        let _ = rustix::fs::fadvise(&file, 0, std::num::NonZeroU64::new(at), rustix::fs::Advice::DontNeed);
+    }
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! One archive to several places: every placement, every way to fail, and nothing half-done.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use common::{Fault, HICCUP, Memory, context, noise, parts};
+use store::{
+    Bridge, Checked, Context, Expected, Kind, Placement, Store, StoreError,
+    outbound::{LegMeter, Network, Outbound, Outcome, PushOptions, Target, push},
+};
+
+const LATE: u64 = 5000;
+
+struct Run {
+    bridge: Bridge,
+    context: Context,
+    dir: tempfile::TempDir,
+}
+
+impl Run {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { bridge: Bridge::start().unwrap(), context: context(&dir.path().join("state")), dir }
+    }
+
+    fn place(store: &Memory) -> Target {
+        Target::Place { store: Arc::new(store.clone()), name: "a.tar".into() }
+    }
+
+    fn file(&self) -> Target {
+        Target::File(self.dir.path().join("a.tar"))
+    }
+
+    fn prepare(&self, targets: Vec<Target>, read_back: bool) -> Result<Outbound, StoreError> {
+        Outbound::prepare(targets, Some(Network { bridge: &self.bridge, context: &self.context }), read_back)
+    }
+
+    /// Sends `whole`; with a late field unless a place takes none.
+    fn send(&self, targets: Vec<Target>, whole: &[u8], read_back: bool) -> Vec<Outcome> {
+        let mut outbound = self.prepare(targets, read_back).unwrap();
+        let late = !outbound.needs_sizes();
+        outbound.begin(Expected { about: Some(whole.len() as u64), ..Expected::default() }).unwrap();
+        let mut first = whole[..LATE as usize + 10].to_vec();
+        if late {
+            first[LATE as usize..].fill(b'?');
+        }
+        if outbound.append(&first).is_ok() {
+            if late {
+                outbound.late(LATE, 10);
+            }
+            let _ = whole[first.len()..].chunks(300_000).try_for_each(|chunk| outbound.append(chunk));
+            if late {
+                outbound.patch(LATE, &whole[LATE as usize..LATE as usize + 10]);
+            }
+        }
+        outbound.finish()
+    }
+}
+
+#[test]
+fn every_placement_gets_the_same_archive() {
+    let whole = noise(11_000_000);
+    for placement in [Placement::Random, parts(), Placement::Sequential] {
+        let (run, memory) = (Run::new(), Memory::new(placement));
+        let outcomes = run.send(vec![Run::place(&memory)], &whole, true);
+        assert_eq!(outcomes[0].result.as_ref().unwrap().checked, Checked::ReadBack);
+        assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}");
+        if placement == parts() {
+            let puts = memory.world.lock().unwrap().puts.clone();
+            let first = puts.iter().position(|index| *index == 0).unwrap();
+            assert!(first > 0, "the part with the late field waits for it: {puts:?}");
+        }
+    }
+}
+
+#[test]
+fn several_places_and_a_file_get_the_same_archive_at_once() {
+    let whole = noise(9_000_000);
+    let run = Run::new();
+    let memories = [Placement::Random, parts(), Placement::Sequential].map(Memory::new);
+    let mut targets: Vec<Target> = memories.iter().map(Run::place).collect();
+    targets.push(run.file());
+    let outcomes = run.send(targets, &whole, false);
+    assert_eq!(outcomes.len(), 4);
+    assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
+    assert!(std::fs::read(run.dir.path().join("a.tar")).unwrap() == whole);
+    for memory in memories {
+        assert!(memory.object("a.tar").unwrap() == whole);
+    }
+}
+
+#[test]
+fn a_slow_place_beside_a_file_goes_on_from_the_file() {
+    let whole = noise(40_000_000);
+    for placement in [Placement::Random, parts(), Placement::Sequential] {
+        let (run, memory) = (Run::new(), Memory::new(placement));
+        memory.world.lock().unwrap().pause = Duration::from_millis(20);
+        let outcomes = run.send(vec![run.file(), Run::place(&memory)], &whole, true);
+        assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
+        assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}");
+    }
+}
+
+#[test]
+fn hiccups_cost_a_part_and_no_more() {
+    let whole = noise(30_000_000);
+    for placement in [Placement::Random, parts(), Placement::Sequential] {
+        let (run, memory) = (Run::new(), Memory::new(placement));
+        memory.script([Some(HICCUP), None, Some(Fault::DoneButSilent), Some(HICCUP), Some(HICCUP), None, None, Some(Fault::DoneButSilent)]);
+        let outcomes = run.send(vec![Run::place(&memory)], &whole, false);
+        assert!(outcomes[0].result.is_ok(), "{outcomes:?}");
+        assert_eq!(outcomes[0].retries, 5);
+        assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}");
+    }
+}
+
+#[test]
+fn one_that_fails_for_good_does_not_disturb_the_other_and_leaves_nothing() {
+    let whole = noise(20_000_000);
+    let run = Run::new();
+    let (good, bad) = (Memory::new(parts()), Memory::new(parts()));
+    bad.script([None, None, Some(Fault::Fail(Kind::Full { missing: None }))]);
+    let outcomes = run.send(vec![Run::place(&good), Run::place(&bad)], &whole, false);
+    assert!(outcomes[0].result.is_ok());
+    assert!(outcomes[1].result.as_ref().unwrap_err().is_full());
+    assert!(good.object("a.tar").unwrap() == whole);
+    let world = bad.world.lock().unwrap();
+    assert!(world.objects.is_empty() && world.unfinished.is_empty());
+}
+
+#[test]
+fn a_taken_name_is_refused_before_anything_is_sent() {
+    let (run, memory) = (Run::new(), Memory::new(parts()));
+    memory.world.lock().unwrap().objects.insert("a.tar".into(), b"old".to_vec());
+    let error = run.prepare(vec![Run::place(&memory)], false).err().unwrap();
+    assert_eq!(error.kind(), Some(Kind::Exists));
+    assert_eq!(memory.object("a.tar").unwrap(), b"old");
+}
+
+#[test]
+fn giving_up_leaves_nothing() {
+    let (run, memory) = (Run::new(), Memory::new(parts()));
+    let mut outbound = run.prepare(vec![Run::place(&memory), run.file()], false).unwrap();
+    outbound.begin(Expected::default()).unwrap();
+    outbound.append(&noise(10_000_000)).unwrap();
+    run.context.cancel.store(true, Ordering::Relaxed);
+    assert!(outbound.abort().is_empty());
+    assert!(memory.world.lock().unwrap().unfinished.is_empty());
+    assert_eq!(std::fs::read_dir(run.dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_dropped_archive_is_never_published() {
+    let (run, memory) = (Run::new(), Memory::new(Placement::Sequential));
+    let mut outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
+    outbound.begin(Expected::default()).unwrap();
+    outbound.append(&noise(5_000_000)).unwrap();
+    drop(outbound);
+    for _ in 0..100 {
+        if memory.world.lock().unwrap().unfinished.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let world = memory.world.lock().unwrap();
+    assert!(world.objects.is_empty() && world.unfinished.is_empty());
+}
+
+#[test]
+fn a_copy_that_changed_on_the_way_is_found_by_reading_back_and_removed() {
+    let whole = noise(6_000_000);
+    let (run, memory) = (Run::new(), Memory::new(Placement::Random));
+    memory.world.lock().unwrap().corrupt = true;
+    let outcomes = run.send(vec![Run::place(&memory)], &whole, true);
+    assert_eq!(outcomes[0].result.as_ref().unwrap_err().kind(), Some(Kind::Mismatch));
+    assert!(memory.object("a.tar").is_none());
+}
+
+fn push_to(run: &Run, memory: &Memory, file: &Path) -> Result<u64, StoreError> {
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let meter = Arc::new(LegMeter::new(store.label()));
+    let options = PushOptions { file, name: "a.tar", read_back: true };
+    push(&options, &store, &Network { bridge: &run.bridge, context: &run.context }, &meter).map(|arrived| arrived.length)
+}
+
+#[test]
+fn an_interrupted_push_goes_on_where_the_place_stands() {
+    let whole = noise(20_000_000);
+    for placement in [Placement::Random, parts(), Placement::Sequential] {
+        let (mut run, memory) = (Run::new(), Memory::new(placement));
+        let file = run.dir.path().join("source.tar");
+        std::fs::write(&file, &whole).unwrap();
+        run.context.tuning.give_up_after = Duration::from_millis(1);
+        memory.script([None, None, None, Some(HICCUP), Some(HICCUP)]);
+        assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
+        let before = memory.world.lock().unwrap().puts.len();
+        assert!((3..6).contains(&before), "{before}");
+        memory.world.lock().unwrap().faults.clear();
+        assert_eq!(push_to(&run, &memory, &file).unwrap(), whole.len() as u64);
+        assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}");
+        let all = memory.world.lock().unwrap().puts.len();
+        assert!(all <= 10 + 1, "{placement:?}: {all} parts were sent of 10");
+        assert_eq!(std::fs::read_dir(run.dir.path().join("state")).unwrap().count(), 0, "the record is gone");
+    }
+}
+
+#[test]
+fn a_push_of_a_changed_archive_begins_anew() {
+    let (mut run, memory) = (Run::new(), Memory::new(parts()));
+    let file = run.dir.path().join("source.tar");
+    std::fs::write(&file, noise(20_000_000)).unwrap();
+    run.context.tuning.give_up_after = Duration::from_millis(1);
+    memory.script([None, None, Some(HICCUP), Some(HICCUP)]);
+    push_to(&run, &memory, &file).unwrap_err();
+    memory.world.lock().unwrap().faults.clear();
+    let other: Vec<u8> = noise(20_000_001).into_iter().rev().collect();
+    std::fs::write(&file, &other).unwrap();
+    push_to(&run, &memory, &file).unwrap();
+    assert!(memory.object("a.tar").unwrap() == other);
+    assert!(memory.world.lock().unwrap().unfinished.is_empty());
+}
+
+#[test]
+fn an_upload_the_other_side_lost_is_pushed_again_from_the_start() {
+    let whole = noise(9_000_000);
+    let (run, memory) = (Run::new(), Memory::new(Placement::Sequential));
+    let file = run.dir.path().join("source.tar");
+    std::fs::write(&file, &whole).unwrap();
+    memory.script([None, None, Some(Fault::Fail(Kind::Lost))]);
+    push_to(&run, &memory, &file).unwrap();
+    assert!(memory.object("a.tar").unwrap() == whole);
+    assert!(memory.world.lock().unwrap().unfinished.is_empty());
+}
