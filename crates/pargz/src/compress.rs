@@ -16,8 +16,9 @@ use std::{
 use crate::{
     CompressError, Meters, Options, PIECE, PieceTable,
     codec::{Encoder, SLACK},
+    filling,
     format::{HEADER, TAIL_LEN, WINDOW, tail},
-    line::{Line, Piece},
+    line::{Limit, Line, Piece},
     stored,
 };
 
@@ -50,16 +51,69 @@ pub struct Summary {
 /// the member. `cancel` is looked at between reads and between pieces.
 pub fn compress<R: Read + Send, W: Write + Send>(
     source: R,
-    mut sink: W,
+    sink: W,
     options: &Options,
     meters: &Meters,
     cancel: &AtomicBool,
 ) -> Result<Summary, CompressError> {
+    run(source, sink, options, None, meters, cancel)
+}
+
+/// A member whose length was announced before it is made.
+#[derive(Clone, Copy)]
+pub struct Announced<'a> {
+    /// Bytes of the whole member.
+    pub length: u64,
+    /// Told of every piece in order, before the piece is written: its number, from 0, and its compressed bytes.
+    pub piece: &'a (dyn Fn(u64, u32) + Sync),
+}
+
+impl std::fmt::Debug for Announced<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Announced").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// From this much room on, [`compress_to_length`] can fill it exactly; of less, it can fill only some amounts.
+pub const LEAST_FILLING: u64 = filling::ALL_FROM;
+
+/// The most bytes that a piece of `length` uncompressed bytes takes in a member.
+pub const fn longest_piece(length: usize) -> usize {
+    stored::len(length)
+}
+
+/// As [`compress`], into a member of exactly the announced length: what the pieces leave of it is filled with deflate blocks that hold nothing, so that all
+/// readers see the same bytes as without. Fails with [`CompressError::Codec`] before it writes more than was announced, and when fewer than
+/// [`LEAST_FILLING`] bytes are left that can't be filled.
+pub fn compress_to_length<R: Read + Send, W: Write + Send>(
+    source: R,
+    sink: W,
+    options: &Options,
+    announced: Announced<'_>,
+    meters: &Meters,
+    cancel: &AtomicBool,
+) -> Result<Summary, CompressError> {
+    run(source, sink, options, Some(announced), meters, cancel)
+}
+
+fn run<R: Read + Send, W: Write + Send>(
+    source: R,
+    mut sink: W,
+    options: &Options,
+    announced: Option<Announced<'_>>,
+    meters: &Meters,
+    cancel: &AtomicBool,
+) -> Result<Summary, CompressError> {
+    const AROUND: u64 = (HEADER.len() + TAIL_LEN) as u64;
+    let limit = match announced {
+        Some(announced) => Some(Limit { bytes: announced.length.checked_sub(AROUND).ok_or_else(too_long)?, piece: announced.piece }),
+        None => None,
+    };
     write(&mut sink, &HEADER, meters)?;
     let threads = options.threads.get();
     let road = Road {
         source: Mutex::new(Source { reader: source, next: 0, window: Vec::new(), ended: false }),
-        line: Line::new(sink, threads * PARKED_PER_THREAD, meters),
+        line: Line::new(sink, threads * PARKED_PER_THREAD, limit, meters),
         options,
         meters,
         cancel,
@@ -80,12 +134,18 @@ pub fn compress<R: Read + Send, W: Write + Send>(
         }
     });
     let (mut sink, written) = road.line.finish()?;
+    let filling = limit.map_or(0, |limit| limit.bytes - written.bytes_out); // the line has kept the limit
+    if !filling::exists(filling) {
+        return Err(too_long());
+    }
+    meters.writing.time(|| filling::write(filling, &mut sink)).map_err(CompressError::Sink)?;
+    meters.gave(filling as usize);
     let crc32 = written.crc.finalize();
     write(&mut sink, &tail(crc32, written.bytes_in), meters)?;
     meters.writing.time(|| sink.flush()).map_err(CompressError::Sink)?;
     Ok(Summary {
         bytes_in: written.bytes_in,
-        bytes_out: written.bytes_out + (HEADER.len() + TAIL_LEN) as u64,
+        bytes_out: written.bytes_out + filling + AROUND,
         crc32,
         pieces: PieceTable {
             piece_size: PIECE as u32,
@@ -96,6 +156,10 @@ pub fn compress<R: Read + Send, W: Write + Send>(
             crc32,
         },
     })
+}
+
+pub(crate) fn too_long() -> CompressError {
+    CompressError::Codec("the compressed data turned out longer than it was announced".to_owned())
 }
 
 fn write(sink: &mut impl Write, bytes: &[u8], meters: &Meters) -> Result<(), CompressError> {

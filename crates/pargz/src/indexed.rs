@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     InflateError, Meters, PIECE, PieceTable,
+    filling::Comparison,
     format::{FINAL_BLOCK, HEADER, TAIL_LEN, tail},
     pieces::{PieceInflater, ReadAt, read_at},
 };
@@ -24,6 +25,9 @@ use crate::{
 /// Inflated bytes that one thread may hold; with a piece's compressed bytes beside them a thread
 /// stays below 8 MiB.
 const AHEAD_PER_THREAD: usize = 7 << 20;
+
+/// Bytes of filling looked at at once.
+const STEP: u64 = 256 << 10;
 
 /// Inflates a member written by [`crate::compress`], given its table, on exactly `threads` threads,
 /// the caller's among them.
@@ -327,6 +331,7 @@ impl<'a, 'b, S: ReadAt + ?Sized> Counter<'a, 'b, S> {
     /// The final block and the trailer, against the table and against what was inflated.
     fn check_tail(&self) -> Result<(), InflateError> {
         let table = self.shop.table;
+        self.check_filling()?;
         let at = self.shop.body.len() - TAIL_LEN as u64; // the table's check found room for it
         let mut found = [0; TAIL_LEN];
         read_at(self.shop.body, &mut found, at)?;
@@ -342,6 +347,30 @@ impl<'a, 'b, S: ReadAt + ?Sized> Counter<'a, 'b, S> {
         // The pieces were each checked to have the length the table gives them.
         if found != expected {
             return Err(InflateError::WrongLength);
+        }
+        Ok(())
+    }
+
+    /// What stands between the last piece and the final block holds nothing, and must be what is written there.
+    fn check_filling(&self) -> Result<(), InflateError> {
+        let body = self.shop.body;
+        let start = self.shop.table.member_len() - TAIL_LEN as u64;
+        let mut left = body.len() - TAIL_LEN as u64 - start; // the table's check found that many
+        let mut filling = Comparison::new(left).ok_or(InflateError::Corrupt { at: start })?;
+        let mut bytes = vec![0; left.min(STEP) as usize];
+        let mut at = start;
+        while left > 0 {
+            if self.shop.cancel.load(Ordering::Relaxed) {
+                return Err(InflateError::Cancelled);
+            }
+            let count = left.min(STEP) as usize;
+            self.shop.meters.reading.time(|| read_at(body, &mut bytes[..count], at))?;
+            self.shop.meters.took(count);
+            if let Some(wrong) = filling.take(&bytes[..count]) {
+                return Err(InflateError::Corrupt { at: start + wrong });
+            }
+            at += count as u64;
+            left -= count as u64;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! the member it hands back a [`PieceTable`]: where each piece lies and at which pieces inflation
 //! can start. With the table [`inflate_indexed`] reads the member back on all cores and
 //! [`read_range`] fetches bytes from its middle; without it [`Inflater`] reads any gzip member as
-//! a stream, strictly.
+//! a stream, strictly. [`compress_to_length`] makes a member of a length that was announced.
 //!
 //! The crate knows nothing of what the bytes mean. A map of it:
 //!
@@ -14,6 +14,7 @@
 //! | `compress`, `line` | the road of the compressing threads; the order in which pieces leave it |
 //! | `codec` | one piece to deflate blocks and back, over `isal` (feature `isal`) or `zlib` |
 //! | `stored` | stored blocks, and the test that tells when nothing else would help |
+//! | `filling` | blocks that hold nothing, to reach a length that was announced |
 //! | `table` | where the pieces lie; the check of a table from an untrusted file |
 //! | `inflater` | any gzip member as a stream |
 //! | `pieces`, `indexed`, `range` | reading back by the table: one piece, all cores, the middle |
@@ -22,6 +23,7 @@
 mod codec;
 mod compress;
 mod error;
+mod filling;
 mod format;
 mod indexed;
 mod inflater;
@@ -38,7 +40,7 @@ mod zlib;
 
 use std::num::NonZeroUsize;
 
-pub use compress::{Summary, compress};
+pub use compress::{Announced, LEAST_FILLING, Summary, compress, compress_to_length, longest_piece};
 pub use error::{CompressError, InflateError, TableError};
 pub use indexed::inflate_indexed;
 pub use inflater::{Finished, Inflater};

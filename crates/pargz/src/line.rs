@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use crate::{CompressError, Meters};
+use crate::{CompressError, Meters, compress::too_long};
 
 /// A compressed piece on its way to the sink.
 pub(crate) struct Piece {
@@ -21,6 +21,13 @@ pub(crate) struct Piece {
     /// Over the uncompressed bytes, which it also counts.
     pub(crate) crc: crc32fast::Hasher,
     pub(crate) bytes_in: usize,
+}
+
+/// How much all pieces may have together, and who is told of each.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit<'a> {
+    pub(crate) bytes: u64,
+    pub(crate) piece: &'a (dyn Fn(u64, u32) + Sync),
 }
 
 /// The run is over before its end; why is kept in the line.
@@ -43,6 +50,7 @@ pub(crate) struct Line<'a, W> {
     stopped: AtomicBool,
     /// How many pieces may be parked.
     room: usize,
+    limit: Option<Limit<'a>>,
     meters: &'a Meters,
 }
 
@@ -61,7 +69,7 @@ struct State<W> {
 }
 
 impl<'a, W: Write> Line<'a, W> {
-    pub(crate) fn new(sink: W, room: usize, meters: &'a Meters) -> Self {
+    pub(crate) fn new(sink: W, room: usize, limit: Option<Limit<'a>>, meters: &'a Meters) -> Self {
         Self {
             state: Mutex::new(State {
                 sink: Some(sink),
@@ -75,6 +83,7 @@ impl<'a, W: Write> Line<'a, W> {
             moved: Condvar::new(),
             stopped: AtomicBool::new(false),
             room,
+            limit,
             meters,
         }
     }
@@ -114,7 +123,15 @@ impl<'a, W: Write> Line<'a, W> {
             let Some(mut sink) = state.sink.take() else {
                 return Err(Stopped);
             };
+            let (number, before) = (state.due, state.written.bytes_out);
             drop(state);
+            if let Some(limit) = &self.limit {
+                (limit.piece)(number, piece.length as u32);
+                if before + piece.length as u64 > limit.bytes {
+                    self.fail(too_long());
+                    return Err(Stopped);
+                }
+            }
             let bytes = &piece.buffer[..piece.length];
             let result = self.meters.writing.time(|| sink.write_all(bytes));
             if let Err(error) = result {
