@@ -11,12 +11,14 @@
 //! | `outbound` | one archive to several places at once: parts, holding back, checking what arrived |
 //! | `patience` | trying again, and when to stop |
 //! | `owner` | names of unfinished things, from which the next run tells what to remove |
+//! | `contract` | the rules every kind of place keeps, tried on a real one |
 //! | `http` | what all HTTP places have in common |
 //! | `local`, `stdout`, `object`, `gdrive`, `webdav`, `nextcloud`, `sftp`, `machine` | the kinds of places |
 
 pub mod address;
 mod bridge;
 pub mod context;
+pub mod contract;
 mod error;
 pub mod gdrive;
 pub mod http;

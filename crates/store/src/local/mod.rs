@@ -13,7 +13,10 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -91,7 +94,7 @@ impl Store for Local {
 
     async fn create(&self, name: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
         let file = PendingFile::create(&self.path(name)?)?;
-        Ok(Box::new(LocalUpload { path: self.path(name)?, file: Mutex::new(Some(file)) }))
+        Ok(Box::new(LocalUpload { path: self.path(name)?, file: Mutex::new(Some(file)), published: AtomicBool::new(false) }))
     }
 
     async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
@@ -152,6 +155,8 @@ struct LocalUpload {
     path: PathBuf,
     // Gone once published or aborted.
     file: Mutex<Option<PendingFile>>,
+    // Being told a second time to commit is no error.
+    published: AtomicBool,
 }
 
 impl LocalUpload {
@@ -181,12 +186,15 @@ impl Upload for LocalUpload {
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(file) = file else { return Err(StoreError::Exists(self.path.clone())) };
+        let Some(file) = file else {
+            return if self.published.load(Ordering::Relaxed) { Ok(Checked::Size) } else { Err(StoreError::Exists(self.path.clone())) };
+        };
         if file.len() != sealed.length {
             let reason = format!("{} bytes arrived instead of {}", file.len(), sealed.length);
             return Err(StoreError::remote(self.path.display().to_string(), Operation::Check, Kind::Mismatch, reason));
         }
         file.publish()?;
+        self.published.store(true, Ordering::Relaxed);
         Ok(Checked::Size)
     }
 

@@ -1,0 +1,129 @@
+//! The contract that every kind of place keeps, as a series of rules that are tried on a real one.
+//!
+//! The same suite tests the adapters and answers `haul destination check` for a user's own place. It respects what a place can't do ([`Abilities`]) and uses
+//! only names of its own, `haul-check-<random>-….tar`, which are gone when it ends, also after failures. It makes one attempt per step, like the adapters.
+
+mod bench;
+mod rules;
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use self::bench::{Bench, Fault};
+use crate::{
+    error::StoreError,
+    store::{Abilities, Store},
+};
+
+/// How patiently a place is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct ContractOptions {
+    /// How long a list may lag behind before that counts as wrong.
+    pub settle: Duration,
+    /// How long one rule may take.
+    pub longest: Duration,
+}
+
+impl Default for ContractOptions {
+    fn default() -> Self {
+        Self { settle: Duration::from_secs(5), longest: Duration::from_mins(5) }
+    }
+}
+
+/// What came of one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The place does as it should.
+    Kept,
+    /// It does not, and how that showed.
+    Broken(String),
+    /// The rule does not concern this place, and why.
+    NotApplicable(String),
+}
+
+/// One rule, tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// The rule, as a sentence.
+    pub rule: &'static str,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How long that took.
+    pub seconds: f64,
+}
+
+impl Finding {
+    /// True unless the rule was broken.
+    pub fn is_fine(&self) -> bool {
+        !matches!(self.outcome, Outcome::Broken(_))
+    }
+}
+
+/// How fast a place is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Measured {
+    /// Bytes that were sent.
+    pub bytes: u64,
+    /// From the start of the upload until it was complete and compared.
+    pub upload_seconds: f64,
+    /// The time to read it all back; `None` at a place that can't be read.
+    pub download_seconds: Option<f64>,
+}
+
+type Trial = for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, Result<(), Fault>>;
+
+/// The rules in the order in which they are tried: the later ones rely on the earlier ones.
+const RULES: &[(&str, Trial)] = &[
+    ("what was put is read back byte by byte", |bench| Box::pin(rules::read_back(bench))),
+    ("a single byte is enough for an archive", |bench| Box::pin(rules::single_byte(bench))),
+    ("nothing is to be seen under the final name before the end", |bench| Box::pin(rules::hidden_until_commit(bench))),
+    ("parts that are sent twice are there once", |bench| Box::pin(rules::parts_twice(bench))),
+    ("parts may come in any order, the first one last", |bench| Box::pin(rules::any_order(bench))),
+    ("bytes that were overwritten are the new ones", |bench| Box::pin(rules::overwritten(bench))),
+    ("what is given up leaves nothing, and may be given up twice", |bench| Box::pin(rules::given_up(bench))),
+    ("a name that is taken is refused", |bench| Box::pin(rules::taken_name(bench))),
+    ("a finished archive is never replaced", |bench| Box::pin(rules::never_replaced(bench))),
+    ("completing twice does no harm", |bench| Box::pin(rules::completed_twice(bench))),
+    ("an archive of the wrong length is refused", |bench| Box::pin(rules::wrong_length(bench))),
+    ("an archive with the wrong checksum is refused", |bench| Box::pin(rules::wrong_checksum(bench))),
+    ("the list shows what is finished and hides what is not", |bench| Box::pin(rules::listed(bench))),
+    ("a name that is not there is told from one that is", |bench| Box::pin(rules::absent(bench))),
+    ("any range can be read", |bench| Box::pin(rules::ranges(bench))),
+    ("what was deleted is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
+    ("names with spaces, umlauts and signs stay as they are", |bench| Box::pin(rules::odd_names(bench))),
+    ("clearing away leaves alone what is under way", |bench| Box::pin(rules::sweep_spares(bench))),
+    ("an interrupted upload continues where it stood", |bench| Box::pin(rules::resumed(bench))),
+    ("free room can be asked for", |bench| Box::pin(rules::room(bench))),
+];
+
+/// Tries every rule at `store`, tells each finding as soon as it is there, and returns them all.
+pub async fn check(store: &dyn Store, options: &ContractOptions, told: &mut (dyn FnMut(&Finding) + Send)) -> Vec<Finding> {
+    let bench = Bench::new(store, *options);
+    let mut findings = Vec::new();
+    for (rule, trial) in RULES {
+        let started = Instant::now();
+        let outcome = match tokio::time::timeout(options.longest, trial(&bench)).await {
+            Ok(Ok(())) => Outcome::Kept,
+            Ok(Err(Fault::Broken(reason))) => Outcome::Broken(reason),
+            Ok(Err(Fault::NotApplicable(why))) => Outcome::NotApplicable(why.to_owned()),
+            Err(_) => Outcome::Broken(format!("it was not done after {} s", options.longest.as_secs())),
+        };
+        // Before the next rule, so that a broken one leaves nothing that would disturb it.
+        bench.clean_up().await;
+        let finding = Finding { rule, outcome, seconds: started.elapsed().as_secs_f64() };
+        told(&finding);
+        findings.push(finding);
+    }
+    findings
+}
+
+/// Sends and reads back one object of about `bytes` bytes, in the way the place works best with, and removes it.
+pub async fn measure(store: &dyn Store, bytes: u64) -> Result<Measured, StoreError> {
+    let bench = Bench::new(store, ContractOptions::default());
+    let measured = bench.measure(bytes).await;
+    bench.clean_up().await;
+    measured
+}

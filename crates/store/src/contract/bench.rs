@@ -1,0 +1,290 @@
+//! What the rules work with: names and bytes of their own, whole uploads in one step, and the cleaning up afterwards.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use md5::{Digest, Md5};
+
+use super::{Abilities, ContractOptions, Measured};
+use crate::{
+    error::{Kind, StoreError},
+    owner,
+    parts::{Activity, Part, Segments},
+    store::{Entry, Expected, Placement, Sealed, Store, Upload},
+};
+
+/// The part size where a place asks for nothing.
+const PART: u64 = 64 << 10;
+/// How much one call reads.
+const STEP: u64 = 4 << 20;
+
+/// Why a rule was not kept.
+pub(super) enum Fault {
+    Broken(String),
+    NotApplicable(&'static str),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+pub(super) fn broken<T>(reason: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Broken(reason.into()))
+}
+
+/// The step must fail, in one of these ways.
+pub(super) fn refused<T>(step: &str, result: Result<T, StoreError>, as_it_should: impl Fn(Kind) -> bool) -> Result<(), Fault> {
+    match result {
+        Ok(_) => broken(format!("{step} succeeded")),
+        Err(error) if error.kind().is_some_and(&as_it_should) => Ok(()),
+        Err(error) => broken(format!("{step} was refused for the wrong reason: {error}")),
+    }
+}
+
+/// An upload that the bench will clear away.
+pub(super) struct Started {
+    pub(super) upload: Arc<dyn Upload>,
+    ended: Arc<Mutex<bool>>,
+}
+
+impl Started {
+    /// Nothing is left to clear away but the object itself.
+    pub(super) fn end(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+/// One place under trial.
+pub(super) struct Bench<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) abilities: Abilities,
+    pub(super) options: ContractOptions,
+    prefix: String,
+    names: Mutex<Vec<String>>,
+    uploads: Mutex<Vec<(Arc<dyn Upload>, Arc<Mutex<bool>>)>>,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(store: &'a dyn Store, options: ContractOptions) -> Self {
+        let mut random = [0; 8];
+        let _ = getrandom::fill(&mut random);
+        let prefix = format!("haul-check-{:016x}", u64::from_le_bytes(random));
+        Self { store, abilities: store.abilities(), options, prefix, names: Mutex::default(), uploads: Mutex::default() }
+    }
+
+    /// A name of our own, which will be deleted at the end.
+    pub(super) fn name(&self, what: &str) -> String {
+        let name = format!("{}-{what}.tar", self.prefix);
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        name
+    }
+
+    /// Rules about what is there don't concern a place that can't be looked at.
+    pub(super) fn needs_reading(&self) -> Result<(), Fault> {
+        if self.abilities.readable { Ok(()) } else { Err(Fault::NotApplicable("the place can't be read")) }
+    }
+
+    /// The size of every part but the last.
+    pub(super) fn part_size(&self) -> u64 {
+        let smallest = match self.abilities.placement {
+            Placement::Parts(rules) => rules.smallest.max(1),
+            _ => PART,
+        };
+        smallest.next_multiple_of(self.abilities.multiple.max(1))
+    }
+
+    /// Bytes for so many parts, the last one shorter than the others; different for each `seed`.
+    pub(super) fn bytes(&self, parts: u64, seed: u64) -> Bytes {
+        let last = (self.part_size() / 2 + 17).min(PART);
+        scrambled((parts - 1) * self.part_size() + last, seed)
+    }
+
+    pub(super) fn expected(&self, bytes: &Bytes, resumable: bool) -> Expected {
+        let length = bytes.len() as u64;
+        Expected { about: Some(length), exact: self.abilities.needs_length.then_some(length), resumable }
+    }
+
+    /// The parts in order. Their total is known to the last one only, unless the place was told it before.
+    pub(super) fn parts(&self, bytes: &Bytes) -> Vec<Part> {
+        cut(bytes, self.part_size(), self.abilities.needs_length)
+    }
+
+    pub(super) fn sealed(&self, bytes: &Bytes, parts: usize) -> Sealed {
+        let md5 = self.abilities.md5.then(|| Md5::digest(bytes).into());
+        Sealed { length: bytes.len() as u64, parts: parts as u32, md5 }
+    }
+
+    pub(super) async fn start(&self, name: &str, bytes: &Bytes) -> Result<Started, StoreError> {
+        self.start_as(name, self.expected(bytes, false)).await
+    }
+
+    pub(super) async fn start_as(&self, name: &str, expected: Expected) -> Result<Started, StoreError> {
+        Ok(self.keep(self.store.create(name, expected).await?))
+    }
+
+    /// Makes sure that an upload is given up at the end.
+    pub(super) fn keep(&self, upload: Box<dyn Upload>) -> Started {
+        let started = Started { upload: upload.into(), ended: Arc::default() };
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(&started.upload), Arc::clone(&started.ended)));
+        started
+    }
+
+    /// Lets go of an upload without a word, as a process does that dies.
+    pub(super) fn forget(&self, started: Started) {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).retain(|(upload, _)| !Arc::ptr_eq(upload, &started.upload));
+        drop(started);
+    }
+
+    pub(super) async fn put_all(&self, started: &Started, bytes: &Bytes) -> Result<(), StoreError> {
+        for part in self.parts(bytes) {
+            started.upload.put(&part).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn commit(&self, started: &Started, bytes: &Bytes) -> Result<(), StoreError> {
+        started.upload.commit(&self.sealed(bytes, self.parts(bytes).len())).await?;
+        started.end();
+        Ok(())
+    }
+
+    /// A whole object in one step.
+    pub(super) async fn upload(&self, name: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        let started = self.start(name, bytes).await?;
+        self.put_all(&started, bytes).await?;
+        self.commit(&started, bytes).await
+    }
+
+    /// Size and bytes under `name` are these.
+    pub(super) async fn holds(&self, name: &str, bytes: &Bytes) -> Result<(), Fault> {
+        let Some(entry) = self.store.entry(name).await? else { return broken(format!("{name} is not there")) };
+        if entry.size != bytes.len() as u64 {
+            return broken(format!("{name} has {} bytes instead of {}", entry.size, bytes.len()));
+        }
+        if entry.name != name {
+            return broken(format!("{name} is called {}", entry.name));
+        }
+        let found = self.read_all(name, entry.size).await?;
+        match found.iter().zip(bytes).position(|(found, sent)| found != sent) {
+            Some(at) => broken(format!("{name} differs from what was sent at byte {at}")),
+            None if found.len() == bytes.len() => Ok(()),
+            None => broken(format!("{} bytes of {name} were read instead of {}", found.len(), bytes.len())),
+        }
+    }
+
+    async fn read_all(&self, name: &str, size: u64) -> Result<Vec<u8>, StoreError> {
+        let mut found = Vec::with_capacity(size as usize);
+        let mut at = 0;
+        while at < size {
+            let end = size.min(at + STEP);
+            found.extend_from_slice(&self.store.read(name, at..end).await?);
+            at = end;
+        }
+        Ok(found)
+    }
+
+    /// Nothing is there under `name`, neither directly nor in the list.
+    pub(super) async fn lacks(&self, name: &str) -> Result<(), Fault> {
+        if self.store.entry(name).await?.is_some() {
+            return broken(format!("{name} is there"));
+        }
+        self.list_becomes(|list| if shown(list, name) { Some(format!("the list shows {name}")) } else { None }).await
+    }
+
+    /// The list is, or soon becomes, one without the complaint.
+    pub(super) async fn list_becomes(&self, complaint: impl Fn(&[Entry]) -> Option<String>) -> Result<(), Fault> {
+        let until = Instant::now() + self.options.settle;
+        loop {
+            let Some(reason) = complaint(&self.store.list().await?) else { return Ok(()) };
+            if Instant::now() >= until {
+                return broken(reason);
+            }
+            tokio::time::sleep(self.options.settle / 10).await;
+        }
+    }
+
+    /// A name in the list that belongs to an unfinished object of ours, other than `finished`.
+    pub(super) fn unfinished(&self, list: &[Entry], finished: &[&str]) -> Option<String> {
+        let ours = |entry: &&Entry| entry.name.contains(&self.prefix) && !finished.contains(&entry.name.as_str());
+        list.iter().find(|entry| owner::is_temporary(&entry.name) || ours(entry)).map(|entry| entry.name.clone())
+    }
+
+    /// Gives up every upload and deletes every name. What can't be removed now is left to the next sweep.
+    pub(super) async fn clean_up(&self) {
+        let uploads = std::mem::take(&mut *self.uploads.lock().unwrap_or_else(PoisonError::into_inner));
+        for (upload, ended) in uploads {
+            if !*ended.lock().unwrap_or_else(PoisonError::into_inner) {
+                let _ = tokio::time::timeout(self.options.longest, upload.abort()).await;
+            }
+        }
+        let names = std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.abilities.readable {
+            for name in names {
+                let _ = tokio::time::timeout(self.options.longest, self.store.delete(&name)).await;
+            }
+        }
+    }
+
+    pub(super) async fn measure(&self, bytes: u64) -> Result<Measured, StoreError> {
+        let name = self.name("speed");
+        let bytes = scrambled(bytes.max(1), 1);
+        let size = self.abilities.preferred.max(self.part_size()).next_multiple_of(self.abilities.multiple.max(1));
+        let parts = cut(&bytes, size, self.abilities.needs_length);
+        let sealed = self.sealed(&bytes, parts.len());
+        let at_once = if matches!(self.abilities.placement, Placement::Parts(_)) { self.abilities.concurrency.max(1) } else { 1 };
+
+        let clock = Instant::now();
+        let started = self.start(&name, &bytes).await?;
+        // Boxed: whether a stream of such borrows may cross threads is beyond the compiler otherwise.
+        let puts = parts.iter().map(|part| started.upload.put(part)).collect::<Vec<_>>();
+        stream::iter(puts).buffer_unordered(at_once).try_collect::<()>().await?;
+        started.upload.commit(&sealed).await?;
+        started.end();
+        let upload_seconds = clock.elapsed().as_secs_f64();
+
+        let clock = Instant::now();
+        let download_seconds = if self.abilities.readable {
+            self.read_all(&name, sealed.length).await?;
+            Some(clock.elapsed().as_secs_f64())
+        } else {
+            None
+        };
+        Ok(Measured { bytes: sealed.length, upload_seconds, download_seconds })
+    }
+}
+
+/// Whether the list shows `name`.
+pub(super) fn shown(list: &[Entry], name: &str) -> bool {
+    list.iter().any(|entry| entry.name == name)
+}
+
+fn cut(bytes: &Bytes, size: u64, length_is_known: bool) -> Vec<Part> {
+    let length = bytes.len() as u64;
+    let count = length.div_ceil(size).max(1);
+    let part = |index: u64| {
+        let (offset, last) = (index * size, index + 1 == count);
+        let data = Segments::from(bytes.slice(offset as usize..length.min(offset + size) as usize));
+        Part { index: index as u32, offset, data, total: (last || length_is_known).then_some(length), last, activity: Activity::default() }
+    };
+    (0..count).map(part).collect()
+}
+
+/// Bytes that no compression and no mix-up can make look right (xorshift64*).
+fn scrambled(length: u64, seed: u64) -> Bytes {
+    let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = Vec::with_capacity(length as usize + 8);
+    while (bytes.len() as u64) < length {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(length as usize);
+    bytes.into()
+}
