@@ -6,7 +6,10 @@ use std::{
     io::{self, Read, Write},
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use habackup::{
@@ -14,21 +17,25 @@ use habackup::{
     manifest::{self, Draft, Manifest, WallTime},
     outer::{Outer, OuterError},
     rules::Rules,
-    securetar::{Encryptor, Keys, Password, SecureTarError, SecureTarVersion},
+    securetar::{Encryptor, Keys, Password, SIZE_FIELD_OFFSET, SecureTarError, SecureTarVersion},
     version::HaVersion,
 };
 use jiff::Zoned;
 use pargz::{CompressError, Level, PieceTable};
 use sha2::{Digest, Sha256};
-use store::local::PendingFile;
+use store::{
+    Expected, Kind,
+    outbound::{Network, Outbound, Target},
+};
 
 use crate::{
+    destination::{self, Destination},
     error::{BackupError, plain},
     page_cache::CacheGuard,
     pipeline::{self, InnerSink, Output},
     plan::{self, Plan},
     progress::{Phase, Progress},
-    report::{ArchiveReport, BackupReport, Findings},
+    report::{ArchiveReport, BackupReport, Findings, Status},
     source::{Gathered, TarSource},
 };
 
@@ -49,12 +56,13 @@ pub enum SecureTar {
 }
 
 /// What is backed up, how, and where to.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the user")]
 #[derive(Debug)]
 pub struct BackupOptions {
     /// Home Assistant's config directory.
     pub config: PathBuf,
-    /// An existing directory, or the archive's own name, which ends in `.tar`.
-    pub destination: PathBuf,
+    /// Where to; all of them get the same archive.
+    pub destinations: Vec<Destination>,
     /// The backup's name in Home Assistant; `None` for the usual one.
     pub name: Option<String>,
     /// Encrypts when given.
@@ -73,56 +81,73 @@ pub struct BackupOptions {
     pub threads: Option<NonZeroUsize>,
     /// Home Assistant's version, when the directory does not say it.
     pub ha_version: Option<String>,
-    /// Reads the finished archive again for its SHA-256.
+    /// Reads the finished archive again for its SHA-256, when one copy is a file of this machine.
     pub digest: bool,
+    /// Reads every copy back and compares all of it.
+    pub read_back: bool,
     /// The moment of the backup, in the zone its name shall show.
     pub now: Zoned,
 }
 
-/// Makes one archive. It stands under its final name, whole, when this returns; after an error nothing is left behind.
-pub fn backup(options: &BackupOptions, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, BackupError> {
+/// How often an archive is begun anew because the only place it goes to lost what it had got.
+const BEGINNINGS: u32 = 5;
+
+/// Makes one archive. Every copy that arrived stands under its final name, whole and checked, when this returns; of every other nothing is left, as far as its
+/// place can be reached. An error means that no copy arrived. `network` may be missing when all destinations are paths.
+pub fn backup(options: &BackupOptions, network: Option<&Network<'_>>, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
+    let mut begun = 1;
+    loop {
+        match attempt(options, network, progress, cancel) {
+            Err(BackupError::Store(error)) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => {
+                begun += 1;
+                progress.restart();
+            }
+            other => return other,
+        }
+    }
+}
+
+fn attempt(options: &BackupOptions, network: Option<&Network<'_>>, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, BackupError> {
     let root = config_root(&options.config)?;
     let version = plan::version(&root, options.ha_version.as_deref())?;
     let date = WallTime::from(&options.now);
     let name = options.name.clone().unwrap_or_else(|| format!("Haul backup {version}"));
     let manifest = describe(options, &name, date, &version)?;
     let rules = rules(options)?;
-    let path = final_path(&options.destination, &manifest::file_name(&name, &date));
-    let file = PendingFile::create(&path)?;
-    let mut plan = plan::plan(&root, rules, file.identity().ok(), cancel)?;
-    warn_of_nesting(&root, &path, &mut plan);
+    let file_name = manifest::file_name(&name, &date);
+    let targets: Vec<Target> = options.destinations.iter().map(|destination| destination.target(&file_name)).collect();
+    let paths: Vec<PathBuf> = targets.iter().filter_map(destination::path).collect();
+    let mut outbound = Outbound::prepare(targets, network.copied(), options.read_back)?;
+    let mut plan = plan::plan(&root, rules, outbound.identities(), cancel)?;
+    for path in &paths {
+        warn_of_nesting(&root, path, &mut plan);
+    }
 
     progress.set_total(plan.bytes);
     progress.enter(Phase::Running);
-    let output = Output::new(file, Arc::clone(progress));
-    let made = write_archive(options, &version, &manifest, plan, output, progress, cancel).map_err(|error| error.about(&path))?;
+    outbound.begin(Expected { about: Some(plan.bytes), ..Expected::default() })?;
+    let output = Output::new(outbound, Arc::clone(progress));
+    let made = write_archive(options, &version, &manifest, plan, output, progress, cancel)?;
     progress.enter(Phase::Finishing);
-    let published = made.output.into_file().publish()?;
+    let copies = destination::settle(made.output.into_outbound().finish())?;
 
     let encrypted = options.password.is_some();
     let stages = progress.stages(encrypted);
     let limited_by = progress.limited_by(encrypted);
     let mut findings = made.findings;
-    let sha256 = options.digest.then(|| {
+    let sha256 = copies.iter().find_map(|copy| copy.path.as_deref()).filter(|_| options.digest).and_then(|path| {
         progress.enter(Phase::Rereading);
-        digest(&published.path)
+        // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
+        digest(path).map_err(|error| findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)))).ok()
     });
-    // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
-    let sha256 =
-        sha256.and_then(|digest| digest.map_err(|error| findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)))).ok());
-    let (status, entries) = (findings.status(), findings.entries);
+    let status = if copies.iter().any(|copy| copy.error.is_some()) { Status::Incomplete } else { findings.status() };
+    let (entries, length) = (findings.entries, made.length);
     let (skipped, warnings, databases) = findings.into_lists();
     Ok(BackupReport {
         status,
-        archive: ArchiveReport {
-            path: published.path,
-            size_bytes: published.length,
-            sha256,
-            slug: manifest.slug().unwrap_or_default().to_owned(),
-            name,
-            protected: encrypted,
-        },
+        archive: ArchiveReport { file_name, size_bytes: length, sha256, slug: manifest.slug().unwrap_or_default().to_owned(), name, protected: encrypted },
+        copies,
         entries,
         bytes_in: made.bytes_in,
         seconds: progress.elapsed().as_secs_f64(),
@@ -138,19 +163,44 @@ pub fn backup(options: &BackupOptions, progress: &Arc<Progress>, cancel: &Arc<At
 struct Made {
     output: Output,
     bytes_in: u64,
+    length: u64,
     findings: Findings,
 }
 
-/// Lays the archive out: `./backup.json`, the inner archive, the index.
+/// Lays the archive out; when that breaks, every copy is given up.
 fn write_archive(
     options: &BackupOptions,
     version: &HaVersion,
     manifest: &Manifest,
     plan: Plan,
-    output: Output,
+    mut output: Output,
     progress: &Arc<Progress>,
     cancel: &Arc<AtomicBool>,
-) -> Result<Made, Broken> {
+) -> Result<Made, BackupError> {
+    match lay_out(options, version, manifest, plan, &mut output, progress, cancel) {
+        Ok((bytes_in, length, findings)) => Ok(Made { output, bytes_in, length, findings }),
+        Err(broken) => {
+            let failures = output.into_outbound().abort();
+            Err(match broken {
+                Broken::Cancelled => BackupError::Cancelled,
+                Broken::Inside(reason) => BackupError::Pipeline(reason),
+                Broken::Write(_) if cancel.load(Ordering::Relaxed) => BackupError::Cancelled,
+                Broken::Write(source) => destination::all_failed(failures).unwrap_or_else(|| BackupError::Pipeline(plain(&source))),
+            })
+        }
+    }
+}
+
+/// `./backup.json`, the inner archive, the index. Gives the bytes of the inner tar, the archive's length, and what was found on the way.
+fn lay_out(
+    options: &BackupOptions,
+    version: &HaVersion,
+    manifest: &Manifest,
+    plan: Plan,
+    output: &mut Output,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(u64, u64, Findings), Broken> {
     let now = options.now.timestamp();
     let outer = Outer::new(output, (now.as_second(), now.subsec_nanosecond().unsigned_abs()));
     let outer = outer.member(MANIFEST, &manifest.to_json())?;
@@ -160,9 +210,12 @@ fn write_archive(
         None => None,
     };
 
-    let member = outer.begin_late(inner_name)?;
+    let mut member = outer.begin_late(inner_name)?;
     let mut sink = match &keys {
-        Some(keys) => InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?)),
+        Some(keys) => {
+            member.late(SIZE_FIELD_OFFSET, 8);
+            InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?))
+        }
         None => InnerSink::Plain(Box::new(member)),
     };
     let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
@@ -182,8 +235,8 @@ fn write_archive(
     let Gathered { findings, index } = source.finish();
     let index = index.finish(pieces.map(index_pieces).as_ref(), &nonces);
     let outer = outer.member(INDEX, &sealed(index, keys.as_ref())?)?;
-    let (output, _) = outer.finish()?;
-    Ok(Made { output, bytes_in, findings })
+    let (_, length) = outer.finish()?;
+    Ok((bytes_in, length, findings))
 }
 
 /// File names are private too: in an encrypted archive the index is a container of its own, opened by the same password.
@@ -261,13 +314,6 @@ fn describe(options: &BackupOptions, name: &str, date: WallTime, version: &HaVer
     }))
 }
 
-/// In a directory, the name Home Assistant would give it.
-fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
-    let is_directory = destination.is_dir() || destination.as_os_str().as_encoded_bytes().ends_with(b"/");
-    let is_file_name = destination.extension().is_some_and(|extension| extension == "tar") && !is_directory;
-    if is_file_name { destination.to_owned() } else { destination.join(usual_name) }
-}
-
 /// One thread per core this process may use.
 pub fn all_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
@@ -302,16 +348,6 @@ enum Broken {
     Write(io::Error),
     Cancelled,
     Inside(String),
-}
-
-impl Broken {
-    fn about(self, path: &Path) -> BackupError {
-        match self {
-            Self::Write(source) => BackupError::Write { path: path.to_owned(), source },
-            Self::Cancelled => BackupError::Cancelled,
-            Self::Inside(reason) => BackupError::Pipeline(reason),
-        }
-    }
 }
 
 impl From<io::Error> for Broken {

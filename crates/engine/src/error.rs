@@ -58,14 +58,9 @@ pub enum BackupError {
     /// The destination failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The archive could not be written on.
-    #[error("could not write {}: {}", path.display(), plain(source))]
-    Write {
-        /// The archive's final name.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// No copy arrived.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    AllFailed(Vec<StoreError>),
     /// The bundled database library can't do what it must.
     #[error("this program was built without support for reading live databases")]
     Library,

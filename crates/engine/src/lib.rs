@@ -6,6 +6,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `backup` | one backup from the look around to the final name |
+//! | `destination` | where an archive goes, what became of each copy |
 //! | `plan`, `mounts`, `recorder` | what there is, what must stay out, what a restore would lose |
 //! | `source` | the inner tar as a byte stream that never fails |
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
@@ -16,6 +17,7 @@
 //! | `page_cache` | leaving Home Assistant's memory alone |
 
 mod backup;
+mod destination;
 mod error;
 mod mounts;
 pub mod open;
@@ -30,7 +32,8 @@ mod source;
 pub mod verify;
 
 pub use backup::{BackupOptions, SecureTar, all_cores, backup};
+pub use destination::Destination;
 pub use error::{BackupError, plain as plain_reason};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};
-pub use report::{ArchiveReport, BackupReport, DatabaseReport, Skipped, Stage, StageReport, Status, serialize_path, shown};
+pub use report::{ArchiveReport, BackupReport, CopyReport, DatabaseReport, Skipped, Stage, StageReport, Status, serialize_path, shown};

@@ -14,53 +14,57 @@ use habackup::{
     securetar::{Encryptor, SecureTarError},
 };
 use pargz::{CompressError, PieceTable};
-use store::local::PendingFile;
+use store::outbound::Outbound;
 
 use crate::progress::{Clock, Progress};
 
 /// How many uncompressed bytes move at once.
 const BLOCK: usize = 1 << 20;
 
-/// The destination as the archive's layout sees it; the time it keeps the road waiting is noted.
+/// The destinations as the archive's layout sees them; the time they keep the road waiting is noted.
 pub(crate) struct Output {
-    file: PendingFile,
+    outbound: Outbound,
     progress: Arc<Progress>,
 }
 
 impl Output {
-    pub(crate) fn new(file: PendingFile, progress: Arc<Progress>) -> Self {
-        progress.watch_writer(file.meter());
-        Self { file, progress }
+    pub(crate) fn new(outbound: Outbound, progress: Arc<Progress>) -> Self {
+        progress.watch(outbound.writers(), outbound.meters());
+        Self { outbound, progress }
     }
 
-    pub(crate) fn into_file(self) -> PendingFile {
-        self.file
+    pub(crate) fn into_outbound(self) -> Outbound {
+        self.outbound
     }
 }
 
 impl Placement for Output {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let started = Instant::now();
-        let result = self.file.append(bytes);
-        self.progress.append.add(started);
+        let result = self.outbound.append(bytes);
+        self.progress.append.add_bytes(started, bytes.len());
         result
     }
 
     fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.patch(offset, bytes);
+        self.outbound.patch(offset, bytes);
         Ok(())
+    }
+
+    fn late(&mut self, offset: u64, length: u64) {
+        self.outbound.late(offset, length);
     }
 }
 
 /// The inner archive's way out: as it is, or through SecureTar.
-pub(crate) enum InnerSink {
-    Plain(Box<Member<Output>>),
-    Sealed(Box<Encryptor<Member<Output>>>),
+pub(crate) enum InnerSink<'a> {
+    Plain(Box<Member<&'a mut Output>>),
+    Sealed(Box<Encryptor<Member<&'a mut Output>>>),
 }
 
-impl InnerSink {
+impl<'a> InnerSink<'a> {
     /// Completes the encryption, fills in its late size, and gives the member back with the nonces that make its middle readable.
-    pub(crate) fn finish(self) -> Result<(Member<Output>, Vec<[u8; 8]>), SecureTarError> {
+    pub(crate) fn finish(self) -> Result<(Member<&'a mut Output>, Vec<[u8; 8]>), SecureTarError> {
         match self {
             Self::Plain(member) => Ok((*member, Vec::new())),
             Self::Sealed(encryptor) => {
@@ -72,7 +76,7 @@ impl InnerSink {
     }
 }
 
-impl Write for InnerSink {
+impl Write for InnerSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(member) => member.write(bytes),

@@ -41,8 +41,8 @@ pub(crate) struct Plan {
 }
 
 /// Looks at everything that goes in. Opens and closes files, so it must be over before the first database is opened.
-pub(crate) fn plan(root: &Path, rules: Rules, own_output: Option<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
-    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), own_output };
+pub(crate) fn plan(root: &Path, rules: Rules, own_outputs: Vec<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
+    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), own_outputs };
     let mut first = Vec::new();
     let mut bytes = 0;
     let mut findings = Findings::default();

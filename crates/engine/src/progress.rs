@@ -4,13 +4,13 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use store::local::WriteMeter;
+use store::{local::WriteMeter, outbound::LegMeter};
 
 use crate::report::{Stage, StageReport};
 
@@ -28,7 +28,6 @@ pub enum Phase {
 }
 
 /// Shared between a job and whoever shows it.
-#[derive(Debug)]
 pub struct Progress {
     started: Instant,
     phase: AtomicU8,
@@ -44,7 +43,14 @@ pub struct Progress {
     // Of that, the wait for the destination.
     pub(crate) append: Clock,
     pub(crate) pipeline: pargz::Meters,
-    writer: OnceLock<Arc<WriteMeter>>,
+    outputs: Mutex<Outputs>,
+}
+
+/// Those who take the archive's bytes away.
+#[derive(Default)]
+struct Outputs {
+    files: Vec<Arc<WriteMeter>>,
+    places: Vec<Arc<LegMeter>>,
 }
 
 impl Default for Progress {
@@ -60,7 +66,7 @@ impl Default for Progress {
             sinking: Clock::default(),
             append: Clock::default(),
             pipeline: pargz::Meters::default(),
-            writer: OnceLock::new(),
+            outputs: Mutex::default(),
         }
     }
 }
@@ -156,8 +162,28 @@ impl Progress {
         self.threads.store(threads as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn watch_writer(&self, meter: Arc<WriteMeter>) {
-        let _ = self.writer.set(meter);
+    pub(crate) fn watch(&self, files: Vec<Arc<WriteMeter>>, places: Vec<Arc<LegMeter>>) {
+        *self.outputs() = Outputs { files, places };
+    }
+
+    /// The remote copies on their way.
+    pub fn places(&self) -> Vec<Arc<LegMeter>> {
+        self.outputs().places.clone()
+    }
+
+    /// For jobs whose only work is to send what exists already.
+    pub fn watch_place(&self, place: Arc<LegMeter>) {
+        self.outputs().places.push(place);
+    }
+
+    fn outputs(&self) -> MutexGuard<'_, Outputs> {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything begins anew, but the clock.
+    pub(crate) fn restart(&self) {
+        self.done.store(0, Ordering::Relaxed);
+        self.enter(Phase::Planning);
     }
 
     /// Where the time went so far.
@@ -167,7 +193,7 @@ impl Progress {
         let pipeline = &self.pipeline;
         let read = self.reading.seconds();
         let sealed = (self.sinking.seconds() - self.append.seconds()).max(0.0);
-        let (write, written) = self.writer.get().map_or((0.0, 0), |meter| (meter.busy_nanos() as f64 / 1e9, meter.bytes()));
+        let (write, written) = self.writing();
         let blocked = (pipeline.waiting_for_source() + pipeline.waiting_for_turn()).as_secs_f64();
         let mut stages = vec![StageReport { name: Stage::Reading, busy_seconds: read, blocked_seconds: idle(read), bytes: self.reading.bytes() }];
         let compressing = pipeline.working().as_secs_f64();
@@ -179,6 +205,14 @@ impl Progress {
         }
         stages.push(StageReport { name: Stage::Writing, busy_seconds: write, blocked_seconds: idle(write), bytes: written });
         stages
+    }
+
+    /// Seconds and bytes of the slowest output: a file's own writing, or the wait for remote places to make room.
+    fn writing(&self) -> (f64, u64) {
+        let outputs = self.outputs();
+        let file = outputs.files.iter().map(|meter| meter.busy_nanos() as f64 / 1e9).fold(0.0, f64::max);
+        let blocked = if outputs.places.is_empty() { 0.0 } else { self.append.seconds() };
+        (file.max(blocked), self.append.bytes())
     }
 
     /// The stage that the others wait for.

@@ -1,8 +1,9 @@
 //! What a finished job tells: everything that went in, everything that did not and why, and where the time went.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use store::{Checked, outbound::Outcome};
 
 /// How a backup ended that wrote an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,12 +81,11 @@ pub struct DatabaseReport {
 /// The archive that was made.
 #[derive(Clone, Debug, Serialize)]
 pub struct ArchiveReport {
-    /// Where it stands.
-    #[serde(serialize_with = "serialize_path")]
-    pub path: PathBuf,
+    /// Its usual file name.
+    pub file_name: String,
     /// Its size.
     pub size_bytes: u64,
-    /// SHA-256 of the file as it was read back from the disk; only when it was asked for.
+    /// SHA-256 of a local copy as it was read back from the disk; only when it was asked for.
     pub sha256: Option<String>,
     /// Home Assistant's identifier of the backup.
     pub slug: String,
@@ -95,13 +95,51 @@ pub struct ArchiveReport {
     pub protected: bool,
 }
 
-/// A backup that wrote an archive.
+/// What became of one copy.
+#[derive(Clone, Debug, Serialize)]
+pub struct CopyReport {
+    /// The place: a directory, or an address without secrets.
+    pub place: String,
+    /// The archive's name there.
+    pub name: String,
+    /// Where it stands, when that is a file of this machine.
+    #[serde(serialize_with = "serialize_optional_path")]
+    pub path: Option<PathBuf>,
+    /// By what it was compared after it arrived; `None` when it did not.
+    pub checked: Option<Checked>,
+    /// Why it did not arrive. Nothing is left of it there, as far as the place can be reached.
+    pub error: Option<String>,
+    /// Tries that had to be repeated on the way.
+    pub retries: u64,
+}
+
+impl From<Outcome> for CopyReport {
+    fn from(outcome: Outcome) -> Self {
+        let Outcome { label, name, path, result, retries } = outcome;
+        let (checked, error) = match result {
+            Ok(arrived) => (Some(arrived.checked), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Self { place: label, name, path: path.filter(|_| error.is_none()), checked, error, retries }
+    }
+}
+
+impl BackupReport {
+    /// The first copy that is a file of this machine.
+    pub fn local_path(&self) -> Option<&Path> {
+        self.copies.iter().find_map(|copy| copy.path.as_deref())
+    }
+}
+
+/// A backup of which at least one copy arrived.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupReport {
     /// Whole, or with gaps that `skipped` names.
     pub status: Status,
     /// The archive.
     pub archive: ArchiveReport,
+    /// What became of each copy, those that failed last.
+    pub copies: Vec<CopyReport>,
     /// Files, directories and symlinks in it.
     pub entries: u64,
     /// Bytes that went into the inner tar.
@@ -204,6 +242,14 @@ fn reorders(character: char) -> bool {
 /// Paths in JSON: any bytes, printable.
 pub fn serialize_path<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&shown(path.as_os_str().as_encoded_bytes()))
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn serialize_optional_path<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => serialize_path(path, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[cfg(test)]

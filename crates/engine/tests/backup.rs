@@ -19,7 +19,7 @@ use std::{
 };
 
 use engine::{
-    BackupError, BackupOptions, BackupReport, Level, Progress, SecureTar, Status,
+    BackupError, BackupOptions, BackupReport, Destination, Level, Progress, SecureTar, Status,
     restore::{RestoreOptions, restore},
     verify::{Severity, VerifyOptions, verify},
 };
@@ -67,7 +67,8 @@ impl Place {
     fn options(&self) -> BackupOptions {
         BackupOptions {
             config: self.config(),
-            destination: self.out(),
+            destinations: vec![Destination::Path(self.out())],
+            read_back: false,
             name: Some("Test".to_owned()),
             password: None,
             securetar: SecureTar::Auto,
@@ -90,13 +91,13 @@ impl Place {
     fn restored(&self, report: &BackupReport) -> PathBuf {
         let into = self.dir.path().join("restored");
         let options = RestoreOptions { only: Vec::new(), database_only: false, replace: false, password: None, threads: engine::all_cores() };
-        restore(&report.archive.path, &into, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        restore(report.local_path().unwrap(), &into, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
         into
     }
 }
 
 fn back_up(options: &BackupOptions) -> Result<BackupReport, BackupError> {
-    engine::backup(options, &Arc::new(Progress::default()), &Arc::default())
+    engine::backup(options, None, &Arc::new(Progress::default()), &Arc::default())
 }
 
 /// Nothing but warnings may be said about an archive of ours.
@@ -133,7 +134,7 @@ fn listing(root: &Path) -> BTreeMap<Vec<u8>, (u32, (i64, i64), Vec<u8>)> {
 fn names(report: &BackupReport) -> Vec<String> {
     let script =
         "import sys,tarfile\no=tarfile.open(sys.argv[1])\ni=tarfile.open(fileobj=o.extractfile('homeassistant.tar.gz'),mode='r|gz')\nfor m in i: print(m.name)";
-    let output = Command::new("python3").arg("-c").arg(script).arg(&report.archive.path).output().unwrap();
+    let output = Command::new("python3").arg("-c").arg(script).arg(report.local_path().unwrap()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
@@ -164,7 +165,7 @@ fn names_of_any_bytes_modes_times_links_and_empty_directories_come_back() {
 
     let report = place.backup();
     assert_eq!(report.status, Status::Complete, "{:?}", report.skipped);
-    assert_good(&report.archive.path, None);
+    assert_good(report.local_path().unwrap(), None);
     let restored = place.restored(&report);
     let (before, after) = (listing(&config), listing(&restored));
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
@@ -219,10 +220,10 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
     let place = Place::new();
     place.write("numbers.txt", (0..1_500_000_u32).flat_map(|n| (n.wrapping_mul(n) % 7919).to_string().into_bytes()).collect::<Vec<_>>());
     let archive = |threads, name: &str| {
-        let destination = place.out().join(name);
-        let report = back_up(&BackupOptions { threads: std::num::NonZeroUsize::new(threads), destination, ..place.options() }).unwrap();
-        assert_good(&report.archive.path, None);
-        fs::read(report.archive.path).unwrap()
+        let destinations = vec![Destination::Path(place.out().join(name))];
+        let report = back_up(&BackupOptions { threads: std::num::NonZeroUsize::new(threads), destinations, ..place.options() }).unwrap();
+        assert_good(report.local_path().unwrap(), None);
+        fs::read(report.local_path().unwrap()).unwrap()
     };
     let one = archive(1, "1.tar");
     assert!(one == archive(2, "2.tar") && one == archive(5, "5.tar"));
@@ -232,10 +233,10 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() {
 fn the_archive_is_named_and_described_as_home_assistant_does() {
     let place = Place::new();
     let report = place.backup();
-    assert_eq!(report.archive.path.file_name().unwrap(), "Test_2026-11-22_04.30_12345678.tar");
-    assert_eq!(fs::metadata(&report.archive.path).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(report.local_path().unwrap().file_name().unwrap(), "Test_2026-11-22_04.30_12345678.tar");
+    assert_eq!(fs::metadata(report.local_path().unwrap()).unwrap().mode() & 0o777, 0o600);
     let script = "import sys,tarfile,json\no=tarfile.open(sys.argv[1])\nprint(o.getnames())\nprint(json.dumps(json.load(o.extractfile('./backup.json')),sort_keys=True))";
-    let output = Command::new("python3").arg("-c").arg(script).arg(&report.archive.path).output().unwrap();
+    let output = Command::new("python3").arg("-c").arg(script).arg(report.local_path().unwrap()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (members, manifest) = text.trim().split_once('\n').unwrap();
     assert_eq!(members, "['./backup.json', 'homeassistant.tar.gz', 'haul.index']");
@@ -292,7 +293,7 @@ fn a_database_that_would_block_its_writers_goes_first() {
     let report = place.backup();
     assert_eq!(names(&report)[..2], ["data/www/custom.sqlite", "data/zzz.db"]);
     assert!(report.databases.iter().all(|database| database.journal_mode == "rollback"), "{:?}", report.databases);
-    assert_good(&report.archive.path, None);
+    assert_good(report.local_path().unwrap(), None);
 }
 
 #[test]
@@ -330,14 +331,14 @@ fn files_that_come_go_grow_and_shrink_leave_a_valid_archive() {
             }
         });
         for n in 0..15 {
-            let report = back_up(&BackupOptions { destination: place.out().join(format!("{n}.tar")), ..place.options() }).unwrap();
+            let report = back_up(&BackupOptions { destinations: vec![Destination::Path(place.out().join(format!("{n}.tar")))], ..place.options() }).unwrap();
             for skipped in &report.skipped {
                 assert_eq!(skipped.path, "breathing.bin", "{}", skipped.reason);
             }
             for warning in report.warnings.iter().filter(|warning| !warning.contains("no history")) {
                 assert!(warning.starts_with("growing.bin grew") || warning.starts_with("breathing.bin grew"), "{warning}");
             }
-            assert_good(&report.archive.path, None);
+            assert_good(report.local_path().unwrap(), None);
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -382,7 +383,7 @@ fn a_full_disk_leaves_nothing_behind_and_says_so() {
     let small = place.dir.path().join("small");
     fs::create_dir(&small).unwrap();
     assert!(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&small).status().unwrap().success());
-    let outcome = back_up(&BackupOptions { destination: small.clone(), ..place.options() });
+    let outcome = back_up(&BackupOptions { destinations: vec![Destination::Path(small.clone())], ..place.options() });
     let left = fs::read_dir(&small).unwrap().count();
     let _ = Command::new("umount").arg(&small).status();
     let error = outcome.unwrap_err();
@@ -395,7 +396,7 @@ fn an_archive_written_into_the_config_directory_does_not_contain_itself() {
     let place = Place::new();
     let inside = place.config().join("mine");
     fs::create_dir(&inside).unwrap();
-    let report = back_up(&BackupOptions { destination: inside, ..place.options() }).unwrap();
+    let report = back_up(&BackupOptions { destinations: vec![Destination::Path(inside)], ..place.options() }).unwrap();
     let names = names(&report);
     assert!(!names.iter().any(|name| name.starts_with("data/mine/")), "{names:?}");
     assert!(report.warnings.iter().any(|warning| warning.contains("inside the config directory")), "{:?}", report.warnings);
@@ -439,13 +440,13 @@ fn encrypted_archives_open_with_their_password_only_and_hide_their_names() {
         let password = Some(Password::new("correct horse"));
         let report = back_up(&BackupOptions { password, securetar, ha_version: Some(version.to_owned()), ..place.options() }).unwrap();
         assert!(report.archive.protected);
-        assert_good(&report.archive.path, Some("correct horse"));
-        let bytes = fs::read(&report.archive.path).unwrap();
+        assert_good(report.local_path().unwrap(), Some("correct horse"));
+        let bytes = fs::read(report.local_path().unwrap()).unwrap();
         let found = bytes.windows(9).position(|part| part == b"SecureTar").unwrap();
         assert_eq!(bytes[found + 9], magic);
         assert!(!bytes.windows(15).any(|part| part == b"name-that-is-pr"));
         let wrong = VerifyOptions { password: Some(Password::new("wrong")), threads: engine::all_cores() };
-        assert!(verify(&report.archive.path, &wrong, &|_, _| {}, &AtomicBool::new(false)).is_err());
+        assert!(verify(report.local_path().unwrap(), &wrong, &|_, _| {}, &AtomicBool::new(false)).is_err());
     }
 }
 
@@ -454,10 +455,10 @@ fn an_uncompressed_archive_is_read_by_python_and_by_us() {
     let place = Place::sample();
     let report = back_up(&BackupOptions { compressed: false, ..place.options() }).unwrap();
     let options = VerifyOptions { password: None, threads: engine::all_cores() };
-    let found = verify(&report.archive.path, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    let found = verify(report.local_path().unwrap(), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
     assert!(found.findings.iter().all(|finding| finding.severity == Severity::Warning), "{:?}", found.findings);
     let script = "import sys,tarfile\no=tarfile.open(sys.argv[1])\ni=tarfile.open(fileobj=o.extractfile('homeassistant.tar'))\nprint(len(i.getmembers()))";
-    let output = Command::new("python3").arg("-c").arg(script).arg(&report.archive.path).output().unwrap();
+    let output = Command::new("python3").arg("-c").arg(script).arg(report.local_path().unwrap()).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), report.entries.to_string());
 }
 
@@ -518,6 +519,6 @@ fn a_history_that_is_not_there_is_missed() {
     let place = Place::new();
     assert!(place.backup().warnings.iter().any(|warning| warning.contains("no history")));
     symlink("/mnt/elsewhere/ha.db", place.config().join("home-assistant_v2.db")).unwrap();
-    let options = BackupOptions { destination: place.out().join("b.tar"), ..place.options() };
+    let options = BackupOptions { destinations: vec![Destination::Path(place.out().join("b.tar"))], ..place.options() };
     assert!(back_up(&options).unwrap().warnings.iter().any(|warning| warning.contains("/mnt/elsewhere/ha.db")));
 }

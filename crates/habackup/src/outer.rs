@@ -19,6 +19,10 @@ pub trait Placement {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Overwrites bytes appended before; `offset` counts from the archive's first byte.
     fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Told of every stretch that [`Self::patch`] will overwrite, before anything behind it is appended: for places that must hold such bytes back.
+    fn late(&mut self, offset: u64, length: u64) {
+        let _ = (offset, length);
+    }
 }
 
 impl<P: Placement + ?Sized> Placement for &mut P {
@@ -27,6 +31,9 @@ impl<P: Placement + ?Sized> Placement for &mut P {
     }
     fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (**self).patch(offset, bytes)
+    }
+    fn late(&mut self, offset: u64, length: u64) {
+        (**self).late(offset, length);
     }
 }
 
@@ -107,6 +114,10 @@ impl<P: Placement> Outer<P> {
         self.placement.append(&bytes)?;
         self.position += bytes.len() as u64;
         let data_offset = self.position;
+        if announced.is_none() {
+            self.placement.late(size_record, LATE_DIGITS as u64);
+            self.placement.late(size_fields(data_offset), tar::SIZE_TO_CHECKSUM.len() as u64);
+        }
         Ok(Member { outer: self, name: name.to_owned(), announced, data_offset, size_record, ustar })
     }
 
@@ -123,6 +134,11 @@ impl<P: Placement> Outer<P> {
         self.position += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Where size and checksum stand in the header block before a body at `data_offset`.
+fn size_fields(data_offset: u64) -> u64 {
+    data_offset - (BLOCK - tar::SIZE_TO_CHECKSUM.start) as u64
 }
 
 /// A member's headers, and where in them the digits of its size stand.
@@ -183,6 +199,11 @@ impl<P: Placement> Member<P> {
         self.outer.position - self.data_offset
     }
 
+    /// Announces that bytes of this member's body will be overwritten; `offset` counts from its first byte, which may not be written yet.
+    pub fn late(&mut self, offset: u64, length: u64) {
+        self.outer.placement.late(self.data_offset + offset, length);
+    }
+
     /// Overwrites bytes of this member's body; `offset` counts from its first byte. For SecureTar's late size field.
     pub fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.written()) {
@@ -206,7 +227,7 @@ impl<P: Placement> Member<P> {
                 tar::patch_size(&mut self.ustar, size);
                 // Size and checksum stand beside each other; between them is only the time.
                 let fields = tar::SIZE_TO_CHECKSUM;
-                let offset = self.data_offset - (BLOCK - fields.start) as u64;
+                let offset = size_fields(self.data_offset);
                 patches.push(Patch { offset: self.size_record, bytes: digits.to_vec() });
                 patches.push(Patch { offset, bytes: self.ustar[fields].to_vec() });
             }

@@ -59,11 +59,9 @@ impl From<BackupError> for Failure {
                 misused("* stands for anything within one name, ** for any directories, ? for one character, [a-z] for one of a set")
             }
             BackupError::Store(error) => store_failure(error, &message),
-            BackupError::Write { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    failed("make room there, or choose another --to; nothing was left behind")
-                }
-                _ => failed("check the destination's disk and mount; nothing was left behind"),
+            BackupError::AllFailed(errors) => match errors.first() {
+                Some(first) => store_failure(first, &message),
+                None => Self::new(FAILED, &message),
             },
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
             BackupError::Pipeline(_) => failed("nothing was left behind; please report this with the command you typed"),

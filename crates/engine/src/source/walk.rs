@@ -53,7 +53,7 @@ pub(crate) struct Scope {
     /// Mount points below the root that stay out, with the reason.
     pub(crate) mounts: Arc<BTreeMap<PathBuf, String>>,
     /// Device and inode of the archive being written, which may stand inside the directory.
-    pub(crate) own_output: Option<(u64, u64)>,
+    pub(crate) own_outputs: Vec<(u64, u64)>,
 }
 
 /// What SQLite keeps beside a database.
@@ -163,7 +163,7 @@ impl Walk {
         } else if kind.is_symlink() {
             Kind::Symlink
         } else if kind.is_file() {
-            let is_ours = path.file_name().is_some_and(store::local::is_temporary) || self.scope.own_output == Some((metadata.dev(), metadata.ino()));
+            let is_ours = path.file_name().is_some_and(store::local::is_temporary) || self.scope.own_outputs.contains(&(metadata.dev(), metadata.ino()));
             if is_ours {
                 return None;
             }

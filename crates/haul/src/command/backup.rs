@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use engine::{BackupOptions, BackupReport, Level, Progress, SecureTar, Status};
+use engine::{BackupOptions, BackupReport, CopyReport, Destination, Level, Progress, SecureTar, Status};
 
 use jiff::Zoned;
+use store::Checked;
 
 use crate::{
     args::{BackupArgs, LevelArg, ProgressArg, SecureTarArg},
@@ -25,7 +26,8 @@ pub(crate) fn run(args: &BackupArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fai
     let job = Job { verb: "backing up", encrypted: password.is_some(), names_limit: true };
     let options = BackupOptions {
         config: args.config_dir.clone(),
-        destination: args.to.clone(),
+        destinations: vec![Destination::Path(args.to.clone())],
+        read_back: false,
         name: args.name.clone(),
         password,
         securetar: match args.securetar {
@@ -48,12 +50,12 @@ pub(crate) fn run(args: &BackupArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fai
     };
     let progress = Arc::new(Progress::default());
     let display = Display::start(args.output.progress, job, Arc::clone(&progress));
-    let outcome = engine::backup(&options, &progress, cancel);
+    let outcome = engine::backup(&options, None, &progress, cancel);
     drop(display);
     let report = outcome?;
     let told = if args.output.json { output::json(&report) } else { print(&report) };
     // The archive is there whether or not anybody could be told.
-    told.map_err(|failure| failure.hint(format!("the backup itself is done: {}", engine::shown(report.archive.path.as_os_str().as_encoded_bytes()))))?;
+    told.map_err(|failure| failure.hint(format!("the backup itself is done: {}", report.copies.first().map(place).unwrap_or_default())))?;
     Ok(match report.status {
         Status::Complete => DONE,
         Status::Incomplete => INCOMPLETE,
@@ -66,10 +68,13 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     let archive = &report.archive;
     let head = match report.status {
         Status::Complete => "Backed up",
+        Status::Incomplete if report.copies.iter().any(|copy| copy.error.is_some()) => "Backed up, but NOT everywhere:",
         Status::Incomplete => "Backed up, but NOT everything:",
     };
     lines.push(format!("{head} {} ({}) in {}", text::count(report.entries, "entry", "entries"), text::bytes(report.bytes_in), text::duration(report.seconds)));
-    lines.push(format!("  to    {}", archive.path.display()));
+    for copy in report.copies.iter().filter(|copy| copy.error.is_none()) {
+        lines.push(format!("  to    {}{}", place(copy), retried(copy)));
+    }
     let ratio = report.bytes_in as f64 / archive.size_bytes.max(1) as f64;
     let lock = if archive.protected { ", encrypted" } else { "" };
     lines.push(format!("  size  {}, 1/{ratio:.2} of what went in{lock}", text::bytes(archive.size_bytes)));
@@ -84,16 +89,39 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
         lines.push(format!("  database  {}: consistent image, {size}{free}", database.path));
     }
     output::lines(&lines)?;
+    let failed: Vec<&CopyReport> = report.copies.iter().filter(|copy| copy.error.is_some()).collect();
+    output::notes("failed", failed.iter().filter_map(|copy| copy.error.clone()).collect::<Vec<_>>().into_iter());
     output::notes("not saved", report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
     output::notes("note", report.warnings.iter().cloned());
     Ok(())
+}
+
+/// Where a copy stands, in one piece.
+fn place(copy: &CopyReport) -> String {
+    match &copy.path {
+        Some(path) => engine::shown(path.as_os_str().as_encoded_bytes()),
+        None => format!("{}/{}", copy.place.trim_end_matches('/'), copy.name),
+    }
+}
+
+fn retried(copy: &CopyReport) -> String {
+    let checked = match copy.checked {
+        Some(Checked::Checksum | Checked::PartChecksums) => ", checksums compared",
+        Some(Checked::ReadBack) => ", read back and compared",
+        Some(Checked::Size) | None => "",
+    };
+    match copy.retries {
+        0 => checked.to_owned(),
+        retries => format!("{checked}, {} repeated", text::count(retries, "try", "tries")),
+    }
 }
 
 /// For the demo: an ordinary backup.
 pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Arc<AtomicBool>) -> Result<BackupReport, Failure> {
     let options = BackupOptions {
         config: config.to_owned(),
-        destination: to,
+        destinations: vec![Destination::Path(to)],
+        read_back: false,
         name: None,
         password: None,
         securetar: SecureTar::Auto,
@@ -109,5 +137,5 @@ pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Arc<AtomicBool>) -> Re
     let progress = Arc::new(Progress::default());
     let job = Job { verb: "backing up", encrypted: false, names_limit: true };
     let _display = Display::start(ProgressArg::Auto, job, Arc::clone(&progress));
-    Ok(engine::backup(&options, &progress, cancel)?)
+    Ok(engine::backup(&options, None, &progress, cancel)?)
 }

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failu
     ))?;
 
     say("4. haul verify".to_owned())?;
-    let archive = report.archive.path;
+    let Some(archive) = report.local_path().map(Path::to_owned) else { return Ok(FAILED) };
     let verdict = command::verify::simple(&archive, cancel)?;
     if verdict != DONE {
         return Ok(verdict);

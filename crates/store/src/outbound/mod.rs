@@ -77,6 +77,7 @@ pub struct Outcome {
 }
 
 /// What sockets need.
+#[derive(Clone, Copy)]
 pub struct Network<'a> {
     /// The runtime.
     pub bridge: &'a Bridge,

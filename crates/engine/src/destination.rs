@@ -1,0 +1,84 @@
+//! Where an archive goes, and what became of each copy.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use store::{
+    Store, StoreError,
+    outbound::{Outcome, Target},
+};
+
+use crate::{error::BackupError, report::CopyReport};
+
+/// One place an archive shall go to.
+#[derive(Clone)]
+pub enum Destination {
+    /// An existing directory, or the archive's own name, which ends in `.tar`.
+    Path(PathBuf),
+    /// Any other place, connected; `name` instead of the usual one.
+    Place {
+        /// The place.
+        store: Arc<dyn Store>,
+        /// The archive's name there.
+        name: Option<String>,
+    },
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.fmt(f),
+            Self::Place { store, .. } => f.write_str(&store.label()),
+        }
+    }
+}
+
+impl Destination {
+    pub(crate) fn target(&self, usual_name: &str) -> Target {
+        match self {
+            Self::Path(path) => Target::File(final_path(path, usual_name)),
+            Self::Place { store, name } => Target::Place { store: Arc::clone(store), name: name.clone().unwrap_or_else(|| usual_name.to_owned()) },
+        }
+    }
+}
+
+pub(crate) fn path(target: &Target) -> Option<PathBuf> {
+    match target {
+        Target::File(path) => Some(path.clone()),
+        Target::Place { .. } => None,
+    }
+}
+
+/// In a directory, the name Home Assistant would give it.
+fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
+    let is_directory = destination.is_dir() || destination.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let is_file_name = destination.extension().is_some_and(|extension| extension == "tar") && !is_directory;
+    if is_file_name { destination.to_owned() } else { destination.join(usual_name) }
+}
+
+/// What the user is told of each copy; an error when none arrived.
+pub(crate) fn settle(outcomes: Vec<Outcome>) -> Result<Vec<CopyReport>, BackupError> {
+    if outcomes.iter().all(|outcome| outcome.result.is_err()) {
+        let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).collect();
+        return Err(all_failed(failures).unwrap_or(BackupError::Cancelled));
+    }
+    let mut copies: Vec<CopyReport> = outcomes.into_iter().map(CopyReport::from).collect();
+    // Those that failed come last, where they are seen.
+    copies.sort_by_key(|copy| copy.error.is_some());
+    Ok(copies)
+}
+
+/// `None` when nothing is known to have failed.
+pub(crate) fn all_failed(mut failures: Vec<StoreError>) -> Option<BackupError> {
+    if failures.iter().any(|failure| matches!(failure, StoreError::Cancelled)) {
+        return Some(BackupError::Cancelled);
+    }
+    match failures.len() {
+        0 => None,
+        1 => failures.pop().map(BackupError::Store),
+        _ => Some(BackupError::AllFailed(failures)),
+    }
+}
