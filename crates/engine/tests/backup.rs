@@ -387,7 +387,7 @@ fn a_full_disk_leaves_nothing_behind_and_says_so() {
     let left = fs::read_dir(&small).unwrap().count();
     let _ = Command::new("umount").arg(&small).status();
     let error = outcome.unwrap_err();
-    assert!(matches!(&error, BackupError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull), "{error}");
+    assert!(matches!(&error, BackupError::Store(store) if store.is_full()), "{error}");
     assert_eq!(left, 0);
 }
 
@@ -465,7 +465,7 @@ fn an_uncompressed_archive_is_read_by_python_and_by_us() {
 #[test]
 fn a_cancelled_backup_leaves_nothing() {
     let place = Place::sample();
-    let error = engine::backup(&place.options(), &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(true))).unwrap_err();
+    let error = engine::backup(&place.options(), None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(true))).unwrap_err();
     assert!(matches!(error, BackupError::Cancelled), "{error}");
     assert_eq!(fs::read_dir(place.out()).unwrap().count(), 0);
 }
