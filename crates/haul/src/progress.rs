@@ -12,6 +12,7 @@ use std::{
 
 use engine::{Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use store::outbound::LegMeter;
 
 use crate::{args::ProgressArg, text};
 
@@ -94,6 +95,20 @@ fn print_lines(job: Job, progress: &Progress, stop: &AtomicBool) {
     }
 }
 
+/// Why nothing moves, and when the next try is due.
+fn waiting(place: &LegMeter) -> Option<String> {
+    let waiting = place.waiting()?;
+    let left = waiting.until.saturating_duration_since(Instant::now()).as_secs_f64();
+    Some(format!("{}; next try in {}", waiting.reason, text::duration(left)))
+}
+
+fn behind(place: &LegMeter) -> String {
+    if place.is_finishing() {
+        return format!("{}: checking what arrived", place.label());
+    }
+    format!("{}: sending the rest, {} arrived", place.label(), text::bytes(place.acknowledged()))
+}
+
 struct Figures {
     job: Job,
     phase: Phase,
@@ -101,6 +116,9 @@ struct Figures {
     total: u64,
     seconds: f64,
     limit: &'static str,
+    // What a remote place is waited for, or how far behind the slowest is.
+    waiting: Option<String>,
+    behind: Option<String>,
 }
 
 impl Figures {
@@ -112,13 +130,18 @@ impl Figures {
             total: progress.total(),
             seconds: progress.running().as_secs_f64(),
             limit: progress.limited_by(job.encrypted).as_str(),
+            waiting: progress.places().iter().find_map(|place| waiting(place)),
+            behind: progress.places().iter().filter(|place| !place.has_ended()).min_by_key(|place| place.acknowledged()).map(|place| behind(place)),
         }
     }
 
     fn message(&self) -> String {
+        if let Some(waiting) = &self.waiting {
+            return waiting.clone();
+        }
         match self.phase {
             Phase::Planning => "looking around".to_owned(),
-            Phase::Finishing => "flushing to the disk".to_owned(),
+            Phase::Finishing => self.behind.clone().unwrap_or_else(|| "flushing to the disk".to_owned()),
             Phase::Rereading => "reading it back for its SHA-256".to_owned(),
             Phase::Running => {
                 let rate = self.done as f64 / self.seconds.max(0.001);
