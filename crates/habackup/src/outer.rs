@@ -141,6 +141,12 @@ fn size_fields(data_offset: u64) -> u64 {
     data_offset - (BLOCK - tar::SIZE_TO_CHECKSUM.start) as u64
 }
 
+/// Length of an archive with these members (name and size of the body), as [`Outer`] lays it out.
+pub fn archive_len(members: &[(&str, u64)], mtime: (i64, u32)) -> u64 {
+    let member = |&(name, size): &(&str, u64)| header(name, size, mtime).0.len() as u64 + size + tar::padding(size) as u64;
+    (members.iter().map(member).sum::<u64>() + tar::END.len() as u64).next_multiple_of(RECORD)
+}
+
 /// A member's headers, and where in them the digits of its size stand.
 fn header(name: &str, size: u64, mtime: (i64, u32)) -> (Vec<u8>, Option<usize>) {
     let header = Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime, link: b"", uid: 0, gid: 0 };

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 
 use habackup::archive::{Archive, ArchiveError};
 use habackup::manifest::{Draft, Manifest};
-use habackup::outer::{Outer, OuterError, Placement};
+use habackup::outer::{Outer, OuterError, Placement, archive_len};
 use habackup::problem::{Problem, Severity};
 use habackup::read_at::ReadAt as _;
 use habackup::tar::{self, Header, Kind};
@@ -35,6 +35,8 @@ fn own(body: &[u8], late: bool) -> Vec<u8> {
     let (bytes, length) = outer.member("haul.index", b"index").unwrap().finish().unwrap();
     assert_eq!(length, bytes.len() as u64);
     assert_eq!(length % 10_240, 0);
+    let members = [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", body.len() as u64), ("haul.index", 5)];
+    assert_eq!(archive_len(&members, TIME), length, "the length is known from the sizes");
     bytes
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Header {
     pub(crate) declared_pages: u32,
     /// The version that wrote the size also wrote the last change counter.
     pub(crate) declared_is_current: bool,
+    /// Counts the transactions of a database in a rollback mode.
+    pub(crate) change_counter: u32,
     pub(crate) first_trunk: u32,
     pub(crate) free_pages: u32,
 }
@@ -78,6 +80,7 @@ impl Header {
             wal: page[18] == 2 && page[19] == 2,
             declared_pages,
             declared_is_current: declared_pages != 0 && page[24..28] == page[92..96],
+            change_counter: be32(page, 24),
             first_trunk: be32(page, 32),
             free_pages: be32(page, 36),
         })

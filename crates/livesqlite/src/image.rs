@@ -132,6 +132,14 @@ impl Image {
         Ok(())
     }
 
+    /// The next page will be the first again.
+    pub(crate) fn rewind(&mut self) {
+        if let Some(fd) = self.base.fd() {
+            self.footprint.after(fd, u64::MAX);
+        }
+        self.footprint = Footprint::default();
+    }
+
     /// To be called after the last page: was the image whole and consistent to its end?
     pub(crate) fn still_valid(&self) -> io::Result<()> {
         self.layer.still_valid()

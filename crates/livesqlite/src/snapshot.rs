@@ -36,11 +36,13 @@ pub struct Options {
     pub zero_unused: bool,
     /// Raised from another thread, it ends [`Snapshot::open`] with [`OpenError::Cancelled`] within 50 ms of waiting. Default: none.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Keep the read transaction open behind the last page too, so that [`Snapshot::rewind`] can give the same image again. Default: false.
+    pub hold: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(30), zero_unused: true, cancel: None }
+        Self { busy_timeout: Duration::from_secs(30), zero_unused: true, cancel: None, hold: false }
     }
 }
 
@@ -65,12 +67,14 @@ pub struct Info {
     pub free_pages: u64,
     /// How its writers work.
     pub journal_mode: JournalMode,
+    /// In a rollback mode every transaction changes it; in WAL mode it tells nothing.
+    pub change_counter: u32,
 }
 
-/// A database as one commit left it, to be read once from its first byte to its last.
+/// A database as one commit left it, to be read from its first byte to its last.
 ///
 /// `Read` yields exactly [`len`](Self::len) bytes. The read transaction ends, and every file is closed, in the very call
-/// that delivers the last page. An error while reading is final: what was delivered so far is not a database.
+/// that delivers the last page, unless [`Options::hold`] says otherwise: then when it is dropped. An error while reading is final: what was delivered so far is not a database.
 ///
 /// While a snapshot is open, nothing else in this process may open its files: see [`is_pinned`](crate::is_pinned).
 pub struct Snapshot {
@@ -82,6 +86,8 @@ pub struct Snapshot {
     stage: Vec<u8>,
     stage_at: usize,
     failed: bool,
+    /// The end of the image is not the end of the transaction.
+    holds: bool,
 }
 
 /// Fields drop in order: SQLite closes its files, what it made is removed, and only then the pin goes.
@@ -159,9 +165,10 @@ impl Snapshot {
             pages: image.pages(),
             free_pages: u64::from(header.free_pages),
             journal_mode: if header.wal { JournalMode::Wal } else { JournalMode::Rollback },
+            change_counter: header.change_counter,
         };
         let held = Some(Held { image, _leftovers: leftovers, _pin: pin });
-        Ok(Self { info, held, position: 0, stage: Vec::new(), stage_at: 0, failed: false })
+        Ok(Self { info, held, position: 0, stage: Vec::new(), stage_at: 0, failed: false, holds: options.hold })
     }
 
     /// Page size, page count, journal mode.
@@ -187,8 +194,21 @@ impl Snapshot {
     /// Ends the snapshot early. Dropping it does the same.
     pub fn close(self) {}
 
+    /// Begins again at the first byte: the same image, however much was committed meanwhile. Needs [`Options::hold`]; after a failure there is no image
+    /// to begin again.
+    pub fn rewind(&mut self) -> io::Result<()> {
+        let Some(held) = self.held.as_mut().filter(|_| self.holds && !self.failed) else {
+            return Err(io::Error::other("the snapshot is closed"));
+        };
+        held.image.rewind();
+        self.position = 0;
+        self.stage.clear();
+        self.stage_at = 0;
+        Ok(())
+    }
+
     /// Reads whole pages into `out`; `position` and the stage are up to date afterwards. Ends the snapshot at its end.
-    fn fill(held: &mut Option<Held>, info: &Info, position: u64, out: &mut [u8]) -> io::Result<()> {
+    fn fill(held: &mut Option<Held>, holds: bool, info: &Info, position: u64, out: &mut [u8]) -> io::Result<()> {
         let Some(Held { image, .. }) = held else {
             return Err(io::Error::other("the snapshot is closed"));
         };
@@ -197,7 +217,9 @@ impl Snapshot {
         image.fill(first, out)?;
         if position + out.len() as u64 == size * info.pages {
             image.still_valid()?;
-            *held = None;
+            if !holds {
+                *held = None;
+            }
         }
         Ok(())
     }
@@ -227,7 +249,7 @@ impl Read for Snapshot {
             }
             self.stage.resize(left.min(STAGE as u64) as usize, 0);
             self.stage_at = 0;
-            let filled = Self::fill(&mut self.held, &self.info, self.position, &mut self.stage);
+            let filled = Self::fill(&mut self.held, self.holds, &self.info, self.position, &mut self.stage);
             self.check(filled)?;
         }
         let count = out.len().min(self.stage.len() - self.stage_at);
@@ -240,7 +262,7 @@ impl Read for Snapshot {
 
 impl Snapshot {
     fn deliver(&mut self, whole: usize, out: &mut [u8]) -> io::Result<usize> {
-        let filled = Self::fill(&mut self.held, &self.info, self.position, &mut out[..whole]);
+        let filled = Self::fill(&mut self.held, self.holds, &self.info, self.position, &mut out[..whole]);
         self.check(filled)?;
         self.position += whole as u64;
         Ok(whole)

@@ -1,11 +1,11 @@
 //! Building an index while the inner archive is being written.
 
-use super::wire::{CHECKSUM, PREFIX, SECTION_FILES, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, put_number, put_section};
+use super::wire::{CHECKSUM, PREFIX, SECTION, SECTION_FILES, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, put_number, put_section};
 use super::{FileEntry, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
 use crate::tar::{self, Kind};
 
 /// Takes the files in the order of the archive and keeps about 25 bytes of each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct IndexBuilder {
     member: String,
     files: Vec<u8>,
@@ -58,12 +58,18 @@ impl IndexBuilder {
         self.count == 0
     }
 
+    /// How long the index will be that [`IndexBuilder::finish`] makes of the entries so far and so many pieces and nonces.
+    pub fn finished_len(&self, pieces: Option<usize>, nonces: usize) -> usize {
+        let section = |len: Option<usize>| len.map_or(0, |len| SECTION + len);
+        let nonces = (nonces > 0).then_some(nonces * 8);
+        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + section(Some(8 + self.files.len())) + CHECKSUM
+    }
+
     /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is encrypted
     /// with version 3.
-    pub fn finish(self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
-        let pieces_len = pieces.map_or(0, |pieces| PIECES_FIXED + pieces.lengths.len() * 4);
-        let payload = self.member.len() + pieces_len + nonces.len() * 8 + self.files.len();
-        let mut out = Vec::with_capacity(PREFIX + payload + 4 * 9 + 8 + CHECKSUM);
+    pub fn finish(&self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
+        let pieces_len = pieces.map_or(0, |pieces| pieces_len(pieces.lengths.len()));
+        let mut out = Vec::with_capacity(self.finished_len(pieces.map(|pieces| pieces.lengths.len()), nonces.len()));
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&[MAJOR, MINOR, 0, 0]);
         out.extend_from_slice(&[0; 8]);
@@ -92,6 +98,10 @@ impl IndexBuilder {
 
 /// Bytes of the piece table before its lengths.
 const PIECES_FIXED: usize = 4 * 4 + 8;
+
+fn pieces_len(count: usize) -> usize {
+    PIECES_FIXED + count * 4
+}
 
 fn put_pieces(pieces: &Pieces, out: &mut Vec<u8>) {
     for number in [pieces.piece_size, pieces.restart_every, pieces.header_len, pieces.crc32] {

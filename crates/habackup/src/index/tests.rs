@@ -263,3 +263,16 @@ fn the_documented_example_is_what_is_written() {
     assert_eq!(&hex[..hex.len() - 32], expected);
     assert_eq!(bytes.len(), 0x80);
 }
+
+#[test]
+fn the_length_is_known_before_the_pieces_and_nonces_are() {
+    let mut builder = IndexBuilder::new("homeassistant.tar.gz");
+    for file in files() {
+        assert!(builder.push(&file));
+        let counted = Pieces { lengths: vec![1; 3], ..pieces() };
+        for (pieces, nonces) in [(None, 0), (Some(&counted), 0), (Some(&counted), 3), (None, 1)] {
+            let len = builder.finished_len(pieces.map(|pieces| pieces.lengths.len()), nonces);
+            assert_eq!(builder.finish(pieces, &vec![[7; 8]; nonces]).len(), len);
+        }
+    }
+}

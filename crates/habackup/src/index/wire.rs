@@ -7,6 +7,8 @@ use super::IndexError;
 /// Magic, major, minor, two reserved bytes, length of the whole index.
 pub(super) const PREFIX: usize = 20;
 pub(super) const CHECKSUM: usize = 16;
+/// Kind and length before each section.
+pub(super) const SECTION: usize = 1 + 8;
 
 pub(super) const SECTION_MEMBER: u8 = 1;
 pub(super) const SECTION_PIECES: u8 = 2;

@@ -1,5 +1,5 @@
 //! Writing a container. The header goes out first with a length of zero, because the length is known last; whoever
-//! owns the sink puts it in afterwards.
+//! owns the sink puts it in afterwards. Where nothing can be put in afterwards, the length is announced and then kept.
 
 use dryoc::classic::crypto_secretstream_xchacha20poly1305::{
     State, crypto_secretstream_xchacha20poly1305_init_pull, crypto_secretstream_xchacha20poly1305_push,
@@ -35,6 +35,8 @@ impl Sealed {
 /// reports.
 pub struct Encryptor<W: Write> {
     sink: W,
+    /// What the header already says of the plaintext's length.
+    announced: Option<u64>,
     plaintext_len: u64,
     /// Bytes the sink took, the header included.
     written: u64,
@@ -58,6 +60,14 @@ impl<W: Write> Encryptor<W> {
         Self::with_header(keys, &keys.new_header()?, sink)
     }
 
+    /// As [`Encryptor::with_keys`], for exactly `plaintext_len` bytes: the header is complete from the start, and
+    /// [`Encryptor::finish`] fails when another number of bytes was written.
+    pub fn with_known_size(keys: &Keys, plaintext_len: u64, sink: W) -> Result<Self, SecureTarError> {
+        let header = Header { plaintext_len: Some(plaintext_len), ..keys.new_header()? };
+        let encryptor = Self::with_header(keys, &header, sink)?;
+        Ok(Self { announced: Some(plaintext_len), ..encryptor })
+    }
+
     pub(super) fn with_header(keys: &Keys, header: &Header, mut sink: W) -> Result<Self, SecureTarError> {
         let body = match (keys.cipher(header), &header.cipher) {
             (Some(CipherStart::Cbc { key, iv }), CipherHeader::V2 { .. }) => Body::Cbc(Box::new(CbcWriter::new(&key, &iv))),
@@ -65,12 +75,15 @@ impl<W: Write> Encryptor<W> {
             _ => return Err(SecureTarError::WriteV1),
         };
         sink.write_all(&header.to_bytes())?;
-        Ok(Self { sink, plaintext_len: 0, written: header.size(), failed: false, body })
+        Ok(Self { sink, announced: None, plaintext_len: 0, written: header.size(), failed: false, body })
     }
 
     /// Writes the end and gives back the sink, positioned behind the container. The sink is not flushed.
     pub fn finish(self) -> Result<(W, Sealed), SecureTarError> {
         self.refuse_after_failure()?;
+        if let Some(declared) = self.announced.filter(|declared| *declared != self.plaintext_len) {
+            return Err(SecureTarError::SizeMismatch { declared, actual: self.plaintext_len });
+        }
         let Self { mut sink, plaintext_len, mut written, body, .. } = self;
         let mut out = Counted { sink: &mut sink, written: &mut written };
         let nonces = match body {

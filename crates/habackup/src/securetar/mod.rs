@@ -275,6 +275,11 @@ pub fn container_len(version: SecureTarVersion, plaintext_len: u64) -> Option<u6
     }
 }
 
+/// How many nonces [`Sealed`] will have for a container with `plaintext_len` bytes in it.
+pub fn nonce_count(version: SecureTarVersion, plaintext_len: u64) -> u64 {
+    if version == SecureTarVersion::V3 { message_count(plaintext_len) } else { 0 }
+}
+
 /// v3 messages that carry `plaintext_len` bytes; an empty plaintext is one empty message.
 fn message_count(plaintext_len: u64) -> u64 {
     plaintext_len.div_ceil(MESSAGE as u64).max(1)

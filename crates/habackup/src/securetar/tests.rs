@@ -471,3 +471,23 @@ proptest! {
         prop_assert!(read(&container).1.is_err());
     }
 }
+
+#[test]
+fn a_length_that_was_announced_stands_in_the_header_from_the_start_and_must_be_kept() {
+    for version in BOTH {
+        for len in [0, 1, 15, 16, 17, MESSAGE - 1, MESSAGE, MESSAGE + 1] {
+            let plain = content(len);
+            let mut encryptor = Encryptor::with_known_size(&keys(version), len as u64, Vec::new()).unwrap();
+            encryptor.write_all(&plain).unwrap();
+            let (container, sealed) = encryptor.finish().unwrap();
+            assert_eq!(container[SIZE_FIELD_OFFSET as usize..][..8], sealed.size_field());
+            assert_eq!(Some(container.len() as u64), container_len(version, len as u64));
+            assert_eq!(sealed.nonces.len() as u64, nonce_count(version, len as u64));
+            let (back, end) = read(&container);
+            assert!(back == plain && end.is_ok());
+        }
+        let mut encryptor = Encryptor::with_known_size(&keys(version), 5, Vec::new()).unwrap();
+        encryptor.write_all(b"four").unwrap();
+        assert!(matches!(encryptor.finish(), Err(SecureTarError::SizeMismatch { declared: 5, actual: 4 })));
+    }
+}
