@@ -39,6 +39,12 @@ welcome page of a fresh installation.";
 #[derive(Debug, Parser)]
 #[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
 pub(crate) struct Cli {
+    /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
+    ///
+    /// [destinations.NAME] holds a url and what its kind of place needs. [backup], [push] and [prune] hold options of these commands under the flag's name with _ for -;
+    /// the same options are taken from the environment as HAUL_OPTION. A flag beats the environment, the environment beats the file.
+    #[arg(long, global = true, value_name = "FILE", env = "HAUL_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -188,6 +194,15 @@ pub(crate) enum ProgressArg {
     Plain,
     /// Nothing
     None,
+}
+
+/// How an arrived archive is compared with what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerifyArg {
+    /// By what the place offers: checksums, else the size
+    Auto,
+    /// Also by reading every byte back
+    ReadBack,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

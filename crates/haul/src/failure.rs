@@ -69,6 +69,12 @@ impl From<BackupError> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        store_failure(&error, &error.to_string())
+    }
+}
+
 fn store_failure(error: &StoreError, message: &str) -> Failure {
     match error {
         StoreError::Exists(_) => Failure::new(FAILED, message).hint("nothing is overwritten: choose another name, or give a directory"),

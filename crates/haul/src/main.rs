@@ -4,6 +4,10 @@
 
 mod args;
 mod command;
+#[allow(dead_code)]
+mod config;
+#[allow(dead_code)]
+mod destination;
 mod failure;
 mod gentle;
 mod output;
@@ -16,24 +20,24 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     args::{Cli, Command},
+    config::Config,
     failure::{DONE, FAILED, Failure, INTERRUPTED},
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let code = run(&cli.command).unwrap_or_else(|failure| {
+    let code = config::command_line().and_then(|(cli, config)| run(&cli.command, &config)).unwrap_or_else(|failure| {
         output::failure(&failure);
         failure.code
     });
     ExitCode::from(code)
 }
 
-fn run(command: &Command) -> Result<u8, Failure> {
+fn run(command: &Command, _config: &Config) -> Result<u8, Failure> {
     match command {
         Command::Backup(args) => command::backup::run(args, &interruption()?),
         Command::Verify(args) => command::verify::run(args, &interruption()?),

@@ -10,6 +10,7 @@
 //! | `parts` | the archive's bytes on their way, shared and not copied |
 //! | `outbound` | one archive to several places at once: parts, holding back, checking what arrived |
 //! | `patience` | trying again, and when to stop |
+//! | `inbound` | an object read like a file, by ranges |
 //! | `owner` | names of unfinished things, from which the next run tells what to remove |
 //! | `contract` | the rules every kind of place keeps, tried on a real one |
 //! | `http` | what all HTTP places have in common |
@@ -22,6 +23,7 @@ pub mod contract;
 mod error;
 pub mod gdrive;
 pub mod http;
+pub mod inbound;
 pub mod local;
 pub mod machine;
 pub mod nextcloud;

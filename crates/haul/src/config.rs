@@ -1,0 +1,498 @@
+//! `haul.toml`: the places the user named, and options that need not be typed each time.
+//!
+//! An option is the same word everywhere: flag, environment variable and key. What stands in the file becomes the default of the flag, so a flag beats the
+//! environment, and the environment beats the file. What a key of a destination means is the adapter's business; here it is only known by name.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, builder::BoolishValueParser, error::ErrorKind, parser::ValueSource};
+use jiff::{Span, SpanRelativeTo};
+use store::{Address, Options};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{
+    args::{Cli, VerifyArg},
+    failure::Failure,
+};
+
+/// Commands whose options may come from the environment and from a table of the file.
+const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive"];
+/// Commands that have no use for the file, and must work with a broken one.
+const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
+/// Keys that every destination has, beside those of its kind.
+const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size"];
+/// Farther than this from a known word is no slip of the finger.
+const NEAR: usize = 3;
+
+/// What the file says.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    destinations: BTreeMap<String, Named>,
+    tables: BTreeMap<&'static str, Vec<Setting>>,
+}
+
+/// A destination with a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) address: Address,
+    pub(crate) options: Options,
+    pub(crate) common: Common,
+}
+
+/// What every destination may be told, whatever its kind. `None`: nothing was said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Common {
+    pub(crate) give_up_after: Option<Duration>,
+    pub(crate) verify: Option<VerifyArg>,
+    pub(crate) part_size: Option<u64>,
+}
+
+/// A key of a command's table.
+#[derive(Debug)]
+struct Setting {
+    /// The argument's id.
+    id: String,
+    values: Vec<String>,
+}
+
+impl Config {
+    /// The destination of this name.
+    pub(crate) fn destination(&self, name: &str) -> Option<&Named> {
+        self.destinations.get(name)
+    }
+
+    /// All named destinations, by name.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (&str, &Named)> {
+        self.destinations.iter().map(|(name, named)| (name.as_str(), named))
+    }
+
+    /// The configured name that looks most like this one, if any looks like it at all.
+    pub(crate) fn nearest_destination(&self, name: &str) -> Option<&str> {
+        nearest(name, self.destinations.keys().map(String::as_str))
+    }
+
+    /// `said`, else the first of the usual places that exists, else nothing.
+    fn load(said: Option<&Path>) -> Result<Self, Failure> {
+        let usual = usual_places();
+        let (path, text) = match said {
+            Some(path) => (path, read(path)?),
+            None => match usual.iter().find(|path| path.exists()) {
+                Some(path) => (path.as_path(), read(path)?),
+                None => return Ok(Self::default()),
+            },
+        };
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
+        let file = File { path, text };
+        let root = DeTable::parse(text).map_err(|error| file.wrong(error.span().map_or(0, |span| span.start), error.message()))?.into_inner();
+        let known: Vec<&str> = CONFIGURABLE.iter().copied().filter(|name| subcommand(&Cli::command(), name).is_some()).chain(["destinations"]).collect();
+        let mut config = Self::default();
+        for (key, value) in &root {
+            let name = key.get_ref().as_ref();
+            let Some(known) = known.iter().find(|known| **known == name) else {
+                return Err(file.unknown(key.span().start, "table", name, known.iter().copied()));
+            };
+            let table = file.table(name, value)?;
+            if *known == "destinations" {
+                for (name, value) in table {
+                    let text = name.get_ref().as_ref();
+                    if text.is_empty() || text == "-" || text.starts_with('.') || text.contains(['/', '\\', ':']) {
+                        return Err(file.wrong(name.span().start, format!("{text:?} can't be a destination's name; use letters and digits")));
+                    }
+                    config.destinations.insert(text.to_owned(), file.destination(text, value)?);
+                }
+            } else {
+                config.tables.insert(known, file.settings(known, table)?);
+            }
+        }
+        Ok(config)
+    }
+
+    /// The command line with the file's options as defaults, and the environment's above them.
+    fn apply(&self, command: Command, typed: &ArgMatches) -> Command {
+        let Some((name, typed)) = typed.subcommand() else { return command };
+        if !CONFIGURABLE.contains(&name) {
+            return command;
+        }
+        let settings = self.tables.get(name).map_or(&[][..], Vec::as_slice);
+        let command = with_environment(command, name);
+        let Some(about) = subcommand(&command, name).cloned() else { return command };
+        let explicit = |arg: &Arg| {
+            let id = arg.get_id().as_str();
+            let known = typed.try_contains_id(id).is_ok();
+            (known && typed.value_source(id) == Some(ValueSource::CommandLine)) || arg.get_env().and_then(env::var_os).is_some()
+        };
+        let mut command = command;
+        for setting in settings {
+            let Some(arg) = about.get_arguments().find(|arg| arg.get_id() == setting.id.as_str()) else { continue };
+            let conflicting = |other: &&Arg| conflict(&about, arg, other) || conflict(&about, other, arg);
+            // The password itself in the environment beats a file with another one.
+            let password = setting.id == "password_file" && env::var_os("HAUL_PASSWORD").is_some();
+            if password || is_from_environment(arg) || about.get_arguments().filter(conflicting).any(explicit) {
+                continue;
+            }
+            let values = setting.values.iter().map(|value| leaked(value));
+            command = command.mut_subcommand(name, |sub| sub.mut_arg(&setting.id, |arg| arg.required(false).default_values(values)));
+        }
+        command
+    }
+}
+
+/// What was typed, with what the environment and the file add to it.
+pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    // What is required may stand in the file, and the file's name on the command line.
+    let Ok(early) = Cli::command().ignore_errors(true).try_get_matches_from(&arguments) else {
+        return Ok((parsed(with_every_environment(Cli::command()), &arguments), Config::default()));
+    };
+    let needs_file = early.subcommand_name().is_some_and(|name| !WITHOUT.contains(&name));
+    let config = if needs_file { Config::load(early.get_one::<PathBuf>("config").map(PathBuf::as_path))? } else { Config::default() };
+    Ok((parsed(config.apply(Cli::command(), &early), &arguments), config))
+}
+
+/// Ends the program when the command line is wrong, or asks for help.
+fn parsed(mut command: Command, arguments: &[OsString]) -> Cli {
+    let matches = command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+fn with_every_environment(command: Command) -> Command {
+    CONFIGURABLE.iter().fold(command, |command, name| if subcommand(&command, name).is_some() { with_environment(command, name) } else { command })
+}
+
+/// Lets every option of a command come from `HAUL_OPTION` as well.
+fn with_environment(command: Command, name: &str) -> Command {
+    command.mut_subcommand(name, |sub| {
+        sub.mut_args(|arg| {
+            let Some(key) = key(&arg).filter(|_| arg.get_long().is_some()) else { return arg };
+            let variable = leaked(&format!("HAUL_{}", key.to_uppercase()));
+            match arg.get_action() {
+                ArgAction::SetTrue => arg.env(variable).value_parser(BoolishValueParser::new()),
+                // One variable holds several values: one a line, or with commas between them.
+                ArgAction::Append => match env::var(variable) {
+                    Ok(text) if !text.is_empty() => {
+                        let separator = if text.contains('\n') { '\n' } else { ',' };
+                        let values: Vec<_> = text.split(separator).map(str::trim).filter(|value| !value.is_empty()).map(leaked).collect();
+                        arg.required(false).default_values(values)
+                    }
+                    _ => arg,
+                },
+                _ => arg.env(variable),
+            }
+        })
+    })
+}
+
+/// Whether the default of an option that may be given several times came from the environment.
+fn is_from_environment(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append) && key(arg).is_some_and(|key| env::var_os(format!("HAUL_{}", key.to_uppercase())).is_some())
+}
+
+/// The key that an argument has in the file; help and the like have none.
+fn key(arg: &Arg) -> Option<String> {
+    let usable = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append | ArgAction::SetTrue) && !arg.is_hide_set();
+    match arg.get_long() {
+        Some(long) => usable.then(|| long.replace('-', "_")),
+        None => (usable && arg.is_positional()).then(|| arg.get_id().to_string()),
+    }
+}
+
+fn conflict(command: &Command, one: &Arg, other: &Arg) -> bool {
+    command.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
+}
+
+fn subcommand<'c>(command: &'c Command, name: &str) -> Option<&'c Command> {
+    command.find_subcommand(name)
+}
+
+/// Defaults live as long as the program; there is a handful of them.
+fn leaked(text: &str) -> &'static str {
+    Box::leak(text.to_owned().into_boxed_str())
+}
+
+fn usual_places() -> Vec<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let own = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    own.into_iter().chain([PathBuf::from("/etc")]).map(|directory| directory.join("haul/haul.toml")).collect()
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("can't read the configuration file {}: {}", path.display(), engine::plain_reason(&error))))
+}
+
+/// The file while it is read, for messages that say where.
+struct File<'t> {
+    path: &'t Path,
+    text: &'t str,
+}
+
+impl File<'_> {
+    fn wrong(&self, at: usize, what: impl AsRef<str>) -> Failure {
+        let line = self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        Failure::usage(format!("{}, line {line}: {}", self.path.display(), what.as_ref().trim_end()))
+    }
+
+    fn unknown<'k>(&self, at: usize, what: &str, name: &str, known: impl Iterator<Item = &'k str> + Clone) -> Failure {
+        let all: Vec<&str> = known.clone().collect();
+        let failure = match nearest(name, known) {
+            Some(near) => self.wrong(at, format!("there is no {what} {name:?}; did you mean {near:?}?")),
+            None => self.wrong(at, format!("there is no {what} {name:?}")),
+        };
+        failure.hint(format!("known: {}", all.join(", ")))
+    }
+
+    fn table<'v, 'i>(&self, name: &str, value: &'v Spanned<DeValue<'i>>) -> Result<&'v DeTable<'i>, Failure> {
+        value.get_ref().as_table().ok_or_else(|| self.wrong(value.span().start, format!("{name} must be a table, like [{name}]")))
+    }
+
+    /// Text, a number or a boolean, as text.
+    fn scalar(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Failure> {
+        match value.get_ref() {
+            DeValue::String(text) => Ok(text.to_string()),
+            DeValue::Boolean(flag) => Ok(flag.to_string()),
+            DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
+            DeValue::Float(number) => Ok(number.as_str().to_owned()),
+            _ => Err(self.wrong(value.span().start, format!("{key} must be a text, a number, true or false"))),
+        }
+    }
+
+    fn destination(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Named, Failure> {
+        let table = self.table(&format!("destinations.{name}"), value)?;
+        let Some(url) = table.get("url") else {
+            return Err(self.wrong(value.span().start, format!("[destinations.{name}] has no url")).hint("for example: url = \"s3://bucket/backups\""));
+        };
+        let text = self.scalar("url", url)?;
+        let text = if text.contains("://") { text } else { self.placed(&text) };
+        let address = Address::parse(&text).map_err(|error| self.wrong(url.span().start, error.to_string()))?;
+        if address == Address::Stdout {
+            return Err(self.wrong(url.span().start, "standard output needs no name; say --to - instead"));
+        }
+        let mut settings = BTreeMap::new();
+        let mut common = Common::default();
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            let text = self.scalar(name, value)?;
+            let wrong = |reason: String| self.wrong(value.span().start, format!("{name}: {reason}"));
+            match name {
+                "url" => {}
+                "give_up_after" => common.give_up_after = Some(duration(&text).map_err(wrong)?),
+                "part_size" => common.part_size = Some(size(&text).map_err(wrong)?),
+                "verify" => {
+                    let verify = <VerifyArg as clap::ValueEnum>::from_str(&text, false);
+                    common.verify = Some(verify.map_err(|_| wrong(format!("{text:?} is neither \"auto\" nor \"read-back\"")))?);
+                }
+                _ => {
+                    let known = store::keys(&address);
+                    if !known.contains(&name) {
+                        let known = COMMON.iter().chain(known).copied();
+                        return Err(self.unknown(key.span().start, "key", name, known));
+                    }
+                    settings.insert(name.to_owned(), if name.ends_with("_file") { self.placed(&text) } else { text });
+                }
+            }
+        }
+        Ok(Named { address, options: Options::new(settings), common })
+    }
+
+    /// A path of the file: `~/` is the home directory, and what is not absolute is meant from where the file is.
+    fn placed(&self, path: &str) -> String {
+        let home = path.strip_prefix("~/").and_then(|rest| Some(PathBuf::from(env::var_os("HOME")?).join(rest)));
+        let placed = home.unwrap_or_else(|| self.path.parent().unwrap_or(Path::new("")).join(path));
+        placed.to_string_lossy().into_owned()
+    }
+
+    /// A command's table, each value tried on the command line itself.
+    fn settings(&self, name: &'static str, table: &DeTable<'_>) -> Result<Vec<Setting>, Failure> {
+        let command = Cli::command();
+        let about = subcommand(&command, name).ok_or_else(|| self.wrong(0, format!("there is no command {name}")))?;
+        let keys: Vec<(String, &Arg)> = about.get_arguments().filter_map(|arg| Some((key(arg)?, arg))).collect();
+        let mut settings = Vec::new();
+        for (key, value) in table {
+            let text = key.get_ref().as_ref();
+            let Some((_, arg)) = keys.iter().find(|(known, _)| known == text) else {
+                let known = keys.iter().map(|(known, _)| known.as_str());
+                return Err(self.unknown(key.span().start, "key", text, known));
+            };
+            let several = matches!(arg.get_action(), ArgAction::Append);
+            let values = match value.get_ref() {
+                DeValue::Array(items) if several => items.iter().map(|item| self.scalar(text, item)).collect::<Result<_, _>>()?,
+                _ => vec![self.scalar(text, value)?],
+            };
+            let flag = matches!(arg.get_action(), ArgAction::SetTrue);
+            if flag && !matches!(value.get_ref(), DeValue::Boolean(_)) {
+                return Err(self.wrong(value.span().start, format!("{text} must be true or false")));
+            }
+            for value_text in values.iter().filter(|_| !flag) {
+                if let Some(reason) = refused(name, arg, value_text) {
+                    return Err(self.wrong(value.span().start, format!("{text} can't be {value_text:?}{reason}")));
+                }
+            }
+            settings.push(Setting { id: arg.get_id().to_string(), values });
+        }
+        Ok(settings)
+    }
+}
+
+/// Why the command line would not take this value.
+fn refused(command: &str, arg: &Arg, value: &str) -> Option<String> {
+    let typed = match arg.get_long() {
+        Some(long) => format!("--{long}={value}"),
+        None => value.to_owned(),
+    };
+    let error = Cli::command().try_get_matches_from(["haul", command, &typed]).err()?;
+    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        return None;
+    }
+    let possible: Vec<String> = arg.get_possible_values().iter().filter(|value| !value.is_hide_set()).map(|value| value.get_name().to_owned()).collect();
+    if !possible.is_empty() {
+        return Some(format!("; it is one of {}", possible.join(", ")));
+    }
+    Some(std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}")))
+}
+
+fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let scored = known.map(|known| (strsim::damerau_levenshtein(known, name), known));
+    // A short word is soon three letters from anything.
+    scored.min().filter(|(distance, known)| *distance <= NEAR.min(known.len().max(2) / 2)).map(|(_, known)| known)
+}
+
+/// A stretch of time: `90s`, `6h`, `2d12h`; a day has 24 hours.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    let exact = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok().and_then(|exact| Duration::try_from(exact).ok());
+    exact.filter(|duration| !duration.is_zero()).ok_or_else(|| format!("{text:?} is no stretch of time; write it like 90s, 45m, 6h or 2d12h"))
+}
+
+/// A stretch of the calendar: as [`duration`], with weeks, months (`3mo`) and years.
+pub(crate) fn span(text: &str) -> Result<Span, String> {
+    let span: Option<Span> = text.parse().ok();
+    span.filter(|span| span.is_positive()).ok_or_else(|| format!("{text:?} is no stretch of time; write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"))
+}
+
+/// A number of bytes: `8388608`, `8MiB`, `8M`, `10MB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size; write it like 8MiB or 64MB");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).filter(|size| *size > 0).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Config::parse(Path::new("haul.toml"), text).unwrap_err().message
+    }
+
+    #[test]
+    fn every_mistake_names_the_line_and_the_nearest_word() {
+        let cases = [
+            ("[destinatons.x]\nurl = \"/b\"", "haul.toml, line 1: there is no table \"destinatons\"; did you mean \"destinations\"?"),
+            ("\n[backup]\nlevl = \"small\"", "haul.toml, line 3: there is no key \"levl\"; did you mean \"level\"?"),
+            ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: level can't be \"tiny\"; it is one of fast, balanced, small"),
+            ("[backup]\ngentle = \"yes\"", "haul.toml, line 2: gentle must be true or false"),
+            ("[backup]\nthreads = 0", "haul.toml, line 2: threads can't be \"0\": number would be zero for non-zero type"),
+            ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),
+            ("[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"", "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?"),
+            ("[destinations.x]\nurl = \"/b\"\ngive_up_after = \"soon\"", "haul.toml, line 3: give_up_after: \"soon\" is no stretch of time; write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"),
+            ("[destinations.x]\nurl = \"stfp://host/\"", "haul.toml, line 2: could not connect at stfp: there is no kind of place called stfp://; did you mean sftp://?"),
+            ("[destinations.\"a/b\"]\nurl = \"/b\"", "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits"),
+        ];
+        for (text, message) in cases {
+            assert_eq!(refusal(text), message);
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_repeated() {
+        let message = refusal("[destinations.x]\nurl = \"webdavs://me:hunter2@host/\"");
+        assert!(message.contains("holds a password") && !message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn paths_are_meant_from_where_the_file_is() {
+        let config = Config::parse(Path::new("/etc/haul/haul.toml"), "[destinations.near]\nurl = \"backups\"\npart_size = \"8MiB\"").unwrap();
+        let named = config.destination("near").unwrap();
+        assert_eq!(named.address, Address::Local("/etc/haul/backups".into()));
+        assert_eq!(named.common.part_size, Some(8 << 20));
+        assert_eq!(config.nearest_destination("naer"), Some("near"));
+        assert_eq!(config.nearest_destination("photographs"), None);
+    }
+
+    fn backup(file: &str, typed: &[&str]) -> crate::args::BackupArgs {
+        let config = Config::parse(Path::new("haul.toml"), file).unwrap();
+        let arguments: Vec<&str> = ["haul", "backup", "/config"].iter().chain(typed).copied().collect();
+        let early = Cli::command().ignore_errors(true).try_get_matches_from(&arguments).unwrap();
+        let matches = config.apply(Cli::command(), &early).try_get_matches_from(&arguments).unwrap();
+        match Cli::from_arg_matches(&matches).unwrap().command {
+            crate::args::Command::Backup(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file = "[backup]\nto = \"/b\"\nlevel = \"small\"\nexclude = [\"*.log\", \"www/**\"]\nexclude_database = true";
+        let args = backup(file, &[]);
+        assert!(matches!(args.level, crate::args::LevelArg::Small));
+        assert_eq!(args.exclude, ["*.log", "www/**"]);
+        assert!(args.exclude_database);
+        let args = backup(file, &["--level", "balanced", "--exclude", "x"]);
+        assert!(matches!(args.level, crate::args::LevelArg::Balanced));
+        assert_eq!(args.exclude, ["x"]);
+    }
+
+    #[test]
+    fn what_the_file_says_against_a_flag_is_left_aside() {
+        let args = backup("[backup]\nto = \"/b\"\nuncompressed = true", &["--level", "small"]);
+        assert!(!args.uncompressed);
+        let args = backup("[backup]\nto = \"/b\"\nlevel = \"small\"", &["--uncompressed"]);
+        assert!(args.uncompressed && matches!(args.level, crate::args::LevelArg::Fast));
+    }
+
+    #[test]
+    fn stretches_of_time_are_understood() {
+        for (text, seconds) in [("90s", 90), ("6h", 21_600), ("2d12h", 216_000), ("45 minutes", 2700)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "0s", "-6h", "6", "later"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(span("1y6mo").is_ok());
+    }
+
+    #[test]
+    fn sizes_are_understood() {
+        for (text, bytes) in [("8388608", 8 << 20), ("8MiB", 8 << 20), ("64MB", 64_000_000), ("1 G", 1 << 30)] {
+            assert_eq!(size(text), Ok(bytes));
+        }
+        for text in ["", "0", "MiB", "8X", "99999999999G"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

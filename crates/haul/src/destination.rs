@@ -1,0 +1,156 @@
+//! From what the user typed for a place to a connection with it.
+//!
+//! A destination is a name from `haul.toml`, a URL or a path; with `/NAME.tar` behind it, one archive there. How each kind of place works is the `store`'s
+//! business; here lives what all connections of one run share.
+
+use std::{
+    env,
+    io::{BufRead, IsTerminal, Write, stderr, stdin},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use store::{Address, Bridge, Context, Options, Store, Tuning, patience::Patience};
+
+use crate::{
+    config::{Common, Config},
+    failure::{FAILED, Failure},
+};
+
+/// A place, and perhaps one archive there.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    /// As the user typed it.
+    pub(crate) typed: String,
+    pub(crate) address: Address,
+    pub(crate) options: Options,
+    pub(crate) common: Common,
+    /// The archive's name there.
+    pub(crate) name: Option<String>,
+}
+
+impl Destination {
+    /// The name of the archive that must have been given.
+    pub(crate) fn archive(&self) -> Result<&str, Failure> {
+        self.name.as_deref().ok_or_else(|| {
+            Failure::usage(format!("{} names no archive", self.typed)).hint(format!("say {}/NAME.tar; `haul list {0}` shows the names", self.typed.trim_end_matches('/')))
+        })
+    }
+
+    /// Refuses a name where a whole place is meant.
+    pub(crate) fn place(&self) -> Result<(), Failure> {
+        match &self.name {
+            Some(name) => Err(Failure::usage(format!("{} is one archive, and a place is wanted", self.typed)).hint(format!("leave out /{name}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The path of an archive of this machine, whatever its name ends in.
+    pub(crate) fn local_archive(&self) -> Option<PathBuf> {
+        let Address::Local(directory) = &self.address else { return None };
+        Some(self.name.as_ref().map_or_else(|| directory.clone(), |name| directory.join(name)))
+    }
+}
+
+/// Understands what the user typed for a place. Nothing is touched but the local file system, to tell directories from archives.
+pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failure> {
+    let (first, rest) = text.split_once('/').unwrap_or((text, ""));
+    let Some(named) = config.destination(first) else {
+        let address = Address::parse(text)?;
+        if let Address::Local(path) = &address
+            && !path.exists()
+            && let Some(near) = config.nearest_destination(first)
+        {
+            let message = format!("there is neither a destination nor a file {first:?}; did you mean {near:?}?");
+            return Err(Failure::usage(message).hint("`haul destination list` shows the names in haul.toml"));
+        }
+        let (address, name) = address.split_name();
+        return Ok(Destination { typed: text.to_owned(), address, options: Options::default(), common: Common::default(), name });
+    };
+    let steps: Vec<&str> = rest.split('/').filter(|step| !step.is_empty()).collect();
+    let (folders, name) = match steps.split_last() {
+        Some((last, folders)) if Path::new(last).extension().is_some_and(|extension| extension == "tar") => (folders, Some((*last).to_owned())),
+        _ => (steps.as_slice(), None),
+    };
+    let mut address = named.address.clone();
+    match &mut address {
+        Address::Local(path) => path.extend(folders),
+        Address::Remote(url) => {
+            if let (false, Ok(mut path)) = (folders.is_empty(), url.path_segments_mut()) {
+                path.pop_if_empty().extend(folders);
+            }
+        }
+        Address::Stdout => {}
+    }
+    Ok(Destination { typed: text.to_owned(), address, options: named.options.clone(), common: named.common, name })
+}
+
+/// What all connections of one run share.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) bridge: Bridge,
+    pub(crate) context: Context,
+    /// The command line's `--give-up-after`, which beats the file's.
+    said: Option<Duration>,
+}
+
+impl Network {
+    /// `give_up_after` is what the command line says of it.
+    pub(crate) fn start(give_up_after: Option<Duration>, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
+        // Fails only when there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let bridge = Bridge::start().map_err(|error| Failure::new(FAILED, format!("can't start the network's threads: {}", engine::plain_reason(&error))))?;
+        let tuning = Tuning { give_up_after: give_up_after.unwrap_or(Tuning::default().give_up_after), ..Tuning::default() };
+        let mut context = Context::new(tuning, state_directory(), Arc::clone(cancel))?;
+        if stdin().is_terminal() && stderr().is_terminal() {
+            context.ask = Some(Arc::new(ask));
+        }
+        Ok(Self { bridge, context, said: give_up_after })
+    }
+
+    /// The shared context with what the file says of this destination.
+    pub(crate) fn context_for(&self, destination: &Destination) -> Context {
+        let mut context = self.context.clone();
+        if let (None, Some(duration)) = (self.said, destination.common.give_up_after) {
+            context.tuning.give_up_after = duration;
+        }
+        if context.tuning.part_size.is_none() {
+            context.tuning.part_size = destination.common.part_size;
+        }
+        context
+    }
+
+    /// Makes contact, patiently.
+    pub(crate) fn connect(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
+        let context = self.context_for(destination);
+        let patience = Patience::new(&context);
+        Ok(self.bridge.wait(patience.retry(|| store::connect(&destination.address, &destination.options, &context)))?)
+    }
+
+    /// Asks a connected place for something, patiently.
+    pub(crate) fn ask<T, F: Future<Output = Result<T, store::StoreError>>>(
+        &self,
+        destination: &Destination,
+        question: impl FnMut() -> F,
+    ) -> Result<T, Failure> {
+        let patience = Patience::new(&self.context_for(destination));
+        Ok(self.bridge.wait(patience.retry(question))?)
+    }
+}
+
+/// Where sessions, tokens and keys of this user are kept. Not made here.
+pub(crate) fn state_directory() -> PathBuf {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let own = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    own.unwrap_or_else(|| PathBuf::from("/var/lib")).join("haul")
+}
+
+fn ask(question: &str) -> Option<String> {
+    let mut out = stderr().lock();
+    write!(out, "{question} ").and_then(|()| out.flush()).ok()?;
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer).ok()?;
+    let answer = answer.trim();
+    (!answer.is_empty()).then(|| answer.to_owned())
+}

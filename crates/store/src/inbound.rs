@@ -1,0 +1,363 @@
+//! An object read at any place by any thread, as if it were a file: what lies together is fetched together, and reading in order is fetched ahead.
+//!
+//! A jump costs one small request; whoever reads on gets ever larger ones, and the next of them are under way before they are needed. What was fetched is kept
+//! while there is room ([`CAPACITY`] in all). Trying again is [`Patience`]'s; what the bytes mean is the caller's.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    ops::Range,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    bridge::Bridge,
+    context::Context,
+    error::{Kind, Operation, StoreError},
+    patience::Patience,
+    store::{Entry, Store},
+};
+
+/// Memory for what was fetched or is being fetched.
+const CAPACITY: u64 = 16 << 20;
+/// A jump fetches so much.
+const SMALLEST: u64 = 64 << 10;
+/// Reading in order grows to so much.
+const LARGEST: u64 = 4 << 20;
+/// So many further stretches are under way while one is read.
+const AHEAD: usize = 2;
+/// Places that are read from in order at the same time.
+const STREAMS: usize = 4;
+/// How often the object is asked whether it is still the same.
+const LOOK_EVERY: u64 = 256 << 20;
+/// How often a waiting reader looks whether the user wants to stop.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// An object of a store, for reading.
+pub struct RemoteFile {
+    bridge: Bridge,
+    patience: Patience,
+    context: Context,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    name: String,
+    size: u64,
+    modified: Option<SystemTime>,
+    fetched: AtomicU64,
+    requests: AtomicU64,
+    cache: Mutex<Cache>,
+    arrived: Condvar,
+}
+
+impl RemoteFile {
+    /// Asks for the object's size. [`Kind::NotFound`] when there is none of that name.
+    pub fn open(bridge: &Bridge, context: &Context, store: Arc<dyn Store>, name: &str) -> Result<Self, StoreError> {
+        let patience = Patience::new(context);
+        let found = bridge.wait(patience.retry(|| store.entry(name)))?;
+        let entry = found.ok_or_else(|| StoreError::remote(store.label(), Operation::Read, Kind::NotFound, format!("there is no {name}")))?;
+        Ok(Self::of(bridge, context, store, entry))
+    }
+
+    /// An object that was just listed.
+    pub fn of(bridge: &Bridge, context: &Context, store: Arc<dyn Store>, entry: Entry) -> Self {
+        let shared = Shared {
+            store,
+            name: entry.name,
+            size: entry.size,
+            modified: entry.modified,
+            fetched: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            cache: Mutex::default(),
+            arrived: Condvar::new(),
+        };
+        Self { bridge: bridge.clone(), patience: Patience::new(context), context: context.clone(), shared: Arc::new(shared) }
+    }
+
+    /// `PLACE/NAME`; never holds a secret.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.shared.store.label().trim_end_matches('/'), self.shared.name)
+    }
+
+    /// Its size in bytes when it was opened.
+    pub fn len(&self) -> u64 {
+        self.shared.size
+    }
+
+    /// True without a byte.
+    pub fn is_empty(&self) -> bool {
+        self.shared.size == 0
+    }
+
+    /// Bytes that were fetched so far.
+    pub fn fetched(&self) -> u64 {
+        self.shared.fetched.load(Ordering::Relaxed)
+    }
+
+    /// Requests for bytes so far.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// What is waited for right now, and how often something had to be tried again.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Fails when the object is no longer the one that was opened.
+    pub fn unchanged(&self) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let now = self.bridge.wait(self.patience.retry(|| shared.store.entry(&shared.name)))?;
+        let reason = match now {
+            None => "it was removed while it was read".to_owned(),
+            Some(now) if now.size != shared.size => format!("it changed while it was read: {} bytes instead of {}", now.size, shared.size),
+            Some(now) if now.modified != shared.modified && now.modified.is_some() && shared.modified.is_some() => "it was replaced while it was read".to_owned(),
+            Some(_) => return Ok(()),
+        };
+        Err(StoreError::remote(self.label(), Operation::Read, Kind::Mismatch, reason).advise("try again when nobody writes there"))
+    }
+
+    /// Fills `buffer` from `offset` on. The error, if there is one, holds a [`StoreError`] unless the bytes end before that.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.shared.size).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut at = offset;
+        while at < end {
+            let rest = &mut buffer[(at - offset) as usize..];
+            at += self.read_some(rest, at).map_err(|error| io::Error::other(self.explained(error)))? as u64;
+        }
+        Ok(())
+    }
+
+    /// At least one byte.
+    fn read_some(&self, buffer: &mut [u8], at: u64) -> Result<usize, StoreError> {
+        let mut cache = self.shared.cache();
+        loop {
+            match cache.look(at) {
+                Found::Bytes(bytes, first_touch) => {
+                    let count = bytes.len().min(buffer.len());
+                    buffer[..count].copy_from_slice(&bytes[..count]);
+                    if first_touch {
+                        self.fetch_ahead(&mut cache, at);
+                    }
+                    return Ok(count);
+                }
+                Found::UnderWay => {
+                    if self.context.is_cancelled() {
+                        return Err(StoreError::Cancelled);
+                    }
+                    cache = self.shared.arrived.wait_timeout(cache, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Found::Nothing => {
+                    let range = cache.plan(at, buffer.len() as u64, self.shared.size);
+                    cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: true, used: 0 });
+                    self.fetch_ahead(&mut cache, at);
+                    drop(cache);
+                    return self.fetch_now(range, buffer);
+                }
+            }
+        }
+    }
+
+    /// Fetches on the calling thread, which so gets its bytes whatever becomes of the cache meanwhile.
+    fn fetch_now(&self, range: Range<u64>, buffer: &mut [u8]) -> Result<usize, StoreError> {
+        let under_way = UnderWay { shared: &self.shared, start: range.start };
+        let bytes = self.bridge.wait(self.patience.retry(|| self.shared.fetch(range.clone())))?;
+        let count = bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        let length = bytes.len() as u64;
+        under_way.done(bytes);
+        let before = self.shared.fetched.load(Ordering::Relaxed);
+        if before / LOOK_EVERY != before.saturating_sub(length) / LOOK_EVERY {
+            self.unchanged()?;
+        }
+        Ok(count)
+    }
+
+    /// Starts what whoever reads in order at `at` will want next. What fails here is tried again by whoever needs it.
+    fn fetch_ahead(&self, cache: &mut Cache, at: u64) {
+        for range in cache.plan_ahead(at, self.shared.size) {
+            cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: false, used: 0 });
+            let shared = Arc::clone(&self.shared);
+            self.bridge.spawn(async move {
+                let under_way = UnderWay { shared: &shared, start: range.start };
+                if let Ok(bytes) = shared.fetch(range.clone()).await {
+                    under_way.done(bytes);
+                }
+            });
+        }
+    }
+
+    /// An object that was replaced or cut answers strangely; the reason is worth more than the answer.
+    fn explained(&self, error: StoreError) -> StoreError {
+        match error.kind() {
+            Some(Kind::Passing { .. } | Kind::Credentials | Kind::Permission | Kind::Mismatch) | None => error,
+            Some(_) => self.unchanged().err().unwrap_or(error),
+        }
+    }
+}
+
+impl Shared {
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One attempt.
+    async fn fetch(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let wanted = range.end - range.start;
+        let bytes = self.store.read(&self.name, range).await?;
+        self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() as u64 != wanted {
+            let reason = format!("{} bytes of {} came instead of {wanted}", bytes.len(), self.name);
+            return Err(StoreError::remote(self.store.label(), Operation::Read, Kind::Protocol, reason));
+        }
+        Ok(bytes)
+    }
+}
+
+/// A stretch that is being fetched. However that ends, nobody waits for it in vain.
+struct UnderWay<'s> {
+    shared: &'s Shared,
+    start: u64,
+}
+
+impl UnderWay<'_> {
+    fn done(self, bytes: Bytes) {
+        let mut cache = self.shared.cache();
+        cache.tick += 1;
+        let used = cache.tick;
+        if let Some(extent) = cache.extents.get_mut(&self.start) {
+            // What is shorter than planned never gets here.
+            extent.bytes = Some(bytes);
+            extent.used = used;
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut cache = self.shared.cache();
+        if cache.extents.get(&self.start).is_some_and(|extent| extent.bytes.is_none()) {
+            cache.extents.remove(&self.start);
+        }
+        drop(cache);
+        self.shared.arrived.notify_all();
+    }
+}
+
+/// Stretches that don't overlap, by their first byte.
+#[derive(Default)]
+struct Cache {
+    extents: BTreeMap<u64, Extent>,
+    // Where reading in order goes on, the latest last.
+    streams: Vec<Stream>,
+    tick: u64,
+}
+
+struct Extent {
+    end: u64,
+    // None while it is being fetched.
+    bytes: Option<Bytes>,
+    // Whether anybody has read from it.
+    touched: bool,
+    used: u64,
+}
+
+/// Somebody who reads in order.
+struct Stream {
+    // Where the last planned stretch ends.
+    next: u64,
+    window: u64,
+}
+
+enum Found {
+    /// What is there from the place on, and whether it is read for the first time.
+    Bytes(Bytes, bool),
+    UnderWay,
+    Nothing,
+}
+
+impl Cache {
+    fn look(&mut self, at: u64) -> Found {
+        self.tick += 1;
+        let tick = self.tick;
+        let Some((start, extent)) = self.extents.range_mut(..=at).next_back().filter(|(_, extent)| at < extent.end) else { return Found::Nothing };
+        let Some(bytes) = &extent.bytes else { return Found::UnderWay };
+        extent.used = tick;
+        let first = !std::mem::replace(&mut extent.touched, true);
+        Found::Bytes(bytes.slice((at - start) as usize..), first)
+    }
+
+    /// The stretch to fetch for a reader who wants `wanted` bytes at `at`, where nothing is. Makes room for it.
+    fn plan(&mut self, at: u64, wanted: u64, size: u64) -> Range<u64> {
+        let window = match self.streams.iter().position(|stream| stream.next == at) {
+            Some(known) => (self.streams.remove(known).window * 2).min(LARGEST),
+            None => SMALLEST,
+        };
+        let length = window.max(wanted.min(LARGEST)).min(self.unclaimed().max(SMALLEST));
+        let end = self.gap_end(at, size).min(at + length);
+        self.make_room(end - at);
+        self.streams.push(Stream { next: end, window });
+        if self.streams.len() > STREAMS {
+            self.streams.remove(0);
+        }
+        at..end
+    }
+
+    /// What to fetch next for the reader at `at`, as far as there is room. Nothing for one who only just came.
+    fn plan_ahead(&mut self, at: u64, size: u64) -> Vec<Range<u64>> {
+        let Some(mut end) = self.extents.range(..=at).next_back().map(|(_, extent)| extent.end) else { return Vec::new() };
+        let mut ranges = Vec::new();
+        for _ in 0..AHEAD {
+            if let Some(extent) = self.extents.get(&end) {
+                end = extent.end;
+                continue;
+            }
+            let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end && stream.window > SMALLEST) else { break };
+            stream.window = (stream.window * 2).min(LARGEST);
+            let window = stream.window;
+            let stop = self.gap_end(end, size).min(end + window);
+            let planned: u64 = ranges.iter().map(|range: &Range<u64>| range.end - range.start).sum();
+            if stop == end || self.unclaimed() < planned + (stop - end) {
+                break;
+            }
+            self.make_room(planned + (stop - end));
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end) {
+                stream.next = stop;
+            }
+            ranges.push(end..stop);
+            end = stop;
+        }
+        ranges
+    }
+
+    /// Where the nothing at `at` ends.
+    fn gap_end(&self, at: u64, size: u64) -> u64 {
+        self.extents.range(at..).next().map_or(size, |(start, _)| *start)
+    }
+
+    /// Room that nobody is fetching into.
+    fn unclaimed(&self) -> u64 {
+        let under_way: u64 = self.extents.iter().filter(|(_, extent)| extent.bytes.is_none() || !extent.touched).map(|(start, extent)| extent.end - start).sum();
+        CAPACITY.saturating_sub(under_way)
+    }
+
+    /// Forgets what was not used for the longest time.
+    fn make_room(&mut self, wanted: u64) {
+        let mut held: u64 = self.extents.iter().map(|(start, extent)| extent.end - start).sum();
+        while held + wanted > CAPACITY {
+            let oldest = self.extents.iter().filter(|(_, extent)| extent.bytes.is_some()).min_by_key(|(_, extent)| extent.used);
+            let Some((start, length)) = oldest.map(|(start, extent)| (*start, extent.end - start)) else { return };
+            self.extents.remove(&start);
+            held -= length;
+        }
+    }
+}
