@@ -229,8 +229,7 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("can't read the configuration file {}: {}", path.display(), engine::plain_reason(&error))))
+    fs::read_to_string(path).map_err(|error| Failure::usage(format!("can't read the configuration file {}: {}", path.display(), engine::plain_reason(&error))))
 }
 
 /// The file while it is read, for messages that say where.
@@ -419,8 +418,14 @@ mod tests {
             ("[backup]\nthreads = 0", "haul.toml, line 2: threads can't be \"0\": number would be zero for non-zero type"),
             ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),
             ("[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"", "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?"),
-            ("[destinations.x]\nurl = \"/b\"\ngive_up_after = \"soon\"", "haul.toml, line 3: give_up_after: \"soon\" is no stretch of time; write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"),
-            ("[destinations.x]\nurl = \"stfp://host/\"", "haul.toml, line 2: could not connect at stfp: there is no kind of place called stfp://; did you mean sftp://?"),
+            (
+                "[destinations.x]\nurl = \"/b\"\ngive_up_after = \"soon\"",
+                "haul.toml, line 3: give_up_after: \"soon\" is no stretch of time; write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo",
+            ),
+            (
+                "[destinations.x]\nurl = \"stfp://host/\"",
+                "haul.toml, line 2: could not connect at stfp: there is no kind of place called stfp://; did you mean sftp://?",
+            ),
             ("[destinations.\"a/b\"]\nurl = \"/b\"", "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits"),
         ];
         for (text, message) in cases {

@@ -34,7 +34,8 @@ impl Destination {
     /// The name of the archive that must have been given.
     pub(crate) fn archive(&self) -> Result<&str, Failure> {
         self.name.as_deref().ok_or_else(|| {
-            Failure::usage(format!("{} names no archive", self.typed)).hint(format!("say {}/NAME.tar; `haul list {0}` shows the names", self.typed.trim_end_matches('/')))
+            Failure::usage(format!("{} names no archive", self.typed))
+                .hint(format!("say {}/NAME.tar; `haul list {0}` shows the names", self.typed.trim_end_matches('/')))
         })
     }
 

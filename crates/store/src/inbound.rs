@@ -119,7 +119,9 @@ impl RemoteFile {
         let reason = match now {
             None => "it was removed while it was read".to_owned(),
             Some(now) if now.size != shared.size => format!("it changed while it was read: {} bytes instead of {}", now.size, shared.size),
-            Some(now) if now.modified != shared.modified && now.modified.is_some() && shared.modified.is_some() => "it was replaced while it was read".to_owned(),
+            Some(now) if now.modified != shared.modified && now.modified.is_some() && shared.modified.is_some() => {
+                "it was replaced while it was read".to_owned()
+            }
             Some(_) => return Ok(()),
         };
         Err(StoreError::remote(self.label(), Operation::Read, Kind::Mismatch, reason).advise("try again when nobody writes there"))
@@ -346,7 +348,8 @@ impl Cache {
 
     /// Room that nobody is fetching into.
     fn unclaimed(&self) -> u64 {
-        let under_way: u64 = self.extents.iter().filter(|(_, extent)| extent.bytes.is_none() || !extent.touched).map(|(start, extent)| extent.end - start).sum();
+        let under_way: u64 =
+            self.extents.iter().filter(|(_, extent)| extent.bytes.is_none() || !extent.touched).map(|(start, extent)| extent.end - start).sum();
         CAPACITY.saturating_sub(under_way)
     }
 
