@@ -104,3 +104,16 @@ def timed(command: list[str], **options) -> Run:
     if child.returncode != 0:
         fail(f"`{' '.join(command)}` ended with {child.returncode}: {complaints.strip()[-2000:]}")
     return Run(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
+
+
+def verdict(targets) -> int:
+    """Prints each (what, measured, "≥" or "≤", target), and says how many were missed."""
+    if not targets:
+        return 0
+    print(f"\n{'':40} {'measured':>9} {'target':>9}")
+    missed = 0
+    for what, measured, sign, target in targets:
+        reached = measured >= target if sign == "≥" else measured <= target
+        missed += not reached
+        print(f"{what:40} {measured:9.2f} {sign + ' ' + format(target, 'g'):>9}  {'' if reached else 'MISSED'}")
+    return missed
