@@ -225,8 +225,9 @@ impl Outbound {
         if !self.places.is_empty() || self.fingerprint.is_some() {
             let mut rest = bytes;
             while !rest.is_empty() {
-                if self.filling.capacity() == 0 {
-                    self.filling.reserve(SEGMENT);
+                if self.filling.is_empty() {
+                    // Exactly one segment each: what is left of an allocation would be copied when it grows.
+                    self.filling = BytesMut::with_capacity(SEGMENT);
                 }
                 let (taken, left) = rest.split_at(rest.len().min(SEGMENT - self.filling.len()));
                 self.filling.extend_from_slice(taken);
