@@ -7,7 +7,7 @@ use std::{
 };
 
 use store::{
-    Store, StoreError,
+    Context, Store, StoreError,
     outbound::{Outcome, Target},
 };
 
@@ -24,6 +24,8 @@ pub enum Destination {
         store: Arc<dyn Store>,
         /// The archive's name there.
         name: Option<String>,
+        /// Patience and part size of its own.
+        context: Option<Context>,
     },
 }
 
@@ -40,7 +42,9 @@ impl Destination {
     pub(crate) fn target(&self, usual_name: &str) -> Target {
         match self {
             Self::Path(path) => Target::File(final_path(path, usual_name)),
-            Self::Place { store, name } => Target::Place { store: Arc::clone(store), name: name.clone().unwrap_or_else(|| usual_name.to_owned()) },
+            Self::Place { store, name, context } => {
+                Target::Place { store: Arc::clone(store), name: name.clone().unwrap_or_else(|| usual_name.to_owned()), context: context.clone() }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -44,6 +44,8 @@ pub struct Progress {
     pub(crate) append: Clock,
     pub(crate) pipeline: pargz::Meters,
     outputs: Mutex<Outputs>,
+    // What is done is what the one place has acknowledged.
+    sending: AtomicBool,
 }
 
 /// Those who take the archive's bytes away.
@@ -67,6 +69,7 @@ impl Default for Progress {
             append: Clock::default(),
             pipeline: pargz::Meters::default(),
             outputs: Mutex::default(),
+            sending: AtomicBool::new(false),
         }
     }
 }
@@ -115,6 +118,9 @@ impl Progress {
 
     /// Bytes done.
     pub fn done(&self) -> u64 {
+        if self.sending.load(Ordering::Relaxed) {
+            return self.outputs().places.first().map_or(0, |place| place.acknowledged());
+        }
         self.done.load(Ordering::Relaxed)
     }
 
@@ -171,9 +177,13 @@ impl Progress {
         self.outputs().places.clone()
     }
 
-    /// For jobs whose only work is to send what exists already.
-    pub fn watch_place(&self, place: Arc<LegMeter>) {
-        self.outputs().places.push(place);
+    /// For a job whose only work is to send `length` bytes to one place.
+    pub fn send(&self, place: Arc<LegMeter>, length: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.set_total(length);
+        self.enter(Phase::Running);
+        *self.outputs() = Outputs { files: Vec::new(), places: vec![Arc::clone(&place)] };
+        self.sending.store(true, Ordering::Relaxed);
     }
 
     fn outputs(&self) -> MutexGuard<'_, Outputs> {

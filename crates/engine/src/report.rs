@@ -113,6 +113,13 @@ pub struct CopyReport {
     pub retries: u64,
 }
 
+impl CopyReport {
+    /// A place that could not even be reached.
+    pub fn unreachable(place: &str, reason: &str) -> Self {
+        Self { place: place.to_owned(), name: String::new(), path: None, checked: None, error: Some(reason.to_owned()), retries: 0 }
+    }
+}
+
 impl From<Outcome> for CopyReport {
     fn from(outcome: Outcome) -> Self {
         let Outcome { label, name, path, result, retries } = outcome;

@@ -18,7 +18,14 @@ Examples:
   haul backup /config --to /backups
   haul backup ~/.homeassistant --to /mnt/nas/ha.tar --password-file ~/.haul-password
   haul backup /config --to /backups --exclude 'www/recordings' --level small
-  haul backup /config --to /backups --gentle --json";
+  haul backup /config --to /backups --gentle --json
+  haul backup /config --to s3://bucket/backups --to sftp://me@nas/backups
+  haul backup /config --to - | ssh host 'cat > backup.tar'";
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  haul push /backups/backup.tar --to s3://bucket/backups
+  haul push backup.tar --to offsite --verify read-back";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -54,6 +61,9 @@ pub(crate) enum Command {
     /// Make an archive of a config directory, while Home Assistant runs
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup(BackupArgs),
+    /// Send an archive that exists already; after an interruption the same command goes on where it stopped
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(PushArgs),
     /// Read an archive to its last byte and say whether Home Assistant would restore it
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -88,9 +98,12 @@ pub(crate) enum Command {
 pub(crate) struct BackupArgs {
     /// Home Assistant's config directory: the one with configuration.yaml and .HA_VERSION
     pub(crate) config_dir: PathBuf,
-    /// An existing directory (the file is named as Home Assistant names it), or NAME.tar
-    #[arg(long, value_name = "PATH")]
-    pub(crate) to: PathBuf,
+    /// Where to: an existing directory (the file is named as Home Assistant names it), NAME.tar, an address such as s3://bucket/backups, a name from haul.toml, or
+    /// - for standard output; may be given several times
+    #[arg(long, value_name = "DEST", required = true)]
+    pub(crate) to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sending: SendingArgs,
     /// Name of the backup in Home Assistant [default: Haul backup VERSION]
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
@@ -120,6 +133,29 @@ pub(crate) struct BackupArgs {
     /// Home Assistant's version, when the directory's .HA_VERSION is missing or wrong
     #[arg(long, value_name = "VERSION")]
     pub(crate) ha_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendingArgs {
+    /// How a copy is checked after it arrived: by what the place offers (size, checksums), or by reading all of it back [default: auto]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) verify: Option<VerifyArg>,
+    /// How long a place may fail without a single success before it is given up, for example 90s, 45m, 2d12h [default: 6h]
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::duration)]
+    pub(crate) give_up_after: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// An archive of this machine
+    pub(crate) archive: PathBuf,
+    /// Where to: an address such as s3://bucket/backups, a name from haul.toml, or a directory; may be given several times
+    #[arg(long, value_name = "DEST", required = true)]
+    pub(crate) to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sending: SendingArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -110,6 +110,11 @@ impl Network {
         Ok(Self { bridge, context, said: give_up_after })
     }
 
+    /// What the engine needs of it.
+    pub(crate) fn sockets(&self) -> store::outbound::Network<'_> {
+        store::outbound::Network { bridge: &self.bridge, context: &self.context }
+    }
+
     /// The shared context with what the file says of this destination.
     pub(crate) fn context_for(&self, destination: &Destination) -> Context {
         let mut context = self.context.clone();

@@ -37,9 +37,10 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(command: &Command, _config: &Config) -> Result<u8, Failure> {
+fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
     match command {
-        Command::Backup(args) => command::backup::run(args, &interruption()?),
+        Command::Backup(args) => command::backup::run(args, config, &interruption()?),
+        Command::Push(args) => command::push::run(args, config, &interruption()?),
         Command::Verify(args) => command::verify::run(args, &interruption()?),
         Command::Restore(args) => command::restore::run(args, &interruption()?),
         Command::Demo(args) => command::demo::run(args, &interruption()?),

@@ -2,7 +2,10 @@
 //!
 //! A reader that goes away (`haul … | head`) ends the printing, not the program with a backtrace.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::{
+    io::{IsTerminal, Write, stderr, stdout},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde::Serialize;
 
@@ -10,6 +13,19 @@ use crate::failure::{FAILED, Failure};
 
 /// More notes of one kind than this are counted, not shown.
 const MOST: usize = 20;
+
+/// Set when standard output carries an archive: what else would go there goes to standard error.
+static STDOUT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Leaves standard output to an archive.
+pub(crate) fn keep_stdout_free() -> Result<(), Failure> {
+    if stdout().is_terminal() {
+        return Err(Failure::usage("standard output is a terminal, and an archive is no text")
+            .hint("pipe it somewhere: haul backup … --to - | ssh host 'cat > backup.tar'"));
+    }
+    STDOUT_IS_TAKEN.store(true, Ordering::Relaxed);
+    Ok(())
+}
 
 /// One JSON document on standard output.
 pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
@@ -25,6 +41,11 @@ pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
 
 /// Any text on standard output.
 pub(crate) fn text_out(text: &str) -> Result<(), Failure> {
+    if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
+        // Standard error that is closed takes nothing away from the result.
+        let _ = stderr().lock().write_all(text.as_bytes());
+        return Ok(());
+    }
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

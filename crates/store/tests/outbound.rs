@@ -30,7 +30,7 @@ impl Run {
     }
 
     fn place(store: &Memory) -> Target {
-        Target::Place { store: Arc::new(store.clone()), name: "a.tar".into() }
+        Target::Place { store: Arc::new(store.clone()), name: "a.tar".into(), context: None }
     }
 
     fn file(&self) -> Target {

@@ -8,26 +8,31 @@ use std::{
 use engine::{BackupOptions, BackupReport, CopyReport, Destination, Level, Progress, SecureTar, Status};
 
 use jiff::Zoned;
-use store::Checked;
+use store::{Address, Checked};
 
 use crate::{
-    args::{BackupArgs, LevelArg, ProgressArg, SecureTarArg},
-    failure::{DONE, Failure, INCOMPLETE},
+    args::{BackupArgs, LevelArg, ProgressArg, SecureTarArg, SendingArgs, VerifyArg},
+    config::Config,
+    destination::{self, Network},
+    failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
     gentle, output, password,
     progress::{Display, Job},
     text,
 };
 
-pub(crate) fn run(args: &BackupArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let password = password::given(&args.password)?;
+    let goals = Goals::of(&args.to, &args.sending, config, cancel)?;
+    if goals.uses_stdout {
+        output::keep_stdout_free()?;
+    }
     if args.gentle {
         gentle::step_back();
     }
     let job = Job { verb: "backing up", encrypted: password.is_some(), names_limit: true };
     let options = BackupOptions {
         config: args.config_dir.clone(),
-        destinations: vec![Destination::Path(args.to.clone())],
-        read_back: false,
+        destinations: goals.destinations,
         name: args.name.clone(),
         password,
         securetar: match args.securetar {
@@ -46,13 +51,18 @@ pub(crate) fn run(args: &BackupArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fai
         threads: if args.gentle { std::num::NonZeroUsize::new(1) } else { args.threads },
         ha_version: args.ha_version.clone(),
         digest: args.output.json,
+        read_back: goals.read_back,
         now: Zoned::now(),
     };
     let progress = Arc::new(Progress::default());
     let display = Display::start(args.output.progress, job, Arc::clone(&progress));
-    let outcome = engine::backup(&options, None, &progress, cancel);
+    let outcome = engine::backup(&options, goals.network.as_ref().map(Network::sockets).as_ref(), &progress, cancel);
     drop(display);
-    let report = outcome?;
+    let mut report = outcome?;
+    if !goals.unreachable.is_empty() {
+        report.status = Status::Incomplete;
+        report.copies.extend(goals.unreachable);
+    }
     let told = if args.output.json { output::json(&report) } else { print(&report) };
     // The archive is there whether or not anybody could be told.
     told.map_err(|failure| failure.hint(format!("the backup itself is done: {}", report.copies.first().map(place).unwrap_or_default())))?;
@@ -60,6 +70,50 @@ pub(crate) fn run(args: &BackupArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fai
         Status::Complete => DONE,
         Status::Incomplete => INCOMPLETE,
     })
+}
+
+/// Where a backup is to go, connected.
+struct Goals {
+    destinations: Vec<Destination>,
+    /// Those that could not be reached, while others could.
+    unreachable: Vec<CopyReport>,
+    network: Option<Network>,
+    read_back: bool,
+    uses_stdout: bool,
+}
+
+impl Goals {
+    fn of(to: &[String], sending: &SendingArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
+        let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
+        let uses_stdout = wanted.iter().any(|goal| goal.address == Address::Stdout);
+        let read_back = sending.verify == Some(VerifyArg::ReadBack)
+            || (sending.verify.is_none() && wanted.iter().any(|goal| goal.common.verify == Some(VerifyArg::ReadBack)));
+        let needs_network = read_back || wanted.iter().any(|goal| !matches!(goal.address, Address::Local(_)));
+        let network = needs_network.then(|| Network::start(sending.give_up_after, cancel)).transpose()?;
+        let mut goals = Self { destinations: Vec::new(), unreachable: Vec::new(), network: None, read_back, uses_stdout };
+        let mut first_failure = None;
+        for goal in &wanted {
+            match (goal.local_archive(), &network) {
+                (Some(path), _) => goals.destinations.push(Destination::Path(path)),
+                (None, Some(network)) => match network.connect(goal) {
+                    Ok(store) => {
+                        let context = Some(network.context_for(goal));
+                        goals.destinations.push(Destination::Place { store, name: goal.name.clone(), context });
+                    }
+                    Err(failure) if failure.code == INTERRUPTED || wanted.len() == 1 => return Err(failure),
+                    Err(failure) => {
+                        goals.unreachable.push(CopyReport::unreachable(&goal.typed, &failure.message));
+                        first_failure.get_or_insert(failure);
+                    }
+                },
+                (None, None) => {}
+            }
+        }
+        match first_failure {
+            Some(failure) if goals.destinations.is_empty() => Err(failure),
+            _ => Ok(Self { network, ..goals }),
+        }
+    }
 }
 
 /// The closing report: what stands where, how fast and why not faster, and everything the user should know.
@@ -73,7 +127,7 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     };
     lines.push(format!("{head} {} ({}) in {}", text::count(report.entries, "entry", "entries"), text::bytes(report.bytes_in), text::duration(report.seconds)));
     for copy in report.copies.iter().filter(|copy| copy.error.is_none()) {
-        lines.push(format!("  to    {}{}", place(copy), retried(copy)));
+        lines.push(format!("  to    {}{}", place(copy), checked(copy)));
     }
     let ratio = report.bytes_in as f64 / archive.size_bytes.max(1) as f64;
     let lock = if archive.protected { ", encrypted" } else { "" };
@@ -104,7 +158,8 @@ fn place(copy: &CopyReport) -> String {
     }
 }
 
-fn retried(copy: &CopyReport) -> String {
+/// How it was checked, and what it took.
+pub(crate) fn checked(copy: &CopyReport) -> String {
     let checked = match copy.checked {
         Some(Checked::Checksum | Checked::PartChecksums) => ", checksums compared",
         Some(Checked::ReadBack) => ", read back and compared",

@@ -2,5 +2,6 @@
 
 pub(crate) mod backup;
 pub(crate) mod demo;
+pub(crate) mod push;
 pub(crate) mod restore;
 pub(crate) mod verify;

@@ -58,6 +58,8 @@ pub enum Target {
         store: Arc<dyn Store>,
         /// The object.
         name: String,
+        /// Patience and part size of its own.
+        context: Option<Context>,
     },
 }
 
@@ -109,6 +111,7 @@ struct FileCopy {
 struct PlaceCopy {
     store: Arc<dyn Store>,
     name: String,
+    context: Context,
     meter: Arc<LegMeter>,
     patience: Patience,
     state: State,
@@ -136,16 +139,17 @@ impl Outbound {
                     };
                     files.push(FileCopy { path, file, failure });
                 }
-                Target::Place { store, name } => {
+                Target::Place { store, name, context } => {
                     let Some(network) = &network else { continue };
                     let meter = Arc::new(LegMeter::new(store.label()));
-                    let patience = Patience::new(network.context);
+                    let context = context.unwrap_or_else(|| network.context.clone());
+                    let patience = Patience::new(&context);
                     meter.watch(patience.clone());
                     let state = match network.bridge.wait(look(store.as_ref(), &name, &patience)) {
                         Ok(()) => State::Prepared,
                         Err(error) => State::Failed(error),
                     };
-                    places.push(PlaceCopy { store, name, meter, patience, state });
+                    places.push(PlaceCopy { store, name, context, meter, patience, state });
                 }
             }
         }
@@ -203,10 +207,10 @@ impl Outbound {
     /// Starts the uploads. Fails when no copy is left.
     pub fn begin(&mut self, expected: Expected) -> Result<(), StoreError> {
         let remotes = self.places.iter().filter(|place| matches!(place.state, State::Prepared)).count();
-        let Some((bridge, context)) = self.network.clone() else { return Ok(()) };
+        let Some((bridge, _)) = self.network.clone() else { return Ok(()) };
         for place in &mut self.places {
             if matches!(place.state, State::Prepared) {
-                place.start(expected, if remotes > 1 { TOGETHER } else { ALONE }, &bridge, &context);
+                place.start(expected, if remotes > 1 { TOGETHER } else { ALONE }, &bridge);
             }
         }
         self.fail_if_none_is_left()
@@ -268,12 +272,11 @@ impl Outbound {
         self.tell(|| Message::Sealed(fingerprint.clone()));
         let mut outcomes: Vec<Outcome> = self.files.drain(..).map(|copy| copy.publish(fingerprint.as_deref(), self.network.as_ref())).collect();
         let copy = outcomes.iter().find(|outcome| outcome.result.is_ok()).and_then(|outcome| outcome.path.clone());
-        let Some((bridge, context)) = self.network.take() else { return outcomes };
+        let Some((bridge, _)) = self.network.take() else { return outcomes };
         // All at once: what is slow at one place shall not wait for another.
         let places: Vec<PlaceCopy> = self.places.drain(..).collect();
         outcomes.extend(std::thread::scope(|scope| {
-            let running: Vec<_> =
-                places.into_iter().map(|place| scope.spawn(|| place.finish(copy.as_deref(), fingerprint.as_ref(), &bridge, &context))).collect();
+            let running: Vec<_> = places.into_iter().map(|place| scope.spawn(|| place.finish(copy.as_deref(), fingerprint.as_ref(), &bridge))).collect();
             running.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
         }));
         outcomes
@@ -410,7 +413,7 @@ impl FileCopy {
 }
 
 impl PlaceCopy {
-    fn start(&mut self, expected: Expected, parts_at_once: usize, bridge: &Bridge, context: &Context) {
+    fn start(&mut self, expected: Expected, parts_at_once: usize, bridge: &Bridge) {
         let created = bridge.wait(self.patience.retry(|| self.store.create(&self.name, expected)));
         let upload = match created {
             Ok(upload) => Arc::from(upload),
@@ -421,7 +424,7 @@ impl PlaceCopy {
             }
         };
         let abilities = self.store.abilities();
-        let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), context.tuning.part_size);
+        let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), self.context.tuning.part_size);
         let concurrency = abilities.concurrency.clamp(1, parts_at_once);
         let held = u64::from(matches!(abilities.placement, Placement::Parts(_)));
         // What is under way, one part being filled, one held back, and a little so that filling never stops for a single segment.
@@ -433,7 +436,7 @@ impl PlaceCopy {
             plan,
             concurrency,
             patience: self.patience.clone(),
-            context: context.clone(),
+            context: self.context.clone(),
             meter: Arc::clone(&self.meter),
             keeping: None,
         };
@@ -468,20 +471,20 @@ impl PlaceCopy {
         }
     }
 
-    fn finish(self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge, context: &Context) -> Outcome {
+    fn finish(self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Outcome {
         let meter = Arc::clone(&self.meter);
         let (label, name) = (self.store.label(), self.name.clone());
-        let result = self.arrive(copy, fingerprint, bridge, context);
+        let result = self.arrive(copy, fingerprint, bridge);
         Outcome { label, name, path: None, result, retries: meter.retries() }
     }
 
-    fn arrive(mut self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge, context: &Context) -> Result<Arrived, StoreError> {
+    fn arrive(mut self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Result<Arrived, StoreError> {
         let no_copy =
             |label: String| StoreError::remote(label, crate::Operation::Write, crate::Kind::Lost, "the rest was to come from the local copy, which failed");
         let mut from = None;
         if let (State::Deferred, Some(path)) = (&self.state, copy) {
             let length = std::fs::metadata(path).map_err(|source| StoreError::Io { operation: crate::Operation::Read, path: path.to_owned(), source })?.len();
-            self.start(Expected { about: Some(length), exact: Some(length), resumable: false }, ALONE, bridge, context);
+            self.start(Expected { about: Some(length), exact: Some(length), resumable: false }, ALONE, bridge);
             from = Some(0);
         }
         match self.state {

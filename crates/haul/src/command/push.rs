@@ -1,0 +1,95 @@
+//! `haul push`: an archive that exists already, to other places.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use engine::{CopyReport, Progress};
+use serde::Serialize;
+use store::outbound::{LegMeter, Outcome, PushOptions};
+
+use super::backup::checked;
+use crate::{
+    args::{PushArgs, VerifyArg},
+    config::Config,
+    destination::{self, Destination, Network},
+    failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
+    output,
+    progress::{Display, Job},
+    text,
+};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(serialize_with = "engine::serialize_path")]
+    archive: &'a std::path::Path,
+    size_bytes: u64,
+    seconds: f64,
+    copies: &'a [CopyReport],
+}
+
+pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("can't read {}: {}", args.archive.display(), engine::plain_reason(&error))).hint("give an archive of this machine")
+    };
+    let metadata = std::fs::metadata(&args.archive).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Failure::usage(format!("{} is not a file", args.archive.display())).hint("give an archive, NAME.tar"));
+    }
+    let own_name = args.archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let goals = args.to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
+    let network = Network::start(args.sending.give_up_after, cancel)?;
+    let progress = Arc::new(Progress::default());
+    let started = std::time::Instant::now();
+    let (mut copies, mut failures) = (Vec::new(), Vec::new());
+    for goal in &goals {
+        let name = goal.name.clone().unwrap_or_else(|| own_name.clone());
+        match push(args, goal, &name, &network, &progress, metadata.len()) {
+            Ok(outcome) => copies.push(CopyReport::from(outcome)),
+            Err(failure) if failure.code == INTERRUPTED => return Err(failure),
+            Err(failure) => failures.push((goal, failure)),
+        }
+    }
+    if copies.is_empty()
+        && let Some((_, failure)) = failures.pop()
+    {
+        for (_, earlier) in &failures {
+            output::failure(earlier);
+        }
+        return Err(failure);
+    }
+    copies.extend(failures.iter().map(|(goal, failure)| CopyReport::unreachable(&goal.typed, &failure.message)));
+    let seconds = started.elapsed().as_secs_f64();
+    if args.output.json {
+        output::json(&Document { archive: &args.archive, size_bytes: metadata.len(), seconds, copies: &copies })?;
+    } else {
+        let mut lines = vec![format!("Pushed {} ({}) in {}", args.archive.display(), text::bytes(metadata.len()), text::duration(seconds))];
+        for copy in copies.iter().filter(|copy| copy.error.is_none()) {
+            lines.push(format!("  to    {}/{}{}", copy.place.trim_end_matches('/'), copy.name, checked(copy)));
+        }
+        output::lines(&lines)?;
+        output::notes("failed", copies.iter().filter_map(|copy| copy.error.clone()).collect::<Vec<_>>().into_iter());
+    }
+    Ok(if failures.is_empty() { DONE } else { INCOMPLETE })
+}
+
+fn push(args: &PushArgs, goal: &Destination, name: &str, network: &Network, progress: &Arc<Progress>, length: u64) -> Result<Outcome, Failure> {
+    let store = network.connect(goal)?;
+    let meter = Arc::new(LegMeter::new(store.label()));
+    progress.send(Arc::clone(&meter), length);
+    let job = Job { verb: "sending", encrypted: false, names_limit: false };
+    let display = Display::start(args.output.progress, job, Arc::clone(progress));
+    let read_back = args.sending.verify.or(goal.common.verify) == Some(VerifyArg::ReadBack);
+    let context = network.context_for(goal);
+    let sockets = store::outbound::Network { bridge: &network.bridge, context: &context };
+    let arrived = store::outbound::push(&PushOptions { file: &args.archive, name, read_back }, &store, &sockets, &meter);
+    drop(display);
+    match arrived {
+        Ok(arrived) => Ok(Outcome { label: store.label(), name: name.to_owned(), path: None, result: Ok(arrived), retries: meter.retries() }),
+        Err(store::StoreError::Cancelled) if store.abilities().resumable => {
+            Err(Failure::new(INTERRUPTED, "interrupted; the same command goes on where it stopped"))
+        }
+        Err(error) if error.is_passing() && store.abilities().resumable => {
+            Err(Failure::from(error).hint("what arrived is kept there: the same command goes on where it stopped"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
