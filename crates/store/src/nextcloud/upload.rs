@@ -1,0 +1,214 @@
+//! One upload in numbered chunks: a folder of its own takes them in any order, and a `MOVE` makes them one file under its final name.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use http::Method;
+use serde_json::json;
+use url::Url;
+
+use super::{temporary_of, transfer_of};
+use crate::{
+    error::{Kind, Operation, StoreError},
+    http as web, owner,
+    parts::Part,
+    store::{Checked, Expected, Sealed, Session, Upload},
+    webdav::{Client, below, folder_below},
+};
+
+/// How long to wait before asking again whether the chunks have become a file.
+const ASSEMBLING: Duration = Duration::from_secs(2);
+const TOTAL: &str = "OC-Total-Length";
+
+/// An upload in chunks.
+pub(super) struct ChunkedUpload {
+    client: Arc<Client>,
+    // The folder of the chunks.
+    transfer: Url,
+    identity: String,
+    name: String,
+    resumable: bool,
+    // By number: where each chunk lies in the archive.
+    chunks: Mutex<BTreeMap<u32, Range<u64>>>,
+    at_start: Vec<Range<u64>>,
+    // Once the server was asked to assemble, an absent folder may mean that it has.
+    asked: AtomicBool,
+    // It promised to go on by itself.
+    promised: AtomicBool,
+}
+
+impl ChunkedUpload {
+    /// Makes the folder.
+    pub(super) async fn create(client: Arc<Client>, uploads: &Url, name: &str, expected: Expected) -> Result<Self, StoreError> {
+        let identity = transfer_of(&if expected.resumable { owner::lasting_name() } else { owner::temporary_name() });
+        let upload = Self::of(client, uploads, identity, name, expected.resumable, BTreeMap::new());
+        let mut request = upload.request(b"MKCOL", upload.transfer.clone())?;
+        if let Some(total) = expected.exact {
+            request = request.header(TOTAL, total);
+        }
+        let response = upload.client.send(Operation::Create, request, &crate::parts::Activity::default()).await?;
+        match response.status().as_u16() {
+            // 405: it is there; the answer to an earlier attempt was lost.
+            200..=299 | 405 => Ok(upload),
+            404 | 409 => Err(upload
+                .client
+                .error(Operation::Create, Kind::Protocol, "it has no folder for uploads of this user")
+                .advise("use the account's own name as user (Settings, Personal info), not an e-mail address")),
+            _ => Err(upload.client.refusal(Operation::Create, response).await),
+        }
+    }
+
+    fn of(client: Arc<Client>, uploads: &Url, identity: String, name: &str, resumable: bool, chunks: BTreeMap<u32, Range<u64>>) -> Self {
+        Self {
+            transfer: folder_below(uploads, &[&identity]),
+            client,
+            identity,
+            name: name.to_owned(),
+            resumable,
+            at_start: chunks.values().cloned().collect(),
+            chunks: Mutex::new(chunks),
+            asked: AtomicBool::new(false),
+            promised: AtomicBool::new(false),
+        }
+    }
+
+    /// Finds it again; `None` when it is gone. Only chunks that are there with the size they were sent with count.
+    pub(super) async fn resume(client: Arc<Client>, uploads: &Url, session: &Session) -> Result<Option<Self>, StoreError> {
+        let text = |key: &str| session.0.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+        let (Some(name), Some(identity)) = (text("name"), text("transfer")) else { return Ok(None) };
+        if client.check_name(&name).is_err() || client.check_name(&identity).is_err() || !owner::is_temporary(&temporary_of(&identity)) {
+            return Ok(None);
+        }
+        let sent: BTreeMap<u32, Range<u64>> = session.0.get("chunks").cloned().and_then(|chunks| serde_json::from_value(chunks).ok()).unwrap_or_default();
+        let Some(there) = client.children(Operation::Create, folder_below(uploads, &[&identity])).await? else { return Ok(None) };
+        let sizes: BTreeMap<String, u64> = there.into_iter().filter_map(|chunk| Some((chunk.name().to_owned(), chunk.size?))).collect();
+        let is_there = |number: u32, range: &Range<u64>| sizes.get(&chunk_name(number)) == Some(&(range.end.saturating_sub(range.start)));
+        let mut chunks: BTreeMap<u32, Range<u64>> = sent.into_iter().filter(|(number, range)| is_there(*number, range)).collect();
+        // A file of sessions that was tampered with may hold anything.
+        let mut end = 0;
+        chunks.retain(|_, range| {
+            let follows = range.start >= end && range.end > range.start;
+            end = if follows { range.end } else { end };
+            follows
+        });
+        Ok(Some(Self::of(client, uploads, identity, &name, true, chunks)))
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, BTreeMap<u32, Range<u64>>> {
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every request names the final address, by which the server knows where the bytes will live.
+    fn request(&self, method: &'static [u8], url: Url) -> Result<reqwest::RequestBuilder, StoreError> {
+        let method = Method::from_bytes(method).map_err(|_| self.client.error(Operation::Write, Kind::Invalid, "the request has no name"))?;
+        Ok(self.client.request(method, url).header("Destination", self.client.child(&self.name).as_str()))
+    }
+
+    fn lost(&self, operation: Operation) -> StoreError {
+        self.client.error(operation, Kind::Lost, "what was sent is not there any more")
+    }
+
+    fn assembling(&self) -> StoreError {
+        self.client.error(Operation::Publish, Kind::Passing { retry_after: Some(ASSEMBLING) }, "it is still putting the chunks together")
+    }
+
+    async fn is_transfer_there(&self) -> Result<bool, StoreError> {
+        Ok(self.client.describe(Operation::Publish, self.transfer.clone(), "0").await?.is_some())
+    }
+
+    /// Whether an earlier request to assemble has done its work.
+    async fn is_done(&self, length: u64) -> Result<bool, StoreError> {
+        if !self.asked.load(Ordering::Relaxed) || self.is_transfer_there().await? {
+            return Ok(false);
+        }
+        Ok(self.client.size(Operation::Publish, self.client.child(&self.name)).await? == Some(length))
+    }
+
+    async fn assemble(&self, length: u64) -> Result<(), StoreError> {
+        let from = below(&self.transfer, &[".file"]);
+        // Before the answer, which may get lost.
+        self.asked.store(true, Ordering::Relaxed);
+        let response = self.client.rename(from, self.client.child(&self.name).as_str(), &[(TOTAL, length.to_string())]).await;
+        let response = response?;
+        match response.status().as_u16() {
+            202 => {
+                self.promised.store(true, Ordering::Relaxed);
+                Err(self.assembling())
+            }
+            207 => Err(self.client.error(Operation::Publish, Kind::Protocol, "it could not put the chunks together")),
+            200..=299 => Ok(()),
+            404 | 409 | 412 if self.is_done(length).await? => Ok(()),
+            404 if !self.is_transfer_there().await? => Err(self.lost(Operation::Publish)),
+            412 => Err(self.client.error(Operation::Publish, Kind::Exists, format!("{} exists already", self.name))),
+            // The chunks do not add up, or one is too small.
+            400 => match self.client.refusal(Operation::Check, response).await {
+                StoreError::Remote(mut error) => {
+                    error.kind = Kind::Mismatch;
+                    Err(StoreError::Remote(error))
+                }
+                other => Err(other),
+            },
+            _ => Err(self.client.refusal(Operation::Publish, response).await),
+        }
+    }
+}
+
+/// Five digits, so that order by name is order by number.
+fn chunk_name(number: u32) -> String {
+    format!("{number:05}")
+}
+
+#[async_trait]
+impl Upload for ChunkedUpload {
+    async fn put(&self, part: &Part) -> Result<(), StoreError> {
+        let number = part.index + 1;
+        let request = self.request(b"PUT", below(&self.transfer, &[&chunk_name(number)]))?;
+        let request = match part.total {
+            Some(total) => request.header(TOTAL, total),
+            None => request,
+        };
+        let response = self.client.send(Operation::Write, web::with_body(request, &part.data, &part.activity), &part.activity).await?;
+        match response.status().as_u16() {
+            // 412: the server forgot what it noted about this upload.
+            404 | 409 | 410 | 412 => return Err(self.lost(Operation::Write)),
+            200..=299 => (),
+            _ => return Err(self.client.refusal(Operation::Write, response).await),
+        }
+        self.chunks().insert(number, part.offset..part.end());
+        Ok(())
+    }
+
+    async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
+        Err(self.client.error(Operation::Write, Kind::Invalid, "what was sent can't be changed there"))
+    }
+
+    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+        if !self.is_done(sealed.length).await? {
+            if self.promised.load(Ordering::Relaxed) {
+                return Err(self.assembling());
+            }
+            self.assemble(sealed.length).await?;
+        }
+        self.client.compare(&self.name, sealed.length).await
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        self.client.delete(self.transfer.clone()).await.map(|_| ())
+    }
+
+    fn session(&self) -> Option<Session> {
+        self.resumable.then(|| Session(json!({ "name": self.name, "transfer": self.identity, "chunks": *self.chunks() })))
+    }
+
+    fn kept(&self) -> Vec<Range<u64>> {
+        self.at_start.clone()
+    }
+}

@@ -1,0 +1,299 @@
+//! WebDAV: real servers of both kinds keep the contract, and what servers get wrong is recognised.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use store::{
+    Address, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Store, StoreError, Tuning, Upload,
+    contract::{self, ContractOptions},
+    parts::Activity,
+};
+use testkit::{
+    apache::{self, Apache},
+    nextcloud::{self, Nextcloud, Pieces, Trouble},
+    wsgidav::{self, Wsgidav},
+};
+
+async fn connect(url: &str, user: &str, password: &str, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let tuning = Tuning { stall: Duration::from_secs(20), ..Tuning::default() };
+    let mut context = Context::new(tuning, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let (user, password) = (user.to_owned(), password.to_owned());
+    context.environment = Arc::new(move |name| match name {
+        "HAUL_WEBDAV_USER" => Some(user.clone()).filter(|user| !user.is_empty()),
+        "HAUL_WEBDAV_PASSWORD" => Some(password.clone()).filter(|password| !password.is_empty()),
+        _ => None,
+    });
+    let options: BTreeMap<String, String> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    store::connect(&Address::parse(url).unwrap(), &Options::new(options), &context).await
+}
+
+/// The fake, seen as an ordinary server.
+async fn plain(pieces: Pieces) -> (Nextcloud, Arc<dyn Store>) {
+    let server = Nextcloud::plain(pieces).await.unwrap();
+    let store = connect(&url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
+    (server, store)
+}
+
+fn url(server: &Nextcloud) -> String {
+    format!("webdav://{}/remote.php/dav/files/ha%20ul", server.authority())
+}
+
+fn path(name: &str) -> String {
+    format!("/files/{}/{name}", nextcloud::USER)
+}
+
+async fn keeps_the_contract(store: &dyn Store) {
+    let mut broken = Vec::new();
+    for finding in contract::check(store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await {
+        if !finding.is_fine() {
+            broken.push(finding);
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    contract::measure(store, 20 << 20).await.unwrap();
+}
+
+fn part(index: u32, offset: u64, data: &'static [u8], last: bool) -> Part {
+    let total = last.then_some(offset + data.len() as u64);
+    Part { index, offset, data: Segments::from(Bytes::from_static(data)), total, last, activity: Activity::default() }
+}
+
+fn sealed(length: u64) -> Sealed {
+    Sealed { length, parts: 1, md5: None }
+}
+
+fn exactly(length: u64) -> Expected {
+    Expected { about: Some(length), exact: Some(length), resumable: false }
+}
+
+async fn sent(store: &dyn Store, name: &str, data: &'static [u8]) -> Box<dyn Upload> {
+    let upload = store.create(name, exactly(data.len() as u64)).await.unwrap();
+    upload.put(&part(0, 0, data, true)).await.unwrap();
+    upload
+}
+
+fn kind<T>(result: Result<T, StoreError>) -> Kind {
+    result.err().expect("it should have failed").kind().expect("of a kind")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wsgidav_keeps_the_contract() {
+    let Some(server) = Wsgidav::start() else { return };
+    let url = format!("webdav://{}/My%20Backups", server.authority());
+    let store = connect(&url, wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
+    assert_eq!(store.abilities().placement, Placement::Sequential);
+    assert!(store.abilities().needs_length && store.abilities().restarts);
+    keeps_the_contract(&*store).await;
+    let left: Vec<_> = fs::read_dir(server.files().join("My Backups")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apache_keeps_the_contract() {
+    let Some(server) = Apache::start() else { return };
+    let url = format!("webdav://{}/dav/backups/", server.authority());
+    let store = connect(&url, apache::USER, apache::PASSWORD, &[]).await.unwrap();
+    assert_eq!(store.abilities().placement, Placement::Random);
+    assert!(store.abilities().resumable);
+    keeps_the_contract(&*store).await;
+    let left: Vec<_> = fs::read_dir(server.files().join("backups")).unwrap().collect();
+    assert!(left.iter().all(|entry| entry.as_ref().unwrap().file_name() == ".DAV"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_pieces_by_patch_keeps_the_contract() {
+    let (_server, store) = plain(Pieces::Patched).await;
+    assert_eq!(store.abilities().placement, Placement::Random);
+    keeps_the_contract(&*store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_takes_is_found_by_trying() {
+    for (pieces, expected) in [
+        (Pieces::Honoured, Placement::Random),
+        (Pieces::Patched, Placement::Random),
+        (Pieces::TakenForTheWhole, Placement::Sequential),
+        (Pieces::Refused, Placement::Sequential),
+    ] {
+        let (server, store) = plain(pieces).await;
+        assert_eq!(store.abilities().placement, expected, "{pieces:?}");
+        assert_eq!(server.paths().iter().filter(|path| path.contains(".haul-")).count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_and_missing_folders_say_what_to_do() {
+    let server = Nextcloud::plain(Pieces::Refused).await.unwrap();
+    let advice = |error: &StoreError| match error {
+        StoreError::Remote(error) => error.advice.clone().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let wrong = connect(&url(&server), nextcloud::USER, "wrong", &[]).await.err().unwrap();
+    assert_eq!(wrong.kind(), Some(Kind::Credentials));
+    assert!(advice(&wrong).contains("HAUL_WEBDAV_PASSWORD"), "{wrong}");
+    let deep = connect(&format!("{}/a/b", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.err().unwrap();
+    assert_eq!(deep.kind(), Some(Kind::NotFound));
+    assert!(connect(&format!("{}/a", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.is_ok());
+    assert!(server.paths().contains(&path("a/")));
+    let half = connect(&url(&server), nextcloud::USER, "", &[]).await.err().unwrap();
+    assert_eq!(half.kind(), Some(Kind::Invalid));
+    server.place(&path("file"), b"x", Duration::ZERO);
+    assert_eq!(kind(connect(&format!("{}/file", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await), Kind::Invalid);
+    let elsewhere = connect(&format!("webdav://{}/", server.authority()), nextcloud::USER, nextcloud::PASSWORD, &[]).await;
+    assert_eq!(kind(elsewhere), Kind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_goes_readable_over_the_network_unasked() {
+    // 192.0.2.0/24 is nowhere: nothing may be sent at all.
+    let refused = connect("webdav://192.0.2.1/dav", "me", "hunter2", &[]).await.err().unwrap();
+    assert_eq!(refused.kind(), Some(Kind::Invalid));
+    assert!(refused.to_string().contains("readable"), "{refused}");
+    assert!(!format!("{refused:?}").contains("hunter2"));
+    assert_eq!(kind(connect("webdav://192.0.2.1/dav", "me", "hunter2", &[("allow_http", "yes")]).await), Kind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ignores_ranges_is_read_all_the_same() {
+    let (server, store) = plain(Pieces::Refused).await;
+    server.ignore_ranges();
+    server.place(&path("a.tar"), b"0123456789", Duration::ZERO);
+    assert_eq!(&store.read("a.tar", 3..7).await.unwrap()[..], b"3456");
+    assert_eq!(&store.read("a.tar", 0..10).await.unwrap()[..], b"0123456789");
+    assert_eq!(kind(store.read("a.tar", 5..11).await), Kind::Protocol);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_told_apart() {
+    let (server, store) = plain(Pieces::Honoured).await;
+    for (status, expected) in [
+        (403, Kind::Permission),
+        (507, Kind::Full { missing: None }),
+        (413, Kind::Full { missing: None }),
+        (423, Kind::Passing { retry_after: None }),
+        (503, Kind::Passing { retry_after: None }),
+        (401, Kind::Credentials),
+        (412, Kind::Lost),
+        (301, Kind::Protocol),
+    ] {
+        let upload = store.create("a.tar", exactly(3)).await.unwrap();
+        server.meet("PUT", Trouble::Before(status));
+        assert_eq!(kind(upload.put(&part(0, 0, b"abc", true)).await), expected, "{status}");
+        upload.abort().await.unwrap();
+    }
+    server.set_quota(10);
+    assert_eq!(store.space().await.unwrap(), Some(10));
+    assert_eq!(kind(store.create("a.tar", exactly(11)).await), Kind::Full { missing: Some(1) });
+    assert!(server.paths().iter().all(|path| !path.contains(".haul-")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_break_costs_only_what_had_not_arrived() {
+    let (server, store) = plain(Pieces::Honoured).await;
+    let upload = store.create("a.tar", exactly(6)).await.unwrap();
+    upload.put(&part(0, 0, b"abc", false)).await.unwrap();
+    server.meet("PUT", Trouble::After(502));
+    assert!(upload.put(&part(1, 3, b"def", true)).await.unwrap_err().is_passing());
+    let before = server.requests().len();
+    upload.put(&part(1, 3, b"def", true)).await.unwrap();
+    assert!(server.requests()[before..].iter().all(|request| request.starts_with("PROPFIND")), "everything had arrived");
+    assert_eq!(upload.commit(&sealed(6)).await.unwrap(), Checked::Size);
+    assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abcdef");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_vanished_under_way_is_lost_and_not_made_again_with_a_hole() {
+    let (server, store) = plain(Pieces::Honoured).await;
+    let upload = store.create("a.tar", exactly(6)).await.unwrap();
+    upload.put(&part(0, 0, b"abc", false)).await.unwrap();
+    let unfinished = server.paths().into_iter().find(|path| path.contains(".haul-")).unwrap();
+    server.lose(&unfinished);
+    assert_eq!(kind(upload.put(&part(1, 3, b"def", true)).await), Kind::Lost);
+    assert_eq!(kind(upload.commit(&sealed(6)).await), Kind::Lost);
+    assert!(server.file(&unfinished).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_the_renaming_does_no_harm() {
+    for pieces in [Pieces::Honoured, Pieces::Refused] {
+        let (server, store) = plain(pieces).await;
+        let upload = sent(&*store, "a.tar", b"abc").await;
+        server.meet("MOVE", Trouble::After(504));
+        assert!(upload.commit(&sealed(3)).await.unwrap_err().is_passing());
+        assert_eq!(upload.commit(&sealed(3)).await.unwrap(), Checked::Size);
+        assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abc");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_taken_meanwhile_is_never_replaced() {
+    let (server, store) = plain(Pieces::Honoured).await;
+    let upload = sent(&*store, "a.tar", b"abc").await;
+    // The same size, so that only its being there tells.
+    server.place(&path("a.tar"), b"old", Duration::ZERO);
+    assert_eq!(kind(upload.commit(&sealed(3)).await), Kind::Exists);
+    assert_eq!(kind(store.create("a.tar", exactly(1)).await), Kind::Exists);
+    assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_request_that_breaks_off_begins_anew() {
+    let (server, store) = plain(Pieces::Refused).await;
+    let upload = store.create("a.tar", exactly(6)).await.unwrap();
+    server.meet("PUT", Trouble::Before(503));
+    upload.put(&part(0, 0, b"abc", false)).await.unwrap();
+    assert_eq!(kind(upload.put(&part(1, 3, b"def", true)).await), Kind::Lost);
+    assert_eq!(kind(upload.put(&part(1, 3, b"def", true)).await), Kind::Lost);
+    assert_eq!(kind(upload.commit(&sealed(6)).await), Kind::Lost);
+    upload.abort().await.unwrap();
+    // Quota is no break: nothing would be better the next time.
+    let upload = store.create("a.tar", exactly(3)).await.unwrap();
+    server.meet("PUT", Trouble::Before(507));
+    assert_eq!(kind(upload.put(&part(0, 0, b"abc", true)).await), Kind::Full { missing: None });
+    upload.abort().await.unwrap();
+    // Without a length it goes in chunks.
+    let upload = store.create("a.tar", Expected::default()).await.unwrap();
+    upload.put(&part(0, 0, b"abc", true)).await.unwrap();
+    upload.commit(&sealed(3)).await.unwrap();
+    assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abc");
+    // And a server that can't take that says so.
+    let upload = store.create("b.tar", Expected::default()).await.unwrap();
+    server.meet("PUT", Trouble::Before(411));
+    let StoreError::Remote(error) = upload.put(&part(0, 0, b"abc", true)).await.unwrap_err() else { panic!() };
+    assert!(error.reason.contains("411") && error.advice.unwrap().contains("length"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_given_up_is_never_taken_for_the_whole() {
+    let Some(server) = Wsgidav::start() else { return };
+    let store = connect(&format!("webdav://{}/", server.authority()), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
+    for exact in [Some(6), None] {
+        let upload = store.create("a.tar", Expected { exact, ..Expected::default() }).await.unwrap();
+        upload.put(&part(0, 0, b"abc", false)).await.unwrap();
+        upload.abort().await.unwrap();
+        let left: Vec<_> = fs::read_dir(server.files()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{left:?}\n{}", server.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leftovers_of_the_dead_are_removed_and_nothing_else() {
+    let (server, store) = plain(Pieces::Honoured).await;
+    let week = Duration::from_hours(8 * 24);
+    let foreign = ".haul-00000000-00000000-1-1-00000000.part";
+    server.place(&path(foreign), b"x", week);
+    server.place(&path(".haul-00000000-00000000-1-1-00000001.part"), b"x", Duration::from_mins(1));
+    server.place(&path("old.tar"), b"x", week);
+    let _open = store.create("a.tar", exactly(3)).await.unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert!(server.file(&path(foreign)).is_none());
+    assert_eq!(server.paths().iter().filter(|path| path.contains(".haul-")).count(), 2);
+    assert_eq!(store.list().await.unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>(), ["old.tar"]);
+}
