@@ -13,7 +13,7 @@ use store::{
     contract::{self, ContractOptions},
     parts::Activity,
 };
-use testkit::nextcloud::{Nextcloud, PASSWORD, Trouble, USER};
+use testkit::nextcloud::{MAIL, Nextcloud, PASSWORD, Trouble, USER};
 
 async fn connect(url: &str, user: &str, password: &str) -> Result<Arc<dyn Store>, StoreError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -96,6 +96,32 @@ async fn a_nextcloud_below_a_path_is_found() {
     assert!(server.file(&path("a b.tar")).is_none());
     assert_eq!(upload.commit(&sealed()).await.unwrap(), Checked::Size);
     holds(&server, "a b.tar");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_logs_in_by_mail_finds_the_same_files() {
+    let server = Nextcloud::start("/cloud").await.unwrap();
+    server.place(&path(""), b"", Duration::ZERO);
+    server.place(&path("a.tar"), b"x", Duration::ZERO);
+    let store = connect(&format!("nextcloud://{}/cloud/Backups", server.authority()), MAIL, PASSWORD).await.unwrap();
+    assert_eq!(store.list().await.unwrap()[0].name, "a.tar");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_webdav_to_a_nextcloud_advises_the_better_address() {
+    let server = Nextcloud::start("").await.unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut context = Context::new(Tuning::default(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    context.environment = Arc::new(|name| (name == "HAUL_WEBDAV_PASSWORD").then(|| PASSWORD.to_owned()));
+    let url = format!("webdav://ha%20ul@{}/remote.php/dav/files/ha%20ul", server.authority());
+    let store = store::connect(&Address::parse(&url).unwrap(), &Options::default(), &context).await.unwrap();
+    assert!(!store.label().contains('@'), "{}", store.label());
+    let upload = store.create("a.tar", Expected { exact: Some(CHUNK + 3), ..Expected::default() }).await.unwrap();
+    let mut refused = upload.put(&parts()[0]).await;
+    if refused.is_ok() {
+        refused = upload.put(&parts()[1]).await;
+    }
+    assert!(advice(&refused.unwrap_err()).contains("nextclouds://"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

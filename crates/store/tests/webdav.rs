@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -19,10 +19,18 @@ use testkit::{
     nextcloud::{self, Nextcloud, Pieces, Trouble},
     wsgidav::{self, Wsgidav},
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 async fn connect(url: &str, user: &str, password: &str, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
+    connect_within(Duration::from_secs(20), url, user, password, options).await
+}
+
+async fn connect_within(stall: Duration, url: &str, user: &str, password: &str, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let tuning = Tuning { stall: Duration::from_secs(20), ..Tuning::default() };
+    let tuning = Tuning { stall, ..Tuning::default() };
     let mut context = Context::new(tuning, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
     let (user, password) = (user.to_owned(), password.to_owned());
     context.environment = Arc::new(move |name| match name {
@@ -57,7 +65,8 @@ async fn keeps_the_contract(store: &dyn Store) {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
-    contract::measure(store, 20 << 20).await.unwrap();
+    let measured = contract::measure(store, 20 << 20).await.unwrap();
+    eprintln!("{measured:?}");
 }
 
 fn part(index: u32, offset: u64, data: &'static [u8], last: bool) -> Part {
@@ -81,6 +90,156 @@ async fn sent(store: &dyn Store, name: &str, data: &'static [u8]) -> Box<dyn Upl
 
 fn kind<T>(result: Result<T, StoreError>) -> Kind {
     result.err().expect("it should have failed").kind().expect("of a kind")
+}
+
+/// Between client and server: after as many bytes as the next entry says, the connection is cut (or, muted, passes nothing on any more).
+#[derive(Clone)]
+struct Line {
+    authority: String,
+    cuts: Arc<Mutex<Vec<usize>>>,
+    mute: Arc<AtomicBool>,
+}
+
+impl Line {
+    async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let line = Self { authority: listener.local_addr().unwrap().to_string(), cuts: Arc::default(), mute: Arc::default() };
+        let accepting = line.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(accepting.clone().carry(client, server));
+            }
+        });
+        line
+    }
+
+    async fn carry(self, mut client: TcpStream, mut server: TcpStream) {
+        let (mut up, mut down) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+        loop {
+            tokio::select! {
+                read = client.read(&mut up) => match read {
+                    Ok(count) if count > 0 => {
+                        while self.mute.load(std::sync::atomic::Ordering::Relaxed) {
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                        let left = self.spend(count);
+                        if server.write_all(&up[..left.unwrap_or(count)]).await.is_err() || left.is_some() { return }
+                    }
+                    _ => return,
+                },
+                read = server.read(&mut down) => match read {
+                    Ok(count) if count > 0 => if client.write_all(&down[..count]).await.is_err() { return },
+                    _ => return,
+                },
+            }
+        }
+    }
+
+    /// How many of `count` bytes still pass, when a cut comes among them.
+    fn spend(&self, count: usize) -> Option<usize> {
+        let mut cuts = self.cuts.lock().unwrap();
+        let next = cuts.first_mut()?;
+        if *next > count {
+            *next -= count;
+            return None;
+        }
+        Some(cuts.remove(0))
+    }
+}
+
+/// Parts of 1 MiB, of bytes that are all different in their way.
+fn long_parts(count: u32) -> (Vec<Part>, Vec<u8>) {
+    let bytes: Vec<u8> = (0..count << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let whole = Bytes::from(bytes.clone());
+    let parts = (0..count).map(|index| Part {
+        index,
+        offset: u64::from(index) << 20,
+        data: Segments::from(whole.slice((index as usize) << 20..(index as usize + 1) << 20)),
+        total: (index + 1 == count).then_some(u64::from(count) << 20),
+        last: index + 1 == count,
+        activity: Activity::default(),
+    });
+    (parts.collect(), bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_cut_again_and_again_costs_only_time() {
+    let Some(server) = Apache::start() else { return };
+    let line = Line::to(server.authority()).await;
+    let store = connect(&format!("webdav://{}/dav", line.authority), apache::USER, apache::PASSWORD, &[]).await.unwrap();
+    let (parts, bytes) = long_parts(6);
+    let upload = store.create("a.tar", exactly(bytes.len() as u64)).await.unwrap();
+    *line.cuts.lock().unwrap() = (1..=20).map(|turn| turn * 91_733 % 500_000).collect();
+    let mut breaks = 0;
+    for part in &parts {
+        while let Err(error) = upload.put(part).await {
+            assert!(error.is_passing(), "{error}");
+            breaks += 1;
+            assert!(breaks < 60, "it never ends");
+        }
+    }
+    assert!(breaks >= 5, "{breaks}");
+    upload.patch(3, b"patched").await.unwrap();
+    while let Err(error) = upload.commit(&sealed(bytes.len() as u64)).await {
+        assert!(error.is_passing(), "{error}");
+    }
+    let mut expected = bytes;
+    expected[3..10].copy_from_slice(b"patched");
+    assert!(fs::read(server.files().join("a.tar")).unwrap() == expected);
+    assert_eq!(fs::read_dir(server.files()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != ".DAV").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_request_that_is_cut_begins_anew_and_leaves_nothing() {
+    let Some(server) = Wsgidav::start() else { return };
+    let line = Line::to(server.authority()).await;
+    let store = connect(&format!("webdav://{}", line.authority), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
+    let (parts, bytes) = long_parts(4);
+    *line.cuts.lock().unwrap() = vec![2_500_000, 100];
+    let mut lost = 0;
+    'anew: loop {
+        let Ok(upload) = store.create("a.tar", exactly(bytes.len() as u64)).await else { continue };
+        for part in &parts {
+            if let Err(error) = upload.put(part).await {
+                assert_eq!(error.kind(), Some(Kind::Lost), "{error}");
+                lost += 1;
+                upload.abort().await.ok();
+                continue 'anew;
+            }
+        }
+        upload.commit(&sealed(bytes.len() as u64)).await.unwrap();
+        break;
+    }
+    assert!(lost >= 1);
+    assert!(fs::read(server.files().join("a.tar")).unwrap() == bytes);
+    // Only the second cut may have kept the first leftover from being removed.
+    assert!(fs::read_dir(server.files()).unwrap().count() <= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_falls_silent_is_noticed() {
+    for (pieces, expected) in [(Pieces::Honoured, Kind::Passing { retry_after: None }), (Pieces::Refused, Kind::Lost)] {
+        let server = Nextcloud::plain(pieces).await.unwrap();
+        let line = Line::to(server.authority()).await;
+        let url = format!("webdav://{}/remote.php/dav/files/ha%20ul", line.authority);
+        let store = connect_within(Duration::from_secs(1), &url, nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
+        let (parts, bytes) = long_parts(8);
+        let upload = store.create("a.tar", exactly(bytes.len() as u64)).await.unwrap();
+        line.mute.store(true, std::sync::atomic::Ordering::Relaxed);
+        let started = std::time::Instant::now();
+        let mut failed = None;
+        for part in &parts {
+            failed = upload.put(part).await.err();
+            if failed.is_some() {
+                break;
+            }
+        }
+        let failed = failed.expect("nothing passes");
+        assert_eq!(failed.kind(), Some(expected), "{failed}");
+        assert!(failed.to_string().contains("said nothing"), "{failed}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,6 @@ pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<
     let Some(login) = site.login else {
         return Err(crate::context::invalid(&site.label, "there is no user and password").advise(LOGIN_ADVICE));
     };
-    let user = login.user.clone();
     let asking = Client::new(site.label.clone(), site.host.clone(), None, LOGIN_ADVICE, context);
     let depth = find(&asking, &site.host, &site.steps).await?;
     let (base, steps): (Vec<&str>, Vec<&str>) = {
@@ -40,11 +39,34 @@ pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<
         (all[..depth].to_vec(), all[depth..].to_vec())
     };
     let dav = folder_below(&site.host, &[&base[..], &["remote.php", "dav"]].concat());
+    let home = Client::new(site.label.clone(), folder_below(&dav, &["files", &login.user]), Some(login.clone()), LOGIN_ADVICE, context);
+    let user = account(&home, &folder_below(&site.host, &base)).await?;
     let uploads = folder_below(&dav, &["uploads", &user]);
     let root = folder_below(&dav, &[&["files", &user][..], &steps].concat());
     let client = Arc::new(Client::new(site.label, root.clone(), Some(login), LOGIN_ADVICE, context));
     webdav::enter(&client, root).await?;
     Ok(Arc::new(Nextcloud { client, uploads }))
+}
+
+/// The account's own name, under which its files are found. Who logs in by an e-mail address has another one.
+async fn account(home: &Client, base: &Url) -> Result<String, StoreError> {
+    let login = home.user().to_owned();
+    if home.describe(Operation::Connect, home.root().clone(), "0").await?.is_some() {
+        return Ok(login);
+    }
+    let url = below(base, &["ocs", "v2.php", "cloud", "user"]);
+    let request = home.request(Method::GET, url).query(&[("format", "json")]).header("OCS-APIRequest", "true");
+    let response = home.send(Operation::Connect, request, &Activity::default()).await?;
+    if !response.status().is_success() {
+        return Err(home.refusal(Operation::Connect, response).await);
+    }
+    let body = web::read_body(home.label(), Operation::Connect, response, LARGEST_STATUS, home.stall()).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let name = answer.pointer("/ocs/data/id").and_then(serde_json::Value::as_str);
+    name.filter(|name| home.check_name(name).is_ok()).map(str::to_owned).ok_or_else(|| {
+        home.error(Operation::Connect, Kind::NotFound, format!("there are no files of a user {login}"))
+            .advise("use the account's own name as user (Settings, Personal info)")
+    })
 }
 
 /// How many steps of the path lead to the server, and not into its files: as many as it takes until it tells its state.

@@ -30,6 +30,7 @@ const MOVE_PATIENCE: u32 = 10;
 const QUESTION: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:quota-available-bytes/></D:prop></D:propfind>"#;
 
 /// User and password.
+#[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) password: Secret,
@@ -54,6 +55,11 @@ impl Client {
 
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Who logs in; empty for nobody.
+    pub(crate) fn user(&self) -> &str {
+        self.login.as_ref().map_or("", |login| &login.user)
     }
 
     pub(crate) fn root(&self) -> &Url {
@@ -103,6 +109,9 @@ impl Client {
 
     fn advised(&self, status: StatusCode, error: StoreError) -> StoreError {
         match status.as_u16() {
+            400 if self.label.starts_with("webdav") && self.root.path().contains("/remote.php/") => {
+                error.advise("this looks like a Nextcloud or ownCloud, which refuse names of unfinished files: use nextclouds://host/folder")
+            }
             401 => error.advise(self.login_advice),
             403 => error.advise("this user may not do that there: give it the right to write into this folder"),
             411 => error.advise("this server must know an archive's length beforehand, which was not given"),

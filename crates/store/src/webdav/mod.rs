@@ -47,7 +47,14 @@ pub(crate) async fn enter(client: &Client, folder: Url) -> Result<(), StoreError
     match found.and_then(|resources| resources.into_iter().next()) {
         Some(resource) if resource.is_folder => Ok(()),
         Some(_) => Err(client.error(Operation::Connect, Kind::Invalid, "this is a file, and no folder")),
-        None => client.make_folder(Operation::Connect, folder).await,
+        None => {
+            client.make_folder(Operation::Connect, folder.clone()).await?;
+            // What is no WebDAV at all may say that it can't do this as if the folder were there.
+            match client.describe(Operation::Connect, folder, "0").await? {
+                Some(_) => Ok(()),
+                None => Err(client.error(Operation::Connect, Kind::NotFound, "the folder is not there, and could not be made")),
+            }
+        }
     }
 }
 
