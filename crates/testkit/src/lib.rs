@@ -1,6 +1,7 @@
 //! Servers that follow a real protocol and refuse what the real one refuses, and a proxy that breaks connections on purpose; for tests only.
 
 pub mod apache;
+pub mod drive;
 pub mod nextcloud;
 mod process;
 pub mod wsgidav;
