@@ -1,19 +1,274 @@
-//! A place: Google Drive.
+//! A place: Google Drive, a folder of archives in the account of whoever signed in.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`auth`] | signing in, the file that keeps it, access tokens |
+//! | `settings` | keys, environment, where the servers are |
+//! | `api` | single calls, and what a refusal means |
+//! | `folder` | which folder it is |
+//! | `upload` | one archive on its way |
 
-use std::sync::Arc;
+mod api;
+pub mod auth;
+mod folder;
+mod settings;
+mod upload;
 
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use url::Url;
+
+use self::{
+    api::{Api, File},
+    folder::{Folder, inside, named},
+};
+pub use settings::Settings;
 
 use crate::{
     context::{Context, Options, invalid},
-    error::StoreError,
-    store::Store,
+    error::{Kind, Operation, StoreError},
+    owner,
+    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
 };
 
 /// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &[];
+pub const KEYS: &[&str] = &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"];
+
+/// The folder of an address that names none.
+const FOLDER: &str = "Haul";
 
 /// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, _options: &Options, _context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    Err(invalid(url.scheme(), "this kind of place can't be used yet"))
+pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+    let path = path_of(url)?;
+    let label = label_of(&path);
+    let settings = Settings::new(&label, options, context)?;
+    let api = Arc::new(Api::new(&label, &settings, context)?);
+    let drive = Drive { api, folder: Folder::new(path), ids: Mutex::default() };
+    // Shows at once whether the sign-in still works. The folder is made by the first archive.
+    drive.folder.find(&drive.api, Operation::Connect).await?;
+    Ok(Arc::new(drive))
+}
+
+/// Whose Drive it is, and how much room is left there.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Address or name, if Google says it.
+    pub name: Option<String>,
+    /// Free bytes; `None` without a limit.
+    pub free: Option<u64>,
+}
+
+/// Tries the sign-in that is kept.
+pub async fn account(settings: &Settings, context: &Context) -> Result<Account, StoreError> {
+    let about = Api::new("Google Drive", settings, context)?.about(Operation::Connect).await?;
+    let free = about.free();
+    Ok(Account { name: about.user.email_address.or(about.user.display_name), free })
+}
+
+/// The folder's path: what is the host in other addresses is its first step here, and keeps its case.
+fn path_of(url: &Url) -> Result<Vec<String>, StoreError> {
+    if !url.username().is_empty() || url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            invalid("gdrive://", "the address can only hold a folder").advise("write gdrive://Folder, with %40 for @, %3A for :, %3F for ? and %23 for #")
+        );
+    }
+    let steps = url.host_str().into_iter().chain(url.path().split('/')).filter(|step| !step.is_empty());
+    let mut path = Vec::new();
+    for step in steps {
+        let name = percent_decode_str(step).decode_utf8().map_err(|_| invalid("gdrive://", "the folder's name is not UTF-8"))?;
+        if name.contains('/') || name.chars().any(char::is_control) {
+            return Err(invalid("gdrive://", format!("{name:?} is no name for a folder")));
+        }
+        path.push(name.into_owned());
+    }
+    if path.is_empty() {
+        path.push(FOLDER.to_owned());
+    }
+    Ok(path)
+}
+
+/// The address as it can be typed again, readable.
+fn label_of(path: &[String]) -> String {
+    let mut label = "gdrive:/".to_owned();
+    for step in path {
+        label.push('/');
+        for c in step.chars() {
+            if c.is_alphanumeric() || "-._~!$&'()*+,;=".contains(c) {
+                label.push(c);
+            } else {
+                let _ = c.encode_utf8(&mut [0; 4]).bytes().try_for_each(|byte| write!(label, "%{byte:02X}"));
+            }
+        }
+    }
+    label
+}
+
+struct Drive {
+    api: Arc<Api>,
+    folder: Folder,
+    // Names that were looked up, so that reading an archive in ranges asks once.
+    ids: Mutex<HashMap<String, String>>,
+}
+
+impl Drive {
+    fn checked(&self, operation: Operation, name: &str) -> Result<(), StoreError> {
+        if name.is_empty() || name.contains('/') || name == "." || name == ".." || owner::is_temporary(name) {
+            return Err(self.api.refuse(operation, Kind::Invalid, format!("{name:?} is no name for an archive")));
+        }
+        Ok(())
+    }
+
+    async fn look(&self, operation: Operation, name: &str) -> Result<Option<File>, StoreError> {
+        self.checked(operation, name)?;
+        let Some(folder) = self.folder.find(&self.api, operation).await? else { return Ok(None) };
+        let found = named(&self.api, operation, &folder, name).await?;
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        match &found {
+            Some(file) => ids.insert(name.to_owned(), file.id.clone()),
+            None => ids.remove(name),
+        };
+        Ok(found)
+    }
+
+    async fn all(&self, operation: Operation) -> Result<Vec<File>, StoreError> {
+        let Some(folder) = self.folder.find(&self.api, operation).await? else { return Ok(Vec::new()) };
+        self.api.search(operation, &inside(&folder)).await
+    }
+
+    fn known(&self, name: &str) -> Option<String> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+fn described(file: File) -> Entry {
+    let modified = file.modified();
+    Entry { name: file.name, size: file.size.unwrap_or(0), modified }
+}
+
+#[async_trait]
+impl Store for Drive {
+    fn label(&self) -> String {
+        self.api.place().to_owned()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            placement: Placement::Sequential,
+            multiple: upload::MULTIPLE,
+            preferred: 8 << 20,
+            concurrency: 1,
+            needs_length: false,
+            restarts: false,
+            md5: true,
+            resumable: true,
+            readable: true,
+        }
+    }
+
+    async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        self.checked(Operation::Create, name)?;
+        if let Some(needed) = expected.exact.or(expected.about) {
+            let free = self.api.about(Operation::Create).await?.free();
+            if let Some(missing) = free.map(|free| needed.saturating_sub(free)).filter(|missing| *missing > 0) {
+                return Err(upload::full(&self.api, missing));
+            }
+        }
+        let folder = self.folder.ensure(&self.api).await?;
+        if named(&self.api, Operation::Create, &folder, name).await?.is_some() {
+            return Err(self.api.refuse(Operation::Create, Kind::Exists, format!("{name} exists already")));
+        }
+        Ok(Box::new(upload::start(&self.api, &folder, name, expected).await?))
+    }
+
+    async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        Ok(upload::resume(&self.api, session).await?.map(|upload| Box::new(upload) as Box<dyn Upload>))
+    }
+
+    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        let mut names = std::collections::HashSet::new();
+        let mut files = self.all(Operation::List).await?;
+        // Drive allows a name twice; the oldest is the one that reading gives.
+        files.retain(|file| !owner::is_temporary(&file.name) && names.insert(file.name.clone()));
+        Ok(files.into_iter().map(described).collect())
+    }
+
+    async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(self.look(Operation::List, name).await?.map(described))
+    }
+
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let length = range.end.saturating_sub(range.start);
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        if let Some(id) = self.known(name)
+            && let Some(bytes) = self.api.download(&id, range.start, length).await?
+        {
+            return Ok(bytes);
+        }
+        let gone = || self.api.refuse(Operation::Read, Kind::NotFound, format!("there is no {name}"));
+        let file = self.look(Operation::Read, name).await?.ok_or_else(gone)?;
+        self.api.download(&file.id, range.start, length).await?.ok_or_else(gone)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let Some(file) = self.look(Operation::Delete, name).await? else { return Ok(()) };
+        self.api.delete(Operation::Delete, &file.id).await?;
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(())
+    }
+
+    async fn space(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.api.about(Operation::Connect).await?.free())
+    }
+
+    async fn sweep(&self) -> Result<u32, StoreError> {
+        let mut removed = 0;
+        for file in self.all(Operation::List).await? {
+            if owner::is_abandoned(&file.name, file.age()) {
+                self.api.delete(Operation::Delete, &file.id).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::address::Address;
+
+    fn path(text: &str) -> Result<Vec<String>, StoreError> {
+        let Address::Remote(url) = Address::parse(text)? else { unreachable!("{text}") };
+        path_of(&url)
+    }
+
+    #[test]
+    fn a_folders_name_keeps_its_case_and_may_be_nested_and_encoded() {
+        assert_eq!(path("gdrive://").unwrap(), ["Haul"]);
+        assert_eq!(path("gdrive:///").unwrap(), ["Haul"]);
+        assert_eq!(path("gdrive://MyBackups").unwrap(), ["MyBackups"]);
+        assert_eq!(path("gdrive://My%20Home/Cabin%3F/").unwrap(), ["My Home", "Cabin?"]);
+        assert_eq!(path("gdrive://Äpfel/Öl").unwrap(), ["Äpfel", "Öl"]);
+        for wrong in ["gdrive://me@Folder", "gdrive://Folder:80", "gdrive://Folder?x", "gdrive://a%2Fb", "gdrive://%ff"] {
+            assert_eq!(path(wrong).unwrap_err().kind(), Some(Kind::Invalid), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_label_can_be_typed_again() {
+        for text in ["gdrive://MyBackups", "gdrive://My%20Home/Cabin%3F", "gdrive://Äpfel/Öl%25"] {
+            assert_eq!(label_of(&path(text).unwrap()), text);
+        }
+    }
 }

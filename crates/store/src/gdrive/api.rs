@@ -1,0 +1,387 @@
+//! Calls of the Drive's HTTP interface (v3): each makes one attempt, with a fresh access token if the one at hand is refused, and says what a refusal means.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{
+    StatusCode,
+    header::{CONTENT_RANGE, RANGE},
+};
+use reqwest::{Client, RequestBuilder, Response};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+
+use super::{
+    auth::{SIGN_IN_AGAIN, Tokens},
+    settings::Settings,
+};
+use crate::{
+    context::Context,
+    error::{Kind, Operation, StoreError},
+    http as web,
+    parts::Activity,
+};
+
+/// What is asked about every file.
+const FIELDS: &str = "id,name,size,md5Checksum,createdTime,modifiedTime,trashed";
+/// Entries per page; the most that Drive gives.
+const PAGE: &str = "1000";
+/// Pages of a listing are no longer.
+const MOST: u64 = 8 << 20;
+/// A place with more pages than this answers in circles.
+const MOST_PAGES: usize = 10_000;
+/// Text of a refusal that is shown.
+const SHOWN: usize = 200;
+
+/// A file or folder, as Drive describes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct File {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) name: String,
+    // Numbers are text here, and documents of Google's own have no size at all.
+    #[serde(default, deserialize_with = "number")]
+    pub(super) size: Option<u64>,
+    #[serde(default)]
+    pub(super) md5_checksum: Option<String>,
+    #[serde(default)]
+    created_time: Option<String>,
+    #[serde(default)]
+    modified_time: Option<String>,
+    #[serde(default)]
+    pub(super) trashed: bool,
+}
+
+impl File {
+    /// When it was last changed.
+    pub(super) fn modified(&self) -> Option<SystemTime> {
+        let text = self.modified_time.as_ref().or(self.created_time.as_ref())?;
+        Some(text.parse::<jiff::Timestamp>().ok()?.into())
+    }
+
+    /// How long ago that was.
+    pub(super) fn age(&self) -> Option<Duration> {
+        Some(SystemTime::now().duration_since(self.modified()?).unwrap_or_default())
+    }
+}
+
+/// Whose Drive it is, and how full.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct About {
+    #[serde(default)]
+    pub(super) user: User,
+    #[serde(default)]
+    storage_quota: Quota,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct User {
+    #[serde(default)]
+    pub(super) email_address: Option<String>,
+    #[serde(default)]
+    pub(super) display_name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Quota {
+    // Absent: without limit.
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<u64>,
+    #[serde(default, deserialize_with = "number")]
+    usage: Option<u64>,
+}
+
+impl About {
+    /// Free room; `None` without a limit.
+    pub(super) fn free(&self) -> Option<u64> {
+        Some(self.storage_quota.limit?.saturating_sub(self.storage_quota.usage.unwrap_or(0)))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    #[serde(default)]
+    next_page_token: Option<String>,
+    #[serde(default)]
+    files: Vec<File>,
+}
+
+#[derive(Default, Deserialize)]
+struct Complaint {
+    #[serde(default)]
+    error: Details,
+}
+
+#[derive(Default, Deserialize)]
+struct Details {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    errors: Vec<Reason>,
+}
+
+#[derive(Default, Deserialize)]
+struct Reason {
+    #[serde(default)]
+    reason: String,
+}
+
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Text(String),
+        Plain(u64),
+    }
+    Ok(match Option::<Number>::deserialize(from)? {
+        Some(Number::Text(text)) => text.parse().ok(),
+        Some(Number::Plain(number)) => Some(number),
+        None => None,
+    })
+}
+
+/// Text in a search query.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// The calls, for one place.
+pub(super) struct Api {
+    place: String,
+    pub(super) context: Context,
+    files: String,
+    upload: String,
+    tokens: Tokens,
+}
+
+impl Api {
+    pub(super) fn new(place: &str, settings: &Settings, context: &Context) -> Result<Self, StoreError> {
+        Ok(Self {
+            place: place.to_owned(),
+            context: context.clone(),
+            files: settings.api_url.clone(),
+            upload: settings.upload_url.clone(),
+            tokens: Tokens::new(place, settings, context)?,
+        })
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Where resumable uploads begin.
+    pub(super) fn upload_url(&self) -> &str {
+        &self.upload
+    }
+
+    /// An error at this place.
+    pub(super) fn refuse(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
+        StoreError::remote(&self.place, operation, kind, reason)
+    }
+
+    /// Sends a request with an access token. A refused token is replaced once, a second refusal is final; every other answer is the caller's to judge.
+    pub(super) async fn send(&self, operation: Operation, activity: &Activity, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, StoreError> {
+        let stall = self.context.tuning.stall;
+        let token = self.tokens.access(&self.place, operation, None).await?;
+        let answer = web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let token = self.tokens.access(&self.place, operation, Some(&token)).await?;
+        let answer = web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            return Err(self.refuse(operation, Kind::Credentials, "a fresh access token was refused").advise(SIGN_IN_AGAIN));
+        }
+        Ok(answer)
+    }
+
+    /// As [`Self::send`], for requests without a body worth watching.
+    pub(super) async fn ask(&self, operation: Operation, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, StoreError> {
+        self.send(operation, &Activity::default(), request).await
+    }
+
+    /// As [`Self::ask`], for calls that succeed or fail; `None` when the object is not there.
+    async fn call<T: DeserializeOwned>(&self, operation: Operation, request: impl Fn(&Client) -> RequestBuilder) -> Result<Option<T>, StoreError> {
+        let answer = self.ask(operation, request).await?;
+        match answer.status().as_u16() {
+            200 | 201 => self.parsed(operation, answer).await.map(Some),
+            404 => Ok(None),
+            _ => Err(self.judge(operation, answer).await),
+        }
+    }
+
+    /// An answer's JSON.
+    pub(super) async fn parsed<T: DeserializeOwned>(&self, operation: Operation, answer: Response) -> Result<T, StoreError> {
+        let body = web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await?;
+        serde_json::from_slice(&body).map_err(|_| self.refuse(operation, Kind::Protocol, "its answer is not what Google Drive would say"))
+    }
+
+    /// What a refusal means.
+    pub(super) async fn judge(&self, operation: Operation, answer: Response) -> StoreError {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        // A body that breaks says nothing; the status does.
+        let body = web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await.unwrap_or_default();
+        let details = serde_json::from_slice::<Complaint>(&body).unwrap_or_default().error;
+        let general = web::refused(&self.place, operation, status, &headers, &presentable(&details.message));
+        if status != StatusCode::FORBIDDEN {
+            return general;
+        }
+        let has = |reasons: &[&str]| details.errors.iter().any(|error| reasons.contains(&error.reason.as_str()));
+        if has(&["rateLimitExceeded", "userRateLimitExceeded"]) {
+            let kind = Kind::Passing { retry_after: web::retry_after(&headers) };
+            return self.refuse(operation, kind, "it asks for fewer requests at a time");
+        }
+        if has(&["storageQuotaExceeded", "teamDriveFileLimitExceeded"]) {
+            return self.refuse(operation, Kind::Full { missing: None }, "its storage is full").advise(MAKE_ROOM);
+        }
+        if has(&["accessNotConfigured"]) {
+            return general.advise("enable the Google Drive API at console.cloud.google.com, in the project that the client id belongs to");
+        }
+        general
+    }
+
+    pub(super) async fn about(&self, operation: Operation) -> Result<About, StoreError> {
+        let url = format!("{}/about", self.files);
+        let fields = "user(displayName,emailAddress),storageQuota";
+        self.call(operation, |http| http.get(&url).query(&[("fields", fields)])).await?.ok_or_else(|| self.not_drive(operation))
+    }
+
+    /// All files that a query finds, oldest first.
+    pub(super) async fn search(&self, operation: Operation, query: &str) -> Result<Vec<File>, StoreError> {
+        let url = format!("{}/files", self.files);
+        let fields = format!("nextPageToken,files({FIELDS})");
+        let asked = [
+            ("q", query),
+            ("fields", &fields),
+            ("pageSize", PAGE),
+            ("orderBy", "createdTime"),
+            ("supportsAllDrives", "true"),
+            ("includeItemsFromAllDrives", "true"),
+        ];
+        let mut files = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let page = self.call::<Page>(operation, |http| {
+                let request = http.get(&url).query(&asked);
+                if let Some(token) = &next { request.query(&[("pageToken", token)]) } else { request }
+            });
+            // The folder that was asked about has gone.
+            let Some(page) = page.await? else { return Ok(Vec::new()) };
+            files.extend(page.files);
+            next = page.next_page_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(files);
+            }
+        }
+        Err(self.refuse(operation, Kind::Protocol, "its list does not end"))
+    }
+
+    /// One file or folder; `None` when there is none that Haul may see.
+    pub(super) async fn file(&self, operation: Operation, id: &str) -> Result<Option<File>, StoreError> {
+        let url = self.file_url(id);
+        self.call(operation, |http| http.get(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")])).await
+    }
+
+    /// Makes a file without content, which is what a folder is.
+    pub(super) async fn make(&self, metadata: &serde_json::Value) -> Result<File, StoreError> {
+        let url = format!("{}/files", self.files);
+        let made = self.call(Operation::Create, |http| http.post(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")]).json(metadata));
+        made.await?.ok_or_else(|| self.refuse(Operation::Create, Kind::NotFound, "the folder above it is gone"))
+    }
+
+    /// Changes what is known about a file; `None` when it is gone.
+    pub(super) async fn update(&self, operation: Operation, id: &str, metadata: &serde_json::Value) -> Result<Option<File>, StoreError> {
+        let url = self.file_url(id);
+        self.call(operation, |http| http.patch(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")]).json(metadata)).await
+    }
+
+    /// Removes a file for good, past the trash; one that is gone is fine.
+    pub(super) async fn delete(&self, operation: Operation, id: &str) -> Result<(), StoreError> {
+        let url = self.file_url(id);
+        let answer = self.ask(operation, |http| http.delete(&url).query(&[("supportsAllDrives", "true")])).await?;
+        match answer.status().as_u16() {
+            200 | 204 | 404 => Ok(()),
+            _ => Err(self.judge(operation, answer).await),
+        }
+    }
+
+    /// Bytes of a file; `None` when it is gone.
+    pub(super) async fn download(&self, id: &str, from: u64, length: u64) -> Result<Option<Bytes>, StoreError> {
+        let (url, operation) = (self.file_url(id), Operation::Read);
+        let last = from + length - 1;
+        let answer =
+            self.ask(operation, |http| http.get(&url).query(&[("alt", "media"), ("supportsAllDrives", "true")]).header(RANGE, format!("bytes={from}-{last}")));
+        let answer = answer.await?;
+        match answer.status().as_u16() {
+            206 => {}
+            404 => return Ok(None),
+            200 | 416 => return Err(self.refuse(operation, Kind::Protocol, "it does not give the range that was asked for")),
+            _ => return Err(self.judge(operation, answer).await),
+        }
+        let range = answer.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
+        if !range.starts_with(&format!("bytes {from}-{last}/")) {
+            return Err(self.refuse(operation, Kind::Protocol, "it gave another range than was asked for"));
+        }
+        let bytes = web::read_body(&self.place, operation, answer, length, self.context.tuning.stall).await?;
+        if bytes.len() as u64 != length {
+            return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "the answer broke off"));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn file_url(&self, id: &str) -> String {
+        // Ids are letters, digits, - and _; whatever else a server sends must not lead elsewhere.
+        let id = percent_encoding::utf8_percent_encode(id, &NOT_IN_AN_ID);
+        format!("{}/files/{id}", self.files)
+    }
+
+    fn not_drive(&self, operation: Operation) -> StoreError {
+        self.refuse(operation, Kind::Protocol, "there is no Google Drive at this address")
+    }
+}
+
+pub(super) const MAKE_ROOM: &str = "make room in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
+const NOT_IN_AN_ID: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// A server's words as they may be shown: short, and without anything that could be a token or an upload's id.
+fn presentable(message: &str) -> String {
+    const LONGEST_WORD: usize = 30;
+    let words = message.split_whitespace().map(|word| if word.len() > LONGEST_WORD { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn quotes_and_backslashes_stay_inside_a_query() {
+        assert_eq!(quoted(r"it's a \ here"), r"'it\'s a \\ here'");
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_a_token() {
+        assert_eq!(presentable("bad token ya29.a0AfB_byDxK3n2mQ9v7sT1uW5xYz here"), "bad token … here");
+    }
+
+    #[test]
+    fn sizes_are_text_or_numbers() {
+        let file: File = serde_json::from_str(r#"{"id":"a","size":"12345678901"}"#).unwrap();
+        assert_eq!(file.size, Some(12_345_678_901));
+        let file: File = serde_json::from_str(r#"{"id":"a","size":7}"#).unwrap();
+        assert_eq!(file.size, Some(7));
+        assert_eq!(serde_json::from_str::<File>(r#"{"id":"a"}"#).unwrap().size, None);
+    }
+
+    #[test]
+    fn without_a_limit_room_is_not_known() {
+        let about: About = serde_json::from_str(r#"{"storageQuota":{"usage":"5"}}"#).unwrap();
+        assert_eq!(about.free(), None);
+        let about: About = serde_json::from_str(r#"{"storageQuota":{"usage":"5","limit":"3"}}"#).unwrap();
+        assert_eq!(about.free(), Some(0));
+    }
+}

@@ -1,0 +1,406 @@
+//! One archive on its way: a resumable session, into which bytes go in order and which knows at any time how many it has kept.
+//!
+//! The file that comes out of a session has a temporary name; it gets its own only after its size and checksum were compared.
+
+use std::{fmt::Write as _, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
+use reqwest::Response;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::{
+    api::{Api, File, MAKE_ROOM},
+    folder::{MOST_OF_A_PROPERTY, named},
+};
+use crate::{
+    error::{Kind, Operation, StoreError},
+    http as web, owner,
+    parts::{Activity, Part, Segments},
+    secret::Secret,
+    store::{Checked, Expected, Sealed, Session, Upload},
+};
+
+/// Every chunk but the last is a multiple of this.
+pub(super) const MULTIPLE: u64 = 256 << 10;
+const NAME: &str = "haul_name";
+const CONTENT: &str = "application/x-tar";
+
+/// What another process needs to continue.
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    // Who knows this may write into the session: a secret.
+    session: String,
+    folder: String,
+    name: String,
+    temporary: String,
+    expected: Option<u64>,
+    total: Option<u64>,
+}
+
+/// An upload under way.
+pub(super) struct DriveUpload {
+    api: Arc<Api>,
+    session: Secret,
+    folder: String,
+    name: String,
+    temporary: String,
+    /// About how long it will be, for saying how much room is missing.
+    expected: Option<u64>,
+    /// Its length as the session was told at its start.
+    declared: Option<u64>,
+    state: Mutex<State>,
+    kept_before: u64,
+}
+
+#[derive(Default)]
+struct State {
+    // Bytes that the session has acknowledged.
+    kept: u64,
+    // Up to where this process has handed bytes over: more can't have been kept.
+    offered: u64,
+    total: Option<u64>,
+    // Something was sent and not answered: what is kept must be asked.
+    unsure: bool,
+    // The file, once the session has become one.
+    file: Option<String>,
+    published: bool,
+}
+
+/// Starts a session. Nothing is to be seen in the folder before it has ended.
+pub(super) async fn start(api: &Arc<Api>, folder: &str, name: &str, expected: Expected) -> Result<DriveUpload, StoreError> {
+    let operation = Operation::Create;
+    let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
+    let mut properties = serde_json::Map::new();
+    properties.insert("haul".to_owned(), "archive".into());
+    if NAME.len() + name.len() <= MOST_OF_A_PROPERTY {
+        properties.insert(NAME.to_owned(), name.into());
+    }
+    let metadata = serde_json::json!({ "name": temporary, "parents": [folder], "mimeType": CONTENT, "appProperties": properties });
+    let url = format!("{}/files", api.upload_url());
+    let answer = api.ask(operation, |http| {
+        let asked = [("uploadType", "resumable"), ("supportsAllDrives", "true"), ("fields", "id,size,md5Checksum")];
+        let request = http.post(&url).query(&asked).header("X-Upload-Content-Type", CONTENT).json(&metadata);
+        if let Some(length) = expected.exact { request.header("X-Upload-Content-Length", length) } else { request }
+    });
+    let answer = answer.await?;
+    match answer.status().as_u16() {
+        200 | 201 => {}
+        404 => return Err(api.refuse(operation, Kind::NotFound, "the folder has just gone")),
+        _ => return Err(how_full(api, api.judge(operation, answer).await, expected.exact.or(expected.about)).await),
+    }
+    let session = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or_default();
+    if !same_server(session, api.upload_url()) {
+        return Err(api.refuse(operation, Kind::Protocol, "it wants the archive to be sent somewhere else"));
+    }
+    Ok(DriveUpload {
+        api: Arc::clone(api),
+        session: Secret::new(session),
+        folder: folder.to_owned(),
+        name: name.to_owned(),
+        temporary,
+        expected: expected.exact.or(expected.about),
+        declared: expected.exact,
+        state: Mutex::default(),
+        kept_before: 0,
+    })
+}
+
+/// Finds a session that another process started; `None` when it is gone, or holds nothing that could be continued.
+pub(super) async fn resume(api: &Arc<Api>, session: &Session) -> Result<Option<DriveUpload>, StoreError> {
+    let Ok(kept) = Kept::deserialize(&session.0) else { return Ok(None) };
+    if !same_server(&kept.session, api.upload_url()) {
+        return Ok(None);
+    }
+    let mut upload = DriveUpload {
+        api: Arc::clone(api),
+        session: Secret::new(kept.session),
+        folder: kept.folder,
+        name: kept.name,
+        temporary: kept.temporary,
+        expected: kept.expected,
+        declared: kept.total,
+        state: Mutex::default(),
+        kept_before: 0,
+    };
+    let mut state = State { total: kept.total, offered: u64::MAX, unsure: true, ..State::default() };
+    match upload.ask(&mut state, Operation::Connect).await {
+        Err(error) if error.kind() == Some(Kind::Lost) => return Ok(None),
+        other => other?,
+    }
+    if let Some(id) = &state.file {
+        let Some(file) = api.file(Operation::Connect, id).await? else { return Ok(None) };
+        state.kept = file.size.unwrap_or(0);
+    }
+    state.offered = state.kept;
+    upload.kept_before = state.kept;
+    upload.state = Mutex::new(state);
+    Ok(Some(upload))
+}
+
+/// The access token goes wherever the session is, so that must be the server it was asked from.
+fn same_server(session: &str, upload: &str) -> bool {
+    let (Ok(session), Ok(upload)) = (Url::parse(session), Url::parse(upload)) else { return false };
+    session.origin() == upload.origin() && session.origin().is_tuple()
+}
+
+/// Adds to a full place how much is missing there.
+async fn how_full(api: &Api, mut error: StoreError, expected: Option<u64>) -> StoreError {
+    if !error.is_full() {
+        return error;
+    }
+    if let (Some(expected), Ok(about), StoreError::Remote(remote)) = (expected, api.about(Operation::Write).await, &mut error) {
+        let missing = about.free().map(|free| expected.saturating_sub(free)).filter(|missing| *missing > 0);
+        remote.kind = Kind::Full { missing };
+    }
+    error
+}
+
+/// No room for the whole.
+pub(super) fn full(api: &Api, missing: u64) -> StoreError {
+    let reason = format!("{:.1} MB more are needed than are free", missing as f64 / 1e6);
+    api.refuse(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise(MAKE_ROOM)
+}
+
+/// `bytes=0-N` as N + 1; nothing at all is 0.
+fn kept_of(answer: &Response) -> Option<u64> {
+    let Some(range) = answer.headers().get(RANGE) else { return Some(0) };
+    let (from, last) = range.to_str().ok()?.trim().strip_prefix("bytes=")?.split_once('-')?;
+    (from == "0").then_some(())?;
+    last.parse::<u64>().ok()?.checked_add(1)
+}
+
+impl DriveUpload {
+    fn refuse(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
+        self.api.refuse(operation, kind, reason)
+    }
+
+    /// Asks the session what it has kept.
+    async fn ask(&self, state: &mut State, operation: Operation) -> Result<(), StoreError> {
+        let range = format!("bytes */{}", length_of(state.total.or(self.declared)));
+        let answer = self.api.ask(operation, |http| http.put(self.session.expose()).header(CONTENT_RANGE, &range).header(CONTENT_LENGTH, 0).body(""));
+        let answer = answer.await?;
+        self.take(state, operation, answer).await
+    }
+
+    /// Sends bytes that follow directly on what is kept.
+    async fn offer(&self, state: &mut State, data: &Segments, activity: &Activity) -> Result<(), StoreError> {
+        let last = state.kept + data.len() - 1;
+        let range = format!("bytes {}-{last}/{}", state.kept, length_of(state.total.or(self.declared)));
+        state.offered = state.offered.max(last + 1);
+        // Also when this future is dropped half-way.
+        state.unsure = true;
+        let answer =
+            self.api.send(Operation::Write, activity, |http| web::with_body(http.put(self.session.expose()).header(CONTENT_RANGE, &range), data, activity));
+        let answer = answer.await?;
+        self.take(state, Operation::Write, answer).await
+    }
+
+    /// What an answer of the session says about it.
+    async fn take(&self, state: &mut State, operation: Operation, answer: Response) -> Result<(), StoreError> {
+        match answer.status().as_u16() {
+            308 => {
+                let Some(kept) = kept_of(&answer) else { return Err(self.refuse(operation, Kind::Protocol, "it does not say what it has kept")) };
+                if kept > state.offered {
+                    let reason = format!("it says that it has {kept} bytes, and {} were sent", state.offered);
+                    return Err(self.refuse(operation, Kind::Protocol, reason));
+                }
+                if kept < state.kept {
+                    return Err(self.refuse(operation, Kind::Lost, format!("it has lost {} bytes that it had", state.kept - kept)));
+                }
+                state.kept = kept;
+                state.unsure = false;
+                Ok(())
+            }
+            200 | 201 => {
+                let file: File = self.api.parsed(operation, answer).await?;
+                state.kept = state.offered;
+                state.file = Some(file.id);
+                state.unsure = false;
+                Ok(())
+            }
+            404 | 410 => {
+                // A session that has become a file may be forgotten while the file is there.
+                if let Some(file) = named(&self.api, operation, &self.folder, &self.temporary).await? {
+                    state.kept = state.offered;
+                    state.file = Some(file.id);
+                    state.unsure = false;
+                    return Ok(());
+                }
+                Err(self.refuse(operation, Kind::Lost, "the upload under way is not known there any more"))
+            }
+            _ => Err(how_full(&self.api, self.api.judge(operation, answer).await, state.total.or(self.expected)).await),
+        }
+    }
+
+    /// Brings the session to its end, when everything was put but the answer to the last part is missing.
+    async fn finish(&self, state: &mut State, sealed: &Sealed) -> Result<Option<String>, StoreError> {
+        if state.file.is_none() {
+            if state.kept == sealed.length || state.unsure {
+                state.total = state.total.or(Some(sealed.length));
+                self.ask(state, Operation::Publish).await?;
+            }
+            if state.file.is_none() && state.kept == sealed.length {
+                return Err(self.refuse(Operation::Publish, Kind::Passing { retry_after: None }, "it has all bytes and has not made a file of them yet"));
+            }
+        }
+        Ok(state.file.clone())
+    }
+
+    /// In which way the file differs from what was sent, and by what they were compared.
+    fn compared(file: &File, sealed: &Sealed) -> Result<Checked, String> {
+        let arrived = file.size.unwrap_or(0);
+        if arrived != sealed.length {
+            return Err(format!("{arrived} bytes arrived instead of {}", sealed.length));
+        }
+        let (Some(sent), Some(arrived)) = (sealed.md5, &file.md5_checksum) else { return Ok(Checked::Size) };
+        let sent = sent.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        if sent.eq_ignore_ascii_case(arrived) { Ok(Checked::Checksum) } else { Err("its MD5 is not that of what was sent".to_owned()) }
+    }
+
+    /// Removes the session and the file that may have come out of it.
+    async fn remove(&self, state: &mut State, operation: Operation) -> Result<(), StoreError> {
+        if state.file.is_none() && state.unsure {
+            match self.ask(state, operation).await {
+                // What it has kept is no concern any more.
+                Err(error) if error.is_passing() || matches!(error, StoreError::Cancelled) => return Err(error),
+                _ => {}
+            }
+        }
+        if let Some(id) = &state.file {
+            return self.api.delete(operation, id).await;
+        }
+        let answer = self.api.ask(operation, |http| http.delete(self.session.expose())).await?;
+        match answer.status().as_u16() {
+            // 499 is how Drive confirms that an upload was cancelled.
+            200 | 204 | 499 | 404 | 410 => Ok(()),
+            _ => Err(self.api.judge(operation, answer).await),
+        }
+    }
+}
+
+fn length_of(total: Option<u64>) -> String {
+    total.map_or_else(|| "*".to_owned(), |total| total.to_string())
+}
+
+#[async_trait]
+impl Upload for DriveUpload {
+    async fn put(&self, part: &Part) -> Result<(), StoreError> {
+        let operation = Operation::Write;
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
+        state.total = part.total.or(state.total);
+        if !part.last && !part.end().is_multiple_of(MULTIPLE) {
+            return Err(self.refuse(operation, Kind::Invalid, format!("a part ends at {}, which is no multiple of {MULTIPLE}", part.end())));
+        }
+        if state.unsure {
+            self.ask(state, operation).await?;
+        }
+        loop {
+            if state.file.is_some() {
+                if part.end() > state.kept {
+                    return Err(self.refuse(operation, Kind::Protocol, "it takes the archive for complete, and it is not"));
+                }
+                return Ok(());
+            }
+            let before = state.kept;
+            if before < part.offset {
+                return Err(self.refuse(operation, Kind::Lost, format!("it has only {before} of the {} bytes sent before", part.offset)));
+            }
+            if before >= part.end() {
+                if part.last {
+                    // All is there but the word that it is all.
+                    self.ask(state, operation).await?;
+                    if state.file.is_none() {
+                        return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it has all bytes and has not made a file of them yet"));
+                    }
+                }
+                return Ok(());
+            }
+            self.offer(state, &part.data.skip(before - part.offset), &part.activity).await?;
+            if state.file.is_none() && state.kept == before {
+                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it kept nothing of what was sent"));
+            }
+        }
+    }
+
+    async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
+        Err(self.refuse(Operation::Write, Kind::Invalid, "nothing that was sent can be changed"))
+    }
+
+    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
+        let Some(id) = self.finish(state, sealed).await? else {
+            let reason = format!("{} bytes arrived instead of {}", state.kept, sealed.length);
+            self.remove(state, Operation::Check).await?;
+            return Err(self.refuse(Operation::Check, Kind::Mismatch, reason));
+        };
+        let Some(file) = self.api.file(Operation::Check, &id).await?.filter(|file| !file.trashed) else {
+            return Err(self.refuse(Operation::Check, Kind::Lost, "the file was removed there while it was being checked"));
+        };
+        let checked = match Self::compared(&file, sealed) {
+            Ok(checked) => checked,
+            Err(reason) => {
+                self.api.delete(Operation::Check, &id).await?;
+                return Err(self.refuse(Operation::Check, Kind::Mismatch, reason));
+            }
+        };
+        // An earlier try may have got this far and not heard of it.
+        if file.name != self.name {
+            if named(&self.api, Operation::Publish, &self.folder, &self.name).await?.is_some() {
+                return Err(self.refuse(Operation::Publish, Kind::Exists, format!("{} exists already", self.name)));
+            }
+            let renamed = self.api.update(Operation::Publish, &id, &serde_json::json!({ "name": self.name })).await?;
+            if renamed.is_none_or(|file| file.name != self.name) {
+                return Err(self.refuse(Operation::Publish, Kind::Lost, "the file was removed there before it got its name"));
+            }
+        }
+        state.published = true;
+        Ok(checked)
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
+        if state.published {
+            return Ok(());
+        }
+        self.remove(&mut state, Operation::Delete).await
+    }
+
+    fn session(&self) -> Option<Session> {
+        let kept = Kept {
+            session: self.session.expose().to_owned(),
+            folder: self.folder.clone(),
+            name: self.name.clone(),
+            temporary: self.temporary.clone(),
+            expected: self.expected,
+            total: self.declared,
+        };
+        serde_json::to_value(kept).ok().map(Session)
+    }
+
+    fn kept(&self) -> Vec<Range<u64>> {
+        // One range, or none.
+        (self.kept_before > 0).then_some(0..self.kept_before).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_elsewhere_gets_no_token() {
+        let own = "https://www.googleapis.com/upload/drive/v3";
+        assert!(same_server("https://www.googleapis.com/upload/drive/v3/files?upload_id=x", own));
+        for other in ["https://evil.example/upload", "http://www.googleapis.com/upload", "https://www.googleapis.com:8443/", "", "file:///etc"] {
+            assert!(!same_server(other, own), "{other}");
+        }
+    }
+}
