@@ -14,13 +14,15 @@ export HAUL_RIG := $(RIG)
 
 # What ISA-L is built with, and what the tests use.
 BUILD_PACKAGES := cc=gcc nasm=nasm autoconf=autoconf automake=automake libtoolize=libtool
-TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 debootstrap=debootstrap
+TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 debootstrap=debootstrap \
+	/usr/sbin/sshd=openssh-server /usr/sbin/apache2=apache2
 BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
+NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /usr/sbin/ip=iproute2 /usr/sbin/tc=iproute2
 
 # Without the tools for ISA-L the pure-Rust compressor is built in: archives as good, but larger, at about half the speed.
 FEATURES = $(shell command -v nasm autoconf automake libtoolize >/dev/null 2>&1 && [ $$(command -v nasm autoconf automake libtoolize | wc -l) -eq 4 ] || echo --no-default-features)
 
-.PHONY: help demo build install test lint format bench bench-latency fuzz rig clean tools
+.PHONY: help demo build install test lint format bench bench-latency bench-network fuzz rig clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -73,6 +75,10 @@ format: ## Format the source
 bench: build ## Measure against Home Assistant's own writers and tar | pigz (SIZE=1G)
 	@tools/need $(BENCH_PACKAGES)
 	HAUL=$(CURDIR)/target/release/haul bench/run --size $(SIZE)
+
+bench-network: build ## Measure destinations against tar | nc | pigz and rclone (SIZE=1G; needs root)
+	@tools/need $(NETWORK_PACKAGES)
+	HAUL=$(CURDIR)/target/release/haul bench/network --size $(SIZE)
 
 bench-latency: build ## Measure what a backup costs a database's writer
 	HAUL=$(CURDIR)/target/release/haul bench/latency
