@@ -88,8 +88,9 @@ fn the_plans_are_as_the_tables_say() {
         let now = replanned(&text);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, &now).unwrap();
+        } else {
+            assert_eq!(now, text, "{}", path.display());
         }
-        assert_eq!(now, text, "{}", path.display());
         seen += 1;
     }
     assert!(seen >= 10, "{seen} tables");
