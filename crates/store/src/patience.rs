@@ -8,10 +8,14 @@ use std::{
 use crate::{
     context::{Context, Tuning},
     error::StoreError,
+    parts::Activity,
 };
 
 /// How often a waiting job looks whether the user wants to stop.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// So many mouthfuls (of 64 KiB) are more than what a dead connection's buffers swallow.
+const MOUTHFULS: u64 = 16;
 
 /// What a connection is waiting for, for whoever shows progress.
 #[derive(Clone, Debug)]
@@ -55,8 +59,18 @@ impl Patience {
     }
 
     /// Repeats `attempt` until it succeeds, fails for good, or patience ends.
-    pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StoreError> {
+    pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(&self, attempt: impl FnMut() -> F) -> Result<T, StoreError> {
+        self.retry_moving(&Activity::default(), attempt).await
+    }
+
+    /// As [`Self::retry`], but pauses do not grow from one try to the next while each moves bytes: a line that is cut again and again is no server that needs rest.
+    pub async fn retry_moving<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        activity: &Activity,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
         let mut tries = 0;
+        let mut moved = activity.count();
         loop {
             let error = match self.unless_cancelled(attempt()).await? {
                 Ok(done) => {
@@ -68,6 +82,11 @@ impl Patience {
                 Err(error) if error.is_passing() => error,
                 Err(error) => return Err(error),
             };
+            let now_moved = activity.count();
+            if now_moved > moved + MOUTHFULS {
+                tries = 0;
+            }
+            moved = now_moved;
             let pause = pause(&self.context.tuning, tries, error.retry_after(), scatter());
             tries += 1;
             {

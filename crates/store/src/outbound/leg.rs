@@ -307,5 +307,5 @@ impl<'a> Sending<'a> {
 
 /// One part, until it has arrived.
 pub(super) async fn put(upload: &dyn Upload, part: &Part, patience: &Patience) -> Result<(), StoreError> {
-    patience.retry(|| upload.put(part)).await
+    patience.retry_moving(&part.activity, || upload.put(part)).await
 }
