@@ -11,7 +11,7 @@ use store::{
     local::Local,
 };
 
-const QUICK: ContractOptions = ContractOptions { settle: Duration::ZERO, longest: Duration::from_secs(60) };
+const QUICK: ContractOptions = ContractOptions { settle: Duration::ZERO, longest: Duration::from_mins(1) };
 
 async fn findings(store: &dyn Store) -> Vec<Finding> {
     let mut told = 0;

@@ -4,4 +4,5 @@ pub mod apache;
 pub mod drive;
 pub mod nextcloud;
 mod process;
+pub mod sshd;
 pub mod wsgidav;

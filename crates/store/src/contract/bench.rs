@@ -1,7 +1,10 @@
 //! What the rules work with: names and bytes of their own, whole uploads in one step, and the cleaning up afterwards.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -49,14 +52,14 @@ pub(super) fn refused<T>(step: &str, result: Result<T, StoreError>, as_it_should
 
 /// An upload that the bench will clear away.
 pub(super) struct Started {
-    pub(super) upload: Arc<dyn Upload>,
-    ended: Arc<Mutex<bool>>,
+    pub(super) upload: Box<dyn Upload>,
+    ended: AtomicBool,
 }
 
 impl Started {
     /// Nothing is left to clear away but the object itself.
     pub(super) fn end(&self) {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -67,7 +70,7 @@ pub(super) struct Bench<'a> {
     pub(super) options: ContractOptions,
     prefix: String,
     names: Mutex<Vec<String>>,
-    uploads: Mutex<Vec<(Arc<dyn Upload>, Arc<Mutex<bool>>)>>,
+    uploads: Mutex<Vec<Arc<Started>>>,
 }
 
 impl<'a> Bench<'a> {
@@ -120,24 +123,24 @@ impl<'a> Bench<'a> {
         Sealed { length: bytes.len() as u64, parts: parts as u32, md5 }
     }
 
-    pub(super) async fn start(&self, name: &str, bytes: &Bytes) -> Result<Started, StoreError> {
+    pub(super) async fn start(&self, name: &str, bytes: &Bytes) -> Result<Arc<Started>, StoreError> {
         self.start_as(name, self.expected(bytes, false)).await
     }
 
-    pub(super) async fn start_as(&self, name: &str, expected: Expected) -> Result<Started, StoreError> {
+    pub(super) async fn start_as(&self, name: &str, expected: Expected) -> Result<Arc<Started>, StoreError> {
         Ok(self.keep(self.store.create(name, expected).await?))
     }
 
     /// Makes sure that an upload is given up at the end.
-    pub(super) fn keep(&self, upload: Box<dyn Upload>) -> Started {
-        let started = Started { upload: upload.into(), ended: Arc::default() };
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(&started.upload), Arc::clone(&started.ended)));
+    pub(super) fn keep(&self, upload: Box<dyn Upload>) -> Arc<Started> {
+        let started = Arc::new(Started { upload, ended: AtomicBool::new(false) });
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&started));
         started
     }
 
     /// Lets go of an upload without a word, as a process does that dies.
-    pub(super) fn forget(&self, started: Started) {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).retain(|(upload, _)| !Arc::ptr_eq(upload, &started.upload));
+    pub(super) fn forget(&self, started: Arc<Started>) {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).retain(|kept| !Arc::ptr_eq(kept, &started));
         drop(started);
     }
 
@@ -218,9 +221,9 @@ impl<'a> Bench<'a> {
     /// Gives up every upload and deletes every name. What can't be removed now is left to the next sweep.
     pub(super) async fn clean_up(&self) {
         let uploads = std::mem::take(&mut *self.uploads.lock().unwrap_or_else(PoisonError::into_inner));
-        for (upload, ended) in uploads {
-            if !*ended.lock().unwrap_or_else(PoisonError::into_inner) {
-                let _ = tokio::time::timeout(self.options.longest, upload.abort()).await;
+        for started in uploads {
+            if !started.ended.load(Ordering::Relaxed) {
+                let _ = tokio::time::timeout(self.options.longest, started.upload.abort()).await;
             }
         }
         let names = std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,19 +1,249 @@
-//! A place: SFTP servers.
+//! A place: a directory of an SFTP server (`sftp://user@host[:port]/path`; `/~/path` begins in the home directory).
+//!
+//! Bytes go into a temporary file of mode 0600 beside the final name, many writes under way at once. Publishing syncs, compares the size and renames without
+//! replacing. A connection that breaks is made again by the next call, which looks how far the file came. `~/.ssh/config` is not read: what matters
+//! of it are options here ([`KEYS`]).
+//!
+//! `target` reads the address, `trust` decides about the host's key, `login` proves who we are, `line` keeps the connection, `fault` says what a failure means,
+//! `upload` is one file on its way.
 
-use std::sync::Arc;
+mod fault;
+mod line;
+mod login;
+mod target;
+mod trust;
+mod upload;
 
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use url::Url;
 
+use self::{
+    fault::Fault,
+    line::{Line, Lines},
+    target::Target,
+    upload::SftpUpload,
+};
 use crate::{
-    context::{Context, Options, invalid},
-    error::StoreError,
-    store::Store,
+    context::{Context, Options},
+    error::{Kind, Operation, StoreError},
+    owner,
+    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
 };
 
 /// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &[];
+pub const KEYS: &[&str] = &["key_file", "passphrase_file", "password_file", "known_hosts", "host_key"];
+
+/// Part size: long enough that waiting for its last answer does not count, short enough to be sent again.
+const PREFERRED: u64 = 8 << 20;
 
 /// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, _options: &Options, _context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    Err(invalid(url.scheme(), "this kind of place can't be used yet"))
+pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+    let target = Target::parse(url, context)?;
+    let lines = Lines::new(target, options, context)?;
+    let directory = lines.directory().await?;
+    Ok(Arc::new(Sftp { shared: Arc::new(Shared { lines, directory }) }))
+}
+
+/// A directory of a server.
+struct Sftp {
+    shared: Arc<Shared>,
+}
+
+/// What the store and its uploads have in common.
+struct Shared {
+    lines: Lines,
+    directory: String,
+}
+
+impl Shared {
+    fn label(&self) -> String {
+        self.lines.target().label()
+    }
+
+    /// Where `name` stands on the server.
+    fn path(&self, name: &str) -> Result<String, StoreError> {
+        if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is no file name")));
+        }
+        Ok(format!("{}/{name}", self.directory.trim_end_matches('/')))
+    }
+
+    async fn line(&self) -> Result<Arc<Line>, StoreError> {
+        self.lines.get().await
+    }
+
+    fn failed(&self, operation: Operation) -> impl Fn(Fault) -> StoreError + use<> {
+        let label = self.label();
+        move |fault| fault.at(&label, operation)
+    }
+
+    /// Attributes of what `name` leads to; `None` when nothing is there.
+    async fn attributes(&self, line: &Line, path: &str, operation: Operation) -> Result<Option<FileAttributes>, StoreError> {
+        match line.ask(line.sftp.stat(path)).await {
+            Ok(found) => Ok(Some(found.attrs)),
+            Err(Fault::Missing) => Ok(None),
+            Err(fault) => Err(fault.at(&self.label(), operation)),
+        }
+    }
+
+    /// Whether the name is taken, be it by a link that leads nowhere.
+    async fn is_taken(&self, line: &Line, path: &str) -> Result<bool, Fault> {
+        match line.ask(line.sftp.lstat(path)).await {
+            Ok(_) => Ok(true),
+            Err(Fault::Missing) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Everything in the directory; nothing when the directory is still to be made.
+    async fn entries(&self, line: &Line, operation: Operation) -> Result<Vec<(String, FileAttributes)>, StoreError> {
+        let failed = self.failed(operation);
+        let handle = match line.ask(line.sftp.opendir(&self.directory)).await {
+            Ok(handle) => handle.handle,
+            Err(Fault::Missing) => return Ok(Vec::new()),
+            Err(fault) => return Err(failed(fault)),
+        };
+        let mut entries = Vec::new();
+        loop {
+            match line.ask(line.sftp.readdir(&handle)).await {
+                Ok(names) => entries.extend(names.files.into_iter().map(|file| (file.filename, file.attrs))),
+                Err(Fault::End) => break,
+                Err(fault) => return Err(failed(fault)),
+            }
+        }
+        let _ = line.ask(line.sftp.close(handle)).await;
+        Ok(entries)
+    }
+
+    async fn space(&self, line: &Line) -> Option<u64> {
+        if !line.offers("statvfs@openssh.com") {
+            return None;
+        }
+        // Also of the parent: the directory may still be to be made.
+        for path in [self.directory.as_str(), target::parent(&self.directory)] {
+            if let Ok(found) = line.ask(line.sftp.statvfs(path)).await {
+                return Some(found.blocks_avail.saturating_mul(found.fragment_size));
+            }
+        }
+        None
+    }
+}
+
+fn modified(attributes: &FileAttributes) -> Option<SystemTime> {
+    attributes.mtime.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()))
+}
+
+fn described(name: &str, attributes: &FileAttributes) -> Entry {
+    Entry { name: name.to_owned(), size: attributes.len(), modified: modified(attributes) }
+}
+
+#[async_trait]
+impl Store for Sftp {
+    fn label(&self) -> String {
+        self.shared.label()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            placement: Placement::Random,
+            multiple: 1,
+            preferred: PREFERRED,
+            concurrency: 1,
+            needs_length: false,
+            restarts: false,
+            md5: false,
+            resumable: true,
+            readable: true,
+        }
+    }
+
+    async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(SftpUpload::create(Arc::clone(&self.shared), name, expected).await?))
+    }
+
+    async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        let upload = SftpUpload::resume(Arc::clone(&self.shared), session).await?;
+        Ok(upload.map(|upload| Box::new(upload) as Box<dyn Upload>))
+    }
+
+    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        let line = self.shared.line().await?;
+        let mut entries = Vec::new();
+        for (name, mut attributes) in self.shared.entries(&line, Operation::List).await? {
+            if owner::is_temporary(&name) {
+                continue;
+            }
+            if attributes.is_symlink() {
+                // A link that leads nowhere is no archive.
+                let Some(found) = self.shared.attributes(&line, &self.shared.path(&name)?, Operation::List).await? else { continue };
+                attributes = found;
+            }
+            if attributes.is_regular() {
+                entries.push(described(&name, &attributes));
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        let line = self.shared.line().await?;
+        let found = self.shared.attributes(&line, &self.shared.path(name)?, Operation::Read).await?;
+        Ok(found.filter(FileAttributes::is_regular).map(|attributes| described(name, &attributes)))
+    }
+
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let failed = self.shared.failed(Operation::Read);
+        let line = self.shared.line().await?;
+        let path = self.shared.path(name)?;
+        let handle = line.ask(line.sftp.open(path, OpenFlags::READ, FileAttributes::empty())).await.map_err(&failed)?.handle;
+        let step = line.step();
+        let starts = (range.start..range.end).step_by(step as usize);
+        let pieces = starts.map(|from| line.read_exactly(&handle, from..range.end.min(from + step)));
+        let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
+        let result = stream::iter(pieces.collect::<Vec<_>>())
+            .buffered(line::UNDER_WAY)
+            .try_for_each(|piece| {
+                bytes.extend_from_slice(&piece);
+                std::future::ready(Ok(()))
+            })
+            .await;
+        line.close_later(handle);
+        result.map_err(failed)?;
+        Ok(bytes.freeze())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let line = self.shared.line().await?;
+        match line.ask(line.sftp.remove(self.shared.path(name)?)).await {
+            Ok(_) | Err(Fault::Missing) => Ok(()),
+            Err(fault) => Err(self.shared.failed(Operation::Delete)(fault)),
+        }
+    }
+
+    async fn space(&self) -> Result<Option<u64>, StoreError> {
+        let line = self.shared.line().await?;
+        Ok(self.shared.space(&line).await)
+    }
+
+    async fn sweep(&self) -> Result<u32, StoreError> {
+        let line = self.shared.line().await?;
+        let now = SystemTime::now();
+        let mut removed = 0;
+        for (name, attributes) in self.shared.entries(&line, Operation::List).await? {
+            let age = modified(&attributes).and_then(|then| now.duration_since(then).ok());
+            if attributes.is_regular() && owner::is_abandoned(&name, age) && line.ask(line.sftp.remove(self.shared.path(&name)?)).await.is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
 }

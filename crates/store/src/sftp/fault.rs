@@ -1,0 +1,68 @@
+//! What a failure of the protocol means, in the words of a place.
+
+use russh_sftp::{client::error::Error, protocol::StatusCode};
+
+use crate::error::{Kind, Operation, StoreError};
+
+/// How one request failed.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// The connection is of no use any more.
+    Broken(String),
+    /// There is no such file or directory.
+    Missing,
+    /// Not allowed.
+    Denied,
+    /// The end of a file or list.
+    End,
+    /// The server can't do this at all.
+    Unsupported,
+    /// No room is left.
+    Full,
+    /// Anything else the server refused, in its words.
+    Refused(String),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Status(status) => match status.status_code {
+                StatusCode::NoSuchFile => Self::Missing,
+                StatusCode::PermissionDenied => Self::Denied,
+                StatusCode::Eof => Self::End,
+                StatusCode::OpUnsupported => Self::Unsupported,
+                StatusCode::NoConnection | StatusCode::ConnectionLost => Self::Broken("the server lost its connection".to_owned()),
+                StatusCode::Ok | StatusCode::Failure | StatusCode::BadMessage => Self::from_words(&status.error_message),
+            },
+            Error::Timeout => Self::Broken("the server did not answer".to_owned()),
+            Error::Limited(what) => Self::Refused(what),
+            Error::IO(_) | Error::UnexpectedPacket | Error::UnexpectedBehavior(_) => Self::Broken("the connection broke".to_owned()),
+        }
+    }
+}
+
+impl Fault {
+    /// Version 3 of the protocol has no number for a full disk, but some servers say so.
+    fn from_words(words: &str) -> Self {
+        let lower = words.to_lowercase();
+        if ["no space", "quota", "disk full", "disk is full"].iter().any(|hint| lower.contains(hint)) {
+            return Self::Full;
+        }
+        let plain: String = words.chars().filter(|c| !c.is_control()).take(200).collect();
+        Self::Refused(if plain.is_empty() { "failure".to_owned() } else { plain })
+    }
+
+    /// As an error of the place.
+    pub(super) fn at(self, place: &str, operation: Operation) -> StoreError {
+        let (kind, reason) = match self {
+            Self::Broken(reason) => (Kind::Passing { retry_after: None }, reason),
+            Self::Missing => (Kind::NotFound, "it does not exist".to_owned()),
+            Self::Denied => (Kind::Permission, "permission denied".to_owned()),
+            Self::End => (Kind::Protocol, "the file ended too early".to_owned()),
+            Self::Unsupported => (Kind::Protocol, "the server can't do that".to_owned()),
+            Self::Full => (Kind::Full { missing: None }, "no space is left on the server, or the quota is used up".to_owned()),
+            Self::Refused(words) => (Kind::Protocol, format!("the server says \"{words}\" and not why")),
+        };
+        StoreError::remote(place, operation, kind, reason)
+    }
+}

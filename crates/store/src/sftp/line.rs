@@ -1,0 +1,338 @@
+//! The connection: made, watched for silence, and made anew when it broke.
+
+use std::{
+    collections::HashMap,
+    net::{Shutdown, TcpStream},
+    ops::Range,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use russh::{
+    Preferred,
+    client::{self, DisconnectReason, Handle, Handler},
+    keys::PublicKeyOrCertificate,
+};
+use russh_sftp::client::{Config as SftpConfig, RawSftpSession, error::Error};
+use tokio::time::timeout;
+
+use super::{fault::Fault, login::Login, target, target::Target, trust::Trust};
+use crate::{
+    context::{Context, Options},
+    error::{Kind, Operation, StoreError, reason},
+};
+
+/// Requests under way at once. With [`STEP`] that is as much as OpenSSH's channel takes before it wants to be waited for.
+pub(super) const UNDER_WAY: usize = 32;
+/// Bytes per request. Servers that don't state their limits take half of it for certain.
+pub(super) const STEP: u64 = 64 << 10;
+const CERTAIN_STEP: u64 = 32 << 10;
+/// Flushing gigabytes to a slow disk takes longer than any other answer.
+const FLUSH_FACTOR: u32 = 10;
+/// The library's own limit per request. Ours is [`Line::ask`], which knows about the other requests.
+const NO_LIMIT_SECONDS: u64 = 7 * 24 * 3600;
+
+/// One connection with its SFTP session.
+pub(super) struct Line {
+    pub(super) sftp: RawSftpSession,
+    // The session ends with it.
+    handle: Handle<Guard>,
+    socket: TcpStream,
+    extensions: HashMap<String, String>,
+    stall: Duration,
+    step: u64,
+    answers: AtomicU64,
+    broken: AtomicBool,
+}
+
+impl Line {
+    async fn open(target: &Target, trust: Trust, login: &Login, context: &Context) -> Result<Self, StoreError> {
+        let label = target.label();
+        let passing = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Passing { retry_after: None }, reason);
+        let waiting = context.tuning.connect_timeout;
+        let silent = |_| passing(format!("the server did not answer within {} s", waiting.as_secs()));
+
+        let connecting = tokio::net::TcpStream::connect((target.host.as_str(), target.port));
+        let socket = timeout(waiting, connecting).await.map_err(silent)?.map_err(|error| passing(reason(&error)))?;
+        // A second hold on the socket, to end it whatever the tasks that use it wait for.
+        let (socket, ours) = twice(socket).map_err(|error| passing(reason(&error)))?;
+
+        let said = Arc::new(Mutex::new(None));
+        let config = Arc::new(config(&trust, context.tuning.stall));
+        let guard = Guard { trust, said: Arc::clone(&said) };
+        let handshake = timeout(waiting, client::connect_stream(config, socket, guard)).await.map_err(silent)?;
+        let mut handle = handshake.map_err(|trouble| match trouble {
+            Trouble::Refused(error) => *error,
+            Trouble::Ssh(error) => greeting_failed(&label, &error),
+        })?;
+        // Keys may need a second of a core each, and some servers let wrong passwords wait.
+        let proof = timeout(waiting.max(Duration::from_secs(20)), login.prove(&mut handle)).await.map_err(silent)?;
+        if let Err(error) = proof {
+            let said = said.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Err(match said {
+                Some(words) if error.is_passing() => {
+                    let reason = format!("the server ended the login: {words}");
+                    StoreError::remote(&label, Operation::Connect, Kind::Credentials, reason)
+                        .advise("name the right key_file in haul.toml: with too many wrong ones a server hangs up")
+                }
+                _ => error,
+            });
+        }
+        let subsystem = async {
+            let channel = handle.channel_open_session().await?;
+            channel.request_subsystem(true, "sftp").await?;
+            Ok::<_, russh::Error>(channel)
+        };
+        let channel = timeout(waiting, subsystem).await.map_err(silent)?.map_err(|_| passing("the server opened no channel".to_owned()))?;
+        let limits = SftpConfig { request_timeout_secs: NO_LIMIT_SECONDS, max_packet_len: 1 << 20, ..SftpConfig::default() };
+        let sftp = RawSftpSession::new_with_config(channel.into_stream(), limits);
+        let version = timeout(waiting, sftp.init()).await.map_err(silent)?.map_err(|_| {
+            StoreError::remote(&label, Operation::Connect, Kind::Protocol, "the server offers no SFTP")
+                .advise("switch its SFTP subsystem on, or allow it for this user")
+        })?;
+        let mut line = Self {
+            sftp,
+            handle,
+            socket: ours,
+            extensions: version.extensions,
+            stall: context.tuning.stall,
+            step: CERTAIN_STEP,
+            answers: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+        };
+        if line.offers("limits@openssh.com")
+            && let Ok(limits) = line.ask(line.sftp.limits()).await
+        {
+            let least = limits.max_write_len.min(limits.max_read_len);
+            line.step = if least == 0 { CERTAIN_STEP } else { STEP.min(least) };
+        }
+        Ok(line)
+    }
+
+    /// Whether the server can do more than the protocol says.
+    pub(super) fn offers(&self, extension: &str) -> bool {
+        self.extensions.contains_key(extension)
+    }
+
+    /// Bytes per request.
+    pub(super) fn step(&self) -> u64 {
+        self.step
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.broken.load(Ordering::Relaxed) && !self.handle.is_closed()
+    }
+
+    /// Nothing more is expected from this connection; whoever still waits for it is woken.
+    fn give_up(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Waits for an answer, as long as the server answers anything at all.
+    pub(super) async fn ask<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
+        self.ask_within(self.stall, request).await
+    }
+
+    /// Waits for what takes long on the server.
+    pub(super) async fn ask_patiently<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
+        self.ask_within(self.stall * FLUSH_FACTOR, request).await
+    }
+
+    async fn ask_within<T>(&self, stall: Duration, request: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
+        let mut request = pin!(request);
+        loop {
+            let before = self.answers.load(Ordering::Relaxed);
+            let Ok(answer) = timeout(stall, &mut request).await else {
+                // On a slow line many requests wait for their turn while others are answered.
+                if self.answers.load(Ordering::Relaxed) != before {
+                    continue;
+                }
+                self.give_up();
+                return Err(Fault::Broken(format!("the server said nothing for {} s", stall.as_secs())));
+            };
+            let answer = answer.map_err(Fault::from);
+            if let Err(Fault::Broken(_)) = &answer {
+                self.give_up();
+            } else {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+            }
+            return answer;
+        }
+    }
+
+    /// Writes one request's worth.
+    pub(super) async fn write(&self, handle: &str, offset: u64, bytes: Bytes) -> Result<(), Fault> {
+        self.ask(self.sftp.write(handle, offset, bytes.to_vec())).await?;
+        Ok(())
+    }
+
+    /// Reads a range of at most one request's length; a server may answer with less at a time.
+    pub(super) async fn read_exactly(&self, handle: &str, range: Range<u64>) -> Result<Vec<u8>, Fault> {
+        let mut found = Vec::new();
+        loop {
+            let at = range.start + found.len() as u64;
+            let data = self.ask(self.sftp.read(handle, at, (range.end - at) as u32)).await?.data;
+            if data.is_empty() || data.len() as u64 > range.end - at {
+                return Err(Fault::Refused("an answer of the wrong length".to_owned()));
+            }
+            if found.is_empty() {
+                found = data;
+            } else {
+                found.extend_from_slice(&data);
+            }
+            if found.len() as u64 == range.end - range.start {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Closes a file without anybody waiting for it.
+    pub(super) fn close_later(self: &Arc<Self>, handle: String) {
+        let line = Arc::clone(self);
+        tokio::spawn(async move { line.ask(line.sftp.close(handle)).await });
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+fn twice(socket: tokio::net::TcpStream) -> std::io::Result<(tokio::net::TcpStream, TcpStream)> {
+    socket.set_nodelay(true)?;
+    let ours = socket.into_std()?;
+    Ok((tokio::net::TcpStream::from_std(ours.try_clone()?)?, ours))
+}
+
+fn config(trust: &Trust, stall: Duration) -> client::Config {
+    let mut preferred = Preferred::DEFAULT;
+    preferred.key = trust.preferred(&preferred.key).into();
+    client::Config {
+        preferred,
+        // A connection that is quiet because we have nothing to send must not be dropped by a router, nor a dead one be held.
+        keepalive_interval: Some(stall / 3),
+        keepalive_max: 3,
+        nodelay: true,
+        ..client::Config::default()
+    }
+}
+
+fn greeting_failed(label: &str, error: &russh::Error) -> StoreError {
+    let (kind, reason) = match error {
+        russh::Error::NoCommonAlgo { .. } => (Kind::Protocol, "the server and we have no way of encrypting in common"),
+        russh::Error::KexInit | russh::Error::Version => (Kind::Protocol, "the server does not speak SSH as it should"),
+        _ => (Kind::Passing { retry_after: None }, "the connection broke during the greeting"),
+    };
+    StoreError::remote(label, Operation::Connect, kind, reason)
+}
+
+/// Judges the host's key.
+struct Guard {
+    trust: Trust,
+    // The server's last words.
+    said: Arc<Mutex<Option<String>>>,
+}
+
+/// Why a connection could not be made.
+#[derive(Debug)]
+enum Trouble {
+    Ssh(russh::Error),
+    Refused(Box<StoreError>),
+}
+
+impl From<russh::Error> for Trouble {
+    fn from(error: russh::Error) -> Self {
+        Self::Ssh(error)
+    }
+}
+
+impl Handler for Guard {
+    type Error = Trouble;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Trouble> {
+        self.trust.judge(&key.public_key()).map_err(|error| Trouble::Refused(Box::new(error)))?;
+        Ok(true)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Trouble>) -> Result<(), Trouble> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                let words = info.message.chars().filter(|c| !c.is_control()).take(200).collect();
+                *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+                Ok(())
+            }
+            DisconnectReason::Error(error) => Err(error),
+        }
+    }
+}
+
+/// The one connection of a place, whichever that is just now.
+pub(super) struct Lines {
+    target: Target,
+    options: Options,
+    login: Login,
+    context: Context,
+    current: tokio::sync::Mutex<Option<Arc<Line>>>,
+}
+
+impl Lines {
+    pub(super) fn new(target: Target, options: &Options, context: &Context) -> Result<Self, StoreError> {
+        let login = Login::new(&target, options, context)?;
+        Ok(Self { target, options: options.clone(), login, context: context.clone(), current: tokio::sync::Mutex::new(None) })
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The connection, made anew if the last one broke.
+    pub(super) async fn get(&self) -> Result<Arc<Line>, StoreError> {
+        let mut current = self.current.lock().await;
+        if let Some(line) = current.as_ref().filter(|line| line.is_usable()) {
+            return Ok(Arc::clone(line));
+        }
+        *current = None;
+        let trust = Trust::read(&self.target, &self.options, &self.context)?;
+        let line = Arc::new(Line::open(&self.target, trust, &self.login, &self.context).await?);
+        *current = Some(Arc::clone(&line));
+        Ok(line)
+    }
+
+    /// The place's directory as an absolute path. It, or at least the one above, must be there.
+    pub(super) async fn directory(&self) -> Result<String, StoreError> {
+        let label = self.target.label();
+        let failed = |fault: Fault| fault.at(&label, Operation::Connect);
+        let line = self.get().await?;
+        let path = if self.target.path.starts_with('/') {
+            self.target.path.clone()
+        } else {
+            let home = line.ask(line.sftp.realpath(".")).await.map_err(failed)?.files.into_iter().next();
+            let home = home.ok_or_else(|| failed(Fault::Refused("no home directory".to_owned())))?.filename;
+            match self.target.path.as_str() {
+                "." => home,
+                below => format!("{}/{below}", home.trim_end_matches('/')),
+            }
+        };
+        let nowhere = |what: &str| {
+            StoreError::remote(&label, Operation::Connect, Kind::NotFound, format!("{what} there"))
+                .advise("make the directory on the server first; only the last step of the path is made here")
+        };
+        match line.ask(line.sftp.stat(&path)).await {
+            Ok(found) if found.attrs.is_dir() => Ok(path),
+            Ok(_) => Err(nowhere(&format!("{path} is no directory"))),
+            Err(Fault::Missing) => match line.ask(line.sftp.stat(target::parent(&path))).await {
+                Ok(found) if found.attrs.is_dir() => Ok(path),
+                Ok(_) | Err(Fault::Missing) => Err(nowhere(&format!("neither {path} nor the directory above it is"))),
+                Err(fault) => Err(failed(fault)),
+            },
+            Err(fault) => Err(failed(fault)),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One file on its way: written under a temporary name, continued on a new connection where the old one broke, renamed at the end.
+
+use std::{ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::{
+    Shared,
+    fault::Fault,
+    line::{Line, STEP, UNDER_WAY},
+};
+use crate::{
+    error::{Kind, Operation, StoreError},
+    owner,
+    parts::Part,
+    store::{Checked, Expected, Sealed, Session, Upload},
+};
+
+/// With less room than this, a refused write means a full disk: the protocol has no number for it.
+const NO_ROOM: u64 = 1 << 20;
+
+/// What another process needs to continue.
+#[derive(Serialize, Deserialize)]
+struct Memo {
+    directory: String,
+    temporary: String,
+    name: String,
+}
+
+/// A file under its temporary name.
+pub(super) struct SftpUpload {
+    shared: Arc<Shared>,
+    memo: Memo,
+    resumable: bool,
+    kept: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    // Open on this connection and no other.
+    open: Option<(Arc<Line>, String)>,
+    // Asked for the rename at least once: the answer may have been lost.
+    publishing: bool,
+    published: bool,
+}
+
+impl SftpUpload {
+    pub(super) async fn create(shared: Arc<Shared>, name: &str, expected: Expected) -> Result<Self, StoreError> {
+        let failed = shared.failed(Operation::Create);
+        let line = shared.line().await?;
+        if shared.is_taken(&line, &shared.path(name)?).await.map_err(&failed)? {
+            return Err(exists(&shared, Operation::Create, name));
+        }
+        if let (Some(wanted), Some(free)) = (expected.exact.or(expected.about), shared.space(&line).await)
+            && wanted > free
+        {
+            let reason = format!("there are {free} bytes left, and the archive needs {wanted}");
+            return Err(StoreError::remote(shared.label(), Operation::Create, Kind::Full { missing: Some(wanted - free) }, reason));
+        }
+        let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
+        let memo = Memo { directory: shared.directory.clone(), temporary, name: name.to_owned() };
+        let path = shared.path(&memo.temporary)?;
+        let mut made = make(&line, &path).await;
+        if matches!(made, Err(Fault::Missing)) {
+            // For the owner only, like the archives in it.
+            let private = FileAttributes { permissions: Some(0o700), ..FileAttributes::empty() };
+            line.ask(line.sftp.mkdir(&shared.directory, private)).await.map_err(&failed)?;
+            made = make(&line, &path).await;
+        }
+        let handle = made.map_err(failed)?;
+        let state = Mutex::new(State { open: Some((line, handle)), ..State::default() });
+        Ok(Self { shared, memo, resumable: expected.resumable, kept: 0, state })
+    }
+
+    pub(super) async fn resume(shared: Arc<Shared>, session: &Session) -> Result<Option<Self>, StoreError> {
+        let Ok(memo) = serde_json::from_value::<Memo>(session.0.clone()) else { return Ok(None) };
+        if memo.directory != shared.directory || !owner::is_temporary(&memo.temporary) {
+            return Ok(None);
+        }
+        let line = shared.line().await?;
+        let Some(found) = shared.attributes(&line, &shared.path(&memo.temporary)?, Operation::Read).await? else { return Ok(None) };
+        // What was under way when the other process ended may have arrived out of order.
+        let kept = found.len().saturating_sub(UNDER_WAY as u64 * STEP);
+        Ok(Some(Self { shared, memo, resumable: true, kept, state: Mutex::default() }))
+    }
+
+    fn temporary(&self) -> Result<String, StoreError> {
+        self.shared.path(&self.memo.temporary)
+    }
+
+    fn lost(&self, reason: &str) -> StoreError {
+        StoreError::remote(self.shared.label(), Operation::Write, Kind::Lost, reason)
+    }
+
+    /// The open file, on the connection that stands; true when that had to be opened anew.
+    async fn file(&self, state: &mut State, operation: Operation) -> Result<Option<(Arc<Line>, String, bool)>, StoreError> {
+        let line = self.shared.line().await?;
+        if let Some((on, handle)) = &state.open
+            && Arc::ptr_eq(on, &line)
+        {
+            return Ok(Some((line, handle.clone(), false)));
+        }
+        state.open = None;
+        match line.ask(line.sftp.open(self.temporary()?, OpenFlags::WRITE, FileAttributes::empty())).await {
+            Ok(opened) => {
+                state.open = Some((Arc::clone(&line), opened.handle.clone()));
+                Ok(Some((line, opened.handle, true)))
+            }
+            Err(Fault::Missing) => Ok(None),
+            Err(fault) => Err(fault.at(&self.shared.label(), operation)),
+        }
+    }
+
+    async fn file_for_writing(&self, state: &mut State) -> Result<(Arc<Line>, String, bool), StoreError> {
+        let file = self.file(state, Operation::Write).await?;
+        file.ok_or_else(|| self.lost("the unfinished file is gone"))
+    }
+
+    /// After a new beginning: everything before `part` must still be there.
+    async fn expect_up_to(&self, part: &Part, line: &Line, handle: &str) -> Result<(), StoreError> {
+        let failed = self.shared.failed(Operation::Write);
+        let size = line.ask(line.sftp.fstat(handle)).await.map_err(failed)?.attrs.len();
+        if size < part.offset {
+            return Err(self.lost("the server has lost a part of the unfinished file"));
+        }
+        // A server that states a full disk in a number of a newer protocol breaks the session instead.
+        if size < part.end() && self.shared.space(line).await.is_some_and(|free| free < STEP) {
+            return Err(Fault::Full.at(&self.shared.label(), Operation::Write));
+        }
+        Ok(())
+    }
+
+    /// Writes in steps, many under way at once.
+    async fn write(&self, line: &Line, handle: &str, part: &Part) -> Result<(), StoreError> {
+        let step = line.step() as usize;
+        let mut offset = part.offset;
+        let mut steps = Vec::new();
+        for piece in part.data.pieces() {
+            for from in (0..piece.len()).step_by(step) {
+                let bytes = piece.slice(from..piece.len().min(from + step));
+                let length = bytes.len() as u64;
+                steps.push(line.write(handle, offset, bytes).inspect_ok(|()| part.activity.touch()));
+                offset += length;
+            }
+        }
+        match stream::iter(steps).buffer_unordered(UNDER_WAY).try_collect::<()>().await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.explained(line, fault).await.at(&self.shared.label(), Operation::Write)),
+        }
+    }
+
+    /// A bare "failure" while writing is a full disk more often than anything else.
+    async fn explained(&self, line: &Line, fault: Fault) -> Fault {
+        if matches!(fault, Fault::Refused(_)) && self.shared.space(line).await.is_some_and(|free| free < NO_ROOM) {
+            return Fault::Full;
+        }
+        fault
+    }
+
+    /// The temporary file is gone. If our rename was under way, this is how a lost answer looks.
+    async fn published_unheard(&self, state: &mut State, sealed: &Sealed) -> Result<Checked, StoreError> {
+        let line = self.shared.line().await?;
+        let found = self.shared.attributes(&line, &self.shared.path(&self.memo.name)?, Operation::Publish).await?;
+        match found {
+            Some(found) if state.publishing && found.len() == sealed.length => {
+                state.published = true;
+                Ok(Checked::Size)
+            }
+            Some(_) => Err(exists(&self.shared, Operation::Publish, &self.memo.name)),
+            None => Err(self.lost("the unfinished file is gone")),
+        }
+    }
+
+    async fn rename(&self, state: &mut State, line: &Line, sealed: &Sealed) -> Result<Checked, StoreError> {
+        let failed = self.shared.failed(Operation::Publish);
+        let (from, to) = (self.temporary()?, self.shared.path(&self.memo.name)?);
+        // Some servers' rename replaces.
+        if self.shared.is_taken(line, &to).await.map_err(&failed)? {
+            return Err(exists(&self.shared, Operation::Publish, &self.memo.name));
+        }
+        state.publishing = true;
+        if let Err(fault) = line.ask(line.sftp.rename(&from, &to)).await {
+            if let Fault::Broken(_) = fault {
+                return Err(failed(fault));
+            }
+            // The refusal does not say why: look.
+            if !self.shared.is_taken(line, &from).await.map_err(&failed)? {
+                return self.published_unheard(state, sealed).await;
+            }
+            if self.shared.is_taken(line, &to).await.map_err(&failed)? {
+                return Err(exists(&self.shared, Operation::Publish, &self.memo.name));
+            }
+            return Err(failed(fault));
+        }
+        state.published = true;
+        Ok(Checked::Size)
+    }
+}
+
+fn exists(shared: &Shared, operation: Operation, name: &str) -> StoreError {
+    StoreError::remote(shared.label(), operation, Kind::Exists, format!("{name} exists already"))
+}
+
+/// A new file, for its owner only.
+async fn make(line: &Line, path: &str) -> Result<String, Fault> {
+    let private = FileAttributes { permissions: Some(0o600), ..FileAttributes::empty() };
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+    Ok(line.ask(line.sftp.open(path, flags, private)).await?.handle)
+}
+
+#[async_trait]
+impl Upload for SftpUpload {
+    async fn put(&self, part: &Part) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
+        let (line, handle, anew) = self.file_for_writing(&mut state).await?;
+        if anew {
+            self.expect_up_to(part, &line, &handle).await?;
+        }
+        self.write(&line, &handle, part).await
+    }
+
+    async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
+        let (line, handle, _) = self.file_for_writing(&mut state).await?;
+        let mut at = offset;
+        for piece in bytes.chunks(line.step() as usize) {
+            let written = line.write(&handle, at, piece.to_vec().into()).await;
+            written.map_err(self.shared.failed(Operation::Write))?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+        let mut state = self.state.lock().await;
+        if state.published {
+            return Ok(Checked::Size);
+        }
+        let Some((line, handle, _)) = self.file(&mut state, Operation::Publish).await? else {
+            return self.published_unheard(&mut state, sealed).await;
+        };
+        if line.offers("fsync@openssh.com") {
+            let flushed = line.ask_patiently(line.sftp.fsync(&handle)).await;
+            match flushed {
+                // File systems that can't flush have nothing to lose.
+                Ok(_) | Err(Fault::Unsupported) => {}
+                Err(fault) => return Err(self.explained(&line, fault).await.at(&self.shared.label(), Operation::Sync)),
+            }
+        }
+        let size = line.ask(line.sftp.fstat(&handle)).await.map_err(self.shared.failed(Operation::Check))?.attrs.len();
+        state.open = None;
+        // An error of closing is one of writing.
+        if let Err(fault) = line.ask(line.sftp.close(&handle)).await {
+            return Err(self.explained(&line, fault).await.at(&self.shared.label(), Operation::Sync));
+        }
+        if size != sealed.length {
+            let _ = line.ask(line.sftp.remove(self.temporary()?)).await;
+            let reason = format!("{size} bytes arrived instead of {}", sealed.length);
+            return Err(StoreError::remote(self.shared.label(), Operation::Check, Kind::Mismatch, reason));
+        }
+        self.rename(&mut state, &line, sealed).await
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
+        if state.published {
+            return Ok(());
+        }
+        let line = self.shared.line().await?;
+        if let Some((on, handle)) = state.open.take()
+            && Arc::ptr_eq(&on, &line)
+        {
+            // Servers on some systems can't remove a file that is open.
+            let _ = line.ask(line.sftp.close(handle)).await;
+        }
+        match line.ask(line.sftp.remove(self.temporary()?)).await {
+            Ok(_) | Err(Fault::Missing) => Ok(()),
+            Err(fault) => Err(fault.at(&self.shared.label(), Operation::Delete)),
+        }
+    }
+
+    fn session(&self) -> Option<Session> {
+        if !self.resumable {
+            return None;
+        }
+        serde_json::to_value(&self.memo).ok().map(Session)
+    }
+
+    fn kept(&self) -> Vec<Range<u64>> {
+        if self.kept == 0 { Vec::new() } else { vec![Range { start: 0, end: self.kept }] }
+    }
+}
