@@ -42,6 +42,16 @@ Examples:
 An archive can also be uploaded to Home Assistant itself: Settings > System > Backups, or on the
 welcome page of a fresh installation.";
 
+const GDRIVE_EXAMPLES: &str = "\
+Examples:
+  haul auth gdrive --client-id 123-abc.apps.googleusercontent.com --client-secret-file ~/.drive-secret
+  haul auth gdrive --status
+  haul backup /config --to gdrive://Backups
+
+The client id is your own: at console.cloud.google.com create a project, enable the Google Drive API,
+publish the OAuth consent screen, and create a client ID of the type \"TVs and Limited Input devices\".
+Haul then sees only the files that it put there itself.";
+
 /// Backs up Home Assistant from its live config directory, through every core, and proves that it restores.
 #[derive(Debug, Parser)]
 #[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
@@ -70,6 +80,33 @@ pub(crate) enum Command {
     /// Unpack an archive into a directory
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
+<<<<<<< HEAD
+=======
+    /// List the archives of a place, reading only their beginnings
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Fetch an archive; after an interruption the same command goes on where it stopped
+    #[command(after_help = GET_EXAMPLES)]
+    Get(GetArgs),
+    /// Remove archives
+    #[command(after_help = RM_EXAMPLES)]
+    Rm(RmArgs),
+    /// Remove old archives by rules: shows a plan, asks, then does it
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(PruneArgs),
+    /// Keep an archive for good: neither prune nor rm remove it
+    #[command(after_help = "Example:\n  haul pin offsite/NAME.tar")]
+    Pin(PinArgs),
+    /// Let an archive be removed again
+    #[command(after_help = "Example:\n  haul unpin offsite/NAME.tar")]
+    Unpin(PinArgs),
+    /// Show or try destinations
+    #[command(subcommand, after_help = DESTINATION_EXAMPLES)]
+    Destination(DestinationCommand),
+    /// Sign in where a password is not enough
+    #[command(subcommand)]
+    Auth(AuthArgs),
+>>>>>>> 45f404f (haul auth gdrive signs a machine in to Google Drive)
     /// Back up a running sample installation, verify it, restore it, and compare
     Demo(DemoArgs),
     /// Print completions for a shell
@@ -191,6 +228,32 @@ pub(crate) struct RestoreArgs {
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthArgs {
+    /// Sign this machine in to Google Drive
+    #[command(after_help = GDRIVE_EXAMPLES)]
+    Gdrive(GdriveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GdriveArgs {
+    /// Your own client id; later sign-ins know it
+    #[arg(long, value_name = "ID", requires = "client_secret_file")]
+    pub(crate) client_id: Option<String>,
+    /// File with its secret
+    #[arg(long, value_name = "FILE", requires = "client_id")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+    /// A destination of haul.toml whose settings (token_file, client_id, …) count
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+    /// Say whether this machine is signed in, and to whose Drive
+    #[arg(long)]
+    pub(crate) status: bool,
+    /// Sign out: take the access back and remove the file
+    #[arg(long, conflicts_with_all = ["status", "client_id"])]
+    pub(crate) forget: bool,
 }
 
 #[derive(Debug, Args)]
