@@ -80,33 +80,9 @@ pub(crate) enum Command {
     /// Unpack an archive into a directory
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
-<<<<<<< HEAD
-=======
-    /// List the archives of a place, reading only their beginnings
-    #[command(after_help = LIST_EXAMPLES)]
-    List(ListArgs),
-    /// Fetch an archive; after an interruption the same command goes on where it stopped
-    #[command(after_help = GET_EXAMPLES)]
-    Get(GetArgs),
-    /// Remove archives
-    #[command(after_help = RM_EXAMPLES)]
-    Rm(RmArgs),
-    /// Remove old archives by rules: shows a plan, asks, then does it
-    #[command(after_help = PRUNE_EXAMPLES)]
-    Prune(PruneArgs),
-    /// Keep an archive for good: neither prune nor rm remove it
-    #[command(after_help = "Example:\n  haul pin offsite/NAME.tar")]
-    Pin(PinArgs),
-    /// Let an archive be removed again
-    #[command(after_help = "Example:\n  haul unpin offsite/NAME.tar")]
-    Unpin(PinArgs),
-    /// Show or try destinations
-    #[command(subcommand, after_help = DESTINATION_EXAMPLES)]
-    Destination(DestinationCommand),
     /// Sign in where a password is not enough
     #[command(subcommand)]
     Auth(AuthArgs),
->>>>>>> 45f404f (haul auth gdrive signs a machine in to Google Drive)
     /// Back up a running sample installation, verify it, restore it, and compare
     Demo(DemoArgs),
     /// Print completions for a shell
