@@ -1,19 +1,51 @@
-//! A place: S3 and every store that speaks it, Azure Blob Storage, Google Cloud Storage.
+//! S3 and every store that speaks it, Azure Blob Storage, Google Cloud Storage: buckets that take an archive in numbered parts.
+//!
+//! Signing, addresses and the plain calls are `object_store`'s; what happens to an archive on its way is ours. Nothing is visible under an archive's name before
+//! its parts are put together, and that is refused when the name is taken.
+//!
+//! A killed run leaves parts that cost money and that no listing shows. At S3 and Google a `claim` beside the archive says whose they are, so that the next
+//! run's `sweep` can end them. Azure forgets blocks that were never put together after a week by itself, and has no other way.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `connect` | options, environment and profiles: what is needed to make contact |
+//! | `place` | the bucket as a [`Store`] |
+//! | `upload`, `multipart`, `blocks` | an archive's parts; S3's and Google's form; Azure's |
+//! | `claim`, `sweep` | whose unfinished uploads are whose, and ending those nobody wants |
+//! | `wire`, `refusal` | how requests leave; what the answers mean |
+//! | `profile` | the files of the AWS command line |
 
-use std::sync::Arc;
+mod azure;
+mod blocks;
+mod claim;
+mod connect;
+mod google;
+mod multipart;
+mod place;
+mod profile;
+mod refusal;
+mod s3;
+mod sweep;
+mod upload;
+mod wire;
 
-use url::Url;
-
-use crate::{
-    context::{Context, Options, invalid},
-    error::StoreError,
-    store::Store,
-};
+pub use connect::connect;
 
 /// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &[];
-
-/// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, _options: &Options, _context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    Err(invalid(url.scheme(), "this kind of place can't be used yet"))
-}
+pub const KEYS: &[&str] = &[
+    "access_key_file",
+    "access_key_id",
+    "access_key_id_file",
+    "account",
+    "allow_http",
+    "credentials_file",
+    "endpoint",
+    "instance_role",
+    "part_size",
+    "path_style",
+    "profile",
+    "region",
+    "sas_token_file",
+    "secret_access_key_file",
+    "session_token_file",
+];

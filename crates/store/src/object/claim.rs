@@ -1,0 +1,62 @@
+//! Claims: tiny objects that say whose upload is under way, because the store itself only knows that there is one.
+//!
+//! A claim's name is a temporary one (`owner`), its content the key and the upload. It is written before the upload is begun and removed after it has ended, so
+//! whatever a killed run leaves can be found from its claim.
+
+use object_store::{ObjectStore, ObjectStoreExt, PutOptions, path::Path};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    place::Place,
+    wire::Call,
+};
+use crate::{
+    error::{Kind, Operation, StoreError},
+    owner,
+};
+
+/// A claim is a few hundred bytes.
+const LONGEST: u64 = 16 << 10;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// Its own name.
+    #[serde(skip)]
+    pub(super) name: String,
+    /// The key of the object.
+    pub(super) key: String,
+    /// The store's name of the upload, once it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) upload_id: Option<String>,
+    /// Another process may continue it, so its maker's end is not its own.
+    #[serde(default)]
+    pub(super) resumable: bool,
+}
+
+impl Claim {
+    pub(super) fn new(key: &Path, upload_id: Option<String>, resumable: bool) -> Self {
+        Self { name: owner::temporary_name(), key: key.as_ref().to_owned(), upload_id, resumable }
+    }
+
+    /// Writes it, or writes it anew.
+    pub(super) async fn write(&self, place: &Place) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let key = place.key(&self.name, Operation::Create)?;
+        place.wire.ask(Call::new(Operation::Create), place.objects.put_opts(&key, text.into(), PutOptions::default())).await?;
+        Ok(())
+    }
+
+    /// `None`: it is gone, or nobody's.
+    pub(super) async fn read(place: &Place, name: &str, size: u64) -> Result<Option<Self>, StoreError> {
+        if size > LONGEST {
+            return Ok(None);
+        }
+        let key = place.key(name, Operation::Read)?;
+        let work = async { place.objects.get(&key).await?.bytes().await };
+        match place.wire.ask(Call::new(Operation::Read), work).await {
+            Ok(text) => Ok(serde_json::from_slice::<Self>(&text).ok().map(|claim| Self { name: name.to_owned(), ..claim })),
+            Err(error) if error.kind() == Some(Kind::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Uploads in numbered parts: what S3, Google and Azure have in common, and the form that S3 and Google share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use md5::{Digest, Md5};
+use object_store::{
+    Attribute, Attributes, PutMultipartOptions, PutPayload,
+    aws::{AwsAuthorizer, AwsCredentialProvider},
+    client::{HttpRequest, HttpRequestBody},
+    gcp::GcpCredentialProvider,
+    multipart::{MultipartStore, PartId},
+    path::Path,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{
+    refusal::{element, elements},
+    wire::{Call, Wire},
+};
+use crate::{
+    error::{Kind, Operation, StoreError},
+    parts::{Part, Segments},
+    store::PartRules,
+};
+
+/// Name of the metadata by which an upload recognises its own object. Azure wants it to be an identifier.
+pub(super) const MARK: &str = "haulupload";
+/// What a path keeps as it is, in the form that is signed.
+pub(super) const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// An archive is listed by the page; more pages than this are somebody's mistake.
+const MOST_PAGES: usize = 1000;
+
+/// A part that the store has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Arrived {
+    /// What names it when the object is put together.
+    pub(super) tag: String,
+    /// The store computed a checksum of it that is ours.
+    pub(super) proven: bool,
+}
+
+/// An upload that was begun and not ended.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) key: String,
+    pub(super) id: String,
+    pub(super) begun: Option<SystemTime>,
+}
+
+/// A store's uploads in parts. Like a [`Store`](crate::Store), it makes one attempt per call.
+#[async_trait]
+pub(super) trait Multipart: Send + Sync {
+    fn rules(&self) -> PartRules;
+
+    /// Whether what a killed run leaves costs money until somebody removes it.
+    fn leaves_orphans(&self) -> bool;
+
+    /// Begins an object that will carry `mark`.
+    async fn begin(&self, key: &Path, mark: &str) -> Result<String, StoreError>;
+
+    async fn put(&self, key: &Path, id: &str, part: &Part, md5: [u8; 16]) -> Result<Arrived, StoreError>;
+
+    /// Puts the object together, unless there is one.
+    async fn finish(&self, key: &Path, id: &str, mark: &str, parts: &[Arrived]) -> Result<(), StoreError>;
+
+    async fn cancel(&self, key: &Path, id: &str) -> Result<(), StoreError>;
+
+    /// Number, tag and length of the parts that are there.
+    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<(u32, String, u64)>, StoreError>;
+
+    /// Uploads that were begun for keys with this prefix.
+    async fn pending(&self, prefix: &str) -> Result<Vec<Pending>, StoreError>;
+}
+
+/// Who we are, for the requests that the library has no call for.
+#[derive(Debug)]
+pub(super) enum Signer {
+    Aws { credentials: AwsCredentialProvider, region: String },
+    Google { credentials: GcpCredentialProvider },
+}
+
+/// S3's form of uploads, which Google has as well.
+pub(super) struct Numbered<T> {
+    pub(super) wire: Wire,
+    pub(super) store: Arc<T>,
+    pub(super) signer: Signer,
+    /// URL of the bucket.
+    pub(super) bucket: String,
+    /// The header that refuses to replace an object.
+    pub(super) condition: (&'static str, &'static str),
+    /// The store does not know that header.
+    pub(super) unconditional: AtomicBool,
+}
+
+impl<T: MultipartStore> Numbered<T> {
+    async fn complete(&self, key: &Path, id: &str, parts: &[Arrived], conditional: bool) -> Result<(), StoreError> {
+        let mut headers = HeaderMap::new();
+        if conditional {
+            headers.insert(HeaderName::from_static(self.condition.0), HeaderValue::from_static(self.condition.1));
+        }
+        let parts = parts.iter().map(|part| PartId { content_id: part.tag.clone() }).collect();
+        let id = id.to_owned();
+        let work = self.store.complete_multipart(key, &id, parts);
+        self.wire.ask(Call::new(Operation::Publish).with_headers(headers), work).await?;
+        Ok(())
+    }
+
+    /// Asks for a page of XML below the bucket.
+    async fn page(&self, operation: Operation, path: &str, query: &[(&str, &str)]) -> Result<String, StoreError> {
+        let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", encode_value(value))).collect();
+        let url = format!("{}/{path}?{}", self.bucket, query.join("&"));
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address can't be understood"))?;
+        let signed = async {
+            match &self.signer {
+                Signer::Aws { credentials, region } => {
+                    let credential = credentials.get_credential().await?;
+                    AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None)?;
+                }
+                Signer::Google { credentials } => {
+                    let credential = credentials.get_credential().await?;
+                    if let Ok(value) = HeaderValue::from_str(&format!("Bearer {}", credential.bearer))
+                        && !credential.bearer.is_empty()
+                    {
+                        request.headers_mut().insert(::http::header::AUTHORIZATION, value);
+                    }
+                }
+            }
+            Ok(())
+        };
+        self.wire.ask(Call::new(operation), signed).await?;
+        let answer = self.wire.send(Call::new(operation), request).await?;
+        Ok(String::from_utf8_lossy(answer.body()).into_owned())
+    }
+}
+
+#[async_trait]
+impl<T: MultipartStore> Multipart for Numbered<T> {
+    fn rules(&self) -> PartRules {
+        PartRules { smallest: 5 << 20, largest: 5 << 30, most: 10_000, equal: true }
+    }
+
+    fn leaves_orphans(&self) -> bool {
+        true
+    }
+
+    async fn begin(&self, key: &Path, mark: &str) -> Result<String, StoreError> {
+        let mut attributes = Attributes::new();
+        attributes.insert(Attribute::ContentType, "application/x-tar".into());
+        attributes.insert(Attribute::Metadata(MARK.into()), mark.to_owned().into());
+        let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
+        self.wire.ask(Call::new(Operation::Create), self.store.create_multipart_opts(key, options)).await
+    }
+
+    async fn put(&self, key: &Path, id: &str, part: &Part, md5: [u8; 16]) -> Result<Arrived, StoreError> {
+        let mut headers = HeaderMap::new();
+        // Whoever looks at it refuses a part that was damaged on its way, whatever its tag means.
+        if let Ok(value) = HeaderValue::from_str(&BASE64_STANDARD.encode(md5)) {
+            headers.insert("content-md5", value);
+        }
+        let payload: PutPayload = part.data.pieces().iter().cloned().collect();
+        let call = Call::new(Operation::Write).with_body(&part.data, &part.activity).with_headers(headers);
+        let id = id.to_owned();
+        let arrived = self.wire.ask(call, self.store.put_part(key, &id, part.index as usize, payload)).await?;
+        let proven = bare(&arrived.content_id).eq_ignore_ascii_case(&hex(&md5));
+        Ok(Arrived { tag: arrived.content_id, proven })
+    }
+
+    async fn finish(&self, key: &Path, id: &str, _: &str, parts: &[Arrived]) -> Result<(), StoreError> {
+        let conditional = !self.unconditional.load(Ordering::Relaxed);
+        match self.complete(key, id, parts, conditional).await {
+            // Some stores know no such condition. Whoever calls has looked just before.
+            Err(error) if conditional && error.kind() == Some(Kind::Protocol) => {
+                self.complete(key, id, parts, false).await?;
+                self.unconditional.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    async fn cancel(&self, key: &Path, id: &str) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        match self.wire.ask(Call::new(Operation::Delete), self.store.abort_multipart(key, &id)).await {
+            Err(error) if matches!(error.kind(), Some(Kind::Lost | Kind::NotFound)) => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<(u32, String, u64)>, StoreError> {
+        let path = utf8_percent_encode(key.as_ref(), KEPT).to_string();
+        let mut found = Vec::new();
+        let mut after = "0".to_owned();
+        for _ in 0..MOST_PAGES {
+            let page = self.page(Operation::Create, &path, &[("max-parts", "1000"), ("part-number-marker", &after), ("uploadId", id)]).await?;
+            for part in elements(&page, "Part") {
+                let number = element(part, "PartNumber").and_then(|number| number.parse::<u32>().ok()).and_then(|number| number.checked_sub(1));
+                let size = element(part, "Size").and_then(|size| size.parse().ok());
+                if let (Some(number), Some(tag), Some(size)) = (number, element(part, "ETag"), size) {
+                    found.push((number, tag, size));
+                }
+            }
+            match element(&page, "NextPartNumberMarker").filter(|_| element(&page, "IsTruncated").as_deref() == Some("true")) {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    async fn pending(&self, prefix: &str) -> Result<Vec<Pending>, StoreError> {
+        let mut found = Vec::new();
+        let (mut key_marker, mut id_marker) = (String::new(), String::new());
+        for _ in 0..MOST_PAGES {
+            let mut query = vec![("delimiter", "/"), ("max-uploads", "1000"), ("prefix", prefix), ("uploads", "")];
+            if !key_marker.is_empty() {
+                query.extend([("key-marker", &*key_marker), ("upload-id-marker", &*id_marker)]);
+            }
+            let page = self.page(Operation::List, "", &query).await?;
+            for upload in elements(&page, "Upload") {
+                let begun = element(upload, "Initiated").and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(SystemTime::from);
+                if let (Some(key), Some(id)) = (element(upload, "Key"), element(upload, "UploadId")) {
+                    found.push(Pending { key, id, begun });
+                }
+            }
+            let next = element(&page, "NextKeyMarker").filter(|_| element(&page, "IsTruncated").as_deref() == Some("true"));
+            let Some(next) = next else { break };
+            (key_marker, id_marker) = (next, element(&page, "NextUploadIdMarker").unwrap_or_default());
+        }
+        Ok(found)
+    }
+}
+
+fn encode_value(value: &str) -> String {
+    utf8_percent_encode(value, KEPT).to_string().replace('/', "%2F")
+}
+
+/// MD5 of a part.
+pub(super) fn digest(data: &Segments) -> [u8; 16] {
+    let mut md5 = Md5::new();
+    for piece in data.pieces() {
+        md5.update(piece);
+    }
+    md5.finalize().into()
+}
+
+/// An ETag without what is around it.
+pub(super) fn bare(tag: &str) -> &str {
+    tag.trim().trim_start_matches("W/").trim_matches('"')
+}
+
+/// Whether a tag has the form of an MD5.
+pub(super) fn is_md5(tag: &str) -> bool {
+    let tag = bare(tag);
+    tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The tag of an object that was put together from parts with these tags, by S3's rule: MD5 of their MD5s, and how many there were.
+pub(super) fn whole_tag(parts: &[Arrived]) -> Option<String> {
+    let mut md5 = Md5::new();
+    for part in parts {
+        let tag = bare(&part.tag);
+        if !is_md5(tag) {
+            return None;
+        }
+        let bytes: Vec<u8> = (0..16).filter_map(|at| u8::from_str_radix(&tag[2 * at..2 * at + 2], 16).ok()).collect();
+        md5.update(&bytes);
+    }
+    Some(format!("{}-{}", hex(&md5.finalize()), parts.len()))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_of_the_whole_follows_from_those_of_the_parts() {
+        // Two parts, "hello" and "world": md5(md5("hello") + md5("world")).
+        let part = |tag: &str| Arrived { tag: format!("\"{tag}\""), proven: true };
+        let parts = [part("5d41402abc4b2a76b9719d911017c592"), part("7d793037a0760186574b0282f2f435e7")];
+        let digests = [Md5::digest(b"hello").as_slice(), Md5::digest(b"world").as_slice()].concat();
+        assert_eq!(whole_tag(&parts), Some(format!("{}-2", hex(&Md5::digest(digests)))));
+        assert_eq!(whole_tag(&[part("opaque")]), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! What a store's refusal means: the error codes of S3, Azure and Google, told apart by what can be done about them.
+
+use ::http::{HeaderMap, Method, StatusCode};
+
+use crate::{
+    error::{Kind, Operation, StoreError},
+    http,
+};
+
+/// Words of the server that are worth showing.
+const MOST_WORDS: usize = 300;
+
+/// S3 assembles an object while it already says 200, and may then fail in the answer's body.
+pub(super) fn hides_in_success(method: &Method, body: &[u8]) -> bool {
+    method == Method::POST && element(&String::from_utf8_lossy(&body[..body.len().min(4096)]), "Error").is_some()
+}
+
+/// `own`: the store itself said it, and not whom we asked for credentials.
+pub(super) fn understand(place: &str, operation: Operation, own: bool, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> StoreError {
+    let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
+    if !own && status.is_client_error() && !matches!(status.as_u16(), 408 | 429) {
+        let reason = format!("no access token was given for these credentials ({})", status.as_u16());
+        return StoreError::remote(place, operation, Kind::Credentials, reason).advise(KEYS_ADVICE);
+    }
+    let code = headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned).or_else(|| element(&body, "Code"));
+    let code = code.unwrap_or_default();
+    let words = element(&body, "Message").unwrap_or_default();
+    let words: String = words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(MOST_WORDS).collect();
+    if let Some(error) = moved(place, operation, status, headers, &code, &body) {
+        return error;
+    }
+    let Some((kind, advice)) = meaning(&code, headers) else {
+        let said = if code.is_empty() { words } else { format!("{code}: {words}") };
+        return match status.as_u16() {
+            409 => StoreError::remote(place, operation, Kind::Exists, "the name is taken"),
+            _ => http::refused(place, operation, status, headers, &said),
+        };
+    };
+    let reason = if words.is_empty() { format!("the store answered {code}") } else { format!("the store answered {code}: {words}") };
+    let error = StoreError::remote(place, operation, kind, reason);
+    if advice.is_empty() { error } else { error.advise(advice) }
+}
+
+const KEYS_ADVICE: &str = "check the access key and its secret; they come from the destination's options, the environment or the profile";
+const RIGHTS_ADVICE: &str = "the key must be allowed to list the bucket and to read, write and delete objects below the prefix";
+
+/// By code, because one status stands for many things. `None`: the status has to tell.
+fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
+    let passing = Kind::Passing { retry_after: http::retry_after(headers) };
+    Some(match code {
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidSecurity" | "NotSignedUp" | "AuthenticationFailed" | "InvalidAuthenticationInfo"
+        | "NoAuthenticationInformation" | "UnauthorizedAccess" | "Unauthorized" | "AuthenticationRequired" => (Kind::Credentials, KEYS_ADVICE),
+        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "ExpiredTokenException" => {
+            (Kind::Credentials, "the session token has expired or is not valid: get a fresh one, or use a key that does not expire")
+        }
+        "RequestTimeTooSkewed" | "RequestExpired" => (Kind::Credentials, "this machine's clock is wrong: set it, best by NTP"),
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "AuthorizationFailure" | "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions"
+        | "AuthorizationProtocolMismatch" | "AuthorizationSourceIPMismatch" | "AccountIsDisabled" => (Kind::Permission, RIGHTS_ADVICE),
+        "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "ResourceNotFound" => {
+            (Kind::NotFound, "check the bucket's name; it is not created for you")
+        }
+        "NoSuchKey" | "BlobNotFound" => (Kind::NotFound, ""),
+        "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "InvalidBlockList" | "InvalidBlockId" => (Kind::Lost, ""),
+        "SlowDown" | "ServiceUnavailable" | "InternalError" | "ServerBusy" | "OperationTimedOut" | "RequestTimeout" | "OperationAborted" | "Busy"
+        | "ConditionalRequestConflict" | "BadDigest" | "Md5Mismatch" | "XAmzContentSHA256Mismatch" | "IncompleteBody" | "TooManyRequests"
+        | "RequestLimitExceeded" | "BandwidthLimitExceeded" => (passing, ""),
+        "QuotaExceeded" | "QuotaExceededException" | "XMinioStorageFull" | "InsufficientStorage" | "StorageFull" | "XMinioAdminBucketQuotaExceeded"
+        | "CapExceeded" | "storage_cap_exceeded" | "AccountLimitExceeded" => (Kind::Full { missing: None }, "make room there or raise the limit"),
+        "EntityTooLarge" | "MaxMessageLengthExceeded" | "RequestBodyTooLarge" => (Kind::Protocol, "choose a smaller part_size"),
+        "EntityTooSmall" => (Kind::Protocol, "choose a larger part_size"),
+        "PreconditionFailed" | "BlobAlreadyExists" | "ObjectAlreadyInActiveTierError" => (Kind::Exists, ""),
+        "InvalidBucketName" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "InvalidResourceName" | "KeyTooLongError" => {
+            (Kind::Invalid, "check the bucket's name and its region")
+        }
+        _ => return None,
+    })
+}
+
+/// The bucket lives in another region.
+fn moved(place: &str, operation: Operation, status: StatusCode, headers: &HeaderMap, code: &str, body: &str) -> Option<StoreError> {
+    let elsewhere = status.is_redirection() || matches!(code, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect");
+    if !elsewhere || status == StatusCode::NOT_MODIFIED {
+        return None;
+    }
+    let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned).or_else(|| element(body, "Region"));
+    let error = match &region {
+        Some(region) => StoreError::remote(place, operation, Kind::Invalid, format!("the bucket is in region {region}")),
+        None => StoreError::remote(place, operation, Kind::Invalid, "the store sends us elsewhere"),
+    };
+    Some(match region {
+        Some(region) => error.advise(format!("set region = \"{region}\" for this destination, or AWS_REGION")),
+        None => error.advise("check the endpoint and the region"),
+    })
+}
+
+/// The text of the first element of this name; enough for the flat documents that errors are.
+pub(super) fn element(text: &str, name: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (inside, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(unescape(inside))
+}
+
+/// All elements of this name that do not hold each other.
+pub(super) fn elements<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((inside, after)) = rest.split_once(&open).and_then(|(_, after)| after.split_once(&close)) {
+        found.push(inside);
+        rest = after;
+    }
+    found
+}
+
+fn unescape(text: &str) -> String {
+    quick_xml::escape::unescape(text).map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    fn refused(status: u16, code: &str) -> StoreError {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>Because &amp; so.</Message></Error>");
+        understand("s3://b", Operation::Write, true, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn codes_tell_apart_what_a_status_does_not() {
+        assert_eq!(refused(403, "SignatureDoesNotMatch").kind(), Some(Kind::Credentials));
+        assert_eq!(refused(403, "AccessDenied").kind(), Some(Kind::Permission));
+        assert_eq!(refused(400, "ExpiredToken").kind(), Some(Kind::Credentials));
+        assert_eq!(refused(404, "NoSuchUpload").kind(), Some(Kind::Lost));
+        assert_eq!(refused(404, "NoSuchBucket").kind(), Some(Kind::NotFound));
+        assert_eq!(refused(400, "RequestTimeout").kind(), Some(Kind::Passing { retry_after: None }));
+        assert_eq!(refused(403, "QuotaExceeded").kind(), Some(Kind::Full { missing: None }));
+        assert_eq!(refused(507, "Whatever").kind(), Some(Kind::Full { missing: None }));
+        assert_eq!(refused(503, "").kind(), Some(Kind::Passing { retry_after: None }));
+        assert_eq!(refused(412, "").kind(), Some(Kind::Exists));
+    }
+
+    #[test]
+    fn the_servers_words_are_passed_on() {
+        assert_eq!(refused(403, "AccessDenied").to_string(), "could not write at s3://b: the store answered AccessDenied: Because & so.");
+    }
+
+    #[test]
+    fn slow_down_says_how_long() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "9".parse().unwrap());
+        let error = understand("s3://b", Operation::Write, true, StatusCode::SERVICE_UNAVAILABLE, &headers, b"<Error><Code>SlowDown</Code></Error>");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn another_region_is_named() {
+        let body = b"<Error><Code>PermanentRedirect</Code><Region>eu-central-1</Region></Error>";
+        let error = understand("s3://b", Operation::Connect, true, StatusCode::MOVED_PERMANENTLY, &HeaderMap::new(), body);
+        assert_eq!(error.to_string(), "could not connect at s3://b: the bucket is in region eu-central-1");
+    }
+}

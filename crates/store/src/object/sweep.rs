@@ -1,0 +1,117 @@
+//! Removing what killed runs left: uploads whose claim nobody stands behind any more, and those that lost even that.
+
+use std::{
+    collections::BTreeSet,
+    path::Path as FilePath,
+    time::{Duration, SystemTime},
+};
+
+use object_store::path::Path;
+
+use super::{claim::Claim, multipart::Pending, place::Place};
+use crate::{
+    error::{Kind, Operation, StoreError},
+    owner,
+};
+
+/// Claims with when they were written, by the store's clock.
+type Dated = (Claim, SystemTime);
+
+/// Ends what is abandoned, and says how many uploads or claims that were.
+pub(super) async fn sweep(place: &Place) -> Result<u32, StoreError> {
+    if !place.multipart.leaves_orphans() {
+        return Ok(0);
+    }
+    let (mut dead, mut alive) = (Vec::new(), Vec::new());
+    for (name, meta) in place.objects(Operation::List).await? {
+        if !owner::is_temporary(&name) {
+            continue;
+        }
+        let written = SystemTime::from(meta.last_modified);
+        let age = SystemTime::now().duration_since(written).ok();
+        let Some(claim) = Claim::read(place, &name, meta.size).await? else {
+            if owner::is_abandoned(&name, age) && age.is_some_and(|age| age > owner::STALE) {
+                place.remove(&name).await?;
+            }
+            continue;
+        };
+        // Whoever may want to continue an upload is not the process that began it.
+        let is_over = owner::is_abandoned(&name, age) && (!claim.resumable || age.is_some_and(|age| age > owner::STALE));
+        if is_over { dead.push((claim, written)) } else { alive.push((claim, written)) }
+    }
+    let mut count = 0;
+    for claim in &dead {
+        end(place, claim, &alive).await?;
+        count += 1;
+    }
+    Ok(count + end_the_forgotten(place, &dead, &alive).await?)
+}
+
+/// Ends uploads of this process of which only the claim is known.
+pub(super) async fn settle(place: &Place, claims: &[Claim]) -> Result<(), StoreError> {
+    let mut others = Vec::new();
+    let mut own = Vec::new();
+    for (name, meta) in place.objects(Operation::List).await? {
+        if !owner::is_temporary(&name) {
+            continue;
+        }
+        let Some(found) = Claim::read(place, &name, meta.size).await? else { continue };
+        let known = claims.iter().find(|claim| claim.name == name).cloned();
+        let is_own = known.is_some();
+        let claim = known.map_or(found.clone(), |known| Claim { upload_id: known.upload_id.or(found.upload_id), ..known });
+        if is_own { own.push((claim, meta.last_modified.into())) } else { others.push((claim, meta.last_modified.into())) }
+    }
+    for claim in &own {
+        end(place, claim, &others).await?;
+    }
+    Ok(())
+}
+
+async fn end(place: &Place, (claim, written): &Dated, alive: &[Dated]) -> Result<(), StoreError> {
+    let Ok(key) = Path::parse(&claim.key) else { return place.remove(&claim.name).await };
+    // A claim is believed about keys of this place only.
+    let is_ours = place.key(key.filename().unwrap_or_default(), Operation::Delete).is_ok_and(|own| own == key);
+    if is_ours {
+        let claimed: BTreeSet<&str> = alive.iter().filter_map(|(claim, _)| claim.upload_id.as_deref()).collect();
+        match &claim.upload_id {
+            Some(id) if claimed.contains(&**id) => {}
+            Some(id) => place.multipart.cancel(&key, id).await?,
+            // It ended between the claim and the answer to its upload's begin.
+            None if alive.iter().any(|(other, _)| other.key == claim.key && other.upload_id.is_none()) => {}
+            None => {
+                for pending in known_pending(place, key.as_ref()).await? {
+                    let is_later = pending.begun.is_none_or(|begun| begun + Duration::from_secs(1) >= *written);
+                    if pending.key == key.as_ref() && is_later && !claimed.contains(&*pending.id) {
+                        place.multipart.cancel(&key, &pending.id).await?;
+                    }
+                }
+            }
+        }
+    }
+    place.remove(&claim.name).await
+}
+
+/// Uploads of archives that have no claim and are too old for anybody to be at work.
+async fn end_the_forgotten(place: &Place, dead: &[Dated], alive: &[Dated]) -> Result<u32, StoreError> {
+    let claimed: BTreeSet<&str> = dead.iter().chain(alive).filter_map(|(claim, _)| claim.upload_id.as_deref()).collect();
+    let prefix = if place.prefix.is_empty() { String::new() } else { format!("{}/", place.prefix) };
+    let mut count = 0;
+    for pending in known_pending(place, &prefix).await? {
+        let age = pending.begun.and_then(|begun| SystemTime::now().duration_since(begun).ok());
+        let is_archive = FilePath::new(&pending.key).extension().is_some_and(|extension| extension == "tar");
+        if is_archive && age.is_some_and(|age| age > owner::STALE) && !claimed.contains(&*pending.id) {
+            let Ok(key) = Path::parse(&pending.key) else { continue };
+            place.multipart.cancel(&key, &pending.id).await?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Nothing where a store can't tell, or may not tell us.
+async fn known_pending(place: &Place, prefix: &str) -> Result<Vec<Pending>, StoreError> {
+    match place.multipart.pending(prefix).await {
+        Err(error) if matches!(error.kind(), Some(Kind::Protocol | Kind::Permission | Kind::NotFound | Kind::Invalid)) => Ok(Vec::new()),
+        found => found,
+    }
+}
