@@ -1,8 +1,11 @@
 //! Servers that follow a real protocol and refuse what the real one refuses, and a proxy that breaks connections on purpose; for tests only.
 
 pub mod apache;
+pub mod azure;
 pub mod drive;
+pub mod moto;
 pub mod nextcloud;
 mod process;
+pub mod s3;
 pub mod sshd;
 pub mod wsgidav;

@@ -17,7 +17,7 @@ use object_store::{
 use percent_encoding::utf8_percent_encode;
 
 use super::{
-    multipart::{Arrived, KEPT, MARK, Multipart, Pending, hex},
+    multipart::{Arrived, KEPT, Listed, MARK, Multipart, Pending, hex},
     refusal::{element, elements},
     wire::{Call, Wire},
 };
@@ -49,7 +49,10 @@ impl Blocks {
         let mut url = format!("{}/{}?{query}", self.container, utf8_percent_encode(key.as_ref(), KEPT));
         if let AzureCredential::SASToken(pairs) = &*credential {
             for (name, value) in pairs {
-                url = format!("{url}&{}={}", utf8_percent_encode(name, KEPT), utf8_percent_encode(value, KEPT).to_string().replace('/', "%2F"));
+                url.push('&');
+                url.extend(utf8_percent_encode(name, KEPT));
+                url.push('=');
+                url.push_str(&utf8_percent_encode(value, KEPT).to_string().replace('/', "%2F"));
             }
         }
         let mut request = HttpRequest::new(HttpRequestBody::empty());
@@ -59,11 +62,11 @@ impl Blocks {
         if let Some((data, _)) = body {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
         }
-        if !matches!(&*credential, AzureCredential::SASToken(_)) {
+        if matches!(&*credential, AzureCredential::SASToken(_)) {
+            request.headers_mut().insert("x-ms-version", HeaderValue::from_static("2023-11-03"));
+        } else {
             let signed = AzureAuthorizer::new(&credential, &self.account).try_authorize(&mut request);
             signed.map_err(|_| self.wire.error(operation, Kind::Credentials, "the access key can't be used"))?;
-        } else {
-            request.headers_mut().insert("x-ms-version", HeaderValue::from_static("2023-11-03"));
         }
         let call = match body {
             Some((data, activity)) => Call::new(operation).with_body(data, activity),
@@ -82,11 +85,8 @@ fn block_name(id: &str, index: u32) -> String {
 #[async_trait]
 impl Multipart for Blocks {
     fn rules(&self) -> PartRules {
-        PartRules { smallest: 1, largest: 4000 << 20, most: 50_000, equal: false }
-    }
-
-    fn leaves_orphans(&self) -> bool {
-        false
+        // Azure takes any size; below this, most of the time goes into asking.
+        PartRules { smallest: 1 << 20, largest: 4000 << 20, most: 50_000, equal: false }
     }
 
     async fn begin(&self, _: &Path, _: &str) -> Result<String, StoreError> {
@@ -132,7 +132,12 @@ impl Multipart for Blocks {
         Ok(())
     }
 
-    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<(u32, String, u64)>, StoreError> {
+    async fn remove(&self, key: &Path) -> Result<(), StoreError> {
+        // The library only knows the form that removes many at once, and hides why one of them stays.
+        self.send(Operation::Delete, Method::DELETE, (key, ""), HeaderMap::new(), None).await.map(drop)
+    }
+
+    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<Listed>, StoreError> {
         let listed = self.send(Operation::Create, Method::GET, (key, "comp=blocklist&blocklisttype=uncommitted"), HeaderMap::new(), None).await?;
         let block = |text: &str| {
             let name = BASE64_STANDARD.decode(element(text, "Name")?).ok()?;

@@ -6,10 +6,7 @@
 use object_store::{ObjectStore, ObjectStoreExt, PutOptions, path::Path};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    place::Place,
-    wire::Call,
-};
+use super::{place::Place, wire::Call};
 use crate::{
     error::{Kind, Operation, StoreError},
     owner,
@@ -28,14 +25,13 @@ pub(super) struct Claim {
     /// The store's name of the upload, once it has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) upload_id: Option<String>,
-    /// Another process may continue it, so its maker's end is not its own.
-    #[serde(default)]
-    pub(super) resumable: bool,
 }
 
 impl Claim {
-    pub(super) fn new(key: &Path, upload_id: Option<String>, resumable: bool) -> Self {
-        Self { name: owner::temporary_name(), key: key.as_ref().to_owned(), upload_id, resumable }
+    pub(super) fn new(key: &Path, resumable: bool) -> Self {
+        // What another process may continue outlives the one that began it.
+        let name = if resumable { owner::lasting_name() } else { owner::temporary_name() };
+        Self { name, key: key.as_ref().to_owned(), upload_id: None }
     }
 
     /// Writes it, or writes it anew.

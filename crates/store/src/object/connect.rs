@@ -101,9 +101,7 @@ impl Wanted<'_> {
             None => false,
         };
         if url.scheme() == "http" && !is_near && !self.flag("allow_http")? {
-            return Err(self
-                .invalid("the endpoint is not encrypted (http://)")
-                .advise("use https://, or set allow_http = true if the network is yours alone"));
+            return Err(self.invalid("the endpoint is not encrypted (http://)").advise("use https://, or set allow_http = true if the network is yours alone"));
         }
         Ok(url)
     }

@@ -30,11 +30,8 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let endpoint = wanted.endpoint(&wanted.setting("endpoint", &["STORAGE_EMULATOR_HOST"]).unwrap_or_else(|| OWN_ENDPOINT.to_owned()))?;
     let base = endpoint.as_str().trim_end_matches('/').to_owned();
     let wire = Wire::new(wanted.context, &wanted.place, endpoint.host_str().unwrap_or_default());
-    let mut builder = GoogleCloudStorageBuilder::new()
-        .with_bucket_name(&wanted.bucket)
-        .with_base_url(&base)
-        .with_retry(Wanted::one_try())
-        .with_http_connector(wire.clone());
+    let mut builder =
+        GoogleCloudStorageBuilder::new().with_bucket_name(&wanted.bucket).with_base_url(&base).with_retry(Wanted::one_try()).with_http_connector(wire.clone());
     match credentials_file(wanted) {
         Some(path) => {
             let shown = path.display().to_string();

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use md5::{Digest, Md5};
 use object_store::{
-    Attribute, Attributes, PutMultipartOptions, PutPayload,
+    Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload,
     aws::{AwsAuthorizer, AwsCredentialProvider},
     client::{HttpRequest, HttpRequestBody},
     gcp::GcpCredentialProvider,
@@ -48,6 +48,9 @@ pub(super) struct Arrived {
     pub(super) proven: bool,
 }
 
+/// Number, tag and length of a part, as the store lists it.
+pub(super) type Listed = (u32, String, u64);
+
 /// An upload that was begun and not ended.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
@@ -61,9 +64,6 @@ pub(super) struct Pending {
 pub(super) trait Multipart: Send + Sync {
     fn rules(&self) -> PartRules;
 
-    /// Whether what a killed run leaves costs money until somebody removes it.
-    fn leaves_orphans(&self) -> bool;
-
     /// Begins an object that will carry `mark`.
     async fn begin(&self, key: &Path, mark: &str) -> Result<String, StoreError>;
 
@@ -74,8 +74,11 @@ pub(super) trait Multipart: Send + Sync {
 
     async fn cancel(&self, key: &Path, id: &str) -> Result<(), StoreError>;
 
+    /// Removes a finished object.
+    async fn remove(&self, key: &Path) -> Result<(), StoreError>;
+
     /// Number, tag and length of the parts that are there.
-    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<(u32, String, u64)>, StoreError>;
+    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<Listed>, StoreError>;
 
     /// Uploads that were begun for keys with this prefix.
     async fn pending(&self, prefix: &str) -> Result<Vec<Pending>, StoreError>;
@@ -101,7 +104,7 @@ pub(super) struct Numbered<T> {
     pub(super) unconditional: AtomicBool,
 }
 
-impl<T: MultipartStore> Numbered<T> {
+impl<T: MultipartStore + ObjectStore> Numbered<T> {
     async fn complete(&self, key: &Path, id: &str, parts: &[Arrived], conditional: bool) -> Result<(), StoreError> {
         let mut headers = HeaderMap::new();
         if conditional {
@@ -112,6 +115,14 @@ impl<T: MultipartStore> Numbered<T> {
         let work = self.store.complete_multipart(key, &id, parts);
         self.wire.ask(Call::new(Operation::Publish).with_headers(headers), work).await?;
         Ok(())
+    }
+
+    /// Some stores deny what concerns an upload they don't know, as if it were somebody else's. With nothing in it, it may as well be gone.
+    async fn is_unknown(&self, key: &Path, id: &str) -> bool {
+        match self.parts(key, id).await {
+            Ok(parts) => parts.is_empty(),
+            Err(error) => matches!(error.kind(), Some(Kind::Lost | Kind::NotFound)),
+        }
     }
 
     /// Asks for a page of XML below the bucket.
@@ -145,13 +156,9 @@ impl<T: MultipartStore> Numbered<T> {
 }
 
 #[async_trait]
-impl<T: MultipartStore> Multipart for Numbered<T> {
+impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
     fn rules(&self) -> PartRules {
         PartRules { smallest: 5 << 20, largest: 5 << 30, most: 10_000, equal: true }
-    }
-
-    fn leaves_orphans(&self) -> bool {
-        true
     }
 
     async fn begin(&self, key: &Path, mark: &str) -> Result<String, StoreError> {
@@ -193,11 +200,16 @@ impl<T: MultipartStore> Multipart for Numbered<T> {
         let id = id.to_owned();
         match self.wire.ask(Call::new(Operation::Delete), self.store.abort_multipart(key, &id)).await {
             Err(error) if matches!(error.kind(), Some(Kind::Lost | Kind::NotFound)) => Ok(()),
+            Err(error) if error.kind() == Some(Kind::Permission) && self.is_unknown(key, id.as_str()).await => Ok(()),
             done => done,
         }
     }
 
-    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<(u32, String, u64)>, StoreError> {
+    async fn remove(&self, key: &Path) -> Result<(), StoreError> {
+        self.wire.ask(Call::new(Operation::Delete), self.store.delete(key)).await
+    }
+
+    async fn parts(&self, key: &Path, id: &str) -> Result<Vec<Listed>, StoreError> {
         let path = utf8_percent_encode(key.as_ref(), KEPT).to_string();
         let mut found = Vec::new();
         let mut after = "0".to_owned();
@@ -280,7 +292,7 @@ pub(super) fn whole_tag(parts: &[Arrived]) -> Option<String> {
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

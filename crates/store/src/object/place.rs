@@ -89,7 +89,7 @@ impl Place {
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), StoreError> {
         let key = self.key(name, Operation::Delete)?;
-        match self.wire.ask(Call::new(Operation::Delete), self.objects.delete(&key)).await {
+        match self.multipart.remove(&key).await {
             Err(error) if error.kind() == Some(Kind::NotFound) => Ok(()),
             done => done,
         }
@@ -109,9 +109,6 @@ impl Place {
     }
 
     async fn begin(&self, key: &Path, claim: &mut Claim) -> Result<String, StoreError> {
-        if !self.multipart.leaves_orphans() {
-            return self.multipart.begin(key, &claim.name).await;
-        }
         claim.write(self).await?;
         let id = self.multipart.begin(key, &claim.name).await?;
         claim.upload_id = Some(id.clone());
@@ -152,15 +149,13 @@ impl Store for Place {
         if self.look(name, Operation::Create).await?.is_some() {
             return Err(self.wire.error(Operation::Create, Kind::Exists, format!("{name} exists already")));
         }
-        let mut claim = Claim::new(&key, None, expected.resumable);
+        let mut claim = Claim::new(&key, expected.resumable);
         match self.begin(&key, &mut claim).await {
             Ok(id) => Ok(Box::new(ObjectUpload::new(self.clone(), name, key, id, claim, Vec::new()))),
             Err(error) => {
-                if self.multipart.leaves_orphans() {
-                    self.leave(claim);
-                    if !error.is_passing() {
-                        self.settle().await;
-                    }
+                self.leave(claim);
+                if !error.is_passing() {
+                    self.settle().await;
                 }
                 Err(error)
             }

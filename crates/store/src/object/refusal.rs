@@ -48,24 +48,59 @@ const RIGHTS_ADVICE: &str = "the key must be allowed to list the bucket and to r
 fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
     let passing = Kind::Passing { retry_after: http::retry_after(headers) };
     Some(match code {
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidSecurity" | "NotSignedUp" | "AuthenticationFailed" | "InvalidAuthenticationInfo"
-        | "NoAuthenticationInformation" | "UnauthorizedAccess" | "Unauthorized" | "AuthenticationRequired" => (Kind::Credentials, KEYS_ADVICE),
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidSecurity"
+        | "NotSignedUp"
+        | "AuthenticationFailed"
+        | "InvalidAuthenticationInfo"
+        | "NoAuthenticationInformation"
+        | "UnauthorizedAccess"
+        | "Unauthorized"
+        | "AuthenticationRequired" => (Kind::Credentials, KEYS_ADVICE),
         "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "ExpiredTokenException" => {
             (Kind::Credentials, "the session token has expired or is not valid: get a fresh one, or use a key that does not expire")
         }
         "RequestTimeTooSkewed" | "RequestExpired" => (Kind::Credentials, "this machine's clock is wrong: set it, best by NTP"),
-        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "AuthorizationFailure" | "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions"
-        | "AuthorizationProtocolMismatch" | "AuthorizationSourceIPMismatch" | "AccountIsDisabled" => (Kind::Permission, RIGHTS_ADVICE),
+        "AccessDenied"
+        | "AllAccessDisabled"
+        | "AccountProblem"
+        | "AuthorizationFailure"
+        | "AuthorizationPermissionMismatch"
+        | "InsufficientAccountPermissions"
+        | "AuthorizationProtocolMismatch"
+        | "AuthorizationSourceIPMismatch"
+        | "AccountIsDisabled" => (Kind::Permission, RIGHTS_ADVICE),
         "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "ResourceNotFound" => {
             (Kind::NotFound, "check the bucket's name; it is not created for you")
         }
         "NoSuchKey" | "BlobNotFound" => (Kind::NotFound, ""),
         "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "InvalidBlockList" | "InvalidBlockId" => (Kind::Lost, ""),
-        "SlowDown" | "ServiceUnavailable" | "InternalError" | "ServerBusy" | "OperationTimedOut" | "RequestTimeout" | "OperationAborted" | "Busy"
-        | "ConditionalRequestConflict" | "BadDigest" | "Md5Mismatch" | "XAmzContentSHA256Mismatch" | "IncompleteBody" | "TooManyRequests"
-        | "RequestLimitExceeded" | "BandwidthLimitExceeded" => (passing, ""),
-        "QuotaExceeded" | "QuotaExceededException" | "XMinioStorageFull" | "InsufficientStorage" | "StorageFull" | "XMinioAdminBucketQuotaExceeded"
-        | "CapExceeded" | "storage_cap_exceeded" | "AccountLimitExceeded" => (Kind::Full { missing: None }, "make room there or raise the limit"),
+        "SlowDown"
+        | "ServiceUnavailable"
+        | "InternalError"
+        | "ServerBusy"
+        | "OperationTimedOut"
+        | "RequestTimeout"
+        | "OperationAborted"
+        | "Busy"
+        | "ConditionalRequestConflict"
+        | "BadDigest"
+        | "Md5Mismatch"
+        | "XAmzContentSHA256Mismatch"
+        | "IncompleteBody"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded" => (passing, ""),
+        "QuotaExceeded"
+        | "QuotaExceededException"
+        | "XMinioStorageFull"
+        | "InsufficientStorage"
+        | "StorageFull"
+        | "XMinioAdminBucketQuotaExceeded"
+        | "CapExceeded"
+        | "storage_cap_exceeded"
+        | "AccountLimitExceeded" => (Kind::Full { missing: None }, "make room there or raise the limit"),
         "EntityTooLarge" | "MaxMessageLengthExceeded" | "RequestBodyTooLarge" => (Kind::Protocol, "choose a smaller part_size"),
         "EntityTooSmall" => (Kind::Protocol, "choose a larger part_size"),
         "PreconditionFailed" | "BlobAlreadyExists" | "ObjectAlreadyInActiveTierError" => (Kind::Exists, ""),

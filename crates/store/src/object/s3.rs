@@ -49,20 +49,15 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         .with_allow_http(!is_encrypted)
         // TLS guards the bytes, and each part carries its MD5: no need to hash them twice.
         .with_unsigned_payload(is_encrypted)
+        .with_disable_bulk_delete(true)
         .with_retry(Wanted::one_try())
         .with_http_connector(wire.clone());
     let builder = with_keys(wanted, builder, &profile)?;
     let store = builder.build().map_err(|error| wanted.invalid(format!("the options don't fit together: {error}")))?;
     let store = Arc::new(store);
     let signer = Signer::Aws { credentials: Arc::clone(store.credentials()), region };
-    let multipart = Numbered {
-        wire: wire.clone(),
-        store: Arc::clone(&store),
-        signer,
-        bucket,
-        condition: ("if-none-match", "*"),
-        unconditional: AtomicBool::new(false),
-    };
+    let multipart =
+        Numbered { wire: wire.clone(), store: Arc::clone(&store), signer, bucket, condition: ("if-none-match", "*"), unconditional: AtomicBool::new(false) };
     Ok(Backend { wire, objects: store, multipart: Arc::new(multipart) })
 }
 
@@ -72,8 +67,9 @@ fn chosen_profile(wanted: &Wanted<'_>) -> Result<BTreeMap<String, String>, Store
     let name = asked.as_deref().unwrap_or("default");
     match profile::read(wanted.context, name) {
         Some(settings) => Ok(settings),
-        None if asked.is_some() => Err(wanted
-            .no_keys(&format!("there is no profile {name} in ~/.aws/credentials or ~/.aws/config"), "write it there, or name another one")),
+        None if asked.is_some() => {
+            Err(wanted.no_keys(&format!("there is no profile {name} in ~/.aws/credentials or ~/.aws/config"), "write it there, or name another one"))
+        }
         None => Ok(BTreeMap::new()),
     }
 }

@@ -19,9 +19,6 @@ type Dated = (Claim, SystemTime);
 
 /// Ends what is abandoned, and says how many uploads or claims that were.
 pub(super) async fn sweep(place: &Place) -> Result<u32, StoreError> {
-    if !place.multipart.leaves_orphans() {
-        return Ok(0);
-    }
     let (mut dead, mut alive) = (Vec::new(), Vec::new());
     for (name, meta) in place.objects(Operation::List).await? {
         if !owner::is_temporary(&name) {
@@ -35,9 +32,7 @@ pub(super) async fn sweep(place: &Place) -> Result<u32, StoreError> {
             }
             continue;
         };
-        // Whoever may want to continue an upload is not the process that began it.
-        let is_over = owner::is_abandoned(&name, age) && (!claim.resumable || age.is_some_and(|age| age > owner::STALE));
-        if is_over { dead.push((claim, written)) } else { alive.push((claim, written)) }
+        if owner::is_abandoned(&name, age) { dead.push((claim, written)) } else { alive.push((claim, written)) }
     }
     let mut count = 0;
     for claim in &dead {

@@ -31,7 +31,6 @@ pub(super) struct Memory {
     upload_id: String,
     /// Name of the claim, which is also the object's mark.
     claim: String,
-    mark: String,
     parts: Vec<Done>,
 }
 
@@ -57,7 +56,6 @@ pub(super) struct ObjectUpload {
     key: Path,
     id: String,
     claim: Claim,
-    mark: String,
     parts: Mutex<BTreeMap<u32, Done>>,
     kept: Vec<Range<u64>>,
     // The object may be there, whatever the answer was.
@@ -68,26 +66,18 @@ pub(super) struct ObjectUpload {
 
 impl ObjectUpload {
     pub(super) fn new(place: Place, name: &str, key: Path, id: String, claim: Claim, kept: Vec<Range<u64>>) -> Self {
-        let mark = claim.name.clone();
-        Self {
-            place,
-            name: name.to_owned(),
-            key,
-            id,
-            claim,
-            mark,
-            parts: Mutex::default(),
-            kept,
-            tried: AtomicBool::new(false),
-            checked: Mutex::default(),
-        }
+        Self { place, name: name.to_owned(), key, id, claim, parts: Mutex::default(), kept, tried: AtomicBool::new(false), checked: Mutex::default() }
     }
 
     /// Takes over what another process left, if the store still has it.
     pub(super) async fn resume(place: Place, memory: Memory) -> Result<Option<Self>, StoreError> {
         let key = place.key(&memory.name, Operation::Create)?;
         // A run that died after its last word to the store may have finished without knowing.
-        let finished = place.look(&memory.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&memory.mark));
+        let finished = place.look(&memory.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&memory.claim));
+        // Whoever ended it, took its claim away.
+        if !finished && place.look(&memory.claim, Operation::Create).await?.is_none() {
+            return Ok(None);
+        }
         let there = match place.multipart.parts(&key, &memory.upload_id).await {
             _ if finished => None,
             Ok(there) => Some(there),
@@ -104,13 +94,10 @@ impl ObjectUpload {
         parts.sort_by_key(|part| part.offset);
         parts.dedup_by_key(|part| part.index);
         let kept = parts.iter().map(|part| part.offset..part.offset + part.length).collect();
-        let claim = Claim::new(&key, Some(memory.upload_id.clone()), true);
-        if place.multipart.leaves_orphans() {
-            claim.write(&place).await?;
-            place.remove(&memory.claim).await?;
-        }
+        let claim = Claim { name: memory.claim, key: key.as_ref().to_owned(), upload_id: Some(memory.upload_id.clone()) };
+        // Written anew, it is fresh again.
+        claim.write(&place).await?;
         let mut upload = Self::new(place, &memory.name, key, memory.upload_id, claim, kept);
-        upload.mark = memory.mark;
         upload.parts = Mutex::new(parts.into_iter().map(|part| (part.index, part)).collect());
         Ok(Some(upload))
     }
@@ -130,7 +117,7 @@ impl ObjectUpload {
     /// The object under the final name, if it is this upload's.
     async fn own(&self) -> Result<Option<Found>, StoreError> {
         match self.place.look(&self.name, Operation::Publish).await? {
-            Some(found) if found.mark.as_ref() == Some(&self.mark) => Ok(Some(found)),
+            Some(found) if found.mark.as_ref() == Some(&self.claim.name) => Ok(Some(found)),
             Some(_) => Err(self.error(Operation::Publish, Kind::Exists, format!("{} exists already", self.name))),
             None => Ok(None),
         }
@@ -142,7 +129,7 @@ impl ObjectUpload {
             return Ok(found);
         }
         self.tried.store(true, Ordering::Relaxed);
-        let finished = self.place.multipart.finish(&self.key, &self.id, &self.mark, parts).await;
+        let finished = self.place.multipart.finish(&self.key, &self.id, &self.claim.name, parts).await;
         match finished {
             // A refusal may be the echo of a success: the upload is gone because it is an object now.
             Err(error) if !error.is_passing() => self.own().await?.ok_or(error),
@@ -184,17 +171,17 @@ impl ObjectUpload {
         let complete = (0..sealed.parts).map(|index| parts.get(&index).map(|part| Arrived { tag: part.tag.clone(), proven: part.proven })).collect();
         let complete: Option<Vec<Arrived>> = complete;
         let length: u64 = parts.range(..sealed.parts).map(|(_, part)| part.length).sum();
-        match complete {
-            Some(complete) if length == sealed.length => Ok(complete),
-            _ => Err(self.error(Operation::Publish, Kind::Lost, "not all of the archive's parts are there")),
+        let complete = complete.ok_or_else(|| self.error(Operation::Publish, Kind::Lost, "not all of the archive's parts are there"))?;
+        if length != sealed.length {
+            let reason = format!("{length} bytes were sent instead of {}", sealed.length);
+            return Err(self.error(Operation::Check, Kind::Mismatch, reason));
         }
+        Ok(complete)
     }
 
     async fn release(&self) -> Result<(), StoreError> {
-        if self.place.multipart.leaves_orphans() {
-            self.place.remove(&self.claim.name).await?;
-            self.place.settle().await;
-        }
+        self.place.remove(&self.claim.name).await?;
+        self.place.settle().await;
         Ok(())
     }
 }
@@ -245,7 +232,7 @@ impl Upload for ObjectUpload {
         if self.checked().is_none() {
             // A commit whose answer was lost may have succeeded after all.
             if self.tried.load(Ordering::Relaxed)
-                && self.place.look(&self.name, Operation::Delete).await?.is_some_and(|found| found.mark.as_ref() == Some(&self.mark))
+                && self.place.look(&self.name, Operation::Delete).await?.is_some_and(|found| found.mark.as_ref() == Some(&self.claim.name))
             {
                 self.place.remove(&self.name).await?;
             }
@@ -255,13 +242,8 @@ impl Upload for ObjectUpload {
     }
 
     fn session(&self) -> Option<Session> {
-        let memory = Memory {
-            name: self.name.clone(),
-            upload_id: self.id.clone(),
-            claim: self.claim.name.clone(),
-            mark: self.mark.clone(),
-            parts: self.parts().values().cloned().collect(),
-        };
+        let memory =
+            Memory { name: self.name.clone(), upload_id: self.id.clone(), claim: self.claim.name.clone(), parts: self.parts().values().cloned().collect() };
         serde_json::to_value(memory).ok().map(Session)
     }
 

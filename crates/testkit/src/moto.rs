@@ -1,0 +1,82 @@
+//! Another S3 server: Python's moto in a process of its own. Stricter than `s3s-fs` about part sizes, and it lists unfinished uploads.
+
+use std::{
+    env,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long Python may take to load it on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running server; killed when dropped.
+pub struct Moto {
+    address: SocketAddr,
+    process: Child,
+}
+
+impl Moto {
+    /// Starts a server that has these buckets. `None` where Python or moto is missing, which is said, and fails where `CI` is set.
+    pub fn start(buckets: &[&str]) -> io::Result<Option<Self>> {
+        let python = env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let found = Command::new(&python).args(["-c", "import moto.server"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !found.is_ok_and(|status| status.success()) {
+            if env::var("CI").is_ok_and(|value| value == "true") {
+                return Err(io::Error::other("moto is missing: set HAUL_PYTHON to a Python that has it"));
+            }
+            let _ = writeln!(io::stderr(), "skipped: moto is missing (HAUL_PYTHON names a Python that has it)");
+            return Ok(None);
+        }
+        // Free a moment ago; nobody else is handed it that soon.
+        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let script = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])";
+        let process =
+            Command::new(&python).args(["-c", script, &address.port().to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let moto = Self { address, process };
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if started.elapsed() > PATIENCE {
+                return Err(io::Error::other("moto does not start"));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        for bucket in buckets {
+            moto.ask("PUT", &format!("/{bucket}"))?;
+        }
+        Ok(Some(moto))
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends a request without a body past the client under test, and returns the answer's text.
+    pub fn ask(&self, method: &str, target: &str) -> io::Result<String> {
+        let mut socket = TcpStream::connect(self.address)?;
+        write!(socket, "{method} {target} HTTP/1.0\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address)?;
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// How many uploads of a bucket are unfinished.
+    pub fn unfinished(&self, bucket: &str) -> io::Result<usize> {
+        Ok(self.ask("GET", &format!("/{bucket}?uploads"))?.matches("<Upload>").count())
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
