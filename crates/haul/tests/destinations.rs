@@ -1,0 +1,243 @@
+//! What a user does with places: named ones, remote ones, and what lies there.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use testkit::nextcloud::{self, Nextcloud};
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        for directory in ["config/.storage", "out", "xdg"] {
+            fs::create_dir_all(place.path(directory)).unwrap();
+        }
+        place.write("config/.HA_VERSION", b"2026.11.0");
+        place.write("config/configuration.yaml", b"default_config:\n");
+        place.write("config/.storage/auth", b"{}");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("XDG_CONFIG_HOME", self.path("xdg")).env("XDG_STATE_HOME", self.path("state")).env("TZ", "Europe/Berlin");
+        command.env("HAUL_NEXTCLOUD_USER", nextcloud::USER).env("HAUL_NEXTCLOUD_PASSWORD", nextcloud::PASSWORD);
+        command
+    }
+
+    fn haul(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Standard output of a command that must succeed.
+    fn done(&self, args: &[&str]) -> String {
+        let output = self.haul(args);
+        assert!(output.status.success(), "{args:?}: {} {}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Exit code and standard error of a command.
+    fn refused(&self, args: &[&str]) -> (i32, String) {
+        let output = self.haul(args);
+        assert!(!output.status.success(), "{args:?}: {}", text(&output.stdout));
+        (output.status.code().unwrap(), text(&output.stderr))
+    }
+
+    fn names(&self, directory: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path(directory)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn backup(&self, name: &str) {
+        self.done(&["backup", "config", "--to", &format!("out/{name}")]);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn haul_toml_names_places_and_defaults() {
+    let place = Place::new();
+    fs::create_dir(place.path("xdg/haul")).unwrap();
+    place.write("xdg/haul/haul.toml", b"[destinations.near]\nurl = \"../../out\"\n\n[backup]\nto = \"near\"\nname = \"From the file\"\nuncompressed = true\n");
+    assert!(place.done(&["destination", "list"]).starts_with("near  "));
+    place.done(&["backup", "config"]);
+    place.done(&["backup", "config", "--name", "From the flag"]);
+    assert!(place.command(&["backup", "config"]).env("HAUL_NAME", "From the environment").output().unwrap().status.success());
+    let listed = json(&place.done(&["list", "near", "--json"]));
+    let mut titles: Vec<&str> = listed["archives"].as_array().unwrap().iter().map(|archive| archive["title"].as_str().unwrap()).collect();
+    titles.sort_unstable();
+    assert_eq!(titles, ["From the environment", "From the file", "From the flag"]);
+    let (code, said) = place.refused(&["list", "naer"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("did you mean \"near\"?"), "{said}");
+
+    place.write("wrong.toml", b"[backup]\nlevl = \"small\"\n");
+    let (code, said) = place.refused(&["--config", "wrong.toml", "backup", "config"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("wrong.toml, line 2: there is no key \"levl\"; did you mean \"level\"?"), "{said}");
+    let (code, said) = place.refused(&["list", "near", "--config", "absent.toml"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("can't read the configuration file absent.toml"), "{said}");
+}
+
+#[test]
+fn a_list_tells_ours_from_others_and_damage_from_both() {
+    let place = Place::new();
+    assert!(place.done(&["list", "out"]).contains("holds no archives"));
+    place.backup("mine.tar");
+    place.write("out/photos.tar", b"no tar at all");
+    place.write("out/readme.txt", b"nothing of interest");
+    let whole = fs::read(place.path("out/mine.tar")).unwrap();
+    fs::write(place.path("out/torn.tar"), &whole[..whole.len() - 6000]).unwrap();
+    let listed = json(&place.done(&["list", "out", "--json"]));
+    let by_name = |name: &str| listed["archives"].as_array().unwrap().iter().find(|archive| archive["name"] == name).unwrap().clone();
+    let mine = by_name("mine.tar");
+    assert_eq!((mine["made_by"].as_str(), mine["whole"].as_bool(), mine["home_assistant"].as_str()), (Some("own"), Some(true), Some("2026.11.0")));
+    assert_eq!(by_name("photos.tar")["made_by"], "unknown");
+    assert_eq!(by_name("torn.tar")["whole"], false);
+    assert_eq!(listed["archives"].as_array().unwrap().len(), 3);
+    let shown = place.done(&["list", "out"]);
+    assert!(shown.contains("not a backup") && shown.contains("DAMAGED") && shown.contains("3 archives"), "{shown}");
+}
+
+#[test]
+fn what_is_pinned_stays_and_what_nobody_confirms_as_well() {
+    let place = Place::new();
+    place.backup("a.tar");
+    place.backup("b.tar");
+    place.done(&["pin", "out/a.tar"]);
+    place.done(&["pin", "out/a.tar"]);
+    assert!(place.done(&["list", "out"]).contains("pinned"));
+    let (code, said) = place.refused(&["rm", "out/a.tar", "--yes"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("a.tar is pinned; nothing was removed"), "{said}");
+    let (code, said) = place.refused(&["rm", "out/b.tar"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("say --yes"), "{said}");
+    assert!(place.refused(&["rm", "out/c.tar", "--yes"]).1.contains("holds no archive c.tar"));
+    assert!(place.refused(&["rm", "out", "--yes"]).1.contains("names no archive"));
+    place.done(&["unpin", "out/a.tar"]);
+    assert_eq!(place.done(&["rm", "out/a.tar", "out/b.tar", "--yes"]).lines().count(), 2);
+    assert!(place.names("out").is_empty(), "{:?}", place.names("out"));
+}
+
+#[test]
+fn prune_shows_a_plan_and_removes_only_when_told() {
+    let place = Place::new();
+    for name in ["a.tar", "b.tar", "c.tar", "d.tar"] {
+        place.backup(name);
+    }
+    place.write("out/photos.tar", b"no tar at all");
+    place.done(&["pin", "out/a.tar"]);
+    assert!(place.refused(&["prune", "out", "--yes"]).1.contains("no rule says what to keep"));
+    assert_eq!(place.refused(&["prune", "out", "--keep-last", "1"]).0, 2);
+    let plan = place.done(&["prune", "out", "--keep-last", "1", "--dry-run"]);
+    assert!(plan.contains("2 archives to remove") && plan.contains("newest whole, last") && plan.contains("pinned") && plan.contains("not a backup"), "{plan}");
+    assert_eq!(place.names("out").len(), 6);
+    let done = json(&place.done(&["prune", "out", "--keep-last", "1", "--yes", "--json"]));
+    assert_eq!(done["removed"].as_array().unwrap().len(), 2);
+    assert_eq!(place.names("out"), ["a.tar", "a.tar.pin", "d.tar", "photos.tar"]);
+    assert!(place.done(&["prune", "out", "--keep-daily", "7", "--yes"]).contains("Nothing to remove"));
+}
+
+#[test]
+fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
+    let place = Place::new();
+    let file = fs::File::create(place.path("out/large.tar")).unwrap();
+    file.write_all_at(b"no tar at all", 0).unwrap();
+    file.set_len(400 << 20).unwrap();
+    fs::create_dir(place.path("here")).unwrap();
+    let mut child = place.command(&["get", "out/large.tar", "--to", "here"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let grown = || fs::read_dir(place.path("here")).unwrap().flatten().any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 64 << 20));
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !grown() {
+        assert!(Instant::now() < deadline, "nothing arrives");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!place.path("here/large.tar").exists());
+    let output = place.haul(&["get", "out/large.tar", "--to", "here"]);
+    // It is fetched as it is; that it is no archive is said, and the exit code says it too.
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("that an earlier run had fetched"), "{}", text(&output.stdout));
+    assert_eq!(place.names("here"), ["large.tar"]);
+    assert_eq!(fs::metadata(place.path("here/large.tar")).unwrap().len(), 400 << 20);
+    let (code, said) = place.refused(&["get", "out/large.tar", "--to", "here"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("exists already"), "{said}");
+}
+
+#[test]
+fn a_directory_is_checked_and_left_as_it_was() {
+    let place = Place::new();
+    let report = place.done(&["destination", "check", "out", "--measure", "1MiB"]);
+    assert!(report.contains("Good: every rule") && report.contains("speed   up") && report.contains("takes bytes at any place"), "{report}");
+    let document = json(&place.done(&["destination", "check", "out", "--measure", "1MiB", "--json"]));
+    assert_eq!(document["placement"], "random");
+    assert!(place.names("out").is_empty(), "{:?}", place.names("out"));
+}
+
+#[test]
+fn everything_works_from_afar() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Nextcloud::start("")).unwrap();
+    let place = Place::new();
+    // Too random to shrink, so that what is fetched can be told from what is there.
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    })
+    .take(24 << 20)
+    .collect();
+    place.write("config/noise.bin", &noise);
+    let toml = format!("[destinations.far]\nurl = \"nextcloud://{}/Backups\"\n", server.authority());
+    place.write("haul.toml", toml.as_bytes());
+    server.place(&format!("/files/{}/Backups/", nextcloud::USER), b"", Duration::ZERO);
+    let haul = |args: &[&str]| place.done(&[&["--config", "haul.toml"], args].concat());
+
+    haul(&["backup", "config", "--to", "far/one.tar"]);
+    let listed = json(&haul(&["list", "far", "--json"]));
+    assert_eq!((listed["archives"][0]["name"].as_str(), listed["archives"][0]["made_by"].as_str()), (Some("one.tar"), Some("own")), "{listed}");
+    assert!(haul(&["verify", "far/one.tar"]).contains("Good: every byte"));
+    haul(&["restore", "far/one.tar", "--into", "few", "--only", "configuration.yaml"]);
+    assert_eq!(fs::read(place.path("few/configuration.yaml")).unwrap(), b"default_config:\n");
+    haul(&["restore", "far/one.tar", "--into", "all"]);
+    assert!(fs::read(place.path("all/noise.bin")).unwrap() == noise);
+    haul(&["get", "far/one.tar", "--to", "."]);
+    assert!(place.done(&["verify", "one.tar"]).contains("Good"));
+    haul(&["pin", "far/one.tar"]);
+    assert!(haul(&["list", "far"]).contains("pinned"));
+    haul(&["unpin", "far/one.tar"]);
+    haul(&["rm", "far/one.tar", "--yes"]);
+    assert!(haul(&["list", "far"]).contains("holds no archives"));
+    assert!(!Path::new(&place.path("state")).exists(), "nothing is kept that nobody needs");
+}

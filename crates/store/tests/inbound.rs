@@ -1,0 +1,170 @@
+//! An object read like a file: the same bytes, few of them, and no half of one object and half of another.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs::{self, File},
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use store::{Abilities, Bridge, Context, Entry, Expected, Kind, Operation, Session, Store, StoreError, Tuning, Upload, inbound::RemoteFile, local::Local};
+
+/// A directory whose reads fail as often as told.
+struct Shaky {
+    local: Local,
+    hiccups: AtomicU32,
+}
+
+#[async_trait]
+impl Store for Shaky {
+    fn label(&self) -> String {
+        self.local.label()
+    }
+    fn abilities(&self) -> Abilities {
+        self.local.abilities()
+    }
+    async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        self.local.create(name, expected).await
+    }
+    async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        self.local.resume(session).await
+    }
+    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        self.local.list().await
+    }
+    async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        self.local.entry(name).await
+    }
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if self.hiccups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(StoreError::remote("there", Operation::Read, Kind::Passing { retry_after: None }, "hiccup"));
+        }
+        self.local.read(name, range).await
+    }
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.local.delete(name).await
+    }
+    async fn space(&self) -> Result<Option<u64>, StoreError> {
+        self.local.space().await
+    }
+    async fn sweep(&self) -> Result<u32, StoreError> {
+        self.local.sweep().await
+    }
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+    bridge: Bridge,
+    context: Context,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tuning = Tuning { first_pause: Duration::from_millis(1), ..Tuning::default() };
+        let context = Context::new(tuning, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+        Self { directory: tempfile::tempdir().unwrap(), bridge: Bridge::start().unwrap(), context }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("a.tar")
+    }
+
+    fn open(&self, hiccups: u32) -> RemoteFile {
+        let store = Shaky { local: Local::open(self.directory.path()).unwrap(), hiccups: AtomicU32::new(hiccups) };
+        RemoteFile::open(&self.bridge, &self.context, Arc::new(store), "a.tar").unwrap()
+    }
+}
+
+fn noise(path: &Path, length: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let bytes: Vec<u8> = (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect();
+    fs::write(path, &bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn any_thread_reads_the_same_bytes_anywhere_through_hiccups() {
+    let bench = Bench::new();
+    let bytes = noise(&bench.path(), 25_000_003);
+    let remote = bench.open(20);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (remote, bytes) = (&remote, &bytes);
+            scope.spawn(move || {
+                let mut state = thread + 1;
+                let mut buffer = vec![0; 3 << 20];
+                for round in 0..60 {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let length = (state >> 33) as usize % if round % 3 == 0 { 3 << 20 } else { 5000 };
+                    let at = (state >> 7) as usize % (bytes.len() - length);
+                    remote.read_exact_at(&mut buffer[..length], at as u64).unwrap();
+                    assert!(buffer[..length] == bytes[at..at + length], "{length} bytes at {at}");
+                }
+            });
+        }
+    });
+    let end = remote.len();
+    assert_eq!(remote.read_exact_at(&mut [0; 2], end - 1).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(remote.read_exact_at(&mut [0; 2], u64::MAX).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn a_jump_costs_one_small_request() {
+    let bench = Bench::new();
+    File::create(bench.path()).unwrap().set_len(1 << 30).unwrap();
+    let remote = bench.open(0);
+    for place in 0..50_u64 {
+        remote.read_exact_at(&mut [0; 512], place * (20 << 20)).unwrap();
+    }
+    assert_eq!((remote.requests(), remote.fetched()), (50, 50 * (64 << 10)));
+}
+
+#[test]
+fn reading_in_order_fetches_everything_once_in_large_pieces() {
+    let bench = Bench::new();
+    let length = 200_u64 << 20;
+    File::create(bench.path()).unwrap().set_len(length).unwrap();
+    let remote = bench.open(0);
+    let mut buffer = vec![0; 300_000];
+    let mut at = 0;
+    while at < length {
+        let count = buffer.len().min((length - at) as usize);
+        remote.read_exact_at(&mut buffer[..count], at).unwrap();
+        at += count as u64;
+    }
+    assert_eq!(remote.fetched(), length);
+    assert!(remote.requests() < 60, "{} requests", remote.requests());
+}
+
+#[test]
+fn an_object_that_changes_meanwhile_is_an_error() {
+    let bench = Bench::new();
+    noise(&bench.path(), 10 << 20);
+    let remote = bench.open(0);
+    remote.read_exact_at(&mut [0; 10], 0).unwrap();
+    remote.unchanged().unwrap();
+    let file = File::options().write(true).open(bench.path()).unwrap();
+    file.write_all_at(b"more", 10 << 20).unwrap();
+    assert_eq!(remote.unchanged().unwrap_err().kind(), Some(Kind::Mismatch));
+    file.set_len(1 << 20).unwrap();
+    assert!(remote.read_exact_at(&mut [0; 10], 9 << 20).is_err());
+    fs::remove_file(bench.path()).unwrap();
+    let gone = remote.read_exact_at(&mut [0; 10], 8 << 20).unwrap_err().downcast::<StoreError>().unwrap();
+    assert!(gone.to_string().contains("removed while it was read"), "{gone}");
+}
