@@ -13,6 +13,7 @@
 //! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
 //! | `verify` | everything that is wrong with an archive, in plain words |
 //! | `restore` | unpacking that can't escape, and swapping that can't lose |
+//! | `retention` | which archives to keep, decided and not done |
 //! | `progress`, `report` | live figures; what a finished job tells |
 //! | `page_cache` | leaving Home Assistant's memory alone |
 
@@ -28,6 +29,7 @@ mod progress;
 mod recorder;
 mod report;
 pub mod restore;
+pub mod retention;
 mod source;
 pub mod verify;
 

@@ -30,7 +30,38 @@ Examples:
 const VERIFY_EXAMPLES: &str = "\
 Examples:
   haul verify /backups/Haul_backup_2026.11.1_2026-11-22_04.30_00123456.tar
-  HAUL_PASSWORD=… haul verify backup.tar --json";
+  HAUL_PASSWORD=… haul verify backup.tar --json
+  haul verify s3://bucket/backups/NAME.tar";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  haul list /backups
+  haul list offsite --json
+  haul list s3://bucket/backups";
+
+const GET_EXAMPLES: &str = "\
+Examples:
+  haul get offsite/NAME.tar --to /tmp
+  haul get s3://bucket/backups/NAME.tar --to ./backup.tar";
+
+const RM_EXAMPLES: &str = "\
+Examples:
+  haul rm offsite/NAME.tar
+  haul rm offsite/ONE.tar offsite/OTHER.tar --yes";
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  haul prune offsite --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
+  haul prune /backups --keep-last 10 --keep-within 30d --yes
+
+A rule keeps the newest archive of each of the N latest days, weeks (Monday to Sunday), months or
+years that have one, by the local calendar; what any rule keeps is kept. The newest whole archive,
+pinned archives and those that Haul did not make are never removed.";
+
+const DESTINATION_EXAMPLES: &str = "\
+Examples:
+  haul destination list
+  haul destination check offsite";
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:
@@ -38,6 +69,8 @@ Examples:
   haul restore backup.tar --into /config --replace
   haul restore backup.tar --into /tmp/look --only '.storage/core.*_registry' --only automations.yaml
   haul restore backup.tar --into /tmp/db --database-only
+
+  haul restore offsite/NAME.tar --into /tmp/look --only secrets.yaml
 
 An archive can also be uploaded to Home Assistant itself: Settings > System > Backups, or on the
 welcome page of a fresh installation.";
@@ -80,6 +113,27 @@ pub(crate) enum Command {
     /// Unpack an archive into a directory
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
+    /// List the archives of a place, reading only their beginnings
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Fetch an archive; after an interruption the same command goes on where it stopped
+    #[command(after_help = GET_EXAMPLES)]
+    Get(GetArgs),
+    /// Remove archives
+    #[command(after_help = RM_EXAMPLES)]
+    Rm(RmArgs),
+    /// Remove old archives by rules: shows a plan, asks, then does it
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(PruneArgs),
+    /// Keep an archive for good: neither prune nor rm remove it
+    #[command(after_help = "Example:\n  haul pin offsite/NAME.tar")]
+    Pin(PinArgs),
+    /// Let an archive be removed again
+    #[command(after_help = "Example:\n  haul unpin offsite/NAME.tar")]
+    Unpin(PinArgs),
+    /// Show or try destinations
+    #[command(subcommand, after_help = DESTINATION_EXAMPLES)]
+    Destination(DestinationCommand),
     /// Sign in where a password is not enough
     #[command(subcommand)]
     Auth(AuthArgs),
@@ -175,7 +229,7 @@ pub(crate) struct PushArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The archive
+    /// The archive: a file, or a place, a slash and its name
     pub(crate) archive: PathBuf,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
@@ -185,7 +239,7 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The archive
+    /// The archive: a file, or a place, a slash and its name
     pub(crate) archive: PathBuf,
     /// A new or empty directory; with --replace also one with content
     #[arg(long, value_name = "DIR")]
@@ -230,6 +284,112 @@ pub(crate) struct GdriveArgs {
     /// Sign out: take the access back and remove the file
     #[arg(long, conflicts_with_all = ["status", "client_id"])]
     pub(crate) forget: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
+    #[arg(value_name = "DEST")]
+    pub(crate) place: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The archive: a place, a slash and its name
+    #[arg(value_name = "DEST/NAME")]
+    pub(crate) archive: String,
+    /// An existing directory, or a new file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: PathBuf,
+    /// How long the place may fail without a single success before it is given up
+    #[arg(long, value_name = "TIME", value_parser = crate::config::duration)]
+    pub(crate) give_up_after: Option<std::time::Duration>,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
+    pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The archives: each a place, a slash and its name
+    #[arg(value_name = "DEST/NAME", required = true)]
+    pub(crate) archives: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// The archives: each a place, a slash and its name
+    #[arg(value_name = "DEST/NAME", required = true)]
+    pub(crate) archives: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)]
+pub(crate) struct PruneArgs {
+    /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
+    #[arg(value_name = "DEST")]
+    pub(crate) place: String,
+    /// Keep the newest N
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_last: u32,
+    /// Keep the newest of each of N days
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_daily: u32,
+    /// Keep the newest of each of N weeks
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_weekly: u32,
+    /// Keep the newest of each of N months
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_monthly: u32,
+    /// Keep the newest of each of N years
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_yearly: u32,
+    /// Keep all that are at most so much older than the newest: 30d, 8w, 1y6mo
+    #[arg(long, value_name = "TIME", value_parser = crate::config::span)]
+    pub(crate) keep_within: Option<jiff::Span>,
+    /// Treat backups that Home Assistant or others made like Haul's
+    #[arg(long)]
+    pub(crate) include_foreign: bool,
+    /// Only show the plan
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DestinationCommand {
+    /// List the destinations named in haul.toml
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try a place: what it can do, how fast it is, and whether it keeps every rule that backups rely on
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
+    #[arg(value_name = "DEST")]
+    pub(crate) place: String,
+    /// How much to send and read back to measure the speed
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = crate::config::size)]
+    pub(crate) measure: u64,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,13 +5,14 @@
 
 use std::{
     env,
-    io::{BufRead, IsTerminal, Write, stderr, stdin},
+    io::{self, BufRead, IsTerminal, Write, stderr, stdin},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use store::{Address, Bridge, Context, Options, Store, Tuning, patience::Patience};
+use engine::open::{ArchiveSource, Source};
+use store::{Address, Bridge, Context, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
 
 use crate::{
     config::{Common, Config},
@@ -143,6 +144,63 @@ impl Network {
         let patience = Patience::new(&self.context_for(destination));
         Ok(self.bridge.wait(patience.retry(question))?)
     }
+}
+
+/// An archive to read: a file of this machine, or an object that is fetched by ranges as it is needed.
+pub(crate) fn archive(config: &Config, typed: &Path, cancel: &Arc<AtomicBool>) -> Result<ArchiveSource, Failure> {
+    // A name that is no text can only be a file's.
+    let Some(text) = typed.to_str() else { return Ok(typed.into()) };
+    let destination = resolve(config, text)?;
+    if let Some(path) = destination.local_archive() {
+        return Ok(ArchiveSource::Path(path));
+    }
+    let name = destination.archive()?;
+    let network = Network::start(None, cancel)?;
+    let store = network.connect(&destination)?;
+    if !store.abilities().readable {
+        return Err(Failure::usage(format!("{} can't be read from", store.label())));
+    }
+    let file = RemoteFile::open(&network.bridge, &network.context_for(&destination), store, name)?;
+    Ok(ArchiveSource::Remote(Arc::new(Far(file))))
+}
+
+/// A remote object, as the engine and the archive format read it.
+pub(crate) struct Far(pub(crate) RemoteFile);
+
+impl Source for Far {
+    fn label(&self) -> String {
+        self.0.label()
+    }
+
+    fn length(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn unchanged(&self) -> io::Result<()> {
+        self.0.unchanged().map_err(io::Error::other)
+    }
+}
+
+impl habackup::read_at::ReadAt for Far {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+/// Asks before something is removed. Without a terminal nobody can answer, so the flag must say it.
+pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        return Err(Failure::usage("nobody is at the terminal to be asked").hint("say --yes if you are sure"));
+    }
+    Ok(ask(&format!("{question} [y/N]")).is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
 }
 
 /// Where sessions, tokens and keys of this user are kept. Not made here.

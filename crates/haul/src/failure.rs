@@ -105,10 +105,14 @@ fn advice(kind: Kind) -> &'static str {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
+        if let OpenError::Place(error) = error {
+            return error.into();
+        }
         let message = error.to_string();
         match &error {
             OpenError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Self::usage(message),
             OpenError::Read { .. } => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
+            OpenError::Place(_) => Self::new(FAILED, message),
             OpenError::NotABackup { .. } => Self::new(DAMAGED, message).hint("give a .tar file that Haul or Home Assistant made"),
             OpenError::PasswordNeeded(_) => Self::usage(message).hint("give it with --password-file FILE or in HAUL_PASSWORD"),
             OpenError::WrongPassword => {

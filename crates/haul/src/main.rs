@@ -4,9 +4,7 @@
 
 mod args;
 mod command;
-#[allow(dead_code)]
 mod config;
-#[allow(dead_code)]
 mod destination;
 mod failure;
 mod gentle;
@@ -24,7 +22,7 @@ use clap::CommandFactory;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, DestinationCommand},
     config::Config,
     failure::{DONE, FAILED, Failure, INTERRUPTED},
 };
@@ -41,8 +39,16 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
     match command {
         Command::Backup(args) => command::backup::run(args, config, &interruption()?),
         Command::Push(args) => command::push::run(args, config, &interruption()?),
-        Command::Verify(args) => command::verify::run(args, &interruption()?),
-        Command::Restore(args) => command::restore::run(args, &interruption()?),
+        Command::Verify(args) => command::verify::run(args, config, &interruption()?),
+        Command::Restore(args) => command::restore::run(args, config, &interruption()?),
+        Command::List(args) => command::list::run(args, config, &interruption()?),
+        Command::Get(args) => command::get::run(args, config, &interruption()?),
+        Command::Rm(args) => command::rm::run(args, config, &interruption()?),
+        Command::Prune(args) => command::prune::run(args, config, &interruption()?),
+        Command::Pin(args) => command::pin::pin(args, config, &interruption()?),
+        Command::Unpin(args) => command::pin::unpin(args, config, &interruption()?),
+        Command::Destination(DestinationCommand::List { json }) => command::destination::list(config, *json),
+        Command::Destination(DestinationCommand::Check(args)) => command::destination::check(args, config, &interruption()?),
         Command::Auth(args) => command::auth::run(args, config, &interruption()?),
         Command::Demo(args) => command::demo::run(args, &interruption()?),
         Command::DemoRecorder { directory, interval_ms } => command::demo::record(directory, *interval_ms),

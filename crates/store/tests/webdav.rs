@@ -4,14 +4,16 @@
 use std::{
     collections::BTreeMap,
     fs,
+    path::Path,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
 use bytes::Bytes;
 use store::{
-    Address, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Store, StoreError, Tuning, Upload,
+    Address, Bridge, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
+    outbound::{LegMeter, Network, PushOptions, push},
     parts::Activity,
 };
 use testkit::{
@@ -29,17 +31,21 @@ async fn connect(url: &str, user: &str, password: &str, options: &[(&str, &str)]
 }
 
 async fn connect_within(stall: Duration, url: &str, user: &str, password: &str, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
+    let options: BTreeMap<String, String> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let tuning = Tuning { stall, first_pause: Duration::from_millis(5), ..Tuning::default() };
+    store::connect(&Address::parse(url).unwrap(), &Options::new(options), &context(tuning, "/nonexistent".as_ref(), user, password)).await
+}
+
+fn context(tuning: Tuning, state: &Path, user: &str, password: &str) -> Context {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let tuning = Tuning { stall, ..Tuning::default() };
-    let mut context = Context::new(tuning, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let mut context = Context::new(tuning, state.to_owned(), Arc::new(AtomicBool::new(false))).unwrap();
     let (user, password) = (user.to_owned(), password.to_owned());
     context.environment = Arc::new(move |name| match name {
         "HAUL_WEBDAV_USER" => Some(user.clone()).filter(|user| !user.is_empty()),
         "HAUL_WEBDAV_PASSWORD" => Some(password.clone()).filter(|password| !password.is_empty()),
         _ => None,
     });
-    let options: BTreeMap<String, String> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    store::connect(&Address::parse(url).unwrap(), &Options::new(options), &context).await
+    context
 }
 
 /// The fake, seen as an ordinary server.
@@ -215,6 +221,38 @@ async fn a_single_request_that_is_cut_begins_anew_and_leaves_nothing() {
     assert!(fs::read(server.files().join("a.tar")).unwrap() == bytes);
     // Only the second cut may have kept the first leftover from being removed.
     assert!(fs::read_dir(server.files()).unwrap().count() <= 2);
+}
+
+/// Sends a file over a line that is cut as told, and looks at what arrived.
+fn pushed_through(server: String, place: &str, (user, password): (&str, &str), cuts: Vec<usize>, arrived: impl FnOnce() -> Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, bytes) = long_parts(20);
+    fs::write(directory.path().join("a.tar"), &bytes).unwrap();
+    let tuning = Tuning { first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(20), ..Tuning::default() };
+    let context = context(tuning, directory.path(), user, password);
+    let bridge = Bridge::start().unwrap();
+    let line = bridge.wait(Line::to(server));
+    let address = Address::parse(&format!("webdav://{}{place}", line.authority)).unwrap();
+    let store = bridge.wait(store::connect(&address, &Options::default(), &context)).unwrap();
+    *line.cuts.lock().unwrap() = cuts;
+    let meter = Arc::new(LegMeter::new(store.label()));
+    let options = PushOptions { file: &directory.path().join("a.tar"), name: "b.tar", read_back: true };
+    let done = push(&options, &store, &Network { bridge: &bridge, context: &context }, &meter).unwrap();
+    assert_eq!((done.length, done.checked), (bytes.len() as u64, Checked::ReadBack));
+    assert!(line.cuts.lock().unwrap().is_empty(), "every cut was met");
+    assert!(arrived() == bytes);
+}
+
+#[test]
+fn an_archive_is_pushed_over_a_bad_line_to_either_kind_of_server() {
+    if let Some(server) = Apache::start() {
+        let cuts = (1..=20).map(|turn| 100_000 + turn * 377_333 % 900_000).collect();
+        pushed_through(server.authority(), "/dav", (apache::USER, apache::PASSWORD), cuts, || fs::read(server.files().join("b.tar")).unwrap());
+    }
+    if let Some(server) = Wsgidav::start() {
+        let cuts = vec![7_000_000, 100_000];
+        pushed_through(server.authority(), "", (wsgidav::USER, wsgidav::PASSWORD), cuts, || fs::read(server.files().join("b.tar")).unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,7 +150,9 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     }
     let is_known = [USER, MAIL].map(|user| format!("Basic {}", STANDARD.encode(format!("{user}:{PASSWORD}"))));
     if parts.headers.get("authorization").is_none_or(|given| is_known.iter().all(|known| given != known.as_str())) {
-        return reply::error(StatusCode::UNAUTHORIZED, "No public access to this resource");
+        let mut response = reply::error(StatusCode::UNAUTHORIZED, "No public access to this resource");
+        response.headers_mut().insert("www-authenticate", http::HeaderValue::from_static(r#"Basic realm="Nextcloud", charset="UTF-8""#));
+        return response;
     }
     if path == "/ocs/v2.php/cloud/user" && parts.headers.contains_key("ocs-apirequest") {
         return Response::new(Body::from(format!(r#"{{"ocs":{{"meta":{{"statuscode":200}},"data":{{"id":"{USER}"}}}}}}"#)));

@@ -1,12 +1,12 @@
-//! The archive's file, read at any place by any thread, without leaving it in the page cache when it was not there before.
+//! The archive's bytes, read at any place by any thread: a file, without leaving it in the page cache when it was not there before, or something far away.
 
 use std::{
     fs::File,
     io,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -19,34 +19,112 @@ const BEHIND: u64 = 16 << 20;
 /// Told after a stretch was read: bytes of the archive passed so far, and its length.
 pub type ProgressFn<'a> = &'a (dyn Fn(u64, Option<u64>) + Sync);
 
+/// Bytes of an archive that is no file of this machine.
+pub trait Source: Send + Sync {
+    /// What it is called, for messages; never holds a secret.
+    fn label(&self) -> String;
+
+    /// Length in bytes.
+    fn length(&self) -> u64;
+
+    /// Fills `buffer` from `offset` on. Tries again what may pass; an error is the end.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Fails when these are no longer the bytes they were when it was opened.
+    fn unchanged(&self) -> io::Result<()>;
+}
+
+/// Where an archive is read from.
+#[derive(Clone)]
+pub enum ArchiveSource {
+    /// A file of this machine.
+    Path(PathBuf),
+    /// Anything else.
+    Remote(Arc<dyn Source>),
+}
+
+impl ArchiveSource {
+    /// What it is called, for messages.
+    pub fn shown(&self) -> PathBuf {
+        match self {
+            Self::Path(path) => path.clone(),
+            Self::Remote(source) => source.label().into(),
+        }
+    }
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for ArchiveSource {
+    fn from(path: &P) -> Self {
+        Self::Path(path.as_ref().to_owned())
+    }
+}
+
 pub(crate) struct ArchiveFile<'a> {
-    file: File,
+    bytes: Bytes,
     length: u64,
-    guard: Mutex<CacheGuard>,
     reached: AtomicU64,
     progress: ProgressFn<'a>,
 }
 
+enum Bytes {
+    Here { file: File, guard: Mutex<CacheGuard> },
+    // Whoever fails first says it for all: what can't be fetched must not look like damage, nor be waited for by everybody in turn.
+    There { source: Arc<dyn Source>, failed: Mutex<Option<io::Error>> },
+}
+
 impl<'a> ArchiveFile<'a> {
-    pub(crate) fn open(path: &Path, progress: ProgressFn<'a>) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+    pub(crate) fn open(source: &ArchiveSource, progress: ProgressFn<'a>) -> io::Result<Self> {
+        let (bytes, length) = match source {
+            ArchiveSource::Path(path) => {
+                let file = File::open(path)?;
+                let metadata = file.metadata()?;
+                if metadata.is_dir() {
+                    return Err(io::ErrorKind::IsADirectory.into());
+                }
+                let guard = Mutex::new(CacheGuard::new(&file, metadata.len()));
+                (Bytes::Here { file, guard }, metadata.len())
+            }
+            ArchiveSource::Remote(source) => (Bytes::There { source: Arc::clone(source), failed: Mutex::default() }, source.length()),
+        };
+        Ok(Self { bytes, length, reached: AtomicU64::new(0), progress })
+    }
+
+    /// Why the bytes could not be had, if that is so; told once. Asks whether they are still the same, too, since half of one archive and half of another look
+    /// like damage.
+    pub(crate) fn failure(&self) -> Option<io::Error> {
+        match &self.bytes {
+            Bytes::Here { .. } => None,
+            Bytes::There { source, failed } => failed.lock().unwrap_or_else(PoisonError::into_inner).take().or_else(|| source.unchanged().err()),
         }
-        let guard = Mutex::new(CacheGuard::new(&file, metadata.len()));
-        Ok(Self { length: metadata.len(), guard, file, reached: AtomicU64::new(0), progress })
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)?;
+        match &self.bytes {
+            Bytes::Here { file, .. } => file.read_exact_at(buffer, offset)?,
+            Bytes::There { source, failed } => {
+                let broken = || failed.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|error| io::Error::new(error.kind(), error.to_string()));
+                if let Some(error) = broken() {
+                    return Err(error);
+                }
+                if let Err(error) = source.read_exact_at(buffer, offset) {
+                    let copy = io::Error::new(error.kind(), error.to_string());
+                    // A reader who asks for more than there is made a mistake of his own.
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
+                    return Err(copy);
+                }
+            }
+        }
         let end = offset + buffer.len() as u64;
         let before = self.reached.fetch_max(end, Ordering::Relaxed);
         // Once a mebibyte is often enough for whoever watches, and for the page cache.
         if end > before && end >> 20 != before >> 20 {
             (self.progress)(end, Some(self.length));
-            if let Ok(mut guard) = self.guard.try_lock() {
-                guard.passed(&self.file, end.saturating_sub(BEHIND));
+            if let Bytes::Here { file, guard } = &self.bytes
+                && let Ok(mut guard) = guard.try_lock()
+            {
+                guard.passed(file, end.saturating_sub(BEHIND));
             }
         }
         Ok(())
@@ -55,8 +133,9 @@ impl<'a> ArchiveFile<'a> {
 
 impl Drop for ArchiveFile<'_> {
     fn drop(&mut self) {
-        let guard = self.guard.get_mut().unwrap_or_else(PoisonError::into_inner);
-        guard.passed(&self.file, self.length);
+        if let Bytes::Here { file, guard } = &mut self.bytes {
+            guard.get_mut().unwrap_or_else(PoisonError::into_inner).passed(file, self.length);
+        }
     }
 }
 

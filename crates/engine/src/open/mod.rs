@@ -12,7 +12,7 @@ use std::{
     io::{self, Read},
     num::NonZeroUsize,
     ops::Range,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError, atomic::AtomicBool},
 };
 
@@ -23,8 +23,9 @@ use habackup::{
     securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError},
 };
 use pargz::{InflateError, Meters, PieceTable};
+use store::StoreError;
 
-pub use file::ProgressFn;
+pub use file::{ArchiveSource, ProgressFn, Source};
 pub(crate) use outer::{MANIFEST, Member, Outside, Shape};
 
 use body::{Body, Stream, Strict, table};
@@ -56,6 +57,18 @@ pub enum OpenError {
     /// For SecureTar 3 this is certain; for older versions a damaged beginning looks the same.
     #[error("the password is wrong")]
     WrongPassword,
+    /// A place that can't be read from any more, or that holds something else than before.
+    #[error(transparent)]
+    Place(StoreError),
+}
+
+impl OpenError {
+    fn of(path: PathBuf, source: io::Error) -> Self {
+        match source.downcast::<StoreError>() {
+            Ok(error) => Self::Place(error),
+            Err(source) => Self::Read { path, source },
+        }
+    }
 }
 
 /// What became of the index.
@@ -95,21 +108,31 @@ impl From<InflateError> for Broken {
 
 impl<'a> Opened<'a> {
     /// Walks the outer archive, tries the password, reads the index.
-    pub(crate) fn open(path: &Path, password: Option<&Password>, progress: ProgressFn<'a>) -> Result<Self, OpenError> {
-        let file = ArchiveFile::open(path, progress).map_err(|source| OpenError::Read { path: path.to_owned(), source })?;
-        let outside = Outside::read(&file).map_err(|error| match error {
-            ArchiveError::Io(source) => OpenError::Read { path: path.to_owned(), source },
-            error => OpenError::NotABackup { path: path.to_owned(), reason: error.to_string() },
+    pub(crate) fn open(source: &ArchiveSource, password: Option<&Password>, progress: ProgressFn<'a>) -> Result<Self, OpenError> {
+        let path = source.shown();
+        let file = ArchiveFile::open(source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
+        let outside = Outside::read(&file).map_err(|error| match (file.failure(), error) {
+            (Some(source), _) | (None, ArchiveError::Io(source)) => OpenError::of(path.clone(), source),
+            (None, error) => OpenError::NotABackup { path: path.clone(), reason: error.to_string() },
         })?;
         let sealed = outside.inner().any(|member| member.shape == Shape::Sealed);
         let keyring = match password {
-            None if sealed => return Err(OpenError::PasswordNeeded(path.to_owned())),
+            None if sealed => return Err(OpenError::PasswordNeeded(path)),
             password => password.filter(|_| sealed).map(|password| Mutex::new(Keyring::new(password.clone()))),
         };
         let mut opened = Self { file, outside, index: IndexState::Absent, keyring };
         opened.index = opened.read_index();
-        opened.check_password()?;
+        let password = opened.check_password();
+        if !matches!(source, ArchiveSource::Path(_)) && (password.is_err() || matches!(opened.index, IndexState::Damaged(_))) {
+            opened.reached(source)?;
+        }
+        password?;
         Ok(opened)
+    }
+
+    /// Fails when bytes could not be had, or are no longer those of one archive: what else seems wrong then means nothing.
+    pub(crate) fn reached(&self, source: &ArchiveSource) -> Result<(), OpenError> {
+        self.file.failure().map_or(Ok(()), |error| Err(OpenError::of(source.shown(), error)))
     }
 
     /// A password that opens nothing is wrong; one that opens anything is right, and what stays shut is damaged.

@@ -42,7 +42,7 @@ use serde::Serialize;
 
 use crate::{
     error::plain,
-    open::{Broken, Member, OpenError, Opened, ProgressFn, Shape},
+    open::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn, Shape},
     report::Skipped,
 };
 
@@ -170,19 +170,29 @@ fn offer(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; there is {}", near.join(", ")) }
 }
 
-/// Restores the config directory of `archive` into `into`.
-pub fn restore(archive: &Path, into: &Path, options: &RestoreOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Restoration, RestoreError> {
+/// Restores the config directory of `archive`, a path or something far away, into `into`.
+pub fn restore(
+    archive: impl Into<ArchiveSource>,
+    into: &Path,
+    options: &RestoreOptions,
+    progress: ProgressFn<'_>,
+    cancel: &AtomicBool,
+) -> Result<Restoration, RestoreError> {
+    let source = archive.into();
     let started = Instant::now();
     let selection = selection(options)?;
     let target = Target::look(into)?;
     if target.now == Now::Filled && !options.replace {
         return Err(RestoreError::NotEmpty(into.to_owned()));
     }
-    let opened = Opened::open(archive, options.password.as_ref(), progress)?;
+    let opened = Opened::open(&source, options.password.as_ref(), progress)?;
     let job = Job { opened: &opened, options, selection: &selection, target: &target, cancel };
     let member = opened.outside.home_assistant().ok_or(RestoreError::NoConfig)?;
     let stage = Stage::new(target.beside()).map_err(|source| job.target_failed(String::new(), source))?;
-    let result = job.unpack(member, &stage)?;
+    let unpacked = job.unpack(member, &stage);
+    // Also before anything is put in place: half of one archive and half of another may fit by chance.
+    opened.reached(&source)?;
+    let result = unpacked?;
     let kept = job.put_in_place(&stage, &result)?;
     drop(stage);
     Ok(job.report(member, result, kept, started))

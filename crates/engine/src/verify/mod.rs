@@ -15,12 +15,12 @@ mod inner;
 mod manifest;
 mod outer;
 
-use std::{num::NonZeroUsize, path::Path, sync::atomic::AtomicBool, time::Instant};
+use std::{num::NonZeroUsize, sync::atomic::AtomicBool, time::Instant};
 
 use habackup::securetar::{Password, SecureTarVersion};
 use serde::Serialize;
 
-use crate::open::{Broken, IndexState, Member, OpenError, Opened, ProgressFn, Shape};
+use crate::open::{ArchiveSource, Broken, IndexState, Member, OpenError, Opened, ProgressFn, Shape};
 
 pub use findings::{Finding, Severity};
 pub use inner::DatabaseVerdict;
@@ -77,15 +77,24 @@ pub enum VerifyError {
     Cancelled,
 }
 
-/// Verifies `archive`.
-pub fn verify(archive: &Path, options: &VerifyOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
+/// Verifies `archive`: a path, or something far away.
+pub fn verify(archive: impl Into<ArchiveSource>, options: &VerifyOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
+    let source = archive.into();
+    let opened = Opened::open(&source, options.password.as_ref(), progress)?;
+    let verification = look(&opened, options, cancel)?;
+    if !verification.is_good() {
+        opened.reached(&source)?;
+    }
+    Ok(verification)
+}
+
+fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
     let started = Instant::now();
-    let opened = Opened::open(archive, options.password.as_ref(), progress)?;
-    let mut job = Job { opened: &opened, options, cancel, findings: Findings::default(), used_index: false };
+    let mut job = Job { opened, options, cancel, findings: Findings::default(), used_index: false };
     for problem in &opened.outside.problems {
         job.findings.problem(problem);
     }
-    let ours = outer::check(&opened, &mut job.findings);
+    let ours = outer::check(opened, &mut job.findings);
     job.index_itself();
 
     let mut entries = 0;

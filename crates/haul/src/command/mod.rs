@@ -3,6 +3,12 @@
 pub(crate) mod auth;
 pub(crate) mod backup;
 pub(crate) mod demo;
+pub(crate) mod destination;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod pin;
+pub(crate) mod prune;
 pub(crate) mod push;
 pub(crate) mod restore;
+pub(crate) mod rm;
 pub(crate) mod verify;

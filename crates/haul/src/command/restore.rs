@@ -7,19 +7,21 @@ use std::{
 
 use engine::{
     Progress,
-    open::OpenError,
+    open::{ArchiveSource, OpenError},
     restore::{Restoration, RestoreError, RestoreOptions},
 };
 
 use crate::{
     args::{ProgressArg, RestoreArgs},
+    config::Config,
+    destination,
     failure::{DONE, Failure, INCOMPLETE},
     output, password,
     progress::{Display, Job},
     text,
 };
 
-pub(crate) fn run(args: &RestoreArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let options = RestoreOptions {
         only: args.only.clone(),
         database_only: args.database_only,
@@ -27,7 +29,8 @@ pub(crate) fn run(args: &RestoreArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
         password: password::given(&args.password)?,
         threads: engine::all_cores(),
     };
-    let restoration = restore(&args.archive, &args.into, options, args.progress, cancel)?;
+    let archive = destination::archive(config, &args.archive, cancel)?;
+    let restoration = restore(&archive, &args.into, options, args.progress, cancel)?;
     print(&restoration)?;
     Ok(if restoration.left_out.is_empty() { DONE } else { INCOMPLETE })
 }
@@ -35,14 +38,14 @@ pub(crate) fn run(args: &RestoreArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
 /// For the demo.
 pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Failure> {
     let options = RestoreOptions { only: Vec::new(), database_only: false, replace: false, password: None, threads: engine::all_cores() };
-    print(&restore(archive, into, options, ProgressArg::Auto, cancel)?)
+    print(&restore(&archive.into(), into, options, ProgressArg::Auto, cancel)?)
 }
 
-fn restore(archive: &Path, into: &Path, mut options: RestoreOptions, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Restoration, Failure> {
+fn restore(archive: &ArchiveSource, into: &Path, mut options: RestoreOptions, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Restoration, Failure> {
     let attempt = |options: &RestoreOptions| {
         let progress = Arc::new(Progress::default());
         let _display = Display::start(how, Job::reading("restoring"), Arc::clone(&progress));
-        engine::restore::restore(archive, into, options, &|done, total| progress.report(done, total), cancel)
+        engine::restore::restore(archive.clone(), into, options, &|done, total| progress.report(done, total), cancel)
     };
     match attempt(&options) {
         Err(RestoreError::Open(OpenError::PasswordNeeded(path))) => {

@@ -7,7 +7,7 @@ use std::{
 
 use engine::{
     Progress,
-    open::OpenError,
+    open::{ArchiveSource, OpenError},
     verify::{Finding, Severity, Verification, VerifyError, VerifyOptions},
 };
 use habackup::securetar::Password;
@@ -15,6 +15,8 @@ use serde::Serialize;
 
 use crate::{
     args::{ProgressArg, VerifyArgs},
+    config::Config,
+    destination,
     failure::{DAMAGED, DONE, Failure},
     output, password,
     progress::{Display, Job},
@@ -33,31 +35,33 @@ struct Document<'a> {
     verification: &'a Verification,
 }
 
-pub(crate) fn run(args: &VerifyArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let given = password::given(&args.password)?;
-    let verification = verify(&args.archive, given, args.output.progress, cancel)?;
+    let source = destination::archive(config, &args.archive, cancel)?;
+    let archive = source.shown();
+    let verification = verify(&source, given, args.output.progress, cancel)?;
     if args.output.json {
         let status = if verification.is_good() { "good" } else { "bad" };
-        output::json(&Document { status, archive: &args.archive, verification: &verification })?;
+        output::json(&Document { status, archive: &archive, verification: &verification })?;
     } else {
-        print(&args.archive, &verification)?;
+        print(&archive, &verification)?;
     }
     Ok(if verification.is_good() { DONE } else { DAMAGED })
 }
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let verification = verify(archive, None, ProgressArg::Auto, cancel)?;
+    let verification = verify(&archive.into(), None, ProgressArg::Auto, cancel)?;
     print(archive, &verification)?;
     Ok(if verification.is_good() { DONE } else { DAMAGED })
 }
 
-fn verify(archive: &Path, password: Option<Password>, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Verification, Failure> {
+fn verify(archive: &ArchiveSource, password: Option<Password>, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Verification, Failure> {
     let attempt = |password| {
         let progress = Arc::new(Progress::default());
         let _display = Display::start(how, Job::reading("verifying"), Arc::clone(&progress));
         let options = VerifyOptions { password, threads: engine::all_cores() };
-        engine::verify::verify(archive, &options, &|done, total| progress.report(done, total), cancel)
+        engine::verify::verify(archive.clone(), &options, &|done, total| progress.report(done, total), cancel)
     };
     match attempt(password) {
         // Asked for only when it turns out to be needed, and somebody is there to answer.

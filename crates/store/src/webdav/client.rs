@@ -5,7 +5,7 @@ use std::{ops::Range, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, Method, StatusCode,
-    header::{CONTENT_RANGE, CONTENT_TYPE, RANGE},
+    header::{CONTENT_RANGE, CONTENT_TYPE, RANGE, WWW_AUTHENTICATE},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{RequestBuilder, Response};
@@ -98,6 +98,11 @@ impl Client {
     /// What a refusal means, in the server's words where it has any.
     pub(crate) async fn refusal(&self, operation: Operation, response: Response) -> StoreError {
         let (status, headers) = (response.status(), response.headers().clone());
+        let wanted: Vec<_> = headers.get_all(WWW_AUTHENTICATE).iter().map(|scheme| scheme.as_bytes().to_ascii_lowercase()).collect();
+        if status == StatusCode::UNAUTHORIZED && !wanted.is_empty() && !wanted.iter().any(|scheme| scheme.windows(5).any(|word| word == b"basic")) {
+            let error = web::refused(&self.label, operation, status, &headers, "it does not take a password as it is (Basic authentication)");
+            return error.advise("allow Basic authentication there, over https");
+        }
         if is_xml(&headers) {
             let body = web::read_body(&self.label, operation, response, 64 << 10, self.stall).await.unwrap_or_default();
             let said = multistatus::message(&String::from_utf8_lossy(&body)).unwrap_or_default();

@@ -159,8 +159,8 @@ fn is_good(status: &str) -> bool {
 /// The decoded steps of an address, which may be whole or a path. `None` for names that are no UTF-8, which nothing here could ask for again.
 pub(crate) fn steps(href: &str) -> Option<Vec<String>> {
     let path = match href.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
-        None => href,
+        Some((_, rest)) if !href.starts_with('/') => rest.split_once('/').map_or("", |(_, path)| path),
+        _ => href,
     };
     let path = path.split(['?', '#']).next().unwrap_or_default();
     path.split('/').filter(|step| !step.is_empty()).map(|step| percent_decode_str(step).decode_utf8().ok().map(std::borrow::Cow::into_owned)).collect()
@@ -179,7 +179,28 @@ pub(crate) fn children(resources: Vec<Resource>, folder: &[String]) -> Vec<Resou
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_understood_or_refused(text in ".*", at in 0..APACHE.len(), junk in "[<>&/a-zD:\"= ;#0-9]{0,12}") {
+            let _ = (parse(&text), message(&text), steps(&text));
+            let damaged = [&APACHE[..at], &junk, &APACHE[at..]].concat();
+            let _ = (parse(&damaged).map(|found| children(found, &["dav".to_owned()])), message(&damaged));
+        }
+    }
+
+    #[test]
+    fn an_address_is_whole_or_a_path() {
+        for href in ["/a/b%20c/", "http://host:1/a/b%20c", "a/b c", "https://host/a//b%20c?x#y"] {
+            assert_eq!(steps(href).unwrap(), ["a", "b c"], "{href}");
+        }
+        assert_eq!(steps("/a://b").unwrap(), ["a:", "b"]);
+        assert_eq!(steps("/%ff"), None);
+        assert_eq!(steps("http://host").unwrap(), Vec::<String>::new());
+    }
 
     const APACHE: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 <D:multistatus xmlns:D="DAV:" xmlns:ns0="DAV:">

@@ -1,0 +1,190 @@
+//! `haul destination list` and `haul destination check`.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde::Serialize;
+use store::{
+    Abilities, Address, Placement,
+    contract::{self, ContractOptions, Finding, Measured, Outcome},
+};
+
+use super::list::table;
+use crate::{
+    args::CheckArgs,
+    config::Config,
+    destination::{self, Network},
+    failure::{DONE, FAILED, Failure, INTERRUPTED},
+    output, text,
+};
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    url: String,
+}
+
+pub(crate) fn list(config: &Config, json: bool) -> Result<u8, Failure> {
+    let named: Vec<Named<'_>> = config.destinations().map(|(name, named)| Named { name, url: named.address.to_string() }).collect();
+    if json {
+        output::json(&named)?;
+    } else if named.is_empty() {
+        output::lines(&["No destinations are named. In haul.toml: [destinations.offsite] and below it url = \"s3://bucket/backups\"".to_owned()])?;
+    } else {
+        output::lines(&table(&named.iter().map(|named| [named.name.to_owned(), named.url.clone()]).collect::<Vec<_>>()))?;
+    }
+    Ok(DONE)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    place: String,
+    placement: &'static str,
+    resumable: bool,
+    readable: bool,
+    part_size: u64,
+    parallel: usize,
+    free_bytes: Option<u64>,
+    rules: &'a [Finding],
+    speed: Option<Measured>,
+    advice: &'a [String],
+}
+
+pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let place = destination::resolve(config, &args.place)?;
+    place.place()?;
+    if place.address == Address::Stdout {
+        return Err(Failure::usage("standard output can't be checked"));
+    }
+    let network = Network::start(None, cancel)?;
+    let store = network.connect(&place)?;
+    let abilities = store.abilities();
+    let free = network.ask(&place, || store.space())?;
+    if !args.json {
+        output::lines(&describe(&store.label(), &abilities, free))?;
+    }
+    let told = Mutex::new(Ok(()));
+    let mut show = |finding: &Finding| {
+        if !args.json {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_ok() {
+                *told = output::lines(&[line(finding)]);
+            }
+        }
+    };
+    let patience = store::patience::Patience::new(&network.context);
+    let findings = network.bridge.wait(patience.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
+    if cancel.load(Ordering::Relaxed) {
+        // What was cut off is swept by the next backup, but there need not be one soon.
+        let _ = network.bridge.wait(store.sweep());
+        return Err(Failure::new(INTERRUPTED, "interrupted").hint("names that begin with haul-check- may be left there"));
+    }
+    let findings = findings?;
+    told.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let broken = findings.iter().filter(|finding| !finding.is_fine()).count();
+    let speed = network.bridge.wait(patience.unless_cancelled(contract::measure(&*store, args.measure)))?;
+    let advice = advice(&abilities, free, broken, speed.as_ref().err().map(ToString::to_string));
+    let speed = speed.ok();
+    if args.json {
+        output::json(&Document {
+            place: store.label(),
+            placement: word(abilities.placement),
+            resumable: abilities.resumable,
+            readable: abilities.readable,
+            part_size: abilities.preferred,
+            parallel: abilities.concurrency,
+            free_bytes: free,
+            rules: &findings,
+            speed,
+            advice: &advice,
+        })?;
+    } else {
+        let mut lines = Vec::new();
+        if let Some(speed) = speed {
+            lines.push(pace(&speed));
+        }
+        lines.push(match broken {
+            0 => "Good: every rule that backups rely on is kept".to_owned(),
+            _ => format!("NOT good: {} broken", text::count(broken as u64, "rule is", "rules are")),
+        });
+        lines.extend(advice.iter().map(|text| format!("  {text}")));
+        output::lines(&lines)?;
+    }
+    Ok(if broken == 0 { DONE } else { FAILED })
+}
+
+fn word(placement: Placement) -> &'static str {
+    match placement {
+        Placement::Random => "random",
+        Placement::Parts(_) => "parts",
+        Placement::Sequential => "sequential",
+    }
+}
+
+fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String> {
+    let how = match abilities.placement {
+        Placement::Random => "takes bytes at any place: a backup streams there in one pass".to_owned(),
+        Placement::Parts(_) => {
+            format!(
+                "takes parts in any order ({} at a time, {} at once): a backup streams there in one pass",
+                text::bytes(abilities.preferred),
+                abilities.concurrency
+            )
+        }
+        Placement::Sequential => {
+            "takes bytes only in order: a compressed backup reads everything twice, first to measure; --uncompressed reads once".to_owned()
+        }
+    };
+    let again = match (abilities.restarts, abilities.resumable) {
+        (true, _) => "a broken connection begins the upload anew",
+        (false, true) => "a broken connection costs one part; another run can continue an interrupted push",
+        (false, false) => "a broken connection costs one part; an interrupted push begins anew",
+    };
+    let room = free.map_or_else(|| "free room: it does not say, or has no limit".to_owned(), |free| format!("free room: {}", text::bytes(free)));
+    let mut lines = vec![label.to_owned(), format!("  {how}"), format!("  {again}")];
+    if abilities.needs_length {
+        lines.push("  it wants to know an archive's length before the first byte".to_owned());
+    }
+    if !abilities.readable {
+        lines.push("  it can't be read from: no list, get, verify or prune".to_owned());
+    }
+    lines.push(format!("  {room}"));
+    lines
+}
+
+fn line(finding: &Finding) -> String {
+    match &finding.outcome {
+        Outcome::Kept => format!("  ok      {}", finding.rule),
+        Outcome::Broken(reason) => format!("  BROKEN  {}: {reason}", finding.rule),
+        Outcome::NotApplicable(why) => format!("  -       {} ({why})", finding.rule),
+    }
+}
+
+fn pace(speed: &Measured) -> String {
+    let rate = |seconds: f64| format!("{}/s", text::bytes((speed.bytes as f64 / seconds.max(0.001)) as u64));
+    let down = speed.download_seconds.map_or(String::new(), |seconds| format!(", down {}", rate(seconds)));
+    format!("  speed   up {}{down} ({} each way)", rate(speed.upload_seconds), text::bytes(speed.bytes))
+}
+
+/// What the user can change.
+fn advice(abilities: &Abilities, free: Option<u64>, broken: usize, unmeasured: Option<String>) -> Vec<String> {
+    let mut advice = Vec::new();
+    if broken > 0 {
+        advice
+            .push("do not rely on this place until the broken rules are understood: check the server's version, its proxy and the account's rights".to_owned());
+    }
+    if free.is_some_and(|free| free < 1 << 30) {
+        advice.push("there is little room: make some, or let `haul prune` do it".to_owned());
+    }
+    if abilities.restarts {
+        advice.push(
+            "if the server offers another way in (SFTP, S3, Nextcloud's own address), prefer it: an upload there survives a broken connection".to_owned(),
+        );
+    } else if abilities.placement == Placement::Sequential {
+        advice.push("if the server offers another way in (SFTP, S3), backups there need no measuring".to_owned());
+    }
+    advice.extend(unmeasured.map(|reason| format!("the speed could not be measured: {reason}")));
+    advice
+}

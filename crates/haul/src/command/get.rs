@@ -1,0 +1,215 @@
+//! `haul get`: an archive from a place into a file of this machine.
+//!
+//! The bytes grow in a hidden file beside the target, whose name says which object of which size and time they belong to. An interrupted fetch so goes on where it
+//! stopped, and never with something else. The final name appears when everything is there and on the disk.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::UNIX_EPOCH,
+};
+
+use engine::Progress;
+use habackup::{
+    archive::{Archive, ArchiveError},
+    problem::Severity,
+};
+use rustix::{
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
+    io::Errno,
+};
+use store::{Address, Entry, Kind, StoreError, inbound::RemoteFile};
+
+use crate::{
+    args::GetArgs,
+    config::Config,
+    destination::{self, Destination, Network},
+    failure::{DAMAGED, DONE, FAILED, Failure, INTERRUPTED},
+    output,
+    progress::{Display, Job},
+    text,
+};
+
+/// Hidden, and not a name that the next backup takes for an abandoned archive.
+const UNFINISHED: &str = ".haul-get-";
+/// Bytes asked for at once.
+const CHUNK: u64 = 1 << 20;
+/// What the disk had not taken before a power cut is fetched again.
+const STEP_BACK: u64 = 8 << 20;
+
+pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let from = destination::resolve(config, &args.archive)?;
+    let name = from.archive()?;
+    let target = target(&args.to, name)?;
+    let network = Network::start(args.give_up_after, cancel)?;
+    let store = network.connect(&from)?;
+    if !store.abilities().readable {
+        return Err(Failure::usage(format!("{} can't be read from", store.label())));
+    }
+    let Some(entry) = network.ask(&from, || store.entry(name))? else {
+        return Err(Failure::usage(format!("{} holds no {name}", store.label())).hint(format!("`haul list {}` shows what there is", place(&from))));
+    };
+    let started = std::time::Instant::now();
+    let unfinished = Unfinished::open(&target, &store.label(), &entry)?;
+    let remote = RemoteFile::of(&network.bridge, &network.context_for(&from), Arc::clone(&store), entry);
+    let begun = unfinished.have;
+    let progress = Arc::new(Progress::default());
+    let display = Display::start(args.progress, Job::reading("fetching"), Arc::clone(&progress));
+    let copied = unfinished.copy(&remote, &progress, cancel);
+    drop(display);
+    copied?;
+    let damage = unfinished.look();
+    unfinished.publish(&target)?;
+    let mut lines = vec![format!("Fetched {} ({}) in {}", remote.label(), text::bytes(remote.len()), text::duration(started.elapsed().as_secs_f64()))];
+    lines.push(format!("  to    {}", target.display()));
+    if begun > 0 {
+        lines.push(format!("  went on after the {} that an earlier run had fetched", text::bytes(begun)));
+    }
+    output::lines(&lines)?;
+    match damage {
+        None => Ok(DONE),
+        Some(reason) => {
+            output::notes("note", [format!("the archive is not whole, there as here: {reason}")].into_iter());
+            Ok(DAMAGED)
+        }
+    }
+}
+
+/// The place without the archive's name, as the user would type it.
+fn place(from: &Destination) -> String {
+    let name = from.name.as_deref().unwrap_or_default();
+    match &from.address {
+        Address::Local(_) => from.address.to_string(),
+        _ => from.typed.strip_suffix(name).map_or_else(|| from.address.to_string(), |rest| rest.trim_end_matches('/').to_owned()),
+    }
+}
+
+fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
+    if fs::symlink_metadata(&target).is_ok() {
+        return Err(Failure::new(FAILED, format!("{} exists already", target.display())).hint("nothing is overwritten: choose another name or directory"));
+    }
+    let directory = directory_of(&target);
+    if !directory.is_dir() {
+        return Err(Failure::usage(format!("{} does not exist", directory.display())).hint(format!("create it first: mkdir -p {}", directory.display())));
+    }
+    Ok(target)
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// The growing file, locked by whoever fetches.
+struct Unfinished {
+    path: PathBuf,
+    file: File,
+    /// Bytes at its beginning that an earlier run left.
+    have: u64,
+}
+
+impl Unfinished {
+    fn open(target: &Path, place: &str, entry: &Entry) -> Result<Self, Failure> {
+        let directory = directory_of(target);
+        let object = habackup::manifest::slug(&entry.name, place);
+        let modified = entry.modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_micros());
+        let state = habackup::manifest::slug(&format!("{} {modified}", entry.size), &entry.name);
+        let path = directory.join(format!("{UNFINISHED}{object}-{state}"));
+        remove_others(&directory, &format!("{UNFINISHED}{object}-"), &path);
+        let failed = |error: io::Error| cannot_write(&path, &error);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Failure::new(FAILED, format!("another haul is fetching {} into {}", entry.name, directory.display())));
+        }
+        let have = file.metadata().map_err(failed)?.len().min(entry.size).saturating_sub(STEP_BACK);
+        Ok(Self { path, file, have })
+    }
+
+    fn copy(&self, remote: &RemoteFile, progress: &Progress, cancel: &AtomicBool) -> Result<(), Failure> {
+        let mut buffer = vec![0; CHUNK as usize];
+        let mut at = self.have;
+        while at < remote.len() {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(interrupted());
+            }
+            let piece = &mut buffer[..CHUNK.min(remote.len() - at) as usize];
+            remote.read_exact_at(piece, at).map_err(|error| unreadable(error, remote))?;
+            self.file.write_all_at(piece, at).map_err(|error| cannot_write(&self.path, &error))?;
+            at += piece.len() as u64;
+            progress.report(at, Some(remote.len()));
+        }
+        let unchanged = remote.unchanged();
+        if unchanged.is_err() {
+            // Half of one and half of another is of no use to the next run.
+            let _ = fs::remove_file(&self.path);
+        }
+        unchanged?;
+        self.file.set_len(remote.len()).and_then(|()| self.file.sync_all()).map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    /// What is wrong with the archive's outer structure.
+    fn look(&self) -> Option<String> {
+        match Archive::open(&self.file) {
+            Ok(archive) => {
+                let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
+                damage.map(ToString::to_string).or_else(|| archive.tail().is_none().then(|| "it is cut short".to_owned()))
+            }
+            Err(ArchiveError::Io(error)) => Some(engine::plain_reason(&error)),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    fn publish(&self, target: &Path) -> Result<(), Failure> {
+        let renamed = match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
+            // File systems without that flag know hard links, or nobody can be stopped.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(&self.path, target).and_then(|()| fs::remove_file(&self.path)),
+            other => other.map_err(io::Error::from),
+        };
+        match renamed {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(FAILED, format!("{} appeared meanwhile", target.display()))
+                .hint("what was fetched is kept: the same command with another name goes on with it")),
+            Err(error) => Err(cannot_write(target, &error)),
+            Ok(()) => File::open(directory_of(target)).and_then(|directory| directory.sync_all()).map_err(|error| cannot_write(target, &error)),
+        }
+    }
+}
+
+/// What was fetched of an object that has been replaced since.
+fn remove_others(directory: &Path, prefix: &str, own: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path == own || !entry.file_name().to_string_lossy().starts_with(prefix) {
+            continue;
+        }
+        let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(FAILED, format!("can't write {}: {}", path.display(), engine::plain_reason(error)))
+        .hint("what was fetched is kept: the same command goes on with it")
+}
+
+fn interrupted() -> Failure {
+    Failure::new(INTERRUPTED, "interrupted; the same command goes on where it stopped")
+}
+
+fn unreadable(error: io::Error, remote: &RemoteFile) -> Failure {
+    match error.downcast::<StoreError>() {
+        Ok(StoreError::Cancelled) => interrupted(),
+        Ok(error) if matches!(error.kind(), Some(Kind::Passing { .. })) => {
+            Failure::from(error).hint("what was fetched is kept: the same command goes on where it stopped")
+        }
+        Ok(error) => error.into(),
+        Err(error) => Failure::new(FAILED, format!("can't read {}: {}", remote.label(), engine::plain_reason(&error))),
+    }
+}

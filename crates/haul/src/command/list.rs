@@ -1,0 +1,211 @@
+//! `haul list`: what lies in a place, told from the beginnings of the archives alone.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use engine::retention::{Candidate, Origin};
+use habackup::{
+    archive::{Archive, ArchiveError},
+    manifest::WallTime,
+    problem::Severity,
+};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde::Serialize;
+use store::{Entry, Store, StoreError, inbound::RemoteFile};
+
+use crate::{
+    args::ListArgs,
+    config::Config,
+    destination::{self, Destination, Far, Network},
+    failure::{DONE, Failure, INTERRUPTED},
+    output, text,
+};
+
+/// Ends the name of the mark that pins an archive.
+pub(crate) const PIN: &str = ".pin";
+/// Archives looked at in parallel: each is a handful of small requests.
+const PARALLEL: usize = 4;
+
+/// An archive in a place, or a file that looks like one.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Item {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) date: Timestamp,
+    /// What Home Assistant shows as the backup's name.
+    pub(crate) title: Option<String>,
+    pub(crate) home_assistant: Option<String>,
+    pub(crate) made_by: Origin,
+    pub(crate) protected: bool,
+    pub(crate) pinned: bool,
+    /// As far as the outer structure tells.
+    pub(crate) whole: bool,
+    pub(crate) problem: Option<String>,
+}
+
+impl Item {
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate { name: self.name.clone(), when: self.date, origin: self.made_by, pinned: self.pinned, whole: self.whole }
+    }
+}
+
+fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    place: String,
+    archives: &'a [Item],
+}
+
+pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let place = destination::resolve(config, &args.place)?;
+    place.place()?;
+    let network = Network::start(None, cancel)?;
+    let store = network.connect(&place)?;
+    let items = inventory(&network, &place, &store)?;
+    if args.json {
+        output::json(&Document { place: store.label(), archives: &items })?;
+        return Ok(DONE);
+    }
+    if items.is_empty() {
+        output::lines(&[format!("{} holds no archives", store.label())])?;
+        return Ok(DONE);
+    }
+    let zone = TimeZone::system();
+    let mut rows: Vec<[String; 6]> = vec![["DATE", "SIZE", "VERSION", "MADE BY", "", "NAME"].map(str::to_owned)];
+    rows.extend(items.iter().map(|item| row(item, &zone)));
+    let mut lines = table(&rows);
+    lines.push(format!("{}, {}", text::count(items.len() as u64, "archive", "archives"), text::bytes(items.iter().map(|item| item.size).sum())));
+    output::lines(&lines)?;
+    output::notes("note", items.iter().filter_map(|item| Some(format!("{}: {}", item.name, item.problem.as_ref()?))).collect::<Vec<_>>().into_iter());
+    Ok(DONE)
+}
+
+fn row(item: &Item, zone: &TimeZone) -> [String; 6] {
+    let mut marks = Vec::new();
+    if item.protected {
+        marks.push("encrypted");
+    }
+    if item.pinned {
+        marks.push("pinned");
+    }
+    if !item.whole && item.made_by != Origin::Unknown {
+        marks.push("DAMAGED");
+    }
+    [
+        moment(item.date, zone),
+        text::bytes(item.size),
+        item.home_assistant.clone().unwrap_or_else(|| "-".to_owned()),
+        maker(item.made_by).to_owned(),
+        marks.join(", "),
+        item.name.clone(),
+    ]
+}
+
+fn maker(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Own => "Haul",
+        Origin::Other => "Home Assistant",
+        Origin::Unknown => "not a backup",
+    }
+}
+
+/// A moment by the local clock.
+pub(crate) fn moment(when: Timestamp, zone: &TimeZone) -> String {
+    Zoned::new(when, zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Columns as wide as their widest cell; the last one is ragged.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).filter(|(_, width)| **width > 0).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Everything in a place that is or looks like an archive, the oldest first.
+pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn Store>) -> Result<Vec<Item>, Failure> {
+    if !store.abilities().readable {
+        return Err(Failure::usage(format!("{} can't be read from", store.label())));
+    }
+    let entries = network.ask(place, || store.list())?;
+    let names: BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+    let wanted: Vec<Entry> = entries.into_iter().filter(|entry| is_archive_name(&entry.name)).collect();
+    let next = AtomicUsize::new(0);
+    let items = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..PARALLEL.min(wanted.len()) {
+            scope.spawn(|| {
+                while let Some(entry) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let pinned = names.contains(&format!("{}{PIN}", entry.name));
+                    let file = RemoteFile::of(&network.bridge, &network.context_for(place), Arc::clone(store), entry.clone());
+                    let found = look(file, entry, pinned);
+                    items.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+                }
+            });
+        }
+    });
+    let items = items.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut items = items.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    items.sort_by(|a, b| (a.date, &a.name).cmp(&(b.date, &b.name)));
+    Ok(items)
+}
+
+pub(crate) fn is_archive_name(name: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar"))
+}
+
+/// What one archive is; `None` when it vanished meanwhile.
+fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, Failure> {
+    let modified = entry.modified.and_then(|modified| Timestamp::try_from(modified).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut item = Item {
+        name: entry.name.clone(),
+        size: entry.size,
+        date: modified,
+        title: None,
+        home_assistant: None,
+        made_by: Origin::Unknown,
+        protected: false,
+        pinned,
+        whole: false,
+        problem: None,
+    };
+    let archive = match Archive::open(Far(file)) {
+        Ok(archive) => archive,
+        Err(ArchiveError::Io(error)) => {
+            let text = error.to_string();
+            return match error.downcast::<StoreError>() {
+                Ok(StoreError::Cancelled) => Err(Failure::new(INTERRUPTED, "interrupted")),
+                // A place that is gone is told once, and not for each archive.
+                Ok(error) if error.is_passing() => Err(error.into()),
+                Ok(error) if error.kind() == Some(store::Kind::NotFound) => Ok(None),
+                _ => Ok(Some(Item { problem: Some(text), ..item })),
+            };
+        }
+        Err(error) => return Ok(Some(Item { problem: Some(error.to_string()), ..item })),
+    };
+    let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
+    item.whole = archive.tail().is_some() && damage.is_none();
+    item.problem = damage.map(ToString::to_string);
+    if let Some(manifest) = archive.manifest() {
+        item.made_by = if archive.member(habackup::index::MEMBER).is_some() { Origin::Own } else { Origin::Other };
+        item.title = manifest.name().map(str::to_owned);
+        item.home_assistant = manifest.home_assistant_version().map(str::to_owned);
+        item.protected = manifest.protected();
+        item.date = manifest.date().and_then(|date| date.parse::<WallTime>().ok()?.timestamp()).unwrap_or(modified);
+    } else if item.problem.is_none() {
+        item.problem = Some("there is no backup.json, so it is no backup of Home Assistant".to_owned());
+    }
+    Ok(Some(item))
+}

@@ -1,0 +1,122 @@
+//! `haul prune`: shows what the rules keep and remove, asks, and removes.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use engine::retention::{self, Decision, Rules};
+use jiff::{Zoned, tz::TimeZone};
+use serde::Serialize;
+use store::Store;
+
+use super::list::{self, Item};
+use crate::{
+    args::PruneArgs,
+    config::Config,
+    destination::{self, Destination, Network},
+    failure::{DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
+    output, text,
+};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    place: String,
+    dry_run: bool,
+    plan: &'a [Decision],
+    removed: &'a [String],
+    failed: &'a [Trouble],
+}
+
+#[derive(Serialize)]
+struct Trouble {
+    name: String,
+    reason: String,
+}
+
+pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let rules = Rules {
+        last: args.keep_last,
+        daily: args.keep_daily,
+        weekly: args.keep_weekly,
+        monthly: args.keep_monthly,
+        yearly: args.keep_yearly,
+        within: args.keep_within,
+        include_foreign: args.include_foreign,
+    };
+    if rules.keep_nothing() {
+        return Err(Failure::usage("no rule says what to keep").hint("give at least one, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12"));
+    }
+    if args.json && !args.yes && !args.dry_run {
+        return Err(Failure::usage("--json leaves nobody to be asked").hint("say --yes to remove, or --dry-run to see the plan"));
+    }
+    let place = destination::resolve(config, &args.place)?;
+    place.place()?;
+    let network = Network::start(None, cancel)?;
+    let store = network.connect(&place)?;
+    let items = list::inventory(&network, &place, &store)?;
+    let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
+    let plan = retention::plan(&candidates, &rules, &Zoned::now());
+    let going: Vec<&Item> =
+        plan.iter().filter(|decision| decision.is_removed()).filter_map(|decision| items.iter().find(|item| item.name == decision.name)).collect();
+    if !args.json {
+        show(&plan, &items, &going)?;
+    }
+    if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove what is marked?")? {
+        return Err(Failure::new(FAILED, "nothing was removed"));
+    }
+    let (removed, failed) = if args.dry_run { (Vec::new(), Vec::new()) } else { remove(&network, &place, &store, &going)? };
+    if args.json {
+        output::json(&Document { place: store.label(), dry_run: args.dry_run, plan: &plan, removed: &removed, failed: &failed })?;
+    } else if !args.dry_run && !going.is_empty() {
+        output::lines(&[format!("Removed {} from {}", text::count(removed.len() as u64, "archive", "archives"), store.label())])?;
+        output::notes("not removed", failed.iter().map(|trouble| format!("{}: {}", trouble.name, trouble.reason)));
+    }
+    Ok(if failed.is_empty() { DONE } else { INCOMPLETE })
+}
+
+fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failure> {
+    let zone = TimeZone::system();
+    let mut rows = vec![["", "DATE", "SIZE", "NAME", "WHY"].map(str::to_owned)];
+    for decision in plan {
+        let size = items.iter().find(|item| item.name == decision.name).map_or(0, |item| item.size);
+        let why: Vec<String> = decision.keep.iter().map(ToString::to_string).collect();
+        let what = if decision.is_removed() { "REMOVE" } else { "keep" };
+        rows.push([what.to_owned(), list::moment(decision.when, &zone), text::bytes(size), decision.name.clone(), why.join(", ")]);
+    }
+    let mut lines = if plan.is_empty() { Vec::new() } else { list::table(&rows) };
+    let freed: u64 = going.iter().map(|item| item.size).sum();
+    lines.push(if going.is_empty() {
+        format!("Nothing to remove: {} stay", text::count(plan.len() as u64, "archive", "archives"))
+    } else {
+        let kept = plan.len() - going.len();
+        format!("{} to remove ({}), {kept} to keep", text::count(going.len() as u64, "archive", "archives"), text::bytes(freed))
+    });
+    output::lines(&lines)
+}
+
+/// One that can't be removed does not keep the others from it.
+fn remove(network: &Network, place: &Destination, store: &Arc<dyn Store>, going: &[&Item]) -> Result<(Vec<String>, Vec<Trouble>), Failure> {
+    let (mut removed, mut failed) = (Vec::new(), Vec::new());
+    for item in going {
+        match remove_one(network, place, store, item) {
+            Ok(None) => removed.push(item.name.clone()),
+            Ok(Some(reason)) => failed.push(Trouble { name: item.name.clone(), reason }),
+            Err(failure) if failure.code == INTERRUPTED => {
+                let count = text::count(removed.len() as u64, "archive was", "archives were");
+                return Err(Failure::new(INTERRUPTED, format!("interrupted; {count} removed")));
+            }
+            Err(failure) => failed.push(Trouble { name: item.name.clone(), reason: failure.message }),
+        }
+    }
+    Ok((removed, failed))
+}
+
+/// The plan may be old by the time somebody has answered: what is no longer what it was stays.
+fn remove_one(network: &Network, place: &Destination, store: &Arc<dyn Store>, item: &Item) -> Result<Option<String>, Failure> {
+    let pin = format!("{}{}", item.name, list::PIN);
+    if network.ask(place, || store.entry(&pin))?.is_some() {
+        return Ok(Some("it was pinned meanwhile".to_owned()));
+    }
+    match network.ask(place, || store.entry(&item.name))? {
+        Some(now) if now.size != item.size => Ok(Some("it was replaced meanwhile".to_owned())),
+        _ => network.ask(place, || store.delete(&item.name)).map(|()| None),
+    }
+}

@@ -1,0 +1,83 @@
+//! `haul rm`, and what all commands share that name archives of several places.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use store::Store;
+
+use super::list::{PIN, is_archive_name};
+use crate::{
+    args::RmArgs,
+    config::Config,
+    destination::{self, Destination, Network},
+    failure::{DONE, FAILED, Failure},
+    output,
+};
+
+/// One named archive, with the connection to its place.
+pub(crate) struct Target {
+    pub(crate) destination: Destination,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) name: String,
+}
+
+impl Target {
+    pub(crate) fn label(&self) -> String {
+        format!("{}/{}", self.store.label().trim_end_matches('/'), self.name)
+    }
+
+    pub(crate) fn pin(&self) -> String {
+        format!("{}{PIN}", self.name)
+    }
+
+    pub(crate) fn is_pinned(&self, network: &Network) -> Result<bool, Failure> {
+        let pin = self.pin();
+        Ok(network.ask(&self.destination, || self.store.entry(&pin))?.is_some())
+    }
+}
+
+/// Finds every archive that was named; one contact for each place.
+pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> Result<Vec<Target>, Failure> {
+    let mut places: BTreeMap<String, Arc<dyn Store>> = BTreeMap::new();
+    let mut targets = Vec::new();
+    for text in typed {
+        let destination = destination::resolve(config, text)?;
+        let name = destination.archive()?.to_owned();
+        let place = destination.address.to_string();
+        let store = match places.get(&place) {
+            Some(store) => Arc::clone(store),
+            None => network.connect(&destination)?,
+        };
+        places.insert(place, Arc::clone(&store));
+        if !store.abilities().readable || !is_archive_name(&name) || network.ask(&destination, || store.entry(&name))?.is_none() {
+            return Err(Failure::usage(format!("{} holds no archive {name}", store.label())).hint("`haul list` shows what there is"));
+        }
+        targets.push(Target { destination, store, name });
+    }
+    Ok(targets)
+}
+
+pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let network = Network::start(None, cancel)?;
+    let targets = targets(&args.archives, config, &network)?;
+    for target in &targets {
+        if target.is_pinned(&network)? {
+            return Err(Failure::new(FAILED, format!("{} is pinned; nothing was removed", target.label()))
+                .hint(format!("first: haul unpin {}", target.destination.typed)));
+        }
+    }
+    if !args.yes {
+        output::lines(&targets.iter().map(Target::label).collect::<Vec<_>>())?;
+        let question = if targets.len() == 1 { "Remove it for good?".to_owned() } else { format!("Remove these {} archives for good?", targets.len()) };
+        if !destination::confirm(&question)? {
+            return Err(Failure::new(FAILED, "nothing was removed"));
+        }
+    }
+    for target in &targets {
+        network.ask(&target.destination, || target.store.delete(&target.name))?;
+        output::lines(&[format!("Removed {}", target.label())])?;
+    }
+    Ok(DONE)
+}
