@@ -31,6 +31,7 @@ use store::{
 use crate::{
     destination::{self, Destination},
     error::{BackupError, plain},
+    measure::{self, Lengths, Measured},
     page_cache::CacheGuard,
     pipeline::{self, InnerSink, Output},
     plan::{self, Plan},
@@ -97,18 +98,48 @@ const BEGINNINGS: u32 = 5;
 pub fn backup(options: &BackupOptions, network: Option<&Network<'_>>, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
     let mut begun = 1;
+    let mut road = Road { measured: None, holds_writers: false };
     loop {
-        match attempt(options, network, progress, cancel) {
-            Err(BackupError::Store(error)) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => {
-                begun += 1;
+        match attempt(options, network, &mut road, progress, cancel) {
+            Err(Ended::Failed(BackupError::Store(error))) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => progress.restart(),
+            Err(Ended::Stale) if begun < BEGINNINGS => {
+                road = Road { measured: None, holds_writers: true };
                 progress.restart();
             }
-            other => return other,
+            Err(Ended::Stale) => return Err(BackupError::Pipeline("a database changed each time between measuring and sending".to_owned())),
+            Err(Ended::Failed(error)) => return Err(error),
+            Ok(report) => return Ok(report),
         }
+        begun += 1;
     }
 }
 
-fn attempt(options: &BackupOptions, network: Option<&Network<'_>>, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, BackupError> {
+/// What outlives an attempt: a source that was measured can be sent again.
+struct Road {
+    measured: Option<Measured>,
+    holds_writers: bool,
+}
+
+/// Why an attempt ended without an archive.
+enum Ended {
+    Failed(BackupError),
+    /// What was measured is no longer so.
+    Stale,
+}
+
+impl<E: Into<BackupError>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn attempt(
+    options: &BackupOptions,
+    network: Option<&Network<'_>>,
+    road: &mut Road,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<BackupReport, Ended> {
     let root = config_root(&options.config)?;
     let version = plan::version(&root, options.ha_version.as_deref())?;
     let date = WallTime::from(&options.now);
@@ -119,16 +150,32 @@ fn attempt(options: &BackupOptions, network: Option<&Network<'_>>, progress: &Ar
     let targets: Vec<Target> = options.destinations.iter().map(|destination| destination.target(&file_name)).collect();
     let paths: Vec<PathBuf> = targets.iter().filter_map(destination::path).collect();
     let mut outbound = Outbound::prepare(targets, network.copied(), options.read_back)?;
-    let mut plan = plan::plan(&root, rules, outbound.identities(), cancel)?;
-    for path in &paths {
-        warn_of_nesting(&root, path, &mut plan);
-    }
-
-    progress.set_total(plan.bytes);
-    progress.enter(Phase::Running);
-    outbound.begin(Expected { about: Some(plan.bytes), ..Expected::default() })?;
+    let layout = Layout { options, version: &version, json: manifest.to_json() };
+    let plan = |outbound: &Outbound| -> Result<Plan, BackupError> {
+        let mut plan = plan::plan(&root, rules, outbound.identities(), cancel)?;
+        for path in &paths {
+            warn_of_nesting(&root, path, &mut plan);
+        }
+        Ok(plan)
+    };
+    let (work, expected) = if outbound.needs_sizes() || outbound.needs_length() {
+        let measured = match road.measured.take() {
+            Some(measured) => measured,
+            None => layout.measure(plan(&outbound)?, road.holds_writers, progress, cancel)?,
+        };
+        let measured = road.measured.insert(measured);
+        let lengths = layout.lengths(measured);
+        progress.begin(Phase::Running, measured.tar_len());
+        (Work::Measured(measured, lengths), Expected { about: Some(lengths.total), exact: Some(lengths.total), ..Expected::default() })
+    } else {
+        let plan = plan(&outbound)?;
+        progress.begin(Phase::Running, plan.bytes);
+        let about = Some(plan.bytes);
+        (Work::Once(Box::new(plan)), Expected { about, ..Expected::default() })
+    };
+    outbound.begin(expected)?;
     let output = Output::new(outbound, Arc::clone(progress));
-    let made = write_archive(options, &version, &manifest, plan, output, progress, cancel)?;
+    let made = write_archive(&layout, work, output, progress, cancel)?;
     progress.enter(Phase::Finishing);
     let copies = destination::settle(made.output.into_outbound().finish())?;
 
@@ -167,76 +214,134 @@ struct Made {
     findings: Findings,
 }
 
+/// What of an archive is known before its source is read.
+struct Layout<'a> {
+    options: &'a BackupOptions,
+    version: &'a HaVersion,
+    json: Vec<u8>,
+}
+
+/// Where the inner archive comes from.
+enum Work<'a> {
+    /// From the source; its size is put in afterwards.
+    Once(Box<Plan>),
+    /// From a source that was measured; all sizes are announced.
+    Measured(&'a mut Measured, Lengths),
+}
+
+impl Layout<'_> {
+    fn inner_name(&self) -> &'static str {
+        if self.options.compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" }
+    }
+
+    fn mtime(&self) -> (i64, u32) {
+        let now = self.options.now.timestamp();
+        (now.as_second(), now.subsec_nanosecond().unsigned_abs())
+    }
+
+    /// `None`: not encrypted.
+    fn container(&self) -> Option<SecureTarVersion> {
+        self.options.password.as_ref().map(|_| container_version(self.options.securetar, self.version))
+    }
+
+    fn compression(&self) -> Option<pargz::Options> {
+        let threads = self.options.threads.unwrap_or_else(all_cores);
+        self.options.compressed.then_some(pargz::Options { level: self.options.level, threads })
+    }
+
+    fn measure(&self, plan: Plan, holds_writers: bool, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Measured, BackupError> {
+        measure::measure(plan, self.inner_name(), self.compression(), holds_writers, progress, cancel).map_err(|error| match Broken::from(error) {
+            Broken::Inside(reason) => BackupError::Pipeline(reason),
+            // Nothing is written while measuring.
+            Broken::Cancelled | Broken::Write(_) | Broken::Stale => BackupError::Cancelled,
+        })
+    }
+
+    fn lengths(&self, measured: &Measured) -> Lengths {
+        measured.lengths((MANIFEST, self.json.len() as u64), self.inner_name(), INDEX, self.container(), self.mtime())
+    }
+}
+
 /// Lays the archive out; when that breaks, every copy is given up.
-fn write_archive(
-    options: &BackupOptions,
-    version: &HaVersion,
-    manifest: &Manifest,
-    plan: Plan,
-    mut output: Output,
-    progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
-) -> Result<Made, BackupError> {
-    match lay_out(options, version, manifest, plan, &mut output, progress, cancel) {
+fn write_archive(layout: &Layout<'_>, work: Work<'_>, mut output: Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Made, Ended> {
+    match lay_out(layout, work, &mut output, progress, cancel) {
         Ok((bytes_in, length, findings)) => Ok(Made { output, bytes_in, length, findings }),
         Err(broken) => {
             let failures = output.into_outbound().abort();
             Err(match broken {
+                Broken::Stale => return Err(Ended::Stale),
                 Broken::Cancelled => BackupError::Cancelled,
                 Broken::Inside(reason) => BackupError::Pipeline(reason),
                 Broken::Write(_) if cancel.load(Ordering::Relaxed) => BackupError::Cancelled,
                 Broken::Write(source) => destination::all_failed(failures).unwrap_or_else(|| BackupError::Pipeline(plain(&source))),
-            })
+            }
+            .into())
         }
     }
 }
 
 /// `./backup.json`, the inner archive, the index. Gives the bytes of the inner tar, the archive's length, and what was found on the way.
 fn lay_out(
-    options: &BackupOptions,
-    version: &HaVersion,
-    manifest: &Manifest,
-    plan: Plan,
+    layout: &Layout<'_>,
+    work: Work<'_>,
     output: &mut Output,
     progress: &Arc<Progress>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<(u64, u64, Findings), Broken> {
-    let now = options.now.timestamp();
-    let outer = Outer::new(output, (now.as_second(), now.subsec_nanosecond().unsigned_abs()));
-    let outer = outer.member(MANIFEST, &manifest.to_json())?;
-    let inner_name = if options.compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" };
-    let keys = match &options.password {
-        Some(password) => Some(Keys::create(container_version(options.securetar, version), password)?),
-        None => None,
+    let outer = Outer::new(output, layout.mtime());
+    let outer = outer.member(MANIFEST, &layout.json)?;
+    let inner_name = layout.inner_name();
+    let keys = match (&layout.options.password, layout.container()) {
+        (Some(password), Some(version)) => Some(Keys::create(version, password)?),
+        _ => None,
+    };
+    let announced = match &work {
+        Work::Once(_) => None,
+        Work::Measured(measured, lengths) => Some((measured.inner, *lengths)),
     };
 
-    let mut member = outer.begin_late(inner_name)?;
-    let mut sink = match &keys {
-        Some(keys) => {
+    let mut member = match announced {
+        Some((_, lengths)) => outer.begin_known(inner_name, lengths.member)?,
+        None => outer.begin_late(inner_name)?,
+    };
+    let mut sink = match (&keys, announced) {
+        (Some(keys), Some((inner, _))) => InnerSink::Sealed(Box::new(Encryptor::with_known_size(keys, inner, member)?)),
+        (Some(keys), None) => {
             member.late(SIZE_FIELD_OFFSET, 8);
             InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?))
         }
-        None => InnerSink::Plain(Box::new(member)),
+        (None, _) => InnerSink::Plain(Box::new(member)),
     };
-    let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
-    let pieces = if options.compressed {
-        let threads = options.threads.unwrap_or_else(all_cores);
-        progress.set_threads(threads.get());
-        let compression = pargz::Options { level: options.level, threads };
-        Some(pipeline::compress(&mut source, &mut sink, &compression, progress, cancel)?)
-    } else {
-        pipeline::copy(&mut source, &mut sink, progress, cancel)?;
-        None
+    let (bytes_in, findings, index, (outer, _)) = match work {
+        Work::Once(plan) => {
+            let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+            let pieces = match layout.compression() {
+                Some(compression) => {
+                    progress.set_threads(compression.threads.get());
+                    Some(pipeline::compress(&mut source, &mut sink, &compression, progress, cancel)?)
+                }
+                None => {
+                    pipeline::copy(&mut source, &mut sink, progress, cancel)?;
+                    None
+                }
+            };
+            let (member, nonces) = sink.finish(true)?;
+            let bytes_in = source.position();
+            let Gathered { findings, index } = source.finish();
+            (bytes_in, findings, index.finish(pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+        }
+        Work::Measured(measured, _) => {
+            let sent = measured.send(&mut sink, progress, cancel)?;
+            let (member, nonces) = sink.finish(false)?;
+            (measured.tar_len(), sent.findings, measured.index(sent.pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+        }
     };
-    let (member, nonces) = sink.finish()?;
-    let (outer, _) = member.end()?;
-
-    let bytes_in = source.position();
-    let Gathered { findings, index } = source.finish();
-    let index = index.finish(pieces.map(index_pieces).as_ref(), &nonces);
     let outer = outer.member(INDEX, &sealed(index, keys.as_ref())?)?;
     let (_, length) = outer.finish()?;
-    Ok((bytes_in, length, findings))
+    match announced {
+        Some((_, Lengths { total, .. })) if total != length => Err(Broken::Inside(format!("the archive has {length} bytes instead of {total}"))),
+        _ => Ok((bytes_in, length, findings)),
+    }
 }
 
 /// File names are private too: in an encrypted archive the index is a container of its own, opened by the same password.
@@ -344,10 +449,12 @@ fn digest(path: &Path) -> io::Result<String> {
 
 /// What broke on the road, before it is known to the user by the archive's name.
 #[derive(Debug)]
-enum Broken {
+pub(crate) enum Broken {
     Write(io::Error),
     Cancelled,
     Inside(String),
+    /// A database changed since it was measured; nothing of the inner archive was sent.
+    Stale,
 }
 
 impl From<io::Error> for Broken {

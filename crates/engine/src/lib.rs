@@ -9,6 +9,7 @@
 //! | `destination` | where an archive goes, what became of each copy |
 //! | `plan`, `mounts`, `recorder` | what there is, what must stay out, what a restore would lose |
 //! | `source` | the inner tar as a byte stream that never fails |
+//! | `measure` | every length of an archive before its first byte, for places that can't be corrected |
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
 //! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
 //! | `verify` | everything that is wrong with an archive, in plain words |
@@ -20,6 +21,7 @@
 mod backup;
 mod destination;
 mod error;
+mod measure;
 mod mounts;
 pub mod open;
 mod page_cache;

@@ -63,13 +63,15 @@ pub(crate) enum InnerSink<'a> {
 }
 
 impl<'a> InnerSink<'a> {
-    /// Completes the encryption, fills in its late size, and gives the member back with the nonces that make its middle readable.
-    pub(crate) fn finish(self) -> Result<(Member<&'a mut Output>, Vec<[u8; 8]>), SecureTarError> {
+    /// Completes the encryption, fills in its size if that `is_late`, and gives the member back with the nonces that make its middle readable.
+    pub(crate) fn finish(self, is_late: bool) -> Result<(Member<&'a mut Output>, Vec<[u8; 8]>), SecureTarError> {
         match self {
             Self::Plain(member) => Ok((*member, Vec::new())),
             Self::Sealed(encryptor) => {
                 let (mut member, sealed) = encryptor.finish()?;
-                member.patch(sealed.size_field_offset, &sealed.size_field())?;
+                if is_late {
+                    member.patch(sealed.size_field_offset, &sealed.size_field())?;
+                }
                 Ok((member, sealed.nonces))
             }
         }
@@ -128,6 +130,20 @@ pub(crate) fn compress<R: Read + Send, W: Write + Send>(
     let source = Timed { inner: source, clock: &progress.reading };
     let sink = Timed { inner: sink, clock: &progress.sinking };
     Ok(pargz::compress(source, sink, options, &progress.pipeline, cancel)?.pieces)
+}
+
+/// As [`compress`], into exactly the announced length.
+pub(crate) fn compress_to_length<R: Read + Send, W: Write + Send>(
+    source: R,
+    sink: W,
+    options: &pargz::Options,
+    announced: pargz::Announced<'_>,
+    progress: &Progress,
+    cancel: &AtomicBool,
+) -> Result<PieceTable, CompressError> {
+    let source = Timed { inner: source, clock: &progress.reading };
+    let sink = Timed { inner: sink, clock: &progress.sinking };
+    Ok(pargz::compress_to_length(source, sink, options, announced, &progress.pipeline, cancel)?.pieces)
 }
 
 /// Moves the whole source into the sink as it is.

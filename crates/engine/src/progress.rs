@@ -19,6 +19,8 @@ use crate::report::{Stage, StageReport};
 pub enum Phase {
     /// Walking the config directory to see what there is.
     Planning,
+    /// The same bytes go nowhere yet: they are measured for a place that must know the archive's sizes beforehand.
+    Measuring,
     /// Bytes are moving.
     Running,
     /// The disk is taking the last bytes, the archive gets its name.
@@ -107,7 +109,8 @@ impl Progress {
             0 => Phase::Planning,
             1 => Phase::Running,
             2 => Phase::Finishing,
-            _ => Phase::Rereading,
+            3 => Phase::Rereading,
+            _ => Phase::Measuring,
         }
     }
 
@@ -135,7 +138,12 @@ impl Progress {
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
-        if phase == Phase::Running && self.phase() == Phase::Planning {
+        let begins = match phase {
+            Phase::Measuring => true,
+            Phase::Running => matches!(self.phase(), Phase::Planning | Phase::Measuring),
+            _ => false,
+        };
+        if begins {
             self.planned_nanos.store(self.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
         let number = match phase {
@@ -143,6 +151,7 @@ impl Progress {
             Phase::Running => 1,
             Phase::Finishing => 2,
             Phase::Rereading => 3,
+            Phase::Measuring => 4,
         };
         self.phase.store(number, Ordering::Relaxed);
     }
@@ -188,6 +197,13 @@ impl Progress {
 
     fn outputs(&self) -> MutexGuard<'_, Outputs> {
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many bytes begin to move, in a phase of their own.
+    pub(crate) fn begin(&self, phase: Phase, total: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.set_total(total);
+        self.enter(phase);
     }
 
     /// Everything begins anew, but the clock.

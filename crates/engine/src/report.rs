@@ -169,7 +169,7 @@ pub struct BackupReport {
 const MOST_NAMED: usize = 1000;
 
 /// What the source gathers on its way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) entries: u64,
     pub(crate) databases: Vec<DatabaseReport>,

@@ -41,9 +41,9 @@ impl Body {
         Self::Whole { bytes, at: 0 }
     }
 
-    pub(crate) fn image(snapshot: Snapshot) -> Self {
+    pub(crate) fn image(snapshot: Box<Snapshot>) -> Self {
         let left = snapshot.len();
-        Self::Image { snapshot: Box::new(snapshot), left }
+        Self::Image { snapshot, left }
     }
 
     /// Fills some of `buffer`; 0 when the body is complete. Never fails: what can't be read becomes zeros and a trouble.
@@ -89,7 +89,7 @@ impl Body {
             }
             Self::Image { snapshot, left } => {
                 if *left == 0 {
-                    *self = Self::Empty;
+                    // The snapshot may be wanted again.
                     return (0, None);
                 }
                 match read_some(snapshot.as_mut(), buffer) {
@@ -117,7 +117,7 @@ impl Body {
     }
 }
 
-fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,9 +1,13 @@
 //! The inner tar as a byte stream, made while it is read: the config directory's entries under `data/`, live databases as consistent images.
 //!
-//! It never fails: what can't be read is padded, left out and named. One database is open at a time and no other file is opened while it is, because closing
-//! a file takes away the locks that the whole process holds on it.
+//! It never fails: what can't be read is padded, left out and named. Closing a file takes away the locks that the whole process holds on it, so no file that
+//! belongs to an open snapshot is opened (`body::open` asks). One snapshot is open at a time, unless the pass is recorded: then they stay open, for the archive's sizes
+//! were announced and the second pass (`replay`) must give the same bytes.
 
 mod body;
+mod ledger;
+mod recording;
+mod replay;
 mod walk;
 
 use std::{
@@ -11,7 +15,11 @@ use std::{
     fs::Metadata,
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    sync::{Arc, atomic::AtomicBool},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
     vec,
 };
@@ -25,6 +33,9 @@ use livesqlite::{JournalMode, Snapshot};
 use self::body::{Body, Trouble};
 pub(crate) use self::{
     body::{open, read_head},
+    ledger::Ledger,
+    recording::{Recording, Stale},
+    replay::Replay,
     walk::{Found, Scope, Step, Walk},
 };
 use crate::{
@@ -49,7 +60,7 @@ pub(crate) struct Gathered {
 }
 
 /// A database on its way out.
-struct Imaging {
+pub(in crate::source) struct Imaging {
     report: DatabaseReport,
     // Since when its writers have been waiting, if they do.
     blocked_since: Option<Instant>,
@@ -71,6 +82,12 @@ pub(crate) struct TarSource {
     body: Body,
     // Set while `body` is that of a database.
     imaging: Option<Imaging>,
+    // What a second pass needs, when there is to be one …
+    recording: Option<Box<Recording>>,
+    // … the number there of the snapshot in `body` …
+    image_number: Option<usize>,
+    // … and whether the bytes of `body` are summed for it.
+    sums_body: bool,
     body_size: u64,
     current: Vec<u8>,
     position: u64,
@@ -94,6 +111,9 @@ impl TarSource {
             pending_at: 0,
             body: Body::Empty,
             imaging: None,
+            recording: None,
+            image_number: None,
+            sums_body: false,
             body_size: 0,
             current: Vec::new(),
             position: 0,
@@ -101,6 +121,38 @@ impl TarSource {
             gathered: Gathered { findings, index: IndexBuilder::new(inner_name) },
             progress,
             cancel,
+        }
+    }
+
+    /// As [`Self::new`], with a record of everything for a second pass. `holds_writers`: databases that block their writers stay open too. `sizes_only`: no content
+    /// is read but what is kept; the tar is to be gone through by [`Self::skim`].
+    #[must_use]
+    pub(crate) fn recorded(self, holds_writers: bool, sizes_only: bool) -> Self {
+        Self { recording: Some(Box::new(Recording::new(holds_writers, sizes_only))), ..self }
+    }
+
+    /// What was recorded, once the tar was read to its end.
+    pub(crate) fn into_recording(self) -> Option<Recording> {
+        let mut recording = *self.recording?;
+        recording.length = self.position;
+        recording.findings = self.gathered.findings;
+        recording.index = self.gathered.index;
+        Some(recording)
+    }
+
+    /// Goes through the tar without its content. Ends early when cancelled.
+    pub(crate) fn skim(&mut self) {
+        while !self.ended && !self.cancel.load(Ordering::Relaxed) {
+            self.position += (self.pending.len() - self.pending_at) as u64;
+            self.pending.clear();
+            self.pending_at = 0;
+            if matches!(self.body, Body::Empty) {
+                self.advance();
+            } else {
+                self.position += self.body_size;
+                self.progress.add_done(self.body_size);
+                self.end_body();
+            }
         }
     }
 
@@ -132,10 +184,7 @@ impl TarSource {
             None if self.finished_walk => self.ended = true,
             None => {
                 self.finished_walk = true;
-                self.pending.extend_from_slice(&tar::END);
-                // Python's tarfile and GNU tar both end on a whole record of 20 blocks.
-                let end = self.position + self.pending.len() as u64;
-                self.pending.resize(self.pending.len() + (end.next_multiple_of(10_240) - end) as usize, 0);
+                put_end(self.position, &mut self.pending);
             }
         }
     }
@@ -159,6 +208,9 @@ impl TarSource {
     }
 
     fn add_file(&mut self, found: &Found) {
+        if let Some(number) = self.recording.as_ref().and_then(|recording| recording.held(found)) {
+            return self.add_again(found, number);
+        }
         let (mut file, metadata) = match body::open(&found.path) {
             Ok(opened) => opened,
             Err(error) => return self.unreadable(found, &error),
@@ -185,6 +237,9 @@ impl TarSource {
             match body::read_whole(&mut file) {
                 Ok((bytes, metadata)) => {
                     self.begin(&found.relative, Kind::File, &metadata, bytes.len() as u64, b"");
+                    if let Some(recording) = &mut self.recording {
+                        recording.keep(&bytes);
+                    }
                     self.body = Body::whole(bytes);
                 }
                 Err(error) => self.unreadable(found, &error),
@@ -196,13 +251,34 @@ impl TarSource {
         }
         let length = metadata.len();
         self.begin(&found.relative, Kind::File, &metadata, length, b"");
+        if let Some(recording) = &mut self.recording {
+            recording.stream();
+            self.sums_body = true;
+        }
         let cache = CacheGuard::new(&file, length);
         self.body = Body::Stream { file, cache, at: 0, length };
     }
 
+    /// Another name of a file whose snapshot is open.
+    fn add_again(&mut self, found: &Found, number: usize) {
+        let snapshot = self.recording.as_mut().and_then(|recording| recording.databases[number].snapshot.take());
+        let Some(mut snapshot) = snapshot.filter(|snapshot| !snapshot.is_empty()) else { return };
+        if let Err(error) = snapshot.rewind() {
+            return self.unreadable(found, &error);
+        }
+        self.begin(&found.relative, Kind::File, &found.metadata, snapshot.len(), b"");
+        if let Some(recording) = &mut self.recording {
+            recording.image_of(number);
+        }
+        self.image_number = Some(number);
+        self.body = Body::image(snapshot);
+        self.imaged.insert(found.relative.clone());
+        self.owe_log(found);
+    }
+
     /// An error says why only the raw files can be had.
     fn add_database(&mut self, found: &Found) -> Result<(), String> {
-        let options = livesqlite::Options { cancel: Some(Arc::clone(&self.cancel)), ..Default::default() };
+        let options = livesqlite::Options { cancel: Some(Arc::clone(&self.cancel)), hold: self.recording.is_some(), ..Default::default() };
         let mut snapshot = Snapshot::open(&found.path, &options).map_err(|error| error.to_string())?;
         let info = snapshot.info();
         let report = DatabaseReport {
@@ -217,7 +293,9 @@ impl TarSource {
         };
         let length = snapshot.len();
         let mut blocked_since = snapshot.blocks_writers().then(Instant::now);
-        let body = if snapshot.blocks_writers() && length <= HELD_IN_MEMORY {
+        let has_room = self.recording.as_ref().is_none_or(|recording| recording.has_room(length));
+        let mut number = None;
+        let (body, whole) = if snapshot.blocks_writers() && length <= HELD_IN_MEMORY && has_room {
             let mut bytes = Vec::with_capacity(length as usize);
             snapshot.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
             drop(snapshot);
@@ -225,12 +303,19 @@ impl TarSource {
                 return Err("it ended early".to_owned());
             }
             blocked_since = None;
-            Body::whole(bytes)
+            (None, bytes)
         } else {
-            Body::image(snapshot)
+            (Some(Box::new(snapshot)), Vec::new())
         };
         self.begin(&found.relative, Kind::File, &found.metadata, length, b"");
-        self.body = body;
+        if let Some(recording) = &mut self.recording {
+            match &body {
+                Some(snapshot) => number = Some(recording.image(found, snapshot)),
+                None => recording.keep(&whole),
+            }
+        }
+        self.image_number = number;
+        self.body = body.map_or_else(|| Body::whole(whole), Body::image);
         self.imaging = Some(Imaging { report, blocked_since });
         self.imaged.insert(found.relative.clone());
         self.owe_log(found);
@@ -248,11 +333,8 @@ impl TarSource {
     /// The body in hand was given out to its end without trouble, or with some.
     fn end_image(&mut self, is_whole: bool) {
         let Some(Imaging { report, blocked_since }) = self.imaging.take() else { return };
-        let waited = blocked_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if waited >= NOTICEABLE {
-            let (name, seconds) = (&report.path, waited.as_secs());
-            let warning = format!("{name}: whoever writes to it had to wait {seconds} s while it was read, because it is not in WAL mode");
-            self.gathered.findings.warn(warning);
+        if let Some(since) = blocked_since {
+            tell_of_wait(&mut self.gathered.findings, &self.current, since.elapsed());
         }
         if is_whole {
             self.gathered.findings.databases.push(report);
@@ -274,11 +356,7 @@ impl TarSource {
     }
 
     fn begin(&mut self, relative: &[u8], kind: Kind, metadata: &Metadata, size: u64, link: &[u8]) {
-        let mut path = b"data".to_vec();
-        if !relative.is_empty() {
-            path.push(b'/');
-            path.extend_from_slice(relative);
-        }
+        let path = path_in_tar(relative);
         let header_offset = self.position;
         let header = tar::Header {
             path: &path,
@@ -291,6 +369,9 @@ impl TarSource {
             gid: u64::from(metadata.gid()),
         };
         tar::encode(&header, &mut self.pending);
+        if let Some(recording) = &mut self.recording {
+            recording.push(relative, &header);
+        }
         let data_offset = header_offset + self.pending.len() as u64;
         // A path too long for the index is still in the archive, and found by reading it through.
         let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size });
@@ -301,18 +382,62 @@ impl TarSource {
     }
 
     fn note(&mut self, trouble: Trouble) {
-        let findings = &mut self.gathered.findings;
-        match trouble {
-            Trouble::Grew => {
-                let name = shown(&self.current);
-                findings.warn(format!("{name} grew while it was read: the archive holds the {} bytes it had at the start", self.body_size));
-            }
-            Trouble::Shrank { missing } => {
-                findings.lost(&self.current, format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"));
-            }
-            Trouble::Unreadable { reason } => findings.lost(&self.current, format!("{reason}; the rest of it in the archive is zeros")),
+        // Of what grew, the pass that is sent will tell.
+        if trouble != Trouble::Grew || self.recording.is_none() {
+            note(&mut self.gathered.findings, &self.current, self.body_size, trouble);
         }
     }
+}
+
+/// Tells what became of a file while it was read.
+fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: Trouble) {
+    match trouble {
+        Trouble::Grew => {
+            let name = shown(relative);
+            findings.warn(format!("{name} grew while it was read: the archive holds the {size} bytes it had at the start"));
+        }
+        Trouble::Shrank { missing } => {
+            findings.lost(relative, format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"));
+        }
+        Trouble::Unreadable { reason } => findings.lost(relative, format!("{reason}; the rest of it in the archive is zeros")),
+    }
+}
+
+/// Those who write to a database that is not in WAL mode were kept waiting.
+fn tell_of_wait(findings: &mut Findings, relative: &[u8], waited: Duration) {
+    if waited >= NOTICEABLE {
+        let (name, seconds) = (shown(relative), waited.as_secs());
+        findings.warn(format!("{name}: whoever writes to it had to wait {seconds} s while it was read, because it is not in WAL mode"));
+    }
+}
+
+/// What an entry is called in the tar.
+fn path_in_tar(relative: &[u8]) -> Vec<u8> {
+    let mut path = b"data".to_vec();
+    if !relative.is_empty() {
+        path.push(b'/');
+        path.extend_from_slice(relative);
+    }
+    path
+}
+
+/// Ends a tar that has `position` bytes so far. Python's tarfile and GNU tar both end on a whole record of 20 blocks.
+fn put_end(position: u64, pending: &mut Vec<u8>) {
+    pending.extend_from_slice(&tar::END);
+    let end = position + pending.len() as u64;
+    pending.resize(pending.len() + (end.next_multiple_of(10_240) - end) as usize, 0);
+}
+
+/// The recorded tar once more, to be read to its end; `ledger` when it is compressed. Opens again what was let go for the sake of its writers.
+pub(crate) fn replay<'a>(
+    recording: &'a mut Recording,
+    root: &Path,
+    ledger: Option<&'a Ledger>,
+    progress: Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Replay<'a>, Stale> {
+    recording.reopen(cancel)?;
+    Ok(Replay::new(recording, root, ledger, progress))
 }
 
 impl Read for TarSource {
@@ -352,14 +477,35 @@ impl TarSource {
         }
         let (count, trouble) = self.body.fill(buffer);
         if let Some(trouble) = trouble {
+            self.give_back(None);
             self.end_image(false);
             self.note(trouble);
         }
+        if let Some(recording) = self.recording.as_mut().filter(|_| self.sums_body) {
+            recording.sum(&buffer[..count]);
+        }
         if count == 0 {
-            self.end_image(true);
-            self.body = Body::Empty;
-            self.pending.resize(tar::padding(self.body_size), 0);
+            self.end_body();
         }
         count
+    }
+
+    /// The body in hand is through.
+    fn end_body(&mut self) {
+        if let Body::Image { snapshot, .. } = std::mem::replace(&mut self.body, Body::Empty) {
+            self.give_back(Some(snapshot));
+        }
+        if let Some(recording) = self.recording.as_mut().filter(|_| std::mem::take(&mut self.sums_body)) {
+            recording.end_sum();
+        }
+        self.end_image(true);
+        self.pending.resize(tar::padding(self.body_size), 0);
+    }
+
+    /// The snapshot of the body in hand, or nothing when it broke, for the second pass.
+    fn give_back(&mut self, snapshot: Option<Box<Snapshot>>) {
+        if let (Some(number), Some(recording)) = (self.image_number.take(), &mut self.recording) {
+            recording.give_back(number, snapshot, self.imaging.as_mut());
+        }
     }
 }
