@@ -143,10 +143,16 @@ impl Figures {
             Phase::Planning => "looking around".to_owned(),
             Phase::Finishing => self.behind.clone().unwrap_or_else(|| "flushing to the disk".to_owned()),
             Phase::Rereading => "reading it back for its SHA-256".to_owned(),
-            Phase::Running => {
+            Phase::Measuring | Phase::Running => {
                 let rate = self.done as f64 / self.seconds.max(0.001);
                 let left = self.total.saturating_sub(self.done) as f64 / rate.max(1.0);
-                let limit = if self.job.names_limit { format!(", limited by {}", self.limit) } else { String::new() };
+                let limit = if self.phase == Phase::Measuring {
+                    ", measuring (1 of 2)".to_owned()
+                } else if self.job.names_limit {
+                    format!(", limited by {}", self.limit)
+                } else {
+                    String::new()
+                };
                 // The most wanted first: a narrow terminal cuts the end off.
                 format!("{}/s, {} left{limit}, {} of {}", text::bytes(rate as u64), text::duration(left), text::bytes(self.done), text::bytes(self.total))
             }
