@@ -315,15 +315,12 @@ fn lay_out(
     let (bytes_in, findings, index, (outer, _)) = match work {
         Work::Once(plan) => {
             let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
-            let pieces = match layout.compression() {
-                Some(compression) => {
-                    progress.set_threads(compression.threads.get());
-                    Some(pipeline::compress(&mut source, &mut sink, &compression, progress, cancel)?)
-                }
-                None => {
-                    pipeline::copy(&mut source, &mut sink, progress, cancel)?;
-                    None
-                }
+            let pieces = if let Some(compression) = layout.compression() {
+                progress.set_threads(compression.threads.get());
+                Some(pipeline::compress(&mut source, &mut sink, &compression, progress, cancel)?)
+            } else {
+                pipeline::copy(&mut source, &mut sink, progress, cancel)?;
+                None
             };
             let (member, nonces) = sink.finish(true)?;
             let bytes_in = source.position();

@@ -74,16 +74,13 @@ pub(crate) fn measure(
     let root = plan.scope.root.clone();
     let source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
     let mut source = source.recorded(holds_writers, compression.is_none());
-    let (compression, measured) = match compression {
-        Some(options) => {
-            // What limits a backup is told by the pass that sends.
-            let summary = pargz::compress(&mut source, io::sink(), &options, &Meters::new(), cancel)?;
-            (Some((options, summary.pieces)), summary.bytes_out)
-        }
-        None => {
-            source.skim();
-            (None, source.position())
-        }
+    let (compression, measured) = if let Some(options) = compression {
+        // What limits a backup is told by the pass that sends.
+        let summary = pargz::compress(&mut source, io::sink(), &options, &Meters::new(), cancel)?;
+        (Some((options, summary.pieces)), summary.bytes_out)
+    } else {
+        source.skim();
+        (None, source.position())
     };
     if cancel.load(Ordering::Relaxed) {
         return Err(CompressError::Cancelled);
@@ -115,16 +112,13 @@ impl Measured {
         let ledger = self.compression.as_ref().map(|(_, pieces)| Ledger::new(pieces.clone(), self.slack - self.slack / KEPT_BACK));
         let mut source =
             source::replay(&mut self.recording, &self.root, ledger.as_ref(), Arc::clone(progress), cancel).map_err(|source::Stale| Broken::Stale)?;
-        let pieces = match (&self.compression, &ledger) {
-            (Some((options, _)), Some(ledger)) => {
-                progress.set_threads(options.threads.get());
-                let announced = Announced { length: self.inner, piece: &|piece, length| ledger.settle(piece, length) };
-                Some(pipeline::compress_to_length(&mut source, sink, options, announced, progress, cancel)?)
-            }
-            _ => {
-                pipeline::copy(&mut source, sink, progress, cancel)?;
-                None
-            }
+        let pieces = if let (Some((options, _)), Some(ledger)) = (&self.compression, &ledger) {
+            progress.set_threads(options.threads.get());
+            let announced = Announced { length: self.inner, piece: &|piece, length| ledger.settle(piece, length) };
+            Some(pipeline::compress_to_length(&mut source, sink, options, announced, progress, cancel)?)
+        } else {
+            pipeline::copy(&mut source, sink, progress, cancel)?;
+            None
         };
         if source.position() != tar_len {
             return Err(Broken::Inside(format!("the inner archive has {} bytes instead of {tar_len}", source.position())));

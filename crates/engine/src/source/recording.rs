@@ -274,7 +274,9 @@ impl Cursor {
         let size = self.number(entries);
         let mode = self.number(entries) as u32;
         let mut seconds = [0; 8];
-        seconds.iter_mut().for_each(|byte| *byte = self.byte(entries));
+        for byte in &mut seconds {
+            *byte = self.byte(entries);
+        }
         let mtime = (i64::from_le_bytes(seconds), self.number(entries) as u32);
         let owner = (self.number(entries), self.number(entries));
         let link = self.bytes(entries);
@@ -346,7 +348,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn header<'a>(kind: Kind, size: u64, link: &'a [u8]) -> Header<'a> {
+    fn header(kind: Kind, size: u64, link: &[u8]) -> Header<'_> {
         Header { path: b"", kind, size, mode: 0o4755, mtime: (-5, 999_999_999), link, uid: 1000, gid: u64::from(u32::MAX) }
     }
 
@@ -367,8 +369,8 @@ mod tests {
             assert_eq!((entry.mode, entry.mtime, entry.owner), (0o4755, (-5, 999_999_999), (1000, u64::from(u32::MAX))));
             entries.push((entry.relative, entry.kind, entry.size, entry.link, entry.content));
         }
-        let expected: [(&[u8], Kind, u64, &[u8], Content); 5] = [
-            (b"", Kind::Directory, 0, b"", Content::None),
+        let expected = [
+            (&b""[..], Kind::Directory, 0, &b""[..], Content::None),
             (b"a/long/path", Kind::File, u64::MAX, b"", Content::Checked),
             (b"a/long/other", Kind::Symlink, 0, b"to/there", Content::None),
             (b"a/x", Kind::File, 3, b"", Content::Kept),
