@@ -30,6 +30,8 @@ const CAPACITY: u64 = 16 << 20;
 const SMALLEST: u64 = 64 << 10;
 /// Reading in order grows to so much.
 const LARGEST: u64 = 4 << 20;
+/// Whoever has come to this reads on for a while; before that, fetching ahead is mostly for nothing.
+const STEADY: u64 = 1 << 20;
 /// So many further stretches are under way while one is read.
 const AHEAD: usize = 2;
 /// Places that are read from in order at the same time.
@@ -323,7 +325,7 @@ impl Cache {
                 end = extent.end;
                 continue;
             }
-            let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end && stream.window > SMALLEST) else { break };
+            let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end && stream.window >= STEADY) else { break };
             stream.window = (stream.window * 2).min(LARGEST);
             let window = stream.window;
             let stop = self.gap_end(end, size).min(end + window);

@@ -1,0 +1,151 @@
+//! Archives that are read by ranges from a place: a small file costs little, and a place that fails is never mistaken for damage.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs, io,
+    num::NonZeroUsize,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use engine::{
+    BackupOptions, Destination, Level, Progress, SecureTar,
+    open::{ArchiveSource, OpenError, Source},
+    restore::{RestoreError, RestoreOptions, restore},
+    verify::{VerifyError, VerifyOptions, verify},
+};
+use habackup::securetar::Password;
+use store::{Bridge, Context, Kind, Operation, StoreError, Tuning, inbound::RemoteFile, local::Local};
+
+struct Far {
+    file: RemoteFile,
+    // Reads beyond this many fail for good.
+    patience: AtomicU64,
+}
+
+impl Source for Far {
+    fn label(&self) -> String {
+        self.file.label()
+    }
+    fn length(&self) -> u64 {
+        self.file.len()
+    }
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.patience.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+            let kind = Kind::Passing { retry_after: None };
+            return Err(io::Error::other(StoreError::remote("there", Operation::Read, kind, "the line is cut")));
+        }
+        self.file.read_exact_at(buffer, offset)
+    }
+    fn unchanged(&self) -> io::Result<()> {
+        self.file.unchanged().map_err(io::Error::other)
+    }
+}
+
+fn far(directory: &Path, patience: u64) -> Arc<Far> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let context = Context::new(Tuning::default(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let store = Arc::new(Local::open(directory).unwrap());
+    let file = RemoteFile::open(&Bridge::start().unwrap(), &context, store, "a.tar").unwrap();
+    Arc::new(Far { file, patience: AtomicU64::new(patience) })
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Half of it can be saved, as with much of what Home Assistant writes.
+        (state >> 60) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// An archive of about 50 MB, with a small file in its middle.
+fn archive(directory: &Path, password: Option<&str>) -> Vec<u8> {
+    let config = directory.join("config");
+    fs::create_dir_all(config.join(".storage")).unwrap();
+    fs::write(config.join(".storage/auth"), "{}").unwrap();
+    fs::write(config.join(".HA_VERSION"), "2026.11.0").unwrap();
+    fs::write(config.join("configuration.yaml"), "").unwrap();
+    let small = noise(10_000);
+    fs::write(config.join("m-small.bin"), &small).unwrap();
+    for name in ["a-large.bin", "z-large.bin"] {
+        fs::write(config.join(name), noise(50 << 20)).unwrap();
+    }
+    back_up(&config, &directory.join("a.tar"), password);
+    small
+}
+
+fn back_up(config: &Path, to: &Path, password: Option<&str>) {
+    let options = BackupOptions {
+        config: config.to_owned(),
+        destinations: vec![Destination::Path(to.to_owned())],
+        read_back: false,
+        name: None,
+        password: password.map(|password| Password::new(password.to_owned())),
+        securetar: SecureTar::Auto,
+        exclude_database: false,
+        exclude: Vec::new(),
+        compressed: true,
+        level: Level::Fast,
+        threads: None,
+        ha_version: None,
+        digest: false,
+        now: jiff::Zoned::now(),
+    };
+    engine::backup(&options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();
+}
+
+fn options(password: Option<&str>) -> RestoreOptions {
+    RestoreOptions {
+        only: vec!["m-small.bin".to_owned()],
+        database_only: false,
+        replace: false,
+        password: password.map(|password| Password::new(password.to_owned())),
+        threads: NonZeroUsize::new(2).unwrap(),
+    }
+}
+
+#[test]
+fn a_small_file_out_of_a_large_archive_costs_little() {
+    for password in [None, Some("secret")] {
+        let directory = tempfile::tempdir().unwrap();
+        let small = archive(directory.path(), password);
+        let far = far(directory.path(), u64::MAX);
+        let into = directory.path().join("back");
+        restore(ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>), &into, &options(password), &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        assert!(fs::read(into.join("m-small.bin")).unwrap() == small);
+        assert!(far.file.len() > 50 << 20);
+        assert!(far.file.fetched() < 5 << 20, "{} bytes in {} requests", far.file.fetched(), far.file.requests());
+    }
+}
+
+#[test]
+fn reading_all_of_it_fetches_little_more_than_it() {
+    let directory = tempfile::tempdir().unwrap();
+    archive(directory.path(), None);
+    let far = far(directory.path(), u64::MAX);
+    let options = VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() };
+    let found = verify(ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    assert!(found.is_good() && found.used_index, "{:?}", found.findings);
+    assert!(far.file.fetched() < far.file.len() / 2 * 3, "{} bytes of {}", far.file.fetched(), far.file.len());
+}
+
+#[test]
+fn a_place_that_fails_is_not_mistaken_for_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    archive(directory.path(), None);
+    for patience in [0, 3, 12, 30] {
+        let source = || ArchiveSource::Remote(far(directory.path(), patience));
+        let verified = verify(source(), &VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() }, &|_, _| {}, &AtomicBool::new(false));
+        assert!(matches!(verified, Err(VerifyError::Open(OpenError::Place(_)))), "{patience}: {verified:?}");
+        let into = directory.path().join("never");
+        let all = RestoreOptions { only: Vec::new(), ..options(None) };
+        let restored = restore(source(), &into, &all, &|_, _| {}, &AtomicBool::new(false));
+        assert!(matches!(restored, Err(RestoreError::Open(OpenError::Place(_)))), "{patience}: {restored:?}");
+        assert!(!into.exists());
+    }
+}
