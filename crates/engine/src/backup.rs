@@ -90,6 +90,8 @@ pub struct BackupOptions {
     pub now: Zoned,
 }
 
+/// No installation compresses better than to this part of itself: more room than that is certainly needed.
+const MOST_SAVED: u64 = 8;
 /// How often an archive is begun anew because the only place it goes to lost what it had got.
 const BEGINNINGS: u32 = 5;
 
@@ -166,12 +168,13 @@ fn attempt(
         let measured = road.measured.insert(measured);
         let lengths = layout.lengths(measured);
         progress.begin(Phase::Running, measured.tar_len());
-        (Work::Measured(measured, lengths), Expected { about: Some(lengths.total), exact: Some(lengths.total), ..Expected::default() })
+        (Work::Measured(measured, lengths), Expected::exactly(lengths.total))
     } else {
         let plan = plan(&outbound)?;
         progress.begin(Phase::Running, plan.bytes);
-        let about = Some(plan.bytes);
-        (Work::Once(Box::new(plan)), Expected { about, ..Expected::default() })
+        let least = plan.bytes / if options.compressed { MOST_SAVED } else { 2 };
+        let expected = Expected { about: Some(plan.bytes), least: Some(least), ..Expected::default() };
+        (Work::Once(Box::new(plan)), expected)
     };
     outbound.begin(expected)?;
     let output = Output::new(outbound, Arc::clone(progress));

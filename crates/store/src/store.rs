@@ -62,12 +62,26 @@ pub struct Abilities {
 /// What is known of an archive before its first byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expected {
-    /// About how many bytes it will have, when that can be said; for part sizes and the question whether there is room.
+    /// About how many bytes it may have at most, when that can be said; for part sizes.
     pub about: Option<u64>,
+    /// How many it will have at least; for the question whether there is room.
+    pub least: Option<u64>,
     /// Its exact length, when it is known.
     pub exact: Option<u64>,
     /// Whether another process may want to continue it: what is unfinished is then kept for a week.
     pub resumable: bool,
+}
+
+impl Expected {
+    /// The room it needs, as far as that is certain.
+    pub fn needs(&self) -> Option<u64> {
+        self.exact.or(self.least)
+    }
+
+    /// Of an archive whose length is known.
+    pub fn exactly(length: u64) -> Self {
+        Self { about: Some(length), least: Some(length), exact: Some(length), resumable: false }
+    }
 }
 
 /// An archive, complete: what the other side must have.

@@ -153,7 +153,7 @@ async fn refusals_of_a_chunk_are_told_apart() {
 async fn a_full_account_is_noticed_before_and_under_way() {
     let (server, store) = fake("").await;
     server.set_quota(CHUNK + 2);
-    let too_much = Expected { about: Some(CHUNK + 3), ..Expected::default() };
+    let too_much = Expected { least: Some(CHUNK + 3), ..Expected::default() };
     assert_eq!(kind(store.create("a.tar", too_much).await), Kind::Full { missing: Some(1) });
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
     upload.put(&parts()[0]).await.unwrap();

@@ -85,7 +85,7 @@ fn sealed(length: u64) -> Sealed {
 }
 
 fn exactly(length: u64) -> Expected {
-    Expected { about: Some(length), exact: Some(length), resumable: false }
+    Expected::exactly(length)
 }
 
 async fn sent(store: &dyn Store, name: &str, data: &'static [u8]) -> Box<dyn Upload> {

@@ -110,7 +110,7 @@ impl<'a> Bench<'a> {
 
     pub(super) fn expected(&self, bytes: &Bytes, resumable: bool) -> Expected {
         let length = bytes.len() as u64;
-        Expected { about: Some(length), exact: self.abilities.needs_length.then_some(length), resumable }
+        Expected { about: Some(length), least: Some(length), exact: self.abilities.needs_length.then_some(length), resumable }
     }
 
     /// The parts in order. Their total is known to the last one only, unless the place was told it before.

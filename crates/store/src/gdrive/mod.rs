@@ -175,7 +175,7 @@ impl Store for Drive {
 
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         self.checked(Operation::Create, name)?;
-        if let Some(needed) = expected.exact.or(expected.about) {
+        if let Some(needed) = expected.needs() {
             let free = self.api.about(Operation::Create).await?.free();
             if let Some(missing) = free.map(|free| needed.saturating_sub(free)).filter(|missing| *missing > 0) {
                 return Err(upload::full(&self.api, missing));

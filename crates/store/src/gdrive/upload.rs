@@ -89,7 +89,7 @@ pub(super) async fn start(api: &Arc<Api>, folder: &str, name: &str, expected: Ex
     match answer.status().as_u16() {
         200 | 201 => {}
         404 => return Err(api.refuse(operation, Kind::NotFound, "the folder has just gone")),
-        _ => return Err(how_full(api, api.judge(operation, answer).await, expected.exact.or(expected.about)).await),
+        _ => return Err(how_full(api, api.judge(operation, answer).await, expected.needs()).await),
     }
     let session = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or_default();
     if !same_server(session, api.upload_url()) {
@@ -101,7 +101,7 @@ pub(super) async fn start(api: &Arc<Api>, folder: &str, name: &str, expected: Ex
         folder: folder.to_owned(),
         name: name.to_owned(),
         temporary,
-        expected: expected.exact.or(expected.about),
+        expected: expected.needs(),
         declared: expected.exact,
         state: Mutex::default(),
         kept_before: 0,

@@ -484,7 +484,7 @@ impl PlaceCopy {
         let mut from = None;
         if let (State::Deferred, Some(path)) = (&self.state, copy) {
             let length = std::fs::metadata(path).map_err(|source| StoreError::Io { operation: crate::Operation::Read, path: path.to_owned(), source })?.len();
-            self.start(Expected { about: Some(length), exact: Some(length), resumable: false }, ALONE, bridge);
+            self.start(Expected::exactly(length), ALONE, bridge);
             from = Some(0);
         }
         match self.state {

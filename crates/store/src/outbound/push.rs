@@ -77,7 +77,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     let memory = Memory::of(options, store.as_ref(), context);
     let record = |session| Record { length, modified: (metadata.mtime(), metadata.mtime_nsec()), part_size: plan.size(0), session };
 
-    let expected = Expected { about: Some(length), exact: Some(length), resumable: abilities.resumable };
+    let expected = Expected { resumable: abilities.resumable, ..Expected::exactly(length) };
     let upload: Arc<dyn Upload> = bridge.wait(async {
         if let Some(upload) = memory.continued(store.as_ref(), &record, &patience, context).await? {
             return Ok(upload);

@@ -56,7 +56,7 @@ impl SftpUpload {
         if shared.is_taken(&line, &shared.path(name)?).await.map_err(&failed)? {
             return Err(exists(&shared, Operation::Create, name));
         }
-        if let (Some(wanted), Some(free)) = (expected.exact.or(expected.about), shared.space(&line).await)
+        if let (Some(wanted), Some(free)) = (expected.needs(), shared.space(&line).await)
             && wanted > free
         {
             let reason = format!("there are {free} bytes left, and the archive needs {wanted}");

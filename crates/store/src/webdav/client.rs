@@ -193,7 +193,7 @@ impl Client {
         if self.describe(Operation::Create, self.child(name), "0").await?.is_some() {
             return Err(self.error(Operation::Create, Kind::Exists, format!("{name} exists already")));
         }
-        let (Some(needed), Some(free)) = (expected.exact.or(expected.about), self.space().await?) else { return Ok(()) };
+        let (Some(needed), Some(free)) = (expected.needs(), self.space().await?) else { return Ok(()) };
         if needed > free {
             let missing = needed - free;
             let reason = format!("{needed} bytes are needed, and {free} are free");

@@ -167,7 +167,7 @@ async fn what_can_not_fit_is_not_begun() {
     let rig = Rig::new();
     let place = rig.place().await;
     rig.drive.set_quota(Some(10_000_000), 9_000_000);
-    for expected in [Expected { about: Some(1_500_000), ..Expected::default() }, Expected { exact: Some(1_500_000), ..Expected::default() }] {
+    for expected in [Expected { least: Some(1_500_000), ..Expected::default() }, Expected { exact: Some(1_500_000), ..Expected::default() }] {
         let error = place.create("a.tar", expected).await.err().unwrap();
         assert_eq!(error.kind(), Some(Kind::Full { missing: Some(500_000) }));
         assert_eq!(error.to_string(), "could not create a file at gdrive://Backups: 0.5 MB more are needed than are free");
@@ -175,7 +175,7 @@ async fn what_can_not_fit_is_not_begun() {
     assert_eq!(rig.drive.count(Call::Start), 0);
     assert_eq!(place.space().await.unwrap(), Some(1_000_000));
     rig.drive.set_quota(None, 9_000_000);
-    place.create("a.tar", Expected { about: Some(u64::MAX), ..Expected::default() }).await.map(drop).unwrap();
+    place.create("a.tar", Expected { least: Some(u64::MAX), ..Expected::default() }).await.map(drop).unwrap();
     assert_eq!(place.space().await.unwrap(), None);
 }
 
@@ -183,7 +183,7 @@ async fn what_can_not_fit_is_not_begun() {
 async fn storage_that_fills_up_meanwhile_stops_at_once_and_says_how_much_is_missing() {
     let rig = Rig::new();
     let place = rig.place().await;
-    let upload = place.create("a.tar", Expected { about: Some(4 * PART as u64), ..Expected::default() }).await.unwrap();
+    let upload = place.create("a.tar", Expected { least: Some(4 * PART as u64), ..Expected::default() }).await.unwrap();
     rig.drive.set_quota(Some(PART as u64), 0);
     let error = upload.put(&parts(&archive(4 * PART), 2 * PART)[0]).await.unwrap_err();
     assert_eq!(error.kind(), Some(Kind::Full { missing: Some(3 * PART as u64) }));
