@@ -42,7 +42,7 @@ pub(crate) fn unpin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -
 
 async fn put(store: &dyn Store, name: &str) -> Result<(), StoreError> {
     let length = CONTENT.len() as u64;
-    let expected = Expected { about: Some(length), exact: Some(length), resumable: false };
+    let expected = Expected::exactly(length);
     let upload = match store.create(name, expected).await {
         Err(error) if error.kind() == Some(Kind::Exists) => return Ok(()),
         created => created?,
