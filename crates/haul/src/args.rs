@@ -27,6 +27,14 @@ Examples:
   haul push /backups/backup.tar --to s3://bucket/backups
   haul push backup.tar --to offsite --verify read-back";
 
+const RECEIVE_EXAMPLES: &str = "\
+Examples:
+  haul receive --to /backups --listen 0.0.0.0:8744
+  haul backup /config --to haul://nas          (on the other machine; asks for the code once)
+
+A machine that was paired may store, list, read and delete what is in DEST. Whatever else knocks gets no
+answer, not even this machine's name. `haul peers` lists the machines, `haul peers forget NAME` ends it.";
+
 const VERIFY_EXAMPLES: &str = "\
 Examples:
   haul verify /backups/Haul_backup_2026.11.1_2026-11-22_04.30_00123456.tar
@@ -107,6 +115,11 @@ pub(crate) enum Command {
     /// Send an archive that exists already; after an interruption the same command goes on where it stopped
     #[command(after_help = PUSH_EXAMPLES)]
     Push(PushArgs),
+    /// Take the backups of other machines, which are paired once by a short code
+    #[command(after_help = RECEIVE_EXAMPLES)]
+    Receive(ReceiveArgs),
+    /// List the machines that were paired with this one, or forget one
+    Peers(PeersArgs),
     /// Read an archive to its last byte and say whether Home Assistant would restore it
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -225,6 +238,38 @@ pub(crate) struct PushArgs {
     pub(crate) sending: SendingArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReceiveArgs {
+    /// Where what arrives goes: an existing directory, an address, or a name from haul.toml
+    #[arg(long, value_name = "DEST")]
+    pub(crate) to: String,
+    /// Where to listen; 0.0.0.0:8744 opens it to the network and lets senders find it by themselves
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8744")]
+    pub(crate) listen: String,
+    /// What paired machines call this one [default: the host name]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct PeersArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<PeersCommand>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersCommand {
+    /// End what pairing began; takes effect at once, also in a running `haul receive`
+    Forget {
+        /// The machine's name, or the beginning of its fingerprint
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -49,6 +49,8 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Unpin(args) => command::pin::unpin(args, config, &interruption()?),
         Command::Destination(DestinationCommand::List { json }) => command::destination::list(config, *json),
         Command::Destination(DestinationCommand::Check(args)) => command::destination::check(args, config, &interruption()?),
+        Command::Receive(args) => command::receive::run(args, config, &interruption()?),
+        Command::Peers(args) => command::peers::run(args),
         Command::Auth(args) => command::auth::run(args, config, &interruption()?),
         Command::Demo(args) => command::demo::run(args, &interruption()?),
         Command::DemoRecorder { directory, interval_ms } => command::demo::record(directory, *interval_ms),

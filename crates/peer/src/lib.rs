@@ -1,1 +1,37 @@
 //! Two machines of the same user: pairing by a short code, mutual TLS with pinned keys, and the protocol between them.
+//!
+//! One machine receives ([`Server`]), the other sends ([`Client`]). What the receiver does with what it is asked is its [`Host`]'s business: nothing here knows
+//! what an archive or a destination is.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `identity` | this machine's key and the fingerprint others know it by |
+//! | `known` | the machines that were paired: one small file, read again whenever another process changed it |
+//! | `tls` | TLS 1.3 with both certificates pinned, and nothing else |
+//! | `code`, `gate`, `pairing` | the code a person types once, how long it lives, and the exchange that proves it (SPAKE2) |
+//! | `frame`, `message` | how a message is laid out on the line; what can be said |
+//! | `client`, `server` | the two ends |
+//! | `discover` | finding receivers on the local network |
+
+mod client;
+pub mod code;
+pub mod discover;
+mod error;
+pub mod frame;
+pub mod gate;
+pub mod identity;
+pub mod known;
+pub mod message;
+pub mod pairing;
+mod server;
+pub mod tls;
+
+pub use client::{Client, Dialer, Pending};
+pub use error::PeerError;
+pub use identity::{Fingerprint, Identity};
+pub use known::{Known, Peer, Role};
+pub use message::{Refusal, RefusalKind, Reply, Request};
+pub use server::{Event, Events, Host, Limits, Server};
+
+/// Where a receiver listens unless told otherwise.
+pub const PORT: u16 = 8744;

@@ -4,6 +4,7 @@
 //! places alike.
 
 mod aligned;
+mod kept;
 mod pending;
 mod writer;
 
@@ -87,18 +88,23 @@ impl Store for Local {
             needs_length: false,
             restarts: false,
             md5: false,
-            resumable: false,
+            resumable: true,
             readable: true,
         }
     }
 
-    async fn create(&self, name: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
+    async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        if expected.resumable {
+            self.path(name)?;
+            return Ok(Box::new(kept::KeptUpload::create(&self.directory, name)?));
+        }
         let file = PendingFile::create(&self.path(name)?)?;
         Ok(Box::new(LocalUpload { path: self.path(name)?, file: Mutex::new(Some(file)), published: AtomicBool::new(false) }))
     }
 
-    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        Ok(None)
+    async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        let upload = kept::KeptUpload::reopen(&self.directory, session)?;
+        Ok(upload.map(|upload| Box::new(upload) as Box<dyn Upload>))
     }
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {

@@ -21,7 +21,9 @@ use super::writer::{SequentialWriter, WriteMeter};
 use crate::error::{Operation, StoreError};
 
 const PREFIX: &str = ".haul-";
-const SUFFIX: &str = ".part";
+/// Files that outlive their writer for a while: see `kept`.
+pub(super) const KEPT: &str = ".haul-kept-";
+pub(super) const SUFFIX: &str = ".part";
 
 /// True for the temporary names this module makes. Such a file is never worth a backup.
 pub fn is_temporary(name: &OsStr) -> bool {
@@ -146,14 +148,14 @@ pub struct Published {
 }
 
 /// The directory a name stands in; `.` for a bare name.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
 }
 
-fn refuse_existing(destination: &Path) -> Result<(), StoreError> {
+pub(super) fn refuse_existing(destination: &Path) -> Result<(), StoreError> {
     // A dangling symlink is somebody's name too.
     match fs::symlink_metadata(destination) {
         Ok(_) => Err(StoreError::Exists(destination.to_owned())),
@@ -193,6 +195,9 @@ pub fn remove_leftovers(directory: &Path) -> usize {
         if !is_file || !is_temporary(&entry.file_name()) {
             continue;
         }
+        if entry.file_name().as_encoded_bytes().starts_with(KEPT.as_bytes()) && !is_stale(&entry) {
+            continue;
+        }
         let path = entry.path();
         // The lock is held until the name is gone, so nobody can begin to use the file in between.
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
@@ -201,6 +206,12 @@ pub fn remove_leftovers(directory: &Path) -> usize {
         }
     }
     removed
+}
+
+/// Unchanged for so long that nobody is going to continue it.
+fn is_stale(entry: &fs::DirEntry) -> bool {
+    let changed = entry.metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > crate::owner::STALE))
 }
 
 /// Does the name still lead to this file?
@@ -212,7 +223,7 @@ fn is_still(file: &File, path: &Path) -> bool {
 }
 
 /// One step where the file system can do it; otherwise a hard link and a removal, which refuses an existing name just as well; otherwise a last look first.
-fn rename_without_replacing(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(super) fn rename_without_replacing(from: &Path, to: &Path) -> Result<(), StoreError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => StoreError::Exists(to.to_owned()),
         _ => StoreError::Io { operation: Operation::Publish, path: to.to_owned(), source },

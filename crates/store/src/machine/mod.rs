@@ -1,19 +1,225 @@
 //! A place: another machine that runs `haul receive`.
+//!
+//! The line and its protocol are `peer`'s. Here they meet the rest: [`Machine`] is the sender's view of a receiver as a [`Store`], [`Receiver`] is the receiver's view of
+//! its own store as what a paired machine may ask for. The place takes bytes as the store behind the receiver does.
 
-use std::sync::Arc;
+mod contact;
+mod receiver;
+mod records;
+mod upload;
+mod words;
 
+use std::{
+    collections::HashMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use peer::{
+    Client, PeerError, Reply, Request,
+    message::{Object, Unfinished},
+};
+use serde::de::DeserializeOwned;
 use url::Url;
 
+pub use contact::own_name;
+pub use receiver::{Arrival, Receiver, Told};
+
 use crate::{
-    context::{Context, Options, invalid},
-    error::StoreError,
-    store::Store,
+    context::{Context, Options},
+    error::{Kind, Operation, StoreError},
+    owner,
+    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
 };
+use upload::MachineUpload;
 
 /// Keys of the configuration file beside `url`.
 pub const KEYS: &[&str] = &[];
 
-/// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, _options: &Options, _context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    Err(invalid(url.scheme(), "this kind of place can't be used yet"))
+/// How much one request reads.
+const READ: u64 = 2 << 20;
+
+/// Where this machine's key, the machines it knows, and what it is receiving are kept, inside the state directory.
+pub fn state(context_state: &Path) -> PathBuf {
+    context_state.join("machines")
+}
+
+/// Makes contact, pairs if the receiver is not known yet, and asks what it can do.
+pub async fn connect(url: &Url, _options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+    let (client, line) = contact::make(url, context).await?;
+    let machine = Machine { client: Arc::new(client), line, creating: Mutex::default() };
+    let (reply, _) = machine.ask(Operation::Connect, Request::Abilities).await?;
+    let Reply::Abilities(abilities) = reply else { return Err(machine.line.misunderstood(Operation::Connect)) };
+    machine.line.seen();
+    Ok(Arc::new(Connected { abilities: words::abilities(&abilities), machine }))
+}
+
+/// What errors are told with: the receiver as the user knows it.
+#[derive(Clone)]
+struct Line {
+    label: String,
+    name: String,
+    contact: Arc<contact::Seen>,
+}
+
+impl Line {
+    fn failed(&self, operation: Operation, error: &PeerError) -> StoreError {
+        words::failed(&self.label, &self.name, operation, error)
+    }
+
+    fn misunderstood(&self, operation: Operation) -> StoreError {
+        self.failed(operation, &PeerError::Protocol("the receiver answered something else than it was asked".to_owned()))
+    }
+
+    fn lost(&self) -> StoreError {
+        StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the receiver has nothing of this upload any more")
+    }
+
+    fn seen(&self) {
+        self.contact.note();
+    }
+}
+
+/// The line to a receiver.
+struct Machine {
+    client: Arc<Client>,
+    line: Line,
+    // Uploads whose creation was asked for without an answer: asked again, they get the same name, and so are the same ones.
+    creating: Mutex<HashMap<String, String>>,
+}
+
+impl Machine {
+    async fn ask(&self, operation: Operation, request: Request) -> Result<(Reply, Bytes), StoreError> {
+        self.client.call(request, &[]).await.map_err(|error| self.line.failed(operation, &error))
+    }
+
+    async fn listed<T: DeserializeOwned>(&self, operation: Operation, request: Request) -> Result<Vec<T>, StoreError> {
+        match self.ask(operation, request).await? {
+            (Reply::Listed, body) => serde_json::from_slice(&body).map_err(|_| self.line.misunderstood(operation)),
+            _ => Err(self.line.misunderstood(operation)),
+        }
+    }
+
+    fn creating(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
+        self.creating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn upload(&self, id: String, placement: Placement, resumable: bool, kept: Vec<(u64, u64)>) -> Box<dyn Upload> {
+        Box::new(MachineUpload::new(Arc::clone(&self.client), self.line.clone(), id, placement == Placement::Random, resumable, kept))
+    }
+}
+
+/// A receiver as a place.
+struct Connected {
+    machine: Machine,
+    abilities: Abilities,
+}
+
+#[async_trait]
+impl Store for Connected {
+    fn label(&self) -> String {
+        self.machine.line.label.clone()
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
+    async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        let machine = &self.machine;
+        let fresh = || if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
+        let upload = machine.creating().entry(name.to_owned()).or_insert_with(fresh).clone();
+        let request = Request::Create {
+            upload: upload.clone(),
+            name: name.to_owned(),
+            about: expected.about,
+            exact: expected.exact,
+            least: expected.least,
+            keep: expected.resumable,
+        };
+        let created = machine.ask(Operation::Create, request).await;
+        if !created.as_ref().is_err_and(StoreError::is_passing) {
+            machine.creating().remove(name);
+        }
+        match created?.0 {
+            Reply::Upload { kept } => Ok(machine.upload(upload, self.abilities.placement, self.abilities.resumable, kept)),
+            _ => Err(machine.line.misunderstood(Operation::Create)),
+        }
+    }
+
+    async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        let Some(upload) = session.0.get("upload").and_then(|upload| upload.as_str()) else { return Ok(None) };
+        match self.machine.ask(Operation::Create, Request::Resume { upload: upload.to_owned() }).await?.0 {
+            Reply::Upload { kept } => Ok(Some(self.machine.upload(upload.to_owned(), self.abilities.placement, self.abilities.resumable, kept))),
+            Reply::Gone => Ok(None),
+            _ => Err(self.machine.line.misunderstood(Operation::Create)),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        let objects: Vec<Object> = self.machine.listed(Operation::List, Request::List).await?;
+        Ok(objects.into_iter().map(words::entry).collect())
+    }
+
+    async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        match self.machine.ask(Operation::Read, Request::Entry { name: name.to_owned() }).await?.0 {
+            Reply::Entry { object } => Ok(object.map(words::entry)),
+            _ => Err(self.machine.line.misunderstood(Operation::Read)),
+        }
+    }
+
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let failed = |error: PeerError| self.machine.line.failed(Operation::Read, &error);
+        let mut pending = Vec::new();
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start + READ);
+            let request = Request::Read { name: name.to_owned(), start, end };
+            pending.push((end - start, self.machine.client.send(request, &[], || {}).await.map_err(failed)?));
+            start = end;
+        }
+        let one = pending.len() == 1;
+        let mut bytes = BytesMut::new();
+        for (length, answer) in pending {
+            let (_, body) = answer.answer().await.map_err(failed)?;
+            if body.len() as u64 != length {
+                return Err(self.machine.line.misunderstood(Operation::Read));
+            }
+            if one {
+                return Ok(body);
+            }
+            bytes.extend_from_slice(&body);
+        }
+        Ok(bytes.freeze())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.machine.ask(Operation::Delete, Request::Delete { name: name.to_owned() }).await.map(drop)
+    }
+
+    async fn space(&self) -> Result<Option<u64>, StoreError> {
+        match self.machine.ask(Operation::Connect, Request::Space).await?.0 {
+            Reply::Space { free } => Ok(free),
+            _ => Err(self.machine.line.misunderstood(Operation::Connect)),
+        }
+    }
+
+    async fn sweep(&self) -> Result<u32, StoreError> {
+        let unfinished: Vec<Unfinished> = self.machine.listed(Operation::List, Request::Unfinished).await?;
+        let mut count = 0;
+        for Unfinished { upload, idle, .. } in unfinished {
+            if owner::is_abandoned(&upload, Some(Duration::from_secs(idle))) {
+                self.machine.ask(Operation::Delete, Request::Abort { upload }).await?;
+                count += 1;
+            }
+        }
+        match self.machine.ask(Operation::Delete, Request::Sweep).await?.0 {
+            Reply::Swept { count: there } => Ok(count + there),
+            _ => Err(self.machine.line.misunderstood(Operation::Delete)),
+        }
+    }
 }

@@ -1,0 +1,177 @@
+//! `haul receive`: this machine takes the backups of others.
+
+use std::{
+    io::{BufRead, IsTerminal, stdin},
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use peer::{Event, Identity, Known, Limits, PORT, PeerError, Server, discover::Announcement, gate::Gate};
+use store::{
+    Address,
+    machine::{self, Arrival, Receiver},
+};
+
+use crate::{
+    args::ReceiveArgs,
+    config::Config,
+    destination::{self, Network},
+    failure::{DONE, FAILED, Failure},
+    output, text,
+};
+
+/// How often the wait looks whether the user wants to stop.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often what was left behind is looked for.
+const TIDY: Duration = Duration::from_hours(1);
+
+pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let wanted = listening(&args.listen)?;
+    let destination = destination::resolve(config, &args.to)?;
+    destination.place()?;
+    if destination.address == Address::Stdout {
+        return Err(Failure::usage("standard output can't take several backups").hint("give a directory or another destination"));
+    }
+    let network = Network::start(None, cancel)?;
+    let store = network.connect(&destination)?;
+    let place = store.label();
+    let state = machine::state(&destination::state_directory());
+    let receiver = Receiver::new(store, &state, Arc::new(|arrival: Arrival| say(&arrived(&arrival))));
+
+    let gate = Arc::new(Gate::new(peer::gate::Patience::default()));
+    let name = args.name.clone().unwrap_or_else(machine::own_name);
+    let server = Server {
+        identity: Identity::load_or_create(&state)?,
+        name: peer::known::plain_name(&name),
+        known: Arc::new(Known::new(&state)),
+        gate: Arc::clone(&gate),
+        host: Arc::new(receiver.clone()),
+        events: Arc::new(|event| say(&told(&event))),
+        limits: Limits::default(),
+    };
+    let listener = network.bridge.wait(Server::bind(&wanted.to_string()))?;
+    let address = listener.local_addr().map_err(|error| Failure::new(FAILED, format!("can't listen: {}", engine::plain_reason(&error))))?;
+    // Whoever listens only to this machine is not looked for by others.
+    let announcement = if address.ip().is_loopback() { None } else { announce(address.port()) };
+
+    let mut lines = vec![format!("Receiving into {place} as {}, at {address}", server.name)];
+    if address.ip().is_loopback() {
+        lines.push(format!("Only this machine can reach it; --listen 0.0.0.0:{} opens it to the network", address.port()));
+    }
+    output::lines(&lines)?;
+    let running = network.bridge.spawn(server.run(listener));
+    say(&told(&Event::Code(network.bridge.wait(gate.renew())?)));
+    renew_when_asked(&network, &gate);
+    let mut tidy = Instant::now();
+    while !cancel.load(Ordering::Relaxed) && !running.is_finished() {
+        if tidy <= Instant::now() {
+            let receiver = receiver.clone();
+            network.bridge.spawn(async move { receiver.tidy().await });
+            tidy += TIDY;
+        }
+        std::thread::sleep(LOOK);
+    }
+    drop(announcement);
+    if running.is_finished()
+        && let Ok(Err(error)) = network.bridge.wait(running)
+    {
+        return Err(error.into());
+    }
+    Ok(DONE)
+}
+
+fn listening(text: &str) -> Result<SocketAddr, Failure> {
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT)));
+    address.map_err(|_| {
+        Failure::usage(format!("{text:?} is no address to listen at"))
+            .hint("an address looks like 0.0.0.0:8744 (every network of this machine) or 192.168.1.5:8744")
+    })
+}
+
+/// Not being found is no reason not to receive.
+fn announce(port: u16) -> Option<Announcement> {
+    match Announcement::start(port) {
+        Ok(announcement) => Some(announcement),
+        Err(error) => {
+            output::notes("note", std::iter::once(format!("{error}; senders must name this machine")));
+            None
+        }
+    }
+}
+
+/// A new code each time Enter is pressed, when somebody sits there.
+fn renew_when_asked(network: &Network, gate: &Arc<Gate>) {
+    if !stdin().is_terminal() {
+        return;
+    }
+    let (bridge, gate) = (network.bridge.clone(), Arc::clone(gate));
+    std::thread::spawn(move || {
+        for _ in stdin().lock().lines().map_while(Result::ok) {
+            match bridge.wait(gate.renew()) {
+                Ok(code) => say(&told(&Event::Code(code))),
+                Err(error) => say(&error.to_string()),
+            }
+        }
+    });
+}
+
+/// Nobody may be listening any more; receiving goes on.
+fn say(line: &str) {
+    if !line.is_empty() {
+        let _ = output::lines(&[line.to_owned()]);
+    }
+}
+
+fn told(event: &Event) -> String {
+    match event {
+        Event::Code(code) => {
+            let more = if stdin().is_terminal() { "; press Enter for a new one" } else { "" };
+            format!("Pairing code: {code}  (for one machine, within 15 minutes{more})")
+        }
+        Event::Paired(peer) => format!("Paired with {} ({})", peer.name, peer.fingerprint.short()),
+        Event::WrongCode(0) => "A wrong code was typed once too often; it is not valid any more".to_owned(),
+        Event::WrongCode(left) => format!("A wrong code was typed; {} left", text::count(u64::from(*left), "try is", "tries are")),
+        Event::Connected(_) => String::new(),
+        Event::Trouble(trouble) => format!("Trouble: {trouble}"),
+    }
+}
+
+fn arrived(arrival: &Arrival) -> String {
+    format!("Received {} ({}) from {}", arrival.name, text::bytes(arrival.size), arrival.from)
+}
+
+impl From<PeerError> for Failure {
+    fn from(error: PeerError) -> Self {
+        let message = error.to_string();
+        match error {
+            PeerError::Unreachable(_) => Self::new(FAILED, message).hint("choose another address or port with --listen"),
+            PeerError::State { .. } => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
+            _ => Self::new(FAILED, message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_port_may_be_left_out() {
+        assert_eq!(listening("0.0.0.0").unwrap().to_string(), "0.0.0.0:8744");
+        assert_eq!(listening("[::]:9").unwrap().to_string(), "[::]:9");
+        assert!(listening("nas").is_err());
+    }
+
+    #[test]
+    fn what_happens_is_told_in_sentences() {
+        let arrival = Arrival { name: "a.tar".into(), size: 12_300_000, from: "green".into() };
+        assert_eq!(arrived(&arrival), "Received a.tar (12 MB) from green");
+        assert_eq!(told(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");
+        assert_eq!(told(&Event::WrongCode(1)), "A wrong code was typed; 1 try is left");
+    }
+}
