@@ -6,6 +6,7 @@ pub mod drive;
 pub mod moto;
 pub mod nextcloud;
 mod process;
+pub mod proxy;
 pub mod s3;
 pub mod sshd;
 pub mod wsgidav;
