@@ -98,7 +98,7 @@ mod tests {
     fn what_may_be_continued_is_kept_until_it_is_old() {
         let name = lasting_name();
         assert!(is_temporary(&name), "{name}");
-        assert!(!is_abandoned(&name, Some(Duration::from_secs(3600))));
+        assert!(!is_abandoned(&name, Some(Duration::from_hours(1))));
         assert!(is_abandoned(&name, Some(2 * STALE)));
     }
 
@@ -106,7 +106,7 @@ mod tests {
     fn what_another_machine_left_must_be_old() {
         let name = ".haul-00000000-00000000-1-1-00000000.part";
         assert!(!is_abandoned(name, None));
-        assert!(!is_abandoned(name, Some(Duration::from_secs(3600))));
+        assert!(!is_abandoned(name, Some(Duration::from_hours(1))));
         assert!(is_abandoned(name, Some(2 * STALE)));
         assert!(!is_abandoned("backup.tar", Some(2 * STALE)));
     }

@@ -95,7 +95,7 @@ impl Patience {
                 let budget = if state.ever_worked { self.context.tuning.give_up_after } else { self.context.tuning.first_contact };
                 let since = *state.failing_since.get_or_insert(now);
                 if now.duration_since(since) + pause > budget {
-                    return Err(error);
+                    return Err(given_up(error, now.duration_since(since), state.ever_worked));
                 }
                 state.retries += 1;
                 state.waiting = Some(Waiting { reason: error.to_string(), until: now + pause });
@@ -121,6 +121,27 @@ impl Patience {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says since when nothing worked, beside what went wrong the last time.
+fn given_up(error: StoreError, failing: Duration, ever_worked: bool) -> StoreError {
+    let StoreError::Remote(mut error) = error else { return error };
+    let (what, advice) = if ever_worked {
+        ("given up after", "see whether the line and the other side work, and try again; --give-up-after says how long to wait for them")
+    } else {
+        ("it has not worked once, given up after", "see whether the address is right and the other side is running")
+    };
+    error.reason = format!("{} ({what} {})", error.reason, in_words(failing));
+    error.advice.get_or_insert_with(|| advice.to_owned());
+    StoreError::Remote(error)
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} min", seconds / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -159,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_passes_is_tried_again_and_what_does_not_is_not() {
-        let (patience, _) = patience(Duration::from_secs(60));
+        let (patience, _) = patience(Duration::from_mins(1));
         let mut tries = 0;
         let done = patience.retry(|| {
             tries += 1;
@@ -177,15 +198,25 @@ mod tests {
     async fn patience_ends() {
         let (patience, _) = patience(Duration::from_millis(30));
         let started = Instant::now();
-        assert!(patience.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err().is_passing());
+        let error = patience.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err();
+        assert!(error.is_passing());
+        assert_eq!(error.to_string(), "could not write at there: hiccup (it has not worked once, given up after 0 s)");
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
     #[tokio::test]
     async fn a_wait_ends_when_the_user_stops() {
-        let (patience, cancel) = patience(Duration::from_secs(600));
+        let (patience, cancel) = patience(Duration::from_mins(10));
         cancel.store(true, Ordering::Relaxed);
         assert!(matches!(patience.retry(|| async { Err::<(), _>(passing()) }).await, Err(StoreError::Cancelled)));
+    }
+
+    #[test]
+    fn whoever_gives_up_says_after_how_long() {
+        let said = |seconds| given_up(passing(), Duration::from_secs(seconds), true).to_string();
+        assert_eq!(said(90), "could not write at there: hiccup (given up after 90 s)");
+        assert_eq!(said(600), "could not write at there: hiccup (given up after 10 min)");
+        assert_eq!(said(6 * 3600 + 130), "could not write at there: hiccup (given up after 6 h 2 min)");
     }
 
     #[test]

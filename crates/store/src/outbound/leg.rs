@@ -162,12 +162,19 @@ impl Leg {
         result
     }
 
-    async fn send(&self, mut messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
+    async fn send(&self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
+        let mut sending = Sending::new(self);
+        let result = self.send_with(messages, &mut sending).await;
+        // Before anybody tidies up: a part that is still under way would arrive after that.
+        sending.tasks.shutdown().await;
+        result
+    }
+
+    async fn send_with(&self, mut messages: mpsc::UnboundedReceiver<Message>, sending: &mut Sending<'_>) -> Result<Arrived, StoreError> {
         let abilities = self.store.abilities();
         let mut cutter = Cutter::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
         let mut patches = Vec::new();
-        let mut sending = Sending::new(self);
         let fingerprint = loop {
             match sending.unless_failed(messages.recv()).await? {
                 // The sender gave up; so does this copy.
@@ -234,8 +241,9 @@ pub(super) async fn commit(store: &dyn Store, upload: &dyn Upload, name: &str, s
 pub(super) fn brief(context: &Context) -> Patience {
     let mut context = context.clone();
     context.cancel = Arc::default();
-    context.tuning.give_up_after = TIDYING;
-    context.tuning.first_contact = TIDYING;
+    // A place that was just given up is not waited for once more as long.
+    context.tuning.give_up_after = context.tuning.give_up_after.min(TIDYING);
+    context.tuning.first_contact = context.tuning.give_up_after;
     Patience::new(&context)
 }
 
