@@ -48,13 +48,19 @@ pub(super) struct ChunkedUpload {
 impl ChunkedUpload {
     /// Makes the folder.
     pub(super) async fn create(client: Arc<Client>, uploads: &Url, name: &str, expected: Expected) -> Result<Self, StoreError> {
-        let identity = transfer_of(&if expected.resumable { owner::lasting_name() } else { owner::temporary_name() });
+        let identity = transfer_of(&client.beginning(expected.resumable));
         let upload = Self::of(client, uploads, identity, name, expected.resumable, BTreeMap::new());
         let mut request = upload.request(b"MKCOL", upload.transfer.clone())?;
         if let Some(total) = expected.exact {
             request = request.header(TOTAL, total);
         }
-        let response = upload.client.send(Operation::Create, request, &crate::parts::Activity::default()).await?;
+        let response = match upload.client.send(Operation::Create, request, &crate::parts::Activity::default()).await {
+            Ok(response) => response,
+            Err(error) => {
+                upload.client.not_heard(expected.resumable, temporary_of(&upload.identity));
+                return Err(error);
+            }
+        };
         match response.status().as_u16() {
             // 405: it is there; the answer to an earlier attempt was lost.
             200..=299 | 405 => Ok(upload),

@@ -1,6 +1,10 @@
 //! WebDAV's verbs against one folder: addresses, the password, and what answers mean. Shared with `nextcloud`, which speaks the same to several folders.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -45,12 +49,29 @@ pub(crate) struct Client {
     stall: Duration,
     // What to do about a refused password.
     login_advice: &'static str,
+    // Temporary names under which something may have begun whose answer was lost, and whether they may outlive this process.
+    unheard: Mutex<Vec<(bool, String)>>,
 }
 
 impl Client {
     /// `root` ends with a slash.
     pub(crate) fn new(label: String, root: Url, login: Option<Login>, login_advice: &'static str, context: &Context) -> Self {
-        Self { label, http: context.http.clone(), root, login, stall: context.tuning.stall, login_advice }
+        Self { label, http: context.http.clone(), root, login, stall: context.tuning.stall, login_advice, unheard: Mutex::default() }
+    }
+
+    /// A temporary name to begin something under; first those of [`Self::not_heard`], so that nothing is begun twice.
+    pub(crate) fn beginning(&self, resumable: bool) -> String {
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        match unheard.iter().position(|(kind, _)| *kind == resumable) {
+            Some(index) => unheard.swap_remove(index).1,
+            None if resumable => owner::lasting_name(),
+            None => owner::temporary_name(),
+        }
+    }
+
+    /// It failed, and may be there all the same: the next try begins it again under the same name.
+    pub(crate) fn not_heard(&self, resumable: bool, temporary: String) {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push((resumable, temporary));
     }
 
     pub(crate) fn label(&self) -> &str {

@@ -93,8 +93,11 @@ pub(crate) struct PartialUpload {
 impl PartialUpload {
     /// Makes the empty file.
     pub(crate) async fn create(client: Arc<Client>, way: Way, name: &str, resumable: bool) -> Result<Self, StoreError> {
-        let temporary = if resumable { owner::lasting_name() } else { owner::temporary_name() };
-        client.put(Operation::Create, client.child(&temporary), Bytes::new()).await?;
+        let temporary = client.beginning(resumable);
+        if let Err(error) = client.put(Operation::Create, client.child(&temporary), Bytes::new()).await {
+            client.not_heard(resumable, temporary);
+            return Err(error);
+        }
         Ok(Self { client, way, name: name.to_owned(), temporary, resumable, at_start: 0, arrived: Mutex::new(Some(0)) })
     }
 
