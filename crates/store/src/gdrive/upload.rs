@@ -195,7 +195,14 @@ impl DriveUpload {
         let answer =
             self.api.send(Operation::Write, activity, |http| web::with_body(http.put(self.session.expose()).header(CONTENT_RANGE, &range), data, activity));
         let answer = answer.await?;
-        self.take(state, Operation::Write, answer).await
+        if answer.status().as_u16() != 400 {
+            return self.take(state, Operation::Write, answer).await;
+        }
+        // Bytes of a connection that broke may arrive after the session was asked, and these then begin in the wrong place.
+        let before = state.kept;
+        let refusal = self.api.judge(Operation::Write, answer).await;
+        self.ask(state, Operation::Write).await?;
+        if state.kept > before || state.file.is_some() { Ok(()) } else { Err(refusal) }
     }
 
     /// What an answer of the session says about it.
