@@ -1,0 +1,135 @@
+//! What passes: after each of these the archive is there, whole, and a break cost no more than a part.
+
+use std::time::{Duration, SystemTime};
+
+use testkit::proxy::{Answer, Death, Fate, Rule, Seen};
+
+use crate::bench::{Bench, Step, whole};
+
+fn no_watching(_: &store::outbound::LegMeter, _: usize) {}
+
+/// Uploads, and looks at what came of it.
+fn survive(bench: &Bench) {
+    let store = bench.connect();
+    survive_at(bench, &store);
+}
+
+fn survive_at(bench: &Bench, store: &std::sync::Arc<dyn store::Store>) {
+    let ended = bench.upload(store, no_watching);
+    if !bench.restarts(store, &ended) {
+        bench.assert_arrived(store, &ended);
+    }
+}
+
+pub fn connections_cut_at_random_twenty_times(bench: Bench) {
+    let store = bench.connect();
+    bench.proxy.cut_at_random(7, 20, whole().len() as u64 * 9 / 10);
+    let ended = bench.upload(&store, no_watching);
+    if !bench.restarts(&store, &ended) {
+        bench.assert_arrived(&store, &ended);
+        assert_eq!(bench.proxy.breaks(), 20);
+    }
+}
+
+pub fn overload_passes(bench: Bench) {
+    let store = bench.connect();
+    for (n, status) in [500, 502, 503, 504, 429].into_iter().enumerate() {
+        let answer = Answer::new(status).body("try again");
+        let answer = if n % 2 == 0 { answer } else { answer.hasty() };
+        bench.proxy.rule(Rule::when(bench.step(Step::Put)).after(n as u32 / 2).answer(answer));
+    }
+    for step in [Step::Create, Step::Commit] {
+        bench.proxy.rule(Rule::when(bench.step(step)).answer(Answer::new(503)).times(2));
+    }
+    survive_at(&bench, &store);
+}
+
+/// The request that was answered so, and the first of the same kind after it.
+fn answered_and_next(bench: &Bench, status: u16) -> Option<(Seen, Seen)> {
+    let seen = bench.proxy.requests();
+    let at = seen.iter().position(|seen| seen.fate == Fate::Answered(status)).expect("the answer was given");
+    let refused = &seen[at];
+    let again = |next: &&Seen| (&next.head.method, &next.head.target) == (&refused.head.method, &refused.head.target);
+    seen[at + 1..].iter().find(again).map(|next| (refused.clone(), next.clone()))
+}
+
+pub fn seconds_to_wait_are_waited(bench: Bench) {
+    if !bench.speaks_http() {
+        return;
+    }
+    let store = bench.connect();
+    bench.proxy.rule(bench.second_put(&store).answer(Answer::new(429).header("Retry-After", "1")));
+    survive_at(&bench, &store);
+    if let Some((refused, next)) = answered_and_next(&bench, 429) {
+        assert!(next.at - refused.at >= Duration::from_secs(1), "{:?}", next.at - refused.at);
+    }
+}
+
+pub fn a_date_to_wait_for_is_waited_for(bench: Bench) {
+    if !bench.speaks_http() {
+        return;
+    }
+    let store = bench.connect();
+    let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64 + 3;
+    let due = jiff::Timestamp::from_second(due).unwrap();
+    let date = due.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    bench.proxy.rule(bench.second_put(&store).answer(Answer::new(503).header("Retry-After", &date)));
+    survive_at(&bench, &store);
+    if let Some((_, next)) = answered_and_next(&bench, 503) {
+        let after = SystemTime::now() - next.at.elapsed();
+        assert!(after + Duration::from_millis(20) >= SystemTime::from(due), "it came back too early");
+    }
+}
+
+pub fn silence_is_noticed(bench: Bench) {
+    // Right after the connection stands; in the middle of a body; after it.
+    bench.proxy.silent_connections(1);
+    let store = bench.connect();
+    bench.proxy.hush_at(whole().len() as u64 / 3);
+    bench.proxy.rule(Rule::when(bench.step(Step::Put)).after(2).hold_answer());
+    bench.proxy.rule(Rule::when(bench.step(Step::Commit)).hold_answer());
+    survive_at(&bench, &store);
+}
+
+pub fn work_that_was_done_unheard_is_not_done_twice(bench: Bench) {
+    let store = bench.connect();
+    for step in [Step::Create, Step::Put, Step::Commit] {
+        bench.proxy.rule(Rule::when(bench.step(step)).lose_answer(Death::Reset));
+        bench.proxy.rule(Rule::when(bench.step(step)).lose_answer(Death::Close));
+    }
+    survive_at(&bench, &store);
+}
+
+pub fn nobody_listens_for_a_while(bench: Bench) {
+    let store = bench.connect();
+    bench.once_uploaded(whole().len() as u64 / 2, || bench.proxy.down_for(Duration::from_millis(800)), || survive_at(&bench, &store));
+}
+
+/// Three connections may die when the line goes down; the rest is [`crate::names`]'.
+pub fn a_name_that_does_not_resolve_for_a_while(bench: Bench) {
+    if !bench.speaks_http() {
+        return survive(&bench);
+    }
+    // The only name to which passwords go in the clear.
+    let host = "localhost";
+    let connection = bench.place.connection(&format!("{host}:{}", bench.proxy.address().port()));
+    let mut context = connection.context(bench.tuning.clone(), bench.cancel.clone());
+    let names = crate::names::Names::new(host);
+    context.http = names.client();
+    names.fail(3);
+    let patience = store::patience::Patience::new(&context);
+    let store = bench.bridge.wait(patience.retry(|| async { connection.connect(&context).await })).unwrap();
+    assert!(patience.retries() >= 3, "{}", patience.retries());
+    let ended = bench.once_uploaded(
+        whole().len() as u64 / 2,
+        || {
+            names.fail(4);
+            bench.proxy.sever(Death::Reset);
+        },
+        || bench.upload_with(&store, &context, no_watching),
+    );
+    if !bench.restarts(&store, &ended) {
+        assert!(bench.place.object(crate::bench::NAME).expect("the archive is there") == *whole());
+        assert_eq!(bench.place.leftovers(), Vec::<String>::new());
+    }
+}
