@@ -46,7 +46,7 @@ macro_rules! suite {
     };
 }
 
-suite!(apache, wsgidav, webdav_by_patch, nextcloud, drive, sftp, s3, moto);
+suite!(apache, wsgidav, webdav_by_patch, nextcloud, drive, sftp, s3, moto, machine);
 
 /// Not a test: the process that [`endings::what_a_killed_process_left_is_swept`] kills.
 #[test]

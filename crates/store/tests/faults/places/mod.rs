@@ -1,6 +1,7 @@
 //! The kinds of places, each with a server of its own.
 
 mod drive;
+mod machine;
 mod s3;
 mod sftp;
 mod webdav;
@@ -41,4 +42,8 @@ pub fn s3() -> Option<Box<dyn Place>> {
 
 pub fn moto() -> Option<Box<dyn Place>> {
     s3::S3::moto().map(boxed)
+}
+
+pub fn machine() -> Option<Box<dyn Place>> {
+    Some(boxed(machine::Machine::start()))
 }
