@@ -187,11 +187,11 @@ impl Progress {
     }
 
     /// For a job whose only work is to send `length` bytes to one place.
-    pub fn send(&self, place: Arc<LegMeter>, length: u64) {
+    pub fn send(&self, place: &Arc<LegMeter>, length: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.set_total(length);
         self.enter(Phase::Running);
-        *self.outputs() = Outputs { files: Vec::new(), places: vec![Arc::clone(&place)] };
+        *self.outputs() = Outputs { files: Vec::new(), places: vec![Arc::clone(place)] };
         self.sending.store(true, Ordering::Relaxed);
     }
 

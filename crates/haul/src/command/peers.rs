@@ -61,11 +61,8 @@ fn table(peers: &[Peer], zone: &TimeZone) -> Vec<String> {
     let widths: Vec<usize> = (0..4).map(width).collect();
     rows.iter()
         .map(|row| {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:<width$}  "));
-            }
-            line + &row[4]
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            format!("{}  {}", cells.join("  "), row[4])
         })
         .collect()
 }

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
 fn push(args: &PushArgs, goal: &Destination, name: &str, network: &Network, progress: &Arc<Progress>, length: u64) -> Result<Outcome, Failure> {
     let store = network.connect(goal)?;
     let meter = Arc::new(LegMeter::new(store.label()));
-    progress.send(Arc::clone(&meter), length);
+    progress.send(&meter, length);
     let job = Job { verb: "sending", encrypted: false, names_limit: false };
     let display = Display::start(args.output.progress, job, Arc::clone(progress));
     let read_back = args.sending.verify.or(goal.common.verify) == Some(VerifyArg::ReadBack);
