@@ -29,7 +29,7 @@ pub struct Tuning {
     pub longest_pause: Duration,
     /// How long a place may fail without a single success before it is given up.
     pub give_up_after: Duration,
-    /// The same before it has ever answered: a mistyped host should not take hours to be noticed.
+    /// At most so long before it has ever answered: a mistyped host should not take hours to be noticed.
     pub first_contact: Duration,
     /// Part size instead of the place's own preference.
     pub part_size: Option<u64>,
@@ -92,7 +92,7 @@ impl Context {
 }
 
 /// A destination's settings beside its address, by key, as the configuration file has them (`endpoint`, `region`, `password_file`, …).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<String, String>);
 
 impl Options {

@@ -92,7 +92,8 @@ impl Patience {
             {
                 let now = Instant::now();
                 let mut state = self.state();
-                let budget = if state.ever_worked { self.context.tuning.give_up_after } else { self.context.tuning.first_contact };
+                let Tuning { give_up_after, first_contact, .. } = self.context.tuning;
+                let budget = if state.ever_worked { give_up_after } else { first_contact.min(give_up_after) };
                 let since = *state.failing_since.get_or_insert(now);
                 if now.duration_since(since) + pause > budget {
                     return Err(given_up(error, now.duration_since(since), state.ever_worked));

@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    os::unix::fs::FileExt,
     path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 
 use common::{Fault, HICCUP, Memory, context, noise, parts};
 use store::{
-    Bridge, Checked, Context, Expected, Kind, Placement, Store, StoreError,
+    Bridge, Checked, Context, Expected, Kind, PartRules, Placement, Store, StoreError,
     outbound::{LegMeter, Network, Outbound, Outcome, PushOptions, Target, push},
 };
 
@@ -236,4 +237,90 @@ fn an_upload_the_other_side_lost_is_pushed_again_from_the_start() {
     push_to(&run, &memory, &file).unwrap();
     assert!(memory.object("a.tar").unwrap() == whole);
     assert!(memory.world.lock().unwrap().unfinished.is_empty());
+}
+
+#[test]
+fn an_archive_far_beyond_what_was_expected_gets_through_in_larger_parts() {
+    let whole = noise(31_500_000);
+    let (run, mut memory) = (Run::new(), Memory::new(Placement::Parts(PartRules { smallest: 1 << 20, largest: 1 << 30, most: 20, equal: false })));
+    memory.abilities.preferred = 1 << 20;
+    let mut outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
+    outbound.begin(Expected::default()).unwrap();
+    whole.chunks(300_000).try_for_each(|chunk| outbound.append(chunk)).unwrap();
+    assert!(outbound.finish()[0].result.is_ok());
+    assert!(memory.object("a.tar").unwrap() == whole);
+}
+
+#[test]
+fn a_place_that_does_not_begin_holds_up_no_file_and_gets_its_copy_from_it() {
+    let whole = noise(5_000_000);
+    let (run, memory) = (Run::new(), Memory::new(parts()));
+    memory.world.lock().unwrap().silent = true;
+    let mut outbound = run.prepare(vec![run.file(), Run::place(&memory)], false).unwrap();
+    outbound.begin(Expected::default()).unwrap();
+    outbound.append(&whole).unwrap();
+    memory.world.lock().unwrap().silent = false;
+    let outcomes = outbound.finish();
+    assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
+    assert!(memory.object("a.tar").unwrap() == whole);
+}
+
+#[test]
+fn a_copy_that_can_not_be_read_back_does_not_stay() {
+    let (mut run, memory) = (Run::new(), Memory::new(parts()));
+    run.context.tuning.give_up_after = Duration::from_millis(20);
+    memory.world.lock().unwrap().unreadable = true;
+    let outcomes = run.send(vec![Run::place(&memory)], &noise(3_000_000), true);
+    assert!(outcomes[0].result.as_ref().unwrap_err().is_passing());
+    assert!(memory.object("a.tar").is_none());
+}
+
+#[test]
+fn a_push_cut_off_while_it_was_compared_is_compared_by_the_next() {
+    let whole = noise(3_000_000);
+    let (mut run, memory) = (Run::new(), Memory::new(parts()));
+    let file = run.dir.path().join("source.tar");
+    std::fs::write(&file, &whole).unwrap();
+    run.context.tuning.give_up_after = Duration::from_millis(20);
+    memory.world.lock().unwrap().unreadable = true;
+    assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
+    memory.world.lock().unwrap().unreadable = false;
+    assert_eq!(push_to(&run, &memory, &file).unwrap(), whole.len() as u64);
+    // What is there now is another's, whatever its size.
+    assert_eq!(push_to(&run, &memory, &file).unwrap_err().kind(), Some(Kind::Exists));
+}
+
+#[test]
+fn a_push_without_a_state_directory_leaves_nothing_that_nobody_finds_again() {
+    let (mut run, memory) = (Run::new(), Memory::new(parts()));
+    let file = run.dir.path().join("source.tar");
+    std::fs::write(&file, noise(9_000_000)).unwrap();
+    run.context.state = file.join("no directory");
+    run.context.tuning.give_up_after = Duration::from_millis(1);
+    memory.script([None, None, Some(HICCUP), Some(HICCUP)]);
+    assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
+    assert!(memory.world.lock().unwrap().unfinished.is_empty());
+    memory.world.lock().unwrap().faults.clear();
+    push_to(&run, &memory, &file).unwrap();
+}
+
+#[test]
+fn an_archive_that_changes_while_it_is_pushed_does_not_arrive() {
+    let (run, memory) = (Run::new(), Memory::new(parts()));
+    let file = run.dir.path().join("source.tar");
+    std::fs::write(&file, noise(20_000_000)).unwrap();
+    memory.world.lock().unwrap().pause = Duration::from_millis(100);
+    std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| push_to(&run, &memory, &file));
+        while memory.world.lock().unwrap().puts.is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // At the same time, the same archive can't be sent there once more.
+        assert_eq!(push_to(&run, &memory, &file).unwrap_err().kind(), Some(Kind::Exists));
+        std::fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(b"other", 15_000_000).unwrap();
+        assert_eq!(pushing.join().unwrap().unwrap_err().kind(), Some(Kind::Mismatch));
+    });
+    let world = memory.world.lock().unwrap();
+    assert!(world.objects.is_empty() && world.unfinished.is_empty());
+    assert_eq!(std::fs::read_dir(run.dir.path().join("state")).unwrap().count(), 0);
 }

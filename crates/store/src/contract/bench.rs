@@ -96,7 +96,8 @@ impl<'a> Bench<'a> {
     /// The size of every part but the last.
     pub(super) fn part_size(&self) -> u64 {
         let smallest = match self.abilities.placement {
-            Placement::Parts(rules) => rules.smallest.max(1),
+            // Enough to try stretches of it, also where the smallest part is next to nothing.
+            Placement::Parts(rules) => rules.smallest.max(64 << 10).min(rules.largest),
             _ => PART,
         };
         smallest.next_multiple_of(self.abilities.multiple.max(1))

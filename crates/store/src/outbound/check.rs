@@ -33,8 +33,8 @@ impl Fingerprint {
     }
 }
 
-/// Reads all of `name` and compares. A copy that differs is removed.
-pub(super) async fn read_back(store: &dyn Store, name: &str, fingerprint: &Fingerprint, patience: &Patience) -> Result<Checked, StoreError> {
+/// Reads all of `name` and compares.
+pub(super) async fn compare(store: &dyn Store, name: &str, fingerprint: &Fingerprint, patience: &Patience) -> Result<Checked, StoreError> {
     let mut at = 0;
     while at < fingerprint.length {
         let end = (at + STRIDE).min(fingerprint.length);
@@ -43,7 +43,6 @@ pub(super) async fn read_back(store: &dyn Store, name: &str, fingerprint: &Finge
         for (n, grain) in bytes.chunks(GRAIN as usize).enumerate() {
             let found: [u8; 32] = Sha256::digest(grain).into();
             if fingerprint.digests.get(first + n) != Some(&found) {
-                let _ = patience.retry(|| store.delete(name)).await;
                 let place = at + n as u64 * GRAIN;
                 let reason = format!("{name} was read back and differs from what was sent, in the mebibyte from byte {place} on");
                 return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, reason));

@@ -89,6 +89,11 @@ impl<T> Cutter<T> {
         ready
     }
 
+    /// Size of the part being filled.
+    pub(crate) fn filling_size(&self) -> u64 {
+        self.plan.size(self.index)
+    }
+
     /// The archive is complete: gives the last part and those that were held back, with `patches` in them. `None` when a patch lies in a part that has left.
     pub(crate) fn seal(mut self, patches: &[(u64, Bytes)]) -> Option<(Vec<Ready<T>>, u32)> {
         let total = self.offset + self.filling.len();

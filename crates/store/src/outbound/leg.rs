@@ -12,12 +12,13 @@ use std::{
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    task::JoinSet,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::{JoinError, JoinSet},
 };
 
 use super::{
-    check::{Fingerprint, read_back},
+    SEGMENT,
+    check::{Fingerprint, compare},
     cut::{Cutter, PartPlan, Ready},
     push::may_continue,
 };
@@ -29,7 +30,7 @@ use crate::{
     store::{Checked, Placement, Sealed, Store, Upload},
 };
 
-/// How long tidying up may take after a failure or an interruption.
+/// How long tidying up may take after a failure or an interruption, also at a place that says nothing.
 const TIDYING: Duration = Duration::from_secs(20);
 
 /// What goes over the crossing. Its last word is `Sealed`; a channel that closes without it is an abort, never the end of an archive.
@@ -114,6 +115,8 @@ impl LegMeter {
     /// The other side lost everything; it is sent again from the start.
     pub(super) fn restart(&self) {
         self.acknowledged.store(0, Ordering::Relaxed);
+        self.finishing.store(false, Ordering::Relaxed);
+        self.ended.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn end(&self) {
@@ -126,6 +129,8 @@ pub(super) struct Keeping {
     pub(super) kept: Vec<Range<u64>>,
     /// Parts arrive whole or not at all; otherwise the place itself knows how far into a part it is.
     pub(super) whole_parts: bool,
+    /// There is a record by which another process finds it.
+    pub(super) may_stay: bool,
     pub(super) save: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -147,34 +152,45 @@ pub(super) struct Leg {
     pub(super) patience: Patience,
     pub(super) context: Context,
     pub(super) meter: Arc<LegMeter>,
+    /// What the sender waits for; closed as soon as nothing more is wanted.
+    pub(super) room: Arc<Semaphore>,
     /// Only for an archive that exists already.
     pub(super) keeping: Option<Keeping>,
+}
+
+/// Room for what is under way, one part being filled, those held back, and a little so that filling never stops for a single segment.
+pub(super) fn room_for(part: u64, concurrency: usize, held: u64) -> usize {
+    ((part.saturating_mul(concurrency as u64 + 1 + held)).div_ceil(SEGMENT as u64) + 2).max(4) as usize
 }
 
 impl Leg {
     /// Runs to the end. Whatever the end is, nothing half-done stays on the other side if that can be reached.
     pub(super) async fn run(self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
-        let result = self.send(messages).await;
-        if result.is_err() && !(self.keeping.is_some() && self.upload.session().is_some() && may_continue(&result)) {
-            let _ = brief(&self.context).retry(|| self.upload.abort()).await;
+        let mut sending = Sending::new(&self);
+        let sent = self.send(messages, &mut sending).await;
+        // Whoever waits for room must learn at once that there will be none, and nothing may arrive behind the tidying up.
+        self.room.close();
+        sending.tasks.shutdown().await;
+        let result = match sent {
+            Ok((sealed, fingerprint)) => self.arrive(&sealed, fingerprint.as_deref()).await,
+            Err(error) => Err(error),
+        };
+        let stays = |error| self.keeping.as_ref().is_some_and(|keeping| keeping.may_stay) && self.upload.session().is_some() && may_continue(error);
+        if result.as_ref().is_err_and(|error| !stays(error)) {
+            tidy(&self.context, || self.upload.abort()).await;
         }
         self.meter.end();
         result
     }
 
-    async fn send(&self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
-        let mut sending = Sending::new(self);
-        let result = self.send_with(messages, &mut sending).await;
-        // Before anybody tidies up: a part that is still under way would arrive after that.
-        sending.tasks.shutdown().await;
-        result
-    }
-
-    async fn send_with(&self, mut messages: mpsc::UnboundedReceiver<Message>, sending: &mut Sending<'_>) -> Result<Arrived, StoreError> {
+    /// Sends every part.
+    async fn send(&self, mut messages: mpsc::UnboundedReceiver<Message>, sending: &mut Sending<'_>) -> Result<(Sealed, Option<Arc<Fingerprint>>), StoreError> {
         let abilities = self.store.abilities();
         let mut cutter = Cutter::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
         let mut patches = Vec::new();
+        let held = u64::from(matches!(abilities.placement, Placement::Parts(_)));
+        let mut room = room_for(self.plan.size(0), self.concurrency, held);
         let fingerprint = loop {
             match sending.unless_failed(messages.recv()).await? {
                 // The sender gave up; so does this copy.
@@ -189,6 +205,10 @@ impl Leg {
                     for ready in cutter.push(bytes, permit) {
                         sending.start(ready).await?;
                     }
+                    // An archive beyond what was expected goes on in larger parts, and none may need more room than there is.
+                    let wanted = room_for(cutter.filling_size(), self.concurrency, held);
+                    self.room.add_permits(wanted.saturating_sub(room));
+                    room = room.max(wanted);
                 }
             }
         };
@@ -212,29 +232,45 @@ impl Leg {
             }
             Placement::Parts(_) | Placement::Sequential => {}
         }
-        let sealed = Sealed { length, parts, md5: digest.map(|digest| digest.finalize().into()) };
-        let checked = commit(self.store.as_ref(), self.upload.as_ref(), &self.name, &sealed, &self.patience).await?;
-        let checked = match fingerprint {
-            Some(fingerprint) if abilities.readable => read_back(self.store.as_ref(), &self.name, &fingerprint, &self.patience).await?,
-            _ => checked,
+        Ok((Sealed { length, parts, md5: digest.map(|digest| digest.finalize().into()) }, fingerprint))
+    }
+
+    /// Publishes and checks. A copy that can't be checked to the end is removed: nothing unchecked stays under a final name.
+    async fn arrive(&self, sealed: &Sealed, fingerprint: Option<&Fingerprint>) -> Result<Arrived, StoreError> {
+        let committed = self.patience.retry(|| self.upload.commit(sealed)).await?;
+        let checked = match self.check(sealed, fingerprint, committed).await {
+            Ok(checked) => checked,
+            // An archive that exists already is compared by the next call.
+            Err(error) if self.keeping.is_some() && may_continue(&error) => return Err(error),
+            Err(error) => {
+                tidy(&self.context, || self.store.delete(&self.name)).await;
+                return Err(error);
+            }
         };
-        Ok(Arrived { length, checked })
+        Ok(Arrived { length: sealed.length, checked })
+    }
+
+    /// Asks once more what is there now.
+    async fn check(&self, sealed: &Sealed, fingerprint: Option<&Fingerprint>, committed: Checked) -> Result<Checked, StoreError> {
+        let store = self.store.as_ref();
+        if !store.abilities().readable {
+            return Ok(committed);
+        }
+        let found = self.patience.retry(|| store.entry(&self.name)).await?.map(|entry| entry.size);
+        if found != Some(sealed.length) {
+            let what = found.map_or("it is not there".to_owned(), |size| format!("it has {size} bytes instead of {}", sealed.length));
+            return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, format!("{} arrived, but {what}", self.name)));
+        }
+        match fingerprint {
+            Some(fingerprint) => compare(store, &self.name, fingerprint, &self.patience).await,
+            None => Ok(committed),
+        }
     }
 }
 
-/// Publishes, and asks once more what is there now.
-pub(super) async fn commit(store: &dyn Store, upload: &dyn Upload, name: &str, sealed: &Sealed, patience: &Patience) -> Result<Checked, StoreError> {
-    let checked = patience.retry(|| upload.commit(sealed)).await?;
-    if !store.abilities().readable {
-        return Ok(checked);
-    }
-    let found = patience.retry(|| store.entry(name)).await?.map(|entry| entry.size);
-    if found == Some(sealed.length) {
-        return Ok(checked);
-    }
-    let what = found.map_or("it is not there".to_owned(), |size| format!("it has {size} bytes instead of {}", sealed.length));
-    let _ = patience.retry(|| store.delete(name)).await;
-    Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, format!("{name} arrived, but {what}")))
+/// Tries to remove something; what can't be removed now is left to the next run.
+pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(context: &Context, remove: impl FnMut() -> F) {
+    let _ = tokio::time::timeout(TIDYING, brief(context).retry(remove)).await;
 }
 
 /// Patience for tidying up: works after an interruption too, and does not take long.
@@ -294,9 +330,7 @@ impl<'a> Sending<'a> {
                 }
                 result
             }
-            Some(Err(error)) => {
-                Err(StoreError::remote(self.leg.store.label(), Operation::Write, Kind::Protocol, format!("sending ended unexpectedly: {error}")))
-            }
+            Some(Err(error)) => Err(died(&self.leg.store.label(), &error)),
         }
     }
 
@@ -311,6 +345,10 @@ impl<'a> Sending<'a> {
             }
         }
     }
+}
+
+pub(super) fn died(label: &str, error: &JoinError) -> StoreError {
+    StoreError::remote(label, Operation::Write, Kind::Protocol, format!("sending ended unexpectedly: {error}"))
 }
 
 /// One part, until it has arrived.

@@ -18,6 +18,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -30,7 +31,7 @@ pub use check::Fingerprint;
 use check::GRAIN;
 use cut::PartPlan;
 pub use leg::{Arrived, LegMeter};
-use leg::{Leg, Message};
+use leg::{Leg, Message, room_for};
 pub use push::{PushOptions, push};
 
 use crate::{
@@ -47,6 +48,8 @@ const SEGMENT: usize = GRAIN as usize;
 /// Parts under way at once to the only remote place, and to each of several: what bounds the memory.
 const ALONE: usize = 3;
 const TOGETHER: usize = 2;
+/// How long a file of this machine waits for a place to begin; a slower one gets its copy from that file.
+const HURRY: Duration = Duration::from_secs(10);
 
 /// One place an archive is to go to.
 pub enum Target {
@@ -208,11 +211,13 @@ impl Outbound {
     pub fn begin(&mut self, expected: Expected) -> Result<(), StoreError> {
         let remotes = self.places.iter().filter(|place| matches!(place.state, State::Prepared)).count();
         let Some((bridge, _)) = self.network.clone() else { return Ok(()) };
-        for place in &mut self.places {
-            if matches!(place.state, State::Prepared) {
-                place.start(expected, if remotes > 1 { TOGETHER } else { ALONE }, &bridge);
+        let (at_once, patient) = (if remotes > 1 { TOGETHER } else { ALONE }, !self.has_file());
+        // All at once: what is slow at one place shall not wait for another.
+        std::thread::scope(|scope| {
+            for place in self.places.iter_mut().filter(|place| matches!(place.state, State::Prepared)) {
+                scope.spawn(|| place.start(expected, at_once, patient, &bridge));
             }
-        }
+        });
         self.fail_if_none_is_left()
     }
 
@@ -286,17 +291,19 @@ impl Outbound {
     pub fn abort(mut self) -> Vec<StoreError> {
         let mut failures: Vec<StoreError> = self.files.drain(..).filter_map(|copy| copy.failure).collect();
         if let Some((bridge, _)) = self.network.take() {
+            let mut ending = Vec::new();
             for place in self.places.drain(..) {
                 match place.state {
-                    State::Live { sender, task, .. } => {
-                        drop(sender);
-                        match bridge.wait(task) {
-                            Ok(Err(StoreError::Cancelled) | Ok(_)) | Err(_) => {}
-                            Ok(Err(error)) => failures.push(error),
-                        }
-                    }
+                    // Without its sender it gives up; all of them do so at once.
+                    State::Live { task, .. } => ending.push(task),
                     State::Failed(error) => failures.push(error),
                     State::Prepared | State::Deferred => {}
+                }
+            }
+            for task in ending {
+                match bridge.wait(task) {
+                    Ok(Err(StoreError::Cancelled) | Ok(_)) | Err(_) => {}
+                    Ok(Err(error)) => failures.push(error),
                 }
             }
         }
@@ -402,7 +409,11 @@ impl FileCopy {
                 let mut checked = Checked::Size;
                 if let (Some(fingerprint), Some((bridge, context))) = (fingerprint, network) {
                     let store = Local::open(self.path.parent().unwrap_or(Path::new(".")))?;
-                    checked = bridge.wait(check::read_back(&store, &name, fingerprint, &Patience::new(context)))?;
+                    let compared = bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context)));
+                    if compared.is_err() {
+                        let _ = bridge.wait(store.delete(&name));
+                    }
+                    checked = compared?;
                 }
                 Ok(Arrived { length: published.length, checked })
             }),
@@ -413,13 +424,20 @@ impl FileCopy {
 }
 
 impl PlaceCopy {
-    fn start(&mut self, expected: Expected, parts_at_once: usize, bridge: &Bridge) {
-        let created = bridge.wait(self.patience.retry(|| self.store.create(&self.name, expected)));
+    /// Begins the upload. Unless `patient`, a place that does not answer soon is put off until the local copy stands.
+    fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
+        let hurry = self.context.tuning.stall.min(HURRY);
+        let creating = self.patience.retry(|| self.store.create(&self.name, expected));
+        let created = bridge.wait(async { if patient { Ok(creating.await) } else { tokio::time::timeout(hurry, creating).await } });
         let upload = match created {
-            Ok(upload) => Arc::from(upload),
-            Err(error) => {
+            Ok(Ok(upload)) => Arc::from(upload),
+            Ok(Err(error)) => {
                 self.meter.end();
                 self.state = State::Failed(error);
+                return;
+            }
+            Err(_) => {
+                self.state = State::Deferred;
                 return;
             }
         };
@@ -427,8 +445,7 @@ impl PlaceCopy {
         let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), self.context.tuning.part_size);
         let concurrency = abilities.concurrency.clamp(1, parts_at_once);
         let held = u64::from(matches!(abilities.placement, Placement::Parts(_)));
-        // What is under way, one part being filled, one held back, and a little so that filling never stops for a single segment.
-        let room = (plan.size(0) * (concurrency as u64 + 1 + held)).div_ceil(SEGMENT as u64) + 2;
+        let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, held)));
         let leg = Leg {
             store: Arc::clone(&self.store),
             name: self.name.clone(),
@@ -438,17 +455,11 @@ impl PlaceCopy {
             patience: self.patience.clone(),
             context: self.context.clone(),
             meter: Arc::clone(&self.meter),
+            room: Arc::clone(&room),
             keeping: None,
         };
         let (sender, receiver) = mpsc::unbounded_channel();
-        let room = Arc::new(Semaphore::new(room.max(4) as usize));
-        let closing = Arc::clone(&room);
-        let task = bridge.spawn(async move {
-            let result = leg.run(receiver).await;
-            // Whoever waits for room must learn that there will be none.
-            closing.close();
-            result
-        });
+        let task = bridge.spawn(leg.run(receiver));
         self.state = State::Live { sender, room, task, detached_at: None };
     }
 
@@ -484,7 +495,7 @@ impl PlaceCopy {
         let mut from = None;
         if let (State::Deferred, Some(path)) = (&self.state, copy) {
             let length = std::fs::metadata(path).map_err(|source| StoreError::Io { operation: crate::Operation::Read, path: path.to_owned(), source })?.len();
-            self.start(Expected::exactly(length), ALONE, bridge);
+            self.start(Expected::exactly(length), ALONE, true, bridge);
             from = Some(0);
         }
         match self.state {
@@ -496,15 +507,15 @@ impl PlaceCopy {
                         return Err(no_copy(self.store.label()));
                     };
                     // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
-                    feed(path, offset, &sender, &room, bridge).map_err(|source| StoreError::Io {
-                        operation: crate::Operation::Read,
-                        path: path.to_owned(),
-                        source,
-                    })?;
+                    if let Err(source) = feed(path, offset, &sender, &room, bridge) {
+                        drop(sender);
+                        let _ = bridge.wait(task);
+                        return Err(StoreError::Io { operation: crate::Operation::Read, path: path.to_owned(), source });
+                    }
                     let _ = sender.send(Message::Sealed(fingerprint.cloned()));
                 }
                 drop(sender);
-                bridge.wait(task).unwrap_or(Err(StoreError::Cancelled))
+                bridge.wait(task).unwrap_or_else(|error| Err(leg::died(&self.store.label(), &error)))
             }
             State::Failed(error) => Err(error),
             State::Prepared => Err(StoreError::Cancelled),

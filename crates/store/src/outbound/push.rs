@@ -10,22 +10,27 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     ALONE, Arrived, Fingerprint, LegMeter, Message, Network, SEGMENT,
+    check::compare,
     cut::PartPlan,
     feed,
-    leg::{Keeping, Leg, brief},
+    leg::{Keeping, Leg, died, room_for, tidy},
     look,
 };
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
     patience::Patience,
-    store::{Expected, Placement, Session, Store, Upload},
+    store::{Checked, Expected, Placement, Session, Store, Upload},
 };
 
 /// How often an upload that the other side lost is begun anew.
@@ -52,10 +57,11 @@ struct Record {
 
 /// Sends the archive. An interruption or an end of patience leaves what arrived for the next call; every other failure leaves nothing.
 pub fn push(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<'_>, meter: &Arc<LegMeter>) -> Result<Arrived, StoreError> {
+    let memory = Memory::claim(options, store.as_ref(), network.context)?;
     let mut begun = 0;
     loop {
         begun += 1;
-        match attempt(options, store, network, meter) {
+        match attempt(options, store, network, meter, &memory) {
             Err(error) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => meter.restart(),
             result => {
                 meter.end();
@@ -65,7 +71,7 @@ pub fn push(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network
     }
 }
 
-fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<'_>, meter: &Arc<LegMeter>) -> Result<Arrived, StoreError> {
+fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<'_>, meter: &Arc<LegMeter>, memory: &Memory) -> Result<Arrived, StoreError> {
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
     let metadata = fs::metadata(options.file).map_err(unreadable)?;
     let length = metadata.len();
@@ -74,17 +80,26 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     meter.watch(patience.clone());
     let abilities = store.abilities();
     let plan = PartPlan::new(&abilities, Some(length), context.tuning.part_size);
-    let memory = Memory::of(options, store.as_ref(), context);
     let record = |session| Record { length, modified: (metadata.mtime(), metadata.mtime_nsec()), part_size: plan.size(0), session };
 
-    let expected = Expected { resumable: abilities.resumable, ..Expected::exactly(length) };
-    let upload: Arc<dyn Upload> = bridge.wait(async {
-        if let Some(upload) = memory.continued(store.as_ref(), &record, &patience, context).await? {
-            return Ok(upload);
+    // Without a record nobody finds again what is left there.
+    let may_stay = abilities.resumable && memory.lock.is_some();
+    let expected = Expected { resumable: may_stay, ..Expected::exactly(length) };
+    let begun = bridge.wait(async {
+        match memory.continued(store.as_ref(), &record, &patience, context).await? {
+            Earlier::Upload(upload) => return Ok(Some(upload)),
+            // It may have arrived in the very moment in which it was cut off, or while it was compared.
+            Earlier::Gone if is_there(options, store.as_ref(), length, &patience).await? => return Ok(None),
+            Earlier::Gone | Earlier::None => memory.forget(),
         }
         look(store.as_ref(), options.name, &patience).await?;
-        patience.retry(|| store.create(options.name, expected)).await.map(Arc::from)
+        patience.retry(|| store.create(options.name, expected)).await.map(|upload| Some(Arc::from(upload)))
     })?;
+    let Some(upload): Option<Arc<dyn Upload>> = begun else {
+        memory.forget();
+        meter.add(length);
+        return Ok(Arrived { length, checked: Checked::ReadBack });
+    };
     let save = {
         let (memory, upload) = (memory.clone(), Arc::clone(&upload));
         let record = Arc::new(Mutex::new(record(Session(serde_json::Value::Null))));
@@ -100,9 +115,9 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
         }
     };
     save();
-    let kept = upload.kept();
+    let (kept, sent) = (upload.kept(), Arc::clone(&upload));
     let concurrency = abilities.concurrency.clamp(1, ALONE);
-    let room = (plan.size(0) * (concurrency as u64 + 1)).div_ceil(SEGMENT as u64) + 2;
+    let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, 0)));
     let leg = Leg {
         store: Arc::clone(store),
         name: options.name.to_owned(),
@@ -112,78 +127,126 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
         patience,
         context: context.clone(),
         meter: Arc::clone(meter),
-        keeping: Some(Keeping { kept, whole_parts: matches!(abilities.placement, Placement::Parts(_)), save: Box::new(save) }),
+        room: Arc::clone(&room),
+        keeping: Some(Keeping { kept, whole_parts: matches!(abilities.placement, Placement::Parts(_)), may_stay, save: Box::new(save) }),
     };
     let (sender, receiver) = mpsc::unbounded_channel();
-    let room = Arc::new(Semaphore::new(room as usize));
-    let closing = Arc::clone(&room);
-    let task = bridge.spawn(async move {
-        let result = leg.run(receiver).await;
-        closing.close();
-        result
-    });
+    let task = bridge.spawn(leg.run(receiver));
     let read = feed(options.file, 0, &sender, &room, bridge);
     let fingerprint = match (&read, options.read_back) {
         (Ok(()), true) => Some(Arc::new(Fingerprint::of(options.file).map_err(unreadable)?)),
         _ => None,
     };
-    if read.is_ok() {
+    let now = fs::metadata(options.file).map_err(unreadable);
+    let changed = now.is_ok_and(|now| (now.len(), now.mtime(), now.mtime_nsec()) != (length, metadata.mtime(), metadata.mtime_nsec()));
+    if read.is_ok() && !changed {
         let _ = sender.send(Message::Sealed(fingerprint));
     }
     drop(sender);
-    let result = bridge.wait(task).unwrap_or(Err(StoreError::Cancelled));
-    if !may_continue(&result) {
+    let result = bridge.wait(task).unwrap_or_else(|error| Err(died(&store.label(), &error)));
+    if changed {
+        // Half of one archive and half of another: of no use to the next call.
+        bridge.wait(tidy(context, || sent.abort()));
+        memory.forget();
+        let reason = format!("{} changed while it was sent", options.file.display());
+        return Err(StoreError::remote(store.label(), Operation::Write, Kind::Mismatch, reason).advise("send it when nobody writes to it any more"));
+    }
+    if !result.as_ref().is_err_and(may_continue) {
         memory.forget();
     }
     read.map_err(unreadable)?;
     result
 }
 
+/// Whether the place has exactly this archive under exactly this name.
+async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, patience: &Patience) -> Result<bool, StoreError> {
+    if patience.retry(|| store.entry(options.name)).await?.is_none_or(|entry| entry.size != length) {
+        return Ok(false);
+    }
+    let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
+    let fingerprint = Fingerprint::of(options.file).map_err(unreadable)?;
+    match compare(store, options.name, &fingerprint, patience).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == Some(Kind::Mismatch) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether what arrived is worth keeping for the next call.
-pub(super) fn may_continue(result: &Result<Arrived, StoreError>) -> bool {
-    matches!(result, Err(error) if error.is_passing() || matches!(error, StoreError::Cancelled))
+pub(super) fn may_continue(error: &StoreError) -> bool {
+    error.is_passing() || matches!(error, StoreError::Cancelled)
 }
 
 /// Where the record of one push lives.
 #[derive(Clone)]
 struct Memory {
     path: PathBuf,
+    // None where nothing can be kept.
+    lock: Option<Arc<Lock>>,
+}
+
+/// Two that send the same archive to the same name would get into each other's way. Removed with its holder.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// What an earlier call left.
+enum Earlier {
+    None,
+    Upload(Arc<dyn Upload>),
+    /// A record of this very archive, whose upload is no longer there.
+    Gone,
 }
 
 impl Memory {
-    fn of(options: &PushOptions<'_>, store: &dyn Store, context: &Context) -> Self {
+    /// The one who sends this archive there. A state directory that can't be written only costs the going on after an interruption.
+    fn claim(options: &PushOptions<'_>, store: &dyn Store, context: &Context) -> Result<Self, StoreError> {
         let file = fs::canonicalize(options.file).unwrap_or_else(|_| options.file.to_owned());
         let identity = format!("{}\0{}\0{}", file.display(), store.label(), options.name);
         let digest = Sha256::digest(identity.as_bytes());
         let number = digest[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        Self { path: context.state.join(format!("push-{number:016x}.json")) }
+        let path = context.state.join(format!("push-{number:016x}.json"));
+        let lock = path.with_extension("lock");
+        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(&context.state);
+        loop {
+            let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock) else { return Ok(Self { path, lock: None }) };
+            if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+                let reason = format!("{} is being sent there already, by another haul", options.file.display());
+                return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason).advise("wait until that one has ended"));
+            }
+            // Its last holder may have removed it just now.
+            if file.metadata().is_ok_and(|metadata| metadata.nlink() > 0) {
+                return Ok(Self { path, lock: Some(Arc::new(Lock { path: lock, _file: file })) });
+            }
+        }
     }
 
     /// The upload an earlier call began, if the archive is still the same and the place still has it.
-    async fn continued(
-        &self,
-        store: &dyn Store,
-        record: &impl Fn(Session) -> Record,
-        patience: &Patience,
-        context: &Context,
-    ) -> Result<Option<Arc<dyn Upload>>, StoreError> {
-        let Some(found) = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) else { return Ok(None) };
+    async fn continued(&self, store: &dyn Store, record: &impl Fn(Session) -> Record, patience: &Patience, context: &Context) -> Result<Earlier, StoreError> {
+        let Some(found) = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) else { return Ok(Earlier::None) };
         let upload: Option<Arc<dyn Upload>> = match patience.retry(|| store.resume(&found.session)).await {
             Ok(upload) => upload.map(Arc::from),
             Err(error) if error.kind() == Some(Kind::Lost) => None,
             Err(error) => return Err(error),
         };
         let wanted = record(Session(serde_json::Value::Null));
-        let same = (found.length, found.modified, found.part_size) == (wanted.length, wanted.modified, wanted.part_size);
+        let same_archive = (found.length, found.modified) == (wanted.length, wanted.modified);
         match upload {
-            Some(upload) if same => Ok(Some(upload)),
+            Some(upload) if same_archive && found.part_size == wanted.part_size => Ok(Earlier::Upload(upload)),
+            None if same_archive => Ok(Earlier::Gone),
             other => {
                 // Another archive by now: what arrived of the old one is of no use.
                 if let Some(upload) = other {
-                    let _ = brief(context).retry(|| upload.abort()).await;
+                    tidy(context, || upload.abort()).await;
                 }
-                self.forget();
-                Ok(None)
+                Ok(Earlier::None)
             }
         }
     }

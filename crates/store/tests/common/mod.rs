@@ -31,6 +31,10 @@ pub struct World {
     pub next: u32,
     pub pause: Duration,
     pub corrupt: bool,
+    /// Says nothing when an upload is to begin.
+    pub silent: bool,
+    /// Reads fail, as if the line were cut.
+    pub unreadable: bool,
 }
 
 #[derive(Clone)]
@@ -85,6 +89,9 @@ impl Store for Memory {
         self.abilities
     }
     async fn create(&self, name: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        while self.world.lock().unwrap().silent {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let mut world = self.world.lock().unwrap();
         if world.objects.contains_key(name) {
             return Err(refuse(Kind::Exists));
@@ -109,6 +116,9 @@ impl Store for Memory {
         Ok(self.list().await?.into_iter().find(|entry| entry.name == name))
     }
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if self.world.lock().unwrap().unreadable {
+            return Err(refuse(Kind::Passing { retry_after: None }));
+        }
         let bytes = self.object(name).ok_or_else(|| refuse(Kind::NotFound))?;
         Ok(Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]))
     }
