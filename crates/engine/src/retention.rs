@@ -165,8 +165,10 @@ pub fn plan(candidates: &[Candidate], rules: &Rules, now: &Zoned) -> Vec<Decisio
     let ahead = |candidate: &Candidate| candidate.when.as_second() > now.timestamp().as_second() + SLACK_SECONDS;
     let counts = |candidate: &Candidate| ours(candidate) && candidate.whole && !ahead(candidate);
     let newest = sorted.iter().find(|candidate| counts(candidate)).map(|candidate| candidate.when);
-    let since =
-        newest.zip(rules.within).and_then(|(newest, span)| newest.to_zoned(now.time_zone().clone()).checked_sub(span).ok()).map(|since| since.timestamp());
+    // A stretch beyond the calendar's beginning takes in everything.
+    let since = newest
+        .zip(rules.within)
+        .map(|(newest, span)| newest.to_zoned(now.time_zone().clone()).checked_sub(span).map_or(Timestamp::MIN, |since| since.timestamp()));
 
     let mut slots = Slots::new(rules, now.time_zone());
     let mut whole_before = false;

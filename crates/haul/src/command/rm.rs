@@ -1,11 +1,8 @@
 //! `haul rm`, and what all commands share that name archives of several places.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
-use store::Store;
+use store::{Address, Options, Store};
 
 use super::list::{PIN, is_archive_name};
 use crate::{
@@ -40,17 +37,18 @@ impl Target {
 
 /// Finds every archive that was named; one contact for each place.
 pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> Result<Vec<Target>, Failure> {
-    let mut places: BTreeMap<String, Arc<dyn Store>> = BTreeMap::new();
+    // An address alone does not tell places apart: the settings name the server and the account.
+    let mut places: Vec<(Address, Options, Arc<dyn Store>)> = Vec::new();
     let mut targets = Vec::new();
     for text in typed {
         let destination = destination::resolve(config, text)?;
         let name = destination.archive()?.to_owned();
-        let place = destination.address.to_string();
-        let store = match places.get(&place) {
-            Some(store) => Arc::clone(store),
+        let known = places.iter().find(|(address, options, _)| (address, options) == (&destination.address, &destination.options));
+        let store = match known {
+            Some((_, _, store)) => Arc::clone(store),
             None => network.connect(&destination)?,
         };
-        places.insert(place, Arc::clone(&store));
+        places.push((destination.address.clone(), destination.options.clone(), Arc::clone(&store)));
         if !store.abilities().readable || !is_archive_name(&name) || network.ask(&destination, || store.entry(&name))?.is_none() {
             return Err(Failure::usage(format!("{} holds no archive {name}", store.label())).hint("`haul list` shows what there is"));
         }
