@@ -111,7 +111,8 @@ fn options(password: Option<&str>) -> RestoreOptions {
 
 #[test]
 fn a_small_file_out_of_a_large_archive_costs_little() {
-    for password in [None, Some("secret")] {
+    // Four pieces at most (the first for the directory's own mode, three up to the file), of half a MiB here; sealed ones come in whole chunks of a MiB.
+    for (password, most) in [(None, 5 << 19), (Some("secret"), 9 << 19)] {
         let directory = tempfile::tempdir().unwrap();
         let small = archive(directory.path(), password);
         let far = far(directory.path(), u64::MAX);
@@ -119,7 +120,7 @@ fn a_small_file_out_of_a_large_archive_costs_little() {
         restore(ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>), &into, &options(password), &|_, _| {}, &AtomicBool::new(false)).unwrap();
         assert!(fs::read(into.join("m-small.bin")).unwrap() == small);
         assert!(far.file.len() > 50 << 20);
-        assert!(far.file.fetched() < 5 << 20, "{} bytes in {} requests", far.file.fetched(), far.file.requests());
+        assert!(far.file.fetched() < most, "{} bytes in {} requests", far.file.fetched(), far.file.requests());
     }
 }
 
@@ -131,7 +132,7 @@ fn reading_all_of_it_fetches_little_more_than_it() {
     let options = VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() };
     let found = verify(ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
     assert!(found.is_good() && found.used_index, "{:?}", found.findings);
-    assert!(far.file.fetched() < far.file.len() / 2 * 3, "{} bytes of {}", far.file.fetched(), far.file.len());
+    assert!(far.file.fetched() <= far.file.len() / 20 * 21, "{} bytes of {}", far.file.fetched(), far.file.len());
 }
 
 #[test]

@@ -36,6 +36,8 @@ const STEADY: u64 = 1 << 20;
 const AHEAD: usize = 2;
 /// Places that are read from in order at the same time.
 const STREAMS: usize = 4;
+/// Of the memory, so much is never filled with what was fetched ahead: the readers are still at what came before.
+const UNREAD: u64 = CAPACITY - AHEAD as u64 * LARGEST;
 /// How often the object is asked whether it is still the same.
 const LOOK_EVERY: u64 = 256 << 20;
 /// How often a waiting reader looks whether the user wants to stop.
@@ -148,6 +150,7 @@ impl RemoteFile {
                 Found::Bytes(bytes, first_touch) => {
                     let count = bytes.len().min(buffer.len());
                     buffer[..count].copy_from_slice(&bytes[..count]);
+                    cache.was_read(at, count as u64);
                     if first_touch {
                         self.fetch_ahead(&mut cache, at);
                     }
@@ -161,7 +164,7 @@ impl RemoteFile {
                 }
                 Found::Nothing => {
                     let range = cache.plan(at, buffer.len() as u64, self.shared.size);
-                    cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: true, used: 0 });
+                    cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: true, used: 0, read: 0 });
                     self.fetch_ahead(&mut cache, at);
                     drop(cache);
                     return self.fetch_now(range, buffer);
@@ -178,6 +181,7 @@ impl RemoteFile {
         buffer[..count].copy_from_slice(&bytes[..count]);
         let length = bytes.len() as u64;
         under_way.done(bytes);
+        self.shared.cache().was_read(range.start, count as u64);
         let before = self.shared.fetched.load(Ordering::Relaxed);
         if before / LOOK_EVERY != before.saturating_sub(length) / LOOK_EVERY {
             self.unchanged()?;
@@ -188,7 +192,7 @@ impl RemoteFile {
     /// Starts what whoever reads in order at `at` will want next. What fails here is tried again by whoever needs it.
     fn fetch_ahead(&self, cache: &mut Cache, at: u64) {
         for range in cache.plan_ahead(at, self.shared.size) {
-            cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: false, used: 0 });
+            cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: false, used: 0, read: 0 });
             let shared = Arc::clone(&self.shared);
             self.bridge.spawn(async move {
                 let under_way = UnderWay { shared: &shared, start: range.start };
@@ -273,6 +277,8 @@ struct Extent {
     // Whether anybody has read from it.
     touched: bool,
     used: u64,
+    // How many of its bytes were handed out.
+    read: u64,
 }
 
 /// Somebody who reads in order.
@@ -298,6 +304,12 @@ impl Cache {
         extent.used = tick;
         let first = !std::mem::replace(&mut extent.touched, true);
         Found::Bytes(bytes.slice((at - start) as usize..), first)
+    }
+
+    fn was_read(&mut self, at: u64, count: u64) {
+        if let Some((_, extent)) = self.extents.range_mut(..=at).next_back().filter(|(_, extent)| at < extent.end) {
+            extent.read += count;
+        }
     }
 
     /// The stretch to fetch for a reader who wants `wanted` bytes at `at`, where nothing is. Makes room for it.
@@ -330,7 +342,7 @@ impl Cache {
             let window = stream.window;
             let stop = self.gap_end(end, size).min(end + window);
             let planned: u64 = ranges.iter().map(|range: &Range<u64>| range.end - range.start).sum();
-            if stop == end || self.unclaimed() < planned + (stop - end) {
+            if stop == end || self.unclaimed() < planned + (stop - end) + UNREAD {
                 break;
             }
             self.make_room(planned + (stop - end));
@@ -355,12 +367,14 @@ impl Cache {
         CAPACITY.saturating_sub(under_way)
     }
 
-    /// Forgets what was not used for the longest time.
+    /// Forgets what was read to its end, then what was not used for the longest time, and only then what nobody has come to yet: that would have to be fetched
+    /// again for certain.
     fn make_room(&mut self, wanted: u64) {
         let mut held: u64 = self.extents.iter().map(|(start, extent)| extent.end - start).sum();
         while held + wanted > CAPACITY {
-            let oldest = self.extents.iter().filter(|(_, extent)| extent.bytes.is_some()).min_by_key(|(_, extent)| extent.used);
-            let Some((start, length)) = oldest.map(|(start, extent)| (*start, extent.end - start)) else { return };
+            let arrived = self.extents.iter().filter(|(_, extent)| extent.bytes.is_some());
+            let first = arrived.min_by_key(|(start, extent)| (!extent.touched, extent.read < extent.end - **start, extent.used));
+            let Some((start, length)) = first.map(|(start, extent)| (*start, extent.end - start)) else { return };
             self.extents.remove(&start);
             held -= length;
         }

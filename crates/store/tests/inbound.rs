@@ -153,6 +153,35 @@ fn reading_in_order_fetches_everything_once_in_large_pieces() {
 }
 
 #[test]
+fn threads_that_take_turns_fetch_everything_once() {
+    let bench = Bench::new();
+    let (length, piece) = (150_u64 << 20, 566_000_u64);
+    File::create(bench.path()).unwrap().set_len(length).unwrap();
+    let remote = bench.open(0);
+    let next = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..3_u64 {
+            let (remote, next) = (&remote, &next);
+            scope.spawn(move || {
+                let mut buffer = vec![0; piece as usize];
+                loop {
+                    let at = u64::from(next.fetch_add(1, Ordering::Relaxed)) * piece;
+                    if at >= length {
+                        return;
+                    }
+                    // In two steps and not all equally fast, as when something is made of the bytes.
+                    let count = piece.min(length - at) as usize;
+                    remote.read_exact_at(&mut buffer[..count / 2], at).unwrap();
+                    std::thread::sleep(Duration::from_millis(thread * 4));
+                    remote.read_exact_at(&mut buffer[count / 2..count], at + count as u64 / 2).unwrap();
+                }
+            });
+        }
+    });
+    assert!(remote.fetched() <= length / 20 * 21, "{} bytes of {length}", remote.fetched());
+}
+
+#[test]
 fn an_object_that_changes_meanwhile_is_an_error() {
     let bench = Bench::new();
     noise(&bench.path(), 10 << 20);
