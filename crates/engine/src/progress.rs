@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use store::{local::WriteMeter, outbound::LegMeter};
+use store::{
+    local::WriteMeter,
+    outbound::LegMeter,
+    patience::{Patience, Waiting},
+};
 
 use crate::report::{Stage, StageReport};
 
@@ -55,6 +59,8 @@ pub struct Progress {
 struct Outputs {
     files: Vec<Arc<WriteMeter>>,
     places: Vec<Arc<LegMeter>>,
+    // Of the place that is read from.
+    reading: Option<Patience>,
 }
 
 impl Default for Progress {
@@ -178,7 +184,7 @@ impl Progress {
     }
 
     pub(crate) fn watch(&self, files: Vec<Arc<WriteMeter>>, places: Vec<Arc<LegMeter>>) {
-        *self.outputs() = Outputs { files, places };
+        *self.outputs() = Outputs { files, places, reading: None };
     }
 
     /// The remote copies on their way.
@@ -191,8 +197,19 @@ impl Progress {
         self.done.store(0, Ordering::Relaxed);
         self.set_total(length);
         self.enter(Phase::Running);
-        *self.outputs() = Outputs { files: Vec::new(), places: vec![Arc::clone(place)] };
+        *self.outputs() = Outputs { places: vec![Arc::clone(place)], ..Outputs::default() };
         self.sending.store(true, Ordering::Relaxed);
+    }
+
+    /// For a job that reads from a place: whose patience it is.
+    pub fn fetch(&self, patience: Patience) {
+        self.outputs().reading = Some(patience);
+    }
+
+    /// What a place is waited for right now.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let outputs = self.outputs();
+        outputs.places.iter().find_map(|place| place.waiting()).or_else(|| outputs.reading.as_ref()?.waiting())
     }
 
     fn outputs(&self) -> MutexGuard<'_, Outputs> {

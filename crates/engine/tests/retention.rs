@@ -133,3 +133,10 @@ proptest! {
         prop_assert_eq!(names(&decisions), names(&again));
     }
 }
+
+#[test]
+fn a_stretch_beyond_the_calendars_beginning_keeps_everything() {
+    let now: Zoned = "2026-11-22T04:00:00+01:00[Europe/Berlin]".parse().unwrap();
+    let candidates = ["2026-11-21T03:00:00Z one", "2020-01-01T03:00:00Z two"].map(candidate);
+    assert!(plan(&candidates, &rules("within=15000y"), &now).iter().all(|decision| !decision.is_removed()));
+}

@@ -222,6 +222,12 @@ pub(crate) struct SendingArgs {
     /// How a copy is checked after it arrived: by what the place offers (size, checksums), or by reading all of it back [default: auto]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) verify: Option<VerifyArg>,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitingArgs {
     /// How long a place may fail without a single success before it is given up, for example 90s, 45m, 2d12h [default: 6h]
     #[arg(long, value_name = "DURATION", value_parser = crate::config::duration)]
     pub(crate) give_up_after: Option<std::time::Duration>,
@@ -280,6 +286,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) password: PasswordArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -303,6 +311,8 @@ pub(crate) struct RestoreArgs {
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressArg,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -339,6 +349,8 @@ pub(crate) struct ListArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -349,9 +361,8 @@ pub(crate) struct GetArgs {
     /// An existing directory, or a new file
     #[arg(long, value_name = "PATH")]
     pub(crate) to: PathBuf,
-    /// How long the place may fail without a single success before it is given up
-    #[arg(long, value_name = "TIME", value_parser = crate::config::duration)]
-    pub(crate) give_up_after: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressArg,
@@ -365,6 +376,8 @@ pub(crate) struct RmArgs {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -372,6 +385,8 @@ pub(crate) struct PinArgs {
     /// The archives: each a place, a slash and its name
     #[arg(value_name = "DEST/NAME", required = true)]
     pub(crate) archives: Vec<String>,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -410,6 +425,8 @@ pub(crate) struct PruneArgs {
     /// Print one JSON document when done
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
 }
 
 #[derive(Debug, Subcommand)]

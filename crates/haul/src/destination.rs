@@ -11,10 +11,14 @@ use std::{
     time::Duration,
 };
 
-use engine::open::{ArchiveSource, Source};
+use engine::{
+    Progress,
+    open::{ArchiveSource, Source},
+};
 use store::{Address, Bridge, Context, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
 
 use crate::{
+    args::WaitingArgs,
     config::{Common, Config},
     failure::{FAILED, Failure},
 };
@@ -55,6 +59,15 @@ impl Destination {
     }
 }
 
+/// Whether an archive goes to standard output, which takes one and no more.
+pub(crate) fn uses_stdout(goals: &[Destination]) -> Result<bool, Failure> {
+    match goals.iter().filter(|goal| goal.address == Address::Stdout).count() {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Failure::usage("standard output takes an archive only once").hint("give --to - once")),
+    }
+}
+
 /// Understands what the user typed for a place. Nothing is touched but the local file system, to tell directories from archives.
 pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failure> {
     let (first, rest) = text.split_once('/').unwrap_or((text, ""));
@@ -68,6 +81,10 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
             return Err(Failure::usage(message).hint("`haul destination list` shows the names in haul.toml"));
         }
         let (address, name) = address.split_name();
+        // `%2F` in an address: a name that leads somewhere else.
+        if let Some(name) = name.as_deref().filter(|name| name.contains(['/', '\0'])) {
+            return Err(Failure::usage(format!("{name:?} is no archive's name")).hint("a name has no slash in it"));
+        }
         return Ok(Destination { typed: text.to_owned(), address, options: Options::default(), common: Common::default(), name });
     };
     let steps: Vec<&str> = rest.split('/').filter(|step| !step.is_empty()).collect();
@@ -147,7 +164,13 @@ impl Network {
 }
 
 /// An archive to read: a file of this machine, or an object that is fetched by ranges as it is needed.
-pub(crate) fn archive(config: &Config, typed: &Path, cancel: &Arc<AtomicBool>) -> Result<ArchiveSource, Failure> {
+pub(crate) fn archive(
+    config: &Config,
+    typed: &Path,
+    waiting: &WaitingArgs,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<ArchiveSource, Failure> {
     // A name that is no text can only be a file's.
     let Some(text) = typed.to_str() else { return Ok(typed.into()) };
     let destination = resolve(config, text)?;
@@ -155,12 +178,13 @@ pub(crate) fn archive(config: &Config, typed: &Path, cancel: &Arc<AtomicBool>) -
         return Ok(ArchiveSource::Path(path));
     }
     let name = destination.archive()?;
-    let network = Network::start(None, cancel)?;
+    let network = Network::start(waiting.give_up_after, cancel)?;
     let store = network.connect(&destination)?;
     if !store.abilities().readable {
         return Err(Failure::usage(format!("{} can't be read from", store.label())));
     }
     let file = RemoteFile::open(&network.bridge, &network.context_for(&destination), store, name)?;
+    progress.fetch(file.patience().clone());
     Ok(ArchiveSource::Remote(Arc::new(Far(file))))
 }
 

@@ -96,8 +96,8 @@ fn print_lines(job: Job, progress: &Progress, stop: &AtomicBool) {
 }
 
 /// Why nothing moves, and when the next try is due.
-fn waiting(place: &LegMeter) -> Option<String> {
-    let waiting = place.waiting()?;
+fn waiting(progress: &Progress) -> Option<String> {
+    let waiting = progress.waiting()?;
     let left = waiting.until.saturating_duration_since(Instant::now()).as_secs_f64();
     Some(format!("{}; next try in {}", waiting.reason, text::duration(left)))
 }
@@ -130,7 +130,7 @@ impl Figures {
             total: progress.total(),
             seconds: progress.running().as_secs_f64(),
             limit: progress.limited_by(job.encrypted).as_str(),
-            waiting: progress.places().iter().find_map(|place| waiting(place)),
+            waiting: waiting(progress),
             behind: progress.places().iter().filter(|place| !place.has_ended()).min_by_key(|place| place.acknowledged()).map(|place| behind(place)),
         }
     }

@@ -241,3 +241,43 @@ fn everything_works_from_afar() {
     assert!(haul(&["list", "far"]).contains("holds no archives"));
     assert!(!Path::new(&place.path("state")).exists(), "nothing is kept that nobody needs");
 }
+
+#[test]
+fn places_with_one_address_and_other_settings_are_not_taken_for_each_other() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Nextcloud::start("")).unwrap();
+    let place = Place::new();
+    place.write("wrong", b"not the password");
+    let url = format!("url = \"nextcloud://{}/Backups\"\n", server.authority());
+    place.write("haul.toml", format!("[destinations.one]\n{url}[destinations.other]\n{url}password_file = \"wrong\"\n").as_bytes());
+    let there = |name: &str| format!("/files/{}/Backups/{name}", nextcloud::USER);
+    for name in ["", "a.tar", "b.tar"] {
+        server.place(&there(name), b"", Duration::ZERO);
+    }
+    let (code, said) = place.refused(&["--config", "haul.toml", "rm", "--yes", "one/a.tar", "other/b.tar"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(server.file(&there("a.tar")).is_some() && server.file(&there("b.tar")).is_some());
+}
+
+#[test]
+fn standard_output_carries_an_archive_and_nothing_else() {
+    let place = Place::new();
+    place.backup("a.tar");
+    let output = place.haul(&["push", "out/a.tar", "--to", "-", "--progress", "none"]);
+    assert!(output.status.success() && output.stdout == fs::read(place.path("out/a.tar")).unwrap());
+    assert!(text(&output.stderr).contains("  to    standard output\n"), "{}", text(&output.stderr));
+    let output = place.haul(&["backup", "config", "--to", "-", "--progress", "none"]);
+    assert!(output.status.success() && text(&output.stderr).contains("  to    standard output\n"), "{}", text(&output.stderr));
+    let (code, said) = place.refused(&["backup", "config", "--to", "-", "--to", "-"]);
+    assert!(code == 2 && said.contains("only once"), "{said}");
+}
+
+#[test]
+fn a_name_never_leads_out_of_its_place() {
+    let place = Place::new();
+    place.backup("a.tar");
+    for archive in ["s3://bucket/..%2F..%2Fa.tar", "sftp://host/backups/..%2Fa.tar"] {
+        let (code, said) = place.refused(&["get", archive, "--to", "out"]);
+        assert!(code == 2 && said.contains("no archive's name"), "{said}");
+    }
+}

@@ -85,11 +85,11 @@ struct Goals {
 impl Goals {
     fn of(to: &[String], sending: &SendingArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
         let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
-        let uses_stdout = wanted.iter().any(|goal| goal.address == Address::Stdout);
+        let uses_stdout = destination::uses_stdout(&wanted)?;
         let read_back = sending.verify == Some(VerifyArg::ReadBack)
             || (sending.verify.is_none() && wanted.iter().any(|goal| goal.common.verify == Some(VerifyArg::ReadBack)));
         let needs_network = read_back || wanted.iter().any(|goal| !matches!(goal.address, Address::Local(_)));
-        let network = needs_network.then(|| Network::start(sending.give_up_after, cancel)).transpose()?;
+        let network = needs_network.then(|| Network::start(sending.waiting.give_up_after, cancel)).transpose()?;
         let mut goals = Self { destinations: Vec::new(), unreachable: Vec::new(), network: None, read_back, uses_stdout };
         let mut first_failure = None;
         for goal in &wanted {
@@ -151,9 +151,11 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
 }
 
 /// Where a copy stands, in one piece.
-fn place(copy: &CopyReport) -> String {
+pub(crate) fn place(copy: &CopyReport) -> String {
     match &copy.path {
         Some(path) => engine::shown(path.as_os_str().as_encoded_bytes()),
+        // What was written there has no name.
+        None if copy.place == Address::Stdout.to_string() => copy.place.clone(),
         None => format!("{}/{}", copy.place.trim_end_matches('/'), copy.name),
     }
 }

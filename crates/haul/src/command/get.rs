@@ -47,7 +47,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let from = destination::resolve(config, &args.archive)?;
     let name = from.archive()?;
     let target = target(&args.to, name)?;
-    let network = Network::start(args.give_up_after, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&from)?;
     if !store.abilities().readable {
         return Err(Failure::usage(format!("{} can't be read from", store.label())));
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let remote = RemoteFile::of(&network.bridge, &network.context_for(&from), Arc::clone(&store), entry);
     let begun = unfinished.have;
     let progress = Arc::new(Progress::default());
+    progress.fetch(remote.patience().clone());
     let display = Display::start(args.progress, Job::reading("fetching"), Arc::clone(&progress));
     let copied = unfinished.copy(&remote, &progress, cancel);
     drop(display);

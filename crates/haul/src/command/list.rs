@@ -68,7 +68,7 @@ struct Document<'a> {
 pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
-    let network = Network::start(None, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&place)?;
     let items = inventory(&network, &place, &store)?;
     if args.json {

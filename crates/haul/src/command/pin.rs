@@ -17,7 +17,7 @@ use crate::{
 const CONTENT: &[u8] = b"This archive is pinned: haul never removes it. To let it go: haul unpin\n";
 
 pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let network = Network::start(None, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?;
     for target in rm::targets(&args.archives, config, &network)? {
         let name = target.pin();
         let put = network.ask(&target.destination, || put(&*target.store, &name));
@@ -31,7 +31,7 @@ pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
 }
 
 pub(crate) fn unpin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let network = Network::start(None, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?;
     for target in rm::targets(&args.archives, config, &network)? {
         let name = target.pin();
         network.ask(&target.destination, || target.store.delete(&name))?;

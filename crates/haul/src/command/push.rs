@@ -6,7 +6,7 @@ use engine::{CopyReport, Progress};
 use serde::Serialize;
 use store::outbound::{LegMeter, Outcome, PushOptions};
 
-use super::backup::checked;
+use super::backup::{checked, place};
 use crate::{
     args::{PushArgs, VerifyArg},
     config::Config,
@@ -36,7 +36,10 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     }
     let own_name = args.archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let goals = args.to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
-    let network = Network::start(args.sending.give_up_after, cancel)?;
+    if destination::uses_stdout(&goals)? {
+        output::keep_stdout_free()?;
+    }
+    let network = Network::start(args.sending.waiting.give_up_after, cancel)?;
     let progress = Arc::new(Progress::default());
     let started = std::time::Instant::now();
     let (mut copies, mut failures) = (Vec::new(), Vec::new());
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     } else {
         let mut lines = vec![format!("Pushed {} ({}) in {}", args.archive.display(), text::bytes(metadata.len()), text::duration(seconds))];
         for copy in copies.iter().filter(|copy| copy.error.is_none()) {
-            lines.push(format!("  to    {}/{}{}", copy.place.trim_end_matches('/'), copy.name, checked(copy)));
+            lines.push(format!("  to    {}{}", place(copy), checked(copy)));
         }
         output::lines(&lines)?;
         output::notes("failed", copies.iter().filter_map(|copy| copy.error.clone()).collect::<Vec<_>>().into_iter());

@@ -29,8 +29,9 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
         password: password::given(&args.password)?,
         threads: engine::all_cores(),
     };
-    let archive = destination::archive(config, &args.archive, cancel)?;
-    let restoration = restore(&archive, &args.into, options, args.progress, cancel)?;
+    let progress = Arc::new(Progress::default());
+    let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
+    let restoration = restore(&archive, &args.into, options, args.progress, &progress, cancel)?;
     print(&restoration)?;
     Ok(if restoration.left_out.is_empty() { DONE } else { INCOMPLETE })
 }
@@ -38,13 +39,19 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
 /// For the demo.
 pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Failure> {
     let options = RestoreOptions { only: Vec::new(), database_only: false, replace: false, password: None, threads: engine::all_cores() };
-    print(&restore(&archive.into(), into, options, ProgressArg::Auto, cancel)?)
+    print(&restore(&archive.into(), into, options, ProgressArg::Auto, &Arc::default(), cancel)?)
 }
 
-fn restore(archive: &ArchiveSource, into: &Path, mut options: RestoreOptions, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Restoration, Failure> {
+fn restore(
+    archive: &ArchiveSource,
+    into: &Path,
+    mut options: RestoreOptions,
+    how: ProgressArg,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Restoration, Failure> {
     let attempt = |options: &RestoreOptions| {
-        let progress = Arc::new(Progress::default());
-        let _display = Display::start(how, Job::reading("restoring"), Arc::clone(&progress));
+        let _display = Display::start(how, Job::reading("restoring"), Arc::clone(progress));
         engine::restore::restore(archive.clone(), into, options, &|done, total| progress.report(done, total), cancel)
     };
     match attempt(&options) {

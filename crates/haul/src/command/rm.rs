@@ -58,7 +58,7 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
 }
 
 pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let network = Network::start(None, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?;
     let targets = targets(&args.archives, config, &network)?;
     for target in &targets {
         if target.is_pinned(&network)? {

@@ -37,9 +37,10 @@ struct Document<'a> {
 
 pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let given = password::given(&args.password)?;
-    let source = destination::archive(config, &args.archive, cancel)?;
+    let progress = Arc::new(Progress::default());
+    let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let archive = source.shown();
-    let verification = verify(&source, given, args.output.progress, cancel)?;
+    let verification = verify(&source, given, args.output.progress, &progress, cancel)?;
     if args.output.json {
         let status = if verification.is_good() { "good" } else { "bad" };
         output::json(&Document { status, archive: &archive, verification: &verification })?;
@@ -51,15 +52,20 @@ pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Arc<AtomicBool>) 
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let verification = verify(&archive.into(), None, ProgressArg::Auto, cancel)?;
+    let verification = verify(&archive.into(), None, ProgressArg::Auto, &Arc::default(), cancel)?;
     print(archive, &verification)?;
     Ok(if verification.is_good() { DONE } else { DAMAGED })
 }
 
-fn verify(archive: &ArchiveSource, password: Option<Password>, how: ProgressArg, cancel: &Arc<AtomicBool>) -> Result<Verification, Failure> {
+fn verify(
+    archive: &ArchiveSource,
+    password: Option<Password>,
+    how: ProgressArg,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Verification, Failure> {
     let attempt = |password| {
-        let progress = Arc::new(Progress::default());
-        let _display = Display::start(how, Job::reading("verifying"), Arc::clone(&progress));
+        let _display = Display::start(how, Job::reading("verifying"), Arc::clone(progress));
         let options = VerifyOptions { password, threads: engine::all_cores() };
         engine::verify::verify(archive.clone(), &options, &|done, total| progress.report(done, total), cancel)
     };
