@@ -180,6 +180,10 @@ fn attempt(
     let output = Output::new(outbound, Arc::clone(progress));
     let made = write_archive(&layout, work, output, progress, cancel)?;
     progress.enter(Phase::Finishing);
+    if options.read_back {
+        // Reading everything back takes long, and nobody's database shall wait for it; should the copy be lost that late, its source is measured anew.
+        road.measured = None;
+    }
     let copies = destination::settle(made.output.into_outbound().finish())?;
 
     let encrypted = options.password.is_some();

@@ -61,7 +61,7 @@ pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
     let mut out = stderr().lock();
     for note in notes.take(MOST) {
         // Standard error that is closed takes nothing away from the result.
-        let _ = writeln!(out, "{}: {note}", paint(kind, "33"));
+        let _ = writeln!(out, "{}: {}", paint(kind, "33"), crate::text::tame(&note));
     }
     if total > MOST {
         let _ = writeln!(out, "{}: and {} more like these", paint(kind, "33"), total - MOST);

@@ -42,9 +42,19 @@ pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
     format!("{out} {}", if number == 1 { singular } else { plural })
 }
 
+/// A name from elsewhere, without what would steer the terminal.
+pub(crate) fn tame(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_do_not_steer_the_terminal() {
+        assert_eq!(tame("a\x1b[2Jb\nc ü.tar"), "a\u{fffd}[2Jb\u{fffd}c ü.tar");
+    }
 
     #[test]
     fn bytes_have_at_most_three_digits_and_a_unit() {

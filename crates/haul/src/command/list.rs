@@ -125,6 +125,7 @@ pub(crate) fn moment(when: Timestamp, zone: &TimeZone) -> String {
 
 /// Columns as wide as their widest cell; the last one is ragged.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| text::tame(cell))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
