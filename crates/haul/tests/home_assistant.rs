@@ -12,6 +12,11 @@ use std::{
     sync::OnceLock,
 };
 
+use testkit::{
+    s3::{self, S3Server},
+    sshd::{self, Sshd},
+};
+
 const HAUL: &str = env!("CARGO_BIN_EXE_haul");
 const PASSWORD: &str = "sesam öffne dich";
 
@@ -30,6 +35,47 @@ fn a_protected_backup_of_a_running_home_assistant_restores_with_its_password_onl
     let Some(out) = lived() else { return };
     succeeds(haul("verify", Some(PASSWORD)).arg(out.join("protected.tar")));
     succeeds(rig("restore").arg(out).args(["protected", "--password", PASSWORD]));
+}
+
+#[test]
+fn what_went_through_a_pipe_measured_restores() {
+    arrived("pipe-plain", None);
+}
+
+#[test]
+fn what_went_through_a_pipe_measured_and_protected_restores() {
+    arrived("pipe-protected", Some(PASSWORD));
+}
+
+#[test]
+fn what_went_to_a_bucket_in_parts_restores() {
+    arrived("parts-plain", None);
+}
+
+#[test]
+fn what_went_to_a_bucket_in_parts_and_protected_restores() {
+    arrived("parts-protected", Some(PASSWORD));
+}
+
+#[test]
+fn what_went_over_sftp_and_was_corrected_there_restores() {
+    if sshd::is_installed() {
+        arrived("random-plain", None);
+    } else {
+        let _ = writeln!(std::io::stderr(), "skipped: openssh-server is not installed");
+    }
+}
+
+/// An archive that came by a detour is as good as one that was written straight to disk.
+fn arrived(name: &str, password: Option<&str>) {
+    let Some(out) = lived() else { return };
+    succeeds(haul("verify", password).arg(out.join(format!("{name}.tar"))));
+    let mut restore = rig("restore");
+    restore.arg(out).arg(name);
+    if let Some(password) = password {
+        restore.args(["--password", password]);
+    }
+    succeeds(&mut restore);
 }
 
 #[test]
@@ -75,17 +121,72 @@ fn live() -> Result<PathBuf, String> {
     fs::write(&password_file, PASSWORD).map_err(|e| e.to_string())?;
 
     let backup = format!("'{HAUL}' backup {{config}} --to {{archive}} --progress none");
+    let far = Far::start(&out).map_err(|e| e.to_string())?;
     let mut command = rig("live");
+    far.introduce(&mut command);
     command.arg(&out);
     command.arg("--backup").arg(format!("plain={backup}"));
     let protected = format!("protected={backup} --password-file '{}'", password_file.display());
     command.arg("--backup").arg(protected);
+    for wish in far.wishes(&password_file) {
+        command.arg("--backup").arg(wish);
+    }
     for (name, password) in NATIVE {
         let wish = password.map_or_else(|| name.to_owned(), |password| format!("{name}={password}"));
         command.arg("--native").arg(wish);
     }
     let status = run(&mut command);
     if status.success() { Ok(out) } else { Err(format!("the rig's `live`: {status}")) }
+}
+
+/// Places away from this machine's directories, one of each way to take an archive.
+struct Far {
+    bucket: S3Server,
+    ssh: Option<Sshd>,
+    config: PathBuf,
+}
+
+impl Far {
+    fn start(out: &Path) -> std::io::Result<Self> {
+        let ssh = if sshd::is_installed() { Some(Sshd::start("")?) } else { None };
+        assert!(ssh.is_some() || env::var("CI").as_deref() != Ok("true"), "openssh-server is not installed");
+        let mut toml = vec!["[destinations.bucket]".to_owned(), "url = \"s3://bucket/home\"".to_owned()];
+        if let Some(ssh) = &ssh {
+            let known = ssh.path("known_hosts");
+            fs::write(&known, ssh.known_host("ed25519")?)?;
+            toml.push("[destinations.ssh]".to_owned());
+            toml.push(format!("url = \"sftp://root@127.0.0.1:{}{}\"", ssh.port(), ssh.root().display()));
+            toml.push(format!("key_file = \"{}\"", ssh.user_key().display()));
+            toml.push(format!("known_hosts = \"{}\"", known.display()));
+        }
+        let config = out.join("haul.toml");
+        fs::write(&config, toml.join("\n"))?;
+        Ok(Self { bucket: S3Server::start(&["bucket"])?, ssh, config })
+    }
+
+    fn introduce(&self, command: &mut Command) {
+        command.env("HAUL_CONFIG", &self.config).env("AWS_ENDPOINT_URL", self.bucket.url()).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+        command.env("AWS_ACCESS_KEY_ID", s3::ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", s3::SECRET_KEY);
+    }
+
+    /// Backups there that end up in `{archive}`, as the rig wants them: one word for the shell in each.
+    fn wishes(&self, password_file: &Path) -> Vec<String> {
+        let protection = format!("--password-file '{}'", password_file.display());
+        let mut wishes = Vec::new();
+        for (kind, protection) in [("plain", ""), ("protected", &protection)] {
+            wishes.push(format!("pipe-{kind}=sh -c \"'{HAUL}' backup {{config}} --to - --progress none {protection} > {{archive}}\""));
+            wishes.push(there_and_back(&format!("parts-{kind}"), "bucket", protection));
+        }
+        if self.ssh.is_some() {
+            wishes.push(there_and_back("random-plain", "ssh", ""));
+        }
+        wishes
+    }
+}
+
+fn there_and_back(name: &str, place: &str, protection: &str) -> String {
+    let there = format!("'{HAUL}' backup {{config}} --to {place}/{name}.tar --progress none {protection}");
+    format!("{name}=sh -c \"{there} && '{HAUL}' get {place}/{name}.tar --to {{archive}} --progress none\"")
 }
 
 fn rig_is_ready() -> bool {
