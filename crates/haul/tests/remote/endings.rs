@@ -1,0 +1,142 @@
+//! How uploads end: well, for some places only, by Ctrl-C, by `kill -9`.
+
+use std::{
+    fs,
+    io::Read,
+    process::{Child, Stdio},
+};
+
+use rustix::process::Signal;
+use testkit::{proxy::Proxy, s3::S3Server, sshd};
+
+use crate::{Place, names, said, signal, text, wait_until};
+
+/// A line so slow that an upload is under way for long enough to be met there.
+const SLOW: u64 = 4 << 20;
+
+/// Each of its connections uploads so many bytes a second.
+fn slow_line(server: &S3Server, bytes_per_second: u64) -> Proxy {
+    let line = Proxy::raw(server.address()).unwrap();
+    line.throttle(Some(bytes_per_second));
+    line
+}
+
+#[test]
+fn a_place_that_refuses_does_not_disturb_the_others() {
+    if !sshd::is_installed() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "openssh-server is not installed");
+        eprintln!("skipped: openssh-server is not installed");
+        return;
+    }
+    let (place, server, ssh) = (Place::noisy(12 << 20), S3Server::start(&["bucket"]).unwrap(), sshd::Sshd::start("").unwrap());
+    sshd::make_key(&place.path("stranger"), "ed25519", "").unwrap();
+    fs::write(place.path("known_hosts"), ssh.known_host("ed25519").unwrap()).unwrap();
+    let toml = format!(
+        "[destinations.closed]\nurl = \"sftp://root@127.0.0.1:{}{}\"\nkey_file = \"{}\"\nknown_hosts = \"{}\"\n",
+        ssh.port(),
+        ssh.root().display(),
+        place.path("stranger").display(),
+        place.path("known_hosts").display()
+    );
+    fs::write(place.path("haul.toml"), toml).unwrap();
+    let args = ["--config", "haul.toml", "backup", "config", "--to", "out", "--to", "s3://bucket/home", "--to", "closed"];
+    let output = place.with_s3(&server.url(), &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    let stands: Vec<&str> = out.lines().filter(|line| line.starts_with("  to ")).collect();
+    assert!(stands.len() == 2 && stands[0].contains("out/Haul_backup_") && stands[1].contains("s3://bucket/home/Haul_backup_"), "{out}");
+    let failed: Vec<&str> = err.lines().filter(|line| line.contains("failed")).collect();
+    assert!(failed.len() == 1 && failed[0].contains("sftp://root@127.0.0.1"), "{err}");
+    let name = names(&place.path("out")).remove(0);
+    for archive in [format!("out/{name}"), format!("s3://bucket/home/{name}")] {
+        assert!(place.done(&server, &["verify", &archive]).contains("Good"));
+    }
+    assert!(names(&ssh.root()).is_empty());
+}
+
+/// A backup whose upload has begun and can't be over soon.
+fn under_way(place: &Place, server: &S3Server, line: &Proxy) -> Child {
+    let mut command = place.with_s3(&line.url(), &["backup", "config", "--to", "s3://bucket/home"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("an upload is under way", || server.unfinished() > 0 && line.uploaded() > 6 << 20);
+    child
+}
+
+#[test]
+fn an_interrupted_upload_leaves_nothing() {
+    let (place, server) = (Place::noisy(80 << 20), S3Server::start(&["bucket"]).unwrap());
+    let line = slow_line(&server, SLOW);
+    let mut child = under_way(&place, &server, &line);
+    signal(&child, Signal::INT);
+    let mut message = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");
+    assert!(message.contains("interrupted; nothing was left behind"), "{message}");
+    assert_eq!((server.unfinished(), server.keys("bucket")), (0, Vec::new()));
+}
+
+#[test]
+fn what_a_killed_upload_left_goes_with_the_next_backup() {
+    let (place, server) = (Place::noisy(80 << 20), S3Server::start(&["bucket"]).unwrap());
+    let line = slow_line(&server, SLOW);
+    let mut child = under_way(&place, &server, &line);
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    assert!(server.unfinished() > 0 && server.keys("bucket").len() == 1, "{:?}", server.keys("bucket"));
+
+    fs::remove_file(place.path("config/noise.bin")).unwrap();
+    place.done(&server, &["backup", "config", "--to", "s3://bucket/home/next.tar"]);
+    assert_eq!((server.unfinished(), server.keys("bucket")), (0, vec!["home/next.tar".to_owned()]));
+}
+
+#[test]
+fn a_push_that_was_killed_goes_on_where_it_stopped() {
+    let (place, server) = (Place::noisy(80 << 20), S3Server::start(&["bucket"]).unwrap());
+    place.done(&server, &["backup", "config", "--to", "out/a.tar"]);
+    let length = fs::metadata(place.path("out/a.tar")).unwrap().len();
+    let args = ["push", "out/a.tar", "--to", "s3://bucket/home"];
+    let line = slow_line(&server, 2 * SLOW);
+    let mut child = place.with_s3(&line.url(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // One thing for the upload itself, and each part that arrived.
+    wait_until("some parts arrived", || server.unfinished() >= 4);
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    assert!(server.unfinished() > 0 && !server.directory().join("bucket/home/a.tar").exists());
+    assert_eq!(names(&place.path("state/haul")).len(), 1);
+
+    line.throttle(None);
+    let sent_before = line.uploaded();
+    let output = place.with_s3(&line.url(), &args).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let sent = line.uploaded() - sent_before;
+    assert!(sent < length * 5 / 6, "{sent} of {length} bytes were sent again");
+    assert_eq!((server.unfinished(), server.keys("bucket")), (0, vec!["home/a.tar".to_owned()]));
+    assert!(fs::read(place.path("out/a.tar")).unwrap() == fs::read(server.directory().join("bucket/home/a.tar")).unwrap());
+    assert!(names(&place.path("state/haul")).is_empty(), "nothing is kept that nobody needs");
+}
+
+#[test]
+fn everything_works_from_a_bucket() {
+    let (place, server) = (Place::noisy(24 << 20), S3Server::start(&["bucket"]).unwrap());
+    let haul = |args: &[&str]| place.done(&server, args);
+    haul(&["backup", "config", "--to", "s3://bucket/home/one.tar"]);
+    haul(&["backup", "config", "--to", "s3://bucket/home", "--to", "s3://bucket/home/two.tar", "--verify", "read-back"]);
+    assert!(haul(&["verify", "s3://bucket/home/one.tar"]).contains("Good: every byte"));
+    haul(&["restore", "s3://bucket/home/one.tar", "--into", "few", "--only", "configuration.yaml"]);
+    assert_eq!(fs::read(place.path("few/configuration.yaml")).unwrap(), b"default_config:\n");
+    haul(&["restore", "s3://bucket/home/two.tar", "--into", "all"]);
+    assert!(fs::read(place.path("all/noise.bin")).unwrap() == fs::read(place.path("config/noise.bin")).unwrap());
+    haul(&["get", "s3://bucket/home/one.tar", "--to", "out"]);
+    assert!(haul(&["verify", "out/one.tar"]).contains("Good"));
+    assert!(haul(&["list", "s3://bucket/home"]).contains("3 archives"));
+    haul(&["pin", "s3://bucket/home/one.tar"]);
+    assert!(haul(&["list", "s3://bucket/home"]).contains("pinned"));
+    let plan = haul(&["prune", "s3://bucket/home", "--keep-last", "1", "--dry-run"]);
+    assert!(plan.contains("1 archive to remove") && plan.contains("pinned"), "{plan}");
+    haul(&["prune", "s3://bucket/home", "--keep-last", "1", "--yes"]);
+    assert!(haul(&["list", "s3://bucket/home"]).contains("2 archives"));
+    haul(&["unpin", "s3://bucket/home/one.tar"]);
+    haul(&["rm", "s3://bucket/home/one.tar", "--yes"]);
+    assert_eq!((server.unfinished(), server.keys("bucket").len()), (0, 1));
+    assert!(names(&place.path("state")).is_empty(), "nothing is kept that nobody needs");
+}
