@@ -72,9 +72,11 @@ lint: tools ## Check formatting, lints and the layers
 format: ## Format the source
 	cargo fmt --all
 
-bench: build ## Measure against Home Assistant's own writers and tar | pigz (SIZE=1G)
+bench: build ## Measure against Home Assistant's own writers, tar | pigz, tar | nc and rclone (SIZE=1G)
 	@tools/need $(BENCH_PACKAGES)
 	HAUL=$(CURDIR)/target/release/haul bench/run --size $(SIZE)
+	@tools/need $(NETWORK_PACKAGES)
+	HAUL=$(CURDIR)/target/release/haul bench/network --size $(SIZE) $(if $(filter 0,$(shell id -u)),,--only s3,measuring)
 
 bench-network: build ## Measure destinations against tar | nc | pigz and rclone (SIZE=1G; needs root)
 	@tools/need $(NETWORK_PACKAGES)

@@ -9,7 +9,7 @@ Exit codes:
   0    done
   1    failed; nothing was left behind
   2    wrong usage
-  3    done, but something could not be read (the report names it)
+  3    done, but something could not be read, or one of several copies failed (the report names it)
   4    the archive is damaged, or Home Assistant would not restore it
   130  interrupted";
 
