@@ -190,7 +190,8 @@ fn attempt(
     let stages = progress.stages(encrypted);
     let limited_by = progress.limited_by(encrypted);
     let mut findings = made.findings;
-    let sha256 = copies.iter().find_map(|copy| copy.path.as_deref()).filter(|_| options.digest).and_then(|path| {
+    let path = copies.iter().find_map(|copy| copy.path.clone());
+    let sha256 = path.as_deref().filter(|_| options.digest).and_then(|path| {
         progress.enter(Phase::Rereading);
         // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
         digest(path).map_err(|error| findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)))).ok()
@@ -200,7 +201,15 @@ fn attempt(
     let (skipped, warnings, databases) = findings.into_lists();
     Ok(BackupReport {
         status,
-        archive: ArchiveReport { file_name, size_bytes: length, sha256, slug: manifest.slug().unwrap_or_default().to_owned(), name, protected: encrypted },
+        archive: ArchiveReport {
+            file_name,
+            path,
+            size_bytes: length,
+            sha256,
+            slug: manifest.slug().unwrap_or_default().to_owned(),
+            name,
+            protected: encrypted,
+        },
         copies,
         entries,
         bytes_in: made.bytes_in,

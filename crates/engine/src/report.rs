@@ -83,6 +83,9 @@ pub struct DatabaseReport {
 pub struct ArchiveReport {
     /// Its usual file name.
     pub file_name: String,
+    /// The first copy that is a file of this machine.
+    #[serde(serialize_with = "serialize_optional_path")]
+    pub path: Option<PathBuf>,
     /// Its size.
     pub size_bytes: u64,
     /// SHA-256 of a local copy as it was read back from the disk; only when it was asked for.
@@ -134,7 +137,7 @@ impl From<Outcome> for CopyReport {
 impl BackupReport {
     /// The first copy that is a file of this machine.
     pub fn local_path(&self) -> Option<&Path> {
-        self.copies.iter().find_map(|copy| copy.path.as_deref())
+        self.archive.path.as_deref()
     }
 }
 

@@ -55,7 +55,12 @@ impl Destination {
     /// The path of an archive of this machine, whatever its name ends in.
     pub(crate) fn local_archive(&self) -> Option<PathBuf> {
         let Address::Local(directory) = &self.address else { return None };
-        Some(self.name.as_ref().map_or_else(|| directory.clone(), |name| directory.join(name)))
+        Some(match &self.name {
+            None => directory.clone(),
+            // As it was typed, and not with a ./ in front.
+            Some(name) if directory.as_os_str() == "." => PathBuf::from(name),
+            Some(name) => directory.join(name),
+        })
     }
 }
 
