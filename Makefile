@@ -55,7 +55,7 @@ $(CACHE)/python/.ready: tests/requirements.txt
 
 test: tools $(CACHE)/python/.ready rig ## Run every test
 	@tools/need $(TEST_PACKAGES)
-	HAUL_PYTHON=$(CACHE)/python/bin/python cargo test --locked --workspace $(FEATURES)
+	HAUL_PYTHON=$(CACHE)/python/bin/python cargo test --locked --workspace --no-fail-fast $(FEATURES)
 	cargo test --locked --package pargz --no-default-features
 
 rig: ## Prepare the real Home Assistant that the tests run against (needs root; kept between runs)
