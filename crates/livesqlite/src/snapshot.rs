@@ -120,7 +120,10 @@ impl Snapshot {
             pin.add(&companion(&path, suffix));
         }
         let leftovers = Leftovers::watch(&path, &metadata);
-        let image = Self::image(&path, &mut pin, &patience)?;
+        let image = match overlay::open_idle(&path, &metadata) {
+            Some(image) => image,
+            None => Self::image(&path, &mut pin, &patience)?,
+        };
         Self::over(image, leftovers, pin, options)
     }
 

@@ -5,7 +5,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
+use std::thread::JoinHandle;
 
 /// Lends a descriptor that somebody else owns.
 ///
@@ -90,4 +92,80 @@ pub(crate) fn is_locked(file: &File, start: u64, len: u64) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// Tells the holder of a lease that somebody waits for its end. By default the system ignores it, so one that comes astray harms nobody.
+const LEASE_SIGNAL: libc::c_int = libc::SIGURG;
+/// Numbers of Linux's `asm-generic/fcntl.h`, which the `libc` crate does not have everywhere.
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
+const F_OWNER_TID: libc::c_int = 0;
+
+/// `struct f_owner_ex` of fcntl(2).
+#[repr(C)]
+struct FileOwner {
+    kind: libc::c_int,
+    id: libc::pid_t,
+}
+
+/// [`LEASE_SIGNAL`], and the signal that the kernel sends instead when it cannot queue that one.
+fn lease_signals() -> libc::sigset_t {
+    // SAFETY: a `sigset_t` is plain integers; `sigemptyset` and `sigaddset` write to that one value, and fail only for unknown signals.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, LEASE_SIGNAL);
+        libc::sigaddset(&raw mut set, libc::SIGIO);
+        set
+    }
+}
+
+/// Takes a read lease (fcntl(2), "Leases") for the calling thread, which alone hears of its end by [`wait_for_lease_signal`]. `Ok(false)`: somebody has the
+/// file open for writing. Whoever opens it for writing from now on waits in the kernel until the lease has ended, at most `/proc/sys/fs/lease-break-time`.
+pub(crate) fn take_lease(file: &File) -> io::Result<bool> {
+    let signals = lease_signals();
+    // SAFETY: reads one `sigset_t`, which lives across the call; only this thread's mask changes.
+    let refused = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, ptr::null_mut()) };
+    if refused != 0 {
+        return Err(io::Error::from_raw_os_error(refused));
+    }
+    // SAFETY: asks for a number.
+    let owner = FileOwner { kind: F_OWNER_TID, id: unsafe { libc::gettid() } };
+    // SAFETY: F_SETSIG and F_SETLEASE take a number, F_SETOWN_EX reads one `f_owner_ex`, which lives across the call.
+    let taken = unsafe {
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, LEASE_SIGNAL) == 0
+            && libc::fcntl(file.as_raw_fd(), F_SETOWN_EX, &raw const owner) == 0
+            && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0
+    };
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        _ if taken => Ok(true),
+        Some(libc::EAGAIN) => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Is the lease there, and nobody waiting for its end?
+pub(crate) fn has_lease(file: &File) -> bool {
+    // SAFETY: F_GETLEASE takes nothing and answers with a number.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
+/// Ends the lease. `false`: the kernel had already done so, because its holder took too long.
+pub(crate) fn end_lease(file: &File) -> bool {
+    // SAFETY: F_SETLEASE takes a number.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) == 0 }
+}
+
+/// Sleeps until somebody waits for the end of a lease that this thread took, or [`wake`] is called.
+pub(crate) fn wait_for_lease_signal() {
+    let signals = lease_signals();
+    // SAFETY: reads one `sigset_t`, which lives across the call; a null pointer says that nothing more is wanted.
+    while unsafe { libc::sigwaitinfo(&raw const signals, ptr::null_mut()) } < 0 {}
+}
+
+/// Ends [`wait_for_lease_signal`] in a thread that took a lease.
+pub(crate) fn wake<T>(thread: &JoinHandle<T>) {
+    // SAFETY: the thread has not been joined, for its handle is still here, so its number is valid even if it has ended.
+    unsafe { libc::pthread_kill(thread.as_pthread_t(), LEASE_SIGNAL) };
 }

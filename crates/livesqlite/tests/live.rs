@@ -139,6 +139,10 @@ fn another_process() {
                 say("ready");
                 wait();
             }
+            "connected" => {
+                say("ready");
+                wait();
+            }
             "own" => {
                 db.query_row("SELECT count(*) FROM a", [], |row| row.get::<_, i64>(0)).unwrap();
                 say("ready");
@@ -579,6 +583,7 @@ fn a_read_only_mount_works_with_a_hot_journal() {
     assert_eq!(rows(&read(&mount.path(&path))), 1000);
 }
 
+/// Somebody's connection, but not to the log yet: SQLite makes the index for us.
 #[test]
 fn root_leaves_files_that_their_owner_can_open() {
     let (_dir, path) = database();
@@ -587,6 +592,7 @@ fn root_leaves_files_that_their_owner_can_open() {
     }
     drop(create(&path, "wal", 10));
     std::os::unix::fs::chown(&path, Some(1234), Some(1235)).unwrap();
+    let _connected = Other::start("connected", &path);
     let snapshot = Snapshot::open(&path, &quick()).unwrap();
     let shm = fs::metadata(beside(&path, "-shm")).unwrap();
     assert_eq!((shm.uid(), shm.gid()), (1234, 1235));

@@ -17,6 +17,8 @@ const PENDING: u64 = LOCK_BYTE;
 const RESERVED: u64 = LOCK_BYTE + 1;
 const SHARED_FIRST: u64 = LOCK_BYTE + 2;
 const SHARED_LEN: u64 = 510;
+/// `WAL_READ_LOCK(0)` in the `-shm` file: locked by readers that take every page from the main file, and exclusively by a checkpoint while it writes there.
+const SHM_READER: u64 = 123;
 /// The "dead man switch" in the `-shm` file: held shared by everyone who has the WAL open.
 const SHM_OWNER: u64 = 128;
 
@@ -37,7 +39,7 @@ pub(super) fn shared(main: &File, patience: &Patience) -> Result<(), OpenError> 
 }
 
 /// PENDING first: a writer that waits for the readers to leave must not be kept waiting by new ones.
-fn try_shared(main: &File) -> io::Result<bool> {
+pub(super) fn try_shared(main: &File) -> io::Result<bool> {
     if !sys::set_lock(main, Lock::Shared, PENDING, 1)? {
         return Ok(false);
     }
@@ -59,10 +61,20 @@ pub(super) fn is_reserved(main: &File) -> io::Result<bool> {
 /// Does somebody have this `-shm` open?
 pub(super) fn has_wal_owner(shm: &Path) -> io::Result<bool> {
     match open_regular(shm) {
-        Ok(file) => sys::is_locked(&file, SHM_OWNER, 1),
+        Ok(file) => is_owned(&file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The same of one that is open here.
+pub(super) fn is_owned(shm: &File) -> io::Result<bool> {
+    sys::is_locked(shm, SHM_OWNER, 1)
+}
+
+/// From now on no checkpoint writes to the main file, as with any reader of SQLite's own. `Ok(false)`: one is doing so.
+pub(super) fn keep_checkpoints_out(shm: &File) -> io::Result<bool> {
+    sys::set_lock(shm, Lock::Shared, SHM_READER, 1)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! The ways in where SQLite itself refuses to read, because it would have to write first: a hot rollback journal, or a
-//! WAL database on a read-only mount where nobody keeps a `-shm`. Nothing is written here either: the image is the main
-//! file with the right pages laid over it.
+//! The ways in where SQLite itself would have to write before it can read: a WAL database that nobody has open (it would
+//! make or rebuild the `-shm`), and, where it therefore refuses, a hot rollback journal or a WAL on a read-only mount.
+//! Nothing is written here: the image is the main file with the right pages laid over it.
 //!
 //! No SQLite connection is open meanwhile, so a descriptor of our own on the main file is safe, and the locks on it are
 //! of the kind that belongs to the descriptor.
 
+mod guard;
 mod journal;
 mod lock;
 mod wal;
@@ -12,24 +13,56 @@ mod wal;
 pub(crate) use lock::try_exclusive;
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
 use crate::cache::Visit;
-use crate::companions::{companion, open_regular};
+use crate::companions::{SUFFIXES, companion, open_regular};
 use crate::header::{HEADER_LEN, Header};
 use crate::image::{Base, Image, Layer};
+use crate::own_fd;
 use crate::page_set::PageSet;
 use crate::patience::Patience;
+use guard::Guard;
 
 /// Replaced pages kept in memory at most: 4 GiB of 4096-byte pages in the journal or WAL, about 36 MB here.
 const MAX_REPLACED: usize = 1 << 20;
 
 /// Page number → where its bytes begin in the journal or WAL.
 type PageMap = HashMap<u32, u64>;
+
+/// Opens a WAL database that nobody has open, so that nothing is written to disk and whoever comes meanwhile is not kept
+/// waiting. `None`: somebody has it open, or one of the two cannot be promised; SQLite knows what to do then, and what to say
+/// about a file that makes no sense. `metadata` is that of the file that was meant.
+pub(crate) fn open_idle(path: &Path, metadata: &Metadata) -> Option<Image> {
+    idle(path, metadata).ok().flatten()
+}
+
+fn idle(path: &Path, metadata: &Metadata) -> Result<Option<Image>, OpenError> {
+    let [wal_path, shm_path, journal_path] = SUFFIXES.map(|suffix| companion(path, suffix));
+    // Descriptors of this process: to close ours would drop the locks on theirs. A second name: others could keep another `-shm` beside that.
+    if !own_fd::of(path).is_empty() || metadata.nlink() > 1 || fs::symlink_metadata(&journal_path).is_ok() || lock::has_wal_owner(&shm_path)? {
+        return Ok(None);
+    }
+    let main = open_regular(path)?;
+    let opened = main.metadata()?;
+    if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
+        return Ok(None);
+    }
+    // The lock before the guard: from here on nobody deletes a `-shm`, the guard's included, or changes the journal mode.
+    if !read_header(&main)?.wal || !lock::try_shared(&main)? {
+        return Ok(None);
+    }
+    let Some(guard) = Guard::take(&main, &shm_path)? else { return Ok(None) };
+    let header = read_header(&main)?;
+    if !header.wal || fs::symlink_metadata(&journal_path).is_ok() {
+        return Ok(None);
+    }
+    logged(main, &header, &wal_path, Keeper::Guard(guard)).map(Some)
+}
 
 /// Opens the database at `path` without SQLite. Waits for the shared lock.
 pub(crate) fn open(path: &Path, patience: &Patience) -> Result<Image, OpenError> {
@@ -38,10 +71,23 @@ pub(crate) fn open(path: &Path, patience: &Patience) -> Result<Image, OpenError>
     if let Some(hot) = hot_journal(path, &main)? {
         return rolled_back(main, hot);
     }
+    let header = read_header(&main)?;
+    if !header.wal {
+        return finish(main, Overlay::new(None, PageMap::new(), 0, Keeper::Lock, None), header.page_size, None);
+    }
+    let (wal_path, shm_path) = (companion(path, "-wal"), companion(path, "-shm"));
+    if lock::has_wal_owner(&shm_path)? {
+        return Err(OpenError::locked("another program has the database open and SQLite could not join it"));
+    }
+    // Taken before the WAL is parsed, so that a change while parsing is noticed as well.
+    let watched = [path, &wal_path, &shm_path].map(|file| Watched::new(file.to_owned())).into();
+    logged(main, &header, &wal_path, Keeper::Nobody(watched))
+}
+
+fn read_header(main: &File) -> Result<Header, OpenError> {
     let mut head = [0; HEADER_LEN];
-    let read = read_up_to(&main, &mut head, 0)?;
-    let header = Header::parse(&head[..read])?;
-    if header.wal { logged(path, main, &header) } else { as_it_is(main, &header) }
+    let read = read_up_to(main, &mut head, 0)?;
+    Header::parse(&head[..read])
 }
 
 /// A rollback journal that must be played back before the main file means anything.
@@ -65,38 +111,29 @@ fn hot_journal(path: &Path, main: &File) -> Result<Option<(File, journal::Journa
 
 fn rolled_back(main: File, (file, found): (File, journal::Journal)) -> Result<Image, OpenError> {
     let pages = u64::from(found.original_pages);
-    let layer = Overlay::new(Some(file), found.pages, pages, Vec::new(), None);
+    let layer = Overlay::new(Some(file), found.pages, pages, Keeper::Lock, None);
     finish(main, layer, found.page_size, Some(pages))
 }
 
-fn logged(path: &Path, main: File, header: &Header) -> Result<Image, OpenError> {
-    let (wal_path, shm_path) = (companion(path, "-wal"), companion(path, "-shm"));
-    if lock::has_wal_owner(&shm_path)? {
-        return Err(OpenError::locked("another program has the database open and SQLite could not join it"));
-    }
-    let visit = Visit::begin(&wal_path);
-    let file = match open_regular(&wal_path) {
+/// The main file and the commits in its log, if there is one.
+fn logged(main: File, header: &Header, wal_path: &Path, keeper: Keeper) -> Result<Image, OpenError> {
+    let visit = Visit::begin(wal_path);
+    let file = match open_regular(wal_path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
-    // Taken before the WAL is parsed, so that a change while parsing is noticed as well.
-    let watched = vec![Watched::new(path.to_owned()), Watched::new(wal_path), Watched::new(shm_path)];
     let parsed = match &file {
         Some(file) => wal::parse(file, file.metadata()?.len(), MAX_REPLACED)?,
         None => None,
     };
     match parsed {
         Some(log) => {
-            let layer = Overlay::new(file, log.pages, u64::from(log.database_pages), watched, visit);
+            let layer = Overlay::new(file, log.pages, u64::from(log.database_pages), keeper, visit);
             finish(main, layer, log.page_size, Some(u64::from(log.database_pages)))
         }
-        None => finish(main, Overlay::new(None, PageMap::new(), 0, watched, None), header.page_size, None),
+        None => finish(main, Overlay::new(None, PageMap::new(), 0, keeper, None), header.page_size, None),
     }
-}
-
-fn as_it_is(main: File, header: &Header) -> Result<Image, OpenError> {
-    finish(main, Overlay::new(None, PageMap::new(), 0, Vec::new(), None), header.page_size, None)
 }
 
 /// Checks page 1 of the finished picture against what the journal or WAL promised.
@@ -156,25 +193,44 @@ impl Watched {
     }
 }
 
+/// What keeps the files still while they are read.
+enum Keeper {
+    /// The shared lock alone: in a rollback mode nobody writes against it.
+    Lock,
+    Guard(Guard),
+    /// No lock would be respected; then a change must at least not go unnoticed.
+    Nobody(Vec<Watched>),
+}
+
+impl Keeper {
+    fn has_kept(&self) -> bool {
+        match self {
+            Self::Lock => true,
+            Self::Guard(guard) => guard.has_kept(),
+            Self::Nobody(watched) => watched.iter().all(Watched::unchanged),
+        }
+    }
+}
+
 /// Pages of a journal or WAL over the main file.
 struct Overlay {
     file: Option<File>,
     pages: PageMap,
     /// The keys of `pages`, to find the next one quickly; none above the bound of `PageSet`, then the map is asked.
     which: Option<PageSet>,
-    watched: Vec<Watched>,
+    keeper: Keeper,
     _visit: Option<Visit>,
 }
 
 impl Overlay {
-    fn new(file: Option<File>, pages: PageMap, database_pages: u64, watched: Vec<Watched>, visit: Option<Visit>) -> Self {
+    fn new(file: Option<File>, pages: PageMap, database_pages: u64, keeper: Keeper, visit: Option<Visit>) -> Self {
         let mut which = PageSet::new(database_pages);
         if let Some(set) = &mut which {
             for page in pages.keys() {
                 set.insert(*page);
             }
         }
-        Self { file, pages, which, watched, _visit: visit }
+        Self { file, pages, which, keeper, _visit: visit }
     }
 }
 
@@ -194,7 +250,7 @@ impl Layer for Overlay {
     }
 
     fn still_valid(&self) -> io::Result<()> {
-        if self.watched.iter().all(Watched::unchanged) {
+        if self.keeper.has_kept() {
             return Ok(());
         }
         Err(io::Error::other("another program began to use the database while it was read without SQLite"))
