@@ -96,6 +96,11 @@ fn rest(snapshot: &mut Snapshot, mut image: Vec<u8>) -> Vec<u8> {
 
 /// Checks an image, and that it is of one commit. Returns the rows.
 fn rows(image: &[u8]) -> i64 {
+    look_into(image).0
+}
+
+/// The same, with the number of different contents of rows.
+fn look_into(image: &[u8]) -> (i64, i64) {
     let mut checker = ImageChecker::new();
     checker.push(image);
     assert_eq!(checker.finish(), Vec::<String>::new());
@@ -109,7 +114,7 @@ fn rows(image: &[u8]) -> i64 {
         .query_row("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT max(id) FROM a)", [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]));
     let [a, b, last] = counts.unwrap();
     assert_eq!((a, b), (last, last));
-    a
+    (a, db.query_row("SELECT count(DISTINCT v) FROM a", [], |row| row.get(0)).unwrap())
 }
 
 /// What this process has caused to be written to disks.
@@ -182,12 +187,16 @@ fn come_and_go(path: &Path) {
             let db = Connection::open(path).unwrap();
             db.busy_timeout(Duration::ZERO).unwrap();
             db.execute_batch("PRAGMA synchronous=OFF").unwrap();
-            db.execute_batch("BEGIN IMMEDIATE; UPDATE a SET v = randomblob(700) WHERE id % 7 = 0; INSERT INTO a(v) VALUES (zeroblob(9)); INSERT INTO b SELECT max(id), 'x' FROM a; COMMIT")
-                .unwrap();
+            // Every row says which visit it is of.
+            db.execute_batch(&format!(
+                "BEGIN IMMEDIATE; UPDATE a SET v = printf('%0700d', {visits}); INSERT INTO a(v) VALUES (printf('%0700d', {visits}));
+                 INSERT INTO b SELECT max(id), 'x' FROM a; COMMIT"
+            ))
+            .unwrap();
             checkpoint(&db).unwrap();
             drop(db);
             visits += 1;
-            std::thread::sleep(Duration::from_millis(visits % 13));
+            std::thread::sleep(Duration::from_millis(visits % 13 * 5));
         }
     });
     say(&format!("{visits}"));
@@ -285,10 +294,11 @@ fn images_taken_while_others_come_and_go_are_whole() {
                 0 => break,
                 count => image.extend(&piece[..count]),
             }
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(Duration::from_millis(3));
         }
-        let count = rows(&image);
+        let (count, contents) = look_into(&image);
         assert!(count >= last, "an older commit after a newer one");
+        assert_eq!(contents, if count == ROWS { ROWS } else { 1 }, "of several commits");
         last = count;
     }
     let visits: u64 = other.go_on().parse().unwrap();
