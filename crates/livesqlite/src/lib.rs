@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `snapshot` | the public reader: which way in is taken, and when everything is let go |
 //! | `sqlite` | the normal way in: a read transaction of SQLite itself |
-//! | `overlay` | the ways in where SQLite refuses to read: a hot rollback journal, a WAL on a read-only mount |
+//! | `overlay` | the ways in where SQLite would write or refuses to read: a WAL database nobody has open, a hot rollback journal, a WAL on a read-only mount |
 //! | `image` | base file + replaced pages + zeros for what is unused = bytes |
 //! | `free_pages` | which bytes belong to free pages |
 //! | `page_slack` | which bytes of a b-tree page belong to no row |
@@ -28,7 +28,7 @@
 //! | `pins` | the process-wide list of files nobody here may open |
 //! | `patience` | how long to wait for a lock |
 //! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
-//! | `sys` | unsafe code: `mmap`/`mincore` and file locks |
+//! | `sys` | unsafe code: `mmap`/`mincore`, file locks and leases |
 //! | [`check`] | a one-pass structural check of an image |
 
 pub mod check;
