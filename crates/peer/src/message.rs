@@ -3,7 +3,10 @@
 //! A request is a head (JSON, an [`Envelope`]) and a body (bytes as they are); so is an answer. Requests may follow each other without waiting; answers come in the same
 //! order. Unknown fields are ignored, so that either side may be the newer one.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The version of the protocol spoken here.
 pub const VERSION: u32 = 1;
@@ -74,6 +77,22 @@ pub enum Request {
         /// Whether another process may want to continue it.
         keep: bool,
     },
+    /// Start an upload of what an archive is made of; the receiver makes the archive. Asked again with the same `upload`, it is the same one.
+    Make {
+        /// The sender's name for it.
+        upload: String,
+        /// The archive's final name.
+        name: String,
+        /// About how many bytes will come.
+        about: Option<u64>,
+        /// How the archive is made of them; holds secrets. What it says is not this crate's business.
+        recipe: Recipe,
+    },
+    /// Make something of the body, a sample, to see how long that takes; nothing of it stays.
+    Try {
+        /// As in `Make`.
+        recipe: Recipe,
+    },
     /// How far an upload got.
     Resume {
         /// The sender's name for it.
@@ -123,6 +142,17 @@ pub enum Request {
     Unfinished,
 }
 
+/// How an archive is to be made. Holds secrets, and is never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Recipe(pub Value);
+
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recipe(..)")
+    }
+}
+
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
@@ -159,6 +189,14 @@ pub enum Reply {
     Committed {
         /// What it was compared by, as the sender's own words for it.
         checked: String,
+        /// What was made, after `Make`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<Value>,
+    },
+    /// What `Try` took.
+    Tried {
+        /// In nanoseconds.
+        nanos: u64,
     },
     /// It could not be done.
     Refused(Refusal),
@@ -168,7 +206,7 @@ pub enum Reply {
 
 /// What a place can do, as the sender's driver wants to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(clippy::struct_excessive_bools)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the place")]
 pub struct Abilities {
     /// In which order it takes bytes.
     pub placement: Placement,
@@ -186,6 +224,9 @@ pub struct Abilities {
     pub resumable: bool,
     /// Can be read, listed and deleted from.
     pub readable: bool,
+    /// The receiver can make the archive itself ([`Request::Make`]).
+    #[serde(default)]
+    pub makes: bool,
 }
 
 /// In which order a place takes bytes.

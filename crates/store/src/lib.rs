@@ -46,7 +46,7 @@ pub use context::{Context, Options, Tuning};
 pub use error::{Kind, Operation, RemoteError, StoreError};
 pub use parts::{Part, Segments};
 pub use secret::Secret;
-pub use store::{Abilities, Checked, Entry, Expected, PartRules, Placement, Sealed, Session, Store, Upload};
+pub use store::{Abilities, Checked, Entry, Expected, Order, PartRules, Placement, Sealed, Session, Store, Upload, Workshop};
 
 /// Makes contact with a place. One attempt: see [`patience::Patience`].
 pub async fn connect(address: &Address, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {

@@ -3,11 +3,16 @@
 //! An adapter makes ONE attempt per call and says by its error's [`Kind`](crate::Kind) whether another may succeed; waiting and trying again is the caller's
 //! (`patience`). Every call may therefore come again with the same arguments, and must then do no harm.
 
-use std::{ops::Range, time::SystemTime};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{error::StoreError, parts::Part};
 
@@ -157,6 +162,32 @@ pub trait Store: Send + Sync {
 
     /// Removes what killed runs left unfinished (`owner::is_abandoned`), and says how much that was.
     async fn sweep(&self) -> Result<u32, StoreError>;
+
+    /// The place as one that makes archives itself; `None`: it takes them as they are.
+    fn workshop(&self) -> Option<Arc<dyn Workshop>> {
+        None
+    }
+}
+
+/// A place with cores of its own: it can be sent what an archive is made of. What a recipe says is not the store's business; it may hold secrets.
+#[async_trait]
+pub trait Workshop: Send + Sync {
+    /// What it is called.
+    fn name(&self) -> String;
+
+    /// Lets it make something of a sample, of 4 MiB at most, and says how long it worked. Nothing of that stays.
+    async fn try_out(&self, recipe: &Value, sample: &[Bytes]) -> Result<Duration, StoreError>;
+
+    /// A place that takes what one archive is made of.
+    fn order(&self, recipe: Value) -> Order;
+}
+
+/// One archive that is made elsewhere.
+pub struct Order {
+    /// Takes, in order, what it is made of, under the archive's name. Checking the archive is the workshop's own.
+    pub store: Arc<dyn Store>,
+    /// What was made, once the upload is committed; in the words of whoever made it.
+    pub made: Arc<OnceLock<Value>>,
 }
 
 /// One object on its way. Dropping it leaves what was sent to the next sweep; whoever gives up says [`Self::abort`].

@@ -1,7 +1,7 @@
 //! Building an index while the inner archive is being written.
 
 use super::wire::{CHECKSUM, PREFIX, SECTION, SECTION_FILES, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, put_number, put_section};
-use super::{FileEntry, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
+use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
 use crate::tar::{self, Kind};
 
 /// Takes the files in the order of the archive and keeps about 25 bytes of each.
@@ -93,6 +93,14 @@ impl IndexBuilder {
         let sum = checksum(&out);
         out.extend_from_slice(&sum);
         out
+    }
+}
+
+impl Index {
+    /// The bytes of an index of the same files, once it is known how the inner archive was compressed and encrypted; see [`IndexBuilder::finish`].
+    pub fn completed(self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
+        let builder = IndexBuilder { member: self.member, files: self.files, count: self.count, previous: Vec::new(), position: 0 };
+        builder.finish(pieces, nonces)
     }
 }
 

@@ -12,11 +12,11 @@ const MAX_PATHS: u64 = 1 << 32;
 /// on untouched when it encrypts an archive anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
-    member: String,
+    pub(super) member: String,
     pieces: Option<Pieces>,
     nonces: Vec<[u8; 8]>,
-    count: u64,
-    files: Vec<u8>,
+    pub(super) count: u64,
+    pub(super) files: Vec<u8>,
 }
 
 impl Index {

@@ -202,6 +202,9 @@ proptest! {
         let index = Index::parse(&builder.finish(None, &nonces)).unwrap();
         prop_assert_eq!(index.files().collect::<Vec<_>>(), files);
         prop_assert_eq!(index.nonces(), &nonces[..]);
+        // What was added later is as if it had been known from the start.
+        let bare = Index::parse(&builder.finish(None, &[])).unwrap();
+        prop_assert_eq!(bare.completed(None, &nonces), builder.finish(None, &nonces));
     }
 
     #[test]

@@ -13,6 +13,8 @@ const ARGON2_PASSES: u32 = 8;
 const ARGON2_KIB: u32 = 16 * 1024;
 const PERSONAL: &[u8] = b"SecureTarv3";
 const SHA256_ROUNDS: usize = 100;
+/// Version, root key, root salt, validation salt, validation key.
+const EXPORTED_V3: usize = 1 + 32 + 16 + 16 + 32;
 /// Every further root key of an archive costs an Argon2 run; writers use one per archive, so a few are plenty.
 const KEPT_KEYS: usize = 4;
 
@@ -84,6 +86,47 @@ impl Keys {
         match self.0 {
             Inner::Cbc(_) => SecureTarVersion::V2,
             Inner::Stream { .. } => SecureTarVersion::V3,
+        }
+    }
+
+    /// The keys as bytes, for a machine that shall write the archive: with those of v3 it can open this archive only; with those of v2, which knows no salt before its
+    /// key, every archive of the same password.
+    pub fn export(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(EXPORTED_V3));
+        match &self.0 {
+            Inner::Cbc(key) => {
+                bytes.push(2);
+                bytes.extend_from_slice(&key[..]);
+            }
+            Inner::Stream { root, root_salt, validation_salt, validation_key } => {
+                bytes.push(3);
+                for part in [&root[..], root_salt, validation_salt, validation_key] {
+                    bytes.extend_from_slice(part);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// What [`Self::export`] gave; `None` for anything else.
+    pub fn import(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (2, key) => {
+                let mut own = Zeroizing::new([0; 16]);
+                own.copy_from_slice(key.first_chunk::<16>().filter(|_| key.len() == 16)?);
+                Some(Self(Inner::Cbc(own)))
+            }
+            (3, rest) => {
+                let (first, rest) = rest.split_first_chunk::<32>()?;
+                let (root_salt, rest) = rest.split_first_chunk()?;
+                let (validation_salt, rest) = rest.split_first_chunk()?;
+                let (validation_key, rest) = rest.split_first_chunk()?;
+                let mut root = Zeroizing::new([0; 32]);
+                root.copy_from_slice(first);
+                let keys = Inner::Stream { root, root_salt: *root_salt, validation_salt: *validation_salt, validation_key: *validation_key };
+                rest.is_empty().then_some(Self(keys))
+            }
+            _ => None,
         }
     }
 

@@ -135,6 +135,26 @@ fn a_second_container_shares_the_root_key_and_nothing_else() {
 }
 
 #[test]
+fn keys_that_were_exported_write_what_the_password_opens() {
+    for version in BOTH {
+        let bytes = keys(version).export();
+        let keys = Keys::import(&bytes).unwrap();
+        assert_eq!(keys.version(), version);
+        let mut encryptor = Encryptor::with_keys(&keys, Vec::new()).unwrap();
+        encryptor.write_all(&content(5000)).unwrap();
+        let (mut container, sealed) = encryptor.finish().unwrap();
+        container[sealed.size_field_offset as usize..][..8].copy_from_slice(&sealed.size_field());
+        let (plain, result) = read(&container);
+        result.unwrap();
+        assert_eq!(plain, content(5000));
+        for cut in 0..bytes.len() {
+            assert!(Keys::import(&bytes[..cut]).is_none(), "{cut}");
+        }
+        assert!(Keys::import(&[&bytes[..], &[0]].concat()).is_none());
+    }
+}
+
+#[test]
 fn no_secret_is_printed() {
     let keyring = keyring();
     let printed = format!("{:?} {:?} {:?}", password(), keys(SecureTarVersion::V3), keyring);

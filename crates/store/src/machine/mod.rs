@@ -4,6 +4,8 @@
 //! its own store as what a paired machine may ask for. The place takes bytes as the store behind the receiver does.
 
 mod contact;
+mod making;
+mod order;
 mod receiver;
 mod records;
 mod upload;
@@ -27,13 +29,14 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 pub use contact::own_name;
+pub use making::{Made, Maker, Making, Task};
 pub use receiver::{Arrival, Receiver, Told};
 
 use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError},
     owner,
-    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
+    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload, Workshop},
 };
 use upload::MachineUpload;
 
@@ -55,7 +58,7 @@ pub async fn connect(url: &Url, _options: &Options, context: &Context) -> Result
     let (reply, _) = machine.ask(Operation::Connect, Request::Abilities).await?;
     let Reply::Abilities(abilities) = reply else { return Err(machine.line.misunderstood(Operation::Connect)) };
     machine.line.seen();
-    Ok(Arc::new(Connected { abilities: words::abilities(&abilities), machine }))
+    Ok(Arc::new(Connected { abilities: words::abilities(&abilities), makes: abilities.makes, machine: Arc::new(machine) }))
 }
 
 /// What errors are told with: the receiver as the user knows it.
@@ -108,6 +111,24 @@ impl Machine {
         self.creating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The name of the upload that will be the object `name`.
+    fn name_upload(&self, name: &str, lasting: bool) -> String {
+        let fresh = || if lasting { owner::lasting_name() } else { owner::temporary_name() };
+        self.creating().entry(name.to_owned()).or_insert_with(fresh).clone()
+    }
+
+    /// Asks for an upload that will be the object `name`; gives what is there of it.
+    async fn create(&self, name: &str, request: Request) -> Result<Vec<(u64, u64)>, StoreError> {
+        let created = self.ask(Operation::Create, request).await;
+        if !created.as_ref().is_err_and(StoreError::is_passing) {
+            self.creating().remove(name);
+        }
+        match created?.0 {
+            Reply::Upload { kept } => Ok(kept),
+            _ => Err(self.line.misunderstood(Operation::Create)),
+        }
+    }
+
     fn upload(&self, id: String, placement: Placement, resumable: bool, kept: Vec<(u64, u64)>) -> Box<dyn Upload> {
         Box::new(MachineUpload::new(Arc::clone(&self.client), self.line.clone(), id, placement == Placement::Random, resumable, kept))
     }
@@ -115,8 +136,9 @@ impl Machine {
 
 /// A receiver as a place.
 struct Connected {
-    machine: Machine,
+    machine: Arc<Machine>,
     abilities: Abilities,
+    makes: bool,
 }
 
 #[async_trait]
@@ -131,8 +153,7 @@ impl Store for Connected {
 
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         let machine = &self.machine;
-        let fresh = || if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
-        let upload = machine.creating().entry(name.to_owned()).or_insert_with(fresh).clone();
+        let upload = machine.name_upload(name, expected.resumable);
         let request = Request::Create {
             upload: upload.clone(),
             name: name.to_owned(),
@@ -141,14 +162,8 @@ impl Store for Connected {
             least: expected.least,
             keep: expected.resumable,
         };
-        let created = machine.ask(Operation::Create, request).await;
-        if !created.as_ref().is_err_and(StoreError::is_passing) {
-            machine.creating().remove(name);
-        }
-        match created?.0 {
-            Reply::Upload { kept } => Ok(machine.upload(upload, self.abilities.placement, self.abilities.resumable, kept)),
-            _ => Err(machine.line.misunderstood(Operation::Create)),
-        }
+        let kept = machine.create(name, request).await?;
+        Ok(machine.upload(upload, self.abilities.placement, self.abilities.resumable, kept))
     }
 
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
@@ -221,5 +236,9 @@ impl Store for Connected {
             Reply::Swept { count: there } => Ok(count + there),
             _ => Err(self.machine.line.misunderstood(Operation::Delete)),
         }
+    }
+
+    fn workshop(&self) -> Option<Arc<dyn Workshop>> {
+        self.makes.then(|| Arc::new(order::Far(Arc::clone(&self.machine))) as Arc<dyn Workshop>)
     }
 }

@@ -19,6 +19,7 @@ use peer::{
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
+    making::{Maker, Task, Workpiece},
     records::{Record, Records},
     words,
 };
@@ -33,6 +34,10 @@ use crate::{
 const MOST_UPLOADS: usize = 64;
 /// A part is collected in memory where the place takes it only whole.
 const LARGEST_PART: u64 = 256 << 20;
+/// Archives made at once: each wants every core, and a few MiB for each of them.
+const MOST_MAKINGS: usize = 2;
+/// What is made of a sender's bytes that has said nothing for so long is given up.
+const ABANDONED: Duration = Duration::from_hours(24);
 /// How long a finished upload is remembered, should its sender not have heard of it.
 const REMEMBERED: Duration = Duration::from_hours(1);
 
@@ -58,6 +63,7 @@ pub struct Receiver(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    maker: Option<Arc<dyn Maker>>,
     records: Records,
     told: Told,
     uploads: Mutex<HashMap<(Fingerprint, String), Arc<Slot>>>,
@@ -67,11 +73,13 @@ struct Inner {
 struct Slot {
     keep: bool,
     touched: Mutex<Instant>,
+    // Of an archive that is made here; can be stopped while `state` is busy.
+    workpiece: Option<Arc<Workpiece>>,
     state: AsyncMutex<State>,
 }
 
 struct State {
-    upload: Box<dyn Upload>,
+    upload: Arc<dyn Upload>,
     record: Record,
     // What is there: one range from 0, or at `Parts` one for each part.
     kept: Vec<(u64, u64)>,
@@ -100,15 +108,15 @@ impl Host for Receiver {
 }
 
 impl Receiver {
-    /// For `store`; what is under way is noted in the directory `state`, what has arrived is told to `told`.
-    pub fn new(store: Arc<dyn Store>, state: &Path, told: Told) -> Self {
-        Self(Arc::new(Inner { store, records: Records::new(state.join("receiving")), told, uploads: Mutex::default() }))
+    /// For `store`, where `maker` makes archives for those who want that; what is under way is noted in the directory `state`, what has arrived is told to `told`.
+    pub fn new(store: Arc<dyn Store>, maker: Option<Arc<dyn Maker>>, state: &Path, told: Told) -> Self {
+        Self(Arc::new(Inner { store, maker, records: Records::new(state.join("receiving")), told, uploads: Mutex::default() }))
     }
 
     /// Removes what nobody has gone on with for a week.
     pub async fn tidy(&self) -> u32 {
         let inner = &self.0;
-        let mut removed = 0;
+        let mut removed = inner.stop_idle();
         for (record, age) in inner.records.all() {
             if age <= owner::STALE || record.place != inner.store.label() || inner.known(&record.owner, &record.upload).is_some() {
                 continue;
@@ -152,7 +160,7 @@ impl Inner {
     async fn serve(&self, peer: &Peer, request: Request, body: Bytes) -> Done {
         let (store, owner) = (&self.store, peer.fingerprint);
         let reply = match request {
-            Request::Abilities => Reply::Abilities(words::told_abilities(&store.abilities())),
+            Request::Abilities => Reply::Abilities(words::told_abilities(&store.abilities(), self.maker.is_some())),
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
             Request::Sweep => Reply::Swept { count: store.sweep().await.map_err(|error| refused(&error))? },
             Request::List => {
@@ -180,6 +188,13 @@ impl Inner {
                 // Continued by this receiver's next process, if need be, whether or not the sender's next one wants to.
                 return self.create(owner, upload, name, Expected { about, least, exact, resumable }, keep).await;
             }
+            Request::Make { upload, name, about, recipe } => return self.make(owner, upload, name, about, recipe.0).await,
+            Request::Try { recipe } => {
+                let maker = self.maker()?;
+                let started = Instant::now();
+                maker.try_out(&recipe.0, &body).map_err(|error| refused(&error))?;
+                Reply::Tried { nanos: started.elapsed().as_nanos() as u64 }
+            }
             Request::Unfinished => return self.unfinished(owner),
             Request::Resume { upload } => match self.slot(owner, &upload, None).await? {
                 Some(slot) => Reply::Upload { kept: slot.state.lock().await.kept.clone() },
@@ -198,7 +213,7 @@ impl Inner {
             Request::Commit { upload, length, parts, md5 } => {
                 let Some(slot) = self.slot(owner, &upload, Some(length)).await? else { return Ok((Reply::Gone, Bytes::new())) };
                 let sealed = Sealed { length, parts, md5: md5.as_deref().and_then(digest) };
-                Reply::Committed { checked: self.commit(&slot, &sealed, peer).await? }
+                return self.commit(&slot, &sealed, peer).await;
             }
             Request::Abort { upload } => return self.abort(owner, &upload).await,
         };
@@ -232,7 +247,7 @@ impl Inner {
             };
         };
         let kept = continued.kept().into_iter().map(|range| (range.start, range.end)).collect();
-        Ok(Some(self.keep(State { upload: continued, record, kept, collected: Segments::new() })))
+        Ok(Some(self.keep(State { upload: continued.into(), record, kept, collected: Segments::new() }, None)))
     }
 
     fn record(&self, owner: &Fingerprint, upload: &str) -> Result<Option<Record>, Refusal> {
@@ -253,27 +268,19 @@ impl Inner {
 
     fn ended(&self, record: Record) -> Arc<Slot> {
         let length = record.finished.as_ref().map_or(0, |(length, _)| *length);
-        self.keep(State { upload: Box::new(Ended), record, kept: vec![(0, length)], collected: Segments::new() })
+        self.keep(State { upload: Arc::new(Ended), record, kept: vec![(0, length)], collected: Segments::new() }, None)
     }
 
-    fn keep(&self, state: State) -> Arc<Slot> {
+    fn keep(&self, state: State, workpiece: Option<Arc<Workpiece>>) -> Arc<Slot> {
         let key = (state.record.owner, state.record.upload.clone());
-        let slot = Arc::new(Slot { keep: state.record.keep, touched: Mutex::new(Instant::now()), state: AsyncMutex::new(state) });
+        let slot = Arc::new(Slot { keep: state.record.keep, touched: Mutex::new(Instant::now()), workpiece, state: AsyncMutex::new(state) });
         // Another connection may have been faster; then there is one upload, and it is that one.
         Arc::clone(self.uploads().entry(key).or_insert(slot))
     }
 
     async fn create(&self, owner: Fingerprint, upload: String, name: String, expected: Expected, keep: bool) -> Done {
-        checked_name(&name)?;
-        if !owner::is_temporary(&upload) || upload.len() > 128 {
-            return Err(Refusal::invalid("an upload needs a name of the usual form"));
-        }
-        if let Some(slot) = self.slot(owner, &upload, None).await? {
-            return Ok((Reply::Upload { kept: slot.state.lock().await.kept.clone() }, Bytes::new()));
-        }
-        self.forget_finished();
-        if self.uploads().keys().filter(|(of, _)| *of == owner).count() >= MOST_UPLOADS {
-            return Err(Refusal::new(RefusalKind::Passing { after: None }, "this machine has too many unfinished uploads there"));
+        if let Some(known) = self.admit(owner, &upload, &name).await? {
+            return Ok((known, Bytes::new()));
         }
         if let (Some(needed), Ok(Some(free))) = (expected.exact.or(expected.least), self.store.space().await)
             && needed > free
@@ -283,15 +290,67 @@ impl Inner {
         }
         let started = self.store.create(&name, expected).await.map_err(|error| refused(&error))?;
         let place = self.store.label();
-        let record = Record { place, owner, upload, keep, name, session: started.session(), finished: None };
+        let record = Record { place, owner, upload, keep, name, session: started.session(), finished: None, made: None };
         self.note(&record);
-        self.keep(State { upload: started, record, kept: Vec::new(), collected: Segments::new() });
+        self.keep(State { upload: started.into(), record, kept: Vec::new(), collected: Segments::new() }, None);
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
+    }
+
+    /// Before anything is started; tells of an upload that was started before.
+    async fn admit(&self, owner: Fingerprint, upload: &str, name: &str) -> Result<Option<Reply>, Refusal> {
+        checked_name(name)?;
+        if !owner::is_temporary(upload) || upload.len() > 128 {
+            return Err(Refusal::invalid("an upload needs a name of the usual form"));
+        }
+        if let Some(slot) = self.slot(owner, upload, None).await? {
+            return Ok(Some(Reply::Upload { kept: slot.state.lock().await.kept.clone() }));
+        }
+        self.forget_finished();
+        if self.uploads().keys().filter(|(of, _)| *of == owner).count() >= MOST_UPLOADS {
+            return Err(Refusal::new(RefusalKind::Passing { after: None }, "this machine has too many unfinished uploads there"));
+        }
+        Ok(None)
+    }
+
+    fn maker(&self) -> Result<&Arc<dyn Maker>, Refusal> {
+        self.maker.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver takes archives as they are and makes none"))
+    }
+
+    async fn make(&self, owner: Fingerprint, upload: String, name: String, about: Option<u64>, recipe: serde_json::Value) -> Done {
+        let maker = self.maker()?;
+        if let Some(known) = self.admit(owner, &upload, &name).await? {
+            return Ok((known, Bytes::new()));
+        }
+        let is_making = |slot: &Slot| slot.workpiece.as_ref().is_some_and(|workpiece| workpiece.made().is_none());
+        if self.uploads().values().filter(|slot| is_making(slot)).count() >= MOST_MAKINGS {
+            return Err(Refusal::new(RefusalKind::Passing { after: None }, "it is making as many archives as it can"));
+        }
+        let expected = Expected { about, ..Expected::default() };
+        let making = maker.start(Task { name: name.clone(), expected, recipe }).map_err(|error| refused(&error))?;
+        let workpiece = Arc::new(Workpiece::new(making));
+        let record = Record { place: self.store.label(), owner, upload, keep: false, name, session: None, finished: None, made: None };
+        let taking = Arc::clone(&workpiece);
+        self.keep(State { upload: taking, record, kept: Vec::new(), collected: Segments::new() }, Some(workpiece));
+        Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
+    }
+
+    /// Ends what is being made for senders that have not been heard of for long.
+    fn stop_idle(&self) -> u32 {
+        let mut uploads = self.uploads();
+        let before = uploads.len();
+        uploads.retain(|_, slot| match &slot.workpiece {
+            Some(workpiece) if workpiece.made().is_none() && slot.idle() > ABANDONED => {
+                workpiece.stop();
+                false
+            }
+            _ => true,
+        });
+        (before - uploads.len()) as u32
     }
 
     /// Without a note an upload is lost with this process, and only then.
     fn note(&self, record: &Record) {
-        if record.session.is_some() {
+        if record.session.is_some() || record.made.is_some() {
             let _ = self.records.save(record);
         }
     }
@@ -305,7 +364,7 @@ impl Inner {
 
     async fn put(&self, slot: &Slot, stretch: Stretch, body: Bytes) -> Done {
         let mut state = slot.state.lock().await;
-        if self.store.abilities().placement == Placement::Random {
+        if slot.workpiece.is_some() || self.store.abilities().placement == Placement::Random {
             place(&mut state, &stretch, body).await
         } else {
             self.collect(&mut state, &stretch, body).await
@@ -347,25 +406,31 @@ impl Inner {
         Ok(done())
     }
 
-    async fn commit(&self, slot: &Slot, sealed: &Sealed, peer: &Peer) -> Result<String, Refusal> {
+    async fn commit(&self, slot: &Slot, sealed: &Sealed, peer: &Peer) -> Done {
         let mut state = slot.state.lock().await;
-        if let Some((length, checked)) = &state.record.finished {
-            return if *length == sealed.length {
-                Ok(checked.clone())
-            } else {
-                Err(Refusal::new(RefusalKind::Mismatch, format!("{length} bytes arrived instead of {}", sealed.length)))
-            };
+        if state.record.finished.is_none() {
+            let checked = words::checked_word(state.upload.commit(sealed).await.map_err(|error| refused(&error))?).to_owned();
+            let made = slot.workpiece.as_ref().and_then(|workpiece| workpiece.made());
+            state.record.finished = Some((sealed.length, checked));
+            state.record.made = made.map(|made| made.report.clone());
+            self.note(&state.record);
+            let size = made.map_or(sealed.length, |made| made.size);
+            (self.told)(Arrival { name: state.record.name.clone(), size, from: peer.name.clone() });
         }
-        let checked = state.upload.commit(sealed).await.map_err(|error| refused(&error))?;
-        let checked = words::checked_word(checked).to_owned();
-        state.record.finished = Some((sealed.length, checked.clone()));
-        self.note(&state.record);
-        (self.told)(Arrival { name: state.record.name.clone(), size: sealed.length, from: peer.name.clone() });
-        Ok(checked)
+        match &state.record.finished {
+            Some((length, checked)) if *length == sealed.length => {
+                Ok((Reply::Committed { checked: checked.clone(), made: state.record.made.clone() }, Bytes::new()))
+            }
+            Some((length, _)) => Err(Refusal::new(RefusalKind::Mismatch, format!("{length} bytes arrived instead of {}", sealed.length))),
+            None => Err(Refusal::invalid("the upload has not ended")),
+        }
     }
 
     async fn abort(&self, owner: Fingerprint, upload: &str) -> Done {
         if let Some(slot) = self.slot(owner, upload, None).await? {
+            if let Some(workpiece) = &slot.workpiece {
+                workpiece.stop();
+            }
             let state = slot.state.lock().await;
             if state.record.finished.is_none() {
                 state.upload.abort().await.map_err(|error| refused(&error))?;

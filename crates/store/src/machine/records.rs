@@ -31,6 +31,9 @@ pub(super) struct Record {
     pub(super) session: Option<Session>,
     /// Once it is visible: its length, and what it was compared by.
     pub(super) finished: Option<(u64, String)>,
+    /// What was made of it, when that was asked for.
+    #[serde(default)]
+    pub(super) made: Option<serde_json::Value>,
 }
 
 /// The directory of records.

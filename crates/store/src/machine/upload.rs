@@ -2,11 +2,15 @@
 //!
 //! A part goes out in pieces that follow each other without waiting. On a new connection the receiver is asked first how far it got, so that nothing is sent that has arrived.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use peer::{Client, PeerError, Reply, Request, identity::hexadecimal};
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::Line;
@@ -28,6 +32,8 @@ pub(super) struct MachineUpload {
     in_order: bool,
     resumable: bool,
     kept: Vec<(u64, u64)>,
+    // Where what was made is told.
+    made: Arc<OnceLock<Value>>,
     state: Mutex<State>,
 }
 
@@ -41,7 +47,12 @@ struct State {
 impl MachineUpload {
     pub(super) fn new(client: Arc<Client>, line: Line, id: String, in_order: bool, resumable: bool, kept: Vec<(u64, u64)>) -> Self {
         let there = kept.last().map_or(0, |(_, end)| *end);
-        Self { client, line, id, in_order, resumable, kept, state: Mutex::new(State { connection: 0, there }) }
+        Self { client, line, id, in_order, resumable, kept, made: Arc::default(), state: Mutex::new(State { connection: 0, there }) }
+    }
+
+    /// Of what an archive is made of; what was made is told in `made`.
+    pub(super) fn of_order(client: Arc<Client>, line: Line, id: String, made: Arc<OnceLock<Value>>) -> Self {
+        Self { made, ..Self::new(client, line, id, true, false, Vec::new()) }
     }
 
     async fn ask(&self, operation: Operation, request: Request, body: &[Bytes]) -> Result<Reply, StoreError> {
@@ -121,7 +132,13 @@ impl Upload for MachineUpload {
         let md5 = sealed.md5.map(|md5| hexadecimal(&md5));
         let request = Request::Commit { upload: self.id.clone(), length: sealed.length, parts: sealed.parts, md5 };
         match self.ask(Operation::Publish, request, &[]).await? {
-            Reply::Committed { checked } => super::words::checked(&checked).ok_or_else(|| self.line.misunderstood(Operation::Publish)),
+            Reply::Committed { checked, made } => {
+                if let Some(made) = made {
+                    // Told twice, it is the same.
+                    let _ = self.made.set(made);
+                }
+                super::words::checked(&checked).ok_or_else(|| self.line.misunderstood(Operation::Publish))
+            }
             Reply::Gone => Err(self.line.lost()),
             _ => Err(self.line.misunderstood(Operation::Publish)),
         }

@@ -31,7 +31,7 @@ pub(super) fn abilities(there: &message::Abilities) -> Abilities {
     }
 }
 
-pub(super) fn told_abilities(own: &Abilities) -> message::Abilities {
+pub(super) fn told_abilities(own: &Abilities, makes: bool) -> message::Abilities {
     let placement = match own.placement {
         Placement::Random => message::Placement::Random,
         Placement::Parts(PartRules { smallest, largest, most, equal }) => message::Placement::Parts { smallest, largest, most, equal },
@@ -46,6 +46,7 @@ pub(super) fn told_abilities(own: &Abilities) -> message::Abilities {
         md5: own.md5,
         resumable: own.resumable,
         readable: own.readable,
+        makes,
     }
 }
 
