@@ -7,7 +7,7 @@ use std::{
 };
 
 use store::{
-    Context, Store, StoreError,
+    Context, Placement, Store, StoreError,
     outbound::{Outcome, Target},
 };
 
@@ -39,6 +39,17 @@ impl fmt::Debug for Destination {
 }
 
 impl Destination {
+    /// Whether an archive can be corrected there, as far as its headers need it, after they were written.
+    pub(crate) fn takes_late_sizes(&self) -> bool {
+        match self {
+            Self::Path(_) => true,
+            Self::Place { store, .. } => {
+                let abilities = store.abilities();
+                abilities.placement != Placement::Sequential && !abilities.needs_length
+            }
+        }
+    }
+
     pub(crate) fn target(&self, usual_name: &str) -> Target {
         match self {
             Self::Path(path) => Target::File(final_path(path, usual_name)),

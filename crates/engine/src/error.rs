@@ -61,6 +61,9 @@ pub enum BackupError {
     /// No copy arrived.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     AllFailed(Vec<StoreError>),
+    /// No other machine can compress this backup.
+    #[error("the backup can't be compressed there: {0}")]
+    NotThere(String),
     /// The bundled database library can't do what it must.
     #[error("this program was built without support for reading live databases")]
     Library,

@@ -6,6 +6,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `backup` | one backup from the look around to the final name |
+//! | `intent`, `layout` | what is settled before anything is read; how the bytes are laid out |
+//! | `away` | archives that another machine makes of what this one reads |
 //! | `destination` | where an archive goes, what became of each copy |
 //! | `plan`, `mounts`, `recorder` | what there is, what must stay out, what a restore would lose |
 //! | `source` | the inner tar as a byte stream that never fails |
@@ -18,9 +20,12 @@
 //! | `progress`, `report` | live figures; what a finished job tells |
 //! | `page_cache` | leaving Home Assistant's memory alone |
 
+mod away;
 mod backup;
 mod destination;
 mod error;
+mod intent;
+mod layout;
 mod measure;
 mod mounts;
 pub mod open;
@@ -35,9 +40,10 @@ pub mod retention;
 mod source;
 pub mod verify;
 
-pub use backup::{BackupOptions, SecureTar, all_cores, backup};
+pub use away::Maker;
+pub use backup::{BackupOptions, Compress, SecureTar, all_cores, backup};
 pub use destination::Destination;
 pub use error::{BackupError, plain as plain_reason};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};
-pub use report::{ArchiveReport, BackupReport, CopyReport, DatabaseReport, Skipped, Stage, StageReport, Status, serialize_path, shown};
+pub use report::{ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, Stage, StageReport, Status, serialize_path, shown};

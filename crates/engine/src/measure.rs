@@ -20,7 +20,7 @@ use habackup::{
 use pargz::{Announced, CompressError, Meters, PieceTable};
 
 use crate::{
-    backup::Broken,
+    layout::Broken,
     pipeline,
     plan::Plan,
     progress::{Phase, Progress},

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) scope: Scope,
     /// Databases whose writers wait while they are read.
     pub(crate) first: Vec<Found>,
+    /// The largest file.
+    pub(crate) largest: Option<Found>,
     /// Bytes the inner tar will roughly have.
     pub(crate) bytes: u64,
     pub(crate) findings: Findings,
@@ -44,6 +46,7 @@ pub(crate) struct Plan {
 pub(crate) fn plan(root: &Path, rules: Rules, own_outputs: Vec<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
     let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), own_outputs };
     let mut first = Vec::new();
+    let mut largest: Option<Found> = None;
     let mut bytes = 0;
     let mut findings = Findings::default();
     let mut has_storage = false;
@@ -59,6 +62,9 @@ pub(crate) fn plan(root: &Path, rules: Rules, own_outputs: Vec<(u64, u64)>, canc
         if found.kind == Kind::File {
             bytes += found.metadata.len().next_multiple_of(512);
             has_recorder |= found.relative == RECORDER;
+            if largest.as_ref().is_none_or(|largest| largest.metadata.len() < found.metadata.len()) {
+                largest = Some(found.clone());
+            }
             if blocks_writers(&found) {
                 first.push(found);
             }
@@ -73,7 +79,7 @@ pub(crate) fn plan(root: &Path, rules: Rules, own_outputs: Vec<(u64, u64)>, canc
     if let Some(warning) = recorder::history_elsewhere(root).or_else(|| (is_wanted && !has_recorder).then(|| no_history(root))) {
         findings.warn(warning);
     }
-    Ok(Plan { scope, first, bytes, findings })
+    Ok(Plan { scope, first, largest, bytes, findings })
 }
 
 /// Why the recorder's database is not among the files.

@@ -141,6 +141,30 @@ impl BackupReport {
     }
 }
 
+/// Which of two machines compressed and encrypted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Division {
+    /// Whether it was the other one.
+    pub there: bool,
+    /// What the other one is called.
+    pub machine: String,
+    /// What that was decided by, when it was to be decided.
+    pub rates: Option<Rates>,
+}
+
+/// Bytes of the inner tar per second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rates {
+    /// What this machine compresses and encrypts.
+    pub here: f64,
+    /// What the other machine does.
+    pub there: f64,
+    /// What the line between them carries, as it is.
+    pub line: f64,
+    /// What is left of a byte after compression.
+    pub ratio: f64,
+}
+
 /// A backup of which at least one copy arrived.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupReport {
@@ -150,6 +174,9 @@ pub struct BackupReport {
     pub archive: ArchiveReport,
     /// What became of each copy, those that failed last.
     pub copies: Vec<CopyReport>,
+    /// Which machine compressed and encrypted, when there was a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub division: Option<Division>,
     /// Files, directories and symlinks in it.
     pub entries: u64,
     /// Bytes that went into the inner tar.

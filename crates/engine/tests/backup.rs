@@ -68,6 +68,7 @@ impl Place {
         BackupOptions {
             config: self.config(),
             destinations: vec![Destination::Path(self.out())],
+            compress: engine::Compress::Here,
             read_back: false,
             name: Some("Test".to_owned()),
             password: None,

@@ -83,6 +83,7 @@ fn back_up(config: &Path, to: &Path, password: Option<&str>) {
     let options = BackupOptions {
         config: config.to_owned(),
         destinations: vec![Destination::Path(to.to_owned())],
+        compress: engine::Compress::Here,
         read_back: false,
         name: None,
         password: password.map(|password| Password::new(password.to_owned())),

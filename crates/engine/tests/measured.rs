@@ -59,6 +59,7 @@ impl Home {
         BackupOptions {
             config: self.config(),
             destinations: vec![Destination::Path(self.0.path().join("out/direct.tar"))],
+            compress: engine::Compress::Here,
             read_back: false,
             name: Some("Test".to_owned()),
             password: None,

@@ -204,6 +204,9 @@ pub(crate) struct BackupArgs {
     /// How hard to compress
     #[arg(long, value_enum, default_value_t = LevelArg::Fast)]
     pub(crate) level: LevelArg,
+    /// Which machine compresses and encrypts when the backup goes to another one (haul://…): this one, the other one, or whichever is faster by measured rates
+    #[arg(long, value_enum, default_value_t = CompressArg::Here, value_name = "WHERE")]
+    pub(crate) compress: CompressArg,
     /// Cores to use [default: all]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -510,6 +513,17 @@ pub(crate) enum LevelArg {
     Balanced,
     /// As small as gzip gets, slow
     Small,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompressArg {
+    /// This machine
+    Here,
+    /// The receiving machine: it gets the files as they are, over the encrypted line, and keys that open this backup (with --securetar v2: every backup of the same
+    /// password)
+    There,
+    /// Whichever makes the backup faster
+    Auto,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

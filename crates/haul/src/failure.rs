@@ -63,6 +63,7 @@ impl From<BackupError> for Failure {
                 Some(first) => store_failure(first, &message),
                 None => Self::new(FAILED, &message),
             },
+            BackupError::NotThere(_) => misused("leave out --compress, or say --compress auto"),
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
             BackupError::Pipeline(_) => failed("nothing was left behind; please report this with the command you typed"),
         }

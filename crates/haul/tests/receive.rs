@@ -8,6 +8,8 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
+use testkit::proxy::Proxy;
+
 struct Place {
     dir: tempfile::TempDir,
 }
@@ -37,7 +39,11 @@ impl Place {
     }
 
     fn receive(&self) -> Receiving {
-        let mut child = command(&self.path("nas"), &["receive", "--to", "backups", "--listen", "127.0.0.1:0", "--name", "nas"])
+        self.receive_at("127.0.0.1:0")
+    }
+
+    fn receive_at(&self, listen: &str) -> Receiving {
+        let mut child = command(&self.path("nas"), &["receive", "--to", "backups", "--listen", listen, "--name", "nas"])
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -158,4 +164,181 @@ fn what_can_not_be_listened_at_is_a_usage_error() {
     assert_eq!(output.status.code(), Some(2), "{}", out(&output));
     let output = place.haul("nas", &["receive", "--to", "-"], None);
     assert_eq!(output.status.code(), Some(2), "{}", out(&output));
+}
+
+/// What `haul` says in JSON.
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", out(output)))
+}
+
+#[test]
+fn a_backup_made_by_the_other_machine_restores_like_one_made_here() {
+    let place = Place::new();
+    let receiving = place.receive();
+    let (url, code) = (receiving.url.clone(), receiving.code.clone());
+    let send = |name: &str, more: &[&str]| {
+        let args = [&["backup", "config", "--to", &url, "--name", name, "--json"], more].concat();
+        place.haul("green", &args, Some(&code))
+    };
+    fs::write(place.path("password"), "correct horse\n").unwrap();
+
+    for (name, more) in [
+        ("plain", &["--compress", "there"][..]),
+        ("stored", &["--compress", "there", "--uncompressed"]),
+        ("sealed", &["--compress", "there", "--password-file", "password"]),
+        ("sealed2", &["--compress", "there", "--password-file", "password", "--securetar", "v2", "--verify", "read-back"]),
+    ] {
+        let sent = send(name, more);
+        assert_eq!(sent.status.code(), Some(0), "{name}: {}", out(&sent));
+        let report = json(&sent);
+        assert_eq!(report["division"]["there"], true, "{report}");
+        assert_eq!(report["division"]["machine"], "nas", "{report}");
+        let file = place.path("backups").join(report["copies"][0]["name"].as_str().unwrap());
+        assert_eq!(report["archive"]["size_bytes"], fs::metadata(&file).unwrap().len(), "{report}");
+        let expected = if name == "sealed2" { "read-back" } else { "size" };
+        assert_eq!(report["copies"][0]["checked"], expected, "{report}");
+
+        let file = file.to_str().unwrap();
+        let password: &[&str] = if name.starts_with("sealed") { &["--password-file", "password"] } else { &[] };
+        let verified = place.haul("nas", &[&["verify", file, "--json"], password].concat(), None);
+        assert_eq!(verified.status.code(), Some(0), "{name}: {}", out(&verified));
+        // By its index, which was begun on one machine and finished on the other.
+        let target = format!("restored-{name}");
+        let restored = place.haul("nas", &[&["restore", file, "--into", &target, "--only", "large.bin"], password].concat(), None);
+        assert_eq!(restored.status.code(), Some(0), "{name}: {}", out(&restored));
+        assert!(fs::read(place.path(&target).join("large.bin")).unwrap() == vec![0x5a; 12_000_000], "{name}");
+    }
+    assert_eq!(place.backups().len(), 4);
+    assert!(place.backups().iter().all(|path| path.extension().is_some_and(|extension| extension == "tar")), "{:?}", place.backups());
+}
+
+#[test]
+fn the_faster_way_is_found_by_trying_both() {
+    let place = Place::new();
+    let receiving = place.receive();
+    let sent = place.haul("green", &["backup", "config", "--to", &receiving.url, "--compress", "auto", "--json"], Some(&receiving.code));
+    assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
+    let report = json(&sent);
+    for rate in ["here", "there", "line", "ratio"] {
+        assert!(report["division"]["rates"][rate].as_f64().unwrap() > 0.0, "{report}");
+    }
+    assert_eq!(place.backups().len(), 1);
+    let verified = place.haul("nas", &["verify", place.backups()[0].to_str().unwrap()], None);
+    assert_eq!(verified.status.code(), Some(0), "{}", out(&verified));
+}
+
+#[test]
+fn only_another_machine_can_compress_there() {
+    let place = Place::new();
+    let refused = place.haul("green", &["backup", "config", "--to", "backups", "--compress", "there"], None);
+    assert_eq!(refused.status.code(), Some(2), "{}", out(&refused));
+    assert!(out(&refused).contains("only another machine that runs `haul receive` can compress"), "{}", out(&refused));
+    let here = place.haul("green", &["backup", "config", "--to", "backups", "--compress", "auto"], None);
+    assert_eq!(here.status.code(), Some(0), "{}", out(&here));
+}
+
+/// Content that compresses a little, and takes a while on the line.
+fn noise(place: &Place, length: u64) {
+    let noise: Vec<u8> = (0..length).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8).collect();
+    fs::write(place.path("config/noise.bin"), noise).unwrap();
+}
+
+#[test]
+fn on_a_thin_line_this_machine_compresses() {
+    let place = Place::new();
+    let receiving = place.receive();
+    let line = Proxy::raw(receiving.url.strip_prefix("haul://").unwrap().parse().unwrap()).unwrap();
+    line.throttle(Some(4_000_000));
+    let url = format!("haul://{}", line.address());
+    let sent = place.haul("green", &["backup", "config", "--to", &url, "--compress", "auto", "--json"], Some(&receiving.code));
+    assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
+    let report = json(&sent);
+    assert_eq!(report["division"]["there"], false, "{report}");
+    assert!(report["division"]["rates"]["line"].as_f64().unwrap() < 8e6, "{report}");
+}
+
+#[test]
+fn a_line_that_breaks_costs_what_is_made_there_nothing() {
+    let place = Place::new();
+    noise(&place, 60_000_000);
+    let receiving = place.receive();
+    let line = Proxy::raw(receiving.url.strip_prefix("haul://").unwrap().parse().unwrap()).unwrap();
+    let url = format!("haul://{}", line.address());
+    let paired = place.haul("green", &["backup", "config", "--to", &url, "--exclude", "*.bin"], Some(&receiving.code));
+    assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
+    line.cut_at_random(7, 8, 6_000_000);
+    let sent = place.haul("green", &["backup", "config", "--to", &url, "--compress", "there", "--name", "cut", "--json"], None);
+    assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
+    let report = json(&sent);
+    assert!(report["copies"][0]["retries"].as_u64().unwrap() > 0, "{report}");
+    let file = place.path("backups").join(report["copies"][0]["name"].as_str().unwrap());
+    let verified = place.haul("nas", &["verify", file.to_str().unwrap()], None);
+    assert_eq!(verified.status.code(), Some(0), "{}", out(&verified));
+}
+
+#[test]
+fn a_receiver_that_is_killed_and_started_again_gets_it_from_the_start() {
+    let place = Place::new();
+    noise(&place, 200_000_000);
+    let mut receiving = place.receive();
+    let url = receiving.url.clone();
+    let paired = place.haul("green", &["backup", "config", "--to", &url, "--exclude", "*.bin"], Some(&receiving.code));
+    assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
+    let mut sending = command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", "again"]);
+    let sending = sending.current_dir(place.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part")) {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    receiving.child.kill().unwrap();
+    receiving.child.wait().unwrap();
+    let _again = place.receive_at(url.strip_prefix("haul://").unwrap());
+    let sent = sending.wait_with_output().unwrap();
+    assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
+    // The first attempt's file went with the second attempt.
+    let backups = place.backups();
+    assert_eq!(backups.len(), 2, "{backups:?}");
+    let made = backups.iter().find(|path| path.to_string_lossy().contains("again")).unwrap();
+    let verified = place.haul("nas", &["verify", made.to_str().unwrap()], None);
+    assert_eq!(verified.status.code(), Some(0), "{}", out(&verified));
+}
+
+#[test]
+fn nothing_stays_of_what_was_given_up_on_the_way() {
+    let place = Place::new();
+    let receiving = place.receive();
+    let (url, code) = (receiving.url.clone(), receiving.code.clone());
+    noise(&place, 200_000_000);
+    let paired = place.haul("green", &["backup", "config", "--to", &url, "--exclude", "*.bin"], Some(&code));
+    assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
+
+    let backup = |name: &str| {
+        let mut command = command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", name]);
+        command.current_dir(place.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let unfinished = || place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part"));
+    let wait_for = |what: &str, condition: &dyn Fn() -> bool| {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !condition() {
+            assert!(std::time::Instant::now() < until, "{what}: {:?}", place.backups());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+
+    // Interrupted, it says so itself.
+    let mut child = backup("interrupted");
+    wait_for("it began", &unfinished);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    child.wait().unwrap();
+    wait_for("it is gone", &|| place.backups().len() == 1);
+
+    // Killed, the next run of the same machine says it.
+    let mut child = backup("killed");
+    wait_for("it began", &unfinished);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let next = place.haul("green", &["backup", "config", "--to", &url, "--compress", "there", "--name", "next"], None);
+    assert_eq!(next.status.code(), Some(0), "{}", out(&next));
+    wait_for("it is gone", &|| place.backups().len() == 2);
 }

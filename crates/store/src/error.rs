@@ -73,7 +73,7 @@ pub enum Kind {
 }
 
 /// A remote place could not do what was asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RemoteError {
     /// The place as users know it; never holds a secret.
     pub place: String,
@@ -136,6 +136,22 @@ impl StoreError {
             error.advice = Some(advice.into());
         }
         self
+    }
+
+    /// The same error, for one more who asks.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Exists(path) => Self::Exists(path.clone()),
+            Self::NotADirectory(path) => Self::NotADirectory(path.clone()),
+            Self::Missing(path) => Self::Missing(path.clone()),
+            Self::Io { operation, path, source } => {
+                let source = source.raw_os_error().map_or_else(|| io::Error::new(source.kind(), source.to_string()), io::Error::from_raw_os_error);
+                Self::Io { operation: *operation, path: path.clone(), source }
+            }
+            Self::Remote(error) => Self::Remote(error.clone()),
+            Self::Cancelled => Self::Cancelled,
+        }
     }
 
     /// What it means, for errors of remote places and their local counterparts.

@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use engine::{BackupOptions, BackupReport, CopyReport, Destination, Level, Progress, SecureTar, Status};
+use engine::{BackupOptions, BackupReport, Compress, CopyReport, Destination, Division, Level, Progress, SecureTar, Status};
 
 use jiff::Zoned;
 use store::{Address, Checked};
 
 use crate::{
-    args::{BackupArgs, LevelArg, ProgressArg, SecureTarArg, SendingArgs, VerifyArg},
+    args::{BackupArgs, CompressArg, LevelArg, ProgressArg, SecureTarArg, SendingArgs, VerifyArg},
     config::Config,
     destination::{self, Network},
     failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
@@ -42,6 +42,11 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         },
         exclude_database: args.exclude_database,
         exclude: args.exclude.clone(),
+        compress: match args.compress {
+            CompressArg::Here => Compress::Here,
+            CompressArg::There => Compress::There,
+            CompressArg::Auto => Compress::Auto,
+        },
         compressed: !args.uncompressed,
         level: match args.level {
             LevelArg::Fast => Level::Fast,
@@ -134,6 +139,7 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     lines.push(format!("  size  {}, 1/{ratio:.2} of what went in{lock}", text::bytes(archive.size_bytes)));
     let rate = report.bytes_in as f64 / report.seconds.max(0.001);
     lines.push(format!("  rate  {}/s, limited by {}", text::bytes(rate as u64), report.limited_by.as_str()));
+    lines.extend(report.division.as_ref().map(divided));
     for database in &report.databases {
         let free = match database.free_pages * u64::from(database.page_size) {
             0 => String::new(),
@@ -148,6 +154,20 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     output::notes("not saved", report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
     output::notes("note", report.warnings.iter().cloned());
     Ok(())
+}
+
+/// Which machine compressed and encrypted, and why.
+fn divided(division: &Division) -> String {
+    let machine = &division.machine;
+    let made = if division.there { format!("by {machine}") } else { "here".to_owned() };
+    let Some(rates) = &division.rates else { return format!("  made  {made}") };
+    let rate = |rate: f64| text::bytes(rate as u64);
+    format!(
+        "  made  {made}: this machine compresses {}/s, the line carries {}/s, {machine} compresses {}/s",
+        rate(rates.here),
+        rate(rates.line),
+        rate(rates.there)
+    )
 }
 
 /// Where a copy stands, in one piece.
@@ -179,6 +199,7 @@ pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Arc<AtomicBool>) -> Re
         config: config.to_owned(),
         destinations: vec![Destination::Path(to)],
         read_back: false,
+        compress: Compress::Here,
         name: None,
         password: None,
         securetar: SecureTar::Auto,

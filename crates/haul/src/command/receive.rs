@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use engine::Maker;
 use peer::{Event, Identity, Known, Limits, PORT, PeerError, Server, discover::Announcement, gate::Gate};
 use store::{
     Address,
@@ -40,7 +41,13 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let store = network.connect(&destination)?;
     let place = store.label();
     let state = machine::state(&destination::state_directory());
-    let receiver = Receiver::new(store, &state, Arc::new(|arrival: Arrival| say(&arrived(&arrival))));
+    let goal = match &destination.address {
+        Address::Local(directory) => engine::Destination::Path(directory.clone()),
+        _ => engine::Destination::Place { store: Arc::clone(&store), name: None, context: None },
+    };
+    let maker = Maker::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination)).map(Arc::new);
+    let making = maker.clone().map(|maker| maker as Arc<dyn machine::Maker>);
+    let receiver = Receiver::new(store, making, &state, Arc::new(|arrival: Arrival| say(&arrived(&arrival))));
 
     let gate = Arc::new(Gate::new(peer::gate::Patience::default()));
     let name = args.name.clone().unwrap_or_else(machine::own_name);
@@ -76,6 +83,9 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
         std::thread::sleep(LOOK);
     }
     drop(announcement);
+    if let Some(maker) = maker {
+        maker.close();
+    }
     if running.is_finished()
         && let Ok(Err(error)) = network.bridge.wait(running)
     {

@@ -1,0 +1,233 @@
+//! The end that makes: one thread for each archive on which the ordinary road runs, fed by what arrives.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use store::{
+    Bridge, Checked, Context, Expected, Kind, Operation, StoreError,
+    machine::{self, Made, Making, Task},
+    outbound::{Network, Outbound},
+};
+
+use super::{
+    choice::try_out,
+    recipe::{MadeReport, Recipe},
+    stream::{Delivery, Piece},
+};
+use crate::{
+    backup::{MOST_SAVED, all_cores},
+    destination::{self, Destination},
+    error::BackupError,
+    layout::{Ended, Layout, Work, write_archive},
+    pipeline::Output,
+    progress::Progress,
+};
+
+/// Messages, of 4 MiB at most, that wait for the compressor.
+const AHEAD: usize = 2;
+/// How long the end of this machine's own work waits for archives to be given up.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// Makes archives, of what paired machines send, at a destination of this machine.
+pub struct Maker {
+    destination: Destination,
+    label: String,
+    bridge: Bridge,
+    context: Context,
+    jobs: Mutex<Vec<Weak<Job>>>,
+}
+
+impl Maker {
+    /// For a destination; `label` is what users know it as. `None` when it must know an archive's length before its first byte: then only whoever has the data can
+    /// make it.
+    pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
+        let is_fit = destination.takes_late_sizes();
+        is_fit.then(|| Self { destination, label, bridge, context, jobs: Mutex::default() })
+    }
+
+    /// Gives up what is under way, and waits until nothing is left of it, but not for ever.
+    pub fn close(&self) {
+        let jobs: Vec<Arc<Job>> = lock(&self.jobs).iter().filter_map(Weak::upgrade).collect();
+        for job in &jobs {
+            job.stop();
+        }
+        let until = Instant::now() + ENDING;
+        while jobs.iter().any(|job| job.is_running()) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn layout(&self, recipe: &Value) -> Result<(Recipe, Layout), StoreError> {
+        let understood = Recipe::from_json(recipe).and_then(|recipe| Some((recipe.layout(None)?, recipe)));
+        let Some((layout, recipe)) = understood else {
+            let reason = "the sender asks for something this version of haul does not know";
+            return Err(StoreError::remote(&self.label, Operation::Create, Kind::Protocol, reason).advise("bring both machines to the same version of haul"));
+        };
+        Ok((recipe, layout))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl machine::Maker for Maker {
+    fn start(&self, task: Task) -> Result<Arc<dyn Making>, StoreError> {
+        let (recipe, layout) = self.layout(&task.recipe)?;
+        let (sender, pieces) = sync_channel(AHEAD);
+        let (begun, has_begun) = sync_channel(1);
+        let cancel = Arc::new(AtomicBool::new(false));
+        let mut context = self.context.clone();
+        context.cancel = Arc::clone(&cancel);
+        context.ask = None;
+        let work = Workbench {
+            destination: self.destination.clone(),
+            name: task.name,
+            expected: task.expected,
+            layout,
+            read_back: recipe.read_back,
+            bridge: self.bridge.clone(),
+            context,
+            cancel: Arc::clone(&cancel),
+        };
+        let delivery = Delivery::new(pieces, Arc::clone(&cancel));
+        let spawned = thread::Builder::new().name("haul-make".to_owned()).spawn(move || work.run(delivery, &begun));
+        let thread = spawned.map_err(|source| StoreError::remote(&self.label, Operation::Create, Kind::Passing { retry_after: None }, source.to_string()))?;
+        let job =
+            Arc::new(Job { label: self.label.clone(), cancel, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), ended: Mutex::new(None) });
+        if has_begun.recv().is_err() {
+            return Err(job.failure());
+        }
+        let mut jobs = lock(&self.jobs);
+        jobs.retain(|job| job.strong_count() > 0);
+        jobs.push(Arc::downgrade(&job));
+        Ok(job)
+    }
+
+    fn try_out(&self, recipe: &Value, sample: &[u8]) -> Result<(), StoreError> {
+        let (_, layout) = self.layout(recipe)?;
+        let failed = |reason| StoreError::remote(&self.label, Operation::Write, Kind::Protocol, reason);
+        try_out(&layout, sample, &AtomicBool::new(false)).map(drop).map_err(failed)
+    }
+}
+
+/// What the thread needs.
+struct Workbench {
+    destination: Destination,
+    name: String,
+    expected: Expected,
+    layout: Layout,
+    read_back: bool,
+    bridge: Bridge,
+    context: Context,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Workbench {
+    /// From the first byte to the checked archive; `begun` hears when the destination has taken it on.
+    fn run(self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
+        let network = Network { bridge: &self.bridge, context: &self.context };
+        let target = self.destination.target(&self.name);
+        let mut outbound = Outbound::prepare(vec![target], Some(network), self.read_back)?;
+        let least = self.expected.about.map(|about| about / MOST_SAVED);
+        outbound.begin(Expected { least, ..self.expected })?;
+        let _ = begun.send(());
+        let progress = Arc::new(Progress::default());
+        progress.set_threads(self.layout.compression.map_or_else(all_cores, |options| options.threads).get());
+        let output = Output::new(outbound, Arc::clone(&progress));
+        let made = write_archive(&self.layout, Work::Delivered(delivery), output, &progress, &self.cancel).map_err(|ended| match ended {
+            Ended::Failed(error) => error,
+            Ended::Stale => BackupError::Cancelled,
+        })?;
+        let copies = destination::settle(made.output.into_outbound().finish())?;
+        let checked = copies.first().and_then(|copy| copy.checked).unwrap_or(Checked::Size);
+        let report = serde_json::to_value(MadeReport { size: made.length }).unwrap_or_default();
+        Ok(Made { size: made.length, checked, report })
+    }
+}
+
+/// One archive under way.
+struct Job {
+    label: String,
+    cancel: Arc<AtomicBool>,
+    sender: Mutex<Option<SyncSender<Piece>>>,
+    thread: Mutex<Option<JoinHandle<Result<Made, BackupError>>>>,
+    ended: Mutex<Option<Result<Made, StoreError>>>,
+}
+
+impl Job {
+    fn is_running(&self) -> bool {
+        lock(&self.thread).as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Waits for the thread, and tells each who asks how it ended.
+    fn outcome(&self) -> Result<Made, StoreError> {
+        let mut ended = lock(&self.ended);
+        if let Some(thread) = lock(&self.thread).take() {
+            let joined = thread.join().unwrap_or_else(|_| Err(BackupError::Pipeline("its maker ended unexpectedly".to_owned())));
+            *ended = Some(joined.map_err(|error| self.told(error)));
+        }
+        match &*ended {
+            Some(Ok(made)) => Ok(made.clone()),
+            Some(Err(error)) => Err(error.again()),
+            None => Err(self.told(BackupError::Cancelled)),
+        }
+    }
+
+    fn failure(&self) -> StoreError {
+        lock(&self.sender).take();
+        match self.outcome() {
+            Err(error) => error,
+            // It can't be whole: not all of it has come.
+            Ok(_) => self.told(BackupError::Cancelled),
+        }
+    }
+
+    /// For the sender. What has ended here is not tried again as it was.
+    fn told(&self, error: BackupError) -> StoreError {
+        match error {
+            BackupError::Store(error) if !error.is_passing() => error,
+            BackupError::Cancelled => StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the archive was given up there"),
+            other => StoreError::remote(&self.label, Operation::Write, Kind::Protocol, other.to_string()),
+        }
+    }
+}
+
+impl Making for Job {
+    fn put(&self, bytes: Bytes) -> Result<(), StoreError> {
+        // Taken out of the lock: a destination that is slow keeps this waiting, and stopping must not wait for it.
+        let sender = lock(&self.sender).clone();
+        match sender.map(|sender| sender.send(Piece::Bytes(bytes))) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.failure()),
+        }
+    }
+
+    fn finish(&self, length: u64) -> Result<Made, StoreError> {
+        if let Some(sender) = lock(&self.sender).take() {
+            // A thread that has ended tells why.
+            let _ = sender.send(Piece::End(length));
+        }
+        self.outcome()
+    }
+
+    fn stop(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+        lock(&self.sender).take();
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,91 @@
+//! The end that reads: the plain tar of the live directory goes to the other machine, and what it made of it comes back as figures.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use serde::Deserialize;
+use store::{
+    Context, Store, Workshop,
+    outbound::{Network, Outbound, Target},
+    patience::Patience,
+};
+
+use super::{
+    recipe::{MadeReport, Recipe},
+    stream::Blocks,
+};
+use crate::{
+    backup::{BackupOptions, Finished, expected_of, report},
+    destination,
+    error::BackupError,
+    intent::Intent,
+    layout::{Broken, Ended},
+    pipeline::{self, Output},
+    plan::Plan,
+    progress::{Phase, Progress},
+    report::{BackupReport, Findings},
+    source::{Gathered, TarSource},
+};
+
+/// A machine that makes the archive, and how to reach it.
+pub(crate) struct There<'a> {
+    pub(super) place: Arc<dyn Store>,
+    pub(super) workshop: Arc<dyn Workshop>,
+    /// The archive's name there, when it is not the usual one.
+    pub(super) name: Option<String>,
+    pub(super) context: Option<Context>,
+    pub(super) network: Network<'a>,
+    pub(super) read_back: bool,
+}
+
+impl There<'_> {
+    /// One archive. [`Kind::Lost`](store::Kind::Lost) when the other machine has nothing of it any more.
+    pub(crate) fn attempt(&self, options: &BackupOptions, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, Ended> {
+        let intent = Intent::of(options)?;
+        self.sweep();
+        let layout = intent.layout(options)?;
+        let order = self.workshop.order(Recipe::of(&layout, self.read_back).to_json());
+        let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
+        let target = Target::Place { store: order.store, name, context: self.context.clone() };
+        let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
+        let plan = intent.plan(Vec::new(), cancel)?;
+        progress.begin(Phase::Running, plan.bytes);
+        outbound.begin(expected_of(plan.bytes, false))?;
+        let mut output = Output::new(outbound, Arc::clone(progress));
+        let sent = send(plan, layout.inner_name(), &mut output, progress, cancel);
+        let outbound = output.into_outbound();
+        let (bytes_in, findings) = match sent {
+            Ok(sent) => sent,
+            Err(broken) => {
+                let failures = outbound.abort();
+                return Err(broken.into_ended(failures, cancel));
+            }
+        };
+        progress.enter(Phase::Finishing);
+        let copies = destination::settle(outbound.finish())?;
+        let made = order.made.get().and_then(|made| MadeReport::deserialize(made).ok());
+        let Some(made) = made else {
+            return Err(BackupError::Pipeline(format!("{} did not say what it made", self.workshop.name())).into());
+        };
+        let finished = Finished { bytes_in, length: made.size, findings, copies, elsewhere: true };
+        Ok(report(options, intent, finished, progress))
+    }
+}
+
+impl There<'_> {
+    /// What a killed run left there goes first; that it can't be done now is no reason to make no backup.
+    fn sweep(&self) {
+        let context = self.context.as_ref().unwrap_or(self.network.context);
+        let _ = self.network.bridge.wait(Patience::new(context).unless_cancelled(self.place.sweep()));
+    }
+}
+
+/// The tar and its index. Gives the tar's length, and what was found on the way.
+fn send(plan: Plan, inner_name: &str, output: &mut Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<(u64, Findings), Broken> {
+    let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+    let mut blocks = Blocks(output);
+    pipeline::copy(&mut source, &mut blocks, progress, cancel)?;
+    let length = source.position();
+    let Gathered { findings, index } = source.finish();
+    blocks.finish(&index.finish(None, &[]))?;
+    Ok((length, findings))
+}

@@ -1,0 +1,118 @@
+//! What is settled about an archive before anything is read: what it is called, what it says of itself, what goes in.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
+
+use habackup::{
+    manifest::{self, Draft, Manifest, WallTime},
+    rules::Rules,
+    securetar::{Keys, SecureTarVersion},
+    version::HaVersion,
+};
+
+use crate::{
+    backup::{BackupOptions, SecureTar, all_cores},
+    error::BackupError,
+    layout::Layout,
+    plan::{self, Plan},
+};
+
+/// What the user wants, made sure that it can be had.
+pub(crate) struct Intent {
+    /// The config directory, whatever links led to it.
+    root: PathBuf,
+    version: HaVersion,
+    pub(crate) name: String,
+    pub(crate) manifest: Manifest,
+    /// The archive's usual file name.
+    pub(crate) file_name: String,
+    rules: Rules,
+}
+
+impl Intent {
+    pub(crate) fn of(options: &BackupOptions) -> Result<Self, BackupError> {
+        let root = config_root(&options.config)?;
+        let version = plan::version(&root, options.ha_version.as_deref())?;
+        let date = WallTime::from(&options.now);
+        let name = options.name.clone().unwrap_or_else(|| format!("Haul backup {version}"));
+        let manifest = describe(options, &name, date, &version)?;
+        let file_name = manifest::file_name(&name, &date);
+        Ok(Self { root, version, name, manifest, file_name, rules: rules(options)? })
+    }
+
+    /// How the archive is laid out by this machine. Deriving keys from a password takes a moment.
+    pub(crate) fn layout(&self, options: &BackupOptions) -> Result<Layout, BackupError> {
+        let create = |password| Keys::create(container_version(options.securetar, &self.version), password);
+        let keys = options.password.as_ref().map(create).transpose().map_err(|error| BackupError::Pipeline(error.to_string()))?;
+        let threads = options.threads.unwrap_or_else(all_cores);
+        let now = options.now.timestamp();
+        Ok(Layout {
+            json: self.manifest.to_json(),
+            mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
+            compression: options.compressed.then_some(pargz::Options { level: options.level, threads }),
+            keys,
+        })
+    }
+
+    /// Looks at everything that goes in; what has one of the identities (device, inode) `own_outputs` does not.
+    pub(crate) fn plan(&self, own_outputs: Vec<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
+        plan::plan(&self.root, self.rules.clone(), own_outputs, cancel)
+    }
+
+    /// Core keeps its backups in `backups/` and leaves them out; anywhere else in the directory each archive would hold all earlier ones.
+    pub(crate) fn warn_of_nesting(&self, archive: &Path, plan: &mut Plan) {
+        let directory = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Ok(directory) = directory.canonicalize() else { return };
+        let Ok(below) = directory.strip_prefix(&self.root) else { return };
+        if below != Path::new("backups") && plan.scope.rules.exclusion_with_parents(below.as_os_str().as_encoded_bytes()).is_none() {
+            let name = directory.display();
+            plan.findings.warn(format!(
+                "{name} is inside the config directory, so each archive will hold the earlier ones: choose another place, or add --exclude for it"
+            ));
+        }
+    }
+}
+
+/// The directory itself, whatever links led to it.
+fn config_root(config: &Path) -> Result<PathBuf, BackupError> {
+    let failed = |source| BackupError::Config { path: config.to_owned(), source };
+    let root = fs::canonicalize(config).map_err(failed)?;
+    if !root.is_dir() {
+        return Err(BackupError::NotADirectory(config.to_owned()));
+    }
+    fs::read_dir(&root).map_err(failed)?;
+    Ok(root)
+}
+
+fn rules(options: &BackupOptions) -> Result<Rules, BackupError> {
+    let mut rules = Rules::new(!options.exclude_database);
+    for pattern in &options.exclude {
+        rules.exclude(pattern.as_bytes()).map_err(|error| BackupError::Pattern { pattern: pattern.clone(), reason: error.to_string() })?;
+    }
+    Ok(rules)
+}
+
+fn describe(options: &BackupOptions, name: &str, date: WallTime, version: &HaVersion) -> Result<Manifest, BackupError> {
+    if let Some(reason) = manifest::check_name(name) {
+        return Err(BackupError::Name { name: name.to_owned(), reason: reason.to_owned() });
+    }
+    Ok(Manifest::new(&Draft {
+        name,
+        date,
+        home_assistant: version.as_str(),
+        exclude_database: options.exclude_database,
+        protected: options.password.is_some(),
+        compressed: options.compressed,
+    }))
+}
+
+fn container_version(choice: SecureTar, version: &HaVersion) -> SecureTarVersion {
+    match choice {
+        SecureTar::V3 => SecureTarVersion::V3,
+        SecureTar::Auto if version.uses_securetar_v3() => SecureTarVersion::V3,
+        SecureTar::Auto | SecureTar::V2 => SecureTarVersion::V2,
+    }
+}

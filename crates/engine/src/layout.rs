@@ -1,0 +1,257 @@
+//! An archive's layout, `./backup.json`, the inner archive, the index, wherever the inner archive's bytes come from.
+
+use std::{
+    io::{self, Read, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use habackup::{
+    index::Pieces,
+    outer::{Outer, OuterError},
+    securetar::{Encryptor, Keys, SIZE_FIELD_OFFSET, SecureTarError},
+};
+use pargz::{CompressError, PieceTable};
+use store::StoreError;
+
+use crate::{
+    away::Delivery,
+    destination,
+    error::{BackupError, plain},
+    measure::{self, Lengths, Measured},
+    pipeline::{self, InnerSink, Output},
+    plan::Plan,
+    progress::Progress,
+    report::Findings,
+    source::{Gathered, TarSource},
+};
+
+/// Home Assistant finds it under exactly this name.
+const MANIFEST: &str = "./backup.json";
+/// The last member: where everything in the inner archive is.
+const INDEX: &str = "haul.index";
+
+/// What of an archive is known before its source is read.
+pub(crate) struct Layout {
+    /// `backup.json`.
+    pub(crate) json: Vec<u8>,
+    /// Seconds and nanoseconds since 1970, for the outer members.
+    pub(crate) mtime: (i64, u32),
+    /// `None`: the inner archive is a plain tar.
+    pub(crate) compression: Option<pargz::Options>,
+    /// `None`: not encrypted.
+    pub(crate) keys: Option<Keys>,
+}
+
+/// Where the inner archive comes from.
+pub(crate) enum Work<'a> {
+    /// From the source; its size is put in afterwards.
+    Once(Box<Plan>),
+    /// From a source that was measured; all sizes are announced.
+    Measured(&'a mut Measured, Lengths),
+    /// From another machine, as a plain tar; its size is put in afterwards.
+    Delivered(Delivery),
+}
+
+/// An archive that is complete but for its name.
+pub(crate) struct Made {
+    pub(crate) output: Output,
+    /// Bytes of the inner tar.
+    pub(crate) bytes_in: u64,
+    pub(crate) length: u64,
+    pub(crate) findings: Findings,
+}
+
+impl Layout {
+    /// The inner archive's name in the outer one.
+    pub(crate) fn inner_name(&self) -> &'static str {
+        if self.compression.is_some() { "homeassistant.tar.gz" } else { "homeassistant.tar" }
+    }
+
+    pub(crate) fn measure(&self, plan: Plan, holds_writers: bool, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Measured, BackupError> {
+        measure::measure(plan, self.inner_name(), self.compression, holds_writers, progress, cancel).map_err(|error| match Broken::from(error) {
+            Broken::Inside(reason) => BackupError::Pipeline(reason),
+            // Nothing is written while measuring.
+            Broken::Cancelled | Broken::Write(_) | Broken::Stale => BackupError::Cancelled,
+        })
+    }
+
+    pub(crate) fn lengths(&self, measured: &Measured) -> Lengths {
+        let version = self.keys.as_ref().map(Keys::version);
+        measured.lengths((MANIFEST, self.json.len() as u64), self.inner_name(), INDEX, version, self.mtime)
+    }
+
+    /// Brings a plain tar into the inner archive.
+    fn pack(
+        &self,
+        source: impl Read + Send,
+        sink: impl Write + Send,
+        progress: &Arc<Progress>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Option<PieceTable>, CompressError> {
+        let Some(compression) = &self.compression else {
+            pipeline::copy(source, sink, progress, cancel)?;
+            return Ok(None);
+        };
+        progress.set_threads(compression.threads.get());
+        Ok(Some(pipeline::compress(source, sink, compression, progress, cancel)?))
+    }
+}
+
+/// Lays the archive out; when that breaks, every copy is given up.
+pub(crate) fn write_archive(layout: &Layout, work: Work<'_>, mut output: Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Made, Ended> {
+    match lay_out(layout, work, &mut output, progress, cancel) {
+        Ok((bytes_in, length, findings)) => Ok(Made { output, bytes_in, length, findings }),
+        Err(broken) => {
+            let failures = output.into_outbound().abort();
+            Err(broken.into_ended(failures, cancel))
+        }
+    }
+}
+
+/// `./backup.json`, the inner archive, the index. Gives the bytes of the inner tar, the archive's length, and what was found on the way.
+fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<(u64, u64, Findings), Broken> {
+    let outer = Outer::new(output, layout.mtime);
+    let outer = outer.member(MANIFEST, &layout.json)?;
+    let inner_name = layout.inner_name();
+    let announced = match &work {
+        Work::Once(_) | Work::Delivered(_) => None,
+        Work::Measured(measured, lengths) => Some((measured.inner, *lengths)),
+    };
+
+    let mut member = match announced {
+        Some((_, lengths)) => outer.begin_known(inner_name, lengths.member)?,
+        None => outer.begin_late(inner_name)?,
+    };
+    let mut sink = match (&layout.keys, announced) {
+        (Some(keys), Some((inner, _))) => InnerSink::Sealed(Box::new(Encryptor::with_known_size(keys, inner, member)?)),
+        (Some(keys), None) => {
+            member.late(SIZE_FIELD_OFFSET, 8);
+            InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?))
+        }
+        (None, _) => InnerSink::Plain(Box::new(member)),
+    };
+    let (bytes_in, findings, index, (outer, _)) = match work {
+        Work::Once(plan) => {
+            let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+            let pieces = layout.pack(&mut source, &mut sink, progress, cancel)?;
+            let (member, nonces) = sink.finish(true)?;
+            let bytes_in = source.position();
+            let Gathered { findings, index } = source.finish();
+            (bytes_in, findings, index.finish(pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+        }
+        Work::Delivered(mut delivery) => {
+            let pieces = layout.pack(&mut delivery, &mut sink, progress, cancel)?;
+            let (member, nonces) = sink.finish(true)?;
+            let (bytes_in, index) = delivery.finish().map_err(|error| Broken::Inside(plain(&error)))?;
+            (bytes_in, Findings::default(), index.completed(pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+        }
+        Work::Measured(measured, _) => {
+            let sent = measured.send(&mut sink, progress, cancel)?;
+            let (member, nonces) = sink.finish(false)?;
+            (measured.tar_len(), sent.findings, measured.index(sent.pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+        }
+    };
+    let outer = outer.member(INDEX, &sealed(index, layout.keys.as_ref())?)?;
+    let (_, length) = outer.finish()?;
+    match announced {
+        Some((_, Lengths { total, .. })) if total != length => Err(Broken::Inside(format!("the archive has {length} bytes instead of {total}"))),
+        _ => Ok((bytes_in, length, findings)),
+    }
+}
+
+/// File names are private too: in an encrypted archive the index is a container of its own, opened by the same password.
+fn sealed(index: Vec<u8>, keys: Option<&Keys>) -> Result<Vec<u8>, Broken> {
+    let Some(keys) = keys else { return Ok(index) };
+    let mut encryptor = Encryptor::with_keys(keys, Vec::with_capacity(index.len() + 4096))?;
+    encryptor.write_all(&index)?;
+    let (mut container, done) = encryptor.finish()?;
+    let at = done.size_field_offset as usize;
+    container[at..at + 8].copy_from_slice(&done.size_field());
+    Ok(container)
+}
+
+fn index_pieces(table: PieceTable) -> Pieces {
+    Pieces {
+        piece_size: table.piece_size,
+        restart_every: table.restart_every,
+        header_len: table.header_len,
+        lengths: table.lengths,
+        bytes_in: table.bytes_in,
+        crc32: table.crc32,
+    }
+}
+
+/// Why an attempt ended without an archive.
+pub(crate) enum Ended {
+    Failed(BackupError),
+    /// What was measured is no longer so.
+    Stale,
+}
+
+impl<E: Into<BackupError>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What broke on the road, before it is known to the user by the archive's name.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    Write(io::Error),
+    Cancelled,
+    Inside(String),
+    /// A database changed since it was measured; nothing of the inner archive was sent.
+    Stale,
+}
+
+impl Broken {
+    /// Why there is no archive, for the user; `failures` is what the destinations said.
+    pub(crate) fn into_ended(self, failures: Vec<StoreError>, cancel: &AtomicBool) -> Ended {
+        Ended::Failed(match self {
+            Self::Stale => return Ended::Stale,
+            Self::Cancelled => BackupError::Cancelled,
+            Self::Inside(reason) => BackupError::Pipeline(reason),
+            Self::Write(_) if cancel.load(Ordering::Relaxed) => BackupError::Cancelled,
+            Self::Write(source) => destination::all_failed(failures).unwrap_or_else(|| BackupError::Pipeline(plain(&source))),
+        })
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<OuterError> for Broken {
+    fn from(error: OuterError) -> Self {
+        match error {
+            OuterError::Io(source) => Self::Write(source),
+            OuterError::WrongSize { .. } => Self::Inside(error.to_string()),
+        }
+    }
+}
+
+impl From<SecureTarError> for Broken {
+    fn from(error: SecureTarError) -> Self {
+        match error {
+            SecureTarError::Io(source) => Self::Write(source),
+            other => Self::Inside(other.to_string()),
+        }
+    }
+}
+
+impl From<CompressError> for Broken {
+    fn from(error: CompressError) -> Self {
+        match error {
+            CompressError::Sink(source) => Self::Write(source),
+            CompressError::Cancelled => Self::Cancelled,
+            // The source pads what it can't read and never fails.
+            CompressError::Source(source) => Self::Inside(source.to_string()),
+            CompressError::Codec(reason) => Self::Inside(reason),
+        }
+    }
+}
