@@ -176,7 +176,7 @@ fn a_backup_made_by_the_other_machine_restores_like_one_made_here() {
     let place = Place::new();
     let receiving = place.receive();
     let (url, code) = (receiving.url.clone(), receiving.code.clone());
-    let send = |name: &str, more: &[&str]| {
+    let backup = |name: &str, more: &[&str]| {
         let args = [&["backup", "config", "--to", &url, "--name", name, "--json"], more].concat();
         place.haul("green", &args, Some(&code))
     };
@@ -188,7 +188,7 @@ fn a_backup_made_by_the_other_machine_restores_like_one_made_here() {
         ("sealed", &["--compress", "there", "--password-file", "password"]),
         ("sealed2", &["--compress", "there", "--password-file", "password", "--securetar", "v2", "--verify", "read-back"]),
     ] {
-        let sent = send(name, more);
+        let sent = backup(name, more);
         assert_eq!(sent.status.code(), Some(0), "{name}: {}", out(&sent));
         let report = json(&sent);
         assert_eq!(report["division"]["there"], true, "{report}");
@@ -286,7 +286,7 @@ fn a_receiver_that_is_killed_and_started_again_gets_it_from_the_start() {
     assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
     let mut sending = command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", "again"]);
     let sending = sending.current_dir(place.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while !place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part")) {
         assert!(std::time::Instant::now() < until);
         std::thread::sleep(std::time::Duration::from_millis(2));
@@ -319,7 +319,7 @@ fn nothing_stays_of_what_was_given_up_on_the_way() {
     };
     let unfinished = || place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part"));
     let wait_for = |what: &str, condition: &dyn Fn() -> bool| {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
         while !condition() {
             assert!(std::time::Instant::now() < until, "{what}: {:?}", place.backups());
             std::thread::sleep(std::time::Duration::from_millis(5));
