@@ -82,6 +82,8 @@ class Run:
     peak_memory: int
     # User and system time of all its processes, in seconds.
     cpu: float
+    # What the command itself caused to be written to disks, in bytes.
+    written: int = 0
 
 
 def warm(paths: list[Path]) -> None:
@@ -97,13 +99,18 @@ def timed(command: list[str], **options) -> Run:
     os.sync()
     begun = time.monotonic()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
+    # Opened while it lives: the account of a process that has ended can still be read until somebody has waited for it.
+    account = os.open(f"/proc/{child.pid}/io", os.O_RDONLY)
     complaints = child.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(child.pid, 0)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     seconds = time.monotonic() - begun
+    fields = dict(line.split(": ") for line in os.pread(account, 4096, 0).decode().splitlines())
+    os.close(account)
+    _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         fail(f"`{' '.join(command)}` ended with {child.returncode}: {complaints.strip()[-2000:]}")
-    return Run(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
+    return Run(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime, int(fields["write_bytes"]))
 
 
 def verdict(targets) -> int:

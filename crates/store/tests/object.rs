@@ -5,7 +5,7 @@ mod object_common;
 
 use object_common::{Claims, Setup, broken, connect, put_all, small_parts, upload};
 use store::{Checked, Expected, Kind, Sealed};
-use testkit::{moto::Moto, s3::S3Server};
+use testkit::{moto::Moto, proxy::Proxy, s3::S3Server};
 
 fn on_s3s() -> (S3Server, Setup) {
     let server = S3Server::start(&["backups"]).unwrap();
@@ -50,6 +50,24 @@ async fn the_first_part_may_come_last_and_all_parts_are_compared() {
     assert_eq!(checked, Checked::PartChecksums);
     assert_eq!(store.read("late.tar", 0..bytes.len() as u64).await.unwrap(), bytes);
     assert_eq!(server.keys("backups"), ["a/late.tar"]);
+}
+
+/// Without encryption the signature is all that binds a part's bytes to the request; one hash of them has to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_is_signed_by_the_checksum_that_names_it() {
+    let (server, _) = on_s3s();
+    let proxy = Proxy::http(server.address()).unwrap();
+    let store = connect(&Setup::s3(&proxy.url()), "s3://backups/a b").await.unwrap();
+    upload(&*store, "one+two.tar").await;
+    let requests = proxy.requests();
+    let puts: Vec<_> = requests.iter().filter(|seen| seen.head.target.contains("partNumber=")).collect();
+    assert!(!puts.is_empty());
+    for put in puts {
+        assert!(put.head.header("content-md5").is_some());
+        let signed = put.head.header("authorization").unwrap().split("SignedHeaders=").nth(1).unwrap();
+        assert!(signed.starts_with("content-md5;host;"), "{signed}");
+        assert_eq!(put.head.header("x-amz-content-sha256"), Some("UNSIGNED-PAYLOAD"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         // The endpoint holds the bucket already, in its host or its path.
         .with_virtual_hosted_style_request(true)
         .with_allow_http(!is_encrypted)
-        // TLS guards the bytes, and each part carries its MD5: no need to hash them twice.
+        // TLS guards the bytes of the small objects that the library sends itself; parts carry their signed MD5 in any case.
         .with_unsigned_payload(is_encrypted)
         .with_disable_bulk_delete(true)
         .with_retry(Wanted::one_try())

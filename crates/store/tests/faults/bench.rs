@@ -76,7 +76,7 @@ pub trait Place: Send + Sync {
     /// How to reach it when `authority` (`host:port`) leads there.
     fn connection(&self, authority: &str) -> Connection;
 
-    /// The same with a wrong password or key.
+    /// The same with a wrong password or key. `None`: it lets everybody in.
     fn with_wrong_credentials(&self, authority: &str) -> Option<Connection>;
 
     /// An object as the server has it.
@@ -175,10 +175,6 @@ impl Bench {
     /// The second request for bytes, where there is more than one.
     pub fn second_put(&self, store: &Arc<dyn Store>) -> Rule {
         Rule::when(self.step(Step::Put)).after(u32::from(!store.abilities().restarts))
-    }
-
-    pub fn speaks_http(&self) -> bool {
-        self.place.classify().is_some()
     }
 
     /// Uploads the archive; `during` is asked before every mebibyte.

@@ -35,9 +35,6 @@ fn advice(error: &StoreError) -> Option<&str> {
 
 /// One request of this step is refused for good: no other try, nothing stays.
 fn stops_at(bench: &Bench, answer: Answer, status: u16, kinds: &[Kind]) {
-    if !bench.speaks_http() {
-        return;
-    }
     let store = bench.connect();
     bench.proxy.rule(bench.second_put(&store).answer(answer));
     let Ended { outcome, took } = bench.upload(&store, no_watching);
@@ -51,7 +48,7 @@ fn stops_at(bench: &Bench, answer: Answer, status: u16, kinds: &[Kind]) {
 }
 
 pub fn wrong_credentials_stop_at_once(bench: Bench) {
-    let Some(connection) = bench.place.with_wrong_credentials(&bench.proxy.address().to_string()) else { return };
+    let Some(connection) = bench.place.with_wrong_credentials(&bench.proxy.address().to_string()) else { panic!("it lets everybody in") };
     let context = connection.context(bench.tuning.clone(), bench.cancel.clone());
     let patience = store::patience::Patience::new(&context);
     let work = patience.retry(|| async {
@@ -76,7 +73,7 @@ pub fn a_full_place_stops_at_once(bench: Bench) {
 }
 
 pub fn an_upload_that_vanished_is_lost(bench: Bench) {
-    let Some(answer) = bench.place.vanished() else { return };
+    let Some(answer) = bench.place.vanished() else { panic!("it knows no unfinished uploads") };
     let status = answer.status();
     stops_at(&bench, answer, status, &[Kind::Lost]);
 }

@@ -9,30 +9,45 @@ mod names;
 mod places;
 mod scenarios;
 
-/// One test for each scenario at each place.
+/// One test for each scenario at each place that it concerns.
 macro_rules! suite {
-    ($($place:ident),+ $(,)?) => {
+    ($($place:ident: $($group:ident),+;)+) => {
         $(mod $place {
-            suite!(@scenarios $place:
-                scenarios::connections_cut_at_random_twenty_times,
-                scenarios::overload_passes,
-                scenarios::seconds_to_wait_are_waited,
-                scenarios::a_date_to_wait_for_is_waited_for,
-                scenarios::silence_is_noticed,
-                scenarios::work_that_was_done_unheard_is_not_done_twice,
-                scenarios::nobody_listens_for_a_while,
-                scenarios::a_name_that_does_not_resolve_for_a_while,
-                endings::wrong_credentials_stop_at_once,
-                endings::a_denied_permission_stops_at_once,
-                endings::a_full_place_stops_at_once,
-                endings::an_upload_that_vanished_is_lost,
-                endings::an_interruption_leaves_nothing,
-                endings::an_interruption_ends_a_wait,
-                endings::patience_ends_and_says_so,
-                endings::what_a_killed_process_left_is_swept,
-                endings::a_broken_place_does_not_disturb_another,
-            );
+            $(suite!(@$group $place);)+
         })+
+    };
+    // What can happen to any line, and what a user or a kill does.
+    (@line $place:ident) => {
+        suite!(@scenarios $place:
+            scenarios::connections_cut_at_random_twenty_times,
+            scenarios::silence_is_noticed,
+            scenarios::nobody_listens_for_a_while,
+            endings::an_interruption_leaves_nothing,
+            endings::an_interruption_ends_a_wait,
+            endings::patience_ends_and_says_so,
+            endings::what_a_killed_process_left_is_swept,
+            endings::a_broken_place_does_not_disturb_another,
+        );
+    };
+    // What a server answers, where the line can be read and written along.
+    (@answers $place:ident) => {
+        suite!(@scenarios $place:
+            scenarios::overload_passes,
+            scenarios::seconds_to_wait_are_waited,
+            scenarios::a_date_to_wait_for_is_waited_for,
+            scenarios::work_that_was_done_unheard_is_not_done_twice,
+            scenarios::a_name_that_does_not_resolve_for_a_while,
+            endings::a_denied_permission_stops_at_once,
+            endings::a_full_place_stops_at_once,
+        );
+    };
+    // Not everybody is let in.
+    (@login $place:ident) => {
+        suite!(@scenarios $place: endings::wrong_credentials_stop_at_once);
+    };
+    // The server knows an upload before it is finished, and may forget it.
+    (@sessions $place:ident) => {
+        suite!(@scenarios $place: endings::an_upload_that_vanished_is_lost);
     };
     (@scenarios $place:ident: $($module:ident::$scenario:ident),+ $(,)?) => {
         $(
@@ -46,7 +61,17 @@ macro_rules! suite {
     };
 }
 
-suite!(apache, wsgidav, webdav_by_patch, nextcloud, drive, sftp, s3, moto, machine);
+suite! {
+    apache: line, answers, login, sessions;
+    wsgidav: line, answers, login;
+    webdav_by_patch: line, answers, login, sessions;
+    nextcloud: line, answers, login, sessions;
+    drive: line, answers, login, sessions;
+    s3: line, answers, login, sessions;
+    moto: line, answers, sessions;
+    sftp: line, login;
+    machine: line, login;
+}
 
 /// Not a test: the process that [`endings::what_a_killed_process_left_is_swept`] kills.
 #[test]

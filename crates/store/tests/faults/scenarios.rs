@@ -9,11 +9,6 @@ use crate::bench::{Bench, Step, whole};
 fn no_watching(_: &store::outbound::LegMeter, _: usize) {}
 
 /// Uploads, and looks at what came of it.
-fn survive(bench: &Bench) {
-    let store = bench.connect();
-    survive_at(bench, &store);
-}
-
 fn survive_at(bench: &Bench, store: &std::sync::Arc<dyn store::Store>) {
     let ended = bench.upload(store, no_watching);
     if !bench.restarts(store, &ended) {
@@ -54,9 +49,6 @@ fn answered_and_next(bench: &Bench, status: u16) -> Option<(Seen, Seen)> {
 }
 
 pub fn seconds_to_wait_are_waited(bench: Bench) {
-    if !bench.speaks_http() {
-        return;
-    }
     let store = bench.connect();
     bench.proxy.rule(bench.second_put(&store).answer(Answer::new(429).header("Retry-After", "1")));
     survive_at(&bench, &store);
@@ -66,9 +58,6 @@ pub fn seconds_to_wait_are_waited(bench: Bench) {
 }
 
 pub fn a_date_to_wait_for_is_waited_for(bench: Bench) {
-    if !bench.speaks_http() {
-        return;
-    }
     let store = bench.connect();
     let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64 + 3;
     let due = jiff::Timestamp::from_second(due).unwrap();
@@ -107,9 +96,6 @@ pub fn nobody_listens_for_a_while(bench: Bench) {
 
 /// Three connections may die when the line goes down; the rest is [`crate::names`]'.
 pub fn a_name_that_does_not_resolve_for_a_while(bench: Bench) {
-    if !bench.speaks_http() {
-        return survive(&bench);
-    }
     // The only name to which passwords go in the clear.
     let host = "localhost";
     let connection = bench.place.connection(&format!("{host}:{}", bench.proxy.address().port()));
