@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "common/receiving.rs"]
+mod receiving;
+
 use std::{
     env, fs,
     io::Write,
@@ -12,9 +15,11 @@ use std::{
     sync::OnceLock,
 };
 
+use receiving::Receiving;
 use testkit::{
     s3::{self, S3Server},
     sshd::{self, Sshd},
+    wsgidav::{self, Wsgidav},
 };
 
 const HAUL: &str = env!("CARGO_BIN_EXE_haul");
@@ -63,6 +68,34 @@ fn what_went_over_sftp_and_was_corrected_there_restores() {
         arrived("random-plain", None);
     } else {
         let _ = writeln!(std::io::stderr(), "skipped: openssh-server is not installed");
+    }
+}
+
+#[test]
+fn what_went_to_another_machine_restores() {
+    arrived("machine-plain", None);
+}
+
+#[test]
+fn what_went_to_another_machine_protected_restores() {
+    arrived("machine-protected", Some(PASSWORD));
+}
+
+#[test]
+fn what_went_to_a_web_server_measured_restores() {
+    if wsgidav::is_installed() {
+        arrived("web-plain", None);
+    } else {
+        let _ = writeln!(std::io::stderr(), "skipped: wsgidav is not installed");
+    }
+}
+
+#[test]
+fn what_went_to_a_web_server_measured_and_protected_restores() {
+    if wsgidav::is_installed() {
+        arrived("web-protected", Some(PASSWORD));
+    } else {
+        let _ = writeln!(std::io::stderr(), "skipped: wsgidav is not installed");
     }
 }
 
@@ -143,6 +176,9 @@ fn live() -> Result<PathBuf, String> {
 struct Far {
     bucket: S3Server,
     ssh: Option<Sshd>,
+    web: Option<Wsgidav>,
+    machine: Receiving,
+    state: PathBuf,
     config: PathBuf,
 }
 
@@ -159,13 +195,30 @@ impl Far {
             toml.push(format!("key_file = \"{}\"", ssh.user_key().display()));
             toml.push(format!("known_hosts = \"{}\"", known.display()));
         }
+        let web = Wsgidav::start();
+        if let Some(web) = &web {
+            let password = out.join("web-password");
+            fs::write(&password, wsgidav::PASSWORD)?;
+            toml.push("[destinations.web]".to_owned());
+            toml.push(format!("url = \"webdav://{}/\"", web.authority()));
+            toml.push(format!("user = \"{}\"", wsgidav::USER));
+            toml.push(format!("password_file = \"{}\"", password.display()));
+        }
+        let (there, state) = (out.join("machine"), out.join("state"));
+        fs::create_dir(&there)?;
+        let mut receive = haul("receive", None);
+        receive.arg("--to").arg(&there).args(["--listen", "127.0.0.1:0", "--name", "nas"]).env("XDG_STATE_HOME", out.join("machine-state"));
+        let machine = Receiving::start(&mut receive, "Receiving into ");
+        toml.push("[destinations.machine]".to_owned());
+        toml.push(format!("url = \"{}\"", machine.url));
         let config = out.join("haul.toml");
         fs::write(&config, toml.join("\n"))?;
-        Ok(Self { bucket: S3Server::start(&["bucket"])?, ssh, config })
+        Ok(Self { bucket: S3Server::start(&["bucket"])?, ssh, web, machine, state, config })
     }
 
     fn introduce(&self, command: &mut Command) {
         command.env("HAUL_CONFIG", &self.config).env("AWS_ENDPOINT_URL", self.bucket.url()).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+        command.env("HAUL_PAIRING_CODE", &self.machine.code).env("XDG_STATE_HOME", &self.state);
         command.env("AWS_ACCESS_KEY_ID", s3::ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", s3::SECRET_KEY);
     }
 
@@ -176,6 +229,10 @@ impl Far {
         for (kind, protection) in [("plain", ""), ("protected", &protection)] {
             wishes.push(format!("pipe-{kind}=sh -c \"'{HAUL}' backup {{config}} --to - --progress none {protection} > {{archive}}\""));
             wishes.push(there_and_back(&format!("parts-{kind}"), "bucket", protection));
+            wishes.push(there_and_back(&format!("machine-{kind}"), "machine", protection));
+            if self.web.is_some() {
+                wishes.push(there_and_back(&format!("web-{kind}"), "web", protection));
+            }
         }
         if self.ssh.is_some() {
             wishes.push(there_and_back("random-plain", "ssh", ""));

@@ -1,13 +1,16 @@
 //! Two machines as their users meet them: `haul receive` on one, `haul backup --to haul://…` on the other.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "common/receiving.rs"]
+mod receiving;
+
 use std::{
     fs,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
+use receiving::{Receiving, line};
 use testkit::proxy::Proxy;
 
 struct Place {
@@ -43,21 +46,8 @@ impl Place {
     }
 
     fn receive_at(&self, listen: &str) -> Receiving {
-        let mut child = command(&self.path("nas"), &["receive", "--to", "backups", "--listen", listen, "--name", "nas"])
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let first = line(&mut lines);
-        let url = format!("haul://{}", first.rsplit(' ').next().unwrap());
-        assert!(first.starts_with("Receiving into backups as nas, at 127.0.0.1:"), "{first}");
-        let hint = line(&mut lines);
-        assert!(hint.starts_with("Only this machine can reach it"), "{hint}");
-        let code = line(&mut lines).split_whitespace().nth(2).unwrap().to_owned();
-        Receiving { child, lines, url, code }
+        let mut receive = command(&self.path("nas"), &["receive", "--to", "backups", "--listen", listen, "--name", "nas"]);
+        Receiving::start(receive.current_dir(self.dir.path()), "Receiving into backups as nas, at 127.0.0.1:")
     }
 
     fn backups(&self) -> Vec<PathBuf> {
@@ -69,26 +59,6 @@ fn command(state: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
     command.args(args).env_remove("HAUL_PASSWORD").env_remove("HAUL_PAIRING_CODE").env("XDG_STATE_HOME", state).env("HOME", state);
     command
-}
-
-fn line(lines: &mut BufReader<ChildStdout>) -> String {
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
-    line.trim_end().to_owned()
-}
-
-struct Receiving {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-    url: String,
-    code: String,
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn out(output: &Output) -> String {

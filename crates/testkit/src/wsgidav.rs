@@ -22,12 +22,19 @@ pub struct Wsgidav {
     _server: Server,
 }
 
+fn python() -> String {
+    env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+/// Whether the Python that `HAUL_PYTHON` names has it.
+pub fn is_installed() -> bool {
+    Command::new(python()).args(["-c", "import wsgidav, cheroot"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 impl Wsgidav {
     /// `None`: it is not installed, which was said on standard error.
     pub fn start() -> Option<Self> {
-        let python = env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let is_there = Command::new(&python).args(["-c", "import wsgidav, cheroot"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-        if !is_there {
+        if !is_installed() {
             return crate::process::missing("wsgidav");
         }
         let directory = TempDir::new().ok()?;
@@ -45,7 +52,7 @@ impl Wsgidav {
             "verbose": 1,
         });
         fs::write(&config, settings.to_string()).ok()?;
-        let mut command = Command::new(python);
+        let mut command = Command::new(python());
         command.args(["-m", "wsgidav.server.server_cli", "--config"]).arg(&config);
         let server = Server::start(command, port, &directory.path().join("log"))?;
         Some(Self { port, directory, _server: server })

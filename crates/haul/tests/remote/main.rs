@@ -3,6 +3,8 @@
 
 mod endings;
 mod nothing_here;
+#[path = "../common/receiving.rs"]
+mod receiving;
 mod watch;
 
 use std::{

@@ -14,9 +14,11 @@ use store::{
 use testkit::{
     drive::{CLIENT_ID, CLIENT_SECRET, Drive},
     s3::S3Server,
+    sshd::{self, Sshd},
+    wsgidav::{self, Wsgidav},
 };
 
-use crate::{Place, text, watch};
+use crate::{Place, names, receiving::Receiving, text, watch};
 
 const DATABASE: u64 = 60 << 20;
 
@@ -101,6 +103,80 @@ fn a_backup_to_a_drive_writes_nothing_here() {
     place.assert_unchanged_since(&before);
     // The folder and what is in it.
     assert_eq!((drive.files().len(), drive.open_sessions()), (2, 0));
+}
+
+/// The archive is the other machine's to write; here it only passes.
+#[test]
+fn a_backup_to_another_machine_writes_nothing_here() {
+    let place = Place::lived_in(DATABASE);
+    let _owner = Owner::of(&place);
+    let there = place.path("there");
+    fs::create_dir(&there).unwrap();
+    let mut receive = place.command(&["receive", "--to", "there", "--listen", "127.0.0.1:0", "--name", "nas"]);
+    receive.env("XDG_STATE_HOME", place.path("nas")).env("HOME", place.path("nas"));
+    let receiving = Receiving::start(&mut receive, "Receiving into there as nas");
+    // The keys that pairing leaves are to stay here.
+    let paired = place.command(&["list", &receiving.url]).env("HAUL_PAIRING_CODE", &receiving.code).output().unwrap();
+    assert!(paired.status.success(), "{}", crate::said(&paired));
+    let before = place.listing();
+    for (args, name) in [(&[][..], "Fast"), (&["--uncompressed"], "Plain")] {
+        let cost = watch::run(&mut place.command(&[&["backup", "config", "--to", &receiving.url, "--name", name], args].concat()));
+        assert!(cost.status.success(), "{}", cost.stderr);
+        assert_nothing_written(&cost);
+        place.assert_unchanged_since(&before);
+    }
+    assert_arrived(&place, 2);
+}
+
+#[test]
+fn a_backup_over_sftp_writes_nothing_here() {
+    if !sshd::is_installed() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "openssh-server is needed");
+        eprintln!("skipped: openssh-server is not installed");
+        return;
+    }
+    let (place, server) = (Place::lived_in(DATABASE), Sshd::start("").unwrap());
+    let _owner = Owner::of(&place);
+    let (there, known) = (place.path("there"), place.path("known_hosts"));
+    fs::create_dir(&there).unwrap();
+    fs::write(&known, server.known_host("ed25519").unwrap()).unwrap();
+    let url = format!("sftp://root@127.0.0.1:{}{}", server.port(), there.display());
+    let (key, known) = (server.user_key().display().to_string(), known.display().to_string());
+    leaves_nothing_here(&place, &["url", &url, "key_file", &key, "known_hosts", &known]);
+}
+
+#[test]
+fn a_backup_to_a_web_server_writes_nothing_here_though_it_is_measured_first() {
+    let Some(server) = Wsgidav::start() else { return };
+    let place = Place::lived_in(DATABASE);
+    let _owner = Owner::of(&place);
+    let (there, password) = (place.path("there"), place.path("password"));
+    std::os::unix::fs::symlink(server.files(), &there).unwrap();
+    fs::write(&password, wsgidav::PASSWORD).unwrap();
+    let (url, password) = (format!("webdav://{}/", server.authority()), password.display().to_string());
+    leaves_nothing_here(&place, &["url", &url, "user", wsgidav::USER, "password_file", &password]);
+}
+
+/// A backup to the place with these settings, whose files lie in `there`.
+fn leaves_nothing_here(place: &Place, settings: &[&str]) {
+    let settings: Vec<String> = settings.chunks(2).map(|pair| format!("{} = {:?}", pair[0], pair[1])).collect();
+    fs::write(place.path("haul.toml"), format!("[destinations.far]\n{}\n", settings.join("\n"))).unwrap();
+    let before = place.listing();
+    let cost = watch::run(&mut place.command(&["--config", "haul.toml", "backup", "config", "--to", "far"]));
+    assert!(cost.status.success(), "{}", cost.stderr);
+    assert_nothing_written(&cost);
+    place.assert_unchanged_since(&before);
+    assert_arrived(place, 1);
+}
+
+/// So many good archives lie in `there`, and nothing else does.
+fn assert_arrived(place: &Place, archives: usize) {
+    let found = names(&place.path("there"));
+    assert_eq!(found.len(), archives, "{found:?}");
+    for name in found {
+        let verdict = place.command(&["verify", &format!("there/{name}")]).output().unwrap();
+        assert!(text(&verdict.stdout).contains("Good"), "{}", crate::said(&verdict));
+    }
 }
 
 #[test]
