@@ -110,7 +110,7 @@ fn true_index(member: &str, inner: &[u8], table: Option<&Pieces>) -> Vec<u8> {
         };
         let (header_offset, data_offset, size) = (entry.header_offset, entry.data_offset, entry.size);
         // What no index can hold is left out of it.
-        let _ = builder.push(&FileEntry { path: entry.path, kind, header_offset, data_offset, size });
+        let _ = builder.push(&FileEntry { path: entry.path, kind, header_offset, data_offset, size, folder: None });
     }
     builder.finish(table, &[])
 }

@@ -1,7 +1,7 @@
 //! Reading at a position, from several threads at once. Owns the trait and its plain implementations; what the
 //! bytes mean belongs to the callers.
 
-use std::io;
+use std::{io, ops::Range};
 
 /// Bytes of a known, fixed length that can be read anywhere, by several threads at the same time.
 pub trait ReadAt: Sync {
@@ -10,6 +10,9 @@ pub trait ReadAt: Sync {
 
     /// Length in bytes.
     fn len(&self) -> u64;
+
+    /// Says that this stretch will be read next, in order, and what follows it will not: something far away fetches it at once and no more than it.
+    fn announce(&self, _range: Range<u64>) {}
 
     /// Whether there is nothing to read.
     fn is_empty(&self) -> bool {
@@ -51,6 +54,10 @@ impl<S: ReadAt + ?Sized> ReadAt for &S {
     fn len(&self) -> u64 {
         (**self).len()
     }
+
+    fn announce(&self, range: Range<u64>) {
+        (**self).announce(range);
+    }
 }
 
 /// The file's length is asked anew each time; a length that cannot be had counts as nothing to read.
@@ -90,6 +97,13 @@ impl<S: ReadAt> ReadAt for Window<S> {
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn announce(&self, range: Range<u64>) {
+        let end = range.end.min(self.len);
+        if range.start < end {
+            self.source.announce(self.start + range.start..self.start + end);
+        }
     }
 }
 

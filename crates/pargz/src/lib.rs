@@ -46,7 +46,7 @@ pub use indexed::inflate_indexed;
 pub use inflater::{Finished, Inflater};
 pub use meters::Meters;
 pub use pieces::ReadAt;
-pub use range::{RangeReader, read_range};
+pub use range::{RangeReader, announce_range, read_range};
 pub use table::{MAX_RESTART_EVERY, PieceTable};
 
 /// Uncompressed bytes in a piece; only the last piece of a member may be shorter.

@@ -1,7 +1,7 @@
 //! One piece back by the table: its compressed bytes from their place, inflated, and checked to
 //! fill exactly the room the table gives it on both sides.
 
-use std::io;
+use std::{io, ops::Range};
 
 use crate::{
     InflateError, Meters, PieceTable,
@@ -15,6 +15,8 @@ pub trait ReadAt: Sync {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
     /// How many bytes there are.
     fn len(&self) -> u64;
+    /// Says that this stretch will be read next, in order, and what follows it will not.
+    fn announce(&self, _range: Range<u64>) {}
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -28,6 +30,10 @@ impl<S: ReadAt + ?Sized> ReadAt for &S {
 
     fn len(&self) -> u64 {
         (**self).len()
+    }
+
+    fn announce(&self, range: Range<u64>) {
+        (**self).announce(range);
     }
 }
 
@@ -70,6 +76,22 @@ impl ReadAt for std::fs::File {
 pub(crate) fn read_at(body: &(impl ReadAt + ?Sized), buf: &mut [u8], offset: u64) -> Result<(), InflateError> {
     body.read_exact_at(buf, offset)
         .map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { InflateError::Truncated { at: body.len() } } else { InflateError::Io(error) })
+}
+
+/// Compressed bytes that are read at once where only the beginning of a piece is wanted.
+const STEP: u64 = 32 << 10;
+/// The tables of a deflate block, which stand before its content.
+const MARGIN: u64 = 2 << 10;
+
+/// Where the compressed bytes end that hold the first `wanted` bytes of a piece that is `full` bytes long, most likely: pieces are not equally dense
+/// everywhere. What is missing is read when it shows, what is too much was small.
+pub(crate) fn likely_end(length: u32, wanted: usize, full: usize) -> u64 {
+    let length = u64::from(length);
+    if wanted >= full {
+        return length;
+    }
+    let share = (u128::from(length) * wanted as u128 / full.max(1) as u128) as u64;
+    (share + share / 8 + MARGIN).next_multiple_of(STEP).min(length)
 }
 
 /// Inflates pieces one by one. Within a group they must come in order from the first; each group
@@ -116,6 +138,48 @@ impl PieceInflater {
             }
             Ok(())
         })
+    }
+
+    /// Inflates the beginning of `piece` into `out`, which is shorter than the piece, and reads no more of the compressed bytes than that takes, give or take a
+    /// step. The group can't be gone on with after that.
+    pub(crate) fn inflate_beginning(
+        &mut self,
+        body: &(impl ReadAt + ?Sized),
+        table: &PieceTable,
+        piece: usize,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<(), InflateError> {
+        let length = u64::from(table.lengths[piece]);
+        let mut fetched = 0;
+        let mut filled = 0;
+        while filled < out.len() {
+            if fetched == length {
+                return Err(InflateError::Corrupt { at: offset + fetched });
+            }
+            self.compressed.resize((length - fetched).min(STEP) as usize, 0);
+            read_at(body, &mut self.compressed, offset + fetched)?;
+            let compressed = std::mem::take(&mut self.compressed);
+            let mut taken = 0;
+            loop {
+                let at = offset + fetched + taken as u64;
+                let step = self.step(&compressed[taken..], &mut out[filled..], at)?;
+                if step.ended {
+                    return Err(InflateError::Corrupt { at });
+                }
+                taken += step.consumed;
+                filled += step.produced;
+                if filled == out.len() || (step.consumed == 0 && step.produced == 0) {
+                    break;
+                }
+            }
+            if filled < out.len() && taken < compressed.len() {
+                return Err(InflateError::Corrupt { at: offset + fetched + taken as u64 });
+            }
+            fetched += compressed.len() as u64;
+            self.compressed = compressed;
+        }
+        Ok(())
     }
 
     /// Inflates all compressed bytes; they must fill `out` and no more.

@@ -1,5 +1,5 @@
 //! Bytes from the middle of a member, by its table: inflation begins at the restart point before
-//! them. The member's checksum covers all of it, so here only the structure is checked.
+//! them, and ends where they end. The member's checksum covers all of it, so here only the structure is checked.
 
 use std::{
     io::{self, Read},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     InflateError, Meters, PIECE, PieceTable,
-    pieces::{PieceInflater, ReadAt},
+    pieces::{PieceInflater, ReadAt, likely_end},
 };
 
 /// Reads the uncompressed bytes `range` (cut off at the member's end) of the member `body`.
@@ -20,6 +20,19 @@ use crate::{
 pub fn read_range<'a, S: ReadAt + ?Sized>(body: &'a S, table: &'a PieceTable, range: Range<u64>) -> RangeReader<'a, S> {
     let end = range.end.min(table.bytes_in);
     RangeReader { body, table, position: range.start.min(end), end, inflater: PieceInflater::new(), window: Window::Unopened, bytes: Vec::new() }
+}
+
+/// Tells `body` which of its bytes [`read_range`] will read, as far as the table tells: the last piece's are a guess when only its beginning is wanted. Nothing
+/// when the table can't belong to `body`.
+pub fn announce_range<S: ReadAt + ?Sized>(body: &S, table: &PieceTable, range: Range<u64>) {
+    let end = range.end.min(table.bytes_in);
+    if range.start >= end || table.check(body.len()).is_err() {
+        return;
+    }
+    let first = table.restart_before((range.start / PIECE as u64) as usize);
+    let last = ((end - 1) / PIECE as u64) as usize;
+    let wanted = (end - last as u64 * PIECE as u64) as usize;
+    body.announce(table.offset(first)..table.offset(last) + likely_end(table.lengths[last], wanted, table.piece_len(last)));
 }
 
 /// Made by [`read_range`].
@@ -61,7 +74,7 @@ impl<S: ReadAt + ?Sized> RangeReader<'_, S> {
             Window::Before { next, offset, held } => (*next, *offset, *held),
             Window::Unopened => {
                 self.table.check(self.body.len())?;
-                let restart = wanted - wanted % self.table.restart_every as usize;
+                let restart = self.table.restart_before(wanted);
                 (restart, self.table.offset(restart), false)
             }
         };
@@ -73,8 +86,15 @@ impl<S: ReadAt + ?Sized> RangeReader<'_, S> {
             if next.is_multiple_of(self.table.restart_every as usize) {
                 self.inflater.restart();
             }
-            self.bytes.resize(self.table.piece_len(next), 0);
-            self.inflater.inflate(self.body, self.table, next, offset, &mut self.bytes, &unmetered)?;
+            let full = self.table.piece_len(next);
+            // Of the last piece no more than is wanted: nothing is read behind that.
+            let length = (self.end - next as u64 * PIECE as u64).min(full as u64) as usize;
+            self.bytes.resize(length, 0);
+            if length < full {
+                self.inflater.inflate_beginning(self.body, self.table, next, offset, &mut self.bytes)?;
+            } else {
+                self.inflater.inflate(self.body, self.table, next, offset, &mut self.bytes, &unmetered)?;
+            }
             offset += u64::from(self.table.lengths[next]);
             next += 1;
         }

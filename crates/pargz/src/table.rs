@@ -88,6 +88,11 @@ impl PieceTable {
         start..(start + self.restart_every as usize).min(self.lengths.len())
     }
 
+    /// The first piece of the group that `piece` is in: inflating can begin there.
+    pub(crate) fn restart_before(&self, piece: usize) -> usize {
+        piece - piece % self.restart_every as usize
+    }
+
     /// Whether nothing after `piece` refers to it or to anything before its end.
     pub(crate) fn ends_group(&self, piece: usize) -> bool {
         piece + 1 == self.lengths.len() || (piece + 1).is_multiple_of(self.restart_every as usize)

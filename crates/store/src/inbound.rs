@@ -1,7 +1,7 @@
 //! An object read at any place by any thread, as if it were a file: what lies together is fetched together, and reading in order is fetched ahead.
 //!
 //! A jump costs one small request; whoever reads on gets ever larger ones, and the next of them are under way before they are needed. What was fetched is kept
-//! while there is room ([`CAPACITY`] in all). Trying again is [`Patience`]'s; what the bytes mean is the caller's.
+//! while there is room ([`CAPACITY`] in all). Who knows what will be read says so ([`RemoteFile::announce`]): that comes in one request, and nothing behind it. Trying again is [`Patience`]'s; what the bytes mean is the caller's.
 
 use std::{
     collections::BTreeMap,
@@ -116,6 +116,16 @@ impl RemoteFile {
         &self.patience
     }
 
+    /// Says that this stretch will be read next, in order, and what follows it will not. What of it is not there yet is fetched in the background at once, or as
+    /// reading proceeds where it is long; what fails is tried again by whoever reads it.
+    pub fn announce(&self, range: Range<u64>) {
+        let mut cache = self.shared.cache();
+        let planned = cache.plan_announced(range, self.shared.size);
+        for (range, touched) in planned {
+            self.fetch_behind(&mut cache, range, touched);
+        }
+    }
+
     /// Fails when the object is no longer the one that was opened.
     pub fn unchanged(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
@@ -192,15 +202,19 @@ impl RemoteFile {
     /// Starts what whoever reads in order at `at` will want next. What fails here is tried again by whoever needs it.
     fn fetch_ahead(&self, cache: &mut Cache, at: u64) {
         for range in cache.plan_ahead(at, self.shared.size) {
-            cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: false, used: 0, read: 0 });
-            let shared = Arc::clone(&self.shared);
-            self.bridge.spawn(async move {
-                let under_way = UnderWay { shared: &shared, start: range.start };
-                if let Ok(bytes) = shared.fetch(range.clone()).await {
-                    under_way.done(bytes);
-                }
-            });
+            self.fetch_behind(cache, range, false);
         }
+    }
+
+    fn fetch_behind(&self, cache: &mut Cache, range: Range<u64>, touched: bool) {
+        cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched, used: 0, read: 0 });
+        let shared = Arc::clone(&self.shared);
+        self.bridge.spawn(async move {
+            let under_way = UnderWay { shared: &shared, start: range.start };
+            if let Ok(bytes) = shared.fetch(range.clone()).await {
+                under_way.done(bytes);
+            }
+        });
     }
 
     /// An object that was replaced or cut answers strangely; the reason is worth more than the answer.
@@ -286,6 +300,8 @@ struct Stream {
     // Where the last planned stretch ends.
     next: u64,
     window: u64,
+    // Nothing from here on is wanted, as far as anybody said.
+    limit: u64,
 }
 
 enum Found {
@@ -314,18 +330,54 @@ impl Cache {
 
     /// The stretch to fetch for a reader who wants `wanted` bytes at `at`, where nothing is. Makes room for it.
     fn plan(&mut self, at: u64, wanted: u64, size: u64) -> Range<u64> {
-        let window = match self.streams.iter().position(|stream| stream.next == at) {
-            Some(known) => (self.streams.remove(known).window * 2).min(LARGEST),
-            None => SMALLEST,
+        let known = self.streams.iter().position(|stream| stream.next == at).map(|known| self.streams.remove(known));
+        let (window, limit) = match known {
+            Some(stream) if stream.limit > at => ((stream.window * 2).min(LARGEST), stream.limit),
+            // What was announced did not reach this far.
+            _ => (SMALLEST, size),
         };
         let length = window.max(wanted.min(LARGEST)).min(self.unclaimed().max(SMALLEST));
-        let end = self.gap_end(at, size).min(at + length);
+        let end = self.gap_end(at, size).min(at + length).min(limit.max(at + wanted));
         self.make_room(end - at);
-        self.streams.push(Stream { next: end, window });
+        self.remember(Stream { next: end, window, limit });
+        at..end
+    }
+
+    fn remember(&mut self, stream: Stream) {
+        self.streams.push(stream);
         if self.streams.len() > STREAMS {
             self.streams.remove(0);
         }
-        at..end
+    }
+
+    /// What is missing of an announced stretch, up to a large request's worth; the rest comes as it is read. Each with whether that rest needs no reader's touch
+    /// to be fetched, because there is none.
+    fn plan_announced(&mut self, range: Range<u64>, size: u64) -> Vec<(Range<u64>, bool)> {
+        let limit = range.end.min(size);
+        let mut at = range.start;
+        let mut planned: Vec<Range<u64>> = Vec::new();
+        let mut sum = 0;
+        while at < limit && sum < LARGEST {
+            if let Some((_, extent)) = self.extents.range(..=at).next_back().filter(|(_, extent)| at < extent.end) {
+                at = extent.end;
+                continue;
+            }
+            let stop = self.gap_end(at, size).min(limit).min(at + LARGEST - sum);
+            if self.unclaimed() < sum + (stop - at) + UNREAD {
+                break;
+            }
+            sum += stop - at;
+            planned.push(at..stop);
+            at = stop;
+        }
+        if planned.is_empty() {
+            return Vec::new();
+        }
+        self.make_room(sum);
+        if at < limit {
+            self.remember(Stream { next: at, window: LARGEST, limit });
+        }
+        planned.into_iter().map(|range| (range, at >= limit)).collect()
     }
 
     /// What to fetch next for the reader at `at`, as far as there is room. Nothing for one who only just came.
@@ -337,10 +389,10 @@ impl Cache {
                 end = extent.end;
                 continue;
             }
-            let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end && stream.window >= STEADY) else { break };
+            let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end && stream.window >= STEADY && stream.limit > end) else { break };
             stream.window = (stream.window * 2).min(LARGEST);
-            let window = stream.window;
-            let stop = self.gap_end(end, size).min(end + window);
+            let (window, limit) = (stream.window, stream.limit);
+            let stop = self.gap_end(end, size).min(end + window).min(limit);
             let planned: u64 = ranges.iter().map(|range: &Range<u64>| range.end - range.start).sum();
             if stop == end || self.unclaimed() < planned + (stop - end) + UNREAD {
                 break;

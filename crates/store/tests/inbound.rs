@@ -182,6 +182,48 @@ fn threads_that_take_turns_fetch_everything_once() {
 }
 
 #[test]
+fn what_is_announced_comes_at_once_and_nothing_behind_it() {
+    let bench = Bench::new();
+    let bytes = noise(&bench.path(), 40 << 20);
+    let remote = bench.open(0);
+    // In one request, read in small steps; the second announcement of the same is free.
+    let (start, end) = (5_000_001_u64, 8_100_000_u64);
+    remote.announce(start..end);
+    remote.announce(start..end);
+    let mut buffer = vec![0; 70_000];
+    let mut at = start;
+    while at < end {
+        let count = buffer.len().min((end - at) as usize);
+        remote.read_exact_at(&mut buffer[..count], at).unwrap();
+        assert!(buffer[..count] == bytes[at as usize..at as usize + count]);
+        at += count as u64;
+    }
+    assert_eq!((remote.requests(), remote.fetched()), (1, end - start));
+    // What turns out to be wanted all the same costs a small request.
+    remote.read_exact_at(&mut buffer[..100], end).unwrap();
+    assert_eq!((remote.requests(), remote.fetched()), (2, end - start + (64 << 10)));
+}
+
+#[test]
+fn a_long_stretch_that_is_announced_is_fetched_once_and_to_its_end_only() {
+    let bench = Bench::new();
+    File::create(bench.path()).unwrap().set_len(200 << 20).unwrap();
+    let remote = bench.open(3);
+    let (start, end) = (20_u64 << 20, 90_u64 << 20);
+    remote.announce(start..end);
+    let mut buffer = vec![0; 1 << 20];
+    for at in (start..end).step_by(1 << 20) {
+        remote.read_exact_at(&mut buffer, at).unwrap();
+    }
+    assert!(remote.fetched() <= end - start, "{} bytes", remote.fetched());
+    assert!(remote.requests() < 30, "{} requests", remote.requests());
+    // Beyond the end there is nothing to announce.
+    remote.announce(u64::MAX - 5..u64::MAX);
+    remote.announce((200 << 20) - 10..u64::MAX);
+    remote.read_exact_at(&mut buffer[..10], (200 << 20) - 10).unwrap();
+}
+
+#[test]
 fn an_object_that_changes_meanwhile_is_an_error() {
     let bench = Bench::new();
     noise(&bench.path(), 10 << 20);

@@ -37,6 +37,13 @@ impl ReadAt for Body<'_, '_> {
             Self::Sealed(plain) => plain.len(),
         }
     }
+
+    fn announce(&self, range: Range<u64>) {
+        match self {
+            Self::Plain(window) => window.announce(range),
+            Self::Sealed(plain) => plain.announce(range),
+        }
+    }
 }
 
 impl pargz::ReadAt for Body<'_, '_> {
@@ -46,6 +53,10 @@ impl pargz::ReadAt for Body<'_, '_> {
 
     fn len(&self) -> u64 {
         ReadAt::len(self)
+    }
+
+    fn announce(&self, range: Range<u64>) {
+        ReadAt::announce(self, range);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
@@ -29,6 +30,9 @@ pub trait Source: Send + Sync {
 
     /// Fills `buffer` from `offset` on. Tries again what may pass; an error is the end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Says that this stretch will be read next, in order, and what follows it will not, so that it can be fetched at once.
+    fn announce(&self, _range: Range<u64>) {}
 
     /// Fails when these are no longer the bytes they were when it was opened.
     fn unchanged(&self) -> io::Result<()>;
@@ -146,5 +150,11 @@ impl habackup::read_at::ReadAt for ArchiveFile<'_> {
 
     fn len(&self) -> u64 {
         self.length
+    }
+
+    fn announce(&self, range: Range<u64>) {
+        if let Bytes::There { source, .. } = &self.bytes {
+            source.announce(range);
+        }
     }
 }

@@ -19,7 +19,7 @@ use std::{
 use habackup::{
     archive::ArchiveError,
     index::{self, Index},
-    read_at::Window,
+    read_at::{ReadAt, Window},
     securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError},
 };
 use pargz::{InflateError, Meters, PieceTable};
@@ -31,6 +31,13 @@ pub(crate) use outer::{MANIFEST, Member, Outside, Shape};
 use body::{Body, Stream, Strict, table};
 use file::ArchiveFile;
 use piped::piped;
+
+/// Holds the headers of all members before the first large one.
+const BEGINNING: u64 = 64 << 10;
+/// No header of an encrypted member is longer.
+const LONGEST_HEADER: u64 = 1 << 10;
+/// No more of the archive's end is fetched unasked.
+const LONGEST_END: u64 = 1 << 20;
 
 /// Why an archive can't be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +118,7 @@ impl<'a> Opened<'a> {
     pub(crate) fn open(source: &ArchiveSource, password: Option<&Password>, progress: ProgressFn<'a>) -> Result<Self, OpenError> {
         let path = source.shown();
         let file = ArchiveFile::open(source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
+        announce_ends(&file);
         let outside = Outside::read(&file).map_err(|error| match (file.failure(), error) {
             (Some(source), _) | (None, ArchiveError::Io(source)) => OpenError::of(path.clone(), source),
             (None, error) => OpenError::NotABackup { path: path.clone(), reason: error.to_string() },
@@ -168,7 +176,8 @@ impl<'a> Opened<'a> {
 
     /// The SecureTar header of an encrypted member.
     pub(crate) fn sealed_header(&self, member: &Member) -> Result<Header, SecureTarError> {
-        Header::read(&mut Stream::new(self.window(member)?))
+        // No more than a header: it may be all that is wanted of something far away.
+        Header::read(&mut Stream::new(self.window(member)?).range(0..LONGEST_HEADER))
     }
 
     fn read_index(&self) -> IndexState {
@@ -311,6 +320,14 @@ pub(crate) struct Ranges<'f, 'a> {
 }
 
 impl Ranges<'_, '_> {
+    /// Says that [`Self::read`] will be asked for this range soon.
+    pub(crate) fn announce(&self, range: Range<u64>) {
+        match &self.table {
+            Some(table) => pargz::announce_range(&self.body, table, range),
+            None => ReadAt::announce(&self.body, range),
+        }
+    }
+
     /// The bytes of a range that is known to lie inside.
     pub(crate) fn read(&self, range: Range<u64>) -> Box<dyn Read + '_> {
         match &self.table {
@@ -318,6 +335,15 @@ impl Ranges<'_, '_> {
             None => Box::new(Stream::new(&self.body).range(range)),
         }
     }
+}
+
+/// Where the description and the index are, usually: one way there and back for both.
+fn announce_ends(file: &ArchiveFile<'_>) {
+    let length = file.len();
+    file.announce(0..length.min(BEGINNING));
+    // An index is about as long as a four-thousandth of a real archive; what is missing of it is fetched when that shows.
+    let end = (length / 4096).clamp(BEGINNING, LONGEST_END);
+    file.announce(length.saturating_sub(end)..length);
 }
 
 fn piped_twice<T>(plain: impl Read + Send, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> (T, Result<(), Broken>) {

@@ -29,7 +29,7 @@ use std::{
 };
 
 use habackup::{
-    index::Index,
+    index::{Folder, Index},
     rules::{Pattern, PatternError},
     securetar::Password,
     tar::TarError,
@@ -52,7 +52,7 @@ pub(crate) use unpack::{config_path, unwrap_tar};
 use select::{Nearest, Selection};
 use stage::Stage;
 use target::{Now, Target};
-use tree::Tree;
+use tree::{Meta, Tree};
 use unpack::{Stop, Unpacked, Unpacker};
 
 /// What a restore is told.
@@ -219,6 +219,9 @@ struct Job<'a> {
 /// What came of reading an inner archive: of unpacking it, then of the bytes below the tar.
 type Read = Result<(Result<(), Stop>, Result<(), Broken>), Broken>;
 
+/// Directories on the way to what is wanted, as the index describes them.
+type Folders = Vec<(Vec<u8>, Folder)>;
+
 /// What unpacking gave, before it is in its place.
 struct Outcome {
     done: Unpacked,
@@ -298,14 +301,25 @@ impl Job<'_> {
     /// Only the stretches of the archive that hold what is wanted.
     fn by_ranges(&self, member: &Member, index: &Index, stage: &Stage) -> Result<Outcome, RestoreError> {
         let mut nearest = self.nearest();
-        let ranges = self.ranges(index, &mut nearest);
+        let (ranges, folders) = self.ranges(index, &mut nearest);
         if ranges.is_empty() {
             return Err(self.nothing_matched(nearest));
         }
         let mut tree = self.tree(stage)?;
         let mut done = Unpacked::default();
+        for (path, Folder { mode, mtime }) in folders {
+            if path.is_empty() {
+                done.root_mode = Some(mode);
+            } else {
+                // What can't be a directory's name can't be a wanted file's either.
+                let _ = tree.directory(&path, Meta { mode, mtime }, true);
+            }
+        }
         let inner = self.opened.ranges(member, index).map_err(|broken| damaged(member, broken))?;
-        let read = ranges.into_iter().try_for_each(|range| {
+        let read = ranges.iter().enumerate().try_for_each(|(number, range)| {
+            // The next ones are on their way while this one is unpacked.
+            ranges[number..].iter().take(ANNOUNCED).for_each(|range| inner.announce(range.clone()));
+            let range = range.clone();
             let length = range.end - range.start;
             let mut reader = io::Read::take(inner.read(range), length);
             self.unpacker(true).run(&mut reader, false, &mut tree, &mut done)?;
@@ -322,24 +336,31 @@ impl Job<'_> {
         self.finish(tree, done, true, false)
     }
 
-    /// Stretches of the inner tar to read; neighbours are joined. Directories on the way are small and bring their modes.
-    fn ranges(&self, index: &Index, nearest: &mut Nearest) -> Vec<Range<u64>> {
+    /// Stretches of the inner tar to read, neighbours joined, and the modes of the directories on the way. An older index does not know those: then they are
+    /// read from the tar.
+    fn ranges(&self, index: &Index, nearest: &mut Nearest) -> (Vec<Range<u64>>, Folders) {
         let mut wanted = Vec::new();
-        let mut parents: Vec<(Vec<u8>, Range<u64>)> = Vec::new();
+        let mut folders = Vec::new();
+        let mut parents: Vec<(Vec<u8>, Range<u64>, Option<Folder>)> = Vec::new();
         for file in index.files() {
             let Ok(Some(path)) = config_path(&file.path) else { continue };
             let end = file.data_offset + file.size + habackup::tar::padding(file.size) as u64;
             let range = file.header_offset..end;
-            parents.retain(|(parent, _)| parent.is_empty() || (path.starts_with(parent) && path.get(parent.len()) == Some(&b'/')));
+            parents.retain(|(parent, ..)| parent.is_empty() || (path.starts_with(parent) && path.get(parent.len()) == Some(&b'/')));
             if self.selection.wants(path) {
-                wanted.extend(parents.drain(..).map(|(_, range)| range));
+                for (parent, range, folder) in parents.drain(..) {
+                    match folder {
+                        Some(folder) => folders.push((parent, folder)),
+                        None => wanted.push(range),
+                    }
+                }
                 wanted.push(range);
             } else if file.kind == habackup::tar::Kind::Directory {
-                parents.push((path.to_vec(), range));
+                parents.push((path.to_vec(), range, file.folder));
             }
             nearest.consider(path);
         }
-        join(wanted)
+        (join(wanted), folders)
     }
 
     fn nearest(&self) -> Nearest {
@@ -427,6 +448,8 @@ fn damaged(member: &Member, Broken(message): Broken) -> RestoreError {
     RestoreError::Damaged { member: member.name.clone(), message }
 }
 
+/// So many stretches are under way at a time.
+const ANNOUNCED: usize = 3;
 /// Gaps up to this are read through: inflating starts at restart points this far apart anyway.
 const JOINED: u64 = 4 << 20;
 

@@ -25,7 +25,7 @@ use std::{
 };
 
 use habackup::{
-    index::{FileEntry, IndexBuilder},
+    index::{FileEntry, Folder, IndexBuilder},
     tar::{self, Kind},
 };
 use livesqlite::{JournalMode, Snapshot};
@@ -373,8 +373,9 @@ impl TarSource {
             recording.push(relative, &header);
         }
         let data_offset = header_offset + self.pending.len() as u64;
+        let folder = (kind == Kind::Directory).then_some(Folder { mode: header.mode, mtime: header.mtime });
         // A path too long for the index is still in the archive, and found by reading it through.
-        let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size });
+        let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size, folder });
         self.gathered.findings.entries += 1;
         self.body_size = size;
         self.current.clear();

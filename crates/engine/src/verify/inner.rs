@@ -262,5 +262,11 @@ fn lists(listed: Option<&FileEntry>, entry: &Entry) -> bool {
         _ => return false,
     };
     let (path, size) = (entry.path.as_slice(), entry.size);
-    listed.path == path && listed.kind == kind && listed.size == size && listed.header_offset == entry.header_offset && listed.data_offset == entry.data_offset
+    let described = listed.folder.is_none_or(|folder| folder.mode == entry.mode && folder.mtime == entry.mtime);
+    described
+        && listed.path == path
+        && listed.kind == kind
+        && listed.size == size
+        && listed.header_offset == entry.header_offset
+        && listed.data_offset == entry.data_offset
 }

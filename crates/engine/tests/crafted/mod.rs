@@ -47,7 +47,7 @@ impl Inner {
         let data_offset = self.bytes.len() as u64;
         self.bytes.extend_from_slice(body);
         self.bytes.resize(self.bytes.len() + tar::padding(size), 0);
-        self.files.push(FileEntry { path: path.to_vec(), kind, header_offset, data_offset, size });
+        self.files.push(FileEntry { path: path.to_vec(), kind, header_offset, data_offset, size, folder: None });
         self
     }
 

@@ -1,6 +1,8 @@
 //! Building an index while the inner archive is being written.
 
-use super::wire::{CHECKSUM, PREFIX, SECTION, SECTION_FILES, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, put_number, put_section};
+use super::wire::{
+    CHECKSUM, PREFIX, SECTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, put_number, put_section, zigzag,
+};
 use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
 use crate::tar::{self, Kind};
 
@@ -9,6 +11,7 @@ use crate::tar::{self, Kind};
 pub struct IndexBuilder {
     member: String,
     files: Vec<u8>,
+    folders: Vec<u8>,
     count: u64,
     previous: Vec<u8>,
     /// Where the next header stands if nothing lies between.
@@ -18,7 +21,7 @@ pub struct IndexBuilder {
 impl IndexBuilder {
     /// `member` is the inner archive's name in the outer one, for example `homeassistant.tar.gz`.
     pub fn new(member: &str) -> Self {
-        Self { member: member.to_owned(), files: Vec::new(), count: 0, previous: Vec::new(), position: 0 }
+        Self { member: member.to_owned(), files: Vec::new(), folders: Vec::new(), count: 0, previous: Vec::new(), position: 0 }
     }
 
     /// The next entry of the archive. Says `false`, and leaves the entry out, when it cannot be in an index: it begins
@@ -41,6 +44,16 @@ impl IndexBuilder {
         put_number(gap, &mut self.files);
         put_number(headers, &mut self.files);
         put_number(file.size, &mut self.files);
+        if file.kind == Kind::Directory {
+            match file.folder {
+                Some(folder) => {
+                    put_number(u64::from(folder.mode) + 1, &mut self.folders);
+                    put_number(zigzag(folder.mtime.0), &mut self.folders);
+                    put_number(u64::from(folder.mtime.1), &mut self.folders);
+                }
+                None => put_number(0, &mut self.folders),
+            }
+        }
         self.previous.truncate(shared);
         self.previous.extend_from_slice(suffix);
         self.position = end;
@@ -62,7 +75,9 @@ impl IndexBuilder {
     pub fn finished_len(&self, pieces: Option<usize>, nonces: usize) -> usize {
         let section = |len: Option<usize>| len.map_or(0, |len| SECTION + len);
         let nonces = (nonces > 0).then_some(nonces * 8);
-        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + section(Some(8 + self.files.len())) + CHECKSUM
+        let folders = (!self.folders.is_empty()).then_some(self.folders.len());
+        let files = section(Some(8 + self.files.len())) + section(folders);
+        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + files + CHECKSUM
     }
 
     /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is encrypted
@@ -87,6 +102,10 @@ impl IndexBuilder {
         put_section(SECTION_FILES, 8 + self.files.len(), &mut out);
         out.extend_from_slice(&self.count.to_le_bytes());
         out.extend_from_slice(&self.files);
+        if !self.folders.is_empty() {
+            put_section(SECTION_FOLDERS, self.folders.len(), &mut out);
+            out.extend_from_slice(&self.folders);
+        }
 
         let len = (out.len() + CHECKSUM) as u64;
         out[PREFIX - 8..PREFIX].copy_from_slice(&len.to_le_bytes());
@@ -99,7 +118,7 @@ impl IndexBuilder {
 impl Index {
     /// The bytes of an index of the same files, once it is known how the inner archive was compressed and encrypted; see [`IndexBuilder::finish`].
     pub fn completed(self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
-        let builder = IndexBuilder { member: self.member, files: self.files, count: self.count, previous: Vec::new(), position: 0 };
+        let builder = IndexBuilder { member: self.member, files: self.files, folders: self.folders, count: self.count, previous: Vec::new(), position: 0 };
         builder.finish(pieces, nonces)
     }
 }

@@ -22,7 +22,7 @@ pub const MAX_LEN: u64 = 1 << 28;
 /// Changed when older readers would misunderstand the bytes.
 const MAJOR: u8 = 1;
 /// Changed when sections are added, which older readers skip.
-const MINOR: u8 = 0;
+const MINOR: u8 = 1;
 /// Longest path, the bound of the tar reader too.
 const MAX_PATH: usize = 1 << 20;
 
@@ -68,6 +68,17 @@ pub struct FileEntry {
     pub data_offset: u64,
     /// Bytes of content.
     pub size: u64,
+    /// What a directory's header says beside its name, so that it need not be fetched for a file below it. `None` for all else, and in older indexes.
+    pub folder: Option<Folder>,
+}
+
+/// A directory's own properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// Permission bits.
+    pub mode: u32,
+    /// Seconds and nanoseconds since 1970.
+    pub mtime: (i64, u32),
 }
 
 /// Why an index cannot be used.

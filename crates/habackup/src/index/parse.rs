@@ -1,8 +1,8 @@
 //! Reading an index somebody else may have written. Everything is checked before anything is returned; nothing is
 //! allocated by a number in the bytes, only by bytes that are there.
 
-use super::wire::{CHECKSUM, Cursor, PREFIX, SECTION_FILES, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum};
-use super::{FileEntry, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces};
+use super::wire::{CHECKSUM, Cursor, PREFIX, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, unzigzag};
+use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces};
 use crate::tar::{self, Kind};
 
 /// Bytes all paths together may unfold to: no real tree comes near, and copying them all takes a second or two.
@@ -17,14 +17,16 @@ pub struct Index {
     nonces: Vec<[u8; 8]>,
     pub(super) count: u64,
     pub(super) files: Vec<u8>,
+    // Of no length where there are none.
+    pub(super) folders: Vec<u8>,
 }
 
 impl Index {
     /// Reads and checks a whole index.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
         let body = checked_body(bytes)?;
-        let mut index = Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new() };
-        let mut seen = [false; SECTION_FILES as usize + 1];
+        let mut index = Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new(), folders: Vec::new() };
+        let mut seen = [false; SECTION_FOLDERS as usize + 1];
         let mut rest = Cursor(body);
         while !rest.is_empty() {
             let kind = rest.u8()?;
@@ -63,6 +65,7 @@ impl Index {
                 self.count = section.u64()?;
                 self.files = section.0.to_vec();
             }
+            SECTION_FOLDERS => self.folders = section.to_vec(),
             _ => return Err(IndexError::Malformed("a section has the number zero")),
         }
         Ok(())
@@ -82,6 +85,9 @@ impl Index {
         }
         if count != self.count {
             return Err(IndexError::Malformed("the number of files is wrong"));
+        }
+        if files.folders.is_some_and(|folders| !folders.is_empty()) {
+            return Err(IndexError::Malformed("it describes more directories than there are"));
         }
         Ok(())
     }
@@ -113,7 +119,8 @@ impl Index {
 
     /// The entries in the order of the archive, unfolded one at a time.
     pub fn files(&self) -> Files<'_> {
-        Files { rest: Cursor(&self.files), path: Vec::new(), position: 0 }
+        let folders = (!self.folders.is_empty()).then_some(Cursor(self.folders.as_slice()));
+        Files { rest: Cursor(&self.files), folders, path: Vec::new(), position: 0 }
     }
 }
 
@@ -121,6 +128,7 @@ impl Index {
 #[derive(Clone, Debug)]
 pub struct Files<'a> {
     rest: Cursor<'a>,
+    folders: Option<Cursor<'a>>,
     path: Vec<u8>,
     position: u64,
 }
@@ -130,6 +138,7 @@ struct Place {
     header_offset: u64,
     data_offset: u64,
     size: u64,
+    folder: Option<Folder>,
 }
 
 impl Files<'_> {
@@ -156,11 +165,15 @@ impl Files<'_> {
             _ => return Err(IndexError::Malformed("an entry is of no known kind")),
         };
         let (gap, headers, size) = (self.rest.number()?, self.rest.number()?, self.rest.number()?);
+        let folder = match &mut self.folders {
+            Some(folders) if kind == Kind::Directory => next_folder(folders)?,
+            _ => None,
+        };
         let place = || {
             let header_offset = self.position.checked_add(gap)?;
             let data_offset = header_offset.checked_add(headers)?;
             let end = data_offset.checked_add(size)?.checked_add(tar::padding(size) as u64)?;
-            Some((Place { kind, header_offset, data_offset, size }, end))
+            Some((Place { kind, header_offset, data_offset, size, folder }, end))
         };
         let (place, end) = place().ok_or(IndexError::Malformed("an entry lies beyond any archive"))?;
         self.position = end;
@@ -173,9 +186,16 @@ impl Iterator for Files<'_> {
 
     fn next(&mut self) -> Option<FileEntry> {
         // Cannot fail: the whole table was walked when the index was parsed.
-        let Place { kind, header_offset, data_offset, size } = self.advance().ok().flatten()?;
-        Some(FileEntry { path: self.path.clone(), kind, header_offset, data_offset, size })
+        let Place { kind, header_offset, data_offset, size, folder } = self.advance().ok().flatten()?;
+        Some(FileEntry { path: self.path.clone(), kind, header_offset, data_offset, size, folder })
     }
+}
+
+fn next_folder(folders: &mut Cursor<'_>) -> Result<Option<Folder>, IndexError> {
+    let Some(mode) = folders.number()?.checked_sub(1) else { return Ok(None) };
+    let (seconds, nanoseconds) = (unzigzag(folders.number()?), folders.number()?);
+    let folder = || Some(Folder { mode: u32::try_from(mode).ok()?, mtime: (seconds, u32::try_from(nanoseconds).ok().filter(|nanos| *nanos < 1_000_000_000)?) });
+    folder().map(Some).ok_or(IndexError::Malformed("a directory has a mode or time that cannot be"))
 }
 
 /// What stands between the prefix and the checksum, once both are right.

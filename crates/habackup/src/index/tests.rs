@@ -8,7 +8,7 @@ fn pieces() -> Pieces {
 }
 
 fn files() -> Vec<FileEntry> {
-    let entry = |path: &str, kind, header_offset, data_offset, size| FileEntry { path: path.into(), kind, header_offset, data_offset, size };
+    let entry = |path: &str, kind, header_offset, data_offset, size| FileEntry { path: path.into(), kind, header_offset, data_offset, size, folder: None };
     vec![
         entry("data", Kind::Directory, 0, 512, 0),
         entry("data/.storage", Kind::Directory, 512, 1024, 0),
@@ -54,9 +54,40 @@ fn an_uncompressed_plain_archive_has_files_only() {
 }
 
 #[test]
+fn a_directory_keeps_its_mode_and_time() {
+    let mut builder = IndexBuilder::new("homeassistant.tar.gz");
+    let mut files = files();
+    files[0].folder = Some(Folder { mode: 0o755, mtime: (1_763_700_000, 999_999_999) });
+    // One whose properties are not known, and one from before 1970.
+    files.push(FileEntry { path: b"data/old".to_vec(), kind: Kind::Directory, header_offset: 64 << 30, data_offset: (64 << 30) + 512, size: 0, folder: None });
+    files[6].folder = Some(Folder { mode: 0, mtime: (i64::MIN, 0) });
+    for file in &files {
+        assert!(builder.push(file));
+    }
+    let bytes = builder.finish(None, &[]);
+    assert_eq!(bytes.len(), builder.finished_len(None, 0));
+    assert_eq!(Index::parse(&bytes).unwrap().files().collect::<Vec<_>>(), files);
+}
+
+#[test]
+fn directories_described_too_often_or_not_to_the_end_are_refused() {
+    let mut builder = IndexBuilder::new("homeassistant.tar.gz");
+    let folder = Some(Folder { mode: 0o755, mtime: (1, 2) });
+    assert!(builder.push(&FileEntry { path: b"data".to_vec(), kind: Kind::Directory, header_offset: 0, data_offset: 512, size: 0, folder }));
+    let whole = builder.finish(None, &[]);
+    let end = whole.len() - wire::CHECKSUM;
+    // The section is the last one, and begins with its length.
+    for (length, bytes) in [(5_u64, [0xEE, 0x03, 2, 2, 0].as_slice()), (3, &[0xEE, 0x03, 2]), (8, &[0xEE, 0x03, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F])] {
+        let mut bytes = [&whole[..end - 4 - 8], &length.to_le_bytes(), bytes, &[0; wire::CHECKSUM]].concat();
+        resum(&mut bytes);
+        assert!(matches!(Index::parse(&bytes), Err(IndexError::Malformed(_))), "{length}");
+    }
+}
+
+#[test]
 fn entries_that_go_backwards_are_left_out() {
     let mut builder = IndexBuilder::new("x");
-    let mut file = FileEntry { path: b"a".to_vec(), kind: Kind::File, header_offset: 0, data_offset: 512, size: 1 };
+    let mut file = FileEntry { path: b"a".to_vec(), kind: Kind::File, header_offset: 0, data_offset: 512, size: 1, folder: None };
     assert!(builder.push(&file));
     assert!(!builder.push(&file));
     (file.header_offset, file.data_offset) = (1024, 512);
@@ -74,7 +105,7 @@ fn a_file_costs_about_25_bytes() {
     let mut position = 0;
     for n in 0..10_000u64 {
         let path = format!("data/custom_components/integration_{}/translations/{}.json", n / 40, n % 40).into_bytes();
-        let file = FileEntry { path, kind: Kind::File, header_offset: position, data_offset: position + 1536, size: 3000 + n % 500 };
+        let file = FileEntry { path, kind: Kind::File, header_offset: position, data_offset: position + 1536, size: 3000 + n % 500, folder: None };
         position = file.data_offset + file.size.next_multiple_of(512);
         assert!(builder.push(&file));
     }
@@ -186,7 +217,7 @@ fn entries() -> impl Strategy<Value = Vec<FileEntry>> {
             let header_offset = position + gap;
             let data_offset = header_offset + headers;
             position = data_offset + size + crate::tar::padding(size) as u64;
-            files.push(FileEntry { path, kind, header_offset, data_offset, size });
+            files.push(FileEntry { path, kind, header_offset, data_offset, size, folder: None });
         }
         files
     })
@@ -250,21 +281,23 @@ proptest! {
 #[test]
 fn the_documented_example_is_what_is_written() {
     let mut builder = IndexBuilder::new("a.tar.gz");
-    let entry = |path: &str, kind, header_offset, size| FileEntry { path: path.into(), kind, header_offset, data_offset: header_offset + 512, size };
-    assert!(builder.push(&entry("data", Kind::Directory, 0, 0)));
+    let entry =
+        |path: &str, kind, header_offset, size| FileEntry { path: path.into(), kind, header_offset, data_offset: header_offset + 512, size, folder: None };
+    assert!(builder.push(&FileEntry { folder: Some(Folder { mode: 0o755, mtime: (1, 0) }), ..entry("data", Kind::Directory, 0, 0) }));
     assert!(builder.push(&entry("data/x", Kind::File, 512, 300)));
     let pieces = Pieces { piece_size: 1 << 20, restart_every: 4, header_len: 10, lengths: vec![90], bytes_in: 2560, crc32: 0x0403_0201 };
     let bytes = builder.finish(Some(&pieces), &[]);
     let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    let expected = "4861756c49647800 01 00 0000 8000000000000000
+    let expected = "4861756c49647800 01 01 0000 8d00000000000000
         01 0800000000000000 612e7461722e677a
         02 1c00000000000000 00001000 04000000 0a000000 01020304 000a000000000000 5a000000
         04 1d00000000000000 0200000000000000
         00 04 64617461 01 00 8004 00
-        04 02 2f78 00 00 8004 ac02";
+        04 02 2f78 00 00 8004 ac02
+        05 0400000000000000 ee03 02 00";
     let expected: String = expected.split_whitespace().collect();
     assert_eq!(&hex[..hex.len() - 32], expected);
-    assert_eq!(bytes.len(), 0x80);
+    assert_eq!(bytes.len(), 0x8d);
 }
 
 #[test]

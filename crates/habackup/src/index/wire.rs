@@ -14,6 +14,7 @@ pub(super) const SECTION_MEMBER: u8 = 1;
 pub(super) const SECTION_PIECES: u8 = 2;
 pub(super) const SECTION_NONCES: u8 = 3;
 pub(super) const SECTION_FILES: u8 = 4;
+pub(super) const SECTION_FOLDERS: u8 = 5;
 
 /// The first half of SHA-256.
 pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
@@ -30,6 +31,15 @@ pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
         number >>= 7;
     }
     out.push(number as u8);
+}
+
+/// Small numbers of either sign stay small.
+pub(super) fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63) as u64
+}
+
+pub(super) fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 /// A kind, the length of what follows as a little-endian u64.

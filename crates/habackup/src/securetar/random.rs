@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
@@ -74,6 +75,23 @@ impl<S: ReadAt> ReadAt for RandomAccess<S> {
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn announce(&self, range: Range<u64>) {
+        let end = range.end.min(self.len);
+        if range.start >= end {
+            return;
+        }
+        let header = self.header.size();
+        self.source.announce(match &self.body {
+            // A block is decrypted with the one before it, which may be the end of the header.
+            Body::Cbc(_) => header + range.start.saturating_sub(2 * BLOCK as u64)..header + end.next_multiple_of(BLOCK as u64),
+            // Messages are opened whole.
+            Body::Stream(_) => {
+                let sealed = (MESSAGE + MESSAGE_OVERHEAD) as u64;
+                header + range.start / MESSAGE as u64 * sealed..header + end.div_ceil(MESSAGE as u64) * sealed
+            }
+        });
     }
 }
 
