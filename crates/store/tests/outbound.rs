@@ -42,6 +42,14 @@ impl Run {
         Outbound::prepare(targets, Some(Network { bridge: &self.bridge, context: &self.context }), read_back)
     }
 
+    /// Sends `whole` without having said how long it may become.
+    fn send_unexpected(&self, memory: &Memory, whole: &[u8]) -> Vec<Outcome> {
+        let mut outbound = self.prepare(vec![Self::place(memory)], false).unwrap();
+        outbound.begin(Expected::default()).unwrap();
+        let _ = whole.chunks(300_000).try_for_each(|chunk| outbound.append(chunk));
+        outbound.finish()
+    }
+
     /// Sends `whole`; with a late field unless a place takes none.
     fn send(&self, targets: Vec<Target>, whole: &[u8], read_back: bool) -> Vec<Outcome> {
         let mut outbound = self.prepare(targets, read_back).unwrap();
@@ -263,6 +271,53 @@ fn a_place_that_does_not_begin_holds_up_no_file_and_gets_its_copy_from_it() {
     let outcomes = outbound.finish();
     assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
     assert!(memory.object("a.tar").unwrap() == whole);
+}
+
+#[test]
+fn only_the_copies_that_shall_be_are_read_back() {
+    let whole = noise(5_000_000);
+    let run = Run::new();
+    let (thorough, quick) = (Memory::new(parts()), Memory::new(parts()));
+    let targets = vec![(Run::place(&thorough), true), (Run::place(&quick), false), (run.file(), false)];
+    let network = Network { bridge: &run.bridge, context: &run.context };
+    let mut outbound = Outbound::prepare_each(targets, Some(network)).unwrap();
+    outbound.begin(Expected::default()).unwrap();
+    outbound.append(&whole).unwrap();
+    let outcomes = outbound.finish();
+    let checked: Vec<Checked> = outcomes.iter().map(|outcome| outcome.result.as_ref().unwrap().checked).collect();
+    assert_eq!(checked.iter().filter(|checked| **checked == Checked::ReadBack).count(), 1, "{checked:?}");
+    assert!(thorough.object("a.tar").unwrap() == whole && quick.object("a.tar").unwrap() == whole);
+}
+
+#[test]
+fn an_archive_that_outgrows_equal_parts_is_refused_with_advice_and_nothing_stays() {
+    let equal = Placement::Parts(PartRules { smallest: 1 << 20, largest: 5 << 30, most: 4, equal: true });
+    let (mut run, memory) = (Run::new(), Memory::new(equal));
+    run.context.tuning.part_size = Some(1 << 20);
+    // Nobody expected anything, and it becomes five parts.
+    let outcomes = run.send_unexpected(&memory, &noise(4_500_000));
+    let error = outcomes.into_iter().next().unwrap().result.unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
+    assert!(memory.object("a.tar").is_none() && memory.world.lock().unwrap().unfinished.is_empty());
+    assert!(memory.world.lock().unwrap().puts.iter().all(|index| *index < 4));
+    // Twice what was expected fits.
+    let (run, memory) = (Run::new(), Memory::new(equal));
+    let whole = noise(7_900_000);
+    let mut outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
+    outbound.begin(Expected { about: Some(4_000_000), ..Expected::default() }).unwrap();
+    whole.chunks(300_000).for_each(|chunk| outbound.append(chunk).unwrap());
+    assert!(outbound.finish()[0].result.is_ok());
+    assert!(memory.object("a.tar").unwrap() == whole);
+}
+
+#[test]
+fn whether_a_push_can_be_continued_is_known() {
+    let mut run = Run::new();
+    assert!(store::outbound::can_remember(&run.context));
+    let file = run.dir.path().join("a file");
+    std::fs::write(&file, "").unwrap();
+    run.context.state = file.join("no directory");
+    assert!(!store::outbound::can_remember(&run.context));
 }
 
 #[test]

@@ -17,10 +17,13 @@ pub(crate) struct PartPlan {
     steady: u32,
     step: u32,
     largest: u64,
+    // Set where all parts must be of one size: then there can be no more than these.
+    most: Option<u32>,
 }
 
 impl PartPlan {
-    /// For an archive of about `about` bytes. `wished` replaces the place's preference.
+    /// For an archive of about `about` bytes. `wished` replaces the place's preference. Where parts can't grow on the way they are so large from the start that
+    /// they suffice for twice as much.
     pub(crate) fn new(abilities: &Abilities, about: Option<u64>, wished: Option<u64>) -> Self {
         let multiple = abilities.multiple.max(1);
         let anything = PartRules { smallest: 1, largest: u64::MAX, most: u32::MAX, equal: false };
@@ -28,12 +31,19 @@ impl PartPlan {
             Placement::Parts(rules) => rules,
             Placement::Random | Placement::Sequential => anything,
         };
-        let steady = rules.most / 10 * 8;
-        let needed = about.unwrap_or(0).div_ceil(u64::from(steady.max(1)));
+        let steady = if rules.equal { u32::MAX } else { rules.most / 10 * 8 };
+        let about = about.unwrap_or(0);
+        let needed = if rules.equal { about.saturating_mul(2).div_ceil(u64::from(rules.most.max(1))) } else { about.div_ceil(u64::from(steady.max(1))) };
         let base = wished.unwrap_or(abilities.preferred).max(rules.smallest).max(needed).min(rules.largest);
         // Whole mebibytes are what the archive comes in.
         let grain = if base > 1 << 20 { multiple.max(1 << 20) } else { multiple };
-        Self { base: base.next_multiple_of(grain), steady: steady.max(1), step: (rules.most / 20).max(1), largest: rules.largest }
+        Self {
+            base: base.next_multiple_of(grain),
+            steady: steady.max(1),
+            step: (rules.most / 20).max(1),
+            largest: rules.largest,
+            most: rules.equal.then_some(rules.most),
+        }
     }
 
     /// Bytes of part `index`, if it is not the last.
@@ -87,6 +97,13 @@ impl<T> Cutter<T> {
             }
         }
         ready
+    }
+
+    /// The most that can be sent this way, once the archive is found to be longer than that: it needs a part more than the place takes, and a larger one than those
+    /// before would be refused.
+    pub(crate) fn outgrown(&self) -> Option<u64> {
+        let most = self.plan.most.filter(|most| self.index >= *most && !self.filling.is_empty())?;
+        Some(self.plan.size(0).saturating_mul(u64::from(most)))
     }
 
     /// Size of the part being filled.
@@ -172,8 +189,32 @@ mod tests {
     }
 
     #[test]
+    fn where_parts_must_be_equal_they_are_and_suffice_for_twice_what_was_expected() {
+        let equal = Placement::Parts(PartRules { smallest: 5 * MIB, largest: 5 << 30, most: 10_000, equal: true });
+        for about in [None, Some(0), Some(1 << 30), Some(30 << 30), Some(100 << 30), Some(5000 << 30)] {
+            let plan = PartPlan::new(&abilities(equal, 8 * MIB, 1), about, None);
+            let first = plan.size(0);
+            assert!((0..10_000).all(|index| plan.size(index) == first), "{about:?}");
+            assert!(first * 10_000 >= 2 * about.unwrap_or(0) && first * 10_000 >= 80_000 * MIB, "{about:?}");
+        }
+        // What nobody needs is not asked for.
+        assert_eq!(PartPlan::new(&abilities(equal, 8 * MIB, 1), Some(35 << 30), None).size(0), 8 * MIB);
+    }
+
+    #[test]
+    fn an_archive_too_long_for_equal_parts_is_noticed_before_one_too_many_leaves() {
+        let equal = Placement::Parts(PartRules { smallest: 1, largest: 100, most: 3, equal: true });
+        let mut cutter = Cutter::new(PartPlan::new(&abilities(equal, 4, 1), None, None), equal);
+        cutter.late(0..1);
+        assert!(cutter.push(Bytes::from_static(b"aaaabbbb"), ()).iter().all(|(part, _)| part.index < 3));
+        assert!(cutter.push(Bytes::from_static(b"cccc"), ()).len() == 1 && cutter.outgrown().is_none(), "three parts are allowed");
+        assert!(cutter.push(Bytes::from_static(b"d"), ()).iter().all(|(part, _)| part.index < 3));
+        assert_eq!(cutter.outgrown(), Some(12));
+    }
+
+    #[test]
     fn only_the_part_with_a_late_field_is_held_back() {
-        let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100 };
+        let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100, most: None };
         let mut cutter = Cutter::new(plan, s3());
         let mut left = Vec::new();
         left.extend(cutter.push(Bytes::from_static(b"aa??bbbb"), 1));
@@ -200,7 +241,7 @@ mod tests {
         ) {
             let placement = [Placement::Random, Placement::Sequential, s3()][place];
             let whole: Vec<u8> = (0..pushes.iter().sum::<usize>()).map(|n| n as u8).collect();
-            let mut cutter = Cutter::new(PartPlan { base, steady: 3, step: 2, largest: 2000 }, placement);
+            let mut cutter = Cutter::new(PartPlan { base, steady: 3, step: 2, largest: 2000, most: None }, placement);
             let late = at.min(whole.len() as u64 - 1)..(at + 3).min(whole.len() as u64);
             let (mut parts, mut sent) = (Vec::new(), 0);
             let mut told = false;

@@ -154,6 +154,8 @@ pub(super) struct Leg {
     pub(super) meter: Arc<LegMeter>,
     /// What the sender waits for; closed as soon as nothing more is wanted.
     pub(super) room: Arc<Semaphore>,
+    /// Whether every byte is compared after arrival.
+    pub(super) read_back: bool,
     /// Only for an archive that exists already.
     pub(super) keeping: Option<Keeping>,
 }
@@ -197,12 +199,16 @@ impl Leg {
                 None => return Err(StoreError::Cancelled),
                 Some(Message::Late(range)) => cutter.late(range),
                 Some(Message::Patch(offset, bytes)) => patches.push((offset, bytes)),
-                Some(Message::Sealed(fingerprint)) => break fingerprint,
+                Some(Message::Sealed(fingerprint)) => break fingerprint.filter(|_| self.read_back),
                 Some(Message::Bytes(bytes, permit)) => {
                     if let Some(digest) = &mut digest {
                         digest.update(&bytes);
                     }
-                    for ready in cutter.push(bytes, permit) {
+                    let ready = cutter.push(bytes, permit);
+                    if let Some(most) = cutter.outgrown() {
+                        return Err(self.outgrown(most));
+                    }
+                    for ready in ready {
                         sending.start(ready).await?;
                     }
                     // An archive beyond what was expected goes on in larger parts, and none may need more room than there is.
@@ -233,6 +239,14 @@ impl Leg {
             Placement::Parts(_) | Placement::Sequential => {}
         }
         Ok((Sealed { length, parts, md5: digest.map(|digest| digest.finalize().into()) }, fingerprint))
+    }
+
+    /// The place wants parts of one size, and has not room for enough of them.
+    fn outgrown(&self, most: u64) -> StoreError {
+        let (part, label) = (self.plan.size(0) >> 20, self.store.label());
+        let reason = format!("the archive is longer than the {} GiB that fit into parts of {part} MiB", most >> 30);
+        let advice = format!("set part_size to {}MiB or more for this destination in haul.toml", part * 2);
+        StoreError::remote(label, Operation::Write, Kind::Full { missing: None }, reason).advise(&advice)
     }
 
     /// Publishes and checks. A copy that can't be checked to the end is removed: nothing unchecked stays under a final name.

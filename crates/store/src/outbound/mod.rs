@@ -32,7 +32,7 @@ use check::GRAIN;
 use cut::PartPlan;
 pub use leg::{Arrived, LegMeter};
 use leg::{Leg, Message, room_for};
-pub use push::{PushOptions, push};
+pub use push::{PushOptions, can_remember, push};
 
 use crate::{
     bridge::Bridge,
@@ -107,6 +107,7 @@ pub struct Outbound {
 
 struct FileCopy {
     path: PathBuf,
+    read_back: bool,
     file: Option<PendingFile>,
     failure: Option<StoreError>,
 }
@@ -115,6 +116,7 @@ struct PlaceCopy {
     store: Arc<dyn Store>,
     name: String,
     context: Context,
+    read_back: bool,
     meter: Arc<LegMeter>,
     patience: Patience,
     state: State,
@@ -130,17 +132,23 @@ enum State {
 
 impl Outbound {
     /// Prepares every copy: local files are made, remote names looked at. A copy that can't be prepared is out of the race; the first failure is returned when
-    /// none is left. `read_back`: compare every byte after arrival.
+    /// none is left. `read_back`: compare every byte of every copy after arrival.
     pub fn prepare(targets: Vec<Target>, network: Option<Network<'_>>, read_back: bool) -> Result<Self, StoreError> {
+        Self::prepare_each(targets.into_iter().map(|target| (target, read_back)).collect(), network)
+    }
+
+    /// As [`Self::prepare`]; each target with whether every byte of that copy is compared after arrival.
+    pub fn prepare_each(targets: Vec<(Target, bool)>, network: Option<Network<'_>>) -> Result<Self, StoreError> {
         let (mut files, mut places) = (Vec::new(), Vec::new());
-        for target in targets {
+        let any_read_back = targets.iter().any(|(_, read_back)| *read_back);
+        for (target, read_back) in targets {
             match target {
                 Target::File(path) => {
                     let (file, failure) = match PendingFile::create(&path) {
                         Ok(file) => (Some(file), None),
                         Err(error) => (None, Some(error)),
                     };
-                    files.push(FileCopy { path, file, failure });
+                    files.push(FileCopy { path, read_back, file, failure });
                 }
                 Target::Place { store, name, context } => {
                     let Some(network) = &network else { continue };
@@ -152,7 +160,7 @@ impl Outbound {
                         Ok(()) => State::Prepared,
                         Err(error) => State::Failed(error),
                     };
-                    places.push(PlaceCopy { store, name, context, meter, patience, state });
+                    places.push(PlaceCopy { store, name, context, read_back, meter, patience, state });
                 }
             }
         }
@@ -163,7 +171,7 @@ impl Outbound {
             filling: BytesMut::new(),
             position: 0,
             patches: Vec::new(),
-            fingerprint: read_back.then(Fingerprint::default),
+            fingerprint: any_read_back.then(Fingerprint::default),
             late: Vec::new(),
             late_segments: BTreeMap::new(),
         };
@@ -407,7 +415,7 @@ impl FileCopy {
             (_, Some(error)) => Err(error),
             (Some(file), None) => file.publish().and_then(|published| {
                 let mut checked = Checked::Size;
-                if let (Some(fingerprint), Some((bridge, context))) = (fingerprint, network) {
+                if let (Some(fingerprint), Some((bridge, context)), true) = (fingerprint, network, self.read_back) {
                     let store = Local::open(self.path.parent().unwrap_or(Path::new(".")))?;
                     let compared = bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context)));
                     if compared.is_err() {
@@ -456,6 +464,7 @@ impl PlaceCopy {
             context: self.context.clone(),
             meter: Arc::clone(&self.meter),
             room: Arc::clone(&room),
+            read_back: self.read_back,
             keeping: None,
         };
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -128,6 +128,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
         context: context.clone(),
         meter: Arc::clone(meter),
         room: Arc::clone(&room),
+        read_back: options.read_back,
         keeping: Some(Keeping { kept, whole_parts: matches!(abilities.placement, Placement::Parts(_)), may_stay, save: Box::new(save) }),
     };
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -170,6 +171,13 @@ async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, pat
         Err(error) if error.kind() == Some(Kind::Mismatch) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether an interruption of this push leaves something that the same command can go on from, as far as the state directory is concerned.
+pub fn can_remember(context: &Context) -> bool {
+    let directory = &context.state;
+    let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    rustix::fs::access(directory.as_path(), rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// Whether what arrived is worth keeping for the next call.
