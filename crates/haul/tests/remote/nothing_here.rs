@@ -119,13 +119,13 @@ fn a_backup_to_another_machine_writes_nothing_here() {
     let paired = place.command(&["list", &receiving.url]).env("HAUL_PAIRING_CODE", &receiving.code).output().unwrap();
     assert!(paired.status.success(), "{}", crate::said(&paired));
     let before = place.listing();
-    for (args, name) in [(&[][..], "Fast"), (&["--uncompressed"], "Plain")] {
+    for (args, name) in [(&[][..], "Fast"), (&["--uncompressed"], "Plain"), (&["--compress", "there"], "There")] {
         let cost = watch::run(&mut place.command(&[&["backup", "config", "--to", &receiving.url, "--name", name], args].concat()));
         assert!(cost.status.success(), "{}", cost.stderr);
         assert_nothing_written(&cost);
         place.assert_unchanged_since(&before);
     }
-    assert_arrived(&place, 2);
+    assert_arrived(&place, 3);
 }
 
 #[test]
