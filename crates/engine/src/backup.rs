@@ -84,7 +84,7 @@ pub struct BackupOptions {
     pub ha_version: Option<String>,
     /// Reads the finished archive again for its SHA-256, when one copy is a file of this machine.
     pub digest: bool,
-    /// Reads every copy back and compares all of it.
+    /// Reads every copy back and compares all of it; [`Destination::ReadBack`] says it of one.
     pub read_back: bool,
     /// The moment of the backup, in the zone its name shall show.
     pub now: Zoned,
@@ -137,7 +137,8 @@ fn attempt(
     let intent = Intent::of(options)?;
     let targets: Vec<Target> = options.destinations.iter().map(|destination| destination.target(&intent.file_name)).collect();
     let paths: Vec<PathBuf> = targets.iter().filter_map(destination::path).collect();
-    let mut outbound = Outbound::prepare(targets, network.copied(), options.read_back)?;
+    let read_back: Vec<bool> = options.destinations.iter().map(|destination| options.read_back || destination.is_read_back()).collect();
+    let mut outbound = Outbound::prepare_each(targets.into_iter().zip(read_back.iter().copied()).collect(), network.copied())?;
     let layout = intent.layout(options)?;
     let plan = |outbound: &Outbound| -> Result<Plan, BackupError> {
         let mut plan = intent.plan(outbound.identities(), cancel)?;
@@ -165,7 +166,7 @@ fn attempt(
     let output = Output::new(outbound, Arc::clone(progress));
     let made = write_archive(&layout, work, output, progress, cancel)?;
     progress.enter(Phase::Finishing);
-    if options.read_back {
+    if read_back.contains(&true) {
         // Reading everything back takes long, and nobody's database shall wait for it; should the copy be lost that late, its source is measured anew.
         road.measured = None;
     }

@@ -27,6 +27,8 @@ pub enum Destination {
         /// Patience and part size of its own.
         context: Option<Context>,
     },
+    /// One of these, whose copy is read back and compared after arrival.
+    ReadBack(Box<Destination>),
 }
 
 impl fmt::Debug for Destination {
@@ -34,6 +36,7 @@ impl fmt::Debug for Destination {
         match self {
             Self::Path(path) => path.fmt(f),
             Self::Place { store, .. } => f.write_str(&store.label()),
+            Self::ReadBack(inner) => inner.fmt(f),
         }
     }
 }
@@ -43,6 +46,7 @@ impl Destination {
     pub(crate) fn takes_late_sizes(&self) -> bool {
         match self {
             Self::Path(_) => true,
+            Self::ReadBack(inner) => inner.takes_late_sizes(),
             Self::Place { store, .. } => {
                 let abilities = store.abilities();
                 abilities.placement != Placement::Sequential && !abilities.needs_length
@@ -50,9 +54,22 @@ impl Destination {
         }
     }
 
+    /// The place itself, whatever becomes of the copy there.
+    pub(crate) fn place(&self) -> &Self {
+        match self {
+            Self::ReadBack(inner) => inner.place(),
+            place => place,
+        }
+    }
+
+    pub(crate) fn is_read_back(&self) -> bool {
+        matches!(self, Self::ReadBack(_))
+    }
+
     pub(crate) fn target(&self, usual_name: &str) -> Target {
         match self {
             Self::Path(path) => Target::File(final_path(path, usual_name)),
+            Self::ReadBack(inner) => inner.target(usual_name),
             Self::Place { store, name, context } => {
                 Target::Place { store: Arc::clone(store), name: name.clone().unwrap_or_else(|| usual_name.to_owned()), context: context.clone() }
             }

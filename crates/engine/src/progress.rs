@@ -99,6 +99,11 @@ impl Clock {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    fn reset(&self) {
+        self.nanos.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
     fn seconds(&self) -> f64 {
         self.nanos.load(Ordering::Relaxed) as f64 / 1e9
     }
@@ -223,9 +228,14 @@ impl Progress {
         self.enter(phase);
     }
 
-    /// Everything begins anew, but the clock.
+    /// Everything begins anew, but the clock: what the report says of the stages is about the attempt that succeeded.
     pub(crate) fn restart(&self) {
         self.done.store(0, Ordering::Relaxed);
+        for clock in [&self.reading, &self.sinking, &self.append] {
+            clock.reset();
+        }
+        self.pipeline.reset();
+        *self.outputs() = Outputs::default();
         self.enter(Phase::Planning);
     }
 
@@ -282,6 +292,20 @@ mod tests {
 
     fn stage(name: Stage, busy_seconds: f64) -> StageReport {
         StageReport { name, busy_seconds, blocked_seconds: 0.0, bytes: 0 }
+    }
+
+    #[test]
+    fn an_attempt_that_begins_anew_counts_from_nothing() {
+        let progress = Progress::default();
+        progress.begin(Phase::Running, 100);
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(50)).unwrap_or_else(Instant::now);
+        progress.reading.add_bytes(long_ago, 70);
+        progress.append.add_bytes(long_ago, 70);
+        progress.add_done(70);
+        progress.restart();
+        progress.begin(Phase::Running, 100);
+        assert_eq!((progress.done(), progress.total()), (0, 100));
+        assert!(progress.stages(true).iter().all(|stage| stage.busy_seconds < 1.0 && stage.bytes == 0), "{:?}", progress.stages(true));
     }
 
     #[test]

@@ -452,6 +452,8 @@ pub(crate) struct CheckArgs {
     /// How much to send and read back to measure the speed
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = crate::config::size)]
     pub(crate) measure: u64,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
     /// Print one JSON document when done
     #[arg(long)]
     pub(crate) json: bool,

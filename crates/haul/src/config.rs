@@ -4,7 +4,7 @@
 //! environment, and the environment beats the file. What a key of a destination means is the adapter's business; here it is only known by name.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsString,
     fs,
@@ -39,6 +39,8 @@ const NEAR: usize = 3;
 pub(crate) struct Config {
     destinations: BTreeMap<String, Named>,
     tables: BTreeMap<&'static str, Vec<Setting>>,
+    // Options of this run that only the command's table says.
+    from_table: BTreeSet<String>,
 }
 
 /// A destination with a name.
@@ -79,6 +81,18 @@ impl Config {
     /// The configured name that looks most like this one, if any looks like it at all.
     pub(crate) fn nearest_destination(&self, name: &str) -> Option<&str> {
         nearest(name, self.destinations.keys().map(String::as_str))
+    }
+
+    /// Whether an option's value is neither typed nor in the environment but stands in the command's table. What a destination says of itself beats that.
+    pub(crate) fn is_from_table(&self, id: &str) -> bool {
+        self.from_table.contains(id)
+    }
+
+    fn note_sources(&mut self, matches: &ArgMatches) {
+        let Some((name, matches)) = matches.subcommand() else { return };
+        let settings = self.tables.get(name).map_or(&[][..], Vec::as_slice);
+        let default = |id: &str| matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::DefaultValue);
+        self.from_table = settings.iter().map(|setting| setting.id.clone()).filter(|id| default(id)).collect();
     }
 
     /// `said`, else the first of the usual places that exists, else nothing.
@@ -155,17 +169,20 @@ pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
     let arguments: Vec<OsString> = env::args_os().collect();
     // What is required may stand in the file, and the file's name on the command line.
     let Ok(early) = Cli::command().ignore_errors(true).try_get_matches_from(&arguments) else {
-        return Ok((parsed(with_every_environment(Cli::command()), &arguments), Config::default()));
+        return Ok((parsed(with_every_environment(Cli::command()), &arguments).0, Config::default()));
     };
     let needs_file = early.subcommand_name().is_some_and(|name| !WITHOUT.contains(&name));
-    let config = if needs_file { Config::load(early.get_one::<PathBuf>("config").map(PathBuf::as_path))? } else { Config::default() };
-    Ok((parsed(config.apply(Cli::command(), &early), &arguments), config))
+    let mut config = if needs_file { Config::load(early.get_one::<PathBuf>("config").map(PathBuf::as_path))? } else { Config::default() };
+    let (cli, matches) = parsed(config.apply(Cli::command(), &early), &arguments);
+    config.note_sources(&matches);
+    Ok((cli, config))
 }
 
 /// Ends the program when the command line is wrong, or asks for help.
-fn parsed(mut command: Command, arguments: &[OsString]) -> Cli {
+fn parsed(mut command: Command, arguments: &[OsString]) -> (Cli, ArgMatches) {
     let matches = command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
+    (cli, matches)
 }
 
 fn with_every_environment(command: Command) -> Command {
@@ -449,13 +466,30 @@ mod tests {
         assert_eq!(config.nearest_destination("photographs"), None);
     }
 
+    #[test]
+    fn what_a_destination_says_of_itself_beats_the_commands_table_and_nothing_else() {
+        let file = "[backup]\nto = \"x\"\ngive_up_after = \"1h\"\nverify = \"auto\"\n[destinations.x]\nurl = \"/b\"\ngive_up_after = \"5m\"";
+        let (args, config) = backup_and_config(file, &[]);
+        assert_eq!(args.sending.waiting.give_up_after, Some(Duration::from_hours(1)));
+        assert!(config.is_from_table("give_up_after") && config.is_from_table("verify"));
+        let (args, config) = backup_and_config(file, &["--give-up-after", "2h"]);
+        assert_eq!(args.sending.waiting.give_up_after, Some(Duration::from_hours(2)));
+        assert!(!config.is_from_table("give_up_after") && config.is_from_table("verify"));
+        assert!(!backup_and_config("", &["--to", "/b"]).1.is_from_table("give_up_after"));
+    }
+
     fn backup(file: &str, typed: &[&str]) -> crate::args::BackupArgs {
-        let config = Config::parse(Path::new("haul.toml"), file).unwrap();
+        backup_and_config(file, typed).0
+    }
+
+    fn backup_and_config(file: &str, typed: &[&str]) -> (crate::args::BackupArgs, Config) {
+        let mut config = Config::parse(Path::new("haul.toml"), file).unwrap();
         let arguments: Vec<&str> = ["haul", "backup", "/config"].iter().chain(typed).copied().collect();
         let early = Cli::command().ignore_errors(true).try_get_matches_from(&arguments).unwrap();
         let matches = config.apply(Cli::command(), &early).try_get_matches_from(&arguments).unwrap();
+        config.note_sources(&matches);
         match Cli::from_arg_matches(&matches).unwrap().command {
-            crate::args::Command::Backup(args) => args,
+            crate::args::Command::Backup(args) => (args, config),
             other => panic!("{other:?}"),
         }
     }

@@ -6,8 +6,9 @@
 use std::{
     env,
     io::{self, BufRead, IsTerminal, Write, stderr, stdin},
+    ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use engine::{
 use store::{Address, Bridge, Context, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
 
 use crate::{
-    args::WaitingArgs,
+    args::{VerifyArg, WaitingArgs},
     config::{Common, Config},
     failure::{FAILED, Failure},
 };
@@ -42,6 +43,13 @@ impl Destination {
             Failure::usage(format!("{} names no archive", self.typed))
                 .hint(format!("say {}/NAME.tar; `haul list {0}` shows the names", self.typed.trim_end_matches('/')))
         })
+    }
+
+    /// Whether its copy is read back: what was typed, else what it says of itself, else what the command's table says.
+    pub(crate) fn is_read_back(&self, given: Option<VerifyArg>, config: &Config) -> bool {
+        let (own, table) = (self.common.verify, config.is_from_table("verify"));
+        let verify = if table { own.or(given) } else { given.or(own) };
+        verify == Some(VerifyArg::ReadBack)
     }
 
     /// Refuses a name where a whole place is meant.
@@ -115,7 +123,7 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
 pub(crate) struct Network {
     pub(crate) bridge: Bridge,
     pub(crate) context: Context,
-    /// The command line's `--give-up-after`, which beats the file's.
+    /// `--give-up-after` of the command line or the environment, which beats what the file says of a destination.
     said: Option<Duration>,
 }
 
@@ -131,6 +139,15 @@ impl Network {
             context.ask = Some(Arc::new(ask));
         }
         Ok(Self { bridge, context, said: give_up_after })
+    }
+
+    /// What only the command's table says yields to what the destination says of itself.
+    #[must_use]
+    pub(crate) fn heeding(mut self, config: &Config) -> Self {
+        if config.is_from_table("give_up_after") {
+            self.said = None;
+        }
+        self
     }
 
     /// What the engine needs of it.
@@ -155,6 +172,15 @@ impl Network {
         let context = self.context_for(destination);
         let patience = Patience::new(&context);
         Ok(self.bridge.wait(patience.retry(|| store::connect(&destination.address, &destination.options, &context)))?)
+    }
+
+    /// Makes contact with all of them at the same time: one that is dead shall not be waited for before the next is tried.
+    pub(crate) fn connect_all(&self, destinations: &[&Destination]) -> Vec<Result<Arc<dyn Store>, Failure>> {
+        std::thread::scope(|scope| {
+            let trying: Vec<_> = destinations.iter().map(|destination| scope.spawn(|| self.connect(destination))).collect();
+            let died = || Failure::new(FAILED, "connecting ended unexpectedly");
+            trying.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died()))).collect()
+        })
     }
 
     /// Asks a connected place for something, patiently.
@@ -209,6 +235,10 @@ impl Source for Far {
         self.0.read_exact_at(buffer, offset)
     }
 
+    fn announce(&self, range: Range<u64>) {
+        self.0.announce(range);
+    }
+
     fn unchanged(&self) -> io::Result<()> {
         self.0.unchanged().map_err(io::Error::other)
     }
@@ -240,10 +270,46 @@ pub(crate) fn state_directory() -> PathBuf {
 }
 
 fn ask(question: &str) -> Option<String> {
+    // Places that are tried at the same time take turns at the terminal.
+    static TERMINAL: Mutex<()> = Mutex::new(());
+    let _turn = TERMINAL.lock().unwrap_or_else(PoisonError::into_inner);
     let mut out = stderr().lock();
     write!(out, "{question} ").and_then(|()| out.flush()).ok()?;
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer).ok()?;
     let answer = answer.trim();
     (!answer.is_empty()).then(|| answer.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn at(address: &str, verify: Option<VerifyArg>) -> Destination {
+        let common = Common { verify, ..Common::default() };
+        Destination { typed: address.to_owned(), address: Address::parse(address).unwrap(), options: Options::default(), common, name: None }
+    }
+
+    #[test]
+    fn a_destination_is_read_back_when_it_says_so_unless_something_else_was_typed() {
+        let config = Config::default();
+        let (thorough, plain) = (at("/a", Some(VerifyArg::ReadBack)), at("/b", None));
+        assert!(thorough.is_read_back(None, &config) && !plain.is_read_back(None, &config));
+        assert!(!thorough.is_read_back(Some(VerifyArg::Auto), &config), "what was typed counts");
+        assert!(plain.is_read_back(Some(VerifyArg::ReadBack), &config));
+    }
+
+    #[test]
+    fn a_destinations_patience_yields_to_what_was_typed_only() {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let mut own = at("/a", None);
+        own.common.give_up_after = Some(Duration::from_mins(5));
+        let patience = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
+        let typed = Network::start(Some(Duration::from_hours(2)), &cancel).unwrap();
+        assert_eq!(patience(&typed, &own), Duration::from_hours(2));
+        let from_table = Network { said: None, ..typed };
+        assert_eq!(patience(&from_table, &own), Duration::from_mins(5));
+        assert_eq!(patience(&from_table, &at("/b", None)), Duration::from_hours(2), "the table's holds for the others");
+    }
 }

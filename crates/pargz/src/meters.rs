@@ -25,6 +25,15 @@ impl Meters {
         Self::default()
     }
 
+    /// Back to zero, for another run.
+    pub fn reset(&self) {
+        for clock in [&self.reading, &self.working, &self.writing, &self.waiting_for_source, &self.waiting_for_turn] {
+            clock.0.store(0, Ordering::Relaxed);
+        }
+        self.bytes_in.store(0, Ordering::Relaxed);
+        self.bytes_out.store(0, Ordering::Relaxed);
+    }
+
     /// Time inside the source: reads of uncompressed bytes when compressing, of compressed bytes
     /// when inflating.
     pub fn reading(&self) -> Duration {

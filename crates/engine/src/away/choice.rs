@@ -74,7 +74,7 @@ fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Resu
     let [destination] = options.destinations.as_slice() else {
         return Err("with several destinations the archive is made here, once for all of them".to_owned());
     };
-    let (Destination::Place { store, name, context }, Some(network)) = (destination, network) else {
+    let (Destination::Place { store, name, context }, Some(network)) = (destination.place(), network) else {
         return Err("only another machine that runs `haul receive` can compress".to_owned());
     };
     let Some(workshop) = store.workshop() else {
@@ -86,7 +86,7 @@ fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Resu
         name: name.clone(),
         context: context.clone(),
         network: *network,
-        read_back: options.read_back,
+        read_back: options.read_back || destination.is_read_back(),
     };
     Ok((there, workshop))
 }

@@ -11,7 +11,7 @@ use jiff::Zoned;
 use store::{Address, Checked};
 
 use crate::{
-    args::{BackupArgs, CompressArg, LevelArg, ProgressArg, SecureTarArg, SendingArgs, VerifyArg},
+    args::{BackupArgs, CompressArg, LevelArg, ProgressArg, SecureTarArg, SendingArgs},
     config::Config,
     destination::{self, Network},
     failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
@@ -56,7 +56,8 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         threads: if args.gentle { std::num::NonZeroUsize::new(1) } else { args.threads },
         ha_version: args.ha_version.clone(),
         digest: args.output.json,
-        read_back: goals.read_back,
+        // Each destination says it for itself.
+        read_back: false,
         now: Zoned::now(),
     };
     let progress = Arc::new(Progress::default());
@@ -83,7 +84,6 @@ struct Goals {
     /// Those that could not be reached, while others could.
     unreachable: Vec<CopyReport>,
     network: Option<Network>,
-    read_back: bool,
     uses_stdout: bool,
 }
 
@@ -91,28 +91,29 @@ impl Goals {
     fn of(to: &[String], sending: &SendingArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
         let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
         let uses_stdout = destination::uses_stdout(&wanted)?;
-        let read_back = sending.verify == Some(VerifyArg::ReadBack)
-            || (sending.verify.is_none() && wanted.iter().any(|goal| goal.common.verify == Some(VerifyArg::ReadBack)));
-        let needs_network = read_back || wanted.iter().any(|goal| !matches!(goal.address, Address::Local(_)));
-        let network = needs_network.then(|| Network::start(sending.waiting.give_up_after, cancel)).transpose()?;
-        let mut goals = Self { destinations: Vec::new(), unreachable: Vec::new(), network: None, read_back, uses_stdout };
+        let read_back = |goal: &destination::Destination| goal.is_read_back(sending.verify, config);
+        let needs_network = wanted.iter().any(|goal| read_back(goal) || !matches!(goal.address, Address::Local(_)));
+        let network = needs_network.then(|| Network::start(sending.waiting.give_up_after, cancel)).transpose()?.map(|network| network.heeding(config));
+        let mut goals = Self { destinations: Vec::new(), unreachable: Vec::new(), network: None, uses_stdout };
         let mut first_failure = None;
+        let far: Vec<_> = wanted.iter().filter(|goal| goal.local_archive().is_none()).collect();
+        let mut connected = network.as_ref().map(|network| network.connect_all(&far)).unwrap_or_default().into_iter();
         for goal in &wanted {
-            match (goal.local_archive(), &network) {
-                (Some(path), _) => goals.destinations.push(Destination::Path(path)),
-                (None, Some(network)) => match network.connect(goal) {
-                    Ok(store) => {
-                        let context = Some(network.context_for(goal));
-                        goals.destinations.push(Destination::Place { store, name: goal.name.clone(), context });
-                    }
-                    Err(failure) if failure.code == INTERRUPTED || wanted.len() == 1 => return Err(failure),
-                    Err(failure) => {
+            let destination = match (goal.local_archive(), &network) {
+                (Some(path), _) => Destination::Path(path),
+                (None, Some(network)) => match connected.next() {
+                    None => continue,
+                    Some(Ok(store)) => Destination::Place { store, name: goal.name.clone(), context: Some(network.context_for(goal)) },
+                    Some(Err(failure)) if failure.code == INTERRUPTED || wanted.len() == 1 => return Err(failure),
+                    Some(Err(failure)) => {
                         goals.unreachable.push(CopyReport::unreachable(&goal.typed, &failure.message));
                         first_failure.get_or_insert(failure);
+                        continue;
                     }
                 },
-                (None, None) => {}
-            }
+                (None, None) => continue,
+            };
+            goals.destinations.push(if read_back(goal) { Destination::ReadBack(Box::new(destination)) } else { destination });
         }
         match first_failure {
             Some(failure) if goals.destinations.is_empty() => Err(failure),

@@ -58,7 +58,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     if place.address == Address::Stdout {
         return Err(Failure::usage("standard output can't be checked"));
     }
-    let network = Network::start(None, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&place)?;
     let abilities = store.abilities();
     let free = network.ask(&place, || store.space())?;
@@ -74,7 +74,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
             }
         }
     };
-    let patience = store::patience::Patience::new(&network.context);
+    let patience = store::patience::Patience::new(&network.context_for(&place));
     let findings = network.bridge.wait(patience.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
     if cancel.load(Ordering::Relaxed) {
         // What was cut off is swept by the next backup, but there need not be one soon.

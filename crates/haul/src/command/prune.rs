@@ -49,7 +49,7 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     }
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
-    let network = Network::start(args.waiting.give_up_after, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?.heeding(config);
     let store = network.connect(&place)?;
     let items = list::inventory(&network, &place, &store)?;
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();

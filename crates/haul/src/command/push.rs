@@ -4,11 +4,14 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use engine::{CopyReport, Progress};
 use serde::Serialize;
-use store::outbound::{LegMeter, Outcome, PushOptions};
+use store::{
+    Context, Store, StoreError,
+    outbound::{LegMeter, Outcome, PushOptions},
+};
 
 use super::backup::{checked, place};
 use crate::{
-    args::{PushArgs, VerifyArg},
+    args::PushArgs,
     config::Config,
     destination::{self, Destination, Network},
     failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
@@ -39,13 +42,16 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     if destination::uses_stdout(&goals)? {
         output::keep_stdout_free()?;
     }
-    let network = Network::start(args.sending.waiting.give_up_after, cancel)?;
+    let network = Network::start(args.sending.waiting.give_up_after, cancel)?.heeding(config);
     let progress = Arc::new(Progress::default());
     let started = std::time::Instant::now();
     let (mut copies, mut failures) = (Vec::new(), Vec::new());
-    for goal in &goals {
+    let connected = network.connect_all(&goals.iter().collect::<Vec<_>>());
+    for (goal, store) in goals.iter().zip(connected) {
         let name = goal.name.clone().unwrap_or_else(|| own_name.clone());
-        match push(args, goal, &name, &network, &progress, metadata.len()) {
+        let read_back = goal.is_read_back(args.sending.verify, config);
+        let pushed = store.and_then(|store| push(args, goal, (&store, &name, read_back), &network, &progress, metadata.len()));
+        match pushed {
             Ok(outcome) => copies.push(CopyReport::from(outcome)),
             Err(failure) if failure.code == INTERRUPTED => return Err(failure),
             Err(failure) => failures.push((goal, failure)),
@@ -74,25 +80,37 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     Ok(if failures.is_empty() { DONE } else { INCOMPLETE })
 }
 
-fn push(args: &PushArgs, goal: &Destination, name: &str, network: &Network, progress: &Arc<Progress>, length: u64) -> Result<Outcome, Failure> {
-    let store = network.connect(goal)?;
+fn push(
+    args: &PushArgs,
+    goal: &Destination,
+    (store, name, read_back): (&Arc<dyn Store>, &str, bool),
+    network: &Network,
+    progress: &Arc<Progress>,
+    length: u64,
+) -> Result<Outcome, Failure> {
     let meter = Arc::new(LegMeter::new(store.label()));
     progress.send(&meter, length);
     let job = Job { verb: "sending", encrypted: false, names_limit: false };
     let display = Display::start(args.output.progress, job, Arc::clone(progress));
-    let read_back = args.sending.verify.or(goal.common.verify) == Some(VerifyArg::ReadBack);
     let context = network.context_for(goal);
     let sockets = store::outbound::Network { bridge: &network.bridge, context: &context };
-    let arrived = store::outbound::push(&PushOptions { file: &args.archive, name, read_back }, &store, &sockets, &meter);
+    let arrived = store::outbound::push(&PushOptions { file: &args.archive, name, read_back }, store, &sockets, &meter);
     drop(display);
     match arrived {
         Ok(arrived) => Ok(Outcome { label: store.label(), name: name.to_owned(), path: None, result: Ok(arrived), retries: meter.retries() }),
-        Err(store::StoreError::Cancelled) if store.abilities().resumable => {
-            Err(Failure::new(INTERRUPTED, "interrupted; the same command goes on where it stopped"))
-        }
-        Err(error) if error.is_passing() && store.abilities().resumable => {
-            Err(Failure::from(error).hint("what arrived is kept there: the same command goes on where it stopped"))
-        }
+        Err(error) if store.abilities().resumable && (error.is_passing() || matches!(error, StoreError::Cancelled)) => Err(to_be_continued(error, &context)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The same command goes on where it stopped, if there is a note of where that is.
+fn to_be_continued(error: StoreError, context: &Context) -> Failure {
+    let remembered = store::outbound::can_remember(context);
+    let lost = format!("the same command begins anew: no note of what arrived could be kept in {}", context.state.display());
+    match (error, remembered) {
+        (StoreError::Cancelled, true) => Failure::new(INTERRUPTED, "interrupted; the same command goes on where it stopped"),
+        (StoreError::Cancelled, false) => Failure::new(INTERRUPTED, "interrupted").hint(lost),
+        (error, true) => Failure::from(error).hint("what arrived is kept there: the same command goes on where it stopped"),
+        (error, false) => Failure::from(error).hint(lost),
     }
 }
