@@ -82,6 +82,16 @@ fn what_went_to_another_machine_protected_restores() {
 }
 
 #[test]
+fn what_another_machine_made_restores() {
+    arrived("elsewhere-plain", None);
+}
+
+#[test]
+fn what_another_machine_made_and_protected_restores() {
+    arrived("elsewhere-protected", Some(PASSWORD));
+}
+
+#[test]
 fn what_went_to_a_web_server_measured_restores() {
     if wsgidav::is_installed() {
         arrived("web-plain", None);
@@ -230,6 +240,7 @@ impl Far {
             wishes.push(format!("pipe-{kind}=sh -c \"'{HAUL}' backup {{config}} --to - --progress none {protection} > {{archive}}\""));
             wishes.push(there_and_back(&format!("parts-{kind}"), "bucket", protection));
             wishes.push(there_and_back(&format!("machine-{kind}"), "machine", protection));
+            wishes.push(there_and_back(&format!("elsewhere-{kind}"), "machine", &format!("--compress there {protection}")));
             if self.web.is_some() {
                 wishes.push(there_and_back(&format!("web-{kind}"), "web", protection));
             }
