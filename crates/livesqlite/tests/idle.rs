@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use livesqlite::check::ImageChecker;
 use livesqlite::{Options, Snapshot};
 use process::{Other, say, wait};
+use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -231,6 +232,59 @@ fn the_image_is_what_sqlite_would_have_seen() {
         assert_eq!(checkpoint(&db).unwrap(), 0);
         drop(db);
         assert!(ours == fs::read(&path).unwrap(), "{left:?}");
+    }
+}
+
+/// Main file and log of a small database. The log has begun again once, so that older frames lie behind the last commit.
+fn main_and_log() -> (Vec<u8>, Vec<u8>) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0").unwrap();
+    db.execute_batch("CREATE TABLE a(id INTEGER PRIMARY KEY, v BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT)").unwrap();
+    insert(&db, 40).unwrap();
+    db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).unwrap();
+    for _ in 0..4 {
+        insert(&db, 5).unwrap();
+    }
+    (fs::read(&path).unwrap(), fs::read(beside(&path, "-wal")).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn a_damaged_log_counts_as_far_as_it_does_for_sqlite(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        head in prop::option::of((0_usize..32, any::<u8>())),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        static MADE: std::sync::LazyLock<(Vec<u8>, Vec<u8>)> = std::sync::LazyLock::new(main_and_log);
+        let (main, mut log) = MADE.clone();
+        for (at, value) in flips {
+            let at = at.index(log.len());
+            log[at] = value;
+        }
+        if let Some((at, value)) = head {
+            log[at] = value;
+        }
+        if let Some(cut) = cut {
+            log.truncate(cut.index(log.len() + 1));
+        }
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("a.db");
+        fs::write(&path, &main).unwrap();
+        fs::write(beside(&path, "-wal"), &log).unwrap();
+        let as_it_is = Options { zero_unused: false, ..Options::default() };
+        let ours = Snapshot::open(&path, &as_it_is).map(|mut snapshot| rest(&mut snapshot, Vec::new()));
+        prop_assert!(fs::read(&path).unwrap() == main && fs::read(beside(&path, "-wal")).unwrap() == log);
+        let db = Connection::open(&path).unwrap();
+        let theirs = checkpoint(&db);
+        drop(db);
+        match (ours, theirs) {
+            (Ok(ours), Ok(busy)) => prop_assert!(busy == 0 && ours == fs::read(&path).unwrap()),
+            (Err(_), Err(_)) => {}
+            (ours, theirs) => prop_assert!(false, "{:?}, {theirs:?}", ours.map(|image| image.len())),
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 //!   the newcomer has waited for some microseconds, and finds what it would find beside any reader.
 //!
 //! Should this program be stopped so long that the kernel ends the lease by itself, or be unable to make the `-shm`, the image counts
-//! only if the main file has not changed.
+//! only if the main file has not changed. The file's time must not have changed in any case: a program that is no SQLite may respect no lock.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
@@ -65,15 +65,19 @@ impl Guard {
         let before = Stamp::of(main)?;
         let main = main.try_clone()?;
         let kept = |state| Arc::new(Kept { main, shm: shm.to_owned(), before, state: Mutex::new(state), over: AtomicBool::new(false) });
-        match open_regular(shm) {
+        let guard = match open_regular(shm) {
             // The lock first: an owner who comes after the second look finds it.
-            Ok(found) => {
-                let alone = lock::keep_checkpoints_out(&found)? && !lock::is_owned(&found)?;
-                if alone { Ok(Some(Self { kept: kept(State::Locked(found)), watcher: None })) } else { Ok(None) }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::lease(kept(State::Leased)),
-            Err(error) => Err(error),
-        }
+            Ok(found) if lock::keep_checkpoints_out(&found)? && !lock::is_owned(&found)? => Self { kept: kept(State::Locked(found)), watcher: None },
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match Self::lease(kept(State::Leased))? {
+                Some(guard) => guard,
+                None => return Ok(None),
+            },
+            Err(error) => return Err(error),
+        };
+        // Whoever had it open a moment ago may have written since.
+        let still = guard.kept.before.is_same(&guard.kept.main);
+        Ok(still.then_some(guard))
     }
 
     fn lease(kept: Arc<Kept>) -> io::Result<Option<Self>> {
@@ -95,10 +99,11 @@ impl Guard {
         let kept = &self.kept;
         let mut state = kept.lock();
         kept.let_in(&mut state);
+        let unchanged = kept.before.is_same(&kept.main);
         match &*state {
-            State::Leased => true,
-            State::Locked(shm) => kept.is_beside(shm) || kept.before.is_now(&kept.main),
-            State::Bare => kept.before.is_now(&kept.main),
+            State::Leased => unchanged,
+            State::Locked(shm) => unchanged && (kept.is_beside(shm) || kept.before.tells),
+            State::Bare => unchanged && kept.before.tells,
         }
     }
 }
@@ -153,7 +158,7 @@ impl Kept {
         let in_time = sys::end_lease(&self.main);
         *state = match shm {
             // Too late, but if nothing has been written by now then nothing will be.
-            Ok(Some(shm)) if in_time || self.before.is_now(&self.main) => State::Locked(shm),
+            Ok(Some(shm)) if in_time || self.before.tells && self.before.is_same(&self.main) => State::Locked(shm),
             _ => State::Bare,
         };
     }
@@ -199,8 +204,8 @@ impl Stamp {
         Ok(Self { len: metadata.len(), modified, tells })
     }
 
-    fn is_now(&self, file: &File) -> bool {
-        self.tells && Self::of(file).is_ok_and(|now| (now.len, now.modified) == (self.len, self.modified))
+    fn is_same(&self, file: &File) -> bool {
+        Self::of(file).is_ok_and(|now| (now.len, now.modified) == (self.len, self.modified))
     }
 }
 
@@ -267,6 +272,17 @@ mod tests {
         assert!(guard.has_kept());
         std::fs::remove_file(shm).unwrap();
         assert!(guard.has_kept());
+        write(dir.path());
+        assert!(!guard.has_kept());
+    }
+
+    #[test]
+    fn who_writes_against_the_lock_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (main, shm, _) = guarded(dir.path(), "a.db-shm");
+        File::create(&shm).unwrap();
+        let guard = Guard::take(&main, &shm).unwrap().unwrap();
+        assert!(guard.has_kept() && matches!(*guard.kept.lock(), State::Locked(_)));
         write(dir.path());
         assert!(!guard.has_kept());
     }
