@@ -217,7 +217,7 @@ fn what_home_assistant_leaves_out_stays_out_and_nothing_else() {
 
 #[test]
 fn the_bytes_do_not_depend_on_the_number_of_threads() {
-    // No database in WAL mode: SQLite makes its `-shm` beside one that nobody has open, which changes the time of the directory.
+    // No database in WAL mode: where leases are refused, SQLite makes its `-shm` beside one that nobody has open, which changes the time of the directory.
     let place = Place::new();
     place.write("numbers.txt", (0..1_500_000_u32).flat_map(|n| (n.wrapping_mul(n) % 7919).to_string().into_bytes()).collect::<Vec<_>>());
     let archive = |threads, name: &str| {

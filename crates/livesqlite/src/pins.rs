@@ -30,7 +30,7 @@ fn inode(metadata: &Metadata) -> Inode {
 
 /// Does this file (by device and inode; take the metadata with `lstat`) belong to a snapshot that is open in this
 /// process? Main file, `-wal`, `-shm` and `-journal` do. If so it must not be opened: closing it would end the snapshot's
-/// read lock.
+/// read lock. (Files that others make beside a database while its snapshot is open may be opened: where that can happen, the locks belong to descriptors.)
 pub fn is_pinned(metadata: &Metadata) -> bool {
     lock().as_ref().is_some_and(|map| map.contains_key(&inode(metadata)))
 }

@@ -46,7 +46,8 @@ impl Drop for Owner {
 }
 
 /// Readers note in the index of a log, memory that they share with the writers, how far they see. The kernel counts that as a page written if it has just
-/// brought the same page to the disk on the writer's account; nothing else may be counted.
+/// brought the same page to the disk on the writer's account. Now and then, on a busy machine, it counts one page where there is no such index at all and no
+/// file or directory has changed. Nothing else may be counted: for one database an index of SQLite's own would be more.
 fn assert_nothing_written(cost: &watch::Cost) {
     const NOTES: u64 = 2 * 4 * 4096;
     eprintln!("{} bytes written", cost.written);
@@ -203,8 +204,7 @@ fn beside_databases_that_nobody_has_open_nothing_is_written_either() {
     for goal in ["s3://bucket/home", "-"] {
         let cost = watch::run(&mut place.with_s3(&server.url(), &["backup", "config", "--to", goal]));
         assert!(cost.status.success(), "{}", cost.stderr);
-        // Nobody else writes to the same pages either.
-        assert_eq!(cost.written, 0);
+        assert_nothing_written(&cost);
         place.assert_unchanged_since(&before);
     }
 }

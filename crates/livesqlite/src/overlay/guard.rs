@@ -9,7 +9,7 @@
 //!   making the index anew, in which nothing is written back yet.
 //! * There is none: a read lease on the main file. The kernel gives it only while nobody has the file open for writing, and makes
 //!   whoever wants to wait until it has ended. A thread hears of that, makes an empty `-shm` with the lock on it, and ends the lease:
-//!   the newcomer has waited for some microseconds, and finds what it would find beside any reader.
+//!   the newcomer has waited for about a millisecond, and finds what it would find beside any reader.
 //!
 //! Should this program be stopped so long that the kernel ends the lease by itself, or be unable to make the `-shm`, the image counts
 //! only if the main file has not changed. The file's time must not have changed in any case: a program that is no SQLite may respect no lock.
