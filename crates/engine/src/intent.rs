@@ -9,7 +9,7 @@ use std::{
 use habackup::{
     manifest::{self, Draft, Manifest, WallTime},
     rules::Rules,
-    securetar::{Keys, SecureTarVersion},
+    securetar::{Keys, Password, SecureTarError, SecureTarVersion},
     version::HaVersion,
 };
 
@@ -45,7 +45,20 @@ impl Intent {
 
     /// How the archive is laid out by this machine. Deriving keys from a password takes a moment.
     pub(crate) fn layout(&self, options: &BackupOptions) -> Result<Layout, BackupError> {
-        let create = |password| Keys::create(container_version(options.securetar, &self.version), password);
+        self.laid_out(options, Keys::create)
+    }
+
+    /// The same with keys that open nothing, for a sample that another machine tries: it may turn out to be no part of this backup, and gets none of its secrets.
+    pub(crate) fn trial_layout(&self, options: &BackupOptions) -> Result<Layout, BackupError> {
+        self.laid_out(options, |version, _| Keys::trial(version))
+    }
+
+    fn laid_out(
+        &self,
+        options: &BackupOptions,
+        keys: impl FnOnce(SecureTarVersion, &Password) -> Result<Keys, SecureTarError>,
+    ) -> Result<Layout, BackupError> {
+        let create = |password| keys(container_version(options.securetar, &self.version), password);
         let keys = options.password.as_ref().map(create).transpose().map_err(|error| BackupError::Pipeline(error.to_string()))?;
         let threads = options.threads.unwrap_or_else(all_cores);
         let now = options.now.timestamp();

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use habackup::securetar::Encryptor;
 use pargz::Meters;
-use store::{Workshop, outbound::Network, patience::Patience};
+use store::{Kind, Workshop, outbound::Network, patience::Patience};
 
 use super::{recipe::Recipe, there::There};
 use crate::{
@@ -64,7 +64,11 @@ pub(crate) fn choose<'a>(options: &BackupOptions, network: Option<&Network<'a>>,
     if options.compress == Compress::There {
         return Ok(Choice::There(Box::new((there, Division { there: true, machine, rates: None }))));
     }
-    let rates = measure(options, &there, cancel)?;
+    let rates = match measure(options, &there, cancel) {
+        // What it can't make it can still take.
+        Err(BackupError::Store(error)) if error.kind() == Some(Kind::Protocol) => return Ok(Choice::Here(None)),
+        measured => measured?,
+    };
     let division = Division { there: rates.favour_there(), machine, rates: Some(rates) };
     Ok(if division.there { Choice::There(Box::new((there, division))) } else { Choice::Here(Some(division)) })
 }
@@ -101,7 +105,7 @@ impl Rates {
 
 fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Arc<AtomicBool>) -> Result<Rates, BackupError> {
     let intent = Intent::of(options)?;
-    let layout = intent.layout(options)?;
+    let layout = intent.trial_layout(options)?;
     let sample = sample(&intent, &layout, cancel)?;
     let length = sample.len().max(1) as f64;
     let started = Instant::now();
