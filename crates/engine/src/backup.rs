@@ -91,7 +91,7 @@ pub struct BackupOptions {
 }
 
 /// No installation compresses better than to this part of itself: more room than that is certainly needed.
-pub(crate) const MOST_SAVED: u64 = 8;
+const MOST_SAVED: u64 = 8;
 /// How often an archive is begun anew because the only place it goes to lost what it had got.
 const BEGINNINGS: u32 = 5;
 

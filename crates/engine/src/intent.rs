@@ -53,11 +53,7 @@ impl Intent {
         self.laid_out(options, |version, _| Keys::trial(version))
     }
 
-    fn laid_out(
-        &self,
-        options: &BackupOptions,
-        keys: impl FnOnce(SecureTarVersion, &Password) -> Result<Keys, SecureTarError>,
-    ) -> Result<Layout, BackupError> {
+    fn laid_out(&self, options: &BackupOptions, keys: impl FnOnce(SecureTarVersion, &Password) -> Result<Keys, SecureTarError>) -> Result<Layout, BackupError> {
         let create = |password| keys(container_version(options.securetar, &self.version), password);
         let keys = options.password.as_ref().map(create).transpose().map_err(|error| BackupError::Pipeline(error.to_string()))?;
         let threads = options.threads.unwrap_or_else(all_cores);

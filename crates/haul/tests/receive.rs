@@ -275,6 +275,39 @@ fn a_receiver_that_is_killed_and_started_again_gets_it_from_the_start() {
 }
 
 #[test]
+fn a_receiver_that_is_stopped_leaves_nothing_and_is_waited_for() {
+    let place = Place::new();
+    noise(&place, 60_000_000);
+    let mut receiving = place.receive();
+    let address = receiving.url.strip_prefix("haul://").unwrap().to_owned();
+    let line = Proxy::raw(address.parse().unwrap()).unwrap();
+    let url = format!("haul://{}", line.address());
+    let paired = place.haul("green", &["backup", "config", "--to", &url, "--exclude", "*.bin"], Some(&receiving.code));
+    assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
+    // The maker waits for the line when it is stopped.
+    line.throttle(Some(10_000_000));
+    let mut sending = command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", "again"]);
+    let sending = sending.current_dir(place.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while place.backups().len() < 2 {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &receiving.child.id().to_string()]).status().unwrap().success());
+    receiving.child.wait().unwrap();
+    assert_eq!(place.backups().len(), 1, "{:?}", place.backups());
+    line.throttle(None);
+    let _again = place.receive_at(&address);
+    let sent = sending.wait_with_output().unwrap();
+    assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
+    let backups = place.backups();
+    assert_eq!(backups.len(), 2, "{backups:?}");
+    let made = backups.iter().find(|path| path.to_string_lossy().contains("again")).unwrap();
+    let verified = place.haul("nas", &["verify", made.to_str().unwrap()], None);
+    assert_eq!(verified.status.code(), Some(0), "{}", out(&verified));
+}
+
+#[test]
 fn nothing_stays_of_what_was_given_up_on_the_way() {
     let place = Place::new();
     let receiving = place.receive();

@@ -85,6 +85,8 @@ pub enum Request {
         name: String,
         /// About how many bytes will come.
         about: Option<u64>,
+        /// How many the archive will have at least.
+        least: Option<u64>,
         /// How the archive is made of them; holds secrets. What it says is not this crate's business.
         recipe: Recipe,
     },

@@ -24,7 +24,7 @@ use super::{
     stream::{Delivery, Piece},
 };
 use crate::{
-    backup::{MOST_SAVED, all_cores},
+    backup::all_cores,
     destination::{self, Destination},
     error::BackupError,
     layout::{Ended, Layout, Work, write_archive},
@@ -34,6 +34,8 @@ use crate::{
 
 /// Messages, of 4 MiB at most, that wait for the compressor.
 const AHEAD: usize = 2;
+/// What a sender's word about the length can bring about in memory has an end: it decides how large the parts are. Beyond it they grow as they are needed.
+const LARGEST: u64 = 1 << 39;
 /// How long the end of this machine's own work waits for archives to be given up.
 const ENDING: Duration = Duration::from_secs(20);
 
@@ -43,7 +45,16 @@ pub struct Maker {
     label: String,
     bridge: Bridge,
     context: Context,
-    jobs: Mutex<Vec<Weak<Job>>>,
+    jobs: Mutex<Jobs>,
+    // Each thread has a clone as long as it works.
+    alive: Arc<()>,
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Jobs {
+    closed: bool,
+    jobs: Vec<Weak<Job>>,
 }
 
 impl Maker {
@@ -51,19 +62,34 @@ impl Maker {
     /// make it.
     pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
         let is_fit = destination.takes_late_sizes();
-        is_fit.then(|| Self { destination, label, bridge, context, jobs: Mutex::default() })
+        is_fit.then(|| Self { destination, label, bridge, context, jobs: Mutex::default(), alive: Arc::default() })
     }
 
-    /// Gives up what is under way, and waits until nothing is left of it, but not for ever.
+    /// Gives up what is under way, takes on nothing more, and waits until nothing is left, but not for ever.
     pub fn close(&self) {
-        let jobs: Vec<Arc<Job>> = lock(&self.jobs).iter().filter_map(Weak::upgrade).collect();
-        for job in &jobs {
+        let jobs = {
+            let mut jobs = lock(&self.jobs);
+            jobs.closed = true;
+            std::mem::take(&mut jobs.jobs)
+        };
+        for job in jobs.iter().filter_map(Weak::upgrade) {
             job.stop();
         }
         let until = Instant::now() + ENDING;
-        while jobs.iter().any(|job| job.is_running()) && Instant::now() < until {
+        while Arc::strong_count(&self.alive) > 1 && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Notes a job, unless this machine is about to end.
+    fn enter(&self, job: &Arc<Job>) -> Result<(), StoreError> {
+        let mut jobs = lock(&self.jobs);
+        if jobs.closed {
+            return Err(ending(&self.label));
+        }
+        jobs.jobs.retain(|job| job.strong_count() > 0);
+        jobs.jobs.push(Arc::downgrade(job));
+        Ok(())
     }
 
     fn layout(&self, recipe: &Value) -> Result<(Recipe, Layout), StoreError> {
@@ -74,6 +100,11 @@ impl Maker {
         };
         Ok((recipe, layout))
     }
+}
+
+/// The sender goes on asking until this machine is back, and then begins anew.
+fn ending(label: &str) -> StoreError {
+    StoreError::remote(label, Operation::Write, Kind::Passing { retry_after: None }, "the receiver is about to end")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -92,24 +123,23 @@ impl machine::Maker for Maker {
         let work = Workbench {
             destination: self.destination.clone(),
             name: task.name,
-            expected: task.expected,
+            expected: Expected { about: task.expected.about.map(|about| about.min(LARGEST)), ..task.expected },
             layout,
             read_back: recipe.read_back,
             bridge: self.bridge.clone(),
             context,
             cancel: Arc::clone(&cancel),
+            _alive: Arc::clone(&self.alive),
         };
         let delivery = Delivery::new(pieces, Arc::clone(&cancel));
         let spawned = thread::Builder::new().name("haul-make".to_owned()).spawn(move || work.run(delivery, &begun));
         let thread = spawned.map_err(|source| StoreError::remote(&self.label, Operation::Create, Kind::Passing { retry_after: None }, source.to_string()))?;
         let job =
             Arc::new(Job { label: self.label.clone(), cancel, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), ended: Mutex::new(None) });
+        self.enter(&job)?;
         if has_begun.recv().is_err() {
             return Err(job.failure());
         }
-        let mut jobs = lock(&self.jobs);
-        jobs.retain(|job| job.strong_count() > 0);
-        jobs.push(Arc::downgrade(&job));
         Ok(job)
     }
 
@@ -130,16 +160,21 @@ struct Workbench {
     bridge: Bridge,
     context: Context,
     cancel: Arc<AtomicBool>,
+    _alive: Arc<()>,
 }
 
 impl Workbench {
     /// From the first byte to the checked archive; `begun` hears when the destination has taken it on.
     fn run(self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
+        // Stopped, it is seen first by whoever waits for bytes, for the disk or for a socket, and each calls it something else.
+        self.make(delivery, begun).map_err(|error| if self.cancel.load(Ordering::Relaxed) { BackupError::Cancelled } else { error })
+    }
+
+    fn make(&self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
         let network = Network { bridge: &self.bridge, context: &self.context };
         let target = self.destination.target(&self.name);
         let mut outbound = Outbound::prepare(vec![target], Some(network), self.read_back)?;
-        let least = self.expected.about.map(|about| about / MOST_SAVED);
-        outbound.begin(Expected { least, ..self.expected })?;
+        outbound.begin(self.expected)?;
         let _ = begun.send(());
         let progress = Arc::new(Progress::default());
         progress.set_threads(self.layout.compression.map_or_else(all_cores, |options| options.threads).get());
@@ -165,14 +200,11 @@ struct Job {
 }
 
 impl Job {
-    fn is_running(&self) -> bool {
-        lock(&self.thread).as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
     /// Waits for the thread, and tells each who asks how it ended.
     fn outcome(&self) -> Result<Made, StoreError> {
         let mut ended = lock(&self.ended);
-        if let Some(thread) = lock(&self.thread).take() {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
             let joined = thread.join().unwrap_or_else(|_| Err(BackupError::Pipeline("its maker ended unexpectedly".to_owned())));
             *ended = Some(joined.map_err(|error| self.told(error)));
         }
@@ -187,16 +219,16 @@ impl Job {
         lock(&self.sender).take();
         match self.outcome() {
             Err(error) => error,
-            // It can't be whole: not all of it has come.
-            Ok(_) => self.told(BackupError::Cancelled),
+            // It stands, without what comes now.
+            Ok(_) => StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the archive is finished there"),
         }
     }
 
     /// For the sender. What has ended here is not tried again as it was.
     fn told(&self, error: BackupError) -> StoreError {
         match error {
+            BackupError::Cancelled => ending(&self.label),
             BackupError::Store(error) if !error.is_passing() => error,
-            BackupError::Cancelled => StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the archive was given up there"),
             other => StoreError::remote(&self.label, Operation::Write, Kind::Protocol, other.to_string()),
         }
     }
@@ -213,7 +245,9 @@ impl Making for Job {
     }
 
     fn finish(&self, length: u64) -> Result<Made, StoreError> {
-        if let Some(sender) = lock(&self.sender).take() {
+        // Out of the lock, as above.
+        let sender = lock(&self.sender).take();
+        if let Some(sender) = sender {
             // A thread that has ended tells why.
             let _ = sender.send(Piece::End(length));
         }

@@ -45,11 +45,12 @@ impl There<'_> {
         let layout = intent.layout(options)?;
         let order = self.workshop.order(Recipe::of(&layout, self.read_back).to_json());
         let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
-        let target = Target::Place { store: order.store, name, context: self.context.clone() };
+        let target = Target::Place { store: order.store, name, context: Some(self.patient()) };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
         let plan = intent.plan(Vec::new(), cancel)?;
         progress.begin(Phase::Running, plan.bytes);
-        outbound.begin(expected_of(plan.bytes, false))?;
+        // Of the tar only its length is known; the least is that of the archive, for the question whether there is room.
+        outbound.begin(expected_of(plan.bytes, options.compressed))?;
         let mut output = Output::new(outbound, Arc::clone(progress));
         let sent = send(plan, layout.inner_name(), &mut output, progress, cancel);
         let outbound = output.into_outbound();
@@ -72,6 +73,13 @@ impl There<'_> {
 }
 
 impl There<'_> {
+    /// The machine is there, it has been asked: what it says now is no first contact, and a busy or restarting one is waited for.
+    fn patient(&self) -> Context {
+        let mut context = self.context.as_ref().unwrap_or(self.network.context).clone();
+        context.tuning.first_contact = context.tuning.give_up_after;
+        context
+    }
+
     /// What a killed run left there goes first; that it can't be done now is no reason to make no backup.
     fn sweep(&self) {
         let context = self.context.as_ref().unwrap_or(self.network.context);

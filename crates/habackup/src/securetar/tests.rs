@@ -155,6 +155,21 @@ fn keys_that_were_exported_write_what_the_password_opens() {
 }
 
 #[test]
+fn keys_for_a_trial_do_the_same_work_and_open_nothing() {
+    for version in BOTH {
+        let keys = Keys::trial(version).unwrap();
+        assert_eq!(keys.version(), version);
+        assert_ne!(keys.export(), Keys::trial(version).unwrap().export());
+        let mut encryptor = Encryptor::with_keys(&keys, Vec::new()).unwrap();
+        encryptor.write_all(&content(5000)).unwrap();
+        let (mut container, sealed) = encryptor.finish().unwrap();
+        container[sealed.size_field_offset as usize..][..8].copy_from_slice(&sealed.size_field());
+        let (plain, result) = read(&container);
+        assert!(result.is_err() || plain != content(5000));
+    }
+}
+
+#[test]
 fn no_secret_is_printed() {
     let keyring = keyring();
     let printed = format!("{:?} {:?} {:?}", password(), keys(SecureTarVersion::V3), keyring);

@@ -80,7 +80,8 @@ impl Store for Ordered {
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         let machine = &self.machine;
         let upload = machine.name_upload(name, false);
-        let request = Request::Make { upload: upload.clone(), name: name.to_owned(), about: expected.about, recipe: self.recipe.clone() };
+        let (about, least, recipe) = (expected.about, expected.least, self.recipe.clone());
+        let request = Request::Make { upload: upload.clone(), name: name.to_owned(), about, least, recipe };
         machine.create(name, request).await?;
         Ok(Box::new(MachineUpload::of_order(Arc::clone(&machine.client), machine.line.clone(), upload, Arc::clone(&self.made))))
     }

@@ -36,6 +36,8 @@ const MOST_UPLOADS: usize = 64;
 const LARGEST_PART: u64 = 256 << 20;
 /// Archives made at once: each wants every core, and a few MiB for each of them.
 const MOST_MAKINGS: usize = 2;
+/// One whose sender has said nothing for so long gives way to another.
+const SILENT: Duration = Duration::from_mins(15);
 /// What is made of a sender's bytes that has said nothing for so long is given up.
 const ABANDONED: Duration = Duration::from_hours(24);
 /// How long a finished upload is remembered, should its sender not have heard of it.
@@ -89,6 +91,11 @@ struct State {
 impl Slot {
     fn touch(&self) {
         *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether an archive is being made of it.
+    fn is_making(&self) -> bool {
+        self.workpiece.as_ref().is_some_and(|workpiece| workpiece.made().is_none())
     }
 
     fn idle(&self) -> Duration {
@@ -188,7 +195,10 @@ impl Inner {
                 // Continued by this receiver's next process, if need be, whether or not the sender's next one wants to.
                 return self.create(owner, upload, name, Expected { about, least, exact, resumable }, keep).await;
             }
-            Request::Make { upload, name, about, recipe } => return self.make(owner, upload, name, about, recipe.0).await,
+            Request::Make { upload, name, about, least, recipe } => {
+                let expected = Expected { about, least, ..Expected::default() };
+                return self.make(owner, upload, Task { name, expected, recipe: recipe.0 }).await;
+            }
             Request::Try { recipe } => {
                 let maker = self.maker()?;
                 let started = Instant::now();
@@ -282,18 +292,24 @@ impl Inner {
         if let Some(known) = self.admit(owner, &upload, &name).await? {
             return Ok((known, Bytes::new()));
         }
-        if let (Some(needed), Ok(Some(free))) = (expected.exact.or(expected.least), self.store.space().await)
-            && needed > free
-        {
-            let missing = needed - free;
-            return Err(Refusal::new(RefusalKind::Full { missing: Some(missing) }, format!("the receiver has {missing} bytes too few")));
-        }
+        self.room(&expected).await?;
         let started = self.store.create(&name, expected).await.map_err(|error| refused(&error))?;
         let place = self.store.label();
         let record = Record { place, owner, upload, keep, name, session: started.session(), finished: None, made: None };
         self.note(&record);
         self.keep(State { upload: started.into(), record, kept: Vec::new(), collected: Segments::new() }, None);
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
+    }
+
+    /// Nobody shall send for hours what can't be kept.
+    async fn room(&self, expected: &Expected) -> Result<(), Refusal> {
+        if let (Some(needed), Ok(Some(free))) = (expected.needs(), self.store.space().await)
+            && needed > free
+        {
+            let missing = needed - free;
+            return Err(Refusal::new(RefusalKind::Full { missing: Some(missing) }, format!("the receiver has {missing} bytes too few")));
+        }
+        Ok(())
     }
 
     /// Before anything is started; tells of an upload that was started before.
@@ -316,17 +332,17 @@ impl Inner {
         self.maker.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver takes archives as they are and makes none"))
     }
 
-    async fn make(&self, owner: Fingerprint, upload: String, name: String, about: Option<u64>, recipe: serde_json::Value) -> Done {
+    async fn make(&self, owner: Fingerprint, upload: String, task: Task) -> Done {
         let maker = self.maker()?;
-        if let Some(known) = self.admit(owner, &upload, &name).await? {
+        if let Some(known) = self.admit(owner, &upload, &task.name).await? {
             return Ok((known, Bytes::new()));
         }
-        let is_making = |slot: &Slot| slot.workpiece.as_ref().is_some_and(|workpiece| workpiece.made().is_none());
-        if self.uploads().values().filter(|slot| is_making(slot)).count() >= MOST_MAKINGS {
+        self.room(&task.expected).await?;
+        if !self.has_free_hands() {
             return Err(Refusal::new(RefusalKind::Passing { after: None }, "it is making as many archives as it can"));
         }
-        let expected = Expected { about, ..Expected::default() };
-        let making = maker.start(Task { name: name.clone(), expected, recipe }).map_err(|error| refused(&error))?;
+        let name = task.name.clone();
+        let making = maker.start(task).map_err(|error| refused(&error))?;
         let workpiece = Arc::new(Workpiece::new(making));
         let record = Record { place: self.store.label(), owner, upload, keep: false, name, session: None, finished: None, made: None };
         let taking = Arc::clone(&workpiece);
@@ -334,12 +350,28 @@ impl Inner {
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
     }
 
+    /// Whether one more archive can be made. When there are enough, one whose sender has fallen silent gives way; should he come back, he begins anew.
+    fn has_free_hands(&self) -> bool {
+        let mut uploads = self.uploads();
+        let making = || uploads.iter().filter(|(_, slot)| slot.is_making());
+        if making().count() < MOST_MAKINGS {
+            return true;
+        }
+        // One that is at work for its sender right now is not silent.
+        let silent = making().filter(|(_, slot)| slot.idle() > SILENT && slot.state.try_lock().is_ok()).max_by_key(|(_, slot)| slot.idle());
+        let Some(key) = silent.map(|(key, _)| key.clone()) else { return false };
+        if let Some(workpiece) = uploads.remove(&key).as_ref().and_then(|slot| slot.workpiece.as_ref()) {
+            workpiece.stop();
+        }
+        true
+    }
+
     /// Ends what is being made for senders that have not been heard of for long.
     fn stop_idle(&self) -> u32 {
         let mut uploads = self.uploads();
         let before = uploads.len();
         uploads.retain(|_, slot| match &slot.workpiece {
-            Some(workpiece) if workpiece.made().is_none() && slot.idle() > ABANDONED => {
+            Some(workpiece) if slot.is_making() && slot.idle() > ABANDONED && slot.state.try_lock().is_ok() => {
                 workpiece.stop();
                 false
             }
