@@ -3,9 +3,12 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpListener,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{Arc, Barrier},
     time::{Duration, Instant},
 };
 
@@ -280,4 +283,33 @@ fn a_name_never_leads_out_of_its_place() {
         let (code, said) = place.refused(&["get", archive, "--to", "out"]);
         assert!(code == 2 && said.contains("no archive's name"), "{said}");
     }
+}
+
+/// Two places that each answer only when both have been called: one after the other, they would never be.
+#[test]
+fn several_places_are_called_at_once() {
+    let both = Arc::new(Barrier::new(2));
+    let ports: Vec<u16> = (0..2)
+        .map(|_| {
+            let (listener, both) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::clone(&both));
+            let port = listener.local_addr().unwrap().port();
+            std::thread::spawn(move || {
+                let (mut caller, _) = listener.accept().unwrap();
+                both.wait();
+                let _ = caller.read(&mut [0; 4096]);
+                let _ = caller.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            });
+            port
+        })
+        .collect();
+    let place = Place::new();
+    let urls: Vec<String> = ports.iter().map(|port| format!("webdav://127.0.0.1:{port}/")).collect();
+    let mut command = place.command(&["backup", "config", "--to", &urls[0], "--to", &urls[1], "--to", "out", "--json"]);
+    command.env("HAUL_WEBDAV_USER", "somebody").env("HAUL_WEBDAV_PASSWORD", "something");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{} {}", text(&output.stdout), text(&output.stderr));
+    let report = json(&text(&output.stdout));
+    let failed: Vec<&str> = report["copies"].as_array().unwrap().iter().filter_map(|copy| copy["error"].as_str()).collect();
+    assert_eq!(failed.len(), 2, "{report}");
+    assert!(failed.iter().all(|error| error.contains("403")), "{failed:?}");
 }

@@ -229,7 +229,8 @@ impl Job {
         match error {
             BackupError::Cancelled => ending(&self.label),
             BackupError::Store(error) if !error.is_passing() => error,
-            other => StoreError::remote(&self.label, Operation::Write, Kind::Protocol, other.to_string()),
+            other => StoreError::remote(&self.label, Operation::Write, Kind::Protocol, other.to_string())
+                .advise("the archive was given up on the receiving machine: see to what failed there, and try again"),
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::{backup::all_cores, layout::Layout};
 
 /// How one archive is to be made. As JSON it holds keys, and is never shown.
 #[derive(Clone, Serialize, Deserialize)]
+// A wish that an older maker does not know must be refused, not passed over.
+#[serde(deny_unknown_fields)]
 pub(super) struct Recipe {
     /// `backup.json`, as it will stand there.
     manifest: String,
