@@ -116,6 +116,8 @@ pub fn an_interruption_ends_a_wait(bench: Bench) {
 pub fn patience_ends_and_says_so(mut bench: Bench) {
     bench.tuning.give_up_after = Duration::from_millis(1500);
     let store = bench.connect();
+    // Slow enough that the line is down before everything has gone over it.
+    bench.proxy.throttle(Some(20_000_000));
     let ended = bench.once_uploaded(whole().len() as u64 / 2, || bench.proxy.down(), || bench.upload(&store, no_watching));
     let error = ended.outcome.result.unwrap_err();
     assert_says(&error, &store);
