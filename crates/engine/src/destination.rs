@@ -7,7 +7,7 @@ use std::{
 };
 
 use store::{
-    Context, Placement, Store, StoreError,
+    Context, Expected, Placement, Store, StoreError,
     outbound::{Outcome, Target},
 };
 
@@ -89,6 +89,15 @@ fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
     let is_directory = destination.is_dir() || destination.as_os_str().as_encoded_bytes().ends_with(b"/");
     let is_file_name = destination.extension().is_some_and(|extension| extension == "tar") && !is_directory;
     if is_file_name { destination.to_owned() } else { destination.join(usual_name) }
+}
+
+/// No installation compresses better than to this part of itself: more room than that is certainly needed.
+const MOST_SAVED: u64 = 8;
+
+/// What is certain of an archive's length, from the length of what it is made of.
+pub(crate) fn expected_of(bytes: u64, compressed: bool) -> Expected {
+    let least = bytes / if compressed { MOST_SAVED } else { 2 };
+    Expected { about: Some(bytes), least: Some(least), ..Expected::default() }
 }
 
 /// What the user is told of each copy; an error when none arrived.

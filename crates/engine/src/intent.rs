@@ -14,9 +14,9 @@ use habackup::{
 };
 
 use crate::{
-    backup::{BackupOptions, SecureTar, all_cores},
     error::BackupError,
     layout::Layout,
+    options::{BackupOptions, SecureTar, all_cores},
     plan::{self, Plan},
 };
 

@@ -6,7 +6,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `backup` | one backup from the look around to the final name |
-//! | `intent`, `layout` | what is settled before anything is read; how the bytes are laid out |
+//! | `options`, `intent`, `layout` | what the user says; what is settled before anything is read; how the bytes are laid out |
+//! | `broken`, `closing` | how an attempt ends: without an archive, with one |
 //! | `away` | archives that another machine makes of what this one reads |
 //! | `destination` | where an archive goes, what became of each copy |
 //! | `plan`, `mounts`, `recorder` | what there is, what must stay out, what a restore would lose |
@@ -22,6 +23,8 @@
 
 mod away;
 mod backup;
+mod broken;
+mod closing;
 mod destination;
 mod error;
 mod intent;
@@ -29,6 +32,7 @@ mod layout;
 mod measure;
 mod mounts;
 pub mod open;
+mod options;
 mod page_cache;
 mod pipeline;
 mod plan;
@@ -41,9 +45,10 @@ mod source;
 pub mod verify;
 
 pub use away::Maker;
-pub use backup::{BackupOptions, Compress, SecureTar, all_cores, backup};
+pub use backup::backup;
 pub use destination::Destination;
 pub use error::{BackupError, plain as plain_reason};
+pub use options::{BackupOptions, Compress, SecureTar, all_cores};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};
 pub use report::{ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, Stage, StageReport, Status, serialize_path, shown};

@@ -20,7 +20,7 @@ use habackup::{
 use pargz::{Announced, CompressError, Meters, PieceTable};
 
 use crate::{
-    layout::Broken,
+    broken::Broken,
     pipeline,
     plan::Plan,
     progress::{Phase, Progress},

@@ -13,11 +13,11 @@ use store::{Kind, Workshop, outbound::Network, patience::Patience};
 
 use super::{recipe::Recipe, there::There};
 use crate::{
-    backup::{BackupOptions, Compress},
     destination::Destination,
     error::BackupError,
     intent::Intent,
     layout::Layout,
+    options::{BackupOptions, Compress},
     progress::Progress,
     report::{BackupReport, Division, Findings, Rates},
     source::TarSource,

@@ -24,10 +24,11 @@ use super::{
     stream::{Delivery, Piece},
 };
 use crate::{
-    backup::all_cores,
+    broken::Ended,
     destination::{self, Destination},
     error::BackupError,
-    layout::{Ended, Layout, Work, write_archive},
+    layout::{Layout, Work, write_archive},
+    options::all_cores,
     pipeline::Output,
     progress::Progress,
 };

@@ -7,7 +7,7 @@ use pargz::Level;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{backup::all_cores, layout::Layout};
+use crate::{layout::Layout, options::all_cores};
 
 /// How one archive is to be made. As JSON it holds keys, and is never shown.
 #[derive(Clone, Serialize, Deserialize)]

@@ -14,11 +14,13 @@ use super::{
     stream::Blocks,
 };
 use crate::{
-    backup::{BackupOptions, Finished, expected_of, report},
+    broken::{Broken, Ended},
+    closing::{Finished, report},
     destination,
+    destination::expected_of,
     error::BackupError,
     intent::Intent,
-    layout::{Broken, Ended},
+    options::BackupOptions,
     pipeline::{self, Output},
     plan::Plan,
     progress::{Phase, Progress},
