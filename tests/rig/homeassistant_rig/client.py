@@ -119,9 +119,20 @@ class Client:
 
     def upload_while_onboarding(self, archive):
         """Uploads an archive to an instance that has no user yet; its backup id."""
+        status, answer = self._upload("/api/onboarding/backup/upload?agent_id=backup.local", archive)
+        if status != 201:
+            raise Refused(f"uploading {archive}", status, answer)
+        return answer["backup_id"]
+
+    def upload(self, archive, agent, filename=None):
+        """Uploads an archive to an instance as its user; (status, answer), whatever the status."""
+        return self._upload(f"/api/backup/upload?agent_id={agent}", archive, filename)
+
+    def _upload(self, path, archive, filename=None):
         boundary = f"rig{os.urandom(12).hex()}"
+        filename = filename or os.path.basename(archive)
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{os.path.basename(archive)}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
             "Content-Type: application/x-tar\r\n\r\n"
         ).encode()
         tail = f"\r\n--{boundary}--\r\n".encode()
@@ -137,8 +148,7 @@ class Client:
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(len(head) + os.path.getsize(archive) + len(tail)),
         }
-        path = "/api/onboarding/backup/upload?agent_id=backup.local"
-        return self.ask("POST", path, body(), headers)["backup_id"]
+        return self.request("POST", path, body(), headers)
 
     def restore_while_onboarding(self, backup_id, password=None):
         wish = {"backup_id": backup_id, "agent_id": "backup.local"}

@@ -43,6 +43,7 @@ set -e
 mount --bind "$2" "$1/config"
 mount -t proc proc "$1/proc"
 mount -t tmpfs tmpfs "$1/tmp"
+mount -t tmpfs tmpfs "$1/media"
 exec chroot "$1" /opt/ha/bin/hass --config /config --skip-pip
 """
 
