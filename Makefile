@@ -22,7 +22,7 @@ NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /u
 # Without the tools for ISA-L the pure-Rust compressor is built in: archives as good, but larger, at about half the speed.
 FEATURES = $(shell command -v nasm autoconf automake libtoolize >/dev/null 2>&1 && [ $$(command -v nasm autoconf automake libtoolize | wc -l) -eq 4 ] || echo --no-default-features)
 
-.PHONY: help demo build install test lint format bench bench-latency bench-network fuzz rig clean tools
+.PHONY: help demo build install test lint format bench bench-latency bench-network fuzz rig fixtures ask clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -60,6 +60,13 @@ test: tools $(CACHE)/python/.ready rig ## Run every test
 
 rig: ## Prepare the real Home Assistant that the tests run against (needs root; kept between runs)
 	@if [ "$$(id -u)" -eq 0 ]; then tools/need debootstrap=debootstrap && tests/rig/prepare; else echo "not root: the tests against a real Home Assistant will be skipped"; fi
+
+fixtures: $(CACHE)/python/.ready ## Make an archive for every defect, in target/fixtures
+	$(CACHE)/python/bin/python tests/fixtures/make target/fixtures
+	$(CACHE)/python/bin/python tests/fixtures/make --check
+
+ask: fixtures rig ## Ask the real Home Assistant what it does with every fixture, and compare with what is written
+	@if [ "$$(id -u)" -eq 0 ]; then tests/fixtures/ask target/fixtures --check tests/fixtures/home-assistant-2025.6.3.jsonl; else echo "not root: skipped"; fi
 
 fuzz: ## Fuzz every parser (SECONDS=60 for each)
 	fuzz/run $(SECONDS)
