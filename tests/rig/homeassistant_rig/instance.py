@@ -61,8 +61,8 @@ class Instance:
         self.config = pathlib.Path(config).resolve()
         self.port = port or free_port()
         self._process = None
-        # Beside the directory, not in it: the log is no part of what is backed up.
-        self._log = self.config.with_name(self.config.name + ".output")
+        # Beside the directory, not in it: what it says is no part of what is backed up.
+        self.output = self.config.with_name(self.config.name + ".output")
 
     @classmethod
     def fresh(cls, config, port=None, only_needs_a_user=False):
@@ -96,7 +96,7 @@ class Instance:
             self._tell()
 
     def _tell(self):
-        said = self._log.read_text(errors="replace")[-6000:]
+        said = self.output.read_text(errors="replace")[-6000:]
         sys.stderr.write(f"--- what Home Assistant on {self.config} said ---\n{said}---\n")
 
     def start(self):
@@ -117,7 +117,7 @@ class Instance:
         }
         # If this process is killed, the kernel kills `unshare`, and that everything in its namespaces.
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        with open(self._log, "ab") as log:
+        with open(self.output, "ab") as log:
             self._process = subprocess.Popen(
                 [*command, "bash", "-c", ENTER, "rig", str(RIG), str(self.config)],
                 env=environment,
@@ -180,7 +180,7 @@ class Instance:
     def remove(self):
         """Its directory and its log, once they have served."""
         shutil.rmtree(self.config)
-        self._log.unlink()
+        self.output.unlink()
 
 
 def stop_on_signals():
