@@ -17,6 +17,7 @@
 //! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
 //! | `verify` | everything that is wrong with an archive, in plain words |
 //! | `restore` | unpacking that can't escape, and swapping that can't lose |
+//! | `browse` | looking into an archive without unpacking it |
 //! | `retention` | which archives to keep, decided and not done |
 //! | `progress`, `report` | live figures; what a finished job tells |
 //! | `page_cache` | leaving Home Assistant's memory alone |
@@ -24,6 +25,7 @@
 mod away;
 mod backup;
 mod broken;
+pub mod browse;
 mod closing;
 mod destination;
 mod error;

@@ -15,6 +15,7 @@ use std::{
 
 use engine::{
     BackupOptions, Destination, Level, Progress, SecureTar,
+    browse::{BrowseError, Browser},
     open::{ArchiveSource, OpenError, Source},
     restore::{RestoreError, RestoreOptions, restore},
     verify::{VerifyError, VerifyOptions, verify},
@@ -134,6 +135,23 @@ fn a_small_file_out_of_a_large_archive_costs_little() {
 }
 
 #[test]
+fn printing_it_costs_no_more() {
+    for (password, most) in [(None, 11 << 17), (Some("secret"), 9 << 18)] {
+        let directory = tempfile::tempdir().unwrap();
+        let small = archive(directory.path(), password);
+        let far = far(directory.path(), u64::MAX);
+        let password = password.map(|password| Password::new(password.to_owned()));
+        let source = ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>);
+        let browser = Browser::open(source, password.as_ref(), NonZeroUsize::new(2).unwrap(), &|_, _| {}).unwrap();
+        let mut out = Vec::new();
+        let found = browser.cat(b"m-small.bin", &mut out, &AtomicBool::new(false)).unwrap();
+        assert!(out == small && found.used_index);
+        assert!(far.file.fetched() < most, "{} bytes in {} requests", far.file.fetched(), far.file.requests());
+        assert!(far.file.requests() <= 3, "{} requests", far.file.requests());
+    }
+}
+
+#[test]
 fn reading_all_of_it_fetches_little_more_than_it() {
     let directory = tempfile::tempdir().unwrap();
     archive(directory.path(), None);
@@ -157,5 +175,12 @@ fn a_place_that_fails_is_not_mistaken_for_damage() {
         let restored = restore(source(), &into, &all, &|_, _| {}, &AtomicBool::new(false));
         assert!(matches!(restored, Err(RestoreError::Open(OpenError::Place(_)))), "{patience}: {restored:?}");
         assert!(!into.exists());
+        let opened = Browser::open(source(), None, NonZeroUsize::MIN, &|_, _| {});
+        let printed = opened.map_err(BrowseError::from).and_then(|browser| {
+            // Enough for opening it: the rest is told by what is asked for.
+            let large = browser.cat(b"z-large.bin", &mut io::sink(), &AtomicBool::new(false));
+            large.and_then(|_| browser.cat(b"a-large.bin", &mut io::sink(), &AtomicBool::new(false)))
+        });
+        assert!(matches!(printed, Err(BrowseError::Open(OpenError::Place(_)))), "{patience}: {printed:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! What the user typed, and nothing of what it means: no file is touched here.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -40,6 +40,32 @@ Examples:
   haul verify /backups/Haul_backup_2026.11.1_2026-11-22_04.30_00123456.tar
   HAUL_PASSWORD=… haul verify backup.tar --json
   haul verify s3://bucket/backups/NAME.tar";
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  haul ls backup.tar
+  haul ls offsite/NAME.tar '.storage/core.*'
+  haul ls backup.tar --all --json
+
+What an archive's index does not hold (modes and times of files) is shown as ?. An archive without an
+index, such as Home Assistant's own, is read to its end. Exit code 1: nothing fits GLOB.";
+
+const CAT_EXAMPLES: &str = "\
+Examples:
+  haul cat backup.tar configuration.yaml
+  haul cat s3://bucket/backups/NAME.tar .storage/auth > auth
+  haul cat supervisor.tar 'ssl.tar.gz: fullchain.pem' > fullchain.pem
+
+Of an archive with an index no more is read than what holds the file; any other is read up to the file.
+When it fails half-way, what was printed is only the beginning of the file: look at the exit code.";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  haul diff yesterday.tar today.tar
+  haul diff offsite/OLD.tar /backups/NEW.tar --json
+
+Compared are names, kinds, sizes, and contents where the sizes are the same; modes and times are not.
+Exit codes: 0 the same, 1 different (or failed, which standard error tells).";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -129,6 +155,15 @@ pub(crate) enum Command {
     /// List the archives of a place, reading only their beginnings
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
+    /// List what is in an archive
+    #[command(after_help = LS_EXAMPLES)]
+    Ls(LsArgs),
+    /// Print one file of an archive
+    #[command(after_help = CAT_EXAMPLES)]
+    Cat(CatArgs),
+    /// Say which files two archives do not have in common
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Fetch an archive; after an interruption the same command goes on where it stopped
     #[command(after_help = GET_EXAMPLES)]
     Get(GetArgs),
@@ -314,6 +349,63 @@ pub(crate) struct RestoreArgs {
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
     pub(crate) progress: ProgressArg,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// The archive: a file, or a place, a slash and its name
+    pub(crate) archive: PathBuf,
+    /// Only what matches, below the config directory; ** stands for any directories, a directory takes all below it along
+    #[arg(value_name = "GLOB")]
+    pub(crate) glob: Option<OsString>,
+    /// Also what lies beside the config directory: add-ons and folders
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    /// The archive: a file, or a place, a slash and its name
+    pub(crate) archive: PathBuf,
+    /// The file, as `haul ls` shows it
+    #[arg(value_name = "PATH")]
+    pub(crate) path: OsString,
+    /// Print it to a terminal even if it is no text
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
+    pub(crate) progress: ProgressArg,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The first archive: a file, or a place, a slash and its name
+    pub(crate) a: PathBuf,
+    /// The second archive
+    pub(crate) b: PathBuf,
+    /// Also what lies beside the config directory: add-ons and folders
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    /// File with the password of B, when it is another one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file_b: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
 }

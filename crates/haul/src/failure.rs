@@ -1,6 +1,6 @@
 //! How a command ends that did not do what it was asked: an exit code, a sentence, and what to do next.
 
-use engine::{BackupError, open::OpenError, restore::RestoreError, verify::VerifyError};
+use engine::{BackupError, browse::BrowseError, open::OpenError, restore::RestoreError, verify::VerifyError};
 use store::{Kind, StoreError};
 
 /// Exit codes, as `--help` lists them.
@@ -153,6 +153,24 @@ impl From<RestoreError> for Failure {
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
             RestoreError::NoSpace { .. } => failed("make room there; nothing was changed"),
             RestoreError::Target { .. } => failed("check permissions and mount; nothing was changed"),
+        }
+    }
+}
+
+impl From<BrowseError> for Failure {
+    fn from(error: BrowseError) -> Self {
+        let message = error.to_string();
+        let failed = |hint: &str| Self::new(FAILED, &message).hint(hint);
+        match error {
+            BrowseError::Open(error) => error.into(),
+            BrowseError::Cancelled => Self::new(INTERRUPTED, message),
+            BrowseError::NoConfig(_) => failed("`haul ls --all` shows what is in it"),
+            BrowseError::NotThere { .. } => failed("`haul ls` shows the names, which are relative to the config directory"),
+            BrowseError::Link { .. } => failed("ask for the file it points to; `haul restore --only` brings the link itself"),
+            BrowseError::NotAFile { .. } => failed("`haul ls` shows what there is; `haul restore --only` brings back whole directories"),
+            BrowseError::Pattern(_) => Self::usage(message).hint("* stands for anything within one name, ** for any directories"),
+            BrowseError::Damaged { .. } => Self::new(DAMAGED, message).hint("`haul verify` lists all that is wrong"),
+            BrowseError::Output(_) => Self::new(FAILED, message),
         }
     }
 }

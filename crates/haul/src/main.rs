@@ -3,6 +3,7 @@
 //! What backups are is the engine's business; here live arguments ([`args`]), passwords, progress, reports and the table of failures ([`failure`]).
 
 mod args;
+mod browse;
 mod command;
 mod config;
 mod destination;
@@ -42,6 +43,9 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Verify(args) => command::verify::run(args, config, &interruption()?),
         Command::Restore(args) => command::restore::run(args, config, &interruption()?),
         Command::List(args) => command::list::run(args, config, &interruption()?),
+        Command::Ls(args) => command::ls::run(args, config, &interruption()?),
+        Command::Cat(args) => command::cat::run(args, config, &interruption()?),
+        Command::Diff(args) => command::diff::run(args, config, &interruption()?),
         Command::Get(args) => command::get::run(args, config, &interruption()?),
         Command::Rm(args) => command::rm::run(args, config, &interruption()?),
         Command::Prune(args) => command::prune::run(args, config, &interruption()?),

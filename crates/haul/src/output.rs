@@ -41,17 +41,21 @@ pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
 
 /// Any text on standard output.
 pub(crate) fn text_out(text: &str) -> Result<(), Failure> {
+    bytes_out(text.as_bytes()).map(drop)
+}
+
+/// Any bytes on standard output. Says whether somebody still reads there.
+pub(crate) fn bytes_out(bytes: &[u8]) -> Result<bool, Failure> {
     if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
         // Standard error that is closed takes nothing away from the result.
-        let _ = stderr().lock().write_all(text.as_bytes());
-        return Ok(());
+        let _ = stderr().lock().write_all(bytes);
+        return Ok(true);
     }
     let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(&error))))
-        }
-        _ => Ok(()),
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(&error)))),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{IsTerminal, Read, stderr, stdin},
+    path::Path,
 };
 
 use habackup::securetar::Password;
@@ -16,25 +17,7 @@ const LONGEST: u64 = 4096;
 /// The password the user gave, if any.
 pub(crate) fn given(args: &PasswordArgs) -> Result<Option<Password>, Failure> {
     if let Some(path) = &args.password_file {
-        let mut text = String::new();
-        let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        let refused = |why: &str| Err(Failure::usage(format!("the password file {} {why}", path.display())));
-        if let Err(error) = read {
-            let reason = engine::plain_reason(&error);
-            return Err(Failure::usage(format!("can't read the password file {}: {reason}", path.display())));
-        }
-        // Some editors put an invisible mark in front, and all end a file with a newline; neither is part of the password.
-        let password = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-        if text.len() as u64 > LONGEST {
-            return refused("is too long to hold a password");
-        }
-        if password.is_empty() {
-            return refused("is empty");
-        }
-        if password.contains(['\n', '\r']) {
-            return refused("has more than one line");
-        }
-        return Ok(Some(Password::new(password.to_owned())));
+        return from_file(path).map(Some);
     }
     match std::env::var(VARIABLE) {
         Ok(password) if !password.is_empty() => Ok(Some(Password::new(password))),
@@ -42,6 +25,29 @@ pub(crate) fn given(args: &PasswordArgs) -> Result<Option<Password>, Failure> {
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {VARIABLE} is not valid UTF-8"))),
     }
+}
+
+/// The password that a file holds.
+pub(crate) fn from_file(path: &Path) -> Result<Password, Failure> {
+    let mut text = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+    let refused = |why: &str| Err(Failure::usage(format!("the password file {} {why}", path.display())));
+    if let Err(error) = read {
+        let reason = engine::plain_reason(&error);
+        return Err(Failure::usage(format!("can't read the password file {}: {reason}", path.display())));
+    }
+    // Some editors put an invisible mark in front, and all end a file with a newline; neither is part of the password.
+    let password = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+    if text.len() as u64 > LONGEST {
+        return refused("is too long to hold a password");
+    }
+    if password.is_empty() {
+        return refused("is empty");
+    }
+    if password.contains(['\n', '\r']) {
+        return refused("has more than one line");
+    }
+    Ok(Password::new(password.to_owned()))
 }
 
 /// Asks at the terminal, when there is one.

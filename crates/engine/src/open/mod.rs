@@ -7,11 +7,11 @@ mod body;
 mod file;
 mod outer;
 mod piped;
+mod ranges;
 
 use std::{
     io::{self, Read},
     num::NonZeroUsize,
-    ops::Range,
     path::PathBuf,
     sync::{Mutex, PoisonError, atomic::AtomicBool},
 };
@@ -22,11 +22,12 @@ use habackup::{
     read_at::{ReadAt, Window},
     securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError},
 };
-use pargz::{InflateError, Meters, PieceTable};
+use pargz::{InflateError, Meters};
 use store::StoreError;
 
 pub use file::{ArchiveSource, ProgressFn, Source};
 pub(crate) use outer::{MANIFEST, Member, Outside, Shape};
+pub(crate) use ranges::{Ranges, join};
 
 use body::{Body, Stream, Strict, table};
 use file::ArchiveFile;
@@ -309,31 +310,7 @@ impl<'a> Opened<'a> {
         if let Some(table) = &table {
             table.check(pargz::ReadAt::len(&body)).map_err(|error| Broken(error.to_string()))?;
         }
-        Ok(Ranges { body, table })
-    }
-}
-
-/// The inner tar, entered anywhere.
-pub(crate) struct Ranges<'f, 'a> {
-    body: Body<'f, 'a>,
-    table: Option<PieceTable>,
-}
-
-impl Ranges<'_, '_> {
-    /// Says that [`Self::read`] will be asked for this range soon.
-    pub(crate) fn announce(&self, range: Range<u64>) {
-        match &self.table {
-            Some(table) => pargz::announce_range(&self.body, table, range),
-            None => ReadAt::announce(&self.body, range),
-        }
-    }
-
-    /// The bytes of a range that is known to lie inside.
-    pub(crate) fn read(&self, range: Range<u64>) -> Box<dyn Read + '_> {
-        match &self.table {
-            Some(table) => Box::new(pargz::read_range(&self.body, table, range)),
-            None => Box::new(Stream::new(&self.body).range(range)),
-        }
+        Ok(Ranges::new(body, table))
     }
 }
 

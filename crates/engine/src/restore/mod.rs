@@ -32,7 +32,6 @@ use habackup::{
     index::{Folder, Index},
     rules::{Pattern, PatternError},
     securetar::Password,
-    tar::TarError,
 };
 use rustix::{
     fs::{Mode, fchmod, fchown},
@@ -42,14 +41,14 @@ use serde::Serialize;
 
 use crate::{
     error::plain,
-    open::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn, Shape},
+    open::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn, Shape, join},
     report::Skipped,
 };
 
-pub(crate) use select::RECORDER;
+pub(crate) use select::{Nearest, RECORDER, tidy};
 pub(crate) use unpack::{config_path, unwrap_tar};
 
-use select::{Nearest, Selection};
+use select::Selection;
 use stage::Stage;
 use target::{Now, Target};
 use tree::{Meta, Tree};
@@ -316,18 +315,11 @@ impl Job<'_> {
             }
         }
         let inner = self.opened.ranges(member, index).map_err(|broken| damaged(member, broken))?;
-        let read = ranges.iter().enumerate().try_for_each(|(number, range)| {
-            // The next ones are on their way while this one is unpacked.
-            ranges[number..].iter().take(ANNOUNCED).for_each(|range| inner.announce(range.clone()));
-            let range = range.clone();
-            let length = range.end - range.start;
-            let mut reader = io::Read::take(inner.read(range), length);
-            self.unpacker(true).run(&mut reader, false, &mut tree, &mut done)?;
-            if reader.limit() > 0 {
-                return Err(Stop::Archive { member: String::new(), error: TarError::Io(io::ErrorKind::UnexpectedEof.into()) });
-            }
-            Ok(())
-        });
+        let read = inner.each(
+            &ranges,
+            |error| Stop::Archive { member: String::new(), error },
+            |reader, _| self.unpacker(true).run(reader, false, &mut tree, &mut done),
+        );
         self.settle(Ok((read, Ok(()))), member)?;
         if done.entries == 0 {
             // The index said there is something.
@@ -446,20 +438,4 @@ impl Job<'_> {
 
 fn damaged(member: &Member, Broken(message): Broken) -> RestoreError {
     RestoreError::Damaged { member: member.name.clone(), message }
-}
-
-/// So many stretches are under way at a time.
-const ANNOUNCED: usize = 3;
-/// Gaps up to this are read through: inflating starts at restart points this far apart anyway.
-const JOINED: u64 = 4 << 20;
-
-fn join(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.start.saturating_sub(last.end) <= JOINED && range.start >= last.end => last.end = range.end,
-            _ => joined.push(range),
-        }
-    }
-    joined
 }

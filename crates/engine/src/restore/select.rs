@@ -35,7 +35,7 @@ impl Selection {
 }
 
 /// The path without empty parts and `.`.
-fn tidy(path: &[u8]) -> Vec<u8> {
+pub(crate) fn tidy(path: &[u8]) -> Vec<u8> {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     parts.join(&b'/')
 }
@@ -47,17 +47,17 @@ const COMPARED: usize = 256;
 
 /// Gathers the names nearest to patterns that fit nothing.
 #[derive(Default)]
-pub(super) struct Nearest {
+pub(crate) struct Nearest {
     patterns: Vec<Vec<u8>>,
     best: BTreeSet<(usize, Vec<u8>)>,
 }
 
 impl Nearest {
-    pub(super) fn new(patterns: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    pub(crate) fn new(patterns: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self { patterns: patterns.into_iter().filter(|pattern| pattern.len() <= COMPARED).collect(), best: BTreeSet::new() }
     }
 
-    pub(super) fn consider(&mut self, path: &[u8]) {
+    pub(crate) fn consider(&mut self, path: &[u8]) {
         if path.is_empty() || path.len() > COMPARED {
             return;
         }
@@ -70,7 +70,7 @@ impl Nearest {
         }
     }
 
-    pub(super) fn names(self) -> Vec<String> {
+    pub(crate) fn names(self) -> Vec<String> {
         self.best.into_iter().map(|(_, path)| shown(&path)).collect()
     }
 }

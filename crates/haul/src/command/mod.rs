@@ -2,10 +2,13 @@
 
 pub(crate) mod auth;
 pub(crate) mod backup;
+pub(crate) mod cat;
 pub(crate) mod demo;
 pub(crate) mod destination;
+pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod ls;
 pub(crate) mod peers;
 pub(crate) mod pin;
 pub(crate) mod prune;

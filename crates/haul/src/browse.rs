@@ -1,0 +1,58 @@
+//! An archive opened to be looked into: its password, and what is said when it has no index. What is done with it is the commands' business.
+
+use std::{
+    io::{IsTerminal, stdout},
+    sync::Arc,
+};
+
+use engine::{
+    Progress,
+    browse::Browser,
+    open::{ArchiveSource, OpenError, ProgressFn},
+};
+use habackup::securetar::Password;
+
+use crate::{
+    args::ProgressArg,
+    failure::Failure,
+    output, password,
+    progress::{Display, Job},
+};
+
+/// Opens an archive, and asks for the password when it turns out to be needed and somebody is there to answer.
+pub(crate) fn open<'a>(source: &ArchiveSource, given: Option<Password>, progress: ProgressFn<'a>) -> Result<(Browser<'a>, Option<Password>), Failure> {
+    let attempt = |password: Option<&Password>| Browser::open(source.clone(), password, engine::all_cores(), progress);
+    match attempt(given.as_ref()) {
+        Err(OpenError::PasswordNeeded(path)) => {
+            let asked = password::ask().ok_or(OpenError::PasswordNeeded(path))?;
+            Ok((attempt(Some(&asked))?, Some(asked)))
+        }
+        other => Ok((other?, given)),
+    }
+}
+
+/// Says that an archive must be streamed.
+pub(crate) fn streamed(browser: &Browser<'_>, how_far: &str) {
+    if !browser.is_indexed() {
+        output::notes("note", std::iter::once(format!("{} has no index, so it is read {how_far}", browser.label())));
+    }
+}
+
+/// What a command shows while it reads: on a terminal that the result goes to as well, only until that begins.
+pub(crate) struct Watch {
+    display: Option<Display>,
+    shared: bool,
+}
+
+impl Watch {
+    pub(crate) fn start(how: ProgressArg, verb: &'static str, progress: &Arc<Progress>) -> Self {
+        Self { display: Some(Display::start(how, Job::reading(verb), Arc::clone(progress))), shared: stdout().is_terminal() }
+    }
+
+    /// The result begins.
+    pub(crate) fn make_way(&mut self) {
+        if self.shared {
+            self.display = None;
+        }
+    }
+}
