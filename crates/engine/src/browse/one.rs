@@ -126,7 +126,7 @@ impl Browser<'_> {
         let end = listed.data_offset + listed.size;
         let mut found = None;
         let lost = |error| torn(&listed.path, &error);
-        ranges.each(&[listed.header_offset..end], lost, |reader, _| {
+        ranges.each(std::slice::from_ref(&(listed.header_offset..end)), lost, |reader, _| {
             walk(reader, false, cancel, |entry, content| {
                 if !fits(&listed, entry) {
                     return Err(BrowseError::Damaged { member: String::new(), message: "the index is wrong".into() });
