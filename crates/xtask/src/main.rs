@@ -18,11 +18,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("livesqlite", &[]),
     ("habackup", &[]),
     ("peer", &[]),
+    ("homeassistant", &[]),
     ("store", &["peer"]),
     ("sample", &[]),
     ("testkit", &[]),
     ("engine", &["habackup", "livesqlite", "pargz", "store"]),
-    ("haul", &["engine", "habackup", "peer", "sample", "store"]),
+    ("haul", &["engine", "habackup", "homeassistant", "peer", "sample", "store"]),
     ("xtask", &[]),
 ];
 /// Bytes are synchronous: sockets and their runtimes have no business below these crates. The one crossing is in `store`.

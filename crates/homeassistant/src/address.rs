@@ -1,0 +1,80 @@
+//! The address of an instance: what a person types or copies from the browser, and what may follow from a redirect.
+
+use url::Url;
+
+use crate::error::{Doing, Error, Kind};
+
+/// Scheme, host and port of what a person typed; a page's path is dropped.
+pub(crate) fn parse(text: &str) -> Result<Url, Error> {
+    let text = text.trim();
+    let invalid = |reason: &str| Error::new(crate::proxy::words(text, 200), Doing::Look, Kind::Invalid, reason);
+    if !text.contains("://") {
+        return Err(invalid("the address does not begin with http:// or https://").advise(format!("write http://{}", text.trim_start_matches('/'))));
+    }
+    let url = Url::parse(text).map_err(|error| Error::new("this address", Doing::Look, Kind::Invalid, error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not shown: it may hold a password.
+        return Err(Error::new(shown(&url), Doing::Look, Kind::Invalid, "the address holds a name or password").advise("a token belongs in a file"));
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(invalid("the address does not begin with http:// or https://"));
+    }
+    Ok(base(url))
+}
+
+/// Its scheme, host and port alone.
+pub(crate) fn base(mut url: Url) -> Url {
+    url.set_path("/");
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
+/// As people write it: without a path, and without whatever could be a secret.
+pub(crate) fn shown(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// Where a request for `asked` may be sent on to without asking anybody: the same host, the same path, never from https to http. A backup holds every secret of a
+/// home; a redirect does not decide which machine gets it.
+pub(crate) fn followed(asked: &Url, location: &str) -> Option<Url> {
+    let target = asked.join(location).ok()?;
+    let stays = target.host() == asked.host() && target.path() == asked.path() && target.username().is_empty() && target.password().is_none();
+    let safe = target.scheme() == "https" || (target.scheme() == "http" && asked.scheme() == "http");
+    (stays && safe && target != *asked).then(|| base(target))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_page_of_the_browser_is_an_address() {
+        for text in ["http://new:8123", " http://new:8123/ ", "http://new:8123/onboarding.html?x=1#y"] {
+            assert_eq!(shown(&parse(text).unwrap()), "http://new:8123", "{text}");
+        }
+        assert_eq!(shown(&parse("https://[fd00::1]:443/lovelace/0").unwrap()), "https://[fd00::1]");
+    }
+
+    #[test]
+    fn what_is_no_address_is_explained_and_a_password_in_it_is_not_repeated() {
+        assert_eq!(parse("new:8123").unwrap_err().advice.unwrap(), "write http://new:8123");
+        for text in ["ftp://new", "", "://", "http://", "file:///etc/passwd"] {
+            assert_eq!(parse(text).unwrap_err().kind, Kind::Invalid, "{text}");
+        }
+        let said = parse("http://me:sesame@new:8123").unwrap_err().to_string();
+        assert!(!said.contains("sesame") && said.contains("http://new:8123"), "{said}");
+    }
+
+    #[test]
+    fn a_redirect_is_followed_to_the_same_host_only_and_never_to_less_safety() {
+        let from = |asked: &str, location: &str| followed(&Url::parse(asked).unwrap(), location).map(|url| shown(&url));
+        assert_eq!(from("http://ha.example/api/onboarding", "https://ha.example/api/onboarding").as_deref(), Some("https://ha.example"));
+        assert_eq!(from("http://ha.example:8123/api/onboarding", "https://ha.example:8443/api/onboarding").as_deref(), Some("https://ha.example:8443"));
+        assert_eq!(from("http://ha.example/api/onboarding", "https://other.example/api/onboarding"), None);
+        assert_eq!(from("https://ha.example/api/onboarding", "http://ha.example/api/onboarding"), None);
+        assert_eq!(from("https://ha.example/api/onboarding", "https://ha.example/login"), None);
+        assert_eq!(from("https://ha.example/api/onboarding", "/api/onboarding"), None);
+    }
+}

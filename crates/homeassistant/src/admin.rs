@@ -1,0 +1,111 @@
+//! An instance that is set up, with an administrator's long-lived token: the same upload and restore, and its events.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use serde_json::json;
+
+use crate::{
+    answers::{Agent, Agents, Arrival, Event, Expected, Manager},
+    error::{Doing, Error},
+    look::Instance,
+    restore::{Begun, Wish},
+    secret::Secret,
+    socket::{Outcome, Socket},
+    upload::{self, Upload},
+    wire::Wire,
+};
+
+/// An administrator of an instance. Opens a connection per question: none has to last through a long upload.
+pub struct Admin<'a> {
+    wire: &'a Wire,
+    token: Secret,
+}
+
+impl Instance {
+    /// Signs in once, so that a wrong token is known before a byte is sent, and asks who keeps backups there.
+    pub async fn admin(&self, token: Secret) -> Result<(Admin<'_>, Vec<Agent>), Error> {
+        let admin = Admin { wire: &self.wire, token };
+        let agents: Agents = admin.ask(Doing::SignIn, "backup/agents/info").await?;
+        Ok((admin, agents.agents))
+    }
+}
+
+impl Admin<'_> {
+    /// Uploads a backup; the id by which it is restored.
+    pub async fn upload<S, E>(&self, agent: &str, upload: Upload<S>) -> Result<String, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        let mut url = self.wire.url("api/backup/upload");
+        url.query_pairs_mut().append_pair("agent_id", agent);
+        let request = self.wire.signed(Doing::Upload, self.wire.post(url), &self.token)?;
+        upload::uploaded(self.wire, &upload::send(self.wire, request, upload).await?)
+    }
+
+    /// What the backup manager says, with all backups.
+    pub async fn info(&self) -> Result<Manager, Error> {
+        self.ask(Doing::Ask, "backup/info").await
+    }
+
+    /// Whether an interrupted upload arrived after all.
+    pub async fn did_it_arrive(&self, expected: &Expected) -> Result<Arrival, Error> {
+        Ok(self.info().await?.find(expected))
+    }
+
+    /// Starts a restore, which replaces what the instance holds.
+    pub async fn restore(&self, wish: &Wish) -> Result<Begun, Error> {
+        let mut socket = self.signed_in(Doing::Restore).await?;
+        let mut command = wish.to_json();
+        command["type"] = json!("backup/restore");
+        match socket.command(command, self.wire.patience.answer).await {
+            Ok(Outcome::Done(_)) => Ok(Begun::Said),
+            Ok(Outcome::Refused(refusal)) => Err(socket.refused(&refusal)),
+            // It usually restarts before it answers.
+            Ok(Outcome::Gone) => Ok(Begun::Unheard(socket.gone())),
+            Err(error) if error.is_passing() => Ok(Begun::Unheard(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Everything its backup manager does from now on, beginning with what it does now.
+    pub async fn events(&self) -> Result<Events, Error> {
+        let mut socket = self.signed_in(Doing::Follow).await?;
+        socket.begin(json!({ "type": "backup/subscribe_events" })).await?;
+        Ok(Events(socket))
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(&self, doing: Doing, command: &str) -> Result<T, Error> {
+        let mut socket = self.signed_in(doing).await?;
+        let answer = socket.call(command).await;
+        socket.close().await;
+        answer
+    }
+
+    async fn signed_in(&self, doing: Doing) -> Result<Socket, Error> {
+        signed_in(self.wire, doing, &self.token).await
+    }
+}
+
+pub(crate) async fn signed_in(wire: &Wire, doing: Doing, token: &Secret) -> Result<Socket, Error> {
+    let mut socket = Socket::open(wire, doing).await?;
+    socket.sign_in(token).await?;
+    Ok(socket)
+}
+
+/// What a backup manager does, as it happens.
+pub struct Events(Socket);
+
+impl Events {
+    /// The next event; `None` when the connection ends, as it does in a restart.
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+        while let Some(event) = self.0.event().await? {
+            if let Ok(event) = serde_json::from_value::<Event>(event) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,128 @@
+//! The one error of this crate: what was tried with which instance, why it failed, what it means, and what to do about it.
+
+use std::{fmt, io};
+
+use crate::proxy::Maker;
+
+/// What was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Finding out what answers at the address.
+    Look,
+    /// Sending a backup.
+    Upload,
+    /// Asking for the backups that are there.
+    Ask,
+    /// Starting a restore.
+    Restore,
+    /// Signing in with a token.
+    SignIn,
+    /// Following the instance through its restart.
+    Follow,
+    /// Reading a token or password from its file.
+    Secret,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Look => "find Home Assistant at",
+            Self::Upload => "upload to",
+            Self::Ask => "ask for the backups at",
+            Self::Restore => "restore at",
+            Self::SignIn => "sign in at",
+            Self::Follow => "follow the restore at",
+            Self::Secret => "use the file",
+        })
+    }
+}
+
+/// What a failure means for whoever decides what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing answers. May pass.
+    Unreachable,
+    /// The line broke or fell silent with something under way, which may have arrived. May pass.
+    Broken,
+    /// Home Assistant is starting, or has another backup under way. May pass.
+    Busy,
+    /// A proxy or another server in between said no.
+    Proxy(Maker),
+    /// The address sends its visitors elsewhere.
+    Elsewhere,
+    /// Something answers, and it is not Home Assistant.
+    NotHomeAssistant,
+    /// The certificate is not trusted.
+    Certificate,
+    /// The token is wrong, has expired or is not an administrator's.
+    Credentials,
+    /// Its first page is over: somebody has begun to set it up.
+    AlreadySetUp,
+    /// Too old for what is asked.
+    TooOld,
+    /// The backup's password is wrong.
+    WrongPassword,
+    /// The backup is not there.
+    NotFound,
+    /// No room there.
+    Full,
+    /// Home Assistant itself says no.
+    Refused,
+    /// The restore began and failed.
+    RestoreFailed,
+    /// It came up again as if nothing had been restored.
+    RestoreLost,
+    /// It did not come up again in the time it was given.
+    TimedOut,
+    /// What was to be uploaded could not be read to its end; the other side is not to blame.
+    Source,
+    /// It speaks differently than it should.
+    Protocol,
+    /// An address, name or file that can't be used.
+    Invalid,
+}
+
+/// Something that could not be done with a Home Assistant.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("could not {doing} {place}: {reason}")]
+pub struct Error {
+    /// The instance's address; never holds a secret.
+    pub place: String,
+    /// What was tried.
+    pub doing: Doing,
+    /// What it means.
+    pub kind: Kind,
+    /// Why, in plain words; never holds a secret.
+    pub reason: String,
+    /// What to do about it.
+    pub advice: Option<String>,
+    /// What Home Assistant itself said, word for word.
+    pub said: Option<String>,
+}
+
+impl Error {
+    pub(crate) fn new(place: impl Into<String>, doing: Doing, kind: Kind, reason: impl Into<String>) -> Self {
+        Self { place: place.into(), doing, kind, reason: reason.into(), advice: None, said: None }
+    }
+
+    pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    pub(crate) fn quoting(mut self, said: impl Into<String>) -> Self {
+        self.said = Some(said.into());
+        self
+    }
+
+    /// True when the same may succeed a little later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.kind, Kind::Unreachable | Kind::Broken | Kind::Busy)
+    }
+}
+
+/// The system's reason without its number.
+pub(crate) fn system(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}

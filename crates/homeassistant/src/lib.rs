@@ -1,0 +1,47 @@
+//! A running or fresh Home Assistant, seen from outside: what answers at an address, taking a backup there, restoring it, and following the restart.
+//!
+//! ```text
+//! Instance::look ─▶ Phase::Fresh ─▶ upload ─▶ restore ─▶ follow_restart(FirstPage) ─▶ Restored
+//!               └─▶ Phase::SetUp ─▶ admin(token) ─▶ upload ─▶ restore ─▶ follow_restart(Token) ─▶ Restored
+//! ```
+//!
+//! Every call is one attempt. Whether to try again is for the caller, who asks [`Instance::did_it_arrive`] first. Nothing here knows what an archive is.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `address` | what people type, and what may follow from a redirect |
+//! | `look` | what answers there, and whether it can take a backup |
+//! | `upload` | the body of an upload, streamed, and what becomes of it |
+//! | `restore` | the restore of a fresh instance |
+//! | `admin`, `socket` | the same on an instance that is set up, with a token |
+//! | `restart` | the way through the restart |
+//! | `answers` | the shapes of its answers |
+//! | `proxy` | who answered instead, and which setting changes that |
+//! | `wire` | requests, silence, broken lines |
+//! | `patience` | how long to wait for what |
+
+mod address;
+mod admin;
+mod answers;
+mod error;
+mod look;
+mod patience;
+mod proxy;
+mod restart;
+mod restore;
+mod secret;
+mod socket;
+mod upload;
+mod wire;
+
+pub use admin::{Admin, Events};
+pub use answers::{Agent, Arrival, Backup, Event, Expected, Kept, Manager, local_agent};
+pub use error::{Doing, Error, Kind};
+pub use look::{Instance, Phase, Seen};
+pub use patience::Patience;
+pub use proxy::{Answer, Maker};
+pub use restart::{Restored, Stage, Way};
+pub use restore::{Begun, Wish};
+pub use secret::Secret;
+pub use upload::{Progress, Upload};
+pub use wire::Tls;

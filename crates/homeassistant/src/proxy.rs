@@ -1,0 +1,409 @@
+//! Who answered: Home Assistant, or something in between. What nginx, Caddy, Traefik, Cloudflare, Apache or a router says instead is recognised by its headers
+//! and the shape of its page, and explained with the setting that changes it.
+
+use std::fmt;
+
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_TYPE, LOCATION, SERVER, WWW_AUTHENTICATE},
+};
+
+use crate::error::{Doing, Error, Kind};
+
+/// The way around every proxy.
+const AROUND: &str = "give Home Assistant's own address in the home network, such as http://homeassistant.local:8123, which leaves the proxy out";
+
+/// Who made an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Home Assistant itself.
+    HomeAssistant,
+    /// nginx or what is built on it (Nginx Proxy Manager, OpenResty, Home Assistant's NGINX add-on).
+    Nginx,
+    /// Caddy.
+    Caddy,
+    /// Traefik.
+    Traefik,
+    /// Cloudflare's network or a tunnel of theirs.
+    Cloudflare,
+    /// Apache.
+    Apache,
+    /// Somebody who does not say.
+    Unknown,
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HomeAssistant => "Home Assistant",
+            Self::Nginx => "nginx",
+            Self::Caddy => "Caddy",
+            Self::Traefik => "Traefik",
+            Self::Cloudflare => "Cloudflare",
+            Self::Apache => "Apache",
+            Self::Unknown => "a server in between",
+        })
+    }
+}
+
+/// An answer, as far as it is needed to say who made it and what it means.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, or the beginning of a long one.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: impl http::header::AsHeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The kind of its body, without parameters.
+    fn kind(&self) -> &str {
+        self.header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim()
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.kind() == "application/json"
+    }
+
+    pub(crate) fn location(&self) -> &str {
+        self.header(LOCATION)
+    }
+
+    /// What a page calls itself.
+    pub(crate) fn title(&self) -> Option<String> {
+        let text = self.text();
+        // Offsets of the lowered text are the text's own: only ASCII is lowered.
+        let lower = text.to_ascii_lowercase();
+        let begin = lower.find("<title")?;
+        let begin = begin + lower[begin..].find('>')? + 1;
+        let end = begin + lower[begin..].find("</title")?;
+        let title = words(&text[begin..end], 80);
+        (!title.is_empty()).then_some(title)
+    }
+
+    /// The proxy that passed on an answer which Home Assistant made, if it shows itself.
+    pub fn passed_by(&self) -> Option<Maker> {
+        self.names().or_else(|| (!self.header("via").is_empty()).then_some(Maker::Unknown))
+    }
+
+    /// Whom the headers name.
+    fn names(&self) -> Option<Maker> {
+        let server = self.header(SERVER).to_ascii_lowercase();
+        if server.starts_with("cloudflare") || self.headers.contains_key("cf-ray") {
+            Some(Maker::Cloudflare)
+        } else if server.starts_with("nginx") || server.starts_with("openresty") {
+            Some(Maker::Nginx)
+        } else if server.starts_with("caddy") || self.header("via").to_ascii_lowercase().contains("caddy") {
+            Some(Maker::Caddy)
+        } else if server.starts_with("apache") {
+            Some(Maker::Apache)
+        } else if server.starts_with("traefik") {
+            Some(Maker::Traefik)
+        } else {
+            None
+        }
+    }
+
+    /// Who made this answer. Proxies put their names on what they pass on, so the shape of the body comes first.
+    pub fn maker(&self) -> Maker {
+        let text = self.text();
+        let lower = text.to_ascii_lowercase();
+        if lower.contains("<center>nginx") || lower.contains("<center>openresty") {
+            return if self.headers.contains_key("cf-ray") && !lower.contains("<center>nginx") { Maker::Cloudflare } else { Maker::Nginx };
+        }
+        if lower.contains("<center>cloudflare") || lower.contains("cloudflare ray id") || lower.contains("cf-error-details") {
+            return Maker::Cloudflare;
+        }
+        if lower.contains("<address>apache") || text.starts_with("<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">") {
+            return Maker::Apache;
+        }
+        if self.is_home_assistants() {
+            return Maker::HomeAssistant;
+        }
+        match self.names() {
+            Some(maker) => maker,
+            None if self.is_traefiks(&text) => Maker::Traefik,
+            None => Maker::Unknown,
+        }
+    }
+
+    /// Home Assistant puts its guard headers on everything, and its web server answers errors as `404: Not Found`.
+    fn is_home_assistants(&self) -> bool {
+        let guarded = self.header("referrer-policy") == "no-referrer" && self.header("x-content-type-options") == "nosniff";
+        let shaped = self.kind() == "text/plain" && self.text().starts_with(&format!("{}: ", self.status.as_u16()));
+        guarded && self.header("x-frame-options") != "DENY" || shaped || self.is_json() && self.status.is_success()
+    }
+
+    fn is_traefiks(&self, text: &str) -> bool {
+        let name = self.status.canonical_reason().unwrap_or_default();
+        let text = text.trim_end();
+        self.kind() == "text/plain"
+            && (text == "404 page not found" || !text.is_empty() && (text == name || self.status == 413 && text == "Request Entity Too Large"))
+    }
+
+    fn status_in_words(&self) -> String {
+        match self.status.canonical_reason() {
+            Some(name) => format!("{} ({name})", self.status.as_u16()),
+            None => self.status.as_u16().to_string(),
+        }
+    }
+
+    /// Why this answer is a refusal, as an error.
+    pub(crate) fn refusal(&self, place: &str, doing: Doing) -> Error {
+        let maker = self.maker();
+        if self.status.is_redirection() {
+            return self.sent_elsewhere(place, doing, maker);
+        }
+        if maker == Maker::HomeAssistant {
+            return self.home_assistants_refusal(place, doing);
+        }
+        let error = |reason: String| Error::new(place, doing, Kind::Proxy(maker), format!("{maker} answered {}{reason}", self.status_in_words()));
+        match self.status.as_u16() {
+            413 => error(": it does not let a body of this size through".into()).advise(too_large(maker)),
+            411 => error(": it wants to know the length beforehand".into()).advise(AROUND),
+            408 | 504 | 522 | 524 => error(": it lost patience with an upload or with Home Assistant's answer".into()).advise(too_slow(maker)),
+            500 | 502 | 503 | 520 | 521 | 523 | 525..=530 => error(": it did not get an answer from Home Assistant".into()).advise(no_answer(maker)),
+            401 | 407 if self.headers.contains_key(WWW_AUTHENTICATE) || self.headers.contains_key("proxy-authenticate") => {
+                error(": it asks for a password of its own".into()).advise(AROUND)
+            }
+            401 | 403 | 407 | 429 => error(": it does not let this machine through".into()).advise(AROUND),
+            _ => Error::new(place, doing, Kind::NotHomeAssistant, self.strange())
+                .advise("see whether this is Home Assistant's address: its own first page must appear there in a browser"),
+        }
+    }
+
+    /// What there is instead of Home Assistant.
+    pub(crate) fn strange(&self) -> String {
+        match (self.title(), self.header(SERVER)) {
+            (Some(title), _) => format!("what answers is not Home Assistant: it calls itself “{title}” ({})", self.status.as_u16()),
+            (None, "") => format!("what answers is not Home Assistant: it says {}", self.status_in_words()),
+            (None, server) => format!("what answers is not Home Assistant: {} says {}", words(server, 40), self.status_in_words()),
+        }
+    }
+
+    fn sent_elsewhere(&self, place: &str, doing: Doing, maker: Maker) -> Error {
+        let who = if maker == Maker::HomeAssistant { Maker::Unknown } else { maker };
+        let reason = match url::Url::parse(place).and_then(|base| base.join(self.location())) {
+            Ok(target) => format!("{who} answered {} and sends its visitors to {}", self.status_in_words(), crate::address::shown(&target)),
+            Err(_) => format!("{who} answered {} without saying where to", self.status_in_words()),
+        };
+        Error::new(place, doing, Kind::Elsewhere, reason)
+            .advise(format!("give the address that leads to Home Assistant without a detour; a login page in between has to be left out: {AROUND}"))
+    }
+
+    fn home_assistants_refusal(&self, place: &str, doing: Doing) -> Error {
+        let said = self.said();
+        let (kind, reason, advice) = match self.status.as_u16() {
+            400 if said.is_empty() || said.starts_with("400:") => (
+                Kind::Proxy(Maker::Unknown),
+                "Home Assistant does not trust the proxy in between (400)".to_owned(),
+                format!("name the proxy under http: use_x_forwarded_for and trusted_proxies in its configuration.yaml, or {AROUND}"),
+            ),
+            401 => (
+                Kind::Credentials,
+                "it does not accept the token".to_owned(),
+                "make a long-lived access token in the profile of an administrator there".to_owned(),
+            ),
+            403 => (
+                Kind::Credentials,
+                "it does not let this machine in".to_owned(),
+                "after too many wrong logins Home Assistant bans an address: look into its ip_bans.yaml, and restart it".to_owned(),
+            ),
+            404 => (Kind::TooOld, "it does not know this request".to_owned(), "Home Assistant takes backups since 2025.2: update it".to_owned()),
+            413 => (
+                Kind::Refused,
+                "Home Assistant itself does not take a body of this size".to_owned(),
+                "2026.7 and 2026.8 take uploads of 16 MiB only, by a mistake of theirs: install another version there".to_owned(),
+            ),
+            _ if is_about_room(&said) => {
+                (Kind::Full, "no space is left there".to_owned(), "make room there: Home Assistant needs about three times the size of the backup".to_owned())
+            }
+            _ if said.contains("manager busy") => {
+                (Kind::Busy, "it has another backup, upload or restore under way".to_owned(), "try again in a few minutes".to_owned())
+            }
+            500 if doing == Doing::Upload => (
+                Kind::Refused,
+                format!("Home Assistant could not take the backup ({})", if said.is_empty() { "without a reason" } else { &said }),
+                "its log says why, under Settings, System, Logs".to_owned(),
+            ),
+            _ => {
+                let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+                (
+                    Kind::Refused,
+                    format!("Home Assistant answered {}{said}", self.status_in_words()),
+                    "its log says more, under Settings, System, Logs".to_owned(),
+                )
+            }
+        };
+        let error = Error::new(place, doing, kind, reason).advise(advice);
+        if said.is_empty() { error } else { error.quoting(said) }
+    }
+
+    /// Home Assistant's own words, from `{"message"}` or plain text.
+    pub(crate) fn said(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Message {
+            message: String,
+        }
+        match serde_json::from_slice::<Message>(&self.body) {
+            Ok(said) => words(&said.message, 300),
+            Err(_) if self.is_json() || self.kind() == "text/html" => String::new(),
+            Err(_) => words(&self.text(), 300),
+        }
+    }
+}
+
+fn is_about_room(said: &str) -> bool {
+    said.contains("No space left") || said.contains("Errno 28") || said.contains("Disk quota exceeded")
+}
+
+/// Words fit for one line of a terminal.
+pub(crate) fn words(text: &str, most: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    clean.chars().take(most).collect()
+}
+
+fn too_large(maker: Maker) -> String {
+    let setting = match maker {
+        Maker::Nginx => "set client_max_body_size 0; for it in nginx",
+        Maker::Caddy => "raise max_size of request_body for it in the Caddyfile",
+        Maker::Traefik => "raise maxRequestBodyBytes of its buffering middleware in Traefik",
+        Maker::Cloudflare => return format!("Cloudflare lets at most 100 MB through on its free plan, and no setting changes that: {AROUND}"),
+        Maker::Apache => "set LimitRequestBody 0 for it in Apache",
+        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's limit on the size of bodies",
+    };
+    format!("{setting}, or {AROUND}")
+}
+
+fn too_slow(maker: Maker) -> String {
+    let setting = match maker {
+        Maker::Nginx => "set proxy_request_buffering off; and proxy_read_timeout 3600s; for it in nginx",
+        Maker::Caddy => "raise response_header_timeout and read_timeout of its reverse_proxy in the Caddyfile",
+        Maker::Traefik => "set respondingTimeouts.readTimeout of the entry point to 0 in Traefik",
+        Maker::Cloudflare => return format!("Cloudflare waits 100 seconds for an answer, and no setting changes that: {AROUND}"),
+        Maker::Apache => "set ProxyTimeout 3600, RequestReadTimeout body=0 and SetEnv proxy-sendchunked 1 for it in Apache",
+        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's timeouts, and let it pass bodies on without collecting them first",
+    };
+    format!("{setting}, or {AROUND}")
+}
+
+fn no_answer(maker: Maker) -> String {
+    let log = match maker {
+        Maker::Cloudflare => "see whether the tunnel runs".to_owned(),
+        Maker::HomeAssistant | Maker::Unknown => "see whether Home Assistant runs and the proxy has its address".to_owned(),
+        maker => format!("see whether Home Assistant runs and {maker} has its address"),
+    };
+    format!("{log}, or {AROUND}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+        let headers = headers.iter().map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())).collect();
+        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+    }
+
+    fn nginx(status: u16, name: &str) -> Answer {
+        let body = format!(
+            "<html>\r\n<head><title>{status} {name}</title></head>\r\n<body>\r\n<center><h1>{status} {name}</h1></center>\r\n<hr><center>nginx/1.26.3</center>\r\n</body>\r\n</html>\r\n"
+        );
+        answer(status, &[("server", "nginx/1.26.3"), ("content-type", "text/html")], &body)
+    }
+
+    #[test]
+    fn each_proxy_is_known_by_its_own_page() {
+        let apache = "<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">\n<html><head>\n<title>413 Request Entity Too Large</title>\n</head><body>";
+        let cases = [
+            (nginx(413, "Request Entity Too Large"), Maker::Nginx),
+            (answer(413, &[("server", "openresty"), ("content-type", "text/html")], "<hr><center>openresty</center>"), Maker::Nginx),
+            (answer(413, &[("server", "Caddy")], ""), Maker::Caddy),
+            (answer(504, &[("content-type", "text/plain; charset=utf-8")], "Gateway Timeout"), Maker::Traefik),
+            (answer(404, &[("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff")], "404 page not found\n"), Maker::Traefik),
+            (answer(413, &[("server", "cloudflare"), ("cf-ray", "1-FRA"), ("content-type", "text/html")], "<center>cloudflare</center>"), Maker::Cloudflare),
+            (answer(413, &[("server", "Apache/2.4.65"), ("content-type", "text/html")], apache), Maker::Apache),
+            (answer(502, &[("content-type", "text/html")], "<h1>no</h1>"), Maker::Unknown),
+        ];
+        for (answer, maker) in cases {
+            assert_eq!(answer.maker(), maker, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn home_assistants_own_words_behind_a_proxy_stay_its_own() {
+        let plain = [("server", "nginx"), ("content-type", "text/plain; charset=utf-8")];
+        assert_eq!(answer(404, &plain, "404: Not Found").maker(), Maker::HomeAssistant);
+        assert_eq!(answer(404, &plain, "404: Not Found").passed_by(), Some(Maker::Nginx));
+        let guarded = [("server", "cloudflare"), ("cf-ray", "1"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
+        assert_eq!(answer(500, &guarded, "Can't upload backup file: Backup manager busy: blocked").maker(), Maker::HomeAssistant);
+        assert_eq!(answer(200, &[("server", "")], "[]").passed_by(), None);
+    }
+
+    #[test]
+    fn each_obstacle_is_explained_with_the_setting_that_removes_it() {
+        let said = |answer: Answer| {
+            let error = answer.refusal("http://new:8123", Doing::Upload);
+            format!("{error}\n{}", error.advice.unwrap())
+        };
+        let around = AROUND;
+        assert_eq!(
+            said(nginx(413, "Request Entity Too Large")),
+            format!(
+                "could not upload to http://new:8123: nginx answered 413 (Payload Too Large): it does not let a body of this size through\n\
+                 set client_max_body_size 0; for it in nginx, or {around}"
+            )
+        );
+        assert!(said(nginx(504, "Gateway Time-out")).contains("proxy_request_buffering off; and proxy_read_timeout 3600s;"));
+        assert!(said(answer(413, &[("server", "cloudflare"), ("cf-ray", "1")], "")).contains("at most 100 MB"));
+        assert!(said(answer(401, &[("server", "nginx"), ("www-authenticate", "Basic realm=\"home\"")], "")).contains("a password of its own"));
+        let moved = answer(308, &[("server", "Caddy"), ("location", "https://ha.example.org/api/onboarding/backup/upload?agent_id=x")], "");
+        assert!(said(moved).contains("Caddy answered 308 (Permanent Redirect) and sends its visitors to https://ha.example.org\n"));
+        let router = answer(404, &[("content-type", "text/html")], "<html><TITLE>\n FRITZ!Box \n</TITLE>");
+        assert!(said(router).contains("it calls itself “FRITZ!Box” (404)"));
+    }
+
+    #[test]
+    fn what_home_assistant_says_is_quoted() {
+        let plain = [("content-type", "application/octet-stream"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
+        let kind = |status, body| {
+            let error = answer(status, &plain, body).refusal("http://new:8123", Doing::Upload);
+            (error.kind, error.said)
+        };
+        let full = "Can't write backup file: [Errno 28] No space left on device";
+        assert_eq!(kind(500, full), (Kind::Full, Some(full.to_owned())));
+        let busy = "Can't upload backup file: Backup manager busy: blocked";
+        assert_eq!(kind(500, busy), (Kind::Busy, Some(busy.to_owned())));
+        assert_eq!(kind(400, "400: Bad Request").0, Kind::Proxy(Maker::Unknown));
+        assert_eq!(kind(413, "").0, Kind::Refused);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_explained_in_one_plain_line(status in 100u16..1000, server in "[ -~]{0,20}", kind in "[ -~]{0,20}", body: Vec<u8>, page in "(<title>)?.{0,40}(</title>)?") {
+            for body in [body, page.into_bytes()] {
+                let mut answer = answer(status, &[("server", &server), ("content-type", &kind), ("location", &server)], "");
+                answer.body = body;
+                let error = answer.refusal("http://new:8123", Doing::Look);
+                prop_assert!(error.to_string().chars().all(|c| !c.is_control()));
+                prop_assert!(error.to_string().len() < 2000);
+                prop_assert!(error.advice.is_some());
+            }
+        }
+    }
+}

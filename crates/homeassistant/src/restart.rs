@@ -1,0 +1,355 @@
+//! The way through the restart: what a restoring instance shows from outside, and what that means. Looking is apart from judging, so that every order of sights
+//! can be tried without a Home Assistant.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    address,
+    admin::signed_in,
+    answers::Manager,
+    error::{Doing, Error, Kind},
+    look::{Instance, is_set_up, is_user_made, steps, version},
+    patience::in_words,
+    proxy::{Maker, words},
+    secret::Secret,
+    wire::{Tls, Wire},
+};
+
+/// So many sights in a row, and it is no passing state of one that starts.
+const STEADY: u32 = 3;
+/// So many, when it may still be about to begin.
+const VERY_STEADY: u32 = 30;
+
+/// As whom to look.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// The instance was fresh: anybody sees its first page, and after a restore no longer.
+    FirstPage,
+    /// The instance was set up: its old token, which usually ends with what was replaced.
+    Token(Secret),
+}
+
+/// How far the restart is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It has not gone down yet; what it is at, in its own word, if it says so.
+    Working(Option<String>),
+    /// Nothing answers.
+    Down,
+    /// Something answers, and is not ready.
+    Starting,
+}
+
+/// It is up again, with what was restored.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Where it answers now. The restored configuration may have brought a certificate.
+    pub address: String,
+    /// Its version, if it tells.
+    pub version: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Instance {
+    /// Follows a restore that has begun until the instance is up again, and tells every new stage. Ends with what came up, or with why it did not.
+    pub async fn follow_restart(&self, way: &Way, mut told: impl FnMut(&Stage) + Send) -> Result<Restored, Error> {
+        let since = Instant::now();
+        let mut follower = Follower::new(way);
+        let mut last = None;
+        for looks in 0.. {
+            let error = |kind, reason: String| self.wire.error(Doing::Follow, kind, reason);
+            let seen = sight(&self.wire, way, follower.went_down).await;
+            let at = if seen == Sight::SpeaksTls { self.wire.place.replacen("http://", "https://", 1) } else { self.wire.place.clone() };
+            match follower.judge(&seen) {
+                Verdict::Restored => {
+                    let version = version(&self.wire).await.ok().flatten();
+                    return Ok(Restored { address: at, version, took: since.elapsed() });
+                }
+                Verdict::Failed(reason) => {
+                    let said = words(&reason, 500);
+                    return Err(error(Kind::RestoreFailed, format!("the restore failed, and Home Assistant says: {said}"))
+                        .advise("its log says more; the backup is still there and can be tried again")
+                        .quoting(said));
+                }
+                Verdict::Lost(reason) => {
+                    return Err(error(Kind::RestoreLost, reason.to_owned())
+                        .advise("see whether the backup holds the .storage folder, and what Home Assistant's log says about the restore"));
+                }
+                Verdict::Going(stage) => {
+                    if since.elapsed() >= self.wire.patience.restart {
+                        return Err(timed_out(&self.wire, &stage));
+                    }
+                    if last.as_ref() != Some(&stage) {
+                        told(&stage);
+                        last = Some(stage);
+                    }
+                }
+            }
+            tokio::time::sleep(self.wire.patience.pause(looks)).await;
+        }
+        Err(timed_out(&self.wire, &Stage::Down))
+    }
+}
+
+fn timed_out(wire: &Wire, stage: &Stage) -> Error {
+    let waited = in_words(wire.patience.restart);
+    let (reason, advice) = match stage {
+        Stage::Working(_) => ("it has not restarted", "see what its log says, and restart it by hand: the restore happens when it starts"),
+        Stage::Down => (
+            "it went down and has not come up again",
+            "start it by hand if nothing restarts it; the restored configuration may also have another port or a certificate (http: in its configuration.yaml)",
+        ),
+        Stage::Starting => ("it answers and does not get ready", "see what its log says; a large history can take long to be brought up to date"),
+    };
+    wire.error(Doing::Follow, Kind::TimedOut, format!("{reason} in {waited}")).advise(advice)
+}
+
+/// What is seen in one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sight {
+    /// Nothing answers, or a proxy says that nothing does.
+    Down,
+    /// It answers, and is not ready.
+    Unready,
+    /// The first page of a fresh instance.
+    FirstPage(Manager),
+    /// Set up, and our token is known.
+    Known(Manager),
+    /// Set up, and we are nobody there.
+    SetUp,
+    /// Where there was http, there is now https.
+    SpeaksTls,
+}
+
+enum Verdict {
+    Going(Stage),
+    Restored,
+    Failed(String),
+    Lost(&'static str),
+}
+
+/// What has been seen so far, as far as it matters.
+struct Follower {
+    with_token: bool,
+    went_down: bool,
+    steady: u32,
+    last: u8,
+}
+
+impl Follower {
+    fn new(way: &Way) -> Self {
+        Self { with_token: matches!(way, Way::Token(_)), went_down: false, steady: 0, last: 0 }
+    }
+
+    fn judge(&mut self, seen: &Sight) -> Verdict {
+        let kind = match seen {
+            Sight::Down => 1,
+            Sight::Unready => 2,
+            Sight::FirstPage(_) => 3,
+            Sight::Known(_) => 4,
+            Sight::SetUp => 5,
+            Sight::SpeaksTls => 6,
+        };
+        self.steady = if kind == self.last { self.steady + 1 } else { 1 };
+        self.last = kind;
+        match seen {
+            Sight::Down => {
+                self.went_down = true;
+                Verdict::Going(Stage::Down)
+            }
+            Sight::Unready if self.went_down => Verdict::Going(Stage::Starting),
+            Sight::Unready => Verdict::Going(Stage::Working(None)),
+            // The token was good before: its user is gone, so all users are others. Asking again would look like somebody who guesses.
+            Sight::SetUp if self.with_token => Verdict::Restored,
+            Sight::SetUp | Sight::SpeaksTls if self.steady >= STEADY => Verdict::Restored,
+            Sight::SetUp | Sight::SpeaksTls => Verdict::Going(Stage::Starting),
+            Sight::FirstPage(manager) | Sight::Known(manager) => self.judge_manager(manager, matches!(seen, Sight::Known(_))),
+        }
+    }
+
+    fn judge_manager(&self, manager: &Manager, is_known: bool) -> Verdict {
+        let event = manager.restore();
+        let state = event.and_then(|event| event.state.as_deref());
+        match state {
+            Some("failed") => {
+                let reason = event.and_then(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
+                Verdict::Failed(reason.unwrap_or_else(|| "no reason".to_owned()))
+            }
+            // Before the restart "completed" only means that it is about to begin.
+            Some("completed") if self.went_down && is_known => Verdict::Restored,
+            Some("completed") if self.went_down && self.steady >= STEADY => {
+                Verdict::Lost("it restored the backup and shows its first page again: the backup holds no users")
+            }
+            Some("completed") if self.went_down => Verdict::Going(Stage::Starting),
+            Some(_) => Verdict::Going(Stage::Working(event.and_then(|event| event.stage.clone()))),
+            None if manager.state == "blocked" => Verdict::Going(Stage::Starting),
+            None if self.went_down && self.steady >= STEADY => Verdict::Lost("it restarted and came up as if nothing had been restored"),
+            None if self.went_down => Verdict::Going(Stage::Starting),
+            None if self.steady >= VERY_STEADY => Verdict::Lost("it has not begun to restore anything"),
+            None => Verdict::Going(Stage::Working(None)),
+        }
+    }
+}
+
+/// One look. Whatever can't be told is nothing to be alarmed about: there will be another.
+async fn sight(wire: &Wire, way: &Way, went_down: bool) -> Sight {
+    let answer = match wire.glance(Doing::Follow, "api/onboarding").await {
+        Ok(answer) => answer,
+        Err(error) if error.kind == Kind::Certificate => return Sight::SpeaksTls,
+        Err(error) if error.kind == Kind::Broken && went_down && speaks_tls(wire).await => return Sight::SpeaksTls,
+        Err(_) => return Sight::Down,
+    };
+    if answer.status.is_redirection() && address::followed(&wire.url("api/onboarding"), answer.location()).is_some() {
+        return Sight::SpeaksTls;
+    }
+    let steps = steps(&answer);
+    if steps.is_none() && answer.maker() != Maker::HomeAssistant {
+        return if answer.status.is_server_error() { Sight::Down } else { Sight::Unready };
+    }
+    match (way, steps) {
+        (Way::Token(token), _) => known(wire, token).await,
+        (Way::FirstPage, Some(steps)) if is_user_made(&steps) => Sight::SetUp,
+        (Way::FirstPage, Some(_)) => first_page(wire).await,
+        (Way::FirstPage, None) if answer.status == 404 && is_set_up(wire, Doing::Follow).await.unwrap_or(false) => Sight::SetUp,
+        (Way::FirstPage, None) => Sight::Unready,
+    }
+}
+
+async fn first_page(wire: &Wire) -> Sight {
+    match wire.glance(Doing::Follow, "api/onboarding/backup/info").await {
+        Ok(answer) if answer.status == 401 => Sight::SetUp,
+        Ok(answer) => wire.parsed(Doing::Follow, &answer).map_or(Sight::Unready, Sight::FirstPage),
+        Err(_) => Sight::Down,
+    }
+}
+
+async fn known(wire: &Wire, token: &Secret) -> Sight {
+    let asked = async {
+        let mut socket = signed_in(wire, Doing::Follow, token).await?;
+        let manager = socket.call("backup/info").await;
+        socket.close().await;
+        manager
+    };
+    match asked.await {
+        Ok(manager) => Sight::Known(manager),
+        Err(error) if error.kind == Kind::Credentials => Sight::SetUp,
+        Err(error) if error.kind == Kind::Unreachable => Sight::Down,
+        Err(_) => Sight::Unready,
+    }
+}
+
+/// Whether there is a server with a certificate where there was one without; which one does not matter, nothing is said to it.
+async fn speaks_tls(wire: &Wire) -> bool {
+    let mut base = wire.base().clone();
+    if base.scheme() != "http" {
+        return false;
+    }
+    let port = base.port_or_known_default();
+    if base.set_scheme("https").is_err() || base.set_port(port).is_err() {
+        return false;
+    }
+    let Ok(wire) = Wire::new(base, Tls { insecure: true }, wire.patience.clone()) else { return false };
+    wire.glance(Doing::Follow, "api/onboarding").await.is_ok_and(|answer| answer.maker() == Maker::HomeAssistant)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::answers::Event;
+
+    fn manager(state: &str, restore: Option<(&str, Option<&str>)>) -> Manager {
+        let last_action_event = restore.map(|(state, reason)| Event {
+            manager_state: "restore_backup".into(),
+            stage: None,
+            state: Some(state.into()),
+            reason: reason.map(Into::into),
+        });
+        Manager { state: state.into(), last_action_event, ..Manager::default() }
+    }
+
+    fn page(restore: Option<(&str, Option<&str>)>) -> Sight {
+        Sight::FirstPage(manager("idle", restore))
+    }
+
+    fn end(way: &Way, sights: impl IntoIterator<Item = Sight>) -> String {
+        let mut follower = Follower::new(way);
+        for seen in sights {
+            match follower.judge(&seen) {
+                Verdict::Going(_) => {}
+                Verdict::Restored => return "restored".into(),
+                Verdict::Failed(reason) => return format!("failed: {reason}"),
+                Verdict::Lost(reason) => return format!("lost: {reason}"),
+            }
+        }
+        "going".into()
+    }
+
+    fn token() -> Way {
+        Way::Token(Secret::new("t"))
+    }
+
+    #[test]
+    fn a_first_page_that_is_gone_is_a_restored_instance() {
+        let sights = [page(Some(("core_restart", None))), Sight::Down, Sight::Unready, Sight::SetUp, Sight::SetUp, Sight::SetUp];
+        assert_eq!(end(&Way::FirstPage, sights), "restored");
+        // A restart that was faster than two looks.
+        assert_eq!(end(&Way::FirstPage, [page(Some(("completed", None))), Sight::SetUp, Sight::SetUp, Sight::SetUp]), "restored");
+        assert_eq!(end(&Way::FirstPage, [Sight::Down, Sight::SetUp, Sight::Unready, Sight::SetUp]), "going");
+        assert_eq!(end(&Way::FirstPage, [Sight::Down, Sight::SpeaksTls, Sight::SpeaksTls, Sight::SpeaksTls]), "restored");
+    }
+
+    #[test]
+    fn completed_before_the_restart_is_no_end() {
+        let completed = || page(Some(("completed", None)));
+        assert_eq!(end(&Way::FirstPage, std::iter::repeat_with(completed).take(50)), "going");
+        let known = || Sight::Known(manager("idle", Some(("completed", None))));
+        assert_eq!(end(&token(), [known(), known(), known(), known()]), "going");
+        assert_eq!(end(&token(), [known(), Sight::Down, known()]), "restored");
+    }
+
+    #[test]
+    fn a_first_page_that_comes_back_is_a_lost_restore() {
+        let sights = [page(Some(("core_restart", None))), Sight::Down, page(None), page(None), page(None)];
+        assert_eq!(end(&Way::FirstPage, sights), "lost: it restarted and came up as if nothing had been restored");
+        let completed = || page(Some(("completed", None)));
+        let sights = [Sight::Down, completed(), completed(), completed()];
+        assert_eq!(end(&Way::FirstPage, sights), "lost: it restored the backup and shows its first page again: the backup holds no users");
+        assert_eq!(end(&Way::FirstPage, std::iter::repeat_with(|| page(None)).take(50)), "lost: it has not begun to restore anything");
+    }
+
+    #[test]
+    fn a_failed_restore_is_told_with_home_assistants_reason() {
+        let failed = page(Some(("failed", Some("Invalid password"))));
+        assert_eq!(end(&Way::FirstPage, [Sight::Down, failed]), "failed: Invalid password");
+        assert_eq!(end(&token(), [Sight::Down, Sight::Known(manager("idle", Some(("failed", None))))]), "failed: no reason");
+    }
+
+    #[test]
+    fn a_token_that_is_no_longer_known_means_other_users() {
+        assert_eq!(end(&token(), [Sight::Down, Sight::Unready, Sight::SetUp]), "restored");
+    }
+
+    fn any_sight() -> impl Strategy<Value = Sight> {
+        let state = prop_oneof![Just("idle"), Just("blocked"), Just("restore_backup")];
+        let restore = prop::option::of(prop_oneof![Just("in_progress"), Just("core_restart"), Just("completed")]);
+        let manager = (state, restore).prop_map(|(state, restore)| manager(state, restore.map(|state| (state, None))));
+        prop_oneof![Just(Sight::Down), Just(Sight::Unready), manager.clone().prop_map(Sight::FirstPage), manager.prop_map(Sight::Known)]
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_counts_as_restored_on_a_first_page_that_stays(sights in prop::collection::vec(any_sight(), 0..80)) {
+            let sights = sights.into_iter().filter(|seen| !matches!(seen, Sight::Known(_)));
+            prop_assert_ne!(end(&Way::FirstPage, sights), "restored");
+        }
+
+        #[test]
+        fn as_long_as_it_never_went_down_what_the_token_sees_is_no_restored_instance(sights in prop::collection::vec(any_sight(), 0..80)) {
+            let sights = sights.into_iter().filter(|seen| !matches!(seen, Sight::Down));
+            prop_assert_ne!(end(&token(), sights), "restored");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A token or password: read from a file, held in memory that is wiped, never printed.
+
+use std::{fmt, path::Path};
+
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+use crate::error::{Doing, Error, Kind};
+
+/// More than any token is long.
+const LONGEST: usize = 16 << 10;
+
+/// Text that no log, error or report may show.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// A file's only line.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let shown = path.display().to_string();
+        let wrong = |reason: String| Error::new(&shown, Doing::Secret, Kind::Invalid, reason);
+        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| wrong(crate::error::system(&error)))?);
+        let line = text.trim_start_matches('\u{feff}').trim();
+        if line.is_empty() || line.len() > LONGEST || line.contains('\n') {
+            return Err(wrong("it does not hold one line".to_owned()));
+        }
+        Ok(Self::new(line))
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// As the header that signs a request; `None` if it has characters that no header can carry.
+    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
+        let text = Zeroizing::new(format!("Bearer {}", self.expose()));
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_token_file_holds_one_line_and_its_content_is_never_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "\u{feff}abc.def\r\n").unwrap();
+        let secret = Secret::from_file(&path).unwrap();
+        assert_eq!(secret.expose(), "abc.def");
+        assert_eq!(format!("{secret:?} {:?}", secret.bearer().unwrap()), "(secret) Sensitive");
+        for wrong in ["", "\n", "first-line\nsecond-line\n"] {
+            std::fs::write(&path, wrong).unwrap();
+            let said = Secret::from_file(&path).unwrap_err().to_string();
+            assert!(said.ends_with("it does not hold one line") && !said.contains("first-line"), "{said}");
+        }
+    }
+}

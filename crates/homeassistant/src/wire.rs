@@ -1,0 +1,200 @@
+//! Requests and answers: one attempt each, silence noticed, bodies bounded, failures in plain words.
+
+use std::time::Duration;
+
+use http::{
+    HeaderValue,
+    header::{AUTHORIZATION, CONNECTION, UPGRADE},
+};
+use reqwest::{Client, RequestBuilder, Response};
+use url::Url;
+
+use crate::{
+    address,
+    error::{Doing, Error, Kind},
+    patience::{Patience, in_words},
+    proxy::Answer,
+    secret::Secret,
+};
+
+/// No list of backups is longer than this.
+const LONGEST_ANSWER: usize = 16 << 20;
+/// For those who only need its beginning.
+const LONGEST_REFUSAL: usize = 64 << 10;
+
+/// Whether a certificate has to be one that this machine trusts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Any certificate will do. Whoever sits in between then sees everything.
+    pub insecure: bool,
+}
+
+/// The way to one instance.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    client: Client,
+    base: Url,
+    pub(crate) place: String,
+    pub(crate) patience: Patience,
+}
+
+impl Wire {
+    pub(crate) fn new(base: Url, tls: Tls, patience: Patience) -> Result<Self, Error> {
+        let place = address::shown(&base);
+        // HTTP/1 is what Home Assistant speaks, and what a WebSocket begins with. Redirects are for `look` to judge.
+        let client = Client::builder()
+            .user_agent(concat!("haul/", env!("CARGO_PKG_VERSION")))
+            .http1_only()
+            .connect_timeout(patience.connect)
+            .tcp_keepalive(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_danger_accept_invalid_certs(tls.insecure)
+            .build()
+            .map_err(|error| Error::new(&place, Doing::Look, Kind::Invalid, cause(&error)))?;
+        Ok(Self { client, base, place, patience })
+    }
+
+    /// The same way, to where a redirect led.
+    pub(crate) fn moved(&self, base: Url) -> Self {
+        Self { place: address::shown(&base), base, ..self.clone() }
+    }
+
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    pub(crate) fn url(&self, path: &str) -> Url {
+        // Paths are our own, and relative to a base that ends in a slash.
+        self.base.join(path).unwrap_or_else(|_| self.base.clone())
+    }
+
+    pub(crate) fn error(&self, doing: Doing, kind: Kind, reason: impl Into<String>) -> Error {
+        Error::new(&self.place, doing, kind, reason)
+    }
+
+    pub(crate) fn post(&self, url: Url) -> RequestBuilder {
+        self.client.post(url)
+    }
+
+    /// Asks for something, and waits for the whole answer, whatever its status.
+    pub(crate) async fn get(&self, doing: Doing, path: &str) -> Result<Answer, Error> {
+        self.exchange(doing, self.client.get(self.url(path)), self.patience.stall).await
+    }
+
+    /// As [`Self::get`], for nothing but a sign of life.
+    pub(crate) async fn glance(&self, doing: Doing, path: &str) -> Result<Answer, Error> {
+        self.exchange(doing, self.client.get(self.url(path)), self.patience.stall.min(Duration::from_secs(15))).await
+    }
+
+    /// Sends a request with a small body or none, and reads the whole answer.
+    pub(crate) async fn exchange(&self, doing: Doing, request: RequestBuilder, patience: Duration) -> Result<Answer, Error> {
+        match tokio::time::timeout(patience, request.send()).await {
+            Ok(Ok(response)) => self.read(doing, response).await,
+            Ok(Err(error)) => Err(self.broken(doing, &error)),
+            Err(_) => Err(self.silent(doing, patience)),
+        }
+    }
+
+    /// Reads an answer to its end; a refusal's only as far as it is of use.
+    pub(crate) async fn read(&self, doing: Doing, mut response: Response) -> Result<Answer, Error> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let most = if status.is_success() { LONGEST_ANSWER } else { LONGEST_REFUSAL };
+        let mut body = Vec::new();
+        loop {
+            let chunk = match tokio::time::timeout(self.patience.stall, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => break,
+                // A refusal whose end is missing is as clear as a whole one.
+                _ if !status.is_success() => break,
+                Ok(Err(error)) => return Err(self.broken(doing, &error)),
+                Err(_) => return Err(self.silent(doing, self.patience.stall)),
+            };
+            body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
+            if body.len() == most {
+                break;
+            }
+        }
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Asks for a WebSocket; the connection, or what was answered instead.
+    pub(crate) async fn upgrade(&self, doing: Doing, path: &str, key: &str) -> Result<Result<(reqwest::Upgraded, String), Answer>, Error> {
+        let request = self
+            .client
+            .get(self.url(path))
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", key);
+        let response = match tokio::time::timeout(self.patience.stall, request.send()).await {
+            Ok(sent) => sent.map_err(|error| self.broken(doing, &error))?,
+            Err(_) => return Err(self.silent(doing, self.patience.stall)),
+        };
+        if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+            return self.read(doing, response).await.map(Err);
+        }
+        let accepted = response.headers().get("sec-websocket-accept").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        Ok(Ok((response.upgrade().await.map_err(|error| self.broken(doing, &error))?, accepted)))
+    }
+
+    /// Signs a request.
+    pub(crate) fn signed(&self, doing: Doing, request: RequestBuilder, token: &Secret) -> Result<RequestBuilder, Error> {
+        let value: HeaderValue = token.bearer().ok_or_else(|| self.error(doing, Kind::Credentials, "the token holds characters that no token has"))?;
+        Ok(request.header(AUTHORIZATION, value))
+    }
+
+    /// A request for JSON that has to succeed.
+    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(&self, doing: Doing, answer: &Answer) -> Result<T, Error> {
+        if !answer.status.is_success() {
+            return Err(answer.refusal(&self.place, doing));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            let html = answer.title().map(|_| self.error(doing, Kind::NotHomeAssistant, answer.strange()));
+            html.unwrap_or_else(|| self.error(doing, Kind::Protocol, format!("its answer is not what Home Assistant says there ({error})")))
+        })
+    }
+
+    pub(crate) fn silent(&self, doing: Doing, waited: Duration) -> Error {
+        self.error(doing, Kind::Broken, format!("it said nothing for {}", in_words(waited)))
+    }
+
+    /// A connection that failed, with what usually is behind it.
+    pub(crate) fn broken(&self, doing: Doing, error: &reqwest::Error) -> Error {
+        let reason = cause(error);
+        let lower = reason.to_ascii_lowercase();
+        if lower.contains("invalidcontenttype") || lower.contains("corrupt message") {
+            return self
+                .error(doing, Kind::Unreachable, "it does not speak https")
+                .advise(format!("write http:// in front, as in {}", self.place.replacen("https://", "http://", 1)));
+        }
+        if lower.contains("certificate") {
+            return self.error(doing, Kind::Certificate, reason).advise(
+                "its certificate is not trusted here: check the host name, install its authority's certificate on this machine, or give --insecure, which trusts whoever answers",
+            );
+        }
+        if error.is_connect() {
+            let advice = if lower.contains("dns") || lower.contains("lookup") || lower.contains("name or service") {
+                "see whether the name is right; the address in numbers works without a name, such as http://192.168.1.20:8123"
+            } else {
+                "see whether Home Assistant runs there, whether the port is right (8123 unless changed) and no firewall is in between"
+            };
+            return self.error(doing, Kind::Unreachable, format!("no connection: {reason}")).advise(advice);
+        }
+        if doing == Doing::Look && self.base.scheme() == "http" {
+            return self
+                .error(doing, Kind::Unreachable, format!("the line broke before there was an answer: {reason}"))
+                .advise(format!("if it has a certificate, write {}", self.place.replacen("http://", "https://", 1)));
+        }
+        self.error(doing, Kind::Broken, format!("the line broke: {reason}"))
+    }
+}
+
+/// The last and most telling cause, without the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let text = cause.to_string();
+    crate::proxy::words(text.split(" (os error").next().unwrap_or_default(), 300)
+}
