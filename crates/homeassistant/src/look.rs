@@ -1,6 +1,9 @@
 //! What answers at an address: Home Assistant or something else, fresh or set up, how old, and who keeps its backups.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -63,6 +66,12 @@ pub struct Seen {
 pub struct Instance {
     pub(crate) wire: Wire,
     seen: Seen,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instance").field(&self.seen).finish()
+    }
 }
 
 impl Instance {

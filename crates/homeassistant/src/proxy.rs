@@ -359,7 +359,7 @@ mod tests {
     fn each_obstacle_is_explained_with_the_setting_that_removes_it() {
         let said = |answer: Answer| {
             let error = answer.refusal("http://new:8123", Doing::Upload);
-            format!("{error}\n{}", error.advice.unwrap())
+            format!("{error}\n{}", error.advice.as_deref().unwrap())
         };
         let around = AROUND;
         assert_eq!(

@@ -1,0 +1,234 @@
+//! The crate `homeassistant` against real ones, which `tests/rig` runs: fresh and set up, through restores and restarts, with archives that Haul made while the
+//! other instance was running. Says so and does nothing where the rig is missing, except in CI.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use homeassistant::{Arrival, Begun, Expected, Instance, Kind, Patience, Phase, Progress, Secret, Stage, Tls, Upload, Way, Wish, local_agent};
+use testkit::proxy::{Death, Proxy};
+
+const HAUL: &str = env!("CARGO_BIN_EXE_haul");
+const PASSWORD: &str = "sesam öffne dich";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_running_instance_goes_into_a_fresh_one_and_back_into_itself() {
+    if !rig_is_ready() {
+        return;
+    }
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let old = Running::start(&directory.path().join("old"), Some("ada"));
+    let token = Secret::from_file(&directory.path().join("old.token")).unwrap();
+    let archive = back_up(&old.config, &directory.path().join("old.tar"));
+
+    let new = Running::start(&directory.path().join("new"), None);
+    let moved = into_a_fresh_one(&new, &archive).await;
+    // The users are the old ones, and so is the token.
+    moved.admin(token.clone()).await.unwrap();
+
+    again_into_itself(&old, &token, &archive).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_without_users_is_told_as_a_lost_restore() {
+    if !rig_is_ready() {
+        return;
+    }
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let new = Running::start(&directory.path().join("new"), None);
+    let bare = directory.path().join("bare");
+    fs::create_dir(&bare).unwrap();
+    for name in ["configuration.yaml", ".HA_VERSION"] {
+        fs::copy(new.config.join(name), bare.join(name)).unwrap();
+    }
+    let archive = back_up(&bare, &directory.path().join("bare.tar"));
+    let instance = look(&new.url).await.unwrap();
+    let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
+    let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
+    instance.restore(&wish).await.unwrap();
+    let error = instance.follow_restart(&Way::FirstPage, |_| {}).await.unwrap_err();
+    assert_eq!(error.kind, Kind::RestoreLost, "{error}");
+}
+
+/// Upload, broken and whole, wrong and right password, and the restart.
+async fn into_a_fresh_one(new: &Running, archive: &Archive) -> Instance {
+    let line = Proxy::http(new.address()).unwrap();
+    let instance = look(&line.url()).await.unwrap();
+    let seen = instance.seen();
+    assert_eq!((seen.version.as_deref(), seen.proxy, seen.no_socket.is_none()), (Some("2025.6.3"), None, true));
+    let Phase::Fresh { agent, manager, installation } = &seen.phase else { panic!("{seen:?}") };
+    assert_eq!((*agent, installation.as_deref(), manager.is_idle()), ("backup.local", Some("Home Assistant Core"), true));
+
+    assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
+    line.cut_at([line.uploaded() + 40_000], Death::Reset);
+    let broken = instance.upload(agent, upload(&archive.path, true)).await.unwrap_err();
+    assert_eq!((broken.kind, broken.is_passing()), (Kind::Broken, true), "{broken}");
+    assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
+
+    let garbage = Upload { file_name: "x.tar".into(), length: None, stream: stream::iter([Ok::<_, String>(Bytes::from_static(b"no tar"))]), progress: Progress::default() };
+    let refused = instance.upload(agent, garbage).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Refused, "{refused}");
+
+    let whole = upload(&archive.path, false);
+    let progress = whole.progress.clone();
+    let backup_id = instance.upload(agent, whole).await.unwrap();
+    assert_eq!(Some(progress.bytes()), archive.expected.size);
+    assert_eq!(backup_id, archive.expected.slug);
+    assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::Yes { backup_id: backup_id.clone() });
+
+    let wish = |password: &str| Wish { password: Some(Secret::new(password)), ..Wish::new(&backup_id, *agent) };
+    let wrong = instance.restore(&wish("not it")).await.unwrap_err();
+    assert_eq!(wrong.kind, Kind::WrongPassword, "{wrong}");
+    let unknown = instance.restore(&Wish::new("00000000", *agent)).await.unwrap_err();
+    assert_eq!(unknown.kind, Kind::NotFound, "{unknown}");
+
+    let begun = instance.restore(&wish(PASSWORD)).await.unwrap();
+    tell(&format!("restore of the fresh one: {begun:?}"));
+    let mut stages = Vec::new();
+    let restored = instance.follow_restart(&Way::FirstPage, |stage| stages.push(stage.clone())).await.unwrap();
+    tell(&format!("{stages:?} {restored:?}"));
+    assert!(stages.contains(&Stage::Down), "{stages:?}");
+    assert_eq!(restored.version.as_deref(), Some("2025.6.3"));
+
+    let instance = look(&new.url).await.unwrap();
+    assert!(matches!(instance.seen().phase, Phase::SetUp | Phase::Begun), "{:?}", instance.seen());
+    let late = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap_err();
+    assert_eq!(late.kind, Kind::AlreadySetUp, "{late}");
+    instance
+}
+
+/// The same with a token, on the instance that the backup is of.
+async fn again_into_itself(old: &Running, token: &Secret, archive: &Archive) {
+    let instance = look(&old.url).await.unwrap();
+    assert_eq!(instance.seen().phase, Phase::SetUp);
+    let wrong = instance.admin(Secret::new("wrong")).await.err().unwrap();
+    assert_eq!(wrong.kind, Kind::Credentials, "{wrong}");
+    let (admin, agents) = instance.admin(token.clone()).await.unwrap();
+    let agent = local_agent(&agents).unwrap();
+    assert_eq!(agent, "backup.local");
+
+    let mut events = admin.events().await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().manager_state, "idle");
+    assert_eq!(admin.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
+    let backup_id = admin.upload(agent, upload(&archive.path, true)).await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().manager_state, "receive_backup");
+    assert_eq!(admin.did_it_arrive(&archive.expected).await.unwrap(), Arrival::Yes { backup_id: backup_id.clone() });
+
+    let mut wish = Wish::new(backup_id, agent);
+    wish.password = Some(Secret::new("not it"));
+    let refused = admin.restore(&wish).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::WrongPassword, "{refused}");
+    wish.password = Some(Secret::new(PASSWORD));
+    let begun = admin.restore(&wish).await.unwrap();
+    assert!(matches!(&begun, Begun::Said | Begun::Unheard(_)));
+    tell(&format!("restore with a token: {begun:?}"));
+    let restored = instance.follow_restart(&Way::Token(token.clone()), |_| {}).await.unwrap();
+    tell(&format!("{restored:?}"));
+}
+
+async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
+    let patience = Patience { restart: Duration::from_mins(5), ..Patience::default() };
+    Instance::look(url, Tls::default(), patience).await
+}
+
+/// Past the test harness: what really happened is worth seeing.
+fn tell(what: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+struct Archive {
+    path: PathBuf,
+    expected: Expected,
+}
+
+/// Made by Haul, protected, of a directory that may be in use.
+fn back_up(config: &Path, archive: &Path) -> Archive {
+    let done = Command::new(HAUL)
+        .args(["backup".as_ref(), config.as_os_str(), "--to".as_ref(), archive.as_os_str(), "--progress".as_ref(), "none".as_ref()])
+        .env("HAUL_PASSWORD", PASSWORD)
+        .output()
+        .unwrap();
+    assert!(matches!(done.status.code(), Some(0 | 1)) && archive.exists(), "{}", String::from_utf8_lossy(&done.stderr));
+    let listed = Command::new("tar").args(["-xOf".as_ref(), archive.as_os_str(), "./backup.json".as_ref()]).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let text = |key: &str| json[key].as_str().unwrap().to_owned();
+    let size = Some(archive.metadata().unwrap().len());
+    let expected = Expected { agent: "backup.local".into(), slug: text("slug"), name: text("name"), date: text("date"), size };
+    Archive { path: archive.to_owned(), expected }
+}
+
+fn upload(archive: &Path, with_length: bool) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
+    let bytes = Bytes::from(fs::read(archive).unwrap());
+    let length = with_length.then_some(bytes.len() as u64);
+    let pieces: Vec<_> = bytes.chunks(1 << 20).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    Upload { file_name: archive.file_name().unwrap().to_string_lossy().into_owned(), length, stream: stream::iter(pieces), progress: Progress::default() }
+}
+
+/// A Home Assistant of the rig; ends when dropped, and with this process.
+struct Running {
+    config: PathBuf,
+    url: String,
+    child: Child,
+}
+
+impl Running {
+    fn start(config: &Path, user: Option<&str>) -> Self {
+        let mut command = rig("instance");
+        command.arg(config).stdin(Stdio::null()).stdout(Stdio::piped());
+        if let Some(user) = user {
+            command.args(["--user", user]);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("the rig says where it listens");
+        Self { config: config.to_owned(), url: url.trim_end_matches([',', '/']).to_owned(), child }
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()).map(rustix::process::Pid::from_raw) {
+            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+        }
+        let _ = self.child.wait();
+    }
+}
+
+fn rig_is_ready() -> bool {
+    let reason = if rustix::process::geteuid().is_root() {
+        let check = rig("prepare").arg("--check").output().expect("tests/rig/prepare runs");
+        if check.status.success() {
+            return true;
+        }
+        String::from_utf8_lossy(&check.stdout).into_owned()
+    } else {
+        "it needs root".to_owned()
+    };
+    let required = env::var("CI").is_ok_and(|ci| ci == "true") || env::var_os("HAUL_REQUIRE_RIG").is_some();
+    assert!(!required, "no real Home Assistant to test against: {reason}");
+    tell(&format!("skipped, no real Home Assistant to test against: {}", reason.trim()));
+    false
+}
+
+fn rig(script: &str) -> Command {
+    // A killed test run takes its Home Assistants along.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/rig").join(script));
+    command
+}

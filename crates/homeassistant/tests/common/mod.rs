@@ -1,0 +1,259 @@
+//! A Home Assistant as seen from outside, in this process: the requests that this crate makes, answered in the words of the real one. What it says can be changed
+//! between two requests, as a restart does.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{SinkExt, StreamExt};
+use homeassistant::{Instance, Patience, Progress, Tls, Upload};
+use http::{HeaderMap, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use sha1::{Digest, Sha1};
+use tokio::{net::TcpListener, runtime::Runtime};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
+};
+
+/// The one token that is known.
+pub const TOKEN: &str = "a-token.that-is.known";
+
+/// What it says at the moment.
+#[derive(Clone, Debug)]
+pub struct Mind {
+    pub version: &'static str,
+    pub installation: &'static str,
+    /// `None` when the first page is over.
+    pub user_made: Option<bool>,
+    pub info: Value,
+    /// How a restore is answered.
+    pub restore: (u16, Value),
+    pub has_socket: bool,
+    /// What was uploaded, and under which headers.
+    pub uploads: Vec<(HeaderMap, Vec<u8>)>,
+    /// What was asked to be restored.
+    pub restores: Vec<Value>,
+}
+
+impl Default for Mind {
+    fn default() -> Self {
+        Self {
+            version: "2026.11.0",
+            installation: "Home Assistant OS",
+            user_made: Some(false),
+            info: json!({ "backups": [], "state": "idle", "last_action_event": null }),
+            restore: (200, Value::Null),
+            has_socket: true,
+            uploads: Vec::new(),
+            restores: Vec::new(),
+        }
+    }
+}
+
+pub struct Fake {
+    pub address: SocketAddr,
+    mind: Arc<Mutex<Mind>>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Mind>>;
+
+impl Fake {
+    pub fn start(mind: Mind) -> Self {
+        let mind = Arc::new(Mutex::new(mind));
+        let router = Router::new()
+            .route("/api/onboarding", get(onboarding))
+            .route("/api/onboarding/installation_type", get(installation))
+            .route("/api/onboarding/backup/info", get(info))
+            .route("/api/onboarding/backup/upload", post(upload))
+            .route("/api/onboarding/backup/restore", post(restore))
+            .route("/api/backup/upload", post(upload))
+            .route("/api/websocket", any(socket))
+            .route("/auth/providers", get(providers))
+            .fallback(|| async { plain(404, "404: Not Found") })
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&mind));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Self { address, mind, runtime: Some(runtime) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn think(&self, change: impl FnOnce(&mut Mind)) {
+        change(&mut self.mind.lock().unwrap());
+    }
+
+    pub fn mind(&self) -> Mind {
+        self.mind.lock().unwrap().clone()
+    }
+}
+
+pub fn patience() -> Patience {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Patience {
+        connect: Duration::from_secs(5),
+        stall: Duration::from_secs(2),
+        answer: Duration::from_secs(3),
+        ready: Duration::from_millis(300),
+        first_look: Duration::from_millis(20),
+        longest_look: Duration::from_millis(50),
+        restart: Duration::from_secs(2),
+    }
+}
+
+pub async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
+    Instance::look(url, Tls::default(), patience()).await
+}
+
+pub fn file(bytes: &[u8], with_length: bool) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
+    let pieces: Vec<_> = bytes.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let length = with_length.then_some(bytes.len() as u64);
+    Upload { file_name: "home.tar".into(), length, stream: futures_util::stream::iter(pieces), progress: Progress::default() }
+}
+
+/// As the real one answers: with its guard headers.
+fn answer(status: u16, kind: &'static str, body: String) -> Response {
+    let headers = [("content-type", kind), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff"), ("server", "")];
+    (StatusCode::from_u16(status).unwrap(), headers, body).into_response()
+}
+
+fn plain(status: u16, body: &str) -> Response {
+    answer(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn said(status: u16, value: &Value) -> Response {
+    answer(status, "application/json", value.to_string())
+}
+
+async fn onboarding(State(mind): State<Shared>) -> Response {
+    match mind.lock().unwrap().user_made {
+        Some(done) => said(200, &json!([{ "step": "user", "done": done }, { "step": "core_config", "done": false }])),
+        None => plain(404, "404: Not Found"),
+    }
+}
+
+async fn providers(State(mind): State<Shared>) -> Response {
+    match mind.lock().unwrap().user_made {
+        Some(false) => said(400, &json!({ "message": "Onboarding not finished", "code": "onboarding_required" })),
+        _ => said(200, &json!({ "providers": [{ "name": "Home Assistant Local", "id": null, "type": "homeassistant" }], "preselect_remember_me": false })),
+    }
+}
+
+/// The refusal of whatever is only for the first page, unless that is what it shows.
+fn closed(mind: &Mind) -> Option<Response> {
+    match mind.user_made {
+        Some(false) => None,
+        Some(true) => Some(plain(401, "401: Unauthorized")),
+        None => Some(plain(404, "404: Not Found")),
+    }
+}
+
+async fn installation(State(mind): State<Shared>) -> Response {
+    let mind = mind.lock().unwrap();
+    closed(&mind).unwrap_or_else(|| said(200, &json!({ "installation_type": mind.installation })))
+}
+
+async fn info(State(mind): State<Shared>) -> Response {
+    let mind = mind.lock().unwrap();
+    if mind.info.is_null() {
+        return plain(404, "404: Not Found");
+    }
+    closed(&mind).unwrap_or_else(|| said(200, &mind.info))
+}
+
+async fn upload(State(mind): State<Shared>, uri: http::Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let mut mind = mind.lock().unwrap();
+    if uri.path().starts_with("/api/backup") {
+        if headers.get("authorization").is_none_or(|value| value != format!("Bearer {TOKEN}").as_str()) {
+            return plain(401, "401: Unauthorized");
+        }
+    } else if let Some(refusal) = closed(&mind) {
+        return refusal;
+    }
+    mind.uploads.push((headers, body.to_vec()));
+    said(201, &json!({ "backup_id": "1a2b3c4d" }))
+}
+
+async fn restore(State(mind): State<Shared>, body: Bytes) -> Response {
+    let mut mind = mind.lock().unwrap();
+    mind.restores.push(serde_json::from_slice(&body).unwrap());
+    let (status, value) = mind.restore.clone();
+    if value.is_null() { plain(status, "") } else { said(status, &value) }
+}
+
+async fn socket(State(mind): State<Shared>, mut request: Request) -> Response {
+    if !mind.lock().unwrap().has_socket {
+        // What is left of the request behind a proxy that forgets the upgrade.
+        return plain(400, "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\".");
+    }
+    let key = request.headers().get("sec-websocket-key").unwrap().to_str().unwrap().to_owned();
+    let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize());
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(connection) = upgrade.await else { return };
+        let mut stream = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, None).await;
+        let version = mind.lock().unwrap().version;
+        let _ = stream.send(Message::text(json!({ "type": "auth_required", "ha_version": version }).to_string())).await;
+        while let Some(Ok(Message::Text(text))) = stream.next().await {
+            for reply in reply(&mind, &serde_json::from_str(&text).unwrap()) {
+                if reply.is_null() {
+                    return;
+                }
+                let _ = stream.send(Message::text(reply.to_string())).await;
+            }
+        }
+    });
+    let headers = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept.as_str())];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// What is said to a message; null ends the connection.
+fn reply(mind: &Shared, message: &Value) -> Vec<Value> {
+    let mut mind = mind.lock().unwrap();
+    let id = &message["id"];
+    let done = |result: Value| vec![json!({ "id": id, "type": "result", "success": true, "result": result })];
+    match message["type"].as_str().unwrap() {
+        "auth" if message["access_token"] == TOKEN => vec![json!({ "type": "auth_ok", "ha_version": mind.version })],
+        "auth" => vec![json!({ "type": "auth_invalid", "message": "Invalid access token or password" }), Value::Null],
+        "backup/info" => done(mind.info.clone()),
+        "backup/agents/info" => done(json!({ "agents": [{ "agent_id": "hassio.local", "name": "local" }, { "agent_id": "cloud.cloud" }] })),
+        "backup/subscribe_events" => {
+            let mut replies = vec![json!({ "id": id, "type": "event", "event": { "manager_state": "idle" } })];
+            replies.extend(done(Value::Null));
+            replies
+        }
+        "backup/restore" => {
+            mind.restores.push(message.clone());
+            match mind.restore.0 {
+                200 => vec![Value::Null],
+                _ => vec![json!({ "id": id, "type": "result", "success": false, "error": mind.restore.1 })],
+            }
+        }
+        _ => vec![json!({ "id": id, "type": "result", "success": false, "error": { "code": "unknown_command", "message": "Unknown command." } })],
+    }
+}
