@@ -70,12 +70,17 @@ async fn into_a_fresh_one(new: &Running, archive: &Archive) -> Instance {
     assert_eq!((*agent, installation.as_deref(), manager.is_idle()), ("backup.local", Some("Home Assistant Core"), true));
 
     assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
-    line.cut_at([line.uploaded() + 40_000], Death::Reset);
+    line.cut_at([line.uploaded() + archive.expected.size.unwrap() / 2], Death::Reset);
     let broken = instance.upload(agent, upload(&archive.path, true)).await.unwrap_err();
     assert_eq!((broken.kind, broken.is_passing()), (Kind::Broken, true), "{broken}");
     assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
 
-    let garbage = Upload { file_name: "x.tar".into(), length: None, stream: stream::iter([Ok::<_, String>(Bytes::from_static(b"no tar"))]), progress: Progress::default() };
+    let garbage = Upload {
+        file_name: "x.tar".into(),
+        length: None,
+        stream: stream::iter([Ok::<_, String>(Bytes::from_static(b"no tar"))]),
+        progress: Progress::default(),
+    };
     let refused = instance.upload(agent, garbage).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Refused, "{refused}");
 

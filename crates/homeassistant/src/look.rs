@@ -148,6 +148,8 @@ pub(crate) async fn version(wire: &Wire) -> Result<Option<String>, Error> {
 
 async fn phase(wire: &Wire, answer: &Answer, version: Option<&str>) -> Result<Phase, Error> {
     match steps(answer) {
+        // Until its next restart, one that has just been set up still lists its steps.
+        Some(steps) if steps.iter().all(|step| step.done) => Ok(Phase::SetUp),
         Some(steps) if is_user_made(&steps) => Ok(Phase::Begun),
         Some(_) => fresh(wire, version).await,
         None if answer.status == 404 && is_set_up(wire, Doing::Look).await? => Ok(Phase::SetUp),

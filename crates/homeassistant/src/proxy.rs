@@ -13,6 +13,9 @@ use crate::error::{Doing, Error, Kind};
 /// The way around every proxy.
 const AROUND: &str = "give Home Assistant's own address in the home network, such as http://homeassistant.local:8123, which leaves the proxy out";
 
+/// What Home Assistant's web server says when nobody there caught an error.
+const IN_TROUBLE: &str = "Server got itself in trouble";
+
 /// Who made an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
@@ -137,11 +140,13 @@ impl Answer {
         }
     }
 
-    /// Home Assistant puts its guard headers on everything, and its web server answers errors as `404: Not Found`.
+    /// Home Assistant puts its guard headers on everything but errors nobody foresaw; those are its web server's, which has words of its own.
     fn is_home_assistants(&self) -> bool {
         let guarded = self.header("referrer-policy") == "no-referrer" && self.header("x-content-type-options") == "nosniff";
-        let shaped = self.kind() == "text/plain" && self.text().starts_with(&format!("{}: ", self.status.as_u16()));
-        guarded && self.header("x-frame-options") != "DENY" || shaped || self.is_json() && self.status.is_success()
+        let text = self.text();
+        let shaped = self.kind() == "text/plain"
+            && (text.starts_with(&format!("{}: ", self.status.as_u16())) || text.contains(IN_TROUBLE) || text.starts_with("Maximum request body size"));
+        guarded || shaped || self.is_json() && self.status.is_success()
     }
 
     fn is_traefiks(&self, text: &str) -> bool {
@@ -204,7 +209,7 @@ impl Answer {
     fn home_assistants_refusal(&self, place: &str, doing: Doing) -> Error {
         let said = self.said();
         let (kind, reason, advice) = match self.status.as_u16() {
-            400 if said.is_empty() || said.starts_with("400:") => (
+            400 if said.starts_with("400:") => (
                 Kind::Proxy(Maker::Unknown),
                 "Home Assistant does not trust the proxy in between (400)".to_owned(),
                 format!("name the proxy under http: use_x_forwarded_for and trusted_proxies in its configuration.yaml, or {AROUND}"),
@@ -230,6 +235,9 @@ impl Answer {
             }
             _ if said.contains("manager busy") => {
                 (Kind::Busy, "it has another backup, upload or restore under way".to_owned(), "try again in a few minutes".to_owned())
+            }
+            500 if doing == Doing::Upload && said.contains(IN_TROUBLE) => {
+                (Kind::Refused, "Home Assistant can't read what it got as a backup".to_owned(), "its log says why, under Settings, System, Logs".to_owned())
             }
             500 if doing == Doing::Upload => (
                 Kind::Refused,
@@ -389,8 +397,20 @@ mod tests {
         assert_eq!(kind(500, full), (Kind::Full, Some(full.to_owned())));
         let busy = "Can't upload backup file: Backup manager busy: blocked";
         assert_eq!(kind(500, busy), (Kind::Busy, Some(busy.to_owned())));
+        assert_eq!(kind(400, "").0, Kind::Refused);
         assert_eq!(kind(400, "400: Bad Request").0, Kind::Proxy(Maker::Unknown));
         assert_eq!(kind(413, "").0, Kind::Refused);
+    }
+
+    #[test]
+    fn an_error_nobody_foresaw_is_home_assistants_too() {
+        let bare = [("server", "Python/3.13 aiohttp/3.12.13"), ("content-type", "text/plain; charset=utf-8")];
+        let error = answer(500, &bare, "500 Internal Server Error\n\nServer got itself in trouble").refusal("http://new:8123", Doing::Upload);
+        assert_eq!(error.to_string(), "could not upload to http://new:8123: Home Assistant can't read what it got as a backup");
+        let untrusted = answer(400, &bare, "400: Bad Request").refusal("http://new:8123", Doing::Look);
+        assert!(untrusted.advice.unwrap().contains("trusted_proxies"));
+        let limit = answer(413, &bare, "Maximum request body size 16777216 exceeded, actual body size 16937984").refusal("http://new:8123", Doing::Upload);
+        assert_eq!(limit.kind, Kind::Refused);
     }
 
     proptest! {

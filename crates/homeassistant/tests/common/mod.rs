@@ -28,23 +28,23 @@ use tokio_tungstenite::{
 };
 
 /// The one token that is known.
-pub const TOKEN: &str = "a-token.that-is.known";
+pub(crate) const TOKEN: &str = "a-token.that-is.known";
 
 /// What it says at the moment.
 #[derive(Clone, Debug)]
-pub struct Mind {
-    pub version: &'static str,
-    pub installation: &'static str,
+pub(crate) struct Mind {
+    pub(crate) version: &'static str,
+    pub(crate) installation: &'static str,
     /// `None` when the first page is over.
-    pub user_made: Option<bool>,
-    pub info: Value,
+    pub(crate) user_made: Option<bool>,
+    pub(crate) info: Value,
     /// How a restore is answered.
-    pub restore: (u16, Value),
-    pub has_socket: bool,
+    pub(crate) restore: (u16, Value),
+    pub(crate) has_socket: bool,
     /// What was uploaded, and under which headers.
-    pub uploads: Vec<(HeaderMap, Vec<u8>)>,
+    pub(crate) uploads: Vec<(HeaderMap, Vec<u8>)>,
     /// What was asked to be restored.
-    pub restores: Vec<Value>,
+    pub(crate) restores: Vec<Value>,
 }
 
 impl Default for Mind {
@@ -62,8 +62,8 @@ impl Default for Mind {
     }
 }
 
-pub struct Fake {
-    pub address: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
     mind: Arc<Mutex<Mind>>,
     runtime: Option<Runtime>,
 }
@@ -79,7 +79,7 @@ impl Drop for Fake {
 type Shared = Arc<Mutex<Mind>>;
 
 impl Fake {
-    pub fn start(mind: Mind) -> Self {
+    pub(crate) fn start(mind: Mind) -> Self {
         let mind = Arc::new(Mutex::new(mind));
         let router = Router::new()
             .route("/api/onboarding", get(onboarding))
@@ -94,26 +94,27 @@ impl Fake {
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&mind));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        runtime.spawn(async move { axum::serve(TcpListener::from_std(listener).unwrap(), router).await });
         Self { address, mind, runtime: Some(runtime) }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn think(&self, change: impl FnOnce(&mut Mind)) {
+    pub(crate) fn think(&self, change: impl FnOnce(&mut Mind)) {
         change(&mut self.mind.lock().unwrap());
     }
 
-    pub fn mind(&self) -> Mind {
+    pub(crate) fn mind(&self) -> Mind {
         self.mind.lock().unwrap().clone()
     }
 }
 
-pub fn patience() -> Patience {
+pub(crate) fn patience() -> Patience {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Patience {
         connect: Duration::from_secs(5),
@@ -126,11 +127,11 @@ pub fn patience() -> Patience {
     }
 }
 
-pub async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
+pub(crate) async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
     Instance::look(url, Tls::default(), patience()).await
 }
 
-pub fn file(bytes: &[u8], with_length: bool) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
+pub(crate) fn file(bytes: &[u8], with_length: bool) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
     let pieces: Vec<_> = bytes.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let length = with_length.then_some(bytes.len() as u64);
     Upload { file_name: "home.tar".into(), length, stream: futures_util::stream::iter(pieces), progress: Progress::default() }
