@@ -12,6 +12,7 @@ use rustls::{
     ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
+use testkit::proxy::Proxy;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -71,18 +72,10 @@ async fn http_against_a_certificate_is_told_to_be_https() {
 async fn a_restored_configuration_may_bring_a_certificate() {
     let fake = Fake::start(Mind::default());
     // The instance's own port: first in the clear, then with a certificate.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let clear = TcpListener::bind(port).await.unwrap();
-    let inner = fake.address;
-    let clear = tokio::spawn(async move {
-        while let Ok((mut socket, _)) = clear.accept().await {
-            let mut inner = TcpStream::connect(inner).await.unwrap();
-            tokio::spawn(async move { copy_bidirectional(&mut socket, &mut inner).await });
-        }
-    });
+    let clear = Proxy::raw(fake.address).unwrap();
+    let (inner, port) = (fake.address, clear.address());
     let instance = look(&format!("http://{port}")).await.unwrap();
-    clear.abort();
-    let _ = clear.await;
+    drop(clear);
     fake.think(|mind| mind.user_made = None);
     let (down, is_down) = tokio::sync::oneshot::channel();
     let serving = tokio::spawn(async move {

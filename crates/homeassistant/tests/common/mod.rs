@@ -1,6 +1,8 @@
 //! A Home Assistant as seen from outside, in this process: the requests that this crate makes, answered in the words of the real one. What it says can be changed
 //! between two requests, as a restart does.
 
+#![allow(dead_code)]
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
