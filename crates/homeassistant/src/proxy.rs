@@ -288,7 +288,7 @@ fn too_large(maker: Maker) -> String {
         Maker::Caddy => "raise max_size of request_body for it in the Caddyfile",
         Maker::Traefik => "raise maxRequestBodyBytes of its buffering middleware in Traefik",
         Maker::Cloudflare => return format!("Cloudflare lets at most 100 MB through on its free plan, and no setting changes that: {AROUND}"),
-        Maker::Apache => "set LimitRequestBody 0 for it in Apache",
+        Maker::Apache => "set LimitRequestBody 0 and, with mod_security, a larger SecRequestBodyLimit for it in Apache",
         Maker::HomeAssistant | Maker::Unknown => "raise the proxy's limit on the size of bodies",
     };
     format!("{setting}, or {AROUND}")

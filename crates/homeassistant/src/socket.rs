@@ -229,7 +229,8 @@ fn answer_to(key: &str) -> String {
 
 /// A proxy passes pages on and forgets WebSockets, which is the usual mistake.
 fn no_socket(wire: &Wire, doing: Doing, answer: &crate::proxy::Answer) -> Error {
-    let maker = answer.passed_by().unwrap_or_else(|| answer.maker());
+    // Home Assistant itself complains about what the proxy made of the request.
+    let maker = answer.passed_by().or(Some(answer.maker()).filter(|maker| *maker != Maker::HomeAssistant)).unwrap_or(Maker::Unknown);
     let advice = match maker {
         Maker::Nginx => "set proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; for it in nginx",
         Maker::Apache => "add upgrade=websocket to its ProxyPass in Apache",

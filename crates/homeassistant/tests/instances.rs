@@ -6,7 +6,7 @@ mod common;
 
 use common::{Fake, Mind, TOKEN, file, look};
 use futures_util::stream;
-use homeassistant::{Begun, Kind, Phase, Progress, Secret, Stage, Upload, Way, Wish, local_agent};
+use homeassistant::{Begun, Kind, Maker, Phase, Progress, Secret, Stage, Upload, Way, Wish, local_agent};
 use serde_json::json;
 
 #[tokio::test]
@@ -40,7 +40,9 @@ async fn a_proxy_that_forgets_websockets_does_not_hinder_a_fresh_instance() {
     let fake = Fake::start(Mind { has_socket: false, ..Mind::default() });
     let instance = look(&fake.url()).await.unwrap();
     assert_eq!(instance.seen().version, None);
-    assert!(instance.seen().no_socket.as_ref().unwrap().to_string().ends_with("no WebSocket gets through (400)"));
+    let error = instance.seen().no_socket.as_ref().unwrap();
+    assert_eq!(error.kind, Kind::Proxy(Maker::Unknown));
+    assert!(error.to_string().ends_with("no WebSocket gets through (400)"), "{error}");
 }
 
 #[tokio::test]
