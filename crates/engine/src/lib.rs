@@ -15,11 +15,13 @@
 //! | `measure` | every length of an archive before its first byte, for places that can't be corrected |
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
 //! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
+//! | `inspect` | what each of Home Assistant's readers will do with an archive, whatever state that is in |
 //! | `verify` | everything that is wrong with an archive, in plain words |
 //! | `restore` | unpacking that can't escape, and swapping that can't lose |
 //! | `browse` | looking into an archive without unpacking it |
 //! | `retention` | which archives to keep, decided and not done |
 //! | `progress`, `report` | live figures; what a finished job tells |
+//! | `names` | telling whether a name was there before, in little memory |
 //! | `page_cache` | leaving Home Assistant's memory alone |
 
 mod away;
@@ -29,10 +31,12 @@ pub mod browse;
 mod closing;
 mod destination;
 mod error;
+pub mod inspect;
 mod intent;
 mod layout;
 mod measure;
 mod mounts;
+mod names;
 pub mod open;
 mod options;
 mod page_cache;

@@ -7,6 +7,7 @@
 //! - [`tar`] writes and reads tar, for the outer archive and the ones inside.
 //! - [`securetar`] encrypts and decrypts the inner archives; [`index`] says where each file stands in them.
 //! - [`rules`] decides what a backup leaves out and names what a restore would lose.
+//! - [`readers`] says what each of Home Assistant's readers does with an archive, and why.
 //! - [`problem`] is how any of them says that something is wrong.
 
 pub mod archive;
@@ -15,6 +16,7 @@ pub mod manifest;
 pub mod outer;
 pub mod problem;
 pub mod read_at;
+pub mod readers;
 pub mod rules;
 pub mod securetar;
 pub mod tar;

@@ -125,8 +125,11 @@ impl<R: Read> Inflater<R> {
                     self.crc.update(&out[..step.produced]);
                     self.bytes_out += step.produced as u64;
                     if step.ended {
-                        self.check_trailer()?;
-                        self.stage = Stage::Ended;
+                        // What came before a bad end is still worth having.
+                        self.stage = match self.check_trailer() {
+                            Ok(()) => Stage::Ended,
+                            Err(error) => Stage::Failed(error),
+                        };
                     }
                     if step.produced > 0 {
                         return Ok(step.produced);

@@ -73,7 +73,7 @@ pub(super) fn table(index: &Index) -> Option<PieceTable> {
 }
 
 /// Bytes at a place, read in order.
-pub(super) struct Stream<S> {
+pub(crate) struct Stream<S> {
     source: S,
     position: u64,
     end: u64,
@@ -82,15 +82,20 @@ pub(super) struct Stream<S> {
 }
 
 impl<S: ReadAt> Stream<S> {
-    pub(super) fn new(source: S) -> Self {
+    pub(crate) fn new(source: S) -> Self {
         let end = source.len();
         Self { source, position: 0, end, buffer: Vec::new(), taken: 0 }
     }
 
-    pub(super) fn range(mut self, range: Range<u64>) -> Self {
+    pub(crate) fn range(mut self, range: Range<u64>) -> Self {
         self.end = self.end.min(range.end);
         self.position = range.start.min(self.end);
         self
+    }
+
+    /// From the start again, to the same end.
+    pub(crate) fn rewound(self) -> Self {
+        Self { source: self.source, position: 0, end: self.end, buffer: Vec::new(), taken: 0 }
     }
 
     fn fetch(&mut self, length: usize) -> io::Result<()> {

@@ -29,8 +29,10 @@ pub use file::{ArchiveSource, ProgressFn, Source};
 pub(crate) use outer::{MANIFEST, Member, Outside, Shape};
 pub(crate) use ranges::{Ranges, join};
 
-use body::{Body, Stream, Strict, table};
-use file::ArchiveFile;
+pub(crate) use body::Stream;
+pub(crate) use file::ArchiveFile;
+
+use body::{Body, Strict, table};
 use piped::piped;
 
 /// Holds the headers of all members before the first large one.
@@ -71,7 +73,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn of(path: PathBuf, source: io::Error) -> Self {
+    pub(crate) fn of(path: PathBuf, source: io::Error) -> Self {
         match source.downcast::<StoreError>() {
             Ok(error) => Self::Place(error),
             Err(source) => Self::Read { path, source },

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasher, RandomState},
     io::Read,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -18,6 +17,7 @@ use serde::Serialize;
 
 use super::findings::Findings;
 use crate::{
+    names::Names,
     report::shown,
     restore::{RECORDER, config_path, unwrap_tar},
 };
@@ -236,19 +236,6 @@ impl Seen {
                 }
             }
         }
-    }
-}
-
-/// Tells names apart by hashes keyed at random: eight bytes a name, and none that an archive could aim at.
-#[derive(Default)]
-struct Names {
-    hasher: RandomState,
-    seen: HashSet<u64>,
-}
-
-impl Names {
-    fn repeated(&mut self, path: &[u8]) -> bool {
-        !self.seen.insert(self.hasher.hash_one(path))
     }
 }
 

@@ -7,6 +7,7 @@
 mod encode;
 mod fields;
 mod pax;
+pub mod python;
 mod reader;
 
 pub use encode::{Header, Kind, encode};

@@ -1,0 +1,461 @@
+//! One inner archive: what it is by its first bytes, whether the password opens it, and one pass over the tar in it as Python makes it.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, BufRead, Read},
+    rc::Rc,
+    sync::atomic::Ordering,
+};
+
+use habackup::{
+    read_at::{ReadAt, Window},
+    readers::{Content, ContentEnd, Database, Failing, GzipEnd, Inner, Journal, Link, Sealing, Shape, Special},
+    rules::{Loss, what_restore_drops},
+    securetar::{Decryptor, Expect, Header, SecureTarError, SecureTarVersion, container_len},
+    tar::{
+        EntryKind, Kind,
+        python::{End, Input, Member, Walk},
+    },
+};
+use livesqlite::check::ImageChecker;
+
+use super::{
+    Job,
+    gzip::{Failed, Gzip, Mode},
+};
+use crate::{names::Names, open::Stream, restore::RECORDER};
+
+/// Bytes read at once.
+const BUFFER: usize = 256 << 10;
+/// More than this many members of one kind are not named.
+const MOST: usize = 1000;
+/// `.HA_VERSION` files beyond this are not version files.
+const VERSION_FILE: u64 = 256;
+/// Where a database says how it keeps its journal: 2 in both bytes is a write-ahead log.
+const JOURNAL: std::ops::Range<usize> = 18..20;
+
+/// Looks at one member of the outer archive.
+pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configuration: bool) -> io::Result<Inner> {
+    let size = member.size.min(ReadAt::len(job.file).saturating_sub(member.data_offset));
+    let window = Window::new(job.file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let mut inner = Inner {
+        name: String::from_utf8_lossy(&member.name).into_owned(),
+        size,
+        shape: shape(&window, protected)?,
+        sealing: Sealing::default(),
+        content: None,
+    };
+    let file = job.file;
+    let read = |from: u64| -> io::Result<Stream<Window<_>>> {
+        let window = Window::new(file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(Stream::new(window).range(from..size))
+    };
+    match inner.shape {
+        Shape::Gzip => inner.content = Some(pass(job, Box::new(read(0)?), true, Mode::Seeking, configuration)?),
+        Shape::Tar => inner.content = Some(pass(job, Box::new(read(0)?), false, Mode::Seeking, configuration)?),
+        Shape::Sealed(version) => sealed(job, &mut inner, version, read(0)?, configuration)?,
+        Shape::Empty | Shape::SealedUnknown | Shape::Unknown => {}
+    }
+    Ok(inner)
+}
+
+fn shape(window: &impl ReadAt, protected: bool) -> io::Result<Shape> {
+    let mut first = vec![0; window.len().min(512) as usize];
+    window.read_exact_at(&mut first, 0)?;
+    Ok(if first.is_empty() {
+        Shape::Empty
+    } else if first.starts_with(b"SecureTar") {
+        match Header::read(&mut first.as_slice()) {
+            Ok(header) => Shape::Sealed(header.version()),
+            Err(SecureTarError::UnknownVersion(_)) => Shape::SealedUnknown,
+            Err(_) => Shape::Unknown,
+        }
+    } else if first.starts_with(&[0x1f, 0x8b, 8]) {
+        Shape::Gzip
+    } else if first.get(257..262) == Some(b"ustar") || (first.len() == 512 && first.iter().all(|byte| *byte == 0)) {
+        Shape::Tar
+    } else if protected {
+        // The oldest form has no mark.
+        Shape::Sealed(SecureTarVersion::V1)
+    } else {
+        Shape::Unknown
+    })
+}
+
+fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, mut source: impl Read + ReadFromStart, configuration: bool) -> io::Result<()> {
+    inner.sealing.sizes = sizes(version, inner.size, &mut source)?;
+    let Some(keyring) = job.keyring.as_mut() else { return Ok(()) };
+    let opened = Decryptor::open_with(source.again(), keyring, Expect::Archive);
+    let mut plain = match opened {
+        Ok(plain) => plain,
+        Err(SecureTarError::Io(error)) => return Err(error),
+        Err(SecureTarError::WrongPassword) => {
+            inner.sealing.opens = Some(false);
+            return Ok(());
+        }
+        Err(error) => {
+            inner.sealing.damage = Some(error.to_string());
+            return Ok(());
+        }
+    };
+    inner.sealing.opens = Some(true);
+    let compressed = plain.fill_buf().is_ok_and(|first| first.starts_with(&[0x1f, 0x8b, 8]));
+    let trouble = Rc::new(RefCell::new(None));
+    let lenient = Lenient { plain, trouble: Rc::clone(&trouble) };
+    let mut content = pass(job, Box::new(lenient), compressed, Mode::Streaming, configuration)?;
+    let trouble = trouble.borrow_mut().take();
+    match trouble {
+        None => {}
+        Some(SecureTarError::Io(error)) => return Err(error),
+        // Said already, by the header.
+        Some(_) if inner.sealing.sizes.is_some() => {}
+        Some(error) => {
+            if version == SecureTarVersion::V3 && matches!(content.end, ContentEnd::Failed(_) | ContentEnd::Silent(_) | ContentEnd::Unmarked) {
+                content.end = ContentEnd::Failed(Failing::Tampered);
+            } else {
+                inner.sealing.damage = Some(error.to_string());
+            }
+        }
+    }
+    inner.content = Some(content);
+    Ok(())
+}
+
+/// A source that can be read a second time.
+trait ReadFromStart: Sized {
+    fn again(self) -> Self;
+}
+
+impl<S: ReadAt> ReadFromStart for Stream<S> {
+    fn again(self) -> Self {
+        self.rewound()
+    }
+}
+
+/// The size that the header declares and the one that the member's length allows, where these differ.
+fn sizes(version: SecureTarVersion, size: u64, source: &mut impl Read) -> io::Result<Option<(u64, u64)>> {
+    let Ok(header) = Header::read(source) else { return Ok(None) };
+    let Some(declared) = header.plaintext_len else { return Ok(None) };
+    let Some(expected) = container_len(version, declared) else { return Ok(None) };
+    let body = size.saturating_sub(header.size());
+    Ok((expected != size).then_some((declared, body)))
+}
+
+/// Ends where decrypting fails, as Python's reader does; why is kept.
+struct Lenient<R: Read> {
+    plain: Decryptor<R>,
+    trouble: Rc<RefCell<Option<SecureTarError>>>,
+}
+
+impl<R: Read> Read for Lenient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.trouble.borrow().is_some() {
+            return Ok(0);
+        }
+        self.plain.read(buffer).or_else(|error| {
+            *self.trouble.borrow_mut() = Some(error.into());
+            Ok(0)
+        })
+    }
+}
+
+/// A stream as a walk wants it.
+struct Forward<R> {
+    source: R,
+    scratch: Vec<u8>,
+}
+
+impl<R: Read> Input for Forward<R> {
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.source.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What came before is still worth having; the error comes again.
+                Err(_) if filled > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn pass(&mut self, count: u64) -> io::Result<u64> {
+        self.scratch.resize(BUFFER, 0);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut passed = 0;
+        while passed < count {
+            let wanted = (count - passed).min(scratch.len() as u64) as usize;
+            let read = self.fill(&mut scratch[..wanted])?;
+            passed += read as u64;
+            if read < wanted {
+                break;
+            }
+        }
+        self.scratch = scratch;
+        Ok(passed)
+    }
+}
+
+/// What stays in mind during a pass.
+#[derive(Default)]
+struct Pass {
+    content: Content,
+    names: Names,
+    /// Links that lead out of the archive.
+    ways_out: Vec<Vec<u8>>,
+    /// Databases that are damaged, and logs that may complete them.
+    damaged: Vec<Vec<u8>>,
+    logs: Vec<Vec<u8>>,
+}
+
+fn pass<'s>(job: &Job<'_>, source: Box<dyn Read + 's>, compressed: bool, mode: Mode, configuration: bool) -> io::Result<Content> {
+    let end = Rc::new(Cell::new(GzipEnd::None));
+    let mut source: Box<dyn Read + 's> = if compressed { Box::new(Gzip::new(source, mode, Rc::clone(&end))) } else { source };
+    let mut pass = Pass::default();
+    pass.content.compressed = compressed;
+    let forward = Forward { source: &mut source, scratch: Vec::new() };
+    pass.content.end = pass.walk(job, Walk::new(forward), configuration)?;
+    // Readers stop here; what comes after tells whether all of it was as it was written.
+    if matches!(pass.content.end, ContentEnd::Clean | ContentEnd::Unmarked) {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match source.read(&mut buffer) {
+                _ if job.cancel.load(Ordering::Relaxed) => break,
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if is_failed(&error).is_some() => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    drop(source);
+    pass.content.gzip = end.get();
+    let Pass { mut content, damaged, logs, .. } = pass;
+    content.damaged_databases = damaged.into_iter().filter(|path| !logs.contains(path)).collect();
+    Ok(content)
+}
+
+fn is_failed(error: &io::Error) -> Option<Failing> {
+    error.get_ref()?.downcast_ref::<Failed>().map(|failed| failed.0)
+}
+
+impl Pass {
+    fn walk(&mut self, job: &Job<'_>, mut walk: Walk<impl Input>, configuration: bool) -> io::Result<ContentEnd> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let member = match walk.step() {
+                Ok(member) => member,
+                Err(End::Clean { marked: true }) => return Ok(ContentEnd::Clean),
+                Err(End::Clean { marked: false }) => return Ok(ContentEnd::Unmarked),
+                Err(End::Silent(text)) => return Ok(ContentEnd::Silent(text)),
+                Err(End::Refused(text)) => return Ok(ContentEnd::Failed(Failing::Read(text))),
+                Err(End::Input(error)) => return is_failed(&error).map(ContentEnd::Failed).ok_or(error),
+            };
+            if job.cancel.load(Ordering::Relaxed) {
+                return Ok(ContentEnd::Clean);
+            }
+            self.content.entries += 1;
+            let path = normal(&member.name);
+            self.content.last = Some(path.clone());
+            if self.leads_out(&member, &path) {
+                push(&mut self.content.escaping, member.name.clone());
+            } else if configuration {
+                self.member(&member, &path);
+            }
+            if let Some(end) = self.body(job, &mut walk, &member, &path, configuration, &mut buffer)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Such members are passed over by `securetar.secure_path`, whatever they are.
+    fn leads_out(&self, member: &Member, path: &[u8]) -> bool {
+        member.name.starts_with(b"/") || path.split(|byte| *byte == b'/').any(|name| name == b"..")
+    }
+
+    fn member(&mut self, member: &Member, path: &[u8]) {
+        let content = &mut self.content;
+        if std::str::from_utf8(path).is_err() {
+            push(&mut content.not_utf8, path.to_vec());
+        }
+        if member.pax_size.is_some_and(|pax| member.block_size.is_some_and(|block| block != pax && !(block == 0 && pax >> 33 != 0))) {
+            push(&mut content.sizes_disagree, path.to_vec());
+        }
+        if member.kind == EntryKind::HardLink {
+            let link = normal(&member.link);
+            let known = self.names.has(&link);
+            push(&mut content.hard_links, (path.to_vec(), link, known));
+        }
+        if self.names.repeated(path) && member.kind != EntryKind::Directory {
+            push(&mut content.repeated, path.to_vec());
+        }
+        if matches!(member.kind, EntryKind::Fifo | EntryKind::Char | EntryKind::Block) {
+            push(&mut content.specials, Special { path: path.to_vec(), kind: member.kind });
+        }
+        if self.ways_out.iter().any(|way| path.strip_prefix(way.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))) {
+            push(&mut content.through_links, path.to_vec());
+        }
+        if member.kind == EntryKind::Symlink && is_way_out(path, &member.link) {
+            push(&mut self.ways_out, path.to_vec());
+        }
+        if path == b"data" {
+            content.data = true;
+            content.data_is_link |= member.kind == EntryKind::Symlink;
+        } else if let Some(below) = path.strip_prefix(b"data/") {
+            content.data = true;
+            content.below_data += 1;
+            self.below_data(member, path, below);
+        } else if path != b"homeassistant.json" && !path.is_empty() {
+            content.beside_data += 1;
+        }
+    }
+
+    fn below_data(&mut self, member: &Member, path: &[u8], below: &[u8]) {
+        let content = &mut self.content;
+        content.storage |= below == b".storage" || below.starts_with(b".storage/");
+        let link = if member.link.starts_with(b"/") { Link::Absolute } else { Link::Relative };
+        let link = (member.kind == EntryKind::Symlink).then_some(link);
+        match below {
+            b".storage/auth" => content.auth = Some(member.size),
+            b".storage/auth_provider.homeassistant" => content.auth_provider = true,
+            b".storage/onboarding" => content.onboarding = true,
+            b"configuration.yaml" => content.configuration = Some(link),
+            b".HA_RESTORE" => content.restore_wish = true,
+            _ => {}
+        }
+        if let Some(database) = below.strip_suffix(b"-wal").or_else(|| below.strip_suffix(b"-journal")) {
+            if database == RECORDER && below.ends_with(b"-wal") {
+                content.log = Some(member.size);
+            }
+            if member.size > 0 {
+                push(&mut self.logs, path[..path.len() - (below.len() - database.len())].to_vec());
+            }
+        }
+        let base = below.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if base.starts_with(b"._") {
+            push(&mut content.apple, path.to_vec());
+        }
+        let kind = match member.kind {
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::Symlink => Kind::Symlink,
+            _ => Kind::File,
+        };
+        for loss in what_restore_drops(below, kind, &member.link) {
+            match loss {
+                Loss::NamedBackups | Loss::InBackups => push(&mut content.in_backups, path.to_vec()),
+                Loss::RelativeLink => push(&mut content.links, (path.to_vec(), Link::Relative)),
+                Loss::AbsoluteLink => push(&mut content.links, (path.to_vec(), Link::Absolute)),
+            }
+        }
+    }
+
+    /// Reads a body. What stops Python there is the end.
+    fn body(
+        &mut self,
+        job: &Job<'_>,
+        walk: &mut Walk<impl Input>,
+        member: &Member,
+        path: &[u8],
+        configuration: bool,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<ContentEnd>> {
+        let below = path.strip_prefix(b"data/").filter(|_| configuration && member.kind == EntryKind::File);
+        let mut seen = Seen { recorder: below == Some(RECORDER), ..Seen::default() };
+        let mut end = None;
+        while walk.left() > 0 && !job.cancel.load(Ordering::Relaxed) {
+            let wanted = walk.left().min(buffer.len() as u64);
+            match walk.read(buffer) {
+                Ok(count) => {
+                    self.content.bytes += count as u64;
+                    if let Some(below) = below {
+                        seen.take(&buffer[..count], below, member.size, &mut self.content);
+                    }
+                    if (count as u64) < wanted {
+                        // A short read may hide why it is short, which the next one says.
+                        end = match walk.read(&mut buffer[..1]) {
+                            Err(error) => Some(ContentEnd::Failed(is_failed(&error).ok_or(error)?)),
+                            Ok(_) => Some(ContentEnd::Failed(Failing::Read("unexpected end of data"))),
+                        };
+                        break;
+                    }
+                }
+                Err(error) => {
+                    end = Some(ContentEnd::Failed(is_failed(&error).ok_or(error)?));
+                    break;
+                }
+            }
+        }
+        if below.is_some() {
+            seen.finish(path, member.size, self);
+        }
+        Ok(end)
+    }
+}
+
+/// What is seen of one file's content.
+#[derive(Default)]
+struct Seen {
+    recorder: bool,
+    started: bool,
+    is_database: bool,
+    journal: Option<Journal>,
+    checker: Option<ImageChecker>,
+}
+
+impl Seen {
+    fn take(&mut self, bytes: &[u8], below: &[u8], size: u64, content: &mut Content) {
+        if !std::mem::replace(&mut self.started, true) {
+            if below == b".HA_VERSION" && size <= VERSION_FILE {
+                content.version = Some(String::from_utf8_lossy(bytes).trim().to_owned());
+            }
+            if livesqlite::is_database(bytes) {
+                self.is_database = true;
+                self.checker = Some(ImageChecker::new());
+                self.journal = Some(if bytes.get(JOURNAL) == Some(&[2, 2]) { Journal::Wal } else { Journal::Other });
+            }
+        }
+        if let Some(checker) = &mut self.checker {
+            checker.push(bytes);
+        }
+    }
+
+    fn finish(self, path: &[u8], size: u64, pass: &mut Pass) {
+        let problems = self.checker.map(ImageChecker::finish).unwrap_or_default();
+        if self.recorder {
+            let journal = self.journal.unwrap_or(Journal::Other);
+            pass.content.database = Some(Database { size, is_one: self.is_database, journal, problems });
+        } else if !problems.is_empty() {
+            push(&mut pass.damaged, path.to_vec());
+        }
+    }
+}
+
+fn push<T>(list: &mut Vec<T>, value: T) {
+    if list.len() < MOST {
+        list.push(value);
+    }
+}
+
+/// A name without `./` and doubled slashes, as unpacking makes it.
+fn normal(name: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    parts.join(&b'/')
+}
+
+/// Whether a link leads out of the archive.
+fn is_way_out(path: &[u8], target: &[u8]) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let mut depth = path.split(|byte| *byte == b'/').count() as i64 - 1;
+    target.split(|byte| *byte == b'/').any(|part| {
+        match part {
+            b"" | b"." => {}
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+        depth < 0
+    })
+}

@@ -1,0 +1,191 @@
+//! What each of Home Assistant's readers will do with an archive, in whatever state that is: gathers the facts in one pass and asks [`habackup::readers`].
+//!
+//! `verify` asks whether every byte is as it was written; this asks what becomes of a restore. So nothing here stops at damage: what can still be seen behind it is
+//! seen, the way Home Assistant's own readers would see it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `nature` | what a file is that may be no archive at all |
+//! | `outer` | the outer tar and its members |
+//! | `inner` | one inner archive: encryption, compression, the tar in it |
+//! | `gzip` | a gzip stream as Python's two modes read it |
+
+mod gzip;
+mod inner;
+mod nature;
+mod outer;
+
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use habackup::{
+    manifest::Manifest,
+    readers::{self, Facts, Finding, Inner, Verdict},
+    securetar::{Keyring, Password, SecureTarVersion},
+    version::HaVersion,
+};
+use serde::Serialize;
+
+use crate::{
+    open::{ArchiveFile, ArchiveSource, OpenError, ProgressFn},
+    verify::Summary,
+};
+
+/// What inspecting is told.
+#[derive(Clone, Debug, Default)]
+pub struct InspectOptions {
+    /// For encrypted archives.
+    pub password: Option<Password>,
+    /// The version of Core that the archive is to be restored in.
+    pub target: Option<HaVersion>,
+}
+
+/// One inner archive, for a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartSeen {
+    /// Its name in the outer archive.
+    pub name: String,
+    /// Bytes there.
+    pub bytes: u64,
+    /// How it is encrypted.
+    pub encrypted: Option<&'static str>,
+    /// Files, directories and links in it, as far as it could be read.
+    pub entries: Option<u64>,
+    /// Bytes of their content.
+    pub content_bytes: Option<u64>,
+}
+
+/// What an archive holds and what becomes of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// What `backup.json` says.
+    pub manifest: Summary,
+    /// The folders and add-ons that it announces.
+    pub announced: Vec<String>,
+    /// The inner archives.
+    pub parts: Vec<PartSeen>,
+    /// Size of the recorder's database.
+    pub database_bytes: Option<u64>,
+    /// Whether the password was needed and not given.
+    pub locked: bool,
+    /// Everything that any reader minds.
+    pub findings: Vec<Finding>,
+    /// What each reader makes of it.
+    pub verdicts: Vec<Verdict>,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+impl Inspection {
+    /// Whether every reader restores what is in it. A backup without a configuration is for Supervisor alone.
+    pub fn is_restored_everywhere(&self) -> bool {
+        self.verdicts.iter().all(|verdict| verdict.effect.is_restored())
+    }
+}
+
+/// Why an archive could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// Its bytes can't be had.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// What the gathering modules need.
+struct Job<'a> {
+    file: &'a ArchiveFile<'a>,
+    cancel: &'a AtomicBool,
+    keyring: Option<Keyring>,
+}
+
+/// Looks at `archive`: a path, or something far away.
+pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Inspection, InspectError> {
+    let started = Instant::now();
+    let source = archive.into();
+    let path = source.shown();
+    let file = ArchiveFile::open(&source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
+    let job = Job { file: &file, cancel, keyring: options.password.clone().map(Keyring::new) };
+    let gathered = gather(job, options);
+    if cancel.load(Ordering::Relaxed) {
+        return Err(InspectError::Cancelled);
+    }
+    // What could not be had must not look like damage.
+    if let Some(error) = file.failure() {
+        return Err(OpenError::of(path, error).into());
+    }
+    let facts = gathered.map_err(|error| OpenError::of(path, error))?;
+    let findings = readers::findings(&facts);
+    let verdicts = readers::verdicts(&findings);
+    Ok(report(&facts, findings, verdicts, started))
+}
+
+fn gather(mut job: Job<'_>, options: &InspectOptions) -> io::Result<Facts> {
+    let mut facts = Facts { length: habackup::read_at::ReadAt::len(job.file), password: options.password.is_some(), target: options.target.clone(), ..Facts::default() };
+    let members = outer::look(&job, &mut facts)?;
+    facts.nature = nature::of(&job, &facts.outer)?;
+    let protected = facts.description.as_ref().is_some_and(readers::Description::protected);
+    let main = outer::main(&members, facts.description.as_ref());
+    for (place, member) in members.iter().enumerate().filter(|(_, member)| outer::is_inner(member)) {
+        let configuration = main == Some(place);
+        let inner = inner::look(&mut job, member, protected, configuration)?;
+        if configuration {
+            facts.main = Some(inner);
+        } else {
+            facts.parts.push(inner);
+        }
+    }
+    Ok(facts)
+}
+
+fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started: Instant) -> Inspection {
+    let manifest = facts.description.as_ref().and_then(|description| description.value.as_ref().ok()).and_then(|value| Manifest::parse(value.to_string().as_bytes()).ok());
+    let announced = manifest.as_ref().map(|manifest| {
+        let folders = manifest.folders().into_iter().map(str::to_owned);
+        folders.chain(manifest.addons().into_iter().map(|addon| format!("{} {}", addon.name, addon.version))).collect()
+    });
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let summary = manifest.map(|manifest| Summary {
+        slug: text(manifest.slug()),
+        name: text(manifest.name()),
+        date: text(manifest.date()),
+        home_assistant: text(manifest.home_assistant_version()),
+        protected: manifest.protected(),
+        database_excluded: manifest.excludes_database(),
+    });
+    let content = facts.main.as_ref().and_then(|main| main.content.as_ref());
+    Inspection {
+        bytes: facts.length,
+        manifest: summary.unwrap_or_default(),
+        announced: announced.unwrap_or_default(),
+        parts: facts.main.iter().chain(&facts.parts).map(part).collect(),
+        database_bytes: content.and_then(|content| content.database.as_ref()).map(|database| database.size),
+        locked: facts.main.as_ref().is_some_and(|main| main.is_sealed() && main.sealing.opens.is_none()),
+        findings,
+        verdicts,
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
+
+fn part(inner: &Inner) -> PartSeen {
+    PartSeen {
+        name: inner.name.clone(),
+        bytes: inner.size,
+        encrypted: match inner.shape {
+            readers::Shape::Sealed(SecureTarVersion::V1) => Some("SecureTar 1"),
+            readers::Shape::Sealed(SecureTarVersion::V2) => Some("SecureTar 2"),
+            readers::Shape::Sealed(SecureTarVersion::V3) => Some("SecureTar 3"),
+            readers::Shape::SealedUnknown => Some("a newer SecureTar"),
+            _ => None,
+        },
+        entries: inner.content.as_ref().map(|content| content.entries),
+        content_bytes: inner.content.as_ref().map(|content| content.bytes),
+    }
+}

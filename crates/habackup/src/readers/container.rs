@@ -1,0 +1,195 @@
+//! Which member holds the configuration, how it is encrypted and compressed, and whether a reader gets into it.
+//!
+//! Core, before a restore: `validate_password` looks for `homeassistant.tar`, then `homeassistant.tar.gz`, opens it with the password if the description says
+//! `protected`, else without, and reads the first header. Whatever fails there is "incorrect_password" to the browser.
+
+use serde_json::Value;
+
+use super::facts::{Facts, Inner, Shape};
+use super::{Defect, Effect, Finding, Stage};
+use crate::problem::shown;
+use crate::securetar::SecureTarVersion;
+
+const PASSWORD: Effect = Effect::Refuses(Stage::Password);
+const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
+const INCORRECT: &str = "incorrect_password";
+const REWRITE: &str = "`haul repair` writes it as its name and backup.json say";
+
+pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
+    match &facts.main {
+        None => missing(facts, found),
+        Some(main) => configuration(facts, main, found),
+    }
+    parts(facts, found);
+}
+
+fn missing(facts: &Facts, found: &mut Vec<Finding>) {
+    let announced = facts.description.as_ref().and_then(|description| description.get("homeassistant")).is_some_and(|section| !section.is_null());
+    let (what, why, repair) = if announced {
+        ("the archive of the configuration is missing", "the file was cut behind its description, or a member was removed", "nothing of the configuration is left in it")
+    } else {
+        (
+            "there is no configuration of Home Assistant in it",
+            "it was made of folders or add-ons alone, which only Supervisor can restore",
+            "nothing is wrong: restore it on Home Assistant OS",
+        )
+    };
+    let finding = Finding::new(Defect::InnerMissing, what, why, repair).at("homeassistant.tar.gz").cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found"));
+    found.push(if announced { finding.supervisor(UNPACK, None) } else { finding });
+}
+
+fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
+    let new = |defect, what: &str, why, repair| Finding::new(defect, what, why, repair).at(&main.name);
+    if main.name.starts_with("./") {
+        let why = "it was packed anew with `tar cf backup.tar .`; readers compare the whole name";
+        let finding = new(Defect::InnerName, "its name must not begin with './'", why, REWRITE);
+        found.push(finding.cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found")).supervisor(UNPACK, None));
+        return;
+    }
+    let protected = facts.description.as_ref().is_some_and(super::facts::Description::protected);
+    if main.shape == Shape::Empty || (main.size == 0) {
+        let why = "its writer was stopped before it went back to fill in the size";
+        found.push(new(Defect::InnerEmpty, "it has no bytes", why, "`haul repair` looks for its bytes behind the header").all(&PASSWORD, Some(INCORRECT)));
+        return;
+    }
+    match (main.shape, protected) {
+        (Shape::Gzip | Shape::Tar, true) => {
+            let why = "backup.json was edited or comes from another backup; readers decrypt what is not encrypted";
+            found.push(new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, and it is not", why, REWRITE).all(&PASSWORD, Some(INCORRECT)));
+        }
+        (Shape::Sealed(_) | Shape::SealedUnknown, false) => {
+            let why = "backup.json was edited or comes from another backup; readers then ask for no password";
+            found.push(new(Defect::EncryptedNotProtected, "it is encrypted, and backup.json says that it is not", why, REWRITE).all(&PASSWORD, Some(INCORRECT)));
+        }
+        (Shape::Unknown, _) => {
+            let finding = new(Defect::InnerUnknown, "it is neither a tar, nor compressed, nor encrypted", "its bytes were damaged or replaced", "nothing helps but another copy");
+            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+        }
+        _ => {}
+    }
+    if main.is_sealed() {
+        sealed(facts, main, found);
+    }
+    named(main, found);
+}
+
+fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
+    let new = |defect, what: String, why, repair| Finding::new(defect, what, why, repair).at(&main.name);
+    match main.shape {
+        Shape::Sealed(SecureTarVersion::V3) => {
+            let finding = new(
+                Defect::SecureTarVersion,
+                "it is encrypted with SecureTar 3".into(),
+                "Home Assistant writes it since 2026.3, and older versions take it for the oldest form",
+                "update the target first, or let `haul repair` encrypt it with SecureTar 2",
+            );
+            found.push(finding.old_core(PASSWORD, Some(INCORRECT)));
+        }
+        Shape::SealedUnknown => {
+            let finding = new(Defect::SecureTarVersion, "it is encrypted with a SecureTar newer than 3".into(), "a newer Home Assistant made it", "use a newer Haul");
+            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+        }
+        Shape::Sealed(SecureTarVersion::V1) => found.push(new(
+            Defect::SecureTarOld,
+            "it is encrypted with SecureTar 1".into(),
+            "Home Assistant OS wrote it until 2023; it restores, but can't be downloaded without its encryption (\"Unsupported securetar version.\")",
+            "`haul repair` encrypts it anew",
+        )),
+        _ => {}
+    }
+    match main.sealing.opens {
+        None if !facts.password => {
+            let finding = new(
+                Defect::PasswordNotGiven,
+                "without its password nobody restores it, and what is inside was not looked at".into(),
+                "it is encrypted",
+                "give the password with --password-file; Home Assistant calls it the encryption key of the emergency kit",
+            );
+            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+        }
+        Some(false) => {
+            let finding = new(
+                Defect::WrongPassword,
+                "the password does not open it".into(),
+                "the password is of another instance or of before it was changed, or the beginning of the member is damaged",
+                "look for the emergency kit of when the backup was made; nothing else opens it",
+            );
+            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+        }
+        _ => {}
+    }
+    if let Some((declared, actual)) = main.sealing.sizes {
+        let finding = new(
+            Defect::SecureTarSize,
+            format!("its encryption header declares {declared} bytes, and {actual} are there"),
+            "its writer was stopped before it went back to fill in the size; a restore does not ask for it, a download without encryption fails",
+            "`haul repair` writes the header anew",
+        );
+        // What v3 declares is where a reader stops, which was not seen yet.
+        let finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) {
+            finding.new_core(UNPACK, None).supervisor(UNPACK, None)
+        } else {
+            finding
+        };
+        found.push(finding);
+    }
+    if let Some(damage) = &main.sealing.damage {
+        let mut finding = new(Defect::SecureTarDamaged, damage.clone(), "a bad disk or memory card, or a broken-off copy", "fetch it again from where it was made");
+        finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) {
+            finding.new_core(UNPACK, Some("SecureTarReadError")).supervisor(UNPACK, None)
+        } else {
+            finding.all(&Effect::Unnoticed("bytes near the end of the encrypted data may be missing or wrong".into()), None)
+        };
+        found.push(finding);
+    }
+}
+
+/// `tarfile` is told by the name whether to inflate.
+fn named(main: &Inner, found: &mut Vec<Finding>) {
+    let compressed = match (main.shape, &main.content) {
+        (Shape::Gzip, _) => true,
+        (Shape::Tar, _) => false,
+        (Shape::Sealed(_), Some(content)) => content.compressed,
+        _ => return,
+    };
+    if compressed != main.name.ends_with(".gz") {
+        let what = if compressed { "it is compressed, and its name says that it is not" } else { "it is not compressed, and its name says that it is" };
+        let finding = Finding::new(Defect::InnerNotAsNamed, what, "it was renamed by hand", REWRITE).at(&main.name);
+        found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+    }
+}
+
+/// Core restores none of them; it looks at them when it decrypts a backup for a download.
+fn parts(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(description) = &facts.description else { return };
+    let list = |key: &str| description.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut announced: Vec<String> = list("folders").iter().filter_map(Value::as_str).filter(|name| *name != "homeassistant").map(|name| name.replace('/', "_")).collect();
+    announced.extend(list("addons").iter().filter_map(|addon| addon.get("slug")?.as_str().map(str::to_owned)));
+    let base = |part: &Inner| part.name.trim_end_matches(".gz").trim_end_matches(".tar").to_owned();
+    for name in &announced {
+        if !facts.parts.iter().any(|part| base(part) == *name) {
+            let finding = Finding::new(Defect::PartMissing, "backup.json announces it, and it is not there", "a member was removed, or never written", "nothing of it is left");
+            found.push(finding.at(format!("{name}.tar.gz")).supervisor(Effect::Loses(format!("{} is missing", shown(name))), None));
+        }
+    }
+    let sealed = facts.main.as_ref().map(Inner::is_sealed);
+    for part in &facts.parts {
+        let name = base(part);
+        if !announced.contains(&name) && name != "supervisor" {
+            let finding = Finding::new(Defect::PartUnknown, "backup.json does not announce it", "backup.json was edited", REWRITE).at(&part.name);
+            found.push(finding.supervisor(Effect::Loses(format!("{} is not restored", shown(&name))), None));
+        }
+        let differs = part.shape != Shape::Empty && sealed.is_some_and(|sealed| sealed != part.is_sealed());
+        if differs || (sealed == Some(true) && part.sealing.opens == Some(false) && facts.main.as_ref().is_some_and(|main| main.sealing.opens == Some(true))) {
+            let what = if differs { "it is encrypted otherwise than the configuration" } else { "the configuration's password does not open it" };
+            let finding = Finding::new(
+                Defect::PartEncryption,
+                what,
+                "parts of several backups were put together; a download without encryption fails (\"Unsupported securetar version.\" or \"The inner tar is not gzip or tar, wrong key?\")",
+                "`haul repair` leaves out what its password does not open",
+            );
+            found.push(finding.at(&part.name).supervisor(Effect::Loses(format!("{} is not restored", shown(&name))), None));
+        }
+        super::inner::find_part(part, found);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a configuration needs to come back as it was, and what Core's way of copying leaves behind.
+//!
+//! Nobody checks any of this: a restore says that it succeeded, and the loss shows when Home Assistant starts.
+
+use super::facts::{Content, ContentEnd, Database, Facts, Journal, Link, truthy};
+use super::{Defect, Effect, Finding};
+use crate::problem::shown;
+
+const HIDDEN: &str = "it was packed or copied by hand with `*`, which leaves hidden files out, or files were chosen by hand";
+const FROM_ANOTHER: &str = "nothing makes it up; take it from another backup";
+
+pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(content) = facts.main.as_ref().and_then(|main| main.content.as_ref()) else { return };
+    if !content.data || content.data_is_link {
+        return;
+    }
+    // What is behind the end of a broken one is not missing: that it breaks off is said already.
+    let whole = matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked);
+    if content.below_data == 0 {
+        let finding = Finding::new(Defect::ConfigEmpty, "the configuration in it is empty", "the wrong folder was backed up, or none was mounted", FROM_ANOTHER).at("data");
+        found.push(finding.all(&Effect::Loses("everything: the configuration is emptied".into()), None));
+        return;
+    }
+    if whole {
+        files(content, found);
+    }
+    database(facts, content, whole, found);
+    links(content, found);
+}
+
+fn loses(found: &mut Vec<Finding>, defect: Defect, member: &str, what: &str, why: &'static str, lost: &str) {
+    found.push(Finding::new(defect, what, why, FROM_ANOTHER).at(member).all(&Effect::Loses(lost.to_owned()), None));
+}
+
+fn files(content: &Content, found: &mut Vec<Finding>) {
+    if !content.storage {
+        let lost = "users, integrations and devices: Home Assistant starts as a new installation";
+        loses(found, Defect::NoStorage, "data/.storage", "it is missing", HIDDEN, lost);
+    } else {
+        match (content.auth, content.auth_provider) {
+            (Some(0), _) => {
+                let why = "it was packed while it was written";
+                loses(found, Defect::NoAuth, "data/.storage/auth", "it is empty", why, "the users' rights and every device's login");
+            }
+            (None, _) | (_, false) => {
+                let member = if content.auth.is_none() { "data/.storage/auth" } else { "data/.storage/auth_provider.homeassistant" };
+                loses(found, Defect::NoAuth, member, "it is missing", HIDDEN, "the users or their passwords: nobody can log in");
+            }
+            _ => {}
+        }
+        if !content.onboarding {
+            loses(found, Defect::NoOnboarding, "data/.storage/onboarding", "it is missing", HIDDEN, "that it was set up: Home Assistant shows the welcome page again");
+        }
+    }
+    if content.version.is_none() {
+        let why = "it was packed or copied by hand with `*`; Home Assistant takes the configuration for one of long ago and converts it";
+        let finding = Finding::new(Defect::NoVersion, "it is missing", why, "`haul repair` writes it from backup.json").at("data/.HA_VERSION");
+        found.push(finding.all(&Effect::Changes("Home Assistant does not know which version it was".into()), None));
+    }
+    let (what, lost) = match content.configuration {
+        None => ("it is missing", "the settings in configuration.yaml"),
+        Some(Some(_)) => ("it is a symbolic link, which Core does not restore as one", "configuration.yaml, if what it leads to is not there"),
+        Some(None) => ("", ""),
+    };
+    if !what.is_empty() {
+        let why = "the wrong folder was backed up, or the file lies elsewhere and is linked";
+        loses(found, Defect::NoConfiguration, "data/configuration.yaml", what, why, lost);
+    }
+    if content.restore_wish {
+        let why = "the backup was made by hand while a restore was about to begin; the next start carries it out";
+        let finding = Finding::new(Defect::RestoreWish, "the wish for another restore lies in the configuration", why, "`haul repair` leaves it out").at("data/.HA_RESTORE");
+        let effect = Effect::Loses("the next start: it tries another restore and fails".into());
+        found.push(finding.all(&effect, None));
+    }
+}
+
+fn database(facts: &Facts, content: &Content, whole: bool, found: &mut Vec<Finding>) {
+    const NAME: &str = "data/home-assistant_v2.db";
+    const LOG: &str = "data/home-assistant_v2.db-wal";
+    let section = facts.description.as_ref().and_then(|description| description.get("homeassistant"));
+    let excluded = section.and_then(|section| section.get("exclude_database")).is_some_and(truthy);
+    match &content.database {
+        None if !whole || (excluded && content.log.is_none_or(|size| size == 0)) => {}
+        None if content.log.is_some_and(|size| size > 0) => {
+            loses(found, Defect::WalWithoutDatabase, LOG, "it is there without its database", "an exclusion of `*.db`", "the history");
+        }
+        None => {
+            let why = "it was left out without a word in backup.json, or the history lies in another database";
+            let what = "it is missing, and backup.json does not say that it was left out";
+            loses(found, Defect::DatabaseMissing, NAME, what, why, "the history");
+        }
+        Some(database) => {
+            let log = content.log.filter(|size| *size > 0).is_some();
+            broken(database, log, NAME, found);
+            if content.log.is_none() && whole {
+                without_log(database, LOG, found);
+            }
+        }
+    }
+    if let Some(path) = content.damaged_databases.first() {
+        let why = "it was copied while it was written, or the disk is bad";
+        loses(found, Defect::OtherDatabaseDamaged, &String::from_utf8_lossy(path), "this database is damaged", why, "what a damaged database of an integration holds");
+    }
+}
+
+fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) {
+    let what = if database.size == 0 {
+        "it is empty".to_owned()
+    } else if !database.is_one {
+        "it is no database".to_owned()
+    } else if let Some(problem) = database.problems.first() {
+        format!("it is damaged: {}", problem.trim_start_matches("the database is damaged: "))
+    } else {
+        return;
+    };
+    let finding = Finding::new(
+        Defect::DatabaseDamaged,
+        what,
+        "it was copied while it was written, or cut, or the disk is bad; Home Assistant puts it aside as `….corrupt…` and begins a new one",
+        "`haul repair` leaves it out; `sqlite3 .recover` may save some of it",
+    );
+    // With a log beside it, it need not be whole by itself.
+    let effect = if log { Effect::Unnoticed("the history, if its log does not complete it".into()) } else { Effect::Loses("the history".into()) };
+    found.push(finding.at(name).all(&effect, None));
+}
+
+fn without_log(database: &Database, log: &str, found: &mut Vec<Finding>) {
+    let finding = Finding::new(
+        Defect::DatabaseWithoutWal,
+        "it is missing: a restore of the history alone fails (\"Backup file … does not exist\")",
+        "the database was copied without it, or closed before; if it was in use, the newest history is missing",
+        "`haul repair` adds an empty one",
+    )
+    .at(log);
+    let effect = match database.journal {
+        Journal::Wal => Effect::Unnoticed("the newest history, if the database was in use when it was copied".into()),
+        Journal::Other => Effect::Changes("the history alone can't be restored".into()),
+    };
+    found.push(finding.cores(&effect, None));
+}
+
+fn links(content: &Content, found: &mut Vec<Finding>) {
+    for (kind, lost) in [
+        (Link::Relative, "relative symbolic links vanish"),
+        (Link::Absolute, "absolute symbolic links become copies of what they lead to, or vanish"),
+    ] {
+        let mut of_kind = content.links.iter().filter(|(_, link)| *link == kind);
+        if let Some((path, _)) = of_kind.next() {
+            let others = of_kind.count();
+            let what = if others == 0 { "it is a symbolic link".to_owned() } else { format!("it is a symbolic link, as are {others} more") };
+            let finding = Finding::new(Defect::Symlink, what, "Core copies what a link leads to, at a place where that is not", "replace the link by what it leads to").at(path);
+            found.push(finding.cores(&Effect::Changes(lost.into()), None));
+        }
+    }
+    if let Some(path) = content.in_backups.first() {
+        let finding = Finding::new(
+            Defect::Backups,
+            "it is called 'backups' or lies in such a folder, and Core restores nothing of that name",
+            "an integration keeps its own backups there",
+            "copy it by hand: `haul restore --only` gets it out",
+        );
+        found.push(finding.at(path).cores(&Effect::Changes(format!("{} is not restored", shown(&String::from_utf8_lossy(path)))), None));
+    }
+    if let Some(path) = content.apple.first() {
+        let finding = Finding::new(Defect::AppleDouble, "macOS left a file of its own in the configuration", "the configuration was on a Mac, or on a disk that one wrote to", "delete it");
+        found.push(finding.at(path));
+    }
+}

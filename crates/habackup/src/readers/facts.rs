@@ -1,0 +1,364 @@
+//! What was seen in an archive, as plain data. Whoever fills it in decides nothing.
+
+use serde_json::Value;
+
+use crate::securetar::SecureTarVersion;
+use crate::tar::EntryKind;
+use crate::version::HaVersion;
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Bytes of the file.
+    pub length: u64,
+    /// What the file is by its content.
+    pub nature: Nature,
+    /// Its outer tar.
+    pub outer: Outer,
+    /// The member that readers take for the description, or the nearest to it.
+    pub description: Option<Description>,
+    /// The inner archive with the configuration, under whatever name.
+    pub main: Option<Inner>,
+    /// The others: folders, add-ons, the Supervisor's own.
+    pub parts: Vec<Inner>,
+    /// Whether there was a password to try.
+    pub password: bool,
+    /// The version of Core that it is to be restored in, if it is known.
+    pub target: Option<HaVersion>,
+}
+
+/// What a file is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Nature {
+    /// A tar, perhaps a damaged one.
+    #[default]
+    Tar,
+    /// No bytes.
+    Empty,
+    /// Zeros only.
+    Zeros,
+    /// A whole backup packed once more: by what.
+    Packed(&'static str),
+    /// A configuration, or a piece of a backup, without what makes a backup of it: which.
+    Piece(&'static str),
+    /// A page or message of a web server: its kind and its beginning.
+    Answer(&'static str, String),
+    /// Something that another program made: what.
+    Other(&'static str),
+}
+
+/// The outer tar as Python walks it.
+#[derive(Debug, Default)]
+pub struct Outer {
+    /// Its members in their order.
+    pub members: Vec<OuterMember>,
+    /// How it ends.
+    pub end: OuterEnd,
+    /// Something behind the end that is no zero.
+    pub trailing: bool,
+}
+
+/// A member of the outer tar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OuterMember {
+    /// Its name as it stands there.
+    pub name: String,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Bytes.
+    pub size: u64,
+    /// The sizes of its two headers, where they disagree: header block, PAX record.
+    pub sizes: Option<(u64, u64)>,
+    /// Whether macOS' own tar wrote it.
+    pub libarchive: bool,
+}
+
+impl OuterMember {
+    /// Its name without a leading `./`.
+    pub fn plain_name(&self) -> &str {
+        self.name.strip_prefix("./").unwrap_or(&self.name)
+    }
+}
+
+/// How the outer tar ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OuterEnd {
+    /// As it should.
+    #[default]
+    Clean,
+    /// Behind a member, without an end marker.
+    Unmarked,
+    /// At something that Python takes for the end.
+    Silent(&'static str),
+    /// At something that makes Python raise `ReadError`.
+    Refused(&'static str),
+}
+
+/// The description.
+#[derive(Debug)]
+pub struct Description {
+    /// The member's name.
+    pub name: String,
+    /// What it says, or why it says nothing.
+    pub value: Result<Value, JsonProblem>,
+}
+
+impl Description {
+    /// Reads a description as Core's parser does.
+    pub fn parse(name: impl Into<String>, bytes: &[u8]) -> Self {
+        Self { name: name.into(), value: serde_json::from_slice(bytes).map_err(|error| JsonProblem::of(bytes, &error)) }
+    }
+
+    /// A field.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.value.as_ref().ok()?.get(key)
+    }
+
+    /// Whether it says that the backup is encrypted, as Python would judge it.
+    pub fn protected(&self) -> bool {
+        self.get("protected").is_some_and(truthy)
+    }
+}
+
+/// What Python's `bool()` says.
+pub(super) fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
+/// Why a text is no JSON, in the words of Home Assistant's parser as far as they can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonProblem(pub String);
+
+impl JsonProblem {
+    fn of(bytes: &[u8], error: &serde_json::Error) -> Self {
+        const FIRST: &str = "line 1 column 1 (char 0)";
+        if bytes.is_empty() {
+            return Self(format!("Input is a zero-length, empty document: {FIRST}"));
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Self(format!("str is not valid UTF-8: surrogates not allowed: {FIRST}"));
+        };
+        let at: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>() + error.column().saturating_sub(1);
+        let place = format!("line {} column {} (char {at})", error.line(), error.column());
+        Self(match error.to_string() {
+            said if said.starts_with("trailing comma") => {
+                // The parsers point to the two ends of the space between the comma and the bracket.
+                let comma = text[..at].rfind(',').unwrap_or(at);
+                let column = error.column().saturating_sub(at - comma);
+                format!("trailing comma is not allowed: line {} column {column} (char {comma})", error.line())
+            }
+            said if said.starts_with("EOF") => format!("unexpected end of data: {place}"),
+            _ => format!("unexpected character: {place}"),
+        })
+    }
+}
+
+/// What a member holds, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Nothing.
+    Empty,
+    /// A gzip stream.
+    Gzip,
+    /// A tar.
+    Tar,
+    /// SecureTar by its magic, or by what the right password makes of it.
+    Sealed(SecureTarVersion),
+    /// SecureTar of a version nobody knows yet.
+    SealedUnknown,
+    /// None of them.
+    Unknown,
+}
+
+/// What is known of an encrypted member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sealing {
+    /// Whether the password opens it; `None` without one.
+    pub opens: Option<bool>,
+    /// The plaintext's size according to the header, and the real one, where they differ.
+    pub sizes: Option<(u64, u64)>,
+    /// What the authentication, or the padding at its end, says is wrong.
+    pub damage: Option<String>,
+}
+
+/// An inner archive.
+#[derive(Debug)]
+pub struct Inner {
+    /// Its name in the outer tar.
+    pub name: String,
+    /// Bytes of the member.
+    pub size: u64,
+    /// What it holds.
+    pub shape: Shape,
+    /// Of an encrypted one.
+    pub sealing: Sealing,
+    /// What Python finds inside, if it can be opened at all.
+    pub content: Option<Content>,
+}
+
+impl Inner {
+    /// Whether it is encrypted.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.shape, Shape::Sealed(_) | Shape::SealedUnknown)
+    }
+}
+
+/// How a gzip stream ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GzipEnd {
+    /// There is none, or it was not read to its end.
+    #[default]
+    None,
+    /// As it should.
+    Sound,
+    /// Its checksum or length is wrong.
+    Unequal,
+    /// Another member follows.
+    SecondMember,
+    /// Something follows that is no zero.
+    Garbage,
+    /// It ends too early.
+    Truncated,
+    /// It makes no sense.
+    Corrupt,
+}
+
+/// What went wrong in the middle of an inner tar, by what Python raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// `tarfile.ReadError`, with its text.
+    Read(&'static str),
+    /// `EOFError`.
+    Eof,
+    /// `zlib.error`, in a header or a body.
+    Zlib,
+    /// What v3 does not authenticate.
+    Tampered,
+}
+
+/// How an inner tar ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentEnd {
+    /// As it should.
+    #[default]
+    Clean,
+    /// Behind a member, without an end marker.
+    Unmarked,
+    /// At something that Python takes for the end.
+    Silent(&'static str),
+    /// At something that makes Python stop.
+    Failed(Failing),
+}
+
+/// A member that is neither file, directory nor link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Special {
+    /// Its path in the inner tar.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// Where a symbolic link of the configuration leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It begins with `/`.
+    Absolute,
+    /// It does not.
+    Relative,
+}
+
+/// In which mode a database was when it was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// With a write-ahead log: what was written last is in there.
+    Wal,
+    /// With any other journal.
+    Other,
+}
+
+/// The recorder's database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// Bytes.
+    pub size: u64,
+    /// Whether it begins as a database does.
+    pub is_one: bool,
+    /// Its journal.
+    pub journal: Journal,
+    /// What is wrong with its pages.
+    pub problems: Vec<String>,
+}
+
+/// What Python finds in an inner archive. Paths are those of the inner tar.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was met or not")]
+pub struct Content {
+    /// Whether it is compressed.
+    pub compressed: bool,
+    /// How the tar ends.
+    pub end: ContentEnd,
+    /// How the gzip stream ends.
+    pub gzip: GzipEnd,
+    /// The member it ended behind.
+    pub last: Option<Vec<u8>>,
+    /// Members.
+    pub entries: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// There is `data` or something below it.
+    pub data: bool,
+    /// Members below `data`.
+    pub below_data: u64,
+    /// Members that lie elsewhere.
+    pub beside_data: u64,
+    /// `data` itself is a symbolic link.
+    pub data_is_link: bool,
+    /// Something of `.storage`.
+    pub storage: bool,
+    /// Size of `.storage/auth`.
+    pub auth: Option<u64>,
+    /// `.storage/auth_provider.homeassistant`.
+    pub auth_provider: bool,
+    /// `.storage/onboarding`.
+    pub onboarding: bool,
+    /// What `.HA_VERSION` says.
+    pub version: Option<String>,
+    /// `configuration.yaml`, and whether it is a link.
+    pub configuration: Option<Option<Link>>,
+    /// `.HA_RESTORE`.
+    pub restore_wish: bool,
+    /// The recorder's database.
+    pub database: Option<Database>,
+    /// Size of its log.
+    pub log: Option<u64>,
+    /// Other databases that are damaged.
+    pub damaged_databases: Vec<Vec<u8>>,
+    /// FIFOs, devices and what nobody knows.
+    pub specials: Vec<Special>,
+    /// Hard links: path, and whether what they link to came before.
+    pub hard_links: Vec<(Vec<u8>, Vec<u8>, bool)>,
+    /// Paths that lead out: absolute or with `..`.
+    pub escaping: Vec<Vec<u8>>,
+    /// Members below a symbolic link, with that link's target outside.
+    pub through_links: Vec<Vec<u8>>,
+    /// Symbolic links of the configuration.
+    pub links: Vec<(Vec<u8>, Link)>,
+    /// What is called `backups` below the first level, or lies in the one there.
+    pub in_backups: Vec<Vec<u8>>,
+    /// `AppleDouble` files.
+    pub apple: Vec<Vec<u8>>,
+    /// Names that are there more than once.
+    pub repeated: Vec<Vec<u8>>,
+    /// Names that are no UTF-8.
+    pub not_utf8: Vec<Vec<u8>>,
+    /// Members whose two headers disagree on their size.
+    pub sizes_disagree: Vec<Vec<u8>>,
+}

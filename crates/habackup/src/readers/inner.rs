@@ -1,0 +1,177 @@
+//! The tar inside: where it ends too early, and members that no reader unpacks as they are.
+//!
+//! Core unpacks it with `tarfile` to a temporary directory (plain: `r:gz`, encrypted: `r|gz`), empties the configuration, then copies `data/` over it
+//! (`_extract_backup` in `backup_restore.py`). A gzip stream's checksum lies behind the end of the tar, where neither mode looks. Supervisor unpacks into the
+//! place itself, through the same two modes (`Backup.restore_homeassistant`).
+
+use super::facts::{Content, ContentEnd, Facts, Failing, GzipEnd, Inner};
+use super::{Defect, Effect, Finding, Stage};
+use crate::problem::shown;
+use crate::tar::EntryKind;
+
+const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
+const BROKE_OFF: &str = "its writer was stopped, or a copy broke off";
+const FLIPPED: &str = "a bad disk or memory card";
+const KEEP: &str = "fetch it again from where it was made; `haul repair` keeps every file that is whole";
+
+pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(main) = &facts.main else { return };
+    let Some(content) = &main.content else { return };
+    end(main, content, found);
+    gzip(main, content, found);
+    members(content, found);
+}
+
+/// A folder or an add-on, which Core does not touch.
+pub(super) fn find_part(part: &Inner, found: &mut Vec<Finding>) {
+    let Some(content) = &part.content else { return };
+    let damaged = !matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked)
+        || matches!(content.gzip, GzipEnd::Unequal | GzipEnd::Truncated | GzipEnd::Corrupt)
+        || part.sealing.damage.is_some();
+    if damaged {
+        let finding = Finding::new(Defect::PartDamaged, "it is damaged or cut short", FLIPPED, KEEP).at(&part.name);
+        found.push(finding.supervisor(Effect::Loses(format!("what is damaged of {}", shown(&part.name))), None));
+    }
+}
+
+fn place(main: &Inner, content: &Content) -> String {
+    content.last.as_ref().map_or_else(|| main.name.clone(), |path| String::from_utf8_lossy(path).into_owned())
+}
+
+fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
+    let first_header = content.entries == 0;
+    let parallel = content.gzip == GzipEnd::SecondMember && main.is_sealed();
+    match content.end {
+        ContentEnd::Clean => {}
+        ContentEnd::Unmarked if parallel => {}
+        ContentEnd::Unmarked => {
+            let finding = Finding::new(Defect::InnerTruncated, "it ends without an end marker: what came behind this may be missing", BROKE_OFF, KEEP);
+            let effect = Effect::Unnoticed("files behind that may be missing".into());
+            found.push(finding.at(place(main, content)).all(&effect, None));
+        }
+        ContentEnd::Silent(text) => {
+            let finding = Finding::new(Defect::InnerDamaged, format!("behind this a header is damaged ({text}), which readers take for the end"), FLIPPED, KEEP);
+            found.push(finding.at(place(main, content)).all(&Effect::Loses("every file behind the damage".into()), None));
+        }
+        ContentEnd::Failed(_) if parallel => {}
+        ContentEnd::Failed(failing) => {
+            let (defect, why, says) = match failing {
+                Failing::Read(text @ "unexpected end of data") => (Defect::InnerTruncated, BROKE_OFF, text),
+                Failing::Read(text) => (Defect::InnerDamaged, FLIPPED, text),
+                Failing::Eof => (Defect::InnerTruncated, BROKE_OFF, "Compressed file ended before the end-of-stream marker was reached"),
+                Failing::Zlib if main.is_sealed() => (Defect::InnerDamaged, FLIPPED, "invalid compressed data"),
+                Failing::Zlib => (Defect::InnerDamaged, FLIPPED, "Error -3 while decompressing data"),
+                Failing::Tampered => (Defect::SecureTarDamaged, FLIPPED, "SecureTarReadError"),
+            };
+            let what = match failing {
+                Failing::Tampered => "what is encrypted was changed within or behind this member",
+                _ => "it breaks off within or behind this member",
+            };
+            let effect = if first_header { Effect::Refuses(Stage::Password) } else { UNPACK };
+            found.push(Finding::new(defect, what, why, KEEP).at(place(main, content)).cores(&effect, Some(says)).supervisor(effect.clone(), None));
+        }
+    }
+}
+
+fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
+    let new = |defect, what: &str, why, repair| Finding::new(defect, what, why, repair).at(&main.name);
+    match content.gzip {
+        GzipEnd::SecondMember if main.is_sealed() => {
+            let finding = new(
+                Defect::GzipMembers,
+                "it is compressed in several gzip members and encrypted",
+                "a parallel compressor wrote it (`pigz`, `bgzip`, `cat a.gz b.gz`); encrypted, readers stop after the first member",
+                "`haul repair` compresses it anew as one member",
+            );
+            let (effect, says) = match content.end {
+                ContentEnd::Failed(_) => (UNPACK, Some("unexpected end of data")),
+                _ => (Effect::Loses("every file behind the first gzip member".into()), None),
+            };
+            found.push(finding.cores(&effect, says).supervisor(effect.clone(), None));
+        }
+        GzipEnd::SecondMember => found.push(new(
+            Defect::GzipMembers,
+            "it is compressed in several gzip members",
+            "a parallel compressor wrote it; plain, all readers read on, encrypted they would not",
+            "nothing needs to be done, as long as nobody encrypts it",
+        )),
+        GzipEnd::Unequal => {
+            let finding = new(Defect::GzipChecksum, "the checksum of what it holds is wrong", FLIPPED, KEEP);
+            found.push(finding.all(&Effect::Unnoticed("some file is damaged, and no reader says so".into()), None));
+        }
+        GzipEnd::Truncated | GzipEnd::Corrupt if matches!(content.end, ContentEnd::Clean) => {
+            let finding = new(Defect::InnerTruncated, "its compressed data breaks off behind the end of the tar in it", BROKE_OFF, "`haul repair` compresses it anew");
+            found.push(finding);
+        }
+        GzipEnd::Garbage => {
+            let finding = new(Defect::InnerTrailing, "something that is no zero follows its compressed data", "a script wrote to the same file twice", "`haul repair` leaves it out");
+            found.push(finding);
+        }
+        GzipEnd::None | GzipEnd::Sound | GzipEnd::Truncated | GzipEnd::Corrupt => {}
+    }
+}
+
+fn members(content: &Content, found: &mut Vec<Finding>) {
+    for (path, link, known) in &content.hard_links {
+        let target = shown(&String::from_utf8_lossy(link));
+        if *known {
+            let what = format!("it is a hard link to {target}");
+            let why = "the backup was packed by hand; Core under AppArmor may not make hard links";
+            found.push(Finding::new(Defect::HardLink, what, why, "`haul repair` stores both as files").at(path));
+        } else {
+            let finding = Finding::new(Defect::HardLinkToNothing, format!("it is a hard link to {target}, which is not there"), "files were chosen by hand", "`haul repair` leaves it out");
+            found.push(finding.at(path).cores(&UNPACK, Some(&format!("linkname '{target}' not found"))).supervisor(UNPACK, None));
+        }
+    }
+    if content.data_is_link {
+        let finding = Finding::new(Defect::DataLink, "'data' is a symbolic link", "an archive that wants to write elsewhere", "`haul repair` makes a directory of it");
+        found.push(finding.at("data").cores(&UNPACK, Some("[Errno 17] File exists")).supervisor(UNPACK, None));
+    } else if !content.data && content.entries > 0 {
+        let finding = Finding::new(
+            Defect::NoData,
+            "the configuration does not lie below 'data/'",
+            "it was packed by hand from within the configuration; readers copy only what is below 'data'",
+            "`haul repair` puts it there",
+        );
+        found.push(finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")).supervisor(Effect::Refuses(Stage::Unpack), None));
+    }
+    for special in &content.specials {
+        let below_data = special.path.starts_with(b"data/");
+        match special.kind {
+            EntryKind::Fifo if below_data => {
+                let finding = Finding::new(Defect::Fifo, "it is a named pipe", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
+                found.push(finding.cores(&Effect::FailsAfterWipe, Some("is a named pipe")).supervisor(Effect::Changes("a named pipe is restored".into()), None));
+            }
+            _ => {
+                let finding = Finding::new(Defect::Device, "it is a device", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
+                found.push(finding.all(&Effect::Changes("a device is restored as a device, where that is allowed".into()), None));
+            }
+        }
+    }
+    for path in &content.escaping {
+        let finding = Finding::new(Defect::Escaping, "it leads out of the archive", "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
+        found.push(finding.all(&Effect::Changes("a member that leads out of the archive is left out".into()), None));
+    }
+    if let Some(path) = content.through_links.first() {
+        let finding = Finding::new(
+            Defect::EscapingLink,
+            "it lies below a symbolic link that leads out of the archive",
+            "an archive that wants to write elsewhere; Cores before the `tar` filter follow the link",
+            "do not restore it unless you know where it came from; `haul repair` leaves it out",
+        );
+        let written = Effect::Loses("a file is written outside of the configuration".into());
+        found.push(finding.at(path).old_core(written, None).new_core(UNPACK, Some("LinkOutsideDestinationError")).supervisor(UNPACK, None));
+    }
+    if let Some(path) = content.repeated.first() {
+        let finding = Finding::new(Defect::MemberTwice, "it is there more than once, and the last one counts", "the archive was added to", "`haul repair` keeps the last").at(path);
+        found.push(finding.all(&Effect::Changes("of a file that is there twice the first is lost".into()), None));
+    }
+    if let Some(path) = content.not_utf8.first() {
+        let finding = Finding::new(Defect::NameEncoding, "its name is no UTF-8", "it comes from an old disk or another system", "rename it before the next backup");
+        found.push(finding.at(path));
+    }
+    if let Some(path) = content.sizes_disagree.first() {
+        let finding = Finding::new(Defect::InnerSizes, "its two headers disagree on its size, of which readers take the second", "one of them was changed", KEEP).at(path);
+        found.push(finding);
+    }
+}

@@ -1,0 +1,309 @@
+//! `backup.json`: what keeps a backup from being listed, uploaded or restored.
+//!
+//! Core: `read_backup` in `components/backup/util.py`, in the order of its lines, then `suggested_filename` for an upload. Its list survives `OSError`,
+//! `TarError`, `JSONDecodeError` and `KeyError`; whatever else is raised breaks the list of all local backups. Supervisor: the schema in `backups/validate.py`.
+
+use serde_json::{Map, Value};
+
+use super::facts::{Facts, truthy};
+use super::{Defect, Effect, Finding, Reader, Stage};
+use crate::archive::MANIFEST;
+use crate::manifest::{FOLDERS, WallTime};
+use crate::problem::shown;
+use crate::version::HaVersion;
+
+const LIST: Effect = Effect::Refuses(Stage::List);
+const LIST_OF_ALL: Effect = Effect::Refuses(Stage::ListOfAll);
+const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
+const BY_HAND: &str = "it was edited by hand or made by another tool";
+const REWRITE: &str = "`haul repair` writes a description that every reader takes";
+
+/// What is refused when the backup is listed or uploaded.
+pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(description) = facts.description.as_ref().filter(|description| description.name == MANIFEST) else { return };
+    let value = match &description.value {
+        Ok(value) => value,
+        Err(problem) => {
+            let says = format!("orjson.JSONDecodeError: {}", problem.0);
+            let finding = Finding::new(Defect::ManifestNotJson, "backup.json is no JSON", "it was edited by hand, written in another encoding, or damaged", REWRITE);
+            found.push(finding.at(MANIFEST).cores(&LIST, Some(&says)).supervisor(LIST, None));
+            return;
+        }
+    };
+    let Some(fields) = value.as_object() else {
+        let says = format!("ValueError: Expected JSON to be parsed as a dict got <class '{}'>", python_type(value));
+        let finding = Finding::new(Defect::ManifestNotObject, "backup.json is no object of JSON", BY_HAND, REWRITE);
+        found.push(finding.at(MANIFEST).cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, None));
+        return;
+    };
+    let mut list = Listed { fields, found };
+    list.addons();
+    list.folders();
+    list.extra();
+    list.present();
+    list.slug();
+    list.name();
+    list.date();
+    list.schema();
+}
+
+struct Listed<'a> {
+    fields: &'a Map<String, Value>,
+    found: &'a mut Vec<Finding>,
+}
+
+impl Listed<'_> {
+    fn push(&mut self, finding: Finding) {
+        self.found.push(finding.at(MANIFEST));
+    }
+
+    fn finding(defect: Defect, what: impl Into<String>) -> Finding {
+        Finding::new(defect, what, BY_HAND, REWRITE)
+    }
+
+    fn both(&mut self, defect: Defect, what: impl Into<String>, effect: &Effect, says: &str) {
+        self.push(Self::finding(defect, what).cores(effect, Some(says)).supervisor(LIST, None));
+    }
+
+    fn addons(&mut self) {
+        let Some(addons) = self.fields.get("addons") else { return };
+        let Some(addons) = addons.as_array() else {
+            let says = format!("TypeError: '{}' object is not iterable", python_type(addons));
+            return self.both(Defect::Addons, "'addons' is no list", &LIST_OF_ALL, &says);
+        };
+        for addon in addons {
+            let Some(fields) = addon.as_object() else {
+                let says = format!("TypeError: {}", not_an_object(addon));
+                return self.both(Defect::Addons, "'addons' lists something that is no object", &LIST_OF_ALL, &says);
+            };
+            let who = fields.get("slug").or(fields.get("name")).and_then(Value::as_str).unwrap_or("without a name");
+            if let Some(key) = ["name", "slug", "version"].iter().find(|key| !fields.contains_key(**key)) {
+                let what = format!("the add-on {} has no {key}", shown(who));
+                return self.both(Defect::Addons, what, &LIST, &format!("KeyError: '{key}'"));
+            }
+        }
+    }
+
+    fn folders(&mut self) {
+        let Some(folders) = self.fields.get("folders") else { return };
+        let Some(folders) = folders.as_array() else {
+            let says = format!("TypeError: '{}' object is not iterable", python_type(folders));
+            return self.both(Defect::Folders, "'folders' is no list", &LIST_OF_ALL, &says);
+        };
+        // The oldest descriptions name the configuration there, which all readers take.
+        let known = |folder: &&Value| folder.as_str().is_some_and(|folder| folder == "homeassistant" || FOLDERS.contains(&folder));
+        if let Some(folder) = folders.iter().find(|folder| !known(folder)) {
+            let text = folder.as_str().map_or_else(|| folder.to_string(), |text| format!("'{}'", shown(text)));
+            let what = format!("'folders' lists {text}, which is none of share, addons/local, ssl and media");
+            self.both(Defect::Folders, what, &LIST_OF_ALL, &format!("ValueError: {text} is not a valid Folder"));
+        }
+    }
+
+    fn extra(&mut self) {
+        if let Some(extra) = self.fields.get("extra").filter(|extra| !extra.is_object()) {
+            let says = format!("AttributeError: '{}' object has no attribute 'get'", python_type(extra));
+            self.both(Defect::Extra, "'extra' is no object", &LIST_OF_ALL, &says);
+        }
+    }
+
+    /// In the order in which Core asks for them.
+    fn present(&mut self) {
+        for (key, defect) in [("date", Defect::Date), ("slug", Defect::Slug), ("name", Defect::Name)] {
+            if !self.fields.contains_key(key) {
+                self.both(defect, format!("'{key}' is missing"), &LIST, &format!("KeyError: '{key}'"));
+            }
+        }
+    }
+
+    fn slug(&mut self) {
+        let finding = match self.fields.get("slug") {
+            Some(list @ (Value::Array(_) | Value::Object(_))) => {
+                let says = format!("TypeError: unhashable type: '{}'", python_type(list));
+                Self::finding(Defect::Slug, "'slug' is no text").cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, None)
+            }
+            Some(Value::String(slug)) if slug.is_empty() || slug.contains('/') => {
+                Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug))).supervisor(LIST, None)
+            }
+            Some(Value::String(_)) | None => return,
+            Some(other) => Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(Effect::Changes("its slug becomes a text".into()), None),
+        };
+        self.push(finding);
+    }
+
+    /// Old Cores make the file's name of it as it is; newer ones compare it with what Windows would take for a file's name (`InvalidBackupFilename`).
+    fn name(&mut self) {
+        let Some(name) = self.fields.get("name") else { return };
+        let Some(name) = name.as_str() else {
+            let says = format!("TypeError: argument should be a str or an os.PathLike object where __fspath__ returns a str, not '{}'", python_type(name));
+            return self.push(Self::finding(Defect::Name, "'name' is no text").new_core(LIST_OF_ALL, Some(&says)).supervisor(LIST, None));
+        };
+        let mut finding = Self::finding(Defect::Name, format!("the name '{}' can't be a file's", shown(name)));
+        let slash = name.trim_start_matches('/').contains('/');
+        if slash {
+            finding = finding.old_core(Effect::RefusesUpload, Some("Can't write backup file: [Errno 2] No such file or directory"));
+        } else if name.starts_with('/') {
+            finding = finding.old_core(Effect::Changes("the upload is stored outside of the folder of backups".into()), None);
+        } else if name.len() > 255 - "_2026-11-22_10.00_00000000.tar".len() {
+            finding = finding.cores(&Effect::RefusesUpload, Some("Can't write backup file: [Errno 36] File name too long"));
+        }
+        if crate::manifest::check_name(name).is_some() || matches!(name, "" | "." | "..") {
+            finding = finding.new_core(LIST, Some(&format!("Invalid backup name: {}", python_text(name))));
+        }
+        if !finding.outcomes.is_empty() {
+            self.push(finding);
+        }
+    }
+
+    /// `suggested_filename`, which only an upload asks for.
+    fn date(&mut self) {
+        let date = match self.fields.get("extra").and_then(|extra| extra.get("supervisor.backup_request_date")) {
+            Some(requested) => requested,
+            None => match self.fields.get("date") {
+                Some(date) => date,
+                None => return,
+            },
+        };
+        let (what, says) = match date.as_str() {
+            None => (format!("'date' is {date}, which is no text"), "TypeError: argument must be str"),
+            Some(text) if text.parse::<WallTime>().is_err() && !is_bare_date(text) => (format!("'date' is '{}', which is no date of ISO 8601", shown(text)), "ValueError"),
+            Some(_) => return,
+        };
+        self.push(Self::finding(Defect::Date, what).cores(&Effect::RefusesUpload, Some(says)).supervisor(LIST, None));
+    }
+
+    /// What only Supervisor's schema asks for.
+    fn schema(&mut self) {
+        let mut refused = Vec::new();
+        match self.fields.get("version") {
+            None | Some(Value::Number(_)) if !matches!(self.fields.get("version").and_then(Value::as_i64), None | Some(1 | 2)) => {
+                let finding = Self::finding(Defect::ManifestVersion, "the description's 'version' is neither 1 nor 2").supervisor(LIST, None);
+                self.push(finding);
+            }
+            _ => {}
+        }
+        if !matches!(self.fields.get("type").map(Value::as_str), None | Some(Some("full" | "partial"))) {
+            refused.push("type");
+        }
+        if !matches!(self.fields.get("protected"), None | Some(Value::Bool(_))) {
+            refused.push("protected");
+        }
+        if self.fields.get("repositories").and_then(Value::as_array).is_some_and(|list| !list.iter().all(Value::is_string)) {
+            refused.push("repositories");
+        }
+        for key in refused {
+            self.push(Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes")).supervisor(LIST, None));
+        }
+        // No Supervisor has this number yet.
+        if let Some(version) = self.fields.get("supervisor_version").and_then(Value::as_str)
+            && version.split('.').next().and_then(|year| year.parse::<u32>().ok()).is_some_and(|year| year > 2026)
+        {
+            let finding = Finding::new(
+                Defect::SupervisorNewer,
+                format!("it was made by Supervisor {}, which is newer than any that is known", shown(version)),
+                "Supervisor restores nothing of a newer one than itself",
+                "update Supervisor, or let `haul repair` leave that field out",
+            );
+            self.push(finding.supervisor(UNPACK, None));
+        }
+    }
+}
+
+/// What a restore asks the description for, before it unpacks anything (`_extract_backup`).
+pub(super) fn find_restored(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(description) = facts.description.as_ref().filter(|description| description.name == MANIFEST) else { return };
+    let Some(fields) = description.value.as_ref().ok().and_then(Value::as_object) else { return };
+    home_assistant(facts, fields, found);
+    if !fields.contains_key("compressed") {
+        let finding = Finding::new(Defect::CompressedMissing, "'compressed' is missing", BY_HAND, REWRITE).at(MANIFEST);
+        found.push(finding.cores(&UNPACK, Some("KeyError: 'compressed'")));
+    } else if let Some(main) = &facts.main {
+        let compressed = fields.get("compressed").is_some_and(truthy);
+        if main.name == if compressed { "homeassistant.tar" } else { "homeassistant.tar.gz" } {
+            let what = format!("'compressed' is {compressed}, so that readers look for another name than {}", main.name);
+            let finding = Finding::new(Defect::CompressedFlag, what, BY_HAND, "`haul repair` makes both agree").at(MANIFEST);
+            found.push(finding.cores(&UNPACK, Some("Backup file … does not exist")).supervisor(UNPACK, None));
+        }
+    }
+}
+
+fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Finding>) {
+    let says = match fields.get("homeassistant") {
+        None => "KeyError: 'homeassistant'".to_owned(),
+        Some(Value::Object(section)) => match section.get("version") {
+            Some(Value::String(version)) => return version_of(facts, version, found),
+            None => "KeyError: 'version'".to_owned(),
+            Some(_) => {
+                let finding = Finding::new(Defect::HomeAssistant, "'homeassistant.version' is no text", BY_HAND, REWRITE).at(MANIFEST);
+                found.push(finding.cores(&UNPACK, Some("Can't compare")).supervisor(LIST, None));
+                return;
+            }
+        },
+        Some(other) => format!("TypeError: {}", not_an_object(other)),
+    };
+    // Without a configuration there is nothing that Core could restore, which is said where that is looked for.
+    if facts.main.is_none() {
+        return;
+    }
+    let finding = Finding::new(Defect::HomeAssistant, "'homeassistant' does not say which version made the configuration", BY_HAND, REWRITE).at(MANIFEST);
+    let supervisor = match fields.get("homeassistant") {
+        None | Some(Value::Null) => Effect::Loses("the configuration is not restored".into()),
+        Some(_) => LIST,
+    };
+    found.push(finding.cores(&UNPACK, Some(&says)).supervisor(supervisor, None));
+}
+
+fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
+    let says = format!("You need at least Home Assistant version {version} to restore this backup");
+    let Ok(made_by) = version.parse::<HaVersion>() else {
+        let finding = Finding::new(Defect::HomeAssistant, format!("'{}' is no version of Home Assistant", shown(version)), BY_HAND, REWRITE).at(MANIFEST);
+        found.push(finding.cores(&UNPACK, Some(&says)).supervisor(UNPACK, None));
+        return;
+    };
+    let mut finding = Finding::new(
+        Defect::VersionNewer,
+        format!("Home Assistant {made_by} made it"),
+        "Home Assistant restores nothing of a newer version than itself",
+        "update the target first",
+    )
+    .at(MANIFEST);
+    for reader in Reader::ALL {
+        if let Some(own) = reader.version(facts.target.as_ref())
+            && made_by > own
+        {
+            let said = if reader == Reader::Supervisor { None } else { Some(says.as_str()) };
+            finding = finding.reader(reader, UNPACK, said);
+        }
+    }
+    if !finding.outcomes.is_empty() {
+        found.push(finding);
+    }
+}
+
+fn is_bare_date(text: &str) -> bool {
+    text.parse::<jiff::civil::Date>().is_ok()
+}
+
+fn python_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
+}
+
+/// What `value["key"]` raises.
+fn not_an_object(value: &Value) -> String {
+    match value {
+        Value::String(_) => "string indices must be integers, not 'str'".to_owned(),
+        Value::Array(_) => "list indices must be integers or slices, not str".to_owned(),
+        other => format!("'{}' object is not subscriptable", python_type(other)),
+    }
+}
+
+fn python_text(text: &str) -> String {
+    format!("'{}'", shown(text).replace('\\', "\\\\"))
+}

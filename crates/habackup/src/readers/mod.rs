@@ -1,0 +1,253 @@
+//! What each of Home Assistant's readers does with an archive: whether it restores it, what it says if not, what it loses without a word, why, and what
+//! repairs it. Owns the rules and their words; gathering the [`Facts`] is the work of whoever reads the archive.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `facts` | what was seen in an archive, as plain data |
+//! | `outer` | a file that is no archive, or whose outer tar is not as it should be |
+//! | `manifest` | `backup.json` |
+//! | `container` | which member holds the configuration, its encryption and compression, and whether its key opens it |
+//! | `inner` | the tar inside: where it ends too early, and members that no reader unpacks as they are |
+//! | `content` | what a configuration needs to come back as it was |
+//!
+//! The rules of *Core 2025.1–2026.2* are those that Home Assistant 2025.6.3 follows when it is asked (`tests/fixtures`). The rules of the other two are read from
+//! Home Assistant Core 2026.11 (`backup_restore.py`, `components/backup/util.py`) and the Supervisor of August 2026 (`backups/backup.py`, `backups/validate.py`).
+
+mod container;
+mod content;
+mod defect;
+mod facts;
+mod inner;
+mod manifest;
+mod outer;
+
+use serde::Serialize;
+
+pub use defect::Defect;
+pub use facts::{
+    Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature, Outer, OuterEnd, OuterMember, Sealing, Shape,
+    Special,
+};
+
+use crate::version::HaVersion;
+
+/// A reader of backups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// Core and Container, from the first with this kind of backup to the last before SecureTar 3.
+    CoreBefore20263,
+    /// Core and Container since.
+    CoreSince20263,
+    /// Home Assistant OS and Supervised.
+    Supervisor,
+}
+
+impl Reader {
+    /// All of them, oldest first.
+    pub const ALL: [Self; 3] = [Self::CoreBefore20263, Self::CoreSince20263, Self::Supervisor];
+
+    /// What it is called in sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CoreBefore20263 => "Core 2025.1–2026.2",
+            Self::CoreSince20263 => "Core 2026.3 and newer",
+            Self::Supervisor => "Supervisor",
+        }
+    }
+
+    /// The version of Core that it is taken for, where that matters: the one asked about if it is of this range, else the newest of it.
+    fn version(self, target: Option<&HaVersion>) -> Option<HaVersion> {
+        let since: Option<HaVersion> = "2026.3.0.dev0".parse().ok();
+        let newer = target.zip(since.as_ref()).map(|(target, since)| target >= since);
+        match (self, newer) {
+            (Self::CoreBefore20263, Some(false)) | (Self::CoreSince20263 | Self::Supervisor, Some(true)) => target.cloned(),
+            (Self::CoreBefore20263, _) => "2026.2.99".parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+/// How far a reader comes before it gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It does not take the upload, nor list the file when it lies in its folder.
+    List,
+    /// Likewise, and with the file in its folder it lists none of the others either.
+    ListOfAll,
+    /// It asks for a password, or not, and accepts none.
+    Password,
+    /// It begins to restore and stops before it has touched anything.
+    Unpack,
+}
+
+impl Stage {
+    fn rank(self) -> u8 {
+        match self {
+            Self::List | Self::ListOfAll => 0,
+            Self::Password => 1,
+            Self::Unpack => 2,
+        }
+    }
+}
+
+/// What a defect makes a reader do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "detail")]
+pub enum Effect {
+    /// It restores as if nothing were wrong.
+    Restores,
+    /// It restores, and something of no great weight is not as it was.
+    Changes(String),
+    /// It restores without a word what may be damaged or incomplete.
+    Unnoticed(String),
+    /// It restores and says that all is well, and something that matters is gone.
+    Loses(String),
+    /// It does not take the upload; put into its folder by hand, the file can be restored.
+    RefusesUpload,
+    /// It does not restore it; nothing is touched.
+    Refuses(Stage),
+    /// It empties the configuration and then fails.
+    FailsAfterWipe,
+}
+
+impl Effect {
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Restores => 0,
+            Self::Changes(_) => 1,
+            Self::Unnoticed(_) => 2,
+            Self::Loses(_) => 3,
+            Self::RefusesUpload => 4,
+            Self::FailsAfterWipe => 5,
+            Self::Refuses(stage) => 9 - stage.rank(),
+        }
+    }
+
+    /// Whether a user gets back what is in the archive.
+    pub fn is_restored(&self) -> bool {
+        matches!(self, Self::Restores | Self::Changes(_))
+    }
+}
+
+/// What one reader does about one defect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// Who.
+    pub reader: Reader,
+    /// Does what.
+    pub effect: Effect,
+    /// Its own words, where it says anything.
+    pub says: Option<String>,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which.
+    pub defect: Defect,
+    /// The member it is about, of the outer archive or below an inner one.
+    pub member: Option<String>,
+    /// What was found, as one sentence without its full stop.
+    pub what: String,
+    /// How archives come to this and why readers mind, likewise.
+    pub why: &'static str,
+    /// What helps, likewise.
+    pub repair: &'static str,
+    /// What those readers do who mind.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Finding {
+    fn new(defect: Defect, what: impl Into<String>, why: &'static str, repair: &'static str) -> Self {
+        Self { defect, member: None, what: what.into(), why, repair, outcomes: Vec::new() }
+    }
+
+    fn at(mut self, member: impl AsRef<[u8]>) -> Self {
+        self.member = Some(crate::problem::shown(&String::from_utf8_lossy(member.as_ref())));
+        self
+    }
+
+    fn reader(mut self, reader: Reader, effect: Effect, says: Option<&str>) -> Self {
+        self.outcomes.push(Outcome { reader, effect, says: says.map(str::to_owned) });
+        self
+    }
+
+    fn old_core(self, effect: Effect, says: Option<&str>) -> Self {
+        self.reader(Reader::CoreBefore20263, effect, says)
+    }
+
+    fn new_core(self, effect: Effect, says: Option<&str>) -> Self {
+        self.reader(Reader::CoreSince20263, effect, says)
+    }
+
+    fn cores(self, effect: &Effect, says: Option<&str>) -> Self {
+        self.old_core(effect.clone(), says).new_core(effect.clone(), says)
+    }
+
+    fn supervisor(self, effect: Effect, says: Option<&str>) -> Self {
+        self.reader(Reader::Supervisor, effect, says)
+    }
+
+    fn all(self, effect: &Effect, says: Option<&str>) -> Self {
+        self.cores(effect, says).supervisor(effect.clone(), says)
+    }
+}
+
+/// What one reader makes of the whole archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Who.
+    pub reader: Reader,
+    /// The gravest of what it does, or where it stops first.
+    pub effect: Effect,
+    /// Its own words.
+    pub says: Option<String>,
+    /// The defect behind it.
+    pub because: Option<Defect>,
+    /// Everything that it loses or changes, if it restores at all.
+    pub losses: Vec<String>,
+}
+
+/// Everything that any reader minds, in the order in which readers meet it.
+pub fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    outer::find(facts, &mut found);
+    // Behind this nothing can be told of an archive that is none.
+    if facts.description.is_some() || facts.main.is_some() {
+        manifest::find_listed(facts, &mut found);
+        container::find(facts, &mut found);
+        manifest::find_restored(facts, &mut found);
+        inner::find(facts, &mut found);
+        content::find(facts, &mut found);
+    }
+    found
+}
+
+/// What each reader makes of these findings.
+pub fn verdicts(findings: &[Finding]) -> Vec<Verdict> {
+    Reader::ALL.map(|reader| verdict(reader, findings)).into()
+}
+
+fn verdict(reader: Reader, findings: &[Finding]) -> Verdict {
+    let mut verdict = Verdict { reader, effect: Effect::Restores, says: None, because: None, losses: Vec::new() };
+    for finding in findings {
+        for outcome in finding.outcomes.iter().filter(|outcome| outcome.reader == reader) {
+            if let Effect::Changes(what) | Effect::Unnoticed(what) | Effect::Loses(what) = &outcome.effect
+                && !verdict.losses.contains(what)
+            {
+                verdict.losses.push(what.clone());
+            }
+            if outcome.effect.weight() > verdict.effect.weight() {
+                verdict.effect = outcome.effect.clone();
+                verdict.says.clone_from(&outcome.says);
+                verdict.because = Some(finding.defect);
+            }
+        }
+    }
+    if verdict.effect.weight() >= Effect::RefusesUpload.weight() {
+        verdict.losses.clear();
+    }
+    verdict
+}
