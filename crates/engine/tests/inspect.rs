@@ -33,7 +33,7 @@ fn fixtures() -> Option<(PathBuf, tempfile::TempDir)> {
 }
 
 fn look(archive: &Path, password: Option<&str>) -> Inspection {
-    let options = InspectOptions { password: password.map(|text| Password::new(text.as_bytes().to_vec())), target: Some("2025.6.3".parse().unwrap()) };
+    let options = InspectOptions { password: password.map(|text| Password::new(text)), target: Some("2025.6.3".parse().unwrap()) };
     inspect(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap()
 }
 

@@ -67,6 +67,15 @@ Examples:
 Compared are names, kinds, sizes, and contents where the sizes are the same; modes and times are not.
 Exit codes: 0 the same, 1 different (or failed, which standard error tells).";
 
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  haul inspect backup.tar
+  haul inspect offsite/NAME.tar --password-file ~/.haul-password
+  haul inspect backup.tar --target 2025.6.3 --json
+
+Three readers are told apart: Core 2025.1 to 2026.2, Core since 2026.3, and Supervisor (Home Assistant OS).
+Exit code 0: every one of them restores it. 4: at least one does not, or loses something that matters.";
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   haul list /backups
@@ -149,6 +158,9 @@ pub(crate) enum Command {
     /// Read an archive to its last byte and say whether Home Assistant would restore it
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
+    /// Say what is in an archive, what each version of Home Assistant will do with it, and why
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(InspectArgs),
     /// Unpack an archive into a directory
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
@@ -320,6 +332,21 @@ pub(crate) enum PeersCommand {
 pub(crate) struct VerifyArgs {
     /// The archive: a file, or a place, a slash and its name
     pub(crate) archive: PathBuf,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The archive: a file in whatever state, or a place, a slash and its name
+    pub(crate) archive: PathBuf,
+    /// The version of Home Assistant that it is to be restored in
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
     #[command(flatten)]

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod destination;
 pub(crate) mod diff;
 pub(crate) mod get;
+pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod peers;

@@ -1,0 +1,163 @@
+//! `haul inspect`: what is in an archive, and what each of Home Assistant's readers will do with it.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use engine::{
+    Progress,
+    inspect::{InspectError, InspectOptions, Inspection},
+    open::ArchiveSource,
+};
+use habackup::readers::{Effect, Finding, Stage, Verdict};
+use serde::Serialize;
+
+use crate::{
+    args::InspectArgs,
+    config::Config,
+    destination,
+    failure::{DAMAGED, DONE, Failure},
+    output, password,
+    progress::{Display, Job},
+    text,
+};
+
+/// Findings shown on the terminal; `--json` has all of them.
+const SHOWN: usize = 30;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    status: &'static str,
+    #[serde(serialize_with = "engine::serialize_path")]
+    archive: &'a Path,
+    #[serde(flatten)]
+    inspection: &'a Inspection,
+}
+
+pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let given = password::given(&args.password)?;
+    let target = match &args.target {
+        Some(text) => Some(text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1"))?),
+        None => None,
+    };
+    let progress = Arc::new(Progress::default());
+    let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
+    let archive = source.shown();
+    let mut options = InspectOptions { password: given, target };
+    let mut inspection = look(&source, &options, args, &progress, cancel)?;
+    // Asked for only when it turns out to be needed, and somebody is there to answer.
+    if inspection.locked
+        && options.password.is_none()
+        && let Some(asked) = password::ask()
+    {
+        options.password = Some(asked);
+        inspection = look(&source, &options, args, &progress, cancel)?;
+    }
+    let good = inspection.is_restored_everywhere();
+    if args.output.json {
+        let status = if good { "good" } else { "bad" };
+        output::json(&Document { status, archive: &archive, inspection: &inspection })?;
+    } else {
+        output::lines(&lines(&archive, &inspection))?;
+    }
+    Ok(if good { DONE } else { DAMAGED })
+}
+
+fn look(source: &ArchiveSource, options: &InspectOptions, args: &InspectArgs, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Inspection, Failure> {
+    let _display = Display::start(args.output.progress, Job::reading("inspecting"), Arc::clone(progress));
+    Ok(engine::inspect::inspect(source.clone(), options, &|done, total| progress.report(done, total), cancel)?)
+}
+
+impl From<InspectError> for Failure {
+    fn from(error: InspectError) -> Self {
+        match error {
+            InspectError::Open(error) => error.into(),
+            InspectError::Cancelled => Self::new(crate::failure::INTERRUPTED, "interrupted"),
+        }
+    }
+}
+
+fn lines(archive: &Path, inspection: &Inspection) -> Vec<String> {
+    let mut lines = vec![format!("{}: {}", archive.display(), text::bytes(inspection.bytes))];
+    contents(inspection, &mut lines);
+    for finding in inspection.findings.iter().take(SHOWN) {
+        lines.push(String::new());
+        lines.extend(found(finding));
+    }
+    if inspection.findings.len() > SHOWN {
+        lines.push(format!("and {} more (--json lists them)", inspection.findings.len() - SHOWN));
+    }
+    lines.push(String::new());
+    lines.extend(inspection.verdicts.iter().map(verdict));
+    lines
+}
+
+fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
+    let manifest = &inspection.manifest;
+    let shown = |text: &str| engine::shown(text.as_bytes());
+    if !manifest.name.is_empty() || !manifest.date.is_empty() {
+        let version = if manifest.home_assistant.is_empty() { String::new() } else { format!(", Home Assistant {}", shown(&manifest.home_assistant)) };
+        lines.push(format!("  \"{}\" of {}{version}", shown(&manifest.name), shown(&manifest.date)));
+    }
+    for part in &inspection.parts {
+        let lock = part.encrypted.map_or(String::new(), |kind| format!(", encrypted ({kind})"));
+        let inside = match (part.entries, part.content_bytes) {
+            (Some(entries), Some(bytes)) => format!(": {} ({})", text::count(entries, "entry", "entries"), text::bytes(bytes)),
+            _ => String::new(),
+        };
+        lines.push(format!("  {}, {}{lock}{inside}", shown(&part.name), text::bytes(part.bytes)));
+    }
+    match inspection.database_bytes {
+        Some(bytes) => lines.push(format!("  history: {}", text::bytes(bytes))),
+        None if manifest.database_excluded => lines.push("  history: left out on purpose".to_owned()),
+        None => {}
+    }
+}
+
+fn found(finding: &Finding) -> Vec<String> {
+    let place = finding.member.as_ref().map_or(String::new(), |member| format!("{member}: "));
+    let mut lines = vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
+    // Readers that do the same share a line.
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for outcome in &finding.outcomes {
+        let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", \"{says}\""));
+        let does = format!("{}{says}", does(&outcome.effect));
+        match told.iter_mut().find(|(known, _)| *known == does) {
+            Some((_, readers)) => readers.push(outcome.reader.name()),
+            None => told.push((does, vec![outcome.reader.name()])),
+        }
+    }
+    lines.extend(told.into_iter().map(|(does, readers)| format!("  {}: {does}", readers.join(", "))));
+    lines
+}
+
+fn does(effect: &Effect) -> String {
+    match effect {
+        Effect::Restores => "restores it".to_owned(),
+        Effect::Changes(what) => format!("restores it, but {what}"),
+        Effect::Unnoticed(what) => format!("restores it without a word, though perhaps not all is whole: {what}"),
+        Effect::Loses(what) => format!("says that it restored it, and loses {what}"),
+        Effect::RefusesUpload => "refuses the upload, but restores it when it is put into the folder of backups by hand".to_owned(),
+        Effect::Refuses(Stage::List) => "refuses it".to_owned(),
+        Effect::Refuses(Stage::ListOfAll) => "refuses it, and lists no backup at all while it lies in its folder".to_owned(),
+        Effect::Refuses(Stage::Password) => "accepts no password for it".to_owned(),
+        Effect::Refuses(Stage::Unpack) => "begins to restore and stops before anything is changed".to_owned(),
+        Effect::FailsAfterWipe => "EMPTIES the configuration, then fails".to_owned(),
+    }
+}
+
+fn verdict(verdict: &Verdict) -> String {
+    let says = verdict.says.as_ref().map_or(String::new(), |says| format!(" (\"{says}\")"));
+    let because = verdict.because.map_or(String::new(), |defect| format!(" [{}]", defect.id()));
+    let others = match &verdict.effect {
+        Effect::Changes(first) | Effect::Unnoticed(first) | Effect::Loses(first) => {
+            verdict.losses.iter().filter(|loss| *loss != first).map(|loss| format!("; also {loss}")).collect::<String>()
+        }
+        _ => String::new(),
+    };
+    format!("{}: {}{others}{says}{because}", verdict.reader.name(), does(&verdict.effect))
+}
+
+#[cfg(test)]
+mod tests;
