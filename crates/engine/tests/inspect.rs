@@ -16,7 +16,10 @@ use habackup::{
 use serde_json::Value;
 
 /// Where nothing in the archive tells, with the reason.
-const UNTELLABLE: [(&str, &str); 0] = [];
+const UNTELLABLE: [(&str, &str); 2] = [
+    ("database-with-another-wal", "a log is valid beside any database with pages of the same size"),
+    ("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one"),
+];
 
 fn fixtures() -> Option<(PathBuf, tempfile::TempDir)> {
     let home = std::env::var_os("HAUL_FIXTURES").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"), PathBuf::from);
@@ -109,19 +112,21 @@ fn the_verdict_is_what_home_assistant_did() {
     let table = std::fs::read_to_string(home.join("home-assistant-2025.6.3.jsonl")).unwrap();
     let list: Vec<Value> = serde_json::from_slice(&std::fs::read(out.path().join("fixtures.json")).unwrap()).unwrap();
     let mut differ = Vec::new();
-    let mut rows = 0;
+    let (mut rows, mut agreed) = (0, 0);
     for line in table.lines() {
         let row: Value = serde_json::from_str(line).unwrap();
         let name = row["fixture"].as_str().unwrap();
         let fixture = list.iter().find(|fixture| fixture["file"] == format!("{name}.tar")).expect("the table and the fixtures belong together");
         rows += 1;
         let inspection = look(&out.path().join(format!("{name}.tar")), fixture["password"].as_str());
-        if let Err(how) = agree(&row, &inspection)
-            && !UNTELLABLE.iter().any(|(known, _)| *known == name)
-        {
-            differ.push(format!("{name}: {how}"));
+        let untellable = UNTELLABLE.iter().find(|(known, _)| *known == name);
+        match (agree(&row, &inspection), untellable) {
+            (Ok(()), None) => agreed += 1,
+            (Err(how), None) => differ.push(format!("{name}: {how}")),
+            (Err(_), Some((_, why))) => println!("{name} can't be told: {why}"),
+            (Ok(()), Some(_)) => differ.push(format!("{name} can be told after all")),
         }
     }
-    println!("{} of {rows} rows agree", rows - differ.len());
+    println!("{agreed} of {rows} rows agree");
     assert!(differ.is_empty(), "{} of {rows} differ:\n{}", differ.len(), differ.join("\n"));
 }

@@ -31,12 +31,14 @@ pub(super) struct Gzip<'s> {
     member: Option<Inflater<Source<'s>>>,
     mode: Mode,
     end: Rc<Cell<GzipEnd>>,
+    /// Said again, whoever asks again.
+    failed: Option<Failing>,
 }
 
 impl<'s> Gzip<'s> {
     /// `end` tells afterwards how it ended.
     pub(super) fn new(source: Source<'s>, mode: Mode, end: Rc<Cell<GzipEnd>>) -> Self {
-        Self { member: Some(Inflater::new(source)), mode, end }
+        Self { member: Some(Inflater::new(source)), mode, end, failed: None }
     }
 
     /// Goes on behind a member that ended well.
@@ -72,7 +74,12 @@ impl<'s> Gzip<'s> {
             _ => (GzipEnd::Corrupt, Some(Failing::Zlib)),
         };
         self.end.set(end);
-        failing.map_or(Ok(0), |failing| Err(io::Error::other(Failed(failing))))
+        self.failed = failing;
+        self.ended()
+    }
+
+    fn ended(&self) -> io::Result<usize> {
+        self.failed.map_or(Ok(0), |failing| Err(io::Error::other(Failed(failing))))
     }
 }
 
@@ -88,6 +95,6 @@ impl Read for Gzip<'_> {
                 Err(error) => return self.fail(error),
             }
         }
-        Ok(0)
+        self.ended()
     }
 }

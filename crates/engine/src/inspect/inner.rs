@@ -99,7 +99,17 @@ fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, mut s
         }
     };
     inner.sealing.opens = Some(true);
-    let compressed = plain.fill_buf().is_ok_and(|first| first.starts_with(&[0x1f, 0x8b, 8]));
+    let compressed = match plain.fill_buf() {
+        Ok(first) => first.starts_with(&[0x1f, 0x8b, 8]),
+        Err(error) => {
+            if let SecureTarError::Io(error) = SecureTarError::from(error) {
+                return Err(error);
+            }
+            // Nothing of it can be had; the name is all there is to go by.
+            inner.content = Some(Content { compressed: inner.name.ends_with(".gz"), end: ContentEnd::Failed(Failing::Tampered), ..Content::default() });
+            return Ok(());
+        }
+    };
     let trouble = Rc::new(RefCell::new(None));
     let lenient = Lenient { plain, trouble: Rc::clone(&trouble) };
     let mut content = pass(job, Box::new(lenient), compressed, Mode::Streaming, configuration)?;

@@ -55,7 +55,13 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     match (main.shape, protected) {
         (Shape::Gzip | Shape::Tar, true) => {
             let why = "backup.json was edited or comes from another backup; readers decrypt what is not encrypted";
-            found.push(new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, and it is not", why, REWRITE).all(&PASSWORD, Some(INCORRECT)));
+            let finding = new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, and it is not", why, REWRITE);
+            // Nobody who has a password leaves it out when asked for it.
+            found.push(if facts.password {
+                finding.all(&PASSWORD, Some(INCORRECT))
+            } else {
+                finding.all(&Effect::Changes("asks for a password and takes none: only without one it is restored".into()), None)
+            });
         }
         (Shape::Sealed(_) | Shape::SealedUnknown, false) => {
             let why = "backup.json was edited or comes from another backup; readers then ask for no password";

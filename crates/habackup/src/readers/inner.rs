@@ -164,7 +164,7 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
     }
     if let Some(path) = content.repeated.first() {
         let finding = Finding::new(Defect::MemberTwice, "it is there more than once, and the last one counts", "the archive was added to", "`haul repair` keeps the last").at(path);
-        found.push(finding.all(&Effect::Changes("of a file that is there twice the first is lost".into()), None));
+        found.push(finding.all(&Effect::Unnoticed("the first content of a file that is there twice".into()), None));
     }
     if let Some(path) = content.not_utf8.first() {
         let finding = Finding::new(Defect::NameEncoding, "its name is no UTF-8", "it comes from an old disk or another system", "rename it before the next backup");

@@ -138,11 +138,10 @@ impl Listed<'_> {
             return self.push(Self::finding(Defect::Name, "'name' is no text").new_core(LIST_OF_ALL, Some(&says)).supervisor(LIST, None));
         };
         let mut finding = Self::finding(Defect::Name, format!("the name '{}' can't be a file's", shown(name)));
-        let slash = name.trim_start_matches('/').contains('/');
-        if slash {
+        if name.starts_with('/') {
+            finding = finding.old_core(Effect::Changes("the upload is stored outside of the folder of backups, or refused".into()), None);
+        } else if name.contains('/') {
             finding = finding.old_core(Effect::RefusesUpload, Some("Can't write backup file: [Errno 2] No such file or directory"));
-        } else if name.starts_with('/') {
-            finding = finding.old_core(Effect::Changes("the upload is stored outside of the folder of backups".into()), None);
         } else if name.len() > 255 - "_2026-11-22_10.00_00000000.tar".len() {
             finding = finding.cores(&Effect::RefusesUpload, Some("Can't write backup file: [Errno 36] File name too long"));
         }

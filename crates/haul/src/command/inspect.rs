@@ -135,7 +135,7 @@ fn found(finding: &Finding) -> Vec<String> {
 fn does(effect: &Effect) -> String {
     match effect {
         Effect::Restores => "restores it".to_owned(),
-        Effect::Changes(what) => format!("restores it, but {what}"),
+        Effect::Changes(what) => format!("restores it, but: {what}"),
         Effect::Unnoticed(what) => format!("restores it without a word, though perhaps not all is whole: {what}"),
         Effect::Loses(what) => format!("says that it restored it, and loses {what}"),
         Effect::RefusesUpload => "refuses the upload, but restores it when it is put into the folder of backups by hand".to_owned(),
