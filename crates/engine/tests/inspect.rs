@@ -2,11 +2,7 @@
 //! answers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::atomic::AtomicBool,
-};
+use std::{path::Path, sync::atomic::AtomicBool};
 
 use engine::inspect::{InspectOptions, Inspection, inspect};
 use habackup::{
@@ -14,26 +10,12 @@ use habackup::{
     securetar::Password,
 };
 use serde_json::Value;
+use testkit::fixtures::{self, Fixtures};
 
 /// Where nothing in the archive tells, with the reason.
-const UNTELLABLE: [(&str, &str); 2] = [
-    ("database-with-another-wal", "a log is valid beside any database with pages of the same size"),
+const UNTELLABLE: [(&str, &str); 1] = [
     ("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one"),
 ];
-
-fn fixtures() -> Option<(PathBuf, tempfile::TempDir)> {
-    let home = std::env::var_os("HAUL_FIXTURES").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"), PathBuf::from);
-    let python = std::env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into());
-    let out = tempfile::tempdir().unwrap();
-    let made = Command::new(&python).arg(home.join("make")).arg(out.path()).output();
-    if made.as_ref().is_ok_and(|made| made.status.success()) {
-        return Some((home, out));
-    }
-    let why = made.map_or_else(|error| error.to_string(), |made| String::from_utf8_lossy(&made.stderr).trim().to_owned());
-    assert!(std::env::var_os("CI").is_none(), "the fixtures can't be made: {why}");
-    eprintln!("SKIPPED: the fixtures can't be made ({}); HAUL_PYTHON names a Python that can", why.lines().last().unwrap_or_default());
-    None
-}
 
 fn look(archive: &Path, password: Option<&str>) -> Inspection {
     let options = InspectOptions { password: password.map(|text| Password::new(text)), target: Some("2025.6.3".parse().unwrap()) };
@@ -108,17 +90,14 @@ fn agree(row: &Value, inspection: &Inspection) -> Result<(), String> {
 
 #[test]
 fn the_verdict_is_what_home_assistant_did() {
-    let Some((home, out)) = fixtures() else { return };
-    let table = std::fs::read_to_string(home.join("home-assistant-2025.6.3.jsonl")).unwrap();
-    let list: Vec<Value> = serde_json::from_slice(&std::fs::read(out.path().join("fixtures.json")).unwrap()).unwrap();
+    let Some(made) = Fixtures::make(&[]).unwrap() else { return };
     let mut differ = Vec::new();
     let (mut rows, mut agreed) = (0, 0);
-    for line in table.lines() {
+    for line in fixtures::answers().unwrap().lines() {
         let row: Value = serde_json::from_str(line).unwrap();
         let name = row["fixture"].as_str().unwrap();
-        let fixture = list.iter().find(|fixture| fixture["file"] == format!("{name}.tar")).expect("the table and the fixtures belong together");
         rows += 1;
-        let inspection = look(&out.path().join(format!("{name}.tar")), fixture["password"].as_str());
+        let inspection = look(&made.path(name), made.password(name));
         let untellable = UNTELLABLE.iter().find(|(known, _)| *known == name);
         match (agree(&row, &inspection), untellable) {
             (Ok(()), None) => agreed += 1,

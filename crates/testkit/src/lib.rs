@@ -3,6 +3,7 @@
 pub mod apache;
 pub mod azure;
 pub mod drive;
+pub mod fixtures;
 pub mod moto;
 pub mod nextcloud;
 mod process;

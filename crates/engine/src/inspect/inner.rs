@@ -31,7 +31,8 @@ const BUFFER: usize = 256 << 10;
 const MOST: usize = 1000;
 /// `.HA_VERSION` files beyond this are not version files.
 const VERSION_FILE: u64 = 256;
-/// Where a database says how it keeps its journal: 2 in both bytes is a write-ahead log.
+/// Where a database says how large its pages are, and how it keeps its journal: 2 in both bytes is a write-ahead log.
+const PAGE_SIZE: std::ops::Range<usize> = 16..18;
 const JOURNAL: std::ops::Range<usize> = 18..20;
 
 /// Looks at one member of the outer archive.
@@ -411,6 +412,7 @@ struct Seen {
     started: bool,
     is_database: bool,
     journal: Option<Journal>,
+    page_size: u64,
     checker: Option<ImageChecker>,
 }
 
@@ -423,6 +425,12 @@ impl Seen {
             if livesqlite::is_database(bytes) {
                 self.is_database = true;
                 self.checker = Some(ImageChecker::new());
+                // 1 stands for the largest, which two bytes can't hold.
+                self.page_size = match bytes.get(PAGE_SIZE) {
+                    Some([0, 1]) => 65_536,
+                    Some([high, low]) => u64::from(u16::from_be_bytes([*high, *low])),
+                    _ => 0,
+                };
                 self.journal = Some(if bytes.get(JOURNAL) == Some(&[2, 2]) { Journal::Wal } else { Journal::Other });
             }
         }
@@ -435,7 +443,7 @@ impl Seen {
         let problems = self.checker.map(ImageChecker::finish).unwrap_or_default();
         if self.recorder {
             let journal = self.journal.unwrap_or(Journal::Other);
-            pass.content.database = Some(Database { size, is_one: self.is_database, journal, problems });
+            pass.content.database = Some(Database { size, is_one: self.is_database, journal, page_size: self.page_size, problems });
         } else if !problems.is_empty() {
             push(&mut pass.damaged, path.to_vec());
         }

@@ -92,6 +92,12 @@ fn database(facts: &Facts, content: &Content, whole: bool, found: &mut Vec<Findi
         Some(database) => {
             let log = content.log.filter(|size| *size > 0).is_some();
             broken(database, log, NAME, found);
+            // A header of 32 bytes, then frames of a page with 24 bytes before it.
+            let cut = content.log.and_then(|size| size.checked_sub(32)).is_some_and(|frames| database.page_size > 0 && frames % (database.page_size + 24) != 0);
+            if cut {
+                let why = "it was copied while it was written; what stands behind the cut is lost";
+                loses(found, Defect::DatabaseDamaged, LOG, "it ends within a page", why, "the newest history");
+            }
             if content.log.is_none() && whole {
                 without_log(database, LOG, found);
             }

@@ -293,6 +293,8 @@ pub struct Database {
     pub is_one: bool,
     /// Its journal.
     pub journal: Journal,
+    /// Bytes of a page.
+    pub page_size: u64,
     /// What is wrong with its pages.
     pub problems: Vec<String>,
 }

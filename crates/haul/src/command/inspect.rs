@@ -158,6 +158,3 @@ fn verdict(verdict: &Verdict) -> String {
     };
     format!("{}: {}{others}{says}{because}", verdict.reader.name(), does(&verdict.effect))
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,57 @@
+//! The broken archives of `tests/fixtures`, made for one test.
+
+use std::{
+    env, fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Archives, each called by its defect.
+pub struct Fixtures {
+    out: TempDir,
+    list: Vec<Value>,
+}
+
+impl Fixtures {
+    /// Makes those named, or all. `None`, with a line that says so, where no Python can; an error in CI.
+    pub fn make(names: &[&str]) -> io::Result<Option<Self>> {
+        let python = env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into());
+        let out = tempfile::tempdir()?;
+        let made = Command::new(&python).arg(home().join("make")).arg(out.path()).args(names).env("PYTHONDONTWRITEBYTECODE", "1").output();
+        if made.as_ref().is_ok_and(|made| made.status.success()) {
+            let list = serde_json::from_slice(&fs::read(out.path().join("fixtures.json"))?)?;
+            return Ok(Some(Self { out, list }));
+        }
+        let why = made.map_or_else(|error| error.to_string(), |made| String::from_utf8_lossy(&made.stderr).trim().to_owned());
+        if env::var_os("CI").is_some() {
+            return Err(io::Error::other(format!("the fixtures can't be made: {why}")));
+        }
+        let last = why.lines().last().unwrap_or_default();
+        let _ = writeln!(io::stderr(), "SKIPPED: the fixtures can't be made ({last}); HAUL_PYTHON names a Python that can");
+        Ok(None)
+    }
+
+    /// Where one is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.out.path().join(format!("{name}.tar"))
+    }
+
+    /// The password to try on it.
+    pub fn password(&self, name: &str) -> Option<&str> {
+        let file = format!("{name}.tar");
+        self.list.iter().find(|fixture| fixture["file"] == file.as_str())?["password"].as_str()
+    }
+}
+
+/// What Home Assistant 2025.6.3 did with each, a line of JSON for every one.
+pub fn answers() -> io::Result<String> {
+    fs::read_to_string(home().join("home-assistant-2025.6.3.jsonl"))
+}
+
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
