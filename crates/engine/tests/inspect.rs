@@ -13,9 +13,7 @@ use serde_json::Value;
 use testkit::fixtures::{self, Fixtures};
 
 /// Where nothing in the archive tells, with the reason.
-const UNTELLABLE: [(&str, &str); 1] = [
-    ("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one"),
-];
+const UNTELLABLE: [(&str, &str); 1] = [("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one")];
 
 fn look(archive: &Path, password: Option<&str>) -> Inspection {
     let options = InspectOptions { password: password.map(|text| Password::new(text)), target: Some("2025.6.3".parse().unwrap()) };

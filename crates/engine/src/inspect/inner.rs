@@ -39,13 +39,8 @@ const JOURNAL: std::ops::Range<usize> = 18..20;
 pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configuration: bool) -> io::Result<Inner> {
     let size = member.size.min(ReadAt::len(job.file).saturating_sub(member.data_offset));
     let window = Window::new(job.file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;
-    let mut inner = Inner {
-        name: String::from_utf8_lossy(&member.name).into_owned(),
-        size,
-        shape: shape(&window, protected)?,
-        sealing: Sealing::default(),
-        content: None,
-    };
+    let mut inner =
+        Inner { name: String::from_utf8_lossy(&member.name).into_owned(), size, shape: shape(&window, protected)?, sealing: Sealing::default(), content: None };
     let file = job.file;
     let read = |from: u64| -> io::Result<Stream<Window<_>>> {
         let window = Window::new(file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -128,7 +128,8 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
 }
 
 fn gather(mut job: Job<'_>, options: &InspectOptions) -> io::Result<Facts> {
-    let mut facts = Facts { length: habackup::read_at::ReadAt::len(job.file), password: options.password.is_some(), target: options.target.clone(), ..Facts::default() };
+    let mut facts =
+        Facts { length: habackup::read_at::ReadAt::len(job.file), password: options.password.is_some(), target: options.target.clone(), ..Facts::default() };
     let members = outer::look(&job, &mut facts)?;
     facts.nature = nature::of(&job, &facts.outer)?;
     let protected = facts.description.as_ref().is_some_and(readers::Description::protected);
@@ -146,7 +147,8 @@ fn gather(mut job: Job<'_>, options: &InspectOptions) -> io::Result<Facts> {
 }
 
 fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started: Instant) -> Inspection {
-    let manifest = facts.description.as_ref().and_then(|description| description.value.as_ref().ok()).and_then(|value| Manifest::parse(value.to_string().as_bytes()).ok());
+    let manifest =
+        facts.description.as_ref().and_then(|description| description.value.as_ref().ok()).and_then(|value| Manifest::parse(value.to_string().as_bytes()).ok());
     let announced = manifest.as_ref().map(|manifest| {
         let folders = manifest.folders().into_iter().map(str::to_owned);
         folders.chain(manifest.addons().into_iter().map(|addon| format!("{} {}", addon.name, addon.version))).collect()

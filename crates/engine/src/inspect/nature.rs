@@ -149,7 +149,9 @@ fn gzip(job: &Job<'_>) -> Nature {
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match by_names(&names) {
-        Some(Nature::Piece(what)) if what.starts_with("homeassistant.tar") => Nature::Piece("homeassistant.tar.gz alone, the configuration as it lies in a backup"),
+        Some(Nature::Piece(what)) if what.starts_with("homeassistant.tar") => {
+            Nature::Piece("homeassistant.tar.gz alone, the configuration as it lies in a backup")
+        }
         Some(Nature::Piece(_)) => Nature::Piece("a configuration in a gzipped tar"),
         Some(nature) => nature,
         None => Nature::Other("a file compressed by gzip"),
@@ -160,7 +162,8 @@ fn gzip(job: &Job<'_>) -> Nature {
 fn zip(first: &[u8]) -> Nature {
     let length = first.get(26..28).map_or(0, |bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])));
     let name = String::from_utf8_lossy(first.get(30..30 + length).unwrap_or_default()).into_owned();
-    let is_configuration = name.contains(".storage") || [".HA_VERSION", "configuration.yaml", "automations.yaml", "secrets.yaml"].iter().any(|known| name.ends_with(known));
+    let is_configuration =
+        name.contains(".storage") || [".HA_VERSION", "configuration.yaml", "automations.yaml", "secrets.yaml"].iter().any(|known| name.ends_with(known));
     if name.ends_with(".tar") || name.ends_with("backup.json") {
         Nature::Packed("zip")
     } else if is_configuration {

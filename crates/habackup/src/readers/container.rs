@@ -26,7 +26,11 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
 fn missing(facts: &Facts, found: &mut Vec<Finding>) {
     let announced = facts.description.as_ref().and_then(|description| description.get("homeassistant")).is_some_and(|section| !section.is_null());
     let (what, why, repair) = if announced {
-        ("the archive of the configuration is missing", "the file was cut behind its description, or a member was removed", "nothing of the configuration is left in it")
+        (
+            "the archive of the configuration is missing",
+            "the file was cut behind its description, or a member was removed",
+            "nothing of the configuration is left in it",
+        )
     } else {
         (
             "there is no configuration of Home Assistant in it",
@@ -34,7 +38,9 @@ fn missing(facts: &Facts, found: &mut Vec<Finding>) {
             "nothing is wrong: restore it on Home Assistant OS",
         )
     };
-    let finding = Finding::new(Defect::InnerMissing, what, why, repair).at("homeassistant.tar.gz").cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found"));
+    let finding = Finding::new(Defect::InnerMissing, what, why, repair)
+        .at("homeassistant.tar.gz")
+        .cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found"));
     found.push(if announced { finding.supervisor(UNPACK, None) } else { finding });
 }
 
@@ -65,10 +71,16 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
         }
         (Shape::Sealed(_) | Shape::SealedUnknown, false) => {
             let why = "backup.json was edited or comes from another backup; readers then ask for no password";
-            found.push(new(Defect::EncryptedNotProtected, "it is encrypted, and backup.json says that it is not", why, REWRITE).all(&PASSWORD, Some(INCORRECT)));
+            found
+                .push(new(Defect::EncryptedNotProtected, "it is encrypted, and backup.json says that it is not", why, REWRITE).all(&PASSWORD, Some(INCORRECT)));
         }
         (Shape::Unknown, _) => {
-            let finding = new(Defect::InnerUnknown, "it is neither a tar, nor compressed, nor encrypted", "its bytes were damaged or replaced", "nothing helps but another copy");
+            let finding = new(
+                Defect::InnerUnknown,
+                "it is neither a tar, nor compressed, nor encrypted",
+                "its bytes were damaged or replaced",
+                "nothing helps but another copy",
+            );
             found.push(finding.all(&PASSWORD, Some(INCORRECT)));
         }
         _ => {}
@@ -92,7 +104,8 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             found.push(finding.old_core(PASSWORD, Some(INCORRECT)));
         }
         Shape::SealedUnknown => {
-            let finding = new(Defect::SecureTarVersion, "it is encrypted with a SecureTar newer than 3".into(), "a newer Home Assistant made it", "use a newer Haul");
+            let finding =
+                new(Defect::SecureTarVersion, "it is encrypted with a SecureTar newer than 3".into(), "a newer Home Assistant made it", "use a newer Haul");
             found.push(finding.all(&PASSWORD, Some(INCORRECT)));
         }
         Shape::Sealed(SecureTarVersion::V1) => found.push(new(
@@ -132,15 +145,12 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             "`haul repair` writes the header anew",
         );
         // What v3 declares is where a reader stops, which was not seen yet.
-        let finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) {
-            finding.new_core(UNPACK, None).supervisor(UNPACK, None)
-        } else {
-            finding
-        };
+        let finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) { finding.new_core(UNPACK, None).supervisor(UNPACK, None) } else { finding };
         found.push(finding);
     }
     if let Some(damage) = &main.sealing.damage {
-        let mut finding = new(Defect::SecureTarDamaged, damage.clone(), "a bad disk or memory card, or a broken-off copy", "fetch it again from where it was made");
+        let mut finding =
+            new(Defect::SecureTarDamaged, damage.clone(), "a bad disk or memory card, or a broken-off copy", "fetch it again from where it was made");
         finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) {
             finding.new_core(UNPACK, Some("SecureTarReadError")).supervisor(UNPACK, None)
         } else {
@@ -158,7 +168,7 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
         (Shape::Sealed(_), Some(content)) => content.compressed,
         _ => return,
     };
-    if compressed != main.name.ends_with(".gz") {
+    if compressed != main.name.as_bytes().ends_with(b".gz") {
         let what = if compressed { "it is compressed, and its name says that it is not" } else { "it is not compressed, and its name says that it is" };
         let finding = Finding::new(Defect::InnerNotAsNamed, what, "it was renamed by hand", REWRITE).at(&main.name);
         found.push(finding.all(&PASSWORD, Some(INCORRECT)));
@@ -169,13 +179,19 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
 fn parts(facts: &Facts, found: &mut Vec<Finding>) {
     let Some(description) = &facts.description else { return };
     let list = |key: &str| description.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut announced: Vec<String> = list("folders").iter().filter_map(Value::as_str).filter(|name| *name != "homeassistant").map(|name| name.replace('/', "_")).collect();
+    let mut announced: Vec<String> =
+        list("folders").iter().filter_map(Value::as_str).filter(|name| *name != "homeassistant").map(|name| name.replace('/', "_")).collect();
     announced.extend(list("addons").iter().filter_map(|addon| addon.get("slug")?.as_str().map(str::to_owned)));
     let base = |part: &Inner| part.name.trim_end_matches(".gz").trim_end_matches(".tar").to_owned();
     for name in &announced {
         if !facts.parts.iter().any(|part| base(part) == *name) {
-            let finding = Finding::new(Defect::PartMissing, "backup.json announces it, and it is not there", "a member was removed, or never written", "nothing of it is left");
-            found.push(finding.at(format!("{name}.tar.gz")).supervisor(Effect::Loses(format!("{} is missing", shown(name))), None));
+            let finding = Finding::new(
+                Defect::PartMissing,
+                "backup.json announces it, and it is not there",
+                "a member was removed, or never written",
+                "nothing of it is left",
+            );
+            found.push(finding.at(format!("{name}.tar.gz")).supervisor(Effect::Loses(shown(name)), None));
         }
     }
     let sealed = facts.main.as_ref().map(Inner::is_sealed);
@@ -183,7 +199,7 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
         let name = base(part);
         if !announced.contains(&name) && name != "supervisor" {
             let finding = Finding::new(Defect::PartUnknown, "backup.json does not announce it", "backup.json was edited", REWRITE).at(&part.name);
-            found.push(finding.supervisor(Effect::Loses(format!("{} is not restored", shown(&name))), None));
+            found.push(finding.supervisor(Effect::Loses(shown(&name)), None));
         }
         let differs = part.shape != Shape::Empty && sealed.is_some_and(|sealed| sealed != part.is_sealed());
         if differs || (sealed == Some(true) && part.sealing.opens == Some(false) && facts.main.as_ref().is_some_and(|main| main.sealing.opens == Some(true))) {
@@ -194,7 +210,7 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
                 "parts of several backups were put together; a download without encryption fails (\"Unsupported securetar version.\" or \"The inner tar is not gzip or tar, wrong key?\")",
                 "`haul repair` leaves out what its password does not open",
             );
-            found.push(finding.at(&part.name).supervisor(Effect::Loses(format!("{} is not restored", shown(&name))), None));
+            found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&name)), None));
         }
         super::inner::find_part(part, found);
     }

@@ -2,7 +2,7 @@
 //!
 //! Nobody checks any of this: a restore says that it succeeded, and the loss shows when Home Assistant starts.
 
-use super::facts::{Content, ContentEnd, Database, Facts, Journal, Link, truthy};
+use super::facts::{Content, ContentEnd, Database, Facts, GzipEnd, Inner, Journal, Link, truthy};
 use super::{Defect, Effect, Finding};
 use crate::problem::shown;
 
@@ -15,9 +15,12 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
         return;
     }
     // What is behind the end of a broken one is not missing: that it breaks off is said already.
-    let whole = matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked);
+    let first_of_several = content.gzip == GzipEnd::SecondMember && facts.main.as_ref().is_some_and(Inner::is_sealed);
+    let whole = matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked) && !first_of_several;
     if content.below_data == 0 {
-        let finding = Finding::new(Defect::ConfigEmpty, "the configuration in it is empty", "the wrong folder was backed up, or none was mounted", FROM_ANOTHER).at("data");
+        let finding =
+            Finding::new(Defect::ConfigEmpty, "the configuration in it is empty", "the wrong folder was backed up, or none was mounted", FROM_ANOTHER)
+                .at("data");
         found.push(finding.all(&Effect::Loses("everything: the configuration is emptied".into()), None));
         return;
     }
@@ -33,10 +36,7 @@ fn loses(found: &mut Vec<Finding>, defect: Defect, member: &str, what: &str, why
 }
 
 fn files(content: &Content, found: &mut Vec<Finding>) {
-    if !content.storage {
-        let lost = "users, integrations and devices: Home Assistant starts as a new installation";
-        loses(found, Defect::NoStorage, "data/.storage", "it is missing", HIDDEN, lost);
-    } else {
+    if content.storage {
         match (content.auth, content.auth_provider) {
             (Some(0), _) => {
                 let why = "it was packed while it was written";
@@ -49,8 +49,18 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
             _ => {}
         }
         if !content.onboarding {
-            loses(found, Defect::NoOnboarding, "data/.storage/onboarding", "it is missing", HIDDEN, "that it was set up: Home Assistant shows the welcome page again");
+            loses(
+                found,
+                Defect::NoOnboarding,
+                "data/.storage/onboarding",
+                "it is missing",
+                HIDDEN,
+                "that it was set up: Home Assistant shows the welcome page again",
+            );
         }
+    } else {
+        let lost = "users, integrations and devices: Home Assistant starts as a new installation";
+        loses(found, Defect::NoStorage, "data/.storage", "it is missing", HIDDEN, lost);
     }
     if content.version.is_none() {
         let why = "it was packed or copied by hand with `*`; Home Assistant takes the configuration for one of long ago and converts it";
@@ -68,7 +78,8 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
     }
     if content.restore_wish {
         let why = "the backup was made by hand while a restore was about to begin; the next start carries it out";
-        let finding = Finding::new(Defect::RestoreWish, "the wish for another restore lies in the configuration", why, "`haul repair` leaves it out").at("data/.HA_RESTORE");
+        let finding = Finding::new(Defect::RestoreWish, "the wish for another restore lies in the configuration", why, "`haul repair` leaves it out")
+            .at("data/.HA_RESTORE");
         let effect = Effect::Loses("the next start: it tries another restore and fails".into());
         found.push(finding.all(&effect, None));
     }
@@ -90,7 +101,7 @@ fn database(facts: &Facts, content: &Content, whole: bool, found: &mut Vec<Findi
             loses(found, Defect::DatabaseMissing, NAME, what, why, "the history");
         }
         Some(database) => {
-            let log = content.log.filter(|size| *size > 0).is_some();
+            let log = content.log.is_some_and(|size| size > 0);
             broken(database, log, NAME, found);
             // A header of 32 bytes, then frames of a page with 24 bytes before it.
             let cut = content.log.and_then(|size| size.checked_sub(32)).is_some_and(|frames| database.page_size > 0 && frames % (database.page_size + 24) != 0);
@@ -105,7 +116,14 @@ fn database(facts: &Facts, content: &Content, whole: bool, found: &mut Vec<Findi
     }
     if let Some(path) = content.damaged_databases.first() {
         let why = "it was copied while it was written, or the disk is bad";
-        loses(found, Defect::OtherDatabaseDamaged, &String::from_utf8_lossy(path), "this database is damaged", why, "what a damaged database of an integration holds");
+        loses(
+            found,
+            Defect::OtherDatabaseDamaged,
+            &String::from_utf8_lossy(path),
+            "this database is damaged",
+            why,
+            "what a damaged database of an integration holds",
+        );
     }
 }
 
@@ -146,15 +164,16 @@ fn without_log(database: &Database, log: &str, found: &mut Vec<Finding>) {
 }
 
 fn links(content: &Content, found: &mut Vec<Finding>) {
-    for (kind, lost) in [
-        (Link::Relative, "relative symbolic links vanish"),
-        (Link::Absolute, "absolute symbolic links become copies of what they lead to, or vanish"),
-    ] {
+    for (kind, lost) in
+        [(Link::Relative, "relative symbolic links vanish"), (Link::Absolute, "absolute symbolic links become copies of what they lead to, or vanish")]
+    {
         let mut of_kind = content.links.iter().filter(|(_, link)| *link == kind);
         if let Some((path, _)) = of_kind.next() {
             let others = of_kind.count();
             let what = if others == 0 { "it is a symbolic link".to_owned() } else { format!("it is a symbolic link, as are {others} more") };
-            let finding = Finding::new(Defect::Symlink, what, "Core copies what a link leads to, at a place where that is not", "replace the link by what it leads to").at(path);
+            let finding =
+                Finding::new(Defect::Symlink, what, "Core copies what a link leads to, at a place where that is not", "replace the link by what it leads to")
+                    .at(path);
             found.push(finding.cores(&Effect::Changes(lost.into()), None));
         }
     }
@@ -168,7 +187,12 @@ fn links(content: &Content, found: &mut Vec<Finding>) {
         found.push(finding.at(path).cores(&Effect::Changes(format!("{} is not restored", shown(&String::from_utf8_lossy(path)))), None));
     }
     if let Some(path) = content.apple.first() {
-        let finding = Finding::new(Defect::AppleDouble, "macOS left a file of its own in the configuration", "the configuration was on a Mac, or on a disk that one wrote to", "delete it");
+        let finding = Finding::new(
+            Defect::AppleDouble,
+            "macOS left a file of its own in the configuration",
+            "the configuration was on a Mac, or on a disk that one wrote to",
+            "delete it",
+        );
         found.push(finding.at(path));
     }
 }

@@ -43,17 +43,18 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
     let parallel = content.gzip == GzipEnd::SecondMember && main.is_sealed();
     match content.end {
         ContentEnd::Clean => {}
-        ContentEnd::Unmarked if parallel => {}
+        // Said by what is said of the gzip stream.
+        ContentEnd::Unmarked | ContentEnd::Failed(_) if parallel => {}
         ContentEnd::Unmarked => {
             let finding = Finding::new(Defect::InnerTruncated, "it ends without an end marker: what came behind this may be missing", BROKE_OFF, KEEP);
             let effect = Effect::Unnoticed("files behind that may be missing".into());
             found.push(finding.at(place(main, content)).all(&effect, None));
         }
         ContentEnd::Silent(text) => {
-            let finding = Finding::new(Defect::InnerDamaged, format!("behind this a header is damaged ({text}), which readers take for the end"), FLIPPED, KEEP);
+            let finding =
+                Finding::new(Defect::InnerDamaged, format!("behind this a header is damaged ({text}), which readers take for the end"), FLIPPED, KEEP);
             found.push(finding.at(place(main, content)).all(&Effect::Loses("every file behind the damage".into()), None));
         }
-        ContentEnd::Failed(_) if parallel => {}
         ContentEnd::Failed(failing) => {
             let (defect, why, says) = match failing {
                 Failing::Read(text @ "unexpected end of data") => (Defect::InnerTruncated, BROKE_OFF, text),
@@ -100,11 +101,17 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
             found.push(finding.all(&Effect::Unnoticed("some file is damaged, and no reader says so".into()), None));
         }
         GzipEnd::Truncated | GzipEnd::Corrupt if matches!(content.end, ContentEnd::Clean) => {
-            let finding = new(Defect::InnerTruncated, "its compressed data breaks off behind the end of the tar in it", BROKE_OFF, "`haul repair` compresses it anew");
+            let finding =
+                new(Defect::InnerTruncated, "its compressed data breaks off behind the end of the tar in it", BROKE_OFF, "`haul repair` compresses it anew");
             found.push(finding);
         }
         GzipEnd::Garbage => {
-            let finding = new(Defect::InnerTrailing, "something that is no zero follows its compressed data", "a script wrote to the same file twice", "`haul repair` leaves it out");
+            let finding = new(
+                Defect::InnerTrailing,
+                "something that is no zero follows its compressed data",
+                "a script wrote to the same file twice",
+                "`haul repair` leaves it out",
+            );
             found.push(finding);
         }
         GzipEnd::None | GzipEnd::Sound | GzipEnd::Truncated | GzipEnd::Corrupt => {}
@@ -119,12 +126,18 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
             let why = "the backup was packed by hand; Core under AppArmor may not make hard links";
             found.push(Finding::new(Defect::HardLink, what, why, "`haul repair` stores both as files").at(path));
         } else {
-            let finding = Finding::new(Defect::HardLinkToNothing, format!("it is a hard link to {target}, which is not there"), "files were chosen by hand", "`haul repair` leaves it out");
+            let finding = Finding::new(
+                Defect::HardLinkToNothing,
+                format!("it is a hard link to {target}, which is not there"),
+                "files were chosen by hand",
+                "`haul repair` leaves it out",
+            );
             found.push(finding.at(path).cores(&UNPACK, Some(&format!("linkname '{target}' not found"))).supervisor(UNPACK, None));
         }
     }
     if content.data_is_link {
-        let finding = Finding::new(Defect::DataLink, "'data' is a symbolic link", "an archive that wants to write elsewhere", "`haul repair` makes a directory of it");
+        let finding =
+            Finding::new(Defect::DataLink, "'data' is a symbolic link", "an archive that wants to write elsewhere", "`haul repair` makes a directory of it");
         found.push(finding.at("data").cores(&UNPACK, Some("[Errno 17] File exists")).supervisor(UNPACK, None));
     } else if !content.data && content.entries > 0 {
         let finding = Finding::new(
@@ -139,17 +152,21 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let below_data = special.path.starts_with(b"data/");
         match special.kind {
             EntryKind::Fifo if below_data => {
-                let finding = Finding::new(Defect::Fifo, "it is a named pipe", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
-                found.push(finding.cores(&Effect::FailsAfterWipe, Some("is a named pipe")).supervisor(Effect::Changes("a named pipe is restored".into()), None));
+                let finding =
+                    Finding::new(Defect::Fifo, "it is a named pipe", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
+                found
+                    .push(finding.cores(&Effect::FailsAfterWipe, Some("is a named pipe")).supervisor(Effect::Changes("a named pipe is restored".into()), None));
             }
             _ => {
-                let finding = Finding::new(Defect::Device, "it is a device", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
+                let finding =
+                    Finding::new(Defect::Device, "it is a device", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
                 found.push(finding.all(&Effect::Changes("a device is restored as a device, where that is allowed".into()), None));
             }
         }
     }
     for path in &content.escaping {
-        let finding = Finding::new(Defect::Escaping, "it leads out of the archive", "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
+        let finding =
+            Finding::new(Defect::Escaping, "it leads out of the archive", "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
         found.push(finding.all(&Effect::Changes("a member that leads out of the archive is left out".into()), None));
     }
     if let Some(path) = content.through_links.first() {
@@ -163,15 +180,24 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         found.push(finding.at(path).old_core(written, None).new_core(UNPACK, Some("LinkOutsideDestinationError")).supervisor(UNPACK, None));
     }
     if let Some(path) = content.repeated.first() {
-        let finding = Finding::new(Defect::MemberTwice, "it is there more than once, and the last one counts", "the archive was added to", "`haul repair` keeps the last").at(path);
+        let finding = Finding::new(
+            Defect::MemberTwice,
+            "it is there more than once, and the last one counts",
+            "the archive was added to",
+            "`haul repair` keeps the last",
+        )
+        .at(path);
         found.push(finding.all(&Effect::Unnoticed("the first content of a file that is there twice".into()), None));
     }
     if let Some(path) = content.not_utf8.first() {
-        let finding = Finding::new(Defect::NameEncoding, "its name is no UTF-8", "it comes from an old disk or another system", "rename it before the next backup");
+        let finding =
+            Finding::new(Defect::NameEncoding, "its name is no UTF-8", "it comes from an old disk or another system", "rename it before the next backup");
         found.push(finding.at(path));
     }
     if let Some(path) = content.sizes_disagree.first() {
-        let finding = Finding::new(Defect::InnerSizes, "its two headers disagree on its size, of which readers take the second", "one of them was changed", KEEP).at(path);
+        let finding =
+            Finding::new(Defect::InnerSizes, "its two headers disagree on its size, of which readers take the second", "one of them was changed", KEEP)
+                .at(path);
         found.push(finding);
     }
 }

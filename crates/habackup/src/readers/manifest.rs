@@ -25,7 +25,8 @@ pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
         Ok(value) => value,
         Err(problem) => {
             let says = format!("orjson.JSONDecodeError: {}", problem.0);
-            let finding = Finding::new(Defect::ManifestNotJson, "backup.json is no JSON", "it was edited by hand, written in another encoding, or damaged", REWRITE);
+            let finding =
+                Finding::new(Defect::ManifestNotJson, "backup.json is no JSON", "it was edited by hand, written in another encoding, or damaged", REWRITE);
             found.push(finding.at(MANIFEST).cores(&LIST, Some(&says)).supervisor(LIST, None));
             return;
         }
@@ -125,7 +126,9 @@ impl Listed<'_> {
                 Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug))).supervisor(LIST, None)
             }
             Some(Value::String(_)) | None => return,
-            Some(other) => Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(Effect::Changes("its slug becomes a text".into()), None),
+            Some(other) => {
+                Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(Effect::Changes("its slug becomes a text".into()), None)
+            }
         };
         self.push(finding);
     }
@@ -164,7 +167,9 @@ impl Listed<'_> {
         };
         let (what, says) = match date.as_str() {
             None => (format!("'date' is {date}, which is no text"), "TypeError: argument must be str"),
-            Some(text) if text.parse::<WallTime>().is_err() && !is_bare_date(text) => (format!("'date' is '{}', which is no date of ISO 8601", shown(text)), "ValueError"),
+            Some(text) if text.parse::<WallTime>().is_err() && !is_bare_date(text) => {
+                (format!("'date' is '{}', which is no date of ISO 8601", shown(text)), "ValueError")
+            }
             Some(_) => return,
         };
         self.push(Self::finding(Defect::Date, what).cores(&Effect::RefusesUpload, Some(says)).supervisor(LIST, None));

@@ -25,8 +25,8 @@ use serde::Serialize;
 
 pub use defect::Defect;
 pub use facts::{
-    Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature, Outer, OuterEnd, OuterMember, Sealing, Shape,
-    Special,
+    Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature, Outer, OuterEnd, OuterMember, Sealing,
+    Shape, Special,
 };
 
 use crate::version::HaVersion;

@@ -64,7 +64,13 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
     Ok(if good { DONE } else { DAMAGED })
 }
 
-fn look(source: &ArchiveSource, options: &InspectOptions, args: &InspectArgs, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Inspection, Failure> {
+fn look(
+    source: &ArchiveSource,
+    options: &InspectOptions,
+    args: &InspectArgs,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Inspection, Failure> {
     let _display = Display::start(args.output.progress, Job::reading("inspecting"), Arc::clone(progress));
     Ok(engine::inspect::inspect(source.clone(), options, &|done, total| progress.report(done, total), cancel)?)
 }
@@ -117,11 +123,12 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
 
 fn found(finding: &Finding) -> Vec<String> {
     let place = finding.member.as_ref().map_or(String::new(), |member| format!("{member}: "));
-    let mut lines = vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
+    let mut lines =
+        vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
     // Readers that do the same share a line.
     let mut told: Vec<(String, Vec<&str>)> = Vec::new();
     for outcome in &finding.outcomes {
-        let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", \"{says}\""));
+        let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", “{says}”"));
         let does = format!("{}{says}", does(&outcome.effect));
         match told.iter_mut().find(|(known, _)| *known == does) {
             Some((_, readers)) => readers.push(outcome.reader.name()),
@@ -148,7 +155,7 @@ fn does(effect: &Effect) -> String {
 }
 
 fn verdict(verdict: &Verdict) -> String {
-    let says = verdict.says.as_ref().map_or(String::new(), |says| format!(" (\"{says}\")"));
+    let says = verdict.says.as_ref().map_or(String::new(), |says| format!(" (“{says}”)"));
     let because = verdict.because.map_or(String::new(), |defect| format!(" [{}]", defect.id()));
     let others = match &verdict.effect {
         Effect::Changes(first) | Effect::Unnoticed(first) | Effect::Loses(first) => {

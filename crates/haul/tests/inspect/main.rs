@@ -62,10 +62,14 @@ fn every_verdict_is_said_in_plain_words() {
 fn a_script_reads_each_readers_verdict_and_its_reason() {
     let Some(made) = Fixtures::make(&["member-without-dot-slash"]).unwrap() else { return };
     let path = made.path("member-without-dot-slash");
-    let output = Command::new(env!("CARGO_BIN_EXE_haul")).args(["inspect", "--json"]).arg(&path).env_clear().env("HOME", path.parent().unwrap()).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_haul")).args(["inspect", "--json"]).arg(&path).env_clear().env("HOME", path.parent().unwrap()).output().unwrap();
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["status"], "bad");
     for verdict in document["verdicts"].as_array().unwrap() {
-        assert_eq!((&verdict["because"], &verdict["effect"]["kind"], &verdict["effect"]["detail"]), (&"manifest-without-dot-slash".into(), &"refuses".into(), &"list".into()));
+        assert_eq!(
+            (&verdict["because"], &verdict["effect"]["kind"], &verdict["effect"]["detail"]),
+            (&"manifest-without-dot-slash".into(), &"refuses".into(), &"list".into())
+        );
     }
 }
