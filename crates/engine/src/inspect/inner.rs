@@ -79,7 +79,7 @@ fn shape(window: &impl ReadAt, protected: bool) -> io::Result<Shape> {
 }
 
 fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, mut source: impl Read + ReadFromStart, configuration: bool) -> io::Result<()> {
-    inner.sealing.sizes = sizes(version, inner.size, &mut source)?;
+    inner.sealing.sizes = sizes(version, inner.size, &mut source);
     let Some(keyring) = job.keyring.as_mut() else { return Ok(()) };
     let opened = Decryptor::open_with(source.again(), keyring, Expect::Archive);
     let mut plain = match opened {
@@ -102,7 +102,8 @@ fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, mut s
                 return Err(error);
             }
             // Nothing of it can be had; the name is all there is to go by.
-            inner.content = Some(Content { compressed: inner.name.ends_with(".gz"), end: ContentEnd::Failed(Failing::Tampered), ..Content::default() });
+            inner.content =
+                Some(Content { compressed: inner.name.as_bytes().ends_with(b".gz"), end: ContentEnd::Failed(Failing::Tampered), ..Content::default() });
             return Ok(());
         }
     };
@@ -139,12 +140,12 @@ impl<S: ReadAt> ReadFromStart for Stream<S> {
 }
 
 /// The size that the header declares and the one that the member's length allows, where these differ.
-fn sizes(version: SecureTarVersion, size: u64, source: &mut impl Read) -> io::Result<Option<(u64, u64)>> {
-    let Ok(header) = Header::read(source) else { return Ok(None) };
-    let Some(declared) = header.plaintext_len else { return Ok(None) };
-    let Some(expected) = container_len(version, declared) else { return Ok(None) };
+fn sizes(version: SecureTarVersion, size: u64, source: &mut impl Read) -> Option<(u64, u64)> {
+    let header = Header::read(source).ok()?;
+    let declared = header.plaintext_len?;
+    let expected = container_len(version, declared)?;
     let body = size.saturating_sub(header.size());
-    Ok((expected != size).then_some((declared, body)))
+    (expected != size).then_some((declared, body))
 }
 
 /// Ends where decrypting fails, as Python's reader does; why is kept.
@@ -265,7 +266,7 @@ impl Pass {
             self.content.entries += 1;
             let path = normal(&member.name);
             self.content.last = Some(path.clone());
-            if self.leads_out(&member, &path) {
+            if Self::leads_out(&member, &path) {
                 push(&mut self.content.escaping, member.name.clone());
             } else if configuration {
                 self.member(&member, &path);
@@ -277,7 +278,7 @@ impl Pass {
     }
 
     /// Such members are passed over by `securetar.secure_path`, whatever they are.
-    fn leads_out(&self, member: &Member, path: &[u8]) -> bool {
+    fn leads_out(member: &Member, path: &[u8]) -> bool {
         member.name.starts_with(b"/") || path.split(|byte| *byte == b'/').any(|name| name == b"..")
     }
 

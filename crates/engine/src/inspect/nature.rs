@@ -103,7 +103,7 @@ fn text(first: &[u8], length: u64) -> Nature {
 
 /// A tar without a description: what it is by its names.
 fn tar(outer: &Outer) -> Nature {
-    let names: Vec<&str> = outer.members.iter().map(|member| member.plain_name()).collect();
+    let names: Vec<&str> = outer.members.iter().map(habackup::readers::OuterMember::plain_name).collect();
     let base = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     if names.iter().any(|name| matches!(base(name).as_str(), "backup.json" | "snapshot.json") || base(name).starts_with("homeassistant.tar")) {
         return Nature::Tar;
@@ -164,7 +164,7 @@ fn zip(first: &[u8]) -> Nature {
     let name = String::from_utf8_lossy(first.get(30..30 + length).unwrap_or_default()).into_owned();
     let is_configuration =
         name.contains(".storage") || [".HA_VERSION", "configuration.yaml", "automations.yaml", "secrets.yaml"].iter().any(|known| name.ends_with(known));
-    if name.ends_with(".tar") || name.ends_with("backup.json") {
+    if name.as_bytes().ends_with(b".tar") || name.ends_with("backup.json") {
         Nature::Packed("zip")
     } else if is_configuration {
         Nature::Piece("a configuration in a zip")
