@@ -159,7 +159,7 @@ fn verdict(verdict: &Verdict) -> String {
     let because = verdict.because.map_or(String::new(), |defect| format!(" [{}]", defect.id()));
     let others = match &verdict.effect {
         Effect::Changes(first) | Effect::Unnoticed(first) | Effect::Loses(first) => {
-            verdict.losses.iter().filter(|loss| *loss != first).map(|loss| format!("; also {loss}")).collect::<String>()
+            verdict.losses.iter().filter(|loss| *loss != first).fold(String::new(), |told, loss| told + "; also " + loss)
         }
         _ => String::new(),
     };
