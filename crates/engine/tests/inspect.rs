@@ -1,6 +1,6 @@
 //! What inspecting says against what the real Home Assistant 2025.6.3 did with the same archives: `tests/fixtures` makes one archive for every defect and keeps the
 //! answers.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
@@ -16,7 +16,7 @@ use testkit::fixtures::{self, Fixtures};
 const UNTELLABLE: [(&str, &str); 1] = [("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one")];
 
 fn look(archive: &Path, password: Option<&str>) -> Inspection {
-    let options = InspectOptions { password: password.map(|text| Password::new(text)), target: Some("2025.6.3".parse().unwrap()) };
+    let options = InspectOptions { password: password.map(Password::new), target: Some("2025.6.3".parse().unwrap()) };
     inspect(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap()
 }
 
