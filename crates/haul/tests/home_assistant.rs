@@ -17,6 +17,7 @@ use std::{
 
 use receiving::Receiving;
 use testkit::{
+    rig,
     s3::{self, S3Server},
     sshd::{self, Sshd},
     wsgidav::{self, Wsgidav},
@@ -32,14 +33,14 @@ const NATIVE: [(&str, Option<&str>); 2] = [("native-plain", None), ("native-prot
 fn a_plain_backup_of_a_running_home_assistant_restores_in_a_fresh_one() {
     let Some(out) = lived() else { return };
     succeeds(haul("verify", None).arg(out.join("plain.tar")));
-    succeeds(rig("restore").arg(out).args(["plain", "--then-database"]));
+    succeeds(rig::script("restore").arg(out).args(["plain", "--then-database"]));
 }
 
 #[test]
 fn a_protected_backup_of_a_running_home_assistant_restores_with_its_password_only() {
     let Some(out) = lived() else { return };
     succeeds(haul("verify", Some(PASSWORD)).arg(out.join("protected.tar")));
-    succeeds(rig("restore").arg(out).args(["protected", "--password", PASSWORD]));
+    succeeds(rig::script("restore").arg(out).args(["protected", "--password", PASSWORD]));
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn what_went_to_a_web_server_measured_and_protected_restores() {
 fn arrived(name: &str, password: Option<&str>) {
     let Some(out) = lived() else { return };
     succeeds(haul("verify", password).arg(out.join(format!("{name}.tar"))));
-    let mut restore = rig("restore");
+    let mut restore = rig::script("restore");
     restore.arg(out).arg(name);
     if let Some(password) = password {
         restore.args(["--password", password]);
@@ -129,7 +130,7 @@ fn home_assistants_own_backups_verify_and_restore() {
         let config = out.join(format!("{name}-by-haul"));
         succeeds(haul("verify", password).arg(&archive));
         succeeds(haul("restore", password).arg(&archive).arg("--into").arg(&config));
-        succeeds(rig("restore").arg(out).arg(name).arg("--started-on").arg(&config));
+        succeeds(rig::script("restore").arg(out).arg(name).arg("--started-on").arg(&config));
     }
 }
 
@@ -146,7 +147,7 @@ fn home_assistants_own_protected_backup_is_refused_with_a_wrong_password() {
 /// The folder of archives that one life of Home Assistant left behind; `None` where the rig is missing.
 fn lived() -> Option<&'static Path> {
     static OUT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    if !rig_is_ready() {
+    if !rig::is_ready().unwrap() {
         return None;
     }
     let out = OUT.get_or_init(live).as_ref();
@@ -165,7 +166,7 @@ fn live() -> Result<PathBuf, String> {
 
     let backup = format!("'{HAUL}' backup {{config}} --to {{archive}} --progress none");
     let far = Far::start(&out).map_err(|e| e.to_string())?;
-    let mut command = rig("live");
+    let mut command = rig::script("live");
     far.introduce(&mut command);
     command.arg(&out);
     command.arg("--backup").arg(format!("plain={backup}"));
@@ -255,31 +256,6 @@ impl Far {
 fn there_and_back(name: &str, place: &str, protection: &str) -> String {
     let there = format!("'{HAUL}' backup {{config}} --to {place}/{name}.tar --progress none {protection}");
     format!("{name}=sh -c \"{there} && '{HAUL}' get {place}/{name}.tar --to {{archive}} --progress none\"")
-}
-
-fn rig_is_ready() -> bool {
-    let reason = if rustix::process::geteuid().is_root() {
-        let check = rig("prepare").arg("--check").output().expect("tests/rig/prepare runs");
-        if check.status.success() {
-            return true;
-        }
-        String::from_utf8_lossy(&check.stdout).into_owned()
-    } else {
-        "it needs root".to_owned()
-    };
-    let required = env::var("CI").is_ok_and(|ci| ci == "true") || env::var_os("HAUL_REQUIRE_RIG").is_some();
-    assert!(!required, "no real Home Assistant to test against: {reason}");
-    // Past the test harness, which would swallow it.
-    let _ = writeln!(std::io::stderr(), "skipped, no real Home Assistant to test against: {}", reason.trim());
-    false
-}
-
-fn rig(script: &str) -> Command {
-    // A killed test run takes its Home Assistants along.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM"]);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/rig").join(script));
-    command
 }
 
 fn haul(command: &str, password: Option<&str>) -> Command {

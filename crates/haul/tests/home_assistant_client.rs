@@ -4,33 +4,35 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
-    env, fs,
-    io::{BufRead, BufReader, Write},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::stream;
 use homeassistant::{Arrival, Begun, Expected, Instance, Kind, Patience, Phase, Progress, Secret, Stage, Tls, Upload, Way, Wish, local_agent};
-use testkit::proxy::{Death, Proxy};
+use testkit::{
+    proxy::{Death, Proxy},
+    rig::{self, Running, tell},
+};
 
 const HAUL: &str = env!("CARGO_BIN_EXE_haul");
 const PASSWORD: &str = "sesam öffne dich";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_a_running_instance_goes_into_a_fresh_one_and_back_into_itself() {
-    if !rig_is_ready() {
+    if !rig::is_ready().unwrap() {
         return;
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let old = Running::start(&directory.path().join("old"), Some("ada"));
+    let old = Running::start(&directory.path().join("old"), Some("ada")).unwrap();
     let token = Secret::from_file(&directory.path().join("old.token")).unwrap();
     let archive = back_up(&old.config, &directory.path().join("old.tar"));
 
-    let new = Running::start(&directory.path().join("new"), None);
+    let new = Running::start(&directory.path().join("new"), None).unwrap();
     let moved = into_a_fresh_one(&new, &archive).await;
     // The users are the old ones, and so is the token.
     moved.admin(token.clone()).await.unwrap();
@@ -40,12 +42,12 @@ async fn a_backup_of_a_running_instance_goes_into_a_fresh_one_and_back_into_itse
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_without_users_is_told_as_a_lost_restore() {
-    if !rig_is_ready() {
+    if !rig::is_ready().unwrap() {
         return;
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let new = Running::start(&directory.path().join("new"), None);
+    let new = Running::start(&directory.path().join("new"), None).unwrap();
     let bare = directory.path().join("bare");
     fs::create_dir(&bare).unwrap();
     for name in ["configuration.yaml", ".HA_VERSION"] {
@@ -62,7 +64,7 @@ async fn a_backup_without_users_is_told_as_a_lost_restore() {
 
 /// Upload, broken and whole, wrong and right password, and the restart.
 async fn into_a_fresh_one(new: &Running, archive: &Archive) -> Instance {
-    let line = Proxy::http(new.address()).unwrap();
+    let line = Proxy::http(new.address().unwrap()).unwrap();
     let instance = look(&line.url()).await.unwrap();
     let seen = instance.seen();
     assert_eq!((seen.version.as_deref(), seen.proxy, seen.no_socket.is_none()), (Some("2025.6.3"), None, true));
@@ -146,11 +148,6 @@ async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
     Instance::look(url, Tls::default(), patience).await
 }
 
-/// Past the test harness: what really happened is worth seeing.
-fn tell(what: &str) {
-    let _ = writeln!(std::io::stderr(), "{what}");
-}
-
 struct Archive {
     path: PathBuf,
     expected: Expected,
@@ -177,63 +174,4 @@ fn upload(archive: &Path, with_length: bool) -> Upload<impl futures_util::Stream
     let length = with_length.then_some(bytes.len() as u64);
     let pieces: Vec<_> = bytes.chunks(1 << 20).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     Upload { file_name: archive.file_name().unwrap().to_string_lossy().into_owned(), length, stream: stream::iter(pieces), progress: Progress::default() }
-}
-
-/// A Home Assistant of the rig; ends when dropped, and with this process.
-struct Running {
-    config: PathBuf,
-    url: String,
-    child: Child,
-}
-
-impl Running {
-    fn start(config: &Path, user: Option<&str>) -> Self {
-        let mut command = rig("instance");
-        command.arg(config).stdin(Stdio::null()).stdout(Stdio::piped());
-        if let Some(user) = user {
-            command.args(["--user", user]);
-        }
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("the rig says where it listens");
-        Self { config: config.to_owned(), url: url.trim_end_matches([',', '/']).to_owned(), child }
-    }
-
-    fn address(&self) -> std::net::SocketAddr {
-        self.url.trim_start_matches("http://").parse().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.child.id()).map(rustix::process::Pid::from_raw) {
-            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-        }
-        let _ = self.child.wait();
-    }
-}
-
-fn rig_is_ready() -> bool {
-    let reason = if rustix::process::geteuid().is_root() {
-        let check = rig("prepare").arg("--check").output().expect("tests/rig/prepare runs");
-        if check.status.success() {
-            return true;
-        }
-        String::from_utf8_lossy(&check.stdout).into_owned()
-    } else {
-        "it needs root".to_owned()
-    };
-    let required = env::var("CI").is_ok_and(|ci| ci == "true") || env::var_os("HAUL_REQUIRE_RIG").is_some();
-    assert!(!required, "no real Home Assistant to test against: {reason}");
-    tell(&format!("skipped, no real Home Assistant to test against: {}", reason.trim()));
-    false
-}
-
-fn rig(script: &str) -> Command {
-    // A killed test run takes its Home Assistants along.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM"]);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/rig").join(script));
-    command
 }

@@ -8,6 +8,7 @@ pub mod moto;
 pub mod nextcloud;
 mod process;
 pub mod proxy;
+pub mod rig;
 pub mod s3;
 pub mod sshd;
 pub mod wsgidav;

@@ -1,0 +1,84 @@
+//! The real Home Assistant that `tests/rig` prepares: whether it can be used here, its scripts, and an instance that runs.
+
+use std::{
+    env, io,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+/// Whether there is one. Says so where it is missing; in CI, and where `HAUL_REQUIRE_RIG` is set, that is an error.
+pub fn is_ready() -> io::Result<bool> {
+    let why = if geteuid().is_root() {
+        let check = script("prepare").arg("--check").output()?;
+        if check.status.success() {
+            return Ok(true);
+        }
+        String::from_utf8_lossy(&check.stdout).trim().to_owned()
+    } else {
+        "it needs root".to_owned()
+    };
+    let required = env::var("CI").is_ok_and(|ci| ci == "true") || env::var_os("HAUL_REQUIRE_RIG").is_some();
+    if required {
+        return Err(io::Error::other(format!("no real Home Assistant to test against: {why}")));
+    }
+    tell(&format!("skipped, no real Home Assistant to test against: {why}"));
+    Ok(false)
+}
+
+/// One of the scripts in `tests/rig`. A killed test run takes its Home Assistants along.
+pub fn script(name: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/rig").join(name));
+    command
+}
+
+/// Past the test harness, which would swallow it: what really happened is worth seeing.
+pub fn tell(what: &str) {
+    let _ = writeln!(io::stderr(), "{what}");
+}
+
+/// A Home Assistant of the rig; ends when dropped, and with this process.
+pub struct Running {
+    /// Its config directory.
+    pub config: PathBuf,
+    /// Where it answers, without a slash at the end.
+    pub url: String,
+    child: Child,
+}
+
+impl Running {
+    /// Starts one, fresh or with this user, who is set up and whose token is in `CONFIG.token`. Returns when it answers.
+    pub fn start(config: &Path, user: Option<&str>) -> io::Result<Self> {
+        let mut command = script("instance");
+        command.arg(config).stdin(Stdio::null()).stdout(Stdio::piped());
+        if let Some(user) = user {
+            command.args(["--user", user]);
+        }
+        let mut child = command.spawn()?;
+        let mut line = String::new();
+        let out = child.stdout.take().ok_or_else(|| io::Error::other("the rig has no output"))?;
+        BufReader::new(out).read_line(&mut line)?;
+        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = url.ok_or_else(|| io::Error::other(format!("the rig did not say where it listens: {line}")))?;
+        Ok(Self { config: config.to_owned(), url: url.trim_end_matches([',', '/']).to_owned(), child })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.url.trim_start_matches("http://").parse().map_err(io::Error::other)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The script ends its Home Assistant when it is told to; a kill would leave that running.
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
