@@ -1,0 +1,151 @@
+//! What the user typed, and nothing of what it means: no file is touched here.
+
+mod making;
+mod places;
+mod reading;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use making::*;
+pub(crate) use places::*;
+pub(crate) use reading::*;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed; nothing was left behind
+  2    wrong usage
+  3    done, but something could not be read, or one of several copies failed (the report names it)
+  4    the archive is damaged, or Home Assistant would not restore it
+  130  interrupted";
+
+/// Backs up Home Assistant from its live config directory, through every core, and proves that it restores.
+#[derive(Debug, Parser)]
+#[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
+    ///
+    /// [destinations.NAME] holds a url and what its kind of place needs. [backup], [push] and [prune] hold options of these commands under the flag's name with _ for -;
+    /// the same options are taken from the environment as HAUL_OPTION. A flag beats the environment, the environment beats the file.
+    #[arg(long, global = true, value_name = "FILE", env = "HAUL_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an archive of a config directory, while Home Assistant runs
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArgs),
+    /// Send an archive that exists already; after an interruption the same command goes on where it stopped
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(PushArgs),
+    /// Take the backups of other machines, which are paired once by a short code
+    #[command(after_help = RECEIVE_EXAMPLES)]
+    Receive(ReceiveArgs),
+    /// List the machines that were paired with this one, or forget one
+    Peers(PeersArgs),
+    /// Read an archive to its last byte and say whether Home Assistant would restore it
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Say what is in an archive, what each version of Home Assistant will do with it, and why
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(InspectArgs),
+    /// Unpack an archive into a directory
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
+    /// List the archives of a place, reading only their beginnings
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// List what is in an archive
+    #[command(after_help = LS_EXAMPLES)]
+    Ls(LsArgs),
+    /// Print one file of an archive
+    #[command(after_help = CAT_EXAMPLES)]
+    Cat(CatArgs),
+    /// Say which files two archives do not have in common
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Fetch an archive; after an interruption the same command goes on where it stopped
+    #[command(after_help = GET_EXAMPLES)]
+    Get(GetArgs),
+    /// Remove archives
+    #[command(after_help = RM_EXAMPLES)]
+    Rm(RmArgs),
+    /// Remove old archives by rules: shows a plan, asks, then does it
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(PruneArgs),
+    /// Keep an archive for good: neither prune nor rm remove it
+    #[command(after_help = "Example:\n  haul pin offsite/NAME.tar")]
+    Pin(PinArgs),
+    /// Let an archive be removed again
+    #[command(after_help = "Example:\n  haul unpin offsite/NAME.tar")]
+    Unpin(PinArgs),
+    /// Show or try destinations
+    #[command(subcommand, after_help = DESTINATION_EXAMPLES)]
+    Destination(DestinationCommand),
+    /// Sign in where a password is not enough
+    #[command(subcommand)]
+    Auth(AuthArgs),
+    /// Back up a running sample installation, verify it, restore it, and compare
+    Demo(DemoArgs),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  haul completions bash > ~/.local/share/bash-completion/completions/haul")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(after_help = "Example:\n  haul man ~/.local/share/man/man1")]
+    Man {
+        /// An existing directory
+        directory: PathBuf,
+    },
+    /// The sample installation's recorder, in a process of its own
+    #[command(hide = true)]
+    DemoRecorder {
+        directory: PathBuf,
+        #[arg(long, default_value_t = 20)]
+        interval_ms: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitingArgs {
+    /// How long a place may fail without a single success before it is given up, for example 90s, 45m, 2d12h [default: 6h]
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::duration)]
+    pub(crate) give_up_after: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PasswordArgs {
+    /// File with the password; the environment variable HAUL_PASSWORD serves as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
+    pub(crate) progress: ProgressArg,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// A bar on a terminal, else plain lines
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every few seconds
+    Plain,
+    /// Nothing
+    None,
+}

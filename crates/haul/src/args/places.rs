@@ -1,0 +1,188 @@
+//! Arguments of the commands for what lies at a place, and for places themselves.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ProgressArg, WaitingArgs};
+
+pub(super) const LIST_EXAMPLES: &str = "\
+Examples:
+  haul list /backups
+  haul list offsite --json
+  haul list s3://bucket/backups";
+
+pub(super) const GET_EXAMPLES: &str = "\
+Examples:
+  haul get offsite/NAME.tar --to /tmp
+  haul get s3://bucket/backups/NAME.tar --to ./backup.tar";
+
+pub(super) const RM_EXAMPLES: &str = "\
+Examples:
+  haul rm offsite/NAME.tar
+  haul rm offsite/ONE.tar offsite/OTHER.tar --yes";
+
+pub(super) const PRUNE_EXAMPLES: &str = "\
+Examples:
+  haul prune offsite --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
+  haul prune /backups --keep-last 10 --keep-within 30d --yes
+
+A rule keeps the newest archive of each of the N latest days, weeks (Monday to Sunday), months or
+years that have one, by the local calendar; what any rule keeps is kept. The newest whole archive,
+pinned archives and those that Haul did not make are never removed.";
+
+pub(super) const DESTINATION_EXAMPLES: &str = "\
+Examples:
+  haul destination list
+  haul destination check offsite";
+
+pub(super) const GDRIVE_EXAMPLES: &str = "\
+Examples:
+  haul auth gdrive --client-id 123-abc.apps.googleusercontent.com --client-secret-file ~/.drive-secret
+  haul auth gdrive --status
+  haul backup /config --to gdrive://Backups
+
+The client id is your own: at console.cloud.google.com create a project, enable the Google Drive API,
+publish the OAuth consent screen, and create a client ID of the type \"TVs and Limited Input devices\".
+Haul then sees only the files that it put there itself.";
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
+    #[arg(value_name = "DEST")]
+    pub(crate) place: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The archive: a place, a slash and its name
+    #[arg(value_name = "DEST/NAME")]
+    pub(crate) archive: String,
+    /// An existing directory, or a new file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
+    pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The archives: each a place, a slash and its name
+    #[arg(value_name = "DEST/NAME", required = true)]
+    pub(crate) archives: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// The archives: each a place, a slash and its name
+    #[arg(value_name = "DEST/NAME", required = true)]
+    pub(crate) archives: Vec<String>,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)]
+pub(crate) struct PruneArgs {
+    /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
+    #[arg(value_name = "DEST")]
+    pub(crate) place: String,
+    /// Keep the newest N
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_last: u32,
+    /// Keep the newest of each of N days
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_daily: u32,
+    /// Keep the newest of each of N weeks
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_weekly: u32,
+    /// Keep the newest of each of N months
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_monthly: u32,
+    /// Keep the newest of each of N years
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_yearly: u32,
+    /// Keep all that are at most so much older than the newest: 30d, 8w, 1y6mo
+    #[arg(long, value_name = "TIME", value_parser = crate::config::span)]
+    pub(crate) keep_within: Option<jiff::Span>,
+    /// Treat backups that Home Assistant or others made like Haul's
+    #[arg(long)]
+    pub(crate) include_foreign: bool,
+    /// Only show the plan
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DestinationCommand {
+    /// List the destinations named in haul.toml
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try a place: what it can do, how fast it is, and whether it keeps every rule that backups rely on
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
+    #[arg(value_name = "DEST")]
+    pub(crate) place: String,
+    /// How much to send and read back to measure the speed
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = crate::config::size)]
+    pub(crate) measure: u64,
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArgs,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthArgs {
+    /// Sign this machine in to Google Drive
+    #[command(after_help = GDRIVE_EXAMPLES)]
+    Gdrive(GdriveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GdriveArgs {
+    /// Your own client id; later sign-ins know it
+    #[arg(long, value_name = "ID", requires = "client_secret_file")]
+    pub(crate) client_id: Option<String>,
+    /// File with its secret
+    #[arg(long, value_name = "FILE", requires = "client_id")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+    /// A destination of haul.toml whose settings (token_file, client_id, …) count
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+    /// Say whether this machine is signed in, and to whose Drive
+    #[arg(long)]
+    pub(crate) status: bool,
+    /// Sign out: take the access back and remove the file
+    #[arg(long, conflicts_with_all = ["status", "client_id"])]
+    pub(crate) forget: bool,
+}
