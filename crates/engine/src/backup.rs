@@ -96,6 +96,8 @@ fn attempt(
         let expected = expected_of(plan.bytes, options.compressed);
         (Work::Once(Box::new(plan)), expected)
     };
+    // A place that is not ready yet keeps everybody waiting from here on; whoever shows progress wants to say why.
+    progress.watch(outbound.writers(), outbound.meters());
     outbound.begin(expected)?;
     let output = Output::new(outbound, Arc::clone(progress));
     let made = write_archive(&layout, work, output, progress, cancel)?;

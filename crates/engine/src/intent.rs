@@ -32,6 +32,26 @@ pub(crate) struct Intent {
     rules: Rules,
 }
 
+/// What an archive will be called, known before it is made: the same for every attempt with the same options.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The version of the Home Assistant in it.
+    pub version: HaVersion,
+    /// Its name in Home Assistant.
+    pub name: String,
+    /// Home Assistant's identifier of it.
+    pub slug: String,
+    /// Its date, as `backup.json` says it.
+    pub date: String,
+}
+
+/// Makes sure that a backup with these options can be made, as far as that can be told without reading anything but the version.
+pub fn identity(options: &BackupOptions) -> Result<Identity, BackupError> {
+    let Intent { version, name, manifest, .. } = Intent::of(options)?;
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    Ok(Identity { version, name, slug: text(manifest.slug()), date: text(manifest.date()) })
+}
+
 impl Intent {
     pub(crate) fn of(options: &BackupOptions) -> Result<Self, BackupError> {
         let root = config_root(&options.config)?;

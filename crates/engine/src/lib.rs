@@ -54,6 +54,7 @@ pub use away::Maker;
 pub use backup::backup;
 pub use destination::Destination;
 pub use error::{BackupError, plain as plain_reason};
+pub use intent::{Identity, identity};
 pub use options::{BackupOptions, Compress, SecureTar, all_cores};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};

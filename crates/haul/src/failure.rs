@@ -104,6 +104,18 @@ fn advice(kind: Kind) -> &'static str {
     }
 }
 
+impl From<homeassistant::Error> for Failure {
+    fn from(error: homeassistant::Error) -> Self {
+        use homeassistant::Kind;
+        let code = match error.kind {
+            Kind::Invalid => USAGE,
+            Kind::RestoreFailed | Kind::RestoreLost => DAMAGED,
+            _ => FAILED,
+        };
+        Self { code, message: error.to_string(), hint: error.advice }
+    }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         if let OpenError::Place(error) = error {

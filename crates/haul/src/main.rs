@@ -9,6 +9,7 @@ mod config;
 mod destination;
 mod failure;
 mod gentle;
+mod migrate;
 mod output;
 mod password;
 mod progress;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
     match command {
         Command::Backup(args) => command::backup::run(args, config, &interruption()?),
+        Command::Migrate(args) => command::migrate::run(args, &interruption()?),
         Command::Push(args) => command::push::run(args, config, &interruption()?),
         Command::Verify(args) => command::verify::run(args, config, &interruption()?),
         Command::Inspect(args) => command::inspect::run(args, config, &interruption()?),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use habackup::securetar::Password;
+use homeassistant::Secret;
 
 use crate::{args::PasswordArgs, failure::Failure};
 
@@ -16,11 +17,16 @@ const LONGEST: u64 = 4096;
 
 /// The password the user gave, if any.
 pub(crate) fn given(args: &PasswordArgs) -> Result<Option<Password>, Failure> {
+    Ok(secret(args)?.map(|secret| Password::new(secret.expose())))
+}
+
+/// The same as text, for whoever must pass it on.
+pub(crate) fn secret(args: &PasswordArgs) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &args.password_file {
-        return from_file(path).map(Some);
+        return read(path).map(Some);
     }
     match std::env::var(VARIABLE) {
-        Ok(password) if !password.is_empty() => Ok(Some(Password::new(password))),
+        Ok(password) if !password.is_empty() => Ok(Some(Secret::new(password))),
         Ok(_) => Err(Failure::usage(format!("the environment variable {VARIABLE} is empty")).hint(format!("unset {VARIABLE} to work without a password"))),
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {VARIABLE} is not valid UTF-8"))),
@@ -29,6 +35,10 @@ pub(crate) fn given(args: &PasswordArgs) -> Result<Option<Password>, Failure> {
 
 /// The password that a file holds.
 pub(crate) fn from_file(path: &Path) -> Result<Password, Failure> {
+    Ok(Password::new(read(path)?.expose()))
+}
+
+fn read(path: &Path) -> Result<Secret, Failure> {
     let mut text = String::new();
     let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
     let refused = |why: &str| Err(Failure::usage(format!("the password file {} {why}", path.display())));
@@ -47,7 +57,7 @@ pub(crate) fn from_file(path: &Path) -> Result<Password, Failure> {
     if password.contains(['\n', '\r']) {
         return refused("has more than one line");
     }
-    Ok(Password::new(password.to_owned()))
+    Ok(Secret::new(password))
 }
 
 /// Asks at the terminal, when there is one.

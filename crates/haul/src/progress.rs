@@ -159,3 +159,44 @@ impl Figures {
         }
     }
 }
+
+/// Tells what is being done where there are no figures: a line that turns on a terminal, lines elsewhere. Gone when dropped.
+pub(crate) struct Steps {
+    bar: Option<ProgressBar>,
+    is_plain: bool,
+}
+
+impl Steps {
+    pub(crate) fn start(how: ProgressArg) -> Self {
+        let is_bar = match how {
+            ProgressArg::None => return Self { bar: None, is_plain: false },
+            ProgressArg::Bar => true,
+            ProgressArg::Plain => false,
+            ProgressArg::Auto => stderr().is_terminal(),
+        };
+        if !is_bar {
+            return Self { bar: None, is_plain: true };
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template("{spinner:.cyan} {msg}, {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(REDRAW);
+        Self { bar: Some(bar), is_plain: false }
+    }
+
+    pub(crate) fn say(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        } else if self.is_plain {
+            // A closed standard error is no reason to stop.
+            let _ = writeln!(stderr(), "{what}");
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -39,7 +39,9 @@ impl Manager {
 
     /// The backup that this upload would have become, if it is there.
     pub fn find(&self, expected: &Expected) -> Arrival {
-        let Some(backup) = self.backups.iter().find(|backup| backup.is(expected)) else { return Arrival::No };
+        let Some(backup) = self.backups.iter().find(|backup| backup.is(expected)) else {
+            return if self.state == "receive_backup" { Arrival::Underway } else { Arrival::No };
+        };
         match (expected.size, backup.size_at(&expected.agent)) {
             (Some(sent), Some(there)) if sent != there => Arrival::OtherSize { backup_id: backup.backup_id.clone(), size: there },
             _ => Arrival::Yes { backup_id: backup.backup_id.clone() },
@@ -123,6 +125,8 @@ pub struct Expected {
 pub enum Arrival {
     /// It is not there.
     No,
+    /// It is not there, and the other side is still taking an upload: this one, unless somebody else uploads too. Ask again.
+    Underway,
     /// It is there, whole as far as can be told.
     Yes {
         /// By what it is restored.
@@ -236,6 +240,9 @@ mod tests {
         assert_eq!(manager.find(&Expected { slug: String::new(), date: "2026-08-01T00:00:01Z".into(), ..expected() }), Arrival::No);
         assert_eq!(manager.find(&Expected { size: Some(513), ..expected() }), Arrival::OtherSize { backup_id: "1a2b3c4d".into(), size: 512 });
         assert_eq!(manager.find(&Expected::default()), Arrival::No);
+        let busy = Manager { state: "receive_backup".into(), ..manager };
+        assert_eq!(busy.find(&Expected::default()), Arrival::Underway);
+        assert_eq!(busy.find(&expected()), yes);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::{fmt, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::error::{Doing, Error, Kind};
@@ -37,6 +39,16 @@ impl Secret {
         &self.0
     }
 
+    /// The id by which Home Assistant keeps a long-lived token, which the token tells whoever reads it.
+    pub fn token_id(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Claims {
+            iss: String,
+        }
+        let claims = URL_SAFE_NO_PAD.decode(self.0.split('.').nth(1)?).ok()?;
+        serde_json::from_slice::<Claims>(&claims).ok().map(|claims| claims.iss)
+    }
+
     /// As the header that signs a request; `None` if it has characters that no header can carry.
     pub(crate) fn bearer(&self) -> Option<HeaderValue> {
         let text = Zeroizing::new(format!("Bearer {}", self.expose()));
@@ -56,6 +68,15 @@ impl fmt::Debug for Secret {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_token_tells_its_id_and_nothing_else_has_one() {
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiIwMzU0NmYzNiIsImlhdCI6MX0.c2lnbmF0dXJl";
+        assert_eq!(Secret::new(token).token_id().as_deref(), Some("03546f36"));
+        for other in ["", "a.b.c", "plain", "e30.e30.e30", "x.!!.y"] {
+            assert_eq!(Secret::new(other).token_id(), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_token_file_holds_one_line_and_its_content_is_never_shown() {

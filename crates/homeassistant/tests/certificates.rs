@@ -6,12 +6,13 @@ mod common;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use common::{Fake, Mind, TOKEN, file, look, patience};
+use common::{file, look, patience};
 use homeassistant::{Instance, Kind, Phase, Secret, Stage, Tls, Way};
 use rustls::{
     ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
+use testkit::home_assistant::{Fake, Mind, TOKEN};
 use testkit::proxy::Proxy;
 use tokio::{
     io::copy_bidirectional,

@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{Fake, Mind, TOKEN, file, look};
+use common::{file, look};
 use futures_util::stream;
 use homeassistant::{Begun, Kind, Maker, Phase, Progress, Secret, Stage, Upload, Way, Wish, local_agent};
 use serde_json::json;
+use testkit::home_assistant::{Fake, Mind, TOKEN};
 
 #[tokio::test]
 async fn a_fresh_instance_tells_its_version_its_kind_and_who_keeps_backups() {

@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{Fake, Mind, file, look};
+use common::{file, look};
 use homeassistant::{Arrival, Begun, Error, Expected, Instance, Kind, Maker, Wish};
 use serde_json::json;
+use testkit::home_assistant::{Fake, Mind};
 use testkit::proxy::{Answer, Death, Proxy, Rule};
 
 const NGINX_413: &str = "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body>\r\n<center><h1>413 Request Entity Too Large</h1></center>\r\n<hr><center>nginx/1.26.3</center>\r\n</body>\r\n</html>\r\n";

@@ -4,6 +4,7 @@ pub mod apache;
 pub mod azure;
 pub mod drive;
 pub mod fixtures;
+pub mod home_assistant;
 pub mod moto;
 pub mod nextcloud;
 mod process;

@@ -1,6 +1,7 @@
 //! What the user typed, and nothing of what it means: no file is touched here.
 
 mod making;
+mod migrate;
 mod places;
 mod reading;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use making::*;
+pub(crate) use migrate::*;
 pub(crate) use places::*;
 pub(crate) use reading::*;
 
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     /// Make an archive of a config directory, while Home Assistant runs
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup(BackupArgs),
+    /// Move into another Home Assistant: streams a backup straight into it, restores it there, and says as whom to log in
+    #[command(after_help = MIGRATE_EXAMPLES)]
+    Migrate(MigrateArgs),
     /// Send an archive that exists already; after an interruption the same command goes on where it stopped
     #[command(after_help = PUSH_EXAMPLES)]
     Push(PushArgs),

@@ -10,6 +10,7 @@ pub(crate) mod get;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod ls;
+pub(crate) mod migrate;
 pub(crate) mod peers;
 pub(crate) mod pin;
 pub(crate) mod prune;

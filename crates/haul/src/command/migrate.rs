@@ -1,0 +1,195 @@
+//! `haul migrate`.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use engine::{BackupReport, Status};
+use homeassistant::{Restored, Secret, Tls};
+use serde::Serialize;
+
+use crate::{
+    args::MigrateArgs,
+    destination::{self, Network},
+    failure::{DONE, FAILED, Failure, INCOMPLETE},
+    migrate::{Move, Sent, Source, Target, Wanted, words},
+    output, password, text,
+};
+
+const TOKEN: &str = "HAUL_TOKEN";
+
+/// What a script reads.
+#[derive(Serialize)]
+struct Document<'a> {
+    status: &'static str,
+    from: From<'a>,
+    to: To<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<SentDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored: Option<RestoredDocument<'a>>,
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct From<'a> {
+    #[serde(serialize_with = "engine::serialize_path")]
+    config: &'a std::path::Path,
+    version: &'a str,
+    logins: &'a [String],
+}
+
+#[derive(Serialize)]
+struct To<'a> {
+    address: &'a str,
+    version: Option<String>,
+    installation: Option<&'a str>,
+    agent: &'a str,
+    fresh: bool,
+}
+
+#[derive(Serialize)]
+struct SentDocument<'a> {
+    backup_id: &'a str,
+    sent_again: &'a [String],
+    backup: &'a BackupReport,
+}
+
+#[derive(Serialize)]
+struct RestoredDocument<'a> {
+    address: &'a str,
+    version: Option<&'a str>,
+    seconds: f64,
+}
+
+pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let wanted = Wanted {
+        config: args.config_dir.clone(),
+        to: args.to.clone(),
+        password: password::secret(&args.password)?,
+        token: token(args)?,
+        tls: Tls { insecure: args.insecure },
+        exclude_database: args.exclude_database,
+        exclude: args.exclude.clone(),
+        stop: args.stop_command.clone(),
+        start: args.start_command.clone(),
+        progress: args.output.progress,
+    };
+    let network = Network::start(args.waiting.give_up_after, cancel)?;
+    let mut moving = Move::look(wanted, network, cancel)?;
+    let mut notes = moving.source.notes.clone();
+    notes.extend(moving.target.notes());
+    if !args.output.json {
+        output::lines(&introduced(&moving.source, &moving.target))?;
+        output::notes("note", std::mem::take(&mut notes).into_iter());
+    }
+    allowed(args, &moving)?;
+    if args.dry_run {
+        return told(args, "checked", &moving, None, None, &notes);
+    }
+    let sent = moving.send()?;
+    if !args.output.json {
+        tell_sent(&sent, args.no_restore, moving.target.place())?;
+    }
+    notes.extend(sent.notes.iter().cloned());
+    if args.no_restore {
+        return told(args, "sent", &moving, Some(&sent), None, &notes);
+    }
+    let restored = moving.restore(&sent)?;
+    told(args, "restored", &moving, Some(&sent), Some(&restored), &notes)
+}
+
+fn token(args: &MigrateArgs) -> Result<Option<Secret>, Failure> {
+    if let Some(path) = &args.token_file {
+        return Ok(Some(Secret::from_file(path)?));
+    }
+    Ok(std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new))
+}
+
+/// Whether what is there may be replaced. A fresh one holds nothing.
+fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
+    if moving.target.is_fresh() {
+        return Ok(());
+    }
+    let place = moving.target.place();
+    if !args.replace {
+        return Err(Failure::usage(format!("{place} is set up already, and a restore replaces all it holds: users, devices, history"))
+            .hint("say --replace if that is meant, or give one that is fresh; nothing was sent"));
+    }
+    if args.yes || args.dry_run || args.no_restore {
+        return Ok(());
+    }
+    if args.output.json {
+        return Err(Failure::usage("--json leaves nobody to be asked").hint("say --yes to replace it, or --dry-run to only look"));
+    }
+    let question = format!("All that {place} holds will be replaced: users, devices, history. Go on?");
+    if destination::confirm(&question)? { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent, and nothing replaced")) }
+}
+
+/// Both, before anything is done.
+fn introduced(source: &Source, target: &Target) -> Vec<String> {
+    let who = match source.logins.as_slice() {
+        [] => "no user with a password".to_owned(),
+        [one] => format!("user {}", text::tame(one)),
+        several => format!("users {}", words::joined(several, "and")),
+    };
+    let version = target.version().map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
+    let kind = if target.is_fresh() { "fresh" } else { "set up already" };
+    let installation = target.installation().map_or_else(String::new, |name| format!(" ({})", text::tame(name)));
+    vec![
+        format!("From  {}: Home Assistant {}, {who}", engine::shown(source.directory.as_os_str().as_encoded_bytes()), source.version),
+        format!("To    {}: Home Assistant {version}{installation}, {kind}", target.place()),
+    ]
+}
+
+fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
+    let report = &sent.report;
+    let lock = if report.archive.protected { ", encrypted" } else { "" };
+    let mut lines = vec![format!(
+        "Sent  {} ({}) as {}{lock} in {}, limited by {}",
+        text::count(report.entries, "entry", "entries"),
+        text::bytes(report.bytes_in),
+        text::bytes(report.archive.size_bytes),
+        text::duration(report.seconds),
+        report.limited_by.as_str()
+    )];
+    if is_all {
+        lines.push(format!("The backup is at {place} as “{}”; nothing was restored: {}", text::tame(&report.archive.name), words::BY_HAND));
+    }
+    output::lines(&lines)?;
+    output::notes("sent again", sent.breaks.clone().into_iter());
+    output::notes("not saved", report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
+    output::notes("note", report.warnings.iter().chain(&sent.notes).cloned().collect::<Vec<_>>().into_iter());
+    Ok(())
+}
+
+/// The end: the one line that everybody waits for, or the document.
+fn told(args: &MigrateArgs, status: &'static str, moving: &Move, sent: Option<&Sent>, restored: Option<&Restored>, notes: &[String]) -> Result<u8, Failure> {
+    let (source, target) = (&moving.source, &moving.target);
+    if args.output.json {
+        let document = Document {
+            status,
+            from: From { config: &source.directory, version: source.version.as_str(), logins: &source.logins },
+            to: To {
+                address: target.place(),
+                version: target.version().map(|version| version.to_string()),
+                installation: target.installation(),
+                agent: target.agent(),
+                fresh: target.is_fresh(),
+            },
+            sent: sent.map(|sent| SentDocument { backup_id: &sent.backup_id, sent_again: &sent.breaks, backup: &sent.report }),
+            restored: restored.map(|restored| RestoredDocument {
+                address: &restored.address,
+                version: restored.version.as_deref(),
+                seconds: restored.took.as_secs_f64(),
+            }),
+            notes,
+        };
+        output::json(&document)?;
+    } else if args.dry_run {
+        output::lines(&["Nothing speaks against it. Nothing was sent.".to_owned()])?;
+    } else if let Some(restored) = restored {
+        let who = if source.logins.is_empty() { "before".to_owned() } else { words::any_of(&source.logins) };
+        output::lines(&[format!("restored: log in as {who} at {}", restored.address)])?;
+    }
+    let is_whole = sent.is_none_or(|sent| sent.report.status == Status::Complete && sent.notes.is_empty());
+    Ok(if is_whole { DONE } else { INCOMPLETE })
+}

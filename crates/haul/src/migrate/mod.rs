@@ -1,0 +1,254 @@
+//! One Home Assistant into another: look at both, send, restore, follow the restart, tell.
+//!
+//! ```text
+//! Move::look ─▶ [stop] ─▶ send ─▶ [start] ─▶ restore ─▶ "log in as …"
+//! ```
+//!
+//! The backup is the engine's, with the new Home Assistant as its only place (`place`); how one speaks to a Home Assistant is the crate `homeassistant`'s business.
+//! What lives here is their order, and what it means for the user when one of them ends early.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `source` | the old one: whether its directory is whole, who may log in |
+//! | `target` | the new one, fresh or with a token |
+//! | `place` | the new one as a place that takes one archive |
+//! | `pause` | the old one stopped, and started again whatever happens |
+//! | `words` | sentences |
+
+mod pause;
+mod place;
+mod source;
+mod target;
+pub(crate) mod words;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use engine::{BackupError, BackupOptions, BackupReport, Compress, Destination, Identity, Level, Progress, SecureTar};
+use homeassistant::{Begun, Restored, Secret, Stage, Tls};
+use jiff::Zoned;
+use store::patience::Patience;
+
+use self::{
+    pause::{NotStopped, Stopped},
+    place::{HomeAssistantStore, Ledger},
+    words::Reached,
+};
+pub(crate) use self::{source::Source, target::Target};
+use crate::{
+    args::ProgressArg,
+    destination::Network,
+    failure::{FAILED, Failure},
+    progress::{Display, Job, Steps},
+};
+
+/// How often a restore that meets a busy instance is asked for again.
+const RESTORE_TRIES: u32 = 30;
+const RESTORE_PAUSE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What the user wants.
+pub(crate) struct Wanted {
+    pub(crate) config: PathBuf,
+    pub(crate) to: String,
+    pub(crate) password: Option<Secret>,
+    pub(crate) token: Option<Secret>,
+    pub(crate) tls: Tls,
+    pub(crate) exclude_database: bool,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) stop: Option<String>,
+    pub(crate) start: Option<String>,
+    pub(crate) progress: ProgressArg,
+}
+
+/// A move from one Home Assistant to another that nothing speaks against.
+pub(crate) struct Move {
+    pub(crate) source: Source,
+    pub(crate) target: Arc<Target>,
+    identity: Identity,
+    options: BackupOptions,
+    wanted: Wanted,
+    network: Network,
+    cancel: Arc<AtomicBool>,
+}
+
+/// A backup that the new one has.
+pub(crate) struct Sent {
+    pub(crate) report: BackupReport,
+    /// By what it is restored.
+    pub(crate) backup_id: String,
+    /// Why it had to be sent again, each time.
+    pub(crate) breaks: Vec<String>,
+    /// What the user should know of the old one.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Move {
+    /// Looks at both. Nothing is sent to the new one, and nothing of the old one is read but who it is.
+    pub(crate) fn look(wanted: Wanted, network: Network, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
+        let options = options(&wanted);
+        let identity = engine::identity(&options).map_err(|error| match error {
+            BackupError::NoVersion { instead: None, .. } | BackupError::StrangeVersion { .. } => {
+                Failure::usage(error.to_string()).hint("give the config directory, which holds configuration.yaml and, hidden, .HA_VERSION and .storage")
+            }
+            other => other.into(),
+        })?;
+        let source = Source::look(&wanted.config, &identity)?;
+        let steps = Steps::start(wanted.progress);
+        steps.say(&format!("looking at {}", wanted.to));
+        let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone());
+        let target = network.bridge.wait(Patience::new(&network.context).unless_cancelled(looking));
+        let target = target.map_err(|error| words::ended(&error, Reached::Nothing, &wanted.to))??;
+        target.suits(&source)?;
+        Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: Arc::clone(cancel) })
+    }
+
+    /// Sends the backup, while the old one runs or is stopped for it.
+    pub(crate) fn send(&mut self) -> Result<Sent, Failure> {
+        let Some(stop) = &self.wanted.stop else { return self.send_now() };
+        self.tell("stopping the old Home Assistant");
+        let stopped = match Stopped::begin(stop, self.wanted.start.as_deref(), &self.cancel) {
+            Ok(stopped) => stopped,
+            Err(NotStopped::Failed(failure)) => return Err(failure),
+            Err(NotStopped::Interrupted) => return Err(words::interrupted(Reached::Nothing, self.target.place())),
+        };
+        let sent = self.send_now();
+        if self.wanted.start.is_some() {
+            self.tell("starting the old Home Assistant again");
+        }
+        let started = stopped.end();
+        match (sent, started) {
+            (Ok(mut sent), started) => {
+                sent.notes.extend(started.err());
+                Ok(sent)
+            }
+            (Err(failure), Ok(())) if self.wanted.start.is_none() => {
+                let hint = failure.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
+                Err(failure.hint(format!("{hint}the old Home Assistant is still stopped")))
+            }
+            (Err(failure), Ok(())) => Err(failure),
+            (Err(failure), Err(why)) => {
+                crate::output::notes("note", std::iter::once(why));
+                Err(failure)
+            }
+        }
+    }
+
+    fn send_now(&mut self) -> Result<Sent, Failure> {
+        let ledger = Arc::new(Ledger::default());
+        let Identity { slug, name, date, .. } = self.identity.clone();
+        let expected = homeassistant::Expected { agent: self.target.agent().to_owned(), slug, name, date, size: None };
+        let store = HomeAssistantStore::new(Arc::clone(&self.target), expected, Arc::clone(&ledger));
+        let mut context = self.network.context.clone();
+        // It has been spoken to: from now on it is waited for as long as any place that has worked.
+        context.tuning.first_contact = context.tuning.give_up_after;
+        self.options.destinations = vec![Destination::Place { store: Arc::new(store), name: None, context: Some(context) }];
+        let progress = Arc::new(Progress::default());
+        let job = Job { verb: "sending", encrypted: self.options.password.is_some(), names_limit: true };
+        let display = Display::start(self.wanted.progress, job, Arc::clone(&progress));
+        let outcome = engine::backup(&self.options, Some(&self.network.sockets()), &progress, &self.cancel);
+        drop(display);
+        let report = outcome.map_err(|error| self.not_sent(error, &ledger))?;
+        let Some(backup_id) = ledger.backup_id() else { return Err(Failure::new(FAILED, "the upload ended without an answer")) };
+        Ok(Sent { report, backup_id, breaks: ledger.breaks(), notes: Vec::new() })
+    }
+
+    /// Why nothing arrived, in the words of the new one where it said something.
+    fn not_sent(&self, error: BackupError, ledger: &Ledger) -> Failure {
+        let breaks = ledger.breaks();
+        match (error, ledger.last_error()) {
+            (BackupError::Cancelled, _) => {
+                let reached = match ledger.way() {
+                    (false, _) => Reached::Nothing,
+                    (true, false) => Reached::Sending,
+                    (true, true) => Reached::Unanswered,
+                };
+                words::interrupted(reached, self.target.place())
+            }
+            (BackupError::Store(_), Some(last)) => {
+                crate::output::notes("sent again", breaks.iter().take(breaks.len().saturating_sub(1)).cloned().collect::<Vec<_>>().into_iter());
+                let failure = Failure::from(last);
+                let hint = failure.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
+                failure.hint(format!("{hint}nothing was restored"))
+            }
+            (error, _) => error.into(),
+        }
+    }
+
+    /// Restores what was sent, and waits until the new one is up again.
+    pub(crate) fn restore(&self, sent: &Sent) -> Result<Restored, Failure> {
+        let steps = Steps::start(self.wanted.progress);
+        let place = self.target.place();
+        let patience = Patience::new(&self.network.context);
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(words::interrupted(Reached::Sent, place));
+        }
+        steps.say("restoring: it reads the backup");
+        let wish = self.target.wish(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
+        let begun = self.network.bridge.wait(patience.unless_cancelled(self.ask_to_restore(&wish)));
+        // Whoever interrupts now may well have been too late.
+        let begun = begun.map_err(|error| words::ended(&error, Reached::Restoring, place))?;
+        if let Begun::Unheard(why) = begun.map_err(|error| still_there(error.into()))? {
+            steps.say(&format!("restoring: no answer, as happens when it restarts at once ({})", why.reason));
+        }
+        let following = self.target.follow(|stage| steps.say(&described(stage)));
+        let restored = self.network.bridge.wait(patience.unless_cancelled(following));
+        Ok(restored.map_err(|error| words::ended(&error, Reached::Restoring, place))??)
+    }
+
+    async fn ask_to_restore(&self, wish: &homeassistant::Wish) -> Result<Begun, homeassistant::Error> {
+        let mut tries = 0;
+        loop {
+            match self.target.restore(wish).await {
+                Err(error) if error.is_passing() && tries < RESTORE_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(RESTORE_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn tell(&self, what: &str) {
+        Steps::start(self.wanted.progress).say(what);
+    }
+}
+
+fn still_there(failure: Failure) -> Failure {
+    let hint = failure.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
+    failure.hint(format!("{hint}the backup stays there"))
+}
+
+/// A stage of the restart, as users know it.
+fn described(stage: &Stage) -> String {
+    match stage {
+        Stage::Working(Some(what)) if what == "core_restart" => "restoring: it is about to restart".to_owned(),
+        Stage::Working(_) => "restoring: it unpacks the backup".to_owned(),
+        Stage::Down => "restoring: it is down, and unpacks the backup as it starts".to_owned(),
+        Stage::Starting => "restoring: it is starting".to_owned(),
+    }
+}
+
+fn options(wanted: &Wanted) -> BackupOptions {
+    BackupOptions {
+        config: wanted.config.clone(),
+        destinations: Vec::new(),
+        name: None,
+        password: wanted.password.as_ref().map(|password| habackup::securetar::Password::new(password.expose())),
+        securetar: SecureTar::Auto,
+        compress: Compress::Here,
+        exclude_database: wanted.exclude_database,
+        exclude: wanted.exclude.clone(),
+        compressed: true,
+        level: Level::Fast,
+        threads: None,
+        ha_version: None,
+        digest: false,
+        read_back: false,
+        now: Zoned::now(),
+    }
+}

@@ -1,0 +1,338 @@
+//! The new Home Assistant as a place of the backup pipeline: it takes one archive, in one request, and can't go on after a break. Then it is asked whether the
+//! archive arrived after all, and if not, all of it is sent again. What an archive is, nobody knows here.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
+use homeassistant::{Arrival, Error, Kind as Cause, Progress};
+use store::{Abilities, Checked, Entry, Expected, Kind, Operation, Part, Placement, Sealed, Session, Store, StoreError, Upload};
+use tokio::{
+    sync::{Mutex as Waiting, mpsc},
+    task::JoinHandle,
+};
+
+use super::target::Target;
+
+/// The pause before another beginning, and between two questions whether it arrived.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How often is asked while the other side is busy with what it got: it reads all of it, which takes its time.
+const QUESTIONS: u32 = 900;
+
+/// What became of the uploads so far, for whoever tells the user.
+#[derive(Default)]
+pub(crate) struct Ledger(Mutex<Account>);
+
+#[derive(Default)]
+struct Account {
+    backup_id: Option<String>,
+    breaks: Vec<Error>,
+    failure: Option<Error>,
+    is_on_its_way: bool,
+    is_all_sent: bool,
+    is_to_pause: bool,
+}
+
+impl Ledger {
+    /// By what it is restored, once it is there.
+    pub(crate) fn backup_id(&self) -> Option<String> {
+        self.account().backup_id.clone()
+    }
+
+    /// Why uploads had to begin anew.
+    pub(crate) fn breaks(&self) -> Vec<String> {
+        self.account().breaks.iter().map(ToString::to_string).collect()
+    }
+
+    /// What ended it for good, or broke it the last time.
+    pub(crate) fn last_error(&self) -> Option<Error> {
+        let account = self.account();
+        account.failure.clone().or_else(|| account.breaks.last().cloned())
+    }
+
+    /// Whether anything of it left, and whether all of it did.
+    pub(crate) fn way(&self) -> (bool, bool) {
+        let account = self.account();
+        (account.is_on_its_way, account.is_all_sent)
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A Home Assistant that takes one archive.
+pub(crate) struct HomeAssistantStore {
+    target: Arc<Target>,
+    expected: homeassistant::Expected,
+    ledger: Arc<Ledger>,
+}
+
+impl HomeAssistantStore {
+    /// `expected` is what the archive will be called there.
+    pub(crate) fn new(target: Arc<Target>, expected: homeassistant::Expected, ledger: Arc<Ledger>) -> Self {
+        Self { target, expected, ledger }
+    }
+
+    /// After a break: the reason once, so that it is seen and there is a pause; then whether it arrived.
+    async fn is_there(&self, expected: &homeassistant::Expected) -> Result<bool, StoreError> {
+        let pause = {
+            let mut account = self.ledger.account();
+            std::mem::take(&mut account.is_to_pause).then(|| account.breaks.last().cloned()).flatten()
+        };
+        if let Some(why) = pause {
+            return Err(passing(&why));
+        }
+        match self.target.did_it_arrive(expected).await {
+            Ok(Arrival::Yes { backup_id }) => {
+                self.ledger.account().backup_id = Some(backup_id);
+                Ok(true)
+            }
+            Ok(Arrival::No | Arrival::OtherSize { .. }) => Ok(false),
+            Ok(Arrival::Underway) => Err(refusal(self.target.place(), Kind::Passing { retry_after: Some(PAUSE) }, "it is still busy with what it got")),
+            Err(error) if error.is_passing() => Err(passing(&error)),
+            Err(error) => Err(lasting(&self.ledger, error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for HomeAssistantStore {
+    fn label(&self) -> String {
+        self.target.place().to_owned()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            placement: Placement::Sequential,
+            multiple: 1,
+            preferred: 1 << 20,
+            concurrency: 1,
+            needs_length: true,
+            restarts: true,
+            md5: false,
+            resumable: false,
+            readable: false,
+        }
+    }
+
+    async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        let known = homeassistant::Expected { size: expected.exact, ..self.expected.clone() };
+        let had_breaks = !self.ledger.account().breaks.is_empty();
+        let is_there = had_breaks && self.is_there(&known).await?;
+        let state = if is_there { State::Complete } else { State::Fresh };
+        let (target, ledger) = (Arc::clone(&self.target), Arc::clone(&self.ledger));
+        Ok(Box::new(HomeAssistantUpload { target, ledger, name: name.to_owned(), expected: known, state: Waiting::new(state) }))
+    }
+
+    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        Err(self.closed())
+    }
+
+    async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(None)
+    }
+
+    async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
+        Err(self.closed())
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn space(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn sweep(&self) -> Result<u32, StoreError> {
+        Ok(0)
+    }
+}
+
+impl HomeAssistantStore {
+    fn closed(&self) -> StoreError {
+        refusal(self.target.place(), Kind::Invalid, "it takes one backup and shows none")
+    }
+}
+
+/// One archive on its way.
+struct HomeAssistantUpload {
+    target: Arc<Target>,
+    ledger: Arc<Ledger>,
+    name: String,
+    expected: homeassistant::Expected,
+    state: Waiting<State>,
+}
+
+enum State {
+    Fresh,
+    Open(Transfer),
+    // Also when it was there before this upload: whatever comes is let pass.
+    Complete,
+    Broken,
+}
+
+/// The request under way. Dropping it breaks the request off.
+struct Transfer {
+    pieces: mpsc::Sender<Result<Bytes, &'static str>>,
+    answer: JoinHandle<Result<String, Error>>,
+    taken: u64,
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
+}
+
+impl HomeAssistantUpload {
+    fn open(&self) -> Transfer {
+        let (pieces, incoming) = mpsc::channel(1);
+        let body = stream::unfold(incoming, |mut incoming| async { incoming.recv().await.map(|piece| (piece, incoming)) });
+        // The file's end is announced by its length; a channel that closes early is noticed by that.
+        let upload = homeassistant::Upload { file_name: self.name.clone(), length: self.expected.size, stream: body, progress: Progress::default() };
+        let target = Arc::clone(&self.target);
+        let answer = tokio::spawn(async move { target.upload(upload).await });
+        let mut account = self.ledger.account();
+        (account.is_on_its_way, account.is_all_sent) = (true, false);
+        Transfer { pieces, answer, taken: 0 }
+    }
+
+    /// Feeds what the request does not have yet, and after the last part waits for the answer.
+    async fn feed(transfer: &mut Transfer, part: &Part, ledger: &Ledger) -> Result<Option<String>, Option<Error>> {
+        let rest = part.data.skip(transfer.taken.saturating_sub(part.offset));
+        for piece in rest.pieces() {
+            let length = piece.len() as u64;
+            tokio::select! {
+                biased;
+                early = &mut transfer.answer => return Err(early.ok().and_then(Result::err)),
+                sent = transfer.pieces.send(Ok(piece.clone())) => if sent.is_err() {
+                    return Err((&mut transfer.answer).await.ok().and_then(Result::err));
+                },
+            }
+            transfer.taken += length;
+            part.activity.touch();
+        }
+        if !part.last {
+            return Ok(None);
+        }
+        // The body ends when nobody holds the other end of its channel.
+        let (closed, _) = mpsc::channel(1);
+        transfer.pieces = closed;
+        ledger.account().is_all_sent = true;
+        match (&mut transfer.answer).await {
+            Ok(answer) => answer.map(Some).map_err(Some),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Whether it arrived although no answer did.
+    async fn arrived(&self) -> Option<String> {
+        for _ in 0..QUESTIONS {
+            match self.target.did_it_arrive(&self.expected).await {
+                Ok(Arrival::Yes { backup_id }) => return Some(backup_id),
+                Ok(Arrival::Underway) => tokio::time::sleep(PAUSE).await,
+                // Who can't be asked now is asked again before the next beginning.
+                Ok(Arrival::No | Arrival::OtherSize { .. }) | Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    async fn advance(&self, state: &mut State, part: &Part) -> Result<(), StoreError> {
+        match state {
+            State::Complete => return Ok(()),
+            State::Broken => return Err(self.lost("the upload broke off, and can't be continued")),
+            State::Fresh => *state = State::Open(self.open()),
+            State::Open(_) => {}
+        }
+        let State::Open(transfer) = state else { return Ok(()) };
+        let error = match Self::feed(transfer, part, &self.ledger).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(backup_id)) => {
+                self.ledger.account().backup_id = Some(backup_id);
+                *state = State::Complete;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        *state = State::Broken;
+        let Some(error) = error else { return Err(self.lost("it answered before it had everything")) };
+        let is_all_sent = self.ledger.account().is_all_sent;
+        // A proxy that lost patience while Home Assistant was reading, or a line that broke then.
+        let may_be_there = is_all_sent && (error.is_passing() || matches!(error.kind, Cause::Proxy(_)));
+        if may_be_there && let Some(backup_id) = self.arrived().await {
+            self.ledger.account().backup_id = Some(backup_id);
+            *state = State::Complete;
+            return Ok(());
+        }
+        if !error.is_passing() {
+            return Err(lasting(&self.ledger, error));
+        }
+        let lost = self.lost(error.reason.clone());
+        let mut account = self.ledger.account();
+        account.breaks.push(error);
+        account.is_to_pause = true;
+        Err(lost)
+    }
+
+    fn lost(&self, reason: impl Into<String>) -> StoreError {
+        refusal(self.target.place(), Kind::Lost, reason)
+    }
+}
+
+#[async_trait]
+impl Upload for HomeAssistantUpload {
+    async fn put(&self, part: &Part) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
+        self.advance(&mut state, part).await
+    }
+
+    async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
+        Err(refusal(self.target.place(), Kind::Invalid, "what was sent can't be changed there"))
+    }
+
+    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+        if !matches!(*self.state.lock().await, State::Complete) {
+            return Err(self.lost("the upload broke off, and can't be continued"));
+        }
+        let expected = homeassistant::Expected { size: Some(sealed.length), ..self.expected.clone() };
+        // One that does not show its list said yes to all the bytes that were announced.
+        if let Ok(Arrival::OtherSize { size, .. }) = self.target.did_it_arrive(&expected).await {
+            let reason = format!("it has {size} bytes instead of {}", sealed.length);
+            return Err(refusal(self.target.place(), Kind::Mismatch, reason));
+        }
+        Ok(Checked::Size)
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        *self.state.lock().await = State::Broken;
+        Ok(())
+    }
+}
+
+fn refusal(place: &str, kind: Kind, reason: impl Into<String>) -> StoreError {
+    StoreError::remote(place, Operation::Write, kind, reason)
+}
+
+/// Worth another try, in a moment.
+fn passing(error: &Error) -> StoreError {
+    refusal(&error.place, Kind::Passing { retry_after: Some(PAUSE) }, error.reason.clone())
+}
+
+/// No other try will do better. The user is told in its own words.
+fn lasting(ledger: &Ledger, error: Error) -> StoreError {
+    let shown = refusal(&error.place, Kind::Protocol, error.reason.clone());
+    ledger.account().failure = Some(error);
+    shown
+}

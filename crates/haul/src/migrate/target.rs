@@ -1,0 +1,173 @@
+//! The Home Assistant that takes over: fresh, or set up and spoken to with a token. Both ways are one here.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use habackup::version::HaVersion;
+use homeassistant::{Agent, Arrival, Begun, Error, Expected, Instance, Manager, Patience, Phase, Secret, Tls, Upload, Way, Wish, local_agent};
+
+use super::{source::Source, words};
+use crate::failure::{FAILED, Failure};
+
+/// Who takes backups there: Home Assistant itself, or its Supervisor.
+const SUPERVISOR: &str = "hassio.local";
+
+/// One that can take the backup.
+pub(crate) struct Target {
+    instance: Instance,
+    agent: String,
+    /// `None`: it is fresh, and takes a backup from anybody.
+    token: Option<Secret>,
+    installation: Option<String>,
+}
+
+impl Target {
+    /// Looks at what answers there. Refuses whatever can't take a backup; nothing is sent.
+    pub(crate) async fn look(address: &str, tls: Tls, token: Option<Secret>) -> Result<Self, Failure> {
+        let instance = Instance::look(address, tls, Patience::default()).await?;
+        let place = instance.seen().address.clone();
+        match &instance.seen().phase {
+            Phase::Fresh { installation, agent, manager } => {
+                idle(&place, manager)?;
+                let (agent, installation) = ((*agent).to_owned(), installation.clone());
+                Ok(Self { instance, agent, token: None, installation })
+            }
+            Phase::Preparing => Err(Failure::new(FAILED, format!("{place} is still fetching Home Assistant"))
+                .hint("wait until its first page asks whether to create a home or to restore a backup")),
+            phase @ (Phase::Begun | Phase::SetUp) => {
+                let what = if *phase == Phase::Begun { "somebody has begun to set it up" } else { "it is set up already" };
+                let Some(token) = token else { return Err(no_token(&place, what)) };
+                let (admin, agents) = instance.admin(token.clone()).await?;
+                let manager = admin.info().await?;
+                let agent = own_agent(&place, &agents)?;
+                idle(&place, &manager)?;
+                Ok(Self { instance, agent, token: Some(token), installation: None })
+            }
+        }
+    }
+
+    /// Refuses what is known to end badly: an older version, or the very instance that the backup is of.
+    pub(crate) fn suits(&self, source: &Source) -> Result<(), Failure> {
+        let place = self.place();
+        if self.token.as_ref().is_some_and(|token| source.knows(token)) {
+            return Err(Failure::usage(format!("{place} looks like the Home Assistant of {} itself: the token is one of its own", source.directory.display()))
+                .hint("give another --to; if it is one that got these users by an earlier restore, make a new token there"));
+        }
+        if let Some(version) = self.version()
+            && version < source.version
+        {
+            return Err(Failure::new(FAILED, format!("{place} runs Home Assistant {version}, and would refuse a backup of the newer {}", source.version))
+                .hint(format!("update it to {} or newer first", source.version)));
+        }
+        Ok(())
+    }
+
+    /// What the user should know of it.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let seen = self.instance.seen();
+        let mut notes = Vec::new();
+        if let Some(from) = &seen.redirected_from {
+            notes.push(format!("{from} sends its visitors to {}, which is used instead", seen.address));
+        }
+        if let Some(proxy) = seen.proxy {
+            notes.push(format!("{proxy} stands in front of it; should it get in the way, give Home Assistant's own address in the home network"));
+        }
+        if self.version().is_none() {
+            let why = seen.no_socket.as_ref().map_or_else(|| "it does not tell".to_owned(), |error| error.reason.clone());
+            notes.push(format!("its version could not be seen ({why}): it must not be older than the old one"));
+        }
+        notes
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> &str {
+        &self.instance.seen().address
+    }
+
+    /// Its version, if it tells one that can be understood.
+    pub(crate) fn version(&self) -> Option<HaVersion> {
+        self.instance.seen().version.as_deref()?.parse().ok()
+    }
+
+    /// Who keeps the backup there.
+    pub(crate) fn agent(&self) -> &str {
+        &self.agent
+    }
+
+    /// How it was installed, if it tells.
+    pub(crate) fn installation(&self) -> Option<&str> {
+        self.installation.as_deref()
+    }
+
+    /// Whether it holds nothing yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.token.is_none()
+    }
+
+    /// Uploads; one attempt.
+    pub(crate) async fn upload<S, E>(&self, upload: Upload<S>) -> Result<String, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        match &self.token {
+            None => self.instance.upload(&self.agent, upload).await,
+            Some(token) => self.instance.admin(token.clone()).await?.0.upload(&self.agent, upload).await,
+        }
+    }
+
+    /// Whether an upload arrived.
+    pub(crate) async fn did_it_arrive(&self, expected: &Expected) -> Result<Arrival, Error> {
+        match &self.token {
+            None => self.instance.did_it_arrive(expected).await,
+            Some(token) => self.instance.admin(token.clone()).await?.0.did_it_arrive(expected).await,
+        }
+    }
+
+    /// Starts the restore.
+    pub(crate) async fn restore(&self, wish: &Wish) -> Result<Begun, Error> {
+        match &self.token {
+            None => self.instance.restore(wish).await,
+            Some(token) => self.instance.admin(token.clone()).await?.0.restore(wish).await,
+        }
+    }
+
+    /// A wish for what this one restores.
+    pub(crate) fn wish(&self, backup_id: &str, password: Option<Secret>, has_database: bool) -> Wish {
+        // The Supervisor wants to hear what is in the backup. Core would keep its own history for a `false`, beside the devices of another home.
+        let database = has_database || self.agent != SUPERVISOR;
+        Wish { password, database, ..Wish::new(backup_id, &self.agent) }
+    }
+
+    /// Follows the restart.
+    pub(crate) async fn follow(&self, told: impl FnMut(&homeassistant::Stage) + Send) -> Result<homeassistant::Restored, Error> {
+        let way = self.token.clone().map_or(Way::FirstPage, Way::Token);
+        self.instance.follow_restart(&way, told).await
+    }
+}
+
+fn idle(place: &str, manager: &Manager) -> Result<(), Failure> {
+    let what = match manager.state.as_str() {
+        "create_backup" => "is making a backup",
+        "receive_backup" => "is taking another backup",
+        "restore_backup" => "is restoring a backup",
+        "blocked" => "is still starting",
+        _ => return Ok(()),
+    };
+    Err(Failure::new(FAILED, format!("{place} {what} at the moment")).hint("try again when it is done"))
+}
+
+fn no_token(place: &str, what: &str) -> Failure {
+    Failure::new(FAILED, format!("{place} can't take a backup from just anybody: {what}"))
+        .hint("if nothing there matters, install it anew and leave its first page as it is; to replace what it holds, give --replace and an administrator's --token-file")
+}
+
+fn own_agent(place: &str, agents: &[Agent]) -> Result<String, Failure> {
+    let none = || {
+        let ids: Vec<String> = agents.iter().map(|agent| agent.agent_id.clone()).collect();
+        Failure::new(FAILED, format!("{place} keeps no backups on its own disk, only at {}", words::joined(&ids, "and")))
+            .hint("see under Settings > System > Backups whether local backups work there")
+    };
+    local_agent(agents).map(str::to_owned).ok_or_else(none)
+}
