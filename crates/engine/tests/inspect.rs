@@ -16,7 +16,7 @@ use testkit::fixtures::{self, Fixtures};
 const UNTELLABLE: [(&str, &str); 1] = [("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one")];
 
 fn look(archive: &Path, password: Option<&str>) -> Inspection {
-    let options = InspectOptions { password: password.map(Password::new), target: Some("2025.6.3".parse().unwrap()) };
+    let options = InspectOptions { password: password.map(Password::new), target: Some("2025.6.3".parse().unwrap()), ..InspectOptions::default() };
     inspect(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap()
 }
 

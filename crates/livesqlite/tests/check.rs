@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use livesqlite::check::ImageChecker;
+use livesqlite::check::{Column, Counts, ImageChecker, Span};
 use livesqlite::{Options, Snapshot};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -14,6 +14,27 @@ fn problems(image: &[u8], piece: usize) -> Vec<String> {
     let mut checker = ImageChecker::new();
     image.chunks(piece).for_each(|bytes| checker.push(bytes));
     checker.finish()
+}
+
+const MOMENTS: Column = Column { table: "s", column: "at", since: 1_000_000_000 };
+
+fn counts(image: &[u8], piece: usize) -> Counts {
+    let mut checker = ImageChecker::counting(MOMENTS);
+    image.chunks(piece).for_each(|bytes| checker.push(bytes));
+    checker.finish_counted().1.unwrap()
+}
+
+/// What SQLite itself counts.
+fn counted(path: &Path) -> (Vec<(String, u64)>, Option<Span>) {
+    let db = Connection::open(path).unwrap();
+    let mut names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'k' ORDER BY name").unwrap();
+    let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let rows = |name: &String| db.query_row(&format!("SELECT COUNT(*) FROM {name}"), [], |row| row.get::<_, u32>(0)).map(u64::from).unwrap();
+    let tables = names.iter().map(|name| (name.clone(), rows(name))).collect();
+    let span = db.query_row("SELECT CAST(MIN(at) AS INTEGER), CAST(MAX(at) AS INTEGER) FROM s WHERE at >= 1000000000", [], |row| {
+        Ok(row.get::<_, Option<u32>>(0)?.zip(row.get(1)?).map(|(first, last)| Span { first, last }))
+    });
+    (tables, span.unwrap())
 }
 
 fn integrity(path: &Path) -> bool {
@@ -48,9 +69,16 @@ fn apply(db: &Connection, index: usize, step: &Step) {
     let series = |rows: u32| format!("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{rows})");
     let sql = match step {
         Step::Insert { rows, bytes } => {
-            format!("{} INSERT INTO t(v, w) SELECT randomblob(abs(random()) % {}), hex(randomblob(x % 60)) FROM n", series(*rows), bytes + 1)
+            // Some moments are of a clock that was not set.
+            let moment = "abs(random()) % 9 * (200000000 + abs(random()) % 1000000) / 1.7";
+            format!(
+                "{0} INSERT INTO t(v, w) SELECT randomblob(abs(random()) % {1}), hex(randomblob(x % 60)) FROM n;
+                 {0} INSERT INTO s(state, at) SELECT hex(randomblob(x % 40)), {moment} FROM n;",
+                series(*rows),
+                bytes + 1
+            )
         }
-        Step::Delete { modulo } => format!("DELETE FROM t WHERE id % {modulo} = 0; DELETE FROM k WHERE length(a) % {modulo} = 0"),
+        Step::Delete { modulo } => format!("DELETE FROM t WHERE id % {modulo} = 0; DELETE FROM k WHERE length(a) % {modulo} = 0; DELETE FROM s WHERE id % {modulo} < 2"),
         Step::Update { modulo, bytes } => format!("UPDATE t SET v = randomblob({bytes}) WHERE id % {modulo} = 1"),
         Step::Keyed { rows } => {
             format!("{} INSERT OR IGNORE INTO k SELECT hex(randomblob(x % 700)), x FROM n", series(*rows))
@@ -74,7 +102,7 @@ fn build(path: &Path, page_size: u32, auto_vacuum: u32, secure: bool, steps: &[S
     db.execute_batch(&format!(
         "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA secure_delete={secure}; PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY;
          CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB, w TEXT); CREATE INDEX i ON t(w); CREATE INDEX j ON t(v);
-         CREATE TABLE k(a TEXT PRIMARY KEY, b) WITHOUT ROWID;"
+         CREATE TABLE k(a TEXT PRIMARY KEY, b) WITHOUT ROWID; CREATE TABLE s(id INTEGER PRIMARY KEY, state VARCHAR(255), at FLOAT);"
     ))
     .unwrap();
     for (index, step) in steps.iter().enumerate() {
@@ -110,7 +138,14 @@ proptest! {
         prop_assert!(integrity(&path));
         let raw = std::fs::read(&path).unwrap();
         prop_assert_eq!(problems(&raw, piece), Vec::<String>::new());
+        let (found, (tables, span)) = (counts(&raw, piece), counted(&path));
+        prop_assert!(found.all_rows, "{found:?}");
+        prop_assert_eq!(found.tables.iter().map(|table| (table.table.clone(), table.rows)).collect::<Vec<_>>(), tables);
+        // In small pages the schema grows beyond its first one, behind what it describes.
+        prop_assert!(found.whole_span || size < 12, "{found:?}");
+        prop_assert!(!found.whole_span || found.span == span, "{found:?} {span:?}");
         let zeroed = image(&path);
+        prop_assert_eq!(counts(&zeroed, 1 << 20), found);
         prop_assert_eq!(problems(&zeroed, raw.len()), Vec::<String>::new());
         let copy = dir.path().join("copy.db");
         std::fs::write(&copy, &zeroed).unwrap();
@@ -158,7 +193,9 @@ proptest! {
             bytes[at..end].copy_from_slice(&stretch[..end - at]);
         }
         bytes.truncate(cut.index(bytes.len()) + 1);
-        problems(&bytes, 4099);
+        let mut checker = ImageChecker::counting(MOMENTS);
+        checker.push(&bytes);
+        checker.finish_counted();
     }
 }
 
@@ -273,4 +310,34 @@ fn a_one_page_database_is_sound() {
     let image = image(&path);
     assert_eq!(image.len(), 4096);
     assert_eq!(problems(&image, 7), Vec::<String>::new());
+}
+
+#[test]
+fn a_column_whose_place_is_told_late_gives_a_span_that_is_called_incomplete() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.db");
+    build(&path, 512, 0, false, &[Step::Insert { rows: 3000, bytes: 1 }]);
+    let before = counts(&std::fs::read(&path).unwrap(), 4096);
+    assert!(before.whole_span);
+    // The row of the schema grows and moves to a page behind the table's own.
+    let columns: Vec<String> = (0..40).map(|number| format!("ALTER TABLE s ADD COLUMN a_long_name_{number}")).collect();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(&columns.join(";")).unwrap();
+    db.execute_batch("INSERT INTO s(state, at) VALUES ('last', 1900000000.5)").unwrap();
+    drop(db);
+    let after = counts(&std::fs::read(&path).unwrap(), 4096);
+    assert!(after.all_rows && !after.whole_span, "{after:?}");
+    assert_eq!(after.tables.iter().find(|table| table.table == "s").unwrap().rows, 3001);
+    assert!(after.span.is_none_or(|span| span.last <= 1_900_000_000));
+}
+
+#[test]
+fn a_database_cut_short_is_counted_as_far_as_it_goes() {
+    let (_dir, image) = sample();
+    let whole = counts(&image, 4096);
+    let cut = counts(&image[..image.len() / 2], 4096);
+    assert!(whole.all_rows && !cut.all_rows);
+    for (before, after) in whole.tables.iter().zip(&cut.tables) {
+        assert!(after.rows <= before.rows, "{before:?} {after:?}");
+    }
 }

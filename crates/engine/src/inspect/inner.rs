@@ -22,6 +22,7 @@ use livesqlite::check::ImageChecker;
 use super::{
     Job,
     gzip::{Failed, Gzip, Mode},
+    history::STATES,
 };
 use crate::{names::Names, open::Stream, restore::RECORDER};
 
@@ -395,7 +396,7 @@ impl Pass {
             }
         }
         if below.is_some() {
-            seen.finish(path, member.size, self);
+            seen.finish(job, path, member.size, self);
         }
         Ok(end)
     }
@@ -420,7 +421,7 @@ impl Seen {
             }
             if livesqlite::is_database(bytes) {
                 self.is_database = true;
-                self.checker = Some(ImageChecker::new());
+                self.checker = Some(if self.recorder { ImageChecker::counting(STATES) } else { ImageChecker::new() });
                 // 1 stands for the largest, which two bytes can't hold.
                 self.page_size = match bytes.get(PAGE_SIZE) {
                     Some([0, 1]) => 65_536,
@@ -435,9 +436,10 @@ impl Seen {
         }
     }
 
-    fn finish(self, path: &[u8], size: u64, pass: &mut Pass) {
-        let problems = self.checker.map(ImageChecker::finish).unwrap_or_default();
+    fn finish(self, job: &Job<'_>, path: &[u8], size: u64, pass: &mut Pass) {
+        let (problems, counts) = self.checker.map(ImageChecker::finish_counted).unwrap_or_default();
         if self.recorder {
+            job.counts.set(counts);
             let journal = self.journal.unwrap_or(Journal::Other);
             pass.content.database = Some(Database { size, is_one: self.is_database, journal, page_size: self.page_size, problems });
         } else if !problems.is_empty() {

@@ -9,13 +9,16 @@
 //! | `outer` | the outer tar and its members |
 //! | `inner` | one inner archive: encryption, compression, the tar in it |
 //! | `gzip` | a gzip stream as Python's two modes read it |
+//! | `history` | from when to when the recorder's database goes, and its rows |
 
 mod gzip;
+mod history;
 mod inner;
 mod nature;
 mod outer;
 
 use std::{
+    cell::Cell,
     io,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
@@ -27,6 +30,8 @@ use habackup::{
     securetar::{Keyring, Password, SecureTarVersion},
     version::HaVersion,
 };
+pub use history::{History, Rows};
+use livesqlite::check::Counts;
 use serde::Serialize;
 
 use crate::{
@@ -41,6 +46,8 @@ pub struct InspectOptions {
     pub password: Option<Password>,
     /// The version of Core that the archive is to be restored in.
     pub target: Option<HaVersion>,
+    /// Whether to tell the rows of each table of the history.
+    pub rows: bool,
 }
 
 /// One inner archive, for a report.
@@ -69,8 +76,8 @@ pub struct Inspection {
     pub announced: Vec<String>,
     /// The inner archives.
     pub parts: Vec<PartSeen>,
-    /// Size of the recorder's database.
-    pub database_bytes: Option<u64>,
+    /// The recorder's database.
+    pub history: Option<History>,
     /// Whether the password was needed and not given.
     pub locked: bool,
     /// Everything that any reader minds.
@@ -104,6 +111,8 @@ struct Job<'a> {
     file: &'a ArchiveFile<'a>,
     cancel: &'a AtomicBool,
     keyring: Option<Keyring>,
+    /// What the recorder's database holds, which no rule asks for.
+    counts: Cell<Option<Counts>>,
 }
 
 /// Looks at `archive`: a path, or something far away.
@@ -112,8 +121,8 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
     let source = archive.into();
     let path = source.shown();
     let file = ArchiveFile::open(&source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
-    let job = Job { file: &file, cancel, keyring: options.password.clone().map(Keyring::new) };
-    let gathered = gather(job, options);
+    let mut job = Job { file: &file, cancel, keyring: options.password.clone().map(Keyring::new), counts: Cell::default() };
+    let gathered = gather(&mut job, options);
     if cancel.load(Ordering::Relaxed) {
         return Err(InspectError::Cancelled);
     }
@@ -124,19 +133,21 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
     let facts = gathered.map_err(|error| OpenError::of(path, error))?;
     let findings = readers::findings(&facts);
     let verdicts = readers::verdicts(&findings);
-    Ok(report(&facts, findings, verdicts, started))
+    let content = facts.main.as_ref().and_then(|main| main.content.as_ref());
+    let history = content.and_then(|content| history::of(content, job.counts.take(), options.rows));
+    Ok(Inspection { history, ..report(&facts, findings, verdicts, started) })
 }
 
-fn gather(mut job: Job<'_>, options: &InspectOptions) -> io::Result<Facts> {
+fn gather(job: &mut Job<'_>, options: &InspectOptions) -> io::Result<Facts> {
     let mut facts =
         Facts { length: habackup::read_at::ReadAt::len(job.file), password: options.password.is_some(), target: options.target.clone(), ..Facts::default() };
-    let members = outer::look(&job, &mut facts)?;
-    facts.nature = nature::of(&job, &facts.outer)?;
+    let members = outer::look(job, &mut facts)?;
+    facts.nature = nature::of(job, &facts.outer)?;
     let protected = facts.description.as_ref().is_some_and(readers::Description::protected);
     let main = outer::main(&members, facts.description.as_ref());
     for (place, member) in members.iter().enumerate().filter(|(_, member)| outer::is_inner(member)) {
         let configuration = main == Some(place);
-        let inner = inner::look(&mut job, member, protected, configuration)?;
+        let inner = inner::look(job, member, protected, configuration)?;
         if configuration {
             facts.main = Some(inner);
         } else {
@@ -162,13 +173,12 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         protected: manifest.protected(),
         database_excluded: manifest.excludes_database(),
     });
-    let content = facts.main.as_ref().and_then(|main| main.content.as_ref());
     Inspection {
         bytes: facts.length,
         manifest: summary.unwrap_or_default(),
         announced: announced.unwrap_or_default(),
         parts: facts.main.iter().chain(&facts.parts).map(part).collect(),
-        database_bytes: content.and_then(|content| content.database.as_ref()).map(|database| database.size),
+        history: None,
         locked: facts.main.as_ref().is_some_and(|main| main.is_sealed() && main.sealing.opens.is_none()),
         findings,
         verdicts,

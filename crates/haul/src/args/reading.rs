@@ -78,6 +78,9 @@ pub(crate) struct InspectArgs {
     /// The version of Home Assistant that it is to be restored in
     #[arg(long, value_name = "VERSION")]
     pub(crate) target: Option<String>,
+    /// Also say how many rows each table of the history has
+    #[arg(long)]
+    pub(crate) rows: bool,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
     #[command(flatten)]

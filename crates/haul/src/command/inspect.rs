@@ -7,12 +7,14 @@ use std::{
 
 use engine::{
     Progress,
-    inspect::{InspectError, InspectOptions, Inspection},
+    inspect::{History, InspectError, InspectOptions, Inspection},
     open::ArchiveSource,
 };
 use habackup::readers::{Effect, Finding, Stage, Verdict};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::list::{self, moment};
 use crate::{
     args::InspectArgs,
     config::Config,
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let archive = source.shown();
-    let mut options = InspectOptions { password: given, target };
+    let mut options = InspectOptions { password: given, target, rows: args.rows };
     let mut inspection = look(&source, &options, args, &progress, cancel)?;
     // Asked for only when it turns out to be needed, and somebody is there to answer.
     if inspection.locked
@@ -114,10 +116,30 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
         };
         lines.push(format!("  {}, {}{lock}{inside}", shown(&part.name), text::bytes(part.bytes)));
     }
-    match inspection.database_bytes {
-        Some(bytes) => lines.push(format!("  history: {}", text::bytes(bytes))),
+    match &inspection.history {
+        Some(database) => history(database, lines),
         None if manifest.database_excluded => lines.push("  history: left out on purpose".to_owned()),
         None => {}
+    }
+}
+
+fn history(history: &History, lines: &mut Vec<String>) {
+    let zone = TimeZone::system();
+    let span = match (history.first_state.zip(history.last_state), history.untold) {
+        (Some((first, last)), _) => {
+            let partly = if history.all_states { "" } else { ", as far as it could be read" };
+            format!(", states from {} to {}{partly}", moment(first, &zone), moment(last, &zone))
+        }
+        (None, Some(why)) => format!("; from when to when can't be told: {why}"),
+        (None, None) => String::new(),
+    };
+    let log = history.log_bytes.map_or(String::new(), |bytes| format!("; its log of {} holds what is newer", text::bytes(bytes)));
+    lines.push(format!("  history: {}{span}{log}", text::bytes(history.bytes)));
+    let Some(rows) = &history.rows else { return };
+    let table: Vec<[String; 2]> = rows.iter().map(|rows| [engine::shown(rows.table.as_bytes()), text::count(rows.rows, "row", "rows")]).collect();
+    lines.extend(list::table(&table).into_iter().map(|line| format!("    {line}")));
+    if !history.all_rows {
+        lines.push("    The rows are those that could be reached; it is damaged or cut short.".to_owned());
     }
 }
 

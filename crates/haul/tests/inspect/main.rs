@@ -43,7 +43,7 @@ fn every_verdict_is_said_in_plain_words() {
     for (name, code) in SHOWN {
         let path = made.path(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.arg("inspect").arg(&path).args(["--progress", "none"]).env_clear().env("HOME", path.parent().unwrap());
+        command.arg("inspect").arg(&path).args(["--progress", "none"]).env_clear().env("TZ", "Europe/Berlin").env("HOME", path.parent().unwrap());
         if let Some(password) = made.password(name) {
             command.env("HAUL_PASSWORD", password);
         }

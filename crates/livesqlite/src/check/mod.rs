@@ -5,15 +5,19 @@
 //! with indexes, so this finds damage to structure, not a flipped letter in a text. A database that
 //! `PRAGMA integrity_check` calls ok never gets a complaint.
 //!
+//! If asked, it also counts rows on the way (`census`).
+//!
 //! Memory: one page, 10 bytes per page of the image, and lists of long rows and free pages: for a gigabyte of recorder
 //! about 3 MiB, and never more than 48 MiB. Above 2 Mi pages (8 GiB with 4096-byte pages) the pages are not tracked, and
 //! only header and length are checked.
 
+mod census;
 mod graph;
 mod page;
 mod pointer_map;
 
 use crate::header::{HEADER_LEN, Header, be32, is_database};
+use census::Census;
 use graph::Graph;
 use page::{Shape, Tree, inspect};
 
@@ -23,6 +27,8 @@ pub(crate) fn is_sound_tree_page(page: &[u8], is_first: bool) -> bool {
     let first_byte = page[if is_first { HEADER_LEN } else { 0 }];
     Tree::of(first_byte).is_some_and(|tree| inspect(page, is_first, tree, &shape, |_| ()).is_ok())
 }
+
+pub use census::{Column, Counts, Span, TableRows};
 
 /// More problems than this are only counted.
 const MAX_PROBLEMS: usize = 20;
@@ -39,6 +45,8 @@ pub struct ImageChecker {
     /// Bytes that do not fill a page yet; at first, those that do not fill the header.
     partial: Vec<u8>,
     len: u64,
+    /// What a census is to watch, if there is to be one.
+    column: Option<Column>,
     state: State,
 }
 
@@ -58,6 +66,7 @@ struct Pages {
     /// Complete pages seen.
     seen: u64,
     graph: Option<Graph>,
+    census: Option<Census>,
     problems: Problems,
 }
 
@@ -65,6 +74,11 @@ impl ImageChecker {
     /// A checker that has seen nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A checker that also counts rows, for [`finish_counted`](Self::finish_counted).
+    pub fn counting(column: Column) -> Self {
+        Self { column: Some(column), ..Self::default() }
     }
 
     /// The next bytes of the image.
@@ -77,7 +91,7 @@ impl ImageChecker {
             if self.partial.len() < HEADER_LEN {
                 return;
             }
-            self.state = begin(&self.partial);
+            self.state = begin(&self.partial, self.column);
         }
         let State::Pages(pages) = &mut self.state else { return };
         if !self.partial.is_empty() {
@@ -99,6 +113,16 @@ impl ImageChecker {
 
     /// Problems in plain words, at most about twenty; empty for a sound database.
     pub fn finish(self) -> Vec<String> {
+        self.finish_counted().0
+    }
+
+    /// The same, and what was counted, also of a damaged database: what can be reached of it. `None` where that was too large to be counted.
+    pub fn finish_counted(mut self) -> (Vec<String>, Option<Counts>) {
+        let census = if let State::Pages(pages) = &mut self.state { pages.census.take() } else { None };
+        (self.judge(), census.and_then(Census::finish))
+    }
+
+    fn judge(self) -> Vec<String> {
         match self.state {
             State::Header if self.len == 0 => vec!["the image is empty".to_owned()],
             State::Header if self.len >= 16 && !is_database(&self.partial) => vec![not_a_database()],
@@ -113,7 +137,7 @@ fn not_a_database() -> String {
     "the image does not begin like a SQLite database".to_owned()
 }
 
-fn begin(head: &[u8]) -> State {
+fn begin(head: &[u8], column: Option<Column>) -> State {
     if !is_database(head) {
         return State::Hopeless(not_a_database());
     }
@@ -134,7 +158,8 @@ fn begin(head: &[u8]) -> State {
     require(be32(head, 56) <= 3, "text encoding");
     let shape = Shape { size: header.page_size as usize, usable, pages: 0, auto_vacuum: be32(head, 52) != 0 };
     let graph = if problems.is_empty() { Some(Graph::new(shape)) } else { None };
-    State::Pages(Box::new(Pages { header, size: shape.size, seen: 0, graph, problems }))
+    let census = column.filter(|_| problems.is_empty()).map(|column| Census::new(column, usable));
+    State::Pages(Box::new(Pages { header, size: shape.size, seen: 0, graph, census, problems }))
 }
 
 impl Pages {
@@ -144,9 +169,13 @@ impl Pages {
         let known = self.header.declared_is_current.then(|| u64::from(self.header.declared_pages));
         if self.seen > graph::MAX_PAGES || known.is_some_and(|pages| pages > graph::MAX_PAGES) {
             self.graph = None;
+            self.census = None;
         }
         if let Some(graph) = &mut self.graph {
             graph.page(self.seen as u32, bytes);
+        }
+        if let Some(census) = &mut self.census {
+            census.page(self.seen as u32, bytes);
         }
     }
 

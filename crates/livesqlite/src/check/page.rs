@@ -134,7 +134,7 @@ fn cell(page: &[u8], start: usize, tree: Tree, found: &mut impl FnMut(Reference)
 }
 
 /// Bytes of a payload kept in the page, and the number of overflow pages for the rest.
-fn split(payload: u32, usable: u32, table_leaf: bool) -> Option<(u32, u32)> {
+pub(super) fn split(payload: u32, usable: u32, table_leaf: bool) -> Option<(u32, u32)> {
     let least = (usable - 12) * 32 / 255 - 23;
     let most = if table_leaf { usable - 35 } else { (usable - 12) * 64 / 255 - 23 };
     if payload <= most {
@@ -167,7 +167,7 @@ fn free_blocks(page: &[u8], first: usize, content: usize) -> Result<usize, Flaw>
 }
 
 /// SQLite's variable-length integer: seven bits per byte, the ninth byte whole.
-fn varint(page: &[u8], at: &mut usize) -> Option<i64> {
+pub(super) fn varint(page: &[u8], at: &mut usize) -> Option<i64> {
     let mut value = 0_i64;
     for step in 0..9 {
         let byte = *page.get(*at)?;
