@@ -22,7 +22,7 @@ NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /u
 # Without the tools for ISA-L the pure-Rust compressor is built in: archives as good, but larger, at about half the speed.
 FEATURES = $(shell command -v nasm autoconf automake libtoolize >/dev/null 2>&1 && [ $$(command -v nasm autoconf automake libtoolize | wc -l) -eq 4 ] || echo --no-default-features)
 
-.PHONY: help demo build install test lint format bench bench-latency bench-network fuzz rig fixtures ask clean tools
+.PHONY: help demo build install test lint format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -67,6 +67,11 @@ fixtures: $(CACHE)/python/.ready ## Make an archive for every defect, in target/
 
 ask: fixtures rig ## Ask the real Home Assistant what it does with every fixture, and compare with what is written
 	@if [ "$$(id -u)" -eq 0 ]; then tests/fixtures/ask target/fixtures --check tests/fixtures/home-assistant-2025.6.3.jsonl; else echo "not root: skipped"; fi
+
+verdicts: $(CACHE)/python/.ready rig ## Print what Home Assistant does with every fixture beside what haul inspect says of it
+	@HAUL_PYTHON=$(CACHE)/python/bin/python HAUL_VERDICTS=$(CURDIR)/target/verdicts.txt cargo test --locked --quiet --package haul --test verdicts $(FEATURES) \
+		> target/verdicts.log 2>&1 		|| { cat target/verdicts.log; exit 1; }
+	@cat target/verdicts.txt
 
 fuzz: ## Fuzz every parser (SECONDS=60 for each)
 	fuzz/run $(SECONDS)

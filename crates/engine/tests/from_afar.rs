@@ -16,6 +16,7 @@ use std::{
 use engine::{
     BackupOptions, Destination, Level, Progress, SecureTar,
     browse::{BrowseError, Browser},
+    inspect::{InspectError, InspectOptions, inspect},
     open::{ArchiveSource, OpenError, Source},
     restore::{RestoreError, RestoreOptions, restore},
     verify::{VerifyError, VerifyOptions, verify},
@@ -163,6 +164,24 @@ fn reading_all_of_it_fetches_little_more_than_it() {
 }
 
 #[test]
+fn inspecting_fetches_little_more_than_it_and_says_how_far_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    archive(directory.path(), None);
+    let far = far(directory.path(), u64::MAX);
+    let told = AtomicU64::new(0);
+    let tell = |done, total| {
+        assert!(done <= total, "{done} of {total}");
+        told.fetch_max(done, Ordering::Relaxed);
+    };
+    let source = ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>);
+    let found = inspect(source, &InspectOptions::default(), &tell, &AtomicBool::new(false)).unwrap();
+    assert_eq!(found.bytes, far.file.len());
+    assert!(far.file.fetched() <= far.file.len() / 20 * 21, "{} bytes of {}", far.file.fetched(), far.file.len());
+    let told = told.into_inner();
+    assert!(told >= far.file.len() / 20 * 19, "{told} of {}", far.file.len());
+}
+
+#[test]
 fn a_place_that_fails_is_not_mistaken_for_damage() {
     let directory = tempfile::tempdir().unwrap();
     archive(directory.path(), None);
@@ -170,6 +189,8 @@ fn a_place_that_fails_is_not_mistaken_for_damage() {
         let source = || ArchiveSource::Remote(far(directory.path(), patience));
         let verified = verify(source(), &VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() }, &|_, _| {}, &AtomicBool::new(false));
         assert!(matches!(verified, Err(VerifyError::Open(OpenError::Place(_)))), "{patience}: {verified:?}");
+        let inspected = inspect(source(), &InspectOptions::default(), &|_, _| {}, &AtomicBool::new(false));
+        assert!(matches!(inspected, Err(InspectError::Open(OpenError::Place(_)))), "{patience}: {inspected:?}");
         let into = directory.path().join("never");
         let all = RestoreOptions { only: Vec::new(), ..options(None) };
         let restored = restore(source(), &into, &all, &|_, _| {}, &AtomicBool::new(false));

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Archives, each called by its defect.
@@ -33,6 +33,24 @@ impl Fixtures {
         let last = why.lines().last().unwrap_or_default();
         let _ = writeln!(io::stderr(), "SKIPPED: the fixtures can't be made ({last}); HAUL_PYTHON names a Python that can");
         Ok(None)
+    }
+
+    /// One more, which the caller makes at the path that this returns.
+    pub fn add(&mut self, name: &str, password: Option<&str>) -> io::Result<PathBuf> {
+        let about = json!({ "fixture": name, "file": format!("{name}.tar"), "defect": "Nothing.", "origin": "", "password": password });
+        self.list.push(about);
+        fs::write(self.out.path().join("fixtures.json"), serde_json::to_vec(&self.list)?)?;
+        Ok(self.path(name))
+    }
+
+    /// Asks the rig's Home Assistant about all of them: a line of JSON for each. Takes a minute or two.
+    pub fn ask(&self) -> io::Result<String> {
+        let mut command = Command::new("setpriv");
+        let asked = command.args(["--pdeathsig", "TERM"]).arg(home().join("ask")).arg(self.out.path()).env("PYTHONDONTWRITEBYTECODE", "1").output()?;
+        if asked.status.success() {
+            return String::from_utf8(asked.stdout).map_err(io::Error::other);
+        }
+        Err(io::Error::other(format!("Home Assistant could not be asked: {}", String::from_utf8_lossy(&asked.stderr).trim())))
     }
 
     /// Where one is.

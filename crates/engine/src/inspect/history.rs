@@ -54,7 +54,8 @@ pub(super) fn of(content: &Content, counts: Option<Counts>, rows: bool) -> Optio
         (Some(_), _) => None,
         (None, None) => Some("it has no table of states"),
         (None, Some(0)) => Some("there are no states in it"),
-        (None, Some(_)) => Some("its states carry no times that are known, as before 2023.2"),
+        (None, Some(_)) if counts.has_column && !counts.whole_span => Some("one pass does not suffice for a database that was altered so late"),
+        (None, Some(_)) => Some("its states carry no times in a form that is known, as before 2023.2"),
     };
     Some(History {
         first_state: counts.span.and_then(|span| moment(span.first)),

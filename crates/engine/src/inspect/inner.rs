@@ -28,6 +28,8 @@ use crate::{names::Names, open::Stream, restore::RECORDER};
 
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;
+/// So many of the members that readers do not come to see are named.
+const NAMED: usize = 3;
 /// More than this many members of one kind are not named.
 const MOST: usize = 1000;
 /// `.HA_VERSION` files beyond this are not version files.
@@ -50,7 +52,10 @@ pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configur
     match inner.shape {
         Shape::Gzip => inner.content = Some(pass(job, Box::new(read(0)?), true, Mode::Seeking, configuration)?),
         Shape::Tar => inner.content = Some(pass(job, Box::new(read(0)?), false, Mode::Seeking, configuration)?),
-        Shape::Sealed(version) => sealed(job, &mut inner, version, read(0)?, configuration)?,
+        Shape::Sealed(version) => {
+            sealed(job, &mut inner, version, read(0)?, configuration)?;
+            behind(job, &mut inner, read(0)?);
+        }
         Shape::Empty | Shape::SealedUnknown | Shape::Unknown => {}
     }
     Ok(inner)
@@ -127,6 +132,28 @@ fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, mut s
     }
     inner.content = Some(content);
     Ok(())
+}
+
+/// What lies behind the first gzip member, where readers stop: a second pass, which reads on.
+fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
+    let Some(content) = inner.content.as_mut().filter(|content| content.gzip == GzipEnd::SecondMember) else { return };
+    let Some(keyring) = job.keyring.as_mut() else { return };
+    let Ok(plain) = Decryptor::open_with(source, keyring, Expect::Archive) else { return };
+    let lenient = Box::new(Lenient { plain, trouble: Rc::default() });
+    let mut walk = Walk::new(Forward { source: Gzip::new(lenient, Mode::Seeking, Rc::default()), scratch: Vec::new() });
+    let mut seen = 0;
+    // Where this ends, and how, is not what any reader would come to see.
+    while let Ok(member) = walk.step()
+        && !job.cancel.load(Ordering::Relaxed)
+    {
+        seen += 1;
+        if seen > content.entries && member.kind != EntryKind::Directory {
+            content.behind_count += 1;
+            if content.behind.len() < NAMED {
+                content.behind.push(normal(&member.name));
+            }
+        }
+    }
 }
 
 /// A source that can be read a second time.

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::facts::{Facts, Inner, Shape};
+use super::facts::{Facts, Inner, OuterEnd, Shape};
 use super::{Defect, Effect, Finding, Stage};
 use crate::problem::shown;
 use crate::securetar::SecureTarVersion;
@@ -25,7 +25,9 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
 
 fn missing(facts: &Facts, found: &mut Vec<Finding>) {
     let announced = facts.description.as_ref().and_then(|description| description.get("homeassistant")).is_some_and(|section| !section.is_null());
-    let (what, why, repair) = if announced {
+    let (what, why, repair) = if facts.outer.end != OuterEnd::Clean && facts.outer.end != OuterEnd::Unmarked {
+        ("the archive of the configuration is not in what is left", "the file was cut or is damaged before it", "fetch it again from where it was made")
+    } else if announced {
         (
             "the archive of the configuration is missing",
             "the file was cut behind its description, or a member was removed",
@@ -47,15 +49,14 @@ fn missing(facts: &Facts, found: &mut Vec<Finding>) {
 fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     let new = |defect, what: &str, why, repair| Finding::new(defect, what, why, repair).at(&main.name);
     if main.name.starts_with("./") {
-        let why = "it was packed anew with `tar cf backup.tar .`; readers compare the whole name";
+        let why = "it was packed anew with `tar cf backup.tar .`; Core compares the whole name, Supervisor takes either";
         let finding = new(Defect::InnerName, "its name must not begin with './'", why, REWRITE);
-        found.push(finding.cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found")).supervisor(UNPACK, None));
-        return;
+        found.push(finding.cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found")));
     }
     let protected = facts.description.as_ref().is_some_and(super::facts::Description::protected);
     if main.shape == Shape::Empty || (main.size == 0) {
         let why = "its writer was stopped before it went back to fill in the size";
-        found.push(new(Defect::InnerEmpty, "it has no bytes", why, "`haul repair` looks for its bytes behind the header").all(&PASSWORD, Some(INCORRECT)));
+        found.push(new(Defect::InnerEmpty, "it has no bytes", why, "`haul repair` looks for its bytes behind the header").locked());
         return;
     }
     match (main.shape, protected) {
@@ -64,15 +65,14 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             let finding = new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, and it is not", why, REWRITE);
             // Nobody who has a password leaves it out when asked for it.
             found.push(if facts.password {
-                finding.all(&PASSWORD, Some(INCORRECT))
+                finding.locked()
             } else {
                 finding.all(&Effect::Changes("asks for a password and takes none: only without one it is restored".into()), None)
             });
         }
         (Shape::Sealed(_) | Shape::SealedUnknown, false) => {
             let why = "backup.json was edited or comes from another backup; readers then ask for no password";
-            found
-                .push(new(Defect::EncryptedNotProtected, "it is encrypted, and backup.json says that it is not", why, REWRITE).all(&PASSWORD, Some(INCORRECT)));
+            found.push(new(Defect::EncryptedNotProtected, "it is encrypted, and backup.json says that it is not", why, REWRITE).locked());
         }
         (Shape::Unknown, _) => {
             let finding = new(
@@ -81,7 +81,7 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
                 "its bytes were damaged or replaced",
                 "nothing helps but another copy",
             );
-            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+            found.push(finding.locked());
         }
         _ => {}
     }
@@ -106,7 +106,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
         Shape::SealedUnknown => {
             let finding =
                 new(Defect::SecureTarVersion, "it is encrypted with a SecureTar newer than 3".into(), "a newer Home Assistant made it", "use a newer Haul");
-            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+            found.push(finding.locked());
         }
         Shape::Sealed(SecureTarVersion::V1) => found.push(new(
             Defect::SecureTarOld,
@@ -124,7 +124,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
                 "it is encrypted",
                 "give the password with --password-file; Home Assistant calls it the encryption key of the emergency kit",
             );
-            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+            found.push(finding.locked());
         }
         Some(false) => {
             let finding = new(
@@ -133,7 +133,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
                 "the password is of another instance or of before it was changed, or the beginning of the member is damaged",
                 "look for the emergency kit of when the backup was made; nothing else opens it",
             );
-            found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+            found.push(finding.locked());
         }
         _ => {}
     }
@@ -144,8 +144,12 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             "its writer was stopped before it went back to fill in the size; a restore does not ask for it, a download without encryption fails",
             "`haul repair` writes the header anew",
         );
-        // What v3 declares is where a reader stops, which was not seen yet.
-        let finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) { finding.new_core(UNPACK, None).supervisor(UNPACK, None) } else { finding };
+        // What v3 declares is where its last message must be, which is looked for before anything is read.
+        let finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) {
+            finding.new_core(PASSWORD, Some(INCORRECT)).supervisor(PASSWORD, Some("Invalid password for backup …"))
+        } else {
+            finding
+        };
         found.push(finding);
     }
     if let Some(damage) = &main.sealing.damage {
@@ -171,7 +175,7 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
     if compressed != main.name.as_bytes().ends_with(b".gz") {
         let what = if compressed { "it is compressed, and its name says that it is not" } else { "it is not compressed, and its name says that it is" };
         let finding = Finding::new(Defect::InnerNotAsNamed, what, "it was renamed by hand", REWRITE).at(&main.name);
-        found.push(finding.all(&PASSWORD, Some(INCORRECT)));
+        found.push(finding.locked());
     }
 }
 
@@ -179,11 +183,15 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
 fn parts(facts: &Facts, found: &mut Vec<Finding>) {
     let Some(description) = &facts.description else { return };
     let list = |key: &str| description.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut announced: Vec<String> =
-        list("folders").iter().filter_map(Value::as_str).filter(|name| *name != "homeassistant").map(|name| name.replace('/', "_")).collect();
-    announced.extend(list("addons").iter().filter_map(|addon| addon.get("slug")?.as_str().map(str::to_owned)));
+    // With what Supervisor says where one of them is missing.
+    let folders = list("folders");
+    let folders = folders.iter().filter_map(Value::as_str).filter(|name| *name != "homeassistant");
+    let mut announced: Vec<(String, String)> = folders.map(|name| (name.replace('/', "_"), format!("Can't find restore folder {}", shown(name)))).collect();
+    let addons = list("addons");
+    let addons = addons.iter().filter_map(|addon| addon.get("slug")?.as_str());
+    announced.extend(addons.map(|slug| (slug.to_owned(), format!("Can't find backup {}", shown(slug)))));
     let base = |part: &Inner| part.name.trim_end_matches(".gz").trim_end_matches(".tar").to_owned();
-    for name in &announced {
+    for (name, says) in &announced {
         if !facts.parts.iter().any(|part| base(part) == *name) {
             let finding = Finding::new(
                 Defect::PartMissing,
@@ -191,13 +199,13 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
                 "a member was removed, or never written",
                 "nothing of it is left",
             );
-            found.push(finding.at(format!("{name}.tar.gz")).supervisor(Effect::Loses(shown(name)), None));
+            found.push(finding.at(format!("{name}.tar.gz")).supervisor(Effect::Loses(shown(name)), Some(says)));
         }
     }
     let sealed = facts.main.as_ref().map(Inner::is_sealed);
     for part in &facts.parts {
         let name = base(part);
-        if !announced.contains(&name) && name != "supervisor" {
+        if !announced.iter().any(|(known, _)| *known == name) && name != "supervisor" {
             let finding = Finding::new(Defect::PartUnknown, "backup.json does not announce it", "backup.json was edited", REWRITE).at(&part.name);
             found.push(finding.supervisor(Effect::Loses(shown(&name)), None));
         }

@@ -115,15 +115,13 @@ fn database(facts: &Facts, content: &Content, whole: bool, found: &mut Vec<Findi
         }
     }
     if let Some(path) = content.damaged_databases.first() {
-        let why = "it was copied while it was written, or the disk is bad";
-        loses(
-            found,
+        let finding = Finding::new(
             Defect::OtherDatabaseDamaged,
-            &String::from_utf8_lossy(path),
             "this database is damaged",
-            why,
-            "what a damaged database of an integration holds",
+            "it was copied while it was written, or the disk is bad; it comes back as it is",
+            "`sqlite3 .recover` may save some of it",
         );
+        found.push(finding.at(path).all(&Effect::Unnoticed("what a damaged database of an integration holds".into()), None));
     }
 }
 
@@ -171,9 +169,13 @@ fn links(content: &Content, found: &mut Vec<Finding>) {
         if let Some((path, _)) = of_kind.next() {
             let others = of_kind.count();
             let what = if others == 0 { "it is a symbolic link".to_owned() } else { format!("it is a symbolic link, as are {others} more") };
-            let finding =
-                Finding::new(Defect::Symlink, what, "Core copies what a link leads to, at a place where that is not", "replace the link by what it leads to")
-                    .at(path);
+            let finding = Finding::new(
+                Defect::Symlink,
+                what,
+                "Core copies what a link leads to, and looks for that beside where it unpacked the archive",
+                "replace the link by what it leads to",
+            )
+            .at(path);
             found.push(finding.cores(&Effect::Changes(lost.into()), None));
         }
     }

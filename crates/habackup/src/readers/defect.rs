@@ -11,6 +11,9 @@ macro_rules! defects {
         }
 
         impl Defect {
+            /// All of them, in the order in which readers meet them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
             /// The name.
             pub fn id(self) -> &'static str {
                 match self { $(Self::$variant => $id,)* }

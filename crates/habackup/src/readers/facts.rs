@@ -134,20 +134,29 @@ pub(super) fn truthy(value: &Value) -> bool {
 
 /// Why a text is no JSON, in the words of Home Assistant's parser as far as they can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonProblem(pub String);
+pub struct JsonProblem {
+    /// The words.
+    pub text: String,
+    /// Python's own `json` reads it, which Supervisor uses: UTF-16, or a byte order mark.
+    pub only_for_core: bool,
+}
 
 impl JsonProblem {
     fn of(bytes: &[u8], error: &serde_json::Error) -> Self {
+        Self { text: Self::words(bytes, error), only_for_core: python_reads(bytes) }
+    }
+
+    fn words(bytes: &[u8], error: &serde_json::Error) -> String {
         const FIRST: &str = "line 1 column 1 (char 0)";
         if bytes.is_empty() {
-            return Self(format!("Input is a zero-length, empty document: {FIRST}"));
+            return format!("Input is a zero-length, empty document: {FIRST}");
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return Self(format!("str is not valid UTF-8: surrogates not allowed: {FIRST}"));
+            return format!("str is not valid UTF-8: surrogates not allowed: {FIRST}");
         };
         let at: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>() + error.column().saturating_sub(1);
         let place = format!("line {} column {} (char {at})", error.line(), error.column());
-        Self(match error.to_string() {
+        match error.to_string() {
             said if said.starts_with("trailing comma") => {
                 // The parsers point to the two ends of the space between the comma and the bracket.
                 let comma = text[..at].rfind(',').unwrap_or(at);
@@ -156,7 +165,23 @@ impl JsonProblem {
             }
             said if said.starts_with("EOF") => format!("unexpected end of data: {place}"),
             _ => format!("unexpected character: {place}"),
-        })
+        }
+    }
+}
+
+/// `json.loads` of bytes, as far as it takes more than UTF-8: `json.detect_encoding`.
+fn python_reads(bytes: &[u8]) -> bool {
+    let wide = |bytes: &[u8], big: bool| {
+        let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|pair| if big { u16::from_be_bytes(*pair) } else { u16::from_le_bytes(*pair) }).collect();
+        String::from_utf16(&units).is_ok_and(|text| serde_json::from_str::<Value>(&text).is_ok())
+    };
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => serde_json::from_slice::<Value>(rest).is_ok(),
+        [0xff, 0xfe, rest @ ..] => wide(rest, false),
+        [0xfe, 0xff, rest @ ..] => wide(rest, true),
+        [0, _, ..] => wide(bytes, true),
+        [_, 0, ..] => wide(bytes, false),
+        _ => false,
     }
 }
 
@@ -357,6 +382,10 @@ pub struct Content {
     pub in_backups: Vec<Vec<u8>>,
     /// `AppleDouble` files.
     pub apple: Vec<Vec<u8>>,
+    /// Some members behind the first gzip member of an encrypted archive, directories left aside, and how many there are.
+    pub behind: Vec<Vec<u8>>,
+    /// All of them.
+    pub behind_count: u64,
     /// Names that are there more than once.
     pub repeated: Vec<Vec<u8>>,
     /// Names that are no UTF-8.

@@ -4,12 +4,14 @@
 //! (`_extract_backup` in `backup_restore.py`). A gzip stream's checksum lies behind the end of the tar, where neither mode looks. Supervisor unpacks into the
 //! place itself, through the same two modes (`Backup.restore_homeassistant`).
 
-use super::facts::{Content, ContentEnd, Facts, Failing, GzipEnd, Inner};
+use super::facts::{Content, ContentEnd, Facts, Failing, GzipEnd, Inner, Shape};
 use super::{Defect, Effect, Finding, Stage};
 use crate::problem::shown;
+use crate::securetar::SecureTarVersion;
 use crate::tar::EntryKind;
 
 const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
+const OUTSIDE: &str = "which is outside the destination";
 const BROKE_OFF: &str = "its writer was stopped, or a copy broke off";
 const FLIPPED: &str = "a bad disk or memory card";
 const KEEP: &str = "fetch it again from where it was made; `haul repair` keeps every file that is whole";
@@ -68,8 +70,14 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 Failing::Tampered => "what is encrypted was changed within or behind this member",
                 _ => "it breaks off within or behind this member",
             };
+            // What is no `TarError` ends its job without a word of its own.
+            let told = if first_header {
+                Some("Invalid password for backup …".to_owned())
+            } else {
+                matches!(failing, Failing::Read(_)).then(|| format!("Can't read tarfile …: {says}"))
+            };
             let effect = if first_header { Effect::Refuses(Stage::Password) } else { UNPACK };
-            found.push(Finding::new(defect, what, why, KEEP).at(place(main, content)).cores(&effect, Some(says)).supervisor(effect.clone(), None));
+            found.push(Finding::new(defect, what, why, KEEP).at(place(main, content)).cores(&effect, Some(says)).supervisor(effect.clone(), told.as_deref()));
         }
     }
 }
@@ -86,7 +94,7 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
             );
             let (effect, says) = match content.end {
                 ContentEnd::Failed(_) => (UNPACK, Some("unexpected end of data")),
-                _ => (Effect::Loses("every file behind the first gzip member".into()), None),
+                _ => (Effect::Loses(behind(content)), None),
             };
             found.push(finding.cores(&effect, says).supervisor(effect.clone(), None));
         }
@@ -105,6 +113,8 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 new(Defect::InnerTruncated, "its compressed data breaks off behind the end of the tar in it", BROKE_OFF, "`haul repair` compresses it anew");
             found.push(finding);
         }
+        // The first form keeps no length: what fills its last block stays there.
+        GzipEnd::Garbage if main.shape == Shape::Sealed(SecureTarVersion::V1) => {}
         GzipEnd::Garbage => {
             let finding = new(
                 Defect::InnerTrailing,
@@ -116,6 +126,17 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
         }
         GzipEnd::None | GzipEnd::Sound | GzipEnd::Truncated | GzipEnd::Corrupt => {}
     }
+}
+
+/// The files that no reader comes to see.
+fn behind(content: &Content) -> String {
+    if content.behind.is_empty() {
+        return "every file behind the first gzip member".to_owned();
+    }
+    let names: Vec<String> = content.behind.iter().map(|path| shown(&String::from_utf8_lossy(path))).collect();
+    let others = content.behind_count - names.len() as u64;
+    let more = if others == 0 { String::new() } else { format!(" and {others} more") };
+    format!("what is behind the first gzip member: {}{more}", names.join(", "))
 }
 
 fn members(content: &Content, found: &mut Vec<Finding>) {
@@ -143,10 +164,10 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             Defect::NoData,
             "the configuration does not lie below 'data/'",
-            "it was packed by hand from within the configuration; readers copy only what is below 'data'",
+            "it was packed by hand from within the configuration; Core copies only what is below 'data', Supervisor takes it as it is",
             "`haul repair` puts it there",
         );
-        found.push(finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")).supervisor(Effect::Refuses(Stage::Unpack), None));
+        found.push(finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")));
     }
     for special in &content.specials {
         let below_data = special.path.starts_with(b"data/");
@@ -154,30 +175,33 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
             EntryKind::Fifo if below_data => {
                 let finding =
                     Finding::new(Defect::Fifo, "it is a named pipe", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
-                found
-                    .push(finding.cores(&Effect::FailsAfterWipe, Some("is a named pipe")).supervisor(Effect::Changes("a named pipe is restored".into()), None));
+                let finding = finding.cores(&Effect::FailsAfterWipe, Some("is a named pipe"));
+                found.push(finding.supervisor(Effect::FailsAfterWipe, Some("Can't restore origin data: … is a named pipe")));
             }
             _ => {
                 let finding =
                     Finding::new(Defect::Device, "it is a device", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
-                found.push(finding.all(&Effect::Changes("a device is restored as a device, where that is allowed".into()), None));
+                found.push(finding.all(&Effect::Changes("a device becomes a file with what could be read from it".into()), None));
             }
         }
     }
     for path in &content.escaping {
         let finding =
             Finding::new(Defect::Escaping, "it leads out of the archive", "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
-        found.push(finding.all(&Effect::Changes("a member that leads out of the archive is left out".into()), None));
+        let left_out = Effect::Changes("a member that leads out of the archive is left out".into());
+        // The `tar` filter takes leading slashes off, and refuses the others.
+        let finding = if path.starts_with(b"/") { finding.new_core(left_out.clone(), None) } else { finding.new_core(UNPACK, Some(OUTSIDE)) };
+        found.push(finding.old_core(left_out.clone(), None).supervisor(left_out, None));
     }
     if let Some(path) = content.through_links.first() {
         let finding = Finding::new(
             Defect::EscapingLink,
             "it lies below a symbolic link that leads out of the archive",
-            "an archive that wants to write elsewhere; Cores before the `tar` filter follow the link",
+            "an archive that wants to write elsewhere; readers without the `tar` filter follow the link",
             "do not restore it unless you know where it came from; `haul repair` leaves it out",
         );
-        let written = Effect::Loses("a file is written outside of the configuration".into());
-        found.push(finding.at(path).old_core(written, None).new_core(UNPACK, Some("LinkOutsideDestinationError")).supervisor(UNPACK, None));
+        let written = Effect::Loses("what has that name outside of the configuration: it is written over".into());
+        found.push(finding.at(path).old_core(written.clone(), None).new_core(UNPACK, Some(OUTSIDE)).supervisor(written, None));
     }
     if let Some(path) = content.repeated.first() {
         let finding = Finding::new(

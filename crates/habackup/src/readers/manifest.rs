@@ -15,6 +15,8 @@ use crate::version::HaVersion;
 const LIST: Effect = Effect::Refuses(Stage::List);
 const LIST_OF_ALL: Effect = Effect::Refuses(Stage::ListOfAll);
 const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
+/// Of Supervisor's schema; what follows names the field.
+const INVALID: Option<&str> = Some("Can't validate data for …");
 const BY_HAND: &str = "it was edited by hand or made by another tool";
 const REWRITE: &str = "`haul repair` writes a description that every reader takes";
 
@@ -24,17 +26,18 @@ pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
     let value = match &description.value {
         Ok(value) => value,
         Err(problem) => {
-            let says = format!("orjson.JSONDecodeError: {}", problem.0);
+            let says = format!("orjson.JSONDecodeError: {}", problem.text);
             let finding =
                 Finding::new(Defect::ManifestNotJson, "backup.json is no JSON", "it was edited by hand, written in another encoding, or damaged", REWRITE);
-            found.push(finding.at(MANIFEST).cores(&LIST, Some(&says)).supervisor(LIST, None));
+            let finding = finding.at(MANIFEST).cores(&LIST, Some(&says));
+            found.push(if problem.only_for_core { finding } else { finding.supervisor(LIST, Some("Can't read data for …")) });
             return;
         }
     };
     let Some(fields) = value.as_object() else {
         let says = format!("ValueError: Expected JSON to be parsed as a dict got <class '{}'>", python_type(value));
         let finding = Finding::new(Defect::ManifestNotObject, "backup.json is no object of JSON", BY_HAND, REWRITE);
-        found.push(finding.at(MANIFEST).cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, None));
+        found.push(finding.at(MANIFEST).cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, INVALID));
         return;
     };
     let mut list = Listed { fields, found };
@@ -63,7 +66,7 @@ impl Listed<'_> {
     }
 
     fn both(&mut self, defect: Defect, what: impl Into<String>, effect: &Effect, says: &str) {
-        self.push(Self::finding(defect, what).cores(effect, Some(says)).supervisor(LIST, None));
+        self.push(Self::finding(defect, what).cores(effect, Some(says)).supervisor(LIST, INVALID));
     }
 
     fn addons(&mut self) {
@@ -120,15 +123,13 @@ impl Listed<'_> {
         let finding = match self.fields.get("slug") {
             Some(list @ (Value::Array(_) | Value::Object(_))) => {
                 let says = format!("TypeError: unhashable type: '{}'", python_type(list));
-                Self::finding(Defect::Slug, "'slug' is no text").cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, None)
+                Self::finding(Defect::Slug, "'slug' is no text").cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, INVALID)
             }
-            Some(Value::String(slug)) if slug.is_empty() || slug.contains('/') => {
-                Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug))).supervisor(LIST, None)
-            }
+            Some(Value::String(slug)) if slug.contains('/') => Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug)))
+                .supervisor(Effect::RefusesUpload, Some("Can't move backup file to storage")),
+            Some(Value::String(slug)) if slug.is_empty() => Self::finding(Defect::Slug, "'slug' is empty; readers take it nevertheless"),
             Some(Value::String(_)) | None => return,
-            Some(other) => {
-                Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(Effect::Changes("its slug becomes a text".into()), None)
-            }
+            Some(other) => Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(LIST, INVALID),
         };
         self.push(finding);
     }
@@ -138,7 +139,7 @@ impl Listed<'_> {
         let Some(name) = self.fields.get("name") else { return };
         let Some(name) = name.as_str() else {
             let says = format!("TypeError: argument should be a str or an os.PathLike object where __fspath__ returns a str, not '{}'", python_type(name));
-            return self.push(Self::finding(Defect::Name, "'name' is no text").new_core(LIST_OF_ALL, Some(&says)).supervisor(LIST, None));
+            return self.push(Self::finding(Defect::Name, "'name' is no text").new_core(LIST_OF_ALL, Some(&says)).supervisor(LIST, INVALID));
         };
         let mut finding = Self::finding(Defect::Name, format!("the name '{}' can't be a file's", shown(name)));
         if name.starts_with('/') {
@@ -148,7 +149,7 @@ impl Listed<'_> {
         } else if name.len() > 255 - "_2026-11-22_10.00_00000000.tar".len() {
             finding = finding.cores(&Effect::RefusesUpload, Some("Can't write backup file: [Errno 36] File name too long"));
         }
-        if crate::manifest::check_name(name).is_some() || matches!(name, "" | "." | "..") {
+        if !is_windows_name(name) {
             finding = finding.new_core(LIST, Some(&format!("Invalid backup name: {}", python_text(name))));
         }
         if !finding.outcomes.is_empty() {
@@ -172,7 +173,9 @@ impl Listed<'_> {
             }
             Some(_) => return,
         };
-        self.push(Self::finding(Defect::Date, what).cores(&Effect::RefusesUpload, Some(says)).supervisor(LIST, None));
+        let finding = Self::finding(Defect::Date, what).cores(&Effect::RefusesUpload, Some(says));
+        // Any text will do for it.
+        self.push(if date.is_string() { finding } else { finding.supervisor(LIST, INVALID) });
     }
 
     /// What only Supervisor's schema asks for.
@@ -180,22 +183,19 @@ impl Listed<'_> {
         let mut refused = Vec::new();
         match self.fields.get("version") {
             None | Some(Value::Number(_)) if !matches!(self.fields.get("version").and_then(Value::as_i64), None | Some(1 | 2)) => {
-                let finding = Self::finding(Defect::ManifestVersion, "the description's 'version' is neither 1 nor 2").supervisor(LIST, None);
+                let finding = Self::finding(Defect::ManifestVersion, "the description's 'version' is neither 1 nor 2").supervisor(LIST, INVALID);
                 self.push(finding);
             }
             _ => {}
         }
-        if !matches!(self.fields.get("type").map(Value::as_str), None | Some(Some("full" | "partial"))) {
+        if !matches!(self.fields.get("type").and_then(Value::as_str), Some("full" | "partial")) {
             refused.push("type");
-        }
-        if !matches!(self.fields.get("protected"), None | Some(Value::Bool(_))) {
-            refused.push("protected");
         }
         if self.fields.get("repositories").and_then(Value::as_array).is_some_and(|list| !list.iter().all(Value::is_string)) {
             refused.push("repositories");
         }
         for key in refused {
-            self.push(Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes")).supervisor(LIST, None));
+            self.push(Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes")).supervisor(LIST, INVALID));
         }
         // No Supervisor has this number yet.
         if let Some(version) = self.fields.get("supervisor_version").and_then(Value::as_str)
@@ -207,7 +207,8 @@ impl Listed<'_> {
                 "Supervisor restores nothing of a newer one than itself",
                 "update Supervisor, or let `haul repair` leave that field out",
             );
-            self.push(finding.supervisor(UNPACK, None));
+            let says = format!("Backup was made on supervisor version {}, can't restore on …", shown(version));
+            self.push(finding.supervisor(UNPACK, Some(&says)));
         }
     }
 }
@@ -225,7 +226,8 @@ pub(super) fn find_restored(facts: &Facts, found: &mut Vec<Finding>) {
         if main.name == if compressed { "homeassistant.tar" } else { "homeassistant.tar.gz" } {
             let what = format!("'compressed' is {compressed}, so that readers look for another name than {}", main.name);
             let finding = Finding::new(Defect::CompressedFlag, what, BY_HAND, "`haul repair` makes both agree").at(MANIFEST);
-            found.push(finding.cores(&UNPACK, Some("Backup file … does not exist")).supervisor(UNPACK, None));
+            let missing = format!("Backup does not contain {}", if compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" });
+            found.push(finding.old_core(UNPACK, Some("Backup file … does not exist")).new_core(UNPACK, Some(&missing)).supervisor(UNPACK, None));
         }
     }
 }
@@ -236,9 +238,10 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
         Some(Value::Object(section)) => match section.get("version") {
             Some(Value::String(version)) => return version_of(facts, version, found),
             None => "KeyError: 'version'".to_owned(),
+            Some(Value::Null) => "Can't compare".to_owned(),
             Some(_) => {
                 let finding = Finding::new(Defect::HomeAssistant, "'homeassistant.version' is no text", BY_HAND, REWRITE).at(MANIFEST);
-                found.push(finding.cores(&UNPACK, Some("Can't compare")).supervisor(LIST, None));
+                found.push(finding.cores(&UNPACK, Some("Can't compare")).supervisor(LIST, INVALID));
                 return;
             }
         },
@@ -250,7 +253,8 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
     }
     let finding = Finding::new(Defect::HomeAssistant, "'homeassistant' does not say which version made the configuration", BY_HAND, REWRITE).at(MANIFEST);
     let supervisor = match fields.get("homeassistant") {
-        None | Some(Value::Null) => Effect::Loses("the configuration is not restored".into()),
+        // What says no version is no Home Assistant to it (`v1_homeassistant`).
+        None | Some(Value::Null | Value::Object(_)) => Effect::Loses("the configuration: it does not see that there is one".into()),
         Some(_) => LIST,
     };
     found.push(finding.cores(&UNPACK, Some(&says)).supervisor(supervisor, None));
@@ -260,7 +264,8 @@ fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
     let says = format!("You need at least Home Assistant version {version} to restore this backup");
     let Ok(made_by) = version.parse::<HaVersion>() else {
         let finding = Finding::new(Defect::HomeAssistant, format!("'{}' is no version of Home Assistant", shown(version)), BY_HAND, REWRITE).at(MANIFEST);
-        found.push(finding.cores(&UNPACK, Some(&says)).supervisor(UNPACK, None));
+        let tries = Effect::Changes("restored, it tries to install that version, and fails".into());
+        found.push(finding.cores(&UNPACK, Some(&says)).supervisor(tries, None));
         return;
     };
     let mut finding = Finding::new(
@@ -281,6 +286,12 @@ fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
     if !finding.outcomes.is_empty() {
         found.push(finding);
     }
+}
+
+/// Whether `PureWindowsPath(name).name == name`, and a file can be called so.
+fn is_windows_name(name: &str) -> bool {
+    let drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\']) && !drive
 }
 
 fn is_bare_date(text: &str) -> bool {

@@ -190,6 +190,12 @@ impl Finding {
         self.reader(Reader::Supervisor, effect, says)
     }
 
+    /// No reader gets past the check of the password.
+    fn locked(self) -> Self {
+        self.cores(&Effect::Refuses(Stage::Password), Some("incorrect_password"))
+            .supervisor(Effect::Refuses(Stage::Password), Some("Invalid password for backup …"))
+    }
+
     fn all(self, effect: &Effect, says: Option<&str>) -> Self {
         self.cores(effect, says).supervisor(effect.clone(), says)
     }

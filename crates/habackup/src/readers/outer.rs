@@ -24,7 +24,8 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     }
     let says = refusal(facts);
     if let (Some(says), Some(finding)) = (says, found.get_mut(first..).and_then(|found| found.iter_mut().find(|finding| stops(finding.defect)))) {
-        *finding = finding.clone().cores(&REFUSED, Some(&says)).supervisor(REFUSED, says.strip_prefix("KeyError: ").map(|text| text.trim_matches('"')));
+        let reason = says.split_once(": ").map_or(says.as_str(), |(_, reason)| reason);
+        *finding = finding.clone().cores(&REFUSED, Some(&says)).supervisor(REFUSED, Some(&format!("Can't read backup tarfile …: {reason}")));
     }
 }
 
@@ -197,7 +198,7 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
         .at(&first.name);
         // A stream is decrypted by the first member that is called like an archive.
         if facts.outer.members.iter().any(|member| apple(&member.name) && member.name.contains(".tar")) {
-            finding = finding.supervisor(Effect::Refuses(Stage::Password), None);
+            finding = finding.supervisor(Effect::Refuses(Stage::Password), Some("Invalid password for backup …"));
         }
         found.push(finding);
     }

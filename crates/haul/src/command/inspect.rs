@@ -106,7 +106,8 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
     let shown = |text: &str| engine::shown(text.as_bytes());
     if !manifest.name.is_empty() || !manifest.date.is_empty() {
         let version = if manifest.home_assistant.is_empty() { String::new() } else { format!(", Home Assistant {}", shown(&manifest.home_assistant)) };
-        lines.push(format!("  \"{}\" of {}{version}", shown(&manifest.name), shown(&manifest.date)));
+        let date = if manifest.date.is_empty() { String::new() } else { format!(" of {}", shown(&manifest.date)) };
+        lines.push(format!("  \"{}\"{date}{version}", shown(&manifest.name)));
     }
     for part in &inspection.parts {
         let lock = part.encrypted.map_or(String::new(), |kind| format!(", encrypted ({kind})"));
@@ -151,7 +152,7 @@ fn found(finding: &Finding) -> Vec<String> {
     let mut told: Vec<(String, Vec<&str>)> = Vec::new();
     for outcome in &finding.outcomes {
         let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", “{says}”"));
-        let does = format!("{}{says}", does(&outcome.effect));
+        let does = format!("{}{says}", does(&outcome.effect, outcome.says.is_some()));
         match told.iter_mut().find(|(known, _)| *known == does) {
             Some((_, readers)) => readers.push(outcome.reader.name()),
             None => told.push((does, vec![outcome.reader.name()])),
@@ -161,18 +162,20 @@ fn found(finding: &Finding) -> Vec<String> {
     lines
 }
 
-fn does(effect: &Effect) -> String {
+/// Whoever says something while it loses something does not say that all is well.
+fn does(effect: &Effect, says: bool) -> String {
     match effect {
         Effect::Restores => "restores it".to_owned(),
         Effect::Changes(what) => format!("restores it, but: {what}"),
         Effect::Unnoticed(what) => format!("restores it without a word, though perhaps not all is whole: {what}"),
+        Effect::Loses(what) if says => format!("restores the rest, and loses {what}"),
         Effect::Loses(what) => format!("says that it restored it, and loses {what}"),
         Effect::RefusesUpload => "refuses the upload, but restores it when it is put into the folder of backups by hand".to_owned(),
         Effect::Refuses(Stage::List) => "refuses it".to_owned(),
         Effect::Refuses(Stage::ListOfAll) => "refuses it, and lists no backup at all while it lies in its folder".to_owned(),
         Effect::Refuses(Stage::Password) => "accepts no password for it".to_owned(),
         Effect::Refuses(Stage::Unpack) => "begins to restore and stops before anything is changed".to_owned(),
-        Effect::FailsAfterWipe => "EMPTIES the configuration, then fails".to_owned(),
+        Effect::FailsAfterWipe => "EMPTIES the configuration, then fails: what is there afterwards is not all".to_owned(),
     }
 }
 
@@ -185,5 +188,5 @@ fn verdict(verdict: &Verdict) -> String {
         }
         _ => String::new(),
     };
-    format!("{}: {}{others}{says}{because}", verdict.reader.name(), does(&verdict.effect))
+    format!("{}: {}{others}{says}{because}", verdict.reader.name(), does(&verdict.effect, verdict.says.is_some()))
 }

@@ -72,7 +72,9 @@ pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
         found = !entries.is_empty();
         output::json(&Document { archive: browser.label(), used_index: browser.is_indexed(), entries })?;
     } else {
-        let mut lines = Lines { zone: TimeZone::system(), text: String::new(), failed: None };
+        // An index knows neither mode nor time of a file.
+        let brief = browser.is_indexed() && (!args.all || browser.other_archives().is_empty());
+        let mut lines = Lines { brief, zone: TimeZone::system(), text: String::new(), failed: None };
         let listed = browser.list(args.all, cancel, |item| {
             if !fits(item) {
                 return ControlFlow::Continue(());
@@ -101,6 +103,8 @@ pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
 
 /// Lines on their way to standard output.
 struct Lines {
+    /// Without the columns that would be empty.
+    brief: bool,
     zone: TimeZone,
     text: String,
     failed: Option<Failure>,
@@ -108,7 +112,7 @@ struct Lines {
 
 impl Lines {
     fn add(&mut self, item: &Item<'_>, watch: &mut Watch) -> ControlFlow<()> {
-        self.text.push_str(&line(item, &self.zone));
+        self.text.push_str(&if self.brief { brief(item) } else { line(item, &self.zone) });
         self.text.push('\n');
         if self.text.len() < BATCH {
             return ControlFlow::Continue(());
@@ -133,20 +137,28 @@ impl Lines {
     }
 }
 
+fn brief(item: &Item<'_>) -> String {
+    format!("{}  {:>12}  {item}", letter(item.kind), item.size)
+}
+
 fn line(item: &Item<'_>, zone: &TimeZone) -> String {
     let when = item.mtime.and_then(timestamp).map_or_else(|| "?".to_owned(), |when| moment(when, zone));
     let link = item.link.map_or_else(String::new, |link| format!(" -> {}", shown(link)));
     format!("{}  {:>12}  {when:<16}  {item}{link}", mode(item), item.size)
 }
 
-/// As `ls` writes it.
-fn mode(item: &Item<'_>) -> String {
-    let kind = match item.kind {
+fn letter(kind: ItemKind) -> char {
+    match kind {
         ItemKind::File | ItemKind::HardLink => '-',
         ItemKind::Directory => 'd',
         ItemKind::Symlink => 'l',
         ItemKind::Other => '?',
-    };
+    }
+}
+
+/// As `ls` writes it.
+fn mode(item: &Item<'_>) -> String {
+    let kind = letter(item.kind);
     let Some(mode) = item.mode else { return format!("{kind}?????????") };
     let bits = (0..9).rev().map(|bit| if mode >> bit & 1 == 1 { ['x', 'w', 'r'][bit % 3] } else { '-' });
     std::iter::once(kind).chain(bits).collect()

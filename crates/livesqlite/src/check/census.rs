@@ -2,9 +2,11 @@
 //!
 //! Which page belongs to which table is known only when the last one has passed, and pages of the free list still hold what they held. So a page is noted with its
 //! number of rows and its children, and in the end the trees are walked from the roots that the schema names: what is not reached does not count. The column's place
-//! in a row stands in the schema, which comes early unless a database was altered late; pages before it are then counted, but not looked into, and that is said.
+//! in a row stands in the schema, which comes early unless a database was altered late. The first pages before it wait; further ones are counted, but not looked into,
+//! and that is said.
 //!
-//! Memory: 2 bytes per page, 4 for one that has a parent, 12 for one of the watched table: for a gigabyte of recorder about 3 MiB, and never more than 48 MiB.
+//! Memory: 2 bytes per page, 4 for one that has a parent, 12 for one of the watched table, 4 MiB of pages that wait: for a gigabyte of recorder about 7 MiB, and never
+//! more than 52 MiB.
 
 use super::page::{Tree, split, varint};
 use crate::header::{HEADER_LEN, be16, be32};
@@ -14,6 +16,8 @@ use crate::page_set::PageSet;
 const MAX_CHILDREN: usize = 4 << 20;
 const MAX_INNER: usize = 1 << 18;
 const MAX_TABLES: usize = 1000;
+/// Bytes of pages that wait for the schema.
+const MAX_WAITING: usize = 4 << 20;
 /// Tables with longer names are left out.
 const MAX_NAME: usize = 200;
 /// No table leaf. No page has so many rows.
@@ -57,6 +61,8 @@ pub struct Counts {
     pub all_rows: bool,
     /// The span of the watched column, if any row of it has a moment.
     pub span: Option<Span>,
+    /// Whether the schema has that column.
+    pub has_column: bool,
     /// Whether every row was looked at for it.
     pub whole_span: bool,
 }
@@ -94,8 +100,12 @@ pub(super) struct Census {
     children: Vec<u32>,
     stamped: Vec<Stamped>,
     roots: Vec<Root>,
-    /// The place of the watched column, and the page that said so.
-    watched: Option<(usize, u32)>,
+    /// The place of the watched column.
+    watched: Option<usize>,
+    /// Leaves from before that was known.
+    waiting: Vec<(u32, Vec<u8>)>,
+    /// Up to here pages were not looked into.
+    passed_over: u32,
     overflowed: bool,
 }
 
@@ -110,6 +120,8 @@ impl Census {
             stamped: Vec::new(),
             roots: Vec::new(),
             watched: None,
+            waiting: Vec::new(),
+            passed_over: 0,
             overflowed: false,
         }
     }
@@ -148,13 +160,35 @@ impl Census {
         let mut rows = cells.iter().filter_map(|cell| Row::of(bytes, usize::from(u16::from_be_bytes(*cell)))).peekable();
         if rows.peek().is_some_and(Row::is_of_schema) {
             rows.for_each(|row| self.schema(number, &row));
-        } else if let Some((position, _)) = self.watched {
-            let since = self.column.since;
-            let seconds = rows.filter_map(|row| row.moment(position)).filter(|moment| *moment >= since);
-            let span = seconds.fold(None, |span: Option<Span>, moment| {
-                Some(span.map_or(Span { first: moment, last: moment }, |span| Span { first: span.first.min(moment), last: span.last.max(moment) }))
-            });
-            self.stamped.extend(span.map(|span| Stamped { page: number, span }));
+        } else if let Some(position) = self.watched {
+            self.stamp(number, rows, position);
+        } else if (self.waiting.len() + 1) * bytes.len() <= MAX_WAITING {
+            self.waiting.push((number, bytes.to_vec()));
+        } else {
+            self.passed_over = number;
+        }
+    }
+
+    fn stamp<'p>(&mut self, number: u32, rows: impl Iterator<Item = Row<'p>>, position: usize) {
+        let since = self.column.since;
+        let seconds = rows.filter_map(|row| row.moment(position)).filter(|moment| *moment >= since);
+        let span = seconds.fold(None, |span: Option<Span>, moment| {
+            Some(span.map_or(Span { first: moment, last: moment }, |span| Span { first: span.first.min(moment), last: span.last.max(moment) }))
+        });
+        self.stamped.extend(span.map(|span| Stamped { page: number, span }));
+    }
+
+    /// From here on it is known where the watched column stands.
+    fn watch(&mut self, number: u32, position: usize) {
+        if self.watched.is_some() {
+            // What was taken for it so far was something else.
+            self.stamped.clear();
+            self.passed_over = number;
+        }
+        self.watched = Some(position);
+        for (number, bytes) in std::mem::take(&mut self.waiting) {
+            let cells = leaf_cells(&bytes);
+            self.stamp(number, cells.iter().filter_map(|cell| Row::of(&bytes, usize::from(u16::from_be_bytes(*cell)))), position);
         }
     }
 
@@ -173,10 +207,9 @@ impl Census {
         let is_watched = name == self.column.table.as_bytes();
         let position = if is_watched { position(&String::from_utf8_lossy(sql), self.column.column) } else { None };
         if let Some(position) = position
-            && self.watched.is_none_or(|(known, _)| known != position)
+            && self.watched != Some(position)
         {
-            self.watched = Some((position, number));
-            self.stamped.clear();
+            self.watch(number, position);
         }
         self.roots.push(Root { found_in: number, table: String::from_utf8_lossy(name).into_owned(), page, position });
     }
@@ -187,19 +220,22 @@ impl Census {
         let mut schema = Vec::new();
         let mut counts = Counts { all_rows: self.walk(1, &mut reached, |page, _| schema.push(page)), ..Counts::default() };
         for root in self.roots.iter().filter(|root| schema.contains(&root.found_in)) {
-            let watched = self.watched.filter(|(position, _)| root.position == Some(*position));
+            let watched = self.watched.is_some_and(|position| root.position == Some(position));
             let (mut rows, mut looked_at) = (0, true);
             let whole = self.walk(root.page, &mut reached, |page, count| {
                 rows += u64::from(count);
-                let Some((_, since)) = watched else { return };
-                looked_at &= page >= since || count == 0;
+                if !watched {
+                    return;
+                }
+                looked_at &= page > self.passed_over || count == 0;
                 if let Ok(found) = self.stamped.binary_search_by_key(&page, |stamped| stamped.page) {
                     let Span { first, last } = self.stamped[found].span;
                     counts.span = Some(counts.span.map_or(Span { first, last }, |span| Span { first: span.first.min(first), last: span.last.max(last) }));
                 }
             });
             counts.all_rows &= whole;
-            if watched.is_some() {
+            if watched {
+                counts.has_column = true;
                 counts.whole_span = whole && looked_at;
             }
             counts.tables.push(TableRows { table: root.table.clone(), rows });
@@ -227,6 +263,11 @@ impl Census {
         }
         whole
     }
+}
+
+/// Where the rows of a leaf begin that is not the first page.
+fn leaf_cells(bytes: &[u8]) -> &[[u8; 2]] {
+    bytes.get(8..8 + 2 * usize::from(be16(bytes, 3))).unwrap_or_default().as_chunks::<2>().0
 }
 
 /// A row of a table as far as it lies in its page.
