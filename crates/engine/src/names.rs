@@ -5,6 +5,9 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
+/// So many names are kept in mind, which are 64 MiB; further ones count as new.
+const MOST: usize = 4 << 20;
+
 /// The names met so far.
 #[derive(Default)]
 pub(crate) struct Names {
@@ -15,7 +18,8 @@ pub(crate) struct Names {
 impl Names {
     /// Takes a name in; whether it was there before.
     pub(crate) fn repeated(&mut self, path: &[u8]) -> bool {
-        !self.seen.insert(self.hasher.hash_one(path))
+        let hash = self.hasher.hash_one(path);
+        if self.seen.len() < MOST { !self.seen.insert(hash) } else { self.seen.contains(&hash) }
     }
 
     /// Whether it was met.

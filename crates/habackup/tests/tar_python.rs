@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::{
-    env, io,
+    env,
+    fmt::Write as _,
+    io,
     io::Write,
     path::PathBuf,
     process::{Command, Stdio},
@@ -57,7 +59,8 @@ fn walk(bytes: &[u8]) -> (Vec<(String, u64, u64)>, String) {
         match walk.step() {
             Ok(member) => {
                 let size = if matches!(member.kind, EntryKind::File | EntryKind::Other(_)) { member.size } else { 0 };
-                let name: String = member.name.iter().map(|byte| format!("{byte:02x}")).collect();
+                let mut name = String::new();
+                member.name.iter().for_each(|byte| write!(name, "{byte:02x}").unwrap());
                 seen.push((name, size, member.data_offset));
             }
             Err(End::Clean { .. } | End::Silent(_)) => return (seen, String::new()),

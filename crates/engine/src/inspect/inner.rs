@@ -31,7 +31,9 @@ const BUFFER: usize = 256 << 10;
 /// So many of the members that readers do not come to see are named.
 const NAMED: usize = 3;
 /// More than this many members of one kind are not named.
-const MOST: usize = 1000;
+const MOST: usize = 200;
+/// Longer names are cut: no file can have them.
+const NAME_MAX: usize = 4096;
 /// `.HA_VERSION` files beyond this are not version files.
 const VERSION_FILE: u64 = 256;
 /// Where a database says how large its pages are, and how it keeps its journal: 2 in both bytes is a write-ahead log.
@@ -150,7 +152,7 @@ fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
         if seen > content.entries && member.kind != EntryKind::Directory {
             content.behind_count += 1;
             if content.behind.len() < NAMED {
-                content.behind.push(normal(&member.name));
+                content.behind.push(normal(&member.name[..member.name.len().min(NAME_MAX)]));
             }
         }
     }
@@ -281,7 +283,11 @@ impl Pass {
         let mut buffer = vec![0; BUFFER];
         loop {
             let member = match walk.step() {
-                Ok(member) => member,
+                Ok(mut member) => {
+                    member.name.truncate(NAME_MAX);
+                    member.link.truncate(NAME_MAX);
+                    member
+                }
                 Err(End::Clean { marked: true }) => return Ok(ContentEnd::Clean),
                 Err(End::Clean { marked: false }) => return Ok(ContentEnd::Unmarked),
                 Err(End::Silent(text)) => return Ok(ContentEnd::Silent(text)),

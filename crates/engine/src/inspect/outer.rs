@@ -16,7 +16,9 @@ use super::Job;
 use crate::open::ArchiveFile;
 
 /// More members than this no archive has; the walk ends there.
-const MEMBERS_MAX: usize = 100_000;
+const MEMBERS_MAX: usize = 10_000;
+/// Longer names are cut: no file can have them.
+const NAME_MAX: usize = 4096;
 /// What follows the end of an archive is looked at this far.
 const BEHIND: usize = 1 << 20;
 
@@ -54,7 +56,11 @@ pub(super) fn look(job: &Job<'_>, facts: &mut Facts) -> io::Result<Vec<Member>> 
     facts.outer.end = loop {
         match walk.step() {
             Ok(_) if members.len() == MEMBERS_MAX => break OuterEnd::Silent("too many members"),
-            Ok(member) => members.push(member),
+            Ok(mut member) => {
+                member.name.truncate(NAME_MAX);
+                member.link.truncate(NAME_MAX);
+                members.push(member);
+            }
             Err(End::Clean { marked: true }) => break OuterEnd::Clean,
             Err(End::Clean { marked: false }) => break OuterEnd::Unmarked,
             Err(End::Silent(text)) => break OuterEnd::Silent(text),

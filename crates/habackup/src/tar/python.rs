@@ -74,7 +74,7 @@ impl From<io::Error> for Problem {
 }
 
 /// Extended headers beyond this are taken for damage; `tarfile` itself has no limit.
-const EXTENSION_MAX: u64 = 16 << 20;
+const EXTENSION_MAX: u64 = 1 << 20;
 /// So many extended headers may stand before one member.
 const NESTED: u8 = 16;
 
@@ -242,6 +242,8 @@ impl<I: Input> Walk<I> {
         } else {
             records(&body).ok_or(Problem::Invalid("invalid header"))?
         };
+        // Others may follow before the member.
+        drop(body);
         let mut member = self.header(depth + 1).map_err(|problem| match problem {
             Problem::Empty => Problem::Subsequent("empty header"),
             Problem::Truncated => Problem::Subsequent("truncated header"),

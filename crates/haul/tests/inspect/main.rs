@@ -1,7 +1,12 @@
 //! The words of `haul inspect`, kept beside this file as they are printed: read them aloud when they change. `HAUL_GOLDEN=write` writes them anew.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use habackup::readers::Defect;
 use testkit::fixtures::Fixtures;
@@ -167,4 +172,32 @@ fn a_script_reads_each_readers_verdict_and_its_reason() {
             (&"manifest-without-dot-slash".into(), &"refuses".into(), &"list".into())
         );
     }
+}
+
+#[test]
+fn memory_stays_bounded_whatever_the_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    sample::create(&config, &sample::Options { database_bytes: 150 << 20, seed: 11 }).unwrap();
+    fs::File::create(config.join("holes.bin")).unwrap().set_len(1 << 30).unwrap();
+    let archive = dir.path().join("a.tar");
+    let haul = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
+        command.env_clear().env("HOME", dir.path()).env("HAUL_PASSWORD", "sesame").stdout(Stdio::piped());
+        command
+    };
+    let made = haul().arg("backup").arg(&config).arg("--to").arg(&archive).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut child = haul().args(["inspect", "--rows", "--progress", "none"]).arg(&archive).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let now = fs::read_to_string(&status).unwrap_or_default();
+        peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains(", states from ") && said.contains("states_meta"), "{said}");
+    println!("{peak} KiB");
+    assert!(peak > 0 && peak < 48 << 10, "{peak} KiB");
 }
