@@ -76,7 +76,7 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let mut moving = Move::look(wanted, network, cancel)?;
     let mut notes = moving.source.notes.clone();
-    notes.extend(moving.target.notes());
+    notes.extend(moving.target.notes(&moving.source));
     if !args.output.json {
         output::lines(&introduced(&moving.source, &moving.target))?;
         output::notes("note", std::mem::take(&mut notes).into_iter());
@@ -106,7 +106,7 @@ fn token(args: &MigrateArgs) -> Result<Option<Secret>, Failure> {
 
 /// Whether what is there may be replaced. A fresh one holds nothing.
 fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
-    if moving.target.is_fresh() {
+    if moving.target.is_fresh() || args.no_restore {
         return Ok(());
     }
     let place = moving.target.place();
@@ -114,7 +114,7 @@ fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{place} is set up already, and a restore replaces all it holds: users, devices, history"))
             .hint("say --replace if that is meant, or give one that is fresh; nothing was sent"));
     }
-    if args.yes || args.dry_run || args.no_restore {
+    if args.yes || args.dry_run {
         return Ok(());
     }
     if args.output.json {
@@ -187,6 +187,8 @@ fn told(args: &MigrateArgs, status: &'static str, moving: &Move, sent: Option<&S
     } else if args.dry_run {
         output::lines(&["Nothing speaks against it. Nothing was sent.".to_owned()])?;
     } else if let Some(restored) = restored {
+        let version = restored.version.as_ref().map_or_else(String::new, |version| format!(" {}", text::tame(version)));
+        output::lines(&[format!("Home Assistant{version} is up again after {}", text::duration(restored.took.as_secs_f64()))])?;
         let who = if source.logins.is_empty() { "before".to_owned() } else { words::any_of(&source.logins) };
         output::lines(&[format!("restored: log in as {who} at {}", restored.address)])?;
     }

@@ -110,26 +110,27 @@ impl Move {
     /// Sends the backup, while the old one runs or is stopped for it.
     pub(crate) fn send(&mut self) -> Result<Sent, Failure> {
         let Some(stop) = &self.wanted.stop else { return self.send_now() };
-        self.tell("stopping the old Home Assistant");
+        let steps = Steps::start(self.wanted.progress);
+        steps.say("stopping the old Home Assistant");
         let stopped = match Stopped::begin(stop, self.wanted.start.as_deref(), &self.cancel) {
             Ok(stopped) => stopped,
             Err(NotStopped::Failed(failure)) => return Err(failure),
             Err(NotStopped::Interrupted) => return Err(words::interrupted(Reached::Nothing, self.target.place())),
         };
+        drop(steps);
         let sent = self.send_now();
+        let steps = Steps::start(self.wanted.progress);
         if self.wanted.start.is_some() {
-            self.tell("starting the old Home Assistant again");
+            steps.say("starting the old Home Assistant again");
         }
         let started = stopped.end();
+        drop(steps);
         match (sent, started) {
             (Ok(mut sent), started) => {
                 sent.notes.extend(started.err());
                 Ok(sent)
             }
-            (Err(failure), Ok(())) if self.wanted.start.is_none() => {
-                let hint = failure.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
-                Err(failure.hint(format!("{hint}the old Home Assistant is still stopped")))
-            }
+            (Err(failure), Ok(())) if self.wanted.start.is_none() => Err(with_hint(failure, "the old Home Assistant is still stopped")),
             (Err(failure), Ok(())) => Err(failure),
             (Err(failure), Err(why)) => {
                 crate::output::notes("note", std::iter::once(why));
@@ -171,9 +172,11 @@ impl Move {
             }
             (BackupError::Store(_), Some(last)) => {
                 crate::output::notes("sent again", breaks.iter().take(breaks.len().saturating_sub(1)).cloned().collect::<Vec<_>>().into_iter());
-                let failure = Failure::from(last);
-                let hint = failure.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
-                failure.hint(format!("{hint}nothing was restored"))
+                let mut failure = Failure::from(last);
+                if breaks.len() > 1 {
+                    failure.message = format!("{}, the last of {} tries", failure.message, breaks.len());
+                }
+                with_hint(failure, "nothing was restored")
             }
             (error, _) => error.into(),
         }
@@ -192,7 +195,7 @@ impl Move {
         let begun = self.network.bridge.wait(patience.unless_cancelled(self.ask_to_restore(&wish)));
         // Whoever interrupts now may well have been too late.
         let begun = begun.map_err(|error| words::ended(&error, Reached::Restoring, place))?;
-        if let Begun::Unheard(why) = begun.map_err(|error| still_there(error.into()))? {
+        if let Begun::Unheard(why) = begun.map_err(|error| with_hint(error.into(), "the backup stays there"))? {
             steps.say(&format!("restoring: no answer, as happens when it restarts at once ({})", why.reason));
         }
         let following = self.target.follow(|stage| steps.say(&described(stage)));
@@ -212,15 +215,12 @@ impl Move {
             }
         }
     }
-
-    fn tell(&self, what: &str) {
-        Steps::start(self.wanted.progress).say(what);
-    }
 }
 
-fn still_there(failure: Failure) -> Failure {
-    let hint = failure.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
-    failure.hint(format!("{hint}the backup stays there"))
+/// The same end, with how things are now behind the advice.
+fn with_hint(mut failure: Failure, state: &str) -> Failure {
+    let advice = failure.hint.take().map_or_else(String::new, |hint| format!("{hint}; "));
+    failure.hint(format!("{advice}{state}"))
 }
 
 /// A stage of the restart, as users know it.

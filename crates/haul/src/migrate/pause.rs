@@ -6,7 +6,7 @@ use std::{
     os::{fd::AsFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -17,6 +17,8 @@ use crate::failure::{FAILED, Failure};
 const WATCH: &str = "trap '' INT TERM HUP; while read -r line; do :; done; trap - INT TERM HUP; exec sh -c \"$1\"";
 /// How often a command that runs is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long one that is interrupted may take to end.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The old one is stopped until this is ended, or dropped.
 pub(crate) struct Stopped {
@@ -48,11 +50,8 @@ impl Stopped {
             match running.try_wait().map_err(could_not)? {
                 Some(status) => break status,
                 None if cancel.load(Ordering::Relaxed) => {
-                    if let Ok(group) = i32::try_from(running.id()).map(Pid::from_raw) {
-                        let _ = group.map(|group| kill_process_group(group, Signal::TERM));
-                    }
-                    let _ = running.wait();
-                    break ExitStatus::default();
+                    give_up(&mut running);
+                    return Err(NotStopped::Interrupted);
                 }
                 None => std::thread::sleep(LOOK),
             }
@@ -98,6 +97,21 @@ impl Waiting {
             Err(error) => Err(wrong(engine::plain_reason(&error))),
         }
     }
+}
+
+/// Ends a command and all it started: kindly, then for certain.
+fn give_up(running: &mut Child) {
+    let group = Pid::from_child(running);
+    let _ = kill_process_group(group, Signal::TERM);
+    let since = Instant::now();
+    while since.elapsed() < GRACE {
+        if matches!(running.try_wait(), Ok(Some(_)) | Err(_)) {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+    let _ = kill_process_group(group, Signal::KILL);
+    let _ = running.wait();
 }
 
 fn command(text: &str) -> Command {

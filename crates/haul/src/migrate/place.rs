@@ -2,6 +2,7 @@
 //! archive arrived after all, and if not, all of it is sent again. What an archive is, nobody knows here.
 
 use std::{
+    convert::Infallible,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -184,7 +185,7 @@ enum State {
 
 /// The request under way. Dropping it breaks the request off.
 struct Transfer {
-    pieces: mpsc::Sender<Result<Bytes, &'static str>>,
+    pieces: mpsc::Sender<Result<Bytes, Infallible>>,
     answer: JoinHandle<Result<String, Error>>,
     taken: u64,
 }
@@ -310,7 +311,8 @@ impl Upload for HomeAssistantUpload {
         // One that does not show its list said yes to all the bytes that were announced.
         if let Ok(Arrival::OtherSize { size, .. }) = self.target.did_it_arrive(&expected).await {
             let reason = format!("it has {size} bytes instead of {}", sealed.length);
-            return Err(refusal(self.target.place(), Kind::Mismatch, reason));
+            let advice = "nothing was restored; remove it there under Settings > System > Backups, and try again";
+            return Err(refusal(self.target.place(), Kind::Mismatch, reason).advise(advice));
         }
         Ok(Checked::Size)
     }

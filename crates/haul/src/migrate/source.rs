@@ -27,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) logins: Vec<String>,
     /// What the user should know.
     pub(crate) notes: Vec<String>,
+    /// Where it listens, if it ever wrote that down.
+    pub(crate) port: Option<u16>,
     tokens: BTreeSet<String>,
 }
 
@@ -89,6 +91,11 @@ struct Onboarding {
     done: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Http {
+    server_port: Option<u16>,
+}
+
 impl Source {
     /// Looks at the directory. A restore without users, or with users nobody can be, ends on the first page again: that is refused.
     pub(crate) fn look(directory: &Path, identity: &Identity) -> Result<Self, Failure> {
@@ -119,8 +126,14 @@ impl Source {
         if FIRST_STEPS.iter().any(|step| !done.iter().any(|done| done == step)) {
             notes.push("the first page of the old Home Assistant was never finished: the new one will show the rest of it".to_owned());
         }
+        if directory.join(".storage/hassio").exists() {
+            let what = "add-ons, their data and the folders share, ssl and media are not part of the config directory, and do not move along";
+            notes.push(what.to_owned());
+        }
+        // Only for a hint: whatever stands there instead is no reason to stop.
+        let port = read::<Http>(&directory.join(".storage/http")).ok().flatten().and_then(|http| http.server_port);
         let tokens = refresh_tokens.into_iter().map(|token| token.id).collect();
-        Ok(Self { directory: directory.to_owned(), version: identity.version.clone(), logins: with, notes, tokens })
+        Ok(Self { directory: directory.to_owned(), version: identity.version.clone(), logins: with, notes, port, tokens })
     }
 
     /// Whether this token was made by the very users of this directory.
@@ -141,7 +154,70 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     };
     match serde_json::from_slice::<Stored<T>>(&bytes) {
         Ok(stored) => Ok(Some(stored.data)),
-        Err(error) => Err(Failure::new(FAILED, format!("{} is not as Home Assistant writes it: {error}", path.display()))
-            .hint("Home Assistant itself would not start with it; `haul restore` brings the file back from a backup")),
+        // Where, and not what: the parser would repeat what stands there, and that may be a secret.
+        Err(error) => {
+            let (file, line, column) = (path.display(), error.line(), error.column());
+            Err(Failure::new(FAILED, format!("{file} is not as Home Assistant writes it (line {line}, column {column})"))
+                .hint("Home Assistant itself would not start with it; `haul restore` brings the file back from a backup"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const AUTH: &str = r#"{"version":1,"key":"auth","data":{"users":[
+        {"id":"s","is_owner":false,"is_active":true,"name":"Supervisor","system_generated":true},
+        {"id":"c","is_owner":false,"is_active":true,"name":"Carl","system_generated":false,"local_only":true},
+        {"id":"g","is_owner":false,"is_active":false,"name":"Gone","system_generated":false},
+        {"id":"t","is_owner":false,"is_active":true,"name":"Tablet","system_generated":false},
+        {"id":"a","is_owner":true,"is_active":true,"name":"Ada","system_generated":false}],
+        "credentials":[
+        {"id":"1","user_id":"c","auth_provider_type":"homeassistant","data":{"username":"carl"}},
+        {"id":"2","user_id":"g","auth_provider_type":"homeassistant","data":{"username":"gone"}},
+        {"id":"3","user_id":"t","auth_provider_type":"trusted_networks","data":{"user":"t"}},
+        {"id":"4","user_id":"a","auth_provider_type":"homeassistant","data":{"username":"ada"}},
+        {"id":"5","user_id":"s","auth_provider_type":"homeassistant","data":{"username":"system"}}],
+        "refresh_tokens":[{"id":"03546f36","user_id":"a"}]}}"#;
+    const LOGINS: &str = r#"{"data":{"users":[{"username":"carl","password":"x"},{"username":"ada","password":"y"},{"username":"nobody","password":"z"}]}}"#;
+
+    fn look(files: &[(&str, &str)]) -> Result<Source, Failure> {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join(".storage")).unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(".storage").join(name), text).unwrap();
+        }
+        let version = "2026.11.0".parse().unwrap();
+        Source::look(directory.path(), &Identity { version, name: String::new(), slug: String::new(), date: String::new() })
+    }
+
+    #[test]
+    fn those_who_can_log_in_are_named_the_owner_first() {
+        let done = r#"{"data":{"done":["user","core_config"]}}"#;
+        let source = look(&[("auth", AUTH), ("auth_provider.homeassistant", LOGINS), ("onboarding", done)]).unwrap();
+        assert_eq!(source.logins, ["ada", "carl"]);
+        assert!(source.notes.is_empty(), "{:?}", source.notes);
+        assert_eq!(source.port, None);
+    }
+
+    #[test]
+    fn a_token_of_these_very_users_is_known() {
+        let source = look(&[("auth", AUTH), ("auth_provider.homeassistant", LOGINS)]).unwrap();
+        assert!(source.knows(&Secret::new("eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiIwMzU0NmYzNiIsImlhdCI6MX0.c2lnbmF0dXJl")));
+        assert!(!source.knows(&Secret::new("eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJvdGhlciJ9.c2lnbmF0dXJl")));
+        assert!(!source.knows(&Secret::new("no token")));
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_refused_and_not_repeated() {
+        let secret = r#"{"data":{"users":"hunter2"}}"#;
+        for text in ["", "{}", secret, "\u{0}"] {
+            let failure = look(&[("auth", text)]).unwrap_err();
+            assert!(failure.message.contains(".storage/auth is not as Home Assistant writes it"), "{}", failure.message);
+            assert!(!failure.message.contains("hunter2"), "{}", failure.message);
+        }
+        assert!(look(&[]).unwrap_err().message.ends_with("has no .storage/auth: a restore of it would bring no users"));
     }
 }

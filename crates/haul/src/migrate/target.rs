@@ -12,6 +12,8 @@ use crate::failure::{FAILED, Failure};
 
 /// Who takes backups there: Home Assistant itself, or its Supervisor.
 const SUPERVISOR: &str = "hassio.local";
+/// Versions that stop an upload after 16 MiB.
+const LIMITED: [&str; 2] = ["2026.7.", "2026.8."];
 
 /// One that can take the backup.
 pub(crate) struct Target {
@@ -20,6 +22,7 @@ pub(crate) struct Target {
     /// `None`: it is fresh, and takes a backup from anybody.
     token: Option<Secret>,
     installation: Option<String>,
+    is_unchecked: bool,
 }
 
 impl Target {
@@ -27,11 +30,12 @@ impl Target {
     pub(crate) async fn look(address: &str, tls: Tls, token: Option<Secret>) -> Result<Self, Failure> {
         let instance = Instance::look(address, tls, Patience::default()).await?;
         let place = instance.seen().address.clone();
+        let is_unchecked = tls.insecure && place.starts_with("https");
         match &instance.seen().phase {
             Phase::Fresh { installation, agent, manager } => {
                 idle(&place, manager)?;
                 let (agent, installation) = ((*agent).to_owned(), installation.clone());
-                Ok(Self { instance, agent, token: None, installation })
+                Ok(Self { instance, agent, token: None, installation, is_unchecked })
             }
             Phase::Preparing => Err(Failure::new(FAILED, format!("{place} is still fetching Home Assistant"))
                 .hint("wait until its first page asks whether to create a home or to restore a backup")),
@@ -42,7 +46,7 @@ impl Target {
                 let manager = admin.info().await?;
                 let agent = own_agent(&place, &agents)?;
                 idle(&place, &manager)?;
-                Ok(Self { instance, agent, token: Some(token), installation: None })
+                Ok(Self { instance, agent, token: Some(token), installation: None, is_unchecked })
             }
         }
     }
@@ -64,9 +68,18 @@ impl Target {
     }
 
     /// What the user should know of it.
-    pub(crate) fn notes(&self) -> Vec<String> {
+    pub(crate) fn notes(&self, source: &Source) -> Vec<String> {
         let seen = self.instance.seen();
         let mut notes = Vec::new();
+        if self.is_unchecked {
+            notes.push("its certificate is not checked: whoever sits in between reads everything".to_owned());
+        }
+        if let Some(version) = self.version().filter(|version| LIMITED.iter().any(|limited| version.as_str().starts_with(limited))) {
+            notes.push(format!("Home Assistant {version} takes uploads of at most 16 MiB, by a mistake of its own: with a larger backup, update it first"));
+        }
+        if let Some(port) = source.port.filter(|port| self.port() != *port) {
+            notes.push(format!("the old Home Assistant listens on port {port}: if its configuration says so, the new one will answer there after the restore"));
+        }
         if let Some(from) = &seen.redirected_from {
             notes.push(format!("{from} sends its visitors to {}, which is used instead", seen.address));
         }
@@ -83,6 +96,13 @@ impl Target {
     /// Where it is.
     pub(crate) fn place(&self) -> &str {
         &self.instance.seen().address
+    }
+
+    /// The port it answers at.
+    fn port(&self) -> u16 {
+        // The address is an origin: nothing comes after the port, and one that goes without saying is left out.
+        let said = self.place().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        said.unwrap_or(if self.place().starts_with("https") { 443 } else { 80 })
     }
 
     /// Its version, if it tells one that can be understood.

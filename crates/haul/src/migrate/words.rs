@@ -64,12 +64,42 @@ pub(crate) fn interrupted(reached: Reached, place: &str) -> Failure {
 }
 
 /// What to do with a backup that was only uploaded.
-pub(crate) const BY_HAND: &str = "restore it there under Settings > System > Backups, once any user is set up; or let haul do all of it";
+pub(crate) const BY_HAND: &str = "restore it there under Settings > System > Backups, behind its first page if it still shows that";
 
 /// An end that came from waiting, which only an interruption has.
 pub(crate) fn ended(error: &StoreError, reached: Reached, place: &str) -> Failure {
     match error {
         StoreError::Cancelled => interrupted(reached, place),
         other => Failure::new(crate::failure::FAILED, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_listed_as_people_list_them_and_many_are_counted() {
+        let names = |count: usize| ["ada", "bob", "carl", "dora", "emil", "fritz", "gerd"][..count].iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(any_of(&names(1)), "ada");
+        assert_eq!(any_of(&names(2)), "ada or bob");
+        assert_eq!(joined(&names(3), "and"), "ada, bob and carl");
+        assert_eq!(any_of(&names(5)), "ada, bob, carl, dora or emil");
+        assert_eq!(any_of(&names(7)), "ada, bob, carl, dora or 3 others");
+        assert_eq!(any_of(&["\x1b[2J".to_owned()]), "\u{fffd}[2J");
+    }
+
+    #[test]
+    fn every_early_end_says_what_it_means_for_the_new_one() {
+        let said = |reached| {
+            let failure = interrupted(reached, "http://new:8123");
+            assert_eq!(failure.code, INTERRUPTED);
+            failure.message
+        };
+        assert_eq!(said(Reached::Nothing), "interrupted; nothing was sent to http://new:8123");
+        assert_eq!(said(Reached::Sending), "interrupted while sending; http://new:8123 keeps nothing of it, and nothing was restored");
+        assert_eq!(said(Reached::Unanswered), "interrupted before http://new:8123 said whether the backup arrived; nothing was restored");
+        assert_eq!(said(Reached::Sent), "interrupted; the backup is at http://new:8123, and nothing was restored");
+        assert_eq!(said(Reached::Restoring), "interrupted; http://new:8123 is restoring and goes on without haul");
     }
 }

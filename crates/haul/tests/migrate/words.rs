@@ -93,6 +93,13 @@ fn cases() -> Vec<Case> {
         Case::new("no-passwords", 0).here(|config| fs::remove_file(config.join(".storage/auth_provider.homeassistant")).unwrap()),
         Case::new("first-page-unfinished", 0).here(|config| fs::remove_file(config.join(".storage/onboarding")).unwrap()),
         Case::new("no-version", 2).here(|config| fs::remove_file(config.join(".HA_VERSION")).unwrap()),
+        Case::new("add-ons", 0).typed(&["--dry-run"]).here(|config| fs::write(config.join(".storage/hassio"), "{}").unwrap()),
+        Case::new("other-port", 0).typed(&["--dry-run"]).here(|config| fs::write(config.join(".storage/http"), r#"{"data":{"server_port":8888}}"#).unwrap()),
+        Case::new("uploads-limited", 0)
+            .typed(&["--dry-run"])
+            .there(|mind| mind.version = "2026.8.1")
+            .here(|config| fs::write(config.join(".HA_VERSION"), "2026.7.0").unwrap()),
+        Case::new("kept-beside", 0).there(|mind| mind.user_made = None).typed(&["--token-file", "token", "--no-restore"]),
         Case::new("stop-fails", 1).typed(&["--stop-command", "exit 5"]),
         Case::new("start-fails", 3).typed(&["--stop-command", "true", "--start-command", "exit 6"]),
         Case::new("still-stopped", 1).typed(&["--stop-command", "true"]).behind(nginx(413, "<hr><center>nginx/1.26.3</center>")),
@@ -119,7 +126,6 @@ fn plain(text: &str, place: &Place, url: &str) -> String {
 fn everything_is_said_in_plain_words() {
     for case in cases() {
         let (place, fake) = (Place::lived_in("2026.11.0", 1 << 20), Fake::start(case.mind));
-        (case.prepare)(&place.path("config"));
         place.write("password", "sesame");
         place.write("token", TOKEN);
         let line = case.proxy.map(|answer| {
@@ -128,6 +134,9 @@ fn everything_is_said_in_plain_words() {
             line
         });
         let url = line.as_ref().map_or_else(|| fake.url(), Proxy::url);
+        let port = url.rsplit(':').next().unwrap();
+        place.write("config/.storage/http", &format!("{{\"data\":{{\"server_port\":{port}}}}}"));
+        (case.prepare)(&place.path("config"));
         let (code, said) = run(&mut place.migrate(&place.path("config"), &url, &[case.args, &["--progress", "none"]].concat()));
         let said = plain(&said, &place, &url);
         assert_eq!(code, case.code, "{}: {said}", case.name);
