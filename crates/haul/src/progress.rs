@@ -178,7 +178,7 @@ impl Steps {
             return Self { bar: None, is_plain: true };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(ProgressStyle::with_template("{spinner:.cyan} {msg}, {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(ProgressStyle::with_template("{spinner:.cyan} {elapsed:>3}  {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(REDRAW);
         Self { bar: Some(bar), is_plain: false }
     }

@@ -6,6 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -47,6 +48,8 @@ pub struct Mind {
     pub restores_users: bool,
     /// Whether its WebSocket can be reached.
     pub has_socket: bool,
+    /// How long it reads in what it got before it lists it.
+    pub reads_for: Duration,
     /// What was uploaded, and under which headers.
     pub uploads: Vec<(HeaderMap, Vec<u8>)>,
     /// What was asked to be restored.
@@ -63,6 +66,7 @@ impl Default for Mind {
             restore: (200, Value::Null),
             restores_users: false,
             has_socket: true,
+            reads_for: Duration::ZERO,
             uploads: Vec::new(),
             restores: Vec::new(),
         }
@@ -178,21 +182,32 @@ async fn info(State(mind): State<Shared>) -> Response {
 }
 
 async fn upload(State(mind): State<Shared>, uri: http::Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let mut mind = mind.lock().unwrap();
-    if uri.path().starts_with("/api/backup") {
-        if headers.get("authorization").is_none_or(|value| value != format!("Bearer {TOKEN}").as_str()) {
-            return plain(401, "401: Unauthorized");
+    let reads_for = {
+        let mut mind = mind.lock().unwrap();
+        if uri.path().starts_with("/api/backup") {
+            if headers.get("authorization").is_none_or(|value| value != format!("Bearer {TOKEN}").as_str()) {
+                return plain(401, "401: Unauthorized");
+            }
+        } else if let Some(refusal) = closed(&mind) {
+            return refusal;
         }
-    } else if let Some(refusal) = closed(&mind) {
-        return refusal;
-    }
-    mind.uploads.push((headers, body.to_vec()));
-    let Some(backup) = backup(&body) else { return said(201, &json!({ "backup_id": "1a2b3c4d" })) };
-    let id = backup["backup_id"].clone();
-    if let Some(backups) = mind.info["backups"].as_array_mut() {
-        backups.push(backup);
-    }
-    said(201, &json!({ "backup_id": id }))
+        mind.uploads.push((headers, body.to_vec()));
+        mind.info["state"] = json!("receive_backup");
+        mind.reads_for
+    };
+    // Whoever waits for the answer may go; the work goes on.
+    let read = tokio::spawn(async move {
+        tokio::time::sleep(reads_for).await;
+        let mut mind = mind.lock().unwrap();
+        mind.info["state"] = json!("idle");
+        let Some(backup) = backup(&body) else { return json!("1a2b3c4d") };
+        let id = backup["backup_id"].clone();
+        if let Some(backups) = mind.info["backups"].as_array_mut() {
+            backups.push(backup);
+        }
+        id
+    });
+    said(201, &json!({ "backup_id": read.await.unwrap() }))
 }
 
 /// The archive in a form, as Home Assistant lists it; `None` for what does not begin as one.

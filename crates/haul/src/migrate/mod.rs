@@ -115,7 +115,10 @@ impl Move {
         let stopped = match Stopped::begin(stop, self.wanted.start.as_deref(), &self.cancel) {
             Ok(stopped) => stopped,
             Err(NotStopped::Failed(failure)) => return Err(failure),
-            Err(NotStopped::Interrupted) => return Err(words::interrupted(Reached::Nothing, self.target.place())),
+            Err(NotStopped::Interrupted) => {
+                let failure = words::interrupted(Reached::Nothing, self.target.place());
+                return Err(if self.wanted.start.is_some() { failure } else { with_hint(failure, "the old Home Assistant may be stopped") });
+            }
         };
         drop(steps);
         let sent = self.send_now();
@@ -164,6 +167,7 @@ impl Move {
         match (error, ledger.last_error()) {
             (BackupError::Cancelled, _) => {
                 let reached = match ledger.way() {
+                    _ if ledger.backup_id().is_some() => Reached::Sent,
                     (false, _) => Reached::Nothing,
                     (true, false) => Reached::Sending,
                     (true, true) => Reached::Unanswered,
@@ -195,8 +199,8 @@ impl Move {
         let begun = self.network.bridge.wait(patience.unless_cancelled(self.ask_to_restore(&wish)));
         // Whoever interrupts now may well have been too late.
         let begun = begun.map_err(|error| words::ended(&error, Reached::Restoring, place))?;
-        if let Begun::Unheard(why) = begun.map_err(|error| with_hint(error.into(), "the backup stays there"))? {
-            steps.say(&format!("restoring: no answer, as happens when it restarts at once ({})", why.reason));
+        if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup stays there"))? {
+            steps.say("restoring: it gave no answer, as happens when it restarts at once");
         }
         let following = self.target.follow(|stage| steps.say(&described(stage)));
         let restored = self.network.bridge.wait(patience.unless_cancelled(following));

@@ -83,13 +83,28 @@ fn an_answer_that_gets_lost_does_not_send_it_again() {
 }
 
 #[test]
+fn one_that_still_reads_when_the_line_breaks_is_asked_until_it_is_done() {
+    let (place, fake) = (small(), fresh());
+    fake.think(|mind| mind.reads_for = Duration::from_secs(5));
+    let line = Proxy::http(fake.address).unwrap();
+    let child = place.migrate(&config(&place), &line.url(), &["--progress", "plain"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it has everything", || !fake.mind().uploads.is_empty());
+    line.down();
+    std::thread::sleep(Duration::from_millis(500));
+    line.up();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), fake.mind().uploads.len()), (Some(0), 1), "{}", said(&output));
+    assert!(said(&output).contains("restored: log in as demo"), "{}", said(&output));
+}
+
+#[test]
 fn a_line_that_never_holds_ends_with_its_reason() {
     let (place, fake) = (small(), fresh());
     let line = Proxy::http(fake.address).unwrap();
     line.cut_at((1..40).map(|n| n * 60_000), Death::Reset);
     let (code, said) = run(&mut place.migrate(&config(&place), &line.url(), &[]));
     assert_eq!((code, fake.mind().uploads.len(), fake.mind().restores.len()), (1, 0, 0), "{said}");
-    assert!(said.contains("could not upload to") && said.contains("nothing was restored"), "{said}");
+    assert!(said.contains("could not upload to") && said.contains("the last of 5 tries") && said.contains("nothing was restored"), "{said}");
 }
 
 #[test]
