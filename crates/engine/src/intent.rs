@@ -138,7 +138,7 @@ fn describe(options: &BackupOptions, name: &str, date: WallTime, version: &HaVer
     }))
 }
 
-fn container_version(choice: SecureTar, version: &HaVersion) -> SecureTarVersion {
+pub(crate) fn container_version(choice: SecureTar, version: &HaVersion) -> SecureTarVersion {
     match choice {
         SecureTar::V3 => SecureTarVersion::V3,
         SecureTar::Auto if version.uses_securetar_v3() => SecureTarVersion::V3,

@@ -7,7 +7,7 @@ use std::{
 
 use habackup::{
     index::Pieces,
-    outer::Outer,
+    outer::{Member, Outer},
     securetar::{Encryptor, Keys, SIZE_FIELD_OFFSET},
 };
 use pargz::{CompressError, PieceTable};
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Home Assistant finds it under exactly this name.
-const MANIFEST: &str = "./backup.json";
+pub(crate) const MANIFEST: &str = "./backup.json";
 /// The last member: where everything in the inner archive is.
 const INDEX: &str = "haul.index";
 
@@ -60,6 +60,12 @@ pub(crate) struct Made {
     pub(crate) findings: Findings,
 }
 
+/// How an inner archive was packed, for the index.
+pub(crate) struct Packed {
+    pub(crate) pieces: Option<Pieces>,
+    pub(crate) nonces: Vec<[u8; 8]>,
+}
+
 impl Layout {
     /// The inner archive's name in the outer one.
     pub(crate) fn inner_name(&self) -> &'static str {
@@ -77,6 +83,38 @@ impl Layout {
     pub(crate) fn lengths(&self, measured: &Measured) -> Lengths {
         let version = self.keys.as_ref().map(Keys::version);
         measured.lengths((MANIFEST, self.json.len() as u64), self.inner_name(), INDEX, version, self.mtime)
+    }
+
+    /// The way into a member, whose plain length is announced or put in afterwards.
+    fn sink<'o>(&self, mut member: Member<&'o mut Output>, announced: Option<u64>) -> Result<InnerSink<'o>, Broken> {
+        Ok(match (&self.keys, announced) {
+            (Some(keys), Some(inner)) => InnerSink::Sealed(Box::new(Encryptor::with_known_size(keys, inner, member)?)),
+            (Some(keys), None) => {
+                member.late(SIZE_FIELD_OFFSET, 8);
+                InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?))
+            }
+            (None, _) => InnerSink::Plain(Box::new(member)),
+        })
+    }
+
+    /// Brings a plain tar into a member of its own, compressed and encrypted; its size is put in afterwards. Gives what an index says of that.
+    pub(crate) fn member<'o>(
+        &self,
+        outer: Outer<&'o mut Output>,
+        name: &str,
+        source: impl Read + Send,
+        progress: &Arc<Progress>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<(Outer<&'o mut Output>, Packed), Broken> {
+        let mut sink = self.sink(outer.begin_late(name)?, None)?;
+        let pieces = self.pack(source, &mut sink, progress, cancel)?.map(index_pieces);
+        let (member, nonces) = sink.finish(true)?;
+        Ok((member.end()?.0, Packed { pieces, nonces }))
+    }
+
+    /// Puts the index behind everything else.
+    pub(crate) fn index<'o>(&self, outer: Outer<&'o mut Output>, index: Vec<u8>) -> Result<Outer<&'o mut Output>, Broken> {
+        Ok(outer.member(INDEX, &sealed(index, self.keys.as_ref())?)?)
     }
 
     /// Brings a plain tar into the inner archive.
@@ -117,18 +155,11 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
         Work::Measured(measured, lengths) => Some((measured.inner, *lengths)),
     };
 
-    let mut member = match announced {
+    let member = match announced {
         Some((_, lengths)) => outer.begin_known(inner_name, lengths.member)?,
         None => outer.begin_late(inner_name)?,
     };
-    let mut sink = match (&layout.keys, announced) {
-        (Some(keys), Some((inner, _))) => InnerSink::Sealed(Box::new(Encryptor::with_known_size(keys, inner, member)?)),
-        (Some(keys), None) => {
-            member.late(SIZE_FIELD_OFFSET, 8);
-            InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?))
-        }
-        (None, _) => InnerSink::Plain(Box::new(member)),
-    };
+    let mut sink = layout.sink(member, announced.map(|(inner, _)| inner))?;
     let (bytes_in, findings, index, (outer, _)) = match work {
         Work::Once(plan) => {
             let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
@@ -150,7 +181,7 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
             (measured.tar_len(), sent.findings, measured.index(sent.pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
         }
     };
-    let outer = outer.member(INDEX, &sealed(index, layout.keys.as_ref())?)?;
+    let outer = layout.index(outer, index)?;
     let (_, length) = outer.finish()?;
     match announced {
         Some((_, Lengths { total, .. })) if total != length => Err(Broken::Inside(format!("the archive has {length} bytes instead of {total}"))),

@@ -16,6 +16,7 @@
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
 //! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
 //! | `inspect` | what each of Home Assistant's readers will do with an archive, whatever state that is in |
+//! | `repair` | a new archive of all that can be kept of one in whatever state |
 //! | `verify` | everything that is wrong with an archive, in plain words |
 //! | `restore` | unpacking that can't escape, and swapping that can't lose |
 //! | `browse` | looking into an archive without unpacking it |
@@ -44,6 +45,7 @@ mod pipeline;
 mod plan;
 mod progress;
 mod recorder;
+pub mod repair;
 mod report;
 pub mod restore;
 pub mod retention;

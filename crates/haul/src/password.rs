@@ -12,6 +12,7 @@ use homeassistant::Secret;
 use crate::{args::PasswordArgs, failure::Failure};
 
 const VARIABLE: &str = "HAUL_PASSWORD";
+const NEW: &str = "HAUL_NEW_PASSWORD";
 /// No password is longer; a mistaken path to something large must not become one.
 const LONGEST: u64 = 4096;
 
@@ -25,11 +26,31 @@ pub(crate) fn secret(args: &PasswordArgs) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &args.password_file {
         return read(path).map(Some);
     }
-    match std::env::var(VARIABLE) {
+    from_environment(VARIABLE)
+}
+
+/// The password that an archive shall get; asked for twice where nothing says it.
+pub(crate) fn new(file: Option<&Path>) -> Result<Password, Failure> {
+    if let Some(path) = file {
+        return from_file(path);
+    }
+    if let Some(secret) = from_environment(NEW)? {
+        return Ok(Password::new(secret.expose()));
+    }
+    let needed = || Failure::usage("a new password is needed").hint(format!("give it with --new-password-file FILE or in {NEW}"));
+    let first = prompt("New password of the archive: ").ok_or_else(needed)?;
+    if prompt("The same once more: ").as_ref() != Some(&first) {
+        return Err(Failure::usage("the two passwords are not the same"));
+    }
+    Ok(Password::new(first))
+}
+
+fn from_environment(variable: &str) -> Result<Option<Secret>, Failure> {
+    match std::env::var(variable) {
         Ok(password) if !password.is_empty() => Ok(Some(Secret::new(password))),
-        Ok(_) => Err(Failure::usage(format!("the environment variable {VARIABLE} is empty")).hint(format!("unset {VARIABLE} to work without a password"))),
+        Ok(_) => Err(Failure::usage(format!("the environment variable {variable} is empty")).hint(format!("unset {variable} to work without a password"))),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {VARIABLE} is not valid UTF-8"))),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8"))),
     }
 }
 
@@ -62,9 +83,12 @@ fn read(path: &Path) -> Result<Secret, Failure> {
 
 /// Asks at the terminal, when there is one.
 pub(crate) fn ask() -> Option<Password> {
+    prompt("Password of the archive: ").map(Password::new)
+}
+
+fn prompt(question: &str) -> Option<String> {
     if !stdin().is_terminal() || !stderr().is_terminal() {
         return None;
     }
-    let password = rpassword::prompt_password("Password of the archive: ").ok()?;
-    (!password.is_empty()).then(|| Password::new(password))
+    rpassword::prompt_password(question).ok().filter(|password| !password.is_empty())
 }

@@ -53,6 +53,11 @@ impl Fixtures {
         Err(io::Error::other(format!("Home Assistant could not be asked: {}", String::from_utf8_lossy(&asked.stderr).trim())))
     }
 
+    /// What they are called.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.list.iter().filter_map(|fixture| fixture["fixture"].as_str().map(str::to_owned))
+    }
+
     /// Where one is.
     pub fn path(&self, name: &str) -> PathBuf {
         self.out.path().join(format!("{name}.tar"))

@@ -139,7 +139,7 @@ fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) 
         Defect::DatabaseDamaged,
         what,
         "it was copied while it was written, or cut, or the disk is bad; Home Assistant puts it aside as `….corrupt…` and begins a new one",
-        "`haul repair` leaves it out; `sqlite3 .recover` may save some of it",
+        "`haul repair` keeps it unless it was cut short; `sqlite3 .recover` may save some of it",
     );
     // With a log beside it, it need not be whole by itself.
     let effect = if log { Effect::Unnoticed("the history, if its log does not complete it".into()) } else { Effect::Loses("the history".into()) };

@@ -198,7 +198,7 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
             Defect::EscapingLink,
             "it lies below a symbolic link that leads out of the archive",
             "an archive that wants to write elsewhere; readers without the `tar` filter follow the link",
-            "do not restore it unless you know where it came from; `haul repair` leaves it out",
+            "do not restore it unless you know where it came from; `haul repair` makes a folder of the link",
         );
         let written = Effect::Loses("what has that name outside of the configuration: it is written over".into());
         found.push(finding.at(path).old_core(written.clone(), None).new_core(UNPACK, Some(OUTSIDE)).supervisor(written, None));

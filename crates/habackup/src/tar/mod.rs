@@ -6,12 +6,14 @@
 
 mod encode;
 mod fields;
+mod mend;
 mod pax;
 pub mod python;
 mod reader;
 
 pub use encode::{Header, Kind, encode};
 pub(crate) use encode::{LATE_DIGITS, SIZE_TO_CHECKSUM, SizeRecord, encode_with, fixed_width, patch_size};
+pub use mend::{is_header, mended};
 pub use reader::{Entry, EntryKind, Part, Reader, Tail, TarError};
 
 /// Bytes of a header block; bodies are padded to a multiple of it.

@@ -4,6 +4,7 @@ mod making;
 mod migrate;
 mod places;
 mod reading;
+mod repairing;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub(crate) use making::*;
 pub(crate) use migrate::*;
 pub(crate) use places::*;
 pub(crate) use reading::*;
+pub(crate) use repairing::*;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     /// Say what is in an archive, what each version of Home Assistant will do with it, and why
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
+    /// Write a new archive of all that can be kept of a broken one, or convert a good one
+    #[command(after_help = REPAIR_EXAMPLES)]
+    Repair(RepairArgs),
     /// Unpack an archive into a directory
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),

@@ -79,16 +79,16 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
 }
 
 /// Where a backup is to go, connected.
-struct Goals {
-    destinations: Vec<Destination>,
+pub(crate) struct Goals {
+    pub(crate) destinations: Vec<Destination>,
     /// Those that could not be reached, while others could.
     unreachable: Vec<CopyReport>,
-    network: Option<Network>,
-    uses_stdout: bool,
+    pub(crate) network: Option<Network>,
+    pub(crate) uses_stdout: bool,
 }
 
 impl Goals {
-    fn of(to: &[String], sending: &SendingArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
+    pub(crate) fn of(to: &[String], sending: &SendingArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
         let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
         let uses_stdout = destination::uses_stdout(&wanted)?;
         let read_back = |goal: &destination::Destination| goal.is_read_back(sending.verify, config);

@@ -144,7 +144,7 @@ fn history(history: &History, lines: &mut Vec<String>) {
     }
 }
 
-fn found(finding: &Finding) -> Vec<String> {
+pub(super) fn found(finding: &Finding) -> Vec<String> {
     let place = finding.member.as_ref().map_or(String::new(), |member| format!("{member}: "));
     let mut lines =
         vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
@@ -179,7 +179,7 @@ fn does(effect: &Effect, says: bool) -> String {
     }
 }
 
-fn verdict(verdict: &Verdict) -> String {
+pub(super) fn verdict(verdict: &Verdict) -> String {
     let says = verdict.says.as_ref().map_or(String::new(), |says| format!(" (“{says}”)"));
     let because = verdict.because.map_or(String::new(), |defect| format!(" [{}]", defect.id()));
     let others = match &verdict.effect {

@@ -1,0 +1,400 @@
+//! `backup.json` of the new archive: what the old one said, as far as every reader takes it, made true by what is in the archive.
+
+use std::collections::{BTreeMap, HashSet};
+
+use habackup::{
+    manifest::{self, FOLDERS, Manifest, WallTime, check_name},
+    version::HaVersion,
+};
+use jiff::{Timestamp, Zoned};
+use serde_json::{Map, Value, json};
+
+use super::{notes::Notes, survey::Survey};
+
+const NAME: &str = "backup.json";
+/// 255 bytes of a file name, less date and ending.
+const LONGEST_NAME: usize = 225;
+/// Holds Supervisor's own settings; no description lists it.
+const SUPERVISOR: &str = "supervisor";
+
+/// What is known beside the old description.
+#[expect(clippy::struct_excessive_bools, reason = "each is known or not for itself")]
+pub(super) struct Known<'a> {
+    /// Of the configuration, if there is one.
+    pub(super) main: Option<&'a Survey>,
+    /// The other inner archives, by name without endings.
+    pub(super) parts: BTreeMap<&'a str, &'a Survey>,
+    pub(super) rename: Option<&'a str>,
+    pub(super) version: Option<&'a HaVersion>,
+    pub(super) supervisor_newer: bool,
+    /// Some reader minds the number of the form.
+    pub(super) version_minded: bool,
+    pub(super) compressed: bool,
+    pub(super) protected: bool,
+    pub(super) now: &'a Zoned,
+}
+
+/// Nobody says which version of Home Assistant it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoVersion;
+
+/// A description as it was meant, where it is damaged in a way that leaves no doubt; else why it is of no use.
+pub(super) fn read(bytes: &[u8]) -> Result<(Map<String, Value>, bool), &'static str> {
+    if let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) {
+        return Ok((fields, false));
+    }
+    let wide = |from: fn([u8; 2]) -> u16| String::from_utf16_lossy(&bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]])).collect::<Vec<_>>());
+    let text = match bytes {
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    let text = text.trim_start_matches('\u{feff}').trim_matches(['\0', ' ', '\n', '\r', '\t']);
+    match serde_json::from_str(&without_last_commas(text)) {
+        Ok(Value::Object(fields)) => Ok((fields, true)),
+        Ok(_) => Err("it is no object"),
+        Err(_) if text.is_empty() => Err("it is empty"),
+        Err(_) => Err("it is no JSON"),
+    }
+}
+
+/// Without commas before a closing bracket, outside texts.
+fn without_last_commas(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for character in text.chars() {
+        if !quoted && matches!(character, '}' | ']') {
+            let kept = out.trim_end();
+            if let Some(kept) = kept.strip_suffix(',') {
+                out.truncate(kept.len());
+            }
+        }
+        quoted ^= character == '"' && !escaped;
+        escaped = quoted && character == '\\' && !escaped;
+        out.push(character);
+    }
+    out
+}
+
+/// Writes it anew. `old` may be empty.
+pub(super) fn describe(old: Map<String, Value>, known: &Known<'_>, notes: &mut Notes) -> Result<Manifest, NoVersion> {
+    let is_new = old.is_empty();
+    let mut quiet = Notes::default();
+    let mut writer = Writer { fields: old, known, notes: if is_new { &mut quiet } else { notes } };
+    let version = writer.home_assistant()?;
+    let date = writer.date();
+    writer.name(&version);
+    writer.slug(&date);
+    writer.flags();
+    writer.folders_and_addons();
+    writer.rest();
+    let Writer { fields, .. } = writer;
+    let text = Value::Object(fields).to_string();
+    Manifest::parse(text.as_bytes()).map_err(|_| NoVersion)
+}
+
+struct Writer<'a> {
+    fields: Map<String, Value>,
+    known: &'a Known<'a>,
+    notes: &'a mut Notes,
+}
+
+impl Writer<'_> {
+    fn text(&self, key: &str) -> Option<&str> {
+        self.fields.get(key).and_then(Value::as_str)
+    }
+
+    fn set(&mut self, key: &str, value: Value, why: &str) {
+        if self.fields.get(key) != Some(&value) {
+            self.notes.repaired(NAME, format!("{key}: {why}"));
+            self.fields.insert(key.to_owned(), value);
+        }
+    }
+
+    fn remove(&mut self, key: &str, why: &str) {
+        if self.fields.remove(key).is_some() {
+            self.notes.repaired(NAME, format!("{key}: {why}"));
+        }
+    }
+
+    /// The section of the configuration; gives the version for a name.
+    fn home_assistant(&mut self) -> Result<String, NoVersion> {
+        let old = self.fields.get("homeassistant").cloned().unwrap_or(Value::Null);
+        let Some(main) = self.known.main else {
+            if !old.is_null() {
+                self.notes.lost(NAME, "it promises a configuration of Home Assistant, and there is none in the archive");
+                self.fields.insert("homeassistant".into(), Value::Null);
+            }
+            return Ok(String::new());
+        };
+        let valid = |text: &str| text.parse::<HaVersion>().is_ok();
+        let said = old.get("version").or(Some(&old)).and_then(Value::as_str).filter(|text| valid(text)).map(str::to_owned);
+        let inside = || main.version.clone().filter(|text| valid(text));
+        let version = said.or_else(inside).or_else(|| self.known.version.map(|version| version.as_str().to_owned())).ok_or(NoVersion)?;
+        let mut section = if let Value::Object(section) = old { section } else { Map::new() };
+        if section.get("version").and_then(Value::as_str) != Some(version.as_str()) {
+            self.notes.repaired(NAME, format!("homeassistant.version: it says {version}"));
+            section.insert("version".into(), json!(version));
+        }
+        let excluded = section.get("exclude_database").cloned();
+        if excluded.as_ref().and_then(Value::as_bool).unwrap_or(false) == main.database || excluded.as_ref().is_some_and(|flag| !flag.is_boolean()) {
+            if main.database {
+                self.notes.repaired(NAME, "it says now that the history is in the archive");
+            } else if main.lost_database {
+                self.notes.repaired(NAME, "it says now that the history is not in the archive");
+            } else {
+                self.notes.lost(NAME, "the history is not in the archive, though it said so; it says now that it was left out");
+            }
+            section.insert("exclude_database".into(), json!(!main.database));
+        }
+        if section.get("size").is_some_and(|size| !is_number(size)) {
+            section.remove("size");
+            self.notes.repaired(NAME, "homeassistant.size: it was no number, and is left out");
+        }
+        self.fields.insert("homeassistant".into(), Value::Object(section));
+        Ok(version)
+    }
+
+    fn date(&mut self) -> String {
+        let old = self.fields.get("date").cloned();
+        let (date, why) = match &old {
+            Some(Value::String(text)) => match text.parse::<WallTime>() {
+                Ok(date) if date.has_zone() => return text.clone(),
+                Ok(_) => (format!("{text}+00:00"), "it had no zone, and is taken for UTC"),
+                Err(_) => match format!("{text}T00:00:00+00:00").parse::<WallTime>() {
+                    Ok(date) => (date.to_string(), "it had no time, and is taken for midnight"),
+                    Err(_) => (self.guessed_date(), "it was no date; that of the newest file is written"),
+                },
+            },
+            Some(Value::Number(number)) => match number.as_f64().and_then(|seconds| Timestamp::from_second(seconds as i64).ok()) {
+                Some(moment) => (WallTime::from(moment).to_string(), "it was a number of seconds"),
+                None => (self.guessed_date(), "it was no date; that of the newest file is written"),
+            },
+            _ => (self.guessed_date(), "it was missing; that of the newest file is written"),
+        };
+        // A date that was taken apart must be one again.
+        let date = date.parse::<WallTime>().map_or_else(|_| self.guessed_date(), |date| date.to_string());
+        self.set("date", json!(date), why);
+        date
+    }
+
+    /// The newest file's, unless that is from the future.
+    fn guessed_date(&self) -> String {
+        let newest = self.known.main.into_iter().chain(self.known.parts.values().copied()).map(|survey| survey.newest).max().unwrap_or_default();
+        let now = self.known.now.timestamp();
+        match Timestamp::from_second(newest) {
+            Ok(moment) if newest > 0 && moment <= now => WallTime::from(moment).to_string(),
+            _ => WallTime::from(self.known.now).to_string(),
+        }
+    }
+
+    fn name(&mut self, version: &str) {
+        if let Some(name) = self.known.rename {
+            if self.text("name") != Some(name) {
+                let before = self.text("name").map_or_else(|| "nothing".to_owned(), |name| format!("\"{}\"", crate::report::shown(name.as_bytes())));
+                self.notes.repaired(NAME, format!("name: it is \"{name}\", and was {before}"));
+                self.fields.insert("name".into(), json!(name));
+                self.fields.remove("slug");
+            }
+            return;
+        }
+        let old = match self.fields.get("name") {
+            Some(Value::String(name)) => name.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => String::new(),
+        };
+        let mut name: String = old.chars().map(|character| if character.is_control() || matches!(character, '/' | '\\') { '-' } else { character }).collect();
+        if name.get(1..2) == Some(":") {
+            name.replace_range(1..2, "-");
+        }
+        while name.len() > LONGEST_NAME {
+            name.pop();
+        }
+        if check_name(&name).is_some() || name.trim_matches([' ', '.', '-']).is_empty() {
+            name = format!("Repaired backup {version}");
+            name.truncate(name.trim_end().len());
+        }
+        let why = format!("it is \"{name}\", which every reader can make a file name of");
+        self.set("name", json!(name), &why);
+    }
+
+    fn slug(&mut self, date: &str) {
+        let usable = |slug: &str| !slug.is_empty() && slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        if !self.text("slug").is_some_and(usable) {
+            let slug = manifest::slug(self.text("name").unwrap_or_default(), date);
+            self.set("slug", json!(slug), &format!("it is {slug}, as it follows from name and date"));
+        }
+    }
+
+    fn flags(&mut self) {
+        if !matches!(self.fields.get("version").and_then(Value::as_i64), Some(2)) {
+            if self.known.version_minded {
+                self.notes.repaired(NAME, "version: it is 2, the form of today");
+            }
+            self.fields.insert("version".into(), json!(2));
+            // The configuration was listed as a folder once.
+            if let Some(Value::Array(folders)) = self.fields.get_mut("folders") {
+                folders.retain(|folder| folder != "homeassistant");
+            }
+        }
+        if !matches!(self.text("type"), Some("full" | "partial")) {
+            self.set("type", json!("partial"), "it is partial");
+        }
+        let (compressed, protected) = (self.known.compressed, self.known.protected);
+        self.set("compressed", json!(compressed), if compressed { "the archives in it are compressed" } else { "the archives in it are not compressed" });
+        if self.fields.get("protected").is_some() || protected {
+            self.set("protected", json!(protected), if protected { "the archives in it are encrypted" } else { "the archives in it are not encrypted" });
+        }
+        match self.fields.get("crypto") {
+            Some(Value::String(crypto)) if crypto == "aes128" && protected => {}
+            None | Some(Value::Null) => {}
+            Some(_) => self.set("crypto", Value::Null, "it said what is not so"),
+        }
+    }
+
+    fn folders_and_addons(&mut self) {
+        let stem = |folder: &str| folder.replace('/', "_");
+        let mut undeclared: HashSet<String> = self.known.parts.keys().filter(|part| **part != SUPERVISOR).map(|part| (*part).to_owned()).collect();
+        let declared = self.list("folders");
+        let mut folders: Vec<Value> = Vec::new();
+        for folder in declared.iter().flatten() {
+            let Some(name) = folder.as_str() else {
+                self.notes.repaired(NAME, "folders: one of them was no name, and is left out");
+                continue;
+            };
+            let is_there = undeclared.remove(&stem(name));
+            if name == "homeassistant" {
+                folders.push(folder.clone());
+            } else if !FOLDERS.contains(&name) {
+                let kept = if is_there { "; its archive is kept, for whoever wants it" } else { "" };
+                self.notes.repaired(NAME, format!("folders: no reader knows '{}', which is left out{kept}", crate::report::shown(name.as_bytes())));
+            } else if is_there {
+                folders.push(folder.clone());
+            } else if !folders.contains(folder) {
+                self.notes.lost(NAME, format!("folders: '{name}' is listed and not in the archive"));
+            }
+        }
+        let addons = self.addons(&mut undeclared);
+        for folder in FOLDERS.iter().filter(|folder| undeclared.contains(&stem(folder))) {
+            self.notes.repaired(NAME, format!("folders: '{folder}' is in the archive and was not listed"));
+            folders.push(json!(folder));
+        }
+        if declared.is_some() || !folders.is_empty() || self.fields.contains_key("folders") {
+            self.fields.insert("folders".into(), Value::Array(folders));
+        }
+        if !addons.is_empty() || self.fields.contains_key("addons") {
+            self.fields.insert("addons".into(), Value::Array(addons));
+        }
+    }
+
+    /// A list, if it is one; a note if it is something else.
+    fn list(&mut self, key: &str) -> Option<Vec<Value>> {
+        match self.fields.get(key) {
+            None => None,
+            Some(Value::Array(list)) => Some(list.clone()),
+            Some(_) => {
+                self.notes.repaired(NAME, format!("{key}: it was no list"));
+                None
+            }
+        }
+    }
+
+    fn addons(&mut self, undeclared: &mut HashSet<String>) -> Vec<Value> {
+        let is_addon = |part: &str| !FOLDERS.iter().any(|folder| folder.replace('/', "_") == part);
+        let mut addons = Vec::new();
+        for addon in self.list("addons").into_iter().flatten() {
+            let mut fields = match addon {
+                Value::String(slug) => Map::from_iter([("slug".to_owned(), json!(slug))]),
+                Value::Object(fields) => fields,
+                _ => {
+                    self.notes.repaired(NAME, "addons: one of them was no add-on, and is left out");
+                    continue;
+                }
+            };
+            let slug = fields.get("slug").and_then(Value::as_str).map(str::to_owned).or_else(|| {
+                let mut others = undeclared.iter().filter(|part| is_addon(part));
+                others.next().filter(|_| others.next().is_none()).cloned()
+            });
+            let who = slug.clone().or_else(|| fields.get("name").and_then(Value::as_str).map(str::to_owned)).unwrap_or_else(|| "one without a name".to_owned());
+            let who = crate::report::shown(who.as_bytes());
+            let Some(slug) = slug.filter(|slug| undeclared.remove(slug)) else {
+                self.notes.lost(NAME, format!("addons: {who} is listed and not in the archive"));
+                continue;
+            };
+            if self.complete(&slug, &mut fields) {
+                self.notes.repaired(NAME, format!("addons: what was missing of {who} is filled in"));
+            }
+            addons.push(Value::Object(fields));
+        }
+        let mut others: Vec<String> = undeclared.iter().filter(|part| is_addon(part)).cloned().collect();
+        others.sort_unstable();
+        for slug in others {
+            undeclared.remove(&slug);
+            let mut fields = Map::new();
+            self.complete(&slug, &mut fields);
+            self.notes.repaired(NAME, format!("addons: {} is in the archive and was not listed", crate::report::shown(slug.as_bytes())));
+            addons.push(Value::Object(fields));
+        }
+        addons
+    }
+
+    /// Fills in what readers want of an add-on; whether anything was missing.
+    fn complete(&self, slug: &str, fields: &mut Map<String, Value>) -> bool {
+        let said = self.known.parts.get(slug).and_then(|survey| survey.addon.clone());
+        let (name, version) = said.unwrap_or_else(|| (slug.to_owned(), "0".to_owned()));
+        let mut changed = false;
+        for (key, value) in [("slug", slug), ("name", &name), ("version", &version)] {
+            if !fields.get(key).is_some_and(Value::is_string) {
+                fields.insert(key.to_owned(), json!(value));
+                changed = true;
+            }
+        }
+        if fields.get("size").is_some_and(|size| !is_number(size)) {
+            fields.remove("size");
+            changed = true;
+        }
+        changed
+    }
+
+    fn rest(&mut self) {
+        if self.fields.get("extra").is_some_and(|extra| !extra.is_object()) {
+            self.set("extra", json!({}), "it is empty");
+        }
+        if self.fields.get("docker").is_some_and(|docker| !docker.is_object()) {
+            self.remove("docker", "it was no object, and is left out");
+        }
+        if let Some(list) = self.fields.get("repositories").cloned() {
+            let is_address =
+                |value: &Value| value.as_str().is_some_and(|text| text.contains("://") || text.starts_with("git@") || matches!(text, "core" | "local"));
+            let kept: Vec<Value> = list.as_array().into_iter().flatten().filter(|value| is_address(value)).cloned().collect();
+            self.set("repositories", json!(kept), "what was no address is left out");
+        }
+        let is_text = self.fields.get("supervisor_version").is_none_or(Value::is_string);
+        if !is_text || self.known.supervisor_newer {
+            self.remove("supervisor_version", "it kept every older Supervisor from restoring it, and is left out");
+        }
+    }
+}
+
+fn is_number(value: &Value) -> bool {
+    value.is_number() || value.as_str().is_some_and(|text| text.trim().parse::<f64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_description_is_read_as_it_was_meant() {
+        let meant = |bytes: &[u8]| read(bytes).map(|(fields, was_damaged)| (Value::Object(fields).to_string(), was_damaged));
+        assert_eq!(meant(br#"{"a":[1,2]}"#), Ok((r#"{"a":[1,2]}"#.to_owned(), false)));
+        assert_eq!(meant(b"\xef\xbb\xbf{\"a\":1}"), Ok((r#"{"a":1}"#.to_owned(), true)));
+        assert_eq!(meant(br#"{"a":[1,2,],"b":",}",}"#), Ok((r#"{"a":[1,2],"b":",}"}"#.to_owned(), true)));
+        let wide: Vec<u8> = [0xfeff_u16].into_iter().chain("{\"a\":1}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        assert_eq!(meant(&wide), Ok((r#"{"a":1}"#.to_owned(), true)));
+        assert_eq!(read(b"\0\0\0").unwrap_err(), "it is empty");
+        assert_eq!(read(b"[1]").unwrap_err(), "it is no object");
+        assert_eq!(read(b"{\"a\":").unwrap_err(), "it is no JSON");
+    }
+}

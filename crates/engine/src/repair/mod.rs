@@ -1,0 +1,262 @@
+//! A new archive of all that can be kept of another one, in whatever state that is, and a line for everything that was done. The old one is only read.
+//!
+//! Three passes: `inspect` says what the file is, a first look at every part says what is whole, and the second one streams that into the new archive. Memory stays
+//! bounded as in a backup; beside that there are names of what is not simply kept, and small files that hard links lead to.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `bytes` | the archive out of what was packed around it |
+//! | `parts` | the members of the outer archive, past damaged headers and sizes that lie |
+//! | `decode` | an inner archive as a plain tar, as far as it can be had |
+//! | `walker` | the members of that tar, past damage |
+//! | `survey` | the first look: what is whole, and what becomes of the rest |
+//! | `description` | `backup.json` |
+//! | `plan` | what goes into the new archive |
+//! | `remade` | the second look: the new tar |
+//! | `write` | the new archive |
+//! | `notes` | the lines of the report |
+
+mod bytes;
+mod decode;
+mod description;
+mod notes;
+mod parts;
+mod plan;
+mod remade;
+mod survey;
+mod walker;
+mod write;
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use habackup::{readers::Defect, securetar::Password, version::HaVersion};
+use jiff::Zoned;
+use pargz::Level;
+use serde::Serialize;
+use store::{StoreError, outbound::Network};
+
+pub use notes::{Note, NoteKind};
+
+use crate::{
+    destination::Destination,
+    error::BackupError,
+    inspect::{InspectError, InspectOptions, Inspection, inspect},
+    open::{ArchiveFile, ArchiveSource, OpenError},
+    options::SecureTar,
+    progress::{Phase, Progress},
+    report::CopyReport,
+};
+
+/// What becomes of the encryption.
+#[derive(Clone, Debug)]
+pub enum Encryption {
+    /// As it is.
+    Keep,
+    /// There shall be one.
+    Add(Password),
+    /// Another password.
+    Change(Password),
+    /// There shall be none.
+    Remove,
+}
+
+/// How the new archive is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recompress {
+    /// Anew, as hard as this.
+    To(Level),
+    /// Not at all.
+    Stored,
+}
+
+/// What repairing is told.
+#[derive(Debug)]
+pub struct RepairOptions {
+    /// Of the archive as it is.
+    pub password: Option<Password>,
+    /// Where the new one goes.
+    pub destination: Destination,
+    /// What becomes of its encryption.
+    pub encryption: Encryption,
+    /// Which encryption.
+    pub securetar: SecureTar,
+    /// Whether it is compressed otherwise.
+    pub recompress: Option<Recompress>,
+    /// Another name.
+    pub rename: Option<String>,
+    /// The version of Home Assistant, where nothing in the archive says it.
+    pub ha_version: Option<HaVersion>,
+    /// Threads to work with; `None` for one per core.
+    pub threads: Option<NonZeroUsize>,
+    /// Compares every byte of the copy after arrival.
+    pub read_back: bool,
+    /// The moment.
+    pub now: Zoned,
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+pub struct Repaired {
+    /// Line by line.
+    pub notes: Vec<Note>,
+    /// Notes beyond those listed.
+    pub more_notes: u64,
+    /// The new archive; `None`: nothing was to be done, and none was written.
+    pub written: Option<Written>,
+    /// What each reader makes of the new archive, if it is a file of this machine; of the old one, if none was written.
+    pub result: Option<Inspection>,
+}
+
+/// The new archive.
+#[derive(Debug, Serialize)]
+pub struct Written {
+    /// Where it is.
+    pub copy: CopyReport,
+    /// Bytes.
+    pub size_bytes: u64,
+    /// Members of the inner archives that are kept.
+    pub members: u64,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+impl Repaired {
+    /// Whether something could not be kept, or nothing tells whether it is as it was.
+    pub fn is_incomplete(&self) -> bool {
+        self.notes.iter().any(|note| matches!(note.kind, NoteKind::Lost | NoteKind::Doubtful | NoteKind::Unrepaired))
+    }
+}
+
+/// Why there is no new archive.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// The old one can't be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is nothing to make an archive of.
+    #[error("{} can't be repaired: {what}", archive.display())]
+    Hopeless {
+        /// The archive.
+        archive: PathBuf,
+        /// What it is.
+        what: String,
+        /// What helps.
+        advice: String,
+    },
+    /// Neither `backup.json` nor `.HA_VERSION` says it.
+    #[error("nothing in {} says which version of Home Assistant it is from", .0.display())]
+    NoVersion(PathBuf),
+    /// What was asked does not go with the archive.
+    #[error("{} {what}", archive.display())]
+    Encryption {
+        /// The archive.
+        archive: PathBuf,
+        /// What is in the way.
+        what: &'static str,
+        /// What to ask for.
+        advice: &'static str,
+    },
+    /// The new one can't be written.
+    #[error(transparent)]
+    Write(#[from] BackupError),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl From<StoreError> for RepairError {
+    fn from(error: StoreError) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+/// Writes a new archive of all that can be kept. Nothing is written where nothing is to be done.
+pub fn repair(
+    source: &ArchiveSource,
+    options: &RepairOptions,
+    network: Option<&Network<'_>>,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Repaired, RepairError> {
+    if let Some(reason) = options.rename.as_deref().and_then(habackup::manifest::check_name) {
+        let name = options.rename.clone().unwrap_or_default();
+        return Err(BackupError::Name { name, reason: reason.to_owned() }.into());
+    }
+    if let Destination::Path(path) = options.destination.place()
+        && path.symlink_metadata().is_ok_and(|found| !found.is_dir() && !found.is_symlink() || path.exists() && !path.is_dir())
+    {
+        return Err(StoreError::Exists(path.clone()).into());
+    }
+    let outcome = attempt(source, options, network, progress, cancel);
+    outcome.map_err(|error| if cancel.load(Ordering::Relaxed) { RepairError::Cancelled } else { error })
+}
+
+fn attempt(
+    source: &ArchiveSource,
+    options: &RepairOptions,
+    network: Option<&Network<'_>>,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Repaired, RepairError> {
+    let report = |done, total| progress.report(done, total);
+    let before = look(source, options.password.clone(), progress, cancel)?;
+    let archive = source.shown();
+    refuse(&archive, &before)?;
+    let read = |source: io::Error| OpenError::of(archive.clone(), source);
+    let file = ArchiveFile::open(source, &report).map_err(read)?;
+    let mut notes = notes::Notes::default();
+    let bytes = plan::unwrapped(&file, &before, &mut notes).map_err(read)?.ok_or_else(|| RepairError::Hopeless {
+        archive: archive.clone(),
+        what: "it is packed in a way that Haul does not unpack".to_owned(),
+        advice: "unpack it with the program that packed it, and repair what was in it".to_owned(),
+    })?;
+    let planned = plan::plan(&bytes, notes, &archive, options, &before, cancel);
+    // What could not be had must not look like damage.
+    if let Some(error) = file.failure() {
+        return Err(read(error).into());
+    }
+    let plan = planned?;
+    if !plan.notes.is_change() {
+        return Ok(Repaired { notes: plan.notes.list, more_notes: plan.notes.more, written: None, result: Some(before) });
+    }
+    progress.begin(Phase::Running, plan.bytes());
+    let (written, notes) = write::write(&bytes, &plan, options, network, progress, cancel)?;
+    if let Some(error) = file.failure() {
+        return Err(read(error).into());
+    }
+    let password = match &options.encryption {
+        Encryption::Keep => options.password.clone(),
+        Encryption::Add(password) | Encryption::Change(password) => Some(password.clone()),
+        Encryption::Remove => None,
+    };
+    let result = match &written.copy.path {
+        Some(path) => Some(look(&path.as_path().into(), password, progress, cancel)?),
+        None => None,
+    };
+    Ok(Repaired { notes: notes.list, more_notes: notes.more, written: Some(written), result })
+}
+
+fn look(source: &ArchiveSource, password: Option<Password>, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<Inspection, RepairError> {
+    let options = InspectOptions { password, target: None };
+    inspect(source.clone(), &options, &|done, total| progress.report(done, total), cancel).map_err(|error| match error {
+        InspectError::Open(error) => error.into(),
+        InspectError::Cancelled => RepairError::Cancelled,
+    })
+}
+
+/// What is no archive, and none of its pieces.
+fn refuse(archive: &Path, inspection: &Inspection) -> Result<(), RepairError> {
+    const NOTHING: [Defect; 4] = [Defect::EmptyFile, Defect::ZerosOnly, Defect::ErrorPage, Defect::NotHomeAssistant];
+    match inspection.findings.iter().find(|finding| NOTHING.contains(&finding.defect)) {
+        None => Ok(()),
+        Some(finding) => Err(RepairError::Hopeless { archive: archive.to_owned(), what: finding.what.clone(), advice: finding.repair.to_owned() }),
+    }
+}

@@ -1,0 +1,256 @@
+//! The members of an outer archive in whatever state: headers that are damaged or lie about sizes are told by what follows them.
+
+use std::io::{self, Cursor, Read};
+
+use habackup::{
+    read_at::{ReadAt, Window},
+    securetar::{Header, container_len},
+    tar::{BLOCK, Entry, EntryKind, Reader, is_header, mended, padding},
+};
+
+use super::notes::Notes;
+use crate::open::Stream;
+
+/// Bytes searched at once.
+const STEP: usize = 1 << 20;
+/// More members than this no archive has.
+const MOST: usize = 100_000;
+/// What follows the end of an archive is looked at this far.
+const BEHIND: u64 = 1 << 20;
+
+/// One member that is a file.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    /// As it stands there.
+    pub(super) name: String,
+    pub(super) offset: u64,
+    /// Bytes that are there.
+    pub(super) size: u64,
+    /// Fewer than there should be.
+    pub(super) cut: bool,
+}
+
+impl Piece {
+    /// Its name without folders.
+    pub(super) fn base(&self) -> &str {
+        base(&self.name)
+    }
+
+    /// Whether it is an archive inside the archive.
+    pub(super) fn is_inner(&self) -> bool {
+        is_inner(self.base())
+    }
+}
+
+fn base(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
+}
+
+fn is_inner(base: &str) -> bool {
+    let ends = |end: &str| base.len() > end.len() && base.as_bytes()[base.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes());
+    !base.starts_with("._") && (ends(".tar") || ends(".tar.gz"))
+}
+
+/// Walks the outer archive.
+pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<Vec<Piece>> {
+    let mut scout = Scout { bytes, pieces: Vec::new(), notes };
+    let mut at = 0;
+    while scout.pieces.len() < MOST {
+        match scout.step(at)? {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    Ok(scout.pieces)
+}
+
+struct Scout<'a, B> {
+    bytes: &'a B,
+    pieces: Vec<Piece>,
+    notes: &'a mut Notes,
+}
+
+/// A header, and where its content begins.
+struct Found {
+    entry: Entry,
+    data: u64,
+    mended: bool,
+}
+
+impl<B: ReadAt> Scout<'_, B> {
+    /// Takes the member at `at` in; says where the next one is.
+    fn step(&mut self, at: u64) -> io::Result<Option<u64>> {
+        let length = self.bytes.len();
+        let Some(block) = self.block(at)? else {
+            if at < length && self.some(at, length)? {
+                self.notes.lost("", "the archive ends within a header; the member it stood for is gone");
+            }
+            return Ok(None);
+        };
+        if block.iter().all(|byte| *byte == 0) {
+            return self.end(at);
+        }
+        let Some(found) = self.header(at, &block)? else {
+            let next = self.search(at + BLOCK as u64)?;
+            self.notes.lost("", format!("the header at byte {at} is damaged; the member it stood for is gone"));
+            return Ok(next);
+        };
+        let name = String::from_utf8_lossy(&found.entry.path).into_owned();
+        if found.mended {
+            self.notes.repaired(&name, "its header was damaged, and is written anew");
+        }
+        if found.entry.kind == EntryKind::Directory {
+            return Ok(Some(found.data));
+        }
+        if !matches!(found.entry.kind, EntryKind::File | EntryKind::Other(_)) {
+            self.notes.left_out(&name, "it is neither a file nor a folder");
+            return Ok(Some(found.data + found.entry.size + padding(found.entry.size) as u64));
+        }
+        let (size, next) = self.extent(&found, &name)?;
+        let declared = found.entry.size.max(found.entry.ustar_size);
+        let cut = next.is_none() && size < declared;
+        self.pieces.push(Piece { name, offset: found.data, size, cut });
+        Ok(Some(next.unwrap_or(length)))
+    }
+
+    /// Nothing counts behind the end marker, unless nothing stood before it.
+    fn end(&mut self, at: u64) -> io::Result<Option<u64>> {
+        if !self.pieces.iter().any(Piece::is_inner) {
+            return self.search(at + BLOCK as u64);
+        }
+        let until = self.bytes.len().min(at + BEHIND);
+        if self.some(at, until)? {
+            self.notes.whole("something stood behind the end of the archive, and is left out");
+        }
+        Ok(None)
+    }
+
+    fn header(&self, at: u64, block: &[u8; BLOCK]) -> io::Result<Option<Found>> {
+        let rest = |from: u64| Stream::new(self.bytes).range(from..self.bytes.len());
+        let found = |entry: Entry, mended| Found { data: at + entry.data_offset, entry, mended };
+        match Reader::new(rest(at)).next_entry() {
+            Ok(Some(entry)) => return Ok(Some(found(entry, false))),
+            Err(habackup::tar::TarError::Io(error)) => return Err(error),
+            _ => {}
+        }
+        // Its own header block may be the damaged one, or the one behind an extended header.
+        let Some(first) = mended(block) else { return Ok(None) };
+        if let Ok(Some(entry)) = Reader::new(Cursor::new(first).chain(rest(at + BLOCK as u64))).next_entry() {
+            return Ok(Some(found(entry, true)));
+        }
+        let mut extended = Reader::new(Cursor::new(first).chain(rest(at + BLOCK as u64)));
+        let _ = extended.next_entry();
+        let behind = at + extended.offset().saturating_sub(BLOCK as u64);
+        let Some(second) = self.block(behind)?.filter(|_| behind > at).as_ref().and_then(mended) else { return Ok(None) };
+        let head = rest(at + BLOCK as u64).take(behind - at - BLOCK as u64);
+        let whole = Cursor::new(first).chain(head).chain(Cursor::new(second)).chain(rest(behind + BLOCK as u64));
+        let mut whole = Reader::new(whole);
+        Ok(whole.next_entry().ok().flatten().map(|entry| found(entry, true)))
+    }
+
+    /// How many bytes belong to a member, and where the next one begins; `None` where the file ends before that.
+    fn extent(&mut self, found: &Found, name: &str) -> io::Result<(u64, Option<u64>)> {
+        let (data, length) = (found.data, self.bytes.len());
+        let declared = [Some(found.entry.size), found.entry.pax_size, Some(found.entry.ustar_size)];
+        let own = self.sealed_size(data)?;
+        for size in declared.into_iter().flatten().chain(own) {
+            let end = data.saturating_add(size);
+            let next = end.saturating_add(padding(size) as u64);
+            if end <= length && self.is_boundary(next, found.entry.size)? {
+                if size != found.entry.size || found.entry.sizes_disagree() {
+                    self.notes.repaired(name, "the sizes in its headers disagreed; the one that fits what follows is written");
+                }
+                return Ok((size, Some(next)));
+            }
+        }
+        let next = self.search(data)?;
+        let size = next.unwrap_or(length).saturating_sub(data);
+        let is_cut = next.is_none() && size < found.entry.size && self.some(length.saturating_sub(4 * BLOCK as u64).max(data), length)?;
+        if !is_cut {
+            self.notes.repaired(name, "the size in its header was wrong; its end is found by what follows");
+        }
+        Ok((size, next))
+    }
+
+    /// By the header of its encryption.
+    fn sealed_size(&self, data: u64) -> io::Result<Option<u64>> {
+        let mut first = [0; 512];
+        let there = self.bytes.len().saturating_sub(data).min(512) as usize;
+        self.bytes.read_exact_at(&mut first[..there], data)?;
+        if !first.starts_with(b"SecureTar") {
+            return Ok(None);
+        }
+        let header = Header::read(&mut &first[..there]).ok();
+        Ok(header.and_then(|header| container_len(header.version(), header.plaintext_len.filter(|length| *length > 0)?)))
+    }
+
+    /// Whether a member can end here: before another header, the end marker, or the end of the file.
+    fn is_boundary(&self, at: u64, size: u64) -> io::Result<bool> {
+        let length = self.bytes.len();
+        if at >= length {
+            return Ok(true);
+        }
+        let Some(block) = self.block(at)? else { return Ok(true) };
+        // An empty member before zeros is one whose size was never filled in, or the last one.
+        Ok(is_header(&block) || mended(&block).is_some() || (block.iter().all(|byte| *byte == 0) && size > 0))
+    }
+
+    fn block(&self, at: u64) -> io::Result<Option<[u8; BLOCK]>> {
+        let mut block = [0; BLOCK];
+        if at.saturating_add(BLOCK as u64) > self.bytes.len() {
+            return Ok(None);
+        }
+        self.bytes.read_exact_at(&mut block, at)?;
+        Ok(Some(block))
+    }
+
+    /// Whether anything stands there that is no zero.
+    fn some(&self, from: u64, to: u64) -> io::Result<bool> {
+        let mut buffer = vec![0; to.saturating_sub(from).min(BEHIND) as usize];
+        self.bytes.read_exact_at(&mut buffer, from)?;
+        Ok(buffer.iter().any(|byte| *byte != 0))
+    }
+
+    /// The next header of a member that an outer archive may have.
+    fn search(&self, from: u64) -> io::Result<Option<u64>> {
+        let length = self.bytes.len();
+        let mut buffer = vec![0; STEP];
+        let mut at = from;
+        while at + BLOCK as u64 <= length {
+            let count = (length - at).min(STEP as u64) as usize;
+            self.bytes.read_exact_at(&mut buffer[..count], at)?;
+            for (place, block) in buffer[..count].chunks_exact(BLOCK).enumerate() {
+                let Ok(block) = block.try_into() else { continue };
+                let here = at + (place * BLOCK) as u64;
+                if is_header(block) && self.is_outer(here)? {
+                    return Ok(Some(here));
+                }
+            }
+            at += STEP as u64;
+        }
+        Ok(None)
+    }
+
+    /// By its name: an inner archive that is not compressed is full of headers, too.
+    fn is_outer(&self, at: u64) -> io::Result<bool> {
+        match Reader::new(Stream::new(self.bytes).range(at..self.bytes.len())).next_entry() {
+            Ok(Some(entry)) => {
+                let name = String::from_utf8_lossy(&entry.path);
+                let name = name.strip_prefix("./").unwrap_or(&name);
+                let base = base(name);
+                let known = matches!(base, "backup.json" | "snapshot.json" | habackup::index::MEMBER) || is_inner(base);
+                Ok(known && name.matches('/').count() < 2 && !name.starts_with("data/"))
+            }
+            Err(habackup::tar::TarError::Io(error)) => Err(error),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// The bytes of a small member.
+pub(super) fn content(bytes: &impl ReadAt, piece: &Piece, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let window = Window::new(bytes, piece.offset, piece.size).ok_or(io::ErrorKind::UnexpectedEof)?;
+    Stream::new(window).take(most).read_to_end(&mut content)?;
+    Ok(content)
+}

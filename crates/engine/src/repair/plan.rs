@@ -1,0 +1,390 @@
+//! What goes into the new archive: which parts, under which names, and the description.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{Mutex, atomic::AtomicBool},
+};
+
+use habackup::{
+    archive::MANIFEST_MAX,
+    manifest::{Manifest, WallTime},
+    read_at::ReadAt,
+    readers::Defect,
+    securetar::{Keyring, SecureTarVersion},
+    version::HaVersion,
+};
+use pargz::Level;
+use serde_json::{Map, Value};
+
+use super::{
+    Encryption, Recompress, RepairError, RepairOptions,
+    bytes::Bytes,
+    decode::{self, Shut},
+    description::{self, Known},
+    notes::{NoteKind, Notes},
+    parts::{self, Piece},
+    survey::{Survey, survey},
+};
+use crate::{
+    inspect::Inspection,
+    intent::container_version,
+    layout::MANIFEST,
+    open::{ArchiveFile, OpenError},
+};
+
+/// The part that holds the configuration.
+pub(super) const MAIN: &str = "homeassistant";
+
+/// An inner archive of the new archive.
+pub(super) struct Part {
+    pub(super) piece: Piece,
+    /// Its name there.
+    pub(super) name: String,
+    pub(super) survey: Survey,
+}
+
+/// All that is to be written.
+pub(super) struct Plan {
+    pub(super) manifest: Manifest,
+    pub(super) main: Option<Part>,
+    pub(super) parts: Vec<Part>,
+    /// Members that no reader knows; copied.
+    pub(super) others: Vec<Piece>,
+    pub(super) keyring: Mutex<Option<Keyring>>,
+    /// `None`: not encrypted.
+    pub(super) sealing: Option<SecureTarVersion>,
+    /// `None`: not compressed.
+    pub(super) level: Option<Level>,
+    pub(super) notes: Notes,
+}
+
+impl Plan {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Part> {
+        self.main.iter().chain(&self.parts)
+    }
+
+    /// About how much is written.
+    pub(super) fn bytes(&self) -> u64 {
+        self.all().map(|part| part.survey.bytes).sum::<u64>() + self.others.iter().map(|piece| piece.size).sum::<u64>()
+    }
+
+    /// What Home Assistant would call the file.
+    pub(super) fn file_name(&self) -> String {
+        let date = self.manifest.date().and_then(|date| date.parse::<WallTime>().ok());
+        let name = self.manifest.name().unwrap_or_default();
+        date.map_or_else(|| format!("{name}.tar"), |date| habackup::manifest::file_name(name, &date))
+    }
+}
+
+/// The pieces by what they are.
+#[derive(Default)]
+struct Sorted {
+    description: Option<(Map<String, Value>, String)>,
+    inner: BTreeMap<String, Piece>,
+    others: Vec<Piece>,
+}
+
+/// Looks at everything once.
+pub(super) fn plan(
+    bytes: &Bytes<'_>,
+    mut notes: Notes,
+    archive: &Path,
+    options: &RepairOptions,
+    before: &Inspection,
+    cancel: &AtomicBool,
+) -> Result<Plan, RepairError> {
+    let failed = |error| RepairError::from(OpenError::of(archive.to_owned(), error));
+    let is_bare = has(before, Defect::NotWrapped);
+    let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &mut notes) }.map_err(failed)?;
+    let job = Job { bytes, archive, cancel, keyring: Mutex::new(options.password.clone().map(Keyring::new)) };
+    let surveyed = job.surveys(sorted.inner, &mut notes)?;
+    if surveyed.is_empty() {
+        return Err(hopeless(archive, before, &notes));
+    }
+    let Job { keyring, .. } = job;
+    Making { options, before, is_bare, archive }.make(sorted.description, surveyed, sorted.others, keyring, notes)
+}
+
+/// Nothing of it can be used.
+fn hopeless(archive: &Path, before: &Inspection, notes: &Notes) -> RepairError {
+    let lost = notes.list.iter().rfind(|note| note.kind == NoteKind::Lost);
+    let said = lost.map(|note| match &note.member {
+        Some(member) if !member.is_empty() => format!("{member}: {}", note.what),
+        _ => note.what.clone(),
+    });
+    let what = said.or_else(|| before.findings.first().map(|finding| finding.what.clone())).unwrap_or_else(|| "no part of it can be read".to_owned());
+    let advice = if has(before, Defect::NotWrapped) {
+        "make a tar of the configuration that it belongs to, and repair that"
+    } else {
+        "nothing of a configuration, a folder or an add-on can be had from it; fetch it again from where it was made"
+    };
+    RepairError::Hopeless { archive: archive.to_owned(), what, advice: advice.to_owned() }
+}
+
+fn has(inspection: &Inspection, defect: Defect) -> bool {
+    inspection.findings.iter().any(|finding| finding.defect == defect)
+}
+
+/// The archive itself; `None` where it is packed in a way that Haul does not know.
+pub(super) fn unwrapped<'a>(file: &'a ArchiveFile<'a>, before: &Inspection, notes: &mut Notes) -> io::Result<Option<Bytes<'a>>> {
+    if !has(before, Defect::WrapperPacked) {
+        return Ok(Some(Bytes::Plain(file)));
+    }
+    notes.whole("the whole archive was packed once more, and is unpacked");
+    let mut first = [0; 2];
+    file.read_exact_at(&mut first, 0)?;
+    if first == [0x1f, 0x8b] { Bytes::gunzipped(file).map(Some) } else { Bytes::unzipped(file) }
+}
+
+/// A configuration without an archive around it.
+fn bare(bytes: &Bytes<'_>, before: &Inspection, notes: &mut Notes) -> io::Result<Sorted> {
+    let mut sorted = Sorted::default();
+    let mut first = vec![0; bytes.len().min(512) as usize];
+    bytes.read_exact_at(&mut first, 0)?;
+    let is_archive = first.starts_with(&[0x1f, 0x8b]) || first.starts_with(b"SecureTar") || first.get(257..262) == Some(b"ustar");
+    if is_archive {
+        let what = before.findings.iter().find(|finding| finding.defect == Defect::NotWrapped).map(|finding| finding.what.as_str());
+        notes.whole(format!("{}; it is one now", what.unwrap_or_default()));
+        sorted.inner.insert(MAIN.to_owned(), Piece { name: MAIN.to_owned(), offset: 0, size: bytes.len(), cut: false });
+    }
+    Ok(sorted)
+}
+
+fn sort(bytes: &Bytes<'_>, notes: &mut Notes) -> io::Result<Sorted> {
+    let mut sorted = Sorted::default();
+    let mut descriptions: Vec<Piece> = Vec::new();
+    for piece in parts::pieces(bytes, notes)? {
+        let base = piece.base().to_owned();
+        if matches!(base.as_str(), "backup.json" | "snapshot.json") {
+            descriptions.push(piece);
+        } else if base.starts_with("._") {
+            notes.left_out(&piece.name, "macOS left it there");
+        } else if piece.is_inner() {
+            let lower = base.to_ascii_lowercase();
+            let length = lower.strip_suffix(".tar.gz").or_else(|| lower.strip_suffix(".tar")).map_or(base.len(), str::len);
+            add(&mut sorted.inner, base[..length].to_owned(), piece, notes);
+        } else if base != habackup::index::MEMBER {
+            if piece.cut {
+                notes.lost(&piece.name, "it is cut short");
+            } else {
+                sorted.others.push(piece);
+            }
+        }
+    }
+    sorted.description = describe(bytes, descriptions, notes)?;
+    Ok(sorted)
+}
+
+/// Of several with one name the last counts, as for every reader, unless it is cut.
+fn add(inner: &mut BTreeMap<String, Piece>, stem: String, piece: Piece, notes: &mut Notes) {
+    match inner.get(&stem) {
+        Some(other) if piece.cut && !other.cut => notes.lost(&piece.name, "it is there more than once; the last one is cut short, and the one before is kept"),
+        Some(_) => {
+            notes.lost(&piece.name, "it is there more than once; the last one is kept");
+            inner.insert(stem, piece);
+        }
+        None => drop(inner.insert(stem, piece)),
+    }
+}
+
+/// The description that readers take, or the nearest to it that can be read.
+fn describe(bytes: &Bytes<'_>, mut pieces: Vec<Piece>, notes: &mut Notes) -> io::Result<Option<(Map<String, Value>, String)>> {
+    // The best comes last: right name over near ones, today's over the one of old.
+    pieces.sort_by_key(|piece| (piece.base() == "backup.json", piece.name == MANIFEST));
+    let several = pieces.len() > 1;
+    while let Some(piece) = pieces.pop() {
+        match description::read(&parts::content(bytes, &piece, MANIFEST_MAX)?) {
+            Ok((fields, was_damaged)) => {
+                if several {
+                    notes.repaired(&piece.name, "there was more than one description; this one is kept");
+                }
+                if was_damaged {
+                    notes.repaired(&piece.name, "it was no JSON that readers take; what it says is written anew");
+                }
+                if piece.name != MANIFEST {
+                    notes.repaired(&piece.name, "it is called ./backup.json, as readers want it");
+                }
+                return Ok(Some((fields, piece.name)));
+            }
+            Err(why) => notes.repaired(&piece.name, format!("{why}; a new one is written, by what is in the archive")),
+        }
+    }
+    if !several {
+        notes.repaired(MANIFEST, "it is written by what is in the archive");
+    }
+    Ok(None)
+}
+
+struct Job<'a, 'b> {
+    bytes: &'a Bytes<'b>,
+    archive: &'a Path,
+    cancel: &'a AtomicBool,
+    keyring: Mutex<Option<Keyring>>,
+}
+
+impl Job<'_, '_> {
+    /// Reads every part to its end.
+    fn surveys(&self, inner: BTreeMap<String, Piece>, notes: &mut Notes) -> Result<Vec<(String, Piece, Survey)>, RepairError> {
+        let mut surveyed = Vec::new();
+        let mut shut = Vec::new();
+        let failed = |error| RepairError::from(OpenError::of(self.archive.to_owned(), error));
+        for (stem, piece) in inner {
+            match decode::open(self.bytes, &piece, &self.keyring) {
+                Ok(plain) => {
+                    if plain.form.sealed.is_some() && decode::sizes_lie(self.bytes, &piece) && !piece.cut {
+                        notes.repaired(&piece.name, "the size in the header of its encryption was wrong");
+                    }
+                    let seen = survey(plain, &piece.name, stem == MAIN, piece.cut, self.cancel).map_err(failed)?;
+                    // A folder of which nothing is left would replace the one that is there by an empty one.
+                    if seen.whole == 0 && seen.notes.is_change() {
+                        notes.append(seen.notes);
+                    } else {
+                        surveyed.push((stem, piece, seen));
+                    }
+                }
+                Err(Shut::Io(error)) => return Err(failed(error)),
+                Err(Shut::Locked) => return Err(OpenError::PasswordNeeded(self.archive.to_owned()).into()),
+                Err(Shut::WrongPassword) => shut.push(piece.name),
+                Err(Shut::Unknown(why)) => notes.lost(&piece.name, format!("nothing of it can be had: {why}")),
+            }
+        }
+        if !shut.is_empty() && surveyed.iter().all(|(_, _, seen)| seen.form.is_none_or(|form| form.sealed.is_none())) {
+            return Err(OpenError::WrongPassword.into());
+        }
+        for name in shut {
+            notes.lost(name, "the password does not open it");
+        }
+        Ok(surveyed)
+    }
+}
+
+struct Making<'a> {
+    options: &'a RepairOptions,
+    before: &'a Inspection,
+    is_bare: bool,
+    archive: &'a Path,
+}
+
+impl Making<'_> {
+    fn make(
+        &self,
+        description: Option<(Map<String, Value>, String)>,
+        mut surveyed: Vec<(String, Piece, Survey)>,
+        others: Vec<Piece>,
+        keyring: Mutex<Option<Keyring>>,
+        mut notes: Notes,
+    ) -> Result<Plan, RepairError> {
+        for (_, _, survey) in &mut surveyed {
+            notes.append(std::mem::take(&mut survey.notes));
+        }
+        let level = self.level(&surveyed, &mut notes);
+        let protected = self.is_protected(&surveyed, &mut notes)?;
+        let fields = description.map(|(fields, _)| fields).unwrap_or_default();
+        let find = |stem: &str| surveyed.iter().find(|(other, ..)| other == stem).map(|(_, _, survey)| survey);
+        let known = Known {
+            main: find(MAIN),
+            parts: surveyed.iter().filter(|(stem, ..)| stem != MAIN).map(|(stem, _, survey)| (stem.as_str(), survey)).collect(),
+            rename: self.options.rename.as_deref(),
+            version: self.options.ha_version.as_ref(),
+            supervisor_newer: has(self.before, Defect::SupervisorNewer),
+            version_minded: has(self.before, Defect::ManifestVersion) || has(self.before, Defect::OldSnapshot),
+            compressed: level.is_some(),
+            protected,
+            now: &self.options.now,
+        };
+        let manifest = description::describe(fields, &known, &mut notes).map_err(|_| RepairError::NoVersion(self.archive.to_owned()))?;
+        let sealing = protected.then(|| self.sealing(&manifest));
+        let (mut main, mut parts) = (None, Vec::new());
+        for (stem, piece, survey) in surveyed {
+            let name = format!("{stem}.{}", if level.is_some() { "tar.gz" } else { "tar" });
+            self.form(&piece, &name, &survey, level.is_some(), sealing, &mut notes);
+            let part = Part { piece, name, survey };
+            if stem == MAIN { main = Some(part) } else { parts.push(part) }
+        }
+        if main.as_ref().is_some_and(|part: &Part| part.survey.version.is_none()) {
+            notes.repaired("data/.HA_VERSION", format!("it was missing; it says {} now", manifest.home_assistant_version().unwrap_or_default()));
+        }
+        Ok(Plan { manifest, main, parts, others, keyring, sealing, level, notes })
+    }
+
+    fn level(&self, surveyed: &[(String, Piece, Survey)], notes: &mut Notes) -> Option<Level> {
+        let was = surveyed.iter().find(|(stem, ..)| stem == MAIN).or(surveyed.first()).and_then(|(_, _, survey)| survey.form);
+        match self.options.recompress {
+            Some(Recompress::Stored) => {
+                notes.whole("it is not compressed any more, as asked");
+                None
+            }
+            Some(Recompress::To(level)) => {
+                notes.whole("it is compressed anew, as asked");
+                Some(level)
+            }
+            None => (self.is_bare || was.is_none_or(|form| form.compressed)).then_some(Level::Fast),
+        }
+    }
+
+    fn is_protected(&self, surveyed: &[(String, Piece, Survey)], notes: &mut Notes) -> Result<bool, RepairError> {
+        let was = surveyed.iter().any(|(_, _, survey)| survey.form.is_some_and(|form| form.sealed.is_some()));
+        let refused = |what, advice| Err(RepairError::Encryption { archive: self.archive.to_owned(), what, advice });
+        match (&self.options.encryption, was) {
+            (Encryption::Keep, _) => Ok(was),
+            (Encryption::Add(_), false) => {
+                notes.whole("it is encrypted, as asked");
+                Ok(true)
+            }
+            (Encryption::Add(_), true) => refused("is encrypted already", "say --change-password to give it another one"),
+            (Encryption::Change(_), true) => {
+                notes.whole("it has another password, as asked");
+                Ok(true)
+            }
+            (Encryption::Change(_), false) => refused("is not encrypted", "say --encrypt to encrypt it"),
+            (Encryption::Remove, true) => {
+                notes.whole("it is not encrypted any more, as asked");
+                Ok(false)
+            }
+            (Encryption::Remove, false) => Ok(false),
+        }
+    }
+
+    fn sealing(&self, manifest: &Manifest) -> SecureTarVersion {
+        let version = manifest.home_assistant_version().and_then(|version| version.parse::<HaVersion>().ok());
+        version.map_or(SecureTarVersion::V2, |version| container_version(self.options.securetar, &version))
+    }
+
+    /// Says what is otherwise about a part as a whole.
+    fn form(&self, piece: &Piece, name: &str, survey: &Survey, compressed: bool, sealing: Option<SecureTarVersion>, notes: &mut Notes) {
+        let Some(form) = survey.form else { return };
+        if self.is_bare {
+            return;
+        }
+        if piece.name != name {
+            notes.repaired(&piece.name, format!("it is called {name}"));
+        }
+        if form.compressed != compressed && self.options.recompress.is_none() {
+            notes.repaired(
+                name,
+                if compressed { "it was not compressed, as its name says, and is now" } else { "it was compressed, unlike the others, and is not now" },
+            );
+        }
+        let minded = has(self.before, Defect::SecureTarOld) || has(self.before, Defect::SecureTarVersion);
+        match (form.sealed, sealing) {
+            (None, Some(_)) if matches!(self.options.encryption, Encryption::Keep) => {
+                notes.repaired(name, "it was not encrypted, unlike the others, and is now");
+            }
+            (Some(was), Some(is)) if was != is && minded => {
+                notes
+                    .repaired(name, format!("it was encrypted by SecureTar {}, which not every reader knows; it is SecureTar {} now", number(was), number(is)));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn number(version: SecureTarVersion) -> u8 {
+    match version {
+        SecureTarVersion::V1 => 1,
+        SecureTarVersion::V2 => 2,
+        SecureTarVersion::V3 => 3,
+    }
+}

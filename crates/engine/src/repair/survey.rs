@@ -1,0 +1,511 @@
+//! The first pass over an inner archive: which members are whole, which can't go into the new one as they are, and what only the whole of it tells.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use habackup::{
+    securetar::SecureTarVersion,
+    tar::{Entry, EntryKind},
+};
+use livesqlite::check::ImageChecker;
+use serde_json::Value;
+
+use super::{
+    decode::{Form, Plain},
+    notes::Notes,
+    walker::{End, Step, Walker},
+};
+use crate::{names::Names, restore::RECORDER};
+
+/// Bytes read at once.
+const BUFFER: usize = 256 << 10;
+/// A file that says a version, or what an add-on is, is no longer.
+const SMALL: u64 = 1 << 20;
+/// What every `AppleDouble` file begins with.
+const APPLE: [u8; 4] = [0, 5, 0x16, 7];
+
+/// What becomes of a member that is not simply kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Left out; a note says why.
+    Drop,
+    /// A link below which files lie: a folder in the new archive.
+    Folder,
+}
+
+/// What the first pass found.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was met or not")]
+pub(super) struct Survey {
+    pub(super) form: Option<Form>,
+    /// Members that are whole, from the first on.
+    pub(super) whole: u64,
+    /// Of those that are not simply kept, by number.
+    pub(super) fates: HashMap<u64, Fate>,
+    /// Names that come more than once, with the number of the last that counts.
+    pub(super) repeats: HashMap<Vec<u8>, u64>,
+    /// What hard links lead to.
+    pub(super) wanted: HashSet<Vec<u8>>,
+    /// Where the configuration lies.
+    pub(super) root: Vec<u8>,
+    /// Whether there is a member for that folder itself.
+    pub(super) has_root: bool,
+    /// What `.HA_VERSION` says.
+    pub(super) version: Option<String>,
+    /// The history is in the new archive.
+    pub(super) database: bool,
+    /// A note says what became of it.
+    pub(super) lost_database: bool,
+    /// The empty log that must stand beside it is missing.
+    pub(super) wants_log: bool,
+    /// And what was in it may have been the newest.
+    lacks_log: bool,
+    /// Seconds since 1970: the newest of the files.
+    pub(super) newest: i64,
+    /// Name and version, as an add-on's archive says them.
+    pub(super) addon: Option<(String, String)>,
+    /// Bytes of what is kept.
+    pub(super) bytes: u64,
+    pub(super) notes: Notes,
+}
+
+/// A name without `./`, a leading slash and doubled ones.
+pub(super) fn normal(name: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    parts.join(&b'/')
+}
+
+/// The path below a folder; the folder itself is the empty path.
+pub(super) fn below<'p>(path: &'p [u8], root: &[u8]) -> Option<&'p [u8]> {
+    if root.is_empty() {
+        return Some(path);
+    }
+    let rest = path.strip_prefix(root)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
+}
+
+struct Database {
+    number: u64,
+    path: Vec<u8>,
+    size: u64,
+    is_one: bool,
+    /// Shorter than its header says.
+    short: bool,
+    /// It is kept with a write-ahead log.
+    has_log: bool,
+    problems: Vec<String>,
+}
+
+/// What stays in mind during the pass.
+#[derive(Default)]
+struct Pass {
+    survey: Survey,
+    config: bool,
+    names: Names,
+    links: HashMap<Vec<u8>, u64>,
+    /// Folders with a file that only a configuration has, and which of these.
+    markers: HashMap<Vec<u8>, u8>,
+    has_data: bool,
+    absolute: Vec<(u64, Vec<u8>)>,
+    wishes: Vec<(u64, Vec<u8>)>,
+    versions: Vec<(Vec<u8>, String)>,
+    databases: Vec<Database>,
+    logs: HashMap<Vec<u8>, (u64, u64)>,
+    cut: Option<Vec<u8>>,
+}
+
+/// Reads a part to its end. `name` is what it is called in notes, `cut` whether the outer archive lacks some of it.
+pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, cancel: &AtomicBool) -> io::Result<Survey> {
+    let form = plain.form;
+    let (tar, met) = plain.split();
+    let mut walker = Walker::new(tar);
+    let mut pass = Pass { config, ..Pass::default() };
+    let mut buffer = vec![0; BUFFER];
+    while let Some(step) = walker.step()? {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if !pass.take(&step, &mut walker, &mut buffer)? {
+            break;
+        }
+        pass.survey.whole = step.number + 1;
+    }
+    let ended = walker.ended().unwrap_or(End::Cut);
+    let gaps = walker.gaps;
+    let behind = walker.drain()?;
+    pass.survey.form = Some(form);
+    let met = met.told();
+    let notes = &mut pass.survey.notes;
+    if met.members > 1 {
+        let read = if form.sealed.is_some() { ", of which Home Assistant reads the first" } else { "" };
+        notes.repaired(name, format!("it was compressed in {} pieces{read}; it is one now", met.members));
+    }
+    // The oldest encryption fills its last block with what looks like something.
+    if met.trailing && form.sealed != Some(SecureTarVersion::V1) {
+        notes.repaired(name, "something stood behind its compressed data, and is left out");
+    }
+    if met.unequal {
+        notes.doubtful(name, "its checksum was wrong: something in it is not as it was, and nothing tells what");
+    }
+    if gaps > 0 {
+        notes.lost(name, format!("headers in it are damaged, in {gaps} places; the files they stood for are gone"));
+    }
+    if behind && ended == End::Marked {
+        notes.lost(name, "something stood behind the end of the tar in it, where nobody reads on");
+    }
+    pass.ended(name, ended, cut, met.broken);
+    pass.settle(name);
+    Ok(pass.survey)
+}
+
+impl Pass {
+    fn ended(&mut self, name: &str, ended: End, cut: bool, broken: Option<String>) {
+        let notes = &mut self.survey.notes;
+        if let Some(path) = &self.cut {
+            notes.lost(path, "it was cut short, and is left out");
+            self.survey.lost_database = true;
+        }
+        let is_short = ended == End::Cut || (ended == End::Unmarked && (cut || broken.is_some()));
+        if is_short {
+            let why = broken.map_or_else(|| "it breaks off".to_owned(), |broken| format!("it can't be read on ({broken})"));
+            let kept = match self.survey.whole {
+                0 => "nothing of it can be kept".to_owned(),
+                1 => "the member before that is kept, what came after is gone".to_owned(),
+                whole => format!("the {whole} members before that are kept, what came after is gone"),
+            };
+            notes.lost(name, format!("{why}: {kept}"));
+            self.survey.lost_database = true;
+        } else if ended == End::Unmarked {
+            notes.doubtful(name, "the tar in it has no end mark, and nothing tells whether something came after; one is written");
+        } else if let Some(broken) = broken {
+            notes.repaired(name, format!("its end was damaged behind all that is in it ({broken}), and is written anew"));
+        } else if cut {
+            notes.repaired(name, "its end was missing, behind all that is in it, and is written anew");
+        }
+    }
+
+    /// Takes a member in; whether it is whole.
+    fn take(&mut self, step: &Step, walker: &mut Walker<'_>, buffer: &mut [u8]) -> io::Result<bool> {
+        let Step { number, entry, mended } = step;
+        let path = normal(&entry.path);
+        let mut seen = Seen::of(entry, &path, self.config);
+        let mut left = entry.size;
+        while left > 0 {
+            let wanted = left.min(buffer.len() as u64) as usize;
+            match walker.read(&mut buffer[..wanted])? {
+                None | Some(0) => {
+                    self.cut = Some(path);
+                    return Ok(false);
+                }
+                Some(count) => {
+                    seen.take(&buffer[..count]);
+                    left -= count as u64;
+                }
+            }
+        }
+        if *mended {
+            self.survey.notes.doubtful(&path, "its header was damaged; it is kept as that most likely said");
+        }
+        self.survey.bytes += entry.size;
+        self.judge(*number, entry, path, seen);
+        Ok(true)
+    }
+
+    fn judge(&mut self, number: u64, entry: &Entry, path: Vec<u8>, seen: Seen) {
+        if self.leads_out(number, entry, &path) || self.is_special(number, entry, &path) {
+            return;
+        }
+        if entry.kind == EntryKind::HardLink {
+            let target = normal(&entry.link);
+            if self.names.has(&target) {
+                self.survey.notes.repaired(&path, format!("it was a hard link to {}, and is a file of its own now", crate::report::shown(&target)));
+                self.survey.wanted.insert(target);
+            } else {
+                self.survey.notes.lost(&path, format!("it is a hard link to {}, which does not come before it", crate::report::shown(&target)));
+                self.drop(number);
+                return;
+            }
+        }
+        if seen.is_apple() {
+            self.survey.notes.left_out(&path, "macOS left it there, it is no file of the configuration");
+            self.drop(number);
+            return;
+        }
+        if self.names.repeated(&path) && entry.kind != EntryKind::Directory && self.survey.repeats.insert(path.clone(), number).is_none() {
+            self.survey.notes.repaired(&path, "it was there more than once; the last one is kept");
+        }
+        self.below_link(&path);
+        if entry.kind == EntryKind::Symlink {
+            self.links.insert(path.clone(), number);
+        }
+        self.survey.newest = self.survey.newest.max(entry.mtime.0);
+        if self.config {
+            self.configuration(number, entry, path, seen);
+        } else if let Some(addon) = seen.addon() {
+            self.survey.addon = Some(addon);
+        }
+    }
+
+    fn drop(&mut self, number: u64) {
+        self.survey.fates.insert(number, Fate::Drop);
+    }
+
+    fn leads_out(&mut self, number: u64, entry: &Entry, path: &[u8]) -> bool {
+        if path.split(|byte| *byte == b'/').any(|part| part == b"..") {
+            self.survey.notes.lost(&entry.path, "it leads out of the archive");
+            self.drop(number);
+            return true;
+        }
+        if entry.path.starts_with(b"/") {
+            self.absolute.push((number, path.to_vec()));
+        }
+        false
+    }
+
+    fn is_special(&mut self, number: u64, entry: &Entry, path: &[u8]) -> bool {
+        let what = match entry.kind {
+            EntryKind::Fifo => "it is a named pipe, which a program makes anew",
+            EntryKind::Char | EntryKind::Block => "it is a device",
+            EntryKind::GnuSparse => {
+                self.survey.notes.lost(path, "it is stored with holes, in a way of GNU tar's own; unpack it with GNU tar");
+                self.drop(number);
+                return true;
+            }
+            _ => return false,
+        };
+        self.survey.notes.left_out(path, what);
+        self.drop(number);
+        true
+    }
+
+    /// A link that something lies below must be a folder, or what lies there is written where it leads.
+    fn below_link(&mut self, path: &[u8]) {
+        if self.links.is_empty() {
+            return;
+        }
+        for at in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
+            if let Some(number) = self.links.remove(&path[..at]) {
+                self.survey.notes.repaired(&path[..at], "it was a symbolic link with files below it; it is a folder now");
+                self.survey.fates.insert(number, Fate::Folder);
+            }
+        }
+    }
+
+    fn configuration(&mut self, number: u64, entry: &Entry, path: Vec<u8>, seen: Seen) {
+        let split = path.iter().rposition(|byte| *byte == b'/');
+        let (parent, base) = split.map_or((&path[..0], &path[..]), |at| (&path[..at], &path[at + 1..]));
+        self.has_data |= path == b"data" || path.starts_with(b"data/");
+        let marker = match base {
+            b".HA_VERSION" => 1,
+            b"configuration.yaml" => 2,
+            b".storage" => 4,
+            _ => 0,
+        };
+        if marker > 0 {
+            *self.markers.entry(parent.to_vec()).or_default() |= marker;
+        } else if let Some(storage) = parent.strip_suffix(b"/.storage").or_else(|| (parent == b".storage").then_some(&parent[..0])) {
+            *self.markers.entry(storage.to_vec()).or_default() |= 4;
+        }
+        if base == b".HA_RESTORE" {
+            self.wishes.push((number, path.clone()));
+        }
+        if let Some(database) = path.strip_suffix(b"-wal") {
+            self.logs.insert(database.to_vec(), (number, entry.size));
+        }
+        if base == b".HA_VERSION" && !seen.start.is_empty() {
+            self.versions.push((parent.to_vec(), String::from_utf8_lossy(&seen.start).trim().to_owned()));
+        }
+        if entry.kind == EntryKind::File && (seen.checker.is_some() || base == RECORDER) {
+            let short = seen.is_short(entry.size);
+            let problems = seen.checker.map(ImageChecker::finish);
+            let is_one = problems.is_some();
+            self.databases.push(Database { number, path, size: entry.size, is_one, short, has_log: seen.has_log, problems: problems.unwrap_or_default() });
+        }
+    }
+
+    /// What follows once all is known.
+    fn settle(&mut self, name: &str) {
+        if !self.config {
+            for (number, path) in std::mem::take(&mut self.absolute) {
+                self.survey.notes.lost([b"/", &path[..]].concat(), "it leads out of the archive");
+                self.drop(number);
+            }
+            return;
+        }
+        self.survey.root = self.root();
+        let root = self.survey.root.clone();
+        if root != b"data" {
+            let place = if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::report::shown(&root)) };
+            self.survey.notes.repaired(name, format!("the configuration lies {place}, and is put below data/"));
+        }
+        for (number, path) in std::mem::take(&mut self.absolute) {
+            if below(&path, &root).is_none() || root == b"data" {
+                self.survey.notes.lost([b"/", &path[..]].concat(), "it leads out of the archive");
+                self.drop(number);
+            }
+        }
+        for (number, path) in std::mem::take(&mut self.wishes) {
+            if below(&path, &root) == Some(b".HA_RESTORE") {
+                self.survey.notes.left_out(&path, "it asks for another restore");
+                self.drop(number);
+            }
+        }
+        self.survey.has_root = root.is_empty() || self.names.has(&root);
+        self.survey.version = self.versions.iter().rfind(|(parent, _)| *parent == root).map(|(_, version)| version.clone());
+        self.history(&root);
+    }
+
+    /// The folder in which most of what only a configuration has lies; among equals `data`, then the one nearest to the top.
+    fn root(&self) -> Vec<u8> {
+        let rank = |(path, marks): &(&Vec<u8>, &u8)| {
+            let depth = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).count();
+            (marks.count_ones(), path.as_slice() == b"data", std::cmp::Reverse(depth), std::cmp::Reverse((*path).clone()))
+        };
+        match self.markers.iter().max_by_key(rank) {
+            Some((root, _)) => root.clone(),
+            None if self.has_data => b"data".to_vec(),
+            None => Vec::new(),
+        }
+    }
+
+    fn history(&mut self, root: &[u8]) {
+        let recorder = if root.is_empty() { RECORDER.to_vec() } else { [root, b"/", RECORDER].concat() };
+        let last = |path: &[u8], survey: &Survey, number| survey.repeats.get(path).is_none_or(|last| *last == number);
+        for database in std::mem::take(&mut self.databases) {
+            if !last(&database.path, &self.survey, database.number) {
+                continue;
+            }
+            let log = self.logs.get(&database.path).copied();
+            let has_log = log.is_some_and(|(_, size)| size > 0);
+            let is_recorder = database.path == recorder;
+            if is_recorder && database.short && !has_log {
+                self.survey.notes.lost(&database.path, "the database was cut short, and is left out: Home Assistant begins a new one");
+                self.survey.lost_database = true;
+                self.drop(database.number);
+                if let Some((number, _)) = log {
+                    self.drop(number);
+                }
+                self.logs.remove(&database.path);
+                continue;
+            }
+            if is_recorder {
+                self.survey.database = true;
+                self.survey.wants_log = log.is_none();
+                self.survey.lacks_log = log.is_none() && database.has_log;
+            }
+            self.damaged(&database, is_recorder, has_log);
+        }
+        if let Some((number, size)) = self.logs.get(&recorder).copied().filter(|_| !self.survey.database) {
+            let path = [&recorder[..], b"-wal"].concat();
+            self.survey.lost_database = size > 0;
+            if size > 0 {
+                self.survey.notes.lost(&path, "it is the log of a database that is not there, and of no use alone");
+            }
+            self.drop(number);
+        }
+        if self.survey.wants_log {
+            let path = [&recorder[..], b"-wal"].concat();
+            if self.survey.lacks_log {
+                let what = "it was missing, and an empty one is put there; if the database was in use when it was copied, the newest history was in it";
+                self.survey.notes.doubtful(path, what);
+            } else {
+                self.survey.notes.repaired(path, "it was missing, and a restore of the history alone wants it; an empty one is put there");
+            }
+        }
+    }
+
+    fn damaged(&mut self, database: &Database, is_recorder: bool, has_log: bool) {
+        let begins = if is_recorder { "; Home Assistant puts it aside and begins a new one" } else { "" };
+        let notes = &mut self.survey.notes;
+        if database.size == 0 || !database.is_one {
+            let what = if database.size == 0 { "the database is empty" } else { "it is no database" };
+            notes.unrepaired(&database.path, format!("{what}, and is kept as it is{begins}"));
+        } else if let Some(problem) = database.problems.first() {
+            let problem = problem.trim_start_matches("the database is damaged: ");
+            if has_log {
+                notes.unrepaired(&database.path, format!("the database is not whole without its log ({problem}); both are kept"));
+            } else {
+                notes.unrepaired(&database.path, format!("the database is damaged ({problem}), and is kept as it is{begins}"));
+            }
+        }
+    }
+}
+
+/// What is looked for in a file's content.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is looked for by itself")]
+struct Seen {
+    started: bool,
+    apple: Option<bool>,
+    keep: bool,
+    start: Vec<u8>,
+    is_addon: bool,
+    database: bool,
+    pages: Option<u64>,
+    has_log: bool,
+    checker: Option<ImageChecker>,
+}
+
+impl Seen {
+    fn of(entry: &Entry, path: &[u8], config: bool) -> Self {
+        let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let is_file = entry.kind == EntryKind::File;
+        let is_addon = !config && path == b"addon.json";
+        Self {
+            apple: (config && is_file && base.starts_with(b"._")).then_some(false),
+            keep: is_file && entry.size <= SMALL && ((config && base == b".HA_VERSION") || is_addon),
+            is_addon,
+            database: config && is_file,
+            ..Self::default()
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if !std::mem::replace(&mut self.started, true) {
+            if let Some(apple) = &mut self.apple {
+                *apple = bytes.starts_with(&APPLE);
+            }
+            if self.database && livesqlite::is_database(bytes) {
+                self.checker = Some(ImageChecker::new());
+                self.pages = declared_size(bytes);
+                self.has_log = bytes.get(18..20) == Some(&[2, 2]);
+            }
+        }
+        if self.keep {
+            self.start.extend_from_slice(bytes);
+        }
+        if let Some(checker) = &mut self.checker {
+            checker.push(bytes);
+        }
+    }
+
+    fn is_apple(&self) -> bool {
+        self.apple == Some(true)
+    }
+
+    fn is_short(&self, size: u64) -> bool {
+        self.pages.is_some_and(|declared| size < declared)
+    }
+
+    /// Name and version, from the file that Supervisor puts into every add-on's archive.
+    fn addon(&self) -> Option<(String, String)> {
+        let value: Value = serde_json::from_slice(&self.start).ok().filter(|_| self.is_addon)?;
+        let system = value.get("system")?;
+        let text = |key: &str| system.get(key).and_then(Value::as_str).map(str::to_owned);
+        Some((text("name")?, text("version")?))
+    }
+}
+
+/// Bytes of a database by its header, where that is valid.
+fn declared_size(header: &[u8]) -> Option<u64> {
+    let word = |at: usize| header.get(at..at + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let page = match header.get(16..18)? {
+        [0, 1] => 65_536,
+        [high, low] => u64::from(u16::from_be_bytes([*high, *low])),
+        _ => return None,
+    };
+    (word(24)? == word(92)?).then_some(page * u64::from(word(28)?))
+}

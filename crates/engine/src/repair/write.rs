@@ -1,0 +1,163 @@
+//! The new archive, streamed.
+
+use std::{
+    io::{self, Read, Write},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use habackup::{index::IndexBuilder, outer::Outer, read_at::Window, securetar::Keys, tar::Kind};
+use store::outbound::{Network, Outbound};
+
+use super::{
+    Encryption, RepairError, RepairOptions, Written,
+    bytes::Bytes,
+    decode::{self, Shut},
+    notes::Notes,
+    parts::Piece,
+    plan::{Part, Plan},
+    remade::{Done, Extra, Remade},
+};
+use crate::{
+    broken::{Broken, Ended},
+    destination::{self, expected_of},
+    error::BackupError,
+    layout::{Layout, MANIFEST},
+    open::Stream,
+    options::all_cores,
+    pipeline::Output,
+    progress::{Phase, Progress},
+    restore::RECORDER,
+};
+
+/// Bytes of a member copied at once.
+const BLOCK: usize = 1 << 20;
+
+/// Writes all of it, or nothing.
+pub(super) fn write(
+    bytes: &Bytes<'_>,
+    plan: &Plan,
+    options: &RepairOptions,
+    network: Option<&Network<'_>>,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(Written, Notes), RepairError> {
+    let layout = layout(plan, options)?;
+    let target = options.destination.target(&plan.file_name());
+    let mut outbound = Outbound::prepare(vec![target], network.copied(), options.read_back || options.destination.is_read_back())?;
+    if outbound.needs_sizes() || outbound.needs_length() {
+        let reason = "this place takes nothing whose size is not known before: write the archive to a file, and send that with `haul push`";
+        let _ = outbound.abort();
+        return Err(BackupError::Pipeline(reason.to_owned()).into());
+    }
+    outbound.begin(expected_of(plan.bytes(), plan.level.is_some()))?;
+    let mut output = Output::new(outbound, Arc::clone(progress));
+    let mut notes = plan.notes.clone();
+    let job = Job { bytes, plan, layout: &layout, progress, cancel };
+    let size = match job.lay_out(&mut output, &mut notes) {
+        Ok(size) => size,
+        Err(broken) => {
+            let failures = output.into_outbound().abort();
+            return Err(match broken.into_ended(failures, cancel) {
+                Ended::Failed(error) => error.into(),
+                Ended::Stale => RepairError::Cancelled,
+            });
+        }
+    };
+    progress.enter(Phase::Finishing);
+    let mut copies = destination::settle(output.into_outbound().finish())?;
+    let members = plan.all().map(|part| part.survey.whole).sum();
+    let copy = copies.pop().ok_or(RepairError::Cancelled)?;
+    Ok((Written { copy, size_bytes: size, members, seconds: progress.elapsed().as_secs_f64() }, notes))
+}
+
+fn layout(plan: &Plan, options: &RepairOptions) -> Result<Layout, RepairError> {
+    let password = match &options.encryption {
+        Encryption::Keep => options.password.as_ref(),
+        Encryption::Add(password) | Encryption::Change(password) => Some(password),
+        Encryption::Remove => None,
+    };
+    let keys = plan.sealing.zip(password).map(|(version, password)| Keys::create(version, password)).transpose();
+    let now = options.now.timestamp();
+    let threads = options.threads.unwrap_or_else(all_cores);
+    Ok(Layout {
+        json: plan.manifest.to_json(),
+        mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
+        compression: plan.level.map(|level| pargz::Options { level, threads }),
+        keys: keys.map_err(|error| BackupError::Pipeline(error.to_string()))?,
+    })
+}
+
+struct Job<'a, 'b> {
+    bytes: &'a Bytes<'b>,
+    plan: &'a Plan,
+    layout: &'a Layout,
+    progress: &'a Arc<Progress>,
+    cancel: &'a Arc<AtomicBool>,
+}
+
+impl Job<'_, '_> {
+    fn lay_out(&self, output: &mut Output, notes: &mut Notes) -> Result<u64, Broken> {
+        let mut outer = Outer::new(output, self.layout.mtime).member(MANIFEST, &self.layout.json)?;
+        let mut index = None;
+        for part in self.plan.all() {
+            let is_main = self.plan.main.as_ref().is_some_and(|main| std::ptr::eq(main, part));
+            let mut remade = self.remade(part, is_main).map_err(Broken::Write)?;
+            let packed;
+            (outer, packed) = self.layout.member(outer, &part.name, &mut remade, self.progress, self.cancel)?;
+            let Done { index: built, notes: more, .. } = remade.finish();
+            notes.append(more);
+            if let Some(built) = built {
+                index = Some(built.finish(packed.pieces.as_ref(), &packed.nonces));
+            }
+        }
+        for piece in &self.plan.others {
+            outer = self.copy(outer, piece)?;
+        }
+        if let Some(index) = index {
+            outer = self.layout.index(outer, index)?;
+        }
+        Ok(outer.finish()?.1)
+    }
+
+    fn remade<'p>(&'p self, part: &'p Part, is_main: bool) -> io::Result<Remade<'p>> {
+        let again = move || match decode::open(self.bytes, &part.piece, &self.plan.keyring) {
+            Ok(plain) => Ok(plain.split().0),
+            Err(Shut::Io(error)) => Err(error),
+            // It was open a moment ago.
+            Err(_) => Err(io::Error::other("the archive changed while it was read")),
+        };
+        let index = is_main.then(|| IndexBuilder::new(&part.name));
+        let (first, last) = if is_main { self.extras(part) } else { (Vec::new(), Vec::new()) };
+        Ok(Remade::new(Box::new(again), &part.survey, index, self.layout.mtime)?.with(first, last))
+    }
+
+    fn extras(&self, part: &Part) -> (Vec<Extra>, Vec<Extra>) {
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        if !part.survey.has_root {
+            first.push(Extra { path: b"data".to_vec(), content: Vec::new(), kind: Kind::Directory });
+        }
+        if part.survey.version.is_none() {
+            let version = self.plan.manifest.home_assistant_version().unwrap_or_default();
+            first.push(Extra { path: b"data/.HA_VERSION".to_vec(), content: version.as_bytes().to_vec(), kind: Kind::File });
+        }
+        if part.survey.wants_log {
+            last.push(Extra { path: [b"data/", RECORDER, b"-wal"].concat(), content: Vec::new(), kind: Kind::File });
+        }
+        (first, last)
+    }
+
+    fn copy<'o>(&self, outer: Outer<&'o mut Output>, piece: &Piece) -> Result<Outer<&'o mut Output>, Broken> {
+        let mut member = outer.begin_known(&piece.name, piece.size)?;
+        let window = Window::new(self.bytes, piece.offset, piece.size).ok_or_else(|| Broken::Inside("the archive changed while it was read".into()))?;
+        let mut source = Stream::new(window);
+        let mut buffer = vec![0; BLOCK];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => member.write_all(&buffer[..count])?,
+                Err(error) => return Err(Broken::Inside(crate::error::plain(&error))),
+            }
+        }
+        Ok(member.end()?.0)
+    }
+}

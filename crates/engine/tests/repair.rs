@@ -1,0 +1,250 @@
+//! Repairing every archive of `tests/fixtures`: what is written is restored by every reader, and what is not, or not all of it, stands in a list below.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use engine::{
+    Destination, Level, Progress, SecureTar,
+    browse::{Browser, Comparison, compare},
+    inspect::Inspection,
+    repair::{Encryption, NoteKind, Recompress, RepairError, RepairOptions, Repaired, repair},
+};
+use habackup::securetar::Password;
+use jiff::Zoned;
+use testkit::fixtures::Fixtures;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Repaired, and yet not restored by everybody, because what is missing is nowhere in the old one.
+const STILL_BAD: [(&str, &str); 5] = [
+    ("config-empty", "nothing is in it"),
+    ("securetar-v2-damaged", "the history is kept as it is"),
+    ("sizes-over-8-gib-without-pax", "only its beginning is there"),
+    ("sizes-over-8-gib-wrapped", "only its beginning is there"),
+    ("version-newer-than-target", "its version is right"),
+];
+
+/// Nothing that is wrong with them can be repaired, and nothing is written.
+const BEYOND: [&str; 13] = [
+    "auth-empty",
+    "configuration-yaml-a-dangling-symlink",
+    "database-empty",
+    "database-malformed",
+    "database-malformed-in-one-page",
+    "database-not-a-database",
+    "database-with-another-wal",
+    "good-without-home-assistant",
+    "no-auth",
+    "no-auth-provider",
+    "no-configuration-yaml",
+    "no-onboarding",
+    "no-storage",
+];
+
+/// Nothing of a backup can be had from them.
+const HOPELESS: [&str; 30] = [
+    "all-zeros",
+    "bare-database",
+    "bare-manifest",
+    "empty-archive",
+    "html-error-page",
+    "inner-missing",
+    "json-error",
+    "not-home-assistant-7z",
+    "not-home-assistant-age",
+    "not-home-assistant-borg-repository",
+    "not-home-assistant-bzip2",
+    "not-home-assistant-duplicity-volume",
+    "not-home-assistant-gpg",
+    "not-home-assistant-openssl",
+    "not-home-assistant-photos",
+    "not-home-assistant-qcow2",
+    "not-home-assistant-rar",
+    "not-home-assistant-restic-repository",
+    "not-home-assistant-sql-dump",
+    "not-home-assistant-vma",
+    "not-home-assistant-xz",
+    "not-home-assistant-zip-of-config",
+    "not-home-assistant-zstd",
+    "securetar-v3-damaged",
+    "text-error",
+    "truncated-after-manifest",
+    "truncated-at-tar-header",
+    "truncated-in-manifest",
+    "wrong-password",
+    "zero-bytes",
+];
+
+fn options(to: PathBuf, password: Option<&str>) -> RepairOptions {
+    RepairOptions {
+        password: password.map(Password::new),
+        destination: Destination::Path(to),
+        encryption: Encryption::Keep,
+        securetar: SecureTar::Auto,
+        recompress: None,
+        rename: None,
+        ha_version: None,
+        threads: None,
+        read_back: false,
+        now: Zoned::now(),
+    }
+}
+
+fn run(bad: &Path, options: &RepairOptions) -> Result<Repaired, RepairError> {
+    repair(&bad.into(), options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false)))
+}
+
+fn told(repaired: &Repaired) -> String {
+    let notes = repaired.notes.iter().map(|note| format!("   {:?} {}: {}\n", note.kind, note.member.as_deref().unwrap_or("-"), note.what));
+    let findings = repaired.result.iter().flat_map(|result| &result.findings);
+    notes.chain(findings.map(|finding| format!("   still {} {}\n", finding.defect.id(), finding.what))).collect()
+}
+
+/// What became of one, in a word.
+fn class(outcome: &Result<Repaired, RepairError>) -> &'static str {
+    match outcome {
+        Err(RepairError::Hopeless { .. }) => "hopeless",
+        Err(error) if error.to_string().contains("password is wrong") => "hopeless",
+        Err(error) if error.to_string().contains("a password is needed") => "locked",
+        Err(_) => "failed",
+        Ok(repaired) => match (&repaired.written, repaired.result.as_ref().is_some_and(Inspection::is_restored_everywhere)) {
+            (None, true) => "good",
+            (None, false) => "beyond",
+            (Some(_), true) => "repaired",
+            (Some(_), false) => "still bad",
+        },
+    }
+}
+
+fn expected(name: &str) -> &'static [&'static str] {
+    if STILL_BAD.iter().any(|(known, _)| *known == name) {
+        &["still bad", "beyond"]
+    } else if BEYOND.contains(&name) {
+        &["beyond"]
+    } else if HOPELESS.contains(&name) {
+        &["hopeless"]
+    } else if name == "password-not-given" {
+        &["locked"]
+    } else {
+        &["repaired", "good"]
+    }
+}
+
+#[test]
+fn every_broken_archive_that_can_be_repaired_is_restored_by_every_reader() {
+    let Some(made) = Fixtures::make(&[]).unwrap() else { return };
+    // For a look at them, or to ask Home Assistant.
+    let kept = std::env::var_os("HAUL_REPAIRED").map(PathBuf::from);
+    let out = tempfile::tempdir().unwrap();
+    let folder = kept.as_deref().unwrap_or(out.path());
+    let mut differ = Vec::new();
+    let mut names: Vec<String> = made.names().collect();
+    names.sort();
+    for name in &names {
+        let (bad, good) = (made.path(name), folder.join(format!("{name}.tar")));
+        let before = (fs::read(&bad).unwrap(), fs::metadata(&bad).unwrap().modified().unwrap());
+        let outcome = run(&bad, &options(good.clone(), made.password(name)));
+        if kept.is_some() {
+            println!("== {name}: {}\n{}", class(&outcome), outcome.as_ref().map_or_else(|error| format!("   {error}\n"), told));
+        }
+        if !expected(name).contains(&class(&outcome)) {
+            let lines = outcome.as_ref().map_or_else(ToString::to_string, told);
+            differ.push(format!("{name}: {} instead of {:?}\n{lines}", class(&outcome), expected(name)));
+        }
+        let is_written = outcome.as_ref().is_ok_and(|repaired| repaired.written.is_some());
+        assert_eq!(good.exists(), is_written, "{name}");
+        if is_written {
+            assert!(outcome.as_ref().is_ok_and(|repaired| !repaired.notes.is_empty()), "{name}: written without a word");
+            settled(name, &good, made.password(name));
+        }
+        let after = (fs::read(&bad).unwrap(), fs::metadata(&bad).unwrap().modified().unwrap());
+        assert!(before == after, "{name} was touched");
+    }
+    assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), names.len(), differ.join("\n"));
+}
+
+/// A repaired archive has nothing left to repair, unless that is beyond it.
+fn settled(name: &str, good: &Path, password: Option<&str>) {
+    let again = good.with_extension("again.tar");
+    let second = run(good, &options(again, password)).unwrap();
+    let repeated = second.notes.iter().filter(|note| !matches!(note.kind, NoteKind::Doubtful | NoteKind::Unrepaired)).count();
+    assert_eq!(repeated, 0, "{name} a second time:\n{}", told(&second));
+}
+
+fn same(a: &Path, b: &Path, passwords: (Option<&str>, Option<&str>)) -> Comparison {
+    let threads = std::num::NonZeroUsize::MIN;
+    let (first, second) = (passwords.0.map(Password::new), passwords.1.map(Password::new));
+    let a = Browser::open(a, first.as_ref(), threads, &|_, _| {}).unwrap();
+    let b = Browser::open(b, second.as_ref(), threads, &|_, _| {}).unwrap();
+    compare(&a, &b, true, &AtomicBool::new(false)).unwrap()
+}
+
+/// Its name, what is asked for, and the password that opens the result.
+type Wish<'a> = (&'a str, Encryption, Option<Recompress>, SecureTar, Option<&'a str>);
+
+#[test]
+fn whatever_a_good_archive_is_converted_to_its_contents_stay_the_same() {
+    let names = ["good-core-plain", "good-core-v2", "good-supervisor-style", "good-supervisor-style-v2", "good-not-compressed", "good-extra-member"];
+    let Some(made) = Fixtures::make(&names).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let other = "tr0ub4dor&3";
+    for name in names {
+        let (bad, password) = (made.path(name), made.password(name));
+        let wishes: [Wish<'_>; 4] = if password.is_some() {
+            [
+                ("keep", Encryption::Keep, Some(Recompress::Stored), SecureTar::V3, password),
+                ("decrypt", Encryption::Remove, None, SecureTar::Auto, None),
+                ("change", Encryption::Change(Password::new(other)), None, SecureTar::V2, Some(other)),
+                ("change-3", Encryption::Change(Password::new(other)), Some(Recompress::To(Level::Small)), SecureTar::V3, Some(other)),
+            ]
+        } else {
+            [
+                ("small", Encryption::Keep, Some(Recompress::To(Level::Small)), SecureTar::Auto, None),
+                ("stored", Encryption::Keep, Some(Recompress::Stored), SecureTar::Auto, None),
+                ("encrypt", Encryption::Add(Password::new(PASSWORD)), None, SecureTar::Auto, Some(PASSWORD)),
+                ("encrypt-3", Encryption::Add(Password::new(PASSWORD)), Some(Recompress::Stored), SecureTar::V3, Some(PASSWORD)),
+            ]
+        };
+        for (wish, encryption, recompress, securetar, new) in wishes {
+            let good = out.path().join(format!("{name}-{wish}.tar"));
+            let wish = RepairOptions { encryption, recompress, securetar, ..options(good.clone(), password) };
+            let repaired = run(&bad, &wish).unwrap();
+            assert!(repaired.written.is_some() && !repaired.is_incomplete(), "{}", told(&repaired));
+            let compared = same(&bad, &good, (password, new));
+            assert!(compared.is_same() && compared.same > 30, "{name}: {compared:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_name_gets_a_new_slug_so_that_both_can_be_listed() {
+    let Some(made) = Fixtures::make(&["good-core-plain"]).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let wish = RepairOptions { rename: Some("After the move".to_owned()), ..options(out.path().to_owned(), None) };
+    let repaired = run(&made.path("good-core-plain"), &wish).unwrap();
+    let result = repaired.result.unwrap();
+    assert_eq!(result.manifest.name, "After the move");
+    assert_eq!(result.manifest.slug, habackup::manifest::slug("After the move", &result.manifest.date));
+    let path = repaired.written.unwrap().copy.path.unwrap();
+    assert!(path.file_name().unwrap().to_string_lossy().starts_with("After_the_move_2025-06-20"), "{}", path.display());
+}
+
+#[test]
+fn nothing_is_overwritten_not_even_through_a_link() {
+    let Some(made) = Fixtures::make(&["member-without-dot-slash"]).unwrap() else { return };
+    let bad = made.path("member-without-dot-slash");
+    let before = fs::read(&bad).unwrap();
+    let link = bad.with_file_name("link.tar");
+    std::os::unix::fs::symlink(&bad, &link).unwrap();
+    let hard = bad.with_file_name("hard.tar");
+    fs::hard_link(&bad, &hard).unwrap();
+    for to in [&bad, &link, &hard] {
+        let error = run(&bad, &options(to.clone(), None)).unwrap_err();
+        assert!(error.to_string().contains("exists"), "{error}");
+    }
+    assert_eq!(fs::read(&bad).unwrap(), before);
+}

@@ -1,0 +1,186 @@
+//! `haul repair`: a new archive of all that can be kept of another one, and a line for everything that was done.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use engine::{
+    Level, Progress, SecureTar,
+    inspect::Inspection,
+    open::OpenError,
+    repair::{Encryption, Note, NoteKind, Recompress, RepairError, RepairOptions, Repaired},
+};
+use jiff::Zoned;
+use serde::Serialize;
+
+use super::{
+    backup::{Goals, checked, place},
+    inspect::{found, verdict},
+};
+use crate::{
+    args::{RecompressArg, RepairArgs, SecureTarArg},
+    config::Config,
+    destination::{self, Network},
+    failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
+    output, password,
+    progress::{Display, Job},
+    text,
+};
+
+/// Notes of one kind shown on the terminal; `--json` has all of them.
+const SHOWN: usize = 40;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    status: &'static str,
+    #[serde(serialize_with = "engine::serialize_path")]
+    archive: &'a Path,
+    #[serde(flatten)]
+    repaired: &'a Repaired,
+}
+
+pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let ha_version = match &args.ha_version {
+        Some(text) => Some(text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1"))?),
+        None => None,
+    };
+    let given = password::given(&args.password)?;
+    let encryption = encryption(args)?;
+    let progress = Arc::new(Progress::default());
+    let source = destination::archive(config, &args.archive, &args.sending.waiting, &progress, cancel)?;
+    let archive = source.shown();
+    let mut goals = Goals::of(std::slice::from_ref(&args.to), &args.sending, config, cancel)?;
+    if goals.uses_stdout {
+        return Err(Failure::usage("a repaired archive can't go to standard output, where nothing can be corrected").hint("give a file or a directory"));
+    }
+    let Some(destination) = goals.destinations.pop() else { return Err(Failure::usage("no place to write to was given")) };
+    let mut options = RepairOptions {
+        password: given,
+        destination,
+        encryption,
+        securetar: match args.securetar {
+            SecureTarArg::Auto => SecureTar::Auto,
+            SecureTarArg::V2 => SecureTar::V2,
+            SecureTarArg::V3 => SecureTar::V3,
+        },
+        recompress: args.recompress.map(|how| match how {
+            RecompressArg::Fast => Recompress::To(Level::Fast),
+            RecompressArg::Balanced => Recompress::To(Level::Balanced),
+            RecompressArg::Small => Recompress::To(Level::Small),
+            RecompressArg::None => Recompress::Stored,
+        }),
+        rename: args.rename.clone(),
+        ha_version,
+        threads: args.threads,
+        read_back: false,
+        now: Zoned::now(),
+    };
+    let sockets = goals.network.as_ref().map(Network::sockets);
+    let attempt = |options: &RepairOptions| {
+        let _display = Display::start(args.output.progress, Job::reading("repairing"), Arc::clone(&progress));
+        engine::repair::repair(&source, options, sockets.as_ref(), &progress, cancel)
+    };
+    let repaired = match attempt(&options) {
+        // Asked for only when it turns out to be needed, and somebody is there to answer.
+        Err(RepairError::Open(OpenError::PasswordNeeded(path))) if options.password.is_none() => {
+            options.password = Some(password::ask().ok_or(OpenError::PasswordNeeded(path))?);
+            attempt(&options)?
+        }
+        other => other?,
+    };
+    let (status, code) = outcome(&repaired);
+    if args.output.json {
+        output::json(&Document { status, archive: &archive, repaired: &repaired })?;
+    } else {
+        output::lines(&lines(&archive, &repaired))?;
+    }
+    Ok(code)
+}
+
+fn encryption(args: &RepairArgs) -> Result<Encryption, Failure> {
+    if !args.encrypt && !args.change_password {
+        if args.new_password_file.is_some() {
+            return Err(Failure::usage("a new password was given, but nothing said what for").hint("say --encrypt or --change-password"));
+        }
+        return Ok(if args.decrypt { Encryption::Remove } else { Encryption::Keep });
+    }
+    let new = password::new(args.new_password_file.as_deref())?;
+    Ok(if args.encrypt { Encryption::Add(new) } else { Encryption::Change(new) })
+}
+
+/// How it ended, in a word and a number.
+fn outcome(repaired: &Repaired) -> (&'static str, u8) {
+    let good = repaired.result.as_ref().is_none_or(Inspection::is_restored_everywhere);
+    match (&repaired.written, good, repaired.is_incomplete()) {
+        (None, true, _) => ("nothing_to_do", DONE),
+        (None, false, _) => ("nothing_can_be_done", DAMAGED),
+        (Some(_), false, _) => ("bad", DAMAGED),
+        (Some(_), true, true) => ("incomplete", INCOMPLETE),
+        (Some(_), true, false) => ("good", DONE),
+    }
+}
+
+fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Some(written) = &repaired.written else {
+        let good = repaired.result.as_ref().is_none_or(Inspection::is_restored_everywhere);
+        let head = if good { "there is nothing to repair" } else { "nothing that is wrong with it can be repaired" };
+        lines.push(format!("{}: {head}; nothing was written", archive.display()));
+        rest(repaired, &mut lines);
+        return lines;
+    };
+    let head = if repaired.is_incomplete() { "Repaired, but NOT everything:" } else { "Repaired" };
+    let members = text::count(written.members, "entry", "entries");
+    lines.push(format!("{head} {} ({members}) in {}", archive.display(), text::duration(written.seconds)));
+    lines.push(format!("  to    {}{}", place(&written.copy), checked(&written.copy)));
+    lines.push(format!("  size  {}", text::bytes(written.size_bytes)));
+    let words = [(NoteKind::Repaired, "done"), (NoteKind::LeftOut, "left out"), (NoteKind::Doubtful, "doubtful"), (NoteKind::Lost, "LOST")];
+    // Looking at the new archive says it better.
+    let unrepaired = repaired.result.is_none().then_some((NoteKind::Unrepaired, "can't be repaired"));
+    for (kind, word) in words.into_iter().chain(unrepaired) {
+        let mut notes = repaired.notes.iter().filter(|note| note.kind == kind);
+        lines.extend(notes.by_ref().take(SHOWN).map(|note| told(word, note)));
+        let more = notes.count();
+        if more > 0 {
+            lines.push(format!("{word}: and {} more like these (--json lists them)", text::count(more as u64, "line", "lines")));
+        }
+    }
+    if repaired.more_notes > 0 {
+        lines.push(format!("and {} that are not listed", text::count(repaired.more_notes, "line", "lines")));
+    }
+    rest(repaired, &mut lines);
+    lines
+}
+
+fn told(word: &str, note: &Note) -> String {
+    match note.member.as_deref() {
+        None | Some("") => format!("{word}: {}", note.what),
+        Some(member) => format!("{word}: {member}: {}", note.what),
+    }
+}
+
+/// What can't be repaired, and what readers make of it.
+fn rest(repaired: &Repaired, lines: &mut Vec<String>) {
+    let Some(result) = &repaired.result else { return };
+    for finding in result.findings.iter().filter(|finding| finding.outcomes.iter().any(|outcome| !outcome.effect.is_restored())).take(SHOWN) {
+        let mut told = found(finding).into_iter();
+        lines.extend(told.next().map(|head| format!("can't be repaired: {head}")));
+        lines.extend(told);
+    }
+    lines.extend(result.verdicts.iter().map(verdict));
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        let message = error.to_string();
+        match error {
+            RepairError::Open(error) => error.into(),
+            RepairError::Write(error) => error.into(),
+            RepairError::Hopeless { advice, .. } => Self::new(DAMAGED, message).hint(advice),
+            RepairError::NoVersion(_) => Self::usage(message).hint("say it with --ha-version, for example --ha-version 2026.11.1"),
+            RepairError::Encryption { advice, .. } => Self::new(FAILED, message).hint(advice),
+            RepairError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was left behind"),
+        }
+    }
+}
