@@ -45,12 +45,7 @@ impl Fixtures {
 
     /// Asks the rig's Home Assistant about all of them: a line of JSON for each. Takes a minute or two.
     pub fn ask(&self) -> io::Result<String> {
-        let mut command = Command::new("setpriv");
-        let asked = command.args(["--pdeathsig", "TERM"]).arg(home().join("ask")).arg(self.out.path()).env("PYTHONDONTWRITEBYTECODE", "1").output()?;
-        if asked.status.success() {
-            return String::from_utf8(asked.stdout).map_err(io::Error::other);
-        }
-        Err(io::Error::other(format!("Home Assistant could not be asked: {}", String::from_utf8_lossy(&asked.stderr).trim())))
+        ask(self.out.path())
     }
 
     /// What they are called.
@@ -73,6 +68,16 @@ impl Fixtures {
 /// What Home Assistant 2025.6.3 did with each, a line of JSON for every one.
 pub fn answers() -> io::Result<String> {
     fs::read_to_string(home().join("home-assistant-2025.6.3.jsonl"))
+}
+
+/// Asks the rig's Home Assistant about a folder of archives like that of [`Fixtures`].
+pub fn ask(folder: &Path) -> io::Result<String> {
+    let mut command = Command::new("setpriv");
+    let asked = command.args(["--pdeathsig", "TERM"]).arg(home().join("ask")).arg(folder).env("PYTHONDONTWRITEBYTECODE", "1").output()?;
+    if asked.status.success() {
+        return String::from_utf8(asked.stdout).map_err(io::Error::other);
+    }
+    Err(io::Error::other(format!("Home Assistant could not be asked: {}", String::from_utf8_lossy(&asked.stderr).trim())))
 }
 
 fn home() -> PathBuf {

@@ -1,6 +1,8 @@
 //! `haul repair` as a user meets it. Its words are kept beside this file as they are printed: read them aloud when they change. `HAUL_GOLDEN=write` writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod restored;
+
 use std::{
     fs,
     path::{Path, PathBuf},
