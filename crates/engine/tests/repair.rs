@@ -29,13 +29,14 @@ const STILL_BAD: [(&str, &str); 5] = [
 ];
 
 /// Nothing that is wrong with them can be repaired, and nothing is written.
-const BEYOND: [&str; 13] = [
+const BEYOND: [&str; 14] = [
     "auth-empty",
     "configuration-yaml-a-dangling-symlink",
     "database-empty",
     "database-malformed",
     "database-malformed-in-one-page",
     "database-not-a-database",
+    "database-of-an-integration-malformed",
     "database-with-another-wal",
     "good-without-home-assistant",
     "no-auth",
@@ -46,10 +47,11 @@ const BEYOND: [&str; 13] = [
 ];
 
 /// Nothing of a backup can be had from them.
-const HOPELESS: [&str; 30] = [
+const HOPELESS: [&str; 31] = [
     "all-zeros",
     "bare-database",
     "bare-manifest",
+    "damaged-beginning-of-inner",
     "empty-archive",
     "html-error-page",
     "inner-missing",

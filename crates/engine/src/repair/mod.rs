@@ -245,7 +245,7 @@ fn attempt(
 }
 
 fn look(source: &ArchiveSource, password: Option<Password>, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<Inspection, RepairError> {
-    let options = InspectOptions { password, target: None };
+    let options = InspectOptions { password, ..InspectOptions::default() };
     inspect(source.clone(), &options, &|done, total| progress.report(done, total), cancel).map_err(|error| match error {
         InspectError::Open(error) => error.into(),
         InspectError::Cancelled => RepairError::Cancelled,

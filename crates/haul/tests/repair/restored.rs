@@ -76,7 +76,7 @@ fn every_repaired_archive_restores_in_home_assistant_with_its_user_and_its_histo
 /// How an answer is not what it should be.
 fn differs(answer: &Value) -> Option<String> {
     let name = answer["fixture"].as_str().unwrap();
-    let list = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+    let paths = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
     if answer["upload"]["status"] != 201 || answer["listed"].is_null() || answer["restore"]["success"] != true {
         return Some("not restored".to_owned());
     }
@@ -90,10 +90,10 @@ fn differs(answer: &Value) -> Option<String> {
         (answer["user"] == true, "the user is gone"),
         (history || (answer["database"] == "ok" && answer["states"] == 120), "the history is not whole"),
         (history || answer["database_alone"]["success"] == true, "the history alone is not restored"),
-        (list("lost") == lost, "other paths are lost"),
-        (list("changed") == changed, "other paths are changed"),
-        (list("added") == added, "other paths are added"),
-        (list("escaped").is_empty(), "something escaped"),
+        (paths("lost") == lost, "other paths are lost"),
+        (paths("changed") == changed, "other paths are changed"),
+        (paths("added") == added, "other paths are added"),
+        (paths("escaped").is_empty(), "something escaped"),
         (answer["next_start"].is_null(), "it begins again"),
         (answer["started"].is_null() || answer["started"]["login"] == true, "nobody can log in"),
     ];
