@@ -70,7 +70,7 @@ ask: fixtures rig ## Ask the real Home Assistant what it does with every fixture
 
 verdicts: $(CACHE)/python/.ready rig ## Print what Home Assistant does with every fixture beside what haul inspect says of it
 	@HAUL_PYTHON=$(CACHE)/python/bin/python HAUL_VERDICTS=$(CURDIR)/target/verdicts.txt cargo test --locked --quiet --package haul --test verdicts $(FEATURES) \
-		> target/verdicts.log 2>&1 		|| { cat target/verdicts.log; exit 1; }
+		> target/verdicts.log 2>&1 || { cat target/verdicts.log; exit 1; }
 	@cat target/verdicts.txt
 
 fuzz: ## Fuzz every parser (SECONDS=60 for each)

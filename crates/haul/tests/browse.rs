@@ -282,6 +282,9 @@ fn places_far_away_are_looked_into_like_files() {
         let printed = far(&["--config", "haul.toml", "cat", archive, "configuration.yaml"]);
         assert_eq!((text(&printed.stdout).as_str(), text(&printed.stderr).as_str()), ("default_config:\n", ""));
         assert_eq!(text(&far(&["--config", "haul.toml", "ls", archive]).stdout), place.done(&["ls", "b.tar"]));
+        let about = |output: &Output| text(&output.stdout).split_once(": ").unwrap().1.to_owned();
+        let inspected = far(&["--config", "haul.toml", "inspect", archive]);
+        assert_eq!(about(&inspected), about(&place.haul(&["inspect", "b.tar"])), "{}", text(&inspected.stderr));
         let compared = far(&["--config", "haul.toml", "diff", archive, "b.tar"]);
         assert_eq!((compared.status.code(), text(&compared.stdout).as_str()), (Some(0), "No difference in 7 entries\n"), "{}", text(&compared.stderr));
     }

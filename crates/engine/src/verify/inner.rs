@@ -141,7 +141,7 @@ impl Pass<'_> {
             EntryKind::Fifo => {
                 findings.would_not_restore(&name, "is a named pipe, over which Home Assistant's restore fails after it has emptied the directory");
             }
-            EntryKind::Char | EntryKind::Block => findings.would_not_restore(&name, "is a device, over which Home Assistant's restore fails"),
+            EntryKind::Char | EntryKind::Block => findings.would_not_restore(&name, "is a device, which Home Assistant does not restore as one"),
             EntryKind::GnuSparse => findings.warn(&name, "is stored with holes in GNU's own form"),
             EntryKind::Other(kind) => findings.warn(&name, format!("is of an unknown kind ({kind})")),
             EntryKind::Directory | EntryKind::File | EntryKind::Symlink => {}

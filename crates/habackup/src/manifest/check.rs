@@ -68,7 +68,7 @@ impl Manifest {
             }
         }
         if self.slug() == Some("") {
-            findings.refused("'slug' is empty; neither Core nor Supervisor can address the backup");
+            findings.notice("'slug' is empty; readers take it nevertheless");
         }
         if let Some(kind) = self.text("type")
             && !matches!(kind, "full" | "partial")

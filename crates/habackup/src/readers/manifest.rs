@@ -3,6 +3,8 @@
 //! Core: `read_backup` in `components/backup/util.py`, in the order of its lines, then `suggested_filename` for an upload. Its list survives `OSError`,
 //! `TarError`, `JSONDecodeError` and `KeyError`; whatever else is raised breaks the list of all local backups. Supervisor: the schema in `backups/validate.py`.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::facts::{Facts, truthy};
@@ -75,6 +77,7 @@ impl Listed<'_> {
             let says = format!("TypeError: '{}' object is not iterable", python_type(addons));
             return self.both(Defect::Addons, "'addons' is no list", &LIST_OF_ALL, &says);
         };
+        let mut slugs = HashSet::new();
         for addon in addons {
             let Some(fields) = addon.as_object() else {
                 let says = format!("TypeError: {}", not_an_object(addon));
@@ -84,6 +87,9 @@ impl Listed<'_> {
             if let Some(key) = ["name", "slug", "version"].iter().find(|key| !fields.contains_key(**key)) {
                 let what = format!("the add-on {} has no {key}", shown(who));
                 return self.both(Defect::Addons, what, &LIST, &format!("KeyError: '{key}'"));
+            }
+            if !fields.get("slug").and_then(Value::as_str).is_none_or(|slug| slugs.insert(slug)) {
+                self.push(Self::finding(Defect::Addons, format!("the add-on {} is listed twice", shown(who))).supervisor(LIST, INVALID));
             }
         }
     }
@@ -100,6 +106,10 @@ impl Listed<'_> {
             let text = folder.as_str().map_or_else(|| folder.to_string(), |text| format!("'{}'", shown(text)));
             let what = format!("'folders' lists {text}, which is none of share, addons/local, ssl and media");
             self.both(Defect::Folders, what, &LIST_OF_ALL, &format!("ValueError: {text} is not a valid Folder"));
+        }
+        let mut names = HashSet::new();
+        if let Some(folder) = folders.iter().filter_map(Value::as_str).find(|folder| !names.insert(*folder)) {
+            self.push(Self::finding(Defect::Folders, format!("'folders' lists '{}' twice", shown(folder))).supervisor(LIST, INVALID));
         }
     }
 
