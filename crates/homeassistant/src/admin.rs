@@ -17,6 +17,9 @@ use crate::{
     wire::Wire,
 };
 
+/// What the Supervisor counts room in.
+const GIB: f64 = 1_073_741_824.0;
+
 /// An administrator of an instance. Opens a connection per question: none has to last through a long upload.
 pub struct Admin<'a> {
     wire: &'a Wire,
@@ -48,6 +51,16 @@ impl Admin<'_> {
     /// What the backup manager says, with all backups.
     pub async fn info(&self) -> Result<Manager, Error> {
         self.ask(Doing::Ask, "backup/info").await
+    }
+
+    /// Free bytes on its disk, where a Supervisor tells; nobody else does.
+    pub async fn free_room(&self) -> Result<Option<u64>, Error> {
+        let mut socket = self.signed_in(Doing::Ask).await?;
+        let question = json!({ "type": "supervisor/api", "endpoint": "/host/info", "method": "get" });
+        let answer = socket.command(question, self.wire.patience.stall).await?;
+        socket.close().await;
+        let Outcome::Done(host) = answer else { return Ok(None) };
+        Ok(host["disk_free"].as_f64().filter(|free| *free >= 0.0).map(|free| (free * GIB) as u64))
     }
 
     /// Whether an interrupted upload arrived after all.

@@ -50,6 +50,8 @@ pub struct Mind {
     pub has_socket: bool,
     /// How long it reads in what it got before it lists it.
     pub reads_for: Duration,
+    /// Free room of its disk in GiB, as its Supervisor says it; without one there is no answer.
+    pub disk_free: Option<f64>,
     /// What was uploaded, and under which headers.
     pub uploads: Vec<(HeaderMap, Vec<u8>)>,
     /// What was asked to be restored.
@@ -67,6 +69,7 @@ impl Default for Mind {
             restores_users: false,
             has_socket: true,
             reads_for: Duration::ZERO,
+            disk_free: None,
             uploads: Vec::new(),
             restores: Vec::new(),
         }
@@ -283,6 +286,9 @@ fn reply(mind: &Shared, message: &Value) -> Vec<Value> {
         }
         "auth" => vec![json!({ "type": "auth_invalid", "message": "Invalid access token or password" }), Value::Null],
         "backup/info" => done(mind.info.clone()),
+        "supervisor/api" if message["endpoint"] == "/host/info" && mind.disk_free.is_some() => {
+            done(json!({ "hostname": "homeassistant", "disk_free": mind.disk_free, "disk_total": 28.5 }))
+        }
         "backup/agents/info" => done(json!({ "agents": [{ "agent_id": "hassio.local", "name": "local" }, { "agent_id": "cloud.cloud" }] })),
         "backup/subscribe_events" => {
             let mut replies = vec![json!({ "id": id, "type": "event", "event": { "manager_state": "idle" } })];

@@ -12,11 +12,12 @@ Examples:
   haul migrate /config --to http://new-host:8123 --password-file ~/.haul-password
   haul migrate /config --to http://new-host:8123 --dry-run
   haul migrate /config --to https://ha.example.org --token-file ~/.ha-token --replace
-  haul migrate /config --to http://new-host:8123 --stop-command 'docker stop ha' --start-command 'docker start ha'
+  haul migrate /config --to http://new-host:8123 --stop-command 'docker stop ha' \\
+      --start-command 'docker start ha'
 
-The new Home Assistant shows its first page and nothing has been entered there. Whatever goes wrong, the old one
-stays as it is. Exit code 3: restored, but something could not be read, or the start command failed. 4: the new
-one could not restore what it got.";
+The new Home Assistant shows its first page, and nothing has been entered there. Whatever goes
+wrong, the old one stays as it is. Exit code 3: restored, but something could not be read, or the
+start command failed. 4: the new one could not restore what it got.";
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]

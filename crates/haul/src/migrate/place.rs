@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::target::Target;
+use crate::text;
 
 /// The pause before another beginning, and between two questions whether it arrived.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -80,6 +81,18 @@ impl HomeAssistantStore {
         Self { target, expected, ledger }
     }
 
+    /// Refuses what is certain not to fit: the backup, and beside it what is unpacked, which is no less.
+    async fn has_room(&self, expected: &homeassistant::Expected) -> Result<(), StoreError> {
+        let (Some(size), Some(free)) = (expected.size, self.target.free_room().await) else { return Ok(()) };
+        let needed = size.saturating_mul(2);
+        if free >= needed {
+            return Ok(());
+        }
+        let reason = format!("it has {} of room, and needs at least {} for the backup and what is unpacked from it", text::bytes(free), text::bytes(needed));
+        let full = refusal(self.target.place(), Kind::Full { missing: Some(needed - free) }, reason);
+        Err(full.advise("make room there, or leave out the history with --exclude-database; nothing was sent"))
+    }
+
     /// After a break: the reason once, so that it is seen and there is a pause; then whether it arrived.
     async fn is_there(&self, expected: &homeassistant::Expected) -> Result<bool, StoreError> {
         let pause = {
@@ -126,6 +139,9 @@ impl Store for HomeAssistantStore {
         let known = homeassistant::Expected { size: expected.exact, ..self.expected.clone() };
         let had_breaks = !self.ledger.account().breaks.is_empty();
         let is_there = had_breaks && self.is_there(&known).await?;
+        if !is_there {
+            self.has_room(&known).await?;
+        }
         let state = if is_there { State::Complete } else { State::Fresh };
         let (target, ledger) = (Arc::clone(&self.target), Arc::clone(&self.ledger));
         Ok(Box::new(HomeAssistantUpload { target, ledger, name: name.to_owned(), expected: known, state: Waiting::new(state) }))

@@ -145,6 +145,12 @@ impl Target {
         }
     }
 
+    /// Free bytes on its disk, where that can be known: with a token, and where a Supervisor tells.
+    pub(crate) async fn free_room(&self) -> Option<u64> {
+        let token = self.token.as_ref().filter(|_| self.agent == SUPERVISOR)?;
+        self.instance.admin(token.clone()).await.ok()?.0.free_room().await.ok()?
+    }
+
     /// Starts the restore.
     pub(crate) async fn restore(&self, wish: &Wish) -> Result<Begun, Error> {
         match &self.token {

@@ -65,6 +65,7 @@ fn cases() -> Vec<Case> {
         Case::new("begun", 1).there(|mind| mind.user_made = Some(true)),
         Case::new("token-alone", 2).there(|mind| mind.user_made = None).typed(&["--token-file", "token"]),
         Case::new("nobody-to-ask", 2).there(|mind| mind.user_made = None).typed(&["--token-file", "token", "--replace"]),
+        Case::new("no-room", 1).there(|mind| (mind.user_made, mind.disk_free) = (None, Some(0.0))).typed(&["--token-file", "token", "--replace", "--yes"]),
         Case::new("wrong-token", 1).there(|mind| mind.user_made = None).typed(&["--token-file", "password", "--replace", "--yes"]),
         Case::new("older", 1).there(|mind| mind.version = "2026.10.3"),
         Case::new("too-old", 1).there(|mind| (mind.version, mind.info) = ("2024.12.5", Value::Null)),
