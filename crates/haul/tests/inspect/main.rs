@@ -5,10 +5,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::AtomicBool,
     time::Duration,
 };
 
-use habackup::readers::Defect;
+use engine::inspect::{InspectOptions, inspect};
+use habackup::{readers::Defect, securetar::Password};
 use testkit::fixtures::Fixtures;
 
 /// Every defect once at least. The exit code follows from the last lines.
@@ -171,6 +173,37 @@ fn a_script_reads_each_readers_verdict_and_its_reason() {
             (&verdict["because"], &verdict["effect"]["kind"], &verdict["effect"]["detail"]),
             (&"manifest-without-dot-slash".into(), &"refuses".into(), &"list".into())
         );
+    }
+}
+
+#[test]
+fn whatever_is_changed_something_can_be_said_and_a_verdict_has_a_reason() {
+    let names = ["good-core-plain", "good-not-compressed", "good-supervisor-style-v2", "bsd-tar"];
+    let Some(made) = Fixtures::make(&names).unwrap() else { return };
+    let path = made.path("changed");
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for round in 0..400 {
+        let name = names[round % names.len()];
+        let mut bytes = fs::read(made.path(name)).unwrap();
+        if round % 3 == 0 {
+            bytes.truncate(random(bytes.len()));
+        } else {
+            for _ in 0..=random(4) {
+                // Headers stand at multiples of 512; most of what is interesting is there.
+                let at = if random(2) == 0 { random(bytes.len()) } else { random(bytes.len() / 512) * 512 + random(512) };
+                let end = (at + 1 + random(40)).min(bytes.len());
+                let byte = [0, 0xff, b'0', b'7', b'/', random(256) as u8][random(6)];
+                bytes[at..end].fill(byte);
+            }
+        }
+        fs::write(&path, &bytes).unwrap();
+        let options = InspectOptions { password: made.password(name).map(Password::new), rows: true, ..InspectOptions::default() };
+        let found = inspect(&path, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        assert!(found.is_restored_everywhere() || !found.findings.is_empty(), "{name}, round {round}");
     }
 }
 
