@@ -250,3 +250,119 @@ fn nothing_is_overwritten_not_even_through_a_link() {
     }
     assert_eq!(fs::read(&bad).unwrap(), before);
 }
+
+/// A configuration, packed by GNU tar with these arguments.
+fn packed(folder: &Path, name: &str, arguments: &[&str]) -> PathBuf {
+    let path = folder.join(name);
+    let status = std::process::Command::new("tar").arg("czf").arg(&path).args(arguments).status().unwrap();
+    assert!(status.success());
+    path
+}
+
+fn configuration(folder: &Path) -> PathBuf {
+    let config = folder.join("config");
+    fs::create_dir_all(config.join(".storage")).unwrap();
+    fs::write(config.join(".HA_VERSION"), "2025.6.3").unwrap();
+    fs::write(config.join("configuration.yaml"), "default_config:\n").unwrap();
+    fs::write(config.join(".storage/auth"), "{}").unwrap();
+    config
+}
+
+#[test]
+fn a_file_of_several_names_is_there_under_each_however_large_it_is() {
+    let out = tempfile::tempdir().unwrap();
+    let config = configuration(out.path());
+    let large: Vec<u8> = (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for (name, content) in [("a-large", &large[..]), ("a-small", b"small"), ("a-none", b"")] {
+        fs::write(config.join(name), content).unwrap();
+        for link in ["b", "c"] {
+            fs::hard_link(config.join(name), config.join(name.replace('a', link))).unwrap();
+        }
+    }
+    let folder = config.to_str().unwrap();
+    let linked = packed(out.path(), "linked.tar.gz", &["-C", folder, "."]);
+    let whole = packed(out.path(), "whole.tar.gz", &["--hard-dereference", "-C", folder, "."]);
+    let (one, other) = (out.path().join("1.tar"), out.path().join("2.tar"));
+    let repaired = run(&linked, &options(one.clone(), None)).unwrap();
+    assert_eq!(repaired.notes.iter().filter(|note| note.what.contains("hard link")).count(), 6, "{}", told(&repaired));
+    run(&whole, &options(other.clone(), None)).unwrap();
+    let compared = same(&one, &other, (None, None));
+    assert!(compared.is_same() && compared.same >= 13, "{compared:?}");
+}
+
+#[test]
+fn a_configuration_is_found_wherever_it_lies_in_a_tar() {
+    let out = tempfile::tempdir().unwrap();
+    let config = configuration(out.path());
+    fs::write(out.path().join("beside.txt"), "beside").unwrap();
+    let (folder, top) = (config.to_str().unwrap().to_owned(), out.path().to_str().unwrap().to_owned());
+    let plain = packed(out.path(), "plain.tar.gz", &["-C", &folder, "."]);
+    let expected = out.path().join("expected.tar");
+    run(&plain, &options(expected.clone(), None)).unwrap();
+    let absolute = packed(out.path(), "absolute.tar.gz", &["-P", &folder]);
+    let stars = packed(out.path(), "names.tar.gz", &["-C", &folder, ".HA_VERSION", ".storage", "configuration.yaml"]);
+    let beside = packed(out.path(), "beside.tar.gz", &["-C", &top, "config", "beside.txt"]);
+    for (bad, lost) in [(absolute, 0), (stars, 0), (beside, 1)] {
+        let good = bad.with_extension("good.tar");
+        let repaired = run(&bad, &options(good.clone(), None)).unwrap();
+        assert_eq!(repaired.notes.iter().filter(|note| note.kind == NoteKind::Lost).count(), lost, "{}", told(&repaired));
+        let compared = same(&expected, &good, (None, None));
+        assert!(compared.is_same() && compared.same >= 4, "{}: {compared:?}", bad.display());
+    }
+}
+
+/// What is missing or other than it was, and whether that was told.
+fn honest(what: &str, original: &Path, good: &Path, password: Option<&str>, outcome: &Result<Repaired, RepairError>) -> bool {
+    let repaired = match outcome {
+        Ok(repaired) if repaired.written.is_some() => repaired,
+        Ok(_) | Err(RepairError::Hopeless { .. } | RepairError::NoVersion(_)) => return false,
+        Err(error) if error.to_string().contains("password is wrong") => return false,
+        Err(error) => panic!("{what}: {error}"),
+    };
+    let compared = same(original, good, (password, password));
+    assert!(compared.is_same() || repaired.is_incomplete(), "{what}: {compared:?}\n{}", told(repaired));
+    let _ = fs::remove_file(good);
+    true
+}
+
+#[test]
+fn wherever_an_archive_is_cut_what_is_whole_is_kept_and_what_is_gone_is_told() {
+    let names = ["good-core-plain", "good-supervisor-style", "good-core-v2", "good-not-compressed"];
+    let Some(made) = Fixtures::make(&names).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    for name in names {
+        let bytes = fs::read(made.path(name)).unwrap();
+        let (bad, good) = (out.path().join("bad.tar"), out.path().join("good.tar"));
+        let mut written = 0;
+        for end in (700..bytes.len()).step_by(bytes.len() / 40) {
+            fs::write(&bad, &bytes[..end]).unwrap();
+            let outcome = run(&bad, &options(good.clone(), made.password(name)));
+            if let Ok(repaired) = &outcome
+                && repaired.written.is_some()
+            {
+                let compared = same(&made.path(name), &good, (made.password(name), made.password(name)));
+                assert!(compared.changed.is_empty(), "{name} cut at {end}: {compared:?}\n{}", told(repaired));
+            }
+            written += usize::from(honest(&format!("{name} cut at {end}"), &made.path(name), &good, made.password(name), &outcome));
+        }
+        assert!(written > 20, "{name}: {written} were written");
+    }
+}
+
+#[test]
+fn whatever_byte_is_changed_what_is_not_as_it_was_is_told() {
+    let names = ["good-core-plain", "good-core-v2"];
+    let Some(made) = Fixtures::make(&names).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    for name in names {
+        let bytes = fs::read(made.path(name)).unwrap();
+        let (bad, good) = (out.path().join("bad.tar"), out.path().join("good.tar"));
+        for place in (0..bytes.len()).step_by(bytes.len() / 150) {
+            let mut changed = bytes.clone();
+            changed[place] ^= 0x10;
+            fs::write(&bad, &changed).unwrap();
+            let outcome = run(&bad, &options(good.clone(), made.password(name)));
+            honest(&format!("{name}, byte {place}"), &made.path(name), &good, made.password(name), &outcome);
+        }
+    }
+}

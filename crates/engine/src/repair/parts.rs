@@ -51,9 +51,9 @@ fn is_inner(base: &str) -> bool {
     !base.starts_with("._") && (ends(".tar") || ends(".tar.gz"))
 }
 
-/// Walks the outer archive.
-pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<Vec<Piece>> {
-    let mut scout = Scout { bytes, pieces: Vec::new(), notes };
+/// Walks the outer archive; gives its members, and whether it came to an end marker.
+pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<(Vec<Piece>, bool)> {
+    let mut scout = Scout { bytes, pieces: Vec::new(), marked: false, notes };
     let mut at = 0;
     while scout.pieces.len() < MOST {
         match scout.step(at)? {
@@ -61,12 +61,13 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<Vec<P
             None => break,
         }
     }
-    Ok(scout.pieces)
+    Ok((scout.pieces, scout.marked))
 }
 
 struct Scout<'a, B> {
     bytes: &'a B,
     pieces: Vec<Piece>,
+    marked: bool,
     notes: &'a mut Notes,
 }
 
@@ -118,6 +119,7 @@ impl<B: ReadAt> Scout<'_, B> {
         if !self.pieces.iter().any(Piece::is_inner) {
             return self.search(at + BLOCK as u64);
         }
+        self.marked = true;
         let until = self.bytes.len().min(at + BEHIND);
         if self.some(at, until)? {
             self.notes.whole("something stood behind the end of the archive, and is left out");

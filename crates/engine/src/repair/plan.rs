@@ -155,7 +155,8 @@ fn bare(bytes: &Bytes<'_>, before: &Inspection, notes: &mut Notes) -> io::Result
 fn sort(bytes: &Bytes<'_>, notes: &mut Notes) -> io::Result<Sorted> {
     let mut sorted = Sorted::default();
     let mut descriptions: Vec<Piece> = Vec::new();
-    for piece in parts::pieces(bytes, notes)? {
+    let (pieces, marked) = parts::pieces(bytes, notes)?;
+    for piece in pieces {
         let base = piece.base().to_owned();
         if matches!(base.as_str(), "backup.json" | "snapshot.json") {
             descriptions.push(piece);
@@ -174,6 +175,9 @@ fn sort(bytes: &Bytes<'_>, notes: &mut Notes) -> io::Result<Sorted> {
         }
     }
     sorted.description = describe(bytes, descriptions, notes)?;
+    if !marked && sorted.description.is_none() {
+        notes.doubtful(MANIFEST, "the archive has no end mark either, so nothing tells whether more parts were in it");
+    }
     Ok(sorted)
 }
 

@@ -1,6 +1,7 @@
 //! `haul repair` as a user meets it. Its words are kept beside this file as they are printed: read them aloud when they change. `HAUL_GOLDEN=write` writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod endings;
 mod restored;
 
 use std::{
