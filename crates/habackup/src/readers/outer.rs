@@ -79,7 +79,11 @@ fn nature(facts: &Facts, found: &mut Vec<Finding>) {
             Defect::NotWrapped,
             format!("this is {what}, and no backup around it"),
             "it was packed by hand or taken out of a backup; readers want a tar with backup.json beside the packed configuration",
-            "`haul repair` makes a backup of it",
+            if what.contains("tar") {
+                "`haul repair` makes a backup of it"
+            } else {
+                "make a tar of the configuration that it belongs to; `haul repair` makes a backup of that"
+            },
         ),
         Nature::Answer(kind, text) => Finding::new(
             Defect::ErrorPage,
