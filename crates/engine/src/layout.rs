@@ -73,11 +73,14 @@ impl Layout {
     }
 
     pub(crate) fn measure(&self, plan: Plan, holds_writers: bool, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Measured, BackupError> {
-        measure::measure(plan, self.inner_name(), self.compression, holds_writers, progress, cancel).map_err(|error| match Broken::from(error) {
+        let measured = measure::measure(plan, self.inner_name(), self.compression, holds_writers, progress, cancel);
+        let mut measured = measured.map_err(|error| match Broken::from(error) {
             Broken::Inside(reason) => BackupError::Pipeline(reason),
             // Nothing is written while measuring.
             Broken::Cancelled | Broken::Write(_) | Broken::Stale => BackupError::Cancelled,
-        })
+        })?;
+        measured.describe(&self.json);
+        Ok(measured)
     }
 
     pub(crate) fn lengths(&self, measured: &Measured) -> Lengths {
@@ -166,14 +169,15 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
             let pieces = layout.pack(&mut source, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let bytes_in = source.position();
-            let Gathered { findings, index } = source.finish();
+            let Gathered { findings, mut index } = source.finish();
+            index.describe(&layout.json);
             (bytes_in, findings, index.finish(pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
         }
         Work::Delivered(mut delivery) => {
             let pieces = layout.pack(&mut delivery, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let (bytes_in, index) = delivery.finish().map_err(|error| Broken::Inside(plain(&error)))?;
-            (bytes_in, Findings::default(), index.completed(pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+            (bytes_in, Findings::default(), index.completed(&layout.json, pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
         }
         Work::Measured(measured, _) => {
             let sent = measured.send(&mut sink, progress, cancel)?;

@@ -91,6 +91,11 @@ pub(crate) fn measure(
 }
 
 impl Measured {
+    /// What `backup.json` will say, for the index.
+    pub(crate) fn describe(&mut self, json: &[u8]) {
+        self.recording.index.describe(json);
+    }
+
     /// Bytes of the inner tar.
     pub(crate) fn tar_len(&self) -> u64 {
         self.recording.length

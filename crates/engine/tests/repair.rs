@@ -12,6 +12,7 @@ use engine::{
     browse::{Browser, Comparison, compare},
     inspect::Inspection,
     repair::{Encryption, NoteKind, Recompress, RepairError, RepairOptions, Repaired, repair},
+    verify::{Severity, VerifyOptions, verify},
 };
 use habackup::securetar::Password;
 use jiff::Zoned;
@@ -162,6 +163,8 @@ fn every_broken_archive_that_can_be_repaired_is_restored_by_every_reader() {
         if is_written {
             assert!(outcome.as_ref().is_ok_and(|repaired| !repaired.notes.is_empty()), "{name}: written without a word");
             settled(name, &good, made.password(name));
+            let damage = damage(&good, made.password(name));
+            assert!(damage.iter().all(|what| what.contains("database")), "{name} is written damaged: {damage:?}");
         }
         let after = (fs::read(&bad).unwrap(), fs::metadata(&bad).unwrap().modified().unwrap());
         assert!(before == after, "{name} was touched");
@@ -175,6 +178,14 @@ fn settled(name: &str, good: &Path, password: Option<&str>) {
     let second = run(good, &options(again, password)).unwrap();
     let repeated = second.notes.iter().filter(|note| !matches!(note.kind, NoteKind::Doubtful | NoteKind::Unrepaired)).count();
     assert_eq!(repeated, 0, "{name} a second time:\n{}", told(&second));
+}
+
+/// What `verify` says is not as it was written.
+fn damage(good: &Path, password: Option<&str>) -> Vec<String> {
+    let options = VerifyOptions { password: password.map(Password::new), threads: std::num::NonZeroUsize::MIN };
+    let verification = verify(good, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    let damage = verification.findings.iter().filter(|finding| finding.severity == Severity::Damage);
+    damage.map(|finding| format!("{}: {}", finding.member, finding.message)).collect()
 }
 
 fn same(a: &Path, b: &Path, passwords: (Option<&str>, Option<&str>)) -> Comparison {
@@ -218,6 +229,7 @@ fn whatever_a_good_archive_is_converted_to_its_contents_stay_the_same() {
             assert!(repaired.written.is_some() && !repaired.is_incomplete(), "{}", told(&repaired));
             let compared = same(&bad, &good, (password, new));
             assert!(compared.is_same() && compared.same > 30, "{name}: {compared:?}");
+            assert_eq!(damage(&good, new), [""; 0], "{name}");
         }
     }
 }

@@ -106,7 +106,8 @@ impl Job<'_, '_> {
             (outer, packed) = self.layout.member(outer, &part.name, &mut remade, self.progress, self.cancel)?;
             let Done { index: built, notes: more, .. } = remade.finish();
             notes.append(more);
-            if let Some(built) = built {
+            if let Some(mut built) = built {
+                built.describe(&self.layout.json);
                 index = Some(built.finish(packed.pieces.as_ref(), &packed.nonces));
             }
         }

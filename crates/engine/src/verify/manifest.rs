@@ -1,10 +1,10 @@
 //! `backup.json`: against what both of Home Assistant's readers demand, and against what the archive really holds.
 
-use habackup::manifest::{Draft, Manifest};
+use habackup::manifest::Manifest;
 use serde::Serialize;
 
 use super::{findings::Findings, inner::Seen};
-use crate::open::{MANIFEST, Outside, Shape};
+use crate::open::{IndexState, MANIFEST, Outside, Shape};
 
 /// What `backup.json` says, for a report. Empty where it says nothing.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -23,12 +23,14 @@ pub struct Summary {
     pub database_excluded: bool,
 }
 
-/// Checks the manifest; `config` is what was seen of the config directory, `ours` whether this program made the archive.
-pub(super) fn check(outside: &Outside, config: Option<&Seen>, ours: bool, findings: &mut Findings) -> Summary {
+/// Checks the manifest; `config` is what was seen of the config directory.
+pub(super) fn check(outside: &Outside, config: Option<&Seen>, index: &IndexState, findings: &mut Findings) -> Summary {
     // That it is missing or no JSON, and what each reader refuses in it, is among the archive's own problems.
     let Some(manifest) = &outside.manifest else { return Summary::default() };
-    if ours {
-        as_written(manifest, outside, findings);
+    if let IndexState::Usable(index) = index
+        && index.describes(&outside.manifest_text) == Some(false)
+    {
+        findings.damage(MANIFEST, "is not as it was written");
     }
     against_members(manifest, outside, findings);
     if let Some(config) = config {
@@ -44,36 +46,6 @@ pub(super) fn check(outside: &Outside, config: Option<&Seen>, ours: bool, findin
         database_excluded: manifest.excludes_database(),
     }
 }
-
-/// No checksum covers the text, but everything in it follows from a few of its own fields.
-fn as_written(manifest: &Manifest, outside: &Outside, findings: &mut Findings) {
-    let name = manifest.name().unwrap_or_default();
-    let written = manifest.date().and_then(|date| date.parse().ok()).map(|date| {
-        Manifest::new(&Draft {
-            name,
-            date,
-            home_assistant: manifest.home_assistant_version().unwrap_or_default(),
-            exclude_database: manifest.excludes_database(),
-            protected: manifest.protected(),
-            compressed: manifest.compressed(),
-        })
-    });
-    let Some(written) = written else {
-        findings.damage(MANIFEST, "is not as it was written");
-        return;
-    };
-    if written.to_json() == outside.manifest_text {
-        return;
-    }
-    // Home Assistant or a later version may add to it; what stood there must still stand there.
-    if WRITTEN.iter().all(|key| written.get(key) == manifest.get(key)) && manifest.get("extra").is_some() {
-        findings.warn(MANIFEST, "holds more than was written at first");
-    } else {
-        findings.damage(MANIFEST, "is not as it was written");
-    }
-}
-
-const WRITTEN: [&str; 8] = ["compressed", "date", "homeassistant", "name", "protected", "slug", "type", "version"];
 
 fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findings) {
     let promised = manifest.inner_archives();

@@ -94,7 +94,7 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
     for problem in &opened.outside.problems {
         job.findings.problem(problem);
     }
-    let ours = outer::check(opened, &mut job.findings);
+    outer::check(opened, &mut job.findings);
     job.index_itself();
 
     let mut entries = 0;
@@ -108,7 +108,7 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
             config = Some(seen);
         }
     }
-    let summary = manifest::check(&opened.outside, config.as_ref(), ours, &mut job.findings);
+    let summary = manifest::check(&opened.outside, config.as_ref(), &opened.index, &mut job.findings);
     let protected = job.protected();
     Ok(Verification {
         findings: job.findings.into_list(),

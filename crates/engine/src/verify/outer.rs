@@ -17,8 +17,8 @@ const CHECKSUM: std::ops::Range<usize> = 148..156;
 /// Extended headers of outer members are a few records.
 const HEADERS_MAX: u64 = 2 << 20;
 
-/// Checks the outer tar. Returns whether this program laid it out.
-pub(super) fn check(opened: &Opened<'_>, findings: &mut Findings) -> bool {
+/// Checks the outer tar.
+pub(super) fn check(opened: &Opened<'_>, findings: &mut Findings) {
     let members = &opened.outside.members;
     let mut as_ours = Vec::new();
     let mut time = None;
@@ -40,7 +40,6 @@ pub(super) fn check(opened: &Opened<'_>, findings: &mut Findings) -> bool {
     if opened.outside.whole {
         check_length(opened, ours, findings);
     }
-    ours
 }
 
 fn check_length(opened: &Opened<'_>, ours: bool, findings: &mut Findings) {

@@ -153,6 +153,7 @@ impl Layout {
         if self.index {
             let mut index = IndexBuilder::new(name);
             assert!(files.iter().all(|file| index.push(file)), "an index takes any tar");
+            index.describe(manifest);
             let (index, _) = seal(index.finish(pieces.as_ref(), &nonces), keys.as_ref());
             outer = outer.member("haul.index", &index).unwrap();
         }

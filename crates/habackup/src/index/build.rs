@@ -1,7 +1,8 @@
 //! Building an index while the inner archive is being written.
 
 use super::wire::{
-    CHECKSUM, PREFIX, SECTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, put_number, put_section, zigzag,
+    CHECKSUM, PREFIX, SECTION, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, description_sum,
+    put_number, put_section, zigzag,
 };
 use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
 use crate::tar::{self, Kind};
@@ -16,12 +17,18 @@ pub struct IndexBuilder {
     previous: Vec<u8>,
     /// Where the next header stands if nothing lies between.
     position: u64,
+    description: Option<[u8; CHECKSUM]>,
 }
 
 impl IndexBuilder {
     /// `member` is the inner archive's name in the outer one, for example `homeassistant.tar.gz`.
     pub fn new(member: &str) -> Self {
-        Self { member: member.to_owned(), files: Vec::new(), folders: Vec::new(), count: 0, previous: Vec::new(), position: 0 }
+        Self { member: member.to_owned(), files: Vec::new(), folders: Vec::new(), count: 0, previous: Vec::new(), position: 0, description: None }
+    }
+
+    /// Keeps what tells whether `backup.json` is as it was written.
+    pub fn describe(&mut self, json: &[u8]) {
+        self.description = Some(description_sum(json));
     }
 
     /// The next entry of the archive. Says `false`, and leaves the entry out, when it cannot be in an index: it begins
@@ -77,7 +84,8 @@ impl IndexBuilder {
         let nonces = (nonces > 0).then_some(nonces * 8);
         let folders = (!self.folders.is_empty()).then_some(self.folders.len());
         let files = section(Some(8 + self.files.len())) + section(folders);
-        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + files + CHECKSUM
+        let description = section(self.description.map(|sum| sum.len()));
+        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + files + description + CHECKSUM
     }
 
     /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is encrypted
@@ -106,6 +114,10 @@ impl IndexBuilder {
             put_section(SECTION_FOLDERS, self.folders.len(), &mut out);
             out.extend_from_slice(&self.folders);
         }
+        if let Some(sum) = self.description {
+            put_section(SECTION_DESCRIPTION, sum.len(), &mut out);
+            out.extend_from_slice(&sum);
+        }
 
         let len = (out.len() + CHECKSUM) as u64;
         out[PREFIX - 8..PREFIX].copy_from_slice(&len.to_le_bytes());
@@ -116,9 +128,12 @@ impl IndexBuilder {
 }
 
 impl Index {
-    /// The bytes of an index of the same files, once it is known how the inner archive was compressed and encrypted; see [`IndexBuilder::finish`].
-    pub fn completed(self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
-        let builder = IndexBuilder { member: self.member, files: self.files, folders: self.folders, count: self.count, previous: Vec::new(), position: 0 };
+    /// The bytes of an index of the same files, once it is known what `backup.json` says and how the inner archive was compressed and encrypted; see
+    /// [`IndexBuilder::finish`].
+    pub fn completed(self, json: &[u8], pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
+        let Self { member, files, folders, count, .. } = self;
+        let mut builder = IndexBuilder { files, folders, count, ..IndexBuilder::new(&member) };
+        builder.describe(json);
         builder.finish(pieces, nonces)
     }
 }

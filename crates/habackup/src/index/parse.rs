@@ -1,7 +1,10 @@
 //! Reading an index somebody else may have written. Everything is checked before anything is returned; nothing is
 //! allocated by a number in the bytes, only by bytes that are there.
 
-use super::wire::{CHECKSUM, Cursor, PREFIX, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, unzigzag};
+use super::wire::{
+    CHECKSUM, Cursor, PREFIX, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, description_sum,
+    unzigzag,
+};
 use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces};
 use crate::tar::{self, Kind};
 
@@ -19,14 +22,15 @@ pub struct Index {
     pub(super) files: Vec<u8>,
     // Of no length where there are none.
     pub(super) folders: Vec<u8>,
+    description: Option<[u8; CHECKSUM]>,
 }
 
 impl Index {
     /// Reads and checks a whole index.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
         let body = checked_body(bytes)?;
-        let mut index = Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new(), folders: Vec::new() };
-        let mut seen = [false; SECTION_FOLDERS as usize + 1];
+        let mut index = Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new(), folders: Vec::new(), description: None };
+        let mut seen = [false; SECTION_DESCRIPTION as usize + 1];
         let mut rest = Cursor(body);
         while !rest.is_empty() {
             let kind = rest.u8()?;
@@ -66,6 +70,10 @@ impl Index {
                 self.files = section.0.to_vec();
             }
             SECTION_FOLDERS => self.folders = section.to_vec(),
+            SECTION_DESCRIPTION => {
+                let sum = section.try_into().map_err(|_| IndexError::Malformed("the checksum of the description has another length"))?;
+                self.description = Some(sum);
+            }
             _ => return Err(IndexError::Malformed("a section has the number zero")),
         }
         Ok(())
@@ -105,6 +113,11 @@ impl Index {
     /// The nonces of [`crate::securetar::RandomAccess`]; empty unless the inner archive was encrypted with version 3.
     pub fn nonces(&self) -> &[[u8; 8]] {
         &self.nonces
+    }
+
+    /// Whether `backup.json` says what was written, `protected` aside; `None` in older indexes.
+    pub fn describes(&self, json: &[u8]) -> Option<bool> {
+        self.description.map(|sum| sum == description_sum(json))
     }
 
     /// How many entries there are.

@@ -24,6 +24,7 @@ fn sample() -> Vec<u8> {
     for file in files() {
         assert!(builder.push(&file));
     }
+    builder.describe(b"{}");
     builder.finish(Some(&pieces()), &[[1; 8], [2; 8]])
 }
 
@@ -44,6 +45,7 @@ fn what_goes_in_comes_out() {
     assert_eq!(index.nonces(), [[1; 8], [2; 8]]);
     assert_eq!(index.len(), 6);
     assert_eq!(index.files().collect::<Vec<_>>(), files());
+    assert_eq!((index.describes(b"{ \"protected\": true }"), index.describes(b"{\"a\":1}")), (Some(true), Some(false)));
 }
 
 #[test]
@@ -51,6 +53,7 @@ fn an_uncompressed_plain_archive_has_files_only() {
     let index = Index::parse(&IndexBuilder::new("homeassistant.tar").finish(None, &[])).unwrap();
     assert!(index.pieces().is_none() && index.nonces().is_empty() && index.is_empty());
     assert_eq!(index.files().next(), None);
+    assert_eq!(index.describes(b"{}"), None);
 }
 
 #[test]
@@ -235,7 +238,8 @@ proptest! {
         prop_assert_eq!(index.nonces(), &nonces[..]);
         // What was added later is as if it had been known from the start.
         let bare = Index::parse(&builder.finish(None, &[])).unwrap();
-        prop_assert_eq!(bare.completed(None, &nonces), builder.finish(None, &nonces));
+        builder.describe(b"{}");
+        prop_assert_eq!(bare.completed(b"{}", None, &nonces), builder.finish(None, &nonces));
     }
 
     #[test]
@@ -286,23 +290,26 @@ fn the_documented_example_is_what_is_written() {
     assert!(builder.push(&FileEntry { folder: Some(Folder { mode: 0o755, mtime: (1, 0) }), ..entry("data", Kind::Directory, 0, 0) }));
     assert!(builder.push(&entry("data/x", Kind::File, 512, 300)));
     let pieces = Pieces { piece_size: 1 << 20, restart_every: 4, header_len: 10, lengths: vec![90], bytes_in: 2560, crc32: 0x0403_0201 };
+    builder.describe(b"{}");
     let bytes = builder.finish(Some(&pieces), &[]);
     let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    let expected = "4861756c49647800 01 01 0000 8d00000000000000
+    let expected = "4861756c49647800 01 02 0000 a600000000000000
         01 0800000000000000 612e7461722e677a
         02 1c00000000000000 00001000 04000000 0a000000 01020304 000a000000000000 5a000000
         04 1d00000000000000 0200000000000000
         00 04 64617461 01 00 8004 00
         04 02 2f78 00 00 8004 ac02
-        05 0400000000000000 ee03 02 00";
+        05 0400000000000000 ee03 02 00
+        06 1000000000000000 44136fa355b3678a1146ad16f7e8649e";
     let expected: String = expected.split_whitespace().collect();
     assert_eq!(&hex[..hex.len() - 32], expected);
-    assert_eq!(bytes.len(), 0x8d);
+    assert_eq!(bytes.len(), 0xa6);
 }
 
 #[test]
 fn the_length_is_known_before_the_pieces_and_nonces_are() {
     let mut builder = IndexBuilder::new("homeassistant.tar.gz");
+    builder.describe(b"{}");
     for file in files() {
         assert!(builder.push(&file));
         let counted = Pieces { lengths: vec![1; 3], ..pieces() };

@@ -1,5 +1,6 @@
 //! The small parts the index is made of: variable-length numbers, sections, the checksum, a bounded cursor.
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::IndexError;
@@ -15,6 +16,7 @@ pub(super) const SECTION_PIECES: u8 = 2;
 pub(super) const SECTION_NONCES: u8 = 3;
 pub(super) const SECTION_FILES: u8 = 4;
 pub(super) const SECTION_FOLDERS: u8 = 5;
+pub(super) const SECTION_DESCRIPTION: u8 = 6;
 
 /// The first half of SHA-256.
 pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
@@ -22,6 +24,13 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     let mut half = [0; CHECKSUM];
     half.copy_from_slice(&digest[..CHECKSUM]);
     half
+}
+
+/// The checksum of a description, whoever wrote it down: without what changes when Home Assistant encrypts or decrypts an archive anew.
+pub(super) fn description_sum(json: &[u8]) -> [u8; CHECKSUM] {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(json) else { return checksum(json) };
+    fields.remove("protected");
+    checksum(Value::Object(fields).to_string().as_bytes())
 }
 
 /// LEB128: seven bits a byte, the lowest first, the high bit says that more follows.
