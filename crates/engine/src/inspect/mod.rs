@@ -132,7 +132,7 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
     }
     let facts = gathered.map_err(|error| OpenError::of(path, error))?;
     let findings = readers::findings(&facts);
-    let verdicts = readers::verdicts(&findings);
+    let verdicts = readers::verdicts(&facts, &findings);
     let content = facts.main.as_ref().and_then(|main| main.content.as_ref());
     let history = content.and_then(|content| history::of(content, job.counts.take(), options.rows));
     Ok(Inspection { history, ..report(&facts, findings, verdicts, started) })

@@ -58,14 +58,25 @@ impl Reader {
 
     /// The version of Core that it is taken for, where that matters: the one asked about if it is of this range, else the newest of it.
     fn version(self, target: Option<&HaVersion>) -> Option<HaVersion> {
-        let since: Option<HaVersion> = "2026.3.0.dev0".parse().ok();
-        let newer = target.zip(since.as_ref()).map(|(target, since)| target >= since);
-        match (self, newer) {
+        match (self, target.map(is_since_20263)) {
             (Self::CoreBefore20263, Some(false)) | (Self::CoreSince20263 | Self::Supervisor, Some(true)) => target.cloned(),
             (Self::CoreBefore20263, _) => "2026.2.99".parse().ok(),
             _ => None,
         }
     }
+
+    /// Whether a restore in this version is its business; without a version, each one's is asked about.
+    fn is_asked(self, target: Option<&HaVersion>) -> bool {
+        match (self, target.map(is_since_20263)) {
+            (Self::CoreBefore20263, Some(newer)) => !newer,
+            (Self::CoreSince20263, Some(newer)) => newer,
+            (Self::Supervisor, _) | (_, None) => true,
+        }
+    }
+}
+
+fn is_since_20263(version: &HaVersion) -> bool {
+    "2026.3.0.dev0".parse().is_ok_and(|since: HaVersion| *version >= since)
 }
 
 /// How far a reader comes before it gives up.
@@ -228,12 +239,15 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         inner::find(facts, &mut found);
         content::find(facts, &mut found);
     }
+    for finding in &mut found {
+        finding.outcomes.retain(|outcome| outcome.reader.is_asked(facts.target.as_ref()));
+    }
     found
 }
 
-/// What each reader makes of these findings.
-pub fn verdicts(findings: &[Finding]) -> Vec<Verdict> {
-    Reader::ALL.map(|reader| verdict(reader, findings)).into()
+/// What each reader makes of these findings; with a target, only those that may be there.
+pub fn verdicts(facts: &Facts, findings: &[Finding]) -> Vec<Verdict> {
+    Reader::ALL.into_iter().filter(|reader| reader.is_asked(facts.target.as_ref())).map(|reader| verdict(reader, findings)).collect()
 }
 
 fn verdict(reader: Reader, findings: &[Finding]) -> Verdict {

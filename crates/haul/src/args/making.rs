@@ -25,8 +25,9 @@ Examples:
   haul receive --to /backups --listen 0.0.0.0:8744
   haul backup /config --to haul://nas          (on the other machine; asks for the code once)
 
-A machine that was paired may store, list, read and delete what is in DEST. Whatever else knocks gets no
-answer, not even this machine's name. `haul peers` lists the machines, `haul peers forget NAME` ends it.";
+A machine that was paired may store, list, read and delete what is in DEST. Whatever else knocks
+gets no answer, not even this machine's name. `haul peers` lists the machines, `haul peers
+forget NAME` ends it.";
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {

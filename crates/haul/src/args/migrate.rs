@@ -16,8 +16,8 @@ Examples:
       --start-command 'docker start ha'
 
 The new Home Assistant shows its first page, and nothing has been entered there. Whatever goes
-wrong, the old one stays as it is. Exit code 3: restored, but something could not be read, or the
-start command failed. 4: the new one could not restore what it got.";
+wrong, the old one stays as it is. Exit code 3: restored, but something could not be read, or
+the start command failed. 4: the new one could not restore what it got.";
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]

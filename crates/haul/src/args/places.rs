@@ -27,9 +27,9 @@ Examples:
   haul prune offsite --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
   haul prune /backups --keep-last 10 --keep-within 30d --yes
 
-A rule keeps the newest archive of each of the N latest days, weeks (Monday to Sunday), months or
-years that have one, by the local calendar; what any rule keeps is kept. The newest whole archive,
-pinned archives and those that Haul did not make are never removed.";
+A rule keeps the newest archive of each of the N latest days, weeks (Monday to Sunday), months
+or years that have one, by the local calendar; what any rule keeps is kept. The newest whole
+archive, pinned archives and those that Haul did not make are never removed.";
 
 pub(super) const DESTINATION_EXAMPLES: &str = "\
 Examples:
@@ -42,9 +42,9 @@ Examples:
   haul auth gdrive --status
   haul backup /config --to gdrive://Backups
 
-The client id is your own: at console.cloud.google.com create a project, enable the Google Drive API,
-publish the OAuth consent screen, and create a client ID of the type \"TVs and Limited Input devices\".
-Haul then sees only the files that it put there itself.";
+The client id is your own: at console.cloud.google.com create a project, enable the Google Drive
+API, publish the OAuth consent screen, and create a client ID of the type \"TVs and Limited
+Input devices\". Haul then sees only the files that it put there itself.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

@@ -18,8 +18,9 @@ Examples:
   haul inspect offsite/NAME.tar --password-file ~/.haul-password
   haul inspect backup.tar --target 2025.6.3 --json
 
-Three readers are told apart: Core 2025.1 to 2026.2, Core since 2026.3, and Supervisor (Home Assistant OS).
-Exit code 0: every one of them restores it. 4: at least one does not, or loses something that matters.";
+Three readers are told apart: Core 2025.1 to 2026.2, Core since 2026.3, and Supervisor (Home
+Assistant OS). With --target only those that there may be with that version. Exit code 0: every
+one of them restores it. 4: at least one does not, or loses something that matters.";
 
 pub(super) const RESTORE_EXAMPLES: &str = "\
 Examples:
@@ -39,8 +40,8 @@ Examples:
   haul ls offsite/NAME.tar '.storage/core.*'
   haul ls backup.tar --all --json
 
-What an archive's index does not hold (modes and times of files) is shown as ?. An archive without an
-index, such as Home Assistant's own, is read to its end. Exit code 1: nothing fits GLOB.";
+An archive's index does not hold the modes and times of files. An archive without an index, such
+as Home Assistant's own, is read to its end. Exit code 1: nothing fits GLOB.";
 
 pub(super) const CAT_EXAMPLES: &str = "\
 Examples:
@@ -48,16 +49,17 @@ Examples:
   haul cat s3://bucket/backups/NAME.tar .storage/auth > auth
   haul cat supervisor.tar 'ssl.tar.gz: fullchain.pem' > fullchain.pem
 
-Of an archive with an index no more is read than what holds the file; any other is read up to the file.
-When it fails half-way, what was printed is only the beginning of the file: look at the exit code.";
+Of an archive with an index no more is read than what holds the file; any other is read up to
+the file. When it fails half-way, what was printed is only the beginning of the file: look at
+the exit code.";
 
 pub(super) const DIFF_EXAMPLES: &str = "\
 Examples:
   haul diff yesterday.tar today.tar
   haul diff offsite/OLD.tar /backups/NEW.tar --json
 
-Compared are names, kinds, sizes, and contents where the sizes are the same; modes and times are not.
-Exit codes: 0 the same, 1 different (or failed, which standard error tells).";
+Compared are names, kinds, sizes, and contents where the sizes are the same; modes and times are
+not. Exit codes: 0 the same, 1 different (or failed, which standard error tells).";
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {

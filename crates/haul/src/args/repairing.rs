@@ -13,10 +13,10 @@ Examples:
   haul repair backup.tar --to plain.tar --decrypt --password-file ~/.haul-password
   haul repair backup.tar --to other.tar --change-password --new-password-file ~/.new-password
 
-BAD may be a backup in whatever state, a piece of one (homeassistant.tar.gz), or a tar of the configuration
-directory. It is only read. A line is printed for everything that was done, and for what was lost.
-Exit codes: 0 repaired, or nothing to repair; 3 repaired, but something is lost or doubtful; 4 it can't be
-repaired, or Home Assistant would not restore all of the result.";
+BAD may be a backup in whatever state, a piece of one (homeassistant.tar.gz), or a tar of the
+configuration directory. It is only read. A line is printed for everything that was done, and
+for what was lost. Exit codes: 0 repaired, or nothing to repair; 3 repaired, but something is
+lost or doubtful; 4 it can't be repaired, or Home Assistant would not restore all of the result.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {

@@ -10,8 +10,8 @@ use engine::{
     inspect::{History, InspectError, InspectOptions, Inspection},
     open::ArchiveSource,
 };
-use habackup::readers::{Effect, Finding, Stage, Verdict};
-use jiff::tz::TimeZone;
+use habackup::readers::{Effect, Finding, Reader, Stage, Verdict};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::list::{self, moment};
@@ -97,7 +97,7 @@ fn lines(archive: &Path, inspection: &Inspection) -> Vec<String> {
         lines.push(format!("and {} more (--json lists them)", inspection.findings.len() - SHOWN));
     }
     lines.push(String::new());
-    lines.extend(inspection.verdicts.iter().map(verdict));
+    lines.extend(verdicts(&inspection.verdicts));
     lines
 }
 
@@ -106,7 +106,11 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
     let shown = |text: &str| engine::shown(text.as_bytes());
     if !manifest.name.is_empty() || !manifest.date.is_empty() {
         let version = if manifest.home_assistant.is_empty() { String::new() } else { format!(", Home Assistant {}", shown(&manifest.home_assistant)) };
-        let date = if manifest.date.is_empty() { String::new() } else { format!(" of {}", shown(&manifest.date)) };
+        let date = match manifest.date.parse::<Timestamp>() {
+            Ok(date) => format!(" of {}", moment(date, &TimeZone::system())),
+            Err(_) if manifest.date.is_empty() => String::new(),
+            Err(_) => format!(" of {}", shown(&manifest.date)),
+        };
         lines.push(format!("  \"{}\"{date}{version}", shown(&manifest.name)));
     }
     for part in &inspection.parts {
@@ -148,18 +152,32 @@ pub(super) fn found(finding: &Finding) -> Vec<String> {
     let place = finding.member.as_ref().map_or(String::new(), |member| format!("{member}: "));
     let mut lines =
         vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
-    // Readers that do the same share a line.
-    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
-    for outcome in &finding.outcomes {
+    let told = finding.outcomes.iter().map(|outcome| {
         let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", “{says}”"));
-        let does = format!("{}{says}", does(&outcome.effect, outcome.says.is_some()));
-        match told.iter_mut().find(|(known, _)| *known == does) {
-            Some((_, readers)) => readers.push(outcome.reader.name()),
-            None => told.push((does, vec![outcome.reader.name()])),
+        (outcome.reader, format!("{}{says}", does(&outcome.effect, outcome.says.is_some())))
+    });
+    lines.extend(shared(told).into_iter().map(|line| format!("  {line}")));
+    lines
+}
+
+/// Readers that do the same share a line.
+fn shared(told: impl Iterator<Item = (Reader, String)>) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<Reader>)> = Vec::new();
+    for (reader, does) in told {
+        match lines.iter_mut().find(|(known, _)| *known == does) {
+            Some((_, readers)) => readers.push(reader),
+            None => lines.push((does, vec![reader])),
         }
     }
-    lines.extend(told.into_iter().map(|(does, readers)| format!("  {}: {does}", readers.join(", "))));
-    lines
+    lines.into_iter().map(|(does, readers)| format!("{}: {does}", named(&readers))).collect()
+}
+
+fn named(readers: &[Reader]) -> String {
+    match readers {
+        [Reader::CoreBefore20263, Reader::CoreSince20263] => "Core since 2025.1".to_owned(),
+        [Reader::CoreBefore20263, Reader::CoreSince20263, Reader::Supervisor] => "Core since 2025.1 and Supervisor".to_owned(),
+        others => others.iter().map(|reader| reader.name()).collect::<Vec<_>>().join(" and "),
+    }
 }
 
 /// Whoever says something while it loses something does not say that all is well.
@@ -179,8 +197,12 @@ fn does(effect: &Effect, says: bool) -> String {
     }
 }
 
-pub(super) fn verdict(verdict: &Verdict) -> String {
-    let says = verdict.says.as_ref().map_or(String::new(), |says| format!(" (“{says}”)"));
+/// How it ends with each reader. What that says stands with the finding.
+pub(super) fn verdicts(verdicts: &[Verdict]) -> Vec<String> {
+    shared(verdicts.iter().map(|each| (each.reader, verdict(each))))
+}
+
+fn verdict(verdict: &Verdict) -> String {
     let because = verdict.because.map_or(String::new(), |defect| format!(" [{}]", defect.id()));
     let others = match &verdict.effect {
         Effect::Changes(first) | Effect::Unnoticed(first) | Effect::Loses(first) => {
@@ -188,5 +210,5 @@ pub(super) fn verdict(verdict: &Verdict) -> String {
         }
         _ => String::new(),
     };
-    format!("{}: {}{others}{says}{because}", verdict.reader.name(), does(&verdict.effect, verdict.says.is_some()))
+    format!("{}{others}{because}", does(&verdict.effect, verdict.says.is_some()))
 }

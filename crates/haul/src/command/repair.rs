@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     backup::{Goals, checked, place},
-    inspect::{found, verdict},
+    inspect::{found, verdicts},
 };
 use crate::{
     args::{RecompressArg, RepairArgs, SecureTarArg},
@@ -168,7 +168,7 @@ fn rest(repaired: &Repaired, lines: &mut Vec<String>) {
         lines.extend(told.next().map(|head| format!("can't be repaired: {head}")));
         lines.extend(told);
     }
-    lines.extend(result.verdicts.iter().map(verdict));
+    lines.extend(verdicts(&result.verdicts));
 }
 
 impl From<RepairError> for Failure {

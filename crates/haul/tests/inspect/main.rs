@@ -113,7 +113,8 @@ fn every_defect_is_said_in_plain_words() {
         }
         let output = command.output().unwrap();
         let said = plain(&String::from_utf8(output.stdout).unwrap(), &path);
-        let restored = said.lines().rev().take(3).all(|verdict| verdict.contains(": restores it") && !verdict.contains("perhaps not all"));
+        let restored =
+            said.trim_end().rsplit("\n\n").next().unwrap().lines().all(|verdict| verdict.contains(": restores it") && !verdict.contains("perhaps not all"));
         assert_eq!(output.status.code(), Some(if restored { 0 } else { 4 }), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
         words.extend(["== ", name, "\n\n", &said, "\n"]);
     }
@@ -142,7 +143,7 @@ fn rows_are_told_when_asked_for() {
 }
 
 const GOOD_ROWS: &str = r#"ARCHIVE: N kB
-  "good-core-plain" of 2025-06-20T10:00:00.000000+00:00, Home Assistant 2025.6.3
+  "good-core-plain" of 2025-06-20 12:00, Home Assistant 2025.6.3
   homeassistant.tar.gz, N kB: 36 entries (N kB)
   history: N kB, states from 2026-11-22 08:54 to 2026-11-22 08:54
     event_data             111 rows
