@@ -176,7 +176,7 @@ fn named(readers: &[Reader]) -> String {
     match readers {
         [Reader::CoreBefore20263, Reader::CoreSince20263] => "Core since 2025.1".to_owned(),
         [Reader::CoreBefore20263, Reader::CoreSince20263, Reader::Supervisor] => "Core since 2025.1 and Supervisor".to_owned(),
-        others => others.iter().map(|reader| reader.name()).collect::<Vec<_>>().join(" and "),
+        others => others.iter().map(|reader| reader.name()).collect::<Vec<_>>().join(", "),
     }
 }
 
