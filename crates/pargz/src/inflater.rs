@@ -56,6 +56,17 @@ enum Stage {
     Failed(InflateError),
 }
 
+/// What stands behind a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// Nothing, or zeros.
+    Nothing,
+    /// Another member; what is read next comes from it.
+    Member,
+    /// Something else.
+    Garbage,
+}
+
 /// What is left when a member has been read to its end.
 #[derive(Debug)]
 pub struct Finished<R> {
@@ -102,6 +113,34 @@ impl<R: Read> Inflater<R> {
         while self.make(&mut output)? > 0 {}
         let Input { source, buffer, at, filled, consumed } = self.input;
         Ok(Finished { source, leftover: buffer[at..filled].to_vec(), bytes_in: consumed, bytes_out: self.bytes_out, crc32: self.crc.finalize() })
+    }
+
+    /// Goes on behind a member whose end was read, or whose checksum or length was told to be wrong; after any other damage nobody knows where that would be. Counts
+    /// begin anew. The buffers serve every member, so that there may be millions.
+    pub fn next_member(&mut self) -> Result<Behind, InflateError> {
+        match &self.stage {
+            Stage::Ended | Stage::Failed(InflateError::WrongChecksum | InflateError::WrongLength) => {}
+            Stage::Failed(error) => return Err(error.again()),
+            Stage::Header | Stage::Body => return Ok(Behind::Member),
+        }
+        let first = loop {
+            match self.input.next()? {
+                None => return Ok(Behind::Nothing),
+                Some(0) => {}
+                Some(byte) => break byte,
+            }
+        };
+        if first != MAGIC[0] || self.input.next()? != Some(MAGIC[1]) {
+            return Ok(Behind::Garbage);
+        }
+        self.input.give_back(MAGIC.len());
+        self.input.consumed = 0;
+        self.decoder.reset();
+        self.ready = 0..0;
+        self.crc = crc32fast::Hasher::new();
+        self.bytes_out = 0;
+        self.stage = Stage::Header;
+        Ok(Behind::Member)
     }
 
     /// Makes the next uncompressed bytes; none at the checked end of the member.
@@ -281,6 +320,15 @@ impl<R: Read> Input<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(InflateError::Io(error)),
             }
+        }
+    }
+
+    /// Where there may be none.
+    fn next(&mut self) -> Result<Option<u8>, InflateError> {
+        match self.byte() {
+            Ok(byte) => Ok(Some(byte)),
+            Err(InflateError::Truncated { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

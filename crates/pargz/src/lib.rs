@@ -43,7 +43,7 @@ use std::num::NonZeroUsize;
 pub use compress::{Announced, LEAST_FILLING, Summary, compress, compress_to_length, longest_piece};
 pub use error::{CompressError, InflateError, TableError};
 pub use indexed::inflate_indexed;
-pub use inflater::{Finished, Inflater};
+pub use inflater::{Behind, Finished, Inflater};
 pub use meters::Meters;
 pub use pieces::ReadAt;
 pub use range::{RangeReader, announce_range, read_range};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use habackup::readers::{Failing, GzipEnd};
-use pargz::{InflateError, Inflater};
+use pargz::{Behind, InflateError, Inflater};
 
 /// How Python opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,23 +43,15 @@ impl<'s> Gzip<'s> {
 
     /// Goes on behind a member that ended well.
     fn behind(&mut self) -> io::Result<()> {
-        let Some(member) = self.member.take() else { return Ok(()) };
-        let finished = member.finish()?;
-        let mut rest = io::Cursor::new(finished.leftover).chain(finished.source);
-        let mut first = [0];
-        while rest.read(&mut first)? == 1 && first[0] == 0 {}
-        let before = self.end.get();
-        if first[0] == 0 {
-            if before == GzipEnd::None {
-                self.end.set(GzipEnd::Sound);
+        let Some(mut member) = self.member.take() else { return Ok(()) };
+        match member.next_member()? {
+            Behind::Nothing if self.end.get() == GzipEnd::None => self.end.set(GzipEnd::Sound),
+            Behind::Nothing => {}
+            Behind::Garbage => self.end.set(GzipEnd::Garbage),
+            Behind::Member => {
+                self.end.set(GzipEnd::SecondMember);
+                self.member = Some(member).filter(|_| self.mode == Mode::Seeking);
             }
-            return Ok(());
-        }
-        let mut second = [0];
-        let is_member = first[0] == 0x1f && rest.read(&mut second)? == 1 && second[0] == 0x8b;
-        self.end.set(if is_member { GzipEnd::SecondMember } else { GzipEnd::Garbage });
-        if is_member && self.mode == Mode::Seeking {
-            self.member = Some(Inflater::new(Box::new(io::Cursor::new([first[0], second[0]]).chain(rest))));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! asked for.
 
 use std::{
-    io::{self, BufRead, BufReader, Cursor, Read},
+    io::{self, BufRead, Read},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use habackup::{
     read_at::{ReadAt, Window},
     securetar::{Decryptor, Expect, Header, Keyring, SecureTarError, SecureTarVersion},
 };
-use pargz::{InflateError, Inflater};
+use pargz::{Behind, InflateError, Inflater};
 
 use super::{bytes::Bytes, parts::Piece};
 use crate::open::Stream;
@@ -136,7 +136,8 @@ pub(super) fn sizes_lie(bytes: &Bytes<'_>, piece: &Piece) -> bool {
     header.plaintext_len.is_some() && expected != Some(piece.size)
 }
 
-fn inflated<'a>(source: Source<'a>, compressed: bool, met: &Meeting) -> Source<'a> {
+/// All members of a gzip stream, or what is not compressed as it is.
+pub(super) fn inflated<'a>(source: Source<'a>, compressed: bool, met: &Meeting) -> Source<'a> {
     if compressed { Box::new(Gunzip { member: Some(Inflater::new(source)), met: met.clone() }) } else { source }
 }
 
@@ -170,19 +171,14 @@ struct Gunzip<'a> {
 }
 
 impl Gunzip<'_> {
-    /// Goes on behind a member that ended well.
+    /// Goes on behind a member that came to its end, well or with a wrong checksum.
     fn behind(&mut self) -> io::Result<()> {
-        let Some(member) = self.member.take() else { return Ok(()) };
-        let finished = member.finish()?;
+        let Some(mut member) = self.member.take() else { return Ok(()) };
         self.met.note(|met| met.members += 1);
-        let mut rest = BufReader::new(Cursor::new(finished.leftover).chain(finished.source));
-        let mut first = [0];
-        while rest.read(&mut first)? == 1 && first[0] == 0 {}
-        let mut second = [0];
-        if first[0] == 0x1f && rest.read(&mut second)? == 1 && second[0] == 0x8b {
-            self.member = Some(Inflater::new(Box::new(Cursor::new([first[0], second[0]]).chain(rest))));
-        } else if first[0] != 0 {
-            self.met.note(|met| met.trailing = true);
+        match member.next_member()? {
+            Behind::Nothing => {}
+            Behind::Garbage => self.met.note(|met| met.trailing = true),
+            Behind::Member => self.member = Some(member),
         }
         Ok(())
     }
@@ -194,16 +190,21 @@ impl Read for Gunzip<'_> {
             match member.read(buffer) {
                 Ok(0) if !buffer.is_empty() => self.behind()?,
                 Ok(count) => return Ok(count),
-                Err(error) => {
-                    self.member = None;
-                    match InflateError::from(error) {
-                        InflateError::Io(error) => return Err(error),
-                        InflateError::WrongChecksum | InflateError::WrongLength => self.met.note(|met| met.unequal = true),
-                        error => self.met.note(|met| {
-                            met.broken.get_or_insert(error.to_string());
-                        }),
+                Err(error) => match InflateError::from(error) {
+                    InflateError::WrongChecksum | InflateError::WrongLength => {
+                        self.met.note(|met| met.unequal = true);
+                        self.behind()?;
                     }
-                }
+                    error => {
+                        self.member = None;
+                        if let InflateError::Io(error) = error {
+                            return Err(error);
+                        }
+                        self.met.note(|met| {
+                            met.broken.get_or_insert(error.to_string());
+                        });
+                    }
+                },
             }
         }
         Ok(0)

@@ -114,17 +114,33 @@ impl<B: ReadAt> Scout<'_, B> {
         Ok(Some(next.unwrap_or(length)))
     }
 
-    /// Nothing counts behind the end marker, unless nothing stood before it.
+    /// Zeros are the end marker, or a header that is gone: what follows them tells. A name that was there before begins another archive, which nobody asked for.
     fn end(&mut self, at: u64) -> io::Result<Option<u64>> {
-        if !self.pieces.iter().any(Piece::is_inner) {
-            return self.search(at + BLOCK as u64);
+        let next = self.search(at + BLOCK as u64)?;
+        if let Some(next) = next {
+            if !self.is_known(next)? {
+                if self.pieces.is_empty() && !self.some(at, next)? {
+                    return Ok(Some(next));
+                }
+                self.notes.lost("", format!("the header at byte {at} is wiped out, and the archive goes on behind it; what it stood for is gone"));
+                return Ok(Some(next));
+            }
+            self.notes.lost("", format!("another archive stands behind the end of this one, at byte {next}, and is left out"));
         }
-        self.marked = true;
+        self.marked = self.pieces.iter().any(Piece::is_inner);
         let until = self.bytes.len().min(at + BEHIND);
-        if self.some(at, until)? {
+        if self.marked && next.is_none() && self.some(at, until)? {
             self.notes.whole("something stood behind the end of the archive, and is left out");
         }
         Ok(None)
+    }
+
+    /// Whether the member that begins there has the name of one before it.
+    fn is_known(&self, at: u64) -> io::Result<bool> {
+        let Some(block) = self.block(at)? else { return Ok(false) };
+        let Some(found) = self.header(at, &block)? else { return Ok(false) };
+        let name = String::from_utf8_lossy(&found.entry.path);
+        Ok(self.pieces.iter().any(|piece| piece.base() == base(&name)))
     }
 
     fn header(&self, at: u64, block: &[u8; BLOCK]) -> io::Result<Option<Found>> {

@@ -1,0 +1,203 @@
+//! Repairing what is around the parts: the gzip streams they are compressed in, the headers between them, what the whole archive was packed in.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use engine::{
+    Destination, Progress, SecureTar,
+    repair::{Encryption, NoteKind, RepairError, RepairOptions, Repaired, repair},
+};
+use habackup::tar::{BLOCK, Header, Kind, Reader, encode, padding};
+use jiff::Zoned;
+
+const MAIN: &str = "homeassistant.tar.gz";
+
+fn member(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let size = content.len() as u64;
+    encode(&Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime: (1_700_000_000, 0), link: b"", uid: 0, gid: 0 }, &mut out);
+    out.extend_from_slice(content);
+    out.resize(out.len() + padding(size), 0);
+    out
+}
+
+fn tar(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut out: Vec<u8> = members.iter().flat_map(|(name, content)| member(name, content)).collect();
+    out.resize(out.len() + 2 * BLOCK, 0);
+    out
+}
+
+/// Blocks that are stored as they are.
+fn deflated(content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut pieces = content.chunks(0xffff).peekable();
+    while let Some(piece) = pieces.next() {
+        let length = piece.len() as u16;
+        out.push(u8::from(pieces.peek().is_none()));
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(!length).to_le_bytes());
+        out.extend_from_slice(piece);
+    }
+    out
+}
+
+fn gz(content: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    out.extend_from_slice(&deflated(content));
+    out.extend_from_slice(&crc32fast::hash(content).to_le_bytes());
+    out.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    out
+}
+
+/// With a checksum that is another one's.
+fn unequal(mut member: Vec<u8>) -> Vec<u8> {
+    let place = member.len() - 8;
+    member[place] ^= 1;
+    member
+}
+
+/// Bytes that no packing makes smaller, and no search takes for zeros.
+fn noise(length: usize, mut seed: u32) -> Vec<u8> {
+    let step = |_| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    };
+    (0..length).map(step).collect()
+}
+
+fn configuration(more: &[u8]) -> Vec<u8> {
+    tar(&[
+        ("data/.HA_VERSION", b"2025.6.3".to_vec()),
+        ("data/configuration.yaml", b"default_config:\n".to_vec()),
+        ("data/.storage/core.config", b"{}".to_vec()),
+        ("data/blob", more.to_vec()),
+    ])
+}
+
+fn folder(file: &str) -> Vec<u8> {
+    gz(&tar(&[(file, noise(9000, 7))]))
+}
+
+fn description(folders: &[&str]) -> Vec<u8> {
+    let description = serde_json::json!({
+        "version": 2, "slug": "abcd1234", "type": "partial", "name": "Test", "date": "2025-06-20T10:00:00+00:00", "compressed": true, "protected": false,
+        "homeassistant": {"version": "2025.6.3", "exclude_database": true}, "folders": folders, "addons": [], "repositories": [], "extra": {},
+    });
+    description.to_string().into_bytes()
+}
+
+/// An archive of a configuration alone.
+fn archive(main: Vec<u8>) -> Vec<u8> {
+    tar(&[("./backup.json", description(&[])), (MAIN, main)])
+}
+
+/// Three parts, and the description last.
+fn large() -> Vec<u8> {
+    let main = gz(&configuration(b"x"));
+    tar(&[(MAIN, main), ("media.tar.gz", folder("m")), ("share.tar.gz", folder("s")), ("./backup.json", description(&["media", "share"]))])
+}
+
+/// Where the header of a member stands.
+fn place(archive: &[u8], name: &str) -> usize {
+    (0..archive.len()).step_by(BLOCK).find(|at| archive[*at..].starts_with(name.as_bytes())).unwrap()
+}
+
+struct Outcome {
+    repaired: Result<Repaired, RepairError>,
+    good: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Outcome {
+    fn of(bad: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, good) = (folder.path().join("bad.tar"), folder.path().join("good.tar"));
+        fs::write(&path, bad).unwrap();
+        let options = RepairOptions {
+            password: None,
+            destination: Destination::Path(good.clone()),
+            encryption: Encryption::Keep,
+            securetar: SecureTar::Auto,
+            recompress: None,
+            rename: None,
+            ha_version: None,
+            threads: None,
+            read_back: false,
+            now: Zoned::now(),
+        };
+        let repaired = repair(&path.as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false)));
+        Self { repaired, good, _folder: folder }
+    }
+
+    fn names(&self) -> Vec<String> {
+        names(&self.good)
+    }
+
+    fn notes(&self) -> String {
+        let notes = self.repaired.as_ref().unwrap().notes.iter();
+        let lines: Vec<String> = notes.map(|note| format!("{:?} {}: {}", note.kind, note.member.as_deref().unwrap_or_default(), note.what)).collect();
+        lines.join("\n")
+    }
+
+    fn has(&self, kind: NoteKind, part: &str) -> bool {
+        self.repaired.as_ref().unwrap().notes.iter().any(|note| note.kind == kind && note.what.contains(part))
+    }
+}
+
+fn names(archive: &Path) -> Vec<String> {
+    let mut reader = Reader::new(fs::File::open(archive).unwrap());
+    let mut names = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        names.push(String::from_utf8(entry.path).unwrap().trim_start_matches("./").to_owned());
+    }
+    names
+}
+
+#[test]
+fn a_hundred_thousand_gzip_members_take_no_more_than_one() {
+    let blob = vec![0; 100_000 * 64];
+    let plain = configuration(&blob);
+    let main: Vec<u8> = plain.chunks(64).flat_map(gz).collect();
+    let begun = Instant::now();
+    let outcome = Outcome::of(&archive(main));
+    assert!(outcome.has(NoteKind::Repaired, "compressed in"), "{}", outcome.notes());
+    assert!(!outcome.repaired.as_ref().unwrap().is_incomplete(), "{}", outcome.notes());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_wrong_checksum_in_one_gzip_member_costs_nothing_of_the_others() {
+    let plain = configuration(&noise(5000, 3));
+    for cut in [2 * BLOCK, 2 * BLOCK + 100] {
+        let main = [unequal(gz(&plain[..cut])), gz(&plain[cut..])].concat();
+        let outcome = Outcome::of(&archive(main));
+        assert!(outcome.has(NoteKind::Doubtful, "checksum"), "{}", outcome.notes());
+        assert!(!outcome.has(NoteKind::Lost, ""), "{}", outcome.notes());
+    }
+}
+
+#[test]
+fn parts_behind_a_header_of_zeros_are_kept_and_the_gap_is_told() {
+    for length in [BLOCK, 4096] {
+        let mut bad = large();
+        let at = place(&bad, "media.tar.gz");
+        bad[at..at + length].fill(0);
+        let outcome = Outcome::of(&bad);
+        assert!(outcome.has(NoteKind::Lost, "what it stood for is gone"), "{}", outcome.notes());
+        let names = outcome.names();
+        assert!(names.contains(&MAIN.to_owned()) && names.contains(&"share.tar.gz".to_owned()), "{names:?}");
+    }
+}
+
+#[test]
+fn another_archive_behind_the_end_is_no_part_of_this_one() {
+    let bad = [large(), large()].concat();
+    let outcome = Outcome::of(&bad);
+    assert!(outcome.has(NoteKind::Lost, "another archive"), "{}", outcome.notes());
+    assert_eq!(outcome.names().iter().filter(|name| *name == MAIN).count(), 1);
+}
