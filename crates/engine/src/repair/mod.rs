@@ -43,7 +43,8 @@ use pargz::Level;
 use serde::Serialize;
 use store::{StoreError, outbound::Network};
 
-pub use notes::{Note, NoteKind};
+use notes::Notes;
+pub use notes::{Counts, Note, NoteKind};
 
 use crate::{
     destination::Destination,
@@ -109,6 +110,8 @@ pub struct Repaired {
     pub notes: Vec<Note>,
     /// Notes beyond those listed.
     pub more_notes: u64,
+    /// All of them, listed or not, by their kind.
+    pub counts: Counts,
     /// The new archive; `None`: nothing was to be done, and none was written.
     pub written: Option<Written>,
     /// What each reader makes of the new archive, if it is a file of this machine; of the old one, if none was written.
@@ -122,16 +125,20 @@ pub struct Written {
     pub copy: CopyReport,
     /// Bytes.
     pub size_bytes: u64,
-    /// Members of the inner archives that are kept.
+    /// Members of the inner archives.
     pub members: u64,
     /// Wall-clock seconds.
     pub seconds: f64,
 }
 
 impl Repaired {
+    fn of(notes: Notes, written: Option<Written>, result: Option<Inspection>) -> Self {
+        Self { more_notes: notes.more(), counts: notes.counts, notes: notes.list, written, result }
+    }
+
     /// Whether something could not be kept, or nothing tells whether it is as it was.
     pub fn is_incomplete(&self) -> bool {
-        self.notes.iter().any(|note| matches!(note.kind, NoteKind::Lost | NoteKind::Doubtful | NoteKind::Unrepaired))
+        self.counts.lost > 0 || self.counts.doubtful > 0 || self.counts.unrepaired > 0
     }
 }
 
@@ -212,7 +219,7 @@ fn attempt(
     refuse(&archive, &before)?;
     let read = |source: io::Error| OpenError::of(archive.clone(), source);
     let file = ArchiveFile::open(source, &report).map_err(read)?;
-    let mut notes = notes::Notes::default();
+    let mut notes = Notes::default();
     let bytes = plan::unwrapped(&file, &before, &mut notes).map_err(read)?.ok_or_else(|| RepairError::Hopeless {
         archive: archive.clone(),
         what: "it is packed in a way that Haul does not unpack".to_owned(),
@@ -225,7 +232,7 @@ fn attempt(
     }
     let plan = planned?;
     if !plan.notes.is_change() {
-        return Ok(Repaired { notes: plan.notes.list, more_notes: plan.notes.more, written: None, result: Some(before) });
+        return Ok(Repaired::of(plan.notes, None, Some(before)));
     }
     progress.begin(Phase::Running, plan.bytes());
     let (written, notes) = write::write(&bytes, &plan, options, network, progress, cancel)?;
@@ -241,7 +248,7 @@ fn attempt(
         Some(path) => Some(look(&path.as_path().into(), password, progress, cancel)?),
         None => None,
     };
-    Ok(Repaired { notes: notes.list, more_notes: notes.more, written: Some(written), result })
+    Ok(Repaired::of(notes, Some(written), result))
 }
 
 fn look(source: &ArchiveSource, password: Option<Password>, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<Inspection, RepairError> {

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     io::{self, Cursor, Read},
+    sync::Arc,
 };
 
 use habackup::{
@@ -25,9 +26,11 @@ const ROOM: u64 = 16 << 20;
 /// Opens the part again.
 pub(super) type Again<'a> = Box<dyn Fn() -> io::Result<Source<'a>> + Send + 'a>;
 
-/// What a hard link leads to.
+/// What a hard link leads to, at the end of all links.
+#[derive(Clone)]
 enum Target {
-    Kept(Vec<u8>),
+    Kept(Arc<[u8]>),
+    /// To be read again.
     Member(u64),
     Link(Vec<u8>),
 }
@@ -42,7 +45,7 @@ pub(super) struct Extra {
 enum Body<'a> {
     None,
     Walker,
-    Kept(Cursor<Vec<u8>>),
+    Kept(Cursor<Arc<[u8]>>),
     Again(Box<Walker<'a>>),
 }
 
@@ -74,6 +77,8 @@ pub(super) struct Remade<'a> {
     /// Members that lie beside the configuration, by the folder at the top.
     beside: BTreeMap<Vec<u8>, u64>,
     notes: Notes,
+    /// Handed out so far.
+    members: u64,
     ended: bool,
 }
 
@@ -81,6 +86,8 @@ pub(super) struct Remade<'a> {
 pub(super) struct Done {
     pub(super) index: Option<IndexBuilder>,
     pub(super) notes: Notes,
+    /// How many it has.
+    pub(super) members: u64,
 }
 
 impl<'a> Remade<'a> {
@@ -106,6 +113,7 @@ impl<'a> Remade<'a> {
             keeping: None,
             beside: BTreeMap::new(),
             notes: Notes::default(),
+            members: 0,
             ended: false,
         })
     }
@@ -121,7 +129,7 @@ impl<'a> Remade<'a> {
             let what = if count == 1 { "it lies".to_owned() } else { format!("{count} members lie") };
             self.notes.lost(top, format!("{what} beside the configuration, and no reader would look there"));
         }
-        Done { index: self.index, notes: self.notes }
+        Done { index: self.index, notes: self.notes, members: self.members }
     }
 
     /// Makes the next header ready.
@@ -151,7 +159,7 @@ impl<'a> Remade<'a> {
         let mode = if extra.kind == Kind::Directory { 0o755 } else { 0o644 };
         let size = extra.content.len() as u64;
         let header = Header { path: &extra.path, kind: extra.kind, size, mode, mtime: self.mtime, link: b"", uid: 0, gid: 0 };
-        self.begin(&header, Body::Kept(Cursor::new(extra.content)));
+        self.begin(&header, Body::Kept(Cursor::new(extra.content.into())));
     }
 
     /// Begins a member; false when it is left out.
@@ -159,10 +167,22 @@ impl<'a> Remade<'a> {
         let source = normal(&entry.path);
         let fate = self.survey.fates.get(&number);
         let is_older = entry.kind != EntryKind::Directory && self.survey.repeats.get(&source).is_some_and(|last| *last != number);
-        if fate == Some(&Fate::Drop) || is_older {
+        if fate == Some(&Fate::Drop) {
             return Ok(false);
         }
-        let Some(path) = self.place(&source, entry) else { return Ok(false) };
+        let is_wanted = self.survey.wanted.contains(&source);
+        if is_older {
+            if is_wanted {
+                self.remember_only(source, number, entry);
+            }
+            return Ok(false);
+        }
+        let Some(path) = self.place(&source, entry) else {
+            if is_wanted {
+                self.remember_only(source, number, entry);
+            }
+            return Ok(false);
+        };
         let mut link = entry.link.clone();
         let (kind, body, size) = match entry.kind {
             EntryKind::Symlink if fate == Some(&Fate::Folder) => (Kind::Directory, Body::None, 0),
@@ -175,14 +195,19 @@ impl<'a> Remade<'a> {
                 }
                 Some((None, body, size)) => (Kind::File, body, size),
                 None => {
-                    self.notes.lost(&path, "it is a hard link to something that is no file");
+                    self.notes.lost(&path, "it is a hard link to something that is not kept");
                     return Ok(false);
                 }
             },
             _ => (Kind::File, Body::Walker, entry.size),
         };
-        if self.survey.wanted.contains(&source) {
-            self.remember(source, number, kind, size, &link);
+        if is_wanted {
+            if kind == Kind::File && entry.kind != EntryKind::HardLink && size <= SMALL.min(self.room) {
+                self.room -= size;
+                self.keeping = Some((source, Vec::new()));
+            } else {
+                self.remember_only(source, number, entry);
+            }
         }
         let mode = if fate == Some(&Fate::Folder) { 0o755 } else { entry.mode };
         let header = Header { path: &path, kind, size, mode, mtime: entry.mtime, link: &link, uid: entry.uid, gid: entry.gid };
@@ -193,7 +218,11 @@ impl<'a> Remade<'a> {
     /// Where a member goes.
     fn place(&mut self, source: &[u8], entry: &Entry) -> Option<Vec<u8>> {
         if !self.config {
-            return Some(if source.is_empty() { b".".to_vec() } else { entry.path.clone() });
+            return Some(match entry.path.first() {
+                _ if source.is_empty() => b".".to_vec(),
+                Some(b'/') => source.to_vec(),
+                _ => entry.path.clone(),
+            });
         }
         if source.is_empty() {
             return self.survey.root.is_empty().then(|| b"data".to_vec());
@@ -213,16 +242,16 @@ impl<'a> Remade<'a> {
         }
     }
 
-    fn remember(&mut self, source: Vec<u8>, number: u64, kind: Kind, size: u64, link: &[u8]) {
-        let target = match kind {
-            Kind::Symlink => Target::Link(link.to_vec()),
-            Kind::File if size <= SMALL.min(self.room) => {
-                self.room -= size;
-                self.keeping = Some((source, Vec::new()));
-                return;
-            }
-            Kind::File => Target::Member(number),
-            Kind::Directory => return,
+    /// Keeps in mind where a hard link to this member leads, without its content.
+    fn remember_only(&mut self, source: Vec<u8>, number: u64, entry: &Entry) {
+        let target = match entry.kind {
+            EntryKind::Directory => return,
+            EntryKind::Symlink => Target::Link(entry.link.clone()),
+            EntryKind::HardLink => match self.targets.get(&normal(&entry.link)) {
+                Some(target) => target.clone(),
+                None => return,
+            },
+            _ => Target::Member(number),
         };
         self.targets.insert(source, target);
     }
@@ -232,12 +261,15 @@ impl<'a> Remade<'a> {
         Ok(match self.targets.get(target) {
             None => None,
             Some(Target::Link(link)) => Some((Some(link.clone()), Body::None, 0)),
-            Some(Target::Kept(content)) => Some((None, Body::Kept(Cursor::new(content.clone())), content.len() as u64)),
+            Some(Target::Kept(content)) => Some((None, Body::Kept(Cursor::new(Arc::clone(content))), content.len() as u64)),
             Some(Target::Member(number)) => {
                 let number = *number;
                 let mut walker = Walker::new((self.again)()?);
                 while let Some(step) = walker.step()? {
                     if step.number == number {
+                        if !matches!(step.entry.kind, EntryKind::File | EntryKind::Other(_)) {
+                            return Err(changed());
+                        }
                         let size = step.entry.size;
                         return Ok(Some((None, Body::Again(Box::new(walker)), size)));
                     }
@@ -248,6 +280,7 @@ impl<'a> Remade<'a> {
     }
 
     fn begin(&mut self, header: &Header<'_>, body: Body<'a>) {
+        self.members += 1;
         let before = self.ready.len();
         encode(header, &mut self.ready);
         let header_offset = self.position + (before - self.taken) as u64;
@@ -285,7 +318,7 @@ impl<'a> Remade<'a> {
     /// Behind a body.
     fn close(&mut self) {
         if let Some((path, content)) = self.keeping.take() {
-            self.targets.insert(path, Target::Kept(content));
+            self.targets.insert(path, Target::Kept(content.into()));
         }
         self.body = Body::None;
         let fill = std::mem::take(&mut self.fill);

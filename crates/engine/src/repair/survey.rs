@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     decode::{Form, Plain},
     notes::Notes,
+    plan::MAIN,
     walker::{End, Step, Walker},
 };
 use crate::{names::Names, restore::RECORDER};
@@ -109,11 +110,18 @@ struct Pass {
     /// Folders with a file that only a configuration has, and which of these.
     markers: HashMap<Vec<u8>, u8>,
     has_data: bool,
-    absolute: Vec<(u64, Vec<u8>)>,
+    /// Names that begin with a slash.
+    absolute: u64,
+    /// Folders, which no hard link can lead to.
+    folders: Names,
+    /// Hard links, and what they lead to.
+    hard: Vec<(u64, Vec<u8>, Vec<u8>)>,
     wishes: Vec<(u64, Vec<u8>)>,
     versions: Vec<(Vec<u8>, String)>,
     databases: Vec<Database>,
     logs: HashMap<Vec<u8>, (u64, u64)>,
+    /// Repeated names of which a note says already what became of them.
+    settled: HashSet<Vec<u8>>,
     cut: Option<Vec<u8>>,
 }
 
@@ -218,24 +226,20 @@ impl Pass {
         if self.leads_out(number, entry, &path) || self.is_special(number, entry, &path) {
             return;
         }
-        if entry.kind == EntryKind::HardLink {
-            let target = normal(&entry.link);
-            if self.names.has(&target) {
-                self.survey.notes.repaired(&path, format!("it was a hard link to {}, and is a file of its own now", crate::report::shown(&target)));
-                self.survey.wanted.insert(target);
-            } else {
-                self.survey.notes.lost(&path, format!("it is a hard link to {}, which does not come before it", crate::report::shown(&target)));
-                self.drop(number);
-                return;
-            }
+        if entry.kind == EntryKind::HardLink && !self.is_link(number, entry, &path) {
+            return;
         }
         if seen.is_apple() {
             self.survey.notes.left_out(&path, "macOS left it there, it is no file of the configuration");
             self.drop(number);
             return;
         }
-        if self.names.repeated(&path) && entry.kind != EntryKind::Directory && self.survey.repeats.insert(path.clone(), number).is_none() {
-            self.survey.notes.repaired(&path, "it was there more than once; the last one is kept");
+        let is_folder = entry.kind == EntryKind::Directory;
+        if self.names.repeated(&path) && !is_folder {
+            self.survey.repeats.insert(path.clone(), number);
+        }
+        if is_folder {
+            self.folders.repeated(&path);
         }
         self.below_link(&path);
         if entry.kind == EntryKind::Symlink {
@@ -249,6 +253,26 @@ impl Pass {
         }
     }
 
+    /// Whether a hard link leads to a file before it.
+    fn is_link(&mut self, number: u64, entry: &Entry, path: &[u8]) -> bool {
+        let target = normal(&entry.link);
+        let shown = crate::report::shown(&target);
+        let is_there = self.names.has(&target);
+        if is_there && target == path {
+            self.survey.notes.left_out(path, "it is a hard link to itself; the file before it is kept");
+        } else if is_there && !self.folders.has(&target) {
+            self.survey.wanted.insert(target.clone());
+            self.hard.push((number, path.to_vec(), target));
+            return true;
+        } else if is_there {
+            self.survey.notes.lost(path, format!("it is a hard link to {shown}, which is a folder"));
+        } else {
+            self.survey.notes.lost(path, format!("it is a hard link to {shown}, which does not come before it"));
+        }
+        self.drop(number);
+        false
+    }
+
     fn drop(&mut self, number: u64) {
         self.survey.fates.insert(number, Fate::Drop);
     }
@@ -259,9 +283,7 @@ impl Pass {
             self.drop(number);
             return true;
         }
-        if entry.path.starts_with(b"/") {
-            self.absolute.push((number, path.to_vec()));
-        }
+        self.absolute += u64::from(entry.path.starts_with(b"/"));
         false
     }
 
@@ -328,24 +350,36 @@ impl Pass {
 
     /// What follows once all is known.
     fn settle(&mut self, name: &str) {
-        if !self.config {
-            for (number, path) in std::mem::take(&mut self.absolute) {
-                self.survey.notes.lost([b"/", &path[..]].concat(), "it leads out of the archive");
-                self.drop(number);
-            }
-            return;
+        if self.absolute > 0 {
+            let what = if self.absolute == 1 {
+                "a name in it began with a slash, and is".to_owned()
+            } else {
+                format!("{} names in it began with a slash, and are", self.absolute)
+            };
+            self.survey.notes.repaired(name, format!("{what} written without it: a restore takes nothing that leads out of the archive"));
         }
-        self.survey.root = self.root();
+        if self.config {
+            self.settle_configuration(name);
+        }
+        let mut repeats: Vec<_> = self.survey.repeats.iter().filter(|(path, _)| !self.settled.contains(*path)).collect();
+        repeats.sort_unstable_by_key(|(_, number)| **number);
+        for (path, _) in repeats {
+            self.survey.notes.repaired(path, "it was there more than once; the last one is kept");
+        }
+        for (number, path, target) in std::mem::take(&mut self.hard) {
+            let is_dropped = self.survey.fates.get(&number) == Some(&Fate::Drop);
+            if !is_dropped && self.survey.repeats.get(&path).is_none_or(|last| *last == number) {
+                self.survey.notes.repaired(&path, format!("it was a hard link to {}, and is a file of its own now", crate::report::shown(&target)));
+            }
+        }
+    }
+
+    fn settle_configuration(&mut self, name: &str) {
+        self.survey.root = self.root(name == MAIN);
         let root = self.survey.root.clone();
         if root != b"data" {
             let place = if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::report::shown(&root)) };
             self.survey.notes.repaired(name, format!("the configuration lies {place}, and is put below data/"));
-        }
-        for (number, path) in std::mem::take(&mut self.absolute) {
-            if below(&path, &root).is_none() || root == b"data" {
-                self.survey.notes.lost([b"/", &path[..]].concat(), "it leads out of the archive");
-                self.drop(number);
-            }
         }
         for (number, path) in std::mem::take(&mut self.wishes) {
             if below(&path, &root) == Some(b".HA_RESTORE") {
@@ -358,13 +392,18 @@ impl Pass {
         self.history(&root);
     }
 
-    /// The folder in which most of what only a configuration has lies; among equals `data`, then the one nearest to the top.
-    fn root(&self) -> Vec<u8> {
+    /// `data`, where a backup has the configuration. Elsewhere the folder in which most of what only a configuration has lies; among equals the one nearest to the top.
+    /// What lies below a folder that says its version is an old copy.
+    fn root(&self, is_bare: bool) -> Vec<u8> {
+        if self.has_data && (!is_bare || (self.markers.contains_key(&b"data"[..]) && !self.markers.contains_key(&b""[..]))) {
+            return b"data".to_vec();
+        }
+        let is_copy = |path: &[u8]| self.markers.iter().any(|(other, marks)| marks & 1 > 0 && other != path && below(path, other).is_some());
         let rank = |(path, marks): &(&Vec<u8>, &u8)| {
             let depth = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).count();
             (marks.count_ones(), path.as_slice() == b"data", std::cmp::Reverse(depth), std::cmp::Reverse((*path).clone()))
         };
-        match self.markers.iter().max_by_key(rank) {
+        match self.markers.iter().filter(|(path, _)| !is_copy(path)).max_by_key(rank) {
             Some((root, _)) => root.clone(),
             None if self.has_data => b"data".to_vec(),
             None => Vec::new(),
@@ -373,6 +412,7 @@ impl Pass {
 
     fn history(&mut self, root: &[u8]) {
         let recorder = if root.is_empty() { RECORDER.to_vec() } else { [root, b"/", RECORDER].concat() };
+        self.last_whole(&recorder);
         let last = |path: &[u8], survey: &Survey, number| survey.repeats.get(path).is_none_or(|last| *last == number);
         for database in std::mem::take(&mut self.databases) {
             if !last(&database.path, &self.survey, database.number) {
@@ -414,6 +454,20 @@ impl Pass {
             } else {
                 self.survey.notes.repaired(path, "it was missing, and a restore of the history alone wants it; an empty one is put there");
             }
+        }
+    }
+
+    /// Of several copies of the history the last counts, unless that is cut short and one before it is not.
+    fn last_whole(&mut self, recorder: &[u8]) {
+        let is_logged = self.logs.get(recorder).is_some_and(|(_, size)| *size > 0);
+        let mut copies = self.databases.iter().rev().filter(|database| database.path == recorder);
+        if !is_logged
+            && copies.next().is_some_and(|last| last.short)
+            && let Some(whole) = copies.find(|database| !database.short && database.is_one)
+        {
+            self.survey.repeats.insert(recorder.to_vec(), whole.number);
+            self.settled.insert(recorder.to_vec());
+            self.survey.notes.lost(recorder, "it was there more than once; the last one was cut short, and the last whole one is kept");
         }
     }
 

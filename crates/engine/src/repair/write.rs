@@ -53,8 +53,8 @@ pub(super) fn write(
     let mut output = Output::new(outbound, Arc::clone(progress));
     let mut notes = plan.notes.clone();
     let job = Job { bytes, plan, layout: &layout, progress, cancel };
-    let size = match job.lay_out(&mut output, &mut notes) {
-        Ok(size) => size,
+    let (size, members) = match job.lay_out(&mut output, &mut notes) {
+        Ok(laid) => laid,
         Err(broken) => {
             let failures = output.into_outbound().abort();
             return Err(match broken.into_ended(failures, cancel) {
@@ -65,7 +65,6 @@ pub(super) fn write(
     };
     progress.enter(Phase::Finishing);
     let mut copies = destination::settle(output.into_outbound().finish())?;
-    let members = plan.all().map(|part| part.survey.whole).sum();
     let copy = copies.pop().ok_or(RepairError::Cancelled)?;
     Ok((Written { copy, size_bytes: size, members, seconds: progress.elapsed().as_secs_f64() }, notes))
 }
@@ -96,7 +95,9 @@ struct Job<'a, 'b> {
 }
 
 impl Job<'_, '_> {
-    fn lay_out(&self, output: &mut Output, notes: &mut Notes) -> Result<u64, Broken> {
+    /// Writes the parts; gives the length of the archive, and how many members are in its parts.
+    fn lay_out(&self, output: &mut Output, notes: &mut Notes) -> Result<(u64, u64), Broken> {
+        let mut members = 0;
         let mut outer = Outer::new(output, self.layout.mtime).member(MANIFEST, &self.layout.json)?;
         let mut index = None;
         for part in self.plan.all() {
@@ -104,7 +105,8 @@ impl Job<'_, '_> {
             let mut remade = self.remade(part, is_main).map_err(Broken::Write)?;
             let packed;
             (outer, packed) = self.layout.member(outer, &part.name, &mut remade, self.progress, self.cancel)?;
-            let Done { index: built, notes: more, .. } = remade.finish();
+            let Done { index: built, notes: more, members: made } = remade.finish();
+            members += made;
             notes.append(more);
             if let Some(mut built) = built {
                 built.describe(&self.layout.json);
@@ -117,7 +119,7 @@ impl Job<'_, '_> {
         if let Some(index) = index {
             outer = self.layout.index(outer, index)?;
         }
-        Ok(outer.finish()?.1)
+        Ok((outer.finish()?.1, members))
     }
 
     fn remade<'p>(&'p self, part: &'p Part, is_main: bool) -> io::Result<Remade<'p>> {

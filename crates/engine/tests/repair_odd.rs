@@ -1,0 +1,154 @@
+//! Repairing what is odd inside an archive: names that come twice, links to links, slashes, copies of configurations.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod crafted;
+
+use std::{
+    collections::BTreeMap,
+    io::{Cursor, Read},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use crafted::{Bench, Inner, PLAIN};
+use engine::{
+    Destination, Progress, SecureTar,
+    repair::{Encryption, NoteKind, RepairOptions, Repaired, repair},
+};
+use habackup::tar::{EntryKind, Reader};
+use jiff::Zoned;
+
+/// The files of an inner archive.
+type Files = BTreeMap<String, Vec<u8>>;
+
+const AUTH: &str = "data/.storage/auth";
+
+/// Repairs an archive around an inner tar, and reads a part of what is written.
+fn repaired(tar: &[u8], more: &[(&str, &[u8])], part: &str) -> (Repaired, Files) {
+    let bench = Bench::new();
+    let layout = PLAIN.uncompressed().without_index();
+    let bad = bench.put(&layout.archive_of(tar, &[], &layout.manifest(), more));
+    let good = bench.path("good.tar");
+    let options = RepairOptions {
+        password: None,
+        destination: Destination::Path(good.clone()),
+        encryption: Encryption::Keep,
+        securetar: SecureTar::Auto,
+        recompress: None,
+        rename: None,
+        ha_version: None,
+        threads: None,
+        read_back: false,
+        now: Zoned::now(),
+    };
+    let repaired = repair(&bad.as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();
+    let outer = std::fs::read(good).map(|bytes| files(&bytes)).unwrap_or_default();
+    let inner = outer.get(part).map(|bytes| files(bytes)).unwrap_or_default();
+    (repaired, inner)
+}
+
+fn main_of(inner: &Inner) -> (Repaired, Files) {
+    repaired(&inner.ended(), &[], "homeassistant.tar")
+}
+
+fn files(tar: &[u8]) -> Files {
+    let mut reader = Reader::new(Cursor::new(tar));
+    let mut files = Files::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content).unwrap();
+        let name = String::from_utf8(entry.path).unwrap();
+        if entry.kind == EntryKind::File {
+            assert!(files.insert(name, content).is_none(), "a name is there twice");
+        }
+    }
+    files
+}
+
+/// The words of the notes about a member.
+fn told<'r>(repaired: &'r Repaired, member: &str) -> Vec<(NoteKind, &'r str)> {
+    repaired.notes.iter().filter(|note| note.member.as_deref() == Some(member)).map(|note| (note.kind, note.what.as_str())).collect()
+}
+
+#[test]
+fn what_is_lost_is_told_however_much_was_put_right() {
+    let mut inner = Inner::config();
+    for number in 0..2100 {
+        inner = inner.file(&format!("data/._{number}"), b"\0\x05\x16\x07abc");
+    }
+    let tar = inner.file("data/last", &[7; 5000]).bytes;
+    let (repaired, files) = repaired(&tar[..tar.len() - 2000], &[], "homeassistant.tar");
+    assert!(repaired.is_incomplete() && !files.contains_key("data/last"));
+    assert_eq!(told(&repaired, "data/last").len(), 1);
+    assert_eq!((repaired.counts.left_out, repaired.more_notes), (2100, 100));
+    let written = repaired.written.unwrap();
+    assert_eq!(written.members, 5, "what is left out is not counted");
+}
+
+#[test]
+fn a_link_to_a_link_to_a_large_file_is_that_file() {
+    let large: Vec<u8> = (0..2_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for content in [&large[..], b"small"] {
+        let inner = Inner::config().file("data/a", content).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").odd("data/d", b'1', "data/c");
+        let (repaired, files) = main_of(&inner);
+        assert!(!repaired.is_incomplete());
+        for name in ["data/b", "data/c", "data/d"] {
+            assert!(files[name] == content, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_link_beside_a_name_that_comes_twice_is_what_it_led_to() {
+    for first in [vec![1; 3], vec![1; 2 << 20]] {
+        let inner = Inner::config().file("data/a", &first).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").file("data/a", b"two");
+        let (repaired, files) = main_of(&inner);
+        assert!(!repaired.is_incomplete(), "{:?}", repaired.notes);
+        assert!(files["data/b"] == first && files["data/c"] == first && files["data/a"] == b"two");
+    }
+}
+
+#[test]
+fn a_link_to_itself_does_not_cost_the_file_and_one_to_a_folder_is_told_once() {
+    let inner = Inner::config().file("data/a", b"one").odd("data/a", b'1', "data/a").odd("data/s", b'1', "data/.storage");
+    let (repaired, files) = main_of(&inner);
+    assert_eq!(files["data/a"], b"one");
+    assert_eq!(told(&repaired, "data/a").len(), 1, "{:?}", repaired.notes);
+    assert!(matches!(told(&repaired, "data/s")[..], [(NoteKind::Lost, _)]), "{:?}", repaired.notes);
+}
+
+#[test]
+fn an_old_copy_inside_the_configuration_is_not_taken_for_it() {
+    let inner = Inner::default().directory("data", 0o755).file("data/.HA_VERSION", b"2026.3.0").file("data/automations.yaml", b"precious");
+    let inner = inner.file("data/old/.HA_VERSION", b"2020.1.0").file("data/old/configuration.yaml", b"a:").file("data/old/.storage/auth", b"{}");
+    // Cut before what else the configuration has.
+    let (repaired, files) = repaired(&inner.bytes, &[], "homeassistant.tar");
+    assert!(repaired.is_incomplete());
+    assert_eq!(files["data/automations.yaml"], b"precious");
+    assert_eq!(files["data/.HA_VERSION"], b"2026.3.0");
+    assert_eq!(files["data/old/.HA_VERSION"], b"2020.1.0");
+}
+
+#[test]
+fn a_leading_slash_costs_nothing() {
+    let inner = Inner::default().directory("/data", 0o755).file("/data/.HA_VERSION", b"2026.3.0").directory("/data/.storage", 0o700);
+    let inner = inner.file("/data/.storage/auth", b"{\"users\":[]}").file("/data/configuration.yaml", b"default_config:\n");
+    let share = Inner::default().file("/share/x", b"1").file("./share/y", b"2").file("/../z", b"3").ended();
+    let (first, files) = repaired(&inner.ended(), &[("share.tar", &share)], "homeassistant.tar");
+    assert_eq!(files[AUTH], b"{\"users\":[]}");
+    assert_eq!((first.counts.lost, told(&first, "/../z").len()), (1, 1), "{:?}", first.notes);
+    let (_, files) = repaired(&inner.ended(), &[("share.tar", &share)], "share.tar");
+    assert_eq!(files.iter().map(|(name, body)| (name.as_str(), &body[..])).collect::<Vec<_>>(), [("./share/y", &b"2"[..]), ("share/x", b"1")]);
+}
+
+#[test]
+fn of_two_databases_the_last_whole_one_is_kept() {
+    let mut database = vec![0; 8192];
+    database[..16].copy_from_slice(b"SQLite format 3\0");
+    database[16..18].copy_from_slice(&[0x10, 0]);
+    database[28..32].copy_from_slice(&2_u32.to_be_bytes());
+    let name = "data/home-assistant_v2.db";
+    let inner = Inner::config().file(name, &database).file(name, &database[..4096]);
+    let (repaired, files) = main_of(&inner);
+    assert!(files[name] == database);
+    assert!(told(&repaired, name).iter().any(|(kind, what)| *kind == NoteKind::Lost && what.contains("last whole one")), "{:?}", repaired.notes);
+}
