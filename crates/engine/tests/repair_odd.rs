@@ -1,4 +1,4 @@
-//! Repairing what is odd inside an archive: names that come twice, links to links, slashes, copies of configurations.
+//! Repairing what is odd inside an archive: names that come twice, links to links, slashes, copies of configurations, headers that are damaged.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crafted;
@@ -62,6 +62,17 @@ fn files(tar: &[u8]) -> Files {
         }
     }
     files
+}
+
+/// Where the header of the first member of this name stands.
+fn header(tar: &[u8], name: &str) -> usize {
+    let mut reader = Reader::new(Cursor::new(tar));
+    while let Some(entry) = reader.next_entry().unwrap() {
+        if entry.path == name.as_bytes() {
+            return entry.ustar_offset as usize;
+        }
+    }
+    panic!("{name} is not there");
 }
 
 /// The words of the notes about a member.
@@ -151,4 +162,71 @@ fn of_two_databases_the_last_whole_one_is_kept() {
     let (repaired, files) = main_of(&inner);
     assert!(files[name] == database);
     assert!(told(&repaired, name).iter().any(|(kind, what)| *kind == NoteKind::Lost && what.contains("last whole one")), "{:?}", repaired.notes);
+}
+
+#[test]
+fn a_tar_behind_a_damaged_header_does_not_overwrite_what_stood_before() {
+    let nested = Inner::default().file(AUTH, b"OLD").file("data/new", b"OLD").file("stray", b"OLD").bytes;
+    let mut tar = Inner::config().file("data/old.tar", &nested).file("data/last", b"last").ended();
+    let at = header(&tar, "data/old.tar");
+    tar[at + 257..at + 262].fill(0xff);
+    let (repaired, files) = repaired(&tar, &[], "homeassistant.tar");
+    assert_eq!(files[AUTH], b"{\"users\":[]}");
+    assert_eq!(files["data/last"], b"last");
+    assert!(!files.contains_key("stray"), "nobody knows where it comes from");
+    assert!(matches!(told(&repaired, AUTH)[..], [(NoteKind::Lost, _)]), "{:?}", repaired.notes);
+    assert_eq!(told(&repaired, "stray").len(), 1, "{:?}", repaired.notes);
+}
+
+/// A name that only an extended header can hold.
+fn long(end: &str) -> String {
+    format!("data/{}/{}{end}", "d".repeat(60), "n".repeat(150))
+}
+
+#[test]
+fn what_stood_before_a_damaged_header_still_says_its_name() {
+    let mut tar = Inner::config().file(&long("1"), b"one").file(&long("2"), b"two").ended();
+    for at in [header(&tar, &long("1")), header(&tar, &long("2"))] {
+        tar[at + 150] ^= 1;
+    }
+    let (repaired, files) = repaired(&tar, &[], "homeassistant.tar");
+    assert_eq!((&files[&long("1")][..], &files[&long("2")][..]), (&b"one"[..], &b"two"[..]));
+    assert_eq!(repaired.counts.doubtful, 2, "{:?}", repaired.notes);
+}
+
+#[test]
+fn names_whose_ends_are_gone_do_not_fall_together_without_a_word() {
+    let sound = Inner::config().file(&long("1"), b"one").file(&long("2"), b"two").file("data/last", b"last").ended();
+    // Within what the extended header says, and its own header.
+    for place in [512, 257] {
+        let mut tar = sound.clone();
+        for end in ["1", "2"] {
+            let at = header(&sound, &long(end)) - 1024 + place;
+            tar[at] = 0xff;
+        }
+        let (repaired, files) = repaired(&tar, &[], "homeassistant.tar");
+        assert!(files["data/last"] == b"last" && files.len() == 5 && files.values().any(|body| body == b"one"), "{:?}", files.keys());
+        let cut: Vec<_> = repaired.notes.iter().filter(|note| note.member.as_ref().is_some_and(|name| name.contains("nnn"))).map(|note| note.kind).collect();
+        assert!(cut.contains(&NoteKind::Doubtful) && cut.contains(&NoteKind::Lost), "{:?}", repaired.notes);
+    }
+}
+
+#[test]
+fn a_damaged_size_swallows_nothing() {
+    let body = [b'z'; 1500];
+    let mut inner = Inner::config();
+    for number in 0..5 {
+        inner = inner.file(&format!("data/z{number}"), &body);
+    }
+    let sound = inner.ended();
+    let at = header(&sound, "data/z1");
+    // As large as three members, larger than the archive, and smaller than it was.
+    for size in ["00000010000", "00100000000", "00000000100"] {
+        let mut tar = sound.clone();
+        tar[at + 124..at + 135].copy_from_slice(size.as_bytes());
+        let (repaired, files) = repaired(&tar, &[], "homeassistant.tar");
+        assert!([0, 2, 3, 4].iter().all(|number| files[&format!("data/z{number}")] == body), "{size}: {:?}", repaired.notes);
+        assert!(!files.contains_key("data/z1"));
+        assert!(matches!(told(&repaired, "data/z1")[..], [(NoteKind::Lost, _)]), "{size}: {:?}", repaired.notes);
+    }
 }

@@ -10,6 +10,7 @@
 //! | `decode` | an inner archive as a plain tar, as far as it can be had |
 //! | `walker` | the members of that tar, past damage |
 //! | `survey` | the first look: what is whole, and what becomes of the rest |
+//! | `seen` | what the first look learns from contents |
 //! | `description` | `backup.json` |
 //! | `plan` | what goes into the new archive |
 //! | `remade` | the second look: the new tar |
@@ -23,6 +24,7 @@ mod notes;
 mod parts;
 mod plan;
 mod remade;
+mod seen;
 mod survey;
 mod walker;
 mod write;

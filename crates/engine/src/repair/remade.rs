@@ -177,7 +177,7 @@ impl<'a> Remade<'a> {
             }
             return Ok(false);
         }
-        let Some(path) = self.place(&source, entry) else {
+        let Some(path) = self.place(number, &source, entry) else {
             if is_wanted {
                 self.remember_only(source, number, entry);
             }
@@ -216,7 +216,7 @@ impl<'a> Remade<'a> {
     }
 
     /// Where a member goes.
-    fn place(&mut self, source: &[u8], entry: &Entry) -> Option<Vec<u8>> {
+    fn place(&mut self, number: u64, source: &[u8], entry: &Entry) -> Option<Vec<u8>> {
         if !self.config {
             return Some(match entry.path.first() {
                 _ if source.is_empty() => b".".to_vec(),
@@ -231,7 +231,8 @@ impl<'a> Remade<'a> {
         match below(source, root) {
             Some(b"") => Some(b"data".to_vec()),
             Some(rest) => Some([b"data/", rest].concat()),
-            None if root == b"data" => Some(source.to_vec()),
+            // Behind a gap it may be from a tar inside the tar.
+            None if root == b"data" && self.survey.gap.is_none_or(|gap| number < gap) => Some(source.to_vec()),
             // The folders that lead to the configuration.
             None if below(root, source).is_some() => None,
             None => {

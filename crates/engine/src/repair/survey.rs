@@ -11,22 +11,18 @@ use habackup::{
     tar::{Entry, EntryKind},
 };
 use livesqlite::check::ImageChecker;
-use serde_json::Value;
 
 use super::{
     decode::{Form, Plain},
     notes::Notes,
     plan::MAIN,
+    seen::Seen,
     walker::{End, Step, Walker},
 };
 use crate::{names::Names, restore::RECORDER};
 
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;
-/// A file that says a version, or what an add-on is, is no longer.
-const SMALL: u64 = 1 << 20;
-/// What every `AppleDouble` file begins with.
-const APPLE: [u8; 4] = [0, 5, 0x16, 7];
 
 /// What becomes of a member that is not simply kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +44,8 @@ pub(super) struct Survey {
     pub(super) fates: HashMap<u64, Fate>,
     /// Names that come more than once, with the number of the last that counts.
     pub(super) repeats: HashMap<Vec<u8>, u64>,
+    /// The first member that comes after a gap.
+    pub(super) gap: Option<u64>,
     /// What hard links lead to.
     pub(super) wanted: HashSet<Vec<u8>>,
     /// Where the configuration lies.
@@ -106,6 +104,11 @@ struct Pass {
     survey: Survey,
     config: bool,
     names: Names,
+    /// Those of them that were met since the walk last lost its way, which it did so often.
+    since: Names,
+    breaks: u64,
+    /// A member whose header was damaged, until it is known what follows it.
+    mended: Option<(u64, Entry, Vec<u8>, Seen)>,
     links: HashMap<Vec<u8>, u64>,
     /// Folders with a file that only a configuration has, and which of these.
     markers: HashMap<Vec<u8>, u8>,
@@ -132,10 +135,14 @@ pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, canc
     let mut walker = Walker::new(tar);
     let mut pass = Pass { config, ..Pass::default() };
     let mut buffer = vec![0; BUFFER];
-    while let Some(step) = walker.step()? {
+    loop {
+        let step = walker.step()?;
+        pass.decide(walker.misfit);
+        let Some(step) = step else { break };
         if cancel.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
+        pass.lost_way(&step);
         if !pass.take(&step, &mut walker, &mut buffer)? {
             break;
         }
@@ -197,13 +204,18 @@ impl Pass {
 
     /// Takes a member in; whether it is whole.
     fn take(&mut self, step: &Step, walker: &mut Walker<'_>, buffer: &mut [u8]) -> io::Result<bool> {
-        let Step { number, entry, mended } = step;
+        let Step { number, entry, mended, nameless, .. } = step;
         let path = normal(&entry.path);
         let mut seen = Seen::of(entry, &path, self.config);
         let mut left = entry.size;
         while left > 0 {
             let wanted = left.min(buffer.len() as u64) as usize;
             match walker.read(&mut buffer[..wanted])? {
+                None if *mended && walker.is_overrun() => {
+                    self.survey.notes.lost(&path, "its header was damaged, and its size, too: another member begins within it; it is left out");
+                    self.drop(*number);
+                    return Ok(true);
+                }
                 None | Some(0) => {
                     self.cut = Some(path);
                     return Ok(false);
@@ -214,12 +226,39 @@ impl Pass {
                 }
             }
         }
-        if *mended {
-            self.survey.notes.doubtful(&path, "its header was damaged; it is kept as that most likely said");
+        if *nameless {
+            self.survey
+                .notes
+                .doubtful(&path, "what stood before its header is damaged, and may have said a longer name; it is kept under the one that is there");
         }
         self.survey.bytes += entry.size;
-        self.judge(*number, entry, path, seen);
+        if *mended {
+            self.mended = Some((*number, entry.clone(), path, seen));
+        } else {
+            self.judge(*number, entry, path, seen);
+        }
         Ok(true)
+    }
+
+    /// A member whose header was damaged counts once a header or the end was found where its size leads.
+    fn decide(&mut self, misfit: bool) {
+        let Some((number, entry, path, seen)) = self.mended.take() else { return };
+        if misfit {
+            self.survey.notes.lost(&path, "its header was damaged, and its size, too: nothing tells where it ends; it is left out");
+            self.drop(number);
+        } else {
+            self.survey.notes.doubtful(&path, "its header was damaged; it is kept as that most likely said");
+            self.judge(number, &entry, path, seen);
+        }
+    }
+
+    /// What comes after a gap may be from anywhere: from a tar inside the tar, say.
+    fn lost_way(&mut self, step: &Step) {
+        if step.breaks > self.breaks {
+            self.breaks = step.breaks;
+            self.since = Names::default();
+            self.survey.gap.get_or_insert(step.number);
+        }
     }
 
     fn judge(&mut self, number: u64, entry: &Entry, path: Vec<u8>, seen: Seen) {
@@ -235,7 +274,21 @@ impl Pass {
             return;
         }
         let is_folder = entry.kind == EntryKind::Directory;
-        if self.names.repeated(&path) && !is_folder {
+        let is_repeated = self.names.repeated(&path);
+        if self.breaks > 0 {
+            if is_repeated && !self.since.has(&path) {
+                let what = "it is there once more behind a damaged header, where it may be another file; what came before that is kept";
+                if is_folder {
+                    self.survey.notes.left_out(&path, what);
+                } else {
+                    self.survey.notes.lost(&path, what);
+                }
+                self.drop(number);
+                return;
+            }
+            self.since.repeated(&path);
+        }
+        if is_repeated && !is_folder {
             self.survey.repeats.insert(path.clone(), number);
         }
         if is_folder {
@@ -486,80 +539,4 @@ impl Pass {
             }
         }
     }
-}
-
-/// What is looked for in a file's content.
-#[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is looked for by itself")]
-struct Seen {
-    started: bool,
-    apple: Option<bool>,
-    keep: bool,
-    start: Vec<u8>,
-    is_addon: bool,
-    database: bool,
-    pages: Option<u64>,
-    has_log: bool,
-    checker: Option<ImageChecker>,
-}
-
-impl Seen {
-    fn of(entry: &Entry, path: &[u8], config: bool) -> Self {
-        let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let is_file = entry.kind == EntryKind::File;
-        let is_addon = !config && path == b"addon.json";
-        Self {
-            apple: (config && is_file && base.starts_with(b"._")).then_some(false),
-            keep: is_file && entry.size <= SMALL && ((config && base == b".HA_VERSION") || is_addon),
-            is_addon,
-            database: config && is_file,
-            ..Self::default()
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        if !std::mem::replace(&mut self.started, true) {
-            if let Some(apple) = &mut self.apple {
-                *apple = bytes.starts_with(&APPLE);
-            }
-            if self.database && livesqlite::is_database(bytes) {
-                self.checker = Some(ImageChecker::new());
-                self.pages = declared_size(bytes);
-                self.has_log = bytes.get(18..20) == Some(&[2, 2]);
-            }
-        }
-        if self.keep {
-            self.start.extend_from_slice(bytes);
-        }
-        if let Some(checker) = &mut self.checker {
-            checker.push(bytes);
-        }
-    }
-
-    fn is_apple(&self) -> bool {
-        self.apple == Some(true)
-    }
-
-    fn is_short(&self, size: u64) -> bool {
-        self.pages.is_some_and(|declared| size < declared)
-    }
-
-    /// Name and version, from the file that Supervisor puts into every add-on's archive.
-    fn addon(&self) -> Option<(String, String)> {
-        let value: Value = serde_json::from_slice(&self.start).ok().filter(|_| self.is_addon)?;
-        let system = value.get("system")?;
-        let text = |key: &str| system.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some((text("name")?, text("version")?))
-    }
-}
-
-/// Bytes of a database by its header, where that is valid.
-fn declared_size(header: &[u8]) -> Option<u64> {
-    let word = |at: usize| header.get(at..at + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-    let page = match header.get(16..18)? {
-        [0, 1] => 65_536,
-        [high, low] => u64::from(u16::from_be_bytes([*high, *low])),
-        _ => return None,
-    };
-    (word(24)? == word(92)?).then_some(page * u64::from(word(28)?))
 }

@@ -1,28 +1,57 @@
 //! The members of an inner tar, past damage: a header that does not hold is taken for what it most likely said, and where it said nothing the walk goes on at the next one
 //! that does. Two walks over the same bytes meet the same members under the same numbers.
 
-use std::io::{self, Read};
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+};
 
-use habackup::tar::{BLOCK, Entry, Reader, TarError, is_header, mended};
+use habackup::tar::{BLOCK, Entry, Reader, TarError, is_header, mended, padding};
+
+/// So much is kept of what stands before a member: its own header, and those that say more about it.
+const KEPT: usize = (1 << 20) + 8 * BLOCK;
+/// An extended header that can't be read is searched for members up to this length: its size may be the damage.
+const SEARCHED: usize = 64 << 10;
 
 /// What is kept of the bytes before the place where reading stands, to go back to a header.
 struct Tape<'a> {
     source: Box<dyn Read + Send + 'a>,
     /// Read before the source.
-    back: Vec<u8>,
-    /// The last block that was read.
-    last: [u8; BLOCK],
-    filled: usize,
+    back: VecDeque<u8>,
+    /// What passed since the end of the last member, up to [`KEPT`].
+    kept: Vec<u8>,
+    /// So many bytes pass before those.
+    skip: usize,
 }
 
 impl Tape<'_> {
+    /// Passes what is left of a body; what is kept begins behind it and its padding.
+    fn begin(&mut self, left: u64, padding: usize) -> io::Result<()> {
+        io::copy(&mut self.by_ref().take(left), &mut io::sink())?;
+        self.kept.clear();
+        self.skip = padding;
+        Ok(())
+    }
+
     fn remember(&mut self, bytes: &[u8]) {
-        // Bodies are read in blocks or large pieces, headers in blocks: only the end of what passed matters.
-        let bytes = &bytes[bytes.len().saturating_sub(BLOCK)..];
-        let kept = BLOCK - bytes.len();
-        self.last.copy_within(BLOCK - kept.., 0);
-        self.last[kept..].copy_from_slice(bytes);
-        self.filled = (self.filled + bytes.len()).min(BLOCK);
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        let room = KEPT - self.kept.len();
+        let bytes = &bytes[skipped..];
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// What was kept, if that is all of it.
+    fn whole(&mut self) -> Option<Vec<u8>> {
+        let kept = std::mem::take(&mut self.kept);
+        (kept.len() < KEPT).then_some(kept)
+    }
+
+    /// Has these bytes read before all others.
+    fn put_back(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().rev() {
+            self.back.push_front(*byte);
+        }
     }
 
     fn block(&mut self) -> io::Result<Option<[u8; BLOCK]>> {
@@ -42,14 +71,7 @@ impl Tape<'_> {
 
 impl Read for Tape<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = if self.back.is_empty() {
-            self.source.read(buffer)?
-        } else {
-            let count = self.back.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&self.back[..count]);
-            self.back.drain(..count);
-            count
-        };
+        let count = if self.back.is_empty() { self.source.read(buffer)? } else { self.back.read(buffer)? };
         self.remember(&buffer[..count]);
         Ok(count)
     }
@@ -72,79 +94,151 @@ pub(super) struct Step {
     pub(super) entry: Entry,
     /// Its header was damaged.
     pub(super) mended: bool,
+    /// Its name may be cut: what stood before its header, and may have said the whole of it, can't be read.
+    pub(super) nameless: bool,
+    /// How often before it the walk lost its way.
+    pub(super) breaks: u64,
 }
 
 pub(super) struct Walker<'a> {
     reader: Option<Reader<Tape<'a>>>,
     number: u64,
+    /// Behind the body of the last member.
+    padding: usize,
     /// The next header stands in the place of one that did not hold.
     mending: bool,
+    /// The next header comes after a stretch of which nothing could be told; whether that began as an extended header.
+    lost: Option<bool>,
+    /// The begun block of the body of a mended member.
+    watch: Option<Vec<u8>>,
+    /// The last member was a mended one.
+    after_mended: bool,
     /// Stretches of which nothing could be told.
     pub(super) gaps: u64,
+    /// Mended members in which another one began.
+    overruns: u64,
+    /// The last member was a mended one, and no header stands where its size leads.
+    pub(super) misfit: bool,
     end: Option<End>,
 }
 
 impl<'a> Walker<'a> {
     pub(super) fn new(source: Box<dyn Read + Send + 'a>) -> Self {
-        let tape = Tape { source, back: Vec::new(), last: [0; BLOCK], filled: 0 };
-        Self { reader: Some(Reader::new(tape)), number: 0, mending: false, gaps: 0, end: None }
+        let tape = Tape { source, back: VecDeque::new(), kept: Vec::new(), skip: 0 };
+        Self {
+            reader: Some(Reader::new(tape)),
+            number: 0,
+            padding: 0,
+            mending: false,
+            lost: None,
+            watch: None,
+            after_mended: false,
+            gaps: 0,
+            overruns: 0,
+            misfit: false,
+            end: None,
+        }
     }
 
     /// The next member; none at the end.
     pub(super) fn step(&mut self) -> io::Result<Option<Step>> {
+        self.pass()?;
+        self.misfit = false;
         while self.end.is_none() {
             let Some(reader) = &mut self.reader else { break };
-            match reader.next_entry() {
-                Ok(Some(entry)) => {
-                    let mended = std::mem::take(&mut self.mending);
-                    self.number += 1;
-                    return Ok(Some(Step { number: self.number - 1, entry, mended }));
-                }
+            let padded = std::mem::take(&mut self.padding);
+            let next = reader.skip_body_with(|tape, left| tape.begin(left, padded)).and_then(|()| reader.next_entry());
+            match next {
+                Ok(Some(entry)) => return Ok(Some(self.found(entry))),
                 Ok(None) => self.end = Some(if reader.ended_properly() { End::Marked } else { End::Unmarked }),
                 Err(TarError::Io(error)) => return Err(error),
                 Err(TarError::Truncated { .. } | TarError::Stopped) => self.end = Some(End::Cut),
                 // What follows a single block of zeros is seen by nobody.
                 Err(TarError::Garbage { .. }) => self.end = Some(End::Marked),
-                Err(TarError::Checksum { .. } | TarError::BadField { .. } | TarError::BadExtension { .. }) => self.go_on()?,
+                Err(TarError::Checksum { .. } | TarError::BadField { .. }) => self.go_on(None)?,
+                Err(TarError::BadExtension { offset, .. }) => self.go_on(Some(offset))?,
             }
         }
         Ok(None)
     }
 
-    /// Behind a header that did not hold.
-    fn go_on(&mut self) -> io::Result<()> {
+    fn found(&mut self, entry: Entry) -> Step {
+        let mended = std::mem::take(&mut self.mending);
+        // A name that fills its field may be the beginning of one that stood in what is gone.
+        let is_bare = entry.header_offset == entry.ustar_offset && entry.path.len() >= 100;
+        let nameless = self.lost.take().is_some_and(|was_extension| was_extension || is_bare);
+        self.watch = mended.then(|| Vec::with_capacity(BLOCK));
+        self.after_mended = mended;
+        self.padding = padding(entry.size);
+        self.number += 1;
+        Step { number: self.number - 1, entry, mended, nameless, breaks: self.breaks() }
+    }
+
+    fn breaks(&self) -> u64 {
+        self.gaps + self.overruns
+    }
+
+    /// Reads what is left of a body in which another member may begin.
+    fn pass(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; if self.watch.is_some() { STEP } else { 0 }];
+        while self.watch.is_some() && self.read(&mut buffer)?.is_some_and(|count| count > 0) {}
+        self.watch = None;
+        Ok(())
+    }
+
+    /// Behind a header that did not hold, or an extended one at `extension` that makes no sense.
+    fn go_on(&mut self, extension: Option<u64>) -> io::Result<()> {
         let Some(reader) = self.reader.take() else { return Ok(()) };
+        let offset = reader.offset();
         let mut tape = reader.into_inner();
-        let guess = (!self.mending && tape.filled == BLOCK).then(|| mended(&tape.last)).flatten();
-        if let Some(block) = guess {
+        let kept = tape.whole().unwrap_or_default();
+        let head = kept.len().saturating_sub(BLOCK);
+        let last: Option<&[u8; BLOCK]> = kept[head..].try_into().ok().filter(|_| !self.mending && extension.is_none());
+        if let Some(block) = last.and_then(mended) {
             self.mending = true;
-            tape.back.splice(..0, block);
+            tape.put_back(&block);
+            // What is said about it before its own header still holds.
+            tape.put_back(&kept[..head]);
         } else {
+            self.misfit |= self.after_mended && !self.mending && self.lost.is_none() && extension.is_none();
             self.mending = false;
             self.gaps += 1;
-            loop {
-                match tape.block()? {
-                    Some(block) if is_header(&block) => {
-                        tape.back.splice(..0, block);
-                        break;
-                    }
-                    Some(_) => {}
-                    None => {
-                        self.end = Some(End::Cut);
-                        break;
-                    }
-                }
+            self.lost = Some(extension.is_some() || self.lost.unwrap_or_default());
+            let behind = extension.map(|at| (at + BLOCK as u64 + kept.len() as u64).saturating_sub(offset) as usize);
+            if let Some(body) = behind.and_then(|behind| kept.get(behind..)).filter(|body| body.len() <= SEARCHED) {
+                tape.put_back(body);
             }
+            self.search(&mut tape)?;
         }
         self.reader = Some(Reader::new(tape));
         Ok(())
+    }
+
+    /// Comes to the next header that holds.
+    fn search(&mut self, tape: &mut Tape<'_>) -> io::Result<()> {
+        loop {
+            match tape.block()? {
+                Some(block) if is_header(&block) => {
+                    tape.put_back(&block);
+                    return Ok(());
+                }
+                Some(_) => tape.kept.clear(),
+                None => {
+                    self.end = Some(End::Cut);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// From the body of the last member; `None` where it ends too early.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         match reader.read(buffer) {
-            Ok(count) => Ok(Some(count)),
+            Ok(count) => {
+                let within = self.watch.as_mut().and_then(|block| header_within(block, &buffer[..count]));
+                Ok(within.map_or(Some(count), |behind| self.turn_back(&buffer[behind..count])))
+            }
             Err(error) if error.get_ref().and_then(|inner| inner.downcast_ref::<TarError>()).is_some() => {
                 self.end = Some(End::Cut);
                 Ok(None)
@@ -153,9 +247,44 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Another member begins in the body of a mended one: the size in that was damaged, too.
+    fn turn_back(&mut self, behind: &[u8]) -> Option<usize> {
+        let block = self.watch.take()?;
+        let mut tape = self.reader.take()?.into_inner();
+        tape.put_back(behind);
+        tape.put_back(&block);
+        self.overruns += 1;
+        self.padding = 0;
+        self.after_mended = false;
+        self.reader = Some(Reader::new(tape));
+        None
+    }
+
+    /// Whether the body of the last member ended early because another one begins in it.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.end.is_none()
+    }
+
     pub(super) fn ended(&self) -> Option<End> {
         self.end
     }
+}
+
+/// Takes the next bytes of a body in; where they go on behind a block that is a header, which is left in `block`.
+fn header_within(block: &mut Vec<u8>, bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let count = (BLOCK - block.len()).min(bytes.len() - at);
+        block.extend_from_slice(&bytes[at..at + count]);
+        at += count;
+        if block.len() == BLOCK {
+            if <&[u8; BLOCK]>::try_from(&block[..]).is_ok_and(is_header) {
+                return Some(at);
+            }
+            block.clear();
+        }
+    }
+    None
 }
 
 /// Bytes read at once to come to the end.
