@@ -23,6 +23,7 @@
 //! | `retention` | which archives to keep, decided and not done |
 //! | `progress`, `report` | live figures; what a finished job tells |
 //! | `names` | telling whether a name was there before, in little memory |
+//! | `zip` | what lies in a zip |
 //! | `page_cache` | leaving Home Assistant's memory alone |
 
 mod away;
@@ -51,6 +52,7 @@ pub mod restore;
 pub mod retention;
 mod source;
 pub mod verify;
+mod zip;
 
 pub use away::Maker;
 pub use backup::backup;

@@ -134,8 +134,9 @@ impl Outcome {
         Self { repaired, good, _folder: folder }
     }
 
+    /// Members of the new archive, without the index that it has of its own.
     fn names(&self) -> Vec<String> {
-        names(&self.good)
+        names(&self.good).into_iter().filter(|name| name != habackup::index::MEMBER).collect()
     }
 
     fn notes(&self) -> String {
@@ -200,4 +201,93 @@ fn another_archive_behind_the_end_is_no_part_of_this_one() {
     let outcome = Outcome::of(&bad);
     assert!(outcome.has(NoteKind::Lost, "another archive"), "{}", outcome.notes());
     assert_eq!(outcome.names().iter().filter(|name| *name == MAIN).count(), 1);
+}
+
+#[test]
+fn a_damaged_header_costs_its_member_and_not_the_one_before() {
+    for (name, kept) in [("media.tar.gz", "share.tar.gz"), ("share.tar.gz", "media.tar.gz"), ("./backup.json", "share.tar.gz")] {
+        let mut bad = large();
+        let at = place(&bad, name);
+        bad[at..at + BLOCK].copy_from_slice(&noise(BLOCK, 11));
+        let outcome = Outcome::of(&bad);
+        assert!(outcome.has(NoteKind::Lost, "is damaged; the member it stood for is gone"), "{name}: {}", outcome.notes());
+        assert!(!outcome.notes().contains("size in its header"), "{name}: {}", outcome.notes());
+        assert!(outcome.names().contains(&kept.to_owned()), "{name}: {:?}", outcome.names());
+    }
+}
+
+#[test]
+fn an_empty_last_member_is_nothing_to_repair() {
+    let sound = tar(&[("./backup.json", description(&[])), (MAIN, gz(&configuration(b"x"))), ("note.txt", Vec::new())]);
+    let outcome = Outcome::of(&sound);
+    assert!(outcome.repaired.as_ref().unwrap().written.is_none(), "{}", outcome.notes());
+}
+
+#[test]
+fn what_is_wrong_with_the_packing_around_an_archive_is_told() {
+    let whole = archive(gz(&configuration(&noise(3000, 5))));
+    let half = whole.len() / 2;
+    let in_two = Outcome::of(&[gz(&whole[..half]), gz(&whole[half..])].concat());
+    assert!(!in_two.repaired.as_ref().unwrap().is_incomplete(), "{}", in_two.notes());
+    assert_eq!(in_two.names(), ["backup.json", MAIN]);
+    let wrong = Outcome::of(&unequal(gz(&whole)));
+    assert!(wrong.has(NoteKind::Doubtful, "what it was packed in"), "{}", wrong.notes());
+    let packed = gz(&whole);
+    let cut = Outcome::of(&packed[..packed.len() - 9]);
+    assert!(cut.has(NoteKind::Lost, "what it was packed in"), "{}", cut.notes());
+}
+
+#[test]
+fn members_of_a_packed_archive_are_found_without_unpacking_it_for_each() {
+    let extra: Vec<(String, Vec<u8>)> = (0..4000).map(|number| (format!("e{number}.bin"), noise(2000, number))).collect();
+    let mut members = vec![("./backup.json", description(&[])), (MAIN, gz(&configuration(b"x")))];
+    members.extend(extra.iter().map(|(name, content)| (name.as_str(), content.clone())));
+    let begun = Instant::now();
+    let outcome = Outcome::of(&gz(&tar(&members)));
+    assert_eq!(outcome.names().len(), 4002, "{}", outcome.notes());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+/// A zip, each file deflated.
+fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in files {
+        let (packed, start) = (deflated(content), out.len() as u32);
+        let mut common = vec![20, 0, 0, 0, 8, 0, 0, 0, 0, 0];
+        common.extend_from_slice(&crc32fast::hash(content).to_le_bytes());
+        common.extend_from_slice(&(packed.len() as u32).to_le_bytes());
+        common.extend_from_slice(&(content.len() as u32).to_le_bytes());
+        common.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        common.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(b"PK\x03\x04");
+        out.extend_from_slice(&common);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(&packed);
+        directory.extend_from_slice(b"PK\x01\x02\x14\x00");
+        directory.extend_from_slice(&common);
+        directory.extend_from_slice(&[0; 10]);
+        directory.extend_from_slice(&start.to_le_bytes());
+        directory.extend_from_slice(name.as_bytes());
+    }
+    let (count, start) = (files.len() as u16, out.len() as u32);
+    out.extend_from_slice(&directory);
+    out.extend_from_slice(b"PK\x05\x06\0\0\0\0");
+    out.extend_from_slice(&[count.to_le_bytes(), count.to_le_bytes()].concat());
+    out.extend_from_slice(&(directory.len() as u32).to_le_bytes());
+    out.extend_from_slice(&start.to_le_bytes());
+    out.extend_from_slice(&[0; 2]);
+    out
+}
+
+#[test]
+fn the_one_archive_in_a_zip_is_taken_and_of_several_none() {
+    let whole = archive(gz(&configuration(b"x")));
+    for first in ["folder/", "readme.txt"] {
+        let outcome = Outcome::of(&zip(&[(first, b""), ("folder/backup.tar", &whole)]));
+        assert_eq!(outcome.names(), ["backup.json", MAIN], "{first}");
+        assert!(!outcome.repaired.as_ref().unwrap().is_incomplete(), "{}", outcome.notes());
+    }
+    let several = Outcome::of(&zip(&[("a.tar", &whole), ("b.tar", &whole)]));
+    let Err(RepairError::Hopeless { what, .. }) = several.repaired else { panic!("one of several archives was taken") };
+    assert!(what.contains("a.tar, b.tar"), "{what}");
 }

@@ -55,7 +55,7 @@ pub(super) fn of(job: &Job<'_>, outer: &Outer) -> io::Result<Nature> {
     }
     Ok(match first.as_slice() {
         [0x1f, 0x8b, ..] => gzip(job),
-        [b'P', b'K', 3 | 5, 4 | 6, ..] => zip(&first),
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => zip(job, &first)?,
         [b'S', b'e', b'c', b'u', b'r', b'e', b'T', b'a', b'r', ..] => Nature::Piece("an encrypted part of a backup (homeassistant.tar.gz or an add-on's)"),
         _ if livesqlite::is_database(&first) => Nature::Piece("a database alone (home-assistant_v2.db?)"),
         _ => text(&first, length),
@@ -158,8 +158,15 @@ fn gzip(job: &Job<'_>) -> Nature {
     }
 }
 
-/// By the name of the first file in it.
-fn zip(first: &[u8]) -> Nature {
+/// By the archives in it; by the name of the first file, where there is none or the directory is damaged.
+fn zip(job: &Job<'_>, first: &[u8]) -> io::Result<Nature> {
+    if crate::zip::entries(job.file)?.is_some_and(|entries| entries.iter().any(crate::zip::Entry::is_tar)) {
+        return Ok(Nature::Packed("zip"));
+    }
+    Ok(by_first_name(first))
+}
+
+fn by_first_name(first: &[u8]) -> Nature {
     let length = first.get(26..28).map_or(0, |bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])));
     let name = String::from_utf8_lossy(first.get(30..30 + length).unwrap_or_default()).into_owned();
     let is_configuration =

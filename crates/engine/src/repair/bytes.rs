@@ -2,22 +2,29 @@
 
 use std::{
     io::{self, Cursor, Read},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use habackup::read_at::{ReadAt, Window};
-use pargz::Inflater;
 
-use crate::open::{ArchiveFile, Stream};
+use super::{
+    decode::{Meeting, Source, inflated},
+    notes::Notes,
+};
+use crate::{
+    open::{ArchiveFile, Stream},
+    zip,
+};
 
-/// Bytes inflated at once to pass over them.
+/// Bytes inflated at once.
 const STEP: usize = 256 << 10;
+/// Of what was inflated last at least so much stays at hand: more than anybody reads at once and goes back by.
+const KEPT: usize = 4 << 20;
 /// What a gzip stream begins with that says nothing of itself.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// The fixed part of a zip's header of one file.
-const ZIP_HEADER: usize = 30;
-
-type Body<'a> = Box<dyn Read + Send + 'a>;
 
 /// An archive, unpacked on the way where it has to be.
 pub(super) enum Bytes<'a> {
@@ -26,31 +33,48 @@ pub(super) enum Bytes<'a> {
     Packed(Packed<'a>),
 }
 
+/// What is in the way of unpacking it.
+pub(super) struct Unfit {
+    pub(super) what: String,
+    pub(super) advice: &'static str,
+}
+
 impl<'a> Bytes<'a> {
     /// Out of a gzip stream around the whole archive.
-    pub(super) fn gunzipped(file: &'a ArchiveFile<'a>) -> io::Result<Self> {
-        Packed::open(Way::Gzip(file)).map(Self::Packed)
+    pub(super) fn gunzipped(file: &'a ArchiveFile<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Self> {
+        Packed::open(Way::Gzip(file), notes, cancel).map(Self::Packed)
     }
 
-    /// The first file in a zip. `None`: it is packed in a way that Haul does not know.
-    pub(super) fn unzipped(file: &'a ArchiveFile<'a>) -> io::Result<Option<Self>> {
-        let mut header = [0; ZIP_HEADER];
-        if ReadAt::len(file) < ZIP_HEADER as u64 {
-            return Ok(None);
-        }
-        file.read_exact_at(&mut header, 0)?;
-        let short = |at: usize| u64::from(u16::from_le_bytes([header[at], header[at + 1]]));
-        let start = ZIP_HEADER as u64 + short(26) + short(28);
-        let left = ReadAt::len(file).saturating_sub(start);
-        // Encrypted entries have the first flag; sizes behind the data the fourth.
-        Ok(match (short(8), short(6) & 1) {
-            (8, 0) => Some(Self::Packed(Packed::open(Way::Deflate(file, start))?)),
-            (0, 0) if short(6) & 8 == 0 => {
-                let size = u64::from(u32::from_le_bytes([header[18], header[19], header[20], header[21]]));
-                Window::new(file, start, size.min(left)).map(Self::Stored)
+    /// The one archive in a zip.
+    pub(super) fn unzipped(file: &'a ArchiveFile<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Result<Self, Unfit>> {
+        let shut = |what: &str, advice| Ok(Err(Unfit { what: what.to_owned(), advice }));
+        let Some(entries) = zip::entries(file)? else {
+            return shut("the directory at the end of the zip is missing or damaged", "fetch it again, or unpack it with a program that mends zips");
+        };
+        let tars: Vec<&zip::Entry> = entries.iter().filter(|entry| entry.is_tar()).collect();
+        let [entry] = tars.as_slice() else {
+            if tars.is_empty() {
+                return shut("no .tar is in the zip", "look for the backup where this one comes from");
             }
-            _ => None,
-        })
+            let names: Vec<String> = tars.iter().map(|entry| crate::report::shown(entry.name.as_bytes())).collect();
+            return shut(&format!("several archives are in it: {}", names.join(", ")), "unpack it, and repair each of them");
+        };
+        let start = entry.data(file)?;
+        match (entry.method, entry.encrypted) {
+            (8, false) => {
+                let mut trailer = [0; 8];
+                trailer[..4].copy_from_slice(&entry.crc32.to_le_bytes());
+                trailer[4..].copy_from_slice(&(entry.size as u32).to_le_bytes());
+                let way = Way::Deflate { file, start, end: start.saturating_add(entry.packed), trailer };
+                Packed::open(way, notes, cancel).map(Self::Packed).map(Ok)
+            }
+            (0, false) => {
+                let left = ReadAt::len(file).saturating_sub(start);
+                let window = Window::new(file, start, entry.packed.min(left)).ok_or(io::ErrorKind::UnexpectedEof)?;
+                Ok(Ok(Self::Stored(window)))
+            }
+            _ => shut("it is packed in a way that Haul does not unpack", "unpack it with the program that packed it, and repair what was in it"),
+        }
     }
 }
 
@@ -74,58 +98,103 @@ impl ReadAt for Bytes<'_> {
 
 enum Way<'a> {
     Gzip(&'a ArchiveFile<'a>),
-    Deflate(&'a ArchiveFile<'a>, u64),
+    /// The checksum and length that a gzip stream ends with are the directory's.
+    Deflate {
+        file: &'a ArchiveFile<'a>,
+        start: u64,
+        end: u64,
+        trailer: [u8; 8],
+    },
 }
 
 impl<'a> Way<'a> {
-    fn begin(&self) -> Inflater<Body<'a>> {
-        Inflater::new(match self {
+    fn begin(&self) -> (Source<'a>, Meeting) {
+        let packed: Source<'a> = match self {
             Self::Gzip(file) => Box::new(Stream::new(*file)),
-            Self::Deflate(file, start) => Box::new(Cursor::new(GZIP_HEADER).chain(Stream::new(*file).range(*start..u64::MAX))),
-        })
+            Self::Deflate { file, start, end, trailer } => {
+                let body = Stream::new(*file).range(*start..*end);
+                Box::new(Cursor::new(GZIP_HEADER).chain(body).chain(Cursor::new(*trailer)))
+            }
+        };
+        let met = Meeting::default();
+        (inflated(packed, true, &met), met)
     }
 }
 
-/// A packed archive. It is inflated from the start again whenever something before the last place is wanted, which those who read it in order seldom do.
+/// A packed archive. It is inflated from the start again whenever something before what is at hand is wanted, which those who read it in order don't do.
 pub(super) struct Packed<'a> {
     way: Way<'a>,
     length: u64,
-    at: Mutex<(Inflater<Body<'a>>, u64)>,
+    place: Mutex<Place<'a>>,
+    cancel: &'a AtomicBool,
+}
+
+struct Place<'a> {
+    source: Source<'a>,
+    /// Bytes inflated so far.
+    at: u64,
+    /// The last of them.
+    recent: Vec<u8>,
+}
+
+impl<'a> Place<'a> {
+    fn new(source: Source<'a>) -> Self {
+        Self { source, at: 0, recent: Vec::new() }
+    }
+
+    /// Inflates more; whether there was any.
+    fn advance(&mut self, cancel: &AtomicBool) -> io::Result<bool> {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted"));
+        }
+        if self.recent.len() >= 2 * KEPT {
+            self.recent.drain(..self.recent.len() - KEPT);
+        }
+        let before = self.recent.len();
+        self.recent.resize(before + STEP, 0);
+        let read = self.source.read(&mut self.recent[before..]);
+        let count = read.as_ref().map_or(0, |count| *count);
+        self.recent.truncate(before + count);
+        self.at += count as u64;
+        read.map(|count| count > 0)
+    }
 }
 
 impl<'a> Packed<'a> {
-    fn open(way: Way<'a>) -> io::Result<Self> {
-        let mut inflater = way.begin();
-        let mut buffer = vec![0; STEP];
-        let mut length = 0;
-        // Damage ends it: what comes before is what there is. So does a zip's way to end, which is not gzip's.
-        loop {
-            match inflater.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => length += count as u64,
-                Err(error) => match pargz::InflateError::from(error) {
-                    pargz::InflateError::Io(error) => return Err(error),
-                    _ => break,
-                },
-            }
+    /// Damage ends it: what comes before is what there is.
+    fn open(way: Way<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Self> {
+        let (source, met) = way.begin();
+        let mut place = Place::new(source);
+        while place.advance(cancel)? {}
+        let met = met.told();
+        if let Some(broken) = met.broken {
+            notes.lost("", format!("what it was packed in can't be unpacked to its end ({broken}): what came after is gone"));
         }
-        let at = Mutex::new((way.begin(), 0));
-        Ok(Self { way, length, at })
+        if met.unequal {
+            notes.doubtful("", "the checksum of what it was packed in was wrong: something in it is not as it was, and nothing tells what");
+        }
+        if met.trailing {
+            notes.whole("something stood behind what it was packed in, and is left out");
+        }
+        Ok(Self { way, length: place.at, place: Mutex::new(place), cancel })
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.1 > offset {
-            *at = (self.way.begin(), 0);
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset < place.at - place.recent.len() as u64 {
+            *place = Place::new(self.way.begin().0);
         }
-        let mut scratch = Vec::new();
-        while at.1 < offset {
-            scratch.resize((offset - at.1).min(STEP as u64) as usize, 0);
-            at.0.read_exact(&mut scratch)?;
-            at.1 += scratch.len() as u64;
+        while !buffer.is_empty() {
+            if offset < place.at {
+                let recent = &place.recent[place.recent.len() - (place.at - offset) as usize..];
+                let count = recent.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&recent[..count]);
+                buffer = &mut buffer[count..];
+                offset += count as u64;
+            } else if !place.advance(self.cancel)? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
-        at.0.read_exact(buffer)?;
-        at.1 += buffer.len() as u64;
         Ok(())
     }
 }

@@ -222,11 +222,8 @@ fn attempt(
     let read = |source: io::Error| OpenError::of(archive.clone(), source);
     let file = ArchiveFile::open(source, &report).map_err(read)?;
     let mut notes = Notes::default();
-    let bytes = plan::unwrapped(&file, &before, &mut notes).map_err(read)?.ok_or_else(|| RepairError::Hopeless {
-        archive: archive.clone(),
-        what: "it is packed in a way that Haul does not unpack".to_owned(),
-        advice: "unpack it with the program that packed it, and repair what was in it".to_owned(),
-    })?;
+    let unwrapped = plan::unwrapped(&file, &before, &mut notes, cancel).map_err(read)?;
+    let bytes = unwrapped.map_err(|unfit| RepairError::Hopeless { archive: archive.clone(), what: unfit.what, advice: unfit.advice.to_owned() })?;
     let planned = plan::plan(&bytes, notes, &archive, options, &before, cancel);
     // What could not be had must not look like damage.
     if let Some(error) = file.failure() {

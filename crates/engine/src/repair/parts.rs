@@ -8,7 +8,10 @@ use habackup::{
     tar::{BLOCK, Entry, EntryKind, Reader, is_header, mended, padding},
 };
 
-use super::notes::Notes;
+use super::{
+    decode::{Meeting, inflated},
+    notes::Notes,
+};
 use crate::open::Stream;
 
 /// Bytes searched at once.
@@ -17,6 +20,8 @@ const STEP: usize = 1 << 20;
 const MOST: usize = 100_000;
 /// What follows the end of an archive is looked at this far.
 const BEHIND: u64 = 1 << 20;
+/// So many zeros are no accident.
+const TELLING: u64 = 8;
 
 /// One member that is a file.
 #[derive(Clone, Debug)]
@@ -181,6 +186,11 @@ impl<B: ReadAt> Scout<'_, B> {
                 return Ok((size, Some(next)));
             }
         }
+        let (size, behind) = (found.entry.size, data.saturating_add(found.entry.size).saturating_add(padding(found.entry.size) as u64));
+        // What says where it ends agrees with its header: it is the next header that does not hold.
+        if size > 0 && behind <= length && self.ends_at(data, size, own)? {
+            return Ok((size, Some(behind)));
+        }
         let next = self.search(data)?;
         let size = next.unwrap_or(length).saturating_sub(data);
         let is_cut = next.is_none() && size < found.entry.size && self.some(length.saturating_sub(4 * BLOCK as u64).max(data), length)?;
@@ -202,6 +212,24 @@ impl<B: ReadAt> Scout<'_, B> {
         Ok(header.and_then(|header| container_len(header.version(), header.plaintext_len.filter(|length| *length > 0)?)))
     }
 
+    /// Whether its content says that it is so long: an encrypted one by its header, a tar by its end marker, a gzip stream by its end, all by the zeros behind them.
+    fn ends_at(&self, data: u64, size: u64, own: Option<u64>) -> io::Result<bool> {
+        let (Some(first), None) = (self.block(data)?, own) else { return Ok(own == Some(size)) };
+        let ends_in_zeros = |count: u64| Ok(size >= count && !self.some(data + size - count, data + size)?);
+        if is_header(&first) {
+            return ends_in_zeros(2 * BLOCK as u64);
+        }
+        let filling = padding(size) as u64;
+        if filling >= TELLING {
+            return Ok(!self.some(data + size, data + size + filling)?);
+        }
+        let Some(window) = Window::new(self.bytes, data, size).filter(|_| first.starts_with(&[0x1f, 0x8b])) else { return Ok(false) };
+        let met = Meeting::default();
+        io::copy(&mut inflated(Box::new(Stream::new(window)), true, &met), &mut io::sink())?;
+        let met = met.told();
+        Ok(met.broken.is_none() && !met.trailing)
+    }
+
     /// Whether a member can end here: before another header, the end marker, or the end of the file.
     fn is_boundary(&self, at: u64, size: u64) -> io::Result<bool> {
         let length = self.bytes.len();
@@ -210,7 +238,8 @@ impl<B: ReadAt> Scout<'_, B> {
         }
         let Some(block) = self.block(at)? else { return Ok(true) };
         // An empty member before zeros is one whose size was never filled in, or the last one.
-        Ok(is_header(&block) || mended(&block).is_some() || (block.iter().all(|byte| *byte == 0) && size > 0))
+        let is_zero = block.iter().all(|byte| *byte == 0);
+        Ok(is_header(&block) || mended(&block).is_some() || (is_zero && (size > 0 || !self.some(at, length.min(at + BEHIND))?)))
     }
 
     fn block(&self, at: u64) -> io::Result<Option<[u8; BLOCK]>> {

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Encryption, Recompress, RepairError, RepairOptions,
-    bytes::Bytes,
+    bytes::{Bytes, Unfit},
     decode::{self, Shut},
     description::{self, Known},
     notes::{NoteKind, Notes},
@@ -128,14 +128,14 @@ fn has(inspection: &Inspection, defect: Defect) -> bool {
 }
 
 /// The archive itself; `None` where it is packed in a way that Haul does not know.
-pub(super) fn unwrapped<'a>(file: &'a ArchiveFile<'a>, before: &Inspection, notes: &mut Notes) -> io::Result<Option<Bytes<'a>>> {
+pub(super) fn unwrapped<'a>(file: &'a ArchiveFile<'a>, before: &Inspection, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Result<Bytes<'a>, Unfit>> {
     if !has(before, Defect::WrapperPacked) {
-        return Ok(Some(Bytes::Plain(file)));
+        return Ok(Ok(Bytes::Plain(file)));
     }
     notes.whole("the whole archive was packed once more, and is unpacked");
     let mut first = [0; 2];
     file.read_exact_at(&mut first, 0)?;
-    if first == [0x1f, 0x8b] { Bytes::gunzipped(file).map(Some) } else { Bytes::unzipped(file) }
+    if first == [0x1f, 0x8b] { Bytes::gunzipped(file, notes, cancel).map(Ok) } else { Bytes::unzipped(file, notes, cancel) }
 }
 
 /// A configuration without an archive around it.
