@@ -60,6 +60,8 @@ pub(super) enum Shut {
     Locked,
     /// It is another one's.
     WrongPassword,
+    /// It is no known form, unless it is the oldest encryption and another password's.
+    Unmarked,
     /// Nothing of it can be told.
     Unknown(String),
     /// Its bytes can't be had.
@@ -101,10 +103,9 @@ pub(super) fn open<'a>(bytes: &'a Bytes<'_>, piece: &Piece, keyring: &Mutex<Opti
         let compressed = first.starts_with(&GZIP);
         return Ok(Plain { form: Form { sealed: None, compressed }, tar: inflated(stream, compressed, &met), met });
     }
-    let unknown = || Shut::Unknown("it is neither a gzip stream nor a tar, and not encrypted either".into());
     // The oldest form of encryption has no mark, but whole blocks.
     if !is_sealed && (piece.size < 48 || (!piece.size.is_multiple_of(16) && !piece.cut)) {
-        return Err(unknown());
+        return Err(Shut::Unmarked);
     }
     let mut keyring = keyring.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(keyring) = keyring.as_mut() else { return Err(Shut::Locked) };
@@ -113,7 +114,7 @@ pub(super) fn open<'a>(bytes: &'a Bytes<'_>, piece: &Piece, keyring: &Mutex<Opti
         Ok(plain) => plain,
         Err(SecureTarError::Io(error)) => return Err(Shut::Io(error)),
         Err(SecureTarError::WrongPassword) if is_sealed => return Err(Shut::WrongPassword),
-        Err(SecureTarError::WrongPassword) => return Err(unknown()),
+        Err(SecureTarError::WrongPassword) => return Err(Shut::Unmarked),
         Err(error) => return Err(Shut::Unknown(error.to_string())),
     };
     let version = plain.header().version();

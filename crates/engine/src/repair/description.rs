@@ -192,7 +192,7 @@ impl Writer<'_> {
         if let Some(name) = self.known.rename {
             if self.text("name") != Some(name) {
                 let before = self.text("name").map_or_else(|| "nothing".to_owned(), |name| format!("\"{}\"", crate::report::shown(name.as_bytes())));
-                self.notes.repaired(NAME, format!("name: it is \"{name}\", and was {before}"));
+                self.notes.repaired(NAME, format!("name: it is \"{}\", and was {before}", crate::report::shown(name.as_bytes())));
                 self.fields.insert("name".into(), json!(name));
                 self.fields.remove("slug");
             }
@@ -214,7 +214,7 @@ impl Writer<'_> {
             name = format!("Repaired backup {version}");
             name.truncate(name.trim_end().len());
         }
-        let why = format!("it is \"{name}\", which every reader can make a file name of");
+        let why = format!("it is \"{}\", which every reader can make a file name of", crate::report::shown(name.as_bytes()));
         self.set("name", json!(name), &why);
     }
 

@@ -25,13 +25,14 @@ use super::{
     description::{self, Known},
     notes::{NoteKind, Notes},
     parts::{self, Piece},
-    survey::{Survey, survey},
+    survey::{Fate, Survey, survey},
 };
 use crate::{
     inspect::Inspection,
     intent::container_version,
     layout::MANIFEST,
     open::{ArchiveFile, OpenError},
+    options::SecureTar,
 };
 
 /// The part that holds the configuration.
@@ -82,7 +83,8 @@ impl Plan {
 #[derive(Default)]
 struct Sorted {
     description: Option<(Map<String, Value>, String)>,
-    inner: BTreeMap<String, Piece>,
+    /// Of several with one name the last comes last.
+    inner: BTreeMap<String, Vec<Piece>>,
     others: Vec<Piece>,
 }
 
@@ -98,7 +100,7 @@ pub(super) fn plan(
     let failed = |error| RepairError::from(OpenError::of(archive.to_owned(), error));
     let is_bare = has(before, Defect::NotWrapped);
     let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &mut notes) }.map_err(failed)?;
-    let job = Job { bytes, archive, cancel, keyring: Mutex::new(options.password.clone().map(Keyring::new)) };
+    let job = Job { bytes, archive, cancel, keyring: Mutex::new(options.password.clone().map(Keyring::new)), is_protected: before.manifest.protected };
     let surveyed = job.surveys(sorted.inner, &mut notes)?;
     if surveyed.is_empty() {
         return Err(hopeless(archive, before, &notes));
@@ -147,7 +149,7 @@ fn bare(bytes: &Bytes<'_>, before: &Inspection, notes: &mut Notes) -> io::Result
     if is_archive {
         let what = before.findings.iter().find(|finding| finding.defect == Defect::NotWrapped).map(|finding| finding.what.as_str());
         notes.whole(format!("{}; it is one now", what.unwrap_or_default()));
-        sorted.inner.insert(MAIN.to_owned(), Piece { name: MAIN.to_owned(), offset: 0, size: bytes.len(), cut: false });
+        sorted.inner.insert(MAIN.to_owned(), vec![Piece { name: MAIN.to_owned(), offset: 0, size: bytes.len(), cut: false }]);
     }
     Ok(sorted)
 }
@@ -165,7 +167,7 @@ fn sort(bytes: &Bytes<'_>, notes: &mut Notes) -> io::Result<Sorted> {
         } else if piece.is_inner() {
             let lower = base.to_ascii_lowercase();
             let length = lower.strip_suffix(".tar.gz").or_else(|| lower.strip_suffix(".tar")).map_or(base.len(), str::len);
-            add(&mut sorted.inner, base[..length].to_owned(), piece, notes);
+            sorted.inner.entry(base[..length].to_owned()).or_default().push(piece);
         } else if base != habackup::index::MEMBER {
             if piece.cut {
                 notes.lost(&piece.name, "it is cut short");
@@ -179,18 +181,6 @@ fn sort(bytes: &Bytes<'_>, notes: &mut Notes) -> io::Result<Sorted> {
         notes.doubtful(MANIFEST, "the archive has no end mark either, so nothing tells whether more parts were in it");
     }
     Ok(sorted)
-}
-
-/// Of several with one name the last counts, as for every reader, unless it is cut.
-fn add(inner: &mut BTreeMap<String, Piece>, stem: String, piece: Piece, notes: &mut Notes) {
-    match inner.get(&stem) {
-        Some(other) if piece.cut && !other.cut => notes.lost(&piece.name, "it is there more than once; the last one is cut short, and the one before is kept"),
-        Some(_) => {
-            notes.lost(&piece.name, "it is there more than once; the last one is kept");
-            inner.insert(stem, piece);
-        }
-        None => drop(inner.insert(stem, piece)),
-    }
 }
 
 /// The description that readers take, or the nearest to it that can be read.
@@ -226,42 +216,87 @@ struct Job<'a, 'b> {
     archive: &'a Path,
     cancel: &'a AtomicBool,
     keyring: Mutex<Option<Keyring>>,
+    /// What the description says.
+    is_protected: bool,
 }
 
 impl Job<'_, '_> {
     /// Reads every part to its end.
-    fn surveys(&self, inner: BTreeMap<String, Piece>, notes: &mut Notes) -> Result<Vec<(String, Piece, Survey)>, RepairError> {
+    fn surveys(&self, inner: BTreeMap<String, Vec<Piece>>, notes: &mut Notes) -> Result<Vec<(String, Piece, Survey)>, RepairError> {
         let mut surveyed = Vec::new();
         let mut shut = Vec::new();
-        let failed = |error| RepairError::from(OpenError::of(self.archive.to_owned(), error));
-        for (stem, piece) in inner {
-            match decode::open(self.bytes, &piece, &self.keyring) {
-                Ok(plain) => {
-                    if plain.form.sealed.is_some() && decode::sizes_lie(self.bytes, &piece) && !piece.cut {
-                        notes.repaired(&piece.name, "the size in the header of its encryption was wrong");
-                    }
-                    let seen = survey(plain, &piece.name, stem == MAIN, piece.cut, self.cancel).map_err(failed)?;
-                    // A folder of which nothing is left would replace the one that is there by an empty one.
-                    if seen.whole == 0 && seen.notes.is_change() {
-                        notes.append(seen.notes);
-                    } else {
-                        surveyed.push((stem, piece, seen));
-                    }
+        for (stem, pieces) in inner {
+            let several = pieces.len() > 1;
+            let mut best: Option<(Piece, Survey)> = None;
+            // As for every reader the last counts, unless one before it has more in it.
+            for piece in pieces.into_iter().rev() {
+                let Some(seen) = self.survey(&stem, &piece, notes, &mut shut)? else { continue };
+                if best.as_ref().is_none_or(|(_, best)| worth(&seen) > worth(best)) {
+                    best = Some((piece, seen));
                 }
-                Err(Shut::Io(error)) => return Err(failed(error)),
-                Err(Shut::Locked) => return Err(OpenError::PasswordNeeded(self.archive.to_owned()).into()),
-                Err(Shut::WrongPassword) => shut.push(piece.name),
-                Err(Shut::Unknown(why)) => notes.lost(&piece.name, format!("nothing of it can be had: {why}")),
+            }
+            let Some((piece, seen)) = best else { continue };
+            if several {
+                notes.lost(&piece.name, format!("it is there more than once; the one of {} bytes is kept", piece.size));
+            }
+            // A folder of which nothing is left would replace the one that is there by an empty one.
+            if kept(&seen) == 0 && seen.notes.is_change() {
+                notes.append(seen.notes);
+            } else {
+                surveyed.push((stem, piece, seen));
             }
         }
         if !shut.is_empty() && surveyed.iter().all(|(_, _, seen)| seen.form.is_none_or(|form| form.sealed.is_none())) {
             return Err(OpenError::WrongPassword.into());
         }
         for name in shut {
-            notes.lost(name, "the password does not open it");
+            notes.lost(name, "the password does not open it; it stays in the old archive alone");
         }
         Ok(surveyed)
     }
+
+    /// Reads one to its end; `None`: it can't be opened, and why is noted.
+    fn survey(&self, stem: &str, piece: &Piece, notes: &mut Notes, shut: &mut Vec<String>) -> Result<Option<Survey>, RepairError> {
+        let failed = |error| RepairError::from(OpenError::of(self.archive.to_owned(), error));
+        match decode::open(self.bytes, piece, &self.keyring) {
+            Ok(plain) => {
+                if plain.form.sealed.is_some() && decode::sizes_lie(self.bytes, piece) && !piece.cut {
+                    notes.repaired(&piece.name, "the size in the header of its encryption was wrong");
+                }
+                survey(plain, &piece.name, stem == MAIN, piece.cut, self.cancel).map(Some).map_err(failed)
+            }
+            Err(Shut::Io(error)) => Err(failed(error)),
+            Err(Shut::Locked) => Err(OpenError::PasswordNeeded(self.archive.to_owned()).into()),
+            Err(Shut::WrongPassword) => {
+                shut.push(piece.name.clone());
+                Ok(None)
+            }
+            // The oldest encryption has no mark: what the password does not open looks like anything.
+            Err(Shut::Unmarked) if self.is_protected => {
+                shut.push(piece.name.clone());
+                Ok(None)
+            }
+            Err(Shut::Unmarked) => {
+                notes.lost(&piece.name, "nothing of it can be had: it is neither a gzip stream nor a tar, and not encrypted either");
+                Ok(None)
+            }
+            Err(Shut::Unknown(why)) => {
+                notes.lost(&piece.name, format!("nothing of it can be had: {why}"));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Members that come into the new archive.
+fn kept(survey: &Survey) -> u64 {
+    survey.whole.saturating_sub(survey.fates.values().filter(|fate| **fate == Fate::Drop).count() as u64)
+}
+
+/// Which of two is the better one: whole before damaged, then the one with more in it.
+fn worth(survey: &Survey) -> (bool, u64) {
+    let is_whole = survey.notes.list.iter().all(|note| !matches!(note.kind, NoteKind::Lost | NoteKind::Doubtful));
+    (is_whole && kept(survey) > 0, kept(survey))
 }
 
 struct Making<'a> {
@@ -299,7 +334,8 @@ impl Making<'_> {
             now: &self.options.now,
         };
         let manifest = description::describe(fields, &known, &mut notes).map_err(|_| RepairError::NoVersion(self.archive.to_owned()))?;
-        let sealing = protected.then(|| self.sealing(&manifest));
+        let was = surveyed.iter().find_map(|(_, _, survey)| survey.form.and_then(|form| form.sealed));
+        let sealing = protected.then(|| self.sealing(&manifest, was));
         let (mut main, mut parts) = (None, Vec::new());
         for (stem, piece, survey) in surveyed {
             let name = format!("{stem}.{}", if level.is_some() { "tar.gz" } else { "tar" });
@@ -347,13 +383,19 @@ impl Making<'_> {
                 notes.whole("it is not encrypted any more, as asked");
                 Ok(false)
             }
-            (Encryption::Remove, false) => Ok(false),
+            (Encryption::Remove, false) => refused("is not encrypted", "there is nothing to take off it; leave --decrypt away"),
         }
     }
 
-    fn sealing(&self, manifest: &Manifest) -> SecureTarVersion {
+    fn sealing(&self, manifest: &Manifest, was: Option<SecureTarVersion>) -> SecureTarVersion {
         let version = manifest.home_assistant_version().and_then(|version| version.parse::<HaVersion>().ok());
-        version.map_or(SecureTarVersion::V2, |version| container_version(self.options.securetar, &version))
+        match (self.options.securetar, version) {
+            (SecureTar::V3, _) => SecureTarVersion::V3,
+            (SecureTar::V2, _) => SecureTarVersion::V2,
+            (SecureTar::Auto, Some(version)) => container_version(SecureTar::Auto, &version),
+            // Add-ons and folders alone tell no version.
+            (SecureTar::Auto, None) => was.filter(|was| *was == SecureTarVersion::V3).unwrap_or(SecureTarVersion::V2),
+        }
     }
 
     /// Says what is otherwise about a part as a whole.
@@ -363,7 +405,7 @@ impl Making<'_> {
             return;
         }
         if piece.name != name {
-            notes.repaired(&piece.name, format!("it is called {name}"));
+            notes.repaired(&piece.name, format!("it is called {}", crate::report::shown(name.as_bytes())));
         }
         if form.compressed != compressed && self.options.recompress.is_none() {
             notes.repaired(
@@ -371,7 +413,8 @@ impl Making<'_> {
                 if compressed { "it was not compressed, as its name says, and is now" } else { "it was compressed, unlike the others, and is not now" },
             );
         }
-        let minded = has(self.before, Defect::SecureTarOld) || has(self.before, Defect::SecureTarVersion);
+        let is_asked = self.options.securetar != SecureTar::Auto;
+        let minded = is_asked || has(self.before, Defect::SecureTarOld) || has(self.before, Defect::SecureTarVersion);
         match (form.sealed, sealing) {
             (None, Some(_)) if matches!(self.options.encryption, Encryption::Keep) => {
                 notes.repaired(name, "it was not encrypted, unlike the others, and is now");

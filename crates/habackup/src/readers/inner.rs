@@ -160,6 +160,15 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let finding =
             Finding::new(Defect::DataLink, "'data' is a symbolic link", "an archive that wants to write elsewhere", "`haul repair` makes a directory of it");
         found.push(finding.at("data").cores(&UNPACK, Some("[Errno 17] File exists")).supervisor(UNPACK, None));
+    } else if !content.data && content.entries == 0 && matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked) {
+        let finding = Finding::new(
+            Defect::NoData,
+            "there is nothing in it",
+            "the wrong folder was backed up, or none was mounted",
+            "nothing makes it up; take it from another backup",
+        );
+        let emptied = Effect::Loses("everything: the configuration is emptied".into());
+        found.push(finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")).supervisor(emptied, None));
     } else if !content.data && content.entries > 0 {
         let finding = Finding::new(
             Defect::NoData,
