@@ -62,4 +62,6 @@ pub use intent::{Identity, identity};
 pub use options::{BackupOptions, Compress, SecureTar, all_cores};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};
-pub use report::{ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, Stage, StageReport, Status, serialize_path, shown};
+pub use report::{
+    ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, Stage, StageReport, Status, reorders, serialize_path, shown,
+};

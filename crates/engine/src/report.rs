@@ -272,7 +272,7 @@ pub fn shown(path: &[u8]) -> String {
 }
 
 /// Invisible characters that change how the ones around them are shown.
-fn reorders(character: char) -> bool {
+pub fn reorders(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 

@@ -9,7 +9,9 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let text = text.trim();
     let invalid = |reason: &str| Error::new(crate::proxy::words(text, 200), Doing::Look, Kind::Invalid, reason);
     if !text.contains("://") {
-        return Err(invalid("the address does not begin with http:// or https://").advise(format!("write http://{}", text.trim_start_matches('/'))));
+        let shown = crate::proxy::words(&without_login(text), 200);
+        let error = Error::new(shown.clone(), Doing::Look, Kind::Invalid, "the address does not begin with http:// or https://");
+        return Err(error.advise(format!("write http://{}", shown.trim_start_matches('/'))));
     }
     let url = Url::parse(text).map_err(|error| Error::new("this address", Doing::Look, Kind::Invalid, error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -20,6 +22,14 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
         return Err(invalid("the address does not begin with http:// or https://"));
     }
     Ok(base(url))
+}
+
+/// What a person typed, without a name and password that may stand before the host.
+pub fn without_login(text: &str) -> String {
+    let (scheme, rest) = text.find("://").map_or(("", text), |at| text.split_at(at + 3));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}{}", &rest[host..])
 }
 
 /// Its scheme, host and port alone.
@@ -65,6 +75,10 @@ mod tests {
         }
         let said = parse("http://me:sesame@new:8123").unwrap_err().to_string();
         assert!(!said.contains("sesame") && said.contains("http://new:8123"), "{said}");
+        let error = parse("me:sesame@new:8123/x").unwrap_err();
+        assert!(!error.to_string().contains("sesame"), "{error}");
+        assert_eq!(error.advice.unwrap(), "write http://new:8123/x");
+        assert_eq!(without_login("http://me:se@same@new:8123/a@b"), "http://new:8123/a@b");
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod socket;
 mod upload;
 mod wire;
 
+pub use address::without_login;
 pub use admin::{Admin, Events};
 pub use answers::{Agent, Arrival, Backup, Event, Expected, Kept, Manager, local_agent};
 pub use error::{Doing, Error, Kind};

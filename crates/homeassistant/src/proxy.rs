@@ -277,9 +277,14 @@ fn is_about_room(said: &str) -> bool {
 
 /// Words fit for one line of a terminal.
 pub(crate) fn words(text: &str, most: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String = text.chars().map(|c| if c.is_control() || reorders(c) { ' ' } else { c }).collect();
     let clean = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     clean.chars().take(most).collect()
+}
+
+/// Turns round what stands beside it.
+fn reorders(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn too_large(maker: Maker) -> String {

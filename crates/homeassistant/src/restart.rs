@@ -133,13 +133,15 @@ enum Verdict {
 struct Follower {
     with_token: bool,
     went_down: bool,
+    /// It said that it is about to restart.
+    is_restarting: bool,
     steady: u32,
     last: u8,
 }
 
 impl Follower {
     fn new(way: &Way) -> Self {
-        Self { with_token: matches!(way, Way::Token(_)), went_down: false, steady: 0, last: 0 }
+        Self { with_token: matches!(way, Way::Token(_)), went_down: false, is_restarting: false, steady: 0, last: 0 }
     }
 
     fn judge(&mut self, seen: &Sight) -> Verdict {
@@ -161,16 +163,27 @@ impl Follower {
             Sight::Unready if self.went_down => Verdict::Going(Stage::Starting),
             Sight::Unready => Verdict::Going(Stage::Working(None)),
             // The token was good before: its user is gone, so all users are others. Asking again would look like somebody who guesses.
-            Sight::SetUp if self.with_token => Verdict::Restored,
-            Sight::SetUp | Sight::SpeaksTls if self.steady >= STEADY => Verdict::Restored,
+            Sight::SetUp if self.with_token && self.has_restarted() => Verdict::Restored,
+            Sight::SetUp if self.with_token => {
+                Verdict::Lost("it does not know the token any more, and was not seen to restart: nothing tells whether it restored anything")
+            }
+            Sight::SetUp | Sight::SpeaksTls if self.steady >= STEADY && self.has_restarted() => Verdict::Restored,
+            Sight::SetUp | Sight::SpeaksTls if self.steady >= VERY_STEADY => {
+                Verdict::Lost("somebody finished its first page meanwhile, and it was not seen to restart: nothing tells whether it restored anything")
+            }
             Sight::SetUp | Sight::SpeaksTls => Verdict::Going(Stage::Starting),
             Sight::FirstPage(manager) | Sight::Known(manager) => self.judge_manager(manager, matches!(seen, Sight::Known(_))),
         }
     }
 
-    fn judge_manager(&self, manager: &Manager, is_known: bool) -> Verdict {
+    fn has_restarted(&self) -> bool {
+        self.went_down || self.is_restarting
+    }
+
+    fn judge_manager(&mut self, manager: &Manager, is_known: bool) -> Verdict {
         let event = manager.restore();
         let state = event.and_then(|event| event.state.as_deref());
+        self.is_restarting |= matches!(state, Some("completed" | "core_restart")) || event.and_then(|event| event.stage.as_deref()) == Some("core_restart");
         match state {
             Some("failed") => {
                 let reason = event.and_then(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
@@ -299,6 +312,14 @@ mod tests {
         assert_eq!(end(&Way::FirstPage, [page(Some(("completed", None))), Sight::SetUp, Sight::SetUp, Sight::SetUp]), "restored");
         assert_eq!(end(&Way::FirstPage, [Sight::Down, Sight::SetUp, Sight::Unready, Sight::SetUp]), "going");
         assert_eq!(end(&Way::FirstPage, [Sight::Down, Sight::SpeaksTls, Sight::SpeaksTls, Sight::SpeaksTls]), "restored");
+    }
+
+    #[test]
+    fn a_first_page_that_somebody_finished_is_no_restored_instance() {
+        let sights = || std::iter::once(page(Some(("in_progress", None)))).chain(std::iter::repeat_with(|| Sight::SetUp).take(10));
+        assert_eq!(end(&Way::FirstPage, sights()), "going");
+        assert!(end(&Way::FirstPage, sights().chain(std::iter::repeat_with(|| Sight::SetUp).take(30))).starts_with("lost: somebody finished"));
+        assert!(end(&token(), [Sight::SetUp]).starts_with("lost: it does not know the token any more"));
     }
 
     #[test]

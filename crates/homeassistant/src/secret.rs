@@ -1,6 +1,6 @@
 //! A token or password: read from a file, held in memory that is wiped, never printed.
 
-use std::{fmt, path::Path};
+use std::{fmt, io::Read, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -26,7 +26,10 @@ impl Secret {
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let shown = path.display().to_string();
         let wrong = |reason: String| Error::new(&shown, Doing::Secret, Kind::Invalid, reason);
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| wrong(crate::error::system(&error)))?);
+        let failed = |error| wrong(crate::error::system(&error));
+        let mut text = Zeroizing::new(String::new());
+        // Also from a pipe, and no more than could be a token.
+        std::fs::File::open(path).map_err(failed)?.take(LONGEST as u64 + 8).read_to_string(&mut text).map_err(failed)?;
         let line = text.trim_start_matches('\u{feff}').trim();
         if line.is_empty() || line.len() > LONGEST || line.contains('\n') {
             return Err(wrong("it does not hold one line".to_owned()));

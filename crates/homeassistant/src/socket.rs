@@ -107,8 +107,9 @@ impl Socket {
     /// A command whose answer is its result.
     pub(crate) async fn call<T: serde::de::DeserializeOwned>(&mut self, command: &str) -> Result<T, Error> {
         match self.command(json!({ "type": command }), self.wire.patience.stall).await? {
-            Outcome::Done(result) => serde_json::from_value(result)
-                .map_err(|error| self.wire.error(self.doing, Kind::Protocol, format!("its answer is not what Home Assistant says there ({error})"))),
+            Outcome::Done(result) => serde_json::from_value(result).map_err(|error| {
+                self.wire.error(self.doing, Kind::Protocol, format!("its answer is not what Home Assistant says there ({})", words(&error.to_string(), 200)))
+            }),
             Outcome::Refused(refusal) => Err(self.refused(&refusal)),
             Outcome::Gone => Err(self.gone()),
         }
@@ -212,7 +213,13 @@ impl Socket {
             };
             match serde_json::from_str(&text) {
                 Ok(said) => return Ok(Some(said)),
-                Err(error) => return Err(self.wire.error(self.doing, Kind::Protocol, format!("its WebSocket says something strange ({error})"))),
+                Err(error) => {
+                    return Err(self.wire.error(
+                        self.doing,
+                        Kind::Protocol,
+                        format!("its WebSocket says something strange ({})", words(&error.to_string(), 200)),
+                    ));
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     address,
     error::{Doing, Error, Kind},
     patience::{Patience, in_words},
-    proxy::Answer,
+    proxy::{Answer, words},
     secret::Secret,
 };
 
@@ -88,11 +88,16 @@ impl Wire {
 
     /// Sends a request with a small body or none, and reads the whole answer.
     pub(crate) async fn exchange(&self, doing: Doing, request: RequestBuilder, patience: Duration) -> Result<Answer, Error> {
-        match tokio::time::timeout(patience, request.send()).await {
-            Ok(Ok(response)) => self.read(doing, response).await,
-            Ok(Err(error)) => Err(self.broken(doing, &error)),
-            Err(_) => Err(self.silent(doing, patience)),
-        }
+        let exchange = async {
+            match tokio::time::timeout(patience, request.send()).await {
+                Ok(Ok(response)) => self.read(doing, response).await,
+                Ok(Err(error)) => Err(self.broken(doing, &error)),
+                Err(_) => Err(self.silent(doing, patience)),
+            }
+        };
+        // Whoever answers a byte at a time is not waited for either.
+        let most = patience * 4;
+        tokio::time::timeout(most, exchange).await.unwrap_or_else(|_| Err(self.silent(doing, most)))
     }
 
     /// Reads an answer to its end; a refusal's only as far as it is of use.
@@ -150,7 +155,9 @@ impl Wire {
         }
         serde_json::from_slice(&answer.body).map_err(|error| {
             let html = answer.title().map(|_| self.error(doing, Kind::NotHomeAssistant, answer.strange()));
-            html.unwrap_or_else(|| self.error(doing, Kind::Protocol, format!("its answer is not what Home Assistant says there ({error})")))
+            html.unwrap_or_else(|| {
+                self.error(doing, Kind::Protocol, format!("its answer is not what Home Assistant says there ({})", words(&error.to_string(), 200)))
+            })
         })
     }
 

@@ -271,7 +271,7 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
 }
 
 fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
-    let says = format!("You need at least Home Assistant version {version} to restore this backup");
+    let says = format!("You need at least Home Assistant version {} to restore this backup", shown(version));
     let Ok(made_by) = version.parse::<HaVersion>() else {
         let finding = Finding::new(Defect::HomeAssistant, format!("'{}' is no version of Home Assistant", shown(version)), BY_HAND, REWRITE).at(MANIFEST);
         let tries = Effect::Changes("restored, it tries to install that version, and fails".into());

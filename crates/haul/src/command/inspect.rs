@@ -157,7 +157,8 @@ pub(super) fn found(finding: &Finding) -> Vec<String> {
         (outcome.reader, format!("{}{says}", does(&outcome.effect, outcome.says.is_some())))
     });
     lines.extend(shared(told).into_iter().map(|line| format!("  {line}")));
-    lines
+    // Whatever of it comes from the archive.
+    lines.iter().map(|line| text::tame(line)).collect()
 }
 
 /// Readers that do the same share a line.
@@ -199,7 +200,7 @@ fn does(effect: &Effect, says: bool) -> String {
 
 /// How it ends with each reader. What that says stands with the finding.
 pub(super) fn verdicts(verdicts: &[Verdict]) -> Vec<String> {
-    shared(verdicts.iter().map(|each| (each.reader, verdict(each))))
+    shared(verdicts.iter().map(|each| (each.reader, text::tame(&verdict(each)))))
 }
 
 fn verdict(verdict: &Verdict) -> String {

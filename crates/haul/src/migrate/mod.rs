@@ -99,10 +99,11 @@ impl Move {
         })?;
         let source = Source::look(&wanted.config, &identity)?;
         let steps = Steps::start(wanted.progress);
-        steps.say(&format!("looking at {}", wanted.to));
+        let shown = crate::text::tame(&homeassistant::without_login(&wanted.to));
+        steps.say(&format!("looking at {shown}"));
         let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone());
         let target = network.bridge.wait(Patience::new(&network.context).unless_cancelled(looking));
-        let target = target.map_err(|error| words::ended(&error, Reached::Nothing, &wanted.to))??;
+        let target = target.map_err(|error| words::ended(&error, Reached::Nothing, &shown))??;
         target.suits(&source)?;
         Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: Arc::clone(cancel) })
     }

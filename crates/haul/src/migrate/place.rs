@@ -23,6 +23,8 @@ use crate::text;
 
 /// The pause before another beginning, and between two questions whether it arrived.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How often its list is looked at for what it said it took.
+const LISTINGS: u32 = 5;
 /// How often is asked while the other side is busy with what it got: it reads all of it, which takes its time.
 const QUESTIONS: u32 = 900;
 
@@ -325,12 +327,19 @@ impl Upload for HomeAssistantUpload {
         }
         let expected = homeassistant::Expected { size: Some(sealed.length), ..self.expected.clone() };
         // One that does not show its list said yes to all the bytes that were announced.
-        if let Ok(Arrival::OtherSize { size, .. }) = self.target.did_it_arrive(&expected).await {
-            let reason = format!("it has {size} bytes instead of {}", sealed.length);
-            let advice = "nothing was restored; remove it there under Settings > System > Backups, and try again";
-            return Err(refusal(self.target.place(), Kind::Mismatch, reason).advise(advice));
+        for _ in 0..LISTINGS {
+            match self.target.did_it_arrive(&expected).await {
+                Ok(Arrival::OtherSize { size, .. }) => {
+                    let reason = format!("it has {size} bytes instead of {}", sealed.length);
+                    let advice = "nothing was restored; remove it there under Settings > System > Backups, and try again";
+                    return Err(refusal(self.target.place(), Kind::Mismatch, reason).advise(advice));
+                }
+                Ok(Arrival::No | Arrival::Underway) => tokio::time::sleep(PAUSE).await,
+                Ok(Arrival::Yes { .. }) | Err(_) => return Ok(Checked::Size),
+            }
         }
-        Ok(Checked::Size)
+        let refusal = refusal(self.target.place(), Kind::Mismatch, "it said that it took the backup, and does not list it");
+        Err(refusal.advise("nothing was restored; see what its log says"))
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

@@ -2,14 +2,18 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::OpenOptions,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use engine::Identity;
 use habackup::version::HaVersion;
 use homeassistant::Secret;
+use rustix::fs::OFlags;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::failure::{FAILED, Failure};
 
@@ -17,6 +21,9 @@ use crate::failure::{FAILED, Failure};
 const BY_PASSWORD: &str = "homeassistant";
 /// The steps of the first page that an instance in use has behind it, as far as all versions have them.
 const FIRST_STEPS: [&str; 2] = ["user", "core_config"];
+
+/// No file of users is longer.
+const LONGEST: u64 = 64 << 20;
 
 /// What is known of the old one before anything is read.
 #[derive(Debug)]
@@ -62,13 +69,9 @@ struct User {
 struct Credential {
     user_id: String,
     auth_provider_type: String,
+    /// Whatever the provider keeps there.
     #[serde(default)]
-    data: CredentialData,
-}
-
-#[derive(Default, Deserialize)]
-struct CredentialData {
-    username: Option<String>,
+    data: Value,
 }
 
 #[derive(Deserialize)]
@@ -115,14 +118,14 @@ impl Source {
         let mut logins = Vec::new();
         for person in people {
             let own = credentials.iter().filter(|credential| credential.user_id == person.id && credential.auth_provider_type == BY_PASSWORD);
-            logins.extend(own.filter_map(|credential| credential.data.username.clone()));
+            logins.extend(own.filter_map(|credential| credential.data.get("username")?.as_str().map(str::to_owned)));
         }
         let mut notes = Vec::new();
         let (with, without): (Vec<_>, Vec<_>) = logins.into_iter().partition(|name| known.as_ref().is_some_and(|known| known.contains(name)));
         if !without.is_empty() {
             notes.push(format!("{} has no password for {}, who will not be able to log in", provider.display(), super::words::any_of(&without)));
         }
-        let done = read::<Onboarding>(&directory.join(".storage/onboarding"))?.map(|stored| stored.done).unwrap_or_default();
+        let done = read::<Onboarding>(&directory.join(".storage/onboarding")).ok().flatten().map(|stored| stored.done).unwrap_or_default();
         if FIRST_STEPS.iter().any(|step| !done.iter().any(|done| done == step)) {
             notes.push("the first page of the old Home Assistant was never finished: the new one will show the rest of it".to_owned());
         }
@@ -142,9 +145,20 @@ impl Source {
     }
 }
 
+/// A file that may be anything: only what Home Assistant would have written is read.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST { Err(io::Error::other("it is far too large")) } else { Ok(bytes) }
+}
+
 /// What is stored there; `None` when there is no such file.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
-    let bytes = match fs::read(path) {
+    let bytes = match bytes(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
@@ -158,7 +172,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
         Err(error) => {
             let (file, line, column) = (path.display(), error.line(), error.column());
             Err(Failure::new(FAILED, format!("{file} is not as Home Assistant writes it (line {line}, column {column})"))
-                .hint("Home Assistant itself would not start with it; `haul restore` brings the file back from a backup"))
+                .hint("Home Assistant itself would put it aside and begin anew; `haul restore` brings the file back from a backup"))
         }
     }
 }
@@ -166,6 +180,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
 
     const AUTH: &str = r#"{"version":1,"key":"auth","data":{"users":[

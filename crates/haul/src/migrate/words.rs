@@ -46,7 +46,10 @@ pub(crate) enum Reached {
 pub(crate) fn interrupted(reached: Reached, place: &str) -> Failure {
     let (what, hint) = match reached {
         Reached::Nothing => (format!("interrupted; nothing was sent to {place}"), None),
-        Reached::Sending => (format!("interrupted while sending; {place} keeps nothing of it, and nothing was restored"), Some("the same command begins anew")),
+        Reached::Sending => (
+            format!("interrupted while sending to {place}; nothing was restored"),
+            Some("the same command begins anew; should it be busy with what it got, in a minute"),
+        ),
         Reached::Unanswered => {
             (format!("interrupted before {place} said whether the backup arrived; nothing was restored"), Some("the same command begins anew"))
         }

@@ -176,7 +176,7 @@ fn an_interruption_says_what_it_means_for_the_new_one() {
     wait_until("it sends", || line.uploaded() > 20_000);
     let output = end_by(child, Signal::INT);
     assert_eq!(output.status.code(), Some(130));
-    assert!(said(&output).contains(&format!("interrupted while sending; {} keeps nothing of it, and nothing was restored", line.url())), "{}", said(&output));
+    assert!(said(&output).contains(&format!("interrupted while sending to {}; nothing was restored", line.url())), "{}", said(&output));
     line.throttle(None);
 
     let child = begin();
