@@ -54,6 +54,8 @@ pub struct Mind {
     pub disk_free: Option<f64>,
     /// What was uploaded, and under which headers.
     pub uploads: Vec<(HeaderMap, Vec<u8>)>,
+    /// So many looks find it down, as during a restart.
+    pub down: u32,
     /// What was asked to be restored.
     pub restores: Vec<Value>,
 }
@@ -71,6 +73,7 @@ impl Default for Mind {
             reads_for: Duration::ZERO,
             disk_free: None,
             uploads: Vec::new(),
+            down: 0,
             restores: Vec::new(),
         }
     }
@@ -149,7 +152,13 @@ fn said(status: u16, value: &Value) -> Response {
 }
 
 async fn onboarding(State(mind): State<Shared>) -> Response {
-    match mind.lock().unwrap().user_made {
+    let mut mind = mind.lock().unwrap();
+    if mind.down > 0 {
+        mind.down -= 1;
+        // What a proxy says then.
+        return (StatusCode::BAD_GATEWAY, "502 Bad Gateway").into_response();
+    }
+    match mind.user_made {
         Some(done) => said(200, &json!([{ "step": "user", "done": done }, { "step": "core_config", "done": false }])),
         None => plain(404, "404: Not Found"),
     }
@@ -238,6 +247,7 @@ fn first_member(mut tar: &[u8]) -> Option<&[u8]> {
 fn restored(mind: &mut Mind) {
     if mind.restores_users && mind.restore.0 == 200 {
         mind.user_made = None;
+        mind.down = 2;
     }
 }
 
