@@ -100,7 +100,7 @@ mod tests {
             failure.message
         };
         assert_eq!(said(Reached::Nothing), "interrupted; nothing was sent to http://new:8123");
-        assert_eq!(said(Reached::Sending), "interrupted while sending; http://new:8123 keeps nothing of it, and nothing was restored");
+        assert_eq!(said(Reached::Sending), "interrupted while sending to http://new:8123; nothing was restored");
         assert_eq!(said(Reached::Unanswered), "interrupted before http://new:8123 said whether the backup arrived; nothing was restored");
         assert_eq!(said(Reached::Sent), "interrupted; the backup is at http://new:8123, and nothing was restored");
         assert_eq!(said(Reached::Restoring), "interrupted; http://new:8123 is restoring and goes on without haul");
