@@ -144,7 +144,10 @@ impl Snapshot {
         }
     }
 
-    fn over(mut image: Image, leftovers: Leftovers, pin: Pin, options: &Options) -> Result<Self, OpenError> {
+    fn over(image: Image, leftovers: Leftovers, pin: Pin, options: &Options) -> Result<Self, OpenError> {
+        // Parameters would be dropped in another order than fields when this fails: see `Held`.
+        let mut held = Held { image, _leftovers: leftovers, _pin: pin };
+        let image = &mut held.image;
         let mut first = vec![0; image.page_size() as usize];
         image.read_page(1, &mut first)?;
         if !is_database(&first) {
@@ -156,7 +159,7 @@ impl Snapshot {
         }
         // A database whose free list is not what its header says is damaged: whoever mends it wants every byte.
         if options.zero_unused
-            && let Some(free) = free_pages::find(&mut image, &header)?
+            && let Some(free) = free_pages::find(image, &header)?
         {
             image.zero(free);
             if page_slack::is_certain(&first, image.pages()) {
@@ -170,8 +173,7 @@ impl Snapshot {
             journal_mode: if header.wal { JournalMode::Wal } else { JournalMode::Rollback },
             change_counter: header.change_counter,
         };
-        let held = Some(Held { image, _leftovers: leftovers, _pin: pin });
-        Ok(Self { info, held, position: 0, stage: Vec::new(), stage_at: 0, failed: false, holds: options.hold })
+        Ok(Self { info, held: Some(held), position: 0, stage: Vec::new(), stage_at: 0, failed: false, holds: options.hold })
     }
 
     /// Page size, page count, journal mode.

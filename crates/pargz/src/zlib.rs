@@ -11,23 +11,31 @@ use crate::codec::{Damaged, Step};
 const WINDOW_BITS: u8 = 15;
 
 /// Deflates pieces, one after another, each on its own.
-pub(crate) struct ZlibDeflate(Deflate);
+pub(crate) struct ZlibDeflate {
+    level: i32,
+    deflate: Deflate,
+}
 
 impl ZlibDeflate {
     pub(crate) fn new(level: i32) -> Self {
-        Self(Deflate::new(level, false, WINDOW_BITS))
+        Self { level, deflate: Deflate::new(level, false, WINDOW_BITS) }
     }
 
     /// See [`crate::codec::Encoder::deflate`].
     pub(crate) fn piece(&mut self, dictionary: &[u8], input: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
-        self.0.reset();
+        let deflate = &mut self.deflate;
+        deflate.reset();
         if !dictionary.is_empty() {
-            self.0.set_dictionary(dictionary).map_err(|error| error.as_str().to_owned())?;
+            deflate.set_dictionary(dictionary).map_err(|error| error.as_str().to_owned())?;
         }
-        self.0.compress(input, out, DeflateFlush::SyncFlush).map_err(|error| error.as_str().to_owned())?;
-        let written = self.0.total_out() as usize;
+        deflate.compress(input, out, DeflateFlush::SyncFlush).map_err(|error| error.as_str().to_owned())?;
+        let written = deflate.total_out() as usize;
         // A full buffer may mean that more was to come.
-        let complete = self.0.total_in() == input.len() as u64 && written < out.len();
+        let complete = deflate.total_in() == input.len() as u64 && written < out.len();
+        if !complete {
+            // zlib-rs 0.6.8 panics when a stream that has output pending is reset and used again.
+            *deflate = Deflate::new(self.level, false, WINDOW_BITS);
+        }
         Ok(complete.then_some(written))
     }
 }
@@ -59,8 +67,38 @@ impl ZlibInflate {
     }
 }
 
-#[cfg(all(test, feature = "isal"))]
+#[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Every length of output that is too short, then one that is long enough, from one compressor.
+    #[test]
+    fn a_piece_that_did_not_fit_leaves_nothing_behind() {
+        // Literals of eight and nine bits: what is compressed is longer than what it was made of.
+        let mut seed = 1_u32;
+        let piece: Vec<u8> = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            144 + (seed >> 24) as u8 % 112
+        })
+        .take(200_000)
+        .collect();
+        for level in [1, 3, 6] {
+            let mut fresh = vec![0; 2 * piece.len()];
+            let length = ZlibDeflate::new(level).piece(&[], &piece, &mut fresh).unwrap().unwrap();
+            let mut zlib = ZlibDeflate::new(level);
+            for short in [0, 1, 10, 100, length / 2, length - 1, length] {
+                assert_eq!(zlib.piece(&[], &piece, &mut vec![0; short]), Ok(None), "level {level}, {short} of {length}");
+                let mut again = vec![0; fresh.len()];
+                assert_eq!(zlib.piece(&[], &piece, &mut again), Ok(Some(length)), "level {level}, after {short}");
+                assert!(again == fresh);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "isal"))]
+mod strictness {
     #![allow(clippy::unwrap_used)]
 
     use crate::{codec::Encoder, isal::IsalInflate, stored};

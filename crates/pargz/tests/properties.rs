@@ -19,6 +19,12 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(run, 0..6).prop_map(|runs| runs.concat())
 }
 
+/// Bytes of any entropy: `kinds` different values from `first` on, so that both short and long codes occur.
+fn of_entropy(length: usize, first: u8, kinds: u16, seed: u64) -> Vec<u8> {
+    let random = noise(2 * length, seed);
+    random.chunks_exact(2).map(|pair| first.wrapping_add((u16::from_le_bytes([pair[0], pair[1]]) % kinds) as u8)).collect()
+}
+
 /// Reads or takes `data` in pieces of the given sizes, over and over.
 struct Split<'a> {
     data: &'a [u8],
@@ -70,6 +76,20 @@ proptest! {
         }
         prop_assert!(back == data);
         inflater.finish().unwrap().nothing_follows().unwrap();
+    }
+
+    /// Sound and model weights compress by a few percent or not at all: just where a piece fits its room, or just does not.
+    #[test]
+    fn several_pieces_of_any_entropy_come_back(
+        runs in prop::collection::vec((0..1_500_000_usize, any::<u8>(), 1..=256_u16, any::<u64>()), 1..4),
+        level in prop::sample::select(vec![Level::Fast, Level::Balanced, Level::Small]),
+    ) {
+        let data = runs.into_iter().map(|(length, first, kinds, seed)| of_entropy(length, first, kinds, seed)).collect::<Vec<_>>().concat();
+        let (member, summary) = compressed(&data, level, 2);
+        prop_assert!(member.len() <= data.len() + data.len() / 64 + 100);
+        let mut back = Vec::new();
+        Inflater::new(&member[..]).read_to_end(&mut back).unwrap();
+        prop_assert!(back == data && summary.bytes_in == data.len() as u64);
     }
 
     #[test]
