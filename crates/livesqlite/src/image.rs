@@ -1,4 +1,4 @@
-//! Base file, replaced pages and zeroed pages put together: the bytes of the image.
+//! Base file and replaced pages put together: the bytes of the image, which [`Watch`] looks at as they pass.
 //!
 //! Most pages of a database are in its main file as they should be, so they are read from there in large pieces. A
 //! [`Layer`] knows which pages have a newer (WAL) or older (rollback journal) version elsewhere, and where.
@@ -8,10 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::cache::Footprint;
-use crate::free_pages::{self, FreePages};
-use crate::header::lock_page;
 use crate::own_fd::OwnFd;
-use crate::page_slack;
+use crate::watch::Watch;
 
 /// Pages that lie over the main file, and the lock that keeps both still.
 pub(crate) trait Layer: Send {
@@ -53,9 +51,6 @@ pub(crate) struct Image {
     base_len: u64,
     page_size: u32,
     pages: u64,
-    free: FreePages,
-    /// Unused space inside b-tree pages reads as zeros.
-    clears_slack: bool,
     footprint: Footprint,
 }
 
@@ -66,7 +61,7 @@ impl Image {
             None => 0,
         };
         let footprint = Footprint::default();
-        Ok(Self { layer, base, base_len, page_size, pages, free: FreePages::default(), clears_slack: false, footprint })
+        Ok(Self { layer, base, base_len, page_size, pages, footprint })
     }
 
     pub(crate) fn page_size(&self) -> u32 {
@@ -82,16 +77,6 @@ impl Image {
         self.base.fd().is_some() && self.base_len < u64::from(self.page_size) && self.layer.next_replaced(1, 2).is_none()
     }
 
-    /// From now on what is unused in these pages reads as zeros.
-    pub(crate) fn zero(&mut self, free: FreePages) {
-        self.free = free;
-    }
-
-    /// From now on what is unused inside b-tree pages reads as zeros.
-    pub(crate) fn clear_slack(&mut self) {
-        self.clears_slack = true;
-    }
-
     /// One page, out of order; for the few that must be looked at before the stream begins.
     pub(crate) fn read_page(&mut self, page: u32, out: &mut [u8]) -> io::Result<()> {
         let at = u64::from(page);
@@ -102,32 +87,23 @@ impl Image {
     }
 
     /// Fills `out`, a whole number of pages, with the image from page `first` on. Called in page order.
-    pub(crate) fn fill(&mut self, first: u64, out: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn fill(&mut self, first: u64, out: &mut [u8], watch: &mut Watch) -> io::Result<()> {
         let size = self.page_size as usize;
         let end = first + (out.len() / size) as u64;
-        let wholly_free = self.is_wholly_free(first, end);
+        let read_to = (end - 1) * size as u64;
         if let Some(fd) = self.base.fd() {
-            self.footprint.before(fd, (end - 1) * size as u64, self.base_len);
+            self.footprint.before(fd, read_to, self.base_len);
         }
-        if wholly_free {
+        if watch.are_zeros(first, end) {
             out.fill(0);
         } else {
             self.compose(first, end, out)?;
-        }
-        self.clear_free(first, end, out);
-        if self.clears_slack && !wholly_free {
             for (page, bytes) in (first..end).zip(out.chunks_exact_mut(size)) {
-                page_slack::clear(bytes, page == 1);
+                watch.pass(page, bytes);
             }
         }
-        // SQLite never writes this page, and whatever a file holds there means nothing.
-        let lock = lock_page(self.page_size);
-        if (first..end).contains(&lock) {
-            let at = (lock - first) as usize * size;
-            out[at..at + size].fill(0);
-        }
         if let Some(fd) = self.base.fd() {
-            self.footprint.after(fd, (end - 1) * size as u64);
+            self.footprint.after(fd, read_to);
         }
         Ok(())
     }
@@ -162,28 +138,6 @@ impl Image {
             next = run_end + 1;
         }
         Ok(())
-    }
-
-    fn is_wholly_free(&self, first: u64, end: u64) -> bool {
-        (first..end).all(|page| self.free.leaves.contains(page as u32))
-    }
-
-    fn clear_free(&self, first: u64, end: u64, out: &mut [u8]) {
-        let size = self.page_size as usize;
-        let at = |page: u64| (page - first) as usize * size;
-        let mut next = first;
-        while let Some(page) = self.free.leaves.next_in(next, end) {
-            out[at(page)..at(page) + size].fill(0);
-            next = page + 1;
-        }
-        next = first;
-        while let Some(page) = self.free.trunks.next_in(next, end) {
-            let trunk = &mut out[at(page)..at(page) + size];
-            if let Some(len) = free_pages::trunk_len(trunk) {
-                trunk[len..].fill(0);
-            }
-            next = page + 1;
-        }
     }
 
     /// Reads from the main file; what lies beyond its end is zeros, as it is for SQLite.

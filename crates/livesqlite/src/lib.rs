@@ -19,7 +19,8 @@
 //! | `snapshot` | the public reader: which way in is taken, and when everything is let go |
 //! | `sqlite` | the normal way in: a read transaction of SQLite itself |
 //! | `overlay` | the ways in where SQLite would write or refuses to read: a WAL database nobody has open, a hot rollback journal, a WAL on a read-only mount |
-//! | `image` | base file + replaced pages + zeros for what is unused = bytes |
+//! | `image` | base file + replaced pages = bytes |
+//! | `watch` | a look at the pages as they pass: damage, and zeros for what is unused |
 //! | `free_pages` | which bytes belong to free pages |
 //! | `page_slack` | which bytes of a b-tree page belong to no row |
 //! | `cache` | what the read may leave behind in the page cache |
@@ -49,6 +50,7 @@ mod pins;
 mod snapshot;
 mod sqlite;
 mod sys;
+mod watch;
 
 pub use error::OpenError;
 pub use header::{blocks_writers, is_database};

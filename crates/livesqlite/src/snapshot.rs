@@ -15,13 +15,16 @@ use crate::header::{Header, is_database};
 use crate::image::Image;
 use crate::leftovers::Leftovers;
 use crate::overlay;
-use crate::page_slack;
 use crate::patience::Patience;
 use crate::pins::Pin;
 use crate::sqlite::{self, Refusal};
+use crate::watch::Watch;
 
 /// Bytes read at a time when the caller's own buffer is too small for whole pages.
 const STAGE: usize = 128 << 10;
+
+/// A database up to this size is looked through before its image begins, so that of a damaged one every byte is kept.
+const LOOKED_THROUGH: u64 = 8 << 20;
 
 /// Between two attempts to join an owner who holds something for a moment.
 const RETRY: Duration = Duration::from_millis(10);
@@ -32,7 +35,7 @@ pub struct Options {
     /// How long to wait for a lock that excludes readers. Default: 30 s.
     pub busy_timeout: Duration,
     /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows of other pages
-    /// where those can be told for certain. Default: true.
+    /// where those can be told for certain. In a damaged database nothing more is zeroed once the damage shows. Default: true.
     pub zero_unused: bool,
     /// Raised from another thread, it ends [`Snapshot::open`] with [`OpenError::Cancelled`] within 50 ms of waiting. Default: none.
     pub cancel: Option<Arc<AtomicBool>>,
@@ -80,6 +83,7 @@ pub struct Info {
 pub struct Snapshot {
     info: Info,
     held: Option<Held>,
+    watch: Watch,
     /// Bytes delivered.
     position: u64,
     /// Pages read but not delivered yet, from `stage_at` on.
@@ -157,14 +161,11 @@ impl Snapshot {
         if image.is_cut_off() {
             return Err(OpenError::corrupt("the file ends inside its first page"));
         }
-        // A database whose free list is not what its header says is damaged: whoever mends it wants every byte.
-        if options.zero_unused
-            && let Some(free) = free_pages::find(image, &header)?
-        {
-            image.zero(free);
-            if page_slack::is_certain(&first, image.pages()) {
-                image.clear_slack();
-            }
+        let pages = image.pages();
+        let list = free_pages::find(&header, pages, |page, out| image.read_page(page, out))?;
+        let mut watch = Watch::new(&first, header, pages, list, options.zero_unused);
+        if options.zero_unused && pages * u64::from(image.page_size()) <= LOOKED_THROUGH {
+            look_through(image, &mut watch)?;
         }
         let info = Info {
             page_size: image.page_size(),
@@ -173,7 +174,7 @@ impl Snapshot {
             journal_mode: if header.wal { JournalMode::Wal } else { JournalMode::Rollback },
             change_counter: header.change_counter,
         };
-        Ok(Self { info, held: Some(held), position: 0, stage: Vec::new(), stage_at: 0, failed: false, holds: options.hold })
+        Ok(Self { info, held: Some(held), watch, position: 0, stage: Vec::new(), stage_at: 0, failed: false, holds: options.hold })
     }
 
     /// Page size, page count, journal mode.
@@ -196,6 +197,12 @@ impl Snapshot {
         self.info.journal_mode == JournalMode::Rollback
     }
 
+    /// What can't be in a sound database, in plain words, at most about twenty; empty for a sound one. Complete once the last byte was read,
+    /// also when the database is closed then. It costs nothing: it is what the pages showed on their way through.
+    pub fn damage(&self) -> &[String] {
+        self.watch.damage()
+    }
+
     /// Ends the snapshot early. Dropping it does the same.
     pub fn close(self) {}
 
@@ -206,28 +213,48 @@ impl Snapshot {
             return Err(io::Error::other("the snapshot is closed"));
         };
         held.image.rewind();
+        self.watch.begin();
         self.position = 0;
         self.stage.clear();
         self.stage_at = 0;
         Ok(())
     }
 
-    /// Reads whole pages into `out`; `position` and the stage are up to date afterwards. Ends the snapshot at its end.
-    fn fill(held: &mut Option<Held>, holds: bool, info: &Info, position: u64, out: &mut [u8]) -> io::Result<()> {
-        let Some(Held { image, .. }) = held else {
+    /// Reads the next whole pages into `out`. Ends the snapshot at its end.
+    fn fill(&mut self, out: &mut [u8]) -> io::Result<()> {
+        let Some(Held { image, .. }) = &mut self.held else {
             return Err(io::Error::other("the snapshot is closed"));
         };
-        let size = u64::from(info.page_size);
-        let first = position / size + 1;
-        image.fill(first, out)?;
-        if position + out.len() as u64 == size * info.pages {
+        let size = u64::from(self.info.page_size);
+        image.fill(self.position / size + 1, out, &mut self.watch)?;
+        if self.position + out.len() as u64 == size * self.info.pages {
             image.still_valid()?;
-            if !holds {
-                *held = None;
+            self.watch.end();
+            if !self.holds {
+                self.held = None;
             }
         }
         Ok(())
     }
+}
+
+/// Reads all of a small image once, to know beforehand whether it is sound.
+fn look_through(image: &mut Image, watch: &mut Watch) -> io::Result<()> {
+    let size = image.page_size() as usize;
+    let mut stage = vec![0; STAGE.max(size)];
+    let mut page = 1;
+    while page <= image.pages() {
+        let count = (image.pages() - page + 1).min((stage.len() / size) as u64);
+        image.fill(page, &mut stage[..count as usize * size], watch)?;
+        page += count;
+    }
+    watch.end();
+    if !watch.damage().is_empty() {
+        watch.keep_all();
+    }
+    image.rewind();
+    watch.begin();
+    Ok(())
 }
 
 /// Only for a file that SQLite has already given up: until then it must not be opened here.
@@ -252,9 +279,11 @@ impl Read for Snapshot {
             if whole > 0 {
                 return self.deliver(whole, out);
             }
-            self.stage.resize(left.min(STAGE as u64) as usize, 0);
+            let mut stage = std::mem::take(&mut self.stage);
+            stage.resize(left.min(STAGE as u64) as usize, 0);
+            let filled = self.fill(&mut stage);
+            self.stage = stage;
             self.stage_at = 0;
-            let filled = Self::fill(&mut self.held, self.holds, &self.info, self.position, &mut self.stage);
             self.check(filled)?;
         }
         let count = out.len().min(self.stage.len() - self.stage_at);
@@ -267,7 +296,7 @@ impl Read for Snapshot {
 
 impl Snapshot {
     fn deliver(&mut self, whole: usize, out: &mut [u8]) -> io::Result<usize> {
-        let filled = Self::fill(&mut self.held, self.holds, &self.info, self.position, &mut out[..whole]);
+        let filled = self.fill(&mut out[..whole]);
         self.check(filled)?;
         self.position += whole as u64;
         Ok(whole)

@@ -235,7 +235,20 @@ fn is_shared_memory(extended: i32) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::free_pages::FreeList;
+    use crate::header::Header;
     use crate::patience::Patience;
+    use crate::watch::Watch;
+
+    /// All of an image as it is in the database.
+    fn whole(image: &mut Image) -> Vec<u8> {
+        let mut bytes = vec![0; image.page_size() as usize * image.pages() as usize];
+        let mut first = vec![0; image.page_size() as usize];
+        image.read_page(1, &mut first).unwrap();
+        let mut watch = Watch::new(&first, Header::parse(&first).unwrap(), image.pages(), FreeList::TooLong, false);
+        image.fill(1, &mut bytes, &mut watch).unwrap();
+        bytes
+    }
 
     /// A lock that the kernel does not list from the beginning stands for a file system that keeps its locks elsewhere.
     #[test]
@@ -268,15 +281,13 @@ mod tests {
         let mut pin = Pin::take(&path.metadata().unwrap(), &Patience::new(Duration::ZERO, None)).unwrap();
         let mut direct = open(&path, &mut pin, Duration::ZERO).unwrap();
         let (page_size, pages) = (direct.page_size(), direct.pages());
-        let mut wanted = vec![0; page_size as usize * pages as usize];
-        direct.fill(1, &mut wanted).unwrap();
+        let wanted = whole(&mut direct);
         drop(direct);
         let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         begin(&connection, Duration::ZERO).unwrap();
         let all = Transaction { connection, replaced: Replaced::All, locks: Vec::new(), _wal_visit: None };
         let mut slow = Image::new(Box::new(all), Base::None, page_size, pages).unwrap();
-        let mut image = vec![1; wanted.len()];
-        slow.fill(1, &mut image).unwrap();
+        let image = whole(&mut slow);
         slow.still_valid().unwrap();
         assert!(image == wanted && image.len() > 50_000);
     }

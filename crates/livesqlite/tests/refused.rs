@@ -141,7 +141,7 @@ const REFUSALS: &[(&str, Prepare, Expected)] = &[
         "a pipe for a log",
         |dir| {
             let path = database(dir, "wal");
-            mknodat(CWD, &beside(&path, "-wal"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            mknodat(CWD, beside(&path, "-wal"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
             path
         },
         |error| matches!(error, OpenError::Companion { .. }),

@@ -7,7 +7,8 @@
 //! with the page it was found in, and what was found in free pages is forgotten.
 
 use super::page::{Flaw, Reference, Shape, Tree, inspect};
-use super::{Problems, pointer_map};
+use super::pointer_map;
+use super::problems::Problems;
 use crate::header::{Header, be32};
 use crate::page_set::PageSet;
 
@@ -40,10 +41,11 @@ struct Chain {
 
 /// A page that has the form of a free-list trunk with leaves. Overflow pages may have it by accident.
 #[derive(Clone, Copy, Debug)]
-struct Trunk {
-    page: u32,
-    first_leaf: u32,
-    leaves: u32,
+pub(super) struct Trunk {
+    pub(super) page: u32,
+    pub(super) first_leaf: u32,
+    pub(super) leaves: u32,
+    pub(super) next: u32,
 }
 
 /// Everything noted while the pages pass by. Index 0 of the vectors is page 1.
@@ -158,7 +160,7 @@ impl Graph {
         }
         let first_leaf = self.trunk_leaves.len() as u32;
         self.trunk_leaves.extend(leaves.iter().map(|leaf| u32::from_be_bytes(*leaf)));
-        self.all_trunks &= push(&mut self.trunks, Trunk { page, first_leaf, leaves: count as u32 });
+        self.all_trunks &= push(&mut self.trunks, Trunk { page, first_leaf, leaves: count as u32, next: be32(bytes, 0) });
     }
 
     fn map(&mut self, number: u32, bytes: &[u8]) {
@@ -246,7 +248,7 @@ impl Graph {
         }
         for (map, page) in &self.maps {
             if *page <= self.shape.pages {
-                problems.add(format!("the pointer map in page {map} has an impossible entry for page {page}"));
+                problems.add(pointer_map::impossible_entry(*map, *page));
             }
         }
     }

@@ -1,37 +1,32 @@
 //! A structural check of a database image in one streaming pass: no seeking, no SQLite, bounded memory.
 //!
-//! It looks at every page by itself (`page`) and notes which page points to which (`graph`); when the stream ends, each
-//! page must have been reached exactly as often, and as what, a sound database demands. Contents of rows are not compared
+//! It looks at every page by itself (`page`) and notes which page points to which (`graph`, or with less memory `marks`);
+//! when the stream ends, each page must have been reached exactly as often, and as what, a sound database demands. Contents of rows are not compared
 //! with indexes, so this finds damage to structure, not a flipped letter in a text. A database that
 //! `PRAGMA integrity_check` calls ok never gets a complaint.
 //!
 //! If asked, it also counts rows on the way (`census`).
 //!
 //! Memory: one page, 10 bytes per page of the image, and lists of long rows and free pages: for a gigabyte of recorder
-//! about 3 MiB, and never more than 48 MiB. Above 2 Mi pages (8 GiB with 4096-byte pages) the pages are not tracked, and
-//! only header and length are checked.
+//! about 3 MiB, and never more than 48 MiB. Above 2 Mi pages (8 GiB with 4096-byte pages) one byte per page and a list of
+//! free pages: for 25 GB 6.5 MiB, and never more than 52 MiB. There, what pages point to is judged only where free pages are blank,
+//! as in every image of this crate. Above 32 Mi pages (128 GiB) only header and length are checked.
 
 mod census;
 mod graph;
+mod marks;
 mod page;
 mod pointer_map;
+mod problems;
 
 use crate::header::{HEADER_LEN, Header, be32, is_database};
 use census::Census;
 use graph::Graph;
-use page::{Shape, Tree, inspect};
-
-/// Is this, by itself, a b-tree page whose cells and free blocks account for every byte? For pages without reserved bytes.
-pub(crate) fn is_sound_tree_page(page: &[u8], is_first: bool) -> bool {
-    let shape = Shape { size: page.len(), usable: page.len(), pages: 0, auto_vacuum: false };
-    let first_byte = page[if is_first { HEADER_LEN } else { 0 }];
-    Tree::of(first_byte).is_some_and(|tree| inspect(page, is_first, tree, &shape, |_| ()).is_ok())
-}
+pub(crate) use marks::{Marks, Verdict};
+pub(crate) use page::Shape;
+pub(crate) use problems::Problems;
 
 pub use census::{Column, Counts, Span, TableRows};
-
-/// More problems than this are only counted.
-const MAX_PROBLEMS: usize = 20;
 
 /// Takes an image in pieces of any size and says, at the end, what is wrong with it.
 ///
@@ -65,9 +60,17 @@ struct Pages {
     size: usize,
     /// Complete pages seen.
     seen: u64,
-    graph: Option<Graph>,
+    tracking: Tracking,
     census: Option<Census>,
     problems: Problems,
+}
+
+/// How it is noted which page points to which.
+#[derive(Debug)]
+enum Tracking {
+    Graph(Box<Graph>),
+    Marks(Box<Marks>),
+    None,
 }
 
 impl ImageChecker {
@@ -146,33 +149,49 @@ fn begin(head: &[u8], column: Option<Column>) -> State {
         Err(error) => return State::Hopeless(error.to_string()),
     };
     let mut problems = Problems::default();
+    let shape = shape(head, &header, &mut problems);
+    // Where the header does not know the size, only the end of the stream tells: bounds are then checked at the end.
+    let known = u64::from(if header.declared_is_current { header.declared_pages } else { 0 });
+    let tracking = match problems.is_empty() {
+        true if known <= graph::MAX_PAGES => Tracking::Graph(Box::new(Graph::new(shape))),
+        true => Marks::new(Shape { pages: known as u32, ..shape }, &header, None).map_or(Tracking::None, |marks| Tracking::Marks(Box::new(marks))),
+        false => Tracking::None,
+    };
+    let census = column.filter(|_| problems.is_empty() && known <= graph::MAX_PAGES).map(|column| Census::new(column, shape.usable));
+    State::Pages(Box::new(Pages { header, size: shape.size, seen: 0, tracking, census, problems }))
+}
+
+/// What all pages have in common; the number of pages is left open. `problems`: fields of the header that can't be.
+pub(crate) fn shape(head: &[u8], header: &Header, problems: &mut Problems) -> Shape {
+    let size = header.page_size as usize;
+    let usable = size - usize::from(head[20]);
     let mut require = |holds: bool, field: &str| {
         if !holds {
             problems.add(format!("the database header has an impossible {field}"));
         }
     };
-    let usable = header.page_size as usize - usize::from(head[20]);
     require((1..=2).contains(&head[18]) && (1..=2).contains(&head[19]), "format version");
     require(usable >= 480, "reserved space");
     require(be32(head, 44) <= 4, "schema format");
     require(be32(head, 56) <= 3, "text encoding");
-    let shape = Shape { size: header.page_size as usize, usable, pages: 0, auto_vacuum: be32(head, 52) != 0 };
-    let graph = if problems.is_empty() { Some(Graph::new(shape)) } else { None };
-    let census = column.filter(|_| problems.is_empty()).map(|column| Census::new(column, usable));
-    State::Pages(Box::new(Pages { header, size: shape.size, seen: 0, graph, census, problems }))
+    Shape { size, usable, pages: 0, auto_vacuum: be32(head, 52) != 0 }
 }
 
 impl Pages {
     fn page(&mut self, bytes: &[u8]) {
         self.seen += 1;
-        // Where the header does not know the size, only the end of the stream tells: bounds are then checked at the end.
-        let known = self.header.declared_is_current.then(|| u64::from(self.header.declared_pages));
-        if self.seen > graph::MAX_PAGES || known.is_some_and(|pages| pages > graph::MAX_PAGES) {
-            self.graph = None;
+        if self.seen > graph::MAX_PAGES {
             self.census = None;
+            if matches!(self.tracking, Tracking::Graph(_)) {
+                self.tracking = Tracking::None;
+            }
         }
-        if let Some(graph) = &mut self.graph {
-            graph.page(self.seen as u32, bytes);
+        match &mut self.tracking {
+            Tracking::Graph(graph) => graph.page(self.seen as u32, bytes),
+            Tracking::Marks(marks) if self.seen <= u64::from(self.header.declared_pages) => {
+                marks.page(self.seen as u32, bytes);
+            }
+            Tracking::Marks(_) | Tracking::None => {}
         }
         if let Some(census) = &mut self.census {
             census.page(self.seen as u32, bytes);
@@ -184,37 +203,13 @@ impl Pages {
         let declared = self.header.pages(len / size) * size;
         if declared != len {
             self.problems.add(format!("the database header declares {declared} bytes, but the image has {len}"));
-        } else if let Some(graph) = self.graph {
-            graph.finish(&self.header, &mut self.problems);
+            return self.problems.into_words();
+        }
+        match self.tracking {
+            Tracking::Graph(graph) => graph.finish(&self.header, &mut self.problems),
+            Tracking::Marks(marks) => marks.finish(&self.header, &mut self.problems),
+            Tracking::None => {}
         }
         self.problems.into_words()
-    }
-}
-
-/// What was found, bounded.
-#[derive(Debug, Default)]
-struct Problems {
-    words: Vec<String>,
-    more: u64,
-}
-
-impl Problems {
-    fn add(&mut self, problem: String) {
-        if self.words.len() < MAX_PROBLEMS {
-            self.words.push(problem);
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.words.is_empty()
-    }
-
-    fn into_words(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.words.push(format!("and {} more problems", self.more));
-        }
-        self.words
     }
 }

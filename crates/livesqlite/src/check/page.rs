@@ -5,13 +5,13 @@ use crate::header::{HEADER_LEN, be16, be32, lock_page};
 
 /// What all pages of one database have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    pub(super) size: usize,
+pub(crate) struct Shape {
+    pub(crate) size: usize,
     /// `size` less the reserved bytes at each page's end.
-    pub(super) usable: usize,
-    /// Pages in the database, known when the stream has ended.
-    pub(super) pages: u32,
-    pub(super) auto_vacuum: bool,
+    pub(crate) usable: usize,
+    /// Pages in the database, once that is known.
+    pub(crate) pages: u32,
+    pub(crate) auto_vacuum: bool,
 }
 
 impl Shape {

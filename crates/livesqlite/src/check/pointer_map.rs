@@ -33,3 +33,7 @@ pub(super) fn first_flaw(number: u32, bytes: &[u8], shape: &Shape, last: u32) ->
         (!sound).then_some(page)
     })
 }
+
+pub(super) fn impossible_entry(map: u32, page: u32) -> String {
+    format!("the pointer map in page {map} has an impossible entry for page {page}")
+}
