@@ -196,7 +196,7 @@ impl<S: ReadAt> Archive<S> {
     }
 
     /// Haul writes headers in one way only, with one time for all, so in an archive of its own also the bytes can be checked that tar's checksum
-    /// leaves out. Core writes new headers when it re-encrypts an upload, and passes the index on: those differ in far more than a few bytes.
+    /// leaves out. Core writes new headers when it re-encrypts an archive, and passes the index on: those are the same, or differ in far more than a few bytes.
     fn check_own_headers(&mut self) -> io::Result<()> {
         const FEW: usize = 8;
         let [first, .., last] = self.members.as_slice() else {
@@ -210,7 +210,9 @@ impl<S: ReadAt> Archive<S> {
             // Names are short; a longer header is not ours, and not worth the memory.
             let mut found = vec![0; (member.data_offset - member.header_offset).min(16 << 10) as usize];
             self.source.read_exact_at(&mut found, member.header_offset)?;
-            differences.push([first.mtime, last.mtime].map(|mtime| outer::header_difference(&found, &member.name, member.size, mtime)));
+            let by = |mtime| outer::header_difference(&found, &member.name, member.size, mtime);
+            let by_first = by(first.mtime);
+            differences.push([by_first, if first.mtime == last.mtime { by_first } else { by(last.mtime) }]);
         }
         // One of the two times may itself be what was changed: the one that fits more headers counts.
         let fits = |time: usize| differences.iter().filter(|by_time| by_time[time] == Some(0)).count();

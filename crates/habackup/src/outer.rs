@@ -1,14 +1,15 @@
 //! The outer archive, written front to back with sizes that are known only afterwards. Owns the layout and what must be patched;
 //! where the bytes go is the [`Placement`]'s business, what is in the members the caller's.
 //!
-//! Every member has a PAX header with a `size` record of fixed length, so a late size changes no offset: the record, the size in the
-//! header block and its checksum are patched in place.
+//! Every member has a PAX header with its time and nothing of its size, so a late size changes no offset: the size in the header block and
+//! its checksum are patched in place. A `size` record would be read as well, but Home Assistant Core copies a member's records when it takes
+//! encryption off or puts it on, and the old size in them would win over the new one: the archive would be destroyed.
 
 use std::io::{self, Write};
 
 use thiserror::Error;
 
-use crate::tar::{self, BLOCK, Header, Kind, LATE_DIGITS, SizeRecord};
+use crate::tar::{self, BLOCK, Form, Header, Kind};
 
 /// Python and GNU tar fill an archive to a multiple of this.
 const RECORD: u64 = 10_240;
@@ -106,19 +107,16 @@ impl<P: Placement> Outer<P> {
     }
 
     fn begin(mut self, name: &str, announced: Option<u64>) -> Result<Member<P>, OuterError> {
-        let (bytes, digits) = header(name, announced.unwrap_or(0), self.mtime);
-        // Always there: SizeRecord::FixedWidth writes one.
-        let size_record = self.position + digits.unwrap_or_default() as u64;
+        let bytes = header(name, announced.unwrap_or(0), self.mtime, Form::Member);
         let mut ustar = [0; BLOCK];
         ustar.copy_from_slice(&bytes[bytes.len() - BLOCK..]);
         self.placement.append(&bytes)?;
         self.position += bytes.len() as u64;
         let data_offset = self.position;
         if announced.is_none() {
-            self.placement.late(size_record, LATE_DIGITS as u64);
             self.placement.late(size_fields(data_offset), tar::SIZE_TO_CHECKSUM.len() as u64);
         }
-        Ok(Member { outer: self, name: name.to_owned(), announced, data_offset, size_record, ustar })
+        Ok(Member { outer: self, name: name.to_owned(), announced, data_offset, ustar })
     }
 
     /// Appends the end marker and the filling after it; returns the placement and the archive's length.
@@ -143,22 +141,32 @@ fn size_fields(data_offset: u64) -> u64 {
 
 /// Length of an archive with these members (name and size of the body), as [`Outer`] lays it out.
 pub fn archive_len(members: &[(&str, u64)], mtime: (i64, u32)) -> u64 {
-    let member = |&(name, size): &(&str, u64)| header(name, size, mtime).0.len() as u64 + size + tar::padding(size) as u64;
+    let member = |&(name, size): &(&str, u64)| header(name, size, mtime, Form::Member).len() as u64 + size + tar::padding(size) as u64;
     (members.iter().map(member).sum::<u64>() + tar::END.len() as u64).next_multiple_of(RECORD)
 }
 
-/// A member's headers, and where in them the digits of its size stand.
-fn header(name: &str, size: u64, mtime: (i64, u32)) -> (Vec<u8>, Option<usize>) {
+fn header(name: &str, size: u64, mtime: (i64, u32), form: Form) -> Vec<u8> {
     let header = Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime, link: b"", uid: 0, gid: 0 };
     let mut bytes = Vec::with_capacity(3 * BLOCK);
-    let digits = tar::encode_with(&header, SizeRecord::FixedWidth, &mut bytes);
-    (bytes, digits)
+    tar::encode_as(&header, form, &mut bytes);
+    bytes
 }
 
-/// In how many bytes `found` differs from what [`Outer`] writes before such a member; `None` when even the length is another.
-pub(crate) fn header_difference(found: &[u8], name: &str, size: u64, mtime: (i64, u32)) -> Option<usize> {
-    let (own, _) = header(name, size, mtime);
-    (own.len() == found.len()).then(|| own.iter().zip(found).filter(|(own, found)| own != found).count())
+/// In how many bytes `found` differs from the headers that stand before such a member in an archive of Haul: as [`Outer`] writes them or used to, or as Core
+/// wrote them anew. `None` when even the length is another.
+pub fn header_difference(found: &[u8], name: &str, size: u64, mtime: (i64, u32)) -> Option<usize> {
+    let mut least = None;
+    for form in [Form::Member, Form::RewrittenMember, Form::FormerMember] {
+        let own = header(name, size, mtime, form);
+        if own.len() == found.len() {
+            let difference = own.iter().zip(found).filter(|(own, found)| own != found).count();
+            least = Some(least.map_or(difference, |least: usize| least.min(difference)));
+        }
+        if least == Some(0) {
+            break;
+        }
+    }
+    least
 }
 
 /// A member being written, through [`Write`]. [`Member::end`] gives the archive back.
@@ -168,7 +176,6 @@ pub struct Member<P> {
     name: String,
     announced: Option<u64>,
     data_offset: u64,
-    size_record: u64,
     ustar: [u8; BLOCK],
 }
 
@@ -181,8 +188,8 @@ pub struct Ended {
     pub data_offset: u64,
     /// Bytes of its body.
     pub size: u64,
-    /// What was patched, in this order; empty for a member of known size.
-    pub patches: Vec<Patch>,
+    /// What was patched; `None` for a member of known size.
+    pub patch: Option<Patch>,
 }
 
 /// Bytes that were overwritten after they had been appended.
@@ -218,31 +225,25 @@ impl<P: Placement> Member<P> {
         self.outer.placement.patch(self.data_offset + offset, bytes)
     }
 
-    /// Pads the body, patches a late size into both headers, and gives the archive back.
+    /// Pads the body, patches a late size into the header, and gives the archive back.
     pub fn end(mut self) -> Result<(Outer<P>, Ended), OuterError> {
         let size = self.written();
-        let mut patches = Vec::new();
-        match self.announced {
+        let patch = match self.announced {
             Some(announced) if announced != size => {
                 return Err(OuterError::WrongSize { name: self.name, announced, written: size });
             }
-            Some(_) => {}
+            Some(_) => None,
             None => {
-                let digits = tar::fixed_width(size);
-                debug_assert_eq!(digits.len(), LATE_DIGITS);
                 tar::patch_size(&mut self.ustar, size);
                 // Size and checksum stand beside each other; between them is only the time.
-                let fields = tar::SIZE_TO_CHECKSUM;
-                let offset = size_fields(self.data_offset);
-                patches.push(Patch { offset: self.size_record, bytes: digits.to_vec() });
-                patches.push(Patch { offset, bytes: self.ustar[fields].to_vec() });
+                Some(Patch { offset: size_fields(self.data_offset), bytes: self.ustar[tar::SIZE_TO_CHECKSUM].to_vec() })
             }
-        }
+        };
         self.outer.append(&[0; BLOCK][..tar::padding(size)])?;
-        for patch in &patches {
+        if let Some(patch) = &patch {
             self.outer.placement.patch(patch.offset, &patch.bytes)?;
         }
-        Ok((self.outer, Ended { name: self.name, data_offset: self.data_offset, size, patches }))
+        Ok((self.outer, Ended { name: self.name, data_offset: self.data_offset, size, patch }))
     }
 }
 

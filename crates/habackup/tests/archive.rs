@@ -4,10 +4,11 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use habackup::archive::{Archive, ArchiveError};
 use habackup::manifest::{Draft, Manifest};
-use habackup::outer::{Outer, OuterError, Placement, archive_len};
+use habackup::outer::{Outer, OuterError, Placement, archive_len, header_difference};
 use habackup::problem::{Problem, Severity};
 use habackup::read_at::ReadAt as _;
 use habackup::tar::{self, Header, Kind};
@@ -24,19 +25,23 @@ fn manifest() -> Vec<u8> {
 
 /// An archive as Haul lays it out; `late` decides how the big member's size becomes known.
 fn own(body: &[u8], late: bool) -> Vec<u8> {
-    let outer = Outer::new(Vec::new(), TIME).member("./backup.json", &manifest()).unwrap();
+    own_at(body, late, TIME)
+}
+
+fn own_at(body: &[u8], late: bool, mtime: (i64, u32)) -> Vec<u8> {
+    let outer = Outer::new(Vec::new(), mtime).member("./backup.json", &manifest()).unwrap();
     let mut member = if late { outer.begin_late("homeassistant.tar.gz") } else { outer.begin_known("homeassistant.tar.gz", body.len() as u64) }.unwrap();
     for piece in body.chunks(1000) {
         member.write_all(piece).unwrap();
     }
     let (outer, ended) = member.end().unwrap();
     assert_eq!(ended.size, body.len() as u64);
-    assert_eq!(ended.patches.is_empty(), !late);
+    assert_eq!(ended.patch.is_some(), late);
     let (bytes, length) = outer.member("haul.index", b"index").unwrap().finish().unwrap();
     assert_eq!(length, bytes.len() as u64);
     assert_eq!(length % 10_240, 0);
     let members = [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", body.len() as u64), ("haul.index", 5)];
-    assert_eq!(archive_len(&members, TIME), length, "the length is known from the sizes");
+    assert_eq!(archive_len(&members, mtime), length, "the length is known from the sizes");
     bytes
 }
 
@@ -75,7 +80,7 @@ fn an_own_archive_opens_without_a_problem() {
     let inner: Vec<&str> = archive.inner_archives().map(|member| member.name.as_str()).collect();
     assert_eq!(inner, ["homeassistant.tar.gz"]);
     let member = archive.home_assistant().unwrap();
-    assert_eq!((member.size, member.ustar_size, member.pax_size), (7, 7, Some(7)));
+    assert_eq!((member.size, member.ustar_size, member.pax_size), (7, 7, None));
     let mut body = String::new();
     archive.body(member).read_to_string(&mut body).unwrap();
     assert_eq!(body, "content");
@@ -95,13 +100,12 @@ import sys, tarfile, io
 data = sys.stdin.buffer.read()
 with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as outer:
     for t in outer:
-        print(t.name, t.size, t.mtime, t.pax_headers["size"], len(outer.extractfile(t).read()))
+        print(t.name, t.size, t.mtime, sorted(t.pax_headers), len(outer.extractfile(t).read()))
     print(outer.extractfile("./backup.json").read()[:15])
 "#;
     let length = manifest().len();
     let expected = format!(
-        "./backup.json {length} 1700000000.123456 {length:020} {length}\nhomeassistant.tar.gz 3000 1700000000.123456 {:020} 3000\nhaul.index 5 1700000000.123456 {:020} 5\nb'{{\"compressed\":t'\n",
-        3000, 5
+        "./backup.json {length} 1700000000.123456 ['mtime'] {length}\nhomeassistant.tar.gz 3000 1700000000.123456 ['mtime'] 3000\nhaul.index 5 1700000000.123456 ['mtime'] 5\nb'{{\"compressed\":t'\n",
     );
     assert_eq!(String::from_utf8(python(program, &[], &bytes)).unwrap(), expected);
     let directory = tempfile::tempdir().unwrap();
@@ -131,32 +135,103 @@ impl Placement for Sparse {
     }
 }
 
-#[test]
-fn a_member_over_8_gib_is_read_by_all() {
+/// An archive with a member of so many zeros, as a sparse file; `late` as in [`own`].
+fn sparse(size: u64, late: bool, directory: &Path) -> PathBuf {
     let outer = Outer::new(Sparse::default(), TIME).member("./backup.json", &manifest()).unwrap();
-    let mut member = outer.begin_late("homeassistant.tar.gz").unwrap();
+    let mut member = if late { outer.begin_late("homeassistant.tar.gz") } else { outer.begin_known("homeassistant.tar.gz", size) }.unwrap();
     let piece = vec![0; 64 << 20];
-    for _ in 0..144 {
-        member.write_all(&piece).unwrap();
+    let mut left = size;
+    while left > 0 {
+        let count = left.min(piece.len() as u64) as usize;
+        member.write_all(&piece[..count]).unwrap();
+        left -= count as u64;
     }
     let (outer, ended) = member.end().unwrap();
-    assert_eq!(ended.size, 9 << 30);
-    let (sparse, length) = outer.finish().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("big.tar");
-    let file = std::fs::File::create_new(&path).unwrap();
+    assert_eq!(ended.size, size);
+    let (sparse, length) = outer.member("haul.index", b"index").unwrap().finish().unwrap();
+    let path = directory.join("big.tar");
+    let file = std::fs::File::create(&path).unwrap();
     file.set_len(length).unwrap();
     for (offset, bytes) in &sparse.kept {
         std::os::unix::fs::FileExt::write_all_at(&file, bytes, *offset).unwrap();
     }
-    let archive = Archive::open(std::fs::File::open(&path).unwrap()).unwrap();
-    assert_eq!(texts(archive.problems(), Severity::Damaged), [""; 0]);
-    let member = archive.home_assistant().unwrap();
-    assert_eq!((member.size, member.ustar_size, member.pax_size), (9 << 30, 9 << 30, Some(9 << 30)));
-    let sizes = python("import sys, tarfile; print([t.size for t in tarfile.open(sys.argv[1], 'r:')])", &[&path], b"");
-    assert_eq!(String::from_utf8(sizes).unwrap().trim(), format!("[{}, {}]", manifest().len(), 9_u64 << 30));
-    let listed = String::from_utf8(gnu_tar(&["-tvf", "big.tar"], directory.path(), b"")).unwrap();
-    assert!(listed.contains(" 9663676416 "), "{listed}");
+    path
+}
+
+/// The octal field ends at 8 GiB; from there on the size is in base-256, in the same place.
+#[test]
+fn a_member_of_any_size_is_read_by_all() {
+    let directory = tempfile::tempdir().unwrap();
+    for size in [(8 << 30) - 1, 8 << 30, 9 << 30] {
+        for late in [true, false] {
+            let path = sparse(size, late, directory.path());
+            let archive = Archive::open(std::fs::File::open(&path).unwrap()).unwrap();
+            assert_eq!(archive.problems(), []);
+            let member = archive.home_assistant().unwrap();
+            assert_eq!((member.size, member.ustar_size, member.pax_size), (size, size, None));
+            assert_eq!(member.data_offset - member.header_offset, 3 * 512, "the header has the same length at any size");
+            let program = "import sys, tarfile; print([(t.name, t.size, *t.pax_headers) for t in tarfile.open(sys.argv[1], 'r:')])";
+            let seen = String::from_utf8(python(program, &[&path], b"")).unwrap();
+            let names = [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", size), ("haul.index", 5)];
+            let expected = names.map(|(name, size)| format!("('{name}', {size}, 'mtime')")).join(", ");
+            assert_eq!(seen.trim(), format!("[{expected}]"));
+            let listed = String::from_utf8(gnu_tar(&["-tvf", "big.tar"], directory.path(), b"")).unwrap();
+            assert!(listed.contains(&format!(" {size} ")) && listed.contains(" 5 "), "{listed}");
+        }
+    }
+}
+
+/// What Core does with an archive on its way to a place with another encryption setting: every member's header copied with its PAX records, its size changed.
+const REWRITE: &str = r#"
+import copy, io, sys, tarfile
+grow = int(sys.argv[1])
+data = io.BytesIO(sys.stdin.buffer.read())
+with tarfile.open(fileobj=data, mode="r|") as old, tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as new:
+    for member in old:
+        body = old.extractfile(member).read() + (b"" if member.name == "haul.index" else b" " * grow)
+        changed = copy.deepcopy(member)
+        changed.size = len(body)
+        new.addfile(changed, io.BytesIO(body))
+"#;
+
+#[test]
+fn an_archive_survives_core_changing_the_size_of_its_members() {
+    for mtime in [TIME, (1_700_000_000, 0), (1_700_000_001, 500_000_000), (1_700_000_000, 999_999_999), (1_700_000_000, 500_000_001)] {
+        for late in [true, false] {
+            let bytes = own_at(&vec![b'y'; 3000], late, mtime);
+            for grow in [0_u64, 7, 600] {
+                let rewritten = python(REWRITE, &[Path::new(&grow.to_string())], &bytes);
+                let archive = Archive::open(&rewritten).unwrap();
+                assert_eq!(archive.problems(), [], "at {mtime:?}, {grow} bytes longer");
+                assert_eq!(archive.manifest().unwrap().name(), Some("Test"));
+                assert_eq!(archive.home_assistant().unwrap().size, 3000 + grow);
+                assert_eq!(archive.member("haul.index").unwrap().size, 5);
+                // Unchanged sizes: unchanged bytes, so nothing of Haul's own checks is lost.
+                assert!(grow > 0 || rewritten == bytes, "at {mtime:?}");
+            }
+        }
+    }
+}
+
+/// As Core rewrites it, a member of 8 GiB or more gets a record for its size and zero in the header.
+#[test]
+fn a_header_that_core_rewrote_from_8_gib_on_is_no_damage() {
+    let program = r#"
+import copy, io, sys, tarfile
+with tarfile.open(sys.argv[1], "r|") as old:
+    for member in old:
+        sys.stdout.buffer.write(copy.deepcopy(member).tobuf(tarfile.PAX_FORMAT))
+"#;
+    let directory = tempfile::tempdir().unwrap();
+    let path = sparse(9 << 30, true, directory.path());
+    let headers = python(program, &[&path], b"");
+    let mut rest = headers.as_slice();
+    for (name, size) in [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", 9 << 30), ("haul.index", 5)] {
+        let (header, others) = rest.split_at(3 * 512);
+        assert_eq!(header_difference(header, name, size, TIME), Some(0), "{name}");
+        rest = others;
+    }
+    assert!(rest.is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Headers out. One call per entry of a backup, so nothing is formatted that need not be: digits are written in place.
 
-use super::fields::{self, CHECKSUM, GID, LINK, MAGIC, MODE, MTIME, NAME, SIZE, TYPE, UID};
+use super::fields::{self, CHECKSUM, DEVICE, GID, LINK, MAGIC, MODE, MTIME, NAME, SIZE, TYPE, UID};
 use super::{BLOCK, USTAR_SIZE_MAX, padding};
 
 /// What a written entry is. A backup holds nothing else.
@@ -35,42 +35,53 @@ pub struct Header<'a> {
     pub gid: u64,
 }
 
-/// Digits of a size that is written before it is known; enough for any u64. Leading zeros are read by Python, GNU tar and Rust alike.
-pub(crate) const LATE_DIGITS: usize = 20;
+/// Digits that every u64 fits in.
+const DIGITS: usize = 20;
 
-/// Whether a PAX `size` record is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SizeRecord {
-    /// From 8 GiB on, where the octal field ends.
-    WhenNeeded,
-    /// Always, with [`LATE_DIGITS`] digits, so that its length does not depend on the value.
-    FixedWidth,
+/// Which PAX records a header gets, and what its own fields say beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// An entry of an inner archive: a record only where ustar alone would lose something.
+    Entry,
+    /// A member of the outer archive: always an `mtime` record of fixed width and never one for the size, so that neither the header's length nor its
+    /// records depend on the size. Home Assistant Core copies the records when it changes a member's size, and a size among them would win over the new one.
+    Member,
+    /// A [`Form::Member`] of 8 GiB or more after Core wrote it anew: Python puts such a size into a record and zero into the header.
+    RewrittenMember,
+    /// A member as Haul wrote it before: with a `size` record of fixed width. Still read, and checked.
+    FormerMember,
+}
+
+impl Form {
+    /// Byte for byte as Python's `tarfile` writes such a header, so that Core's copy of it is the same bytes.
+    fn is_as_python(self) -> bool {
+        matches!(self, Self::Member | Self::RewrittenMember)
+    }
 }
 
 /// Appends the header block of `header` to `out`, after a PAX header where ustar alone would lose something.
 pub fn encode(header: &Header<'_>, out: &mut Vec<u8>) {
-    encode_with(header, SizeRecord::WhenNeeded, out);
+    encode_as(header, Form::Entry, out);
 }
 
-/// As [`encode`]; returns the index in `out` of the first digit of a fixed-width size record.
-pub(crate) fn encode_with(header: &Header<'_>, size_record: SizeRecord, out: &mut Vec<u8>) -> Option<usize> {
+/// As [`encode`], in a certain form.
+pub(crate) fn encode_as(header: &Header<'_>, form: Form, out: &mut Vec<u8>) {
     let size = if header.kind == Kind::File { header.size } else { 0 };
     let start = out.len();
     out.resize(start + BLOCK, 0); // room for the PAX header, dropped again when no record was needed
-    let digits = write_records(header, size, size_record, out);
+    write_records(header, size, form, out);
     let records = out.len() - start - BLOCK;
     if records == 0 {
         out.truncate(start);
     } else {
         out.resize(out.len() + padding(records as u64), 0);
-        let pax = ustar_block(b"././@PaxHeader", b'x', records as u64);
+        let pax = pax_block(records as u64, form);
         out[start..start + BLOCK].copy_from_slice(&pax);
     }
-    out.extend_from_slice(&entry_block(header, size));
-    digits
+    out.extend_from_slice(&entry_block(header, size, form));
 }
 
-fn write_records(header: &Header<'_>, size: u64, size_record: SizeRecord, out: &mut Vec<u8>) -> Option<usize> {
+fn write_records(header: &Header<'_>, size: u64, form: Form, out: &mut Vec<u8>) {
     let directory = header.kind == Kind::Directory && !header.path.ends_with(b"/");
     if header.path.len() + usize::from(directory) > NAME.len() || !header.path.is_ascii() {
         record(out, b"path", &[header.path, if directory { b"/" } else { b"" }]);
@@ -78,12 +89,10 @@ fn write_records(header: &Header<'_>, size: u64, size_record: SizeRecord, out: &
     if header.kind == Kind::Symlink && (header.link.len() > LINK.len() || !header.link.is_ascii()) {
         record(out, b"linkpath", &[header.link]);
     }
-    let mut digits = None;
-    if size_record == SizeRecord::FixedWidth {
-        let end = record(out, b"size", &[&fixed_width(size)]);
-        digits = Some(end - 1 - LATE_DIGITS);
-    } else if size > USTAR_SIZE_MAX {
-        decimal_record(out, b"size", size);
+    match form {
+        Form::Entry if size > USTAR_SIZE_MAX => decimal_record(out, b"size", size),
+        Form::FormerMember => record(out, b"size", &[&fixed_width(size)]),
+        _ => {}
     }
     for (key, id) in [(b"uid", header.uid), (b"gid", header.gid)] {
         if id > 0o777_7777 {
@@ -91,21 +100,38 @@ fn write_records(header: &Header<'_>, size: u64, size_record: SizeRecord, out: &
         }
     }
     let (seconds, nanos) = header.mtime;
-    if nanos != 0 || u64::try_from(seconds).map_or(true, |seconds| seconds > USTAR_SIZE_MAX) {
-        let mut buffer = [0; 32];
-        let from = time_text(seconds, nanos, &mut buffer);
+    let mut buffer = [0; 32];
+    if form.is_as_python() {
+        let from = time_text(seconds, nanos, Decimals::All, &mut buffer);
+        record(out, b"mtime", &[&buffer[from..]]);
+    } else if nanos != 0 || u64::try_from(seconds).map_or(true, |seconds| seconds > USTAR_SIZE_MAX) {
+        let from = time_text(seconds, nanos, Decimals::Needed, &mut buffer);
         record(out, b"mtime", &[&buffer[from..]]);
     }
-    digits
+    if form == Form::RewrittenMember && size > USTAR_SIZE_MAX {
+        decimal_record(out, b"size", size);
+    }
 }
 
-fn entry_block(header: &Header<'_>, size: u64) -> [u8; BLOCK] {
+/// The time in the header block itself, rounded as Python rounds it where that counts.
+fn whole_seconds((seconds, nanos): (i64, u32), form: Form) -> u64 {
+    let mut rounded = seconds;
+    if form.is_as_python() {
+        let mut buffer = [0; 32];
+        let from = time_text(seconds, nanos, Decimals::All, &mut buffer);
+        let exact = std::str::from_utf8(&buffer[from..]).ok().and_then(|text| text.parse::<f64>().ok());
+        rounded = exact.map_or(seconds, |exact| exact.round_ties_even() as i64);
+    }
+    u64::try_from(rounded).unwrap_or(0)
+}
+
+fn entry_block(header: &Header<'_>, size: u64, form: Form) -> [u8; BLOCK] {
     let kind = match header.kind {
         Kind::File => b'0',
         Kind::Symlink => b'2',
         Kind::Directory => b'5',
     };
-    let mut block = TEMPLATE;
+    let mut block = if form.is_as_python() { without_device(TEMPLATE) } else { TEMPLATE };
     block[TYPE] = kind;
     // A name cut here is said in full by the PAX record; readers without PAX see the start of it.
     let length = header.path.len().min(NAME.len());
@@ -120,25 +146,33 @@ fn entry_block(header: &Header<'_>, size: u64) -> [u8; BLOCK] {
     fields::write_octal(&mut block[MODE], u64::from(header.mode & 0o7777));
     fields::write_octal(&mut block[UID], header.uid);
     fields::write_octal(&mut block[GID], header.gid);
-    fields::write_octal(&mut block[MTIME], u64::try_from(header.mtime.0).unwrap_or(0));
+    fields::write_octal(&mut block[MTIME], whole_seconds(header.mtime, form));
+    write_size(&mut block, if form == Form::RewrittenMember && size > USTAR_SIZE_MAX { 0 } else { size });
+    fields::seal(&mut block);
+    block
+}
+
+/// The header block before PAX records.
+fn pax_block(size: u64, form: Form) -> [u8; BLOCK] {
+    const NAME: &[u8] = b"././@PaxHeader";
+    let mut block = if form.is_as_python() { without_device(TEMPLATE) } else { TEMPLATE };
+    block[..NAME.len()].copy_from_slice(NAME);
+    block[TYPE] = b'x';
+    fields::write_octal(&mut block[MODE], if form.is_as_python() { 0 } else { 0o644 });
     write_size(&mut block, size);
     fields::seal(&mut block);
     block
 }
 
-fn ustar_block(name: &[u8], kind: u8, size: u64) -> [u8; BLOCK] {
-    let mut block = TEMPLATE;
-    block[..name.len()].copy_from_slice(name);
-    block[TYPE] = kind;
-    fields::write_octal(&mut block[MODE], 0o644);
-    write_size(&mut block, size);
-    fields::seal(&mut block);
+/// Python leaves the device's number empty.
+fn without_device(mut block: [u8; BLOCK]) -> [u8; BLOCK] {
+    block[DEVICE].fill(0);
     block
 }
 
 fn write_size(block: &mut [u8; BLOCK], size: u64) {
     if !fields::write_octal(&mut block[SIZE], size) {
-        // Beside the PAX record, for readers that know only one of the two.
+        // Read by Python, GNU tar, bsdtar and busybox alike; entries have a PAX record beside it.
         fields::write_base256(&mut block[SIZE], size);
     }
 }
@@ -158,7 +192,7 @@ const TEMPLATE: [u8; BLOCK] = {
     while i < 16 {
         let digit = if i % 8 < 7 { b'0' } else { 0 };
         block[UID.start + i] = digit; // owner and group
-        block[329 + i] = digit; // device major and minor
+        block[DEVICE.start + i] = digit;
         i += 1;
     }
     let mut i = 0;
@@ -177,8 +211,8 @@ const TEMPLATE: [u8; BLOCK] = {
     block
 };
 
-/// Appends `"LENGTH KEY=VALUE\n"`, where LENGTH counts itself; returns the new end of `out`.
-fn record(out: &mut Vec<u8>, key: &[u8], value: &[&[u8]]) -> usize {
+/// Appends `"LENGTH KEY=VALUE\n"`, where LENGTH counts itself.
+fn record(out: &mut Vec<u8>, key: &[u8], value: &[&[u8]]) {
     let payload = key.len() + 3 + value.iter().map(|part| part.len()).sum::<usize>(); // space, '=', newline
     let mut length = payload + 1;
     while decimal_length(length as u64) + payload != length {
@@ -192,12 +226,11 @@ fn record(out: &mut Vec<u8>, key: &[u8], value: &[&[u8]]) -> usize {
         out.extend_from_slice(part);
     }
     out.push(b'\n');
-    out.len()
 }
 
 fn decimal_record(out: &mut Vec<u8>, key: &[u8], value: u64) {
     let digits = fixed_width(value);
-    record(out, key, &[&digits[LATE_DIGITS - decimal_length(value)..]]);
+    record(out, key, &[&digits[DIGITS - decimal_length(value)..]]);
 }
 
 fn decimal_length(value: u64) -> usize {
@@ -206,12 +239,12 @@ fn decimal_length(value: u64) -> usize {
 
 fn push_decimal(out: &mut Vec<u8>, value: u64) {
     let digits = fixed_width(value);
-    out.extend_from_slice(&digits[LATE_DIGITS - decimal_length(value)..]);
+    out.extend_from_slice(&digits[DIGITS - decimal_length(value)..]);
 }
 
-/// `value` in [`LATE_DIGITS`] decimal digits.
-pub(crate) fn fixed_width(value: u64) -> [u8; LATE_DIGITS] {
-    let mut digits = [b'0'; LATE_DIGITS];
+/// `value` in [`DIGITS`] decimal digits.
+fn fixed_width(value: u64) -> [u8; DIGITS] {
+    let mut digits = [b'0'; DIGITS];
     let mut rest = value;
     for slot in digits.iter_mut().rev() {
         *slot = b'0' + (rest % 10) as u8;
@@ -220,8 +253,17 @@ pub(crate) fn fixed_width(value: u64) -> [u8; LATE_DIGITS] {
     digits
 }
 
-/// Writes seconds with as many of nine decimals as are needed to the end of `buffer`; returns where the text begins.
-fn time_text(seconds: i64, nanos: u32, buffer: &mut [u8; 32]) -> usize {
+/// How many decimals a time is written with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decimals {
+    /// Nine.
+    All,
+    /// As few as say it.
+    Needed,
+}
+
+/// Writes seconds to the end of `buffer`; returns where the text begins.
+fn time_text(seconds: i64, nanos: u32, decimals: Decimals, buffer: &mut [u8; 32]) -> usize {
     let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     let magnitude = total.unsigned_abs();
     let (mut whole, mut fraction) = ((magnitude / 1_000_000_000) as u64, (magnitude % 1_000_000_000) as u32);
@@ -231,13 +273,13 @@ fn time_text(seconds: i64, nanos: u32, buffer: &mut [u8; 32]) -> usize {
         buffer[at] = byte;
         at
     };
-    if fraction != 0 {
-        let mut decimals = 9;
-        while fraction.is_multiple_of(10) {
+    if fraction != 0 || decimals == Decimals::All {
+        let mut count = 9;
+        while decimals == Decimals::Needed && fraction.is_multiple_of(10) {
             fraction /= 10;
-            decimals -= 1;
+            count -= 1;
         }
-        for _ in 0..decimals {
+        for _ in 0..count {
             put(b'0' + (fraction % 10) as u8);
             fraction /= 10;
         }
@@ -257,8 +299,12 @@ mod tests {
     use super::*;
 
     fn time(seconds: i64, nanos: u32) -> String {
+        text(seconds, nanos, Decimals::Needed)
+    }
+
+    fn text(seconds: i64, nanos: u32, decimals: Decimals) -> String {
         let mut buffer = [0; 32];
-        let from = time_text(seconds, nanos, &mut buffer);
+        let from = time_text(seconds, nanos, decimals, &mut buffer);
         String::from_utf8_lossy(&buffer[from..]).into_owned()
     }
 
@@ -270,6 +316,13 @@ mod tests {
         assert_eq!(time(-2, 500_000_000), "-1.5");
         assert_eq!(time(-1, 999_999_999), "-0.000000001");
         assert_eq!(time(i64::MIN, 0), "-9223372036854775808");
+    }
+
+    #[test]
+    fn all_decimals_are_nine() {
+        assert_eq!(text(1_700_000_000, 0, Decimals::All), "1700000000.000000000");
+        assert_eq!(text(1_700_000_000, 120_000_000, Decimals::All), "1700000000.120000000");
+        assert_eq!(text(-2, 500_000_000, Decimals::All), "-1.500000000");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) const CHECKSUM: Range<usize> = 148..156;
 pub(super) const TYPE: usize = 156;
 pub(super) const LINK: Range<usize> = 157..257;
 pub(super) const MAGIC: Range<usize> = 257..265;
+/// Major and minor number.
+pub(super) const DEVICE: Range<usize> = 329..345;
 pub(super) const PREFIX: Range<usize> = 345..500;
 
 /// Writes `value` as zero-padded octal digits and a closing NUL; false (and zeros) when it does not fit.
