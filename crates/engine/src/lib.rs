@@ -63,5 +63,5 @@ pub use options::{BackupOptions, Compress, SecureTar, all_cores};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};
 pub use report::{
-    ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, Stage, StageReport, Status, reorders, serialize_path, shown,
+    ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, SkippedKind, Stage, StageReport, Status, reorders, serialize_path, shown,
 };

@@ -11,7 +11,7 @@ use store::{Checked, outbound::Outcome};
 pub enum Status {
     /// Everything that belongs in is in.
     Complete,
-    /// The archive is valid, but something could not be read.
+    /// The archive is valid, but something in it is missing, doubtful, or was damaged on this machine already.
     Incomplete,
 }
 
@@ -54,9 +54,37 @@ pub struct StageReport {
     pub bytes: u64,
 }
 
-/// Something that is not in the archive as it is on the disk.
+/// What is wrong with an entry of the config directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkippedKind {
+    /// It never belongs into an archive.
+    LeftOut,
+    /// It belongs in and is missing, or part of it is.
+    Lost,
+    /// It is in the archive, but its copy may mix states of different moments.
+    Doubtful,
+    /// It is in the archive as it is on the disk, and what is on the disk is damaged.
+    Damaged,
+}
+
+impl SkippedKind {
+    /// The word before the colon when it is told.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::LeftOut => "left out",
+            Self::Lost => "not saved",
+            Self::Doubtful => "doubtful",
+            Self::Damaged => "damaged on this machine",
+        }
+    }
+}
+
+/// An entry that is not in the archive, or not as it should be.
 #[derive(Clone, Debug, Serialize)]
 pub struct Skipped {
+    /// What is wrong with it.
+    pub kind: SkippedKind,
     /// Path below the config directory; bytes that are not UTF-8 are shown as `\xNN`.
     pub path: String,
     /// Why, in words.
@@ -168,7 +196,7 @@ pub struct Rates {
 /// A backup of which at least one copy arrived.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupReport {
-    /// Whole, or with gaps that `skipped` names.
+    /// Whole and sound, or with faults that `skipped` names.
     pub status: Status,
     /// The archive.
     pub archive: ArchiveReport,
@@ -187,7 +215,7 @@ pub struct BackupReport {
     pub limited_by: Stage,
     /// Where the time went.
     pub stages: Vec<StageReport>,
-    /// What is missing or damaged in the archive, and what never belongs into one.
+    /// What is missing, doubtful or damaged in the archive, and what never belongs into one.
     pub skipped: Vec<Skipped>,
     /// What the user should know.
     pub warnings: Vec<String>,
@@ -214,13 +242,29 @@ impl Findings {
     /// Something that belongs into the archive is not in it, or not as it was.
     pub(crate) fn lost(&mut self, path: &[u8], reason: impl Into<String>) {
         self.incomplete = true;
-        self.left_out(path, reason);
+        self.name(SkippedKind::Lost, path, reason.into());
+    }
+
+    /// Something is in the archive, but perhaps not as it was at any one moment.
+    pub(crate) fn doubt(&mut self, path: &[u8], reason: impl Into<String>) {
+        self.incomplete = true;
+        self.name(SkippedKind::Doubtful, path, reason.into());
+    }
+
+    /// Something is in the archive as it is on the disk, where it is damaged.
+    pub(crate) fn damaged(&mut self, path: &[u8], reason: impl Into<String>) {
+        self.incomplete = true;
+        self.name(SkippedKind::Damaged, path, reason.into());
     }
 
     /// Something that never belongs into an archive.
     pub(crate) fn left_out(&mut self, path: &[u8], reason: impl Into<String>) {
+        self.name(SkippedKind::LeftOut, path, reason.into());
+    }
+
+    fn name(&mut self, kind: SkippedKind, path: &[u8], reason: String) {
         if self.skipped.len() < MOST_NAMED {
-            self.skipped.push(Skipped { path: shown(path), reason: reason.into() });
+            self.skipped.push(Skipped { kind, path: shown(path), reason });
         } else {
             self.unnamed_skipped += 1;
         }
@@ -240,7 +284,7 @@ impl Findings {
 
     pub(crate) fn into_lists(mut self) -> (Vec<Skipped>, Vec<String>, Vec<DatabaseReport>) {
         if self.unnamed_skipped > 0 {
-            self.warnings.push(format!("{} more entries were left out and are not named here", self.unnamed_skipped));
+            self.warnings.push(format!("{} more entries like these are not named here", self.unnamed_skipped));
         }
         if self.unnamed_warnings > 0 {
             self.warnings.push(format!("{} more warnings like these are not shown", self.unnamed_warnings));
@@ -312,6 +356,6 @@ mod tests {
         assert_eq!(findings.status(), Status::Incomplete);
         let (skipped, warnings, _) = findings.into_lists();
         assert_eq!(skipped.len(), 1000);
-        assert_eq!(warnings, ["500 more entries were left out and are not named here"]);
+        assert_eq!(warnings, ["500 more entries like these are not named here"]);
     }
 }

@@ -19,7 +19,7 @@ use std::{
 };
 
 use engine::{
-    BackupError, BackupOptions, BackupReport, Destination, Level, Progress, SecureTar, Status,
+    BackupError, BackupOptions, BackupReport, Destination, Level, Progress, SecureTar, SkippedKind, Status,
     restore::{RestoreOptions, restore},
     verify::{Severity, VerifyOptions, verify},
 };
@@ -323,7 +323,7 @@ fn files_that_come_go_grow_and_shrink_leave_a_valid_archive() {
             while !stop.load(Ordering::Relaxed) {
                 n += 1;
                 let temporary = config.join(format!(".storage/tmp{n:08x}"));
-                fs::write(&temporary, vec![b'x'; 3000]).unwrap();
+                fs::write(&temporary, format!("{{\"data\": \"{}\"}}", "x".repeat(3000))).unwrap();
                 fs::rename(&temporary, config.join(".storage/core.restore_state")).unwrap();
                 let growing = fs::File::options().append(true).open(config.join("growing.bin")).unwrap();
                 std::io::Write::write_all(&mut &growing, &[1; 999]).unwrap();
@@ -522,4 +522,33 @@ fn a_history_that_is_not_there_is_missed() {
     symlink("/mnt/elsewhere/ha.db", place.config().join("home-assistant_v2.db")).unwrap();
     let options = BackupOptions { destinations: vec![Destination::Path(place.out().join("b.tar"))], ..place.options() };
     assert!(back_up(&options).unwrap().warnings.iter().any(|warning| warning.contains("/mnt/elsewhere/ha.db")));
+}
+
+/// What is damaged before it is backed up comes into the archive as it is, and nobody takes it for sound.
+#[test]
+fn damage_on_this_machine_is_told() {
+    let cut = br#"{"version": 1, "key": "core.entity_registry", "data": {"entities": ["#;
+    let mut long = br#"{"version": 1, "key": "core.entity_registry", "data": ""#.to_vec();
+    long.resize(700_000, b'x');
+    for (name, content, says) in [
+        (".storage/auth", &b""[..], "it is empty; at its next start, Home Assistant will lose the users"),
+        (".storage/core.config_entries", &[0; 400], "nothing but zeros; at its next start, Home Assistant will lose all integrations"),
+        (".storage/core.entity_registry", cut, "not well-formed JSON"),
+        (".storage/core.entity_registry", &long, "not well-formed JSON"),
+        ("configuration.yaml", &[0; 40], "nothing but zeros"),
+        ("home-assistant_v2.db", b"", "it is empty; at its next start, Home Assistant will put it aside"),
+        ("home-assistant_v2.db", &[0; 8192], "begins with zeros"),
+        ("home-assistant_v2.db", &b"SQLite format 3\0".repeat(6), "only 96 bytes"),
+        ("home-assistant_v2.db", &b"SQLite format 3\0".repeat(100), "the database is damaged"),
+        ("zigbee.db", &[0; 8192], "begins with zeros"),
+    ] {
+        let place = Place::new();
+        place.write(name, content);
+        let report = place.backup();
+        let told: Vec<_> = report.skipped.iter().map(|skipped| (skipped.kind, skipped.path.as_str())).collect();
+        assert_eq!(told, [(SkippedKind::Damaged, name)], "{:?}", report.skipped);
+        assert!(report.skipped[0].reason.contains(says), "{:?}", report.skipped);
+        assert_eq!(report.status, Status::Incomplete, "{name}");
+        assert_eq!(fs::read(place.restored(&report).join(name)).unwrap(), content, "{name}");
+    }
 }

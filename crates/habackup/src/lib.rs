@@ -7,6 +7,7 @@
 //! - [`tar`] writes and reads tar, for the outer archive and the ones inside.
 //! - [`securetar`] encrypts and decrypts the inner archives; [`index`] says where each file stands in them.
 //! - [`rules`] decides what a backup leaves out and names what a restore would lose.
+//! - [`settings`] tells whether the bytes of Home Assistant's own settings files can be right.
 //! - [`readers`] says what each of Home Assistant's readers does with an archive, and why.
 //! - [`problem`] is how any of them says that something is wrong.
 
@@ -19,5 +20,6 @@ pub mod read_at;
 pub mod readers;
 pub mod rules;
 pub mod securetar;
+pub mod settings;
 pub mod tar;
 pub mod version;

@@ -14,7 +14,7 @@ use super::{
     select::{Nearest, Selection},
     tree::{Meta, Obstacle, Tree},
 };
-use crate::report::{Skipped, shown};
+use crate::report::{Skipped, SkippedKind, shown};
 
 /// Bytes read at once.
 const BUFFER: usize = 512 << 10;
@@ -58,7 +58,7 @@ pub(super) struct Unpacked {
 impl Unpacked {
     pub(super) fn leave_out(&mut self, path: &[u8], reason: impl Into<String>) {
         if self.left_out.len() < MOST_NAMED {
-            self.left_out.push(Skipped { path: shown(path), reason: reason.into() });
+            self.left_out.push(Skipped { kind: SkippedKind::LeftOut, path: shown(path), reason: reason.into() });
         } else {
             self.left_out_unnamed += 1;
         }

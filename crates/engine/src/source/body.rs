@@ -3,7 +3,7 @@
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -11,15 +11,16 @@ use livesqlite::Snapshot;
 
 use crate::page_cache::CacheGuard;
 
-/// Files up to this size are read whole before their header is written, and again if they changed meanwhile: their size is then always right, and no copy is torn.
+/// Files up to this size are read whole before their header is written, and again if they changed meanwhile. One that changes each time is taken as it is and
+/// reported.
 pub(crate) const WHOLE: u64 = 256 << 10;
-/// How often a changing small file is read again before it is taken as it is.
+/// How often a changing small file is read before it is taken as it is.
 const ATTEMPTS: usize = 3;
 
 pub(crate) enum Body {
     Empty,
     Whole { bytes: Vec<u8>, at: usize },
-    Stream { file: File, cache: CacheGuard, at: u64, length: u64 },
+    Stream { file: File, cache: CacheGuard, at: u64, length: u64, modified: Modified },
     Image { snapshot: Box<Snapshot>, left: u64 },
     // What a file promised and then did not have.
     Zeros { left: u64 },
@@ -32,6 +33,10 @@ pub(crate) enum Trouble {
     Shrank { missing: u64 },
     /// It has more by now; the archive holds what it had at the start.
     Grew,
+    /// It was written to while it was read: the copy may be half old and half new.
+    Torn,
+    /// It was written to each time it was read, and the copy has fewer bytes than it has by now.
+    Cut { length: u64 },
     /// It can't be read further; zeros stand for the rest.
     Unreadable { reason: String },
 }
@@ -62,12 +67,12 @@ impl Body {
                 *left -= count as u64;
                 (count, None)
             }
-            Self::Stream { file, cache, at, length } => {
+            Self::Stream { file, cache, at, length, modified } => {
                 let wanted = (buffer.len() as u64).min(*length - *at) as usize;
                 if wanted == 0 {
-                    let grew = file.metadata().is_ok_and(|metadata| metadata.len() > *length);
+                    let trouble = changed(file, *length, *modified);
                     *self = Self::Empty;
-                    return (0, grew.then_some(Trouble::Grew));
+                    return (0, trouble);
                 }
                 match read_some(file, &mut buffer[..wanted]) {
                     Ok(0) => {
@@ -108,6 +113,13 @@ impl Body {
                 }
             }
         }
+    }
+
+    /// The content of an open file from where it stands, `metadata` being what it was before the first byte is read.
+    pub(crate) fn stream(file: File, metadata: &Metadata) -> Self {
+        let length = metadata.len();
+        let cache = CacheGuard::new(&file, length);
+        Self::Stream { file, cache, at: 0, length, modified: modified(metadata) }
     }
 
     fn give_up(&mut self, buffer: &mut [u8], left: u64, error: &io::Error) -> (usize, Option<Trouble>) {
@@ -170,22 +182,59 @@ pub(crate) fn looks_like_side_file(path: &Path) -> bool {
     }
 }
 
-/// Reads a small file whole, again if it changed meanwhile.
-pub(crate) fn read_whole(file: &mut File) -> io::Result<(Vec<u8>, Metadata)> {
-    use std::{io::Seek, os::unix::fs::MetadataExt};
-    let stamp = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-    let mut attempt = 1;
+/// When a file was last written to, as far as its file system tells.
+pub(super) type Modified = (i64, i64);
+
+pub(super) fn modified(metadata: &Metadata) -> Modified {
+    (metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// What became of a file while its first `length` bytes were read.
+pub(super) fn changed(file: &File, length: u64, before: Modified) -> Option<Trouble> {
+    let now = file.metadata().ok()?;
+    if now.len() > length { Some(Trouble::Grew) } else { (modified(&now) != before).then_some(Trouble::Torn) }
+}
+
+/// A file that was to be read whole.
+pub(crate) enum Whole {
+    Read {
+        bytes: Vec<u8>,
+        metadata: Metadata,
+        trouble: Option<Trouble>,
+    },
+    /// It became longer than it may be. `restless`: it was written to each time it was read.
+    TooLong {
+        metadata: Metadata,
+        restless: bool,
+    },
+}
+
+/// Reads a file of at most `most` bytes whole, again if it changed meanwhile. `between` is called after each reading, before it is asked whether the file changed.
+pub(crate) fn read_whole(file: &mut File, most: u64, mut between: impl FnMut(&File)) -> io::Result<Whole> {
+    use std::io::Seek;
+    let mut attempt = 0;
     loop {
+        attempt += 1;
         let before = file.metadata()?;
-        let mut bytes = Vec::with_capacity(before.len() as usize + 1);
+        let mut bytes = Vec::with_capacity(before.len().min(most) as usize + 1);
         file.rewind()?;
         // A file that grows without end must not fill the memory.
-        file.take(2 * WHOLE).read_to_end(&mut bytes)?;
+        Read::take(&mut *file, most + 1).read_to_end(&mut bytes)?;
+        between(file);
         let after = file.metadata()?;
-        if attempt == ATTEMPTS || (stamp(&before) == stamp(&after) && bytes.len() as u64 == after.len()) {
-            return Ok((bytes, after));
+        let length = bytes.len() as u64;
+        let rested = modified(&before) == modified(&after) && before.len() == after.len();
+        let is_last = attempt == ATTEMPTS;
+        if length > most {
+            if rested || is_last {
+                return Ok(Whole::TooLong { metadata: after, restless: !rested });
+            }
+        } else if rested && length == after.len() {
+            return Ok(Whole::Read { bytes, metadata: after, trouble: None });
+        } else if is_last {
+            let trouble = Some(if length < after.len() { Trouble::Cut { length: after.len() } } else { Trouble::Torn });
+            return Ok(Whole::Read { bytes, metadata: after, trouble });
         }
-        attempt += 1;
     }
 }
 
@@ -201,7 +250,25 @@ mod tests {
         file.write_all(content).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
         let cache = CacheGuard::new(&file, promised);
-        Body::Stream { file, cache, at: 0, length: promised }
+        let modified = modified(&file.metadata().unwrap());
+        Body::Stream { file, cache, at: 0, length: promised, modified }
+    }
+
+    /// Sets a time of its own, whatever the clock's steps.
+    fn touch(file: &File, seconds: u64) {
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+    }
+
+    /// Reads a file whole that `between` changes after each of its readings.
+    fn read_restless(content: &[u8], most: u64, mut between: impl FnMut(&File, u64)) -> (usize, Whole) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        let mut readings = 0;
+        let whole = read_whole(&mut file, most, |file| {
+            readings += 1;
+            between(file, readings);
+        });
+        (readings as usize, whole.unwrap())
     }
 
     fn drain(mut body: Body) -> (Vec<u8>, Vec<Trouble>) {
@@ -225,6 +292,56 @@ mod tests {
     #[test]
     fn a_file_that_grew_is_cut() {
         assert_eq!(drain(stream(b"twelve bytes", 6)), (b"twelve".to_vec(), vec![Trouble::Grew]));
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_meanwhile_is_told() {
+        let mut body = stream(b"twelve bytes", 12);
+        let mut buffer = [0; 12];
+        assert_eq!(body.fill(&mut buffer), (12, None));
+        let Body::Stream { file, .. } = &body else { panic!() };
+        touch(file, 1);
+        assert_eq!(body.fill(&mut buffer), (0, Some(Trouble::Torn)));
+    }
+
+    #[test]
+    fn a_small_file_that_changes_each_time_is_never_taken_for_good() {
+        let read = |whole| match whole {
+            Whole::Read { bytes, trouble, .. } => (bytes.len(), trouble),
+            Whole::TooLong { .. } => panic!(),
+        };
+        // It comes to rest.
+        let (readings, whole) = read_restless(b"0123456789", 99, |file, reading| touch(file, reading.min(2)));
+        assert_eq!((readings, read(whole)), (3, (10, None)));
+        // The same length, other bytes.
+        let (readings, whole) = read_restless(b"0123456789", 99, touch);
+        assert_eq!((readings, read(whole)), (3, (10, Some(Trouble::Torn))));
+        // Rewritten in place: half of it was there when it was read.
+        let (_, whole) = read_restless(b"01234", 99, |file, reading| {
+            file.set_len(if reading == 3 { 10 } else { 5 }).unwrap();
+            touch(file, reading);
+        });
+        assert_eq!(read(whole), (5, Some(Trouble::Cut { length: 10 })));
+        // It shrank after the last reading.
+        let (_, whole) = read_restless(b"01234", 99, |file, reading| {
+            file.set_len(if reading == 3 { 1 } else { 5 }).unwrap();
+            touch(file, reading);
+        });
+        assert_eq!(read(whole), (5, Some(Trouble::Torn)));
+    }
+
+    #[test]
+    fn a_small_file_that_outgrows_its_limit_is_left_to_be_streamed() {
+        for (grows, is_restless, expected) in [(false, false, 1), (true, true, 3)] {
+            let (readings, whole) = read_restless(b"0123456789", 9, |file, reading| {
+                if grows {
+                    file.set_len(10 + reading).unwrap();
+                    touch(file, reading);
+                }
+            });
+            let Whole::TooLong { restless, .. } = whole else { panic!() };
+            assert_eq!((readings, restless), (expected, is_restless));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! were announced and the second pass (`replay`) must give the same bytes.
 
 mod body;
+mod damage;
 mod ledger;
 mod recording;
 mod replay;
@@ -12,7 +13,7 @@ mod walk;
 
 use std::{
     collections::HashSet,
-    fs::Metadata,
+    fs::{File, Metadata},
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
@@ -26,11 +27,12 @@ use std::{
 
 use habackup::{
     index::{FileEntry, Folder, IndexBuilder},
+    settings,
     tar::{self, Kind},
 };
-use livesqlite::{JournalMode, Snapshot};
+use livesqlite::{JournalMode, OpenError, Snapshot};
 
-use self::body::{Body, Trouble};
+use self::body::{Body, Trouble, Whole};
 pub(crate) use self::{
     body::{open, read_head},
     ledger::Ledger,
@@ -39,9 +41,8 @@ pub(crate) use self::{
     walk::{Found, Scope, Step, Walk},
 };
 use crate::{
-    page_cache::CacheGuard,
     progress::Progress,
-    report::{DatabaseReport, Findings, shown},
+    report::{DatabaseReport, Findings, SkippedKind, shown},
 };
 
 /// The recorder's database, whose companion Home Assistant expects when only the database is restored.
@@ -52,11 +53,32 @@ const HELD_IN_MEMORY: u64 = 8 << 20;
 const NOTICEABLE: Duration = Duration::from_secs(1);
 /// The bytes at the start of a file that tell a database and its journal mode.
 pub(crate) const DATABASE_HEAD: usize = 20;
+/// No page of a database is smaller.
+const LEAST_DATABASE: u64 = 512;
 
 /// What is read from the source side once the tar has been read to its end.
 pub(crate) struct Gathered {
     pub(crate) findings: Findings,
     pub(crate) index: IndexBuilder,
+}
+
+/// Why only the raw files of a database can be had.
+struct Unimaged {
+    kind: SkippedKind,
+    reason: String,
+}
+
+impl From<OpenError> for Unimaged {
+    fn from(error: OpenError) -> Self {
+        let kind = if matches!(error, OpenError::Corrupt { .. }) { SkippedKind::Damaged } else { SkippedKind::Doubtful };
+        Self { kind, reason: error.to_string() }
+    }
+}
+
+impl From<io::Error> for Unimaged {
+    fn from(error: io::Error) -> Self {
+        OpenError::from(error).into()
+    }
 }
 
 /// A database on its way out.
@@ -215,16 +237,22 @@ impl TarSource {
             Ok(opened) => opened,
             Err(error) => return self.unreadable(found, &error),
         };
-        let mut head = [0; DATABASE_HEAD];
-        let is_database = metadata.len() >= 512 && file.read_exact(&mut head).is_ok() && livesqlite::is_database(&head);
-        if is_database {
+        let mut head = Vec::new();
+        if let Err(error) = Read::take(&mut file, DATABASE_HEAD as u64).read_to_end(&mut head) {
+            return self.unreadable(found, &error);
+        }
+        if metadata.len() >= LEAST_DATABASE && livesqlite::is_database(&head) {
             // Closed before the snapshot opens: see the module's first paragraph.
             drop(file);
             match self.add_database(found) {
                 Ok(()) => return,
-                Err(reason) => {
-                    let text = format!("{reason}; its raw files were archived as they are, which may or may not open");
-                    self.gathered.findings.lost(&found.relative, text);
+                Err(Unimaged { kind, reason }) => {
+                    let findings = &mut self.gathered.findings;
+                    let reason = format!("{reason}; its raw files were archived as they are");
+                    match kind {
+                        SkippedKind::Damaged => findings.damaged(&found.relative, reason + &damage::consequence(&found.relative)),
+                        _ => findings.doubt(&found.relative, reason + ", which may or may not open"),
+                    }
                     self.owe_log(found);
                 }
             }
@@ -232,31 +260,48 @@ impl TarSource {
                 Ok((file, _)) => file,
                 Err(error) => return self.unreadable(found, &error),
             };
+        } else if let Some(damage) = damage::of_database(&found.relative, &head, metadata.len()) {
+            self.gathered.findings.damaged(&found.relative, damage);
         }
-        if metadata.len() <= body::WHOLE {
-            match body::read_whole(&mut file) {
-                Ok((bytes, metadata)) => {
-                    self.begin(&found.relative, Kind::File, &metadata, bytes.len() as u64, b"");
-                    if let Some(recording) = &mut self.recording {
-                        recording.keep(&bytes);
-                    }
-                    self.body = Body::whole(bytes);
+        let is_settings = settings::is_settings_file(&found.relative);
+        let most = if is_settings { settings::LONGEST } else { body::WHOLE };
+        if metadata.len() > most {
+            return self.stream(found, file, &metadata);
+        }
+        match body::read_whole(&mut file, most, |_| {}) {
+            Ok(Whole::Read { bytes, metadata, trouble }) => {
+                self.begin(&found.relative, Kind::File, &metadata, bytes.len() as u64, b"");
+                if let Some(trouble) = trouble {
+                    note(&mut self.gathered.findings, &found.relative, bytes.len() as u64, trouble);
+                } else if is_settings && let Some(damage) = settings::damage(&found.relative, &bytes) {
+                    self.gathered.findings.damaged(&found.relative, damage.to_string());
                 }
-                Err(error) => self.unreadable(found, &error),
+                if let Some(recording) = &mut self.recording {
+                    recording.keep(&bytes);
+                }
+                self.body = Body::whole(bytes);
             }
-            return;
+            Ok(Whole::TooLong { metadata, restless }) => {
+                if restless {
+                    note(&mut self.gathered.findings, &found.relative, metadata.len(), Trouble::Torn);
+                }
+                self.stream(found, file, &metadata);
+            }
+            Err(error) => self.unreadable(found, &error),
         }
+    }
+
+    /// A file too large to be read whole.
+    fn stream(&mut self, found: &Found, mut file: File, metadata: &Metadata) {
         if let Err(error) = io::Seek::rewind(&mut file) {
             return self.unreadable(found, &error);
         }
-        let length = metadata.len();
-        self.begin(&found.relative, Kind::File, &metadata, length, b"");
+        self.begin(&found.relative, Kind::File, metadata, metadata.len(), b"");
         if let Some(recording) = &mut self.recording {
             recording.stream();
             self.sums_body = true;
         }
-        let cache = CacheGuard::new(&file, length);
-        self.body = Body::Stream { file, cache, at: 0, length };
+        self.body = Body::stream(file, metadata);
     }
 
     /// Another name of a file whose snapshot is open.
@@ -276,10 +321,10 @@ impl TarSource {
         self.owe_log(found);
     }
 
-    /// An error says why only the raw files can be had.
-    fn add_database(&mut self, found: &Found) -> Result<(), String> {
+    /// Brings in a consistent image.
+    fn add_database(&mut self, found: &Found) -> Result<(), Unimaged> {
         let options = livesqlite::Options { cancel: Some(Arc::clone(&self.cancel)), hold: self.recording.is_some(), ..Default::default() };
-        let mut snapshot = Snapshot::open(&found.path, &options).map_err(|error| error.to_string())?;
+        let mut snapshot = Snapshot::open(&found.path, &options)?;
         let info = snapshot.info();
         let report = DatabaseReport {
             path: shown(&found.relative),
@@ -297,10 +342,10 @@ impl TarSource {
         let mut number = None;
         let (body, whole) = if snapshot.blocks_writers() && length <= HELD_IN_MEMORY && has_room {
             let mut bytes = Vec::with_capacity(length as usize);
-            snapshot.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+            snapshot.read_to_end(&mut bytes)?;
             drop(snapshot);
             if bytes.len() as u64 != length {
-                return Err("it ended early".to_owned());
+                return Err(Unimaged { kind: SkippedKind::Doubtful, reason: "the database ended early".to_owned() });
             }
             blocked_since = None;
             (None, bytes)
@@ -383,8 +428,8 @@ impl TarSource {
     }
 
     fn note(&mut self, trouble: Trouble) {
-        // Of what grew, the pass that is sent will tell.
-        if trouble != Trouble::Grew || self.recording.is_none() {
+        // Of what was written to, the pass that is sent will tell.
+        if self.recording.is_none() || !matches!(trouble, Trouble::Grew | Trouble::Torn) {
             note(&mut self.gathered.findings, &self.current, self.body_size, trouble);
         }
     }
@@ -396,6 +441,10 @@ fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: Trouble) {
         Trouble::Grew => {
             let name = shown(relative);
             findings.warn(format!("{name} grew while it was read: the archive holds the {size} bytes it had at the start"));
+        }
+        Trouble::Torn => findings.doubt(relative, "it was written to while it was read, so its copy may be half old and half new"),
+        Trouble::Cut { length } => {
+            findings.lost(relative, format!("it was written to each time it was read: the archive holds only {size} of its {length} bytes"));
         }
         Trouble::Shrank { missing } => {
             findings.lost(relative, format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"));

@@ -60,6 +60,8 @@ struct Compared {
     file: File,
     cache: CacheGuard,
     length: u64,
+    // Before its first byte was read.
+    modified: body::Modified,
     at: u64,
     sums_from: usize,
     block: Vec<u8>,
@@ -141,12 +143,13 @@ impl<'a> Replay<'a> {
             self.sums_at += entry.size.div_ceil(BLOCK as u64) as usize;
         }
         match body::open(&self.root.join(OsStr::from_bytes(&entry.relative))) {
-            Ok((file, _)) => {
+            Ok((file, metadata)) => {
                 let cache = CacheGuard::new(&file, entry.size);
+                let (length, modified) = (entry.size, body::modified(&metadata));
                 if entry.content == Content::Unchecked {
-                    return Bytes::Plain(Box::new(Body::Stream { file, cache, at: 0, length: entry.size }));
+                    return Bytes::Plain(Box::new(Body::Stream { file, cache, at: 0, length, modified }));
                 }
-                Bytes::Compared(Box::new(Compared { file, cache, length: entry.size, at: 0, sums_from, block: Vec::new(), block_at: 0, is_lost: false }))
+                Bytes::Compared(Box::new(Compared { file, cache, length, modified, at: 0, sums_from, block: Vec::new(), block_at: 0, is_lost: false }))
             }
             Err(error) => {
                 let what = if walk::is_gone(&error) { "it was deleted".to_owned() } else { format!("it can't be read any more ({})", walk::reason(&error)) };
@@ -248,8 +251,10 @@ impl<'a> Replay<'a> {
         let size = self.entry.as_ref().map_or(0, |entry| entry.size);
         self.pending.resize(tar::padding(size), 0);
         match (std::mem::replace(&mut self.bytes, Bytes::None), self.entry.take()) {
-            (Bytes::Compared(file), Some(entry)) if !file.is_lost && file.file.metadata().is_ok_and(|metadata| metadata.len() > size) => {
-                note(&mut self.findings, &entry.relative, size, body::Trouble::Grew);
+            (Bytes::Compared(file), Some(entry)) if !file.is_lost => {
+                if let Some(trouble) = body::changed(&file.file, size, file.modified) {
+                    note(&mut self.findings, &entry.relative, size, trouble);
+                }
             }
             (Bytes::Image { number, .. }, Some(entry)) => {
                 let Some(database) = self.recording.databases.get_mut(number) else { return };

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use engine::{BackupOptions, BackupReport, Compress, CopyReport, Destination, Division, Level, Progress, SecureTar, Status};
+use engine::{BackupOptions, BackupReport, Compress, CopyReport, Destination, Division, Level, Progress, SecureTar, Skipped, SkippedKind, Status};
 
 use jiff::Zoned;
 use store::{Address, Checked};
@@ -129,7 +129,8 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     let head = match report.status {
         Status::Complete => "Backed up",
         Status::Incomplete if report.copies.iter().any(|copy| copy.error.is_some()) => "Backed up, but NOT everywhere:",
-        Status::Incomplete => "Backed up, but NOT everything:",
+        Status::Incomplete if report.skipped.iter().any(|skipped| skipped.kind == SkippedKind::Lost) => "Backed up, but NOT everything:",
+        Status::Incomplete => "Backed up, but not all of it is sound:",
     };
     lines.push(format!("{head} {} ({}) in {}", text::count(report.entries, "entry", "entries"), text::bytes(report.bytes_in), text::duration(report.seconds)));
     for copy in report.copies.iter().filter(|copy| copy.error.is_none()) {
@@ -152,9 +153,18 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     output::lines(&lines)?;
     let failed: Vec<&CopyReport> = report.copies.iter().filter(|copy| copy.error.is_some()).collect();
     output::notes("failed", failed.iter().filter_map(|copy| copy.error.clone()).collect::<Vec<_>>().into_iter());
-    output::notes("not saved", report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
+    faults(&report.skipped);
     output::notes("note", report.warnings.iter().cloned());
     Ok(())
+}
+
+/// Names what is not in the archive, or not as it should be.
+pub(crate) fn faults(skipped: &[Skipped]) {
+    for kind in [SkippedKind::Damaged, SkippedKind::Lost, SkippedKind::Doubtful, SkippedKind::LeftOut] {
+        let of_kind = skipped.iter().filter(|skipped| skipped.kind == kind);
+        let lines: Vec<String> = of_kind.map(|skipped| format!("{}: {}", skipped.path, skipped.reason)).collect();
+        output::notes(kind.label(), lines.into_iter());
+    }
 }
 
 /// Which machine compressed and encrypted, and why.

@@ -156,7 +156,7 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
     }
     output::lines(&lines)?;
     output::notes("sent again", sent.breaks.clone().into_iter());
-    output::notes("not saved", report.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
+    super::backup::faults(&report.skipped);
     output::notes("note", report.warnings.iter().chain(&sent.notes).cloned().collect::<Vec<_>>().into_iter());
     Ok(())
 }
