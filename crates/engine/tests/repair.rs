@@ -14,7 +14,7 @@ use engine::{
     repair::{Encryption, NoteKind, Recompress, RepairError, RepairOptions, Repaired, repair},
     verify::{Severity, VerifyOptions, verify},
 };
-use habackup::securetar::Password;
+use habackup::{readers::Asked, securetar::Password};
 use jiff::Zoned;
 use testkit::fixtures::Fixtures;
 
@@ -93,6 +93,7 @@ fn options(to: PathBuf, password: Option<&str>) -> RepairOptions {
         ha_version: None,
         threads: None,
         read_back: false,
+        asked: Asked::default(),
         now: Zoned::now(),
     }
 }

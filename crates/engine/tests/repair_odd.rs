@@ -14,7 +14,10 @@ use engine::{
     Destination, Progress, SecureTar,
     repair::{Encryption, NoteKind, RepairOptions, Repaired, repair},
 };
-use habackup::tar::{EntryKind, Reader};
+use habackup::{
+    readers::Asked,
+    tar::{EntryKind, Reader},
+};
 use jiff::Zoned;
 
 /// The files of an inner archive.
@@ -38,6 +41,7 @@ fn repaired(tar: &[u8], more: &[(&str, &[u8])], part: &str) -> (Repaired, Files)
         ha_version: None,
         threads: None,
         read_back: false,
+        asked: Asked::default(),
         now: Zoned::now(),
     };
     let repaired = repair(&bad.as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();

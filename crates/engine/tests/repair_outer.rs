@@ -12,7 +12,10 @@ use engine::{
     Destination, Progress, SecureTar,
     repair::{Encryption, NoteKind, RepairError, RepairOptions, Repaired, repair},
 };
-use habackup::tar::{BLOCK, Header, Kind, Reader, encode, padding};
+use habackup::{
+    readers::Asked,
+    tar::{BLOCK, Header, Kind, Reader, encode, padding},
+};
 use jiff::Zoned;
 
 const MAIN: &str = "homeassistant.tar.gz";
@@ -128,6 +131,7 @@ impl Outcome {
             ha_version: None,
             threads: None,
             read_back: false,
+            asked: Asked::default(),
             now: Zoned::now(),
         };
         let repaired = repair(&path.as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false)));

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Comma
 
 use engine::inspect::{InspectOptions, Inspection, inspect};
 use habackup::{
-    readers::{Effect, Reader, Stage},
+    readers::{Asked, Effect, Reader, Stage},
     securetar::Password,
 };
 use serde_json::Value;
@@ -22,7 +22,7 @@ const OF_ITS_OWN: [(&str, Option<&str>); 2] = [("good-haul", None), ("good-haul-
 const UNTELLABLE: [(&str, &str); 1] = [("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one")];
 
 fn look(archive: &Path, password: Option<&str>) -> Inspection {
-    let options = InspectOptions { password: password.map(Password::new), target: Some("2025.6.3".parse().unwrap()), ..InspectOptions::default() };
+    let options = InspectOptions { password: password.map(Password::new), asked: Asked::Target("2025.6.3".parse().unwrap()), ..InspectOptions::default() };
     inspect(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap()
 }
 

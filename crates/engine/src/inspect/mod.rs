@@ -26,9 +26,8 @@ use std::{
 
 use habackup::{
     manifest::Manifest,
-    readers::{self, Facts, Finding, Inner, Verdict},
+    readers::{self, Asked, Facts, Finding, Inner, Verdict},
     securetar::{Keyring, Password, SecureTarVersion},
-    version::HaVersion,
 };
 pub use history::{History, Rows};
 use livesqlite::check::Counts;
@@ -44,8 +43,8 @@ use crate::{
 pub struct InspectOptions {
     /// For encrypted archives.
     pub password: Option<Password>,
-    /// The version of Core that the archive is to be restored in.
-    pub target: Option<HaVersion>,
+    /// Which readers are asked.
+    pub asked: Asked,
     /// Whether to tell the rows of each table of the history.
     pub rows: bool,
 }
@@ -89,7 +88,7 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Whether every reader restores what is in it. A backup without a configuration is for Supervisor alone.
+    /// Whether every reader that was asked restores what is in it. A backup without a configuration is for Supervisor alone.
     pub fn is_restored_everywhere(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.effect.is_restored())
     }
@@ -140,7 +139,7 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
 
 fn gather(job: &mut Job<'_>, options: &InspectOptions) -> io::Result<Facts> {
     let mut facts =
-        Facts { length: habackup::read_at::ReadAt::len(job.file), password: options.password.is_some(), target: options.target.clone(), ..Facts::default() };
+        Facts { length: habackup::read_at::ReadAt::len(job.file), password: options.password.is_some(), asked: options.asked.clone(), ..Facts::default() };
     let members = outer::look(job, &mut facts)?;
     facts.nature = nature::of(job, &facts.outer)?;
     let protected = facts.description.as_ref().is_some_and(readers::Description::protected);

@@ -39,7 +39,11 @@ use std::{
     },
 };
 
-use habackup::{readers::Defect, securetar::Password, version::HaVersion};
+use habackup::{
+    readers::{Asked, Defect},
+    securetar::Password,
+    version::HaVersion,
+};
 use jiff::Zoned;
 use pargz::Level;
 use serde::Serialize;
@@ -101,6 +105,8 @@ pub struct RepairOptions {
     pub threads: Option<NonZeroUsize>,
     /// Compares every byte of the copy after arrival.
     pub read_back: bool,
+    /// The readers that the new archive is for.
+    pub asked: Asked,
     /// The moment.
     pub now: Zoned,
 }
@@ -216,7 +222,7 @@ fn attempt(
     cancel: &Arc<AtomicBool>,
 ) -> Result<Repaired, RepairError> {
     let report = |done, total| progress.report(done, total);
-    let before = look(source, options.password.clone(), progress, cancel)?;
+    let before = look(source, options.password.clone(), &options.asked, progress, cancel)?;
     let archive = source.shown();
     refuse(&archive, &before)?;
     let read = |source: io::Error| OpenError::of(archive.clone(), source);
@@ -244,14 +250,14 @@ fn attempt(
         Encryption::Remove => None,
     };
     let result = match &written.copy.path {
-        Some(path) => Some(look(&path.as_path().into(), password, progress, cancel)?),
+        Some(path) => Some(look(&path.as_path().into(), password, &options.asked, progress, cancel)?),
         None => None,
     };
     Ok(Repaired::of(notes, Some(written), result))
 }
 
-fn look(source: &ArchiveSource, password: Option<Password>, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<Inspection, RepairError> {
-    let options = InspectOptions { password, ..InspectOptions::default() };
+fn look(source: &ArchiveSource, password: Option<Password>, asked: &Asked, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<Inspection, RepairError> {
+    let options = InspectOptions { password, asked: asked.clone(), ..InspectOptions::default() };
     inspect(source.clone(), &options, &|done, total| progress.report(done, total), cancel).map_err(|error| match error {
         InspectError::Open(error) => error.into(),
         InspectError::Cancelled => RepairError::Cancelled,

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::{Asked, Reader};
 use crate::securetar::SecureTarVersion;
 use crate::tar::EntryKind;
 use crate::version::HaVersion;
@@ -23,8 +24,22 @@ pub struct Facts {
     pub parts: Vec<Inner>,
     /// Whether there was a password to try.
     pub password: bool,
-    /// The version of Core that it is to be restored in, if it is known.
-    pub target: Option<HaVersion>,
+    /// Which readers are asked.
+    pub asked: Asked,
+}
+
+impl Facts {
+    /// The version of Home Assistant that made the archive: the one that readers go by, else the one that the configuration says.
+    pub fn made_by(&self) -> Option<HaVersion> {
+        let declared = self.description.as_ref().and_then(|description| description.get("homeassistant")?.get("version")?.as_str()?.parse().ok());
+        declared.or_else(|| self.main.as_ref()?.content.as_ref()?.version.as_deref()?.parse().ok())
+    }
+
+    /// The readers that are asked.
+    pub(super) fn readers(&self) -> Vec<Reader> {
+        let made_by = self.made_by();
+        Reader::ALL.into_iter().filter(|reader| reader.is_asked(&self.asked, made_by.as_ref())).collect()
+    }
 }
 
 /// What a file is.

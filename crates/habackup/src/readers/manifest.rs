@@ -207,19 +207,28 @@ impl Listed<'_> {
         for key in refused {
             self.push(Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes")).supervisor(LIST, INVALID));
         }
-        // No Supervisor has this number yet.
-        if let Some(version) = self.fields.get("supervisor_version").and_then(Value::as_str)
-            && version.split('.').next().and_then(|year| year.parse::<u32>().ok()).is_some_and(|year| year > 2026)
-        {
-            let finding = Finding::new(
-                Defect::SupervisorNewer,
-                format!("it was made by Supervisor {}, which is newer than any that is known", shown(version)),
-                "Supervisor restores nothing of a newer one than itself",
-                "update Supervisor, or let `haul repair` leave that field out",
-            );
-            let says = format!("Backup was made on supervisor version {}, can't restore on …", shown(version));
-            self.push(finding.supervisor(UNPACK, Some(&says)));
+        self.supervisor();
+    }
+
+    /// Supervisor restores nothing of a newer one than itself. Nobody can tell which one there will be; that this one did not exist when the backup was made, its
+    /// own date tells.
+    fn supervisor(&mut self) {
+        let Some(version) = self.fields.get("supervisor_version").and_then(Value::as_str) else { return };
+        let date = self.fields.get("date").and_then(Value::as_str).unwrap_or_default();
+        let Some((released, made)) = month(version, '.').zip(month(date, '-')) else { return };
+        // Clocks are wrong at times, and a beta comes out before its month.
+        if released <= made + 12 {
+            return;
         }
+        let version = shown(version);
+        let finding = Finding::new(
+            Defect::SupervisorNewer,
+            format!("it says that Supervisor {version} made it, which did not exist at the date of the backup"),
+            "it was edited by hand, or the clock was wrong; Supervisor restores nothing of a newer one than itself",
+            "`haul repair` leaves that field out",
+        );
+        let effect = Effect::Changes(format!("only from version {version} on; older ones say that it was made on a newer Supervisor"));
+        self.push(finding.supervisor(effect, None));
     }
 }
 
@@ -281,16 +290,13 @@ fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
     let mut finding = Finding::new(
         Defect::VersionNewer,
         format!("Home Assistant {made_by} made it"),
-        "Home Assistant restores nothing of a newer version than itself",
+        "Core restores nothing of a newer version than itself; Supervisor installs that version",
         "update the target first",
     )
     .at(MANIFEST);
     for reader in Reader::ALL {
-        if let Some(own) = reader.version(facts.target.as_ref())
-            && made_by > own
-        {
-            let said = if reader == Reader::Supervisor { None } else { Some(says.as_str()) };
-            finding = finding.reader(reader, UNPACK, said);
+        if reader.version(&facts.asked).is_some_and(|own| made_by > own) {
+            finding = finding.reader(reader, UNPACK, Some(&says));
         }
     }
     if !finding.outcomes.is_empty() {
@@ -302,6 +308,13 @@ fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
 fn is_windows_name(name: &str) -> bool {
     let drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\\']) && !drive
+}
+
+/// The month of a Supervisor's version or of a date, counted from the year 0.
+fn month(text: &str, separator: char) -> Option<u64> {
+    let mut numbers = text.split(separator).map(str::parse::<u32>);
+    let (year, month) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(u64::from(year) * 12 + u64::from(month))
 }
 
 fn is_bare_date(text: &str) -> bool {

@@ -56,23 +56,38 @@ impl Reader {
         }
     }
 
-    /// The version of Core that it is taken for, where that matters: the one asked about if it is of this range, else the newest of it.
-    fn version(self, target: Option<&HaVersion>) -> Option<HaVersion> {
-        match (self, target.map(is_since_20263)) {
-            (Self::CoreBefore20263, Some(false)) | (Self::CoreSince20263 | Self::Supervisor, Some(true)) => target.cloned(),
+    /// The version of Core that it is taken for where an archive's version is compared with it: the target, or the newest of the range, if that has an end.
+    /// Supervisor compares nothing: it installs the Core that the archive is from.
+    fn version(self, asked: &Asked) -> Option<HaVersion> {
+        match (self, asked) {
+            (Self::CoreBefore20263 | Self::CoreSince20263, Asked::Target(target)) => Some(target.clone()),
             (Self::CoreBefore20263, _) => "2026.2.99".parse().ok(),
             _ => None,
         }
     }
 
-    /// Whether a restore in this version is its business; without a version, each one's is asked about.
-    fn is_asked(self, target: Option<&HaVersion>) -> bool {
-        match (self, target.map(is_since_20263)) {
-            (Self::CoreBefore20263, Some(newer)) => !newer,
-            (Self::CoreSince20263, Some(newer)) => newer,
-            (Self::Supervisor, _) | (_, None) => true,
+    /// Whether it is asked about an archive that Home Assistant of `made_by` made.
+    fn is_asked(self, asked: &Asked, made_by: Option<&HaVersion>) -> bool {
+        let since = |version: Option<&HaVersion>| version.is_some_and(is_since_20263);
+        match (self, asked) {
+            (Self::Supervisor, _) | (_, Asked::All) | (Self::CoreSince20263, Asked::Able) => true,
+            (Self::CoreBefore20263, Asked::Able) => !since(made_by),
+            (Self::CoreBefore20263, Asked::Target(target)) => !since(Some(target)),
+            (Self::CoreSince20263, Asked::Target(target)) => since(Some(target)),
         }
     }
+}
+
+/// Which readers are asked about an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Those that can restore it if nothing is wrong with it: Core of its own version and newer, and Supervisor. All of them where nothing says its version.
+    #[default]
+    Able,
+    /// This version of Core, and Supervisor.
+    Target(HaVersion),
+    /// All of them.
+    All,
 }
 
 fn is_since_20263(version: &HaVersion) -> bool {
@@ -239,15 +254,19 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         inner::find(facts, &mut found);
         content::find(facts, &mut found);
     }
-    for finding in &mut found {
-        finding.outcomes.retain(|outcome| outcome.reader.is_asked(facts.target.as_ref()));
-    }
+    let asked = facts.readers();
+    found.retain_mut(|finding| {
+        let is_minded = !finding.outcomes.is_empty();
+        finding.outcomes.retain(|outcome| asked.contains(&outcome.reader));
+        // What nobody minds of those who are asked is none of the user's business.
+        !is_minded || !finding.outcomes.is_empty()
+    });
     found
 }
 
-/// What each reader makes of these findings; with a target, only those that may be there.
+/// What each of the readers that are asked makes of these findings.
 pub fn verdicts(facts: &Facts, findings: &[Finding]) -> Vec<Verdict> {
-    Reader::ALL.into_iter().filter(|reader| reader.is_asked(facts.target.as_ref())).map(|reader| verdict(reader, findings)).collect()
+    facts.readers().into_iter().map(|reader| verdict(reader, findings)).collect()
 }
 
 fn verdict(reader: Reader, findings: &[Finding]) -> Verdict {

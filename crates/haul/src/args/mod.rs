@@ -138,6 +138,17 @@ pub(crate) struct PasswordArgs {
     pub(crate) password_file: Option<PathBuf>,
 }
 
+/// Which of Home Assistant's readers are asked about an archive.
+#[derive(Debug, Args)]
+pub(crate) struct ReadersArgs {
+    /// Ask about this version of Home Assistant alone, in which the archive is to be restored
+    #[arg(long, value_name = "VERSION", conflicts_with = "all_readers")]
+    pub(crate) target: Option<String>,
+    /// Ask about every version of Home Assistant, also about those that are older than the archive
+    #[arg(long)]
+    pub(crate) all_readers: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
     /// How to show progress

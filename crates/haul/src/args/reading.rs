@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
 
-use super::{OutputArgs, PasswordArgs, ProgressArg, WaitingArgs};
+use super::{OutputArgs, PasswordArgs, ProgressArg, ReadersArgs, WaitingArgs};
 
 pub(super) const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -19,8 +19,9 @@ Examples:
   haul inspect backup.tar --target 2025.6.3 --json
 
 Three readers are told apart: Core 2025.1 to 2026.2, Core since 2026.3, and Supervisor (Home
-Assistant OS). With --target only those that there may be with that version. Exit code 0: every
-one of them restores it. 4: at least one does not, or loses something that matters.";
+Assistant OS). Those that are older than the archive can't restore it and are not asked about;
+--target asks about one version, --all-readers about all of them. Exit code 0: all of those that
+were asked about restore it. 4: at least one does not, or loses something that matters.";
 
 pub(super) const RESTORE_EXAMPLES: &str = "\
 Examples:
@@ -77,9 +78,8 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct InspectArgs {
     /// The archive: a file in whatever state, or a place, a slash and its name
     pub(crate) archive: PathBuf,
-    /// The version of Home Assistant that it is to be restored in
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) readers: ReadersArgs,
     /// Also say how many rows each table of the history has
     #[arg(long)]
     pub(crate) rows: bool,

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{OutputArgs, PasswordArgs, SecureTarArg, SendingArgs};
+use super::{OutputArgs, PasswordArgs, ReadersArgs, SecureTarArg, SendingArgs};
 
 pub(super) const REPAIR_EXAMPLES: &str = "\
 Examples:
@@ -52,6 +52,8 @@ pub(crate) struct RepairArgs {
     /// Home Assistant's version, when nothing in the archive says it
     #[arg(long, value_name = "VERSION")]
     pub(crate) ha_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) readers: ReadersArgs,
     /// Cores to use [default: all]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,

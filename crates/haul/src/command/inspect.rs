@@ -10,13 +10,13 @@ use engine::{
     inspect::{History, InspectError, InspectOptions, Inspection},
     open::ArchiveSource,
 };
-use habackup::readers::{Effect, Finding, Reader, Stage, Verdict};
+use habackup::readers::{Asked, Effect, Finding, Reader, Stage, Verdict};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::list::{self, moment};
 use crate::{
-    args::InspectArgs,
+    args::{InspectArgs, ReadersArgs},
     config::Config,
     destination,
     failure::{DAMAGED, DONE, Failure},
@@ -39,14 +39,11 @@ struct Document<'a> {
 
 pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let given = password::given(&args.password)?;
-    let target = match &args.target {
-        Some(text) => Some(text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1"))?),
-        None => None,
-    };
+    let asked = asked(&args.readers)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let archive = source.shown();
-    let mut options = InspectOptions { password: given, target, rows: args.rows };
+    let mut options = InspectOptions { password: given, asked, rows: args.rows };
     let mut inspection = look(&source, &options, args, &progress, cancel)?;
     // Asked for only when it turns out to be needed, and somebody is there to answer.
     if inspection.locked
@@ -64,6 +61,15 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
         output::lines(&lines(&archive, &inspection))?;
     }
     Ok(if good { DONE } else { DAMAGED })
+}
+
+/// Which readers the user asks about.
+pub(super) fn asked(args: &ReadersArgs) -> Result<Asked, Failure> {
+    match &args.target {
+        Some(text) => text.parse().map(Asked::Target).map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1")),
+        None if args.all_readers => Ok(Asked::All),
+        None => Ok(Asked::Able),
+    }
 }
 
 fn look(

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     backup::{Goals, checked, place},
-    inspect::{found, verdicts},
+    inspect::{asked, found, verdicts},
 };
 use crate::{
     args::{RecompressArg, RepairArgs, SecureTarArg},
@@ -74,6 +74,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         ha_version,
         threads: args.threads,
         read_back: false,
+        asked: asked(&args.readers)?,
         now: Zoned::now(),
     };
     let sockets = goals.network.as_ref().map(Network::sockets);
