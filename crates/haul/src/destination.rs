@@ -22,6 +22,7 @@ use crate::{
     args::{VerifyArg, WaitingArgs},
     config::{Common, Config},
     failure::{FAILED, Failure},
+    output,
 };
 
 /// A place, and perhaps one archive there.
@@ -125,6 +126,24 @@ pub(crate) struct Network {
     pub(crate) context: Context,
     /// `--give-up-after` of the command line or the environment, which beats what the file says of a destination.
     said: Option<Duration>,
+    connected: Arc<Connected>,
+}
+
+/// The places that were connected. What they have to say is said at the end of the command, once.
+#[derive(Default)]
+struct Connected(Mutex<Vec<Arc<dyn Store>>>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let places = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = Vec::new();
+        for note in places.iter().flat_map(|place| place.notes()) {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        output::notes("note", notes.into_iter());
+    }
 }
 
 impl Network {
@@ -138,7 +157,7 @@ impl Network {
         if stdin().is_terminal() && stderr().is_terminal() {
             context.ask = Some(Arc::new(ask));
         }
-        Ok(Self { bridge, context, said: give_up_after })
+        Ok(Self { bridge, context, said: give_up_after, connected: Arc::default() })
     }
 
     /// What only the command's table says yields to what the destination says of itself.
@@ -171,7 +190,9 @@ impl Network {
     pub(crate) fn connect(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
         let context = self.context_for(destination);
         let patience = Patience::new(&context);
-        Ok(self.bridge.wait(patience.retry(|| store::connect(&destination.address, &destination.options, &context)))?)
+        let store = self.bridge.wait(patience.retry(|| store::connect(&destination.address, &destination.options, &context)))?;
+        self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
+        Ok(store)
     }
 
     /// Makes contact with all of them at the same time: one that is dead shall not be waited for before the next is tried.

@@ -95,6 +95,7 @@ fn advice(kind: Kind) -> &'static str {
         Kind::Lost => "the other side lost what had been sent; try again",
         Kind::Credentials => "check the user name and the password, key or token file",
         Kind::Permission => "the account may not do this there: check its permissions",
+        Kind::DailyLimit => "try again tomorrow",
         Kind::Full { .. } => "make room there, or choose another --to",
         Kind::NotFound => "check the address; the folder or bucket must exist",
         Kind::Exists => "nothing is overwritten: choose another name",

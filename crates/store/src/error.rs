@@ -60,6 +60,8 @@ pub enum Kind {
         /// Bytes that don't fit.
         missing: Option<u64>,
     },
+    /// What may be sent or fetched in a day is used up: nothing goes on before tomorrow.
+    DailyLimit,
     /// The place, folder, bucket or object is not there.
     NotFound,
     /// The name is taken, and nothing is overwritten unasked.
@@ -170,6 +172,12 @@ impl StoreError {
     /// True when another try may succeed.
     pub fn is_passing(&self) -> bool {
         matches!(self.kind(), Some(Kind::Passing { .. }))
+    }
+
+    /// True when what was sent is still there and the same upload may go on later: the line broke, the user stopped it, somebody must sign in again, or it is
+    /// tomorrow.
+    pub fn may_continue_later(&self) -> bool {
+        self.is_passing() || matches!(self, Self::Cancelled) || matches!(self.kind(), Some(Kind::Credentials | Kind::DailyLimit))
     }
 
     /// How long the other side asked to wait.

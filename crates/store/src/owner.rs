@@ -7,7 +7,7 @@ use std::{fs, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-const PREFIX: &str = ".haul-";
+const PREFIX: &str = "haul-";
 const SUFFIX: &str = ".part";
 /// Older than this, and no upload of another machine is still under way.
 pub const STALE: Duration = Duration::from_hours(7 * 24);
@@ -17,7 +17,7 @@ pub fn temporary_name() -> String {
     let mut random = [0; 4];
     // Names that collide are refused by the place they are made in.
     let _ = getrandom::fill(&mut random);
-    format!("{PREFIX}{}-{:08x}{SUFFIX}", own_tag(), u32::from_le_bytes(random))
+    format!(".{PREFIX}{}-{:08x}{SUFFIX}", own_tag(), u32::from_le_bytes(random))
 }
 
 /// A fresh name for something unfinished that another process may continue ([`crate::Expected::resumable`]): it counts as abandoned by its age alone.
@@ -25,17 +25,35 @@ pub fn lasting_name() -> String {
     let mut random = [0; 8];
     // As above.
     let _ = getrandom::fill(&mut random);
-    format!("{PREFIX}kept-{:016x}{SUFFIX}", u64::from_le_bytes(random))
+    format!(".{PREFIX}kept-{:016x}{SUFFIX}", u64::from_le_bytes(random))
 }
 
-/// True for the names made here, and for those of a local destination.
+/// True for the names made here, for those of a local destination, and for the same without the dot, at places that take none. Without it the name must be one that
+/// only Haul makes.
 pub fn is_temporary(name: &str) -> bool {
-    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+    tag_of(name).is_some()
+}
+
+fn tag_of(name: &str) -> Option<&str> {
+    let bare = name.strip_prefix('.').unwrap_or(name);
+    let tag = bare.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    (bare.len() < name.len() || is_strict(tag)).then_some(tag)
+}
+
+/// `HOST-BOOT-PID-START-RANDOM`, or `kept-RANDOM`.
+fn is_strict(tag: &str) -> bool {
+    let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match tag.split('-').collect::<Vec<_>>()[..] {
+        [host, boot, process, started, random] => is_hex(host, 8) && is_hex(boot, 8) && is_number(process) && is_number(started) && is_hex(random, 8),
+        ["kept", random] => is_hex(random, 16),
+        _ => false,
+    }
 }
 
 /// Whether nobody works on `name` any more. `age` is how long ago it was last changed, if the place tells.
 pub fn is_abandoned(name: &str, age: Option<Duration>) -> bool {
-    let Some(tag) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX)) else { return false };
+    let Some(tag) = tag_of(name) else { return false };
     let fields: Vec<&str> = tag.split('-').collect();
     let [host, boot, process, started, _] = fields[..] else { return age.is_some_and(|age| age > STALE) };
     if host != self::host() {
@@ -100,6 +118,18 @@ mod tests {
         assert!(is_temporary(&name), "{name}");
         assert!(!is_abandoned(&name, Some(Duration::from_hours(1))));
         assert!(is_abandoned(&name, Some(2 * STALE)));
+    }
+
+    #[test]
+    fn without_its_dot_only_a_name_of_ours_is_one() {
+        for name in [temporary_name(), lasting_name()] {
+            assert!(is_temporary(name.trim_start_matches('.')), "{name}");
+        }
+        for name in ["haul-notes.part", "haul-a-b-c-d-e.part", "haul-kept-1.part", "haul.part", "haul-.part"] {
+            assert!(!is_temporary(name) && !is_abandoned(name, Some(2 * STALE)), "{name}");
+        }
+        let dead = format!("haul-{}", &temporary_name()[6..]).replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
+        assert!(is_abandoned(&dead, None));
     }
 
     #[test]

@@ -163,6 +163,11 @@ pub trait Store: Send + Sync {
     /// Removes what killed runs left unfinished (`owner::is_abandoned`), and says how much that was.
     async fn sweep(&self) -> Result<u32, StoreError>;
 
+    /// What a user should know of this place, as far as the calls so far have shown it: whole sentences without a full stop.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The place as one that makes archives itself; `None`: it takes them as they are.
     fn workshop(&self) -> Option<Arc<dyn Workshop>> {
         None

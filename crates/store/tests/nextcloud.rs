@@ -16,8 +16,12 @@ use store::{
 use testkit::nextcloud::{MAIL, Nextcloud, PASSWORD, Trouble, USER};
 
 async fn connect(url: &str, user: &str, password: &str) -> Result<Arc<dyn Store>, StoreError> {
+    connect_within(Tuning::default().stall, url, user, password).await
+}
+
+async fn connect_within(stall: Duration, url: &str, user: &str, password: &str) -> Result<Arc<dyn Store>, StoreError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut context = Context::new(Tuning::default(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let mut context = Context::new(Tuning { stall, ..Tuning::default() }, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
     let (user, password) = (user.to_owned(), password.to_owned());
     context.environment = Arc::new(move |name| match name {
         "HAUL_NEXTCLOUD_USER" => Some(user.clone()).filter(|user| !user.is_empty()),
@@ -166,15 +170,18 @@ async fn a_full_account_is_noticed_before_and_under_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_while_putting_together_does_no_harm() {
     for trouble in [Trouble::After(504), Trouble::After(423), Trouble::Before(423), Trouble::Before(502), Trouble::Later(Duration::from_millis(50))] {
-        let (server, store) = fake("").await;
+        let server = Nextcloud::start("").await.unwrap();
+        let store = connect_within(Duration::from_millis(200), &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
         let upload = store.create("a.tar", Expected::default()).await.unwrap();
         for part in &parts() {
             upload.put(part).await.unwrap();
         }
         server.meet("MOVE", trouble);
         assert!(upload.commit(&sealed()).await.unwrap_err().is_passing(), "{trouble:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(upload.commit(&sealed()).await.unwrap(), Checked::Size, "{trouble:?}");
+        while let Err(error) = upload.commit(&sealed()).await {
+            assert!(error.is_passing(), "{trouble:?}: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         holds(&server, "a.tar");
     }
 }
@@ -241,4 +248,45 @@ async fn transfers_of_the_dead_are_removed_and_nothing_else() {
     let _open = store.create("a.tar", Expected::default()).await.unwrap();
     assert_eq!(store.sweep().await.unwrap(), 1);
     assert_eq!(transfers(&server).len(), 3, "{:?}", transfers(&server));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_may_be_assembling_it_is_only_asked() {
+    // A proxy gives up waiting; a second MOVE would begin the work anew.
+    for status in [504, 502, 423] {
+        let server = Nextcloud::start("").await.unwrap();
+        let store = connect_within(Duration::from_millis(300), &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
+        let upload = store.create("a.tar", Expected::default()).await.unwrap();
+        for part in parts() {
+            upload.put(&part).await.unwrap();
+        }
+        server.meet("MOVE", Trouble::Busy(Duration::from_millis(700), status));
+        loop {
+            match upload.commit(&sealed()).await {
+                Ok(checked) => break assert_eq!(checked, Checked::Size),
+                Err(error) => assert!(error.is_passing(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(server.requests().iter().filter(|request| request.starts_with("MOVE")).count(), 1, "{status}");
+        holds(&server, "a.tar");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_assembled_in_its_time_is_asked_for_again() {
+    let server = Nextcloud::start("").await.unwrap();
+    let store = connect_within(Duration::from_millis(100), &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
+    let upload = store.create("a.tar", Expected::default()).await.unwrap();
+    for part in parts() {
+        upload.put(&part).await.unwrap();
+    }
+    // Nothing was done at all.
+    server.meet("MOVE", Trouble::Before(504));
+    while let Err(error) = upload.commit(&sealed()).await {
+        assert!(error.is_passing(), "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.requests().iter().filter(|request| request.starts_with("MOVE")).count(), 2);
+    holds(&server, "a.tar");
 }

@@ -494,3 +494,136 @@ async fn leftovers_of_the_dead_are_removed_and_nothing_else() {
     assert_eq!(server.paths().iter().filter(|path| path.contains(".haul-")).count(), 2);
     assert_eq!(store.list().await.unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>(), ["old.tar"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_cut_short_is_never_taken_for_a_whole_one() {
+    let (server, store) = plain(Pieces::Refused).await;
+    for name in ["a.tar", "b.tar"] {
+        server.place(&path(name), b"12", Duration::ZERO);
+    }
+    server.meet("PROPFIND", Trouble::CutList);
+    let error = store.list().await.unwrap_err();
+    assert!(error.is_passing(), "{error}");
+    server.meet("PROPFIND", Trouble::CutList);
+    assert!(store.sweep().await.unwrap_err().is_passing());
+    assert_eq!(store.list().await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_answers_late_is_waited_for_and_then_asked_what_it_has() {
+    let stall = Duration::from_millis(200);
+    let server = Nextcloud::plain(Pieces::Refused).await.unwrap();
+    let store = connect_within(stall, &url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
+    // Longer than the silence that ends other requests.
+    server.meet("PUT", Trouble::Slow(stall * 3));
+    assert_eq!(sent(&*store, "late.tar", b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
+    // Done, and a proxy that did not wait says so.
+    for status in [504, 502, 408] {
+        server.meet("PUT", Trouble::After(status));
+        let name = format!("{status}.tar");
+        assert_eq!(sent(&*store, &name, b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
+    }
+    // Longer than anybody waits: begun anew, and what appears afterwards is removed.
+    server.meet("PUT", Trouble::Slow(stall * 10));
+    let upload = store.create("too-late.tar", exactly(4)).await.unwrap();
+    assert_eq!(kind(upload.put(&part(0, 0, b"late", true)).await), Kind::Lost);
+    upload.abort().await.unwrap();
+    tokio::time::sleep(stall * 10).await;
+    assert_eq!(sent(&*store, "too-late.tar", b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
+    assert!(server.paths().iter().all(|path| !path.contains(".part")), "{:?}", server.paths());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_names_with_a_dot_are_refused_unfinished_ones_have_none() {
+    for pieces in [Pieces::Refused, Pieces::Patched] {
+        let server = Nextcloud::plain(pieces).await.unwrap();
+        server.refuse_dots();
+        let store = connect(&url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
+        let upload = sent(&*store, "a.tar", b"bytes").await;
+        assert!(server.paths().iter().any(|path| path.contains("/haul-") && path.ends_with(".part")), "{:?}", server.paths());
+        assert!(store.list().await.unwrap().is_empty());
+        assert_eq!(store.sweep().await.unwrap(), 0);
+        assert_eq!(upload.commit(&sealed(5)).await.unwrap(), Checked::Size);
+        let dead = store::owner::temporary_name().replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
+        server.place(&path(dead.trim_start_matches('.')), b"x", Duration::ZERO);
+        server.place(&path("haul-notes.part"), b"x", Duration::from_hours(1000));
+        assert_eq!(store.sweep().await.unwrap(), 1);
+        assert_eq!(store.list().await.unwrap().len(), 2, "what only looks like ours stays");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_given_and_is_not_seen_yet_is_not_removed() {
+    let (server, store) = plain(Pieces::Refused).await;
+    let upload = sent(&*store, "a.tar", b"bytes").await;
+    server.meet("PROPFIND", Trouble::Pass);
+    server.meet("PROPFIND", Trouble::Before(404));
+    let error = upload.commit(&sealed(5)).await.unwrap_err();
+    assert!(error.is_passing(), "{error}");
+    assert_eq!(upload.commit(&sealed(5)).await.unwrap(), Checked::Size);
+    assert_eq!(server.file(&path("a.tar")).unwrap(), "bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_the_server_cuts_is_refused_and_leaves_nothing() {
+    let Some(server) = Wsgidav::start() else { return };
+    let store = connect(&format!("webdav://{}/", server.authority()), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
+    let upload = sent(&*store, "what? now.tar", b"bytes").await;
+    let error = upload.commit(&sealed(5)).await.unwrap_err();
+    assert_eq!(error.kind(), Some(Kind::Invalid), "{error}");
+    upload.abort().await.unwrap();
+    assert_eq!(fs::read_dir(server.files()).unwrap().count(), 0);
+}
+
+/// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in a row. Whatever happens, the archive is there whole
+/// or not at all, what was there before stays, and after the next sweep nothing else is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_nothing_half_done_is_left() {
+    let stall = Duration::from_millis(150);
+    for pieces in [Pieces::Honoured, Pieces::Refused] {
+        for method in ["PROPFIND", "PUT", "MOVE", "DELETE"] {
+            for trouble in [Trouble::Before(403), Trouble::Before(404), Trouble::Before(500), Trouble::After(504), Trouble::Slow(stall * 2), Trouble::CutList] {
+                if matches!(trouble, Trouble::CutList) && method != "PROPFIND" {
+                    continue;
+                }
+                for times in 1..=2 {
+                    let case = format!("{pieces:?} {method} {trouble:?} {times}");
+                    let server = Nextcloud::plain(pieces).await.unwrap();
+                    server.place(&path("before.tar"), b"before", Duration::ZERO);
+                    let store = connect_within(stall, &url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
+                    (0..times).for_each(|_| server.meet(method, trouble));
+                    let tuning = Tuning { stall, first_pause: Duration::from_millis(5), give_up_after: Duration::from_secs(3), ..Tuning::default() };
+                    let patience = store::patience::Patience::new(&context(tuning, "/nonexistent".as_ref(), "", ""));
+                    let ended = async {
+                        let upload = patience.retry(|| store.create("a.tar", exactly(6))).await?;
+                        let mut ended = Ok(());
+                        for part in [part(0, 0, b"abc", false), part(1, 3, b"def", true)] {
+                            if ended.is_ok() {
+                                ended = patience.retry(|| upload.put(&part)).await;
+                            }
+                        }
+                        if ended.is_ok() {
+                            let whole = sealed(6);
+                            ended = patience.retry(|| upload.commit(&whole)).await.map(drop);
+                        }
+                        if ended.is_err() {
+                            let _ = patience.retry(|| upload.abort()).await;
+                        }
+                        ended
+                    };
+                    let ended = ended.await;
+                    let there = server.file(&path("a.tar"));
+                    match &ended {
+                        Ok(()) => assert_eq!(there.as_deref(), Some(&b"abcdef"[..]), "{case}"),
+                        Err(error) => assert!(there.is_none_or(|bytes| bytes == "abcdef") && !error.to_string().is_empty(), "{case}: {error}"),
+                    }
+                    tokio::time::sleep(stall * 2).await;
+                    let _ = patience.retry(|| store.sweep()).await;
+                    assert_eq!(server.file(&path("before.tar")).as_deref(), Some(&b"before"[..]), "{case}");
+                    let living = server.paths().into_iter().filter(|path| path.contains("haul-")).count();
+                    assert!(living == 0 || ended.is_err(), "{case}: {:?}", server.paths());
+                }
+            }
+        }
+    }
+}

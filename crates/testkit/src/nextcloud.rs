@@ -7,7 +7,10 @@ mod reply;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -39,10 +42,18 @@ const LARGEST: usize = 1 << 30;
 pub enum Trouble {
     /// Nothing is done, and this is answered.
     Before(u16),
+    /// None: it is done.
+    Pass,
     /// It is done, and this is answered.
     After(u16),
     /// A `MOVE` of chunks is accepted (202) and done a moment later.
     Later(Duration),
+    /// A `MOVE` of chunks is done a moment later, and this is answered at once, as by a proxy that does not wait. Another `MOVE` meanwhile begins the work anew.
+    Busy(Duration, u16),
+    /// It is done, and answered, only after a while, whether the other side still waits or not.
+    Slow(Duration),
+    /// A list stops behind its first entry and ends with an error behind its last element, as golang.org/x/net/webdav does.
+    CutList,
 }
 
 /// A running server. Ends when dropped.
@@ -59,6 +70,9 @@ struct Shared {
     script: Mutex<VecDeque<(&'static str, Trouble)>>,
     requests: Mutex<Vec<String>>,
     later: Mutex<Option<(Instant, HeaderMap, String)>>,
+    // How long a MOVE that is repeated takes, from its last repetition on.
+    busy: Mutex<Option<(Duration, u16)>>,
+    refuses_dots: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,8 +93,15 @@ impl Nextcloud {
     async fn with(base: &str, files: Files) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let shared =
-            Arc::new(Shared { base: base.to_owned(), files: Mutex::new(files), script: Mutex::default(), requests: Mutex::default(), later: Mutex::default() });
+        let shared = Arc::new(Shared {
+            base: base.to_owned(),
+            files: Mutex::new(files),
+            script: Mutex::default(),
+            requests: Mutex::default(),
+            later: Mutex::default(),
+            busy: Mutex::default(),
+            refuses_dots: AtomicBool::new(false),
+        });
         let app = Router::new().fallback(serve).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
@@ -106,6 +127,11 @@ impl Nextcloud {
     /// Whether a `Range` is answered with everything.
     pub fn ignore_ranges(&self) {
         locked(&self.shared.files).ignores_ranges = true;
+    }
+
+    /// Names that begin with a dot are refused, whatever is asked of them.
+    pub fn refuse_dots(&self) {
+        self.shared.refuses_dots.store(true, Ordering::Relaxed);
     }
 
     /// Puts a file there by the back door, changed `age` ago.
@@ -165,6 +191,15 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         next.and_then(|index| script.remove(index)).map(|(_, trouble)| trouble)
     };
     finish_what_was_put_off(&shared);
+    if shared.refuses_dots.load(Ordering::Relaxed) && path.rsplit('/').next().is_some_and(|name| name.starts_with('.')) {
+        return reply::error(StatusCode::FORBIDDEN, "not such a name");
+    }
+    if let (Some((wait, status)), "MOVE") = (*locked(&shared.busy), method.as_str())
+        && let Some((until, ..)) = locked(&shared.later).as_mut()
+    {
+        *until = Instant::now() + wait;
+        return reply::troubled(status);
+    }
     match trouble {
         Some(Trouble::Before(status)) => reply::troubled(status),
         Some(Trouble::After(status)) => {
@@ -175,8 +210,34 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             *locked(&shared.later) = Some((Instant::now() + wait, parts.headers, path.to_owned()));
             reply::empty(StatusCode::ACCEPTED)
         }
-        None => act(&shared, &method, path, &parts.headers, &body),
+        Some(Trouble::Busy(wait, status)) => {
+            *locked(&shared.busy) = Some((wait, status));
+            *locked(&shared.later) = Some((Instant::now() + wait, parts.headers, path.to_owned()));
+            reply::troubled(status)
+        }
+        Some(Trouble::Slow(wait)) => {
+            let (headers, path, shared) = (parts.headers, path.to_owned(), Arc::clone(&shared));
+            let work = tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                act(&shared, &method, &path, &headers, &body)
+            });
+            work.await.unwrap_or_else(|_| reply::troubled(500))
+        }
+        Some(Trouble::CutList) => cut(act(&shared, &method, path, &parts.headers, &body)).await,
+        None | Some(Trouble::Pass) => act(&shared, &method, path, &parts.headers, &body),
     }
+}
+
+async fn cut(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, LARGEST).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let end = "</d:response>";
+    let first = text.find(end).map_or(text.len(), |at| at + end.len());
+    let mut cut = Response::new(Body::from(format!("{}</d:multistatus>Internal Server Error", &text[..first])));
+    *cut.status_mut() = parts.status;
+    cut.headers_mut().insert("content-type", http::HeaderValue::from_static("application/xml; charset=utf-8"));
+    cut
 }
 
 fn finish_what_was_put_off(shared: &Shared) {

@@ -98,7 +98,7 @@ fn push(
     drop(display);
     match arrived {
         Ok(arrived) => Ok(Outcome { label: store.label(), name: name.to_owned(), path: None, result: Ok(arrived), retries: meter.retries() }),
-        Err(error) if store.abilities().resumable && (error.is_passing() || matches!(error, StoreError::Cancelled)) => Err(to_be_continued(error, &context)),
+        Err(error) if store.abilities().resumable && error.may_continue_later() => Err(to_be_continued(error, &context)),
         Err(error) => Err(error.into()),
     }
 }
@@ -110,7 +110,16 @@ fn to_be_continued(error: StoreError, context: &Context) -> Failure {
     match (error, remembered) {
         (StoreError::Cancelled, true) => Failure::new(INTERRUPTED, "interrupted; the same command goes on where it stopped"),
         (StoreError::Cancelled, false) => Failure::new(INTERRUPTED, "interrupted").hint(lost),
-        (error, true) => Failure::from(error).hint("what arrived is kept there: the same command goes on where it stopped"),
+        (error, true) => {
+            let kept = "what arrived is kept there: the same command goes on where it stopped";
+            // A line that broke needs nothing else; a sign-in or a limit does.
+            let is_passing = error.is_passing();
+            let failure = Failure::from(error);
+            match failure.hint.clone().filter(|_| !is_passing) {
+                Some(first) => failure.hint(format!("{first}; {kept}")),
+                None => failure.hint(kept),
+            }
+        }
         (error, false) => Failure::from(error).hint(lost),
     }
 }

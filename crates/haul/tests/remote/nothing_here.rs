@@ -92,7 +92,7 @@ fn a_backup_to_a_drive_writes_nothing_here() {
     let (place, drive) = (Place::lived_in(DATABASE), Drive::start());
     let _owner = Owner::of(&place);
     let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
-    TokenFile::new(&place.path("state/haul/gdrive-token.json")).save(&Grant { client, refresh_token: Secret::new(drive.sign_in()) }).unwrap();
+    TokenFile::new(&place.path("state/haul/gdrive-token.json")).save(&Grant { client, refresh_token: Secret::new(drive.sign_in()), signed_in: None }).unwrap();
     let before = place.listing();
     let mut command = place.command(&["backup", "config", "--to", "gdrive://Backups"]);
     let address = drive.address();

@@ -1,10 +1,14 @@
 //! Calls of the Drive's HTTP interface (v3): each makes one attempt, with a fresh access token if the one at hand is refused, and says what a refusal means.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{
-    StatusCode,
+    HeaderMap, StatusCode,
     header::{CONTENT_RANGE, RANGE},
 };
 use reqwest::{Client, RequestBuilder, Response};
@@ -22,13 +26,17 @@ use crate::{
 };
 
 /// What is asked about every file.
-const FIELDS: &str = "id,name,size,md5Checksum,createdTime,modifiedTime,trashed";
+const FIELDS: &str = "id,name,mimeType,size,md5Checksum,createdTime,modifiedTime,trashed,driveId,appProperties";
 /// Entries per page; the most that Drive gives.
 const PAGE: &str = "1000";
 /// Pages of a listing are no longer.
 const MOST: u64 = 8 << 20;
 /// A place with more pages than this answers in circles.
 const MOST_PAGES: usize = 10_000;
+/// How often a fresh token may be refused before signing in again is the only way.
+const MOST_UNHEARD: u32 = 3;
+/// The owner takes the risk of a file that Google flags.
+const FLAGGED: &str = "cannotDownloadAbusiveFile";
 /// Text of a refusal that is shown.
 const SHOWN: usize = 200;
 
@@ -39,6 +47,8 @@ pub(super) struct File {
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
+    #[serde(default)]
+    pub(super) mime_type: String,
     // Numbers are text here, and documents of Google's own have no size at all.
     #[serde(default, deserialize_with = "number")]
     pub(super) size: Option<u64>,
@@ -50,9 +60,19 @@ pub(super) struct File {
     modified_time: Option<String>,
     #[serde(default)]
     pub(super) trashed: bool,
+    // Only of what lies in a shared drive.
+    #[serde(default)]
+    pub(super) drive_id: Option<String>,
+    #[serde(default)]
+    pub(super) app_properties: HashMap<String, String>,
 }
 
 impl File {
+    /// Oldest first. Sorted by this here: Drive orders long lists as it likes.
+    pub(super) fn order(&self) -> (Option<jiff::Timestamp>, String) {
+        (self.created_time.as_ref().and_then(|text| text.parse().ok()), self.id.clone())
+    }
+
     /// When it was last changed.
     pub(super) fn modified(&self) -> Option<SystemTime> {
         let text = self.modified_time.as_ref().or(self.created_time.as_ref())?;
@@ -86,7 +106,7 @@ pub(super) struct User {
 
 #[derive(Debug, Default, Deserialize)]
 struct Quota {
-    // Absent: without limit.
+    // Absent or 0: without limit.
     #[serde(default, deserialize_with = "number")]
     limit: Option<u64>,
     #[serde(default, deserialize_with = "number")]
@@ -96,7 +116,8 @@ struct Quota {
 impl About {
     /// Free room; `None` without a limit.
     pub(super) fn free(&self) -> Option<u64> {
-        Some(self.storage_quota.limit?.saturating_sub(self.storage_quota.usage.unwrap_or(0)))
+        let limit = self.storage_quota.limit.filter(|limit| *limit > 0)?;
+        Some(limit.saturating_sub(self.storage_quota.usage.unwrap_or(0)))
     }
 }
 
@@ -107,6 +128,13 @@ struct Page {
     next_page_token: Option<String>,
     #[serde(default)]
     files: Vec<File>,
+}
+
+/// What was answered instead.
+struct Refusal {
+    status: StatusCode,
+    headers: HeaderMap,
+    details: Details,
 }
 
 #[derive(Default, Deserialize)]
@@ -155,6 +183,10 @@ pub(super) struct Api {
     files: String,
     upload: String,
     tokens: Tokens,
+    // Refusals of tokens that were just given, one after the other.
+    unheard: AtomicU32,
+    // Whether a download had to be asked for as flagged.
+    flagged: AtomicBool,
 }
 
 impl Api {
@@ -165,6 +197,8 @@ impl Api {
             files: settings.api_url.clone(),
             upload: settings.upload_url.clone(),
             tokens: Tokens::new(place, settings, context)?,
+            unheard: AtomicU32::new(0),
+            flagged: AtomicBool::new(false),
         })
     }
 
@@ -182,20 +216,32 @@ impl Api {
         StoreError::remote(&self.place, operation, kind, reason)
     }
 
-    /// Sends a request with an access token. A refused token is replaced once, a second refusal is final; every other answer is the caller's to judge.
+    /// Whether a download had to be asked for although Google flags the file.
+    pub(super) fn is_flagged(&self) -> bool {
+        self.flagged.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request with an access token. A refused token is replaced once; a fresh one that is refused may be taken a little later, but not for ever. Every other
+    /// answer is the caller's to judge.
     pub(super) async fn send(&self, operation: Operation, activity: &Activity, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, StoreError> {
         let stall = self.context.tuning.stall;
         let token = self.tokens.access(&self.place, operation, None).await?;
         let answer = web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
+            self.unheard.store(0, Ordering::Relaxed);
             return Ok(answer);
         }
         let token = self.tokens.access(&self.place, operation, Some(&token)).await?;
         let answer = web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall).await?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            return Err(self.refuse(operation, Kind::Credentials, "a fresh access token was refused").advise(SIGN_IN_AGAIN));
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            self.unheard.store(0, Ordering::Relaxed);
+            return Ok(answer);
         }
-        Ok(answer)
+        let reason = "a fresh access token was refused";
+        if self.unheard.fetch_add(1, Ordering::Relaxed) < MOST_UNHEARD {
+            return Err(self.refuse(operation, Kind::Passing { retry_after: None }, reason));
+        }
+        Err(self.refuse(operation, Kind::Credentials, reason).advise(SIGN_IN_AGAIN))
     }
 
     /// As [`Self::send`], for requests without a body worth watching.
@@ -221,26 +267,26 @@ impl Api {
 
     /// What a refusal means.
     pub(super) async fn judge(&self, operation: Operation, answer: Response) -> StoreError {
+        self.judged(operation, &self.heard(answer, operation).await)
+    }
+
+    async fn heard(&self, answer: Response, operation: Operation) -> Refusal {
         let (status, headers) = (answer.status(), answer.headers().clone());
         // A body that breaks says nothing; the status does.
         let body = web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await.unwrap_or_default();
-        let details = serde_json::from_slice::<Complaint>(&body).unwrap_or_default().error;
-        let general = web::refused(&self.place, operation, status, &headers, &presentable(&details.message));
-        if status != StatusCode::FORBIDDEN {
-            return general;
+        Refusal { status, headers, details: serde_json::from_slice::<Complaint>(&body).unwrap_or_default().error }
+    }
+
+    fn judged(&self, operation: Operation, refusal: &Refusal) -> StoreError {
+        let Refusal { status, headers, details } = refusal;
+        if *status == StatusCode::FORBIDDEN
+            && let Some((kind, reason, advice)) = details.errors.iter().find_map(|error| meaning(&error.reason))
+        {
+            let kind = if let Kind::Passing { .. } = kind { Kind::Passing { retry_after: web::retry_after(headers) } } else { kind };
+            let error = self.refuse(operation, kind, reason);
+            return if advice.is_empty() { error } else { error.advise(advice) };
         }
-        let has = |reasons: &[&str]| details.errors.iter().any(|error| reasons.contains(&error.reason.as_str()));
-        if has(&["rateLimitExceeded", "userRateLimitExceeded"]) {
-            let kind = Kind::Passing { retry_after: web::retry_after(&headers) };
-            return self.refuse(operation, kind, "it asks for fewer requests at a time");
-        }
-        if has(&["storageQuotaExceeded", "teamDriveFileLimitExceeded"]) {
-            return self.refuse(operation, Kind::Full { missing: None }, "its storage is full").advise(MAKE_ROOM);
-        }
-        if has(&["accessNotConfigured"]) {
-            return general.advise("enable the Google Drive API at console.cloud.google.com, in the project that the client id belongs to");
-        }
-        general
+        web::refused(&self.place, operation, *status, headers, &presentable(&details.message))
     }
 
     pub(super) async fn about(&self, operation: Operation) -> Result<About, StoreError> {
@@ -253,14 +299,7 @@ impl Api {
     pub(super) async fn search(&self, operation: Operation, query: &str) -> Result<Vec<File>, StoreError> {
         let url = format!("{}/files", self.files);
         let fields = format!("nextPageToken,files({FIELDS})");
-        let asked = [
-            ("q", query),
-            ("fields", &fields),
-            ("pageSize", PAGE),
-            ("orderBy", "createdTime"),
-            ("supportsAllDrives", "true"),
-            ("includeItemsFromAllDrives", "true"),
-        ];
+        let asked = [("q", query), ("fields", &fields), ("pageSize", PAGE), ("supportsAllDrives", "true"), ("includeItemsFromAllDrives", "true")];
         let mut files = Vec::new();
         let mut next: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -273,6 +312,7 @@ impl Api {
             files.extend(page.files);
             next = page.next_page_token.filter(|token| !token.is_empty());
             if next.is_none() {
+                files.sort_by_cached_key(File::order);
                 return Ok(files);
             }
         }
@@ -298,23 +338,38 @@ impl Api {
         self.call(operation, |http| http.patch(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")]).json(metadata)).await
     }
 
-    /// Removes a file for good, past the trash; one that is gone is fine.
+    /// Removes a file for good, past the trash; one that is gone is fine. In a shared drive only its managers may do that: there it goes to the trash.
     pub(super) async fn delete(&self, operation: Operation, id: &str) -> Result<(), StoreError> {
         let url = self.file_url(id);
         let answer = self.ask(operation, |http| http.delete(&url).query(&[("supportsAllDrives", "true")])).await?;
         match answer.status().as_u16() {
-            200 | 204 | 404 => Ok(()),
-            _ => Err(self.judge(operation, answer).await),
+            200 | 204 | 404 => return Ok(()),
+            _ => (),
+        }
+        let refusal = self.judge(operation, answer).await;
+        if refusal.kind() != Some(Kind::Permission) {
+            return Err(refusal);
+        }
+        match self.update(operation, id, &serde_json::json!({ "trashed": true })).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_passing() => Err(error),
+            Err(_) => Err(refusal),
         }
     }
 
-    /// Bytes of a file; `None` when it is gone.
+    /// Bytes of a file; `None` when it is gone. One that Google flags as harmful is asked for all the same: it is the user's own.
     pub(super) async fn download(&self, id: &str, from: u64, length: u64) -> Result<Option<Bytes>, StoreError> {
-        let (url, operation) = (self.file_url(id), Operation::Read);
+        let operation = Operation::Read;
         let last = from + length - 1;
-        let answer =
-            self.ask(operation, |http| http.get(&url).query(&[("alt", "media"), ("supportsAllDrives", "true")]).header(RANGE, format!("bytes={from}-{last}")));
-        let answer = answer.await?;
+        let mut answer = self.ask_for_bytes(id, from, last).await?;
+        if answer.status() == StatusCode::FORBIDDEN {
+            let refusal = self.heard(answer, operation).await;
+            if self.is_flagged() || !refusal.details.errors.iter().any(|error| error.reason == FLAGGED) {
+                return Err(self.judged(operation, &refusal));
+            }
+            self.flagged.store(true, Ordering::Relaxed);
+            answer = self.ask_for_bytes(id, from, last).await?;
+        }
         match answer.status().as_u16() {
             206 => {}
             404 => return Ok(None),
@@ -332,6 +387,15 @@ impl Api {
         Ok(Some(bytes))
     }
 
+    async fn ask_for_bytes(&self, id: &str, from: u64, last: u64) -> Result<Response, StoreError> {
+        let (url, is_flagged) = (self.file_url(id), self.is_flagged());
+        let asked = |http: &Client| {
+            let request = http.get(&url).query(&[("alt", "media"), ("supportsAllDrives", "true")]).header(RANGE, format!("bytes={from}-{last}"));
+            if is_flagged { request.query(&[("acknowledgeAbuse", "true")]) } else { request }
+        };
+        self.ask(Operation::Read, asked).await
+    }
+
     fn file_url(&self, id: &str) -> String {
         // Ids are letters, digits, - and _; whatever else a server sends must not lead elsewhere.
         let id = percent_encoding::utf8_percent_encode(id, &NOT_IN_AN_ID);
@@ -341,6 +405,35 @@ impl Api {
     fn not_drive(&self, operation: Operation) -> StoreError {
         self.refuse(operation, Kind::Protocol, "there is no Google Drive at this address")
     }
+}
+
+/// What a reason of a refusal means, and what to do about it; `None` for those that say no more than the status.
+fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
+    let (passing, full) = (Kind::Passing { retry_after: None }, Kind::Full { missing: None });
+    Some(match reason {
+        "rateLimitExceeded" | "userRateLimitExceeded" | "sharingRateLimitExceeded" => (passing, "it asks for fewer requests at a time", ""),
+        "backendError" | "internalError" | "transientError" => (passing, "it has trouble of its own", ""),
+        "storageQuotaExceeded" | "quotaExceeded" => (full, "its storage is full", MAKE_ROOM),
+        "teamDriveFileLimitExceeded" => {
+            (full, "the shared drive holds as many files as it may", "remove files from it (what counts is their number), or choose another --to")
+        }
+        "numChildrenInNonRootLimitExceeded" => (full, "the folder holds as many files as a folder may", "remove files from it, or choose another folder"),
+        "activeItemCreationLimitExceeded" => (full, "the account holds as many files as it may", "remove files from it, also from its trash"),
+        "uploadLimitExceeded" | "dailyLimitExceeded" | "dailyLimitExceededUnreg" => {
+            (Kind::DailyLimit, "the account has sent as much as it may in a day", "try again tomorrow")
+        }
+        "downloadQuotaExceeded" => (Kind::DailyLimit, "the file was fetched as often as it may be in a day", "try again tomorrow"),
+        "domainPolicy" => (Kind::Permission, "the account's administrator does not allow it", "ask the administrator, or sign in with another account"),
+        "accessNotConfigured" => (
+            Kind::Permission,
+            "the Google Drive API is not enabled",
+            "enable the Google Drive API at console.cloud.google.com, in the project that the client id belongs to",
+        ),
+        FLAGGED => {
+            (Kind::Permission, "Google flags the file as harmful and gives it to its owner only", "sign in as the file's owner, or fetch it with the browser")
+        }
+        _ => return None,
+    })
 }
 
 pub(super) const MAKE_ROOM: &str = "make room in the account (Gmail and Photos share it, and the trash counts), or choose another --to";

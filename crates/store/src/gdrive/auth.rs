@@ -5,19 +5,16 @@
 //! only: a backup writes nothing to the local disk.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use reqwest::Response;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 
-use super::settings::Settings;
+use super::{kept::replace, settings::Settings};
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError, reason},
@@ -37,6 +34,8 @@ const ALMOST_OVER: Duration = Duration::from_mins(1);
 const MOST: u64 = 64 << 10;
 /// RFC 8628, 3.2: when the server does not say how often it may be asked.
 const USUAL_INTERVAL: u64 = 5;
+/// A sign-in that ends within this time probably had to: those of a project in testing live for 7 days.
+const TESTING: Duration = Duration::from_hours(8 * 24);
 /// RFC 8628, 3.5: how much longer to wait after `slow_down`.
 const SLOWER: Duration = Duration::from_secs(5);
 
@@ -88,6 +87,8 @@ pub struct Grant {
     pub client: Client,
     /// From which access tokens are made.
     pub refresh_token: Secret,
+    /// When it was given, in seconds since 1970.
+    pub signed_in: Option<u64>,
 }
 
 /// Signing a device in.
@@ -168,7 +169,7 @@ impl SignIn {
         if answer.status().is_success() {
             let tokens: TokenAnswer = read(&self.context, answer).await?;
             let refresh_token = tokens.refresh_token.ok_or_else(|| refused(Kind::Protocol, "it gave no refresh token"))?;
-            return Ok(Answer::Granted(Grant { client: self.client.clone(), refresh_token: Secret::new(refresh_token) }));
+            return Ok(Answer::Granted(Grant { client: self.client.clone(), refresh_token: Secret::new(refresh_token), signed_in: now() }));
         }
         let (error, refusal) = read_refusal(&self.context, answer).await;
         match refusal.as_str() {
@@ -223,6 +224,8 @@ struct Stored {
     client_id: String,
     client_secret: String,
     refresh_token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in: Option<u64>,
 }
 
 impl TokenFile {
@@ -242,7 +245,7 @@ impl TokenFile {
             return Err(refused(Kind::Invalid, format!("{} does not hold a sign-in", self.path.display())).advise(SIGN_IN_AGAIN));
         };
         let client = Client { id: stored.client_id, secret: Secret::new(stored.client_secret) };
-        Ok(Some(Grant { client, refresh_token: Secret::new(stored.refresh_token) }))
+        Ok(Some(Grant { client, refresh_token: Secret::new(stored.refresh_token), signed_in: stored.signed_in }))
     }
 
     /// Keeps a sign-in: the file is there whole or as it was before, and nobody else can read it at any moment.
@@ -251,27 +254,10 @@ impl TokenFile {
             client_id: grant.client.id.clone(),
             client_secret: grant.client.secret.expose().to_owned(),
             refresh_token: grant.refresh_token.expose().to_owned(),
+            signed_in: grant.signed_in,
         };
         let text = serde_json::to_vec(&stored).map_err(|error| self.failed("can't be written", &error.into()))?;
-        self.replace(&zeroize::Zeroizing::new(text)).map_err(|error| self.failed("can't be written", &error))
-    }
-
-    fn replace(&self, text: &[u8]) -> io::Result<()> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        if let Some(directory) = self.path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        }
-        let mut fresh = self.path.clone().into_os_string();
-        fresh.push(format!(".{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-        let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).and_then(|mut file| {
-            file.write_all(text)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &self.path)
-        });
-        if written.is_err() {
-            let _ = fs::remove_file(&fresh);
-        }
-        written
+        replace(&self.path, &zeroize::Zeroizing::new(text)).map_err(|error| self.failed("can't be written", &error))
     }
 
     /// Removes the file; says whether there was one.
@@ -367,10 +353,30 @@ impl Tokens {
         }
         let (error, refusal) = read_refusal(&self.context, answer).await;
         Err(match refusal.as_str() {
-            "invalid_grant" => refused(Kind::Credentials, "the sign-in has expired or was taken back").advise(SIGN_IN_AGAIN),
-            other => client_refused(other).unwrap_or(error),
+            "invalid_grant" => over(grant.signed_in, now()),
+            other => client_refused(other).unwrap_or_else(|| match error.kind() {
+                Some(Kind::Credentials) => error.advise(SIGN_IN_AGAIN),
+                _ => error,
+            }),
         })
     }
+}
+
+/// A sign-in that is worth nothing any more. While the project is in testing, each ends after a week.
+fn over(signed_in: Option<u64>, now: Option<u64>) -> StoreError {
+    let error = refused(Kind::Credentials, "the sign-in has expired or was taken back");
+    let is_young = signed_in.zip(now).is_some_and(|(signed_in, now)| now.saturating_sub(signed_in) < TESTING.as_secs());
+    if !is_young {
+        return error.advise(SIGN_IN_AGAIN);
+    }
+    error.advise(format!(
+        "if nobody took it back, the project is still in testing, where every sign-in ends after 7 days: publish it at console.cloud.google.com (OAuth consent \
+         screen), then {SIGN_IN_AGAIN}"
+    ))
+}
+
+fn now() -> Option<u64> {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// The same error, at the place and in the work that needed the token.
@@ -403,13 +409,20 @@ async fn read_refusal(context: &Context, answer: Response) -> (StoreError, Strin
 }
 
 fn client_refused(word: &str) -> Option<StoreError> {
-    let why = match word {
-        "invalid_client" => "the client id or its secret is wrong, or the client is not of the type \"TVs and Limited Input devices\"",
-        "unauthorized_client" => "the client may not sign devices in; it must be of the type \"TVs and Limited Input devices\"",
-        "deleted_client" | "disabled_client" => "the client id was deleted or disabled",
-        "admin_policy_enforced" => "the account's administrator does not allow it",
-        _ => return None,
-    };
+    let why =
+        match word {
+            "invalid_client" => "the client id or its secret is wrong, or the client is not of the type \"TVs and Limited Input devices\"",
+            "unauthorized_client" => "the client may not sign devices in; it must be of the type \"TVs and Limited Input devices\"",
+            "deleted_client" | "disabled_client" => "the client id was deleted or disabled",
+            "admin_policy_enforced" => "the account's administrator does not allow it",
+            "org_internal" => {
+                let error = refused(Kind::Credentials, "the client is only for accounts of its own organisation");
+                return Some(error.advise(
+                    "sign in with an account of that organisation, or set the user type to External at console.cloud.google.com (OAuth consent screen)",
+                ));
+            }
+            _ => return None,
+        };
     Some(refused(Kind::Credentials, why).advise(HOW_TO_GET_A_CLIENT))
 }
 

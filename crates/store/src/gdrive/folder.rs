@@ -1,11 +1,30 @@
 //! The folder that archives lie in: known by a property that stays with it when the user renames or moves it, made only when there is none.
+//!
+//! Drive's search by properties lags: a folder made a moment ago may not be found by it. So its id is kept in the state directory, and before one is made the folder
+//! above it is listed, which shows what is in it at once. Where several were made all the same (two machines in the same moment), all of them are read, and the
+//! oldest takes new archives.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::api::{Api, File, quoted};
-use crate::error::{Kind, Operation, StoreError};
+use super::{
+    api::{Api, File, quoted},
+    kept::replace,
+    settings::Settings,
+};
+use crate::{
+    context::Context,
+    error::{Kind, Operation, StoreError},
+};
 
 const KIND: &str = "application/vnd.google-apps.folder";
 const PROPERTY: &str = "haul_folder";
@@ -15,104 +34,201 @@ pub(super) const MOST_OF_A_PROPERTY: usize = 124;
 /// A folder by its path from the top of the Drive.
 pub(super) struct Folder {
     path: Vec<String>,
-    // Its id, once it was found.
-    known: Mutex<Option<String>>,
+    record: PathBuf,
+    // Those that bear its mark, oldest first, once they were found.
+    known: Mutex<Vec<Found>>,
+    made: AtomicBool,
+}
+
+/// One that bears the mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) id: String,
+    /// It lies in a shared drive, where the account's own room does not count.
+    pub(super) is_shared: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    folder: String,
 }
 
 impl Folder {
-    pub(super) fn new(path: Vec<String>) -> Self {
-        Self { path, known: Mutex::new(None) }
+    pub(super) fn new(path: Vec<String>, settings: &Settings, context: &Context) -> Self {
+        let identity = format!("{}\0{}\0{}", settings.api_url, settings.token_file.display(), path.join("/"));
+        let record = context.state.join(format!("gdrive-folder-{}.json", short_hash(&identity)));
+        Self { path, record, known: Mutex::default(), made: AtomicBool::new(false) }
     }
 
-    /// Its id; `None` when there is no such folder. One in the trash is an error: what is in it would soon be gone, and a second one beside it would hide that.
-    pub(super) async fn find(&self, api: &Api, operation: Operation) -> Result<Option<String>, StoreError> {
-        if let Some(id) = self.remembered() {
-            let file = api.file(operation, &id).await?;
-            if file.is_some_and(|file| !file.trashed) {
-                return Ok(Some(id));
-            }
+    /// Those that bear its mark, oldest first; none when there is no such folder. If all are in the trash that is an error: what is in them would soon be gone, and
+    /// another one beside them would hide that.
+    pub(super) async fn find(&self, api: &Api, operation: Operation) -> Result<Vec<Found>, StoreError> {
+        let known = self.known();
+        if !known.is_empty() && self.are_live(api, operation, &known).await? {
+            return Ok(known);
         }
-        let id = find(api, operation, &self.path).await?;
-        self.remember(id.clone());
-        Ok(id)
+        let ids = known.into_iter().map(|found| found.id).chain(self.recorded()).collect();
+        let found = self.search(api, operation, ids).await?;
+        self.remember(&found);
+        Ok(found)
     }
 
-    /// Its id; it is made, with the folders above it, if it is not there.
-    pub(super) async fn ensure(&self, api: &Api) -> Result<String, StoreError> {
-        if let Some(id) = self.find(api, Operation::Create).await? {
-            return Ok(id);
+    /// The one that takes new archives; it is made, with the folders above it, if there is none.
+    pub(super) async fn ensure(&self, api: &Api) -> Result<Found, StoreError> {
+        if let Some(found) = self.find(api, Operation::Create).await?.into_iter().next() {
+            return Ok(found);
         }
-        let mut parent = "root".to_owned();
+        let mut parent = Found { id: "root".to_owned(), is_shared: false };
         for depth in 1..=self.path.len() {
             let path = &self.path[..depth];
-            parent = match find(api, Operation::Create, path).await? {
-                Some(id) => id,
-                None => make(api, path, &parent).await?,
+            parent = match live(api, Operation::Create, path, marked(api, Operation::Create, path).await?)?.into_iter().next() {
+                Some(found) => found,
+                None => match live(api, Operation::Create, path, below(api, Operation::Create, &parent, path).await?)?.into_iter().next() {
+                    Some(found) => found,
+                    None => {
+                        self.made.store(true, Ordering::Relaxed);
+                        make(api, path, &parent).await?
+                    }
+                },
             };
         }
-        self.remember(Some(parent.clone()));
+        self.remember(std::slice::from_ref(&parent));
         Ok(parent)
     }
 
-    fn remembered(&self) -> Option<String> {
+    /// What is to be said about it.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let (count, path) = (self.known().len(), self.path.join("/"));
+        let mut notes = Vec::new();
+        if self.made.load(Ordering::Relaxed) {
+            notes.push(format!("made the folder {path:?} in the Drive; a folder of that name made by hand is another one, which Haul may not see"));
+        }
+        if count > 1 {
+            notes.push(format!(
+                "{count} folders of this Drive are marked as {path:?}: all are read, and new archives go to the oldest; move the archives into that one at \
+                 drive.google.com and delete the others"
+            ));
+        }
+        notes
+    }
+
+    async fn are_live(&self, api: &Api, operation: Operation, known: &[Found]) -> Result<bool, StoreError> {
+        for found in known {
+            if api.file(operation, &found.id).await?.is_none_or(|file| file.trashed) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn search(&self, api: &Api, operation: Operation, ids: Vec<String>) -> Result<Vec<Found>, StoreError> {
+        let mut files = marked(api, operation, &self.path).await?;
+        for id in ids {
+            if !files.iter().any(|file| file.id == id) {
+                files.extend(api.file(operation, &id).await?.filter(|file| is_marked(file, &self.path)));
+            }
+        }
+        let found = live(api, operation, &self.path, files)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        // Down from the top, by what each folder lists.
+        let mut parents = vec![Found { id: "root".to_owned(), is_shared: false }];
+        for depth in 1..=self.path.len() {
+            let path = &self.path[..depth];
+            let mut files = if depth < self.path.len() { marked(api, operation, path).await? } else { Vec::new() };
+            if files.is_empty() {
+                for parent in &parents {
+                    files.extend(below(api, operation, parent, path).await?);
+                }
+            }
+            parents = live(api, operation, path, files)?;
+            if parents.is_empty() {
+                break;
+            }
+        }
+        Ok(parents)
+    }
+
+    fn known(&self) -> Vec<Found> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, id: Option<String>) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    fn recorded(&self) -> Option<String> {
+        serde_json::from_slice::<Record>(&fs::read(&self.record).ok()?).ok().map(|record| record.folder)
+    }
+
+    fn remember(&self, found: &[Found]) {
+        found.clone_into(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(oldest) = found.first() else { return };
+        if self.recorded().as_ref() != Some(&oldest.id)
+            && let Ok(text) = serde_json::to_vec(&Record { folder: oldest.id.clone() })
+        {
+            // Without it the folder is found by its mark, only later.
+            let _ = replace(&self.record, &text);
+        }
     }
 }
 
-async fn find(api: &Api, operation: Operation, path: &[String]) -> Result<Option<String>, StoreError> {
-    let found = all(api, operation, path).await?;
-    // Oldest first: when two were made at the same time, everybody chooses the same one.
-    if let Some(live) = found.iter().find(|file| !file.trashed) {
-        return Ok(Some(live.id.clone()));
+/// What of these can be used. Oldest first: when two were made at the same time, everybody chooses the same one.
+fn live(api: &Api, operation: Operation, path: &[String], mut files: Vec<File>) -> Result<Vec<Found>, StoreError> {
+    let is_empty = files.is_empty();
+    files.retain(|file| !file.trashed);
+    files.sort_by_cached_key(File::order);
+    if files.is_empty() && !is_empty {
+        return Err(api
+            .refuse(operation, Kind::NotFound, format!("the folder {:?} is in the trash", path.join("/")))
+            .advise("restore it at drive.google.com, or delete it there for good to begin with a new one"));
     }
-    if found.is_empty() {
-        return Ok(None);
-    }
-    Err(api
-        .refuse(operation, Kind::NotFound, format!("the folder {:?} is in the trash", path.join("/")))
-        .advise("restore it at drive.google.com, or delete it there for good to begin with a new one"))
+    Ok(files.into_iter().map(Found::from).collect())
 }
 
-async fn all(api: &Api, operation: Operation, path: &[String]) -> Result<Vec<File>, StoreError> {
+impl From<File> for Found {
+    fn from(file: File) -> Self {
+        Self { is_shared: file.drive_id.is_some(), id: file.id }
+    }
+}
+
+fn is_marked(file: &File, path: &[String]) -> bool {
+    file.app_properties.get(PROPERTY) == Some(&mark(path))
+}
+
+/// All that the search by the mark finds, those in the trash as well.
+async fn marked(api: &Api, operation: Operation, path: &[String]) -> Result<Vec<File>, StoreError> {
     let query = format!("mimeType='{KIND}' and appProperties has {{ key='{PROPERTY}' and value={} }}", quoted(&mark(path)));
     api.search(operation, &query).await
 }
 
-async fn make(api: &Api, path: &[String], parent: &str) -> Result<String, StoreError> {
+/// All that bear the mark in one folder, those in the trash as well.
+async fn below(api: &Api, operation: Operation, parent: &Found, path: &[String]) -> Result<Vec<File>, StoreError> {
+    let files = api.search(operation, &format!("{} in parents and mimeType='{KIND}'", quoted(&parent.id))).await?;
+    Ok(files.into_iter().filter(|file| is_marked(file, path)).collect())
+}
+
+/// Makes one. Somebody else may have made another meanwhile, and somebody may be writing into this one already: it stays, and whichever is the oldest is used.
+async fn make(api: &Api, path: &[String], parent: &Found) -> Result<Found, StoreError> {
     let name = path.last().map_or("Haul", String::as_str);
-    let made = api.make(&serde_json::json!({ "name": name, "mimeType": KIND, "parents": [parent], "appProperties": { PROPERTY: mark(path) } })).await?;
-    // Somebody else may have made one meanwhile; ours is empty and can go.
-    let found = all(api, Operation::Create, path).await?;
-    match found.into_iter().find(|file| !file.trashed) {
-        Some(oldest) if oldest.id != made.id => {
-            api.delete(Operation::Create, &made.id).await?;
-            Ok(oldest.id)
-        }
-        _ => Ok(made.id),
-    }
+    let metadata = serde_json::json!({ "name": name, "mimeType": KIND, "parents": [parent.id], "appProperties": { PROPERTY: mark(path) } });
+    let made = api.make(&metadata).await?;
+    let found = live(api, Operation::Create, path, below(api, Operation::Create, parent, path).await?)?;
+    Ok(found.into_iter().next().unwrap_or_else(|| made.into()))
 }
 
 /// The property's value: the path, or a hash of it where the path is too long.
 fn mark(path: &[String]) -> String {
     let path = path.join("/");
-    if PROPERTY.len() + path.len() <= MOST_OF_A_PROPERTY {
-        return path;
-    }
-    Sha256::digest(path.as_bytes())[..20].iter().fold("sha256-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    if PROPERTY.len() + path.len() <= MOST_OF_A_PROPERTY { path } else { format!("sha256-{}", short_hash(&path)) }
+}
+
+fn short_hash(text: &str) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(text.as_bytes())[..20].iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Objects in a folder that are no folders themselves.
 pub(super) fn inside(folder: &str) -> String {
     format!("{} in parents and trashed=false and mimeType!='{KIND}'", quoted(folder))
-}
-
-/// One object in a folder.
-pub(super) async fn named(api: &Api, operation: Operation, folder: &str, name: &str) -> Result<Option<File>, StoreError> {
-    let found = api.search(operation, &format!("{} and name={}", inside(folder), quoted(name))).await?;
-    // Drive's own comparison ignores case and more in some fields.
-    Ok(found.into_iter().find(|file| file.name == name))
 }

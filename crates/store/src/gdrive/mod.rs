@@ -6,30 +6,26 @@
 //! | `settings` | keys, environment, where the servers are |
 //! | `api` | single calls, and what a refusal means |
 //! | `folder` | which folder it is |
+//! | `contents` | what is in it, by id |
+//! | `kept` | small files in the state directory |
 //! | `upload` | one archive on its way |
 
 mod api;
 pub mod auth;
+mod contents;
 mod folder;
+mod kept;
 mod settings;
 mod upload;
 
-use std::{
-    collections::HashMap,
-    fmt::Write as _,
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashSet, fmt::Write as _, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use self::{
-    api::{Api, File},
-    folder::{Folder, inside, named},
-};
+use self::{api::Api, contents::Contents, folder::Folder};
 pub use settings::Settings;
 
 use crate::{
@@ -50,11 +46,10 @@ pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<
     let path = path_of(url)?;
     let label = label_of(&path);
     let settings = Settings::new(&label, options, context)?;
-    let api = Arc::new(Api::new(&label, &settings, context)?);
-    let drive = Drive { api, folder: Folder::new(path), ids: Mutex::default() };
+    let contents = Contents::new(Api::new(&label, &settings, context)?, Folder::new(path, &settings, context));
     // Shows at once whether the sign-in still works. The folder is made by the first archive.
-    drive.folder.find(&drive.api, Operation::Connect).await?;
-    Ok(Arc::new(drive))
+    contents.folder.find(&contents.api, Operation::Connect).await?;
+    Ok(Arc::new(Drive { contents: Arc::new(contents) }))
 }
 
 /// Whose Drive it is, and how much room is left there.
@@ -112,51 +107,26 @@ fn label_of(path: &[String]) -> String {
 }
 
 struct Drive {
-    api: Arc<Api>,
-    folder: Folder,
-    // Names that were looked up, so that reading an archive in ranges asks once.
-    ids: Mutex<HashMap<String, String>>,
+    contents: Arc<Contents>,
 }
 
 impl Drive {
+    fn api(&self) -> &Api {
+        &self.contents.api
+    }
+
     fn checked(&self, operation: Operation, name: &str) -> Result<(), StoreError> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." || owner::is_temporary(name) {
-            return Err(self.api.refuse(operation, Kind::Invalid, format!("{name:?} is no name for an archive")));
+            return Err(self.api().refuse(operation, Kind::Invalid, format!("{name:?} is no name for an archive")));
         }
         Ok(())
     }
-
-    async fn look(&self, operation: Operation, name: &str) -> Result<Option<File>, StoreError> {
-        self.checked(operation, name)?;
-        let Some(folder) = self.folder.find(&self.api, operation).await? else { return Ok(None) };
-        let found = named(&self.api, operation, &folder, name).await?;
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        match &found {
-            Some(file) => ids.insert(name.to_owned(), file.id.clone()),
-            None => ids.remove(name),
-        };
-        Ok(found)
-    }
-
-    async fn all(&self, operation: Operation) -> Result<Vec<File>, StoreError> {
-        let Some(folder) = self.folder.find(&self.api, operation).await? else { return Ok(Vec::new()) };
-        self.api.search(operation, &inside(&folder)).await
-    }
-
-    fn known(&self, name: &str) -> Option<String> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-}
-
-fn described(file: File) -> Entry {
-    let modified = file.modified();
-    Entry { name: file.name, size: file.size.unwrap_or(0), modified }
 }
 
 #[async_trait]
 impl Store for Drive {
     fn label(&self) -> String {
-        self.api.place().to_owned()
+        self.api().place().to_owned()
     }
 
     fn abilities(&self) -> Abilities {
@@ -175,66 +145,86 @@ impl Store for Drive {
 
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         self.checked(Operation::Create, name)?;
-        if let Some(needed) = expected.needs() {
-            let free = self.api.about(Operation::Create).await?.free();
+        let (api, folder) = (self.api(), &self.contents.folder);
+        let is_shared = folder.find(api, Operation::Create).await?.first().is_some_and(|found| found.is_shared);
+        if let Some(needed) = expected.needs().filter(|_| !is_shared) {
+            let free = api.about(Operation::Create).await?.free();
             if let Some(missing) = free.map(|free| needed.saturating_sub(free)).filter(|missing| *missing > 0) {
-                return Err(upload::full(&self.api, missing));
+                return Err(upload::full(api, missing));
             }
         }
-        let folder = self.folder.ensure(&self.api).await?;
-        if named(&self.api, Operation::Create, &folder, name).await?.is_some() {
-            return Err(self.api.refuse(Operation::Create, Kind::Exists, format!("{name} exists already")));
+        let folder = folder.ensure(api).await?;
+        if self.contents.look(Operation::Create, name).await?.is_some() {
+            return Err(api.refuse(Operation::Create, Kind::Exists, format!("{name} exists already")));
         }
-        Ok(Box::new(upload::start(&self.api, &folder, name, expected).await?))
+        Ok(Box::new(upload::start(&self.contents, &folder, name, expected).await?))
     }
 
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        Ok(upload::resume(&self.api, session).await?.map(|upload| Box::new(upload) as Box<dyn Upload>))
+        Ok(upload::resume(&self.contents, session).await?.map(|upload| Box::new(upload) as Box<dyn Upload>))
     }
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        let mut names = std::collections::HashSet::new();
-        let mut files = self.all(Operation::List).await?;
-        // Drive allows a name twice; the oldest is the one that reading gives.
-        files.retain(|file| !owner::is_temporary(&file.name) && names.insert(file.name.clone()));
-        Ok(files.into_iter().map(described).collect())
+        let (mut entries, mut names) = (Vec::new(), HashSet::new());
+        for file in self.contents.all(Operation::List).await? {
+            // Drive allows a name twice; the oldest is the one that reading gives.
+            if !owner::is_temporary(&file.name) && names.insert(file.name.clone()) {
+                let size = self.contents.size_of(Operation::List, &file).await?;
+                entries.push(Entry { size, modified: file.modified(), name: file.name });
+            }
+        }
+        Ok(entries)
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
-        Ok(self.look(Operation::List, name).await?.map(described))
+        self.checked(Operation::List, name)?;
+        let Some(file) = self.contents.look(Operation::List, name).await? else { return Ok(None) };
+        let size = self.contents.size_of(Operation::List, &file).await?;
+        Ok(Some(Entry { size, modified: file.modified(), name: file.name }))
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.checked(Operation::Read, name)?;
         let length = range.end.saturating_sub(range.start);
         if length == 0 {
             return Ok(Bytes::new());
         }
-        if let Some(id) = self.known(name)
-            && let Some(bytes) = self.api.download(&id, range.start, length).await?
+        if let Some(id) = self.contents.id_of(name)
+            && let Some(bytes) = self.api().download(&id, range.start, length).await?
         {
             return Ok(bytes);
         }
-        let gone = || self.api.refuse(Operation::Read, Kind::NotFound, format!("there is no {name}"));
-        let file = self.look(Operation::Read, name).await?.ok_or_else(gone)?;
-        self.api.download(&file.id, range.start, length).await?.ok_or_else(gone)
+        let gone = || self.api().refuse(Operation::Read, Kind::NotFound, format!("there is no {name}"));
+        let file = self.contents.look(Operation::Read, name).await?.ok_or_else(gone)?;
+        self.api().download(&file.id, range.start, length).await?.ok_or_else(gone)
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        let Some(file) = self.look(Operation::Delete, name).await? else { return Ok(()) };
-        self.api.delete(Operation::Delete, &file.id).await?;
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        Ok(())
+        self.checked(Operation::Delete, name)?;
+        self.contents.remove(name).await
     }
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {
-        Ok(self.api.about(Operation::Connect).await?.free())
+        let operation = Operation::Connect;
+        let is_shared = self.contents.folder.find(self.api(), operation).await?.first().is_some_and(|found| found.is_shared);
+        if is_shared { Ok(None) } else { Ok(self.api().about(operation).await?.free()) }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let flagged = "Google flags archives here as harmful; they were read all the same, because they are the account's own";
+        self.contents.folder.notes().into_iter().chain(self.api().is_flagged().then(|| flagged.to_owned())).collect()
     }
 
     async fn sweep(&self) -> Result<u32, StoreError> {
         let mut removed = 0;
-        for file in self.all(Operation::List).await? {
-            if owner::is_abandoned(&file.name, file.age()) {
-                self.api.delete(Operation::Delete, &file.id).await?;
+        for file in self.contents.all(Operation::List).await? {
+            if !owner::is_abandoned(&file.name, file.age()) {
+                continue;
+            }
+            // The listing may show an old name of an archive that has got its own since.
+            let now = self.api().file(Operation::List, &file.id).await?;
+            if now.is_some_and(|now| owner::is_abandoned(&now.name, now.age())) {
+                self.contents.remove_id(&file.id).await?;
                 removed += 1;
             }
         }

@@ -13,7 +13,8 @@ use url::Url;
 
 use super::{
     api::{Api, File, MAKE_ROOM},
-    folder::{MOST_OF_A_PROPERTY, named},
+    contents::Contents,
+    folder::{Found, MOST_OF_A_PROPERTY},
 };
 use crate::{
     error::{Kind, Operation, StoreError},
@@ -26,6 +27,8 @@ use crate::{
 /// Every chunk but the last is a multiple of this.
 pub(super) const MULTIPLE: u64 = 256 << 10;
 const NAME: &str = "haul_name";
+/// How often it is asked for what it should know by now.
+const LOOKS: u32 = 5;
 const CONTENT: &str = "application/x-tar";
 
 /// What another process needs to continue.
@@ -42,7 +45,7 @@ struct Kept {
 
 /// An upload under way.
 pub(super) struct DriveUpload {
-    api: Arc<Api>,
+    contents: Arc<Contents>,
     session: Secret,
     folder: String,
     name: String,
@@ -62,15 +65,22 @@ struct State {
     // Up to where this process has handed bytes over: more can't have been kept.
     offered: u64,
     total: Option<u64>,
+    // The end of a part that waits for the next one, and where it begins: the session kept an odd number of bytes, and wants whole multiples behind them too.
+    held: Option<(u64, Segments)>,
     // Something was sent and not answered: what is kept must be asked.
     unsure: bool,
     // The file, once the session has become one.
     file: Option<String>,
     published: bool,
+    // How often something was not to be seen that should be there.
+    unseen: u32,
 }
 
 /// Starts a session. Nothing is to be seen in the folder before it has ended.
-pub(super) async fn start(api: &Arc<Api>, folder: &str, name: &str, expected: Expected) -> Result<DriveUpload, StoreError> {
+pub(super) async fn start(contents: &Arc<Contents>, folder: &Found, name: &str, expected: Expected) -> Result<DriveUpload, StoreError> {
+    let api = &contents.api;
+    // Room that is missing is only known of the account's own.
+    let needed = expected.needs().filter(|_| !folder.is_shared);
     let operation = Operation::Create;
     let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
     let mut properties = serde_json::Map::new();
@@ -78,7 +88,7 @@ pub(super) async fn start(api: &Arc<Api>, folder: &str, name: &str, expected: Ex
     if NAME.len() + name.len() <= MOST_OF_A_PROPERTY {
         properties.insert(NAME.to_owned(), name.into());
     }
-    let metadata = serde_json::json!({ "name": temporary, "parents": [folder], "mimeType": CONTENT, "appProperties": properties });
+    let metadata = serde_json::json!({ "name": temporary, "parents": [folder.id], "mimeType": CONTENT, "appProperties": properties });
     let url = format!("{}/files", api.upload_url());
     let answer = api.ask(operation, |http| {
         let asked = [("uploadType", "resumable"), ("supportsAllDrives", "true"), ("fields", "id,size,md5Checksum")];
@@ -89,19 +99,19 @@ pub(super) async fn start(api: &Arc<Api>, folder: &str, name: &str, expected: Ex
     match answer.status().as_u16() {
         200 | 201 => {}
         404 => return Err(api.refuse(operation, Kind::NotFound, "the folder has just gone")),
-        _ => return Err(how_full(api, api.judge(operation, answer).await, expected.needs()).await),
+        _ => return Err(how_full(api, api.judge(operation, answer).await, needed).await),
     }
     let session = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or_default();
     if !same_server(session, api.upload_url()) {
         return Err(api.refuse(operation, Kind::Protocol, "it wants the archive to be sent somewhere else"));
     }
     Ok(DriveUpload {
-        api: Arc::clone(api),
+        contents: Arc::clone(contents),
         session: Secret::new(session),
-        folder: folder.to_owned(),
+        folder: folder.id.clone(),
         name: name.to_owned(),
         temporary,
-        expected: expected.needs(),
+        expected: needed,
         declared: expected.exact,
         state: Mutex::default(),
         kept_before: 0,
@@ -109,13 +119,14 @@ pub(super) async fn start(api: &Arc<Api>, folder: &str, name: &str, expected: Ex
 }
 
 /// Finds a session that another process started; `None` when it is gone, or holds nothing that could be continued.
-pub(super) async fn resume(api: &Arc<Api>, session: &Session) -> Result<Option<DriveUpload>, StoreError> {
+pub(super) async fn resume(contents: &Arc<Contents>, session: &Session) -> Result<Option<DriveUpload>, StoreError> {
+    let api = &contents.api;
     let Ok(kept) = Kept::deserialize(&session.0) else { return Ok(None) };
     if !same_server(&kept.session, api.upload_url()) {
         return Ok(None);
     }
     let mut upload = DriveUpload {
-        api: Arc::clone(api),
+        contents: Arc::clone(contents),
         session: Secret::new(kept.session),
         folder: kept.folder,
         name: kept.name,
@@ -132,7 +143,8 @@ pub(super) async fn resume(api: &Arc<Api>, session: &Session) -> Result<Option<D
     }
     if let Some(id) = &state.file {
         let Some(file) = api.file(Operation::Connect, id).await? else { return Ok(None) };
-        state.kept = file.size.unwrap_or(0);
+        // A session becomes a file with its last byte.
+        state.kept = file.size.or(kept.total).unwrap_or(0);
     }
     state.offered = state.kept;
     upload.kept_before = state.kept;
@@ -148,10 +160,8 @@ fn same_server(session: &str, upload: &str) -> bool {
 
 /// Adds to a full place how much is missing there.
 async fn how_full(api: &Api, mut error: StoreError, expected: Option<u64>) -> StoreError {
-    if !error.is_full() {
-        return error;
-    }
-    if let (Some(expected), Ok(about), StoreError::Remote(remote)) = (expected, api.about(Operation::Write).await, &mut error) {
+    let Some(expected) = expected.filter(|_| error.is_full()) else { return error };
+    if let (Ok(about), StoreError::Remote(remote)) = (api.about(Operation::Write).await, &mut error) {
         let missing = about.free().map(|free| expected.saturating_sub(free)).filter(|missing| *missing > 0);
         remote.kind = Kind::Full { missing };
     }
@@ -164,23 +174,28 @@ pub(super) fn full(api: &Api, missing: u64) -> StoreError {
     api.refuse(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise(MAKE_ROOM)
 }
 
-/// `bytes=0-N` as N + 1; nothing at all is 0.
+/// `bytes=0-N` as N + 1, also without its unit; nothing at all is 0.
 fn kept_of(answer: &Response) -> Option<u64> {
     let Some(range) = answer.headers().get(RANGE) else { return Some(0) };
-    let (from, last) = range.to_str().ok()?.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let range = range.to_str().ok()?.trim();
+    let (from, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
     (from == "0").then_some(())?;
     last.parse::<u64>().ok()?.checked_add(1)
 }
 
 impl DriveUpload {
+    fn api(&self) -> &Api {
+        &self.contents.api
+    }
+
     fn refuse(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
-        self.api.refuse(operation, kind, reason)
+        self.api().refuse(operation, kind, reason)
     }
 
     /// Asks the session what it has kept.
     async fn ask(&self, state: &mut State, operation: Operation) -> Result<(), StoreError> {
         let range = format!("bytes */{}", length_of(state.total.or(self.declared)));
-        let answer = self.api.ask(operation, |http| http.put(self.session.expose()).header(CONTENT_RANGE, &range).header(CONTENT_LENGTH, 0).body(""));
+        let answer = self.api().ask(operation, |http| http.put(self.session.expose()).header(CONTENT_RANGE, &range).header(CONTENT_LENGTH, 0).body(""));
         let answer = answer.await?;
         self.take(state, operation, answer).await
     }
@@ -193,14 +208,14 @@ impl DriveUpload {
         // Also when this future is dropped half-way.
         state.unsure = true;
         let answer =
-            self.api.send(Operation::Write, activity, |http| web::with_body(http.put(self.session.expose()).header(CONTENT_RANGE, &range), data, activity));
+            self.api().send(Operation::Write, activity, |http| web::with_body(http.put(self.session.expose()).header(CONTENT_RANGE, &range), data, activity));
         let answer = answer.await?;
         if answer.status().as_u16() != 400 {
             return self.take(state, Operation::Write, answer).await;
         }
         // Bytes of a connection that broke may arrive after the session was asked, and these then begin in the wrong place.
         let before = state.kept;
-        let refusal = self.api.judge(Operation::Write, answer).await;
+        let refusal = self.api().judge(Operation::Write, answer).await;
         self.ask(state, Operation::Write).await?;
         if state.kept > before || state.file.is_some() { Ok(()) } else { Err(refusal) }
     }
@@ -222,7 +237,7 @@ impl DriveUpload {
                 Ok(())
             }
             200 | 201 => {
-                let file: File = self.api.parsed(operation, answer).await?;
+                let file: File = self.api().parsed(operation, answer).await?;
                 state.kept = state.offered;
                 state.file = Some(file.id);
                 state.unsure = false;
@@ -230,15 +245,20 @@ impl DriveUpload {
             }
             404 | 410 => {
                 // A session that has become a file may be forgotten while the file is there.
-                if let Some(file) = named(&self.api, operation, &self.folder, &self.temporary).await? {
+                if let Some(file) = self.contents.in_folder(operation, &self.folder, &self.temporary).await? {
                     state.kept = state.offered;
                     state.file = Some(file.id);
                     state.unsure = false;
                     return Ok(());
                 }
-                Err(self.refuse(operation, Kind::Lost, "the upload under way is not known there any more"))
+                let reason = "the upload under way is not known there any more";
+                // All bytes were sent: the file may be made and not be listed yet.
+                if state.total.is_some_and(|total| state.offered == total) && state.is_to_be_asked_again() {
+                    return Err(self.refuse(operation, Kind::Passing { retry_after: None }, reason));
+                }
+                Err(self.refuse(operation, Kind::Lost, reason))
             }
-            _ => Err(how_full(&self.api, self.api.judge(operation, answer).await, state.total.or(self.expected)).await),
+            _ => Err(how_full(self.api(), self.api().judge(operation, answer).await, state.total.or(self.expected)).await),
         }
     }
 
@@ -256,10 +276,10 @@ impl DriveUpload {
         Ok(state.file.clone())
     }
 
-    /// In which way the file differs from what was sent, and by what they were compared.
+    /// In which way the file differs from what was sent, and by what they were compared. A size that is not said differs from nothing: the session has taken as
+    /// many bytes as there are.
     fn compared(file: &File, sealed: &Sealed) -> Result<Checked, String> {
-        let arrived = file.size.unwrap_or(0);
-        if arrived != sealed.length {
+        if let Some(arrived) = file.size.filter(|arrived| *arrived != sealed.length) {
             return Err(format!("{arrived} bytes arrived instead of {}", sealed.length));
         }
         let (Some(sent), Some(arrived)) = (sealed.md5, &file.md5_checksum) else { return Ok(Checked::Size) };
@@ -280,14 +300,34 @@ impl DriveUpload {
             }
         }
         if let Some(id) = &state.file {
-            return self.api.delete(operation, id).await;
+            return self.api().delete(operation, id).await;
         }
-        let answer = self.api.ask(operation, |http| http.delete(self.session.expose())).await?;
+        let answer = self.api().ask(operation, |http| http.delete(self.session.expose())).await?;
         match answer.status().as_u16() {
             // 499 is how Drive confirms that an upload was cancelled.
             200 | 204 | 499 | 404 | 410 => Ok(()),
-            _ => Err(self.api.judge(operation, answer).await),
+            _ => Err(self.api().judge(operation, answer).await),
         }
+    }
+}
+
+impl State {
+    /// A part with what the one before it left over.
+    fn with_held(&self, part: &Part) -> (u64, Segments) {
+        match &self.held {
+            Some((begins, held)) if begins + held.len() == part.offset => {
+                let mut data = held.clone();
+                part.data.pieces().iter().for_each(|piece| data.push(piece.clone()));
+                (*begins, data)
+            }
+            _ => (part.offset, part.data.clone()),
+        }
+    }
+
+    /// Whether something that should be there may still be coming.
+    fn is_to_be_asked_again(&mut self) -> bool {
+        self.unseen += 1;
+        self.unseen <= LOOKS
     }
 }
 
@@ -316,8 +356,9 @@ impl Upload for DriveUpload {
                 return Ok(());
             }
             let before = state.kept;
-            if before < part.offset {
-                return Err(self.refuse(operation, Kind::Lost, format!("it has only {before} of the {} bytes sent before", part.offset)));
+            let (begins, data) = state.with_held(part);
+            if before < begins {
+                return Err(self.refuse(operation, Kind::Lost, format!("it has only {before} of the {begins} bytes sent before")));
             }
             if before >= part.end() {
                 if part.last {
@@ -329,7 +370,13 @@ impl Upload for DriveUpload {
                 }
                 return Ok(());
             }
-            self.offer(state, &part.data.skip(before - part.offset), &part.activity).await?;
+            let rest = data.skip(before - begins);
+            let now = if part.last { rest.len() } else { rest.len() / MULTIPLE * MULTIPLE };
+            if now == 0 {
+                state.held = Some((before, rest));
+                return Ok(());
+            }
+            self.offer(state, &rest.take(now), &part.activity).await?;
             if state.file.is_none() && state.kept == before {
                 return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it kept nothing of what was sent"));
             }
@@ -348,27 +395,32 @@ impl Upload for DriveUpload {
             self.remove(state, Operation::Check).await?;
             return Err(self.refuse(Operation::Check, Kind::Mismatch, reason));
         };
-        let Some(file) = self.api.file(Operation::Check, &id).await?.filter(|file| !file.trashed) else {
-            return Err(self.refuse(Operation::Check, Kind::Lost, "the file was removed there while it was being checked"));
+        let Some(file) = self.api().file(Operation::Check, &id).await?.filter(|file| !file.trashed) else {
+            let kind = if state.is_to_be_asked_again() { Kind::Passing { retry_after: None } } else { Kind::Lost };
+            return Err(self.refuse(Operation::Check, kind, "the file that was made of the upload is not there"));
         };
+        if (file.size.is_none() || file.md5_checksum.is_none()) && state.is_to_be_asked_again() {
+            return Err(self.refuse(Operation::Check, Kind::Passing { retry_after: None }, "it does not tell the file's size and checksum yet"));
+        }
         let checked = match Self::compared(&file, sealed) {
             Ok(checked) => checked,
             Err(reason) => {
-                self.api.delete(Operation::Check, &id).await?;
+                self.api().delete(Operation::Check, &id).await?;
                 return Err(self.refuse(Operation::Check, Kind::Mismatch, reason));
             }
         };
         // An earlier try may have got this far and not heard of it.
         if file.name != self.name {
-            if named(&self.api, Operation::Publish, &self.folder, &self.name).await?.is_some() {
+            if self.contents.is_taken(Operation::Publish, &self.name, &id).await? {
                 return Err(self.refuse(Operation::Publish, Kind::Exists, format!("{} exists already", self.name)));
             }
-            let renamed = self.api.update(Operation::Publish, &id, &serde_json::json!({ "name": self.name })).await?;
+            let renamed = self.api().update(Operation::Publish, &id, &serde_json::json!({ "name": self.name })).await?;
             if renamed.is_none_or(|file| file.name != self.name) {
                 return Err(self.refuse(Operation::Publish, Kind::Lost, "the file was removed there before it got its name"));
             }
         }
         state.published = true;
+        self.contents.published(&self.name, &id, sealed.length);
         Ok(checked)
     }
 

@@ -77,6 +77,8 @@ pub(super) fn refusal(error: &StoreError) -> Refusal {
         Some(Kind::Passing { retry_after }) => RefusalKind::Passing { after: retry_after.map(|after| after.as_millis() as u64) },
         Some(Kind::Lost) => RefusalKind::Lost,
         Some(Kind::Credentials) => RefusalKind::Credentials,
+        // The protocol has no word of its own for it.
+        Some(Kind::DailyLimit) => RefusalKind::Passing { after: None },
         Some(Kind::Permission) => RefusalKind::Permission,
         Some(Kind::Full { missing }) => RefusalKind::Full { missing },
         Some(Kind::NotFound) => RefusalKind::NotFound,

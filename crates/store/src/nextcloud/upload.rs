@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -43,6 +43,8 @@ pub(super) struct ChunkedUpload {
     asked: AtomicBool,
     // It promised to go on by itself.
     promised: AtomicBool,
+    // It may be assembling although nobody said so: until then it is only asked.
+    busy_until: Mutex<Option<Instant>>,
 }
 
 impl ChunkedUpload {
@@ -83,6 +85,7 @@ impl ChunkedUpload {
             chunks: Mutex::new(chunks),
             asked: AtomicBool::new(false),
             promised: AtomicBool::new(false),
+            busy_until: Mutex::default(),
         }
     }
 
@@ -126,6 +129,15 @@ impl ChunkedUpload {
         self.client.error(Operation::Publish, Kind::Passing { retry_after: Some(ASSEMBLING) }, "it is still putting the chunks together")
     }
 
+    fn busy_until(&self) -> Option<Instant> {
+        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives it time in proportion to the size, in which nobody asks for the same work again.
+    fn let_it_work(&self, length: u64) {
+        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + self.client.digesting(length));
+    }
+
     async fn is_transfer_there(&self) -> Result<bool, StoreError> {
         Ok(self.client.describe(Operation::Publish, self.transfer.clone(), "0").await?.is_some())
     }
@@ -142,11 +154,27 @@ impl ChunkedUpload {
         let from = below(&self.transfer, &[".file"]);
         // Before the answer, which may get lost.
         self.asked.store(true, Ordering::Relaxed);
-        let response = self.client.rename(from, self.client.child(&self.name).as_str(), &[(TOTAL, length.to_string())]).await;
-        let response = response?;
+        let asked_before = self.busy_until().is_some();
+        let response = match self.client.rename(from, self.client.child(&self.name).as_str(), &[(TOTAL, length.to_string())]).await {
+            Ok(response) => response,
+            Err(error) => {
+                self.let_it_work(length);
+                return Err(error);
+            }
+        };
         match response.status().as_u16() {
             202 => {
                 self.promised.store(true, Ordering::Relaxed);
+                Err(self.assembling())
+            }
+            // A proxy stopped waiting, or the server is at it: to ask again for the same work would begin it anew.
+            423 | 502 | 504 | 520..=529 => {
+                self.let_it_work(length);
+                Err(self.assembling())
+            }
+            // What an earlier request has half done.
+            404 | 500 if asked_before && self.is_transfer_there().await? => {
+                self.let_it_work(length);
                 Err(self.assembling())
             }
             207 => Err(self.client.error(Operation::Publish, Kind::Protocol, "it could not put the chunks together")),
@@ -198,7 +226,8 @@ impl Upload for ChunkedUpload {
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
         if !self.is_done(sealed.length).await? {
-            if self.promised.load(Ordering::Relaxed) {
+            let is_busy = self.busy_until().is_some_and(|until| Instant::now() < until);
+            if is_busy || self.promised.load(Ordering::Relaxed) {
                 return Err(self.assembling());
             }
             self.assemble(sealed.length).await?;

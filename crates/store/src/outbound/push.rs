@@ -182,7 +182,7 @@ pub fn can_remember(context: &Context) -> bool {
 
 /// Whether what arrived is worth keeping for the next call.
 pub(super) fn may_continue(error: &StoreError) -> bool {
-    error.is_passing() || matches!(error, StoreError::Cancelled)
+    error.may_continue_later()
 }
 
 /// Where the record of one push lives.

@@ -2,7 +2,10 @@
 
 use std::{
     ops::Range,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +34,11 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const LARGEST_ANSWER: u64 = 64 << 20;
 /// A `MOVE` copies on some servers, and says nothing meanwhile.
 const MOVE_PATIENCE: u32 = 10;
+/// So is the answer to an upload, by a server that works on what it took before it says so.
+const ANSWER_PATIENCE: u32 = 5;
+/// How fast such a server works, about 4 minutes for each GB, and how long that may take at most.
+const BYTES_PER_SECOND: u64 = 4_000_000;
+const LONGEST_DIGESTING: Duration = Duration::from_hours(1);
 const QUESTION: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:quota-available-bytes/></D:prop></D:propfind>"#;
 
 /// User and password.
@@ -51,12 +59,26 @@ pub(crate) struct Client {
     login_advice: &'static str,
     // Temporary names under which something may have begun whose answer was lost, and whether they may outlive this process.
     unheard: Mutex<Vec<(bool, String)>>,
+    // Temporary names under which a server that answers late may still make a file that nobody wants any more.
+    unwanted: Mutex<Vec<String>>,
+    // The server refuses names that begin with a dot.
+    is_dotless: AtomicBool,
 }
 
 impl Client {
     /// `root` ends with a slash.
     pub(crate) fn new(label: String, root: Url, login: Option<Login>, login_advice: &'static str, context: &Context) -> Self {
-        Self { label, http: context.http.clone(), root, login, stall: context.tuning.stall, login_advice, unheard: Mutex::default() }
+        Self {
+            label,
+            http: context.http.clone(),
+            root,
+            login,
+            stall: context.tuning.stall,
+            login_advice,
+            unheard: Mutex::default(),
+            unwanted: Mutex::default(),
+            is_dotless: AtomicBool::new(false),
+        }
     }
 
     /// A temporary name to begin something under; first those of [`Self::not_heard`], so that nothing is begun twice.
@@ -64,14 +86,44 @@ impl Client {
         let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
         match unheard.iter().position(|(kind, _)| *kind == resumable) {
             Some(index) => unheard.swap_remove(index).1,
-            None if resumable => owner::lasting_name(),
-            None => owner::temporary_name(),
+            None => self.shown(if resumable { owner::lasting_name() } else { owner::temporary_name() }),
         }
     }
 
     /// It failed, and may be there all the same: the next try begins it again under the same name.
     pub(crate) fn not_heard(&self, resumable: bool, temporary: String) {
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push((resumable, temporary));
+    }
+
+    /// A temporary name as the server takes it.
+    pub(crate) fn shown(&self, temporary: String) -> String {
+        if self.is_dotless.load(Ordering::Relaxed) { temporary.trim_start_matches('.').to_owned() } else { temporary }
+    }
+
+    /// Takes note that names must not begin with a dot.
+    pub(crate) fn without_dots(&self) {
+        self.is_dotless.store(true, Ordering::Relaxed);
+    }
+
+    /// How long the server may take after the last byte of an upload: proxies hand on what they have taken, some servers compute checksums, some look for viruses.
+    pub(crate) fn digesting(&self, length: u64) -> Duration {
+        let each = Duration::from_secs(length / BYTES_PER_SECOND);
+        self.stall * ANSWER_PATIENCE + each.min(LONGEST_DIGESTING)
+    }
+
+    /// What may yet appear under this name is removed later.
+    pub(crate) fn unwanted(&self, temporary: &str) {
+        self.unwanted.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.to_owned());
+    }
+
+    /// Removes what has appeared since. What fails now is left to the next sweep.
+    pub(crate) async fn clear(&self) {
+        let names = std::mem::take(&mut *self.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in names {
+            if self.delete(self.child(&name)).await.is_err() {
+                self.unwanted(&name);
+            }
+        }
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -164,7 +216,10 @@ impl Client {
             _ => return Err(self.refusal(operation, response).await),
         }
         let body = web::read_body(&self.label, operation, response, LARGEST_ANSWER, self.stall).await?;
-        let resources = multistatus::parse(&String::from_utf8_lossy(&body)).map_err(|reason| self.error(operation, Kind::Protocol, reason))?;
+        let resources = multistatus::parse(&String::from_utf8_lossy(&body)).map_err(|flaw| {
+            let kind = if flaw.may_pass { Kind::Passing { retry_after: None } } else { Kind::Protocol };
+            self.error(operation, kind, flaw.reason)
+        })?;
         Ok(Some(resources))
     }
 
@@ -199,7 +254,9 @@ impl Client {
     pub(crate) async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         self.check_name(name)?;
         let Some(file) = self.file(Operation::List, self.child(name)).await? else { return Ok(None) };
-        Ok(Some(Entry { name: name.to_owned(), size: file.size.unwrap_or(0), modified: file.modified }))
+        // A size that is not said is not 0.
+        let size = file.size.ok_or_else(|| self.error(Operation::List, Kind::Passing { retry_after: None }, format!("it does not tell the size of {name}")))?;
+        Ok(Some(Entry { name: name.to_owned(), size, modified: file.modified }))
     }
 
     /// [`crate::Store::space`]
@@ -315,7 +372,27 @@ impl Client {
             412 => return Err(self.error(Operation::Publish, Kind::Exists, format!("{name} exists already"))),
             _ => return Err(self.refusal(Operation::Publish, response).await),
         }
-        self.compare(name, length).await
+        match self.compare(name, length).await {
+            Err(error) if error.is_passing() => {
+                self.refuse_cut(name, length).await?;
+                Err(error)
+            }
+            Ok(checked) => {
+                self.clear().await;
+                Ok(checked)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Some servers (WsgiDAV) cut the name of a `MOVE` at its first question mark. The copy that is then called otherwise was made just now, since nothing is overwritten.
+    async fn refuse_cut(&self, name: &str, length: u64) -> Result<(), StoreError> {
+        let Some((cut, _)) = name.split_once(['?', '#']).filter(|(cut, _)| !cut.is_empty()) else { return Ok(()) };
+        if self.size(Operation::Publish, self.child(cut)).await? != Some(length) {
+            return Ok(());
+        }
+        self.delete(self.child(cut)).await?;
+        Err(self.error(Operation::Publish, Kind::Invalid, format!("the server cuts {name} to {cut}")).advise("choose a name without ? and # for this server"))
     }
 
     async fn published(&self, name: &str, length: u64) -> Result<Checked, StoreError> {
@@ -328,11 +405,15 @@ impl Client {
     /// The size of what just got its name; a file of another size goes away again.
     pub(crate) async fn compare(&self, name: &str, length: u64) -> Result<Checked, StoreError> {
         let size = self.size(Operation::Check, self.child(name)).await?;
-        if size == Some(length) {
-            return Ok(Checked::Size);
+        match size {
+            Some(size) if size == length => Ok(Checked::Size),
+            Some(size) => {
+                self.delete(self.child(name)).await?;
+                Err(self.error(Operation::Check, Kind::Mismatch, format!("{size} bytes arrived instead of {length}")))
+            }
+            // It was told that the name was given: what is not seen yet is asked for again.
+            None => Err(self.error(Operation::Check, Kind::Passing { retry_after: None }, format!("{name} got its name, and is not there yet"))),
         }
-        self.delete(self.child(name)).await?;
-        Err(self.error(Operation::Check, Kind::Mismatch, format!("{} bytes arrived instead of {length}", size.unwrap_or(0))))
     }
 
     /// Names that stay inside the folder.

@@ -186,6 +186,7 @@ impl Store for WebDav {
     }
 
     async fn sweep(&self) -> Result<u32, StoreError> {
+        self.client.clear().await;
         let mut removed = 0;
         for found in self.client.children(Operation::List, self.client.root().clone()).await?.unwrap_or_default() {
             let age = found.modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());

@@ -41,8 +41,18 @@ struct Properties {
     refused: bool,
 }
 
-/// Reads a multi-status answer. `Err` says in plain words what is wrong with it.
-pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, String> {
+/// What is wrong with an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// In plain words.
+    pub(crate) reason: String,
+    /// It began as it should: the next one may be whole.
+    pub(crate) may_pass: bool,
+}
+
+/// Reads a multi-status answer, which counts only when it is whole. Some servers stop at the first file that they can't open, close all elements, and write their
+/// error behind the last one.
+pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, Flaw> {
     let mut reader = NsReader::from_str(text);
     let mut open: Vec<Option<String>> = Vec::new();
     let mut content = String::new();
@@ -50,10 +60,25 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, String> {
     let mut resource = Resource::default();
     let mut is_gone = false;
     let mut properties = Properties::default();
-    let mut seen_root = false;
+    let (mut seen_root, mut responses) = (false, 0_u64);
+    let foreign = |reason: &str| Flaw { reason: reason.to_owned(), may_pass: false };
+    let broken = |reason: &str| Flaw { reason: reason.to_owned(), may_pass: true };
     loop {
-        let (namespace, event) = reader.read_resolved_event().map_err(|error| format!("the answer is no XML: {error}"))?;
+        let (namespace, event) = match reader.read_resolved_event() {
+            Ok(read) => read,
+            Err(_) if seen_root => return Err(broken("its list breaks off with something else")),
+            Err(error) => return Err(foreign(&format!("the answer is no XML: {error}"))),
+        };
         let is_dav = matches!(namespace, ResolveResult::Bound(Namespace(name)) if AsRef::<[u8]>::as_ref(&name) == DAV.as_bytes());
+        let is_space = |text: &str| text.chars().all(char::is_whitespace);
+        let is_more = match &event {
+            Event::Start(_) | Event::Empty(_) | Event::CData(_) | Event::GeneralRef(_) => true,
+            Event::Text(part) => !is_space(&part.xml10_content()),
+            _ => false,
+        };
+        if seen_root && open.is_empty() && is_more {
+            return Err(broken("its list is cut short by an error of its own"));
+        }
         match event {
             Event::Start(tag) => {
                 let name = is_dav.then(|| text_of(tag.local_name().as_ref()));
@@ -68,7 +93,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, String> {
                 content.clear();
                 open.push(name);
                 if open.len() > DEEPEST {
-                    return Err("the answer is nested too deeply".to_owned());
+                    return Err(foreign("the answer is nested too deeply"));
                 }
             }
             // `<D:collection/>`
@@ -88,19 +113,27 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, String> {
                 let value = content.trim();
                 match (parent(&open, 0), name.as_str()) {
                     ("response", "href") => resource.steps = steps(value).unwrap_or_default(),
-                    ("response", "status") => is_gone = !is_good(value),
+                    // What it can't describe is there all the same.
+                    ("response", "status") => is_gone = is_absent(value),
                     ("response", "propstat") if !properties.refused => adopt(&mut resource, &std::mem::take(&mut properties).found),
                     ("propstat", "status") => properties.refused = !is_good(value),
                     ("resourcetype", "collection") => properties.found.is_folder = true,
                     ("prop", property) => properties.found.note(property, value),
-                    ("multistatus", "response") if !is_gone => resources.push(std::mem::take(&mut resource)),
+                    ("multistatus", "response") => {
+                        responses += 1;
+                        if !is_gone {
+                            resources.push(std::mem::take(&mut resource));
+                        }
+                    }
                     _ => (),
                 }
                 content.clear();
             }
-            Event::Eof if !seen_root => return Err("the answer is no WebDAV answer".to_owned()),
-            Event::Eof if open.is_empty() => return Ok(resources),
-            Event::Eof => return Err("the answer ends in the middle".to_owned()),
+            Event::Eof if !seen_root => return Err(foreign("the answer is no WebDAV answer")),
+            Event::Eof if !open.is_empty() => return Err(broken("the answer ends in the middle")),
+            // Whatever was asked about is in the answer, if only to say that it is not there.
+            Event::Eof if responses == 0 => return Err(broken("the answer is empty")),
+            Event::Eof => return Ok(resources),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => (),
         }
     }
@@ -154,6 +187,11 @@ fn parent(open: &[Option<String>], above: usize) -> &str {
 /// `HTTP/1.1 200 OK`
 fn is_good(status: &str) -> bool {
     status.split_whitespace().nth(1).is_some_and(|code| code.starts_with('2'))
+}
+
+/// `HTTP/1.1 404 Not Found`
+fn is_absent(status: &str) -> bool {
+    status.split_whitespace().nth(1).is_some_and(|code| matches!(code, "404" | "410"))
 }
 
 /// The decoded steps of an address, which may be whole or a path. `None` for names that are no UTF-8, which nothing here could ask for again.
@@ -260,5 +298,25 @@ mod tests {
         let text = r#"<d:error xmlns:d="DAV:" xmlns:s="http://sabredav.org/ns"><s:exception>X</s:exception><s:message>No room</s:message></d:error>"#;
         assert_eq!(message(text).as_deref(), Some("No room"));
         assert_eq!(message("<html>"), None);
+    }
+
+    #[test]
+    fn only_a_whole_answer_counts() {
+        let whole = APACHE.trim_end();
+        for (more, is_whole) in
+            [("", true), ("\n \n", true), ("Internal Server Error", false), ("\n<p>", false), ("<a/>", false), ("&amp;", false), ("<", false)]
+        {
+            let found = parse(&format!("{whole}{more}"));
+            assert_eq!(found.is_ok(), is_whole, "{more}");
+            assert!(found.is_ok() || found.is_err_and(|flaw| flaw.may_pass), "{more}");
+        }
+        let empty = r#"<D:multistatus xmlns:D="DAV:"></D:multistatus>"#;
+        assert!(parse(empty).is_err_and(|flaw| flaw.may_pass));
+        assert!(parse("<html></html>").is_err_and(|flaw| !flaw.may_pass));
+        // What the server can't describe is there all the same; what is not there is not.
+        let some = r#"<D:multistatus xmlns:D="DAV:"><D:response><D:href>/a</D:href><D:status>HTTP/1.1 403 Forbidden</D:status></D:response>
+            <D:response><D:href>/b</D:href><D:status>HTTP/1.1 404 Not Found</D:status></D:response></D:multistatus>"#;
+        let names: Vec<String> = parse(some).unwrap().iter().map(|resource| resource.name().to_owned()).collect();
+        assert_eq!(names, ["a"]);
     }
 }

@@ -34,10 +34,15 @@ pub(crate) async fn probe(client: &Client) -> Result<Option<Way>, StoreError> {
     let options = client.send(Operation::Connect, client.request(Method::OPTIONS, client.root().clone()), &Activity::default()).await?;
     let features: Vec<&str> = options.headers().get_all("DAV").iter().filter_map(|value| value.to_str().ok()).collect();
     let way = if features.iter().any(|list| list.contains("sabredav-partialupdate")) { Way::UpdateRange } else { Way::ContentRange };
-    let name = owner::temporary_name();
-    let found = try_out(client, &name, way).await;
-    // Whatever stays is removed by the next sweep.
-    let _ = client.delete(client.child(&name)).await;
+    let mut found = try_out(client, &owner::temporary_name(), way).await;
+    if found.as_ref().is_err_and(may_be_the_dot) {
+        // Some proxies and servers refuse every name that begins with a dot.
+        let without = try_out(client, owner::temporary_name().trim_start_matches('.'), way).await;
+        if !without.as_ref().is_err_and(may_be_the_dot) {
+            client.without_dots();
+            found = without;
+        }
+    }
     match found {
         Ok(works) => Ok(works.then_some(way)),
         Err(error) if error.is_passing() => Err(error),
@@ -45,7 +50,18 @@ pub(crate) async fn probe(client: &Client) -> Result<Option<Way>, StoreError> {
     }
 }
 
+fn may_be_the_dot(error: &StoreError) -> bool {
+    !error.is_passing() && !error.is_full() && error.kind() != Some(Kind::Credentials)
+}
+
 async fn try_out(client: &Client, name: &str, way: Way) -> Result<bool, StoreError> {
+    let found = change(client, name, way).await;
+    // Whatever stays is removed by the next sweep.
+    let _ = client.delete(client.child(name)).await;
+    found
+}
+
+async fn change(client: &Client, name: &str, way: Way) -> Result<bool, StoreError> {
     client.put(Operation::Connect, client.child(name), Bytes::from_static(b"ab")).await?;
     // First beyond the end, then inside: the latter must not cut the file.
     for (offset, piece, expected) in [(1, "cd", "acd"), (0, "e", "ecd")] {

@@ -1,6 +1,10 @@
 //! Servers that take a file in one request only: a single long `PUT`, fed part by part. It can't go on after a break.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +29,8 @@ const MOUTHFUL: u64 = 64 << 10;
 /// How long a server may need to notice that a request broke off, and how often it is asked.
 const LOOKS: u32 = 5;
 const LOOK: Duration = Duration::from_millis(100);
+/// A server that works on is asked ever less often, down to once in so many looks' time.
+const SLOWEST: u32 = 50;
 
 /// An upload in one request.
 pub(crate) struct WholeUpload {
@@ -46,8 +52,21 @@ enum State {
 /// The request under way. Dropping it breaks the request off.
 struct Transfer {
     pieces: mpsc::Sender<Piece>,
-    answer: JoinHandle<Result<(), StoreError>>,
+    answer: JoinHandle<Result<(), Refused>>,
     taken: u64,
+}
+
+/// How a request ended badly.
+struct Refused {
+    error: StoreError,
+    // A proxy stopped waiting; what is behind it works on.
+    may_work_on: bool,
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self { error, may_work_on: false }
+    }
 }
 
 enum Piece {
@@ -63,7 +82,7 @@ impl Drop for Transfer {
 
 impl WholeUpload {
     pub(crate) fn new(client: Arc<Client>, name: &str, exact: Option<u64>) -> Self {
-        Self { client, name: name.to_owned(), temporary: owner::temporary_name(), exact, state: Mutex::new(State::Fresh) }
+        Self { name: name.to_owned(), temporary: client.shown(owner::temporary_name()), client, exact, state: Mutex::new(State::Fresh) }
     }
 
     fn lost(&self, reason: impl Into<String>) -> StoreError {
@@ -80,7 +99,8 @@ impl WholeUpload {
         }
         let answer = tokio::spawn(async move {
             let response = request.send().await.map_err(|error| web::broken(client.label(), Operation::Write, &error))?;
-            if response.status().is_success() { Ok(()) } else { Err(client.refusal(Operation::Write, response).await) }
+            let may_work_on = matches!(response.status().as_u16(), 408 | 502 | 504 | 520..=529);
+            if response.status().is_success() { Ok(()) } else { Err(Refused { error: client.refusal(Operation::Write, response).await, may_work_on }) }
         });
         Transfer { pieces, answer, taken: 0 }
     }
@@ -118,13 +138,16 @@ impl WholeUpload {
         activity.touch();
         match early {
             None => Ok(()),
-            Some(Ok(Err(error))) => Err(error),
+            Some(Ok(Err(refused))) => Err(refused.error),
             Some(_) => Err(self.lost("it answered before it had everything")),
         }
     }
 
-    /// Ends the body and waits for the answer. With an announced length the answer may well be quicker than the end.
+    /// Ends the body and waits for the answer. With an announced length the answer may well be quicker than the end. Where none comes, or one that says nothing of
+    /// the file, the server is asked whether it has it.
     async fn finish(&self, transfer: &mut Transfer, activity: &Activity) -> Result<(), StoreError> {
+        let (begun, length) = (Instant::now(), transfer.taken);
+        let time = self.client.digesting(length);
         let Transfer { pieces, answer, .. } = transfer;
         let ended = async {
             tokio::select! {
@@ -133,8 +156,32 @@ impl WholeUpload {
                 _ = pieces.send(Piece::End) => answer.await,
             }
         };
-        let answer = web::quiet(self.client.label(), Operation::Write, activity, self.client.stall(), ended).await?;
-        answer.unwrap_or_else(|_| Err(self.lost("the request ended without an answer")))
+        let refused = match web::quiet(self.client.label(), Operation::Write, activity, time, ended).await {
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(refused))) => refused,
+            Ok(Err(_)) => Refused::from(self.lost("the request ended without an answer")),
+            Err(error) => Refused::from(error),
+        };
+        if !(refused.error.is_passing() && self.has_arrived(length, refused.may_work_on.then_some(begun + time)).await?) {
+            return Err(refused.error);
+        }
+        Ok(())
+    }
+
+    /// Whether all is there although nobody said so; asked a few times, and until `end` of a server that may work on.
+    async fn has_arrived(&self, length: u64, end: Option<Instant>) -> Result<bool, StoreError> {
+        let mut looks = 0;
+        while looks < LOOKS || end.is_some_and(|end| Instant::now() < end) {
+            match self.client.size(Operation::Write, self.client.child(&self.temporary)).await {
+                Ok(Some(size)) if size == length => return Ok(true),
+                Ok(_) => (),
+                Err(error) if error.is_passing() => (),
+                Err(error) => return Err(error),
+            }
+            looks += 1;
+            tokio::time::sleep(LOOK * looks.min(SLOWEST)).await;
+        }
+        Ok(false)
     }
 
     /// Whatever goes wrong ends this upload; what might pass elsewhere means here that it begins anew.
@@ -224,6 +271,8 @@ impl Upload for WholeUpload {
                 break;
             }
         }
+        // Or much later.
+        self.client.unwanted(&self.temporary);
         Ok(())
     }
 }

@@ -3,6 +3,9 @@
 
 mod auth;
 mod folder;
+mod lag;
+mod limits;
+mod table;
 mod upload;
 
 use std::{
@@ -40,9 +43,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let rig = Self::signed_out();
-        let refresh_token = Secret::new(rig.drive.sign_in());
-        let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
-        TokenFile::new(&rig.context.state.join("gdrive-token.json")).save(&Grant { client, refresh_token }).unwrap();
+        rig.sign_in_again();
         rig
     }
 
@@ -87,6 +88,22 @@ impl Rig {
         assert_eq!(self.drive.open_sessions(), 0);
         for file in self.drive.files() {
             assert!(!store::owner::is_temporary(&file.name), "{} was left behind", file.name);
+        }
+    }
+
+    fn sign_in_again(&self) {
+        let refresh_token = Secret::new(self.drive.sign_in());
+        let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
+        TokenFile::new(&self.context.state.join("gdrive-token.json")).save(&Grant { client, refresh_token, signed_in: None }).unwrap();
+    }
+
+    /// As on another machine: only the sign-in is kept in the state directory.
+    fn forget_folders(&self) {
+        for file in std::fs::read_dir(&self.context.state).unwrap() {
+            let file = file.unwrap();
+            if file.file_name().to_str().unwrap().starts_with("gdrive-folder-") {
+                std::fs::remove_file(file.path()).unwrap();
+            }
         }
     }
 

@@ -128,7 +128,7 @@ async fn a_session_that_vanished_is_lost() {
     let place = rig.place().await;
     for status in [404, 410] {
         let upload = begin(place.as_ref(), "a.tar").await;
-        let bytes = archive(2 * PART);
+        let bytes = archive(3 * PART);
         let parts = parts(&bytes, PART);
         upload.put(&parts[0]).await.unwrap();
         rig.drive.script(Call::Chunk, [Fault::Vanish(status)]);

@@ -25,9 +25,16 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
         Call::List => list(world, asked),
         Call::Make => make(world, asked),
         _ if world.visible(asked.id()).is_none() => missing(asked.id()),
-        Call::Get => partial(asked, &world.described(&world.nodes[asked.id()]), USUAL),
+        Call::Get => {
+            let node = world.nodes[asked.id()].clone();
+            partial(asked, &world.described(&node), USUAL)
+        }
+        Call::Download if world.ways.abusive && asked.query.get("acknowledgeAbuse").map(String::as_str) != Some("true") => {
+            refusal(403, "cannotDownloadAbusiveFile", "This file has been identified as malware or spam and cannot be downloaded.")
+        }
         Call::Download => download(&world.nodes[asked.id()], asked.header("range")),
         Call::Update => update(world, asked),
+        Call::Delete if world.ways.shared => refusal(403, "insufficientFilePermissions", "The user does not have sufficient permissions for this file."),
         _ => {
             world.remove(asked.id());
             Reply::new(204)
@@ -49,6 +56,9 @@ fn about(world: &World, asked: &Asked) -> Reply {
     if let Some(limit) = world.limit {
         quota["limit"] = limit.to_string().into();
     }
+    if world.ways.limit_zero {
+        quota["limit"] = "0".into();
+    }
     partial(asked, &json!({ "user": { "displayName": "Haul Tester", "emailAddress": "tester@example.org" }, "storageQuota": quota }), "")
 }
 
@@ -65,6 +75,7 @@ fn list(world: &mut World, asked: &Asked) -> Reply {
     for term in &terms {
         if let query::Term::In(folder) = term
             && folder != ROOT
+            && folder != "root"
             && world.visible(folder).is_none()
         {
             return refusal(404, "notFound", "File not found: .");
@@ -79,9 +90,19 @@ fn list(world: &mut World, asked: &Asked) -> Reply {
     };
     let mut found: Vec<&Node> = world.nodes.values().filter(|node| !node.foreign && terms.iter().all(|term| term.holds(world, node))).collect();
     found.sort_by_key(|node| node.created);
+    if world.ways.reversed {
+        found.reverse();
+    }
     let end = (from + size.min(world.page_limit)).min(found.len());
     let more = end < found.len();
-    let files: Vec<Value> = found[from.min(end)..end].iter().map(|node| world.described(node)).collect();
+    let mut found: Vec<Node> = found[from.min(end)..end].iter().map(|node| (*node).clone()).collect();
+    for node in &mut found {
+        if let (true, false, Some(old)) = (world.ways.stale_listings, world.is_indexed(node), &node.indexed_name) {
+            node.name.clone_from(old);
+        }
+    }
+    world.searches += 1;
+    let files: Vec<Value> = found.iter().map(|node| world.described(node)).collect();
     let mut page = json!({ "kind": "drive#fileList", "incompleteSearch": false, "files": files });
     if more {
         let token = world.next_secret("~!!~");
@@ -144,14 +165,16 @@ fn make(world: &mut World, asked: &Asked) -> Reply {
         return refusal(400, "unsupported", "This fake makes folders only; files come by upload");
     }
     let id = world.insert(node);
-    partial(asked, &world.described(&world.nodes[&id]), USUAL)
+    let made = world.nodes[&id].clone();
+    partial(asked, &world.described(&made), USUAL)
 }
 
 fn update(world: &mut World, asked: &Asked) -> Reply {
     let Some(metadata) = asked.json() else { return refusal(400, "parseError", "Parse Error") };
     let Some(mut node) = world.nodes.get(asked.id()).cloned() else { return missing(asked.id()) };
     if let Some(name) = metadata["name"].as_str() {
-        name.clone_into(&mut node.name);
+        world.give_name(asked.id(), name);
+        node = world.nodes[asked.id()].clone();
     }
     if let Some(trashed) = metadata["trashed"].as_bool() {
         node.trashed = trashed;

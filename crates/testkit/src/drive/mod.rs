@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 pub use script::{Call, Fault};
 use world::{Node, World};
-pub use world::{Seen, Stored};
+pub use world::{Seen, Stored, Ways};
 
 /// The client id that the fake knows.
 pub const CLIENT_ID: &str = "4711-haultest.apps.googleusercontent.com";
@@ -134,6 +134,11 @@ impl Drive {
         self.world().page_limit = most;
     }
 
+    /// How it behaves from now on.
+    pub fn behave(&self, ways: Ways) {
+        self.world().ways = ways;
+    }
+
     /// All files and folders that the program made, oldest first.
     pub fn files(&self) -> Vec<Stored> {
         let world = self.world();
@@ -180,6 +185,18 @@ impl Drive {
     pub fn rename(&self, id: &str, name: &str) {
         if let Some(node) = self.world().nodes.get_mut(id) {
             name.clone_into(&mut node.name);
+        }
+    }
+
+    /// Gives it another name as a program does, so that searches lag behind.
+    pub fn give_name(&self, id: &str, name: &str) {
+        self.world().give_name(id, name);
+    }
+
+    /// Moves it into another folder.
+    pub fn move_to(&self, id: &str, folder: &str) {
+        if let Some(node) = self.world().nodes.get_mut(id) {
+            node.parents = vec![folder.to_owned()];
         }
     }
 

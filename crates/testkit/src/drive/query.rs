@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::world::{Node, World};
+use super::world::{Node, ROOT, World};
 
 /// One condition; all of a query must hold.
 pub(super) enum Term {
@@ -16,11 +16,13 @@ pub(super) enum Term {
 impl Term {
     pub(super) fn holds(&self, world: &World, node: &Node) -> bool {
         match self {
-            Self::In(folder) => node.parents.contains(folder),
+            Self::In(folder) => node.parents.iter().any(|parent| parent == if folder == "root" { ROOT } else { folder }),
             Self::Trashed(wanted) => world.is_trashed(node) == *wanted,
-            Self::Name(name) => node.name == *name,
+            // The real one compares loosely, and from an index that lags.
+            Self::Name(name) if world.is_indexed(node) => node.name.eq_ignore_ascii_case(name),
+            Self::Name(name) => node.indexed_name.as_ref() == Some(name),
             Self::Mime(mime, wanted) => (node.mime == *mime) == *wanted,
-            Self::Property(key, value) => node.properties.get(key) == Some(value),
+            Self::Property(key, value) => world.is_indexed(node) && node.properties.get(key) == Some(value),
         }
     }
 }

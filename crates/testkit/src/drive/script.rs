@@ -47,6 +47,8 @@ pub enum Fault {
     },
     /// Keeps only so many bytes of the chunk, rounded down to 256 KiB, and answers 308. Only for [`Call::Chunk`].
     Keep(u64),
+    /// Keeps exactly so many bytes of the chunk, and answers 308. Only for [`Call::Chunk`].
+    KeepExactly(u64),
     /// Takes so many bytes of the body, keeps what is whole of them, and drops the connection.
     Cut(u64),
     /// Does what is asked, and drops the connection instead of answering.
@@ -55,6 +57,10 @@ pub enum Fault {
     Silent,
     /// The session is gone; the answer is this status, 404 or 410. For [`Call::Chunk`] and [`Call::Status`].
     Vanish(u16),
+    /// The user has just taken the sign-in back.
+    Revoke,
+    /// The search finds nothing. Only for [`Call::List`].
+    Empty,
     /// The access token has just expired.
     Expire,
     /// Changes a byte of what arrives. Only for [`Call::Chunk`].

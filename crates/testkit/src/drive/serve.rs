@@ -194,6 +194,11 @@ fn decide(world: &mut World, asked: &Asked, fault: Option<&Fault>) -> Reply {
         }
         Some(Fault::Silent) => return Reply::new(503),
         Some(Fault::Expire) => world.access.clear(),
+        Some(Fault::Revoke) => {
+            world.refresh.clear();
+            world.access.clear();
+        }
+        Some(Fault::Empty) => return Reply::json(200, &json!({ "files": [] })),
         _ => {}
     }
     if matches!(asked.call, Call::Code | Call::Token | Call::Revoke) {

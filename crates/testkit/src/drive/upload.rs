@@ -81,7 +81,7 @@ fn status(world: &mut World, session: &mut Session, asked: &Asked) -> Reply {
     if session.total == Some(session.data.len() as u64) {
         return finish(world, session);
     }
-    standing(session)
+    standing(session, world.ways.bare_range)
 }
 
 fn chunk(world: &mut World, session: &mut Session, asked: &Asked, fault: Option<&Fault>) -> Reply {
@@ -112,6 +112,7 @@ fn chunk(world: &mut World, session: &mut Session, asked: &Asked, fault: Option<
     let arrived = asked.body.len() as u64;
     let kept = match fault {
         Some(Fault::Keep(most)) => (*most).min(arrived) / MULTIPLE * MULTIPLE,
+        Some(Fault::KeepExactly(most)) => (*most).min(arrived),
         _ if !asked.whole => arrived / MULTIPLE * MULTIPLE,
         _ => arrived,
     };
@@ -119,13 +120,13 @@ fn chunk(world: &mut World, session: &mut Session, asked: &Asked, fault: Option<
     if let (Some(Fault::Corrupt), Some(byte)) = (fault, session.data.last_mut()) {
         *byte ^= 1;
     }
-    if session.total == Some(session.data.len() as u64) { finish(world, session) } else { standing(session) }
+    if session.total == Some(session.data.len() as u64) { finish(world, session) } else { standing(session, world.ways.bare_range) }
 }
 
-fn standing(session: &Session) -> Reply {
+fn standing(session: &Session, bare: bool) -> Reply {
     match session.data.len() {
         0 => Reply::new(308),
-        kept => Reply::new(308).with(header::RANGE, format!("bytes=0-{}", kept - 1)),
+        kept => Reply::new(308).with(header::RANGE, format!("{}0-{}", if bare { "" } else { "bytes=" }, kept - 1)),
     }
 }
 
@@ -137,10 +138,10 @@ fn finish(world: &mut World, session: &mut Session) -> Reply {
     finished(world, session)
 }
 
-fn finished(world: &World, session: &Session) -> Reply {
-    let Some(node) = session.finished.as_ref().and_then(|id| world.nodes.get(id)) else { return refusal(404, "notFound", "Not Found") };
+fn finished(world: &mut World, session: &Session) -> Reply {
+    let Some(node) = session.finished.as_ref().and_then(|id| world.nodes.get(id)).cloned() else { return refusal(404, "notFound", "Not Found") };
     let fields = session.fields.as_deref().unwrap_or("kind,id,name,mimeType");
-    match query::selected(&world.described(node), fields) {
+    match query::selected(&world.described(&node), fields) {
         Some(selected) => Reply::json(200, &selected),
         None => refusal(400, "invalidParameter", "Invalid field selection"),
     }

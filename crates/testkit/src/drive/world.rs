@@ -64,6 +64,10 @@ pub(super) struct Node {
     pub(super) created: SystemTime,
     pub(super) modified: SystemTime,
     pub(super) foreign: bool,
+    // Which page of a search is the first that knows this file by its name and properties.
+    pub(super) indexed: u64,
+    // Before that, searches know it by this name; `None`: not at all.
+    pub(super) indexed_name: Option<String>,
 }
 
 impl Node {
@@ -80,6 +84,8 @@ impl Node {
             created: at,
             modified: at,
             foreign: false,
+            indexed: 0,
+            indexed_name: None,
         }
     }
 
@@ -103,6 +109,29 @@ pub(super) struct Code {
     pub(super) asked: Instant,
 }
 
+/// Ways of the real one that a program for backups must bear.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// A file is found by its name or its properties only after so many more pages of searches; what is in a folder is known at once.
+    pub lag: u64,
+    /// What a folder lists bears its old name just as long.
+    pub stale_listings: bool,
+    /// So many more descriptions of a file lack its size.
+    pub no_size: u64,
+    /// So many more descriptions of a file lack its MD5.
+    pub no_md5: u64,
+    /// Files count as malware: they are only given to whoever takes the risk (`acknowledgeAbuse`).
+    pub abusive: bool,
+    /// Searches give the newest first, whatever order is asked for.
+    pub reversed: bool,
+    /// The account's limit is said to be "0".
+    pub limit_zero: bool,
+    /// Everything lies in a shared drive, whose members may move files to the trash and not delete them.
+    pub shared: bool,
+    /// `Range` of an upload is said without its unit.
+    pub bare_range: bool,
+}
+
 pub(super) struct World {
     pub(super) nodes: BTreeMap<String, Node>,
     pub(super) sessions: HashMap<String, Session>,
@@ -114,6 +143,9 @@ pub(super) struct World {
     pub(super) limit: Option<u64>,
     pub(super) used: u64,
     pub(super) page_limit: usize,
+    pub(super) ways: Ways,
+    // Pages of searches that were answered.
+    pub(super) searches: u64,
     pub(super) script: HashMap<Call, VecDeque<Fault>>,
     pub(super) seen: Vec<Seen>,
     pub(super) secrets: Vec<String>,
@@ -133,6 +165,8 @@ impl Default for World {
             limit: Some(15 << 30),
             used: 0,
             page_limit: 1000,
+            ways: Ways::default(),
+            searches: 0,
             script: HashMap::new(),
             seen: Vec::new(),
             secrets: Vec::new(),
@@ -171,6 +205,7 @@ impl World {
     pub(super) fn insert(&mut self, mut node: Node) -> String {
         node.id = self.next("1file");
         node.md5 = hex(&Md5::digest(&node.data));
+        node.indexed = self.searches + self.ways.lag;
         let id = node.id.clone();
         self.nodes.insert(id.clone(), node);
         id
@@ -216,7 +251,22 @@ impl World {
         }
     }
 
-    pub(super) fn described(&self, node: &Node) -> Value {
+    pub(super) fn give_name(&mut self, id: &str, name: &str) {
+        let (searches, lag) = (self.searches, self.ways.lag);
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        if node.indexed_name.is_none() {
+            node.indexed_name = Some(node.name.clone());
+        }
+        node.indexed = searches + lag;
+        name.clone_into(&mut node.name);
+    }
+
+    /// Whether searches know it as it is.
+    pub(super) fn is_indexed(&self, node: &Node) -> bool {
+        node.indexed <= self.searches
+    }
+
+    pub(super) fn described(&mut self, node: &Node) -> Value {
         let mut json = json!({
             "kind": "drive#file",
             "id": node.id,
@@ -229,12 +279,26 @@ impl World {
             "createdTime": rfc3339(node.created),
             "modifiedTime": rfc3339(node.modified),
         });
+        if self.ways.shared {
+            json["driveId"] = "0AHaulSharedDrive".into();
+        }
         if !node.is_folder() {
-            json["size"] = node.data.len().to_string().into();
-            json["md5Checksum"] = node.md5.clone().into();
+            if !spent(&mut self.ways.no_size) {
+                json["size"] = node.data.len().to_string().into();
+            }
+            if !spent(&mut self.ways.no_md5) {
+                json["md5Checksum"] = node.md5.clone().into();
+            }
         }
         json
     }
+}
+
+/// One of a number of times that something is to happen.
+fn spent(left: &mut u64) -> bool {
+    let spent = *left > 0;
+    *left = left.saturating_sub(1);
+    spent
 }
 
 fn hex(bytes: &[u8]) -> String {

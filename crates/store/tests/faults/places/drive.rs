@@ -29,7 +29,7 @@ impl Drive {
         let path = state.join("gdrive-token.json");
         if !path.exists() {
             let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
-            TokenFile::new(&path).save(&Grant { client, refresh_token: Secret::new(refresh_token) }).unwrap();
+            TokenFile::new(&path).save(&Grant { client, refresh_token: Secret::new(refresh_token), signed_in: None }).unwrap();
         }
         let mut connection = Connection::new("gdrive://Backups")
             .with("api_url", format!("http://{authority}/drive/v3"))
