@@ -524,11 +524,11 @@ async fn a_server_that_answers_late_is_waited_for_and_then_asked_what_it_has() {
         assert_eq!(sent(&*store, &name, b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
     }
     // Longer than anybody waits: begun anew, and what appears afterwards is removed.
-    server.meet("PUT", Trouble::Slow(stall * 10));
+    server.meet("PUT", Trouble::Slow(stall * 20));
     let upload = store.create("too-late.tar", exactly(4)).await.unwrap();
     assert_eq!(kind(upload.put(&part(0, 0, b"late", true)).await), Kind::Lost);
     upload.abort().await.unwrap();
-    tokio::time::sleep(stall * 10).await;
+    tokio::time::sleep(stall * 15).await;
     assert_eq!(sent(&*store, "too-late.tar", b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
     assert!(server.paths().iter().all(|path| !path.contains(".part")), "{:?}", server.paths());
 }

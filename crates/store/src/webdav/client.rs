@@ -59,6 +59,8 @@ pub(crate) struct Client {
     login_advice: &'static str,
     // Temporary names under which something may have begun whose answer was lost, and whether they may outlive this process.
     unheard: Mutex<Vec<(bool, String)>>,
+    // Those of them that were begun again: a late server may make them once more when they have got their final name.
+    doubtful: Mutex<Vec<String>>,
     // Temporary names under which a server that answers late may still make a file that nobody wants any more.
     unwanted: Mutex<Vec<String>>,
     // The server refuses names that begin with a dot.
@@ -76,6 +78,7 @@ impl Client {
             stall: context.tuning.stall,
             login_advice,
             unheard: Mutex::default(),
+            doubtful: Mutex::default(),
             unwanted: Mutex::default(),
             is_dotless: AtomicBool::new(false),
         }
@@ -92,6 +95,7 @@ impl Client {
 
     /// It failed, and may be there all the same: the next try begins it again under the same name.
     pub(crate) fn not_heard(&self, resumable: bool, temporary: String) {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.clone());
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push((resumable, temporary));
     }
 
@@ -116,11 +120,11 @@ impl Client {
         self.unwanted.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.to_owned());
     }
 
-    /// Removes what has appeared since. What fails now is left to the next sweep.
+    /// Removes what has appeared since; what has not is looked for again the next time.
     pub(crate) async fn clear(&self) {
         let names = std::mem::take(&mut *self.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
         for name in names {
-            if self.delete(self.child(&name)).await.is_err() {
+            if !matches!(self.delete(self.child(&name)).await, Ok(true)) {
                 self.unwanted(&name);
             }
         }
@@ -378,10 +382,20 @@ impl Client {
                 Err(error)
             }
             Ok(checked) => {
+                self.settle(temporary);
                 self.clear().await;
                 Ok(checked)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What bore this name has its final one: whatever still appears under it is unwanted.
+    fn settle(&self, temporary: &str) {
+        let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = doubtful.iter().position(|name| name == temporary) {
+            let name = doubtful.swap_remove(index);
+            self.unwanted(&name);
         }
     }
 
