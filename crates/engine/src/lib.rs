@@ -10,7 +10,7 @@
 //! | `broken`, `closing` | how an attempt ends: without an archive, with one |
 //! | `away` | archives that another machine makes of what this one reads |
 //! | `destination` | where an archive goes, what became of each copy |
-//! | `plan`, `mounts`, `recorder` | what there is, what must stay out, what a restore would lose |
+//! | `plan`, `mounts`, `configuration` | what there is, what must stay out, what a restore would lose |
 //! | `source` | the inner tar as a byte stream that never fails |
 //! | `measure` | every length of an archive before its first byte, for places that can't be corrected |
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
@@ -31,6 +31,7 @@ mod backup;
 mod broken;
 pub mod browse;
 mod closing;
+mod configuration;
 mod destination;
 mod error;
 pub mod inspect;
@@ -45,7 +46,6 @@ mod page_cache;
 mod pipeline;
 mod plan;
 mod progress;
-mod recorder;
 pub mod repair;
 mod report;
 pub mod restore;

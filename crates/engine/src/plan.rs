@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, Read},
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -19,8 +19,9 @@ use habackup::{
 };
 
 use crate::{
+    configuration::{self, History},
     error::BackupError,
-    mounts, recorder,
+    mounts,
     report::{Findings, shown},
     source::{DATABASE_HEAD, Found, RECORDER, Scope, Step, read_head},
 };
@@ -43,14 +44,18 @@ pub(crate) struct Plan {
 }
 
 /// Looks at everything that goes in. Opens and closes files, so it must be over before the first database is opened.
-pub(crate) fn plan(root: &Path, rules: Rules, own_outputs: Vec<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
-    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), own_outputs };
+pub(crate) fn plan(root: &Path, mut rules: Rules, own_outputs: Vec<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
+    let recorder = configuration::history(root);
+    let history = if let History::Here(path) = &recorder { path.clone() } else { Vec::new() };
+    rules.history_is(&history);
+    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), history, own_outputs };
     let mut first = Vec::new();
     let mut largest: Option<Found> = None;
     let mut bytes = 0;
     let mut findings = Findings::default();
     let mut has_storage = false;
-    let mut has_recorder = false;
+    let mut has_history = false;
+    let mut ages = Ages::default();
     for step in scope.walk() {
         if cancel.load(Ordering::Relaxed) {
             return Err(BackupError::Cancelled);
@@ -61,7 +66,8 @@ pub(crate) fn plan(root: &Path, rules: Rules, own_outputs: Vec<(u64, u64)>, canc
         bytes += HEADERS;
         if found.kind == Kind::File {
             bytes += found.metadata.len().next_multiple_of(512);
-            has_recorder |= found.relative == RECORDER;
+            has_history |= found.relative == scope.history;
+            ages.see(&found);
             if largest.as_ref().is_none_or(|largest| largest.metadata.len() < found.metadata.len()) {
                 largest = Some(found.clone());
             }
@@ -75,22 +81,61 @@ pub(crate) fn plan(root: &Path, rules: Rules, own_outputs: Vec<(u64, u64)>, canc
             "there is no .storage directory (or it can't be read): a restore will lose users, integrations and settings; is this the right directory, and the right user?",
         );
     }
-    let is_wanted = scope.rules.exclusion(RECORDER).is_none();
-    if let Some(warning) = recorder::history_elsewhere(root).or_else(|| (is_wanted && !has_recorder).then(|| no_history(root))) {
-        findings.warn(warning);
-    }
+    findings.warn_all(about_history(&scope, &recorder, has_history, &ages));
+    findings.warn_all(configuration::files_outside(root));
     Ok(Plan { scope, first, largest, bytes, findings })
 }
 
+/// What is to be known about the history in this backup.
+fn about_history(scope: &Scope, recorder: &History, has_history: bool, ages: &Ages) -> Option<String> {
+    match recorder {
+        History::Elsewhere(told) | History::Unknown(told) => Some(told.clone()),
+        History::Here(path) if scope.rules.exclusion_with_parents(path).is_some() => None,
+        History::Here(path) if !has_history => Some(no_history(&scope.root, path)),
+        History::Here(path) => ages.idle().map(|days| {
+            let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
+            format!(
+                "{} was last written {days} before the rest of Home Assistant's data: is the history kept elsewhere, or has the recorder stopped?",
+                shown(path)
+            )
+        }),
+    }
+}
+
+/// When the recorder's usual database and Home Assistant's settings were last written, in seconds since 1970.
+#[derive(Default)]
+struct Ages {
+    history: i64,
+    settings: i64,
+}
+
+impl Ages {
+    fn see(&mut self, found: &Found) {
+        let modified = found.metadata.mtime();
+        if found.relative == RECORDER || found.relative.strip_suffix(b"-wal") == Some(RECORDER) {
+            self.history = self.history.max(modified);
+        } else if found.relative.starts_with(b".storage/") {
+            self.settings = self.settings.max(modified);
+        }
+    }
+
+    /// For how many whole days the database was left alone while Home Assistant worked.
+    fn idle(&self) -> Option<i64> {
+        const DAY: i64 = 86_400;
+        let days = (self.settings - self.history) / DAY;
+        (self.history > 0 && days > 0).then_some(days)
+    }
+}
+
 /// Why the recorder's database is not among the files.
-fn no_history(root: &Path) -> String {
-    let path = root.join(OsStr::from_bytes(RECORDER));
-    match fs::read_link(&path) {
-        Ok(target) => format!(
-            "home-assistant_v2.db is a symbolic link to {}: the history itself is NOT in this backup; back that file up as well",
-            shown(target.as_os_str().as_bytes())
-        ),
-        Err(_) => "there is no history in this backup: the directory has no home-assistant_v2.db".to_owned(),
+fn no_history(root: &Path, history: &[u8]) -> String {
+    let name = shown(history);
+    match fs::read_link(root.join(OsStr::from_bytes(history))) {
+        Ok(target) => {
+            let target = shown(target.as_os_str().as_bytes());
+            format!("{name} is a symbolic link to {target}: the history itself is NOT in this backup; back that file up as well")
+        }
+        Err(_) => format!("there is no history in this backup: the directory has no {name}"),
     }
 }
 

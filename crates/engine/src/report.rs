@@ -104,6 +104,10 @@ pub struct DatabaseReport {
     pub free_pages: u64,
     /// `wal` or `rollback`.
     pub journal_mode: &'static str,
+    /// It is the recorder's.
+    pub history: bool,
+    /// Its pages showed damage, which `skipped` tells.
+    pub damaged: bool,
 }
 
 /// The archive that was made.
@@ -276,6 +280,10 @@ impl Findings {
         } else {
             self.unnamed_warnings += 1;
         }
+    }
+
+    pub(crate) fn warn_all(&mut self, warnings: impl IntoIterator<Item = String>) {
+        warnings.into_iter().for_each(|warning| self.warn(warning));
     }
 
     pub(crate) fn status(&self) -> Status {

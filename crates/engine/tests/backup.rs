@@ -536,7 +536,7 @@ fn damage_on_this_machine_is_told() {
         (".storage/core.entity_registry", cut, "not well-formed JSON"),
         (".storage/core.entity_registry", &long, "not well-formed JSON"),
         ("configuration.yaml", &[0; 40], "nothing but zeros"),
-        ("home-assistant_v2.db", b"", "it is empty; at its next start, Home Assistant will put it aside"),
+        ("home-assistant_v2.db", b"", "it is empty: the history is gone"),
         ("home-assistant_v2.db", &[0; 8192], "begins with zeros"),
         ("home-assistant_v2.db", &b"SQLite format 3\0".repeat(6), "only 96 bytes"),
         ("home-assistant_v2.db", &b"SQLite format 3\0".repeat(100), "the database is damaged"),
@@ -551,4 +551,58 @@ fn damage_on_this_machine_is_told() {
         assert_eq!(report.status, Status::Incomplete, "{name}");
         assert_eq!(fs::read(place.restored(&report).join(name)).unwrap(), content, "{name}");
     }
+}
+
+/// A database with some hundred pages, in the mode of a rollback journal or a write-ahead log.
+fn make_database(path: &Path, mode: &str) {
+    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute('pragma journal_mode='+sys.argv[2])\nc.execute('create table t(a,b)')\n\
+                  c.executemany('insert into t values(?,?)',[(n,'x'*400) for n in range(2000)])\nc.commit()";
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    assert!(Command::new("python3").arg("-c").arg(script).arg(path).arg(mode).status().unwrap().success());
+}
+
+#[test]
+fn pages_that_cannot_be_right_are_told() {
+    for mode in ["delete", "wal"] {
+        let place = Place::new();
+        let path = place.config().join("home-assistant_v2.db");
+        make_database(&path, mode);
+        let sound = place.backup();
+        assert_eq!(sound.status, Status::Complete, "{:?}", sound.skipped);
+        assert!(sound.databases[0].history && !sound.databases[0].damaged);
+        fs::remove_file(sound.local_path().unwrap()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[9 * 4096..12 * 4096].fill(0xEE);
+        fs::write(&path, &bytes).unwrap();
+        let report = place.backup();
+        assert_eq!(report.status, Status::Incomplete, "{mode}");
+        assert!(report.databases[0].damaged);
+        let skipped = &report.skipped[0];
+        assert_eq!((skipped.kind, skipped.path.as_str()), (SkippedKind::Damaged, "home-assistant_v2.db"));
+        assert!(skipped.reason.contains("page 10") && skipped.reason.contains("begins a new history"), "{}", skipped.reason);
+    }
+}
+
+#[test]
+fn the_history_is_found_where_the_recorder_keeps_it() {
+    let place = Place::new();
+    place.write("configuration.yaml", "recorder:\n  db_url: sqlite:////config/db/history.db\n");
+    make_database(&place.config().join("db/history.db"), "wal");
+    let report = place.backup();
+    assert_eq!(report.warnings, Vec::<String>::new());
+    assert!(report.databases[0].history && report.databases[0].path == "db/history.db");
+    fs::remove_file(report.local_path().unwrap()).unwrap();
+    let without = back_up(&BackupOptions { exclude_database: true, ..place.options() }).unwrap();
+    assert!(!names(&without).iter().any(|name| name.contains("history.db")), "{:?}", names(&without));
+    assert_eq!(without.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_history_that_is_no_longer_written_is_told() {
+    let place = Place::new();
+    make_database(&place.config().join("home-assistant_v2.db"), "delete");
+    let database = fs::File::options().write(true).open(place.config().join("home-assistant_v2.db")).unwrap();
+    database.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400 + 3600)).unwrap();
+    let report = place.backup();
+    assert!(report.warnings.iter().any(|warning| warning.contains("was last written 3 days before")), "{:?}", report.warnings);
 }

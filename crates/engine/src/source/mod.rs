@@ -93,6 +93,8 @@ pub(crate) struct TarSource {
     first: vec::IntoIter<Found>,
     walk: Walk,
     finished_walk: bool,
+    // The recorder's database.
+    history: Vec<u8>,
     // Databases that went in already, and whose side files therefore stay out.
     imaged: HashSet<Vec<u8>>,
     seen_first: HashSet<Vec<u8>>,
@@ -127,6 +129,7 @@ impl TarSource {
             first: first.into_iter(),
             walk: scope.walk(),
             finished_walk: false,
+            history: scope.history.clone(),
             imaged: HashSet::new(),
             owed: None,
             pending: Vec::with_capacity(4096),
@@ -150,7 +153,7 @@ impl TarSource {
     /// is read but what is kept; the tar is to be gone through by [`Self::skim`].
     #[must_use]
     pub(crate) fn recorded(self, holds_writers: bool, sizes_only: bool) -> Self {
-        Self { recording: Some(Box::new(Recording::new(holds_writers, sizes_only))), ..self }
+        Self { recording: Some(Box::new(Recording::new(&self.history, holds_writers, sizes_only))), ..self }
     }
 
     /// What was recorded, once the tar was read to its end.
@@ -250,7 +253,7 @@ impl TarSource {
                     let findings = &mut self.gathered.findings;
                     let reason = format!("{reason}; its raw files were archived as they are");
                     match kind {
-                        SkippedKind::Damaged => findings.damaged(&found.relative, reason + &damage::consequence(&found.relative)),
+                        SkippedKind::Damaged => findings.damaged(&found.relative, reason + damage::consequence(self.history == found.relative)),
                         _ => findings.doubt(&found.relative, reason + ", which may or may not open"),
                     }
                     self.owe_log(found);
@@ -260,7 +263,7 @@ impl TarSource {
                 Ok((file, _)) => file,
                 Err(error) => return self.unreadable(found, &error),
             };
-        } else if let Some(damage) = damage::of_database(&found.relative, &head, metadata.len()) {
+        } else if let Some(damage) = damage::of_file(&found.relative, self.history == found.relative, &head, metadata.len()) {
             self.gathered.findings.damaged(&found.relative, damage);
         }
         let is_settings = settings::is_settings_file(&found.relative);
@@ -335,14 +338,18 @@ impl TarSource {
                 JournalMode::Wal => "wal",
                 JournalMode::Rollback => "rollback",
             },
+            history: self.history == found.relative,
+            damaged: false,
         };
         let length = snapshot.len();
         let mut blocked_since = snapshot.blocks_writers().then(Instant::now);
         let has_room = self.recording.as_ref().is_none_or(|recording| recording.has_room(length));
         let mut number = None;
+        let mut problems = Vec::new();
         let (body, whole) = if snapshot.blocks_writers() && length <= HELD_IN_MEMORY && has_room {
             let mut bytes = Vec::with_capacity(length as usize);
             snapshot.read_to_end(&mut bytes)?;
+            problems = snapshot.damage().to_vec();
             drop(snapshot);
             if bytes.len() as u64 != length {
                 return Err(Unimaged { kind: SkippedKind::Doubtful, reason: "the database ended early".to_owned() });
@@ -362,6 +369,7 @@ impl TarSource {
         self.image_number = number;
         self.body = body.map_or_else(|| Body::whole(whole), Body::image);
         self.imaging = Some(Imaging { report, blocked_since });
+        self.tell_damage(&problems);
         self.imaged.insert(found.relative.clone());
         self.owe_log(found);
         Ok(())
@@ -372,6 +380,15 @@ impl TarSource {
         let own_goes_in = !self.imaged.contains(RECORDER) && found.path.with_file_name("home-assistant_v2.db-wal").exists();
         if found.relative == RECORDER && !own_goes_in {
             self.owed = Some(found.metadata.clone());
+        }
+    }
+
+    /// What the pages of the database in hand showed on their way.
+    fn tell_damage(&mut self, problems: &[String]) {
+        let Some(Imaging { report, .. }) = &mut self.imaging else { return };
+        if let Some(reason) = damage::of_image(report.history, problems) {
+            report.damaged = true;
+            self.gathered.findings.damaged(&self.current, reason);
         }
     }
 
@@ -543,6 +560,7 @@ impl TarSource {
     /// The body in hand is through.
     fn end_body(&mut self) {
         if let Body::Image { snapshot, .. } = std::mem::replace(&mut self.body, Body::Empty) {
+            self.tell_damage(snapshot.damage());
             self.give_back(Some(snapshot));
         }
         if let Some(recording) = self.recording.as_mut().filter(|_| std::mem::take(&mut self.sums_body)) {

@@ -83,6 +83,8 @@ pub(crate) struct Recording {
     pub(super) databases: Vec<Database>,
     // Snapshots that block their writers stay open too.
     holds_writers: bool,
+    // The recorder's database.
+    pub(super) history: Vec<u8>,
     // Only sizes are of interest; no content is read but that of small files.
     pub(super) sizes_only: bool,
     pub(crate) findings: Findings,
@@ -92,7 +94,7 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn new(holds_writers: bool, sizes_only: bool) -> Self {
+    pub(super) fn new(history: &[u8], holds_writers: bool, sizes_only: bool) -> Self {
         Self {
             entries: Vec::new(),
             previous: Vec::new(),
@@ -102,6 +104,7 @@ impl Recording {
             summed: 0,
             databases: Vec::new(),
             holds_writers,
+            history: history.to_vec(),
             sizes_only,
             findings: Findings::default(),
             index: IndexBuilder::new(""),
@@ -354,7 +357,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_as_they_went_in() {
-        let mut recording = Recording::new(false, false);
+        let mut recording = Recording::new(b"", false, false);
         recording.push(b"", &header(Kind::Directory, 0, b""));
         recording.push(b"a/long/path", &header(Kind::File, u64::MAX, b""));
         recording.stream();
@@ -382,7 +385,7 @@ mod tests {
 
     #[test]
     fn an_entry_costs_less_than_a_hundred_bytes() {
-        let mut recording = Recording::new(false, false);
+        let mut recording = Recording::new(b"", false, false);
         for n in 0..10_000 {
             let path = format!("custom_components/integration_{}/translations/{}.json", n / 40, n % 40);
             recording.push(path.as_bytes(), &Header { mtime: (1_700_000_000, 123_456_789), ..header(Kind::File, 3000, b"") });
@@ -394,10 +397,10 @@ mod tests {
     #[test]
     fn blocks_are_summed_however_they_come() {
         let bytes: Vec<u8> = (0..2 * BLOCK + 77).map(|n| (n * n % 251) as u8).collect();
-        let mut whole = Recording::new(false, false);
+        let mut whole = Recording::new(b"", false, false);
         whole.sum(&bytes);
         whole.end_sum();
-        let mut parts = Recording::new(false, false);
+        let mut parts = Recording::new(b"", false, false);
         bytes.chunks(100_003).for_each(|part| parts.sum(part));
         parts.end_sum();
         assert_eq!(whole.sums.len(), 3);
@@ -408,7 +411,7 @@ mod tests {
 
     #[test]
     fn no_more_content_is_kept_than_there_is_room() {
-        let mut recording = Recording::new(false, false);
+        let mut recording = Recording::new(b"", false, false);
         for _ in 0..40 {
             recording.push(b"x", &header(Kind::File, 1 << 20, b""));
             recording.keep(&vec![7; 1 << 20]);

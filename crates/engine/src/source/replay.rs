@@ -15,7 +15,7 @@ use std::{
 use habackup::tar::{self, Header};
 
 use super::{
-    Body, body,
+    Body, body, damage,
     ledger::Ledger,
     note, path_in_tar,
     recording::{BLOCK, Content, Cursor, Entry, Recording},
@@ -257,7 +257,13 @@ impl<'a> Replay<'a> {
                 }
             }
             (Bytes::Image { number, .. }, Some(entry)) => {
+                let sizes_only = self.recording.sizes_only;
                 let Some(database) = self.recording.databases.get_mut(number) else { return };
+                // The first pass told it if it read the database.
+                let problems = database.snapshot.as_ref().filter(|_| sizes_only).map(|snapshot| snapshot.damage()).unwrap_or_default();
+                if let Some(reason) = damage::of_image(self.recording.history == entry.relative, problems) {
+                    self.findings.damaged(&entry.relative, reason);
+                }
                 // It may come once more under another name.
                 if database.blocks
                     && !self.cursor.clone().any(&self.recording.entries, Content::Image(number))

@@ -52,6 +52,8 @@ pub(crate) struct Scope {
     pub(crate) rules: Arc<Rules>,
     /// Mount points below the root that stay out, with the reason.
     pub(crate) mounts: Arc<BTreeMap<PathBuf, String>>,
+    /// The recorder's database, if it is a file of the directory.
+    pub(crate) history: Vec<u8>,
     /// Device and inode of the archive being written, which may stand inside the directory.
     pub(crate) own_outputs: Vec<(u64, u64)>,
 }

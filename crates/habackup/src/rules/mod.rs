@@ -72,6 +72,15 @@ impl Rules {
         Ok(())
     }
 
+    /// Says which file holds the history, so that a backup without it leaves that one out, with its log.
+    pub fn history_is(&mut self, path: &[u8]) {
+        let leaves_out = self.patterns.iter().any(|(list, _)| *list == List::Database);
+        if leaves_out && !path.is_empty() {
+            let log = [path, b"-wal"].concat();
+            self.patterns.extend([path, &log].into_iter().map(|path| (List::Database, Pattern::literal(path))));
+        }
+    }
+
     /// Why `path` itself is left out, if it is. A directory that is left out must not be entered.
     pub fn exclusion(&self, path: &[u8]) -> Option<Exclusion<'_>> {
         let components: Vec<&[u8]> = pattern::components(path).collect();

@@ -62,6 +62,12 @@ impl Pattern {
         Ok(Self { text: text.into(), components })
     }
 
+    /// A pattern that matches this path and no other.
+    pub(super) fn literal(path: &[u8]) -> Self {
+        let escaped: Vec<u8> = path.iter().flat_map(|&byte| if b"*?[".contains(&byte) { vec![b'[', byte, b']'] } else { vec![byte] }).collect();
+        Self { text: String::from_utf8_lossy(path).into_owned().into(), components: compile(&escaped) }
+    }
+
     /// Compiles one of this crate's own patterns.
     pub(super) fn built_in(pattern: &'static str) -> Self {
         Self { text: pattern.into(), components: compile(pattern.as_bytes()) }

@@ -148,7 +148,9 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
             free => format!(", {} of it free and left out", text::bytes(free)),
         };
         let size = text::bytes(database.pages * u64::from(database.page_size));
-        lines.push(format!("  database  {}: consistent image, {size}{free}", database.path));
+        let what = if database.history { "history " } else { "database" };
+        let image = if database.damaged { "image of a DAMAGED database" } else { "consistent image" };
+        lines.push(format!("  {what}  {}: {image}, {size}{free}", database.path));
     }
     output::lines(&lines)?;
     let failed: Vec<&CopyReport> = report.copies.iter().filter(|copy| copy.error.is_some()).collect();
