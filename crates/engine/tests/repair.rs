@@ -10,7 +10,7 @@ use std::{
 use engine::{
     Destination, Level, Progress, SecureTar,
     browse::{Browser, Comparison, compare},
-    inspect::Inspection,
+    inspect::{InspectOptions, Inspection, inspect},
     repair::{Encryption, NoteKind, Recompress, RepairError, RepairOptions, Repaired, repair},
     verify::{Severity, VerifyOptions, verify},
 };
@@ -99,6 +99,10 @@ fn options(to: PathBuf, password: Option<&str>) -> RepairOptions {
 
 fn run(bad: &Path, options: &RepairOptions) -> Result<Repaired, RepairError> {
     repair(&bad.into(), options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false)))
+}
+
+fn look(archive: &Path) -> Inspection {
+    inspect(archive, &InspectOptions::default(), &|_, _| {}, &AtomicBool::new(false)).unwrap()
 }
 
 fn told(repaired: &Repaired) -> String {
@@ -245,6 +249,100 @@ fn a_new_name_gets_a_new_slug_so_that_both_can_be_listed() {
     assert_eq!(result.manifest.slug, habackup::manifest::slug("After the move", &result.manifest.date));
     let path = repaired.written.unwrap().copy.path.unwrap();
     assert!(path.file_name().unwrap().to_string_lossy().starts_with("After_the_move_2025-06-20"), "{}", path.display());
+}
+
+/// Core changed the encryption and left the old sizes beside the new ones: readers then see the description cut and everything else out of step.
+#[test]
+fn what_core_broke_when_it_changed_the_encryption_comes_back_whole() {
+    let names = ["good-core-plain", "sizes-in-records-after-decryption", "sizes-in-records-after-encryption"];
+    let Some(made) = Fixtures::make(&names).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let date = look(&made.path(names[0])).manifest.date;
+    for name in &names[1..] {
+        let (bad, good) = (made.path(name), out.path().join(format!("{name}.tar")));
+        assert!(!look(&bad).is_restored_everywhere());
+        let repaired = run(&bad, &options(good.clone(), made.password(name))).unwrap();
+        assert!(!repaired.is_incomplete(), "{}", told(&repaired));
+        let manifest = &repaired.result.as_ref().unwrap().manifest;
+        let slug = habackup::manifest::slug(name, &date);
+        assert_eq!((&*manifest.name, &*manifest.date, &*manifest.slug), (*name, &*date, &*slug), "{}", told(&repaired));
+        let compared = same(&made.path(names[0]), &good, (None, made.password(name)));
+        assert!(compared.is_same() && compared.same > 30, "{name}: {compared:?}");
+    }
+}
+
+#[test]
+fn an_archive_that_core_would_destroy_is_named_and_written_anew_without_any_other_change() {
+    let name = "sizes-in-records";
+    let Some(made) = Fixtures::make(&[name]).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let (bad, good) = (made.path(name), out.path().join("good.tar"));
+    let before = look(&bad);
+    assert!(before.is_restored_everywhere(), "it is restored as it is");
+    assert_eq!(before.findings.iter().map(|finding| finding.defect.id()).collect::<Vec<_>>(), ["size-record"]);
+    let repaired = run(&bad, &options(good.clone(), None)).unwrap();
+    assert_eq!(repaired.notes.len(), 1, "{}", told(&repaired));
+    let result = repaired.result.as_ref().unwrap();
+    assert!(result.findings.is_empty() && result.manifest.slug == before.manifest.slug, "{}", told(&repaired));
+    assert!(same(&bad, &good, (None, None)).is_same());
+}
+
+/// Supervisor deletes an archive that has the slug of one that it knows and says something else, in one case both.
+#[test]
+fn whatever_says_something_else_than_before_has_a_slug_of_its_own() {
+    let plain = "good-core-plain";
+    let names = [plain, "good-core-v2", "member-without-dot-slash", "supervisor-version-newer", "part-missing", "inner-compressed-though-declared-not"];
+    let Some(made) = Fixtures::make(&names).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let keep = || Encryption::Keep;
+    let add = || Encryption::Add(Password::new(PASSWORD));
+    let cases = [
+        (plain, add(), None, true),
+        ("good-core-v2", Encryption::Remove, None, true),
+        ("good-core-v2", Encryption::Change(Password::new("other")), None, true),
+        ("member-without-dot-slash", keep(), None, true),
+        (plain, keep(), Some(Recompress::To(Level::Small)), true),
+        (plain, keep(), Some(Recompress::Stored), false),
+        (plain, add(), Some(Recompress::Stored), false),
+        ("supervisor-version-newer", keep(), None, false),
+        ("part-missing", keep(), None, false),
+        ("inner-compressed-though-declared-not", keep(), None, false),
+    ];
+    for (number, (name, encryption, recompress, is_kept)) in cases.into_iter().enumerate() {
+        let text = |slug: &str| habackup::manifest::slug(name, &look(&made.path("good-core-plain")).manifest.date) == slug;
+        let wish = RepairOptions { encryption, recompress, ..options(out.path().join(format!("{number}.tar")), made.password(name)) };
+        let repaired = run(&made.path(name), &wish).unwrap();
+        let slug = &repaired.result.as_ref().unwrap().manifest.slug;
+        assert_eq!(text(slug), is_kept, "{number} {name}: {}", told(&repaired));
+        assert_eq!(repaired.notes.iter().any(|note| note.what.starts_with("slug: ")), !is_kept, "{name}: {}", told(&repaired));
+        assert!(slug.len() == 8 && slug.bytes().all(|byte| byte.is_ascii_hexdigit()), "{slug}");
+    }
+}
+
+/// Home Assistant leaves a part encrypted when it decrypts a download.
+#[test]
+fn an_archive_with_a_part_that_is_still_encrypted_opens_without_a_password() {
+    let (name, part) = ("part-still-encrypted", "addons_local.tar.gz");
+    let Some(made) = Fixtures::make(&["good-supervisor-style", name]).unwrap() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let bad = made.path(name);
+    let threads = std::num::NonZeroUsize::MIN;
+    let verification = verify(&bad, &VerifyOptions { password: None, threads }, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    assert!(verification.is_good(), "{:?}", verification.findings);
+    assert!(verification.findings.iter().any(|finding| finding.member == part && finding.message.contains("still encrypted")));
+    let browser = Browser::open(&bad, None, threads, &|_, _| {}).unwrap();
+    browser.cat(b".HA_VERSION", &mut Vec::new(), &AtomicBool::new(false)).unwrap();
+    let locked = browser.cat(format!("{part}: note.txt").as_bytes(), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
+    assert!(locked.to_string().contains("a password is needed"), "{locked}");
+    for password in [None, Some(PASSWORD)] {
+        let good = out.path().join(format!("{}.tar", password.is_some()));
+        let repaired = run(&bad, &options(good.clone(), password)).unwrap();
+        let result = repaired.result.as_ref().unwrap();
+        assert!(!result.manifest.protected && result.parts.iter().all(|part| part.encrypted.is_none()), "{}", told(&repaired));
+        assert_eq!(repaired.is_incomplete(), password.is_none(), "{}", told(&repaired));
+        assert_eq!(result.parts.iter().any(|seen| seen.name == part), password.is_some());
+        assert!(result.is_restored_everywhere(), "{}", told(&repaired));
+    }
 }
 
 #[test]

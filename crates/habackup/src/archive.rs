@@ -92,6 +92,7 @@ impl<S: ReadAt> Archive<S> {
         let mut archive = Self { source, members: Vec::new(), manifest: None, problems: Vec::new(), tail: None };
         archive.walk()?;
         archive.check_own_headers()?;
+        archive.note_size_records();
         archive.read_manifest()?;
         archive.compare_with_manifest();
         archive.check_protection()?;
@@ -225,6 +226,16 @@ impl<S: ReadAt> Archive<S> {
         Ok(())
     }
 
+    /// What happens to such an archive in Home Assistant Core; see [`outer`].
+    fn note_size_records(&mut self) {
+        let has_record = |member: &Member| member.pax_size.is_some() && (member.name == MANIFEST || member.is_inner_archive());
+        if self.members.iter().any(has_record) {
+            let text = "Home Assistant destroys this archive if it changes its encryption (in a download with the password, or on the way to a place with \
+                        another setting), because its headers hold sizes twice; `haul repair` writes it anew without them";
+            self.problems.push(Problem::new(Severity::Notice, text));
+        }
+    }
+
     fn read_manifest(&mut self) -> Result<(), ArchiveError> {
         let Some(member) = self.member(MANIFEST).or_else(|| self.member("backup.json")).cloned() else {
             self.problems.push(Problem::new(Severity::Refused, "there is no backup.json; Home Assistant does not take the file for a backup"));
@@ -262,6 +273,12 @@ impl<S: ReadAt> Archive<S> {
         let Some(protected) = self.manifest.as_ref().map(Manifest::protected) else {
             return Ok(());
         };
+        // A part that Core left encrypted when it decrypted the rest is no contradiction of the whole.
+        let mut main = Vec::new();
+        let main_is_sealed = match self.home_assistant() {
+            Some(member) => self.body(member).take(9).read_to_end(&mut main).map(|_| main == b"SecureTar")?,
+            None => true,
+        };
         let mut found = Vec::new();
         for member in self.inner_archives() {
             let mut head = [0; 9];
@@ -272,7 +289,7 @@ impl<S: ReadAt> Archive<S> {
             body.read_exact(&mut head)?;
             let text = if protected && head.starts_with(b"\x1f\x8b\x08") {
                 "backup.json says it is encrypted, but it is not; Home Assistant tries to decrypt it and fails"
-            } else if !protected && head == *b"SecureTar" {
+            } else if !protected && head == *b"SecureTar" && main_is_sealed {
                 "it is encrypted, but backup.json says it is not; Home Assistant does not ask for the password and fails"
             } else {
                 continue;
@@ -316,7 +333,7 @@ impl<S: ReadAt> Archive<S> {
 }
 
 /// Readers look for these names in just this spelling.
-fn is_archive_name(name: &[u8]) -> bool {
+pub(crate) fn is_archive_name(name: &[u8]) -> bool {
     name.ends_with(b".tar.gz") || name.ends_with(b".tar")
 }
 

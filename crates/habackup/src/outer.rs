@@ -257,3 +257,36 @@ impl<P: Placement> Write for Member<P> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{archive::Archive, index, problem::Severity};
+
+    /// An archive as it was laid out before, with sizes in the records.
+    fn former(mtime: (i64, u32)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, body) in [("./backup.json", b"{}".as_slice()), ("homeassistant.tar.gz", b"x"), (index::MEMBER, b"y")] {
+            bytes.extend(header(name, body.len() as u64, mtime, Form::FormerMember));
+            bytes.extend_from_slice(body);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+        }
+        bytes.resize((bytes.len() + tar::END.len()).next_multiple_of(RECORD as usize), 0);
+        bytes
+    }
+
+    #[test]
+    fn archives_of_the_former_layout_are_checked_as_before_and_their_danger_is_named() {
+        let bytes = former((1_700_000_000, 120_000_000));
+        let archive = Archive::open(&bytes).unwrap();
+        let whole: Vec<_> = archive.problems().iter().filter(|problem| problem.member.is_none()).collect();
+        assert!(matches!(whole[..], [problem] if problem.severity == Severity::Notice && problem.text.contains("destroys this archive")), "{whole:?}");
+        assert!(archive.members().iter().all(|member| member.pax_size == Some(member.size)));
+        assert!(!archive.problems().iter().any(|problem| problem.severity == Severity::Damaged));
+        let mut changed = bytes;
+        changed[BLOCK + 40] ^= 1; // in the time of the first header's record
+        let found = Archive::open(&changed).unwrap().problems().iter().any(|problem| problem.text.contains("changed after it was written"));
+        assert!(found);
+    }
+}

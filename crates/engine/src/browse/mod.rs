@@ -220,7 +220,15 @@ impl<'a> Browser<'a> {
 
     /// The inner archives that are looked at: the config directory's, or all of them.
     fn members(&self, all: bool) -> Result<Vec<&Member>, BrowseError> {
-        if all { Ok(self.opened.outside.inner().collect()) } else { Ok(vec![self.config()?]) }
+        if !all {
+            return Ok(vec![self.config()?]);
+        }
+        self.opened.outside.inner().map(|member| self.unlocked(member)).collect()
+    }
+
+    /// A member, if its password was given where it needs one.
+    fn unlocked<'m>(&self, member: &'m Member) -> Result<&'m Member, BrowseError> {
+        if self.opened.is_locked(member) { Err(OpenError::PasswordNeeded(self.source.shown().join(&member.name)).into()) } else { Ok(member) }
     }
 
     fn index_of(&self, member: &Member) -> Option<&Index> {

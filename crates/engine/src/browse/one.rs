@@ -91,7 +91,7 @@ impl Browser<'_> {
     fn wanted(&self, typed: &[u8]) -> Result<Wanted<'_>, BrowseError> {
         for member in self.opened.outside.inner() {
             if let Some(rest) = typed.strip_prefix(member.name.as_bytes()).and_then(|rest| rest.strip_prefix(b":")) {
-                return Ok(Wanted { member, beside: true, path: tidy(rest.trim_ascii_start()) });
+                return Ok(Wanted { member: self.unlocked(member)?, beside: true, path: tidy(rest.trim_ascii_start()) });
             }
         }
         Ok(Wanted { member: self.config()?, beside: false, path: tidy(typed) })

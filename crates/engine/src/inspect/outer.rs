@@ -82,7 +82,7 @@ pub(super) fn look(job: &Job<'_>, facts: &mut Facts) -> io::Result<Vec<Member>> 
 fn seen(member: &Member) -> OuterMember {
     // Python writes 0 where a size does not fit.
     let sizes = member.block_size.zip(member.pax_size).filter(|(block, pax)| block != pax && !(*block == 0 && *pax >> 33 != 0));
-    OuterMember { name: text(&member.name), kind: member.kind, size: member.size, sizes, libarchive: member.libarchive }
+    OuterMember { name: text(&member.name), kind: member.kind, size: member.size, sizes, size_record: member.pax_size.is_some(), libarchive: member.libarchive }
 }
 
 fn text(name: &[u8]) -> String {
@@ -91,9 +91,9 @@ fn text(name: &[u8]) -> String {
 
 /// The last of the right name, as `tarfile` takes it; else the nearest to it.
 fn description(job: &Job<'_>, members: &[Member]) -> io::Result<Option<Description>> {
-    let near = |member: &&Member| member.name.rsplit(|byte| *byte == b'/').next() == Some(b"backup.json".as_slice());
+    let called = |name: &'static [u8]| members.iter().find(|member| base(member) == name);
     let exact = members.iter().rfind(|member| member.name == MANIFEST.as_bytes());
-    let Some(member) = exact.or_else(|| members.iter().find(near)) else { return Ok(None) };
+    let Some(member) = exact.or_else(|| called(b"backup.json")).or_else(|| called(b"snapshot.json")) else { return Ok(None) };
     let size = member.size.min(MANIFEST_MAX).min(job.file.len().saturating_sub(member.data_offset));
     let mut bytes = vec![0; size as usize];
     job.file.read_exact_at(&mut bytes, member.data_offset)?;

@@ -127,8 +127,10 @@ impl<'a> Opened<'a> {
             (None, error) => OpenError::NotABackup { path: path.clone(), reason: error.to_string() },
         })?;
         let sealed = outside.inner().any(|member| member.shape == Shape::Sealed);
+        // Home Assistant leaves parts encrypted when it decrypts a download; the configuration can be had without their password.
+        let is_needed = outside.home_assistant().is_none_or(|member| member.shape == Shape::Sealed);
         let keyring = match password {
-            None if sealed => return Err(OpenError::PasswordNeeded(path)),
+            None if sealed && is_needed => return Err(OpenError::PasswordNeeded(path)),
             password => password.filter(|_| sealed).map(|password| Mutex::new(Keyring::new(password.clone()))),
         };
         let mut opened = Self { file, outside, index: IndexState::Absent, keyring };
@@ -161,6 +163,11 @@ impl<'a> Opened<'a> {
             }
         }
         if wrong { Err(OpenError::WrongPassword) } else { Ok(()) }
+    }
+
+    /// Whether a member is encrypted and there is no password to open it with.
+    pub(crate) fn is_locked(&self, member: &Member) -> bool {
+        member.shape == Shape::Sealed && self.keyring.is_none()
     }
 
     fn window(&self, member: &Member) -> Result<Window<&ArchiveFile<'a>>, SecureTarError> {
@@ -200,7 +207,8 @@ impl<'a> Opened<'a> {
             bytes = match self.unseal_index(&bytes) {
                 Ok(plain) => plain,
                 Err(SecureTarError::WrongPassword) => {
-                    return IndexState::Foreign("it can't be opened with this password".into());
+                    let why = if self.keyring.is_some() { "it can't be opened with this password" } else { "it is still encrypted" };
+                    return IndexState::Foreign(why.into());
                 }
                 Err(error) => return IndexState::Damaged(error.to_string()),
             };

@@ -38,10 +38,21 @@ pub(super) struct Known<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoVersion;
 
-/// A description as it was meant, where it is damaged in a way that leaves no doubt; else why it is of no use.
-pub(super) fn read(bytes: &[u8]) -> Result<(Map<String, Value>, bool), &'static str> {
+/// In which state a description was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// As readers take it.
+    Sound,
+    /// No JSON that readers take, and yet all of it is there.
+    Whole,
+    /// Only its beginning is there.
+    Cut,
+}
+
+/// A description as it was meant, where it is damaged in a way that leaves no doubt, or as much of it as is there; else why it is of no use.
+pub(super) fn read(bytes: &[u8]) -> Result<(Map<String, Value>, State), &'static str> {
     if let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) {
-        return Ok((fields, false));
+        return Ok((fields, State::Sound));
     }
     let wide = |from: fn([u8; 2]) -> u16| String::from_utf16_lossy(&bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]])).collect::<Vec<_>>());
     let text = match bytes {
@@ -51,11 +62,28 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Map<String, Value>, bool), &'static 
     };
     let text = text.trim_start_matches('\u{feff}').trim_matches(['\0', ' ', '\n', '\r', '\t']);
     match serde_json::from_str(&without_last_commas(text)) {
-        Ok(Value::Object(fields)) => Ok((fields, true)),
+        Ok(Value::Object(fields)) => Ok((fields, State::Whole)),
         Ok(_) => Err("it is no object"),
         Err(_) if text.is_empty() => Err("it is empty"),
+        Err(error) if error.is_eof() => beginning(text).map(|fields| (fields, State::Cut)).ok_or("it is cut short"),
         Err(_) => Err("it is no JSON"),
     }
+}
+
+/// The fields before the last comma of an object that is cut short.
+fn beginning(text: &str) -> Option<Map<String, Value>> {
+    let (mut quoted, mut escaped, mut depth, mut last) = (false, false, 0_u32, None);
+    for (at, character) in text.char_indices() {
+        match character {
+            '{' | '[' if !quoted => depth += 1,
+            '}' | ']' if !quoted => depth = depth.saturating_sub(1),
+            ',' if !quoted && depth == 1 => last = Some(at),
+            _ => {}
+        }
+        quoted ^= character == '"' && !escaped;
+        escaped = quoted && character == '\\' && !escaped;
+    }
+    serde_json::from_str(&format!("{}}}", &text[..last?])).ok()
 }
 
 /// Without commas before a closing bracket, outside texts.
@@ -79,6 +107,7 @@ fn without_last_commas(text: &str) -> String {
 /// Writes it anew. `old` may be empty.
 pub(super) fn describe(old: Map<String, Value>, known: &Known<'_>, notes: &mut Notes) -> Result<Manifest, NoVersion> {
     let is_new = old.is_empty();
+    let before = identity(&old);
     let mut quiet = Notes::default();
     let mut writer = Writer { fields: old, known, notes: if is_new { &mut quiet } else { notes } };
     let version = writer.home_assistant()?;
@@ -88,9 +117,18 @@ pub(super) fn describe(old: Map<String, Value>, known: &Known<'_>, notes: &mut N
     writer.flags();
     writer.folders_and_addons();
     writer.rest();
+    if !is_new && writer.notes.is_change() {
+        writer.slug_of_its_own(&before, &date);
+    }
     let Writer { fields, .. } = writer;
     let text = Value::Object(fields).to_string();
     Manifest::parse(text.as_bytes()).map_err(|_| NoVersion)
+}
+
+/// What Supervisor compares when it meets a slug that it knows: all but how the archive is encrypted.
+fn identity(fields: &Map<String, Value>) -> Map<String, Value> {
+    let is_compared = |key: &str| !matches!(key, "protected" | "crypto" | "docker");
+    fields.iter().filter(|(key, _)| is_compared(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 struct Writer<'a> {
@@ -223,6 +261,19 @@ impl Writer<'_> {
         if !self.text("slug").is_some_and(usable) {
             let slug = manifest::slug(self.text("name").unwrap_or_default(), date);
             self.set("slug", json!(slug), &format!("it is {slug}, as it follows from name and date"));
+        }
+    }
+
+    /// Supervisor refuses a backup that has the slug of one that it knows and says something else, and deletes the file; where the one that it knows is named
+    /// by its slug, that one is gone as well. So whatever says something else gets another slug, that follows from what it says.
+    fn slug_of_its_own(&mut self, before: &Map<String, Value>, date: &str) {
+        let now = identity(&self.fields);
+        let is_same_slug = before.contains_key("slug") && before.get("slug") == now.get("slug");
+        if is_same_slug && now != *before {
+            let name = self.text("name").unwrap_or_default();
+            let slug = manifest::slug(&format!("{name} - {}", Value::Object(now)), date);
+            let why = format!("it is {slug} now: Supervisor refuses a backup that has the slug of another one and says something else, and deletes its file");
+            self.set("slug", json!(slug), &why);
         }
     }
 
@@ -387,14 +438,19 @@ mod tests {
 
     #[test]
     fn a_description_is_read_as_it_was_meant() {
-        let meant = |bytes: &[u8]| read(bytes).map(|(fields, was_damaged)| (Value::Object(fields).to_string(), was_damaged));
-        assert_eq!(meant(br#"{"a":[1,2]}"#), Ok((r#"{"a":[1,2]}"#.to_owned(), false)));
-        assert_eq!(meant(b"\xef\xbb\xbf{\"a\":1}"), Ok((r#"{"a":1}"#.to_owned(), true)));
-        assert_eq!(meant(br#"{"a":[1,2,],"b":",}",}"#), Ok((r#"{"a":[1,2],"b":",}"}"#.to_owned(), true)));
+        let meant = |bytes: &[u8]| read(bytes).map(|(fields, state)| (Value::Object(fields).to_string(), state));
+        let is = |text: &str, state| Ok((text.to_owned(), state));
+        assert_eq!(meant(br#"{"a":[1,2]}"#), is(r#"{"a":[1,2]}"#, State::Sound));
+        assert_eq!(meant(b"\xef\xbb\xbf{\"a\":1}"), is(r#"{"a":1}"#, State::Whole));
+        assert_eq!(meant(br#"{"a":[1,2,],"b":",}",}"#), is(r#"{"a":[1,2],"b":",}"}"#, State::Whole));
+        for cut in [r#"{"a":1,"b":{"c":2},"d":"x,y\"","#, r#"{"a":1,"b":{"c":2},"d":"x,y\"","e"#, r#"{"a":1,"b":{"c":2},"d":"x,y\"","e":{"f":1,"#] {
+            assert_eq!(meant(cut.as_bytes()), is(r#"{"a":1,"b":{"c":2},"d":"x,y\""}"#, State::Cut));
+        }
         let wide: Vec<u8> = [0xfeff_u16].into_iter().chain("{\"a\":1}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
-        assert_eq!(meant(&wide), Ok((r#"{"a":1}"#.to_owned(), true)));
+        assert_eq!(meant(&wide), is(r#"{"a":1}"#, State::Whole));
         assert_eq!(read(b"\0\0\0").unwrap_err(), "it is empty");
         assert_eq!(read(b"[1]").unwrap_err(), "it is no object");
-        assert_eq!(read(b"{\"a\":").unwrap_err(), "it is no JSON");
+        assert_eq!(read(b"{\"a\":").unwrap_err(), "it is cut short");
+        assert_eq!(read(b"{\"a\":x}").unwrap_err(), "it is no JSON");
     }
 }

@@ -58,7 +58,7 @@ fn is_inner(base: &str) -> bool {
 
 /// Walks the outer archive; gives its members, and whether it came to an end marker.
 pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<(Vec<Piece>, bool)> {
-    let mut scout = Scout { bytes, pieces: Vec::new(), marked: false, notes };
+    let mut scout = Scout { bytes, has_size_record: false, pieces: Vec::new(), marked: false, notes };
     let mut at = 0;
     while scout.pieces.len() < MOST {
         match scout.step(at)? {
@@ -66,11 +66,16 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<(Vec<
             None => break,
         }
     }
+    if scout.has_size_record {
+        scout.notes.whole("its headers said sizes twice, and Home Assistant would have destroyed it when it changes its encryption; they say them once now");
+    }
     Ok((scout.pieces, scout.marked))
 }
 
 struct Scout<'a, B> {
     bytes: &'a B,
+    /// A member that Home Assistant writes anew when it changes the encryption says its size in a record, which it would copy.
+    has_size_record: bool,
     pieces: Vec<Piece>,
     marked: bool,
     notes: &'a mut Notes,
@@ -113,6 +118,8 @@ impl<B: ReadAt> Scout<'_, B> {
             return Ok(Some(found.data + found.entry.size + padding(found.entry.size) as u64));
         }
         let (size, next) = self.extent(&found, &name)?;
+        let is_copied = base(&name) == "backup.json" || is_inner(base(&name));
+        self.has_size_record |= is_copied && found.entry.pax_size.is_some() && !found.entry.sizes_disagree();
         let declared = found.entry.size.max(found.entry.ustar_size);
         let cut = next.is_none() && size < declared;
         self.pieces.push(Piece { name, offset: found.data, size, cut });
@@ -176,10 +183,12 @@ impl<B: ReadAt> Scout<'_, B> {
         let (data, length) = (found.data, self.bytes.len());
         let declared = [Some(found.entry.size), found.entry.pax_size, Some(found.entry.ustar_size)];
         let own = self.sealed_size(data)?;
-        for size in declared.into_iter().flatten().chain(own) {
+        let sizes: Vec<u64> = declared.into_iter().flatten().chain(own).collect();
+        // Sizes may differ by so little that all lead to the same header: what is padded with zeros ends there.
+        for (size, is_padded) in sizes.iter().map(|size| (*size, true)).chain(sizes.iter().map(|size| (*size, false))) {
             let end = data.saturating_add(size);
             let next = end.saturating_add(padding(size) as u64);
-            if end <= length && self.is_boundary(next, found.entry.size)? {
+            if end <= length && self.is_boundary(next, found.entry.size)? && (!is_padded || !self.some(end, next.min(length))?) {
                 if size != found.entry.size || found.entry.sizes_disagree() {
                     self.notes.repaired(name, "the sizes in its headers disagreed; the one that fits what follows is written");
                 }

@@ -2,17 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Read},
     path::Path,
-    sync::{Mutex, atomic::AtomicBool},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use habackup::{
     archive::MANIFEST_MAX,
+    index::{self, Index},
     manifest::{Manifest, WallTime},
     read_at::ReadAt,
     readers::Defect,
-    securetar::{Keyring, SecureTarVersion},
+    securetar::{Decryptor, Expect, Keyring, SecureTarVersion},
     version::HaVersion,
 };
 use pargz::Level;
@@ -22,7 +23,7 @@ use super::{
     Encryption, Recompress, RepairError, RepairOptions,
     bytes::{Bytes, Unfit},
     decode::{self, Shut},
-    description::{self, Known},
+    description::{self, Known, State},
     notes::{NoteKind, Notes},
     parts::{self, Piece},
     survey::{Fate, Survey, survey},
@@ -99,8 +100,9 @@ pub(super) fn plan(
 ) -> Result<Plan, RepairError> {
     let failed = |error| RepairError::from(OpenError::of(archive.to_owned(), error));
     let is_bare = has(before, Defect::NotWrapped);
-    let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &mut notes) }.map_err(failed)?;
-    let job = Job { bytes, archive, cancel, keyring: Mutex::new(options.password.clone().map(Keyring::new)), is_protected: before.manifest.protected };
+    let keyring = Mutex::new(options.password.clone().map(Keyring::new));
+    let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &keyring, &mut notes) }.map_err(failed)?;
+    let job = Job { bytes, archive, cancel, keyring, is_protected: before.manifest.protected };
     let surveyed = job.surveys(sorted.inner, &mut notes)?;
     if surveyed.is_empty() {
         return Err(hopeless(archive, before, &notes));
@@ -154,9 +156,10 @@ fn bare(bytes: &Bytes<'_>, before: &Inspection, notes: &mut Notes) -> io::Result
     Ok(sorted)
 }
 
-fn sort(bytes: &Bytes<'_>, notes: &mut Notes) -> io::Result<Sorted> {
+fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes) -> io::Result<Sorted> {
     let mut sorted = Sorted::default();
     let mut descriptions: Vec<Piece> = Vec::new();
+    let mut of_index = None;
     let (pieces, marked) = parts::pieces(bytes, notes)?;
     for piece in pieces {
         let base = piece.base().to_owned();
@@ -168,33 +171,40 @@ fn sort(bytes: &Bytes<'_>, notes: &mut Notes) -> io::Result<Sorted> {
             let lower = base.to_ascii_lowercase();
             let length = lower.strip_suffix(".tar.gz").or_else(|| lower.strip_suffix(".tar")).map_or(base.len(), str::len);
             sorted.inner.entry(base[..length].to_owned()).or_default().push(piece);
-        } else if base != habackup::index::MEMBER {
-            if piece.cut {
-                notes.lost(&piece.name, "it is cut short");
-            } else {
-                sorted.others.push(piece);
-            }
+        } else if base == index::MEMBER {
+            of_index = Some(piece);
+        } else if piece.cut {
+            notes.lost(&piece.name, "it is cut short");
+        } else {
+            sorted.others.push(piece);
         }
     }
-    sorted.description = describe(bytes, descriptions, notes)?;
+    sorted.description = describe(bytes, descriptions, || copied(bytes, of_index.as_ref(), keyring), notes)?;
     if !marked && sorted.description.is_none() {
         notes.doubtful(MANIFEST, "the archive has no end mark either, so nothing tells whether more parts were in it");
     }
     Ok(sorted)
 }
 
-/// The description that readers take, or the nearest to it that can be read.
-fn describe(bytes: &Bytes<'_>, mut pieces: Vec<Piece>, notes: &mut Notes) -> io::Result<Option<(Map<String, Value>, String)>> {
+/// The description that readers take, or the nearest to it that can be read: a whole one, the copy of it, the beginning of one.
+fn describe(
+    bytes: &Bytes<'_>,
+    mut pieces: Vec<Piece>,
+    copy: impl FnOnce() -> io::Result<Option<Map<String, Value>>>,
+    notes: &mut Notes,
+) -> io::Result<Option<(Map<String, Value>, String)>> {
     // The best comes last: right name over near ones, today's over the one of old.
     pieces.sort_by_key(|piece| (piece.base() == "backup.json", piece.name == MANIFEST));
     let several = pieces.len() > 1;
+    let (mut cut, mut useless) = (None, Vec::new());
     while let Some(piece) = pieces.pop() {
         match description::read(&parts::content(bytes, &piece, MANIFEST_MAX)?) {
-            Ok((fields, was_damaged)) => {
+            Ok((fields, State::Cut)) => cut = cut.or(Some((fields, piece.name))),
+            Ok((fields, state)) => {
                 if several {
                     notes.repaired(&piece.name, "there was more than one description; this one is kept");
                 }
-                if was_damaged {
+                if state == State::Whole {
                     notes.repaired(&piece.name, "it was no JSON that readers take; what it says is written anew");
                 }
                 if piece.name != MANIFEST {
@@ -202,13 +212,43 @@ fn describe(bytes: &Bytes<'_>, mut pieces: Vec<Piece>, notes: &mut Notes) -> io:
                 }
                 return Ok(Some((fields, piece.name)));
             }
-            Err(why) => notes.repaired(&piece.name, format!("{why}; a new one is written, by what is in the archive")),
+            Err(why) => useless.push((piece.name, why)),
         }
     }
-    if !several {
+    if let Some(fields) = copy()? {
+        notes.repaired(MANIFEST, "it was missing or damaged; what it said is taken from the copy in haul.index");
+        return Ok(Some((fields, MANIFEST.to_owned())));
+    }
+    if let Some((fields, name)) = cut {
+        notes.repaired(&name, "it is cut short; what it still says is kept, and the rest is written by what is in the archive");
+        return Ok(Some((fields, name)));
+    }
+    if useless.is_empty() {
         notes.repaired(MANIFEST, "it is written by what is in the archive");
     }
+    for (name, why) in useless {
+        notes.repaired(name, format!("{why}; a new one is written, by what is in the archive"));
+    }
     Ok(None)
+}
+
+/// The copy of the description that an index holds; `None` where there is none that can be read.
+fn copied(bytes: &Bytes<'_>, of_index: Option<&Piece>, keyring: &Mutex<Option<Keyring>>) -> io::Result<Option<Map<String, Value>>> {
+    let Some(piece) = of_index.filter(|piece| !piece.cut && piece.size <= index::MAX_LEN) else { return Ok(None) };
+    let mut plain = parts::content(bytes, piece, index::MAX_LEN)?;
+    if plain.starts_with(b"SecureTar") {
+        let mut keyring = keyring.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(keyring) = keyring.as_mut() else { return Ok(None) };
+        let mut opened = Vec::new();
+        let Ok(mut sealed) = Decryptor::open_with(plain.as_slice(), keyring, Expect::Magic(index::MAGIC)) else { return Ok(None) };
+        if sealed.read_to_end(&mut opened).is_err() {
+            return Ok(None);
+        }
+        plain = opened;
+    }
+    let parsed = Index::parse(&plain).ok();
+    let fields = parsed.as_ref().and_then(Index::description).and_then(|json| description::read(json).ok());
+    Ok(fields.map(|(fields, _)| fields))
 }
 
 struct Job<'a, 'b> {
@@ -224,13 +264,13 @@ impl Job<'_, '_> {
     /// Reads every part to its end.
     fn surveys(&self, inner: BTreeMap<String, Vec<Piece>>, notes: &mut Notes) -> Result<Vec<(String, Piece, Survey)>, RepairError> {
         let mut surveyed = Vec::new();
-        let mut shut = Vec::new();
+        let (mut shut, mut locked) = (Vec::new(), Vec::new());
         for (stem, pieces) in inner {
             let several = pieces.len() > 1;
             let mut best: Option<(Piece, Survey)> = None;
             // As for every reader the last counts, unless one before it has more in it.
             for piece in pieces.into_iter().rev() {
-                let Some(seen) = self.survey(&stem, &piece, notes, &mut shut)? else { continue };
+                let Some(seen) = self.survey(&stem, &piece, notes, &mut shut, &mut locked)? else { continue };
                 if best.as_ref().is_none_or(|(_, best)| worth(&seen) > worth(best)) {
                     best = Some((piece, seen));
                 }
@@ -249,6 +289,15 @@ impl Job<'_, '_> {
         if !shut.is_empty() && surveyed.iter().all(|(_, _, seen)| seen.form.is_none_or(|form| form.sealed.is_none())) {
             return Err(OpenError::WrongPassword.into());
         }
+        let is_plain = |(stem, _, seen): &(String, Piece, Survey)| stem == MAIN && seen.form.is_some_and(|form| form.sealed.is_none());
+        if !locked.is_empty() && !surveyed.iter().any(is_plain) {
+            return Err(OpenError::PasswordNeeded(self.archive.to_owned()).into());
+        }
+        for name in locked {
+            let what =
+                "it is still encrypted, as Home Assistant leaves it when it decrypts a download, and no password was given; it stays in the old archive alone";
+            notes.lost(name, what);
+        }
         for name in shut {
             notes.lost(name, "the password does not open it; it stays in the old archive alone");
         }
@@ -256,7 +305,7 @@ impl Job<'_, '_> {
     }
 
     /// Reads one to its end; `None`: it can't be opened, and why is noted.
-    fn survey(&self, stem: &str, piece: &Piece, notes: &mut Notes, shut: &mut Vec<String>) -> Result<Option<Survey>, RepairError> {
+    fn survey(&self, stem: &str, piece: &Piece, notes: &mut Notes, shut: &mut Vec<String>, locked: &mut Vec<String>) -> Result<Option<Survey>, RepairError> {
         let failed = |error| RepairError::from(OpenError::of(self.archive.to_owned(), error));
         match decode::open(self.bytes, piece, &self.keyring) {
             Ok(plain) => {
@@ -266,7 +315,11 @@ impl Job<'_, '_> {
                 survey(plain, &piece.name, stem == MAIN, piece.cut, self.cancel).map(Some).map_err(failed)
             }
             Err(Shut::Io(error)) => Err(failed(error)),
-            Err(Shut::Locked) => Err(OpenError::PasswordNeeded(self.archive.to_owned()).into()),
+            Err(Shut::Locked) if stem == MAIN => Err(OpenError::PasswordNeeded(self.archive.to_owned()).into()),
+            Err(Shut::Locked) => {
+                locked.push(piece.name.clone());
+                Ok(None)
+            }
             Err(Shut::WrongPassword) => {
                 shut.push(piece.name.clone());
                 Ok(None)
@@ -365,7 +418,10 @@ impl Making<'_> {
     }
 
     fn is_protected(&self, surveyed: &[(String, Piece, Survey)], notes: &mut Notes) -> Result<bool, RepairError> {
-        let was = surveyed.iter().any(|(_, _, survey)| survey.form.is_some_and(|form| form.sealed.is_some()));
+        // The configuration decides: Home Assistant leaves parts encrypted when it decrypts a download.
+        let is_sealed = |survey: &Survey| survey.form.is_some_and(|form| form.sealed.is_some());
+        let main = surveyed.iter().find(|(stem, ..)| stem == MAIN).map(|(_, _, survey)| is_sealed(survey));
+        let was = main.unwrap_or_else(|| surveyed.iter().any(|(_, _, survey)| is_sealed(survey)));
         let refused = |what, advice| Err(RepairError::Encryption { archive: self.archive.to_owned(), what, advice });
         match (&self.options.encryption, was) {
             (Encryption::Keep, _) => Ok(was),
@@ -419,9 +475,13 @@ impl Making<'_> {
             (None, Some(_)) if matches!(self.options.encryption, Encryption::Keep) => {
                 notes.repaired(name, "it was not encrypted, unlike the others, and is now");
             }
+            (Some(_), None) if matches!(self.options.encryption, Encryption::Keep) => {
+                notes.repaired(name, "it was still encrypted, unlike the configuration, and is not now");
+            }
             (Some(was), Some(is)) if was != is && minded => {
-                notes
-                    .repaired(name, format!("it was encrypted by SecureTar {}, which not every reader knows; it is SecureTar {} now", number(was), number(is)));
+                let why = if is_asked { "" } else { ", which not every reader knows" };
+                let asked = if is_asked { ", as asked" } else { "" };
+                notes.repaired(name, format!("it was encrypted by SecureTar {}{why}; it is SecureTar {} now{asked}", number(was), number(is)));
             }
             _ => {}
         }

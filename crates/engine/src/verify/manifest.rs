@@ -4,7 +4,7 @@ use habackup::manifest::Manifest;
 use serde::Serialize;
 
 use super::{findings::Findings, inner::Seen};
-use crate::open::{IndexState, MANIFEST, Outside, Shape};
+use crate::open::{IndexState, MANIFEST, Member, Outside, Shape};
 
 /// What `backup.json` says, for a report. Empty where it says nothing.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -49,12 +49,19 @@ pub(super) fn check(outside: &Outside, config: Option<&Seen>, index: &IndexState
 
 fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findings) {
     let promised = manifest.inner_archives();
+    let main = outside.home_assistant();
+    // Home Assistant itself makes such archives, and restores the configuration from them.
+    let left_sealed = |member: &Member| main.is_some_and(|main| main.name != member.name && main.shape != Shape::Sealed);
     for member in outside.inner() {
         // The Supervisor's own settings are never announced.
         if !promised.contains(&member.name) && !member.name.starts_with("supervisor.tar") && !member.name.starts_with("homeassistant.tar") {
             findings.warn(&member.name, "is not announced in backup.json and is not restored");
         }
         match (member.shape, manifest.protected()) {
+            (Shape::Sealed, false) if left_sealed(member) => findings.warn(
+                &member.name,
+                "is still encrypted; Home Assistant leaves it so when it decrypts a download, and restores the rest. `haul repair` decrypts it with its password",
+            ),
             (Shape::Sealed, false) => findings.would_not_restore(&member.name, "is encrypted, but backup.json says that the backup is not"),
             (Shape::Gzip | Shape::Tar, true) => findings.would_not_restore(&member.name, "is not encrypted, but backup.json says that the backup is"),
             _ => {}

@@ -141,7 +141,9 @@ impl Job<'_> {
     }
 
     fn protected(&self) -> Option<&'static str> {
-        let member = self.opened.outside.inner().find(|member| member.shape == Shape::Sealed)?;
+        let main = self.opened.outside.home_assistant();
+        let member =
+            main.or_else(|| self.opened.outside.inner().find(|member| member.shape == Shape::Sealed)).filter(|member| member.shape == Shape::Sealed)?;
         Some(match self.opened.sealed_header(member).ok()?.version() {
             SecureTarVersion::V1 => "SecureTar 1",
             SecureTarVersion::V2 => "SecureTar 2",
@@ -152,6 +154,10 @@ impl Job<'_> {
     fn inner(&mut self, member: &Member) -> Result<Seen, VerifyError> {
         if member.shape == Shape::Unknown {
             self.findings.damage(&member.name, "is neither a tar archive, nor compressed, nor encrypted");
+            return Ok(Seen::default());
+        }
+        if self.opened.is_locked(member) {
+            self.findings.warn(&member.name, "was not read: it is encrypted, and no password was given");
             return Ok(Seen::default());
         }
         if member.shape == Shape::Sealed && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8]) {

@@ -1,8 +1,8 @@
 //! Building an index while the inner archive is being written.
 
 use super::wire::{
-    CHECKSUM, PREFIX, SECTION, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, description_sum,
-    put_number, put_section, zigzag,
+    CHECKSUM, PREFIX, SECTION, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum,
+    description_sum, put_number, put_section, zigzag,
 };
 use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
 use crate::tar::{self, Kind};
@@ -17,7 +17,8 @@ pub struct IndexBuilder {
     previous: Vec<u8>,
     /// Where the next header stands if nothing lies between.
     position: u64,
-    description: Option<[u8; CHECKSUM]>,
+    /// What `backup.json` says.
+    description: Option<Vec<u8>>,
 }
 
 impl IndexBuilder {
@@ -26,9 +27,9 @@ impl IndexBuilder {
         Self { member: member.to_owned(), files: Vec::new(), folders: Vec::new(), count: 0, previous: Vec::new(), position: 0, description: None }
     }
 
-    /// Keeps what tells whether `backup.json` is as it was written.
+    /// Keeps what `backup.json` says, and what tells whether that is as it was written.
     pub fn describe(&mut self, json: &[u8]) {
-        self.description = Some(description_sum(json));
+        self.description = Some(json.to_vec());
     }
 
     /// The next entry of the archive. Says `false`, and leaves the entry out, when it cannot be in an index: it begins
@@ -84,7 +85,7 @@ impl IndexBuilder {
         let nonces = (nonces > 0).then_some(nonces * 8);
         let folders = (!self.folders.is_empty()).then_some(self.folders.len());
         let files = section(Some(8 + self.files.len())) + section(folders);
-        let description = section(self.description.map(|sum| sum.len()));
+        let description = section(self.description.as_ref().map(|_| CHECKSUM)) + section(self.description.as_ref().map(Vec::len));
         PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + files + description + CHECKSUM
     }
 
@@ -114,9 +115,11 @@ impl IndexBuilder {
             put_section(SECTION_FOLDERS, self.folders.len(), &mut out);
             out.extend_from_slice(&self.folders);
         }
-        if let Some(sum) = self.description {
-            put_section(SECTION_DESCRIPTION, sum.len(), &mut out);
-            out.extend_from_slice(&sum);
+        if let Some(json) = &self.description {
+            put_section(SECTION_DESCRIPTION, CHECKSUM, &mut out);
+            out.extend_from_slice(&description_sum(json));
+            put_section(SECTION_COPY, json.len(), &mut out);
+            out.extend_from_slice(json);
         }
 
         let len = (out.len() + CHECKSUM) as u64;

@@ -22,7 +22,7 @@ pub const MAX_LEN: u64 = 1 << 28;
 /// Changed when older readers would misunderstand the bytes.
 const MAJOR: u8 = 1;
 /// Changed when sections are added, which older readers skip.
-const MINOR: u8 = 2;
+const MINOR: u8 = 3;
 /// Longest path, the bound of the tar reader too.
 const MAX_PATH: usize = 1 << 20;
 

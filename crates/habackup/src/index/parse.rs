@@ -2,8 +2,8 @@
 //! allocated by a number in the bytes, only by bytes that are there.
 
 use super::wire::{
-    CHECKSUM, Cursor, PREFIX, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum, description_sum,
-    unzigzag,
+    CHECKSUM, Cursor, PREFIX, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum,
+    description_sum, unzigzag,
 };
 use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces};
 use crate::tar::{self, Kind};
@@ -23,14 +23,16 @@ pub struct Index {
     // Of no length where there are none.
     pub(super) folders: Vec<u8>,
     description: Option<[u8; CHECKSUM]>,
+    copy: Option<Vec<u8>>,
 }
 
 impl Index {
     /// Reads and checks a whole index.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
         let body = checked_body(bytes)?;
-        let mut index = Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new(), folders: Vec::new(), description: None };
-        let mut seen = [false; SECTION_DESCRIPTION as usize + 1];
+        let mut index =
+            Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new(), folders: Vec::new(), description: None, copy: None };
+        let mut seen = [false; SECTION_COPY as usize + 1];
         let mut rest = Cursor(body);
         while !rest.is_empty() {
             let kind = rest.u8()?;
@@ -74,6 +76,7 @@ impl Index {
                 let sum = section.try_into().map_err(|_| IndexError::Malformed("the checksum of the description has another length"))?;
                 self.description = Some(sum);
             }
+            SECTION_COPY => self.copy = Some(section.to_vec()),
             _ => return Err(IndexError::Malformed("a section has the number zero")),
         }
         Ok(())
@@ -118,6 +121,11 @@ impl Index {
     /// Whether `backup.json` says what was written, `protected` aside; `None` in older indexes.
     pub fn describes(&self, json: &[u8]) -> Option<bool> {
         self.description.map(|sum| sum == description_sum(json))
+    }
+
+    /// What `backup.json` said when the archive was made, as it is nowhere else if that is damaged; `None` in older indexes.
+    pub fn description(&self) -> Option<&[u8]> {
+        self.copy.as_deref()
     }
 
     /// How many entries there are.

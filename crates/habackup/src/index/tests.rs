@@ -46,6 +46,7 @@ fn what_goes_in_comes_out() {
     assert_eq!(index.len(), 6);
     assert_eq!(index.files().collect::<Vec<_>>(), files());
     assert_eq!((index.describes(b"{ \"protected\": true }"), index.describes(b"{\"a\":1}")), (Some(true), Some(false)));
+    assert_eq!(index.description(), Some(b"{}".as_slice()));
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn an_uncompressed_plain_archive_has_files_only() {
     let index = Index::parse(&IndexBuilder::new("homeassistant.tar").finish(None, &[])).unwrap();
     assert!(index.pieces().is_none() && index.nonces().is_empty() && index.is_empty());
     assert_eq!(index.files().next(), None);
-    assert_eq!(index.describes(b"{}"), None);
+    assert_eq!((index.describes(b"{}"), index.description()), (None, None));
 }
 
 #[test]
@@ -293,17 +294,18 @@ fn the_documented_example_is_what_is_written() {
     builder.describe(b"{}");
     let bytes = builder.finish(Some(&pieces), &[]);
     let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    let expected = "4861756c49647800 01 02 0000 a600000000000000
+    let expected = "4861756c49647800 01 03 0000 b100000000000000
         01 0800000000000000 612e7461722e677a
         02 1c00000000000000 00001000 04000000 0a000000 01020304 000a000000000000 5a000000
         04 1d00000000000000 0200000000000000
         00 04 64617461 01 00 8004 00
         04 02 2f78 00 00 8004 ac02
         05 0400000000000000 ee03 02 00
-        06 1000000000000000 44136fa355b3678a1146ad16f7e8649e";
+        06 1000000000000000 44136fa355b3678a1146ad16f7e8649e
+        07 0200000000000000 7b7d";
     let expected: String = expected.split_whitespace().collect();
     assert_eq!(&hex[..hex.len() - 32], expected);
-    assert_eq!(bytes.len(), 0xa6);
+    assert_eq!(bytes.len(), 0xb1);
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
         if !facts.parts.iter().any(|part| base(part) == *name) {
             let finding = Finding::new(
                 Defect::PartMissing,
-                "backup.json announces it, and it is not there",
+                format!("{} announces it, and it is not there", description.name.trim_start_matches("./")),
                 "a member was removed, or never written",
                 "nothing of it is left",
             );
@@ -211,13 +211,21 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
         }
         let differs = part.shape != Shape::Empty && sealed.is_some_and(|sealed| sealed != part.is_sealed());
         if differs || (sealed == Some(true) && part.sealing.opens == Some(false) && facts.main.as_ref().is_some_and(|main| main.sealing.opens == Some(true))) {
-            let what = if differs { "it is encrypted otherwise than the configuration" } else { "the configuration's password does not open it" };
-            let finding = Finding::new(
-                Defect::PartEncryption,
-                what,
-                "parts of several backups were put together; a download without encryption fails (\"Unsupported securetar version.\" or \"The inner tar is not gzip or tar, wrong key?\")",
-                "`haul repair` leaves out what its password does not open",
-            );
+            let finding = if sealed == Some(false) && differs {
+                Finding::new(
+                    Defect::PartEncryption,
+                    "it is still encrypted, and the configuration is not",
+                    "Home Assistant leaves addons_local.tar.gz and supervisor.tar.gz so when it decrypts a download; it restores the configuration all the same",
+                    "`haul repair` decrypts it with the password it had, and leaves it out without",
+                )
+            } else {
+                Finding::new(
+                    Defect::PartEncryption,
+                    if differs { "it is not encrypted, and the configuration is" } else { "the configuration's password does not open it" },
+                    "parts of several backups were put together; a download without encryption fails (\"Unsupported securetar version.\" or \"The inner tar is not gzip or tar, wrong key?\")",
+                    if differs { "`haul repair` encrypts it as the configuration" } else { "`haul repair` leaves out what its password does not open" },
+                )
+            };
             found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&name)), None));
         }
         super::inner::find_part(part, found);

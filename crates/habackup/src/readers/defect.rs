@@ -53,6 +53,8 @@ defects! {
     AppleDouble = "appledouble-member",
     /// Sizes of two headers disagree.
     OuterSizes = "outer-sizes-disagree",
+    /// A `size` record that Core copies when it changes the encryption.
+    SizeRecord = "size-record",
     /// No JSON.
     ManifestNotJson = "manifest-not-json",
     /// A list, a number.

@@ -84,6 +84,8 @@ pub struct OuterMember {
     pub size: u64,
     /// The sizes of its two headers, where they disagree: header block, PAX record.
     pub sizes: Option<(u64, u64)>,
+    /// Whether a PAX record says its size.
+    pub size_record: bool,
     /// Whether macOS' own tar wrote it.
     pub libarchive: bool,
 }
@@ -178,7 +180,11 @@ impl JsonProblem {
                 let column = error.column().saturating_sub(at - comma);
                 format!("trailing comma is not allowed: line {} column {column} (char {comma})", error.line())
             }
-            said if said.starts_with("EOF") => format!("unexpected end of data: {place}"),
+            said if said.starts_with("EOF") => {
+                // The place behind the last character.
+                let last = text.rsplit('\n').next().unwrap_or_default().chars().count();
+                format!("unexpected end of data: line {} column {} (char {})", text.split('\n').count(), last + 1, text.chars().count())
+            }
             _ => format!("unexpected character: {place}"),
         }
     }

@@ -5,7 +5,7 @@
 
 use super::facts::{Facts, Nature, OuterEnd};
 use super::{Defect, Effect, Finding, Stage};
-use crate::archive::MANIFEST;
+use crate::archive::{MANIFEST, is_archive_name};
 use crate::problem::shown;
 
 const REFUSED: Effect = Effect::Refuses(Stage::List);
@@ -206,14 +206,27 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
         }
         found.push(finding);
     }
+    let copied = |member: &&super::OuterMember| member.size_record && (member.name == MANIFEST || is_archive_name(member.name.as_bytes()));
+    if let Some(first) = facts.outer.members.iter().find(copied).filter(|_| facts.outer.members.iter().all(|member| member.sizes.is_none())) {
+        // Each reader restores it; it is what else Home Assistant may do with it.
+        found.push(
+            Finding::new(
+                Defect::SizeRecord,
+                "Home Assistant destroys this archive if it changes its encryption: in a download with the password, or on the way to a place with another setting",
+                "a second header says the size of this member, and Home Assistant keeps that when it writes the member with another size; it does so without an error",
+                "`haul repair` writes it anew without that header",
+            )
+            .at(&first.name),
+        );
+    }
     for member in &facts.outer.members {
         if let Some((block, pax)) = member.sizes {
             found.push(
                 Finding::new(
                     Defect::OuterSizes,
                     format!("its two headers disagree on its size: {block} and {pax} bytes, of which readers take the second"),
-                    "it is over 8 GiB and its writer had no room for that in the first header, or one of them was changed",
-                    REPACK,
+                    "Home Assistant changed the encryption of an archive that said its sizes twice, or the member is over 8 GiB and its writer had no room for that in the first header",
+                    "`haul repair` tells the right one by what follows, and writes it once",
                 )
                 .at(&member.name),
             );

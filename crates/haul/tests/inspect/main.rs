@@ -16,7 +16,7 @@ use habackup::{readers::Defect, securetar::Password};
 use testkit::fixtures::Fixtures;
 
 /// Every defect once at least. The exit code follows from the last lines.
-const SHOWN: [&str; 70] = [
+const SHOWN: [&str; 73] = [
     "good-core-plain",
     "good-supervisor-style",
     "good-supervisor-style-v2",
@@ -65,6 +65,7 @@ const SHOWN: [&str; 70] = [
     "old-snapshot-json",
     "part-damaged",
     "part-not-declared",
+    "part-still-encrypted",
     "parts-with-different-passwords",
     "password-not-given",
     "protected-a-word",
@@ -74,6 +75,8 @@ const SHOWN: [&str; 70] = [
     "securetar-v1",
     "securetar-v3",
     "securetar-v3-damaged",
+    "sizes-in-records",
+    "sizes-in-records-after-decryption",
     "sizes-never-filled-in",
     "sizes-of-an-inner-member-disagree",
     "sizes-too-large-for-what-follows",
