@@ -168,6 +168,11 @@ pub trait Store: Send + Sync {
         Vec::new()
     }
 
+    /// What whoever keeps archives here should know, asked of the place itself; beside [`Self::notes`]. What it does not tell is left out.
+    async fn remarks(&self) -> Vec<String> {
+        self.notes()
+    }
+
     /// The place as one that makes archives itself; `None`: it takes them as they are.
     fn workshop(&self) -> Option<Arc<dyn Workshop>> {
         None

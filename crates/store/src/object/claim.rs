@@ -1,7 +1,9 @@
 //! Claims: tiny objects that say whose upload is under way, because the store itself only knows that there is one.
 //!
-//! A claim's name is a temporary one (`owner`), its content the key and the upload. It is written before the upload is begun and removed after it has ended, so
-//! whatever a killed run leaves can be found from its claim.
+//! A claim's name is a temporary one (`owner`), its content the key and the upload. It is written once, as soon as the upload has begun, and removed after it
+//! has ended, so whatever a killed run leaves can be found from its claim. Buckets that keep versions keep each of them: it is not written anew without need.
+//!
+//! A key that may not delete could not remove claims. As soon as that is known, none are made any more.
 
 use object_store::{ObjectStore, ObjectStoreExt, PutOptions, path::Path};
 use serde::{Deserialize, Serialize};
@@ -34,11 +36,20 @@ impl Claim {
         Self { name, key: key.as_ref().to_owned(), upload_id: None }
     }
 
+    /// Removes it, if that is allowed.
+    pub(super) async fn remove(&self, place: &Place) -> Result<(), StoreError> {
+        match place.remove(&self.name).await {
+            Err(error) if error.kind() == Some(Kind::Permission) => Ok(()),
+            done => done,
+        }
+    }
+
     /// Writes it, or writes it anew.
     pub(super) async fn write(&self, place: &Place) -> Result<(), StoreError> {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let key = place.key(&self.name, Operation::Create)?;
-        place.wire.ask(Call::new(Operation::Create), place.objects.put_opts(&key, text.into(), PutOptions::default())).await?;
+        let call = Call::new(Operation::Create).with_headers(place.multipart.checksum(&text));
+        place.wire.ask(call, place.objects.put_opts(&key, text.into(), PutOptions::default())).await?;
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Backend {
 pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let place = url.as_str().trim_end_matches('/').to_owned();
     if !url.username().is_empty() || url.port().is_some() || url.query().is_some() {
-        return Err(invalid(url.scheme(), "the address of a bucket is SCHEME://BUCKET/PREFIX and nothing else")
+        return Err(invalid(&place, "the address of a bucket is SCHEME://BUCKET/PREFIX and nothing else")
             .advise("endpoint, region and keys are options of the destination in haul.toml"));
     }
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
@@ -54,7 +54,7 @@ pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<
     };
     let preferred = wanted.part_size(&*backend.multipart)?;
     let Backend { wire, objects, multipart } = backend;
-    let place = Place { wire, objects, multipart, prefix, preferred, unsettled: Arc::new(Mutex::default()) };
+    let place = Place { wire, objects, multipart, prefix, preferred, unsettled: Arc::new(Mutex::default()), keeps_everything: Arc::default() };
     place.greet().await?;
     Ok(Arc::new(place))
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     connect::{Backend, Wanted},
-    multipart::{Numbered, Signer},
+    multipart::{MOST_PARTS, Numbered, Signer},
     wire::Wire,
 };
 use crate::error::StoreError;
@@ -53,6 +53,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         bucket: format!("{base}/{}", wanted.bucket),
         condition: ("x-goog-if-generation-match", "0"),
         unconditional: AtomicBool::new(false),
+        most_parts: MOST_PARTS,
     };
     Ok(Backend { wire, objects: store, multipart: Arc::new(multipart) })
 }

@@ -41,6 +41,7 @@ pub const KEYS: &[&str] = &[
     "credentials_file",
     "endpoint",
     "instance_role",
+    "max_parts",
     "part_size",
     "path_style",
     "profile",

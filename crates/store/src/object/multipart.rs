@@ -39,6 +39,8 @@ use crate::{
 pub(super) const MARK: &str = "haulupload";
 /// What a path keeps as it is, in the form that is signed.
 pub(super) const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// Parts that an upload may have at S3 itself, and at most stores that speak it.
+pub(super) const MOST_PARTS: u32 = 10_000;
 /// An archive is listed by the page; more pages than this are somebody's mistake.
 const MOST_PAGES: usize = 1000;
 
@@ -85,6 +87,16 @@ pub(super) trait Multipart: Send + Sync {
 
     /// Uploads that were begun for keys with this prefix.
     async fn pending(&self, prefix: &str) -> Result<Vec<Pending>, StoreError>;
+
+    /// Headers with a checksum of a small object's bytes. Buckets with Object Lock refuse a `PUT` without one.
+    fn checksum(&self, _: &[u8]) -> HeaderMap {
+        HeaderMap::new()
+    }
+
+    /// Whether the bucket keeps what was removed or replaced as old versions.
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 }
 
 /// Who we are, for the requests that the library has no call for.
@@ -105,6 +117,8 @@ pub(super) struct Numbered<T> {
     pub(super) condition: (&'static str, &'static str),
     /// The store does not know that header.
     pub(super) unconditional: AtomicBool,
+    /// How many parts an upload may have.
+    pub(super) most_parts: u32,
 }
 
 impl<T: MultipartStore + ObjectStore> Numbered<T> {
@@ -173,7 +187,7 @@ impl<T: MultipartStore + ObjectStore> Numbered<T> {
 #[async_trait]
 impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
     fn rules(&self) -> PartRules {
-        PartRules { smallest: 5 << 20, largest: 5 << 30, most: 10_000, equal: true }
+        PartRules { smallest: 5 << 20, largest: 5 << 30, most: self.most_parts, equal: true }
     }
 
     async fn begin(&self, key: &Path, mark: &str) -> Result<String, StoreError> {
@@ -191,9 +205,7 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         let number = (part.index + 1).to_string();
         let mut request = self.request(Operation::Write, Method::PUT, &path, &[("partNumber", &number), ("uploadId", id)])?;
         // Whoever looks at it refuses a part that was damaged on its way, whatever its tag means.
-        if let Ok(value) = HeaderValue::from_str(&BASE64_STANDARD.encode(md5)) {
-            request.headers_mut().insert("content-md5", value);
-        }
+        request.headers_mut().extend(md5_header(md5));
         request.headers_mut().insert(CONTENT_LENGTH, part.data.len().into());
         self.sign(Operation::Write, &mut request).await?;
         let answer = self.wire.send(Call::new(Operation::Write).with_body(&part.data, &part.activity), request).await?;
@@ -249,6 +261,15 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         Ok(found)
     }
 
+    fn checksum(&self, bytes: &[u8]) -> HeaderMap {
+        md5_header(Md5::digest(bytes).into())
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        let page = self.page(Operation::Connect, "", &[("versioning", "")]).await?;
+        Ok(element(&page, "Status").as_deref() == Some("Enabled"))
+    }
+
     async fn pending(&self, prefix: &str) -> Result<Vec<Pending>, StoreError> {
         let mut found = Vec::new();
         let (mut key_marker, mut id_marker) = (String::new(), String::new());
@@ -270,6 +291,11 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         }
         Ok(found)
     }
+}
+
+fn md5_header(md5: [u8; 16]) -> HeaderMap {
+    let value = HeaderValue::from_str(&BASE64_STANDARD.encode(md5)).ok();
+    value.into_iter().map(|value| (HeaderName::from_static("content-md5"), value)).collect()
 }
 
 fn encode_value(value: &str) -> String {

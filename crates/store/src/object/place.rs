@@ -2,7 +2,11 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -32,8 +36,10 @@ pub(super) struct Place {
     /// Without slashes at its ends; may be empty.
     pub(super) prefix: String,
     pub(super) preferred: u64,
-    /// Claims of uploads of which nobody knows whether they were begun.
-    pub(super) unsettled: Arc<Mutex<Vec<Claim>>>,
+    /// Claims of uploads of which nobody knows whether they were begun, each with when it was tried, by our clock.
+    pub(super) unsettled: Arc<Mutex<Vec<(Claim, SystemTime)>>>,
+    /// The key may not delete, as was seen when it should have.
+    pub(super) keeps_everything: Arc<AtomicBool>,
 }
 
 /// An object as the store knows it.
@@ -91,13 +97,17 @@ impl Place {
         let key = self.key(name, Operation::Delete)?;
         match self.multipart.remove(&key).await {
             Err(error) if error.kind() == Some(Kind::NotFound) => Ok(()),
+            Err(error) if error.kind() == Some(Kind::Permission) => {
+                self.keeps_everything.store(true, Ordering::Relaxed);
+                Err(error)
+            }
             done => done,
         }
     }
 
     /// Remembers a claim whose upload may have been begun without our knowing.
-    fn leave(&self, claim: Claim) {
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+    fn leave(&self, claim: Claim, tried: SystemTime) {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push((claim, tried));
     }
 
     /// Removes what lost answers left. Does what it can: the rest is the next sweep's.
@@ -108,12 +118,15 @@ impl Place {
         }
     }
 
-    async fn begin(&self, key: &Path, claim: &mut Claim) -> Result<String, StoreError> {
-        claim.write(self).await?;
+    /// The upload's id, and whether it has no claim.
+    async fn begin(&self, key: &Path, claim: &mut Claim) -> Result<(String, bool), StoreError> {
         let id = self.multipart.begin(key, &claim.name).await?;
         claim.upload_id = Some(id.clone());
-        claim.write(self).await?;
-        Ok(id)
+        let unclaimed = self.keeps_everything.load(Ordering::Relaxed);
+        if !unclaimed {
+            claim.write(self).await?;
+        }
+        Ok((id, unclaimed))
     }
 }
 
@@ -149,11 +162,11 @@ impl Store for Place {
         if self.look(name, Operation::Create).await?.is_some() {
             return Err(self.wire.error(Operation::Create, Kind::Exists, format!("{name} exists already")));
         }
-        let mut claim = Claim::new(&key, expected.resumable);
+        let (mut claim, now) = (Claim::new(&key, expected.resumable), SystemTime::now());
         match self.begin(&key, &mut claim).await {
-            Ok(id) => Ok(Box::new(ObjectUpload::new(self.clone(), name, key, id, claim, Vec::new()))),
+            Ok((id, unclaimed)) => Ok(Box::new(ObjectUpload::new(self.clone(), name, key, id, claim, unclaimed))),
             Err(error) => {
-                self.leave(claim);
+                self.leave(claim, now);
                 if !error.is_passing() {
                     self.settle().await;
                 }
@@ -200,5 +213,24 @@ impl Store for Place {
 
     async fn sweep(&self) -> Result<u32, StoreError> {
         sweep::sweep(self).await
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let kept =
+            "this key may not delete: the archives are safe from it, but neither prune nor rm can remove any, and a hidden marker of some bytes may stay";
+        if self.keeps_everything.load(Ordering::Relaxed) { vec![kept.to_owned()] } else { Vec::new() }
+    }
+
+    async fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.notes();
+        // Keys that may only store archives are often not told.
+        if self.multipart.keeps_versions().await.unwrap_or(false) {
+            remarks.push(
+                "the bucket keeps versions: removed archives stay there as old versions, and are paid for, until a lifecycle rule removes them \
+                 (NoncurrentVersionExpiration; at Backblaze, \"Keep only the last version\")"
+                    .to_owned(),
+            );
+        }
+        remarks
     }
 }

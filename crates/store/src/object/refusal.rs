@@ -1,6 +1,9 @@
 //! What a store's refusal means: the error codes of S3, Azure and Google, told apart by what can be done about them.
 
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{
+    HeaderMap, Method, StatusCode,
+    header::{CONTENT_TYPE, ETAG},
+};
 
 use crate::{
     error::{Kind, Operation, StoreError},
@@ -13,6 +16,20 @@ const MOST_WORDS: usize = 300;
 /// S3 assembles an object while it already says 200, and may then fail in the answer's body.
 pub(super) fn hides_in_success(method: &Method, body: &[u8]) -> bool {
     method == Method::POST && element(&String::from_utf8_lossy(&body[..body.len().min(4096)]), "Error").is_some()
+}
+
+/// A success that the store can't have meant: a page for people, or a listing that is none. Networks with a login page and wrong endpoints answer like that.
+pub(super) fn is_foreign(method: &Method, query: &str, headers: &HeaderMap, body: &[u8]) -> bool {
+    let start = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_lowercase();
+    let lists = |what: &str| *method == Method::GET && query.split('&').any(|pair| pair == what);
+    if lists("list-type=2") || lists("comp=list") {
+        return !start.contains("<listbucketresult") && !start.contains("<enumerationresults");
+    }
+    let is_page = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let begins_as_page = start.trim_start().starts_with("<!doctype html") || start.trim_start().starts_with("<html");
+    // Whatever an object holds, the store names it by a tag.
+    let may_be_bodiless = *method == Method::HEAD;
+    (begins_as_page || (is_page && may_be_bodiless)) && !headers.contains_key(ETAG)
 }
 
 /// `own`: the store itself said it, and not whom we asked for credentials.
@@ -29,6 +46,9 @@ pub(super) fn understand(place: &str, operation: Operation, own: bool, status: S
     if let Some(error) = moved(place, operation, status, headers, &code, &body) {
         return error;
     }
+    if let Some((kind, advice)) = meaning_by_words(&words) {
+        return StoreError::remote(place, operation, kind, format!("the store answered {code}: {words}")).advise(advice);
+    }
     let Some((kind, advice)) = meaning(&code, headers) else {
         let said = if code.is_empty() { words } else { format!("{code}: {words}") };
         return match status.as_u16() {
@@ -43,6 +63,24 @@ pub(super) fn understand(place: &str, operation: Operation, own: bool, status: S
 
 const KEYS_ADVICE: &str = "check the access key and its secret; they come from the destination's options, the environment or the profile";
 const RIGHTS_ADVICE: &str = "the key must be allowed to list the bucket and to read, write and delete objects below the prefix";
+
+/// What only the words tell.
+fn meaning_by_words(words: &str) -> Option<(Kind, String)> {
+    let words = words.to_lowercase();
+    // Backblaze says AccessDenied.
+    if words.contains("storage cap exceeded") {
+        return Some((Kind::Full { missing: None }, "raise the storage cap on Backblaze's page \"Caps & Alerts\", or make room".to_owned()));
+    }
+    if words.contains("cap exceeded") {
+        return Some((Kind::Permission, "a daily cap is used up: raise it on Backblaze's page \"Caps & Alerts\", or try again tomorrow".to_owned()));
+    }
+    if words.contains("part number must be") {
+        let most = words.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u32>().ok()).max();
+        let most = most.filter(|most| *most > 1).map_or_else(|| "1000".to_owned(), |most| most.to_string());
+        return Some((Kind::Protocol, format!("this store takes fewer parts than others: set max_parts = {most} for this destination in haul.toml")));
+    }
+    None
+}
 
 /// By code, because one status stands for many things. `None`: the status has to tell.
 fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
@@ -194,6 +232,6 @@ mod tests {
     fn another_region_is_named() {
         let body = b"<Error><Code>PermanentRedirect</Code><Region>eu-central-1</Region></Error>";
         let error = understand("s3://b", Operation::Connect, true, StatusCode::MOVED_PERMANENTLY, &HeaderMap::new(), body);
-        assert_eq!(error.to_string(), "could not connect at s3://b: the bucket is in region eu-central-1");
+        assert_eq!(error.to_string(), "can't use s3://b: the bucket is in region eu-central-1");
     }
 }

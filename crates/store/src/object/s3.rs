@@ -9,7 +9,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
 use super::{
     connect::{Backend, Wanted},
-    multipart::{Numbered, Signer},
+    multipart::{MOST_PARTS, Numbered, Signer},
     profile,
     wire::Wire,
 };
@@ -17,6 +17,8 @@ use crate::error::StoreError;
 
 const KEYS_ADVICE: &str = "set access_key_id and secret_access_key_file for this destination, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in \
                            ~/.aws/credentials";
+/// Hosts whose uploads may have fewer parts than elsewhere.
+const FEW_PARTS: &[(&str, u32)] = &[(".scw.cloud", 1000)];
 /// How programs in containers and machines of AWS get their keys; the library knows the ways.
 const ROLE_VARIABLES: &[(&str, AmazonS3ConfigKey)] = &[
     ("AWS_WEB_IDENTITY_TOKEN_FILE", AmazonS3ConfigKey::WebIdentityTokenFile),
@@ -56,9 +58,28 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let store = builder.build().map_err(|error| wanted.invalid(format!("the options don't fit together: {error}")))?;
     let store = Arc::new(store);
     let signer = Signer::Aws { credentials: Arc::clone(store.credentials()), region };
-    let multipart =
-        Numbered { wire: wire.clone(), store: Arc::clone(&store), signer, bucket, condition: ("if-none-match", "*"), unconditional: AtomicBool::new(false) };
+    let multipart = Numbered {
+        wire: wire.clone(),
+        store: Arc::clone(&store),
+        signer,
+        bucket,
+        condition: ("if-none-match", "*"),
+        unconditional: AtomicBool::new(false),
+        most_parts: most_parts(wanted, &host)?,
+    };
     Ok(Backend { wire, objects: store, multipart: Arc::new(multipart) })
+}
+
+/// `max_parts`, else what is known of the host.
+fn most_parts(wanted: &Wanted<'_>, host: &str) -> Result<u32, StoreError> {
+    match wanted.options.get("max_parts") {
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|most| (1..=MOST_PARTS).contains(most))
+            .ok_or_else(|| wanted.invalid(format!("max_parts is {text:?}, and must be a number from 1 to {MOST_PARTS}"))),
+        None => Ok(FEW_PARTS.iter().find(|(known, _)| host.ends_with(known)).map_or(MOST_PARTS, |(_, most)| *most)),
+    }
 }
 
 /// The settings of the profile that was asked for, or of the default one. Keys given otherwise win over it.

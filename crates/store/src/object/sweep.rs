@@ -42,28 +42,39 @@ pub(super) async fn sweep(place: &Place) -> Result<u32, StoreError> {
     Ok(count + end_the_forgotten(place, &dead, &alive).await?)
 }
 
-/// Ends uploads of this process of which only the claim is known.
-pub(super) async fn settle(place: &Place, claims: &[Claim]) -> Result<(), StoreError> {
-    let mut others = Vec::new();
-    let mut own = Vec::new();
+/// By so much the clocks of two machines may differ that still understand each other's signatures.
+const SKEW: Duration = Duration::from_mins(15);
+
+/// Ends uploads of this process that may have begun without our knowing. `claims`: each with when it was tried.
+pub(super) async fn settle(place: &Place, claims: &[(Claim, SystemTime)]) -> Result<(), StoreError> {
+    let mut claimed = BTreeSet::new();
     for (name, meta) in place.objects(Operation::List).await? {
-        if !owner::is_temporary(&name) {
-            continue;
+        if owner::is_temporary(&name) && !claims.iter().any(|(claim, _)| claim.name == name) {
+            claimed.extend(Claim::read(place, &name, meta.size).await?.and_then(|claim| claim.upload_id));
         }
-        let Some(found) = Claim::read(place, &name, meta.size).await? else { continue };
-        let known = claims.iter().find(|claim| claim.name == name).cloned();
-        let is_own = known.is_some();
-        let claim = known.map_or(found.clone(), |known| Claim { upload_id: known.upload_id.or(found.upload_id), ..known });
-        if is_own { own.push((claim, meta.last_modified.into())) } else { others.push((claim, meta.last_modified.into())) }
     }
-    for claim in &own {
-        end(place, claim, &others).await?;
+    for (claim, tried) in claims {
+        let Ok(key) = Path::parse(&claim.key) else { continue };
+        match &claim.upload_id {
+            Some(id) => {
+                place.multipart.cancel(&key, id).await?;
+                claim.remove(place).await?;
+            }
+            None => {
+                for pending in known_pending(place, &claim.key).await? {
+                    let is_recent = pending.begun.is_none_or(|begun| begun + SKEW >= *tried);
+                    if pending.key == claim.key && is_recent && !claimed.contains(&pending.id) {
+                        place.multipart.cancel(&key, &pending.id).await?;
+                    }
+                }
+            }
+        }
     }
     Ok(())
 }
 
 async fn end(place: &Place, (claim, written): &Dated, alive: &[Dated]) -> Result<(), StoreError> {
-    let Ok(key) = Path::parse(&claim.key) else { return place.remove(&claim.name).await };
+    let Ok(key) = Path::parse(&claim.key) else { return claim.remove(place).await };
     // A claim is believed about keys of this place only.
     let is_ours = place.key(key.filename().unwrap_or_default(), Operation::Delete).is_ok_and(|own| own == key);
     if is_ours {
@@ -83,7 +94,7 @@ async fn end(place: &Place, (claim, written): &Dated, alive: &[Dated]) -> Result
             }
         }
     }
-    place.remove(&claim.name).await
+    claim.remove(place).await
 }
 
 /// Uploads of archives that have no claim and are too old for anybody to be at work.

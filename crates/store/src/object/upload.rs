@@ -5,8 +5,9 @@ use std::{
     ops::Range,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -24,6 +25,11 @@ use crate::{
     store::{Checked, Sealed, Session, Upload},
 };
 
+/// So often an object that must be there is looked for before the store's word for it has to do. Pauses grow in between.
+const LOOKS: u32 = 6;
+/// A claim of this age counts as fresh for some days more.
+const FRESH: Duration = Duration::from_hours(24);
+
 /// What a session holds.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Memory {
@@ -31,6 +37,9 @@ pub(super) struct Memory {
     upload_id: String,
     /// Name of the claim, which is also the object's mark.
     claim: String,
+    /// There is no claim: the key could not remove it.
+    #[serde(default)]
+    unclaimed: bool,
     parts: Vec<Done>,
 }
 
@@ -56,17 +65,36 @@ pub(super) struct ObjectUpload {
     key: Path,
     id: String,
     claim: Claim,
+    // The claim is a mark only, and no object.
+    unclaimed: bool,
     parts: Mutex<BTreeMap<u32, Done>>,
     kept: Vec<Range<u64>>,
     // The object may be there, whatever the answer was.
     tried: AtomicBool,
+    // The store said that it is there.
+    completed: AtomicBool,
+    // How often it was not seen all the same.
+    unseen: AtomicU32,
     // It is there, and was compared.
     checked: Mutex<Option<Checked>>,
 }
 
 impl ObjectUpload {
-    pub(super) fn new(place: Place, name: &str, key: Path, id: String, claim: Claim, kept: Vec<Range<u64>>) -> Self {
-        Self { place, name: name.to_owned(), key, id, claim, parts: Mutex::default(), kept, tried: AtomicBool::new(false), checked: Mutex::default() }
+    pub(super) fn new(place: Place, name: &str, key: Path, id: String, claim: Claim, unclaimed: bool) -> Self {
+        Self {
+            place,
+            name: name.to_owned(),
+            key,
+            id,
+            claim,
+            unclaimed,
+            parts: Mutex::default(),
+            kept: Vec::new(),
+            tried: AtomicBool::new(false),
+            completed: AtomicBool::new(false),
+            unseen: AtomicU32::new(0),
+            checked: Mutex::default(),
+        }
     }
 
     /// Takes over what another process left, if the store still has it.
@@ -75,7 +103,8 @@ impl ObjectUpload {
         // A run that died after its last word to the store may have finished without knowing.
         let finished = place.look(&memory.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&memory.claim));
         // Whoever ended it, took its claim away.
-        if !finished && place.look(&memory.claim, Operation::Create).await?.is_none() {
+        let claimed = if finished || memory.unclaimed { None } else { place.look(&memory.claim, Operation::Create).await? };
+        if !finished && !memory.unclaimed && claimed.is_none() {
             return Ok(None);
         }
         let there = match place.multipart.parts(&key, &memory.upload_id).await {
@@ -95,9 +124,12 @@ impl ObjectUpload {
         parts.dedup_by_key(|part| part.index);
         let kept = parts.iter().map(|part| part.offset..part.offset + part.length).collect();
         let claim = Claim { name: memory.claim, key: key.as_ref().to_owned(), upload_id: Some(memory.upload_id.clone()) };
-        // Written anew, it is fresh again.
-        claim.write(&place).await?;
-        let mut upload = Self::new(place, &memory.name, key, memory.upload_id, claim, kept);
+        let age = claimed.and_then(|found| SystemTime::now().duration_since(found.entry.modified?).ok());
+        if age.is_some_and(|age| age > FRESH) {
+            claim.write(&place).await?;
+        }
+        let mut upload = Self::new(place, &memory.name, key, memory.upload_id, claim, memory.unclaimed);
+        upload.kept = kept;
         upload.parts = Mutex::new(parts.into_iter().map(|part| (part.index, part)).collect());
         Ok(Some(upload))
     }
@@ -118,27 +150,52 @@ impl ObjectUpload {
     async fn own(&self) -> Result<Option<Found>, StoreError> {
         match self.place.look(&self.name, Operation::Publish).await? {
             Some(found) if found.mark.as_ref() == Some(&self.claim.name) => Ok(Some(found)),
-            Some(_) => Err(self.error(Operation::Publish, Kind::Exists, format!("{} exists already", self.name))),
+            Some(_) => Err(self.taken()),
             None => Ok(None),
         }
     }
 
-    /// Gives the object its name, also when an earlier try already did and nobody heard the answer.
-    async fn publish(&self, parts: &[Arrived]) -> Result<Found, StoreError> {
-        if let Some(found) = self.own().await? {
-            return Ok(found);
+    /// Gives the object its name, also when an earlier try already did and nobody heard the answer. `None`: the store says that it is there, and does not show it.
+    async fn publish(&self, parts: &[Arrived]) -> Result<Option<Found>, StoreError> {
+        if self.completed.load(Ordering::Relaxed) {
+            return self.completed_one().await;
         }
-        self.tried.store(true, Ordering::Relaxed);
+        if let Some(found) = self.own().await? {
+            return Ok(Some(found));
+        }
+        let echoes = self.tried.swap(true, Ordering::Relaxed);
         let finished = self.place.multipart.finish(&self.key, &self.id, &self.claim.name, parts).await;
         match finished {
-            // A refusal may be the echo of a success: the upload is gone because it is an object now.
-            Err(error) if !error.is_passing() => self.own().await?.ok_or(error),
+            // A refusal may be the echo of a success: the upload is gone because it is an object now, which some stores show a little later.
+            Err(error) if !error.is_passing() => match self.own().await? {
+                Some(found) => Ok(Some(found)),
+                None if echoes && error.kind() == Some(Kind::Lost) && self.unseen.fetch_add(1, Ordering::Relaxed) < LOOKS => Err(self.not_seen_yet()),
+                None => Err(error),
+            },
             Err(error) => Err(error),
             Ok(()) => {
-                let missing = || self.error(Operation::Check, Kind::Passing { retry_after: None }, "the archive can't be seen yet");
-                self.own().await?.ok_or_else(missing)
+                self.completed.store(true, Ordering::Relaxed);
+                self.completed_one().await
             }
         }
+    }
+
+    /// The object that the store has put together for us. Some show it a little later, and some lose its mark; nobody else can have put it there.
+    async fn completed_one(&self) -> Result<Option<Found>, StoreError> {
+        let found = self.place.look(&self.name, Operation::Publish).await?;
+        match found {
+            Some(found) if found.mark.as_ref().is_some_and(|mark| *mark != self.claim.name) => Err(self.taken()),
+            None if self.unseen.fetch_add(1, Ordering::Relaxed) < LOOKS => Err(self.not_seen_yet()),
+            found => Ok(found),
+        }
+    }
+
+    fn not_seen_yet(&self) -> StoreError {
+        self.error(Operation::Check, Kind::Passing { retry_after: None }, "the archive can't be seen yet")
+    }
+
+    fn taken(&self) -> StoreError {
+        self.error(Operation::Publish, Kind::Exists, format!("{} exists already", self.name))
     }
 
     /// What the arrived object was compared by, or why it is not what was sent.
@@ -180,7 +237,9 @@ impl ObjectUpload {
     }
 
     async fn release(&self) -> Result<(), StoreError> {
-        self.place.remove(&self.claim.name).await?;
+        if !self.unclaimed {
+            self.claim.remove(&self.place).await?;
+        }
         self.place.settle().await;
         Ok(())
     }
@@ -213,11 +272,15 @@ impl Upload for ObjectUpload {
             checked
         } else {
             let parts = self.arrived(sealed)?;
-            let found = self.publish(&parts).await?;
-            match Self::compare(&found, sealed, &parts) {
-                Ok(checked) => checked,
-                Err(reason) => {
-                    self.place.remove(&self.name).await?;
+            match self.publish(&parts).await?.map(|found| Self::compare(&found, sealed, &parts)) {
+                Some(Ok(checked)) => checked,
+                None if parts.iter().all(|part| part.proven) => Checked::PartChecksums,
+                None => Checked::Size,
+                Some(Err(reason)) => {
+                    let reason = match self.place.remove(&self.name).await {
+                        Err(error) if error.kind() == Some(Kind::Permission) => format!("{reason}, and this key may not remove it"),
+                        done => done.map(|()| reason)?,
+                    };
                     self.release().await?;
                     return Err(self.error(Operation::Check, Kind::Mismatch, reason));
                 }
@@ -242,8 +305,13 @@ impl Upload for ObjectUpload {
     }
 
     fn session(&self) -> Option<Session> {
-        let memory =
-            Memory { name: self.name.clone(), upload_id: self.id.clone(), claim: self.claim.name.clone(), parts: self.parts().values().cloned().collect() };
+        let memory = Memory {
+            name: self.name.clone(),
+            upload_id: self.id.clone(),
+            claim: self.claim.name.clone(),
+            unclaimed: self.unclaimed,
+            parts: self.parts().values().cloned().collect(),
+        };
         serde_json::to_value(memory).ok().map(Session)
     }
 

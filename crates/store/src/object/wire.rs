@@ -95,6 +95,15 @@ impl Wire {
         &self.place
     }
 
+    /// The kind of store, as people call it.
+    fn kind(&self) -> &'static str {
+        match self.place.split(':').next() {
+            Some("azblob") => "Azure Blob Storage",
+            Some("gs") => "Google Cloud Storage",
+            _ => "S3",
+        }
+    }
+
     /// An error of this place.
     pub(super) fn error(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
         StoreError::remote(&*self.place, operation, kind, reason)
@@ -122,7 +131,11 @@ impl Wire {
         while let Some(next) = cause.source() {
             cause = next;
         }
-        self.error(operation, Kind::Protocol, format!("its answer can't be understood: {cause}"))
+        // What a parser says of itself helps nobody.
+        let cause = cause.to_string();
+        let is_for_people = !cause.contains("::") && !cause.contains('`');
+        let reason = if is_for_people { format!("its answer can't be understood: {cause}") } else { "its answer can't be understood".to_owned() };
+        self.error(operation, Kind::Protocol, reason)
     }
 
     async fn exchange(&self, call: &Call, request: HttpRequest) -> Result<Response<Bytes>, HttpError> {
@@ -143,6 +156,7 @@ impl Wire {
         let answer = http::send(&self.place, call.operation, request, &call.activity, self.stall).await;
         let answer = answer.map_err(|error| call.refuse(error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
+        let query = answer.url().query().unwrap_or_default().to_owned();
         let body = http::read_body(&self.place, call.operation, answer, LONGEST_ANSWER, self.stall).await.map_err(|error| call.refuse(error))?;
         if !status.is_success() || refusal::hides_in_success(&parts.method, &body) {
             let error = refusal::understand(&self.place, call.operation, own, status, &headers, &body);
@@ -150,6 +164,10 @@ impl Wire {
                 return Err(call.refuse(error));
             }
             call.refuse(error);
+        }
+        if own && status.is_success() && refusal::is_foreign(&parts.method, &query, &headers, &body) {
+            let error = self.error(call.operation, Kind::Protocol, format!("what answers there does not speak like {}", self.kind()));
+            return Err(call.refuse(error.advise("check the endpoint; the login page of a network or a proxy may have answered in its place")));
         }
         let mut response = Response::new(body);
         *response.status_mut() = status;
