@@ -274,7 +274,8 @@ impl Progress {
     pub fn limited_by(&self, encrypted: bool) -> Stage {
         let wall = self.running().as_secs_f64().max(1e-9);
         let threads = self.threads.load(Ordering::Relaxed).max(1) as f64;
-        busiest(&self.stages(encrypted), wall, threads)
+        let stage = busiest(&self.stages(encrypted), wall, threads);
+        if stage == Stage::Writing && self.places().iter().any(|place| place.is_limited()) { Stage::Limit } else { stage }
     }
 }
 

@@ -27,6 +27,9 @@ pub enum Stage {
     Encrypting,
     /// Taking bytes to the destination.
     Writing,
+    /// Waiting for the rate that uploads may not exceed.
+    #[serde(rename = "the rate limit")]
+    Limit,
 }
 
 impl Stage {
@@ -37,6 +40,7 @@ impl Stage {
             Self::Compressing => "compressing",
             Self::Encrypting => "encrypting",
             Self::Writing => "writing",
+            Self::Limit => "the rate limit",
         }
     }
 }

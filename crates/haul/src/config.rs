@@ -8,13 +8,14 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, builder::BoolishValueParser, error::ErrorKind, parser::ValueSource};
 use jiff::{Span, SpanRelativeTo};
-use store::{Address, Options};
+use store::{Address, Limit, Options};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -30,7 +31,7 @@ const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive"];
 /// Commands that have no use for the file, and must work with a broken one.
 const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
 /// Keys that every destination has, beside those of its kind.
-const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size"];
+const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit"];
 /// Farther than this from a known word is no slip of the finger.
 const NEAR: usize = 3;
 
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     tables: BTreeMap<&'static str, Vec<Setting>>,
     // Options of this run that only the command's table says.
     from_table: BTreeSet<String>,
+    // The file that was read.
+    path: Option<PathBuf>,
 }
 
 /// A destination with a name.
@@ -52,11 +55,13 @@ pub(crate) struct Named {
 }
 
 /// What every destination may be told, whatever its kind. `None`: nothing was said.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Common {
     pub(crate) give_up_after: Option<Duration>,
     pub(crate) verify: Option<VerifyArg>,
     pub(crate) part_size: Option<u64>,
+    /// Everything that is sent there keeps to it together.
+    pub(crate) limit: Option<Limit>,
 }
 
 /// A key of a command's table.
@@ -83,6 +88,17 @@ impl Config {
         nearest(name, self.destinations.keys().map(String::as_str))
     }
 
+    /// Where destinations were looked for, for a message about one that is not among them.
+    pub(crate) fn searched(&self) -> String {
+        match &self.path {
+            Some(path) => format!("{} names none of that name", path.display()),
+            None => {
+                let usual: Vec<String> = usual_places().iter().map(|path| path.display().to_string()).collect();
+                format!("there is no configuration file ({})", usual.join(", "))
+            }
+        }
+    }
+
     /// Whether an option's value is neither typed nor in the environment but stands in the command's table. What a destination says of itself beats that.
     pub(crate) fn is_from_table(&self, id: &str) -> bool {
         self.from_table.contains(id)
@@ -105,7 +121,7 @@ impl Config {
                 None => return Ok(Self::default()),
             },
         };
-        Self::parse(path, &text)
+        Ok(Self { path: Some(path.to_owned()), ..Self::parse(path, &text)? })
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
@@ -241,7 +257,7 @@ fn leaked(text: &str) -> &'static str {
 
 fn usual_places() -> Vec<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let own = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    let own = absolute("XDG_CONFIG_HOME").or_else(|| store::home_directory().map(|home| home.join(".config")));
     own.into_iter().chain([PathBuf::from("/etc")]).map(|directory| directory.join("haul/haul.toml")).collect()
 }
 
@@ -306,6 +322,7 @@ impl File<'_> {
                 "url" => {}
                 "give_up_after" => common.give_up_after = Some(duration(&text).map_err(wrong)?),
                 "part_size" => common.part_size = Some(size(&text).map_err(wrong)?),
+                "limit" => common.limit = Some(Limit::new(rate(&text).map_err(wrong)?)),
                 "verify" => {
                     let verify = <VerifyArg as clap::ValueEnum>::from_str(&text, false);
                     common.verify = Some(verify.map_err(|_| wrong(format!("{text:?} is neither \"auto\" nor \"read-back\"")))?);
@@ -325,7 +342,7 @@ impl File<'_> {
 
     /// A path of the file: `~/` is the home directory, and what is not absolute is meant from where the file is.
     fn placed(&self, path: &str) -> String {
-        let home = path.strip_prefix("~/").and_then(|rest| Some(PathBuf::from(env::var_os("HOME")?).join(rest)));
+        let home = path.strip_prefix("~/").and_then(|rest| Some(store::home_directory()?.join(rest)));
         let placed = home.unwrap_or_else(|| self.path.parent().unwrap_or(Path::new("")).join(path));
         placed.to_string_lossy().into_owned()
     }
@@ -398,6 +415,19 @@ pub(crate) fn span(text: &str) -> Result<Span, String> {
     span.filter(|span| span.is_positive()).ok_or_else(|| format!("{text:?} is no stretch of time; write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"))
 }
 
+/// Bytes a second: `2MB/s`, `500kB/s`; the `/s` may be left out.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no rate; write it like 500kB/s or 2MB/s, and not below {}kB/s", store::limit::SLOWEST / 1000);
+    let amount = text.trim();
+    let amount = ["/s", "ps"].iter().find_map(|unit| amount.strip_suffix(unit)).unwrap_or(amount);
+    size(amount.trim()).ok().filter(|rate| *rate >= store::limit::SLOWEST).ok_or_else(wrong)
+}
+
+/// A number of cores to use.
+pub(crate) fn cores(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write a whole number from 1 on".to_owned())
+}
+
 /// A number of bytes: `8388608`, `8MiB`, `8M`, `10MB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no size; write it like 8MiB or 64MB");
@@ -432,7 +462,7 @@ mod tests {
             ("\n[backup]\nlevl = \"small\"", "haul.toml, line 3: there is no key \"levl\"; did you mean \"level\"?"),
             ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: level can't be \"tiny\"; it is one of fast, balanced, small"),
             ("[backup]\ngentle = \"yes\"", "haul.toml, line 2: gentle must be true or false"),
-            ("[backup]\nthreads = 0", "haul.toml, line 2: threads can't be \"0\": number would be zero for non-zero type"),
+            ("[backup]\nthreads = 0", "haul.toml, line 2: threads can't be \"0\": write a whole number from 1 on"),
             ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),
             ("[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"", "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?"),
             (
@@ -441,7 +471,7 @@ mod tests {
             ),
             (
                 "[destinations.x]\nurl = \"stfp://host/\"",
-                "haul.toml, line 2: could not connect at stfp: there is no kind of place called stfp://; did you mean sftp://?",
+                "haul.toml, line 2: can't use stfp://host/: there is no kind of place called stfp://; did you mean sftp://?",
             ),
             ("[destinations.\"a/b\"]\nurl = \"/b\"", "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits"),
         ];
@@ -523,6 +553,16 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(span("1y6mo").is_ok());
+    }
+
+    #[test]
+    fn rates_are_understood() {
+        for (text, bytes) in [("2MB/s", 2_000_000), ("500kB/s", 500_000), ("500 kB/s", 500_000), ("1MiB", 1 << 20), ("64000", 64_000)] {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "fast", "10B/s", "2MB/h"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use engine::{
     Progress,
     open::{ArchiveSource, Source},
 };
-use store::{Address, Bridge, Context, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
+use store::{Address, Bridge, Context, Limit, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
 
 use crate::{
     args::{VerifyArg, WaitingArgs},
@@ -82,6 +82,26 @@ pub(crate) fn uses_stdout(goals: &[Destination]) -> Result<bool, Failure> {
     }
 }
 
+/// Whether a name ends as every archive's does. Other commands tell archives by that.
+fn has_archive_ending(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "tar")
+}
+
+/// The longest name that a file system takes with the ending that marks a pinned archive.
+const LONGEST_NAME: usize = 255 - ".pin".len();
+
+/// Refuses a name under which no other command would find the archive again.
+pub(crate) fn check_archive_name(name: &str) -> Result<(), Failure> {
+    if !has_archive_ending(name) || name == ".tar" {
+        return Err(Failure::usage(format!("{name:?} does not end in .tar, and no other command would find it")).hint("give a name that ends in .tar"));
+    }
+    if name.len() > LONGEST_NAME {
+        let message = format!("the name {name:?} has {} bytes, and at most {LONGEST_NAME} fit everywhere", name.len());
+        return Err(Failure::usage(message).hint("give a shorter name"));
+    }
+    Ok(())
+}
+
 /// Understands what the user typed for a place. Nothing is touched but the local file system, to tell directories from archives.
 pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failure> {
     let (first, rest) = text.split_once('/').unwrap_or((text, ""));
@@ -89,10 +109,18 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
         let address = Address::parse(text)?;
         if let Address::Local(path) = &address
             && !path.exists()
-            && let Some(near) = config.nearest_destination(first)
         {
-            let message = format!("there is neither a destination nor a file {first:?}; did you mean {near:?}?");
-            return Err(Failure::usage(message).hint("`haul destination list` shows the names in haul.toml"));
+            if let Some(near) = config.nearest_destination(first) {
+                let message = format!("there is neither a destination nor a file {first:?}; did you mean {near:?}?");
+                return Err(Failure::usage(message).hint("`haul destination list` shows the names in haul.toml"));
+            }
+            // A bare word is a destination's name, or a new file; making a directory of that name would hide the mistake.
+            if !text.contains('/') && !has_archive_ending(text) {
+                let message = format!("{text:?} is neither a directory here nor a destination: {}", config.searched());
+                return Err(
+                    Failure::usage(message).hint(format!("name it in haul.toml, below [destinations.{text}], or give the path of a directory that exists"))
+                );
+            }
         }
         let (address, name) = address.split_name();
         // `%2F` in an address: a name that leads somewhere else.
@@ -103,7 +131,7 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
     };
     let steps: Vec<&str> = rest.split('/').filter(|step| !step.is_empty()).collect();
     let (folders, name) = match steps.split_last() {
-        Some((last, folders)) if Path::new(last).extension().is_some_and(|extension| extension == "tar") => (folders, Some((*last).to_owned())),
+        Some((last, folders)) if has_archive_ending(last) => (folders, Some((*last).to_owned())),
         _ => (steps.as_slice(), None),
     };
     let mut address = named.address.clone();
@@ -116,7 +144,7 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
         }
         Address::Stdout => {}
     }
-    Ok(Destination { typed: text.to_owned(), address, options: named.options.clone(), common: named.common, name })
+    Ok(Destination { typed: text.to_owned(), address, options: named.options.clone(), common: named.common.clone(), name })
 }
 
 /// What all connections of one run share.
@@ -126,6 +154,8 @@ pub(crate) struct Network {
     pub(crate) context: Context,
     /// `--give-up-after` of the command line or the environment, which beats what the file says of a destination.
     said: Option<Duration>,
+    /// The rate of the command's table yields to that of a destination.
+    yields: bool,
     connected: Arc<Connected>,
 }
 
@@ -157,7 +187,7 @@ impl Network {
         if stdin().is_terminal() && stderr().is_terminal() {
             context.ask = Some(Arc::new(ask));
         }
-        Ok(Self { bridge, context, said: give_up_after, connected: Arc::default() })
+        Ok(Self { bridge, context, said: give_up_after, yields: false, connected: Arc::default() })
     }
 
     /// What only the command's table says yields to what the destination says of itself.
@@ -166,6 +196,14 @@ impl Network {
         if config.is_from_table("give_up_after") {
             self.said = None;
         }
+        self
+    }
+
+    /// All uploads together keep to this rate (`--limit`).
+    #[must_use]
+    pub(crate) fn limited(mut self, rate: Option<u64>, config: &Config) -> Self {
+        self.context.limit = rate.map(Limit::new);
+        self.yields = config.is_from_table("limit");
         self
     }
 
@@ -180,6 +218,13 @@ impl Network {
         if let (None, Some(duration)) = (self.said, destination.common.give_up_after) {
             context.tuning.give_up_after = duration;
         }
+        // Longer than a place may fail altogether, nobody waits for a sign of life.
+        context.tuning.stall = context.tuning.stall.min(context.tuning.give_up_after);
+        if (context.limit.is_none() || self.yields)
+            && let Some(own) = &destination.common.limit
+        {
+            context.limit = Some(own.clone());
+        }
         if context.tuning.part_size.is_none() {
             context.tuning.part_size = destination.common.part_size;
         }
@@ -190,7 +235,8 @@ impl Network {
     pub(crate) fn connect(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
         let context = self.context_for(destination);
         let patience = Patience::new(&context);
-        let store = self.bridge.wait(patience.retry(|| store::connect(&destination.address, &destination.options, &context)))?;
+        let label = destination.address.to_string();
+        let store = self.bridge.wait(patience.contact(&label, || store::connect(&destination.address, &destination.options, &context)))?;
         self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)
     }
@@ -286,7 +332,7 @@ pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
 /// Where sessions, tokens and keys of this user are kept. Not made here.
 pub(crate) fn state_directory() -> PathBuf {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let own = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    let own = absolute("XDG_STATE_HOME").or_else(|| store::home_directory().map(|home| home.join(".local/state")));
     own.unwrap_or_else(|| PathBuf::from("/var/lib")).join("haul")
 }
 
@@ -329,8 +375,22 @@ mod tests {
         let patience = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
         let typed = Network::start(Some(Duration::from_hours(2)), &cancel).unwrap();
         assert_eq!(patience(&typed, &own), Duration::from_hours(2));
-        let from_table = Network { said: None, ..typed };
+        let from_table = Network { said: None, ..typed.clone() };
         assert_eq!(patience(&from_table, &own), Duration::from_mins(5));
         assert_eq!(patience(&from_table, &at("/b", None)), Duration::from_hours(2), "the table's holds for the others");
+    }
+
+    #[test]
+    fn a_destinations_rate_yields_to_what_was_typed_only() {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let network = Network::start(None, &cancel).unwrap();
+        let mut own = at("/a", None);
+        own.common.limit = Some(Limit::new(100_000));
+        let rate = |network: &Network, place: &Destination| network.context_for(place).limit.map(|limit| limit.rate());
+        assert_eq!((rate(&network, &own), rate(&network, &at("/b", None))), (Some(100_000), None));
+        let typed = network.limited(Some(50_000), &Config::default());
+        assert_eq!((rate(&typed, &own), rate(&typed, &at("/b", None))), (Some(50_000), Some(50_000)));
+        let from_table = Network { yields: true, ..typed };
+        assert_eq!((rate(&from_table, &own), rate(&from_table, &at("/b", None))), (Some(100_000), Some(50_000)));
     }
 }

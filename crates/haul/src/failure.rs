@@ -82,6 +82,10 @@ fn store_failure(error: &StoreError, message: &str) -> Failure {
         StoreError::NotADirectory(_) => Failure::usage(message).hint("give an existing directory, or a file name that ends in .tar"),
         StoreError::Missing(path) => Failure::usage(message).hint(format!("create it first: mkdir -p {}", path.display())),
         StoreError::Cancelled => Failure::new(INTERRUPTED, "interrupted; nothing was left behind"),
+        // The address, a name or a setting is wrong: nothing was tried.
+        StoreError::Remote(remote) if remote.kind == Kind::Invalid => {
+            Failure::usage(message).hint(remote.advice.clone().unwrap_or_else(|| advice(remote.kind).to_owned()))
+        }
         StoreError::Remote(remote) => Failure::new(FAILED, message).hint(remote.advice.clone().unwrap_or_else(|| advice(remote.kind).to_owned())),
         StoreError::Io { .. } if error.is_full() => Failure::new(FAILED, message).hint("make room there, or choose another --to; nothing was left behind"),
         StoreError::Io { .. } => Failure::new(FAILED, message).hint("check the destination's permissions and mount; nothing was left behind"),

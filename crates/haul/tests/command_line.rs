@@ -162,7 +162,8 @@ fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
         ),
         (&["backup", ".", "--to", "out"], 2, "so it does not look like a Home Assistant config directory\n  did you mean "),
         (&["backup", "nothing", "--to", "out"], 2, "say the version with --ha-version, for example --ha-version 2026.11.1\n"),
-        (&["backup", "config", "--to", "none"], 2, "haul: none does not exist\n  create it first: mkdir -p none\n"),
+        (&["backup", "config", "--to", "./none"], 2, "haul: ./none does not exist\n  create it first: mkdir -p ./none\n"),
+        (&["backup", "config", "--to", "none"], 2, "haul: \"none\" is neither a directory here nor a destination: "),
         (
             &["backup", "config", "--to", "out/taken.tar"],
             1,

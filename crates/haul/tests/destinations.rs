@@ -313,3 +313,71 @@ fn several_places_are_called_at_once() {
     assert_eq!(failed.len(), 2, "{report}");
     assert!(failed.iter().all(|error| error.contains("403")), "{failed:?}");
 }
+
+#[test]
+fn an_address_that_is_none_is_wrong_usage_and_leads_to_the_right_one() {
+    let place = Place::new();
+    for (address, words) in [
+        ("https://x/y", "webdavs://x/y"),
+        ("//nas/ha", "mount the share"),
+        ("s3:b/x", "s3://b/x"),
+        ("user@nas:/x", "sftp://user@nas/x"),
+        ("s3://", "names no bucket"),
+        ("sftp://me:hunter2@nas/x", "holds a password"),
+    ] {
+        let (code, error) = place.refused(&["backup", "config", "--to", address]);
+        assert_eq!(code, 2, "{address}: {error}");
+        assert!(error.contains(words) && !error.contains("mkdir") && !error.contains("connect") && !error.contains("hunter2"), "{address}: {error}");
+    }
+    assert_eq!(place.names("."), ["config", "out", "xdg"]);
+}
+
+#[test]
+fn a_bare_word_says_where_destinations_were_looked_for() {
+    let place = Place::new();
+    let mut command = place.command(&["backup", "config", "--to", "offsite"]);
+    let output = command.env_remove("XDG_CONFIG_HOME").output().unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    // Without HOME the password database knows the home directory.
+    let home = std::env::home_dir().map(|home| home.join(".config/haul/haul.toml").display().to_string());
+    assert!(error.contains("\"offsite\" is neither a directory here nor a destination") && !error.contains("mkdir"), "{error}");
+    assert!(error.contains("/etc/haul/haul.toml") || home.is_some_and(|home| error.contains(&home)), "{error}");
+}
+
+#[test]
+fn a_name_that_no_other_command_would_find_is_refused_before_anything_is_sent() {
+    let place = Place::new();
+    place.done(&["backup", "config", "--to", "a.tar"]);
+    let archive = fs::read(place.path("a.tar")).unwrap();
+    let long = format!("{}.tar", "n".repeat(248));
+    for name in ["plain", "x.TAR", &long] {
+        place.write(name, &archive);
+        let (code, error) = place.refused(&["push", name, "--to", "out"]);
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains("NAME.tar"), "{error}");
+        let (code, _) = place.refused(&["get", "a.tar", "--to", &format!("out/{name}")]);
+        assert_eq!(code, 2);
+    }
+    assert_eq!(place.names("out"), Vec::<String>::new());
+    place.done(&["push", "plain", "--to", "out/named.tar"]);
+    assert_eq!(place.names("out"), ["named.tar"]);
+}
+
+#[test]
+fn a_rate_is_understood_as_a_flag_and_as_a_key() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Nextcloud::start("")).unwrap();
+    let place = Place::new();
+    server.place(&format!("/files/{}/Backups/", nextcloud::USER), b"", Duration::ZERO);
+    let toml = format!("[destinations.far]\nurl = \"nextcloud://{}/Backups\"\nlimit = \"2MB/s\"\n", server.authority());
+    place.write("haul.toml", toml.as_bytes());
+    place.done(&["--config", "haul.toml", "backup", "config", "--to", "far/one.tar"]);
+    place.done(&["--config", "haul.toml", "get", "far/one.tar", "--to", "one.tar", "--limit", "1MB/s"]);
+    place.done(&["--config", "haul.toml", "push", "one.tar", "--to", "far/two.tar", "--limit", "500kB/s"]);
+    let (code, error) = place.refused(&["backup", "config", "--to", "out", "--limit", "fast"]);
+    assert!(code == 2 && error.contains("write it like 500kB/s or 2MB/s"), "{error}");
+    place.write("haul.toml", b"[destinations.far]\nurl = \"/b\"\nlimit = \"1B/s\"\n");
+    let (code, error) = place.refused(&["--config", "haul.toml", "list", "far"]);
+    assert!(code == 2 && error.contains("haul.toml, line 3: limit:"), "{error}");
+}

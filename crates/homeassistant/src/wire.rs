@@ -42,14 +42,19 @@ impl Wire {
     pub(crate) fn new(base: Url, tls: Tls, patience: Patience) -> Result<Self, Error> {
         let place = address::shown(&base);
         // HTTP/1 is what Home Assistant speaks, and what a WebSocket begins with. Redirects are for `look` to judge.
-        let client = Client::builder()
-            .user_agent(concat!("haul/", env!("CARGO_PKG_VERSION")))
-            .http1_only()
-            .connect_timeout(patience.connect)
-            .tcp_keepalive(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_danger_accept_invalid_certs(tls.insecure)
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("haul/", env!("CARGO_PKG_VERSION")))
+                .http1_only()
+                .connect_timeout(patience.connect)
+                .tcp_keepalive(Duration::from_secs(30))
+                .redirect(reqwest::redirect::Policy::none())
+                .tls_danger_accept_invalid_certs(tls.insecure)
+        };
+        // Slim images have no list of authorities: http:// works all the same, and https:// says that nobody is trusted.
+        let client = builder()
             .build()
+            .or_else(|_| builder().tls_certs_only(Vec::new()).build())
             .map_err(|error| Error::new(&place, Doing::Look, Kind::Invalid, cause(&error)))?;
         Ok(Self { client, base, place, patience })
     }

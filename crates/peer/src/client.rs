@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -23,7 +24,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     code::Code,
-    error::{PeerError, reason},
+    dial,
+    error::PeerError,
     frame::{self, FRIEND, Frame, SLICE, STRANGER, in_time},
     identity::{Fingerprint, Identity},
     message::{Envelope, Hello, OLDEST, Reply, Request, VERSION},
@@ -33,6 +35,8 @@ use crate::{
 
 type Line = TlsStream<TcpStream>;
 type Answer = (Reply, Bytes);
+/// Told of every slice before it leaves, and waited for.
+pub type Pace<'a> = &'a (dyn Fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send + Sync);
 
 /// How to reach a receiver.
 #[derive(Clone)]
@@ -67,9 +71,7 @@ impl Dialer {
     }
 
     async fn dial(&self, expected: Option<Fingerprint>, protocol: &[u8]) -> Result<(Line, Fingerprint), PeerError> {
-        let connected = timeout(self.connect_timeout, TcpStream::connect(&self.address)).await;
-        let Ok(connected) = connected else { return Err(PeerError::Unreachable("it does not answer".to_owned())) };
-        let socket = connected.map_err(|error| PeerError::Unreachable(reason(&error)))?;
+        let socket = dial::connect(&self.address, self.connect_timeout).await.map_err(PeerError::Unreachable)?;
         let _ = socket.set_nodelay(true);
         let connector = TlsConnector::from(tls::client(&self.identity, expected, protocol)?);
         let Ok(shaken) = timeout(self.connect_timeout, connector.connect(tls::nameless(), socket)).await else {
@@ -109,12 +111,12 @@ impl Client {
 
     /// Sends a request and waits for its answer.
     pub async fn call(&self, request: Request, body: &[Bytes]) -> Result<Answer, PeerError> {
-        self.send(request, body, || {}).await?.answer().await
+        self.send(request, body, &|_| Box::pin(std::future::ready(()))).await?.answer().await
     }
 
-    /// Sends a request, dialling if there is no connection; the answer can be waited for later. `moved` is called as bytes leave.
-    pub async fn send(&self, request: Request, body: &[Bytes], moved: impl Fn()) -> Result<Pending, PeerError> {
-        self.connect().await?.send(request, body, &moved).await
+    /// Sends a request, dialling if there is no connection; the answer can be waited for later. Bytes leave when `pace` is done with their number.
+    pub async fn send(&self, request: Request, body: &[Bytes], pace: Pace<'_>) -> Result<Pending, PeerError> {
+        self.connect().await?.send(request, body, pace).await
     }
 
     /// Makes sure of a connection, and says which one it is: another number means another connection.
@@ -202,7 +204,7 @@ impl Link {
         self.shared.broken.load(Ordering::Acquire)
     }
 
-    async fn send(self: Arc<Self>, request: Request, body: &[Bytes], moved: &impl Fn()) -> Result<Pending, PeerError> {
+    async fn send(self: Arc<Self>, request: Request, body: &[Bytes], pace: Pace<'_>) -> Result<Pending, PeerError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, answer) = oneshot::channel();
         self.shared.waiting().insert(id, tell);
@@ -210,7 +212,7 @@ impl Link {
             self.shared.waiting().remove(&id);
             return Err(self.shared.error());
         }
-        let written = self.write(&Envelope { id, message: request }, body, moved).await;
+        let written = self.write(&Envelope { id, message: request }, body, pace).await;
         match written {
             Ok(()) => Ok(Pending { link: self, answer }),
             Err(error) => {
@@ -223,7 +225,7 @@ impl Link {
         }
     }
 
-    async fn write(&self, head: &Envelope<Request>, body: &[Bytes], moved: &impl Fn()) -> Result<(), PeerError> {
+    async fn write(&self, head: &Envelope<Request>, body: &[Bytes], pace: Pace<'_>) -> Result<(), PeerError> {
         let length = body.iter().map(Bytes::len).sum();
         let opening = frame::opening(head, length)?;
         let mut slot = self.writer.lock().await;
@@ -233,9 +235,9 @@ impl Link {
         };
         in_time(self.stall, writer.write_all(&opening)).await?;
         for slice in body.iter().flat_map(|piece| piece.chunks(SLICE)) {
+            pace(slice.len() as u64).await;
             in_time(self.stall, writer.write_all(slice)).await?;
             self.shared.touch();
-            moved();
         }
         in_time(self.stall, writer.flush()).await?;
         *slot = Some(writer);

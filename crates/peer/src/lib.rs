@@ -10,11 +10,13 @@
 //! | `tls` | TLS 1.3 with both certificates pinned, and nothing else |
 //! | `code`, `gate`, `pairing` | the code a person types once, how long it lives, and the exchange that proves it (SPAKE2) |
 //! | `frame`, `message` | how a message is laid out on the line; what can be said |
+//! | `dial` | a connection to a name, by whichever of its addresses answers first |
 //! | `client`, `server` | the two ends |
 //! | `discover` | finding receivers on the local network |
 
 mod client;
 pub mod code;
+pub mod dial;
 pub mod discover;
 mod error;
 pub mod frame;
@@ -26,7 +28,7 @@ pub mod pairing;
 mod server;
 pub mod tls;
 
-pub use client::{Client, Dialer, Pending};
+pub use client::{Client, Dialer, Pace, Pending};
 pub use error::PeerError;
 pub use identity::{Fingerprint, Identity};
 pub use known::{Known, Peer, Role};

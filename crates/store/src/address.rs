@@ -1,4 +1,6 @@
-//! What the user types for a place: a path, `-`, or a URL.
+//! What the user types for a place: a path, `-`, or a URL. `foreign` knows how others write the same places.
+
+mod foreign;
 
 use std::{
     fmt,
@@ -7,6 +9,7 @@ use std::{
 
 use url::Url;
 
+use self::foreign::{Foreign, shown};
 use crate::{context::invalid, error::StoreError};
 
 /// Where an archive goes or comes from.
@@ -24,27 +27,37 @@ pub enum Address {
 pub const SCHEMES: &[&str] = &["file", "s3", "azblob", "gs", "gdrive", "webdav", "webdavs", "nextcloud", "nextclouds", "sftp", "haul"];
 
 impl Address {
-    /// Understands what the user typed. Whatever has no `scheme://` is a path.
+    /// Understands what the user typed. Whatever has no `scheme://` is a path, unless it can only be the address of something else.
     pub fn parse(text: &str) -> Result<Self, StoreError> {
         if text == "-" {
             return Ok(Self::Stdout);
         }
-        let Some((scheme, _)) = text.split_once("://") else { return Ok(Self::Local(text.into())) };
-        if !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
-            return Ok(Self::Local(text.into()));
+        let refuse = |meant: Foreign| invalid(&shown(text), meant.reason).advise(meant.advice);
+        let is_scheme = |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+            return foreign::without_scheme(text, SCHEMES).map_or_else(|| Ok(Self::Local(text.into())), |meant| Err(refuse(meant)));
+        };
+        let scheme = scheme.to_ascii_lowercase();
+        let shown_rest = shown(text).split_once("://").map_or_else(String::new, |(_, rest)| rest.to_owned());
+        if !SCHEMES.contains(&scheme.as_str()) {
+            if let Some(meant) = foreign::scheme(&scheme, &shown_rest) {
+                return Err(refuse(meant));
+            }
+            let nearest = SCHEMES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, &scheme)).unwrap_or(&"file");
+            return Err(invalid(&shown(text), format!("there is no kind of place called {scheme}://; did you mean {nearest}://?"))
+                .advise(format!("known are {}", SCHEMES.join(", "))));
         }
-        if !SCHEMES.contains(&scheme) {
-            let nearest = SCHEMES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, scheme)).unwrap_or(&"file");
-            return Err(invalid(scheme, format!("there is no kind of place called {scheme}://; did you mean {nearest}://?")));
+        if scheme == "s3" && rest.trim_matches('/').is_empty() {
+            return Err(invalid(text, "the address names no bucket").advise("write s3://BUCKET/PREFIX"));
         }
         // An empty host (`haul://`, any receiver of the network) is no URL to everybody, but one to us.
-        let url = Url::parse(text).map_err(|error| invalid(scheme, format!("the address can't be understood: {error}")))?;
+        let url = Url::parse(text).map_err(|error| invalid(&shown(text), format!("the address can't be understood: {error}")))?;
         if url.password().is_some() {
-            return Err(invalid(scheme, "the address holds a password")
+            return Err(invalid(&shown(text), "the address holds a password")
                 .advise("leave it out of the address: put it in a file, and name that as password_file in haul.toml"));
         }
         if scheme == "file" {
-            let path = url.to_file_path().map_err(|()| invalid(scheme, "a file:// address needs three slashes and an absolute path"))?;
+            let path = url.to_file_path().map_err(|()| invalid(text, "a file:// address needs three slashes and an absolute path"))?;
             return Ok(Self::Local(path));
         }
         Ok(Self::Remote(url))

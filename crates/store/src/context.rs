@@ -13,6 +13,7 @@ use std::{
 use crate::{
     error::{Kind, Operation, StoreError},
     http,
+    limit::Limit,
     secret::Secret,
 };
 
@@ -49,6 +50,11 @@ impl Default for Tuning {
     }
 }
 
+/// The user's home directory: `HOME`, else what the password database says. Services and some crons have no `HOME`.
+pub fn home_directory() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute())
+}
+
 /// Where environment variables come from; tests bring their own.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -68,6 +74,8 @@ pub struct Context {
     pub environment: Environment,
     /// Set when the user wants to stop.
     pub cancel: Arc<AtomicBool>,
+    /// The rate that uploads keep to.
+    pub limit: Option<Limit>,
     /// Asks the person at the terminal for a line (a pairing code); `None` when nobody is there.
     pub ask: Option<Ask>,
 }
@@ -76,8 +84,11 @@ impl Context {
     /// Fails only when the system's certificates can't be loaded.
     pub fn new(tuning: Tuning, state: PathBuf, cancel: Arc<AtomicBool>) -> Result<Self, StoreError> {
         let http = http::client(&tuning)?;
-        let environment: Environment = Arc::new(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        Ok(Self { http, tuning, state, environment, cancel, ask: None })
+        let environment: Environment = Arc::new(|name| {
+            let set = std::env::var(name).ok().filter(|value| !value.is_empty());
+            if name == "HOME" { set.or_else(|| Some(home_directory()?.to_string_lossy().into_owned())) } else { set }
+        });
+        Ok(Self { http, tuning, state, environment, cancel, limit: None, ask: None })
     }
 
     /// An environment variable that is set and not empty.

@@ -91,7 +91,12 @@ pub struct RemoteError {
 
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not {} at {}: {}", self.operation, self.place, self.reason)
+        match self.kind {
+            // Nothing was tried: the address or a setting can't be used.
+            Kind::Invalid => write!(f, "can't use {}: {}", self.place, self.reason),
+            _ if self.operation == Operation::Connect => write!(f, "could not connect to {}: {}", self.place, self.reason),
+            _ => write!(f, "could not {} at {}: {}", self.operation, self.place, self.reason),
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! What every HTTP place has in common: bodies that show they move, silence that is noticed, and what a status means.
 
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    io,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -8,7 +12,7 @@ use http::{
     HeaderMap, StatusCode,
     header::{CONTENT_LENGTH, RETRY_AFTER},
 };
-use reqwest::{Body, Client, RequestBuilder, Response};
+use reqwest::{Body, Certificate, Client, RequestBuilder, Response};
 
 use crate::{
     context::Tuning,
@@ -20,18 +24,31 @@ use crate::{
 const MOUTHFUL: usize = 64 << 10;
 /// More of an error's text than this is of no use to anybody.
 const MOST_OF_A_BODY: u64 = 64 << 10;
+/// A line that carries fewer bytes a second than this carries nothing.
+const DRIP: u64 = 256;
 /// No server may make us wait longer than this at once.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A client without an overall timeout: how long an upload takes depends on its size. [`send`] notices silence.
+///
+/// Which authorities are trusted is this machine's to say. Slim images have no list of them; there those count that come with the program, unless
+/// `SSL_CERT_FILE` or `SSL_CERT_DIR` name others: then nobody is trusted until they can be read, which only those notice who need it.
 pub(crate) fn client(tuning: &Tuning) -> Result<Client, StoreError> {
-    let client = Client::builder()
-        .user_agent(concat!("haul/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(tuning.connect_timeout)
-        .tcp_keepalive(Duration::from_secs(30))
-        .redirect(reqwest::redirect::Policy::none())
-        .build();
-    client.map_err(|error| StoreError::remote("this machine", Operation::Connect, Kind::Invalid, chain(&error)))
+    let builder = || {
+        Client::builder()
+            .user_agent(concat!("haul/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(tuning.connect_timeout)
+            .tcp_keepalive(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+    };
+    let is_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    let client = builder().build().or_else(|_| builder().tls_certs_only(if is_named { Vec::new() } else { bundled_authorities() }).build());
+    client.map_err(|error| StoreError::remote("this machine", Operation::Connect, Kind::Protocol, chain(&error)))
+}
+
+/// Mozilla's list, as it was when the program was built.
+fn bundled_authorities() -> Vec<Certificate> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()).collect()
 }
 
 /// Puts a body on a request, with its length.
@@ -39,20 +56,19 @@ pub fn with_body(request: RequestBuilder, data: &Segments, activity: &Activity) 
     request.header(CONTENT_LENGTH, data.len()).body(body(data, activity))
 }
 
-/// A body that touches `activity` whenever some of it leaves.
+/// A body that tells `activity` whenever some of it leaves, and leaves as fast as that lets it.
 pub fn body(data: &Segments, activity: &Activity) -> Body {
     if data.is_empty() {
         return Body::from(Bytes::new());
     }
-    let activity = activity.clone();
-    let mut pieces = data.pieces().to_vec().into_iter();
-    let mut rest = Bytes::new();
-    Body::wrap_stream(stream::iter(std::iter::from_fn(move || {
+    let state = (data.pieces().to_vec().into_iter(), Bytes::new(), activity.clone());
+    Body::wrap_stream(Box::pin(stream::unfold(state, |(mut pieces, mut rest, activity)| async move {
         if rest.is_empty() {
             rest = pieces.next()?;
         }
-        activity.touch();
-        Some(Ok::<_, io::Error>(rest.split_to(rest.len().min(MOUTHFUL))))
+        let mouthful = rest.split_to(rest.len().min(MOUTHFUL));
+        activity.pass(mouthful.len() as u64).await;
+        Some((Ok::<_, io::Error>(mouthful), (pieces, rest, activity)))
     })))
 }
 
@@ -62,10 +78,16 @@ pub async fn send(place: &str, operation: Operation, request: RequestBuilder, ac
     quiet(place, operation, activity, stall, request.send()).await?.map_err(|error| broken(place, operation, &error))
 }
 
-/// Reads an answer's whole body, at most `most` bytes of it.
+/// Reads an answer's whole body, at most `most` bytes of it. One that only drips is given up like one that has fallen silent.
 pub async fn read_body(place: &str, operation: Operation, mut response: Response, most: u64, stall: Duration) -> Result<Bytes, StoreError> {
     let mut body = Vec::new();
+    let started = Instant::now();
     loop {
+        let taken = started.elapsed();
+        if taken > stall && (body.len() as u64) < taken.as_secs() * DRIP {
+            let reason = format!("its answer drips: {} bytes in {} s", body.len(), taken.as_secs());
+            return Err(StoreError::remote(place, operation, Kind::Passing { retry_after: None }, reason));
+        }
         let next = quiet(place, operation, &Activity::default(), stall, response.chunk()).await?;
         match next.map_err(|error| broken(place, operation, &error))? {
             None => return Ok(body.into()),
@@ -100,9 +122,9 @@ pub fn broken(place: &str, operation: Operation, error: &reqwest::Error) -> Stor
     if error.is_builder() {
         return StoreError::remote(place, operation, Kind::Invalid, reason);
     }
-    if reason.contains("certificate") {
-        return StoreError::remote(place, operation, Kind::Protocol, reason)
-            .advise("the server's certificate is not trusted here: check the host name, or install its authority's certificate on this machine");
+    if let Some(rustls::Error::InvalidCertificate(why)) = tls_error(error) {
+        let (reason, advice) = untrusted(why);
+        return StoreError::remote(place, operation, Kind::Protocol, reason).advise(advice);
     }
     StoreError::remote(place, operation, Kind::Passing { retry_after: None }, reason)
 }
@@ -147,7 +169,42 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The last and most telling cause of an error, without the URL, which may hold a token.
+/// What TLS said, wherever it stands in the chain of causes.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        return Some(found);
+    }
+    // The system's errors hide what they were made of from `source`.
+    let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    hidden.and_then(|inner| tls_error(inner)).or_else(|| error.source().and_then(tls_error))
+}
+
+/// Why a certificate is not believed, and what helps.
+fn untrusted(why: &rustls::CertificateError) -> (&'static str, &'static str) {
+    use rustls::CertificateError as Why;
+    const AUTHORITY: &str = "install its authority's certificate on this machine, or name it in SSL_CERT_FILE; slim images need the package ca-certificates";
+    match why {
+        Why::Expired | Why::ExpiredContext { .. } => ("the server's certificate has expired", "renew it on the server; or is this machine's clock wrong?"),
+        Why::NotValidYet | Why::NotValidYetContext { .. } => ("the server's certificate is not valid yet", "set this machine's clock, best by NTP"),
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => {
+            ("the server's certificate is for another name", "give the address under the name that stands in the certificate")
+        }
+        Why::UnknownIssuer => ("the server's certificate comes from an authority that this machine does not know", AUTHORITY),
+        Why::Revoked => ("the server's certificate was revoked", "renew it on the server"),
+        // A certificate that somebody made for himself, in a single step, is an authority's and a server's in one.
+        Why::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            ("the server shows the certificate of an authority as its own", "give the server a certificate of its own, signed by that authority")
+        }
+        _ => ("the server's certificate can't be believed", AUTHORITY),
+    }
+}
+
 fn chain(error: &reqwest::Error) -> String {
+    match tls_error(error) {
+        Some(rustls::Error::InvalidMessage(_)) => return "no connection: it does not speak TLS there".to_owned(),
+        Some(rustls::Error::AlertReceived(_)) => return "no connection: it ended the TLS handshake".to_owned(),
+        _ => {}
+    }
     let mut cause: &dyn Error = error;
     while let Some(next) = cause.source() {
         cause = next;
@@ -176,6 +233,73 @@ mod tests {
         assert_eq!(asked("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         assert_eq!(asked("99999999"), Some(LONGEST_WAIT));
         assert_eq!(asked("soon"), None);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_believed_is_told_in_words() {
+        use rustls::CertificateError as Why;
+        for why in [Why::Expired, Why::NotValidYet, Why::NotValidForName, Why::UnknownIssuer, Why::Revoked, Why::BadEncoding] {
+            let hidden = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(why.clone()));
+            let Some(rustls::Error::InvalidCertificate(found)) = tls_error(&hidden) else { panic!("{why:?}") };
+            let (reason, advice) = untrusted(found);
+            assert!(reason.contains("certificate") && !reason.contains("::") && !advice.is_empty(), "{why:?}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_certificates_has_those_that_come_along() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        assert!(bundled_authorities().len() > 100);
+        assert!(Client::builder().tls_certs_only(bundled_authorities()).build().is_ok());
+        assert!(Client::builder().tls_certs_only(Vec::new()).build().is_ok());
+    }
+
+    /// All of it arrives, and the rate is felt.
+    #[tokio::test]
+    async fn a_body_keeps_to_the_rate() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let data = Segments::from(Bytes::from(vec![7; 400_000]));
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while seen.iter().filter(|byte| **byte == 7).count() < 400_000 {
+                socket.read_buf(&mut seen).await.unwrap();
+            }
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        });
+        let limit = crate::limit::Limit::new(400_000);
+        let activity = Activity::limited(Some(&limit));
+        let request = with_body(Client::builder().no_proxy().build().unwrap().put(url), &data, &activity);
+        // Whoever waits for the rate is not silent.
+        let response = send("there", Operation::Write, request, &activity, Duration::from_millis(700)).await.unwrap();
+        assert!(response.status().is_success() && limit.is_felt());
+        server.await.unwrap();
+    }
+
+    /// A server that sends a head, and then a byte now and then, for ever.
+    #[tokio::test]
+    async fn an_answer_that_drips_is_given_up() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.read_buf(&mut Vec::with_capacity(4096)).await.unwrap();
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+            while socket.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let stall = Duration::from_millis(1200);
+        let request = Client::builder().no_proxy().build().unwrap().get(url);
+        let response = send("there", Operation::List, request, &Activity::default(), stall).await.unwrap();
+        let error = read_body("there", Operation::List, response, 1 << 20, stall).await.unwrap_err();
+        assert!(error.is_passing() && error.to_string().contains("drips"), "{error}");
+        server.abort();
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `store` | the two traits that every kind of place implements |
 //! | `address`, `context` | what the user types; what all connections share |
 //! | `bridge` | the one crossing between threads and sockets |
+//! | `limit` | the rate that uploads do not exceed |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
 //! | `outbound` | one archive to several places at once: parts, holding back, checking what arrived |
 //! | `patience` | trying again, and when to stop |
@@ -24,6 +25,7 @@ mod error;
 pub mod gdrive;
 pub mod http;
 pub mod inbound;
+pub mod limit;
 pub mod local;
 pub mod machine;
 pub mod nextcloud;
@@ -42,8 +44,9 @@ use std::sync::Arc;
 
 pub use address::Address;
 pub use bridge::Bridge;
-pub use context::{Context, Options, Tuning};
+pub use context::{Context, Options, Tuning, home_directory};
 pub use error::{Kind, Operation, RemoteError, StoreError};
+pub use limit::Limit;
 pub use parts::{Part, Segments};
 pub use secret::Secret;
 pub use store::{Abilities, Checked, Entry, Expected, Order, PartRules, Placement, Sealed, Session, Store, Upload, Workshop};

@@ -10,6 +10,8 @@ use std::sync::{
 
 use bytes::Bytes;
 
+use crate::limit::Limit;
+
 /// Bytes in order, in pieces that are shared and not copied.
 #[derive(Clone, Debug, Default)]
 pub struct Segments {
@@ -105,19 +107,35 @@ impl From<Bytes> for Segments {
     }
 }
 
-/// When bytes last moved, in whole milliseconds since the runtime's start: how a silent server is told from a slow one.
+/// Whether bytes move: how a silent server is told from a slow one. Also keeps them to a rate, if there is one.
 #[derive(Clone, Debug, Default)]
-pub struct Activity(Arc<AtomicU64>);
+pub struct Activity {
+    count: Arc<AtomicU64>,
+    limit: Option<Limit>,
+}
 
 impl Activity {
+    /// Bytes that keep to this rate.
+    pub fn limited(limit: Option<&Limit>) -> Self {
+        Self { count: Arc::default(), limit: limit.cloned() }
+    }
+
+    /// So many bytes are about to leave: waits until they may. Waiting for the rate is no silence.
+    pub async fn pass(&self, bytes: u64) {
+        if let Some(limit) = &self.limit {
+            limit.pass(bytes, || self.touch()).await;
+        }
+        self.touch();
+    }
+
     /// Bytes moved just now.
     pub fn touch(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Changes with every [`Self::touch`].
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 }
 

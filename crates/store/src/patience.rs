@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     context::{Context, Tuning},
-    error::StoreError,
+    error::{Kind, Operation, StoreError},
+    limit::Limit,
     parts::Activity,
 };
 
@@ -37,7 +38,7 @@ pub struct Patience {
 struct State {
     // Since when nothing has worked.
     failing_since: Option<Instant>,
-    ever_worked: bool,
+    last_success: Option<Instant>,
     retries: u64,
     waiting: Option<Waiting>,
 }
@@ -53,6 +54,11 @@ impl Patience {
         self.state().waiting.clone()
     }
 
+    /// Whether the rate limit slows the uploads down.
+    pub fn is_limited(&self) -> bool {
+        self.context.limit.as_ref().is_some_and(Limit::is_felt)
+    }
+
     /// How many tries had to be repeated so far.
     pub fn retries(&self) -> u64 {
         self.state().retries
@@ -61,6 +67,24 @@ impl Patience {
     /// Repeats `attempt` until it succeeds, fails for good, or patience ends.
     pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(&self, attempt: impl FnMut() -> F) -> Result<T, StoreError> {
         self.retry_moving(&Activity::default(), attempt).await
+    }
+
+    /// As [`Self::retry`], for making contact with `place`: a try that nobody answers ends when the time for first contact does.
+    pub async fn contact<T, F: Future<Output = Result<T, StoreError>>>(&self, place: &str, mut attempt: impl FnMut() -> F) -> Result<T, StoreError> {
+        let deadline = Instant::now() + self.budget(&self.state());
+        self.retry(|| {
+            let trying = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), attempt());
+            async {
+                trying.await.unwrap_or_else(|_| Err(StoreError::remote(place, Operation::Connect, Kind::Passing { retry_after: None }, "it does not answer")))
+            }
+        })
+        .await
+    }
+
+    /// How long nothing may work.
+    fn budget(&self, state: &State) -> Duration {
+        let Tuning { give_up_after, first_contact, .. } = self.context.tuning;
+        if state.last_success.is_some() { give_up_after } else { first_contact.min(give_up_after) }
     }
 
     /// As [`Self::retry`], but pauses do not grow from one try to the next while each moves bytes: a line that is cut again and again is no server that needs rest.
@@ -72,32 +96,39 @@ impl Patience {
         let mut tries = 0;
         let mut moved = activity.count();
         loop {
+            let begun = Instant::now();
             let error = match self.unless_cancelled(attempt()).await? {
                 Ok(done) => {
                     let mut state = self.state();
                     state.failing_since = None;
-                    state.ever_worked = true;
+                    state.last_success = Some(Instant::now());
                     return Ok(done);
                 }
                 Err(error) if error.is_passing() => error,
                 Err(error) => return Err(error),
             };
             let now_moved = activity.count();
-            if now_moved > moved + MOUTHFULS {
+            let has_moved = now_moved > moved + MOUTHFULS;
+            if has_moved {
                 tries = 0;
             }
             moved = now_moved;
-            let pause = pause(&self.context.tuning, tries, error.retry_after(), scatter());
+            let mut pause = pause(&self.context.tuning, tries, error.retry_after(), scatter());
             tries += 1;
             {
                 let now = Instant::now();
                 let mut state = self.state();
-                let Tuning { give_up_after, first_contact, .. } = self.context.tuning;
-                let budget = if state.ever_worked { give_up_after } else { first_contact.min(give_up_after) };
-                let since = *state.failing_since.get_or_insert(now);
-                if now.duration_since(since) + pause > budget {
-                    return Err(given_up(error, now.duration_since(since), state.ever_worked));
+                let budget = self.budget(&state);
+                // A try that ended in silence has failed since it began; one that moved bytes, and whatever another has done meanwhile, was no failure.
+                let started = if has_moved { now } else { begun.max(state.last_success.unwrap_or(begun)) };
+                let failing = now.duration_since(*state.failing_since.get_or_insert(started));
+                let left = budget.saturating_sub(failing);
+                let asked = error.retry_after().filter(|asked| *asked > left);
+                if left.is_zero() || asked.is_some() {
+                    return Err(given_up(error, failing, asked, state.last_success.is_some()));
                 }
+                // The last try comes when the time is up, and not before.
+                pause = pause.min(left);
                 state.retries += 1;
                 state.waiting = Some(Waiting { reason: error.to_string(), until: now + pause });
             }
@@ -126,21 +157,25 @@ impl Patience {
 }
 
 /// Says since when nothing worked, beside what went wrong the last time.
-fn given_up(error: StoreError, failing: Duration, ever_worked: bool) -> StoreError {
+fn given_up(error: StoreError, failing: Duration, asked: Option<Duration>, ever_worked: bool) -> StoreError {
     let StoreError::Remote(mut error) = error else { return error };
     let (what, advice) = if ever_worked {
         ("given up after", "see whether the line and the other side work, and try again; --give-up-after says how long to wait for them")
     } else {
         ("it has not worked once, given up after", "see whether the address is right and the other side is running")
     };
-    error.reason = format!("{} ({what} {})", error.reason, in_words(failing));
+    error.reason = match asked {
+        Some(asked) => format!("{} (it asks to wait {}, which is longer than it may fail)", error.reason, in_words(asked)),
+        None => format!("{} ({what} {})", error.reason, in_words(failing)),
+    };
     error.advice.get_or_insert_with(|| advice.to_owned());
     StoreError::Remote(error)
 }
 
 fn in_words(time: Duration) -> String {
     match time.as_secs() {
-        seconds @ 0..=119 => format!("{seconds} s"),
+        0 => "less than a second".to_owned(),
+        seconds @ 1..=119 => format!("{seconds} s"),
         seconds @ 120..=7199 => format!("{} min", seconds / 60),
         seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
@@ -201,7 +236,7 @@ mod tests {
         let started = Instant::now();
         let error = patience.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err();
         assert!(error.is_passing());
-        assert_eq!(error.to_string(), "could not write at there: hiccup (it has not worked once, given up after 0 s)");
+        assert_eq!(error.to_string(), "could not write at there: hiccup (it has not worked once, given up after less than a second)");
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
@@ -214,10 +249,31 @@ mod tests {
 
     #[test]
     fn whoever_gives_up_says_after_how_long() {
-        let said = |seconds| given_up(passing(), Duration::from_secs(seconds), true).to_string();
+        let said = |seconds| given_up(passing(), Duration::from_secs(seconds), None, true).to_string();
         assert_eq!(said(90), "could not write at there: hiccup (given up after 90 s)");
         assert_eq!(said(600), "could not write at there: hiccup (given up after 10 min)");
         assert_eq!(said(6 * 3600 + 130), "could not write at there: hiccup (given up after 6 h 2 min)");
+    }
+
+    #[tokio::test]
+    async fn who_asks_to_wait_longer_than_it_may_fail_is_not_waited_for() {
+        let (patience, _) = patience(Duration::from_secs(5));
+        let busy =
+            || async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Passing { retry_after: Some(Duration::from_mins(10)) }, "busy")) };
+        let error = patience.retry(busy).await.unwrap_err();
+        assert_eq!(error.to_string(), "could not write at there: busy (it asks to wait 10 min, which is longer than it may fail)");
+    }
+
+    #[tokio::test]
+    async fn a_silent_place_is_given_up_when_its_time_is_up() {
+        let (patience, _) = patience(Duration::from_millis(1100));
+        let mut tries = 0;
+        let error = patience.contact("there", || {
+            tries += 1;
+            std::future::pending::<Result<(), StoreError>>()
+        });
+        assert_eq!(error.await.unwrap_err().to_string(), "could not connect to there: it does not answer (it has not worked once, given up after 1 s)");
+        assert_eq!(tries, 1);
     }
 
     #[test]

@@ -170,7 +170,7 @@ pub trait Store: Send + Sync {
 
     /// What whoever keeps archives here should know, asked of the place itself; beside [`Self::notes`]. What it does not tell is left out.
     async fn remarks(&self) -> Vec<String> {
-        self.notes()
+        Vec::new()
     }
 
     /// The place as one that makes archives itself; `None`: it takes them as they are.

@@ -80,7 +80,7 @@ async fn wrong_keys_and_missing_buckets_are_told_apart() {
     assert_eq!(error.kind(), Some(Kind::NotFound), "{error}");
     let error = refused(&setup.without_keys(), "s3://backups").await;
     assert_eq!(error.kind(), Some(Kind::Credentials), "{error}");
-    assert_eq!(error.to_string(), "could not connect at s3://backups: no access key was found");
+    assert_eq!(error.to_string(), "could not connect to s3://backups: no access key was found");
     let error = refused(&setup.with("endpoint", "http://192.0.2.1"), "s3://backups").await;
     assert_eq!(error.kind(), Some(Kind::Invalid), "{error}");
 }

@@ -78,6 +78,6 @@ async fn a_google_bucket_keeps_the_contract_where_it_speaks_like_s3() {
 #[tokio::test(flavor = "multi_thread")]
 async fn google_without_credentials_says_what_to_do() {
     let error = connect(&Setup::empty(), "gs://backups").await.err().unwrap();
-    assert_eq!(error.to_string(), "could not connect at gs://backups: no Google credentials were found");
+    assert_eq!(error.to_string(), "could not connect to gs://backups: no Google credentials were found");
     assert_eq!(error.kind(), Some(Kind::Credentials));
 }

@@ -419,3 +419,42 @@ async fn a_full_disk_is_told_before_or_while_writing() {
     upload.abort().await.unwrap();
     assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0);
 }
+
+/// Bytes where the protocol should begin: a start-up file that greets.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_before_the_protocol_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("noisy");
+    fs::write(&script, "#!/bin/sh\necho 'Welcome to the NAS'\nsleep 5\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let Some(place) = Place::new(&format!("ForceCommand {}\n", script.display())) else { return };
+    let StoreError::Remote(error) = place.connect().await.err().unwrap() else { panic!() };
+    assert_eq!(error.kind, Kind::Protocol);
+    assert!(error.reason.contains("\"Welcome to the NAS\" where SFTP should begin"), "{error:?}");
+    assert!(error.advice.as_ref().unwrap().contains(".bashrc"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_old_algorithms_only_is_told_by_its_list() {
+    let Some(place) = Place::new("Ciphers 3des-cbc\n") else { return };
+    let StoreError::Remote(error) = place.connect().await.err().unwrap() else { panic!() };
+    assert_eq!(error.kind, Kind::Protocol);
+    assert!(error.reason.contains("no cipher that is safe: it offers 3des-cbc"), "{error:?}");
+    assert!(error.advice.as_ref().unwrap().contains("update the server's SSH"), "{error:?}");
+}
+
+/// Accounts of many providers may write in their home directory and nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_path_does_not_work_the_home_directory_is_named() {
+    let Some(place) = Place::new("") else { return };
+    let StoreError::Remote(error) = place.connect_to("/no/such/backups").await.err().unwrap() else { panic!() };
+    assert_eq!(error.kind, Kind::NotFound);
+    let advice = error.advice.as_ref().unwrap();
+    assert!(advice.contains("/~/no/such/backups") && advice.contains("home directory is"), "{error:?}");
+    // Nobody may write there.
+    let Some(place) = Place::new("ForceCommand internal-sftp -R\n") else { return };
+    let store = place.connect().await.unwrap();
+    let Some(StoreError::Remote(error)) = store.create("x.tar", Expected::default()).await.err() else { panic!() };
+    assert_eq!(error.kind, Kind::Permission);
+    assert!(error.advice.as_ref().unwrap().contains("home directory is"), "{error:?}");
+}

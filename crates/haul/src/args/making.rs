@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{OutputArgs, PasswordArgs, WaitingArgs};
+use super::{LimitArgs, OutputArgs, PasswordArgs, WaitingArgs};
 
 pub(super) const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -63,7 +63,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, value_enum, default_value_t = CompressArg::Here, value_name = "WHERE")]
     pub(crate) compress: CompressArg,
     /// Cores to use [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::config::cores)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// One core, lowest CPU priority, disk only when nobody else wants it
     #[arg(long, conflicts_with = "threads")]
@@ -80,6 +80,8 @@ pub(crate) struct SendingArgs {
     /// How a copy is checked after it arrived: by what the place offers (size, checksums), or by reading all of it back [default: auto]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) verify: Option<VerifyArg>,
+    #[command(flatten)]
+    pub(crate) limit: LimitArgs,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{OutputArgs, PasswordArgs, WaitingArgs};
+use super::{LimitArgs, OutputArgs, PasswordArgs, WaitingArgs};
 
 pub(super) const MIGRATE_EXAMPLES: &str = "\
 Examples:
@@ -59,6 +59,8 @@ pub(crate) struct MigrateArgs {
     /// Start the old Home Assistant again with this after sending, whatever became of that; also when this program is killed
     #[arg(long, value_name = "COMMAND", requires = "stop_command")]
     pub(crate) start_command: Option<String>,
+    #[command(flatten)]
+    pub(crate) limit: LimitArgs,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
     #[command(flatten)]

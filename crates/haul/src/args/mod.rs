@@ -131,6 +131,13 @@ pub(crate) struct WaitingArgs {
     pub(crate) give_up_after: Option<std::time::Duration>,
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// Send no faster than this, for example 500kB/s or 2MB/s; all uploads of the run together
+    #[arg(long, value_name = "RATE", value_parser = crate::config::rate)]
+    pub(crate) limit: Option<u64>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PasswordArgs {
     /// File with the password; the environment variable HAUL_PASSWORD serves as well

@@ -66,6 +66,9 @@ pub(crate) struct GetArgs {
     /// An existing directory, or a new file
     #[arg(long, value_name = "PATH")]
     pub(crate) to: PathBuf,
+    /// Fetch no faster than this, for example 500kB/s or 2MB/s
+    #[arg(long, value_name = "RATE", value_parser = crate::config::rate)]
+    pub(crate) limit: Option<u64>,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
     /// How to show progress

@@ -90,10 +90,16 @@ pub(crate) struct Goals {
 impl Goals {
     pub(crate) fn of(to: &[String], sending: &SendingArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
         let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
+        for name in wanted.iter().filter_map(|goal| goal.name.as_deref()) {
+            destination::check_archive_name(name)?;
+        }
         let uses_stdout = destination::uses_stdout(&wanted)?;
         let read_back = |goal: &destination::Destination| goal.is_read_back(sending.verify, config);
         let needs_network = wanted.iter().any(|goal| read_back(goal) || !matches!(goal.address, Address::Local(_)));
-        let network = needs_network.then(|| Network::start(sending.waiting.give_up_after, cancel)).transpose()?.map(|network| network.heeding(config));
+        let network = needs_network
+            .then(|| Network::start(sending.waiting.give_up_after, cancel))
+            .transpose()?
+            .map(|network| network.heeding(config).limited(sending.limit.limit, config));
         let mut goals = Self { destinations: Vec::new(), unreachable: Vec::new(), network: None, uses_stdout };
         let mut first_failure = None;
         let far: Vec<_> = wanted.iter().filter(|goal| goal.local_archive().is_none()).collect();

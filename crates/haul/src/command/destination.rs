@@ -85,7 +85,8 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     told.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     let broken = findings.iter().filter(|finding| !finding.is_fine()).count();
     let speed = network.bridge.wait(patience.unless_cancelled(contract::measure(&*store, args.measure)))?;
-    let advice = advice(&abilities, free, broken, speed.as_ref().err().map(ToString::to_string));
+    let mut advice = advice(&abilities, free, broken, speed.as_ref().err().map(ToString::to_string));
+    advice.extend(network.bridge.wait(patience.unless_cancelled(store.remarks()))?);
     let speed = speed.ok();
     if args.json {
         output::json(&Document {

@@ -24,7 +24,7 @@ use rustix::{
     fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
     io::Errno,
 };
-use store::{Address, Entry, Kind, StoreError, inbound::RemoteFile};
+use store::{Address, Entry, Kind, Limit, StoreError, inbound::RemoteFile};
 
 use crate::{
     args::GetArgs,
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let progress = Arc::new(Progress::default());
     progress.fetch(remote.patience().clone());
     let display = Display::start(args.progress, Job::reading("fetching"), Arc::clone(&progress));
-    let copied = unfinished.copy(&remote, &progress, cancel);
+    let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &progress, cancel);
     drop(display);
     copied?;
     let damage = unfinished.look();
@@ -93,6 +93,10 @@ fn place(from: &Destination) -> String {
 
 fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
     let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
+    if to.as_os_str().to_string_lossy().ends_with('/') && !to.is_dir() {
+        return Err(Failure::usage(format!("there is no directory {}", to.display())).hint(format!("create it first: mkdir -p {}", to.display())));
+    }
+    destination::check_archive_name(&target.file_name().unwrap_or_default().to_string_lossy())?;
     if fs::symlink_metadata(&target).is_ok() {
         return Err(Failure::new(FAILED, format!("{} exists already", target.display())).hint("nothing is overwritten: choose another name or directory"));
     }
@@ -132,7 +136,7 @@ impl Unfinished {
         Ok(Self { path, file, have })
     }
 
-    fn copy(&self, remote: &RemoteFile, progress: &Progress, cancel: &AtomicBool) -> Result<(), Failure> {
+    fn copy(&self, remote: &RemoteFile, limit: Option<&Limit>, progress: &Progress, cancel: &AtomicBool) -> Result<(), Failure> {
         let mut buffer = vec![0; CHUNK as usize];
         let mut at = self.have;
         while at < remote.len() {
@@ -140,6 +144,9 @@ impl Unfinished {
                 return Err(interrupted());
             }
             let piece = &mut buffer[..CHUNK.min(remote.len() - at) as usize];
+            if let Some(limit) = limit {
+                limit.pass_blocking(piece.len() as u64, || cancel.load(Ordering::Relaxed));
+            }
             remote.read_exact_at(piece, at).map_err(|error| unreadable(error, remote))?;
             self.file.write_all_at(piece, at).map_err(|error| cannot_write(&self.path, &error))?;
             at += piece.len() as u64;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     args::MigrateArgs,
+    config::Config,
     destination::{self, Network},
     failure::{DONE, FAILED, Failure, INCOMPLETE},
     migrate::{Move, Sent, Source, Target, Wanted, words},
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
         start: args.start_command.clone(),
         progress: args.output.progress,
     };
-    let network = Network::start(args.waiting.give_up_after, cancel)?;
+    let network = Network::start(args.waiting.give_up_after, cancel)?.limited(args.limit.limit, &Config::default());
     let mut moving = Move::look(wanted, network, cancel)?;
     let mut notes = moving.source.notes.clone();
     notes.extend(moving.target.notes(&moving.source));

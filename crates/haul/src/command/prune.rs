@@ -69,6 +69,9 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
         output::lines(&[format!("Removed {} from {}", text::count(removed.len() as u64, "archive", "archives"), store.label())])?;
         output::notes("not removed", failed.iter().map(|trouble| format!("{}: {}", trouble.name, trouble.reason)));
     }
+    if !going.is_empty() && !args.json {
+        output::notes("note", network.bridge.wait(store.remarks()).into_iter());
+    }
     Ok(if failed.is_empty() { DONE } else { INCOMPLETE })
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use engine::{CopyReport, Progress};
 use serde::Serialize;
 use store::{
-    Context, Store, StoreError,
+    Address, Context, Store, StoreError,
     outbound::{LegMeter, Outcome, PushOptions},
 };
 
@@ -39,10 +39,14 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     }
     let own_name = args.archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let goals = args.to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
+    for goal in goals.iter().filter(|goal| goal.address != Address::Stdout) {
+        destination::check_archive_name(goal.name.as_deref().unwrap_or(&own_name))
+            .map_err(|failure| failure.hint(format!("say the name it is to have there: --to {}/NAME.tar", goal.typed.trim_end_matches('/'))))?;
+    }
     if destination::uses_stdout(&goals)? {
         output::keep_stdout_free()?;
     }
-    let network = Network::start(args.sending.waiting.give_up_after, cancel)?.heeding(config);
+    let network = Network::start(args.sending.waiting.give_up_after, cancel)?.heeding(config).limited(args.sending.limit.limit, config);
     let progress = Arc::new(Progress::default());
     let started = std::time::Instant::now();
     let (mut copies, mut failures) = (Vec::new(), Vec::new());
@@ -90,7 +94,7 @@ fn push(
 ) -> Result<Outcome, Failure> {
     let meter = Arc::new(LegMeter::new(store.label()));
     progress.send(&meter, length);
-    let job = Job { verb: "sending", encrypted: false, names_limit: false };
+    let job = Job { verb: "sending", encrypted: false, names_limit: args.sending.limit.limit.is_some() };
     let display = Display::start(args.output.progress, job, Arc::clone(progress));
     let context = network.context_for(goal);
     let sockets = store::outbound::Network { bridge: &network.bridge, context: &context };

@@ -232,6 +232,7 @@ impl HomeAssistantUpload {
         let rest = part.data.skip(transfer.taken.saturating_sub(part.offset));
         for piece in rest.pieces() {
             let length = piece.len() as u64;
+            part.activity.pass(length).await;
             tokio::select! {
                 biased;
                 early = &mut transfer.answer => return Err(early.ok().and_then(Result::err)),

@@ -194,7 +194,7 @@ impl Store for Connected {
         while start < range.end {
             let end = range.end.min(start + READ);
             let request = Request::Read { name: name.to_owned(), start, end };
-            pending.push((end - start, self.machine.client.send(request, &[], || {}).await.map_err(failed)?));
+            pending.push((end - start, self.machine.client.send(request, &[], &|_| Box::pin(std::future::ready(()))).await.map_err(failed)?));
             start = end;
         }
         let one = pending.len() == 1;

@@ -307,7 +307,10 @@ impl Inner {
             && needed > free
         {
             let missing = needed - free;
-            return Err(Refusal::new(RefusalKind::Full { missing: Some(missing) }, format!("the receiver has {missing} bytes too few")));
+            return Err(Refusal::new(
+                RefusalKind::Full { missing: Some(missing) },
+                format!("the receiver lacks room for {} MB more", missing.div_ceil(1_000_000)),
+            ));
         }
         Ok(())
     }

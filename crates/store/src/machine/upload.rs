@@ -81,7 +81,7 @@ impl MachineUpload {
         loop {
             let piece = rest.take(PIECE);
             let request = Request::Put { upload: self.id.clone(), index: part.index, offset: part.offset, length, at, total: part.total, last: part.last };
-            answers.push(self.client.send(request, piece.pieces(), || part.activity.touch()).await.map_err(failed)?);
+            answers.push(self.client.send(request, piece.pieces(), &|bytes| Box::pin(part.activity.pass(bytes))).await.map_err(failed)?);
             at += piece.len();
             rest = rest.skip(PIECE);
             if at >= length {

@@ -222,7 +222,7 @@ impl Store for Place {
     }
 
     async fn remarks(&self) -> Vec<String> {
-        let mut remarks = self.notes();
+        let mut remarks = Vec::new();
         // Keys that may only store archives are often not told.
         if self.multipart.keeps_versions().await.unwrap_or(false) {
             remarks.push(

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
-    parts::Part,
+    parts::{Activity, Part},
     patience::{Patience, Waiting},
     store::{Checked, Placement, Sealed, Store, Upload},
 };
@@ -89,6 +89,11 @@ impl LegMeter {
     /// What it waits for, if it waits.
     pub fn waiting(&self) -> Option<Waiting> {
         self.with_patience(Patience::waiting).flatten()
+    }
+
+    /// Whether the rate limit slows it down.
+    pub fn is_limited(&self) -> bool {
+        self.with_patience(Patience::is_limited).unwrap_or(false)
     }
 
     /// How many tries had to be repeated.
@@ -309,7 +314,8 @@ impl<'a> Sending<'a> {
     }
 
     /// Sends a part as soon as fewer than the allowed number are under way.
-    async fn start(&mut self, (part, room): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
+    async fn start(&mut self, (mut part, room): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
+        part.activity = Activity::limited(self.leg.context.limit.as_ref());
         if self.leg.keeping.as_ref().is_some_and(|keeping| keeping.has(&part)) {
             self.leg.meter.add(part.data.len());
             return Ok(());

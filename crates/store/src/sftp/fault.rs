@@ -61,7 +61,7 @@ impl Fault {
             Self::End => (Kind::Protocol, "the file ended too early".to_owned()),
             Self::Unsupported => (Kind::Protocol, "the server can't do that".to_owned()),
             Self::Full => (Kind::Full { missing: None }, "no space is left on the server, or the quota is used up".to_owned()),
-            Self::Refused(words) => (Kind::Protocol, format!("the server says \"{words}\" and not why")),
+            Self::Refused(words) => (Kind::Protocol, format!("the server refused it with \"{words}\", and does not say why")),
         };
         StoreError::remote(place, operation, kind, reason)
     }

@@ -2,24 +2,29 @@
 
 use std::{
     collections::HashMap,
+    io,
     net::{Shutdown, TcpStream},
     ops::Range,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use russh::{
-    Preferred,
+    AlgorithmKind, Preferred,
     client::{self, DisconnectReason, Handle, Handler},
     keys::PublicKeyOrCertificate,
 };
 use russh_sftp::client::{Config as SftpConfig, RawSftpSession, error::Error};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    time::timeout,
+};
 
 use super::{fault::Fault, login::Login, target, target::Target, trust::Trust};
 use crate::{
@@ -57,8 +62,7 @@ impl Line {
         let waiting = context.tuning.connect_timeout;
         let silent = |_| passing(format!("the server did not answer within {} s", waiting.as_secs()));
 
-        let connecting = tokio::net::TcpStream::connect((target.host.as_str(), target.port));
-        let socket = timeout(waiting, connecting).await.map_err(silent)?.map_err(|error| passing(reason(&error)))?;
+        let socket = peer::dial::connect((target.host.as_str(), target.port), waiting).await.map_err(&passing)?;
         // A second hold on the socket, to end it whatever the tasks that use it wait for.
         let (socket, ours) = twice(socket).map_err(|error| passing(reason(&error)))?;
 
@@ -83,18 +87,29 @@ impl Line {
                 _ => error,
             });
         }
-        let subsystem = async {
-            let channel = handle.channel_open_session().await?;
-            channel.request_subsystem(true, "sftp").await?;
-            Ok::<_, russh::Error>(channel)
+        let closed = |_| {
+            passing("the server accepted the login and then closed the session".to_owned())
+                .advise("the server's own log says why: often a chroot directory that does not belong to root, or a login shell that does not exist")
         };
-        let channel = timeout(waiting, subsystem).await.map_err(silent)?.map_err(|_| passing("the server opened no channel".to_owned()))?;
+        let channel = timeout(waiting, handle.channel_open_session()).await.map_err(silent)?.map_err(closed)?;
+        timeout(waiting, channel.request_subsystem(true, "sftp")).await.map_err(silent)?.map_err(closed)?;
         let limits = SftpConfig { request_timeout_secs: NO_LIMIT_SECONDS, max_packet_len: 1 << 20, ..SftpConfig::default() };
-        let sftp = RawSftpSession::new_with_config(channel.into_stream(), limits);
-        let version = timeout(waiting, sftp.init()).await.map_err(silent)?.map_err(|_| {
-            StoreError::remote(&label, Operation::Connect, Kind::Protocol, "the server offers no SFTP")
-                .advise("switch its SFTP subsystem on, or allow it for this user")
-        })?;
+        let (stream, heard) = Overheard::new(channel.into_stream());
+        // Read a packet at a time: of words where a number should be, more than four letters are wanted.
+        let sftp = RawSftpSession::new_with_config(BufReader::new(stream), limits);
+        let version = match timeout(waiting, sftp.init()).await {
+            Ok(Ok(version)) => version,
+            silence_or_failure => {
+                let refuse = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Protocol, reason);
+                return Err(match (heard.words(), silence_or_failure) {
+                    (Some(words), _) => refuse(format!("the server said \"{words}\" where SFTP should begin")).advise(
+                        "a start-up file of this account (.bashrc, .profile) writes that: let it do so for terminals only, or use internal-sftp on the server",
+                    ),
+                    (None, Err(elapsed)) => silent(elapsed),
+                    (None, _) => refuse("the server offers no SFTP".to_owned()).advise("switch its SFTP subsystem on, or allow it for this user"),
+                });
+            }
+        };
         let mut line = Self {
             sftp,
             handle,
@@ -226,11 +241,79 @@ fn config(trust: &Trust, stall: Duration) -> client::Config {
 
 fn greeting_failed(label: &str, error: &russh::Error) -> StoreError {
     let (kind, reason) = match error {
-        russh::Error::NoCommonAlgo { .. } => (Kind::Protocol, "the server and we have no way of encrypting in common"),
+        russh::Error::NoCommonAlgo { kind, ours, theirs } => {
+            let what = match kind {
+                AlgorithmKind::Kex => "key exchange",
+                AlgorithmKind::Key => "host key",
+                AlgorithmKind::Cipher => "cipher",
+                AlgorithmKind::Compression => "compression",
+                AlgorithmKind::Mac => "checksum (MAC)",
+            };
+            let reason = format!("the server has no {what} that is safe: it offers {}, and wanted is one of {}", theirs.join(", "), ours.join(", "));
+            return StoreError::remote(label, Operation::Connect, Kind::Protocol, reason).advise("update the server's SSH, or switch the newer ones on there");
+        }
         russh::Error::KexInit | russh::Error::Version => (Kind::Protocol, "the server does not speak SSH as it should"),
         _ => (Kind::Passing { retry_after: None }, "the connection broke during the greeting"),
     };
     StoreError::remote(label, Operation::Connect, kind, reason)
+}
+
+/// The beginning of what a server sends, kept in case it turns out not to be SFTP.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<u8>>>);
+
+impl Heard {
+    /// More is not shown.
+    const MOST: usize = 80;
+
+    /// What it said, if that was for people. SFTP begins with a length, whose first byte is zero.
+    fn words(&self) -> Option<String> {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_text = bytes.iter().take(4).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80);
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.trim().lines().next().unwrap_or_default();
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        (is_text && !line.is_empty()).then_some(line)
+    }
+}
+
+/// A stream of which the beginning is remembered.
+struct Overheard<S> {
+    stream: S,
+    heard: Heard,
+}
+
+impl<S> Overheard<S> {
+    fn new(stream: S) -> (Self, Heard) {
+        let heard = Heard::default();
+        (Self { stream, heard: heard.clone() }, heard)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let mut heard = self.heard.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = Heard::MOST.saturating_sub(heard.len());
+        heard.extend(buffer.filled()[before..].iter().take(room));
+        drop(heard);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 /// Judges the host's key.
@@ -305,6 +388,16 @@ impl Lines {
         Ok(line)
     }
 
+    /// What to write instead, where an absolute path does not work: many servers give an account its home directory and nothing else.
+    pub(super) async fn home_instead(&self, line: &Line) -> Option<String> {
+        let below = self.target.path.strip_prefix('/')?;
+        let home = line.ask(line.sftp.realpath(".")).await.ok()?.files.into_iter().next()?.filename;
+        if home == "/" || self.target.path.starts_with(&format!("{}/", home.trim_end_matches('/'))) {
+            return None;
+        }
+        Some(format!("this account's home directory is {home}; there it would be {}/~/{below}", self.target.server()))
+    }
+
     /// The place's directory as an absolute path. It, or at least the one above, must be there.
     pub(super) async fn directory(&self) -> Result<String, StoreError> {
         let label = self.target.label();
@@ -320,16 +413,17 @@ impl Lines {
                 below => format!("{}/{below}", home.trim_end_matches('/')),
             }
         };
-        let nowhere = |what: &str| {
-            StoreError::remote(&label, Operation::Connect, Kind::NotFound, format!("{what} there"))
-                .advise("make the directory on the server first; only the last step of the path is made here")
-        };
+        let nowhere = |what: &str| StoreError::remote(&label, Operation::Connect, Kind::NotFound, format!("{what} there"));
+        let make_it = "make the directory on the server first; only the last step of the path is made here";
         match line.ask(line.sftp.stat(&path)).await {
             Ok(found) if found.attrs.is_dir() => Ok(path),
-            Ok(_) => Err(nowhere(&format!("{path} is no directory"))),
+            Ok(_) => Err(nowhere(&format!("{path} is no directory")).advise(make_it)),
             Err(Fault::Missing) => match line.ask(line.sftp.stat(target::parent(&path))).await {
                 Ok(found) if found.attrs.is_dir() => Ok(path),
-                Ok(_) | Err(Fault::Missing) => Err(nowhere(&format!("neither {path} nor the directory above it is"))),
+                Ok(_) | Err(Fault::Missing) => {
+                    let advice = self.home_instead(&line).await.map_or_else(|| make_it.to_owned(), |home| format!("{make_it}. Or: {home}"));
+                    Err(nowhere(&format!("neither {path} nor the directory above it is")).advise(advice))
+                }
                 Err(fault) => Err(failed(fault)),
             },
             Err(fault) => Err(failed(fault)),

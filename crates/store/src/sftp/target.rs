@@ -23,7 +23,7 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn parse(url: &Url, context: &Context) -> Result<Self, StoreError> {
-        let place = "sftp";
+        let place = url.as_str();
         let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
         let text = |part: &str| decoded(part).map_err(|_| invalid(place, "the address holds characters that are not UTF-8"));
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid(place, "the address lacks a host: sftp://user@host/path"))?;
@@ -65,7 +65,8 @@ impl Target {
         format!("{}{path}", self.server())
     }
 
-    fn server(&self) -> String {
+    /// Without the directory.
+    pub(super) fn server(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let port = if self.port == PORT { String::new() } else { format!(":{}", self.port) };
         format!("sftp://{}@{host}{port}", self.user)

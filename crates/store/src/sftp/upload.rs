@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -69,10 +69,22 @@ impl SftpUpload {
         if matches!(made, Err(Fault::Missing)) {
             // For the owner only, like the archives in it.
             let private = FileAttributes { permissions: Some(0o700), ..FileAttributes::empty() };
-            line.ask(line.sftp.mkdir(&shared.directory, private)).await.map_err(&failed)?;
-            made = make(&line, &path).await;
+            match line.ask(line.sftp.mkdir(&shared.directory, private)).await {
+                Ok(_) => made = make(&line, &path).await,
+                Err(fault) => made = Err(fault),
+            }
         }
-        let handle = made.map_err(failed)?;
+        let handle = match made {
+            Ok(handle) => handle,
+            Err(Fault::Denied) => {
+                let denied = failed(Fault::Denied);
+                return Err(match shared.lines.home_instead(&line).await {
+                    Some(home) => denied.advise(format!("this account may not write there. {home}")),
+                    None => denied,
+                });
+            }
+            Err(fault) => return Err(failed(fault)),
+        };
         let state = Mutex::new(State { open: Some((line, handle)), ..State::default() });
         Ok(Self { shared, memo, resumable: expected.resumable, kept: 0, state })
     }
@@ -144,7 +156,10 @@ impl SftpUpload {
             for from in (0..piece.len()).step_by(step) {
                 let bytes = piece.slice(from..piece.len().min(from + step));
                 let length = bytes.len() as u64;
-                steps.push(line.write(handle, offset, bytes).inspect_ok(|()| part.activity.touch()));
+                steps.push(async move {
+                    part.activity.pass(length).await;
+                    line.write(handle, offset, bytes).await.inspect(|()| part.activity.touch())
+                });
                 offset += length;
             }
         }

@@ -91,7 +91,7 @@ impl Site {
         let login = login(&label, url, options, context, kind)?;
         if login.is_some() && !is_secure && !is_own_machine(&host) && !options.flag(&label, "allow_http")? {
             return Err(invalid(&label, "the password would cross the network readable for everybody")
-                .advise(format!("use {}s:// instead; where the network can be trusted, allow_http = \"true\" permits it", url.scheme())));
+                .advise(format!("use {}s:// instead; where the network can be trusted, allow_http = true permits it", url.scheme())));
         }
         Ok(Self { label, host, steps, login })
     }

@@ -75,7 +75,7 @@ async fn a_refusal_a_dead_code_and_ctrl_c_end_the_waiting() {
     let code = sign_in.start().await.unwrap();
     rig.drive.expire_codes();
     let error = sign_in.wait(&code).await.unwrap_err();
-    assert_eq!(error.to_string(), "could not connect at Google Drive: the code was not typed in time");
+    assert_eq!(error.to_string(), "could not connect to Google Drive: the code was not typed in time");
     let code = sign_in.start().await.unwrap();
     rig.cancel();
     assert!(matches!(sign_in.wait(&code).await, Err(store::StoreError::Cancelled)));

@@ -1,0 +1,116 @@
+//! A rate that uploads do not exceed: a bucket that fills at that rate, and from which every byte that leaves takes its share.
+//!
+//! It is asked where bytes leave (`parts::Activity`), in small pieces, so that the line is used evenly and not in bursts of whole parts.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Slower than this, servers and routers take a connection for dead.
+pub const SLOWEST: u64 = 16_000;
+/// The bucket holds what may leave in this time; it is what a pause may be made up for by.
+const DEPTH: Duration = Duration::from_millis(250);
+/// Whoever waits is asked at least so often whether it still moves.
+const NAP: Duration = Duration::from_millis(500);
+
+/// Shared by all uploads that keep to it together. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Limit(Arc<Bucket>);
+
+#[derive(Debug)]
+struct Bucket {
+    rate: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the bytes that were let go have left, at this rate.
+    until: Instant,
+    /// When somebody last had to wait.
+    waited: Option<Instant>,
+}
+
+impl PartialEq for Limit {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.rate == other.0.rate
+    }
+}
+
+impl Limit {
+    /// `rate` in bytes a second.
+    pub fn new(rate: u64) -> Self {
+        Self(Arc::new(Bucket { rate: rate.max(1), state: Mutex::new(State { until: Instant::now(), waited: None }) }))
+    }
+
+    /// Bytes a second.
+    pub fn rate(&self) -> u64 {
+        self.0.rate
+    }
+
+    /// Whether it is what has slowed the uploads down lately.
+    pub fn is_felt(&self) -> bool {
+        self.state().waited.is_some_and(|waited| waited.elapsed() < Duration::from_mins(1))
+    }
+
+    /// Waits until so many bytes more may leave. `napped` is called while it waits.
+    pub async fn pass(&self, bytes: u64, napped: impl Fn()) {
+        let mut wait = self.take(bytes, Instant::now());
+        while !wait.is_zero() {
+            let nap = wait.min(NAP);
+            tokio::time::sleep(nap).await;
+            wait -= nap;
+            napped();
+        }
+    }
+
+    /// As [`Self::pass`], for a thread; ends early when `stop` says so.
+    pub fn pass_blocking(&self, bytes: u64, stop: impl Fn() -> bool) {
+        let mut wait = self.take(bytes, Instant::now());
+        while !wait.is_zero() && !stop() {
+            let nap = wait.min(NAP);
+            std::thread::sleep(nap);
+            wait -= nap;
+        }
+    }
+
+    /// Takes the bytes from the bucket, and says how long to wait before they leave.
+    fn take(&self, bytes: u64, now: Instant) -> Duration {
+        let mut state = self.state();
+        let wait = state.until.saturating_duration_since(now);
+        // What was not used in the meantime is lost, but for the bucket's depth.
+        let begun = state.until.max(now.checked_sub(DEPTH).unwrap_or(now));
+        state.until = begun + Duration::from_secs_f64(bytes as f64 / self.0.rate as f64);
+        if !wait.is_zero() {
+            state.waited = Some(now);
+        }
+        wait
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_at_the_rate_and_pauses_are_not_made_up_for() {
+        let limit = Limit::new(100_000);
+        let start = Instant::now() + Duration::from_secs(10);
+        let at = |millis| start + Duration::from_millis(millis);
+        let near = |wait: Duration, millis: u64| assert!(wait.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(1), "{wait:?} and not {millis}");
+        near(limit.take(100_000, at(0)), 0);
+        // The bucket's depth was there from the start.
+        near(limit.take(50_000, at(0)), 750);
+        near(limit.take(50_000, at(0)), 1250);
+        assert!(limit.state().waited.is_some());
+        // After a long pause there is no more than the depth to be made up for.
+        near(limit.take(25_000, at(60_000)), 0);
+        near(limit.take(100_000, at(60_000)), 0);
+        near(limit.take(1, at(60_000)), 1000);
+    }
+}
