@@ -540,7 +540,7 @@ async fn where_names_with_a_dot_are_refused_unfinished_ones_have_none() {
         server.refuse_dots();
         let store = connect(&url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
         let upload = sent(&*store, "a.tar", b"bytes").await;
-        assert!(server.paths().iter().any(|path| path.contains("/haul-") && path.ends_with(".part")), "{:?}", server.paths());
+        assert!(server.paths().iter().any(|path| path.contains("/haul-") && path.contains(".part")), "{:?}", server.paths());
         assert!(store.list().await.unwrap().is_empty());
         assert_eq!(store.sweep().await.unwrap(), 0);
         assert_eq!(upload.commit(&sealed(5)).await.unwrap(), Checked::Size);

@@ -81,15 +81,15 @@ impl Folder {
         let mut parent = Found { id: "root".to_owned(), is_shared: false };
         for depth in 1..=self.path.len() {
             let path = &self.path[..depth];
-            parent = match live(api, Operation::Create, path, marked(api, Operation::Create, path).await?)?.into_iter().next() {
-                Some(found) => found,
-                None => match live(api, Operation::Create, path, below(api, Operation::Create, &parent, path).await?)?.into_iter().next() {
-                    Some(found) => found,
-                    None => {
-                        self.made.store(true, Ordering::Relaxed);
-                        make(api, path, &parent).await?
-                    }
-                },
+            let mut found = live(api, Operation::Create, path, marked(api, Operation::Create, path).await?)?;
+            if found.is_empty() {
+                found = live(api, Operation::Create, path, below(api, Operation::Create, &parent, path).await?)?;
+            }
+            parent = if let Some(oldest) = found.into_iter().next() {
+                oldest
+            } else {
+                self.made.store(true, Ordering::Relaxed);
+                make(api, path, &parent).await?
             };
         }
         self.remember(std::slice::from_ref(&parent));

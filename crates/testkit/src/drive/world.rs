@@ -110,6 +110,7 @@ pub(super) struct Code {
 }
 
 /// Ways of the real one that a program for backups must bear.
+#[expect(clippy::struct_excessive_bools, reason = "each is a way of its own")]
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
     /// A file is found by its name or its properties only after so many more pages of searches; what is in a folder is known at once.
