@@ -93,12 +93,18 @@ fn a_backup_to_a_drive_writes_nothing_here() {
     let _owner = Owner::of(&place);
     let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
     TokenFile::new(&place.path("state/haul/gdrive-token.json")).save(&Grant { client, refresh_token: Secret::new(drive.sign_in()), signed_in: None }).unwrap();
+    let command = |args: &[&str]| {
+        let (mut command, address) = (place.command(args), drive.address());
+        command.env("HAUL_GDRIVE_API_URL", Drive::api_url(address)).env("HAUL_GDRIVE_UPLOAD_URL", Drive::upload_url(address));
+        command.env("HAUL_GDRIVE_OAUTH_URL", Drive::oauth_url(address));
+        command
+    };
+    // The folder's id is kept here once, when it is first seen.
+    drive.insert_folder("Backups", &[("haul_folder", "Backups")], Duration::from_hours(1));
+    let listed = command(&["list", "gdrive://Backups"]).output().unwrap();
+    assert!(listed.status.success(), "{}", crate::said(&listed));
     let before = place.listing();
-    let mut command = place.command(&["backup", "config", "--to", "gdrive://Backups"]);
-    let address = drive.address();
-    command.env("HAUL_GDRIVE_API_URL", Drive::api_url(address)).env("HAUL_GDRIVE_UPLOAD_URL", Drive::upload_url(address));
-    command.env("HAUL_GDRIVE_OAUTH_URL", Drive::oauth_url(address));
-    let cost = watch::run(&mut command);
+    let cost = watch::run(&mut command(&["backup", "config", "--to", "gdrive://Backups"]));
     assert!(cost.status.success(), "{}", cost.stderr);
     assert_nothing_written(&cost);
     place.assert_unchanged_since(&before);
