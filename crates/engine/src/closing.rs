@@ -7,13 +7,13 @@ use std::{
     path::Path,
 };
 
+use livesqlite::page_cache::ReadGuard;
 use sha2::{Digest, Sha256};
 
 use crate::{
     error::plain,
     intent::Intent,
     options::BackupOptions,
-    page_cache::CacheGuard,
     progress::{Phase, Progress},
     report::{ArchiveReport, BackupReport, CopyReport, Findings, Status},
 };
@@ -66,7 +66,7 @@ pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished
 /// SHA-256 of what is on the disk: the file was dropped from the page cache, so this reads it back from there.
 fn digest(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
-    let mut cache = CacheGuard::new(&file, file.metadata()?.len());
+    let mut cache = ReadGuard::new(&file, file.metadata()?.len());
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut position = 0;

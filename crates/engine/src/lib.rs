@@ -24,7 +24,6 @@
 //! | `progress`, `report` | live figures; what a finished job tells |
 //! | `names` | telling whether a name was there before, in little memory |
 //! | `zip` | what lies in a zip |
-//! | `page_cache` | leaving Home Assistant's memory alone |
 
 mod away;
 mod backup;
@@ -42,7 +41,6 @@ mod mounts;
 mod names;
 pub mod open;
 mod options;
-mod page_cache;
 mod pipeline;
 mod plan;
 mod progress;

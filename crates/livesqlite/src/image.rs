@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::cache::Footprint;
 use crate::own_fd::OwnFd;
+use crate::page_cache::Footprint;
 use crate::watch::Watch;
 
 /// Pages that lie over the main file, and the lock that keeps both still.

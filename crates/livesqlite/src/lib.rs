@@ -23,18 +23,18 @@
 //! | `watch` | a look at the pages as they pass: damage, and zeros for what is unused |
 //! | `free_pages` | which bytes belong to free pages |
 //! | `page_slack` | which bytes of a b-tree page belong to no row |
-//! | `cache` | what the read may leave behind in the page cache |
+//! | [`page_cache`] | what a read may leave behind in the page cache; also for readers of other files |
 //! | `companions` | names and kinds of the files beside a database |
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
 //! | `patience` | how long to wait for a lock |
 //! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
-//! | `sys` | unsafe code: `mmap`/`mincore`, file locks and leases |
+//! | `sys` | unsafe code: `cachestat`, `mmap`/`mincore`, file locks and leases |
 //! | [`check`] | a one-pass structural check of an image |
 
 pub mod check;
+pub mod page_cache;
 
-mod cache;
 mod companions;
 mod error;
 mod free_pages;

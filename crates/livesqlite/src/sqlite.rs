@@ -14,11 +14,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::OpenError;
-use crate::cache::Visit;
 use crate::companions::{SUFFIXES, companion};
 use crate::header::{LOCK_BYTE, be32, page_size_field};
 use crate::image::{Base, Image, Layer};
 use crate::own_fd::{self, OwnFd};
+use crate::page_cache::Visit;
 use crate::page_set::PageSet;
 use crate::pins::Pin;
 

@@ -46,6 +46,31 @@ pub(crate) fn resident(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Resul
     failure.map_or(Ok(flags), Err)
 }
 
+/// How many memory pages of a stretch of a file are in the page cache. `None` where the kernel (before 6.5) or a sandbox does not say.
+pub(crate) fn resident_pages(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Option<u64> {
+    const CACHESTAT: libc::c_long = 451;
+    #[repr(C)]
+    struct Range {
+        offset: u64,
+        length: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Answer {
+        cached: u64,
+        dirty: u64,
+        writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    let range = Range { offset, length };
+    let mut answer = Answer::default();
+    // SAFETY: both structs have the layout of `struct cachestat_range` and `struct cachestat` of linux/mman.h and live on this
+    // stack frame for the whole call, and the kernel writes only within `answer`. An unknown call number is an error.
+    let result = unsafe { libc::syscall(CACHESTAT, fd.as_raw_fd(), &raw const range, &raw mut answer, 0_u32) };
+    (result == 0).then_some(answer.cached)
+}
+
 /// A byte-range lock that belongs to the open file description, so that closing other descriptors cannot drop it.
 fn range(kind: libc::c_int, start: u64, len: u64) -> libc::flock {
     // SAFETY: `flock` is plain integers; all zeros is a valid value (and OFD locks want `l_pid` zero).

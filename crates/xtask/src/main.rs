@@ -36,7 +36,6 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "crates/pargz/src/isal.rs",
     "crates/livesqlite/src/own_fd.rs",
     "crates/livesqlite/src/sys.rs",
-    "crates/engine/src/page_cache.rs",
     "crates/engine/src/restore/gentle.rs",
     "crates/haul/src/gentle.rs",
 ];

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::page_cache::CacheGuard;
+use livesqlite::page_cache::ReadGuard;
 
 /// Threads read a little ahead of one another; what lies this far behind the foremost is left for good.
 const BEHIND: u64 = 16 << 20;
@@ -71,7 +71,7 @@ pub(crate) struct ArchiveFile<'a> {
 }
 
 enum Bytes {
-    Here { file: File, guard: Mutex<CacheGuard> },
+    Here { file: File, guard: Mutex<ReadGuard> },
     // Whoever fails first says it for all: what can't be fetched must not look like damage, nor be waited for by everybody in turn.
     There { source: Arc<dyn Source>, failed: Mutex<Option<io::Error>> },
 }
@@ -85,7 +85,7 @@ impl<'a> ArchiveFile<'a> {
                 if metadata.is_dir() {
                     return Err(io::ErrorKind::IsADirectory.into());
                 }
-                let guard = Mutex::new(CacheGuard::new(&file, metadata.len()));
+                let guard = Mutex::new(ReadGuard::new(&file, metadata.len()));
                 (Bytes::Here { file, guard }, metadata.len())
             }
             ArchiveSource::Remote(source) => (Bytes::There { source: Arc::clone(source), failed: Mutex::default() }, source.length()),

@@ -7,9 +7,7 @@ use std::{
     path::Path,
 };
 
-use livesqlite::Snapshot;
-
-use crate::page_cache::CacheGuard;
+use livesqlite::{Snapshot, page_cache::ReadGuard};
 
 /// Files up to this size are read whole before their header is written, and again if they changed meanwhile. One that changes each time is taken as it is and
 /// reported.
@@ -20,7 +18,7 @@ const ATTEMPTS: usize = 3;
 pub(crate) enum Body {
     Empty,
     Whole { bytes: Vec<u8>, at: usize },
-    Stream { file: File, cache: CacheGuard, at: u64, length: u64, modified: Modified },
+    Stream { file: File, cache: ReadGuard, at: u64, length: u64, modified: Modified },
     Image { snapshot: Box<Snapshot>, left: u64 },
     // What a file promised and then did not have.
     Zeros { left: u64 },
@@ -118,7 +116,7 @@ impl Body {
     /// The content of an open file from where it stands, `metadata` being what it was before the first byte is read.
     pub(crate) fn stream(file: File, metadata: &Metadata) -> Self {
         let length = metadata.len();
-        let cache = CacheGuard::new(&file, length);
+        let cache = ReadGuard::new(&file, length);
         Self::Stream { file, cache, at: 0, length, modified: modified(metadata) }
     }
 
@@ -249,7 +247,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
-        let cache = CacheGuard::new(&file, promised);
+        let cache = ReadGuard::new(&file, promised);
         let modified = modified(&file.metadata().unwrap());
         Body::Stream { file, cache, at: 0, length: promised, modified }
     }

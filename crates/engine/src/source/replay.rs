@@ -13,6 +13,7 @@ use std::{
 };
 
 use habackup::tar::{self, Header};
+use livesqlite::page_cache::ReadGuard;
 
 use super::{
     Body, body, damage,
@@ -21,7 +22,7 @@ use super::{
     recording::{BLOCK, Content, Cursor, Entry, Recording},
     tell_of_wait, walk,
 };
-use crate::{page_cache::CacheGuard, progress::Progress, report::Findings};
+use crate::{progress::Progress, report::Findings};
 
 /// One sending of a recorded tar.
 pub(crate) struct Replay<'a> {
@@ -58,7 +59,7 @@ enum Bytes {
 /// A large file, compared with what it was.
 struct Compared {
     file: File,
-    cache: CacheGuard,
+    cache: ReadGuard,
     length: u64,
     // Before its first byte was read.
     modified: body::Modified,
@@ -144,7 +145,7 @@ impl<'a> Replay<'a> {
         }
         match body::open(&self.root.join(OsStr::from_bytes(&entry.relative))) {
             Ok((file, metadata)) => {
-                let cache = CacheGuard::new(&file, entry.size);
+                let cache = ReadGuard::new(&file, entry.size);
                 let (length, modified) = (entry.size, body::modified(&metadata));
                 if entry.content == Content::Unchecked {
                     return Bytes::Plain(Box::new(Body::Stream { file, cache, at: 0, length, modified }));

@@ -19,11 +19,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
-use crate::cache::Visit;
 use crate::companions::{SUFFIXES, companion, open_regular};
 use crate::header::{HEADER_LEN, Header};
 use crate::image::{Base, Image, Layer};
 use crate::own_fd;
+use crate::page_cache::Visit;
 use crate::page_set::PageSet;
 use crate::patience::Patience;
 use guard::Guard;
