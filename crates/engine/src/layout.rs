@@ -6,7 +6,7 @@ use std::{
 };
 
 use habackup::{
-    index::Pieces,
+    index::{Pieces, Sum},
     outer::{Member, Outer},
     securetar::{Encryptor, Keys, SIZE_FIELD_OFFSET},
 };
@@ -63,6 +63,7 @@ pub(crate) struct Made {
 /// How an inner archive was packed, for the index.
 pub(crate) struct Packed {
     pub(crate) pieces: Option<Pieces>,
+    pub(crate) sum: Option<Sum>,
     pub(crate) nonces: Vec<[u8; 8]>,
 }
 
@@ -110,9 +111,9 @@ impl Layout {
         cancel: &Arc<AtomicBool>,
     ) -> Result<(Outer<&'o mut Output>, Packed), Broken> {
         let mut sink = self.sink(outer.begin_late(name)?, None)?;
-        let pieces = self.pack(source, &mut sink, progress, cancel)?.map(index_pieces);
+        let (pieces, sum) = self.pack(source, &mut sink, progress, cancel)?;
         let (member, nonces) = sink.finish(true)?;
-        Ok((member.end()?.0, Packed { pieces, nonces }))
+        Ok((member.end()?.0, Packed { pieces, sum, nonces }))
     }
 
     /// Puts the index behind everything else.
@@ -120,20 +121,19 @@ impl Layout {
         Ok(outer.member(INDEX, &sealed(index, self.keys.as_ref())?)?)
     }
 
-    /// Brings a plain tar into the inner archive.
+    /// Brings a plain tar into the inner archive. Gives where the pieces of a compressed one are, and the checksum of another.
     fn pack(
         &self,
         source: impl Read + Send,
         sink: impl Write + Send,
         progress: &Arc<Progress>,
         cancel: &Arc<AtomicBool>,
-    ) -> Result<Option<PieceTable>, CompressError> {
+    ) -> Result<(Option<Pieces>, Option<Sum>), CompressError> {
         let Some(compression) = &self.compression else {
-            pipeline::copy(source, sink, progress, cancel)?;
-            return Ok(None);
+            return Ok((None, Some(pipeline::copy(source, sink, progress, cancel)?)));
         };
         progress.set_threads(compression.threads.get());
-        Ok(Some(pipeline::compress(source, sink, compression, progress, cancel)?))
+        Ok((Some(index_pieces(pipeline::compress(source, sink, compression, progress, cancel)?)), None))
     }
 }
 
@@ -166,23 +166,24 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
     let (bytes_in, findings, index, (outer, _)) = match work {
         Work::Once(plan) => {
             let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
-            let pieces = layout.pack(&mut source, &mut sink, progress, cancel)?;
+            let (pieces, sum) = layout.pack(&mut source, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let bytes_in = source.position();
             let Gathered { findings, mut index } = source.finish();
             index.describe(&layout.json);
-            (bytes_in, findings, index.finish(pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+            index.sum(sum);
+            (bytes_in, findings, index.finish(pieces.as_ref(), &nonces), member.end()?)
         }
         Work::Delivered(mut delivery) => {
-            let pieces = layout.pack(&mut delivery, &mut sink, progress, cancel)?;
+            let (pieces, sum) = layout.pack(&mut delivery, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let (bytes_in, index) = delivery.finish().map_err(|error| Broken::Inside(plain(&error)))?;
-            (bytes_in, Findings::default(), index.completed(&layout.json, pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+            (bytes_in, Findings::default(), index.completed(&layout.json, pieces.as_ref(), sum, &nonces), member.end()?)
         }
         Work::Measured(measured, _) => {
             let sent = measured.send(&mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(false)?;
-            (measured.tar_len(), sent.findings, measured.index(sent.pieces.map(index_pieces).as_ref(), &nonces), member.end()?)
+            (measured.tar_len(), sent.findings, measured.index(sent.pieces.map(index_pieces).as_ref(), sent.sum, &nonces), member.end()?)
         }
     };
     let outer = layout.index(outer, index)?;

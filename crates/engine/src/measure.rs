@@ -14,6 +14,7 @@ use std::{
 };
 
 use habackup::{
+    index::Sum,
     outer,
     securetar::{SecureTarVersion, container_len, nonce_count},
 };
@@ -57,6 +58,8 @@ pub(crate) struct Lengths {
 /// What one sending brought.
 pub(crate) struct Sent {
     pub(crate) pieces: Option<PieceTable>,
+    /// Of an archive that is not compressed.
+    pub(crate) sum: Option<Sum>,
     pub(crate) findings: Findings,
 }
 
@@ -85,7 +88,9 @@ pub(crate) fn measure(
     if cancel.load(Ordering::Relaxed) {
         return Err(CompressError::Cancelled);
     }
-    let Some(recording) = source.into_recording() else { return Err(CompressError::Cancelled) };
+    let Some(mut recording) = source.into_recording() else { return Err(CompressError::Cancelled) };
+    // Its length is known before the sum is.
+    recording.index.sum(compression.is_none().then(Sum::default));
     let slack = if compression.is_some() { measured / 1000 * SLACK_PER_MILLE + SLACK_AT_LEAST } else { 0 };
     Ok(Measured { recording, root, compression, slack, inner: measured + slack })
 }
@@ -117,22 +122,22 @@ impl Measured {
         let ledger = self.compression.as_ref().map(|(_, pieces)| Ledger::new(pieces.clone(), self.slack - self.slack / KEPT_BACK));
         let mut source =
             source::replay(&mut self.recording, &self.root, ledger.as_ref(), Arc::clone(progress), cancel).map_err(|source::Stale| Broken::Stale)?;
-        let pieces = if let (Some((options, _)), Some(ledger)) = (&self.compression, &ledger) {
+        let (pieces, sum) = if let (Some((options, _)), Some(ledger)) = (&self.compression, &ledger) {
             progress.set_threads(options.threads.get());
             let announced = Announced { length: self.inner, piece: &|piece, length| ledger.settle(piece, length) };
-            Some(pipeline::compress_to_length(&mut source, sink, options, announced, progress, cancel)?)
+            (Some(pipeline::compress_to_length(&mut source, sink, options, announced, progress, cancel)?), None)
         } else {
-            pipeline::copy(&mut source, sink, progress, cancel)?;
-            None
+            (None, Some(pipeline::copy(&mut source, sink, progress, cancel)?))
         };
         if source.position() != tar_len {
             return Err(Broken::Inside(format!("the inner archive has {} bytes instead of {tar_len}", source.position())));
         }
-        Ok(Sent { pieces, findings: source.finish() })
+        Ok(Sent { pieces, sum, findings: source.finish() })
     }
 
     /// The index of the archive that was sent.
-    pub(crate) fn index(&self, pieces: Option<&habackup::index::Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
+    pub(crate) fn index(&mut self, pieces: Option<&habackup::index::Pieces>, sum: Option<Sum>, nonces: &[[u8; 8]]) -> Vec<u8> {
+        self.recording.index.sum(sum);
         self.recording.index.finish(pieces, nonces)
     }
 }

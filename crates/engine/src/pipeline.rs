@@ -10,6 +10,7 @@ use std::{
 };
 
 use habackup::{
+    index::Sum,
     outer::{Member, Placement},
     securetar::{Encryptor, SecureTarError},
 };
@@ -146,18 +147,24 @@ pub(crate) fn compress_to_length<R: Read + Send, W: Write + Send>(
     Ok(pargz::compress_to_length(source, sink, options, announced, &progress.pipeline, cancel)?.pieces)
 }
 
-/// Moves the whole source into the sink as it is.
-pub(crate) fn copy<R: Read, W: Write>(source: R, sink: W, progress: &Progress, cancel: &AtomicBool) -> Result<(), CompressError> {
+/// Moves the whole source into the sink as it is. Gives what tells whether it arrived so.
+pub(crate) fn copy<R: Read, W: Write>(source: R, sink: W, progress: &Progress, cancel: &AtomicBool) -> Result<Sum, CompressError> {
     let mut source = Timed { inner: source, clock: &progress.reading };
     let mut sink = Timed { inner: sink, clock: &progress.sinking };
     let mut block = vec![0; BLOCK];
+    let mut crc = crc32fast::Hasher::new();
+    let mut length = 0;
     loop {
         if cancel.load(Ordering::Relaxed) {
             return Err(CompressError::Cancelled);
         }
         match source.read(&mut block).map_err(CompressError::Source)? {
-            0 => return Ok(()),
-            count => sink.write_all(&block[..count]).map_err(CompressError::Sink)?,
+            0 => return Ok(Sum { length, crc32: crc.finalize() }),
+            count => {
+                crc.update(&block[..count]);
+                length += count as u64;
+                sink.write_all(&block[..count]).map_err(CompressError::Sink)?;
+            }
         }
     }
 }

@@ -88,6 +88,7 @@ impl Home {
         let found = verify(&self.sent(), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
         assert!(found.is_good(), "{:?}", found.findings);
         assert!(found.used_index);
+        assert_eq!(found.without_checksum, [""; 0]);
     }
 
     /// What comes out of the archive, by path.

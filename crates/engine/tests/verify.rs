@@ -68,6 +68,50 @@ fn a_truncation_of_v3_is_found() {
     }
 }
 
+/// Nothing else covers the content of files there: neither gzip nor encryption has a checksum.
+#[test]
+fn a_changed_byte_of_an_uncompressed_archive_is_found_by_its_index() {
+    for layout in [PLAIN.uncompressed(), V2.uncompressed(), V3.uncompressed()] {
+        let archive = layout.archive(&Inner::config().file("data/notes.txt", &[b'n'; 3000]));
+        let verification = verify(layout, &archive).unwrap();
+        assert!(verification.is_good() && verification.without_checksum.is_empty(), "{:?}", messages(&verification));
+        let body = body_of(&archive, "homeassistant.tar");
+        for at in body.step_by(if layout.protection.is_some() { 997 } else { 61 }) {
+            assert!(is_bad(&flipped(layout, &archive, at, 1)), "{:?} changed at {at}", layout.protection);
+        }
+    }
+}
+
+#[test]
+fn what_carries_no_checksum_is_told() {
+    for layout in [PLAIN, V2, V3] {
+        for layout in [layout, layout.uncompressed()] {
+            let archive = layout.without_index().archive(&Inner::config());
+            let verification = verify(layout, &archive).unwrap();
+            let expected = if layout.compressed || layout.protection == V3.protection { &[][..] } else { &["homeassistant.tar"] };
+            assert_eq!(verification.without_checksum, expected, "{:?} {}", layout.protection, layout.compressed);
+        }
+    }
+}
+
+/// Home Assistant keeps the index when it encrypts or decrypts an archive; its checksum is that of what is inside.
+#[test]
+fn the_checksum_holds_after_home_assistant_encrypted_the_archive_anew() {
+    let inner = Inner::config().file("data/notes.txt", &[b'n'; 3000]);
+    let old = PLAIN.uncompressed().archive(&inner);
+    let index = old[body_of(&old, "haul.index")].to_vec();
+    let new = V2.uncompressed().without_index();
+    let mut tar = inner.ended();
+    for expected in [true, false] {
+        let archive = new.archive_of(&tar, &[], &new.manifest(), &[("haul.index", &index)]);
+        let verification = verify(V2, &archive).unwrap();
+        assert_eq!(verification.is_good(), expected, "{:?}", messages(&verification));
+        assert_eq!(verification.without_checksum, [""; 0]);
+        let at = tar.windows(10).position(|bytes| bytes == [b'n'; 10]).unwrap();
+        tar[at] = b'm';
+    }
+}
+
 /// Where the member of that name has its body.
 fn body_of(archive: &[u8], name: &str) -> std::ops::Range<usize> {
     let archive = habackup::archive::Archive::open(archive.to_vec()).unwrap();

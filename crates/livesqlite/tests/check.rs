@@ -353,3 +353,61 @@ fn a_database_cut_short_is_counted_as_far_as_it_goes() {
         assert!(after.rows <= before.rows, "{before:?} {after:?}");
     }
 }
+
+/// A sound database of more than 2^21 pages, without a disk: one row, and the chain of its overflow pages. In page `spoilt` stands something else
+/// at `at`.
+fn problems_of_a_huge_one(spoilt: u32, at: usize, bytes: &[u8]) -> Vec<String> {
+    const CHAIN: u32 = (2 << 20) + 5000;
+    /// SQLite keeps its locks there, and never data.
+    const LOCK_PAGE: u32 = (1 << 30) / 512 + 1;
+    let pages = CHAIN + 3;
+    let mut checker = ImageChecker::new();
+    let mut page = [0; 512];
+    for number in 1..=pages {
+        page.fill(0);
+        match number {
+            1 => {
+                page[..16].copy_from_slice(b"SQLite format 3\0");
+                page[16..24].copy_from_slice(&[2, 0, 1, 1, 0, 64, 32, 32]);
+                (page[27], page[95], page[47], page[59]) = (1, 1, 4, 1);
+                page[28..32].copy_from_slice(&pages.to_be_bytes());
+                page[100..107].copy_from_slice(&[13, 0, 0, 0, 0, 2, 0]);
+            }
+            2 => {
+                // A leaf with one cell: payload, row number, 39 bytes, the chain.
+                let payload = 39 + CHAIN * 508;
+                page[..10].copy_from_slice(&[13, 0, 0, 0, 1, 1, 207, 0, 1, 207]);
+                let varint = [28, 21, 14, 7, 0].map(|shift| ((payload >> shift) as u8 & 0x7f) | if shift == 0 { 0 } else { 0x80 });
+                page[463..468].copy_from_slice(&varint);
+                page[468] = 1;
+                page[508..].copy_from_slice(&3_u32.to_be_bytes());
+            }
+            LOCK_PAGE => {}
+            _ if number < pages => {
+                let next = number + if number + 1 == LOCK_PAGE { 2 } else { 1 };
+                page[..4].copy_from_slice(&next.to_be_bytes());
+            }
+            _ => {}
+        }
+        if number == spoilt {
+            page[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        checker.push(&page);
+    }
+    checker.finish()
+}
+
+#[test]
+fn the_pages_of_a_huge_database_are_judged_too() {
+    let damages: [(u32, usize, &[u8], &str); 4] = [
+        (2_100_001, 0, &[0xa5], "page 2100001 is damaged: it is of no known kind"),
+        (2_097_500, 0, &[0, 0, 0, 77], "page 77 is used twice"),
+        (5, 1, &[0xff], "the chain of pages behind page 5 is broken at page 16711686"),
+        (2, 0, &[0], "page 2 belongs to nothing"),
+    ];
+    assert_eq!(problems_of_a_huge_one(0, 0, &[]), Vec::<String>::new());
+    for (page, at, bytes, expected) in damages {
+        let found = problems_of_a_huge_one(page, at, bytes);
+        assert!(found.iter().any(|problem| problem == expected), "{expected}: {found:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use habackup::{
-    index::Index,
+    index::{Index, Sum},
     read_at::{ReadAt, Window},
     securetar::RandomAccess,
 };
@@ -165,5 +165,63 @@ impl<R: Read> Read for Strict<R> {
             self.state = State::Ended;
         }
         Ok(0)
+    }
+}
+
+/// An uncompressed inner archive and its checksum, where the index has one: the end is only said when that was right.
+pub(super) struct Summed<R> {
+    source: R,
+    expected: Option<Sum>,
+    seen: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl<R: Read> Summed<R> {
+    pub(super) fn new(source: R, expected: Option<Sum>) -> Self {
+        Self { source, expected, seen: 0, crc: crc32fast::Hasher::new() }
+    }
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        let Some(expected) = self.expected else { return Ok(count) };
+        // What somebody put behind it is for the reader of the tar to judge.
+        let summed = (expected.length - self.seen).min(count as u64);
+        self.crc.update(&buffer[..summed as usize]);
+        self.seen += summed;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        if self.seen < expected.length {
+            return Err(io::Error::other("it is shorter than it was written"));
+        }
+        if self.crc.clone().finalize() != expected.crc32 {
+            return Err(io::Error::other("its checksum is wrong: something in it is not as it was written"));
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_end_is_said_only_when_the_checksum_is_right() {
+        let bytes = [7; 1000];
+        let sum = Sum { length: 1000, crc32: crc32fast::hash(&bytes) };
+        let read = |bytes: &[u8], sum| Summed::new(bytes, sum).read_to_end(&mut Vec::new());
+        assert_eq!(read(&bytes, Some(sum)).unwrap(), 1000);
+        assert_eq!(read(&[&bytes[..], &[0; 24]].concat(), Some(sum)).unwrap(), 1024);
+        assert_eq!(read(&bytes[1..], None).unwrap(), 999);
+        let mut changed = bytes;
+        changed[500] ^= 1;
+        assert!(read(&changed, Some(sum)).is_err());
+        assert!(read(&bytes[1..], Some(sum)).is_err());
+        // An error stays one.
+        let mut summed = Summed::new(&changed[..], Some(sum));
+        assert!(summed.read_to_end(&mut Vec::new()).is_err() && summed.read(&mut [0; 10]).is_err());
     }
 }

@@ -18,9 +18,9 @@ use std::{
 
 use habackup::{
     archive::ArchiveError,
-    index::{self, Index},
+    index::{self, Index, Sum},
     read_at::{ReadAt, Window},
-    securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError},
+    securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError, SecureTarVersion},
 };
 use pargz::{InflateError, Meters};
 use store::StoreError;
@@ -32,7 +32,7 @@ pub(crate) use ranges::{Ranges, join};
 pub(crate) use body::Stream;
 pub(crate) use file::ArchiveFile;
 
-use body::{Body, Strict, table};
+use body::{Body, Strict, Summed, table};
 use piped::piped;
 
 /// Holds the headers of all members before the first large one.
@@ -265,7 +265,7 @@ impl<'a> Opened<'a> {
     ) -> Result<(T, Result<(), Broken>), Broken> {
         let body = self.body(member, index)?;
         let Some(table) = table(index) else {
-            let stream = Stream::new(body);
+            let stream = Summed::new(Stream::new(body), self.sum_of(member));
             return Ok(match (member.shape, threads.get()) {
                 // Decrypting and looking at the result each have a core.
                 (Shape::Sealed, 2..) => piped(stream, stop, |reader| finish(reader, stop, consume)),
@@ -294,8 +294,8 @@ impl<'a> Opened<'a> {
             let mut plain = self.decryptor(member)?;
             let gzip = io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?.starts_with(&outer::GZIP);
             return Ok(match (gzip, threads.get()) {
-                (false, 1) => finish(plain, stop, consume),
-                (false, _) => piped(plain, stop, |reader| finish(reader, stop, consume)),
+                (false, 1) => finish(Summed::new(plain, self.sum_of(member)), stop, consume),
+                (false, _) => piped(Summed::new(plain, self.sum_of(member)), stop, |reader| finish(reader, stop, consume)),
                 (true, 1) => finish(Strict::new(plain), stop, consume),
                 (true, 2) => piped(Strict::new(plain), stop, |reader| finish(reader, stop, consume)),
                 // The pipe's reading end stays on the thread that inflates.
@@ -310,7 +310,32 @@ impl<'a> Opened<'a> {
                 piped(Strict::new(stream), stop, |reader| finish(reader, stop, consume))
             });
         }
-        Ok(finish(stream, stop, consume))
+        Ok(finish(Summed::new(stream, self.sum_of(member)), stop, consume))
+    }
+
+    /// The checksum of an uncompressed inner archive. It holds for one that was encrypted anew as well.
+    fn sum_of(&self, member: &Member) -> Option<Sum> {
+        let IndexState::Usable(index) = &self.index else { return None };
+        index.sum().filter(|_| index.member() == member.name)
+    }
+
+    /// Would a changed byte in the content of a file be noticed? Gzip and SecureTar 3 carry checksums; a plain tar, by itself or in an older SecureTar, has
+    /// none but for its headers, unless there is one in the index.
+    pub(crate) fn has_checksum(&self, member: &Member) -> bool {
+        match member.shape {
+            Shape::Gzip => true,
+            Shape::Tar => self.sum_of(member).is_some(),
+            Shape::Sealed => {
+                let is_authenticated = || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
+                let is_compressed = || {
+                    let plain = self.decryptor(member).and_then(|mut plain| Ok(io::BufRead::fill_buf(&mut plain)?.starts_with(&outer::GZIP)));
+                    plain.unwrap_or(false)
+                };
+                self.sum_of(member).is_some() || is_authenticated() || is_compressed()
+            }
+            // Nothing of it is read.
+            Shape::Unknown => true,
+        }
     }
 
     /// Stretches of the inner tar, by the index.

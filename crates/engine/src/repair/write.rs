@@ -110,6 +110,7 @@ impl Job<'_, '_> {
             notes.append(more);
             if let Some(mut built) = built {
                 built.describe(&self.layout.json);
+                built.sum(packed.sum);
                 index = Some(built.finish(packed.pieces.as_ref(), &packed.nonces));
             }
         }

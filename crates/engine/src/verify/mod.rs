@@ -53,6 +53,8 @@ pub struct Verification {
     pub manifest: Summary,
     /// Whether it is encrypted, and how.
     pub protected: Option<&'static str>,
+    /// Inner archives in which a changed byte of a file would not be noticed: they carry no checksum.
+    pub without_checksum: Vec<String>,
     /// Whether the index was there and right, so that all cores could read.
     pub used_index: bool,
     /// Wall-clock seconds.
@@ -60,7 +62,7 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether Home Assistant restores this archive and every byte is as it was written.
+    /// Whether Home Assistant restores this archive and, as far as there are checksums, every byte is as it was written.
     pub fn is_good(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity == Severity::Warning)
     }
@@ -100,8 +102,12 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
     let mut entries = 0;
     let mut bytes = 0;
     let mut config = None;
+    let mut without_checksum = Vec::new();
     for member in opened.outside.inner() {
         let seen = job.inner(member)?;
+        if !opened.has_checksum(member) {
+            without_checksum.push(member.name.clone());
+        }
         entries += seen.entries;
         bytes += seen.bytes;
         if opened.outside.home_assistant().is_some_and(|home_assistant| home_assistant.name == member.name) {
@@ -117,6 +123,7 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
         databases: config.map(|seen| seen.databases).unwrap_or_default(),
         manifest: summary,
         protected,
+        without_checksum,
         used_index: job.used_index,
         seconds: started.elapsed().as_secs_f64(),
     })

@@ -12,7 +12,7 @@ use engine::{
     verify::{Verification, VerifyError, VerifyOptions, verify},
 };
 use habackup::{
-    index::{FileEntry, IndexBuilder, Pieces},
+    index::{FileEntry, IndexBuilder, Pieces, Sum},
     manifest::{Draft, Manifest},
     outer::Outer,
     securetar::{Encryptor, Keys, Password, SecureTarVersion},
@@ -154,6 +154,9 @@ impl Layout {
             let mut index = IndexBuilder::new(name);
             assert!(files.iter().all(|file| index.push(file)), "an index takes any tar");
             index.describe(manifest);
+            if !self.compressed {
+                index.sum(Some(Sum { length: tar.len() as u64, crc32: crc32fast::hash(tar) }));
+            }
             let (index, _) = seal(index.finish(pieces.as_ref(), &nonces), keys.as_ref());
             outer = outer.member("haul.index", &index).unwrap();
         }

@@ -1,10 +1,10 @@
 //! Building an index while the inner archive is being written.
 
 use super::wire::{
-    CHECKSUM, PREFIX, SECTION, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum,
-    description_sum, put_number, put_section, zigzag,
+    CHECKSUM, PREFIX, SECTION, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, SECTION_SUM,
+    checksum, description_sum, put_number, put_section, zigzag,
 };
-use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces};
+use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces, Sum};
 use crate::tar::{self, Kind};
 
 /// Takes the files in the order of the archive and keeps about 25 bytes of each.
@@ -19,17 +19,23 @@ pub struct IndexBuilder {
     position: u64,
     /// What `backup.json` says.
     description: Option<Vec<u8>>,
+    sum: Option<Sum>,
 }
 
 impl IndexBuilder {
     /// `member` is the inner archive's name in the outer one, for example `homeassistant.tar.gz`.
     pub fn new(member: &str) -> Self {
-        Self { member: member.to_owned(), files: Vec::new(), folders: Vec::new(), count: 0, previous: Vec::new(), position: 0, description: None }
+        Self { member: member.to_owned(), files: Vec::new(), folders: Vec::new(), count: 0, previous: Vec::new(), position: 0, description: None, sum: None }
     }
 
     /// Keeps what `backup.json` says, and what tells whether that is as it was written.
     pub fn describe(&mut self, json: &[u8]) {
         self.description = Some(json.to_vec());
+    }
+
+    /// Keeps what tells whether the inner archive is as it was written, where it is not compressed.
+    pub fn sum(&mut self, sum: Option<Sum>) {
+        self.sum = sum;
     }
 
     /// The next entry of the archive. Says `false`, and leaves the entry out, when it cannot be in an index: it begins
@@ -86,7 +92,8 @@ impl IndexBuilder {
         let folders = (!self.folders.is_empty()).then_some(self.folders.len());
         let files = section(Some(8 + self.files.len())) + section(folders);
         let description = section(self.description.as_ref().map(|_| CHECKSUM)) + section(self.description.as_ref().map(Vec::len));
-        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + files + description + CHECKSUM
+        let sum = section(self.sum.map(|_| SUM_LEN));
+        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + files + description + sum + CHECKSUM
     }
 
     /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is encrypted
@@ -121,6 +128,11 @@ impl IndexBuilder {
             put_section(SECTION_COPY, json.len(), &mut out);
             out.extend_from_slice(json);
         }
+        if let Some(Sum { length, crc32 }) = self.sum {
+            put_section(SECTION_SUM, SUM_LEN, &mut out);
+            out.extend_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(&crc32.to_le_bytes());
+        }
 
         let len = (out.len() + CHECKSUM) as u64;
         out[PREFIX - 8..PREFIX].copy_from_slice(&len.to_le_bytes());
@@ -133,14 +145,17 @@ impl IndexBuilder {
 impl Index {
     /// The bytes of an index of the same files, once it is known what `backup.json` says and how the inner archive was compressed and encrypted; see
     /// [`IndexBuilder::finish`].
-    pub fn completed(self, json: &[u8], pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
+    pub fn completed(self, json: &[u8], pieces: Option<&Pieces>, sum: Option<Sum>, nonces: &[[u8; 8]]) -> Vec<u8> {
         let Self { member, files, folders, count, .. } = self;
         let mut builder = IndexBuilder { files, folders, count, ..IndexBuilder::new(&member) };
         builder.describe(json);
+        builder.sum(sum);
         builder.finish(pieces, nonces)
     }
 }
 
+/// Bytes of a [`Sum`].
+const SUM_LEN: usize = 8 + 4;
 /// Bytes of the piece table before its lengths.
 const PIECES_FIXED: usize = 4 * 4 + 8;
 

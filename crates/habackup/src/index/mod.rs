@@ -55,6 +55,15 @@ impl Pieces {
     }
 }
 
+/// What tells whether an uncompressed inner archive is as it was written; a compressed one has that in [`Pieces`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Bytes of the inner tar.
+    pub length: u64,
+    /// Their CRC-32.
+    pub crc32: u32,
+}
+
 /// One entry of the inner archive. Offsets count from the first byte of the uncompressed inner tar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEntry {

@@ -2,10 +2,10 @@
 //! allocated by a number in the bytes, only by bytes that are there.
 
 use super::wire::{
-    CHECKSUM, Cursor, PREFIX, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, checksum,
-    description_sum, unzigzag,
+    CHECKSUM, Cursor, PREFIX, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, SECTION_SUM,
+    checksum, description_sum, unzigzag,
 };
-use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces};
+use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces, Sum};
 use crate::tar::{self, Kind};
 
 /// Bytes all paths together may unfold to: no real tree comes near, and copying them all takes a second or two.
@@ -24,15 +24,25 @@ pub struct Index {
     pub(super) folders: Vec<u8>,
     description: Option<[u8; CHECKSUM]>,
     copy: Option<Vec<u8>>,
+    sum: Option<Sum>,
 }
 
 impl Index {
     /// Reads and checks a whole index.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
         let body = checked_body(bytes)?;
-        let mut index =
-            Self { member: String::new(), pieces: None, nonces: Vec::new(), count: 0, files: Vec::new(), folders: Vec::new(), description: None, copy: None };
-        let mut seen = [false; SECTION_COPY as usize + 1];
+        let mut index = Self {
+            member: String::new(),
+            pieces: None,
+            nonces: Vec::new(),
+            count: 0,
+            files: Vec::new(),
+            folders: Vec::new(),
+            description: None,
+            copy: None,
+            sum: None,
+        };
+        let mut seen = [false; SECTION_SUM as usize + 1];
         let mut rest = Cursor(body);
         while !rest.is_empty() {
             let kind = rest.u8()?;
@@ -77,6 +87,13 @@ impl Index {
                 self.description = Some(sum);
             }
             SECTION_COPY => self.copy = Some(section.to_vec()),
+            SECTION_SUM => {
+                let mut section = Cursor(section);
+                self.sum = Some(Sum { length: section.u64()?, crc32: section.u32()? });
+                if !section.is_empty() {
+                    return Err(IndexError::Malformed("the checksum of the inner archive has another length"));
+                }
+            }
             _ => return Err(IndexError::Malformed("a section has the number zero")),
         }
         Ok(())
@@ -111,6 +128,11 @@ impl Index {
     /// Where the gzip member can be entered; `None` for an uncompressed inner archive.
     pub fn pieces(&self) -> Option<&Pieces> {
         self.pieces.as_ref()
+    }
+
+    /// What tells whether an uncompressed inner archive is as it was written; `None` for others, and in older indexes.
+    pub fn sum(&self) -> Option<Sum> {
+        self.sum
     }
 
     /// The nonces of [`crate::securetar::RandomAccess`]; empty unless the inner archive was encrypted with version 3.

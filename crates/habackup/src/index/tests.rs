@@ -58,6 +58,24 @@ fn an_uncompressed_plain_archive_has_files_only() {
 }
 
 #[test]
+fn an_uncompressed_archive_has_its_checksum_here() {
+    let mut builder = IndexBuilder::new("homeassistant.tar");
+    let sum = Sum { length: 10_240, crc32: 0xdead_beef };
+    for sum in [None, Some(sum)] {
+        builder.sum(sum);
+        let bytes = builder.finish(None, &[]);
+        assert_eq!(Index::parse(&bytes).unwrap().sum(), sum);
+        assert_eq!(bytes.len(), builder.finished_len(None, 0));
+    }
+    let mut longer = builder.finish(None, &[]);
+    let end = longer.len() - wire::CHECKSUM;
+    longer[end - 20] += 1;
+    longer.insert(end, 0);
+    resum(&mut longer);
+    assert!(matches!(Index::parse(&longer), Err(IndexError::Malformed(_))));
+}
+
+#[test]
 fn a_directory_keeps_its_mode_and_time() {
     let mut builder = IndexBuilder::new("homeassistant.tar.gz");
     let mut files = files();
@@ -240,7 +258,9 @@ proptest! {
         // What was added later is as if it had been known from the start.
         let bare = Index::parse(&builder.finish(None, &[])).unwrap();
         builder.describe(b"{}");
-        prop_assert_eq!(bare.completed(b"{}", None, &nonces), builder.finish(None, &nonces));
+        let sum = Sum { length: 1, crc32: 2 };
+        builder.sum(Some(sum));
+        prop_assert_eq!(bare.completed(b"{}", None, Some(sum), &nonces), builder.finish(None, &nonces));
     }
 
     #[test]

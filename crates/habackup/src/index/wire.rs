@@ -18,6 +18,7 @@ pub(super) const SECTION_FILES: u8 = 4;
 pub(super) const SECTION_FOLDERS: u8 = 5;
 pub(super) const SECTION_DESCRIPTION: u8 = 6;
 pub(super) const SECTION_COPY: u8 = 7;
+pub(super) const SECTION_SUM: u8 = 8;
 
 /// The first half of SHA-256.
 pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {

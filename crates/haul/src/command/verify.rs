@@ -81,8 +81,10 @@ fn verify(
 
 fn print(archive: &Path, verification: &Verification) -> Result<(), Failure> {
     let mut lines = Vec::new();
-    let verdict = if verification.is_good() {
+    let verdict = if verification.is_good() && verification.without_checksum.is_empty() {
         "Good: every byte is as it was written, and Home Assistant restores it"
+    } else if verification.is_good() {
+        "Good: Home Assistant restores it. The contents of its files carry no checksum, so nothing tells whether they are as they were written"
     } else if verification.findings.first().is_some_and(|finding| finding.severity == Severity::Damage) {
         "DAMAGED"
     } else {
