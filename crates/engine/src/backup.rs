@@ -19,9 +19,9 @@ use crate::{
     intent::Intent,
     layout::{Work, write_archive},
     measure::Measured,
+    mounts,
     options::BackupOptions,
     pipeline::Output,
-    plan::Plan,
     progress::{Phase, Progress},
     report::BackupReport,
 };
@@ -72,15 +72,12 @@ fn attempt(
     let targets: Vec<Target> = options.destinations.iter().map(|destination| destination.target(&intent.file_name)).collect();
     let paths: Vec<PathBuf> = targets.iter().filter_map(destination::path).collect();
     let read_back: Vec<bool> = options.destinations.iter().map(|destination| options.read_back || destination.is_read_back()).collect();
+    for path in &paths {
+        mounts::ask_for(path)?;
+    }
     let mut outbound = Outbound::prepare_each(targets.into_iter().zip(read_back.iter().copied()).collect(), network.copied())?;
     let layout = intent.layout(options)?;
-    let plan = |outbound: &Outbound| -> Result<Plan, BackupError> {
-        let mut plan = intent.plan(outbound.identities(), cancel)?;
-        for path in &paths {
-            intent.warn_of_nesting(path, &mut plan);
-        }
-        Ok(plan)
-    };
+    let plan = |outbound: &Outbound| intent.plan(outbound.identities(), &paths, cancel);
     let (work, expected) = if outbound.needs_sizes() || outbound.needs_length() {
         let measured = match road.measured.take() {
             Some(measured) => measured,

@@ -55,6 +55,9 @@ pub enum BackupError {
         /// Why.
         reason: String,
     },
+    /// A destination is at or below a mount point of `/etc/fstab` where nothing is mounted.
+    #[error("{} is not mounted, although /etc/fstab says what belongs there", .0.display())]
+    NotMounted(PathBuf),
     /// The destination failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
@@ -18,6 +19,7 @@ use crate::{
     layout::Layout,
     options::{BackupOptions, SecureTar, all_cores},
     plan::{self, Plan},
+    source::Outputs,
 };
 
 /// What the user wants, made sure that it can be had.
@@ -86,22 +88,12 @@ impl Intent {
         })
     }
 
-    /// Looks at everything that goes in; what has one of the identities (device, inode) `own_outputs` does not.
-    pub(crate) fn plan(&self, own_outputs: Vec<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
-        plan::plan(&self.root, self.rules.clone(), own_outputs, cancel)
-    }
-
-    /// Core keeps its backups in `backups/` and leaves them out; anywhere else in the directory each archive would hold all earlier ones.
-    pub(crate) fn warn_of_nesting(&self, archive: &Path, plan: &mut Plan) {
-        let directory = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let Ok(directory) = directory.canonicalize() else { return };
-        let Ok(below) = directory.strip_prefix(&self.root) else { return };
-        if below != Path::new("backups") && plan.scope.rules.exclusion_with_parents(below.as_os_str().as_encoded_bytes()).is_none() {
-            let name = directory.display();
-            plan.findings.warn(format!(
-                "{name} is inside the config directory, so each archive will hold the earlier ones: choose another place, or add --exclude for it"
-            ));
-        }
+    /// Looks at everything that goes in. Neither do the archives being written, whose identities (device, inode) are `writing`, nor earlier ones beside them:
+    /// each archive would hold all of those.
+    pub(crate) fn plan(&self, writing: Vec<(u64, u64)>, archives: &[PathBuf], cancel: &AtomicBool) -> Result<Plan, BackupError> {
+        let directory = |archive: &PathBuf| archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).metadata();
+        let directories = archives.iter().filter_map(|archive| directory(archive).ok()).map(|metadata| (metadata.dev(), metadata.ino())).collect();
+        plan::plan(&self.root, self.rules.clone(), Outputs { files: writing, directories }, cancel)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Mounts below the config directory that a backup must not walk into: kernel file systems, the directory mounted into itself, and dead network shares.
+//! Mounts below the config directory that a backup must not walk into (kernel file systems, the directory mounted into itself, dead network shares), and those
+//! that a destination lacks.
 
 use std::{
     collections::BTreeMap,
@@ -8,6 +9,8 @@ use std::{
     sync::mpsc,
     time::Duration,
 };
+
+use crate::error::BackupError;
 
 /// How long a mount may take to answer before it counts as dead.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +55,22 @@ pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
         }
     }
     out
+}
+
+/// Refuses a destination whose mount is missing: a backup would fill the disk below the mount point, and be hidden once the mount is back.
+pub(crate) fn ask_for(archive: &Path) -> Result<(), BackupError> {
+    let directory = archive.parent().and_then(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.canonicalize().ok());
+    let (Some(directory), Ok(wanted), Ok(mounted)) = (directory, fs::read("/etc/fstab"), fs::read("/proc/self/mountinfo")) else { return Ok(()) };
+    missing(&directory, &wanted, &mounted).map_or(Ok(()), |point| Err(BackupError::NotMounted(point)))
+}
+
+/// The mount point at or above `directory` that the first table (fstab(5)) names and the second (mountinfo) does not.
+fn missing(directory: &Path, wanted: &[u8], mounted: &[u8]) -> Option<PathBuf> {
+    let mounted: Vec<PathBuf> = mounted.split(|&byte| byte == b'\n').filter_map(parse_line).map(|(point, _)| point).collect();
+    let lines = wanted.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.starts_with(b"#"));
+    let points = lines.filter_map(|line| line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).nth(1));
+    let points = points.map(|point| PathBuf::from(std::ffi::OsString::from_vec(unescape(point))));
+    points.filter(|point| point.is_absolute() && directory.starts_with(point)).find(|point| !mounted.contains(point) && point != Path::new("/"))
 }
 
 fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<String> {
@@ -120,6 +139,25 @@ mod tests {
         assert_eq!(parse_line(line), Some((PathBuf::from("/my config/www"), "ext3".to_owned())));
         assert_eq!(parse_line(b""), None);
         assert_eq!(parse_line(b"1 2 3"), None);
+    }
+
+    #[test]
+    fn a_destination_whose_share_is_not_mounted_is_told() {
+        let table =
+            b"# /dev/sdb1 /mnt/off ext4\nUUID=1 / ext4 defaults 0 1\nnas:/x  /mnt/my\\040nas\tnfs noauto 0 0\nUUID=2 none swap sw 0 0\n/dev/sda2 /home ext4\n";
+        let mounted = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /home rw - ext4 /dev/sda2 rw\n";
+        for (directory, point) in [
+            ("/mnt/my nas", Some("/mnt/my nas")),
+            ("/mnt/my nas/ha", Some("/mnt/my nas")),
+            ("/mnt/my nas 2", None),
+            ("/mnt/off", None),
+            ("/home/ha", None),
+            ("/srv", None),
+        ] {
+            assert_eq!(missing(Path::new(directory), table, mounted), point.map(PathBuf::from), "{directory}");
+        }
+        let mounted = [&mounted[..], b"3 1 0:50 / /mnt/my\\040nas rw - nfs nas:/x rw\n"].concat();
+        assert_eq!(missing(Path::new("/mnt/my nas/ha"), table, &mounted), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     error::BackupError,
     mounts,
     report::{Findings, shown},
-    source::{DATABASE_HEAD, Found, RECORDER, Scope, Step, read_head},
+    source::{DATABASE_HEAD, Found, Outputs, RECORDER, Scope, Step, read_head},
 };
 
 /// No version is longer; whatever else stands in its place is not read to its end.
@@ -44,11 +44,11 @@ pub(crate) struct Plan {
 }
 
 /// Looks at everything that goes in. Opens and closes files, so it must be over before the first database is opened.
-pub(crate) fn plan(root: &Path, mut rules: Rules, own_outputs: Vec<(u64, u64)>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
+pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, cancel: &AtomicBool) -> Result<Plan, BackupError> {
     let recorder = configuration::history(root);
     let history = if let History::Here(path) = &recorder { path.clone() } else { Vec::new() };
     rules.history_is(&history);
-    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), history, own_outputs };
+    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), history, outputs };
     let mut first = Vec::new();
     let mut largest: Option<Found> = None;
     let mut bytes = 0;
@@ -61,6 +61,10 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, own_outputs: Vec<(u64, u64)>, 
             return Err(BackupError::Cancelled);
         }
         let Step::Entry(found) = step else { continue };
+        if found.kind == Kind::File && found.path != root.join(OsStr::from_bytes(&found.relative)) {
+            let target = shown(found.path.as_os_str().as_bytes());
+            findings.warn(format!("{} is a symbolic link, which a restore would lose: the archive holds what it leads to, {target}", shown(&found.relative)));
+        }
         has_storage |= found.relative.starts_with(b".storage/");
         warn_of_losses(&found, &mut findings);
         bytes += HEADERS;

@@ -393,14 +393,56 @@ fn a_full_disk_leaves_nothing_behind_and_says_so() {
 }
 
 #[test]
-fn an_archive_written_into_the_config_directory_does_not_contain_itself() {
+fn archives_written_into_the_config_directory_do_not_pile_up_in_each_other() {
     let place = Place::new();
     let inside = place.config().join("mine");
     fs::create_dir(&inside).unwrap();
-    let report = back_up(&BackupOptions { destinations: vec![Destination::Path(inside)], ..place.options() }).unwrap();
+    place.write("mine/film.tar", b"no backup, but somebody's");
+    for n in 0..3 {
+        let options = BackupOptions { destinations: vec![Destination::Path(inside.join(format!("any name {n}.tar")))], ..place.options() };
+        let report = back_up(&options).unwrap();
+        let names: Vec<String> = names(&report).into_iter().filter(|name| name.starts_with("data/mine/")).collect();
+        assert_eq!(names, ["data/mine/film.tar"]);
+        assert_eq!(report.status, Status::Complete);
+        let left_out: Vec<_> = report.skipped.iter().map(|skipped| (skipped.kind, skipped.path.clone())).collect();
+        let expected: Vec<_> = (0..n).map(|n| (SkippedKind::LeftOut, format!("mine/any name {n}.tar"))).collect();
+        assert_eq!(left_out, expected);
+    }
+}
+
+#[test]
+fn what_an_earlier_restore_kept_is_left_out() {
+    let place = Place::new();
+    place.write("before-restore-2026-11-22/home-assistant_v2.db", b"old");
+    place.write("www/before-restore-notes/a", b"mine");
+    let report = place.backup();
     let names = names(&report);
-    assert!(!names.iter().any(|name| name.starts_with("data/mine/")), "{names:?}");
-    assert!(report.warnings.iter().any(|warning| warning.contains("inside the config directory")), "{:?}", report.warnings);
+    assert!(!names.iter().any(|name| name.starts_with("data/before-restore")) && names.contains(&"data/www/before-restore-notes/a".to_owned()), "{names:?}");
+    assert_eq!((report.skipped[0].kind, report.status), (SkippedKind::LeftOut, Status::Complete));
+}
+
+/// Kubernetes and Nix put links in the place of the files that Home Assistant starts with.
+#[test]
+fn settings_behind_symbolic_links_go_in_as_files() {
+    let place = Place::new();
+    place.write("..2026_11/configuration.yaml", "default_config:\nmine:\n");
+    fs::remove_file(place.config().join("configuration.yaml")).unwrap();
+    symlink("..2026_11", place.config().join("..data")).unwrap();
+    symlink("..data/configuration.yaml", place.config().join("configuration.yaml")).unwrap();
+    let outside = place.dir.path().join("secrets.yaml");
+    fs::write(&outside, "a: b\n").unwrap();
+    symlink(&outside, place.config().join("secrets.yaml")).unwrap();
+    let report = place.backup();
+    assert_eq!(report.status, Status::Complete, "{:?}", report.skipped);
+    assert_eq!(report.warnings.iter().filter(|warning| warning.contains("the archive holds what it leads to")).count(), 2, "{:?}", report.warnings);
+    let restored = place.restored(&report);
+    assert_eq!(fs::read(restored.join("configuration.yaml")).unwrap(), b"default_config:\nmine:\n");
+    assert!(!restored.join("configuration.yaml").is_symlink() && !restored.join("secrets.yaml").is_symlink());
+
+    fs::remove_file(report.local_path().unwrap()).unwrap();
+    fs::remove_file(&outside).unwrap();
+    let report = place.backup();
+    assert_eq!((report.status, report.skipped[0].path.as_str()), (Status::Incomplete, "secrets.yaml"));
 }
 
 #[test]

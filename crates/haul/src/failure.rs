@@ -58,6 +58,10 @@ impl From<BackupError> for Failure {
             BackupError::Pattern { .. } => {
                 misused("* stands for anything within one name, ** for any directories, ? for one character, [a-z] for one of a set")
             }
+            BackupError::NotMounted(point) => failed(&format!(
+                "mount it (`mount {}`), so that the backup does not fill the disk below it",
+                engine::shown(point.as_os_str().as_encoded_bytes())
+            )),
             BackupError::Store(error) => store_failure(error, &message),
             BackupError::AllFailed(errors) => match errors.first() {
                 Some(first) => store_failure(first, &message),

@@ -133,7 +133,7 @@ fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Arc<AtomicBool>)
 
 /// The beginning of what is by far the largest part of most installations, else of everything.
 fn sample(intent: &Intent, layout: &Layout, cancel: &Arc<AtomicBool>) -> Result<Vec<u8>, BackupError> {
-    let plan = intent.plan(Vec::new(), cancel)?;
+    let plan = intent.plan(Vec::new(), &[], cancel)?;
     let first = plan.largest.into_iter().collect();
     let source = TarSource::new(layout.inner_name(), &plan.scope, first, Findings::default(), Arc::new(Progress::default()), Arc::clone(cancel));
     let mut sample = Vec::with_capacity(SAMPLE);

@@ -49,7 +49,7 @@ impl There<'_> {
         let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
         let target = Target::Place { store: order.store, name, context: Some(self.patient()) };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
-        let plan = intent.plan(Vec::new(), cancel)?;
+        let plan = intent.plan(Vec::new(), &[], cancel)?;
         progress.begin(Phase::Running, plan.bytes);
         // Of the tar only its length is known; the least is that of the archive, for the question whether there is room.
         outbound.begin(expected_of(plan.bytes, options.compressed))?;

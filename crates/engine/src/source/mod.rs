@@ -38,7 +38,7 @@ pub(crate) use self::{
     ledger::Ledger,
     recording::{Recording, Stale},
     replay::Replay,
-    walk::{Found, Scope, Step, Walk},
+    walk::{Found, Outputs, Scope, Step, Walk},
 };
 use crate::{
     progress::Progress,

@@ -143,7 +143,11 @@ impl<'a> Replay<'a> {
         if entry.content == Content::Checked {
             self.sums_at += entry.size.div_ceil(BLOCK as u64) as usize;
         }
-        match body::open(&self.root.join(OsStr::from_bytes(&entry.relative))) {
+        let mut path = self.root.join(OsStr::from_bytes(&entry.relative));
+        if walk::is_followed(&entry.relative) {
+            path = path.canonicalize().unwrap_or(path);
+        }
+        match body::open(&path) {
             Ok((file, metadata)) => {
                 let cache = ReadGuard::new(&file, entry.size);
                 let (length, modified) = (entry.size, body::modified(&metadata));

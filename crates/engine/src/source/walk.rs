@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::{self, Metadata},
-    io,
+    io::{self, Read},
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, MetadataExt},
@@ -54,8 +54,25 @@ pub(crate) struct Scope {
     pub(crate) mounts: Arc<BTreeMap<PathBuf, String>>,
     /// The recorder's database, if it is a file of the directory.
     pub(crate) history: Vec<u8>,
-    /// Device and inode of the archive being written, which may stand inside the directory.
-    pub(crate) own_outputs: Vec<(u64, u64)>,
+    /// Where the archive goes, which may be inside the directory.
+    pub(crate) outputs: Outputs,
+}
+
+/// What a backup itself writes on this machine, by device and inode.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outputs {
+    /// The archives being written.
+    pub(crate) files: Vec<(u64, u64)>,
+    /// The directories they are written to, where earlier ones stand.
+    pub(crate) directories: Vec<(u64, u64)>,
+}
+
+/// A directory under way.
+struct OpenDirectory {
+    relative: Vec<u8>,
+    names: Names,
+    device: u64,
+    is_destination: bool,
 }
 
 /// What SQLite keeps beside a database.
@@ -108,7 +125,7 @@ impl Names {
 pub(crate) struct Walk {
     scope: Scope,
     // The directories on the way to where the walk is, with what is left in each.
-    open: Vec<(Vec<u8>, Names)>,
+    open: Vec<OpenDirectory>,
     // What is to be said right after a directory that can't be listed.
     queued: Option<Step>,
     begun: bool,
@@ -128,7 +145,7 @@ impl Iterator for Walk {
             }
         }
         loop {
-            let (directory, names) = self.open.last_mut()?;
+            let OpenDirectory { relative: directory, names, .. } = self.open.last_mut()?;
             let Some(name) = names.next() else {
                 self.open.pop();
                 continue;
@@ -156,18 +173,42 @@ impl Walk {
             Err(error) => return Some(explain(relative, &error)),
         };
         let kind = metadata.file_type();
+        let identity = (metadata.dev(), metadata.ino());
         let kind = if kind.is_dir() {
+            let crosses = self.open.last().is_some_and(|parent| parent.device != metadata.dev());
+            if let Some(reason) = own_directory(&relative).or_else(|| snapshot(&relative, crosses, || is_read_only(&path))) {
+                return Some(Step::LeftOut { relative, reason: reason.to_owned() });
+            }
             match Names::read(&path) {
-                Ok(names) => self.open.push((relative.clone(), names)),
+                Ok(names) => {
+                    let is_destination = self.scope.outputs.directories.contains(&identity);
+                    self.open.push(OpenDirectory { relative: relative.clone(), names, device: metadata.dev(), is_destination });
+                }
+                // Every ext4 file system has one, which nobody but root can look into.
+                Err(error) if relative == b"lost+found" && metadata.uid() == 0 && error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Some(Step::LeftOut { relative, reason: "the file system keeps it for repairs; it holds no files of yours".to_owned() });
+                }
                 Err(error) => self.queued = Some(explain(relative.clone(), &error)),
             }
             Kind::Directory
         } else if kind.is_symlink() {
+            if is_followed(&relative) {
+                match lead(&path) {
+                    Ok((path, metadata)) => return Some(Step::Entry(Found { relative, path, kind: Kind::File, metadata })),
+                    Err(error) => {
+                        let reason = format!("what this symbolic link leads to can't be read ({}), and Home Assistant needs it", reason(&error));
+                        self.queued = Some(Step::Lost { relative: relative.clone(), reason });
+                    }
+                }
+            }
             Kind::Symlink
         } else if kind.is_file() {
-            let is_ours = path.file_name().is_some_and(store::local::is_temporary) || self.scope.own_outputs.contains(&(metadata.dev(), metadata.ino()));
+            let is_ours = path.file_name().is_some_and(store::local::is_temporary) || self.scope.outputs.files.contains(&identity);
             if is_ours {
                 return None;
+            }
+            if self.open.last().is_some_and(|parent| parent.is_destination) && is_backup(&path) {
+                return Some(Step::LeftOut { relative, reason: "a backup that was made there earlier".to_owned() });
             }
             Kind::File
         } else {
@@ -175,6 +216,43 @@ impl Walk {
         };
         Some(Step::Entry(Found { relative, path, kind, metadata }))
     }
+}
+
+/// Files that Home Assistant reads at its start. Core's restore loses symbolic links, so in their place goes what they lead to.
+pub(super) fn is_followed(relative: &[u8]) -> bool {
+    relative.ends_with(b".yaml") && !relative.contains(&b'/')
+}
+
+/// The regular file behind a symbolic link.
+fn lead(path: &Path) -> io::Result<(PathBuf, Metadata)> {
+    let target = path.canonicalize()?;
+    let metadata = target.metadata()?;
+    if metadata.is_file() { Ok((target, metadata)) } else { Err(io::Error::other("it leads to no regular file")) }
+}
+
+/// Directories that `haul restore --replace` makes.
+fn own_directory(relative: &[u8]) -> Option<&'static str> {
+    relative.starts_with(b"before-restore-").then_some("the configuration before a restore, which `haul restore --replace` kept")
+}
+
+/// Read-only snapshots of the very tree, as ZFS, btrfs and NAS systems show them below it. `crosses`: it is on another device or subvolume than its parent.
+fn snapshot(relative: &[u8], crosses: bool, is_read_only: impl Fn() -> bool) -> Option<&'static str> {
+    const NAMES: [&[u8]; 5] = [b".zfs", b".snapshots", b".snapshot", b"#snapshot", b"@Recently-Snapshot"];
+    let is_named = relative.split(|&byte| byte == b'/').any(|name| NAMES.contains(&name));
+    (is_named && crosses && is_read_only()).then_some("a read-only snapshot of the file system")
+}
+
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS)
+}
+
+/// Whether a file is one of Home Assistant's backups, by its name and its first member's, before which a PAX header may stand.
+fn is_backup(path: &Path) -> bool {
+    const BLOCK: usize = 512;
+    let mut head = Vec::new();
+    path.extension().is_some_and(|extension| extension == "tar")
+        && super::open(path).and_then(|(file, _)| file.take(4 * BLOCK as u64).read_to_end(&mut head)).is_ok()
+        && head.chunks(BLOCK).any(|block| block.starts_with(b"./backup.json\0") || block.starts_with(b"backup.json\0"))
 }
 
 fn explain(relative: Vec<u8>, error: &io::Error) -> Step {
@@ -203,5 +281,24 @@ fn special(kind: std::fs::FileType) -> &'static str {
         "a FIFO: it holds no data, and Home Assistant's restore would fail on it"
     } else {
         "a device: it holds no files of yours"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_read_only_snapshots_are_taken_for_snapshots() {
+        for (path, crosses, is_read_only, is_one) in [
+            (&b".zfs/snapshot/daily"[..], true, true, true),
+            (b".snapshots/1/snapshot", true, true, true),
+            (b".snapshots/1", false, true, false),
+            (b".snapshots/1/snapshot", true, false, false),
+            // A read-only mount of films is no snapshot.
+            (b"media/films", true, true, false),
+        ] {
+            assert_eq!(snapshot(path, crosses, || is_read_only).is_some(), is_one, "{path:?} {crosses} {is_read_only}");
+        }
     }
 }
