@@ -6,16 +6,20 @@ mod crafted;
 use std::{
     collections::BTreeMap,
     io::{Cursor, Read},
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use crafted::{Bench, Inner, PLAIN};
+use crafted::{Bench, Inner, PASSWORD, PLAIN};
 use engine::{
     Destination, Progress, SecureTar,
     repair::{Encryption, NoteKind, RepairOptions, Repaired, repair},
 };
 use habackup::{
+    archive::Archive,
+    manifest::Manifest,
     readers::Asked,
+    securetar::{Password, SecureTarVersion},
     tar::{EntryKind, Reader},
 };
 use jiff::Zoned;
@@ -25,15 +29,11 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 const AUTH: &str = "data/.storage/auth";
 
-/// Repairs an archive around an inner tar, and reads a part of what is written.
-fn repaired(tar: &[u8], more: &[(&str, &[u8])], part: &str) -> (Repaired, Files) {
-    let bench = Bench::new();
-    let layout = PLAIN.uncompressed().without_index();
-    let bad = bench.put(&layout.archive_of(tar, &[], &layout.manifest(), more));
-    let good = bench.path("good.tar");
-    let options = RepairOptions {
+/// Nothing is asked for but what is needed.
+fn keeping(good: PathBuf) -> RepairOptions {
+    RepairOptions {
         password: None,
-        destination: Destination::Path(good.clone()),
+        destination: Destination::Path(good),
         encryption: Encryption::Keep,
         securetar: SecureTar::Auto,
         recompress: None,
@@ -43,7 +43,16 @@ fn repaired(tar: &[u8], more: &[(&str, &[u8])], part: &str) -> (Repaired, Files)
         read_back: false,
         asked: Asked::default(),
         now: Zoned::now(),
-    };
+    }
+}
+
+/// Repairs an archive around an inner tar, and reads a part of what is written.
+fn repaired(tar: &[u8], more: &[(&str, &[u8])], part: &str) -> (Repaired, Files) {
+    let bench = Bench::new();
+    let layout = PLAIN.uncompressed().without_index();
+    let bad = bench.put(&layout.archive_of(tar, &[], &layout.manifest(), more));
+    let good = bench.path("good.tar");
+    let options = keeping(good.clone());
     let repaired = repair(&bad.as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();
     let outer = std::fs::read(good).map(|bytes| files(&bytes)).unwrap_or_default();
     let inner = outer.get(part).map(|bytes| files(bytes)).unwrap_or_default();
@@ -232,5 +241,33 @@ fn a_damaged_size_swallows_nothing() {
         assert!([0, 2, 3, 4].iter().all(|number| files[&format!("data/z{number}")] == body), "{size}: {:?}", repaired.notes);
         assert!(!files.contains_key("data/z1"));
         assert!(matches!(told(&repaired, "data/z1")[..], [(NoteKind::Lost, _)]), "{size}: {:?}", repaired.notes);
+    }
+}
+
+/// A damaged `backup.json` is found again in the index; without an index its beginning counts.
+#[test]
+fn what_a_damaged_description_said_is_not_lost() {
+    let inner = Inner::config();
+    let whole = "it was missing or damaged; what it said is taken from the copy in haul.index";
+    let cut = "it is cut short; what it still says is kept, and the rest is written by what is in the archive";
+    for (layout, what) in
+        [(PLAIN, whole), (PLAIN.sealed(SecureTarVersion::V2), whole), (PLAIN.sealed(SecureTarVersion::V3), whole), (PLAIN.without_index(), cut)]
+    {
+        let bench = Bench::new();
+        let mut archive = layout.archive(&inner);
+        let said = Archive::open(&archive).unwrap().manifest().unwrap().to_json();
+        let at = archive.windows(said.len()).position(|bytes| bytes == said).unwrap();
+        // Behind the name, which comes after the date; the slug is derived from both.
+        let end = said.windows(6).position(|bytes| bytes == b"\"slug\"").unwrap();
+        archive[at + end..at + said.len()].fill(b' ');
+        let good = bench.path("good.tar");
+        let options = RepairOptions { password: layout.protection.map(|_| Password::new(PASSWORD)), ..keeping(good) };
+        let repaired =
+            repair(&bench.put(&archive).as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();
+        assert!(repaired.notes.iter().any(|note| note.what == what), "{:?}", repaired.notes);
+        assert!(!repaired.is_incomplete(), "{:?}", repaired.notes);
+        let (before, after) = (Manifest::parse(&said).unwrap(), &repaired.result.as_ref().unwrap().manifest);
+        assert_eq!((before.name(), before.date(), before.slug()), (Some(&*after.name), Some(&*after.date), Some(&*after.slug)));
+        assert_eq!(after.protected, layout.protection.is_some());
     }
 }
