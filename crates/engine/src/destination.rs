@@ -15,6 +15,7 @@ use crate::{error::BackupError, report::CopyReport};
 
 /// One place an archive shall go to.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is a handful of them")]
 pub enum Destination {
     /// An existing directory, or the archive's own name, which ends in `.tar`.
     Path(PathBuf),

@@ -85,8 +85,8 @@ fn web(scheme: &str, rest: &str) -> Foreign {
             None => ("", dav.strip_prefix("webdav").unwrap_or_default()),
         };
         let user = if user.is_empty() { "USER" } else { user };
-        let path =
-            [before.trim_matches('/'), folder.trim_matches('/')].iter().filter(|step| !step.is_empty()).map(|step| format!("/{step}")).collect::<String>();
+        let steps = [before, folder].map(|step| step.trim_matches('/'));
+        let path: String = steps.into_iter().filter(|step| !step.is_empty()).flat_map(|step| ["/", step]).collect();
         return foreign(what, format!("this is a Nextcloud or ownCloud: write nextcloud{secure}://{user}@{host}{}", or(&path, "/FOLDER")));
     }
     if S3_HOSTS.iter().any(|known| name.ends_with(known)) || name.starts_with("s3.") || name.contains(".s3.") || name.starts_with("minio") {

@@ -52,6 +52,7 @@ const TOGETHER: usize = 2;
 const HURRY: Duration = Duration::from_secs(10);
 
 /// One place an archive is to go to.
+#[expect(clippy::large_enum_variant, reason = "there is a handful of them")]
 pub enum Target {
     /// A file of this machine.
     File(PathBuf),
