@@ -43,7 +43,7 @@ pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished
         // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
         digest(path).map_err(|error| findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)))).ok()
     });
-    let status = if copies.iter().any(|copy| copy.error.is_some()) { Status::Incomplete } else { findings.status() };
+    let status = if !copies.iter().all(CopyReport::is_fine) { Status::Incomplete } else { findings.status() };
     let entries = findings.entries;
     let (skipped, warnings, databases) = findings.into_lists();
     let slug = intent.manifest.slug().unwrap_or_default().to_owned();

@@ -148,25 +148,37 @@ pub struct CopyReport {
     pub checked: Option<Checked>,
     /// Why it did not arrive. Nothing is left of it there, as far as the place can be reached.
     pub error: Option<String>,
+    /// What to do about that.
+    pub advice: Option<String>,
+    /// What the user should know of it although it arrived.
+    pub notes: Vec<String>,
+    /// Why it could not be read back, where that was asked for.
+    pub uncompared: Option<String>,
     /// Tries that had to be repeated on the way.
     pub retries: u64,
 }
 
 impl CopyReport {
     /// A place that could not even be reached.
-    pub fn unreachable(place: &str, reason: &str) -> Self {
-        Self { place: place.to_owned(), name: String::new(), path: None, checked: None, error: Some(reason.to_owned()), retries: 0 }
+    pub fn unreachable(place: &str, reason: &str, advice: Option<&str>) -> Self {
+        let (error, advice) = (Some(reason.to_owned()), advice.map(str::to_owned));
+        Self { place: place.to_owned(), name: String::new(), path: None, checked: None, error, advice, notes: Vec::new(), uncompared: None, retries: 0 }
+    }
+
+    /// Whether it arrived, and was compared as far as that was asked for.
+    pub fn is_fine(&self) -> bool {
+        self.error.is_none() && self.uncompared.is_none()
     }
 }
 
 impl From<Outcome> for CopyReport {
     fn from(outcome: Outcome) -> Self {
         let Outcome { label, name, path, result, retries } = outcome;
-        let (checked, error) = match result {
-            Ok(arrived) => (Some(arrived.checked), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        Self { place: label, name, path: path.filter(|_| error.is_none()), checked, error, retries }
+        let report = Self { place: label, name, path: None, checked: None, error: None, advice: None, notes: Vec::new(), uncompared: None, retries };
+        match result {
+            Ok(arrived) => Self { path, checked: Some(arrived.checked), notes: arrived.notes, uncompared: arrived.uncompared, ..report },
+            Err(error) => Self { error: Some(error.to_string()), advice: error.advice(), ..report },
+        }
     }
 }
 

@@ -110,12 +110,12 @@ impl<P: Placement> Outer<P> {
         let bytes = header(name, announced.unwrap_or(0), self.mtime, Form::Member);
         let mut ustar = [0; BLOCK];
         ustar.copy_from_slice(&bytes[bytes.len() - BLOCK..]);
-        self.placement.append(&bytes)?;
-        self.position += bytes.len() as u64;
-        let data_offset = self.position;
+        let data_offset = self.position + bytes.len() as u64;
         if announced.is_none() {
+            // Before the bytes themselves: they may fill a part, which then leaves.
             self.placement.late(size_fields(data_offset), tar::SIZE_TO_CHECKSUM.len() as u64);
         }
+        self.append(&bytes)?;
         Ok(Member { outer: self, name: name.to_owned(), announced, data_offset, ustar })
     }
 

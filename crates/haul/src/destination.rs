@@ -16,7 +16,7 @@ use engine::{
     Progress,
     open::{ArchiveSource, Source},
 };
-use store::{Address, Bridge, Context, Limit, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
+use store::{Address, Bridge, Context, Entry, Limit, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
 
 use crate::{
     args::{VerifyArg, WaitingArgs},
@@ -258,6 +258,12 @@ impl Network {
     ) -> Result<T, Failure> {
         let patience = Patience::new(&self.context_for(destination));
         Ok(self.bridge.wait(patience.retry(question))?)
+    }
+
+    /// What a place has under a name that was typed, which it may have been given a moment ago.
+    pub(crate) fn find(&self, destination: &Destination, store: &Arc<dyn Store>, name: &str) -> Result<Option<Entry>, Failure> {
+        let patience = Patience::new(&self.context_for(destination));
+        Ok(self.bridge.wait(patience.found(|| store.entry(name)))?)
     }
 }
 

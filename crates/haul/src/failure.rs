@@ -81,36 +81,14 @@ impl From<StoreError> for Failure {
 }
 
 fn store_failure(error: &StoreError, message: &str) -> Failure {
-    match error {
-        StoreError::Exists(_) => Failure::new(FAILED, message).hint("nothing is overwritten: choose another name, or give a directory"),
-        StoreError::NotADirectory(_) => Failure::usage(message).hint("give an existing directory, or a file name that ends in .tar"),
-        StoreError::Missing(path) => Failure::usage(message).hint(format!("create it first: mkdir -p {}", path.display())),
-        StoreError::Cancelled => Failure::new(INTERRUPTED, "interrupted; nothing was left behind"),
+    let failure = match error {
+        StoreError::Cancelled => return Failure::new(INTERRUPTED, "interrupted; nothing was left behind"),
+        StoreError::NotADirectory(_) | StoreError::Missing(_) => Failure::usage(message),
         // The address, a name or a setting is wrong: nothing was tried.
-        StoreError::Remote(remote) if remote.kind == Kind::Invalid => {
-            Failure::usage(message).hint(remote.advice.clone().unwrap_or_else(|| advice(remote.kind).to_owned()))
-        }
-        StoreError::Remote(remote) => Failure::new(FAILED, message).hint(remote.advice.clone().unwrap_or_else(|| advice(remote.kind).to_owned())),
-        StoreError::Io { .. } if error.is_full() => Failure::new(FAILED, message).hint("make room there, or choose another --to; nothing was left behind"),
-        StoreError::Io { .. } => Failure::new(FAILED, message).hint("check the destination's permissions and mount; nothing was left behind"),
-    }
-}
-
-/// What usually helps when a remote place refuses.
-fn advice(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Passing { .. } => "it did not recover in time; nothing was left behind; try again later, or allow more time with --give-up-after",
-        Kind::Lost => "the other side lost what had been sent; try again",
-        Kind::Credentials => "check the user name and the password, key or token file",
-        Kind::Permission => "the account may not do this there: check its permissions",
-        Kind::DailyLimit => "try again tomorrow",
-        Kind::Full { .. } => "make room there, or choose another --to",
-        Kind::NotFound => "check the address; the folder or bucket must exist",
-        Kind::Exists => "nothing is overwritten: choose another name",
-        Kind::Mismatch => "the copy was removed; try again, and if it happens again, distrust the line or the server",
-        Kind::Protocol => "check that the address is right and that the server is what it should be",
-        Kind::Invalid => "correct the address or the setting",
-    }
+        StoreError::Remote(remote) if remote.kind == Kind::Invalid => Failure::usage(message),
+        _ => Failure::new(FAILED, message),
+    };
+    Failure { hint: error.advice(), ..failure }
 }
 
 impl From<homeassistant::Error> for Failure {

@@ -194,6 +194,9 @@ pub enum Reply {
         /// What was made, after `Make`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         made: Option<Value>,
+        /// What the user should know of it nevertheless.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// What `Try` took.
     Tried {
@@ -226,6 +229,9 @@ pub struct Abilities {
     pub resumable: bool,
     /// Can be read, listed and deleted from.
     pub readable: bool,
+    /// What is there can't be deleted over this line.
+    #[serde(default)]
+    pub append_only: bool,
     /// The receiver can make the archive itself ([`Request::Make`]).
     #[serde(default)]
     pub makes: bool,

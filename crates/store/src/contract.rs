@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
+pub use self::bench::PREFIX;
 use self::bench::{Bench, Fault};
 use crate::{
     error::StoreError,
@@ -20,7 +21,7 @@ use crate::{
 /// How patiently a place is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct ContractOptions {
-    /// How long a list may lag behind before that counts as wrong.
+    /// How long a place may take to show what it was told before that counts as wrong.
     pub settle: Duration,
     /// How long one rule may take.
     pub longest: Duration,
@@ -95,6 +96,7 @@ const RULES: &[(&str, Trial)] = &[
     ("what was deleted is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
     ("names with spaces, umlauts and signs stay as they are", |bench| Box::pin(rules::odd_names(bench))),
     ("clearing away leaves alone what is under way", |bench| Box::pin(rules::sweep_spares(bench))),
+    ("clearing away leaves alone what another machine has under way", |bench| Box::pin(rules::sweep_spares_others(bench))),
     ("an interrupted upload continues where it stood", |bench| Box::pin(rules::resumed(bench))),
     ("free room can be asked for", |bench| Box::pin(rules::room(bench))),
 ];

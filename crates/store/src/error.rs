@@ -145,6 +145,19 @@ impl StoreError {
         self
     }
 
+    /// What to do about it, where more is known than what a local disk or directory asks for.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Remote(error) => Some(error.advice.clone().unwrap_or_else(|| usual_advice(error.kind).to_owned())),
+            Self::Exists(_) => Some("nothing is overwritten: choose another name, or give a directory".to_owned()),
+            Self::NotADirectory(_) => Some("give an existing directory, or a file name that ends in .tar".to_owned()),
+            Self::Missing(path) => Some(format!("create it first: mkdir -p {}", path.display())),
+            Self::Io { .. } if self.is_full() => Some("make room there, or choose another --to; nothing was left behind".to_owned()),
+            Self::Io { .. } => Some("check the destination's permissions and mount; nothing was left behind".to_owned()),
+            Self::Cancelled => None,
+        }
+    }
+
     /// The same error, for one more who asks.
     #[must_use]
     pub fn again(&self) -> Self {
@@ -202,6 +215,23 @@ impl StoreError {
             Self::Remote(error) => matches!(error.kind, Kind::Full { .. }),
             _ => false,
         }
+    }
+}
+
+/// What usually helps when a remote place refuses.
+fn usual_advice(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Passing { .. } => "it did not recover in time; nothing was left behind; try again later, or allow more time with --give-up-after",
+        Kind::Lost => "the other side lost what had been sent; try again",
+        Kind::Credentials => "check the user name and the password, key or token file",
+        Kind::Permission => "the account may not do this there: check its permissions",
+        Kind::DailyLimit => "try again tomorrow",
+        Kind::Full { .. } => "make room there, or choose another --to",
+        Kind::NotFound => "check the address; the folder or bucket must exist",
+        Kind::Exists => "nothing is overwritten: choose another name",
+        Kind::Mismatch => "the copy was removed; try again, and if it happens again, distrust the line or the server",
+        Kind::Protocol => "check that the address is right and that the server is what it should be",
+        Kind::Invalid => "correct the address or the setting",
     }
 }
 

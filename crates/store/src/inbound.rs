@@ -66,7 +66,7 @@ impl RemoteFile {
     /// Asks for the object's size. [`Kind::NotFound`] when there is none of that name.
     pub fn open(bridge: &Bridge, context: &Context, store: Arc<dyn Store>, name: &str) -> Result<Self, StoreError> {
         let patience = Patience::new(context);
-        let found = bridge.wait(patience.retry(|| store.entry(name)))?;
+        let found = bridge.wait(patience.found(|| store.entry(name)))?;
         let entry = found.ok_or_else(|| StoreError::remote(store.label(), Operation::Read, Kind::NotFound, format!("there is no {name}")))?;
         Ok(Self::of(bridge, context, store, entry))
     }

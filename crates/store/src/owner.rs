@@ -1,7 +1,8 @@
 //! Names for what is not finished yet, from which any later run can tell whether its maker still lives.
 //!
 //! `.haul-HOST-BOOT-PID-START-RANDOM.part`: a hash of the machine, a hash of its boot, the process and the moment it started. On the same machine that settles
-//! the question; what another machine left is only removed when it is very old.
+//! the question; what another machine left is only removed when it is very old. All places use these names, a directory of this machine like any other: the same folder
+//! may be reached as a mount by one machine and over SFTP by another.
 
 use std::{fs, time::Duration};
 
@@ -9,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 const PREFIX: &str = "haul-";
 const SUFFIX: &str = ".part";
+/// Begins the name of what `haul get` has fetched in part, which the same command goes on with.
+pub const FETCHED: &str = ".haul-get-";
 /// Older than this, and no upload of another machine is still under way.
 pub const STALE: Duration = Duration::from_hours(7 * 24);
 
@@ -28,8 +31,7 @@ pub fn lasting_name() -> String {
     format!(".{PREFIX}kept-{:016x}{SUFFIX}", u64::from_le_bytes(random))
 }
 
-/// True for the names made here, for those of a local destination, and for the same without the dot, at places that take none. Without it the name must be one that
-/// only Haul makes.
+/// True for the names made here, and for the same without the dot, at places that take none. Without it the name must be one that only Haul makes.
 pub fn is_temporary(name: &str) -> bool {
     tag_of(name).is_some()
 }
@@ -53,6 +55,9 @@ fn is_strict(tag: &str) -> bool {
 
 /// Whether nobody works on `name` any more. `age` is how long ago it was last changed, if the place tells.
 pub fn is_abandoned(name: &str, age: Option<Duration>) -> bool {
+    if name.starts_with(FETCHED) {
+        return age.is_some_and(|age| age > STALE);
+    }
     let Some(tag) = tag_of(name) else { return false };
     let fields: Vec<&str> = tag.split('-').collect();
     let [host, boot, process, started, _] = fields[..] else { return age.is_some_and(|age| age > STALE) };
@@ -68,9 +73,11 @@ fn own_tag() -> String {
     format!("{}-{}-{process}-{started}", host(), boot())
 }
 
+/// Containers often have no machine's number, and the same name everywhere: there, what was before the last start counts as another machine's.
 fn host() -> String {
-    let id = fs::read("/etc/machine-id").or_else(|_| fs::read("/proc/sys/kernel/hostname")).unwrap_or_default();
-    short_hash(&id)
+    let read = |path| fs::read(path).unwrap_or_default();
+    let number = Some(read("/etc/machine-id")).filter(|number| !number.trim_ascii().is_empty()).unwrap_or_else(|| read("/proc/sys/kernel/random/boot_id"));
+    short_hash(&[number, read("/proc/sys/kernel/hostname")].concat())
 }
 
 fn boot() -> String {
@@ -139,5 +146,11 @@ mod tests {
         assert!(!is_abandoned(name, Some(Duration::from_hours(1))));
         assert!(is_abandoned(name, Some(2 * STALE)));
         assert!(!is_abandoned("backup.tar", Some(2 * STALE)));
+    }
+
+    #[test]
+    fn what_was_fetched_in_part_is_kept_until_it_is_old() {
+        assert!(!is_abandoned(".haul-get-01234567-89abcdef", Some(Duration::from_hours(1))));
+        assert!(is_abandoned(".haul-get-01234567-89abcdef", Some(2 * STALE)));
     }
 }

@@ -148,7 +148,7 @@ pub struct Part {
     pub offset: u64,
     /// Its bytes.
     pub data: Segments,
-    /// Length of the whole archive, once that is known: always for the part that ends it, and for parts that were held back.
+    /// Length of the whole archive, once that is known: always for the part that ends it.
     pub total: Option<u64>,
     /// Whether the archive ends with this part.
     pub last: bool,

@@ -15,6 +15,11 @@ use crate::{
 /// How often a waiting job looks whether the user wants to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often a place is asked again that does not show yet what it has.
+const LOOKS: u32 = 6;
+/// The same where most likely there is nothing to show.
+const GLANCES: u32 = 2;
+
 /// So many mouthfuls (of 64 KiB) are more than what a dead connection's buffers swallow.
 const MOUTHFULS: u64 = 16;
 
@@ -132,6 +137,37 @@ impl Patience {
                 state.retries += 1;
                 state.waiting = Some(Waiting { reason: error.to_string(), until: now + pause });
             }
+            let slept = self.unless_cancelled(tokio::time::sleep(pause)).await;
+            self.state().waiting = None;
+            slept?;
+        }
+    }
+
+    /// Asks until the answer is `enough`. A place that may lag behind what it did is asked [`LOOKS`] times more, for half a minute in all; gives the last answer.
+    pub async fn settled<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl FnMut() -> F, enough: impl Fn(&T) -> bool) -> Result<T, StoreError> {
+        self.looking(LOOKS, ask, enough).await
+    }
+
+    /// What is there under a name that somebody typed: it may be mistyped, or have been given a moment ago. So the place is asked [`GLANCES`] times more.
+    pub async fn found<T, F: Future<Output = Result<Option<T>, StoreError>>>(&self, ask: impl FnMut() -> F) -> Result<Option<T>, StoreError> {
+        self.looking(GLANCES, ask, Option::is_some).await
+    }
+
+    async fn looking<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        most: u32,
+        mut ask: impl FnMut() -> F,
+        enough: impl Fn(&T) -> bool,
+    ) -> Result<T, StoreError> {
+        let mut looks = 0;
+        loop {
+            let answer = self.retry(&mut ask).await?;
+            if looks == most || enough(&answer) {
+                return Ok(answer);
+            }
+            let pause = pause(&self.context.tuning, looks, None, scatter());
+            looks += 1;
+            self.state().waiting = Some(Waiting { reason: "the place does not show the archive yet".to_owned(), until: Instant::now() + pause });
             let slept = self.unless_cancelled(tokio::time::sleep(pause)).await;
             self.state().waiting = None;
             slept?;

@@ -173,6 +173,11 @@ pub trait Store: Send + Sync {
         Vec::new()
     }
 
+    /// Whether what is there can't be deleted from here.
+    fn append_only(&self) -> bool {
+        false
+    }
+
     /// The place as one that makes archives itself; `None`: it takes them as they are.
     fn workshop(&self) -> Option<Arc<dyn Workshop>> {
         None
@@ -211,8 +216,14 @@ pub trait Upload: Send + Sync {
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// Everything was put: makes the object visible under its name, compares what the place offers with `sealed`, and says by what. Never replaces an object.
-    /// A difference is [`Kind::Mismatch`](crate::Kind::Mismatch), and nothing then stays under the name.
+    /// A difference is [`Kind::Mismatch`](crate::Kind::Mismatch), and nothing then stays under the name. What was said here is the truth for everybody: what can't be
+    /// compared (the place shows no size, no checksum, not even the name yet) is no difference.
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError>;
+
+    /// What the user should know of a committed upload, such as something that could not be tidied up. Never a reason to doubt the archive.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Removes everything that was put. Not an error when there is nothing.
     async fn abort(&self) -> Result<(), StoreError>;

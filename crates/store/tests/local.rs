@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use store::{
     StoreError,
     local::{PendingFile, is_temporary, remove_leftovers},
+    owner,
 };
 
 fn names(dir: &std::path::Path) -> Vec<String> {
@@ -66,14 +67,32 @@ fn a_dropped_file_leaves_nothing() {
 #[test]
 fn leftovers_of_the_dead_are_removed_and_those_of_the_living_kept() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join(".haul-dead-0.part"), "x").unwrap();
-    fs::write(dir.path().join("haul.part"), "somebody else's").unwrap();
+    let own = owner::temporary_name();
+    let fields: Vec<&str> = own.split('-').collect();
+    let dead = format!("{}-{}-{}-{}-7-00000000.part", fields[0], fields[1], fields[2], u32::MAX);
+    // What SFTP, WebDAV and SMB bring here from machines that are alive, and know nothing of this machine's locks.
+    let elsewhere = ".haul-11111111-22222222-4711-987654-0badcafe.part";
+    for name in [&dead, elsewhere, ".haul-get-01234567-89abcdef", "haul.part"] {
+        fs::write(dir.path().join(name), "x").unwrap();
+    }
     let living = PendingFile::create(&dir.path().join("a.tar")).unwrap();
     assert_eq!(remove_leftovers(dir.path()), 0);
     let left = names(dir.path());
-    assert_eq!(left.len(), 2, "{left:?}");
-    assert!(is_temporary(left[0].as_ref()) && !left[0].contains("dead"));
+    assert_eq!(left.len(), 4, "{left:?}");
+    assert!(!left.contains(&dead) && left.iter().filter(|name| is_temporary(name.as_ref())).count() == 2, "{left:?}");
     drop(living);
+    assert_eq!(names(dir.path()), [elsewhere, ".haul-get-01234567-89abcdef", "haul.part"]);
+
+    // After a week nobody comes back; unless he holds the lock.
+    let long_ago = std::time::SystemTime::now() - 2 * owner::STALE;
+    let held = fs::File::options().write(true).open(dir.path().join(elsewhere)).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for name in names(dir.path()) {
+        fs::File::options().write(true).open(dir.path().join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    assert_eq!(remove_leftovers(dir.path()), 1, "what a `haul get` left");
+    drop(held);
+    assert_eq!(remove_leftovers(dir.path()), 1);
     assert_eq!(names(dir.path()), ["haul.part"]);
 }
 

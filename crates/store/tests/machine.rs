@@ -22,7 +22,7 @@ use store::{
     Address, Context, Expected, Kind, Options, Part, Sealed, Segments, Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     local::Local,
-    machine::{self, Receiver},
+    machine::{self, Duties, Receiver},
     parts::Activity,
     patience::Patience,
 };
@@ -52,7 +52,7 @@ impl Receiving {
             let gate = Arc::new(Gate::new(QUICK_GATE));
             let code = gate.renew().await.unwrap();
             log.lock().unwrap().push(Event::Code(code));
-            let receiver = Receiver::new(Arc::new(Local::open(&to).unwrap()), None, &state, Arc::new(|_| {}));
+            let receiver = Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) });
             let server = Server {
                 identity: Identity::load_or_create(&state).unwrap(),
                 name: "nas".into(),

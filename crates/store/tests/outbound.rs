@@ -321,13 +321,15 @@ fn whether_a_push_can_be_continued_is_known() {
 }
 
 #[test]
-fn a_copy_that_can_not_be_read_back_does_not_stay() {
+fn a_copy_that_can_not_be_read_back_stays_and_that_is_said() {
     let (mut run, memory) = (Run::new(), Memory::new(parts()));
     run.context.tuning.give_up_after = Duration::from_millis(20);
     memory.world.lock().unwrap().unreadable = true;
     let outcomes = run.send(vec![Run::place(&memory)], &noise(3_000_000), true);
-    assert!(outcomes[0].result.as_ref().unwrap_err().is_passing());
-    assert!(memory.object("a.tar").is_none());
+    let arrived = outcomes[0].result.as_ref().unwrap();
+    assert_eq!(arrived.checked, Checked::Size);
+    assert!(arrived.uncompared.as_ref().unwrap().contains("could not be read back"), "{arrived:?}");
+    assert!(memory.object("a.tar").is_some(), "nothing has said that it is wrong");
 }
 
 #[test]
@@ -378,4 +380,107 @@ fn an_archive_that_changes_while_it_is_pushed_does_not_arrive() {
     let world = memory.world.lock().unwrap();
     assert!(world.objects.is_empty() && world.unfinished.is_empty());
     assert_eq!(std::fs::read_dir(run.dir.path().join("state")).unwrap().count(), 0);
+}
+
+/// Sends `members` members of `length` bytes with two late fields each, as a repair does; gives the outcome, and what should have arrived.
+fn send_late_members(mut outbound: Outbound, members: usize, length: usize) -> (Vec<Outcome>, Vec<u8>) {
+    let body = noise(length);
+    let mut whole = Vec::new();
+    outbound.begin(Expected { about: Some((members * length) as u64), ..Expected::default() }).unwrap();
+    for n in 0..members {
+        let (at, header) = (whole.len() as u64, vec![n as u8; 1536]);
+        outbound.append(&header).unwrap();
+        for (start, size) in [(600, 20), (1148, 32)] {
+            outbound.late(at + start, size);
+        }
+        body.chunks(1 << 20).for_each(|chunk| outbound.append(chunk).unwrap());
+        whole.extend_from_slice(&header);
+        whole.extend_from_slice(&body);
+        for (start, size) in [(600, 20), (1148, 32)] {
+            let bytes = vec![b'0' + n as u8; size];
+            outbound.patch(at + start, &bytes);
+            whole[(at + start) as usize..][..size].copy_from_slice(&bytes);
+        }
+    }
+    (outbound.finish(), whole)
+}
+
+#[test]
+fn any_number_of_late_members_arrives_in_bounded_memory() {
+    let equal = Placement::Parts(PartRules { smallest: 1 << 20, largest: 5 << 30, most: 10_000, equal: true });
+    for (placement, part_size) in [(parts(), (1 << 20) + 300_000), (equal, 1 << 20), (Placement::Random, 2 << 20)] {
+        for (members, length) in [(0, 0), (9, 1_600_000), (20, 70_000)] {
+            let (mut run, memory) = (Run::new(), Memory::new(placement));
+            run.context.tuning.part_size = Some(part_size);
+            let outbound = run.prepare(vec![Run::place(&memory), run.file()], true).unwrap();
+            let (outcomes, whole) = send_late_members(outbound, members, length);
+            for outcome in outcomes {
+                assert_eq!(outcome.result.unwrap().checked, Checked::ReadBack, "{placement:?}, {members} of {length}");
+            }
+            assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}, {members} of {length}");
+            // Without a local copy a place has no way out: what it holds back must leave in time.
+            let (mut run, memory) = (Run::new(), Memory::new(placement));
+            run.context.tuning.part_size = Some(part_size);
+            let outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
+            let (outcomes, whole) = send_late_members(outbound, members, length);
+            outcomes[0].result.as_ref().unwrap();
+            assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}, {members} of {length}, alone");
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_place_hears_that_the_user_stops() {
+    let (run, memory) = (Run::new(), Memory::new(parts()));
+    memory.world.lock().unwrap().pause = Duration::from_hours(1);
+    let mut outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
+    outbound.begin(Expected::default()).unwrap();
+    let segment = noise(1 << 20);
+    let stopping = Arc::clone(&run.context.cancel);
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        stopping.store(true, Ordering::Relaxed);
+    });
+    // The place takes nothing, so this waits; and ends.
+    while outbound.append(&segment).is_ok() {}
+    let outcomes = outbound.finish();
+    assert!(matches!(outcomes[0].result, Err(StoreError::Cancelled)), "what lacks bytes is never published: {outcomes:?}");
+    let world = memory.world.lock().unwrap();
+    assert!(world.objects.is_empty() && world.unfinished.is_empty());
+}
+
+#[test]
+fn a_push_that_is_stopped_while_it_waits_is_not_published_and_goes_on_later() {
+    let (run, memory) = (Run::new(), Memory::new(Placement::Sequential));
+    let (file, whole) = (run.dir.path().join("source.tar"), noise(30_000_000));
+    std::fs::write(&file, &whole).unwrap();
+    memory.world.lock().unwrap().pause = Duration::from_hours(1);
+    std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| push_to(&run, &memory, &file));
+        std::thread::sleep(Duration::from_millis(300));
+        run.context.cancel.store(true, Ordering::Relaxed);
+        assert!(matches!(pushing.join().unwrap(), Err(StoreError::Cancelled)));
+    });
+    assert!(memory.object("a.tar").is_none());
+    memory.world.lock().unwrap().pause = Duration::ZERO;
+    run.context.cancel.store(false, Ordering::Relaxed);
+    push_to(&run, &memory, &file).unwrap();
+    assert!(memory.object("a.tar").unwrap() == whole);
+}
+
+#[test]
+fn an_upload_lost_beside_a_local_copy_begins_anew_from_that() {
+    let whole = noise(9_000_000);
+    for placement in [Placement::Random, parts(), Placement::Sequential] {
+        let (run, memory) = (Run::new(), Memory::new(placement));
+        memory.script([None, Some(Fault::Fail(Kind::Lost)), None, None, None, Some(Fault::Fail(Kind::Lost))]);
+        let outcomes = run.send(vec![run.file(), Run::place(&memory)], &whole, true);
+        assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{placement:?}: {outcomes:?}");
+        assert!(memory.object("a.tar").unwrap() == whole && memory.world.lock().unwrap().unfinished.is_empty(), "{placement:?}");
+        // Without one nobody has what is lost.
+        let (run, memory) = (Run::new(), Memory::new(placement));
+        memory.script([None, Some(Fault::Fail(Kind::Lost))]);
+        let outcomes = run.send(vec![Run::place(&memory)], &whole, true);
+        assert_eq!(outcomes[0].result.as_ref().unwrap_err().kind(), Some(Kind::Lost));
+    }
 }

@@ -146,7 +146,8 @@ impl Repaired {
 
     /// Whether something could not be kept, or nothing tells whether it is as it was.
     pub fn is_incomplete(&self) -> bool {
-        self.counts.lost > 0 || self.counts.doubtful > 0 || self.counts.unrepaired > 0
+        let uncompared = self.written.as_ref().is_some_and(|written| !written.copy.is_fine());
+        self.counts.lost > 0 || self.counts.doubtful > 0 || self.counts.unrepaired > 0 || uncompared
     }
 }
 

@@ -112,7 +112,7 @@ impl Goals {
                     Some(Ok(store)) => Destination::Place { store, name: goal.name.clone(), context: Some(network.context_for(goal)) },
                     Some(Err(failure)) if failure.code == INTERRUPTED || wanted.len() == 1 => return Err(failure),
                     Some(Err(failure)) => {
-                        goals.unreachable.push(CopyReport::unreachable(&goal.typed, &failure.message));
+                        goals.unreachable.push(CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref()));
                         first_failure.get_or_insert(failure);
                         continue;
                     }
@@ -159,8 +159,7 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
         lines.push(format!("  {what}  {}: {image}, {size}{free}", database.path));
     }
     output::lines(&lines)?;
-    let failed: Vec<&CopyReport> = report.copies.iter().filter(|copy| copy.error.is_some()).collect();
-    output::notes("failed", failed.iter().filter_map(|copy| copy.error.clone()).collect::<Vec<_>>().into_iter());
+    copy_notes(&report.copies);
     faults(&report.skipped);
     output::notes("note", report.warnings.iter().cloned());
     Ok(())
@@ -197,6 +196,15 @@ pub(crate) fn place(copy: &CopyReport) -> String {
         None if copy.place == Address::Stdout.to_string() => copy.place.clone(),
         None => format!("{}/{}", copy.place.trim_end_matches('/'), copy.name),
     }
+}
+
+/// What the user should know of the copies: those that failed and what to do about it, those that could not be compared, and remarks.
+pub(crate) fn copy_notes(copies: &[CopyReport]) {
+    let with_advice = |error: &String, advice: &Option<String>| advice.as_ref().map_or_else(|| error.clone(), |advice| format!("{error}; {advice}"));
+    let failed: Vec<String> = copies.iter().filter_map(|copy| copy.error.as_ref().map(|error| with_advice(error, &copy.advice))).collect();
+    output::notes("failed", failed.into_iter());
+    output::notes("not compared", copies.iter().filter_map(|copy| copy.uncompared.clone()).collect::<Vec<_>>().into_iter());
+    output::notes("note", copies.iter().flat_map(|copy| copy.notes.clone()).collect::<Vec<_>>().into_iter());
 }
 
 /// How it was checked, and what it took.

@@ -60,6 +60,10 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     }
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&place)?;
+    if store.append_only() {
+        return Err(Failure::new(FAILED, format!("{} keeps what it has, so what a check writes there could not be removed again", store.label()))
+            .hint("check it while `haul receive` runs there without --append-only"));
+    }
     let abilities = store.abilities();
     let free = network.ask(&place, || store.space())?;
     if !args.json {

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -24,7 +24,7 @@ use rustix::{
     fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
     io::Errno,
 };
-use store::{Address, Entry, Kind, Limit, StoreError, inbound::RemoteFile};
+use store::{Address, Entry, Kind, Limit, StoreError, inbound::RemoteFile, local::remove_leftovers, owner};
 
 use crate::{
     args::GetArgs,
@@ -36,8 +36,6 @@ use crate::{
     text,
 };
 
-/// Hidden, and not a name that the next backup takes for an abandoned archive.
-const UNFINISHED: &str = ".haul-get-";
 /// Bytes asked for at once.
 const CHUNK: u64 = 1 << 20;
 /// What the disk had not taken before a power cut is fetched again.
@@ -52,7 +50,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     if !store.abilities().readable {
         return Err(Failure::usage(format!("{} can't be read from", store.label())));
     }
-    let Some(entry) = network.ask(&from, || store.entry(name))? else {
+    let Some(entry) = network.find(&from, &store, name)? else {
         return Err(Failure::usage(format!("{} holds no {name}", store.label())).hint(format!("`haul list {}` shows what there is", place(&from))));
     };
     let started = std::time::Instant::now();
@@ -125,13 +123,18 @@ impl Unfinished {
         let object = habackup::manifest::slug(&entry.name, place);
         let modified = entry.modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_micros());
         let state = habackup::manifest::slug(&format!("{} {modified}", entry.size), &entry.name);
-        let path = directory.join(format!("{UNFINISHED}{object}-{state}"));
-        remove_others(&directory, &format!("{UNFINISHED}{object}-"), &path);
+        let path = directory.join(format!("{}{object}-{state}", owner::FETCHED));
+        remove_others(&directory, &format!("{}{object}-", owner::FETCHED), &path);
         let failed = |error: io::Error| cannot_write(&path, &error);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        // An archive holds every secret of its house.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Failure::new(FAILED, format!("another haul is fetching {} into {}", entry.name, directory.display())));
         }
+        // Begun by an earlier version, or under a laxer hand.
+        let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+        // After the lock is held: what is gone on with here may be old.
+        remove_leftovers(&directory);
         let have = file.metadata().map_err(failed)?.len().min(entry.size).saturating_sub(STEP_BACK);
         Ok(Self { path, file, have })
     }

@@ -21,8 +21,8 @@ pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     for target in rm::targets(&args.archives, config, &network)? {
         let name = target.pin();
         let put = network.ask(&target.destination, || put(&*target.store, &name));
-        // Pinned already, perhaps by a try whose answer got lost.
-        if !target.is_pinned(&network)? {
+        // Pinned already, perhaps by a try whose answer got lost. A mark that was put just now need not be shown yet.
+        if put.is_err() && !target.is_pinned(&network)? {
             put?;
         }
         output::lines(&[format!("Pinned {}", target.label())])?;

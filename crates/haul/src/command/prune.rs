@@ -62,7 +62,12 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove what is marked?")? {
         return Err(Failure::new(FAILED, "nothing was removed"));
     }
-    let (removed, failed) = if args.dry_run { (Vec::new(), Vec::new()) } else { remove(&network, &place, &store, &going)? };
+    let (removed, failed) = if args.dry_run || going.is_empty() {
+        (Vec::new(), Vec::new())
+    } else {
+        still_there(&network, &place, &store, &plan, &items)?;
+        remove(&network, &place, &store, &going)?
+    };
     if args.json {
         output::json(&Document { place: store.label(), dry_run: args.dry_run, plan: &plan, removed: &removed, failed: &failed })?;
     } else if !args.dry_run && !going.is_empty() {
@@ -93,6 +98,17 @@ fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failur
         format!("{} to remove ({}), {kept} to keep", text::count(going.len() as u64, "archive", "archives"), text::bytes(freed))
     });
     output::lines(&lines)
+}
+
+/// What stays is why the others may go; so it is looked at itself, and not in a list that may show what is gone.
+fn still_there(network: &Network, place: &Destination, store: &Arc<dyn Store>, plan: &[Decision], items: &[Item]) -> Result<(), Failure> {
+    for item in plan.iter().filter(|decision| !decision.is_removed()).filter_map(|decision| items.iter().find(|item| item.name == decision.name)) {
+        if network.ask(place, || store.entry(&item.name))?.is_none_or(|now| now.size != item.size) {
+            let message = format!("{} is in the list of {}, but it is not there as it is listed; nothing was removed", item.name, store.label());
+            return Err(Failure::new(FAILED, message).hint("the place's list is not up to date: try again in a few minutes"));
+        }
+    }
+    Ok(())
 }
 
 /// One that can't be removed does not keep the others from it.

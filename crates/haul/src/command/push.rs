@@ -9,7 +9,7 @@ use store::{
     outbound::{LegMeter, Outcome, PushOptions},
 };
 
-use super::backup::{checked, place};
+use super::backup::{checked, copy_notes, place};
 use crate::{
     args::PushArgs,
     config::Config,
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
         }
         return Err(failure);
     }
-    copies.extend(failures.iter().map(|(goal, failure)| CopyReport::unreachable(&goal.typed, &failure.message)));
+    copies.extend(failures.iter().map(|(goal, failure)| CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref())));
     let seconds = started.elapsed().as_secs_f64();
     if args.output.json {
         output::json(&Document { archive: &args.archive, size_bytes: metadata.len(), seconds, copies: &copies })?;
@@ -79,9 +79,9 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
             lines.push(format!("  to    {}{}", place(copy), checked(copy)));
         }
         output::lines(&lines)?;
-        output::notes("failed", copies.iter().filter_map(|copy| copy.error.clone()).collect::<Vec<_>>().into_iter());
+        copy_notes(&copies);
     }
-    Ok(if failures.is_empty() { DONE } else { INCOMPLETE })
+    Ok(if copies.iter().all(CopyReport::is_fine) { DONE } else { INCOMPLETE })
 }
 
 fn push(

@@ -14,7 +14,7 @@ use engine::Maker;
 use peer::{Event, Identity, Known, Limits, PORT, PeerError, Server, discover::Announcement, gate::Gate};
 use store::{
     Address,
-    machine::{self, Arrival, Receiver},
+    machine::{self, Deed, Duties, Happening, Receiver},
 };
 
 use crate::{
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     };
     let maker = Maker::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination)).map(Arc::new);
     let making = maker.clone().map(|maker| maker as Arc<dyn machine::Maker>);
-    let receiver = Receiver::new(store, making, &state, Arc::new(|arrival: Arrival| say(&arrived(&arrival))));
+    let duties = Duties { maker: making, append_only: args.append_only, told: Arc::new(|happening: Happening| say(&happened(&happening))) };
+    let receiver = Receiver::new(store, &state, duties);
 
     let gate = Arc::new(Gate::new(peer::gate::Patience::default()));
     let name = args.name.clone().unwrap_or_else(machine::own_name);
@@ -66,6 +67,9 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let announcement = if address.ip().is_loopback() { None } else { announce(address.port()) };
 
     let mut lines = vec![format!("Receiving into {place} as {}, at {address}", server.name)];
+    if args.append_only {
+        lines.push("Paired machines can add archives and read them, and delete none".to_owned());
+    }
     if address.ip().is_loopback() {
         lines.push(format!("Only this machine can reach it; --listen 0.0.0.0:{} opens it to the network", address.port()));
     }
@@ -150,8 +154,18 @@ fn told(event: &Event) -> String {
     }
 }
 
-fn arrived(arrival: &Arrival) -> String {
-    format!("Received {} ({}) from {}", arrival.name, text::bytes(arrival.size), arrival.from)
+/// A line for the log; none for what `haul destination check` tries out.
+fn happened(happening: &Happening) -> String {
+    let Happening { name, from, deed } = happening;
+    if name.starts_with(store::contract::PREFIX) {
+        return String::new();
+    }
+    match deed {
+        Deed::Arrived(size) => format!("Received {name} ({}) from {from}", text::bytes(*size)),
+        Deed::Failed(reason) => format!("Could not receive {name} from {from}: {}", text::tame(reason)),
+        Deed::Deleted => format!("Deleted {name}, as {from} asked"),
+        Deed::Kept => format!("Kept {name}, which {from} asked to delete"),
+    }
 }
 
 impl From<PeerError> for Failure {
@@ -179,8 +193,12 @@ mod tests {
 
     #[test]
     fn what_happens_is_told_in_sentences() {
-        let arrival = Arrival { name: "a.tar".into(), size: 12_300_000, from: "green".into() };
-        assert_eq!(arrived(&arrival), "Received a.tar (12 MB) from green");
+        let said = |name: &str, deed| happened(&Happening { name: name.into(), from: "green".into(), deed });
+        assert_eq!(said("a.tar", Deed::Arrived(12_300_000)), "Received a.tar (12 MB) from green");
+        assert_eq!(said("a.tar", Deed::Failed("no space is left on the disk".into())), "Could not receive a.tar from green: no space is left on the disk");
+        assert_eq!(said("a.tar", Deed::Deleted), "Deleted a.tar, as green asked");
+        assert_eq!(said("a.tar", Deed::Kept), "Kept a.tar, which green asked to delete");
+        assert_eq!(said("haul-check-0-done.tar", Deed::Deleted), "");
         assert_eq!(told(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");
         assert_eq!(told(&Event::WrongCode(1)), "A wrong code was typed; 1 try is left");
     }

@@ -15,7 +15,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use super::{
-    backup::{Goals, checked, place},
+    backup::{Goals, checked, copy_notes, place},
     inspect::{asked, found, verdicts},
 };
 use crate::{
@@ -95,6 +95,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         output::json(&Document { status, archive: &archive, repaired: &repaired })?;
     } else {
         output::lines(&lines(&archive, &repaired))?;
+        copy_notes(repaired.written.as_ref().map_or(&[], |written| std::slice::from_ref(&written.copy)));
     }
     Ok(code)
 }

@@ -49,7 +49,7 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
             None => network.connect(&destination)?,
         };
         places.push((destination.address.clone(), destination.options.clone(), Arc::clone(&store)));
-        if !store.abilities().readable || !is_archive_name(&name) || network.ask(&destination, || store.entry(&name))?.is_none() {
+        if !store.abilities().readable || !is_archive_name(&name) || network.find(&destination, &store, &name)?.is_none() {
             return Err(Failure::usage(format!("{} holds no archive {name}", store.label())).hint("`haul list` shows what there is"));
         }
         targets.push(Target { destination, store, name });

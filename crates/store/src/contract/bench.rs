@@ -20,6 +20,8 @@ use crate::{
     store::{Entry, Expected, Placement, Sealed, Store, Upload},
 };
 
+/// Begins the name of everything that a check makes.
+pub const PREFIX: &str = "haul-check-";
 /// The part size where a place asks for nothing.
 const PART: u64 = 64 << 10;
 /// How much one call reads.
@@ -77,13 +79,21 @@ impl<'a> Bench<'a> {
     pub(super) fn new(store: &'a dyn Store, options: ContractOptions) -> Self {
         let mut random = [0; 8];
         let _ = getrandom::fill(&mut random);
-        let prefix = format!("haul-check-{:016x}", u64::from_le_bytes(random));
+        let prefix = format!("{PREFIX}{:016x}", u64::from_le_bytes(random));
         Self { store, abilities: store.abilities(), options, prefix, names: Mutex::default(), uploads: Mutex::default() }
     }
 
     /// A name of our own, which will be deleted at the end.
     pub(super) fn name(&self, what: &str) -> String {
         let name = format!("{}-{what}.tar", self.prefix);
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        name
+    }
+
+    /// A name under which another machine might have something under way right now.
+    pub(super) fn name_of_another_machine(&self) -> String {
+        let random = &self.prefix[self.prefix.len() - 8..];
+        let name = format!(".haul-00000000-00000000-1-1-{random}.part");
         self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         name
     }
@@ -165,8 +175,12 @@ impl<'a> Bench<'a> {
         self.commit(&started, bytes).await
     }
 
-    /// Size and bytes under `name` are these.
+    /// Size and bytes under `name` are, or soon become, these.
     pub(super) async fn holds(&self, name: &str, bytes: &Bytes) -> Result<(), Fault> {
+        self.becomes(|| self.holds_now(name, bytes)).await
+    }
+
+    async fn holds_now(&self, name: &str, bytes: &Bytes) -> Result<(), Fault> {
         let Some(entry) = self.store.entry(name).await? else { return broken(format!("{name} is not there")) };
         if entry.size != bytes.len() as u64 {
             return broken(format!("{name} has {} bytes instead of {}", entry.size, bytes.len()));
@@ -193,24 +207,33 @@ impl<'a> Bench<'a> {
         Ok(found)
     }
 
-    /// Nothing is there under `name`, neither directly nor in the list.
+    /// Nothing is, or soon will be, there under `name`, neither directly nor in the list.
     pub(super) async fn lacks(&self, name: &str) -> Result<(), Fault> {
-        if self.store.entry(name).await?.is_some() {
-            return broken(format!("{name} is there"));
-        }
+        self.becomes(|| async {
+            match self.store.entry(name).await? {
+                Some(_) => broken(format!("{name} is there")),
+                None => Ok(()),
+            }
+        })
+        .await?;
         self.list_becomes(|list| if shown(list, name) { Some(format!("the list shows {name}")) } else { None }).await
+    }
+
+    /// It is, or soon becomes, as it should be: a place may take a moment to show what it was told.
+    pub(super) async fn becomes<F: Future<Output = Result<(), Fault>>>(&self, look: impl Fn() -> F) -> Result<(), Fault> {
+        let until = Instant::now() + self.options.settle;
+        loop {
+            match look().await {
+                Err(Fault::Broken(_)) if Instant::now() < until => tokio::time::sleep(self.options.settle / 10).await,
+                result => return result,
+            }
+        }
     }
 
     /// The list is, or soon becomes, one without the complaint.
     pub(super) async fn list_becomes(&self, complaint: impl Fn(&[Entry]) -> Option<String>) -> Result<(), Fault> {
-        let until = Instant::now() + self.options.settle;
-        loop {
-            let Some(reason) = complaint(&self.store.list().await?) else { return Ok(()) };
-            if Instant::now() >= until {
-                return broken(reason);
-            }
-            tokio::time::sleep(self.options.settle / 10).await;
-        }
+        let complaint = &complaint;
+        self.becomes(|| async move { complaint(&self.store.list().await?).map_or(Ok(()), broken) }).await
     }
 
     /// A name in the list that belongs to an unfinished object of ours, other than `finished`.

@@ -201,13 +201,18 @@ pub(super) async fn absent(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
     let name = bench.name("absent");
     bench.lacks(&name).await?;
-    refused("reading it", bench.store.read(&name, 0..1).await, |kind| kind == Kind::NotFound)
+    unreadable(bench, &name).await
+}
+
+async fn unreadable(bench: &Bench<'_>, name: &str) -> Verdict {
+    bench.becomes(|| async { refused("reading it", bench.store.read(name, 0..1).await, |kind| kind == Kind::NotFound) }).await
 }
 
 pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
     let (name, bytes) = (bench.name("ranges"), bench.bytes(2, 14));
     bench.upload(&name, &bytes).await?;
+    bench.holds(&name, &bytes).await?;
     let (size, middle) = (bytes.len() as u64, bench.part_size());
     for range in [0..1, 0..4096, middle - 3..middle + 3, middle / 2..middle / 2 + 1, size - 1..size, size - 4096..size, 0..size] {
         let found = bench.store.read(&name, range.clone()).await?;
@@ -226,7 +231,7 @@ pub(super) async fn deleted(bench: &Bench<'_>) -> Verdict {
     bench.store.delete(&name).await?;
     bench.lacks(&name).await?;
     bench.store.delete(&name).await?;
-    refused("reading it", bench.store.read(&name, 0..1).await, |kind| kind == Kind::NotFound)?;
+    unreadable(bench, &name).await?;
     // The name is free again.
     let other = bench.bytes(1, 16);
     bench.upload(&name, &other).await?;
@@ -261,6 +266,19 @@ pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
     bench.commit(&started, &bytes).await?;
     bench.holds(&open, &bytes).await?;
     bench.holds(&done, &small).await
+}
+
+pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
+    bench.needs_reading()?;
+    let (name, bytes) = (bench.name_of_another_machine(), bench.bytes(1, 20));
+    if bench.upload(&name, &bytes).await.is_err() {
+        return Err(Fault::NotApplicable("names of what is not finished can't be given here"));
+    }
+    if bench.store.entry(&name).await?.is_none() {
+        return Err(Fault::NotApplicable("what is not finished is not shown here"));
+    }
+    bench.store.sweep().await?;
+    if bench.store.entry(&name).await?.is_some() { Ok(()) } else { broken("what another machine had under way was removed") }
 }
 
 pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {

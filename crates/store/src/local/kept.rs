@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use serde::{Deserialize, Serialize};
 
-use super::pending::{KEPT, SUFFIX, parent, refuse_existing, rename_without_replacing};
+use super::pending::{parent, refuse_existing, rename_without_replacing};
 use crate::{
     error::{Kind, Operation, StoreError},
     owner,
@@ -73,7 +73,7 @@ impl KeptUpload {
     /// Continues what another process left; `None` when it is gone or can't be trusted any more.
     pub(super) fn reopen(directory: &Path, session: &Session) -> Result<Option<Self>, StoreError> {
         let Ok(note) = Note::deserialize(&session.0) else { return Ok(None) };
-        let is_ours = note.file.starts_with(KEPT) && note.file.ends_with(SUFFIX) && !note.file.contains('/') && !note.name.contains('/');
+        let is_ours = owner::is_temporary(&note.file) && !note.file.contains('/') && !note.name.contains('/');
         if !is_ours {
             return Ok(None);
         }
@@ -144,7 +144,8 @@ impl Upload for KeptUpload {
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = slot.as_ref() else {
-            return if self.published.load(Ordering::Relaxed) { Ok(Checked::Size) } else { Err(StoreError::Exists(self.destination.clone())) };
+            let ended = || StoreError::Io { operation: Operation::Publish, path: self.destination.clone(), source: io::Error::other("the upload has ended") };
+            return if self.published.load(Ordering::Relaxed) { Ok(Checked::Size) } else { Err(ended()) };
         };
         if open.length != sealed.length {
             let reason = format!("{} bytes arrived instead of {}", open.length, sealed.length);

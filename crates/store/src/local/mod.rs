@@ -178,7 +178,10 @@ impl LocalUpload {
 impl Upload for LocalUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
         self.with_file(Operation::Write, |file| {
-            let known = file.len().saturating_sub(part.offset);
+            if part.offset > file.len() {
+                return Err(io::Error::other("bytes before these are missing"));
+            }
+            let known = file.len() - part.offset;
             part.data.skip(known).pieces().iter().try_for_each(|piece| file.append(piece))
         })
     }
@@ -193,7 +196,11 @@ impl Upload for LocalUpload {
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(file) = file else {
-            return if self.published.load(Ordering::Relaxed) { Ok(Checked::Size) } else { Err(StoreError::Exists(self.path.clone())) };
+            return if self.published.load(Ordering::Relaxed) {
+                Ok(Checked::Size)
+            } else {
+                Err(failed(Operation::Publish, &self.path)(io::Error::other("the upload has ended")))
+            };
         };
         if file.len() != sealed.length {
             let reason = format!("{} bytes arrived instead of {}", file.len(), sealed.length);

@@ -1,7 +1,8 @@
 //! A file in a directory of this machine that appears under its final name whole or not at all.
 //!
-//! It grows under a temporary name (`.haul-….part`, mode 0600) in the target directory, locked as long as its writer lives. Publishing syncs it, then renames
-//! it without ever replacing a file. A writer that is dropped removes it; what a killed process left is told by its free lock and removed by the next run.
+//! It grows under a temporary name of `owner` (mode 0600) in the target directory, locked as long as its writer lives. Publishing syncs it, then renames it without
+//! ever replacing a file. A writer that is dropped removes it. What a killed process left is removed by the next run, when its lock is free and its name says that
+//! nobody works on it: machines that reach the directory in another way hold no lock here.
 
 use std::{
     ffi::OsStr,
@@ -18,17 +19,14 @@ use rustix::{
 };
 
 use super::writer::{SequentialWriter, WriteMeter};
-use crate::error::{Operation, StoreError};
+use crate::{
+    error::{Operation, StoreError},
+    owner,
+};
 
-const PREFIX: &str = ".haul-";
-/// Files that outlive their writer for a while: see `kept`.
-pub(super) const KEPT: &str = ".haul-kept-";
-pub(super) const SUFFIX: &str = ".part";
-
-/// True for the temporary names this module makes. Such a file is never worth a backup.
+/// True for temporary names. Such a file is never worth a backup.
 pub fn is_temporary(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
+    name.to_str().is_some_and(owner::is_temporary)
 }
 
 /// A file on its way to its final name.
@@ -166,10 +164,8 @@ pub(super) fn refuse_existing(destination: &Path) -> Result<(), StoreError> {
 }
 
 fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
-    let process = std::process::id();
-    for attempt in 0..1000_u32 {
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-        let path = directory.join(format!("{PREFIX}{process:x}-{nanos:08x}{attempt:03x}{SUFFIX}"));
+    for _ in 0..1000_u32 {
+        let path = directory.join(owner::temporary_name());
         match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => {
                 // Waits for another run that is just looking whether the writer lives. A file system without locks only loses the tidying up after a kill.
@@ -186,16 +182,14 @@ fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::other("no free temporary name was found"))
 }
 
-/// Removes temporary files whose writer is gone, and says how many.
+/// Removes unfinished files whose writer is gone, and says how many.
 pub fn remove_leftovers(directory: &Path) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let mut removed = 0;
     for entry in entries.flatten() {
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file || !is_temporary(&entry.file_name()) {
-            continue;
-        }
-        if entry.file_name().as_encoded_bytes().starts_with(KEPT.as_bytes()) && !is_stale(&entry) {
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|changed| changed.elapsed().ok());
+        if !is_file || !entry.file_name().to_str().is_some_and(|name| owner::is_abandoned(name, age)) {
             continue;
         }
         let path = entry.path();
@@ -206,12 +200,6 @@ pub fn remove_leftovers(directory: &Path) -> usize {
         }
     }
     removed
-}
-
-/// Unchanged for so long that nobody is going to continue it.
-fn is_stale(entry: &fs::DirEntry) -> bool {
-    let changed = entry.metadata().and_then(|metadata| metadata.modified());
-    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > crate::owner::STALE))
 }
 
 /// Does the name still lead to this file?

@@ -30,7 +30,7 @@ use url::Url;
 
 pub use contact::own_name;
 pub use making::{Made, Maker, Making, Task};
-pub use receiver::{Arrival, Receiver, Told};
+pub use receiver::{Deed, Duties, Happening, Receiver, Told};
 
 use crate::{
     context::{Context, Options},
@@ -58,7 +58,7 @@ pub async fn connect(url: &Url, _options: &Options, context: &Context) -> Result
     let (reply, _) = machine.ask(Operation::Connect, Request::Abilities).await?;
     let Reply::Abilities(abilities) = reply else { return Err(machine.line.misunderstood(Operation::Connect)) };
     machine.line.seen();
-    Ok(Arc::new(Connected { abilities: words::abilities(&abilities), makes: abilities.makes, machine: Arc::new(machine) }))
+    Ok(Arc::new(Connected { abilities: words::abilities(&abilities), makes: abilities.makes, append_only: abilities.append_only, machine: Arc::new(machine) }))
 }
 
 /// What errors are told with: the receiver as the user knows it.
@@ -139,6 +139,7 @@ struct Connected {
     machine: Arc<Machine>,
     abilities: Abilities,
     makes: bool,
+    append_only: bool,
 }
 
 #[async_trait]
@@ -236,6 +237,10 @@ impl Store for Connected {
             Reply::Swept { count: there } => Ok(count + there),
             _ => Err(self.machine.line.misunderstood(Operation::Delete)),
         }
+    }
+
+    fn append_only(&self) -> bool {
+        self.append_only
     }
 
     fn workshop(&self) -> Option<Arc<dyn Workshop>> {

@@ -4,7 +4,7 @@
 //! placed by their offset: what has arrived already is passed over, a gap is refused.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use peer::{
     Fingerprint, Host, Peer, Refusal, RefusalKind, Reply, Request,
-    message::{Object, Unfinished},
+    message::{self, Object, Unfinished},
 };
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     making::{Maker, Task, Workpiece},
@@ -32,8 +32,12 @@ use crate::{
 
 /// Unfinished uploads of one machine.
 const MOST_UPLOADS: usize = 64;
-/// A part is collected in memory where the place takes it only whole.
-const LARGEST_PART: u64 = 256 << 20;
+/// Where a place takes parts only whole they are collected in memory, those of all uploads together in so many bytes; and none is larger.
+const MEMORY: u64 = 256 << 20;
+/// What memory is counted in.
+const GRAIN: u64 = 1 << 20;
+/// A part whose next piece has not come for so long gives its memory to another, and is sent anew.
+const STUCK: Duration = Duration::from_secs(30);
 /// Archives made at once: each wants every core, and a few MiB for each of them.
 const MOST_MAKINGS: usize = 2;
 /// One whose sender has said nothing for so long gives way to another.
@@ -45,19 +49,42 @@ const REMEMBERED: Duration = Duration::from_hours(1);
 
 type Done = Result<(Reply, Bytes), Refusal>;
 
-/// An archive that has arrived.
+/// What a machine did at a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Its name.
-    pub name: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The machine that sent it.
-    pub from: String,
+pub enum Deed {
+    /// This archive, of so many bytes, has arrived.
+    Arrived(u64),
+    /// It could not be received, and why.
+    Failed(String),
+    /// It was deleted.
+    Deleted,
+    /// It was to be deleted, and this receiver keeps what it has.
+    Kept,
 }
 
-/// Takes arrivals; must not wait.
-pub type Told = Arc<dyn Fn(Arrival) + Send + Sync>;
+/// Something that happened to an archive, for whoever watches a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// The archive's name.
+    pub name: String,
+    /// The machine at the other end.
+    pub from: String,
+    /// What happened.
+    pub deed: Deed,
+}
+
+/// Takes what happens; must not wait.
+pub type Told = Arc<dyn Fn(Happening) + Send + Sync>;
+
+/// What a receiver does beyond storing.
+pub struct Duties {
+    /// Who makes archives for those who want that.
+    pub maker: Option<Arc<dyn Maker>>,
+    /// Paired machines create and read; what is there they can't delete, and so not replace, unpin or prune.
+    pub append_only: bool,
+    /// Who is told what happens.
+    pub told: Told,
+}
 
 /// A store that paired machines may use.
 #[derive(Clone)]
@@ -65,11 +92,16 @@ pub struct Receiver(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    maker: Option<Arc<dyn Maker>>,
+    duties: Duties,
     records: Records,
-    told: Told,
-    uploads: Mutex<HashMap<(Fingerprint, String), Arc<Slot>>>,
+    uploads: Mutex<HashMap<Key, Arc<Slot>>>,
+    // Uploads that are being started.
+    beginning: Mutex<HashSet<Key>>,
+    memory: Arc<Semaphore>,
 }
+
+/// Whose upload it is, and what he calls it.
+type Key = (Fingerprint, String);
 
 /// An upload that is known to this process.
 struct Slot {
@@ -85,7 +117,22 @@ struct State {
     record: Record,
     // What is there: one range from 0, or at `Parts` one for each part.
     kept: Vec<(u64, u64)>,
-    collected: Segments,
+    collected: Collected,
+    // Why it failed the last time, so that each reason is told once.
+    failed: Option<String>,
+}
+
+/// A part that is not complete yet, and the memory it will need.
+#[derive(Default)]
+struct Collected {
+    data: Segments,
+    memory: Option<OwnedSemaphorePermit>,
+}
+
+impl State {
+    fn new(upload: Arc<dyn Upload>, record: Record, kept: Vec<(u64, u64)>) -> Self {
+        Self { upload, record, kept, collected: Collected::default(), failed: None }
+    }
 }
 
 impl Slot {
@@ -115,9 +162,11 @@ impl Host for Receiver {
 }
 
 impl Receiver {
-    /// For `store`, where `maker` makes archives for those who want that; what is under way is noted in the directory `state`, what has arrived is told to `told`.
-    pub fn new(store: Arc<dyn Store>, maker: Option<Arc<dyn Maker>>, state: &Path, told: Told) -> Self {
-        Self(Arc::new(Inner { store, maker, records: Records::new(state.join("receiving")), told, uploads: Mutex::default() }))
+    /// For `store`; what is under way is noted in the directory `state`.
+    pub fn new(store: Arc<dyn Store>, state: &Path, duties: Duties) -> Self {
+        let memory = Arc::new(Semaphore::new((MEMORY / GRAIN) as usize));
+        let records = Records::new(state.join("receiving"));
+        Self(Arc::new(Inner { store, duties, records, uploads: Mutex::default(), beginning: Mutex::default(), memory }))
     }
 
     /// Removes what nobody has gone on with for a week.
@@ -167,7 +216,10 @@ impl Inner {
     async fn serve(&self, peer: &Peer, request: Request, body: Bytes) -> Done {
         let (store, owner) = (&self.store, peer.fingerprint);
         let reply = match request {
-            Request::Abilities => Reply::Abilities(words::told_abilities(&store.abilities(), self.maker.is_some())),
+            Request::Abilities => {
+                let told = words::told_abilities(&store.abilities());
+                Reply::Abilities(message::Abilities { makes: self.duties.maker.is_some(), append_only: self.duties.append_only, ..told })
+            }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
             Request::Sweep => Reply::Swept { count: store.sweep().await.map_err(|error| refused(&error))? },
             Request::List => {
@@ -187,17 +239,18 @@ impl Inner {
             }
             Request::Delete { name } => {
                 checked_name(&name)?;
-                store.delete(&name).await.map_err(|error| refused(&error))?;
-                Reply::Done
+                return self.delete(name, peer).await;
             }
             Request::Create { upload, name, about, exact, least, keep } => {
                 let resumable = self.store.abilities().resumable;
                 // Continued by this receiver's next process, if need be, whether or not the sender's next one wants to.
-                return self.create(owner, upload, name, Expected { about, least, exact, resumable }, keep).await;
+                let created = self.create(owner, upload, name.clone(), Expected { about, least, exact, resumable }, keep).await;
+                return created.inspect_err(|refusal| self.tell_failure(&mut None, name, peer, refusal));
             }
             Request::Make { upload, name, about, least, recipe } => {
                 let expected = Expected { about, least, ..Expected::default() };
-                return self.make(owner, upload, Task { name, expected, recipe: recipe.0 }).await;
+                let made = self.make(owner, upload, Task { name: name.clone(), expected, recipe: recipe.0 }).await;
+                return made.inspect_err(|refusal| self.tell_failure(&mut None, name, peer, refusal));
             }
             Request::Try { recipe } => {
                 let maker = self.maker()?;
@@ -212,7 +265,7 @@ impl Inner {
             },
             Request::Put { upload, index, offset, length, at, total, last } => {
                 let Some(slot) = self.slot(owner, &upload, None).await? else { return Ok((Reply::Gone, Bytes::new())) };
-                return self.put(&slot, Stretch { index, offset, length, at, total, last }, body).await;
+                return self.put(&slot, Stretch { index, offset, length, at, total, last }, body, peer).await;
             }
             Request::Patch { upload, offset } => {
                 let Some(slot) = self.slot(owner, &upload, None).await? else { return Ok((Reply::Gone, Bytes::new())) };
@@ -257,7 +310,7 @@ impl Inner {
             };
         };
         let kept = continued.kept().into_iter().map(|range| (range.start, range.end)).collect();
-        Ok(Some(self.keep(State { upload: continued.into(), record, kept, collected: Segments::new() }, None)))
+        Ok(Some(self.keep(State::new(continued.into(), record, kept), None)))
     }
 
     fn record(&self, owner: &Fingerprint, upload: &str) -> Result<Option<Record>, Refusal> {
@@ -278,7 +331,7 @@ impl Inner {
 
     fn ended(&self, record: Record) -> Arc<Slot> {
         let length = record.finished.as_ref().map_or(0, |(length, _)| *length);
-        self.keep(State { upload: Arc::new(Ended), record, kept: vec![(0, length)], collected: Segments::new() }, None)
+        self.keep(State::new(Arc::new(Ended), record, vec![(0, length)]), None)
     }
 
     fn keep(&self, state: State, workpiece: Option<Arc<Workpiece>>) -> Arc<Slot> {
@@ -289,15 +342,16 @@ impl Inner {
     }
 
     async fn create(&self, owner: Fingerprint, upload: String, name: String, expected: Expected, keep: bool) -> Done {
-        if let Some(known) = self.admit(owner, &upload, &name).await? {
-            return Ok((known, Bytes::new()));
-        }
+        let _beginning = match self.admit(owner, &upload, &name).await? {
+            Admitted::Known(reply) => return Ok((reply, Bytes::new())),
+            Admitted::Fresh(beginning) => beginning,
+        };
         self.room(&expected).await?;
         let started = self.store.create(&name, expected).await.map_err(|error| refused(&error))?;
         let place = self.store.label();
-        let record = Record { place, owner, upload, keep, name, session: started.session(), finished: None, made: None };
+        let record = Record { place, owner, upload, keep, name, session: started.session(), finished: None, made: None, notes: Vec::new() };
         self.note(&record);
-        self.keep(State { upload: started.into(), record, kept: Vec::new(), collected: Segments::new() }, None);
+        self.keep(State::new(started.into(), record, Vec::new()), None);
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
     }
 
@@ -315,31 +369,65 @@ impl Inner {
         Ok(())
     }
 
-    /// Before anything is started; tells of an upload that was started before.
-    async fn admit(&self, owner: Fingerprint, upload: &str, name: &str) -> Result<Option<Reply>, Refusal> {
+    /// Deletes an archive, where that is left to those who send them.
+    async fn delete(&self, name: String, peer: &Peer) -> Done {
+        let from = peer.name.clone();
+        if self.duties.append_only {
+            let reason = format!("the receiver keeps what it has: {name} can't be deleted, replaced or unpinned from here");
+            (self.duties.told)(Happening { name, from, deed: Deed::Kept });
+            return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
+        }
+        let was_there = self.store.entry(&name).await.is_ok_and(|entry| entry.is_some());
+        self.store.delete(&name).await.map_err(|error| refused(&error))?;
+        if was_there {
+            (self.duties.told)(Happening { name, from, deed: Deed::Deleted });
+        }
+        Ok(done())
+    }
+
+    /// Tells that an archive could not be received; what passes is not told, and each reason once.
+    fn tell_failure(&self, last: &mut Option<String>, name: String, peer: &Peer, refusal: &Refusal) {
+        if matches!(refusal.kind, RefusalKind::Passing { .. }) || last.as_ref() == Some(&refusal.reason) {
+            return;
+        }
+        *last = Some(refusal.reason.clone());
+        (self.duties.told)(Happening { name, from: peer.name.clone(), deed: Deed::Failed(refusal.reason.clone()) });
+    }
+
+    /// Before anything is started; tells of an upload that was started before. What is being started counts as well.
+    async fn admit(&self, owner: Fingerprint, upload: &str, name: &str) -> Result<Admitted<'_>, Refusal> {
         checked_name(name)?;
         if !owner::is_temporary(upload) || upload.len() > 128 {
             return Err(Refusal::invalid("an upload needs a name of the usual form"));
         }
         if let Some(slot) = self.slot(owner, upload, None).await? {
-            return Ok(Some(Reply::Upload { kept: slot.state.lock().await.kept.clone() }));
+            return Ok(Admitted::Known(Reply::Upload { kept: slot.state.lock().await.kept.clone() }));
         }
         self.forget_finished();
-        if self.uploads().keys().filter(|(of, _)| *of == owner).count() >= MOST_UPLOADS {
+        let key = (owner, upload.to_owned());
+        let uploads = self.uploads();
+        let mut beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        if uploads.contains_key(&key) || beginning.contains(&key) {
+            // Asked on another connection, because the answer on the first was long in coming.
+            return Err(Refusal::new(RefusalKind::Passing { after: None }, "this upload is being started already"));
+        }
+        if uploads.keys().chain(beginning.iter()).filter(|(of, _)| *of == owner).count() >= MOST_UPLOADS {
             return Err(Refusal::new(RefusalKind::Passing { after: None }, "this machine has too many unfinished uploads there"));
         }
-        Ok(None)
+        beginning.insert(key.clone());
+        Ok(Admitted::Fresh(Beginning { all: &self.beginning, key }))
     }
 
     fn maker(&self) -> Result<&Arc<dyn Maker>, Refusal> {
-        self.maker.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver takes archives as they are and makes none"))
+        self.duties.maker.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver takes archives as they are and makes none"))
     }
 
     async fn make(&self, owner: Fingerprint, upload: String, task: Task) -> Done {
         let maker = self.maker()?;
-        if let Some(known) = self.admit(owner, &upload, &task.name).await? {
-            return Ok((known, Bytes::new()));
-        }
+        let _beginning = match self.admit(owner, &upload, &task.name).await? {
+            Admitted::Known(reply) => return Ok((reply, Bytes::new())),
+            Admitted::Fresh(beginning) => beginning,
+        };
         self.room(&task.expected).await?;
         if !self.has_free_hands() {
             return Err(Refusal::new(RefusalKind::Passing { after: None }, "it is making as many archives as it can"));
@@ -347,9 +435,9 @@ impl Inner {
         let name = task.name.clone();
         let making = maker.start(task).map_err(|error| refused(&error))?;
         let workpiece = Arc::new(Workpiece::new(making));
-        let record = Record { place: self.store.label(), owner, upload, keep: false, name, session: None, finished: None, made: None };
+        let record = Record { place: self.store.label(), owner, upload, keep: false, name, session: None, finished: None, made: None, notes: Vec::new() };
         let taking = Arc::clone(&workpiece);
-        self.keep(State { upload: taking, record, kept: Vec::new(), collected: Segments::new() }, Some(workpiece));
+        self.keep(State::new(taking, record, Vec::new()), Some(workpiece));
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
     }
 
@@ -397,31 +485,60 @@ impl Inner {
         });
     }
 
-    async fn put(&self, slot: &Slot, stretch: Stretch, body: Bytes) -> Done {
+    async fn put(&self, slot: &Slot, stretch: Stretch, body: Bytes, peer: &Peer) -> Done {
         let mut state = slot.state.lock().await;
-        if slot.workpiece.is_some() || self.store.abilities().placement == Placement::Random {
+        let put = if slot.workpiece.is_some() || self.store.abilities().placement == Placement::Random {
             place(&mut state, &stretch, body).await
         } else {
             self.collect(&mut state, &stretch, body).await
-        }
+        };
+        self.told(put, &mut state, peer)
+    }
+
+    /// What came of a step of an upload, which may be worth a line.
+    fn told(&self, done: Done, state: &mut State, peer: &Peer) -> Done {
+        let name = state.record.name.clone();
+        done.inspect_err(|refusal| self.tell_failure(&mut state.failed, name, peer, refusal))
+    }
+
+    /// Memory for a part. When there is none, parts that have stopped coming give theirs back.
+    fn memory_for(&self, length: u64) -> Result<OwnedSemaphorePermit, Refusal> {
+        let grains = length.div_ceil(GRAIN) as u32;
+        let take = || Arc::clone(&self.memory).try_acquire_many_owned(grains).ok();
+        let free = || {
+            for slot in self.uploads().values().filter(|slot| slot.idle() > STUCK) {
+                if let Ok(mut state) = slot.state.try_lock() {
+                    state.collected = Collected::default();
+                }
+            }
+        };
+        take()
+            .or_else(|| {
+                free();
+                take()
+            })
+            .ok_or_else(|| Refusal::new(RefusalKind::Passing { after: None }, "the receiver's memory is full with parts of other uploads"))
     }
 
     /// Where parts count as a whole: gathers the pieces, and hands the part over with the last of them.
     async fn collect(&self, state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
+        if stretch.length > MEMORY {
+            return Err(Refusal::invalid(format!("a part of more than {} MiB is larger than the receiver can hold", MEMORY / GRAIN)));
+        }
         if stretch.at == 0 {
-            state.collected = Segments::new();
+            state.collected = Collected::default();
+            state.collected.memory = Some(self.memory_for(stretch.length)?);
         }
-        if stretch.length > LARGEST_PART {
-            return Err(Refusal::invalid("a part is larger than the receiver can hold"));
-        }
-        if stretch.at != state.collected.len() || stretch.at + body.len() as u64 > stretch.length {
+        let there = state.collected.data.len();
+        if state.collected.memory.is_none() || stretch.at != there || stretch.at + body.len() as u64 > stretch.length {
             return Err(gap());
         }
-        state.collected.push(body);
-        if state.collected.len() < stretch.length {
+        state.collected.data.push(body);
+        if state.collected.data.len() < stretch.length {
             return Ok(done());
         }
-        let data = std::mem::take(&mut state.collected);
+        // The memory is free again when the place has the part, or has refused it.
+        let Collected { data, memory: _memory } = std::mem::take(&mut state.collected);
         let part = stretch.part(stretch.offset, data);
         state.upload.put(&part).await.map_err(|error| refused(&error))?;
         let range = (part.offset, part.end());
@@ -444,17 +561,23 @@ impl Inner {
     async fn commit(&self, slot: &Slot, sealed: &Sealed, peer: &Peer) -> Done {
         let mut state = slot.state.lock().await;
         if state.record.finished.is_none() {
-            let checked = words::checked_word(state.upload.commit(sealed).await.map_err(|error| refused(&error))?).to_owned();
+            let committed = match state.upload.commit(sealed).await {
+                Ok(checked) => checked,
+                Err(error) => return self.told(Err(refused(&error)), &mut state, peer),
+            };
+            let checked = words::checked_word(committed).to_owned();
+            state.record.notes = state.upload.notes();
             let made = slot.workpiece.as_ref().and_then(|workpiece| workpiece.made());
             state.record.finished = Some((sealed.length, checked));
             state.record.made = made.map(|made| made.report.clone());
             self.note(&state.record);
             let size = made.map_or(sealed.length, |made| made.size);
-            (self.told)(Arrival { name: state.record.name.clone(), size, from: peer.name.clone() });
+            (self.duties.told)(Happening { name: state.record.name.clone(), from: peer.name.clone(), deed: Deed::Arrived(size) });
         }
         match &state.record.finished {
             Some((length, checked)) if *length == sealed.length => {
-                Ok((Reply::Committed { checked: checked.clone(), made: state.record.made.clone() }, Bytes::new()))
+                let (made, notes) = (state.record.made.clone(), state.record.notes.clone());
+                Ok((Reply::Committed { checked: checked.clone(), made, notes }, Bytes::new()))
             }
             Some((length, _)) => Err(Refusal::new(RefusalKind::Mismatch, format!("{length} bytes arrived instead of {}", sealed.length))),
             None => Err(Refusal::invalid("the upload has not ended")),
@@ -490,6 +613,24 @@ impl Inner {
             }
         }
         listed(&found.into_values().collect::<Vec<_>>())
+    }
+}
+
+/// Whether an upload is to be started.
+enum Admitted<'a> {
+    Known(Reply),
+    Fresh(Beginning<'a>),
+}
+
+/// An upload that is being started; no longer when dropped.
+struct Beginning<'a> {
+    all: &'a Mutex<HashSet<Key>>,
+    key: Key,
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 

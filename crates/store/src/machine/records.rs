@@ -34,6 +34,9 @@ pub(super) struct Record {
     /// What was made of it, when that was asked for.
     #[serde(default)]
     pub(super) made: Option<serde_json::Value>,
+    /// What is to be known of it although it is visible.
+    #[serde(default)]
+    pub(super) notes: Vec<String>,
 }
 
 /// The directory of records.

@@ -34,6 +34,7 @@ pub(super) struct MachineUpload {
     kept: Vec<(u64, u64)>,
     // Where what was made is told.
     made: Arc<OnceLock<Value>>,
+    notes: OnceLock<Vec<String>>,
     state: Mutex<State>,
 }
 
@@ -47,7 +48,7 @@ struct State {
 impl MachineUpload {
     pub(super) fn new(client: Arc<Client>, line: Line, id: String, in_order: bool, resumable: bool, kept: Vec<(u64, u64)>) -> Self {
         let there = kept.last().map_or(0, |(_, end)| *end);
-        Self { client, line, id, in_order, resumable, kept, made: Arc::default(), state: Mutex::new(State { connection: 0, there }) }
+        Self { client, line, id, in_order, resumable, kept, made: Arc::default(), notes: OnceLock::new(), state: Mutex::new(State { connection: 0, there }) }
     }
 
     /// Of what an archive is made of; what was made is told in `made`.
@@ -132,7 +133,8 @@ impl Upload for MachineUpload {
         let md5 = sealed.md5.map(|md5| hexadecimal(&md5));
         let request = Request::Commit { upload: self.id.clone(), length: sealed.length, parts: sealed.parts, md5 };
         match self.ask(Operation::Publish, request, &[]).await? {
-            Reply::Committed { checked, made } => {
+            Reply::Committed { checked, made, notes } => {
+                let _ = self.notes.set(notes);
                 if let Some(made) = made {
                     // Told twice, it is the same.
                     let _ = self.made.set(made);
@@ -142,6 +144,10 @@ impl Upload for MachineUpload {
             Reply::Gone => Err(self.line.lost()),
             _ => Err(self.line.misunderstood(Operation::Publish)),
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.get().cloned().unwrap_or_default()
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

@@ -12,6 +12,9 @@ use crate::{
 /// Larger parts than a disk needs: over a line each waits for its answer.
 const PREFERRED: u64 = 8 << 20;
 
+/// What to do where a receiver keeps what it has.
+pub(super) const APPEND_ONLY: &str = "`haul receive` runs there with --append-only: delete, unpin or prune on the receiving machine itself";
+
 pub(super) fn abilities(there: &message::Abilities) -> Abilities {
     let placement = match there.placement {
         message::Placement::Random => Placement::Random,
@@ -31,7 +34,7 @@ pub(super) fn abilities(there: &message::Abilities) -> Abilities {
     }
 }
 
-pub(super) fn told_abilities(own: &Abilities, makes: bool) -> message::Abilities {
+pub(super) fn told_abilities(own: &Abilities) -> message::Abilities {
     let placement = match own.placement {
         Placement::Random => message::Placement::Random,
         Placement::Parts(PartRules { smallest, largest, most, equal }) => message::Placement::Parts { smallest, largest, most, equal },
@@ -46,7 +49,8 @@ pub(super) fn told_abilities(own: &Abilities, makes: bool) -> message::Abilities
         md5: own.md5,
         resumable: own.resumable,
         readable: own.readable,
-        makes,
+        makes: false,
+        append_only: false,
     }
 }
 

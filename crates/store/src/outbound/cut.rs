@@ -1,9 +1,13 @@
 //! Cuts an archive's bytes into the parts a place takes, and holds back those with bytes that are not final yet. Pure: nothing here waits or sends.
+//!
+//! A part is held back only as long as a late range in it is open. Members come one after the other, each with its late fields at its beginning, so at most two
+//! parts (those on either side of a boundary in such a field) are held at a time, however many members there are.
 
 use std::{collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
 
+use super::late::LateRanges;
 use crate::{
     parts::{Activity, Part, Segments},
     store::{Abilities, PartRules, Placement},
@@ -64,19 +68,53 @@ pub(crate) struct Cutter<T> {
     offset: u64,
     filling: Segments,
     tokens: Vec<T>,
-    late: Vec<Range<u64>>,
+    late: LateRanges,
     held: BTreeMap<u32, Ready<T>>,
 }
 
 impl<T> Cutter<T> {
     pub(crate) fn new(plan: PartPlan, placement: Placement) -> Self {
         let holds = matches!(placement, Placement::Parts(_));
-        Self { plan, holds, index: 0, offset: 0, filling: Segments::new(), tokens: Vec::new(), late: Vec::new(), held: BTreeMap::new() }
+        Self { plan, holds, index: 0, offset: 0, filling: Segments::new(), tokens: Vec::new(), late: LateRanges::default(), held: BTreeMap::new() }
     }
 
-    /// These bytes, given out already, will be overwritten.
+    /// These bytes will be overwritten; none of them is in a part that was given out.
     pub(crate) fn late(&mut self, range: Range<u64>) {
-        self.late.push(range);
+        if self.holds {
+            self.late.open(range);
+        }
+    }
+
+    /// Overwrites bytes that were pushed; of those that come later, the pusher has the right ones. Gives the parts that waited for nothing else. `None` when some lie in
+    /// a part that has left.
+    pub(crate) fn patch(&mut self, offset: u64, bytes: &[u8]) -> Option<Vec<Ready<T>>> {
+        if !self.holds {
+            return Some(Vec::new());
+        }
+        let patched = offset..offset + bytes.len() as u64;
+        let taken = self.offset + self.filling.len();
+        let mut found = patched.end.saturating_sub(taken.max(offset));
+        let held = self.held.values_mut().map(|(part, _)| (part.offset, &mut part.data));
+        for (start, data) in held.chain(std::iter::once((self.offset, &mut self.filling))) {
+            let (from, to) = (patched.start.max(start), patched.end.min(start + data.len()));
+            if from < to {
+                data.overwrite(from - start, &bytes[(from - offset) as usize..(to - offset) as usize]);
+                found += to - from;
+            }
+        }
+        if found < bytes.len() as u64 {
+            return None;
+        }
+        self.late.close(&patched);
+        let (late, held) = (&self.late, std::mem::take(&mut self.held));
+        let (waiting, ready) = held.into_iter().partition(|(_, (part, _))| late.touches(part.offset..part.end()));
+        self.held = waiting;
+        Some(BTreeMap::into_values(ready).collect())
+    }
+
+    /// How many parts wait for late bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Takes the archive's next bytes; gives the parts that are full and certainly not the last. To be called until it gives no more.
@@ -111,34 +149,16 @@ impl<T> Cutter<T> {
         self.plan.size(self.index)
     }
 
-    /// The archive is complete: gives the last part and those that were held back, with `patches` in them. `None` when a patch lies in a part that has left.
-    pub(crate) fn seal(mut self, patches: &[(u64, Bytes)]) -> Option<(Vec<Ready<T>>, u32)> {
+    /// The archive is complete: gives the last part, after those whose late bytes stayed as they were. And how many parts there are.
+    pub(crate) fn seal(mut self) -> (Vec<Ready<T>>, u32) {
         let total = self.offset + self.filling.len();
         let last = self.cut(Some(total), true);
-        let count = self.index;
         let mut ready: Vec<Ready<T>> = std::mem::take(&mut self.held).into_values().collect();
         ready.push(last);
         for (part, _) in &mut ready {
             part.total = Some(total);
         }
-        if self.holds {
-            for (offset, bytes) in patches {
-                let end = offset + bytes.len() as u64;
-                let mut covered = 0;
-                for (part, _) in &mut ready {
-                    let (from, to) = (part.offset.max(*offset), part.end().min(end));
-                    if from < to {
-                        let piece = &bytes[(from - offset) as usize..(to - offset) as usize];
-                        part.data.overwrite(from - part.offset, piece);
-                        covered += to - from;
-                    }
-                }
-                if covered < bytes.len() as u64 {
-                    return None;
-                }
-            }
-        }
-        Some((ready, count))
+        (ready, self.index)
     }
 
     fn cut(&mut self, total: Option<u64>, last: bool) -> Ready<T> {
@@ -150,8 +170,7 @@ impl<T> Cutter<T> {
     }
 
     fn hold(&mut self, ready: Ready<T>) -> Option<Ready<T>> {
-        let (from, to) = (ready.0.offset, ready.0.end());
-        if self.holds && self.late.iter().any(|late| late.start < to && from < late.end) {
+        if self.holds && self.late.touches(ready.0.offset..ready.0.end()) {
             self.held.insert(ready.0.index, ready);
             return None;
         }
@@ -228,44 +247,74 @@ mod tests {
         cutter.late(2..4);
         let left = cutter.push(Bytes::from_static(b"bbbbccccd"), 2);
         assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [1, 2]);
-        let (rest, count) = cutter.seal(&[(2, Bytes::from_static(b"XY"))]).unwrap();
+        let freed: Vec<_> = cutter.patch(2, b"XY").unwrap().into_iter().map(|(part, token)| (part.index, part.data.to_bytes(), token)).collect();
+        assert_eq!(freed, [(0, Bytes::from_static(b"aaXY"), vec![1])], "it leaves as soon as it is right");
+        let (rest, count) = cutter.seal();
         assert_eq!(count, 4);
         let rest: Vec<_> = rest.iter().map(|(part, _)| (part.index, part.data.to_bytes(), part.total, part.last)).collect();
-        assert_eq!(rest, [(0, Bytes::from_static(b"aaXY"), Some(13), false), (3, Bytes::from_static(b"d"), Some(13), true)]);
+        assert_eq!(rest, [(3, Bytes::from_static(b"d"), Some(13), true)]);
     }
+
+    #[test]
+    fn a_part_waits_for_every_late_byte_in_it_and_no_part_is_changed_that_left() {
+        let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100, most: None };
+        let mut cutter = Cutter::new(plan, s3());
+        cutter.late(1..2);
+        cutter.late(3..6);
+        assert!(cutter.push(Bytes::from_static(b"a?a???bbcccc"), ()).is_empty(), "two parts wait, and the third is being filled");
+        assert_eq!(cutter.held(), 2);
+        assert!(cutter.patch(3, b"XYZ").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"YZbb")]));
+        assert!(cutter.patch(1, b"W").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"aWaX")]));
+        assert!(cutter.patch(1, b"V").is_none(), "it has left");
+        assert!(cutter.patch(11, b"cd").unwrap().is_empty(), "the second byte comes later, and is right then");
+        // What was announced and never came stays as it is.
+        cutter.late(8..9);
+        assert!(cutter.push(Bytes::from_static(b"dd"), ()).is_empty());
+        let rest: Vec<_> = cutter.seal().0.into_iter().map(|(part, _)| part.data.to_bytes()).collect();
+        assert_eq!(rest, [Bytes::from_static(b"cccc"), Bytes::from_static(b"dd")]);
+    }
+
+    /// Two late fields of a member's header, as an archive has them: one of its size, one of size and checksum.
+    const HEADER: usize = 40;
+    const FIELDS: [Range<usize>; 2] = [5..9, 20..30];
 
     proptest! {
         #[test]
-        fn any_split_of_pushes_gives_the_same_archive_and_every_token_once(
-            pushes in proptest::collection::vec(1_usize..700, 1..40), base in 1_u64..900, at in 0_u64..500, place in 0_usize..3,
+        fn any_number_of_late_members_gives_the_same_archive_every_token_once_and_holds_two_parts_at_most(
+            members in proptest::collection::vec(0_usize..2500, 0..=20), base in 41_u64..900, step in 1_usize..300, place in 0_usize..3,
         ) {
             let placement = [Placement::Random, Placement::Sequential, s3()][place];
-            let whole: Vec<u8> = (0..pushes.iter().sum::<usize>()).map(|n| n as u8).collect();
             let mut cutter = Cutter::new(PartPlan { base, steady: 3, step: 2, largest: 2000, most: None }, placement);
-            let late = at.min(whole.len() as u64 - 1)..(at + 3).min(whole.len() as u64);
-            let (mut parts, mut sent) = (Vec::new(), 0);
-            let mut told = false;
-            for (token, &length) in pushes.iter().enumerate() {
-                parts.extend(cutter.push(Bytes::copy_from_slice(&whole[sent..sent + length]), token));
-                sent += length;
-                if !told && placement == s3() && parts.iter().all(|(part, _)| part.end() <= late.start) && sent as u64 >= late.end {
-                    cutter.late(late.clone());
-                    told = true;
+            let (mut parts, mut expected, mut given, mut most_held) = (Vec::new(), Vec::new(), 0, 0);
+            for (n, length) in members.iter().enumerate() {
+                let start = expected.len();
+                let member: Vec<u8> = (0..HEADER + length).map(|byte| (byte * 7 + n) as u8).collect();
+                let mut as_sent = member.clone();
+                for field in FIELDS {
+                    cutter.late((start + field.start) as u64..(start + field.end) as u64);
+                    as_sent[field].fill(b'?');
                 }
+                for piece in as_sent.chunks(step) {
+                    parts.extend(cutter.push(Bytes::copy_from_slice(piece), given));
+                    given += 1;
+                    most_held = most_held.max(cutter.held());
+                }
+                for field in FIELDS {
+                    parts.extend(cutter.patch((start + field.start) as u64, &member[field]).unwrap());
+                }
+                let settled = if placement == s3() { &member } else { &as_sent };
+                expected.extend_from_slice(settled);
+                prop_assert_eq!(cutter.held(), 0);
             }
-            let patches = if told { vec![(late.start, Bytes::from_static(b"###").slice(..(late.end - late.start) as usize))] } else { vec![] };
-            let mut expected = whole.clone();
-            for (offset, bytes) in &patches {
-                expected[*offset as usize..*offset as usize + bytes.len()].copy_from_slice(bytes);
-            }
-            let (rest, count) = cutter.seal(&patches).unwrap();
+            let (rest, count) = cutter.seal();
             parts.extend(rest);
             parts.sort_by_key(|(part, _)| part.index);
             let mut tokens: Vec<usize> = parts.iter().flat_map(|(_, tokens)| tokens.clone()).collect();
             tokens.sort_unstable();
-            prop_assert_eq!(tokens, (0..pushes.len()).collect::<Vec<_>>());
+            prop_assert_eq!(tokens, (0..given).collect::<Vec<_>>());
             prop_assert_eq!(parts.len() as u32, count);
             prop_assert!(parts.last().unwrap().0.last);
+            prop_assert!(most_held <= 2);
             let mut joined = Vec::new();
             for (part, _) in &parts {
                 prop_assert_eq!(part.offset, joined.len() as u64);

@@ -27,7 +27,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     parts::{Activity, Part},
     patience::{Patience, Waiting},
-    store::{Checked, Placement, Sealed, Store, Upload},
+    store::{Checked, Entry, Placement, Sealed, Store, Upload},
 };
 
 /// How long tidying up may take after a failure or an interruption, also at a place that says nothing.
@@ -48,6 +48,10 @@ pub struct Arrived {
     pub length: u64,
     /// By what it was compared.
     pub checked: Checked,
+    /// What the user should know of it although it arrived.
+    pub notes: Vec<String>,
+    /// Why it could not be read back, where that was asked for.
+    pub uncompared: Option<String>,
 }
 
 /// Live figures of one copy, for whoever shows progress.
@@ -170,6 +174,11 @@ pub(super) fn room_for(part: u64, concurrency: usize, held: u64) -> usize {
     ((part.saturating_mul(concurrency as u64 + 1 + held)).div_ceil(SEGMENT as u64) + 2).max(4) as usize
 }
 
+/// How many parts a place holds back as a rule: the one with the late field.
+pub(super) fn held_at_first(placement: Placement) -> u64 {
+    u64::from(matches!(placement, Placement::Parts(_)))
+}
+
 impl Leg {
     /// Runs to the end. Whatever the end is, nothing half-done stays on the other side if that can be reached.
     pub(super) async fn run(self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
@@ -196,14 +205,23 @@ impl Leg {
         let mut cutter = Cutter::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
         let mut patches = Vec::new();
-        let held = u64::from(matches!(abilities.placement, Placement::Parts(_)));
-        let mut room = room_for(self.plan.size(0), self.concurrency, held);
+        let mut room = room_for(self.plan.size(0), self.concurrency, held_at_first(abilities.placement));
         let fingerprint = loop {
             match sending.unless_failed(messages.recv()).await? {
                 // The sender gave up; so does this copy.
                 None => return Err(StoreError::Cancelled),
                 Some(Message::Late(range)) => cutter.late(range),
-                Some(Message::Patch(offset, bytes)) => patches.push((offset, bytes)),
+                Some(Message::Patch(offset, bytes)) => {
+                    let Some(ready) = cutter.patch(offset, &bytes) else {
+                        return Err(StoreError::remote(self.store.label(), Operation::Write, Kind::Protocol, "bytes that had left already were to be changed"));
+                    };
+                    for ready in ready {
+                        sending.start(ready).await?;
+                    }
+                    if matches!(abilities.placement, Placement::Random | Placement::Sequential) {
+                        patches.push((offset, bytes));
+                    }
+                }
                 Some(Message::Sealed(fingerprint)) => break fingerprint.filter(|_| self.read_back),
                 Some(Message::Bytes(bytes, permit)) => {
                     if let Some(digest) = &mut digest {
@@ -216,16 +234,15 @@ impl Leg {
                     for ready in ready {
                         sending.start(ready).await?;
                     }
-                    // An archive beyond what was expected goes on in larger parts, and none may need more room than there is.
+                    // An archive beyond what was expected goes on in larger parts, and a late field may lie in two parts: none may need more room than there is.
+                    let held = held_at_first(abilities.placement).max(cutter.held() as u64);
                     let wanted = room_for(cutter.filling_size(), self.concurrency, held);
                     self.room.add_permits(wanted.saturating_sub(room));
                     room = room.max(wanted);
                 }
             }
         };
-        let Some((rest, parts)) = cutter.seal(&patches) else {
-            return Err(StoreError::remote(self.store.label(), Operation::Write, Kind::Protocol, "bytes that had left already were to be changed"));
-        };
+        let (rest, parts) = cutter.seal();
         let length = rest.last().map_or(0, |(part, _)| part.end());
         for ready in rest {
             sending.start(ready).await?;
@@ -254,37 +271,55 @@ impl Leg {
         StoreError::remote(label, Operation::Write, Kind::Full { missing: None }, reason).advise(&advice)
     }
 
-    /// Publishes and checks. A copy that can't be checked to the end is removed: nothing unchecked stays under a final name.
+    /// Publishes and checks.
     async fn arrive(&self, sealed: &Sealed, fingerprint: Option<&Fingerprint>) -> Result<Arrived, StoreError> {
-        let committed = self.patience.retry(|| self.upload.commit(sealed)).await?;
-        let checked = match self.check(sealed, fingerprint, committed).await {
-            Ok(checked) => checked,
-            // An archive that exists already is compared by the next call.
-            Err(error) if self.keeping.is_some() && may_continue(&error) => return Err(error),
-            Err(error) => {
+        let checked = self.patience.retry(|| self.upload.commit(sealed)).await?;
+        let mut arrived = Arrived { length: sealed.length, checked, notes: self.upload.notes(), uncompared: None };
+        if self.store.abilities().readable {
+            self.look(&mut arrived).await?;
+            if let Some(fingerprint) = fingerprint {
+                self.read_back(fingerprint, &mut arrived).await?;
+            }
+        }
+        Ok(arrived)
+    }
+
+    /// Asks once more what is there now. The place has said that it has the archive; that it does not show it yet makes it no less true.
+    async fn look(&self, arrived: &mut Arrived) -> Result<(), StoreError> {
+        let (store, name) = (self.store.as_ref(), &self.name);
+        let there = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == arrived.length);
+        match self.patience.settled(|| store.entry(name), there).await {
+            Ok(None) => arrived.notes.push(format!("{name} arrived at {}, whose list does not show it yet", store.label())),
+            Ok(Some(entry)) if entry.size != arrived.length => {
+                let reason = format!("{name} arrived, but it has {} bytes instead of {}", entry.size, arrived.length);
+                let advice = "it was left there, because another archive of that name may be meant: look at it with `haul verify` before you delete it";
+                return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, reason).advise(advice));
+            }
+            Ok(Some(_)) => {}
+            Err(error) => arrived.notes.push(format!("{name} arrived at {}, but could not be looked at afterwards: {error}", store.label())),
+        }
+        Ok(())
+    }
+
+    /// A copy that differs is removed. One that can't be read is not: the place has confirmed it.
+    async fn read_back(&self, fingerprint: &Fingerprint, arrived: &mut Arrived) -> Result<(), StoreError> {
+        match compare(self.store.as_ref(), &self.name, fingerprint, &self.patience).await {
+            Ok(checked) => arrived.checked = checked,
+            Err(error) if error.kind() == Some(Kind::Mismatch) => {
                 tidy(&self.context, || self.store.delete(&self.name)).await;
                 return Err(error);
             }
-        };
-        Ok(Arrived { length: sealed.length, checked })
+            // An archive that exists already is compared by the next call.
+            Err(error) if self.keeping.is_some() && may_continue(&error) => return Err(error),
+            Err(error) => arrived.uncompared = Some(uncompared(&self.name, &self.store.label(), &error)),
+        }
+        Ok(())
     }
+}
 
-    /// Asks once more what is there now.
-    async fn check(&self, sealed: &Sealed, fingerprint: Option<&Fingerprint>, committed: Checked) -> Result<Checked, StoreError> {
-        let store = self.store.as_ref();
-        if !store.abilities().readable {
-            return Ok(committed);
-        }
-        let found = self.patience.retry(|| store.entry(&self.name)).await?.map(|entry| entry.size);
-        if found != Some(sealed.length) {
-            let what = found.map_or("it is not there".to_owned(), |size| format!("it has {size} bytes instead of {}", sealed.length));
-            return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, format!("{} arrived, but {what}", self.name)));
-        }
-        match fingerprint {
-            Some(fingerprint) => compare(store, &self.name, fingerprint, &self.patience).await,
-            None => Ok(committed),
-        }
-    }
+/// What is said of a copy that was to be read back and could not be.
+pub(super) fn uncompared(name: &str, label: &str, error: &StoreError) -> String {
+    format!("{name} arrived at {label}, but could not be read back and compared ({error}); `haul verify` does that later")
 }
 
 /// Tries to remove something; what can't be removed now is left to the next run.

@@ -3,18 +3,18 @@
 //! Bytes come in from a thread ([`Outbound::append`]); a local file takes them directly, remote places over bounded channels of segments. A slow place slows the
 //! archive down; beside a local copy it does not: it then continues from that copy once that stands.
 //!
-//! Memory: a place holds what is under way, what is being filled and what is held back for a late field, in parts of 8 MiB unless the archive is beyond 60 GB.
+//! Memory: a place holds what is under way, what is being filled and what is held back for a late field (one part, or the two on either side of it), in parts of
+//! 8 MiB unless the archive is beyond 60 GB; however many late fields there are.
 
 mod check;
 mod cut;
+mod late;
 mod leg;
 mod push;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io,
-    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -28,16 +28,16 @@ use tokio::{
 };
 
 pub use check::Fingerprint;
-use check::GRAIN;
+use check::{Fingerprinting, GRAIN};
 use cut::PartPlan;
 pub use leg::{Arrived, LegMeter};
-use leg::{Leg, Message, room_for};
+use leg::{Leg, Message, held_at_first, room_for};
 pub use push::{PushOptions, can_remember, push};
 
 use crate::{
     bridge::Bridge,
     context::Context,
-    error::StoreError,
+    error::{Kind, Operation, StoreError},
     local::{Local, PendingFile, WriteMeter},
     patience::Patience,
     store::{Checked, Expected, Placement, Store},
@@ -50,6 +50,8 @@ const ALONE: usize = 3;
 const TOGETHER: usize = 2;
 /// How long a file of this machine waits for a place to begin; a slower one gets its copy from that file.
 const HURRY: Duration = Duration::from_secs(10);
+/// How often an upload that the other side lost is begun anew.
+const BEGINNINGS: u32 = 5;
 
 /// One place an archive is to go to.
 #[expect(clippy::large_enum_variant, reason = "there is a handful of them")]
@@ -99,11 +101,10 @@ pub struct Outbound {
     filling: BytesMut,
     // Of whole segments; the one being filled comes after.
     position: u64,
-    patches: Vec<(u64, Bytes)>,
-    // For reading back: digests, and the segments whose digest must be made again.
-    fingerprint: Option<Fingerprint>,
-    late: Vec<Range<u64>>,
-    late_segments: BTreeMap<u64, Bytes>,
+    // For reading back.
+    fingerprint: Option<Fingerprinting>,
+    // The user stopped it while a place had to be waited for: bytes are missing there from then on.
+    cancelled: bool,
 }
 
 struct FileCopy {
@@ -171,10 +172,8 @@ impl Outbound {
             network: network.map(|network| (network.bridge.clone(), network.context.clone())),
             filling: BytesMut::new(),
             position: 0,
-            patches: Vec::new(),
-            fingerprint: any_read_back.then(Fingerprint::default),
-            late: Vec::new(),
-            late_segments: BTreeMap::new(),
+            fingerprint: any_read_back.then(Fingerprinting::default),
+            cancelled: false,
         };
         outbound.fail_if_none_is_left()?;
         if outbound.has_file() {
@@ -236,7 +235,7 @@ impl Outbound {
             if let Some(file) = &mut copy.file
                 && let Err(source) = file.append(bytes)
             {
-                copy.failure = Some(StoreError::Io { operation: crate::Operation::Write, path: copy.path.clone(), source });
+                copy.failure = Some(StoreError::Io { operation: Operation::Write, path: copy.path.clone(), source });
                 copy.file = None;
             }
         }
@@ -255,13 +254,18 @@ impl Outbound {
                 }
             }
         }
+        if self.cancelled {
+            return Err(io::Error::other(StoreError::Cancelled));
+        }
         if self.is_alive() { Ok(()) } else { Err(io::Error::other("every destination failed")) }
     }
 
-    /// The `length` bytes from `offset` on, appended just now, will be patched.
+    /// The `length` bytes from `offset` on will be patched. To be said before or right after they are appended.
     pub fn late(&mut self, offset: u64, length: u64) {
         let range = offset..offset + length;
-        self.late.push(range.clone());
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.late(range.clone());
+        }
         self.tell(|| Message::Late(range.clone()));
     }
 
@@ -272,8 +276,16 @@ impl Outbound {
                 file.patch(offset, bytes);
             }
         }
+        // What nobody was given yet is right when it is handed over.
+        let (from, to) = (offset.max(self.position), (offset + bytes.len() as u64).min(self.position + self.filling.len() as u64));
+        if from < to {
+            self.filling[(from - self.position) as usize..(to - self.position) as usize]
+                .copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
+        }
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.patch(offset, bytes);
+        }
         let bytes = Bytes::copy_from_slice(bytes);
-        self.patches.push((offset, bytes.clone()));
         self.tell(|| Message::Patch(offset, bytes.clone()));
     }
 
@@ -282,7 +294,10 @@ impl Outbound {
         if !self.filling.is_empty() {
             self.hand_over();
         }
-        let fingerprint = self.settle_fingerprint();
+        if self.cancelled {
+            return self.cancel();
+        }
+        let fingerprint = self.fingerprint.take().map(|fingerprint| Arc::new(fingerprint.finish()));
         self.tell(|| Message::Sealed(fingerprint.clone()));
         let mut outcomes: Vec<Outcome> = self.files.drain(..).map(|copy| copy.publish(fingerprint.as_deref(), self.network.as_ref())).collect();
         let copy = outcomes.iter().find(|outcome| outcome.result.is_ok()).and_then(|outcome| outcome.path.clone());
@@ -319,23 +334,29 @@ impl Outbound {
         failures
     }
 
+    /// What becomes of the copies when the user stopped it.
+    fn cancel(mut self) -> Vec<Outcome> {
+        let outcome = |label, name, path| Outcome { label, name, path, result: Err(StoreError::Cancelled), retries: 0 };
+        let files = self.files.iter().map(|copy| outcome(directory(&copy.path), file_name(&copy.path), Some(copy.path.clone())));
+        let outcomes = files.chain(self.places.iter().map(|place| outcome(place.store.label(), place.name.clone(), None))).collect();
+        self.files.clear();
+        self.abort();
+        outcomes
+    }
+
     /// Sends the full segment to every remote copy.
     fn hand_over(&mut self) {
         let segment = self.filling.split().freeze();
-        let range = self.position..self.position + segment.len() as u64;
         if let Some(fingerprint) = &mut self.fingerprint {
             fingerprint.push(&segment);
-            if self.late.iter().any(|late| late.start < range.end && range.start < late.end) {
-                self.late_segments.insert(range.start, segment.clone());
-            }
         }
         let has_file = self.has_file();
         if let Some((bridge, _)) = &self.network {
             for place in &mut self.places {
-                place.take(&segment, range.start, has_file, bridge);
+                self.cancelled |= place.take(&segment, self.position, has_file, bridge).is_err();
             }
         }
-        self.position = range.end;
+        self.position += segment.len() as u64;
     }
 
     fn tell(&self, message: impl Fn() -> Message) {
@@ -350,21 +371,6 @@ impl Outbound {
                 }
             }
         }
-    }
-
-    fn settle_fingerprint(&mut self) -> Option<Arc<Fingerprint>> {
-        let mut fingerprint = self.fingerprint.take()?;
-        for (start, segment) in &self.late_segments {
-            let mut segment = segment.to_vec();
-            for (offset, bytes) in &self.patches {
-                let (from, to) = ((*offset).max(*start), (offset + bytes.len() as u64).min(start + segment.len() as u64));
-                if from < to {
-                    segment[(from - start) as usize..(to - start) as usize].copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
-                }
-            }
-            fingerprint.replace((start / GRAIN) as usize, &segment);
-        }
-        Some(Arc::new(fingerprint))
     }
 
     fn has_file(&self) -> bool {
@@ -400,7 +406,7 @@ async fn look(store: &dyn Store, name: &str, patience: &Patience) -> Result<(), 
     if store.abilities().readable {
         if patience.retry(|| store.entry(name)).await?.is_some() {
             let reason = format!("there is a {name} already");
-            return Err(StoreError::remote(store.label(), crate::Operation::Create, crate::Kind::Exists, reason));
+            return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason));
         }
         // What can't be tidied up today stays for the next run; it is no reason to make no backup.
         let _ = patience.unless_cancelled(store.sweep()).await?;
@@ -408,23 +414,33 @@ async fn look(store: &dyn Store, name: &str, patience: &Patience) -> Result<(), 
     Ok(())
 }
 
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn directory(path: &Path) -> String {
+    path.parent().map(|parent| parent.display().to_string()).unwrap_or_default()
+}
+
 impl FileCopy {
     fn publish(self, fingerprint: Option<&Fingerprint>, network: Option<&(Bridge, Context)>) -> Outcome {
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let label = self.path.parent().map(|parent| parent.display().to_string()).unwrap_or_default();
+        let (name, label) = (file_name(&self.path), directory(&self.path));
         let result = match (self.file, self.failure) {
             (_, Some(error)) => Err(error),
             (Some(file), None) => file.publish().and_then(|published| {
-                let mut checked = Checked::Size;
+                let mut arrived = Arrived { length: published.length, checked: Checked::Size, notes: Vec::new(), uncompared: None };
                 if let (Some(fingerprint), Some((bridge, context)), true) = (fingerprint, network, self.read_back) {
                     let store = Local::open(self.path.parent().unwrap_or(Path::new(".")))?;
-                    let compared = bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context)));
-                    if compared.is_err() {
-                        let _ = bridge.wait(store.delete(&name));
+                    match bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context))) {
+                        Ok(checked) => arrived.checked = checked,
+                        Err(error) if error.kind() == Some(Kind::Mismatch) => {
+                            let _ = bridge.wait(store.delete(&name));
+                            return Err(error);
+                        }
+                        Err(error) => arrived.uncompared = Some(leg::uncompared(&name, &label, &error)),
                     }
-                    checked = compared?;
                 }
-                Ok(Arrived { length: published.length, checked })
+                Ok(arrived)
             }),
             (None, None) => Err(StoreError::Cancelled),
         };
@@ -453,8 +469,7 @@ impl PlaceCopy {
         let abilities = self.store.abilities();
         let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), self.context.tuning.part_size);
         let concurrency = abilities.concurrency.clamp(1, parts_at_once);
-        let held = u64::from(matches!(abilities.placement, Placement::Parts(_)));
-        let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, held)));
+        let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, held_at_first(abilities.placement))));
         let leg = Leg {
             store: Arc::clone(&self.store),
             name: self.name.clone(),
@@ -473,11 +488,11 @@ impl PlaceCopy {
         self.state = State::Live { sender, room, task, detached_at: None };
     }
 
-    /// Takes a segment, or lets go of the stream when it is behind and a local copy is being made.
-    fn take(&mut self, segment: &Bytes, offset: u64, may_detach: bool, bridge: &Bridge) {
-        let State::Live { sender, room, detached_at, .. } = &mut self.state else { return };
+    /// Takes a segment, or lets go of the stream when it is behind and a local copy is being made. Fails when the user stops it meanwhile.
+    fn take(&mut self, segment: &Bytes, offset: u64, may_detach: bool, bridge: &Bridge) -> Result<(), StoreError> {
+        let State::Live { sender, room, detached_at, .. } = &mut self.state else { return Ok(()) };
         if detached_at.is_some() {
-            return;
+            return Ok(());
         }
         match Arc::clone(room).try_acquire_owned() {
             Ok(permit) => {
@@ -485,11 +500,12 @@ impl PlaceCopy {
             }
             Err(tokio::sync::TryAcquireError::NoPermits) if may_detach => *detached_at = Some(offset),
             Err(_) => {
-                if let Some(permit) = wait_for_room(room, bridge) {
+                if let Some(permit) = wait_for_room(room, &self.patience, bridge)? {
                     let _ = sender.send(Message::Bytes(segment.clone(), permit));
                 }
             }
         }
+        Ok(())
     }
 
     fn finish(self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Outcome {
@@ -499,16 +515,30 @@ impl PlaceCopy {
         Outcome { label, name, path: None, result, retries: meter.retries() }
     }
 
+    /// Beside a local copy, an upload that the other side lost begins anew from that.
     fn arrive(mut self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Result<Arrived, StoreError> {
-        let no_copy =
-            |label: String| StoreError::remote(label, crate::Operation::Write, crate::Kind::Lost, "the rest was to come from the local copy, which failed");
+        let mut begun = 1;
+        loop {
+            let state = std::mem::replace(&mut self.state, State::Deferred);
+            match self.end(state, copy, fingerprint, bridge) {
+                Err(error) if error.kind() == Some(Kind::Lost) && copy.is_some() && begun < BEGINNINGS => self.meter.restart(),
+                result => return result,
+            }
+            begun += 1;
+        }
+    }
+
+    fn end(&mut self, mut state: State, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Result<Arrived, StoreError> {
+        let no_copy = |label: String| StoreError::remote(label, Operation::Write, Kind::Lost, "the rest was to come from the local copy, which failed");
+        let unreadable = |path: &Path, source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
         let mut from = None;
-        if let (State::Deferred, Some(path)) = (&self.state, copy) {
-            let length = std::fs::metadata(path).map_err(|source| StoreError::Io { operation: crate::Operation::Read, path: path.to_owned(), source })?.len();
+        if let (State::Deferred, Some(path)) = (&state, copy) {
+            let length = std::fs::metadata(path).map_err(|source| unreadable(path, source))?.len();
             self.start(Expected::exactly(length), ALONE, true, bridge);
+            state = std::mem::replace(&mut self.state, State::Deferred);
             from = Some(0);
         }
-        match self.state {
+        match state {
             State::Live { sender, room, task, detached_at } => {
                 if let Some(offset) = detached_at.or(from) {
                     let Some(path) = copy else {
@@ -517,12 +547,14 @@ impl PlaceCopy {
                         return Err(no_copy(self.store.label()));
                     };
                     // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
-                    if let Err(source) = feed(path, offset, &sender, &room, bridge) {
-                        drop(sender);
-                        let _ = bridge.wait(task);
-                        return Err(StoreError::Io { operation: crate::Operation::Read, path: path.to_owned(), source });
+                    match feed(path, offset, &sender, &room, &self.patience, bridge) {
+                        Ok(()) => drop(sender.send(Message::Sealed(fingerprint.cloned()))),
+                        Err(error) => {
+                            drop(sender);
+                            let _ = bridge.wait(task);
+                            return Err(error);
+                        }
                     }
-                    let _ = sender.send(Message::Sealed(fingerprint.cloned()));
                 }
                 drop(sender);
                 bridge.wait(task).unwrap_or_else(|error| Err(leg::died(&self.store.label(), &error)))
@@ -534,19 +566,28 @@ impl PlaceCopy {
     }
 }
 
-fn wait_for_room(room: &Arc<Semaphore>, bridge: &Bridge) -> Option<OwnedSemaphorePermit> {
-    bridge.wait(Arc::clone(room).acquire_owned()).ok()
+/// `None` when the place wants nothing more.
+fn wait_for_room(room: &Arc<Semaphore>, patience: &Patience, bridge: &Bridge) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
+    bridge.wait(patience.unless_cancelled(Arc::clone(room).acquire_owned())).map(Result::ok)
 }
 
-/// Sends a file from `offset` on.
-fn feed(path: &Path, offset: u64, sender: &mpsc::UnboundedSender<Message>, room: &Arc<Semaphore>, bridge: &Bridge) -> io::Result<()> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
+/// Sends a file from `offset` on, as long as the place wants it.
+fn feed(
+    path: &Path,
+    offset: u64,
+    sender: &mpsc::UnboundedSender<Message>,
+    room: &Arc<Semaphore>,
+    patience: &Patience,
+    bridge: &Bridge,
+) -> Result<(), StoreError> {
+    let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
     let mut at = offset;
     while at < length {
-        let Some(permit) = wait_for_room(room, bridge) else { return Ok(()) };
+        let Some(permit) = wait_for_room(room, patience, bridge)? else { return Ok(()) };
         let mut segment = vec![0; (length - at).min(SEGMENT as u64) as usize];
-        file.read_exact_at(&mut segment, at)?;
+        file.read_exact_at(&mut segment, at).map_err(unreadable)?;
         at += segment.len() as u64;
         if sender.send(Message::Bytes(segment.into(), permit)).is_err() {
             return Ok(());

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    ALONE, Arrived, Fingerprint, LegMeter, Message, Network, SEGMENT,
+    ALONE, Arrived, BEGINNINGS, Fingerprint, LegMeter, Message, Network, SEGMENT,
     check::compare,
     cut::PartPlan,
     feed,
@@ -30,11 +30,8 @@ use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
     patience::Patience,
-    store::{Checked, Expected, Placement, Session, Store, Upload},
+    store::{Checked, Entry, Expected, Placement, Session, Store, Upload},
 };
-
-/// How often an upload that the other side lost is begun anew.
-const BEGINNINGS: u32 = 5;
 
 /// What is pushed where.
 pub struct PushOptions<'a> {
@@ -98,7 +95,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     let Some(upload): Option<Arc<dyn Upload>> = begun else {
         memory.forget();
         meter.add(length);
-        return Ok(Arrived { length, checked: Checked::ReadBack });
+        return Ok(Arrived { length, checked: Checked::ReadBack, notes: Vec::new(), uncompared: None });
     };
     let save = {
         let (memory, upload) = (memory.clone(), Arc::clone(&upload));
@@ -124,7 +121,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
         upload,
         plan,
         concurrency,
-        patience,
+        patience: patience.clone(),
         context: context.clone(),
         meter: Arc::clone(meter),
         room: Arc::clone(&room),
@@ -133,7 +130,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = bridge.spawn(leg.run(receiver));
-    let read = feed(options.file, 0, &sender, &room, bridge);
+    let read = feed(options.file, 0, &sender, &room, &patience, bridge);
     let fingerprint = match (&read, options.read_back) {
         (Ok(()), true) => Some(Arc::new(Fingerprint::of(options.file).map_err(unreadable)?)),
         _ => None,
@@ -155,13 +152,13 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     if !result.as_ref().is_err_and(may_continue) {
         memory.forget();
     }
-    read.map_err(unreadable)?;
-    result
+    read.and(result)
 }
 
 /// Whether the place has exactly this archive under exactly this name.
 async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, patience: &Patience) -> Result<bool, StoreError> {
-    if patience.retry(|| store.entry(options.name)).await?.is_none_or(|entry| entry.size != length) {
+    let same_size = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == length);
+    if !same_size(&patience.settled(|| store.entry(options.name), same_size).await?) {
         return Ok(false);
     }
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };

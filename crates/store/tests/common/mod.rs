@@ -33,6 +33,8 @@ pub struct World {
     pub corrupt: bool,
     /// Says nothing when an upload is to begin.
     pub silent: bool,
+    /// So many wait for it to say something.
+    pub waiting: u32,
     /// Reads fail, as if the line were cut.
     pub unreadable: bool,
 }
@@ -89,10 +91,12 @@ impl Store for Memory {
         self.abilities
     }
     async fn create(&self, name: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
+        self.world.lock().unwrap().waiting += 1;
         while self.world.lock().unwrap().silent {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut world = self.world.lock().unwrap();
+        world.waiting -= 1;
         if world.objects.contains_key(name) {
             return Err(refuse(Kind::Exists));
         }

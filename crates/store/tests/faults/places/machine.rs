@@ -8,7 +8,7 @@ use peer::{
 };
 use store::{
     local::Local,
-    machine::{self, Receiver},
+    machine::{self, Duties, Receiver},
 };
 use testkit::proxy::{Answer, Head};
 use tokio::runtime::Runtime;
@@ -40,7 +40,7 @@ impl Machine {
                 name: "nas".into(),
                 known: Arc::new(Known::new(&state)),
                 gate,
-                host: Arc::new(Receiver::new(Arc::new(Local::open(&to).unwrap()), None, &state, Arc::new(|_| {}))),
+                host: Arc::new(Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) })),
                 events: Arc::new(|_| {}),
                 limits: Limits { patience: Duration::from_secs(2), ..Limits::default() },
             };

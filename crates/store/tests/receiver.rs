@@ -1,0 +1,208 @@
+//! What paired machines may do at a receiver, asked of it directly: each request, also one that is refused, comes twice, too late or with too little.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use common::{Fault, Memory, noise, parts};
+use peer::{Host, Peer, Refusal, RefusalKind, Reply, Request, Role};
+use store::{
+    Kind, Placement, Store,
+    local::Local,
+    machine::{Deed, Duties, Happening, Receiver},
+};
+
+struct Rig {
+    receiver: Receiver,
+    told: Arc<Mutex<Vec<Happening>>>,
+    _state: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(store: Arc<dyn Store>, append_only: bool) -> Self {
+        let (state, told) = (tempfile::tempdir().unwrap(), Arc::<Mutex<Vec<Happening>>>::default());
+        let log = Arc::clone(&told);
+        let duties = Duties { maker: None, append_only, told: Arc::new(move |happening| log.lock().unwrap().push(happening)) };
+        Self { receiver: Receiver::new(store, state.path(), duties), told, _state: state }
+    }
+
+    async fn ask(&self, whose: u8, request: Request) -> Result<Reply, Refusal> {
+        self.send(whose, request, &[]).await
+    }
+
+    async fn send(&self, whose: u8, request: Request, body: &[u8]) -> Result<Reply, Refusal> {
+        let fingerprint = serde_json::from_str(&format!("\"{}\"", format!("{whose:02x}").repeat(32))).unwrap();
+        let peer = Peer { name: format!("machine {whose}"), fingerprint, role: Role::Sender, since: 0, last_seen: 0, address: None };
+        self.receiver.serve(&peer, request, Bytes::copy_from_slice(body)).await.map(|(reply, _)| reply)
+    }
+
+    async fn create(&self, whose: u8, name: &str) -> Result<Reply, Refusal> {
+        let (upload, name) = (upload(name), name.to_owned());
+        self.ask(whose, Request::Create { upload, name, about: None, exact: None, least: None, keep: false }).await
+    }
+
+    /// A piece of the first part, which ends the archive.
+    async fn put(&self, whose: u8, name: &str, length: u64, at: u64, body: &[u8]) -> Result<Reply, Refusal> {
+        let request = Request::Put { upload: upload(name), index: 0, offset: 0, length, at, total: Some(length), last: true };
+        self.send(whose, request, body).await
+    }
+
+    async fn commit(&self, whose: u8, name: &str, length: u64) -> Result<Reply, Refusal> {
+        self.ask(whose, Request::Commit { upload: upload(name), length, parts: 1, md5: None }).await
+    }
+
+    async fn whole(&self, whose: u8, name: &str, bytes: &[u8]) {
+        let length = bytes.len() as u64;
+        self.create(whose, name).await.unwrap();
+        self.put(whose, name, length, 0, bytes).await.unwrap();
+        assert!(matches!(self.commit(whose, name, length).await.unwrap(), Reply::Committed { .. }));
+    }
+
+    fn deeds(&self) -> Vec<(String, Deed)> {
+        self.told.lock().unwrap().drain(..).map(|happening| (happening.name, happening.deed)).collect()
+    }
+}
+
+fn upload(name: &str) -> String {
+    format!(".haul-{name}.part")
+}
+
+fn passes(result: &Result<Reply, Refusal>) -> bool {
+    matches!(result, Err(Refusal { kind: RefusalKind::Passing { .. }, .. }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_keeps_what_it_has_lets_nobody_delete_replace_or_unpin() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::new(Arc::new(Local::open(directory.path()).unwrap()), true);
+    let Reply::Abilities(abilities) = rig.ask(1, Request::Abilities).await.unwrap() else { panic!("no abilities") };
+    assert!(abilities.append_only);
+    let (archive, pin) = (noise(100_000), b"pinned");
+    rig.whole(1, "a.tar", &archive).await;
+    rig.whole(1, "a.tar.pin", pin).await;
+    rig.deeds();
+    for name in ["a.tar", "a.tar.pin"] {
+        // Its own sender, another machine, and both again.
+        for whose in [1, 2, 1, 2] {
+            let refusal = rig.ask(whose, Request::Delete { name: name.into() }).await.unwrap_err();
+            assert_eq!(refusal.kind, RefusalKind::Permission);
+            assert!(refusal.reason.contains("keeps what it has") && refusal.advice.unwrap().contains("--append-only"));
+        }
+    }
+    assert_eq!(rig.create(2, "a.tar").await.unwrap_err().kind, RefusalKind::Exists, "nor is it replaced");
+    // Every other word that could take something away.
+    rig.ask(1, Request::Abort { upload: upload("a.tar") }).await.unwrap();
+    rig.ask(1, Request::Sweep).await.unwrap();
+    let _ = rig.send(1, Request::Patch { upload: upload("a.tar"), offset: 0 }, b"other").await;
+    let _ = rig.put(1, "a.tar", 200_000, 0, &noise(200_000)).await;
+    let _ = rig.commit(1, "a.tar", 200_000).await;
+    assert!(std::fs::read(directory.path().join("a.tar")).unwrap() == archive);
+    assert_eq!(std::fs::read(directory.path().join("a.tar.pin")).unwrap(), pin);
+    assert!(rig.deeds().contains(&("a.tar".into(), Deed::Kept)));
+    // What has not arrived yet may be given up.
+    rig.create(1, "b.tar").await.unwrap();
+    rig.ask(1, Request::Abort { upload: upload("b.tar") }).await.unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_told_once() {
+    let memory = Memory::new(parts());
+    let rig = Rig::new(Arc::new(memory.clone()), false);
+    rig.whole(1, "a.tar", b"bytes").await;
+    rig.commit(1, "a.tar", 5).await.unwrap();
+    assert_eq!(rig.deeds(), [("a.tar".into(), Deed::Arrived(5))], "asked a second time, it arrived once");
+    // A disk that is full is told once, however often the sender tries; a cut line is not told.
+    rig.create(1, "b.tar").await.unwrap();
+    let full = Some(Fault::Fail(Kind::Full { missing: None }));
+    memory.script([Some(common::HICCUP), full, full]);
+    for _ in 0..3 {
+        rig.put(1, "b.tar", 5, 0, b"bytes").await.unwrap_err();
+    }
+    let deeds = rig.deeds();
+    assert!(matches!(&deeds[..], [(name, Deed::Failed(_))] if name == "b.tar"), "{deeds:?}");
+    for _ in 0..2 {
+        rig.ask(2, Request::Delete { name: "a.tar".into() }).await.unwrap();
+    }
+    assert_eq!(rig.deeds(), [("a.tar".into(), Deed::Deleted)]);
+    rig.create(1, "x/../y").await.unwrap_err();
+    assert_eq!(rig.deeds().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_uploads_together_have_one_memory() {
+    const MIB: u64 = 1 << 20;
+    let rig = Rig::new(Arc::new(Memory::new(parts())), false);
+    for (whose, name, length) in [(1, "a", 100), (2, "b", 100), (3, "c", 56)] {
+        rig.create(whose, name).await.unwrap();
+        rig.put(whose, name, length * MIB, 0, b"begun").await.unwrap();
+    }
+    rig.create(1, "d").await.unwrap();
+    assert!(passes(&rig.put(1, "d", 1, 0, b"x").await), "256 MiB are spoken for");
+    assert!(passes(&rig.put(1, "d", 2 * MIB, 1, b"x").await), "what follows a refused piece is refused too");
+    // A part begun anew takes no more than it had.
+    rig.put(3, "c", 56 * MIB, 0, b"begun").await.unwrap();
+    // Given up is given back.
+    rig.ask(3, Request::Abort { upload: upload("c") }).await.unwrap();
+    rig.put(1, "d", 1, 0, b"x").await.unwrap();
+    rig.commit(1, "d", 1).await.unwrap();
+    let too_large = rig.put(2, "b", 257 * MIB, 0, b"x").await.unwrap_err();
+    assert_eq!(too_large.kind, RefusalKind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_has_so_many_uploads_and_no_more_however_fast_it_asks() {
+    let memory = Memory::new(Placement::Random);
+    memory.world.lock().unwrap().silent = true;
+    let rig = Arc::new(Rig::new(Arc::new(memory.clone()), false));
+    let asking: Vec<_> = (0..70)
+        .map(|n| {
+            let rig = Arc::clone(&rig);
+            tokio::spawn(async move { rig.create(1, &format!("{n}.tar")).await })
+        })
+        .collect();
+    while memory.world.lock().unwrap().waiting < 64 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // One of them on a second connection, while the first still waits.
+    for n in 0..70 {
+        assert!(passes(&rig.create(1, &format!("{n}.tar")).await));
+    }
+    memory.world.lock().unwrap().silent = false;
+    let mut begun = 0;
+    for asked in asking {
+        match asked.await.unwrap() {
+            Ok(_) => begun += 1,
+            Err(refusal) => assert!(matches!(refusal.kind, RefusalKind::Passing { .. }), "{refusal:?}"),
+        }
+    }
+    assert!(begun <= 64, "{begun}");
+    assert_eq!(memory.world.lock().unwrap().unfinished.len(), begun, "none was started that nobody knows");
+    rig.create(2, "other.tar").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_that_come_twice_too_early_or_too_late_do_no_harm() {
+    for placement in [Placement::Random, parts(), Placement::Sequential] {
+        let memory = Memory::new(placement);
+        let rig = Rig::new(Arc::new(memory.clone()), false);
+        assert_eq!(rig.put(1, "a.tar", 6, 0, b"abcdef").await.unwrap(), Reply::Gone, "never begun");
+        rig.create(1, "a.tar").await.unwrap();
+        assert!(matches!(rig.create(1, "a.tar").await.unwrap(), Reply::Upload { kept } if kept.is_empty()));
+        assert!(passes(&rig.put(1, "a.tar", 6, 3, b"def").await), "a gap");
+        rig.put(1, "a.tar", 6, 0, b"abc").await.unwrap();
+        // The part from its start once more, as on a new connection.
+        rig.put(1, "a.tar", 6, 0, b"abc").await.unwrap();
+        rig.put(1, "a.tar", 6, 3, b"def").await.unwrap();
+        assert!(matches!(rig.commit(2, "a.tar", 6).await.unwrap(), Reply::Gone), "somebody else's");
+        rig.commit(1, "a.tar", 6).await.unwrap();
+        assert!(matches!(rig.commit(1, "a.tar", 6).await.unwrap(), Reply::Committed { .. }), "twice");
+        assert_eq!(rig.commit(1, "a.tar", 5).await.unwrap_err().kind, RefusalKind::Mismatch);
+        assert_eq!(memory.object("a.tar").unwrap(), b"abcdef", "{placement:?}");
+        rig.ask(1, Request::Abort { upload: upload("a.tar") }).await.unwrap();
+        rig.ask(1, Request::Abort { upload: upload("a.tar") }).await.unwrap();
+        assert!(memory.object("a.tar").is_some(), "what has arrived is not given up");
+    }
+}
