@@ -22,6 +22,7 @@ use engine::{
 use habackup::{
     archive::Archive,
     outer::Outer,
+    readers::Asked,
     tar::{END, Header, Kind, encode, padding},
 };
 use store::{Bridge, Context, outbound::Network};
@@ -63,6 +64,7 @@ fn archive(directory: &Path, addons: usize) -> PathBuf {
 
 fn repaired(archive: &Path, memory: &Memory, bridge: &Bridge, context: &Context) -> Result<Repaired, RepairError> {
     let options = RepairOptions {
+        asked: Asked::default(),
         password: None,
         destination: Destination::Place { store: Arc::new(memory.clone()), name: Some("good.tar".into()), context: None },
         encryption: Encryption::Keep,
@@ -89,7 +91,8 @@ fn many_inner_archives_arrive_at_a_place_that_takes_parts() {
     std::fs::write(&good, memory.object("good.tar").unwrap()).unwrap();
     let opened = Archive::open(std::fs::File::open(good).unwrap()).unwrap();
     assert!(opened.problems().is_empty(), "{:?}", opened.problems());
-    let (sent, length) = (memory.world.lock().unwrap().puts.len(), memory.object("good.tar").unwrap().len());
+    let sent = memory.world.lock().unwrap().puts.len();
+    let length = memory.object("good.tar").unwrap().len();
     assert_eq!(sent, length.div_ceil(1 << 20), "each part once");
 }
 
