@@ -275,7 +275,7 @@ impl Inner {
             }
             Request::Commit { upload, length, parts, md5 } => {
                 let Some(slot) = self.slot(owner, &upload, Some(length)).await? else { return Ok((Reply::Gone, Bytes::new())) };
-                let sealed = Sealed { length, parts, md5: md5.as_deref().and_then(digest) };
+                let sealed = Sealed { length, parts, md5: md5.as_deref().and_then(words::digest) };
                 return self.commit(&slot, &sealed, peer).await;
             }
             Request::Abort { upload } => return self.abort(owner, &upload).await,
@@ -668,18 +668,6 @@ async fn place(state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
     state.upload.put(&stretch.part(there, fresh.into())).await.map_err(|error| refused(&error))?;
     state.kept = vec![(0, end)];
     Ok(done())
-}
-
-fn digest(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    let digits = text.as_bytes();
-    if digits.len() != 32 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 /// An upload that came to its end in an earlier process.

@@ -145,3 +145,16 @@ fn refused_kind(kind: RefusalKind) -> Kind {
         RefusalKind::Invalid => Kind::Invalid,
     }
 }
+
+/// An MD5 in hexadecimal.
+pub(super) fn digest(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    let digits = text.as_bytes();
+    if digits.len() != 32 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
