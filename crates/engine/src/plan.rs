@@ -82,7 +82,7 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, cancel: &Ato
     }
     if !has_storage {
         findings.warn(
-            "there is no .storage directory (or it can't be read): a restore will lose users, integrations and settings; is this the right directory, and the right user?",
+            "nothing of .storage is in this backup (it is missing, empty, excluded, or can't be read): a restore will lose users, integrations and settings; is this the right directory, and the right user?",
         );
     }
     findings.warn_all(about_history(&scope, &recorder, has_history, &ages));

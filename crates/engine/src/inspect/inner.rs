@@ -311,7 +311,7 @@ impl Pass {
         }
     }
 
-    /// Such members are passed over by `securetar.secure_path`, whatever they are.
+    /// Old readers pass over such members (`securetar.secure_path`), whatever they are.
     fn leads_out(member: &Member, path: &[u8]) -> bool {
         member.name.starts_with(b"/") || path.split(|byte| *byte == b'/').any(|name| name == b"..")
     }

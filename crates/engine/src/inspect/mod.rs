@@ -178,7 +178,7 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         announced: announced.unwrap_or_default(),
         parts: facts.main.iter().chain(&facts.parts).map(part).collect(),
         history: None,
-        locked: facts.main.as_ref().is_some_and(|main| main.is_sealed() && main.sealing.opens.is_none()),
+        locked: facts.main.as_ref().or(facts.parts.first()).is_some_and(|asking| asking.is_sealed() && asking.sealing.opens.is_none()),
         findings,
         verdicts,
         seconds: started.elapsed().as_secs_f64(),

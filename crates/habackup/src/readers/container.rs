@@ -6,13 +6,18 @@
 use serde_json::Value;
 
 use super::facts::{Facts, Inner, OuterEnd, Shape};
-use super::{Defect, Effect, Finding, Stage};
+use super::{Defect, Effect, Finding, Reader, Stage};
 use crate::problem::shown;
 use crate::securetar::SecureTarVersion;
 
 const PASSWORD: Effect = Effect::Refuses(Stage::Password);
 const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
 const INCORRECT: &str = "incorrect_password";
+const OTHERWISE: &str = "backup.json was edited, or parts of several backups were put together";
+const NOT_GIVEN: &str = "without its password nobody restores it, and what is inside was not looked at";
+const GIVE_IT: &str = "give the password with --password-file; Home Assistant calls it the encryption key of the emergency kit";
+const ANOTHER_PASSWORD: &str = "the password is of another instance or of before it was changed, or the beginning of the member is damaged";
+const EMERGENCY_KIT: &str = "look for the emergency kit of when the backup was made; nothing else opens it";
 const REWRITE: &str = "`haul repair` writes it as its name and backup.json say";
 
 pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
@@ -20,7 +25,37 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
         None => missing(facts, found),
         Some(main) => configuration(facts, main, found),
     }
+    probed(facts, found);
     parts(facts, found);
+}
+
+/// Supervisor tries the password on one member, whatever that holds, and restores nothing if that fails (`Backup.validate_backup`).
+fn probed(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(probed) = facts.probed() else { return };
+    let is_main = |main: &Inner| std::ptr::eq(main, probed);
+    let Some(defect) = shut(facts, probed).filter(|defect| facts.main.as_ref().is_none_or(|main| !is_main(main) && shut(facts, main) != Some(*defect))) else {
+        return;
+    };
+    let (what, why, repair) = match defect {
+        Defect::EncryptedNotProtected => ("it is encrypted, and backup.json says that it is not", OTHERWISE, REWRITE),
+        Defect::ProtectedButPlain => ("backup.json says that it is encrypted, and it is not", OTHERWISE, REWRITE),
+        Defect::PasswordNotGiven => (NOT_GIVEN, "it is encrypted", GIVE_IT),
+        _ => ("the password does not open it", ANOTHER_PASSWORD, EMERGENCY_KIT),
+    };
+    let finding = Finding::new(defect, what, why, repair).at(&probed.name);
+    found.push(finding.supervisor(PASSWORD, Some("Invalid password for backup …")));
+}
+
+/// Why a reader that goes by the description does not get into a member, as far as that has to do with its password.
+fn shut(facts: &Facts, inner: &Inner) -> Option<Defect> {
+    let protected = facts.description.as_ref().is_some_and(super::facts::Description::protected);
+    match (inner.is_sealed(), protected) {
+        (true, false) => Some(Defect::EncryptedNotProtected),
+        (true, true) if !facts.password => Some(Defect::PasswordNotGiven),
+        (true, true) if inner.sealing.opens == Some(false) => Some(Defect::WrongPassword),
+        (false, true) if facts.password && matches!(inner.shape, Shape::Gzip | Shape::Tar) => Some(Defect::ProtectedButPlain),
+        _ => None,
+    }
 }
 
 fn missing(facts: &Facts, found: &mut Vec<Finding>) {
@@ -40,9 +75,11 @@ fn missing(facts: &Facts, found: &mut Vec<Finding>) {
             "nothing is wrong: restore it on Home Assistant OS",
         )
     };
-    let finding = Finding::new(Defect::InnerMissing, what, why, repair)
-        .at("homeassistant.tar.gz")
-        .cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found"));
+    let mut finding = Finding::new(Defect::InnerMissing, what, why, repair).at("homeassistant.tar.gz");
+    // Also where Core is not asked, somebody may look for a configuration in it.
+    if facts.readers() != [Reader::Supervisor] || announced {
+        finding = finding.cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found"));
+    }
     found.push(if announced { finding.supervisor(UNPACK, None) } else { finding });
 }
 
@@ -118,21 +155,11 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     }
     match main.sealing.opens {
         None if !facts.password => {
-            let finding = new(
-                Defect::PasswordNotGiven,
-                "without its password nobody restores it, and what is inside was not looked at".into(),
-                "it is encrypted",
-                "give the password with --password-file; Home Assistant calls it the encryption key of the emergency kit",
-            );
+            let finding = new(Defect::PasswordNotGiven, NOT_GIVEN.into(), "it is encrypted", GIVE_IT);
             found.push(finding.locked());
         }
         Some(false) => {
-            let finding = new(
-                Defect::WrongPassword,
-                "the password does not open it".into(),
-                "the password is of another instance or of before it was changed, or the beginning of the member is damaged",
-                "look for the emergency kit of when the backup was made; nothing else opens it",
-            );
+            let finding = new(Defect::WrongPassword, "the password does not open it".into(), ANOTHER_PASSWORD, EMERGENCY_KIT);
             found.push(finding.locked());
         }
         _ => {}
@@ -227,6 +254,16 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
                 )
             };
             found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&name)), None));
+        }
+        if name == "supervisor" && part.is_sealed() {
+            let finding = Finding::new(
+                Defect::SupervisorConfig,
+                "Supervisor 2026.03.3 to 2026.08 restores nothing of it",
+                "they read it in a way that does not work while it is encrypted; 2026.09 and newer restore it, older ones do not know it",
+                "update Supervisor before the restore, or let `haul repair --decrypt` take the encryption off",
+            );
+            let effect = Effect::Changes("network storage and registries come back from Supervisor 2026.09 on only".into());
+            found.push(finding.at(&part.name).supervisor(effect, Some("Failed to read supervisor config from backup: seeking backwards is not allowed")));
         }
         super::inner::find_part(part, found);
     }

@@ -115,6 +115,8 @@ defects! {
     PartMissing = "part-missing",
     /// A part that is there and not announced.
     PartUnknown = "part-not-declared",
+    /// The Supervisor's own part, encrypted.
+    SupervisorConfig = "supervisor-config-encrypted",
     /// A part that is damaged.
     PartDamaged = "part-damaged",
     /// A part that is not encrypted as the others are.

@@ -37,8 +37,29 @@ impl Facts {
 
     /// The readers that are asked.
     pub(super) fn readers(&self) -> Vec<Reader> {
+        if self.asked == Asked::Able && self.is_for_supervisor() {
+            return vec![Reader::Supervisor];
+        }
         let made_by = self.made_by();
         Reader::ALL.into_iter().filter(|reader| reader.is_asked(&self.asked, made_by.as_ref())).collect()
+    }
+
+    /// A whole archive of folders and add-ons alone, in which there is nothing for Core.
+    fn is_for_supervisor(&self) -> bool {
+        let announces = |fields: &serde_json::Map<String, Value>| fields.get("homeassistant").is_some_and(|section| !section.is_null());
+        let fields = self.description.as_ref().and_then(|description| description.value.as_ref().ok()?.as_object());
+        self.main.is_none()
+            && !self.parts.is_empty()
+            && matches!(self.outer.end, OuterEnd::Clean | OuterEnd::Unmarked)
+            && fields.is_some_and(|fields| !announces(fields))
+    }
+
+    /// The member that Supervisor opens to see whether the password is right: the first that is called like an archive.
+    pub(super) fn probed(&self) -> Option<&Inner> {
+        let compressed = self.description.as_ref().and_then(|description| description.get("compressed")).is_none_or(truthy);
+        let ending = if compressed { ".tar.gz" } else { ".tar" };
+        let first = self.outer.members.iter().find(|member| member.name.ends_with(ending))?;
+        self.main.iter().chain(&self.parts).find(|inner| inner.name == first.name)
     }
 }
 

@@ -34,6 +34,12 @@ pub(super) fn find_part(part: &Inner, found: &mut Vec<Finding>) {
         let finding = Finding::new(Defect::PartDamaged, "it is damaged or cut short", FLIPPED, KEEP).at(&part.name);
         found.push(finding.supervisor(Effect::Loses(format!("what is damaged of {}", shown(&part.name))), None));
     }
+    // Such a folder is emptied before it is unpacked, and such an add-on is not restored.
+    if content.escaping.iter().any(|path| !path.starts_with(b"/") && leaves(path)) {
+        let finding =
+            Finding::new(Defect::Escaping, "a member of it leads out of it", "an archive that wants to write elsewhere", "`haul repair` leaves it out");
+        found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&part.name)), Some(OUTSIDE)));
+    }
 }
 
 fn place(main: &Inner, content: &Content) -> String {
@@ -71,7 +77,9 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 _ => "it breaks off within or behind this member",
             };
             // What is no `TarError` ends its job without a word of its own.
-            let told = if first_header {
+            let told = if first_header && failing == Failing::Tampered {
+                Some("Unexpected failure".to_owned())
+            } else if first_header {
                 Some("Invalid password for backup …".to_owned())
             } else {
                 matches!(failing, Failing::Read(_)).then(|| format!("Can't read tarfile …: {says}"))
@@ -139,6 +147,19 @@ fn behind(content: &Content) -> String {
     format!("what is behind the first gzip member: {}{more}", names.join(", "))
 }
 
+/// Whether a relative path leaves the place where it begins.
+fn leaves(path: &[u8]) -> bool {
+    let mut depth = 0_i64;
+    path.split(|byte| *byte == b'/').any(|part| {
+        depth += match part {
+            b"" | b"." => 0,
+            b".." => -1,
+            _ => 1,
+        };
+        depth < 0
+    })
+}
+
 fn members(content: &Content, found: &mut Vec<Finding>) {
     for (path, link, known) in &content.hard_links {
         let target = shown(&String::from_utf8_lossy(link));
@@ -195,22 +216,28 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         }
     }
     for path in &content.escaping {
-        let finding =
-            Finding::new(Defect::Escaping, "it leads out of the archive", "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
+        let what = if path.starts_with(b"/") || leaves(path) { "it leads out of the archive" } else { "its name goes up and down again" };
+        let finding = Finding::new(Defect::Escaping, what, "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
         let left_out = Effect::Changes("a member that leads out of the archive is left out".into());
-        // The `tar` filter takes leading slashes off, and refuses the others.
-        let finding = if path.starts_with(b"/") { finding.new_core(left_out.clone(), None) } else { finding.new_core(UNPACK, Some(OUTSIDE)) };
-        found.push(finding.old_core(left_out.clone(), None).supervisor(left_out, None));
+        let finding = finding.old_core(left_out.clone(), None);
+        // The `tar` filter takes leading slashes off, and refuses the others. Supervisor has it since 2026.02.3.
+        found.push(if path.starts_with(b"/") {
+            finding.new_core(left_out.clone(), None).supervisor(left_out, None)
+        } else if !leaves(path) {
+            finding
+        } else {
+            finding.new_core(UNPACK, Some(OUTSIDE)).supervisor(UNPACK, Some(OUTSIDE))
+        });
     }
     if let Some(path) = content.through_links.first() {
         let finding = Finding::new(
             Defect::EscapingLink,
             "it lies below a symbolic link that leads out of the archive",
-            "an archive that wants to write elsewhere; readers without the `tar` filter follow the link",
+            "an archive that wants to write elsewhere; old readers follow the link, newer ones refuse it (Supervisor since 2026.02.3)",
             "do not restore it unless you know where it came from; `haul repair` makes a folder of the link",
         );
         let written = Effect::Loses("what has that name outside of the configuration: it is written over".into());
-        found.push(finding.at(path).old_core(written.clone(), None).new_core(UNPACK, Some(OUTSIDE)).supervisor(written, None));
+        found.push(finding.at(path).old_core(written, None).new_core(UNPACK, Some(OUTSIDE)).supervisor(UNPACK, Some(OUTSIDE)));
     }
     if let Some(path) = content.repeated.first() {
         let finding = Finding::new(

@@ -98,7 +98,11 @@ impl Listed<'_> {
         let Some(folders) = self.fields.get("folders") else { return };
         let Some(folders) = folders.as_array() else {
             let says = format!("TypeError: '{}' object is not iterable", python_type(folders));
-            return self.both(Defect::Folders, "'folders' is no list", &LIST_OF_ALL, &says);
+            let finding = Self::finding(Defect::Folders, "'folders' is no list").cores(&LIST_OF_ALL, Some(&says));
+            // `v1_folderlist` looks for something in it before the schema sees what it is.
+            let raised = format!("TypeError: argument of type '{}' is not a container or iterable", python_type(folders));
+            let has_no_in = matches!(folders, Value::Null | Value::Bool(_) | Value::Number(_));
+            return self.push(finding.supervisor(LIST, if has_no_in { Some(&raised) } else { INVALID }));
         };
         // The oldest descriptions name the configuration there, which all readers take.
         let known = |folder: &&Value| folder.as_str().is_some_and(|folder| folder == "homeassistant" || FOLDERS.contains(&folder));
@@ -201,7 +205,7 @@ impl Listed<'_> {
         if !matches!(self.fields.get("type").and_then(Value::as_str), Some("full" | "partial")) {
             refused.push("type");
         }
-        if self.fields.get("repositories").and_then(Value::as_array).is_some_and(|list| !list.iter().all(Value::is_string)) {
+        if self.fields.get("repositories").is_some_and(|list| !are_repositories(list)) {
             refused.push("repositories");
         }
         for key in refused {
@@ -271,12 +275,14 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
         return;
     }
     let finding = Finding::new(Defect::HomeAssistant, "'homeassistant' does not say which version made the configuration", BY_HAND, REWRITE).at(MANIFEST);
-    let supervisor = match fields.get("homeassistant") {
-        // What says no version is no Home Assistant to it (`v1_homeassistant`).
-        None | Some(Value::Null | Value::Object(_)) => Effect::Loses("the configuration: it does not see that there is one".into()),
-        Some(_) => LIST,
-    };
-    found.push(finding.cores(&UNPACK, Some(&says)).supervisor(supervisor, None));
+    let finding = finding.cores(&UNPACK, Some(&says));
+    // What says no version is no Home Assistant to `v1_homeassistant`, which asks anything else for its keys.
+    found.push(match fields.get("homeassistant") {
+        Some(other) if truthy(other) && !other.is_object() => {
+            finding.supervisor(LIST, Some(&format!("AttributeError: '{}' object has no attribute 'get'", python_type(other))))
+        }
+        _ => finding.supervisor(Effect::Loses("the configuration: it does not see that there is one".into()), None),
+    });
 }
 
 fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
@@ -308,6 +314,16 @@ fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
 fn is_windows_name(name: &str) -> bool {
     let drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\\']) && !drive
+}
+
+/// What `supervisor/store/validate.py` takes: built-in names and addresses, each once.
+fn are_repositories(list: &Value) -> bool {
+    let is_one = |text: &str| {
+        let address = text.split('#').next().unwrap_or_default();
+        matches!(text, "core" | "local") || address.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
+    };
+    let mut seen = HashSet::new();
+    list.as_array().is_some_and(|list| list.iter().all(|entry| entry.as_str().is_some_and(|text| is_one(text) && seen.insert(text))))
 }
 
 /// The month of a Supervisor's version or of a date, counted from the year 0.

@@ -16,7 +16,7 @@ use habackup::{readers::Defect, securetar::Password};
 use testkit::fixtures::Fixtures;
 
 /// Every defect once at least. The exit code follows from the last lines.
-const SHOWN: [&str; 73] = [
+const SHOWN: [&str; 74] = [
     "good-core-plain",
     "good-supervisor-style",
     "good-supervisor-style-v2",
@@ -81,6 +81,7 @@ const SHOWN: [&str; 73] = [
     "sizes-of-an-inner-member-disagree",
     "sizes-too-large-for-what-follows",
     "slug-a-list",
+    "supervisor-config-encrypted",
     "supervisor-version-newer",
     "truncated-in-inner-encrypted",
     "truncated-in-manifest",
