@@ -39,7 +39,7 @@ fn whole(shape: Shape) -> Content {
 }
 
 /// A sound archive of 2026.11 with these fields changed, and its parts in this order.
-fn facts(changes: Value, parts: Vec<Inner>, password: bool) -> Facts {
+fn facts(changes: &Value, parts: Vec<Inner>, password: bool) -> Facts {
     let mut fields = json!({
         "version": 2, "slug": "0a1b2c3d", "type": "partial", "name": "one", "date": "2026-11-20T10:00:00.000000+00:00", "compressed": true, "protected": false,
         "homeassistant": {"version": "2026.11.0", "exclude_database": true}, "folders": [], "addons": [], "repositories": [], "extra": {},
@@ -47,11 +47,19 @@ fn facts(changes: Value, parts: Vec<Inner>, password: bool) -> Facts {
     for (key, value) in changes.as_object().unwrap() {
         fields[key] = value.clone();
     }
-    let name = |inner: &Inner| OuterMember { name: inner.name.clone(), kind: EntryKind::File, size: inner.size, sizes: None, libarchive: false };
+    let name =
+        |inner: &Inner| OuterMember { name: inner.name.clone(), kind: EntryKind::File, size: inner.size, sizes: None, size_record: false, libarchive: false };
     let mut facts =
         Facts { length: 10_240, password, description: Some(Description::parse("./backup.json", fields.to_string().as_bytes())), ..Facts::default() };
     facts.outer.members = parts.iter().map(name).collect();
-    facts.outer.members.push(OuterMember { name: "./backup.json".to_owned(), kind: EntryKind::File, size: 300, sizes: None, libarchive: false });
+    facts.outer.members.push(OuterMember {
+        name: "./backup.json".to_owned(),
+        kind: EntryKind::File,
+        size: 300,
+        sizes: None,
+        size_record: false,
+        libarchive: false,
+    });
     for inner in parts {
         if inner.name.starts_with("homeassistant.") { facts.main = Some(inner) } else { facts.parts.push(inner) }
     }
@@ -85,36 +93,36 @@ fn supervisor_tries_the_password_on_the_first_member_that_is_called_like_an_arch
     // No configuration in it: the folder's archive tells.
     for (opens, password, defect) in [(None, false, Some(Defect::PasswordNotGiven)), (Some(false), true, Some(Defect::WrongPassword)), (Some(true), true, None)]
     {
-        let facts = facts(protected.clone(), vec![part("share.tar.gz", V3, opens)], password);
+        let facts = facts(&protected, vec![part("share.tar.gz", V3, opens)], password);
         let expected = defect.map_or((Effect::Restores, None), |defect| (PASSWORD, Some(defect)));
         assert_eq!(of(&facts, Reader::Supervisor), expected);
     }
     // A configuration that opens helps nothing behind a part that does not.
     let both = json!({"protected": true, "folders": ["share"]});
     let main = || part("homeassistant.tar.gz", V3, Some(true));
-    let first = facts(both.clone(), vec![part("share.tar.gz", V3, Some(false)), main()], true);
+    let first = facts(&both, vec![part("share.tar.gz", V3, Some(false)), main()], true);
     assert_eq!(of(&first, Reader::Supervisor), (PASSWORD, Some(Defect::WrongPassword)));
     assert_eq!(of(&first, Reader::CoreSince20263).0, Effect::Restores);
-    let last = facts(both.clone(), vec![main(), part("share.tar.gz", V3, Some(false))], true);
+    let last = facts(&both, vec![main(), part("share.tar.gz", V3, Some(false))], true);
     assert_eq!(of(&last, Reader::Supervisor).1, Some(Defect::PartEncryption));
-    let plain = facts(both, vec![part("share.tar.gz", Shape::Gzip, None), main()], true);
+    let plain = facts(&both, vec![part("share.tar.gz", Shape::Gzip, None), main()], true);
     assert_eq!(of(&plain, Reader::Supervisor), (PASSWORD, Some(Defect::ProtectedButPlain)));
     // What Core left encrypted in a download without encryption.
-    let left = facts(json!({"folders": ["addons/local"]}), vec![part("addons_local.tar.gz", V3, None), main_part()], false);
+    let left = facts(&json!({"folders": ["addons/local"]}), vec![part("addons_local.tar.gz", V3, None), main_part()], false);
     assert_eq!(of(&left, Reader::Supervisor), (PASSWORD, Some(Defect::EncryptedNotProtected)));
     assert_eq!(of(&left, Reader::CoreSince20263).0, Effect::Restores);
 }
 
 #[test]
 fn folders_alone_are_for_supervisor_and_nothing_is_wrong_with_them() {
-    let folders = || facts(json!({"homeassistant": null, "folders": ["share"]}), vec![part("share.tar.gz", Shape::Gzip, None)], false);
+    let folders = || facts(&json!({"homeassistant": null, "folders": ["share"]}), vec![part("share.tar.gz", Shape::Gzip, None)], false);
     let asked = |facts: &Facts| verdicts(facts, &findings(facts)).into_iter().map(|verdict| (verdict.reader, verdict.effect)).collect::<Vec<_>>();
     assert_eq!(asked(&folders()), [(Reader::Supervisor, Effect::Restores)]);
     assert!(find(&folders(), Defect::InnerMissing).is_some_and(|finding| finding.outcomes.is_empty()), "it is said nevertheless");
     let all = Facts { asked: Asked::All, ..folders() };
     assert_eq!(asked(&all), [(Reader::CoreBefore20263, PASSWORD), (Reader::CoreSince20263, PASSWORD), (Reader::Supervisor, Effect::Restores)]);
     // One that is announced and gone is another matter.
-    let gone = facts(json!({"folders": ["share"]}), vec![part("share.tar.gz", Shape::Gzip, None)], false);
+    let gone = facts(&json!({"folders": ["share"]}), vec![part("share.tar.gz", Shape::Gzip, None)], false);
     assert_eq!(asked(&gone).len(), 2);
 }
 
@@ -130,7 +138,7 @@ fn a_supervisors_version_is_held_against_the_date_of_the_backup_alone() {
         ("2099.01.0", "2026-11-20T10:00:00+00:00", true),
         ("2099.01.0", "yesterday", false),
     ] {
-        let facts = facts(json!({"supervisor_version": version, "date": date}), vec![main_part()], false);
+        let facts = facts(&json!({"supervisor_version": version, "date": date}), vec![main_part()], false);
         assert_eq!(find(&facts, Defect::SupervisorNewer).is_some(), found, "{version} {date}");
         assert!(of(&facts, Reader::Supervisor).0.is_restored(), "{version} {date}");
     }
@@ -140,7 +148,7 @@ fn a_supervisors_version_is_held_against_the_date_of_the_backup_alone() {
 fn the_supervisors_own_part_is_named_where_it_is_encrypted() {
     let with = |shape, opens| {
         let sealed = opens == Some(true);
-        facts(json!({"protected": sealed}), vec![part("homeassistant.tar.gz", shape, opens), part("supervisor.tar.gz", shape, opens)], sealed)
+        facts(&json!({"protected": sealed}), vec![part("homeassistant.tar.gz", shape, opens), part("supervisor.tar.gz", shape, opens)], sealed)
     };
     let facts = with(Shape::Sealed(SecureTarVersion::V3), Some(true));
     let finding = find(&facts, Defect::SupervisorConfig).unwrap();
@@ -158,7 +166,7 @@ fn what_supervisors_schema_stumbles_over_is_told_from_what_it_refuses() {
         (json!("share"), "Can't validate data for …"),
         (json!({}), "Can't validate data for …"),
     ] {
-        assert_eq!(supervisor(&facts(json!({"folders": folders}), vec![main_part()], false), Defect::Folders), (refuses.clone(), Some(says.to_owned())));
+        assert_eq!(supervisor(&facts(&json!({"folders": folders}), vec![main_part()], false), Defect::Folders), (refuses.clone(), Some(says.to_owned())));
     }
     for (section, says) in [
         (json!("2026.11.0"), Some("AttributeError: 'str' object has no attribute 'get'")),
@@ -167,7 +175,7 @@ fn what_supervisors_schema_stumbles_over_is_told_from_what_it_refuses() {
         (json!(0), None),
         (json!({}), None),
     ] {
-        let (effect, said) = supervisor(&facts(json!({"homeassistant": section}), vec![main_part()], false), Defect::HomeAssistant);
+        let (effect, said) = supervisor(&facts(&json!({"homeassistant": section}), vec![main_part()], false), Defect::HomeAssistant);
         assert_eq!((effect == refuses, said.as_deref()), (says.is_some(), says), "{section}");
     }
     for (repositories, fine) in [
@@ -177,7 +185,7 @@ fn what_supervisors_schema_stumbles_over_is_told_from_what_it_refuses() {
         (json!([3]), false),
         (json!(null), false),
     ] {
-        let facts = facts(json!({"repositories": repositories}), vec![main_part()], false);
+        let facts = facts(&json!({"repositories": repositories}), vec![main_part()], false);
         assert_eq!(find(&facts, Defect::ManifestField).is_none(), fine, "{repositories}");
     }
 }
@@ -185,14 +193,14 @@ fn what_supervisors_schema_stumbles_over_is_told_from_what_it_refuses() {
 #[test]
 fn members_that_lead_out_are_refused_by_every_reader_of_today() {
     for (path, refused) in [("data/../../x", true), ("../data/x", true), ("data/a/../b", false), ("/data/x", false)] {
-        let mut facts = facts(json!({}), vec![main_part()], false);
+        let mut facts = facts(&json!({}), vec![main_part()], false);
         facts.main.as_mut().unwrap().content.as_mut().unwrap().escaping.push(path.into());
         for reader in [Reader::CoreSince20263, Reader::Supervisor] {
             assert_eq!(of(&facts, reader).0 == Effect::Refuses(Stage::Unpack), refused, "{path} {reader:?}");
         }
     }
     // A folder is emptied before its archive is refused.
-    let mut facts = facts(json!({"folders": ["share"]}), vec![main_part(), part("share.tar.gz", Shape::Gzip, None)], false);
+    let mut facts = facts(&json!({"folders": ["share"]}), vec![main_part(), part("share.tar.gz", Shape::Gzip, None)], false);
     facts.parts[0].content.as_mut().unwrap().escaping.push(b"../x".to_vec());
     assert_eq!(of(&facts, Reader::Supervisor), (Effect::Loses("share.tar.gz".to_owned()), Some(Defect::Escaping)));
     assert_eq!(of(&facts, Reader::CoreSince20263).0, Effect::Restores);
@@ -200,7 +208,7 @@ fn members_that_lead_out_are_refused_by_every_reader_of_today() {
 
 #[test]
 fn a_changed_first_message_of_securetar_3_is_no_wrong_password_to_supervisor() {
-    let mut facts = facts(json!({"protected": true}), vec![part("homeassistant.tar.gz", Shape::Sealed(SecureTarVersion::V3), Some(true))], true);
+    let mut facts = facts(&json!({"protected": true}), vec![part("homeassistant.tar.gz", Shape::Sealed(SecureTarVersion::V3), Some(true))], true);
     *facts.main.as_mut().unwrap().content.as_mut().unwrap() = Content { compressed: true, end: ContentEnd::Failed(Failing::Tampered), ..Content::default() };
     assert_eq!(supervisor(&facts, Defect::SecureTarDamaged), (PASSWORD, Some("Unexpected failure".to_owned())));
 }

@@ -255,7 +255,7 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
             };
             found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&name)), None));
         }
-        if name == "supervisor" && part.is_sealed() {
+        if name == "supervisor" && part.is_sealed() && sealed != Some(false) {
             let finding = Finding::new(
                 Defect::SupervisorConfig,
                 "Supervisor 2026.03.3 to 2026.08 restores nothing of it",
