@@ -16,6 +16,7 @@ use crate::{
     options::BackupOptions,
     progress::{Phase, Progress},
     report::{ArchiveReport, BackupReport, CopyReport, Findings, Status},
+    verdict::{Judgement, Verdict},
 };
 
 /// An archive that stands.
@@ -32,6 +33,7 @@ pub(crate) struct Finished {
 /// Everything the user is told.
 pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished, progress: &Progress) -> BackupReport {
     let Finished { bytes_in, length, mut findings, copies, elsewhere } = finished;
+    let judgement = Judgement::of_source(&findings, &intent.manifest);
     let protected = options.password.is_some();
     // What another machine encrypts takes no time here.
     let encrypted = protected && !elsewhere;
@@ -43,12 +45,14 @@ pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished
         // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
         digest(path).map_err(|error| findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)))).ok()
     });
-    let status = if !copies.iter().all(CopyReport::is_fine) { Status::Incomplete } else { findings.status() };
+    let is_fine = judgement.verdict == Verdict::Whole && copies.iter().all(CopyReport::is_fine);
+    let status = if is_fine { findings.status() } else { Status::Incomplete };
     let entries = findings.entries;
     let (skipped, warnings, databases) = findings.into_lists();
     let slug = intent.manifest.slug().unwrap_or_default().to_owned();
     BackupReport {
         status,
+        judgement,
         archive: ArchiveReport { file_name: intent.file_name, path, size_bytes: length, sha256, slug, name: intent.name, protected },
         copies,
         division: None,

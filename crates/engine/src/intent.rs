@@ -19,8 +19,11 @@ use crate::{
     layout::Layout,
     options::{BackupOptions, SecureTar, all_cores},
     plan::{self, Plan},
-    source::Outputs,
+    source::{Outputs, read_head},
 };
+
+/// The file that holds an instance's id is no longer.
+const LONGEST_ID: u64 = 4096;
 
 /// What the user wants, made sure that it can be had.
 pub(crate) struct Intent {
@@ -60,7 +63,10 @@ impl Intent {
         let version = plan::version(&root, options.ha_version.as_deref())?;
         let date = WallTime::from(&options.now);
         let name = options.name.clone().unwrap_or_else(|| format!("Haul backup {version}"));
-        let manifest = describe(options, &name, date, &version)?;
+        let mut manifest = describe(options, &name, date, &version)?;
+        if let Some(id) = instance_id(&root) {
+            manifest.set_instance(&id);
+        }
         let file_name = manifest::file_name(&name, &date);
         Ok(Self { root, version, name, manifest, file_name, rules: rules(options)? })
     }
@@ -81,7 +87,7 @@ impl Intent {
         let threads = options.threads.unwrap_or_else(all_cores);
         let now = options.now.timestamp();
         Ok(Layout {
-            json: self.manifest.to_json(),
+            manifest: self.manifest.clone(),
             mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
             compression: options.compressed.then_some(pargz::Options { level: options.level, threads }),
             keys,
@@ -106,6 +112,13 @@ fn config_root(config: &Path) -> Result<PathBuf, BackupError> {
     }
     fs::read_dir(&root).map_err(failed)?;
     Ok(root)
+}
+
+/// Home Assistant's own id of the instance that lives there, if it can be had.
+fn instance_id(root: &Path) -> Option<String> {
+    let bytes = read_head(&root.join(".storage/core.uuid"), LONGEST_ID).ok()?;
+    let stored: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    Some(stored.get("data")?.get("uuid")?.as_str()?.to_owned())
 }
 
 fn rules(options: &BackupOptions) -> Result<Rules, BackupError> {

@@ -7,6 +7,7 @@ use std::{
 
 use habackup::{
     index::{Pieces, Sum},
+    manifest::Manifest,
     outer::{Member, Outer},
     securetar::{Encryptor, Keys, SIZE_FIELD_OFFSET},
 };
@@ -22,6 +23,7 @@ use crate::{
     progress::Progress,
     report::Findings,
     source::{Gathered, TarSource},
+    verdict::Judgement,
 };
 
 /// Home Assistant finds it under exactly this name.
@@ -31,8 +33,8 @@ const INDEX: &str = "haul.index";
 
 /// What of an archive is known before its source is read.
 pub(crate) struct Layout {
-    /// `backup.json`.
-    pub(crate) json: Vec<u8>,
+    /// `backup.json`, but for the verdict.
+    pub(crate) manifest: Manifest,
     /// Seconds and nanoseconds since 1970, for the outer members.
     pub(crate) mtime: (i64, u32),
     /// `None`: the inner archive is a plain tar.
@@ -68,6 +70,11 @@ pub(crate) struct Packed {
 }
 
 impl Layout {
+    /// `backup.json` with this verdict, or without one; its length is the same with any.
+    pub(crate) fn json(&self, judgement: Option<&Judgement>) -> Vec<u8> {
+        self.manifest.to_stamped_json(judgement.map(Judgement::stamp).as_ref())
+    }
+
     /// The inner archive's name in the outer one.
     pub(crate) fn inner_name(&self) -> &'static str {
         if self.compression.is_some() { "homeassistant.tar.gz" } else { "homeassistant.tar" }
@@ -80,13 +87,13 @@ impl Layout {
             // Nothing is written while measuring.
             Broken::Cancelled | Broken::Write(_) | Broken::Stale => BackupError::Cancelled,
         })?;
-        measured.describe(&self.json);
+        measured.describe(self.json(Some(&Judgement::of_source(measured.findings(), &self.manifest))));
         Ok(measured)
     }
 
     pub(crate) fn lengths(&self, measured: &Measured) -> Lengths {
         let version = self.keys.as_ref().map(Keys::version);
-        measured.lengths((MANIFEST, self.json.len() as u64), self.inner_name(), INDEX, version, self.mtime)
+        measured.lengths((MANIFEST, measured.json.len() as u64), self.inner_name(), INDEX, version, self.mtime)
     }
 
     /// The way into a member, whose plain length is announced or put in afterwards.
@@ -151,7 +158,11 @@ pub(crate) fn write_archive(layout: &Layout, work: Work<'_>, mut output: Output,
 /// `./backup.json`, the inner archive, the index. Gives the bytes of the inner tar, the archive's length, and what was found on the way.
 fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<(u64, u64, Findings), Broken> {
     let outer = Outer::new(output, layout.mtime);
-    let outer = outer.member(MANIFEST, &layout.json)?;
+    // The description comes first and the verdict is known last, unless the source was measured before.
+    let (outer, json_at) = match &work {
+        Work::Once(_) | Work::Delivered(_) => outer.member_for_later(MANIFEST, &layout.json(None))?,
+        Work::Measured(measured, _) => (outer.member(MANIFEST, &measured.json)?, 0),
+    };
     let inner_name = layout.inner_name();
     let announced = match &work {
         Work::Once(_) | Work::Delivered(_) => None,
@@ -163,29 +174,35 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
         None => outer.begin_late(inner_name)?,
     };
     let mut sink = layout.sink(member, announced.map(|(inner, _)| inner))?;
-    let (bytes_in, findings, index, (outer, _)) = match work {
+    let (bytes_in, findings, index, mut outer, verdict) = match work {
         Work::Once(plan) => {
             let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
             let (pieces, sum) = layout.pack(&mut source, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let bytes_in = source.position();
             let Gathered { findings, mut index } = source.finish();
-            index.describe(&layout.json);
+            let json = layout.json(Some(&Judgement::of_source(&findings, &layout.manifest)));
+            index.describe(&json);
             index.sum(sum);
-            (bytes_in, findings, index.finish(pieces.as_ref(), &nonces), member.end()?)
+            (bytes_in, findings, index.finish(pieces.as_ref(), &nonces), member.end()?.0, Some(json))
         }
         Work::Delivered(mut delivery) => {
             let (pieces, sum) = layout.pack(&mut delivery, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let (bytes_in, index) = delivery.finish().map_err(|error| Broken::Inside(plain(&error)))?;
-            (bytes_in, Findings::default(), index.completed(&layout.json, pieces.as_ref(), sum, &nonces), member.end()?)
+            let json = layout.json(None);
+            (bytes_in, Findings::default(), index.completed(&json, pieces.as_ref(), sum, &nonces), member.end()?.0, Some(json))
         }
         Work::Measured(measured, _) => {
             let sent = measured.send(&mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(false)?;
-            (measured.tar_len(), sent.findings, measured.index(sent.pieces.map(index_pieces).as_ref(), sent.sum, &nonces), member.end()?)
+            let index = measured.index(sent.pieces.map(index_pieces).as_ref(), sent.sum, &nonces);
+            (measured.tar_len(), sent.findings, index, member.end()?.0, None)
         }
     };
+    if let Some(json) = verdict {
+        outer.patch(json_at, &json).map_err(Broken::Write)?;
+    }
     let outer = layout.index(outer, index)?;
     let (_, length) = outer.finish()?;
     match announced {

@@ -15,6 +15,7 @@
 //! | `measure` | every length of an archive before its first byte, for places that can't be corrected |
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
 //! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
+//! | `collect`, `verdict` | what a configuration holds, and what an archive is worth: the same for all that follow |
 //! | `inspect` | what each of Home Assistant's readers will do with an archive, whatever state that is in |
 //! | `repair` | a new archive of all that can be kept of one in whatever state |
 //! | `verify` | everything that is wrong with an archive, in plain words |
@@ -30,6 +31,7 @@ mod backup;
 mod broken;
 pub mod browse;
 mod closing;
+mod collect;
 mod configuration;
 mod destination;
 mod error;
@@ -49,6 +51,7 @@ mod report;
 pub mod restore;
 pub mod retention;
 mod source;
+pub mod verdict;
 pub mod verify;
 mod zip;
 

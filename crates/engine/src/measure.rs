@@ -42,6 +42,8 @@ pub(crate) struct Measured {
     root: PathBuf,
     compression: Option<(pargz::Options, PieceTable)>,
     slack: u64,
+    /// `backup.json`.
+    pub(crate) json: Vec<u8>,
     /// Bytes of the inner archive before encryption.
     pub(crate) inner: u64,
 }
@@ -92,13 +94,19 @@ pub(crate) fn measure(
     // Its length is known before the sum is.
     recording.index.sum(compression.is_none().then(Sum::default));
     let slack = if compression.is_some() { measured / 1000 * SLACK_PER_MILLE + SLACK_AT_LEAST } else { 0 };
-    Ok(Measured { recording, root, compression, slack, inner: measured + slack })
+    Ok(Measured { recording, root, compression, slack, json: Vec::new(), inner: measured + slack })
 }
 
 impl Measured {
-    /// What `backup.json` will say, for the index.
-    pub(crate) fn describe(&mut self, json: &[u8]) {
-        self.recording.index.describe(json);
+    /// What `backup.json` will say, also for the index.
+    pub(crate) fn describe(&mut self, json: Vec<u8>) {
+        self.recording.index.describe(&json);
+        self.json = json;
+    }
+
+    /// What was met in this pass.
+    pub(crate) fn findings(&self) -> &Findings {
+        &self.recording.findings
     }
 
     /// Bytes of the inner tar.

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use habackup::{readers::Content, settings};
 use serde::Serialize;
 use store::{Checked, outbound::Outcome};
+
+use crate::verdict::Judgement;
 
 /// How a backup ended that wrote an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -218,6 +221,8 @@ pub struct Rates {
 pub struct BackupReport {
     /// Whole and sound, or with faults that `skipped` names.
     pub status: Status,
+    /// What it is worth.
+    pub judgement: Judgement,
     /// The archive.
     pub archive: ArchiveReport,
     /// What became of each copy, those that failed last.
@@ -246,11 +251,23 @@ pub struct BackupReport {
 /// More than this many paths of one kind help nobody; the rest is counted.
 const MOST_NAMED: usize = 1000;
 
+/// What should be in the archive and is not, or not as it should be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gaps {
+    /// Entries.
+    pub(crate) entries: u64,
+    /// Those of them that make an instance what it is.
+    pub(crate) essential: Vec<Vec<u8>>,
+}
+
 /// What the source gathers on its way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) entries: u64,
     pub(crate) databases: Vec<DatabaseReport>,
+    /// What went in, by its names and sizes.
+    pub(crate) content: Content,
+    pub(crate) gaps: Gaps,
     skipped: Vec<Skipped>,
     warnings: Vec<String>,
     unnamed_skipped: u64,
@@ -262,19 +279,31 @@ impl Findings {
     /// Something that belongs into the archive is not in it, or not as it was.
     pub(crate) fn lost(&mut self, path: &[u8], reason: impl Into<String>) {
         self.incomplete = true;
+        self.gap(path, true);
         self.name(SkippedKind::Lost, path, reason.into());
     }
 
     /// Something is in the archive, but perhaps not as it was at any one moment.
     pub(crate) fn doubt(&mut self, path: &[u8], reason: impl Into<String>) {
         self.incomplete = true;
+        self.gap(path, false);
         self.name(SkippedKind::Doubtful, path, reason.into());
     }
 
     /// Something is in the archive as it is on the disk, where it is damaged.
     pub(crate) fn damaged(&mut self, path: &[u8], reason: impl Into<String>) {
         self.incomplete = true;
+        self.gap(path, true);
         self.name(SkippedKind::Damaged, path, reason.into());
+    }
+
+    /// An entry with a fault; `is_lost`: a restore does not bring back what it holds.
+    fn gap(&mut self, path: &[u8], is_lost: bool) {
+        self.gaps.entries += 1;
+        // There are but a few such names, and one may be there twice.
+        if is_lost && settings::lost_without(path).is_some() && !self.gaps.essential.iter().any(|known| known == path) {
+            self.gaps.essential.push(path.to_vec());
+        }
     }
 
     /// Something that never belongs into an archive.

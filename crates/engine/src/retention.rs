@@ -2,9 +2,13 @@
 //!
 //! A rule like `daily: 7` keeps the newest archive of each of the seven latest days that have one, by the local calendar. Whatever one rule keeps is kept.
 //! Nothing is lost by mistake: damaged archives and such with a date that lies ahead never stand for a day, pinned ones and those of others stay, and so does the
-//! newest whole archive whatever the rules say. Finding out what an archive is, and removing it, is the caller's.
+//! newest whole archive of each instance whatever the rules say. Each instance of Home Assistant has the rules for itself. An incomplete archive never takes a
+//! whole one's place: it stands only for days that have no whole one, and is counted apart. Finding out what an archive is, and removing it, is the caller's.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    fmt,
+};
 
 use jiff::{Span, Timestamp, Zoned, civil::Date, tz::TimeZone};
 use serde::Serialize;
@@ -22,6 +26,20 @@ pub enum Origin {
     Other,
     /// It can't be read as a backup.
     Unknown,
+    /// Its bytes can't be had at all.
+    Unreadable,
+}
+
+/// What an archive is worth, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Worth {
+    /// Nothing is missing, as far as anybody can tell.
+    Whole,
+    /// It restores, and something is missing.
+    Incomplete,
+    /// Its outer structure is damaged.
+    Damaged,
 }
 
 /// Something in the place that could be removed.
@@ -35,8 +53,10 @@ pub struct Candidate {
     pub origin: Origin,
     /// The user said never to remove it.
     pub pinned: bool,
-    /// As far as its outer structure tells, nothing is missing.
-    pub whole: bool,
+    /// What it is worth.
+    pub worth: Worth,
+    /// Of which instance of Home Assistant it is; those that do not say it are one of their own.
+    pub instance: Option<String>,
 }
 
 /// What to keep. Zero and `None` keep nothing by that rule.
@@ -66,7 +86,7 @@ impl Rules {
 }
 
 /// Why something is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The user pinned it.
     Pinned,
@@ -74,10 +94,14 @@ pub enum Reason {
     Foreign,
     /// It can't be read as a backup, so it is none of our business.
     NotABackup,
+    /// Nobody could look at it.
+    Unreadable,
     /// Its date lies ahead of the clock, so one of the two is wrong.
     Ahead,
     /// It is damaged, but nothing newer is whole.
     BetterThanNothing,
+    /// It is incomplete, but nothing else of this instance is whole.
+    NothingWhole,
     /// The newest whole archive.
     Newest,
     /// One of the newest.
@@ -110,8 +134,10 @@ impl fmt::Display for Reason {
             Self::Pinned => f.write_str("pinned"),
             Self::Foreign => f.write_str("not Haul's"),
             Self::NotABackup => f.write_str("not a backup"),
+            Self::Unreadable => f.write_str("unreadable"),
             Self::Ahead => f.write_str("dated ahead of the clock"),
             Self::BetterThanNothing => f.write_str("damaged, but nothing newer is whole"),
+            Self::NothingWhole => f.write_str("newest incomplete, and nothing is whole"),
             Self::Newest => f.write_str("newest whole"),
             Self::Last => f.write_str("last"),
             Self::Within => f.write_str("within"),
@@ -155,49 +181,125 @@ impl Decision {
 /// Decides what to keep; the newest comes first. `now` brings the time zone of the calendar. Names tell archives of the same moment apart, so that the plan does
 /// not depend on the order in which they are listed.
 pub fn plan(candidates: &[Candidate], rules: &Rules, now: &Zoned) -> Vec<Decision> {
-    let mut sorted: Vec<&Candidate> = candidates.iter().collect();
-    sorted.sort_by(|a, b| (b.when, &b.name).cmp(&(a.when, &a.name)));
-    let ours = |candidate: &Candidate| match candidate.origin {
-        Origin::Own => true,
-        Origin::Other => rules.include_foreign,
-        Origin::Unknown => false,
-    };
-    let ahead = |candidate: &Candidate| candidate.when.as_second() > now.timestamp().as_second() + SLACK_SECONDS;
-    let counts = |candidate: &Candidate| ours(candidate) && candidate.whole && !ahead(candidate);
-    let newest = sorted.iter().find(|candidate| counts(candidate)).map(|candidate| candidate.when);
-    // A stretch beyond the calendar's beginning takes in everything.
-    let since = newest
-        .zip(rules.within)
-        .map(|(newest, span)| newest.to_zoned(now.time_zone().clone()).checked_sub(span).map_or(Timestamp::MIN, |since| since.timestamp()));
+    let mut groups: BTreeMap<Option<&str>, Vec<&Candidate>> = BTreeMap::new();
+    for candidate in candidates {
+        groups.entry(candidate.instance.as_deref()).or_default().push(candidate);
+    }
+    let mut decisions: Vec<Decision> = groups.into_values().flat_map(|group| Group::new(group, rules, now).plan()).collect();
+    decisions.sort_by(|a, b| (b.when, &b.name).cmp(&(a.when, &a.name)));
+    decisions
+}
 
-    let mut slots = Slots::new(rules, now.time_zone());
-    let mut whole_before = false;
-    let mut decisions = Vec::new();
-    for candidate in sorted {
+/// The instances from which the plan removes archives although none of theirs is whole. An archive that does not say whose it is may be anybody's: for such any
+/// whole one counts.
+pub fn without_whole<'c>(candidates: &'c [Candidate], decisions: &[Decision], rules: &Rules, now: &Zoned) -> Vec<Option<&'c str>> {
+    let removed = |candidate: &Candidate| decisions.iter().any(|decision| decision.is_removed() && decision.name == candidate.name);
+    let is_whole = |candidate: &&Candidate| rules.count(candidate, now) && candidate.worth == Worth::Whole;
+    let touched: BTreeSet<Option<&str>> = candidates.iter().filter(|candidate| removed(candidate)).map(|candidate| candidate.instance.as_deref()).collect();
+    let has_whole = |instance: Option<&str>| candidates.iter().filter(is_whole).any(|whole| instance.is_none() || whole.instance.as_deref() == instance);
+    touched.into_iter().filter(|instance| !has_whole(*instance)).collect()
+}
+
+impl Rules {
+    /// Whether an archive is one that the rules are about, and its date can be believed.
+    fn count(&self, candidate: &Candidate, now: &Zoned) -> bool {
+        self.own(candidate) && !is_ahead(candidate, now)
+    }
+
+    fn own(&self, candidate: &Candidate) -> bool {
+        match candidate.origin {
+            Origin::Own => true,
+            Origin::Other => self.include_foreign,
+            Origin::Unknown | Origin::Unreadable => false,
+        }
+    }
+}
+
+fn is_ahead(candidate: &Candidate, now: &Zoned) -> bool {
+    candidate.when.as_second() > now.timestamp().as_second() + SLACK_SECONDS
+}
+
+/// The archives of one instance, the newest first.
+struct Group<'a> {
+    sorted: Vec<&'a Candidate>,
+    rules: &'a Rules,
+    now: &'a Zoned,
+}
+
+impl<'a> Group<'a> {
+    fn new(mut sorted: Vec<&'a Candidate>, rules: &'a Rules, now: &'a Zoned) -> Self {
+        sorted.sort_by(|a, b| (b.when, &b.name).cmp(&(a.when, &a.name)));
+        Self { sorted, rules, now }
+    }
+
+    fn counts(&self, candidate: &Candidate, worth: Worth) -> bool {
+        self.rules.count(candidate, self.now) && candidate.worth == worth
+    }
+
+    fn newest(&self, worth: Worth) -> Option<&'a Candidate> {
+        self.sorted.iter().find(|candidate| self.counts(candidate, worth)).copied()
+    }
+
+    fn plan(&self) -> Vec<Decision> {
+        let zone = self.now.time_zone();
+        let whole = self.newest(Worth::Whole);
+        let newest = whole.or_else(|| self.newest(Worth::Incomplete)).map(|candidate| candidate.when);
+        // A stretch beyond the calendar's beginning takes in everything.
+        let since = newest
+            .zip(self.rules.within)
+            .map(|(newest, span)| newest.to_zoned(zone.clone()).checked_sub(span).map_or(Timestamp::MIN, |since| since.timestamp()));
+        let wholes: Vec<Timestamp> = self.sorted.iter().filter(|candidate| self.counts(candidate, Worth::Whole)).map(|candidate| candidate.when).collect();
+        let mut slots = Slots::new(self.rules, zone);
+        let mut taken: VecDeque<Vec<Reason>> = wholes.iter().map(|when| slots.take(*when)).collect();
+        // Incomplete ones are counted apart, so that none of them pushes out a whole one, and go when whole ones of their age go.
+        let mut spare = Slots::new(self.rules, zone);
+        spare.taken = wholes.iter().flat_map(|when| periods(*when, zone)).collect();
+        let oldest = wholes.iter().zip(&taken).filter(|(_, reasons)| !reasons.is_empty()).map(|(when, _)| *when).min();
+        let mut whole_before = false;
+        let mut incomplete_before = false;
+        let mut decisions = Vec::new();
+        for candidate in &self.sorted {
+            let mut keep = self.reasons(candidate, whole_before);
+            if self.rules.count(candidate, self.now) && since.is_some_and(|since| candidate.when >= since) {
+                keep.push(Reason::Within);
+            }
+            if self.counts(candidate, Worth::Whole) {
+                if !whole_before {
+                    keep.push(Reason::Newest);
+                }
+                whole_before = true;
+                spare.last = 0;
+                keep.extend(taken.pop_front().unwrap_or_default());
+            } else if self.counts(candidate, Worth::Incomplete) {
+                if whole.is_none() && !incomplete_before {
+                    keep.push(Reason::NothingWhole);
+                }
+                incomplete_before = true;
+                if oldest.is_none_or(|oldest| candidate.when > oldest) {
+                    keep.extend(spare.take(candidate.when));
+                }
+            }
+            decisions.push(Decision { name: candidate.name.clone(), when: candidate.when, keep });
+        }
+        decisions
+    }
+
+    /// Why it stays whatever the rules say.
+    fn reasons(&self, candidate: &Candidate, whole_before: bool) -> Vec<Reason> {
         let mut keep = Vec::new();
         if candidate.pinned {
             keep.push(Reason::Pinned);
         }
         match candidate.origin {
             Origin::Unknown => keep.push(Reason::NotABackup),
-            Origin::Other if !rules.include_foreign => keep.push(Reason::Foreign),
-            _ if ahead(candidate) => keep.push(Reason::Ahead),
-            _ if !candidate.whole && !whole_before => keep.push(Reason::BetterThanNothing),
+            Origin::Unreadable => keep.push(Reason::Unreadable),
+            Origin::Other if !self.rules.include_foreign => keep.push(Reason::Foreign),
+            _ if is_ahead(candidate, self.now) => keep.push(Reason::Ahead),
+            _ if candidate.worth == Worth::Damaged && !whole_before => keep.push(Reason::BetterThanNothing),
             _ => {}
         }
-        if ours(candidate) && !ahead(candidate) && since.is_some_and(|since| candidate.when >= since) {
-            keep.push(Reason::Within);
-        }
-        if counts(candidate) {
-            if !whole_before {
-                keep.push(Reason::Newest);
-            }
-            whole_before = true;
-            keep.extend(slots.take(candidate.when));
-        }
-        decisions.push(Decision { name: candidate.name.clone(), when: candidate.when, keep });
+        keep
     }
-    decisions
 }
 
 /// How much of each rule is left, going from the newest to the oldest.
@@ -206,11 +308,14 @@ struct Slots<'z> {
     last: u32,
     // How many more may be kept, and the latest that was.
     periods: [(u32, Option<Reason>); 4],
+    // Periods that somebody else stands for.
+    taken: HashSet<Reason>,
 }
 
 impl<'z> Slots<'z> {
     fn new(rules: &Rules, zone: &'z TimeZone) -> Self {
-        Self { zone, last: rules.last, periods: [rules.daily, rules.weekly, rules.monthly, rules.yearly].map(|count| (count, None)) }
+        let periods = [rules.daily, rules.weekly, rules.monthly, rules.yearly].map(|count| (count, None));
+        Self { zone, last: rules.last, periods, taken: HashSet::new() }
     }
 
     fn take(&mut self, when: Timestamp) -> Vec<Reason> {
@@ -219,16 +324,8 @@ impl<'z> Slots<'z> {
             self.last -= 1;
             reasons.push(Reason::Last);
         }
-        let date = when.to_zoned(self.zone.clone()).date();
-        let week = date.iso_week_date();
-        let own = [
-            Reason::Day(date),
-            Reason::Week { year: week.year(), week: week.week() },
-            Reason::Month { year: date.year(), month: date.month() },
-            Reason::Year(date.year()),
-        ];
-        for ((left, latest), period) in self.periods.iter_mut().zip(own) {
-            if *left > 0 && latest.as_ref() != Some(&period) {
+        for ((left, latest), period) in self.periods.iter_mut().zip(periods(when, self.zone)) {
+            if *left > 0 && latest.as_ref() != Some(&period) && !self.taken.contains(&period) {
                 *left -= 1;
                 *latest = Some(period.clone());
                 reasons.push(period);
@@ -236,4 +333,16 @@ impl<'z> Slots<'z> {
         }
         reasons
     }
+}
+
+/// The day, week, month and year that a moment lies in.
+fn periods(when: Timestamp, zone: &TimeZone) -> [Reason; 4] {
+    let date = when.to_zoned(zone.clone()).date();
+    let week = date.iso_week_date();
+    [
+        Reason::Day(date),
+        Reason::Week { year: week.year(), week: week.week() },
+        Reason::Month { year: date.year(), month: date.month() },
+        Reason::Year(date.year()),
+    ]
 }

@@ -104,7 +104,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 fn lived_in() -> Inner {
-    Inner::config().directory("data/www", 0o750).file("data/www/noise", &noise(3_000_000, 1)).symlink("data/www/link", "noise").file("data/empty", b"")
+    Inner::least().directory("data/www", 0o750).file("data/www/noise", &noise(3_000_000, 1)).symlink("data/www/link", "noise").file("data/empty", b"")
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn modes_and_times_are_told_where_they_are_known() {
 #[test]
 fn no_more_is_read_than_up_to_the_file() {
     let large = noise(24 << 20, 3);
-    let inner = Inner::config().file("data/early", b"early").file("data/large", &large).file("data/late", b"late");
+    let inner = Inner::least().file("data/early", b"early").file("data/large", &large).file("data/late", b"late");
     for layout in [PLAIN.without_index(), PLAIN.uncompressed().without_index(), PLAIN.sealed(SecureTarVersion::V3).without_index()] {
         let archive = counted(layout.archive(&inner));
         let (out, found) = cat(&try_open(&archive, Some(PASSWORD)).unwrap(), "early");
@@ -214,7 +214,7 @@ fn names_that_lead_out_or_steer_a_terminal_are_shown_for_what_they_are() {
 
 #[test]
 fn what_is_no_regular_file_is_named() {
-    let inner = Inner::config().file("data/a", b"a").odd("data/b", b'1', "data/a").odd("data/pipe", b'6', "").odd("data/device", b'3', "");
+    let inner = Inner::least().file("data/a", b"a").odd("data/b", b'1', "data/a").odd("data/pipe", b'6', "").odd("data/device", b'3', "");
     let browser = open(PLAIN.without_index().archive(&inner));
     assert_eq!(refused(&browser, "b"), "b is another name of a, not a file");
     assert_eq!(refused(&browser, "pipe"), "pipe is a named pipe, not a file");
@@ -223,7 +223,7 @@ fn what_is_no_regular_file_is_named() {
 
 #[test]
 fn damage_is_told_and_a_small_file_is_printed_whole_or_not_at_all() {
-    let inner = Inner::config().file("data/noise", &noise(3_000_000, 5)).file("data/small", &noise(900_000, 6));
+    let inner = Inner::least().file("data/noise", &noise(3_000_000, 5)).file("data/small", &noise(900_000, 6));
     // Bytes that nothing vouches for before the end of the archive can't be told from right ones; these are authenticated.
     for layout in [PLAIN.sealed(SecureTarVersion::V3), PLAIN.sealed(SecureTarVersion::V3).uncompressed().without_index()] {
         let mut archive = layout.archive(&inner);
@@ -239,7 +239,7 @@ fn damage_is_told_and_a_small_file_is_printed_whole_or_not_at_all() {
 
 #[test]
 fn an_archive_that_is_cut_short_gives_out_what_is_there() {
-    let inner = Inner::config().file("data/early", b"early").file("data/noise", &noise(3_000_000, 5));
+    let inner = Inner::least().file("data/early", b"early").file("data/noise", &noise(3_000_000, 5));
     for layout in [PLAIN, PLAIN.sealed(SecureTarVersion::V3)] {
         let mut archive = layout.archive(&inner);
         archive.truncate(archive.len() / 2);
@@ -257,7 +257,7 @@ fn an_archive_that_is_cut_short_gives_out_what_is_there() {
 #[test]
 fn an_index_that_is_wrong_costs_a_second_try_without_it() {
     let inner = lived_in();
-    let shifted = Inner::config().file("data/more", b"x").directory("data/www", 0o750).file("data/www/noise", &noise(3_000_000, 1));
+    let shifted = Inner::least().file("data/more", b"x").directory("data/www", 0o750).file("data/www/noise", &noise(3_000_000, 1));
     let archive = PLAIN.archive_of(&inner.ended(), &shifted.files, &PLAIN.manifest(), &[]);
     let browser = open(archive);
     let (out, found) = cat(&browser, "www/noise");
@@ -288,9 +288,9 @@ fn the_same_content_is_the_same_however_it_is_packed() {
 
 #[test]
 fn every_kind_of_difference_is_found_with_and_without_an_index() {
-    let before = Inner::config().file("data/gone", b"123").file("data/same-size", b"abc").file("data/grown", b"1").symlink("data/link", "here");
+    let before = Inner::least().file("data/gone", b"123").file("data/same-size", b"abc").file("data/grown", b"1").symlink("data/link", "here");
     let before = before.file("data/turned", b"").directory("data/dir", 0o700).file("data/z", b"z");
-    let after = Inner::config().file("data/z", b"z").file("data/same-size", b"abd").file("data/grown", b"12").symlink("data/link", "there");
+    let after = Inner::least().file("data/z", b"z").file("data/same-size", b"abd").file("data/grown", b"12").symlink("data/link", "there");
     let after = after.directory("data/turned", 0o755).directory("data/dir", 0o755).directory("data/new", 0o755);
     for a in [PLAIN, PLAIN.without_index()] {
         for b in [PLAIN.sealed(SecureTarVersion::V3), PLAIN.uncompressed().without_index()] {
@@ -309,7 +309,7 @@ fn every_kind_of_difference_is_found_with_and_without_an_index() {
 #[test]
 fn what_differs_in_size_is_not_read() {
     let (large, larger) = (noise(24 << 20, 3), noise((24 << 20) + 1, 4));
-    let archive = |content: &[u8]| counted(PLAIN.archive(&Inner::config().file("data/large", content).file("data/late", b"late")));
+    let archive = |content: &[u8]| counted(PLAIN.archive(&Inner::least().file("data/large", content).file("data/late", b"late")));
     let (a, b) = (archive(&large), archive(&larger));
     let found = compared(&try_open(&a, None).unwrap(), &try_open(&b, None).unwrap(), false);
     assert_eq!((found.changed.len(), found.same), (1, 5));

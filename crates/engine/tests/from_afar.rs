@@ -75,7 +75,9 @@ fn archive(directory: &Path, password: Option<&str>) -> Vec<u8> {
     let config = directory.join("config");
     fs::create_dir_all(config.join(".storage")).unwrap();
     fs::set_permissions(&config, fs::Permissions::from_mode(0o750)).unwrap();
-    fs::write(config.join(".storage/auth"), "{}").unwrap();
+    for name in ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding"] {
+        fs::write(config.join(".storage").join(name), "{}").unwrap();
+    }
     fs::write(config.join(".HA_VERSION"), "2026.11.0").unwrap();
     fs::write(config.join("configuration.yaml"), "").unwrap();
     let small = noise(10_000);

@@ -28,6 +28,9 @@ impl Home {
         let home = Self(tempfile::tempdir().unwrap());
         fs::create_dir(home.0.path().join("out")).unwrap();
         home.write(".storage/auth", b"{\"users\": []}");
+        for name in ["auth_provider.homeassistant", "core.config_entries", "onboarding"] {
+            home.write(&format!(".storage/{name}"), b"{}");
+        }
         home.write(".HA_VERSION", b"2026.11.0");
         home.write("configuration.yaml", b"default_config:\n");
         home

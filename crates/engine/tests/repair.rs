@@ -373,7 +373,9 @@ fn configuration(folder: &Path) -> PathBuf {
     fs::create_dir_all(config.join(".storage")).unwrap();
     fs::write(config.join(".HA_VERSION"), "2025.6.3").unwrap();
     fs::write(config.join("configuration.yaml"), "default_config:\n").unwrap();
-    fs::write(config.join(".storage/auth"), "{}").unwrap();
+    for name in ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding"] {
+        fs::write(config.join(".storage").join(name), "{}").unwrap();
+    }
     config
 }
 

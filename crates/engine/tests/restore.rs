@@ -55,7 +55,7 @@ fn every_layout_comes_back_with_modes_times_and_links() {
         let bench = Bench::new();
         let restored = bench.restore(&layout.archive(&inner), &everything()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(bench.read("www/noise"), noise, "{name}");
-        assert_eq!(restored.entries, 9, "{name}");
+        assert_eq!(restored.entries, 12, "{name}");
         assert_eq!(restored.used_index, layout.index, "{name}");
         assert!(restored.left_out.is_empty() && restored.warnings.is_empty(), "{name}: {restored:?}");
         let config = bench.path("config");

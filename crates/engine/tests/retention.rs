@@ -4,7 +4,7 @@
 
 use std::{fmt::Write, fs, path::PathBuf};
 
-use engine::retention::{Candidate, Decision, Origin, Rules, plan};
+use engine::retention::{Candidate, Decision, Origin, Rules, Worth, plan, without_whole};
 use jiff::{Timestamp, Zoned};
 use proptest::prelude::*;
 
@@ -33,13 +33,16 @@ fn rules(text: &str) -> Rules {
 fn candidate(line: &str) -> Candidate {
     let mut words = line.split_whitespace();
     let when: Timestamp = words.next().unwrap().parse().unwrap();
-    let mut found = Candidate { name: words.next().unwrap().to_owned(), when, origin: Origin::Own, pinned: false, whole: true };
+    let mut found = Candidate { name: words.next().unwrap().to_owned(), when, origin: Origin::Own, pinned: false, worth: Worth::Whole, instance: None };
     for word in words {
         match word {
             "pinned" => found.pinned = true,
-            "damaged" => found.whole = false,
+            "damaged" => found.worth = Worth::Damaged,
+            "incomplete" => found.worth = Worth::Incomplete,
             "other" => found.origin = Origin::Other,
             "unknown" => found.origin = Origin::Unknown,
+            "unreadable" => found.origin = Origin::Unreadable,
+            other if other.starts_with("of=") => found.instance = Some(other[3..].to_owned()),
             other => panic!("{other} is no property"),
         }
     }
@@ -99,17 +102,18 @@ fn the_plans_are_as_the_tables_say() {
 proptest! {
     #[test]
     fn something_whole_is_always_left_and_nothing_of_others_goes(
-        archives in proptest::collection::vec((0i64..2_000_000_000, 0u8..3, any::<bool>(), any::<bool>()), 1..40),
+        archives in proptest::collection::vec((0i64..2_000_000_000, 0u8..4, any::<bool>(), 0u8..3, 0u8..3), 1..40),
         counts in proptest::array::uniform5(0u32..4),
         now in 0i64..2_000_000_000,
         foreign in any::<bool>(),
     ) {
-        let candidates: Vec<Candidate> = archives.iter().enumerate().map(|(n, (second, origin, pinned, whole))| Candidate {
+        let candidates: Vec<Candidate> = archives.iter().enumerate().map(|(n, (second, origin, pinned, worth, instance))| Candidate {
             name: format!("{n}.tar"),
             when: Timestamp::from_second(*second).unwrap(),
-            origin: [Origin::Own, Origin::Other, Origin::Unknown][usize::from(*origin)],
+            origin: [Origin::Own, Origin::Other, Origin::Unknown, Origin::Unreadable][usize::from(*origin)],
             pinned: *pinned,
-            whole: *whole,
+            worth: [Worth::Whole, Worth::Incomplete, Worth::Damaged][usize::from(*worth)],
+            instance: [None, Some("home"), Some("cabin")][usize::from(*instance)].map(str::to_owned),
         }).collect();
         let [last, daily, weekly, monthly, yearly] = counts;
         let rules = Rules { last, daily, weekly, monthly, yearly, within: None, include_foreign: foreign };
@@ -118,13 +122,24 @@ proptest! {
         prop_assert_eq!(decisions.len(), candidates.len());
         let removed = |candidate: &Candidate| decisions.iter().any(|decision| decision.name == candidate.name && decision.is_removed());
         for candidate in &candidates {
-            let safe = candidate.pinned || candidate.origin == Origin::Unknown || (candidate.origin == Origin::Other && !foreign);
+            let safe = candidate.pinned || matches!(candidate.origin, Origin::Unknown | Origin::Unreadable) || (candidate.origin == Origin::Other && !foreign);
             prop_assert!(!(safe && removed(candidate)));
         }
-        let whole_own = |candidate: &&Candidate| candidate.whole && candidate.origin == Origin::Own;
-        if candidates.iter().any(|candidate| whole_own(&candidate)) {
-            let left = candidates.iter().filter(|candidate| candidate.whole && candidate.origin != Origin::Unknown).any(|candidate| !removed(candidate));
-            prop_assert!(left);
+        // Of each instance the newest whole one stays, and where there is none, the newest that is at least incomplete.
+        for instance in [None, Some("home"), Some("cabin")] {
+            let own = || candidates.iter().filter(|candidate| candidate.origin == Origin::Own && candidate.instance.as_deref() == instance);
+            if !foreign && own().any(|candidate| candidate.worth == Worth::Incomplete) {
+                prop_assert!(own().any(|candidate| !removed(candidate)));
+            }
+            if own().any(|candidate| candidate.worth == Worth::Whole) {
+                let whole = |candidate: &&Candidate| candidate.worth == Worth::Whole && candidate.instance.as_deref() == instance;
+                prop_assert!(candidates.iter().filter(whole).any(|candidate| !removed(candidate)));
+            }
+        }
+        // Whatever is incomplete, as many whole ones stay as would without it.
+        let without: Vec<Candidate> = candidates.iter().filter(|candidate| candidate.worth != Worth::Incomplete).cloned().collect();
+        for decision in plan(&without, &rules, &now).iter().filter(|decision| !decision.is_removed()) {
+            prop_assert!(decisions.iter().any(|same| same.name == decision.name && !same.is_removed()), "{}", decision.name);
         }
         let mut turned = candidates.clone();
         turned.reverse();
@@ -139,4 +154,26 @@ fn a_stretch_beyond_the_calendars_beginning_keeps_everything() {
     let now: Zoned = "2026-11-22T04:00:00+01:00[Europe/Berlin]".parse().unwrap();
     let candidates = ["2026-11-21T03:00:00Z one", "2020-01-01T03:00:00Z two"].map(candidate);
     assert!(plan(&candidates, &rules("within=15000y"), &now).iter().all(|decision| !decision.is_removed()));
+}
+
+#[test]
+fn a_plan_that_leaves_an_instance_without_anything_whole_says_so() {
+    let now: Zoned = "2026-11-22T04:00:00+00:00[UTC]".parse().unwrap();
+    let touched = |lines: &[&str]| {
+        let candidates: Vec<Candidate> = lines.iter().map(|line| candidate(line)).collect();
+        let rules = rules("last=1");
+        let decisions = plan(&candidates, &rules, &now);
+        without_whole(&candidates, &decisions, &rules, &now).into_iter().map(|instance| instance.unwrap_or("nobody").to_owned()).collect::<Vec<_>>()
+    };
+    let (newer, older) = ("2026-11-21T03:00:00Z a incomplete of=home", "2026-11-20T03:00:00Z b incomplete of=home");
+    assert_eq!(touched(&[newer]), [""; 0], "nothing goes");
+    assert_eq!(touched(&[newer, older]), ["home"]);
+    assert_eq!(touched(&[newer, older, "2026-11-19T03:00:00Z c of=home"]), [""; 0]);
+    assert_eq!(touched(&[newer, older, "2026-11-19T03:00:00Z c of=cabin", "2026-11-18T03:00:00Z d of=cabin"]), ["home"]);
+    // Whose the incomplete ones are nobody knows.
+    let (newer, older) = ("2026-11-21T03:00:00Z a incomplete", "2026-11-20T03:00:00Z b incomplete");
+    assert_eq!(touched(&[newer, older]), ["nobody"]);
+    assert_eq!(touched(&[newer, older, "2026-11-19T03:00:00Z c of=home"]), [""; 0]);
+    // Nothing goes, so nothing is to be said.
+    assert_eq!(touched(&[newer]), [""; 0]);
 }

@@ -42,7 +42,7 @@ fn a_sound_archive_of_any_layout_gives_no_finding() {
         for layout in [layout, layout.without_index(), layout.uncompressed(), layout.uncompressed().without_index()] {
             let verification = verify(layout, &layout.archive(&Inner::config())).unwrap();
             assert_eq!(messages(&verification), [""; 0]);
-            assert_eq!((verification.entries, verification.bytes), (5, 35 + 1));
+            assert_eq!((verification.entries, verification.bytes), (8, 41 + 1));
             assert_eq!(verification.used_index, layout.index);
             assert_eq!(verification.manifest.name, "Nightly");
         }
@@ -258,8 +258,8 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
 #[test]
 fn a_config_directory_that_would_come_back_empty_is_named() {
     let findings = findings_of(&Inner::default().file("data/configuration.yaml", b""));
-    assert!(findings.iter().any(|finding| finding.starts_with("WouldNotRestore data/.storage: is missing")), "{findings:?}");
-    assert!(findings.iter().any(|finding| finding.starts_with("Warning data/.HA_VERSION: is missing")), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.starts_with("Loss data/.storage: it is missing")), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.starts_with("Warning data/.HA_VERSION: it is missing")), "{findings:?}");
     let findings = findings_of(&Inner::default().file("configuration.yaml", b""));
     assert!(findings.iter().any(|finding| finding.starts_with("WouldNotRestore data: is missing")), "{findings:?}");
 }
@@ -272,7 +272,7 @@ fn a_description_that_does_not_fit_what_is_there_is_named() {
     for (manifest, expected) in [
         (text("2026.3.0", "2026.3.1"), "Warning data/.HA_VERSION: says 2026.3.0, backup.json says 2026.3.1"),
         (text("\"protected\":false", "\"protected\":true"), "WouldNotRestore homeassistant.tar.gz: is not encrypted"),
-        (PLAIN.manifest_with("2026.3.0", false), "Warning data/home-assistant_v2.db: is missing"),
+        (PLAIN.manifest_with("2026.3.0", false), "Loss data/home-assistant_v2.db: it is missing"),
     ] {
         let found = messages(&archive(&manifest));
         assert!(found.iter().any(|finding| finding.starts_with(expected)), "{expected}: {found:#?}");
@@ -300,8 +300,8 @@ fn a_database_is_checked_and_its_empty_log_asked_for() {
     let archive = layout.archive_of(&inner.ended(), &inner.files, &layout.manifest_with("2026.3.0", false), &[]);
     let verification = verify(layout, &archive).unwrap();
     let found = messages(&verification);
-    assert!(found[0].starts_with("Damage data/home-assistant_v2.db: the database is damaged"), "{found:?}");
-    assert!(found.iter().any(|finding| finding.starts_with("Warning data/home-assistant_v2.db-wal: is missing")), "{found:?}");
+    assert!(found[0].starts_with("Loss data/home-assistant_v2.db: the database is damaged"), "{found:?}");
+    assert!(found.iter().any(|finding| finding.starts_with("Warning data/home-assistant_v2.db-wal: it is missing")), "{found:?}");
     assert!(!verification.databases[0].sound);
 }
 
@@ -313,7 +313,7 @@ fn a_wrong_index_is_damage_of_the_index_alone() {
     inner.files.truncate(2);
     let verification = verify(PLAIN, &PLAIN.archive_of(&right, &inner.files, &PLAIN.manifest(), &[])).unwrap();
     assert_eq!(messages(&verification), ["Damage haul.index: the index does not list what the archive holds, first at data/.HA_VERSION"]);
-    assert_eq!(verification.entries, 5);
+    assert_eq!(verification.entries, 8);
 
     // Pieces of another compression: the index does not fit the gzip member.
     let other = Inner::config().file("data/more", &[1; 100]);
@@ -358,7 +358,7 @@ fn other_inner_archives_are_read_to_their_end_too() {
     let layout = PLAIN.without_index();
     let archive = |addon: &[u8]| layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[("core_ssh.tar.gz", addon)]);
     let verification = verify(layout, &archive(&addon)).unwrap();
-    assert!(verification.is_good() && verification.entries == 6, "{:?}", messages(&verification));
+    assert!(verification.is_good() && verification.entries == 9, "{:?}", messages(&verification));
     let at = addon.len() - 6;
     addon[at] ^= 0x10;
     let verification = verify(layout, &archive(&addon)).unwrap();

@@ -96,6 +96,20 @@ impl<P: Placement> Outer<P> {
         Ok(member.end()?.0)
     }
 
+    /// Adds a member whose body is overwritten later, by [`Self::patch`] at the offset that comes with the archive; its length is settled.
+    pub fn member_for_later(self, name: &str, body: &[u8]) -> Result<(Self, u64), OuterError> {
+        let mut member = self.begin_known(name, body.len() as u64)?;
+        let offset = member.data_offset();
+        member.late(0, body.len() as u64);
+        member.write_all(body)?;
+        Ok((member.end()?.0, offset))
+    }
+
+    /// Overwrites bytes that were announced as late; `offset` counts from the archive's first byte.
+    pub fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.placement.patch(offset, bytes)
+    }
+
     /// Starts a member of exactly `size` bytes; nothing is patched at its end.
     pub fn begin_known(self, name: &str, size: u64) -> Result<Member<P>, OuterError> {
         self.begin(name, Some(size))

@@ -72,6 +72,19 @@ pub fn damage(path: &[u8], bytes: &[u8]) -> Option<Damage> {
     Some(Damage { what, lost })
 }
 
+/// What a start without the file or directory of this path loses of what makes Home Assistant this one and no other; `None` for everything else.
+pub fn lost_without(path: &[u8]) -> Option<&'static str> {
+    match path {
+        b"" | b".storage" => Some("users, integrations and devices"),
+        b"home-assistant_v2.db" => Some("the history"),
+        b"configuration.yaml" => Some("the settings in configuration.yaml"),
+        _ => {
+            let name = stored(path)?;
+            CORE.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, lost)| *lost)
+        }
+    }
+}
+
 /// The name of a file directly in `.storage`.
 fn stored(path: &[u8]) -> Option<&[u8]> {
     path.strip_prefix(b".storage/").filter(|name| !name.contains(&b'/'))

@@ -23,6 +23,9 @@ impl Place {
         place.write("config/.HA_VERSION", b"2026.11.0");
         place.write("config/configuration.yaml", b"default_config:\n");
         place.write("config/.storage/auth", b"{\"users\": []}");
+        for name in ["auth_provider.homeassistant", "core.config_entries", "onboarding"] {
+            place.write(&format!("config/.storage/{name}"), b"{}");
+        }
         place.write("config/www/\x1b[2J.txt", b"odd");
         place.write("config/noise.bin", &noise(3 << 20));
         place.write("secret", b"correct horse\n");
@@ -118,8 +121,22 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
     let names: Vec<&str> = all.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
     let mut sorted = names.clone();
     sorted.sort_unstable();
-    assert_eq!(sorted, [".HA_VERSION", ".storage", ".storage/auth", "configuration.yaml", "noise.bin", "www", "www/\\x1b[2J.txt"]);
-    assert_eq!(place.done(&["ls", "a.tar", ".storage/*"]), "-            13  .storage/auth\n", "no column where nothing is known");
+    assert_eq!(
+        sorted,
+        [
+            ".HA_VERSION",
+            ".storage",
+            ".storage/auth",
+            ".storage/auth_provider.homeassistant",
+            ".storage/core.config_entries",
+            ".storage/onboarding",
+            "configuration.yaml",
+            "noise.bin",
+            "www",
+            "www/\\x1b[2J.txt"
+        ]
+    );
+    assert_eq!(place.done(&["ls", "a.tar", ".storage/auth"]), "-            13  .storage/auth\n", "no column where nothing is known");
     assert_eq!(place.done(&["ls", "a.tar", "www"]).lines().count(), 2, "a directory takes all below it along");
     let listed = json(&place.done(&["ls", "a.tar", "**/auth", "--json"]));
     assert_eq!((&listed["used_index"], &listed["entries"][0]["path"], &listed["entries"][0]["size"]), (&true.into(), &".storage/auth".into(), &13.into()));
@@ -144,7 +161,7 @@ fn one_file_is_printed_and_nothing_else() {
     }
     assert_eq!(place.done(&["cat", "plain.tar", "www/\\x1b[2J.txt"]), "odd", "as ls shows it");
     let (code, said) = place.refused(&["cat", "plain.tar", "auth"]);
-    assert_eq!((code, said.lines().next().unwrap()), (1, "haul: the archive holds no auth; there is .storage/auth"));
+    assert_eq!((code, said.lines().next().unwrap()), (1, "haul: the archive holds no auth; there is .storage/auth, .storage/auth_provider.homeassistant"));
     let (code, said) = place.refused(&["cat", "plain.tar", "www/"]);
     assert_eq!((code, said.lines().next().unwrap()), (1, "haul: www is a directory, not a file"));
     let (code, said) = place.refused(&["cat", "plain.tar", "\x1b[31m"]);
@@ -199,8 +216,8 @@ fn two_archives_are_compared() {
     place.backup("a.tar", &[]);
     place.backup("same.tar", &["--password-file", "secret", "--level", "small"]);
     place.foreign("its.tar");
-    assert_eq!(place.done(&["diff", "a.tar", "same.tar", "--password-file", "secret"]), "No difference in 7 entries\n");
-    assert_eq!(text(&place.haul(&["diff", "a.tar", "its.tar"]).stdout), "No difference in 7 entries\n");
+    assert_eq!(place.done(&["diff", "a.tar", "same.tar", "--password-file", "secret"]), "No difference in 10 entries\n");
+    assert_eq!(text(&place.haul(&["diff", "a.tar", "its.tar"]).stdout), "No difference in 10 entries\n");
 
     place.write("config/configuration.yaml", b"default_config:#");
     place.write("config/.storage/auth", b"{}");
@@ -212,7 +229,7 @@ fn two_archives_are_compared() {
 + new.yaml  (0 B)
 ~ .storage/auth  (13 B -> 2 B)
 ~ configuration.yaml  (16 B, other content)
-1 removed, 1 added, 2 changed, 4 the same
+1 removed, 1 added, 2 changed, 7 the same
 ";
     for a in ["a.tar", "same.tar"] {
         let output = place.haul(&["diff", a, "b.tar", "--password-file", "secret", "--password-file-b", "other"]);
@@ -286,7 +303,7 @@ fn places_far_away_are_looked_into_like_files() {
         let inspected = far(&["--config", "haul.toml", "inspect", archive]);
         assert_eq!(about(&inspected), about(&place.haul(&["inspect", "b.tar"])), "{}", text(&inspected.stderr));
         let compared = far(&["--config", "haul.toml", "diff", archive, "b.tar"]);
-        assert_eq!((compared.status.code(), text(&compared.stdout).as_str()), (Some(0), "No difference in 7 entries\n"), "{}", text(&compared.stderr));
+        assert_eq!((compared.status.code(), text(&compared.stdout).as_str()), (Some(0), "No difference in 10 entries\n"), "{}", text(&compared.stderr));
     }
     let missing = far(&["cat", "s3://bucket/none.tar", "configuration.yaml"]);
     assert!(!missing.status.success() && missing.stdout.is_empty());

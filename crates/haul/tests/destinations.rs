@@ -27,7 +27,9 @@ impl Place {
         }
         place.write("config/.HA_VERSION", b"2026.11.0");
         place.write("config/configuration.yaml", b"default_config:\n");
-        place.write("config/.storage/auth", b"{}");
+        for name in ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding"] {
+            place.write(&format!("config/.storage/{name}"), b"{}");
+        }
         place
     }
 
@@ -122,9 +124,9 @@ fn a_list_tells_ours_from_others_and_damage_from_both() {
     let listed = json(&place.done(&["list", "out", "--json"]));
     let by_name = |name: &str| listed["archives"].as_array().unwrap().iter().find(|archive| archive["name"] == name).unwrap().clone();
     let mine = by_name("mine.tar");
-    assert_eq!((mine["made_by"].as_str(), mine["whole"].as_bool(), mine["home_assistant"].as_str()), (Some("own"), Some(true), Some("2026.11.0")));
+    assert_eq!((mine["made_by"].as_str(), mine["verdict"].as_str(), mine["home_assistant"].as_str()), (Some("own"), Some("whole"), Some("2026.11.0")));
     assert_eq!(by_name("photos.tar")["made_by"], "unknown");
-    assert_eq!(by_name("torn.tar")["whole"], false);
+    assert_eq!(by_name("torn.tar")["verdict"], "damaged");
     assert_eq!(listed["archives"].as_array().unwrap().len(), 3);
     let shown = place.done(&["list", "out"]);
     assert!(shown.contains("not a backup") && shown.contains("DAMAGED") && shown.contains("3 archives"), "{shown}");

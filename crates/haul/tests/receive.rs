@@ -22,6 +22,9 @@ impl Place {
         let place = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir_all(place.path("config/.storage")).unwrap();
         fs::create_dir(place.path("backups")).unwrap();
+        for name in ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding"] {
+            fs::write(place.path("config/.storage").join(name), "{}").unwrap();
+        }
         fs::write(place.path("config/.HA_VERSION"), "2026.11.0").unwrap();
         fs::write(place.path("config/configuration.yaml"), "default_config:\n").unwrap();
         fs::write(place.path("config/large.bin"), vec![0x5a; 12_000_000]).unwrap();

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use habackup::securetar::Keys;
+use habackup::{manifest::Manifest, securetar::Keys};
 use pargz::Level;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,7 +41,7 @@ impl Recipe {
             Level::Small => Effort::Small,
         };
         Self {
-            manifest: String::from_utf8_lossy(&layout.json).into_owned(),
+            manifest: String::from_utf8_lossy(&layout.json(None)).into_owned(),
             mtime: layout.mtime,
             level: layout.compression.as_ref().map(effort),
             keys: layout.keys.as_ref().map(|keys| keys.export().to_vec()),
@@ -49,7 +49,7 @@ impl Recipe {
         }
     }
 
-    /// The layout it stands for, made by `threads`; `None` when the keys are none.
+    /// The layout it stands for, made by `threads`; `None` when the keys or the description are none.
     pub(super) fn layout(&self, threads: Option<NonZeroUsize>) -> Option<Layout> {
         let level = self.level.map(|effort| match effort {
             Effort::Fast => Level::Fast,
@@ -61,7 +61,8 @@ impl Recipe {
             None => None,
         };
         let threads = threads.unwrap_or_else(all_cores);
-        Some(Layout { json: self.manifest.clone().into_bytes(), mtime: self.mtime, compression: level.map(|level| pargz::Options { level, threads }), keys })
+        let manifest = Manifest::parse(self.manifest.as_bytes()).ok()?;
+        Some(Layout { manifest, mtime: self.mtime, compression: level.map(|level| pargz::Options { level, threads }), keys })
     }
 
     /// For the line.

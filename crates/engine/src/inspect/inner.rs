@@ -7,9 +7,20 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use super::{
+    Job,
+    gzip::{Failed, Gzip, Mode},
+    history::STATES,
+};
+use crate::{
+    collect::{Body, Collector, push},
+    names::Names,
+    open::Stream,
+    restore::RECORDER,
+};
 use habackup::{
     read_at::{ReadAt, Window},
-    readers::{Content, ContentEnd, Database, Failing, GzipEnd, Inner, Journal, Link, Sealing, Shape, Special},
+    readers::{Content, ContentEnd, Failing, GzipEnd, Inner, Link, Sealing, Shape, Special},
     rules::{Loss, what_restore_drops},
     securetar::{Decryptor, Expect, Header, SecureTarError, SecureTarVersion, container_len},
     tar::{
@@ -17,29 +28,13 @@ use habackup::{
         python::{End, Input, Member, Walk},
     },
 };
-use livesqlite::check::ImageChecker;
-
-use super::{
-    Job,
-    gzip::{Failed, Gzip, Mode},
-    history::STATES,
-};
-use crate::{names::Names, open::Stream, restore::RECORDER};
 
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;
 /// So many of the members that readers do not come to see are named.
 const NAMED: usize = 3;
-/// More than this many members of one kind are not named.
-const MOST: usize = 200;
 /// Longer names are cut: no file can have them.
 const NAME_MAX: usize = 4096;
-/// `.HA_VERSION` files beyond this are not version files.
-const VERSION_FILE: u64 = 256;
-/// Where a database says how large its pages are, and how it keeps its journal: 2 in both bytes is a write-ahead log.
-const PAGE_SIZE: std::ops::Range<usize> = 16..18;
-const JOURNAL: std::ops::Range<usize> = 18..20;
-
 /// Looks at one member of the outer archive.
 pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configuration: bool) -> io::Result<Inner> {
     let size = member.size.min(ReadAt::len(job.file).saturating_sub(member.data_offset));
@@ -238,24 +233,21 @@ impl<R: Read> Input for Forward<R> {
 /// What stays in mind during a pass.
 #[derive(Default)]
 struct Pass {
-    content: Content,
+    collector: Collector,
     names: Names,
     /// Links that lead out of the archive.
     ways_out: Vec<Vec<u8>>,
-    /// Databases that are damaged, and logs that may complete them.
-    damaged: Vec<Vec<u8>>,
-    logs: Vec<Vec<u8>>,
 }
 
 fn pass<'s>(job: &Job<'_>, source: Box<dyn Read + 's>, compressed: bool, mode: Mode, configuration: bool) -> io::Result<Content> {
     let end = Rc::new(Cell::new(GzipEnd::None));
     let mut source: Box<dyn Read + 's> = if compressed { Box::new(Gzip::new(source, mode, Rc::clone(&end))) } else { source };
     let mut pass = Pass::default();
-    pass.content.compressed = compressed;
+    pass.collector.content.compressed = compressed;
     let forward = Forward { source: &mut source, scratch: Vec::new() };
-    pass.content.end = pass.walk(job, Walk::new(forward), configuration)?;
+    let ended = pass.walk(job, Walk::new(forward), configuration)?;
     // Readers stop here; what comes after tells whether all of it was as it was written.
-    if matches!(pass.content.end, ContentEnd::Clean | ContentEnd::Unmarked) {
+    if matches!(ended, ContentEnd::Clean | ContentEnd::Unmarked) {
         let mut buffer = vec![0; BUFFER];
         loop {
             match source.read(&mut buffer) {
@@ -268,10 +260,7 @@ fn pass<'s>(job: &Job<'_>, source: Box<dyn Read + 's>, compressed: bool, mode: M
         }
     }
     drop(source);
-    pass.content.gzip = end.get();
-    let Pass { mut content, damaged, logs, .. } = pass;
-    content.damaged_databases = damaged.into_iter().filter(|path| !logs.contains(path)).collect();
-    Ok(content)
+    Ok(Content { end: ended, gzip: end.get(), ..pass.collector.finish() })
 }
 
 fn is_failed(error: &io::Error) -> Option<Failing> {
@@ -297,11 +286,11 @@ impl Pass {
             if job.cancel.load(Ordering::Relaxed) {
                 return Ok(ContentEnd::Clean);
             }
-            self.content.entries += 1;
+            self.collector.content.entries += 1;
             let path = normal(&member.name);
-            self.content.last = Some(path.clone());
+            self.collector.content.last = Some(path.clone());
             if Self::leads_out(&member, &path) {
-                push(&mut self.content.escaping, member.name.clone());
+                push(&mut self.collector.content.escaping, member.name.clone());
             } else if configuration {
                 self.member(&member, &path);
             }
@@ -317,7 +306,7 @@ impl Pass {
     }
 
     fn member(&mut self, member: &Member, path: &[u8]) {
-        let content = &mut self.content;
+        let content = &mut self.collector.content;
         if std::str::from_utf8(path).is_err() {
             push(&mut content.not_utf8, path.to_vec());
         }
@@ -345,8 +334,6 @@ impl Pass {
             content.data = true;
             content.data_is_link |= member.kind == EntryKind::Symlink;
         } else if let Some(below) = path.strip_prefix(b"data/") {
-            content.data = true;
-            content.below_data += 1;
             self.below_data(member, path, below);
         } else if path != b"homeassistant.json" && !path.is_empty() {
             content.beside_data += 1;
@@ -354,35 +341,17 @@ impl Pass {
     }
 
     fn below_data(&mut self, member: &Member, path: &[u8], below: &[u8]) {
-        let content = &mut self.content;
-        content.storage |= below == b".storage" || below.starts_with(b".storage/");
-        let link = if member.link.starts_with(b"/") { Link::Absolute } else { Link::Relative };
-        let link = (member.kind == EntryKind::Symlink).then_some(link);
-        match below {
-            b".storage/auth" => content.auth = Some(member.size),
-            b".storage/auth_provider.homeassistant" => content.auth_provider = true,
-            b".storage/onboarding" => content.onboarding = true,
-            b"configuration.yaml" => content.configuration = Some(link),
-            b".HA_RESTORE" => content.restore_wish = true,
-            _ => {}
-        }
-        if let Some(database) = below.strip_suffix(b"-wal").or_else(|| below.strip_suffix(b"-journal")) {
-            if database == RECORDER && below.ends_with(b"-wal") {
-                content.log = Some(member.size);
-            }
-            if member.size > 0 {
-                push(&mut self.logs, path[..path.len() - (below.len() - database.len())].to_vec());
-            }
-        }
-        let base = below.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if base.starts_with(b"._") {
-            push(&mut content.apple, path.to_vec());
-        }
         let kind = match member.kind {
             EntryKind::Directory => Kind::Directory,
             EntryKind::Symlink => Kind::Symlink,
             _ => Kind::File,
         };
+        self.collector.member(below, kind, member.size, &member.link);
+        let content = &mut self.collector.content;
+        let base = below.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if base.starts_with(b"._") {
+            push(&mut content.apple, path.to_vec());
+        }
         for loss in what_restore_drops(below, kind, &member.link) {
             match loss {
                 Loss::NamedBackups | Loss::InBackups => push(&mut content.in_backups, path.to_vec()),
@@ -403,15 +372,15 @@ impl Pass {
         buffer: &mut [u8],
     ) -> io::Result<Option<ContentEnd>> {
         let below = path.strip_prefix(b"data/").filter(|_| configuration && member.kind == EntryKind::File);
-        let mut seen = Seen { recorder: below == Some(RECORDER), ..Seen::default() };
+        let mut body = below.map(|below| Body::of(below, member.size).counting(STATES));
         let mut end = None;
         while walk.left() > 0 && !job.cancel.load(Ordering::Relaxed) {
             let wanted = walk.left().min(buffer.len() as u64);
             match walk.read(buffer) {
                 Ok(count) => {
-                    self.content.bytes += count as u64;
-                    if let Some(below) = below {
-                        seen.take(&buffer[..count], below, member.size, &mut self.content);
+                    self.collector.content.bytes += count as u64;
+                    if let Some(body) = &mut body {
+                        body.take(&buffer[..count]);
                     }
                     if (count as u64) < wanted {
                         // A short read may hide why it is short, which the next one says.
@@ -428,62 +397,16 @@ impl Pass {
                 }
             }
         }
-        if below.is_some() {
-            seen.finish(job, path, member.size, self);
+        if let Some(mut body) = body {
+            if end.is_some() {
+                body.cut();
+            }
+            let ended = self.collector.end(body);
+            if ended.below == RECORDER {
+                job.counts.set(ended.counts);
+            }
         }
         Ok(end)
-    }
-}
-
-/// What is seen of one file's content.
-#[derive(Default)]
-struct Seen {
-    recorder: bool,
-    started: bool,
-    is_database: bool,
-    journal: Option<Journal>,
-    page_size: u64,
-    checker: Option<ImageChecker>,
-}
-
-impl Seen {
-    fn take(&mut self, bytes: &[u8], below: &[u8], size: u64, content: &mut Content) {
-        if !std::mem::replace(&mut self.started, true) {
-            if below == b".HA_VERSION" && size <= VERSION_FILE {
-                content.version = Some(String::from_utf8_lossy(bytes).trim().to_owned());
-            }
-            if livesqlite::is_database(bytes) {
-                self.is_database = true;
-                self.checker = Some(if self.recorder { ImageChecker::counting(STATES) } else { ImageChecker::new() });
-                // 1 stands for the largest, which two bytes can't hold.
-                self.page_size = match bytes.get(PAGE_SIZE) {
-                    Some([0, 1]) => 65_536,
-                    Some([high, low]) => u64::from(u16::from_be_bytes([*high, *low])),
-                    _ => 0,
-                };
-                self.journal = Some(if bytes.get(JOURNAL) == Some(&[2, 2]) { Journal::Wal } else { Journal::Other });
-            }
-        }
-        if let Some(checker) = &mut self.checker {
-            checker.push(bytes);
-        }
-    }
-
-    fn finish(self, job: &Job<'_>, path: &[u8], size: u64, pass: &mut Pass) {
-        let (problems, counts) = self.checker.map(ImageChecker::finish_counted).unwrap_or_default();
-        if self.recorder {
-            job.counts.set(counts);
-            let journal = self.journal.unwrap_or(Journal::Other);
-            pass.content.database = Some(Database { size, is_one: self.is_database, journal, page_size: self.page_size, problems });
-        } else if !problems.is_empty() {
-            push(&mut pass.damaged, path.to_vec());
-        }
-    }
-}
-
-fn push<T>(list: &mut Vec<T>, value: T) {
-    if list.len() < MOST {
-        list.push(value);
     }
 }
 

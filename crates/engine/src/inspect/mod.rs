@@ -26,7 +26,7 @@ use std::{
 
 use habackup::{
     manifest::Manifest,
-    readers::{self, Asked, Facts, Finding, Inner, Verdict},
+    readers::{self, Asked, Defect, Effect, Facts, Finding, Inner, Verdict},
     securetar::{Keyring, Password, SecureTarVersion},
 };
 pub use history::{History, Rows};
@@ -35,8 +35,24 @@ use serde::Serialize;
 
 use crate::{
     open::{ArchiveFile, ArchiveSource, OpenError, ProgressFn},
+    verdict::{self, Judgement},
     verify::Summary,
 };
+
+/// The bytes of the archive itself are not what was written.
+const DAMAGE: [Defect; 11] = [
+    Defect::EmptyFile,
+    Defect::ZerosOnly,
+    Defect::OuterTruncated,
+    Defect::OuterDamaged,
+    Defect::InnerEmpty,
+    Defect::SecureTarSize,
+    Defect::SecureTarDamaged,
+    Defect::PartDamaged,
+    Defect::GzipChecksum,
+    Defect::InnerTruncated,
+    Defect::InnerDamaged,
+];
 
 /// What inspecting is told.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +95,8 @@ pub struct Inspection {
     pub history: Option<History>,
     /// Whether the password was needed and not given.
     pub locked: bool,
+    /// What it is worth.
+    pub judgement: Judgement,
     /// Everything that any reader minds.
     pub findings: Vec<Finding>,
     /// What each reader makes of it.
@@ -163,6 +181,7 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         let folders = manifest.folders().into_iter().map(str::to_owned);
         folders.chain(manifest.addons().into_iter().map(|addon| format!("{} {}", addon.name, addon.version))).collect()
     });
+    let mut judgement = Judgement::of(&findings, manifest.as_ref().and_then(Manifest::stamp).as_ref());
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let summary = manifest.map(|manifest| Summary {
         slug: text(manifest.slug()),
@@ -172,7 +191,14 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         protected: manifest.protected(),
         database_excluded: manifest.excludes_database(),
     });
+    if verdicts.iter().any(|verdict| matches!(verdict.effect, Effect::RefusesUpload | Effect::Refuses(_) | Effect::FailsAfterWipe)) {
+        judgement.at_least(verdict::Verdict::Unrestorable);
+    }
+    if findings.iter().any(|finding| DAMAGE.contains(&finding.defect)) {
+        judgement.at_least(verdict::Verdict::Damaged);
+    }
     Inspection {
+        judgement,
         bytes: facts.length,
         manifest: summary.unwrap_or_default(),
         announced: announced.unwrap_or_default(),

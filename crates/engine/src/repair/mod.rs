@@ -241,7 +241,7 @@ fn attempt(
         return Ok(Repaired::of(plan.notes, None, Some(before)));
     }
     progress.begin(Phase::Running, plan.bytes());
-    let (written, notes) = write::write(&bytes, &plan, options, network, progress, cancel)?;
+    let (written, notes) = write::write(&bytes, &plan, &before.findings, options, network, progress, cancel)?;
     if let Some(error) = file.failure() {
         return Err(read(error).into());
     }

@@ -5,7 +5,14 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use habackup::{index::IndexBuilder, outer::Outer, read_at::Window, securetar::Keys, tar::Kind};
+use habackup::{
+    index::{Index, IndexBuilder},
+    outer::Outer,
+    read_at::Window,
+    readers::Finding,
+    securetar::Keys,
+    tar::Kind,
+};
 use store::outbound::{Network, Outbound};
 
 use super::{
@@ -27,6 +34,7 @@ use crate::{
     pipeline::Output,
     progress::{Phase, Progress},
     restore::RECORDER,
+    verdict::Judgement,
 };
 
 /// Bytes of a member copied at once.
@@ -36,6 +44,7 @@ const BLOCK: usize = 1 << 20;
 pub(super) fn write(
     bytes: &Bytes<'_>,
     plan: &Plan,
+    before: &[Finding],
     options: &RepairOptions,
     network: Option<&Network<'_>>,
     progress: &Arc<Progress>,
@@ -52,7 +61,7 @@ pub(super) fn write(
     outbound.begin(expected_of(plan.bytes(), plan.level.is_some()))?;
     let mut output = Output::new(outbound, Arc::clone(progress));
     let mut notes = plan.notes.clone();
-    let job = Job { bytes, plan, layout: &layout, progress, cancel };
+    let job = Job { bytes, plan, before, layout: &layout, progress, cancel };
     let (size, members) = match job.lay_out(&mut output, &mut notes) {
         Ok(laid) => laid,
         Err(broken) => {
@@ -79,7 +88,7 @@ fn layout(plan: &Plan, options: &RepairOptions) -> Result<Layout, RepairError> {
     let now = options.now.timestamp();
     let threads = options.threads.unwrap_or_else(all_cores);
     Ok(Layout {
-        json: plan.manifest.to_json(),
+        manifest: plan.manifest.clone(),
         mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
         compression: plan.level.map(|level| pargz::Options { level, threads }),
         keys: keys.map_err(|error| BackupError::Pipeline(error.to_string()))?,
@@ -89,6 +98,8 @@ fn layout(plan: &Plan, options: &RepairOptions) -> Result<Layout, RepairError> {
 struct Job<'a, 'b> {
     bytes: &'a Bytes<'b>,
     plan: &'a Plan,
+    /// What is wrong with the old archive.
+    before: &'a [Finding],
     layout: &'a Layout,
     progress: &'a Arc<Progress>,
     cancel: &'a Arc<AtomicBool>,
@@ -98,7 +109,7 @@ impl Job<'_, '_> {
     /// Writes the parts; gives the length of the archive, and how many members are in its parts.
     fn lay_out(&self, output: &mut Output, notes: &mut Notes) -> Result<(u64, u64), Broken> {
         let mut members = 0;
-        let mut outer = Outer::new(output, self.layout.mtime).member(MANIFEST, &self.layout.json)?;
+        let (mut outer, json_at) = Outer::new(output, self.layout.mtime).member_for_later(MANIFEST, &self.layout.json(None))?;
         let mut index = None;
         for part in self.plan.all() {
             let is_main = self.plan.main.as_ref().is_some_and(|main| std::ptr::eq(main, part));
@@ -109,18 +120,25 @@ impl Job<'_, '_> {
             members += made;
             notes.append(more);
             if let Some(mut built) = built {
-                built.describe(&self.layout.json);
                 built.sum(packed.sum);
-                index = Some(built.finish(packed.pieces.as_ref(), &packed.nonces));
+                index = Some((built, packed));
             }
         }
         for piece in &self.plan.others {
             outer = self.copy(outer, piece)?;
         }
-        if let Some(index) = index {
-            outer = self.layout.index(outer, index)?;
+        if let Some((mut built, packed)) = index {
+            let json = self.layout.json(Some(&self.judge(&built, notes)?));
+            outer.patch(json_at, &json).map_err(Broken::Write)?;
+            built.describe(&json);
+            outer = self.layout.index(outer, built.finish(packed.pieces.as_ref(), &packed.nonces))?;
         }
         Ok((outer.finish()?.1, members))
+    }
+
+    fn judge(&self, built: &IndexBuilder, notes: &Notes) -> Result<Judgement, Broken> {
+        let index = Index::parse(&built.finish(None, &[])).map_err(|error| Broken::Inside(error.to_string()))?;
+        Ok(Judgement::of_repaired(&index, &self.plan.manifest, self.before, notes.counts.lost))
     }
 
     fn remade<'p>(&'p self, part: &'p Part, is_main: bool) -> io::Result<Remade<'p>> {

@@ -30,6 +30,8 @@ use std::{
 
 use habackup::{
     index::{Folder, Index},
+    manifest::Manifest,
+    readers::{Content, Description, content_findings},
     rules::{Pattern, PatternError},
     securetar::Password,
 };
@@ -41,8 +43,9 @@ use serde::Serialize;
 
 use crate::{
     error::plain,
-    open::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn, Shape, join},
+    open::{ArchiveSource, Broken, MANIFEST, Member, OpenError, Opened, ProgressFn, Shape, join},
     report::Skipped,
+    verdict::{Judgement, Verdict},
 };
 
 pub(crate) use select::{Nearest, RECORDER, tidy};
@@ -85,6 +88,8 @@ pub struct Restoration {
     pub left_out: Vec<Skipped>,
     /// Inner archives that do not belong to the config directory and were left alone.
     pub other_archives: Vec<String>,
+    /// What the archive is worth; only that its bytes are damaged shows as an error.
+    pub judgement: Judgement,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Whether the archive was encrypted.
@@ -419,6 +424,10 @@ impl Job<'_> {
         if !keeps_metadata {
             warnings.push("the file system of the target does not keep owners or modes".to_owned());
         }
+        let judgement = self.judge(&done.content);
+        if judgement.verdict != Verdict::Whole {
+            warnings.insert(0, format!("the archive is {}", judgement.headline()));
+        }
         let others = self.opened.outside.inner().filter(|other| other.name != member.name);
         Restoration {
             into: self.target.path.clone(),
@@ -427,12 +436,25 @@ impl Job<'_> {
             bytes: done.bytes,
             left_out: done.left_out,
             other_archives: others.map(|other| other.name.clone()).collect(),
+            judgement,
             warnings,
             protected: member.shape == Shape::Sealed,
             used_index,
             checked_whole,
             seconds: started.elapsed().as_secs_f64(),
         }
+    }
+}
+
+impl Job<'_> {
+    /// What of a whole configuration does not come back. Of a part nobody expects all of it.
+    fn judge(&self, content: &Content) -> Judgement {
+        if !self.selection.is_everything() {
+            return Judgement::default();
+        }
+        let outside = &self.opened.outside;
+        let found = content_findings(content, Some(&Description::parse(MANIFEST, &outside.manifest_text)));
+        Judgement::of(&found, outside.manifest.as_ref().and_then(Manifest::stamp).as_ref())
     }
 }
 

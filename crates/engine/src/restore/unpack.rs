@@ -7,14 +7,20 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use habackup::tar::{Entry, EntryKind, Reader, TarError};
+use habackup::{
+    readers::Content,
+    tar::{Entry, EntryKind, Kind, Reader, TarError},
+};
 use livesqlite::check::ImageChecker;
 
 use super::{
     select::{Nearest, Selection},
     tree::{Meta, Obstacle, Tree},
 };
-use crate::report::{Skipped, SkippedKind, shown};
+use crate::{
+    collect::note_unread,
+    report::{Skipped, SkippedKind, shown},
+};
 
 /// Bytes read at once.
 const BUFFER: usize = 512 << 10;
@@ -51,6 +57,8 @@ pub(super) struct Unpacked {
     pub(super) seen: u64,
     /// Top-level members beside `data/`.
     pub(super) beside: BTreeSet<Vec<u8>>,
+    /// What there is of the configuration, wanted or not.
+    pub(super) content: Content,
     /// Names near to patterns that may fit nothing.
     pub(super) nearest: Nearest,
 }
@@ -95,6 +103,7 @@ impl Unpacker<'_> {
                 }
                 Ok(Some(path)) => {
                     done.seen += 1;
+                    note_unread(&mut done.content, path, kind(entry.kind), entry.size, &entry.link);
                     done.nearest.consider(path);
                     self.entry(&entry, path, &mut reader, &mut buffer, tree, done)?;
                 }
@@ -174,6 +183,14 @@ impl Unpacker<'_> {
         done.entries += 1;
         done.bytes += written;
         Ok(())
+    }
+}
+
+fn kind(kind: EntryKind) -> Kind {
+    match kind {
+        EntryKind::Directory => Kind::Directory,
+        EntryKind::Symlink => Kind::Symlink,
+        _ => Kind::File,
     }
 }
 

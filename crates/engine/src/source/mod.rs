@@ -41,6 +41,7 @@ pub(crate) use self::{
     walk::{Found, Outputs, Scope, Step, Walk},
 };
 use crate::{
+    collect::note_unread,
     progress::Progress,
     report::{DatabaseReport, Findings, SkippedKind, shown},
 };
@@ -439,6 +440,7 @@ impl TarSource {
         // A path too long for the index is still in the archive, and found by reading it through.
         let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size, folder });
         self.gathered.findings.entries += 1;
+        note_unread(&mut self.gathered.findings.content, relative, kind, size, link);
         self.body_size = size;
         self.current.clear();
         self.current.extend_from_slice(relative);

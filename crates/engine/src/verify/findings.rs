@@ -9,7 +9,9 @@ use serde::Serialize;
 pub enum Severity {
     /// Something a restore changes or loses, or that is unusual; nothing is broken.
     Warning,
-    /// Home Assistant would refuse this archive, fail over it, or come back as an empty installation.
+    /// A restore succeeds and loses something without a word.
+    Loss,
+    /// Home Assistant would refuse this archive, fail over it, or restore nothing of it.
     WouldNotRestore,
     /// Bytes are not what was written.
     Damage,

@@ -2,7 +2,6 @@
 //! Inflating and decrypting lie behind the reader; the manifest and the outer archive are looked at elsewhere.
 
 use std::{
-    collections::{HashMap, HashSet},
     io::Read,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -12,11 +11,11 @@ use habackup::{
     rules::what_restore_drops,
     tar::{Entry, EntryKind, Kind, Reader, TarError},
 };
-use livesqlite::check::ImageChecker;
 use serde::Serialize;
 
-use super::findings::Findings;
+use super::findings::{Findings, Severity};
 use crate::{
+    collect::{Body, Collector},
     names::Names,
     report::shown,
     restore::{RECORDER, config_path, unwrap_tar},
@@ -24,8 +23,6 @@ use crate::{
 
 /// Bytes read at once: a piece of the compressor fits, and stays in the core's cache.
 const BUFFER: usize = 256 << 10;
-/// `.HA_VERSION` files beyond this are not version files.
-const VERSION_FILE: u64 = 256;
 
 /// A database found in the archive.
 #[derive(Clone, Debug, Serialize)]
@@ -40,23 +37,20 @@ pub struct DatabaseVerdict {
 
 /// What the pass over one inner archive saw.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was met or not")]
 pub(super) struct Seen {
     pub(super) entries: u64,
     pub(super) bytes: u64,
     pub(super) databases: Vec<DatabaseVerdict>,
-    pub(super) below_data: u64,
-    pub(super) storage: bool,
-    pub(super) version: Option<String>,
-    pub(super) recorder: bool,
-    pub(super) recorder_log: bool,
+    /// What there is of the configuration.
+    pub(super) collector: Collector,
+    /// The tar was seen to its end, so that what was not met is not there.
+    pub(super) ended: bool,
     pub(super) findings: Findings,
     /// Set when the index lists something else than the archive holds.
     pub(super) index_differs: Option<String>,
     /// The pass was cut short on request.
     pub(super) cancelled: bool,
-    problems: HashMap<Vec<u8>, Vec<String>>,
-    logs: HashSet<Vec<u8>>,
+    problems: Vec<(Vec<u8>, Vec<String>)>,
 }
 
 /// Which rules a member must keep.
@@ -85,6 +79,8 @@ impl Pass<'_> {
             seen.cancelled = self.cancel.load(Ordering::Relaxed);
             let member = last.map_or_else(|| self.archive.to_owned(), |path: Vec<u8>| self.name(&path));
             seen.findings.damage(member, error.to_string());
+        } else {
+            seen.ended = true;
         }
         if let Some(at) = reader.stained_padding() {
             seen.findings.damage(self.archive, format!("the padding after a file is not zero, at byte {at} of the unpacked archive"));
@@ -166,8 +162,8 @@ impl Pass<'_> {
             Ok(Some(path)) if self.content == Content::HomeAssistant => path,
             _ => b"",
         };
-        let mut checker = None;
-        let mut first = true;
+        // A database of an add-on may be written in the moment it is archived; only those of the config directory are ours to judge.
+        let mut body = (!path.is_empty() && entry.kind == EntryKind::File).then(|| Body::of(path, entry.size));
         loop {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(TarError::Io(std::io::Error::other("interrupted")));
@@ -176,26 +172,18 @@ impl Pass<'_> {
             if count == 0 {
                 break;
             }
-            let bytes = &buffer[..count];
             seen.bytes += count as u64;
-            if std::mem::take(&mut first) {
-                if path == b".HA_VERSION" && entry.size <= VERSION_FILE {
-                    seen.version = Some(String::from_utf8_lossy(bytes).trim().to_owned());
-                }
-                // A database of an add-on may be written in the moment it is archived; only those of the config directory are ours to judge.
-                if !path.is_empty() && livesqlite::is_database(bytes) {
-                    checker = Some(ImageChecker::new());
-                }
-            }
-            if let Some(checker) = &mut checker {
-                checker.push(bytes);
+            if let Some(body) = &mut body {
+                body.take(&buffer[..count]);
             }
         }
-        if let Some(checker) = checker {
-            let problems = checker.finish();
-            seen.databases.push(DatabaseVerdict { path: shown(path), bytes: entry.size, sound: problems.is_empty() });
-            if !problems.is_empty() {
-                seen.problems.insert(path.to_vec(), problems);
+        if let Some(body) = body {
+            let ended = seen.collector.end(body);
+            if ended.is_database {
+                seen.databases.push(DatabaseVerdict { path: shown(path), bytes: ended.size, sound: ended.problems.is_empty() });
+            }
+            if !ended.problems.is_empty() {
+                seen.problems.push((ended.below, ended.problems));
             }
         }
         Ok(())
@@ -204,20 +192,12 @@ impl Pass<'_> {
 
 impl Seen {
     fn config_member(&mut self, name: &str, path: &[u8], entry: &Entry) {
-        self.below_data += 1;
-        self.storage |= path == b".storage" || path.starts_with(b".storage/");
-        self.recorder |= path == RECORDER;
-        if let Some(database) = path.strip_suffix(b"-wal").or_else(|| path.strip_suffix(b"-journal")) {
-            self.recorder_log |= path.strip_suffix(b"-wal") == Some(RECORDER);
-            if entry.size > 0 {
-                self.logs.insert(database.to_vec());
-            }
-        }
         let kind = match entry.kind {
             EntryKind::Directory => Kind::Directory,
             EntryKind::Symlink => Kind::Symlink,
             _ => Kind::File,
         };
+        self.collector.member(path, kind, entry.size, &entry.link);
         for loss in what_restore_drops(path, kind, &entry.link) {
             self.findings.warn(name, loss.to_string());
         }
@@ -227,12 +207,14 @@ impl Seen {
     fn judge_databases(&mut self) {
         for (path, problems) in std::mem::take(&mut self.problems) {
             let name = format!("data/{}", shown(&path));
+            let has_log = self.collector.has_log(&path);
             for problem in problems.into_iter().take(5) {
-                if self.logs.contains(&path) {
-                    self.findings.warn(&name, format!("the database is not whole without its log beside it: {problem}"));
+                let problem = problem.strip_prefix("the database is damaged: ").unwrap_or(&problem).to_owned();
+                if has_log {
+                    let severity = if path == RECORDER { Severity::Loss } else { Severity::Warning };
+                    self.findings.add(severity, &name, format!("the database is not whole without its log beside it: {problem}"));
                 } else {
-                    let problem = problem.strip_prefix("the database is damaged: ").unwrap_or(&problem);
-                    self.findings.damage(&name, format!("the database is damaged: {problem}"));
+                    self.findings.add(Severity::Loss, &name, format!("the database is damaged: {problem}"));
                 }
             }
         }

@@ -1,10 +1,16 @@
 //! `backup.json`: against what both of Home Assistant's readers demand, and against what the archive really holds.
 
-use habackup::manifest::Manifest;
+use habackup::{
+    manifest::{Manifest, Stamp},
+    readers::{self, Content, Defect, Description, Effect},
+};
 use serde::Serialize;
 
-use super::{findings::Findings, inner::Seen};
-use crate::open::{IndexState, MANIFEST, Member, Outside, Shape};
+use super::findings::{Findings, Severity};
+use crate::{
+    open::{IndexState, MANIFEST, Member, Outside, Shape},
+    verdict::Judgement,
+};
 
 /// What `backup.json` says, for a report. Empty where it says nothing.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -23,28 +29,42 @@ pub struct Summary {
     pub database_excluded: bool,
 }
 
-/// Checks the manifest; `config` is what was seen of the config directory.
-pub(super) fn check(outside: &Outside, config: Option<&Seen>, index: &IndexState, findings: &mut Findings) -> Summary {
+/// Checks the manifest; `config` is what was seen of the config directory, if that was seen to its end. Gives what is missing in it.
+pub(super) fn check(outside: &Outside, config: Option<&Content>, index: &IndexState, findings: &mut Findings) -> (Summary, Judgement) {
     // That it is missing or no JSON, and what each reader refuses in it, is among the archive's own problems.
-    let Some(manifest) = &outside.manifest else { return Summary::default() };
+    let Some(manifest) = &outside.manifest else { return (Summary::default(), Judgement::default()) };
     if let IndexState::Usable(index) = index
         && index.describes(&outside.manifest_text) == Some(false)
     {
         findings.damage(MANIFEST, "is not as it was written");
     }
     against_members(manifest, outside, findings);
-    if let Some(config) = config {
-        against_config(manifest, config, findings);
+    let mut found = Vec::new();
+    if let Some(content) = config {
+        let description = Description::parse(MANIFEST, &outside.manifest_text);
+        found = readers::content_findings(content, Some(&description));
+        against_config(manifest, content, &found, findings);
+    }
+    let judgement = Judgement::of(&found, manifest.stamp().as_ref());
+    if let Some(stamp) = manifest.stamp().filter(|stamp| !stamp.is_whole()) {
+        made_incomplete(&stamp, judgement.essential && !found.is_empty(), findings);
     }
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    Summary {
+    let summary = Summary {
         slug: text(manifest.slug()),
         name: text(manifest.name()),
         date: text(manifest.date()),
         home_assistant: text(manifest.home_assistant_version()),
         protected: manifest.protected(),
         database_excluded: manifest.excludes_database(),
-    }
+    };
+    (summary, judgement)
+}
+
+/// What the archive's maker knew was missing. What is essential is no news where it is seen anyway.
+fn made_incomplete(stamp: &Stamp, is_seen: bool, findings: &mut Findings) {
+    let severity = if stamp.essential && !is_seen { Severity::Loss } else { Severity::Warning };
+    findings.add(severity, MANIFEST, format!("says that something was missing when the archive was made: {}", crate::shown(stamp.missing.as_bytes())));
 }
 
 fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findings) {
@@ -78,28 +98,34 @@ fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findin
     }
 }
 
-fn against_config(manifest: &Manifest, config: &Seen, findings: &mut Findings) {
-    if config.entries > 0 && config.below_data == 0 {
+fn against_config(manifest: &Manifest, content: &Content, found: &[readers::Finding], findings: &mut Findings) {
+    if content.below_data == 0 {
         findings.would_not_restore("data", "is missing: there is no config directory in the archive");
         return;
     }
-    if !config.storage {
-        findings.would_not_restore("data/.storage", "is missing: Home Assistant would come back as a new installation, without users and integrations");
+    for finding in found {
+        // The pages of databases were told of one by one.
+        let is_told = match finding.defect {
+            Defect::DatabaseDamaged => content.database.as_ref().is_some_and(|database| !database.problems.is_empty()),
+            Defect::OtherDatabaseDamaged => true,
+            _ => false,
+        };
+        if is_told {
+            continue;
+        }
+        let loss = finding.outcomes.iter().find_map(|outcome| match &outcome.effect {
+            Effect::Loses(what) | Effect::Unnoticed(what) => Some(what),
+            _ => None,
+        });
+        let member = finding.member.clone().unwrap_or_default();
+        match loss {
+            Some(loss) => findings.add(Severity::Loss, member, format!("{}; a restore loses {loss}", finding.what)),
+            None => findings.warn(member, finding.what.clone()),
+        }
     }
-    match (&config.version, manifest.home_assistant_version()) {
-        (None, _) => findings.warn("data/.HA_VERSION", "is missing: Home Assistant would take the config directory for one of a very old version"),
-        (Some(inside), Some(said)) if inside != said => {
-            findings.warn("data/.HA_VERSION", format!("says {inside}, backup.json says {said}"));
-        }
-        _ => {}
-    }
-    match (config.recorder, manifest.excludes_database()) {
-        (false, false) => {
-            findings.warn("data/home-assistant_v2.db", "is missing: the history is not in this backup, though backup.json does not say that it was left out");
-        }
-        (true, false) if !config.recorder_log => {
-            findings.warn("data/home-assistant_v2.db-wal", "is missing: Home Assistant can't restore the database alone from this backup");
-        }
-        _ => {}
+    if let (Some(inside), Some(said)) = (&content.version, manifest.home_assistant_version())
+        && inside != said
+    {
+        findings.warn("data/.HA_VERSION", format!("says {inside}, backup.json says {said}"));
     }
 }

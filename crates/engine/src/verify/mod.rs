@@ -20,7 +20,10 @@ use std::{num::NonZeroUsize, sync::atomic::AtomicBool, time::Instant};
 use habackup::securetar::{Password, SecureTarVersion};
 use serde::Serialize;
 
-use crate::open::{ArchiveSource, Broken, IndexState, Member, OpenError, Opened, ProgressFn, Shape};
+use crate::{
+    open::{ArchiveSource, Broken, IndexState, Member, OpenError, Opened, ProgressFn, Shape},
+    verdict::{Judgement, Verdict},
+};
 
 pub use findings::{Finding, Severity};
 pub use inner::DatabaseVerdict;
@@ -41,6 +44,8 @@ pub struct VerifyOptions {
 /// What a whole archive was found to be.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verification {
+    /// What it is worth.
+    pub judgement: Judgement,
     /// Everything found, the gravest first. Empty: nothing is wrong.
     pub findings: Vec<Finding>,
     /// Files, directories and links in all inner archives.
@@ -114,13 +119,24 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
             config = Some(seen);
         }
     }
-    let summary = manifest::check(&opened.outside, config.as_ref(), &opened.index, &mut job.findings);
+    let databases = config.as_mut().map(|seen| std::mem::take(&mut seen.databases)).unwrap_or_default();
+    let content = config.filter(|seen| seen.ended).map(|seen| seen.collector.finish());
+    let (summary, mut judgement) = manifest::check(&opened.outside, content.as_ref(), &opened.index, &mut job.findings);
     let protected = job.protected();
+    let findings = job.findings.into_list();
+    // The gravest comes first.
+    judgement.at_least(match findings.first().map(|finding| finding.severity) {
+        None | Some(Severity::Warning) => Verdict::Whole,
+        Some(Severity::Loss) => Verdict::Incomplete,
+        Some(Severity::WouldNotRestore) => Verdict::Unrestorable,
+        Some(Severity::Damage) => Verdict::Damaged,
+    });
     Ok(Verification {
-        findings: job.findings.into_list(),
+        judgement,
+        findings,
         entries,
         bytes,
-        databases: config.map(|seen| seen.databases).unwrap_or_default(),
+        databases,
         manifest: summary,
         protected,
         without_checksum,

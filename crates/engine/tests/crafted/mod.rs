@@ -32,6 +32,14 @@ pub(crate) struct Inner {
 impl Inner {
     /// What every config directory has.
     pub(crate) fn config() -> Self {
+        Self::least()
+            .file_with("data/.storage/auth_provider.homeassistant", b"{}", 0o600)
+            .file_with("data/.storage/core.config_entries", b"{}", 0o600)
+            .file_with("data/.storage/onboarding", b"{}", 0o600)
+    }
+
+    /// The least that is taken for one.
+    pub(crate) fn least() -> Self {
         Self::default()
             .directory("data", 0o755)
             .file("data/.HA_VERSION", b"2026.3.0")

@@ -3,6 +3,7 @@
 
 mod check;
 mod date;
+pub(crate) mod stamp;
 
 use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};
@@ -10,6 +11,7 @@ use thiserror::Error;
 
 pub use check::{FOLDERS, check_name};
 pub use date::{DateError, WallTime};
+pub use stamp::Stamp;
 
 /// A description of Home Assistant's configuration alone, as Core writes it.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,8 @@
 //! Nobody checks any of this: a restore says that it succeeded, and the loss shows when Home Assistant starts.
 
 use super::facts::{Content, ContentEnd, Database, Facts, GzipEnd, Inner, Journal, Link, truthy};
-use super::{Defect, Effect, Finding};
+use super::{Defect, Description, Effect, Finding};
+use crate::manifest::stamp;
 use crate::problem::shown;
 
 const HIDDEN: &str = "it was packed or copied by hand with `*`, which leaves hidden files out, or files were chosen by hand";
@@ -17,6 +18,17 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     // What is behind the end of a broken one is not missing: that it breaks off is said already.
     let first_of_several = content.gzip == GzipEnd::SecondMember && facts.main.as_ref().is_some_and(Inner::is_sealed);
     let whole = matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked) && !first_of_several;
+    judge(content, facts.description.as_ref(), whole, found);
+}
+
+/// What of a configuration that was seen to its end a restore would lose or change, by what `backup.json` says of it.
+pub fn content_findings(content: &Content, description: Option<&Description>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    judge(content, description, true, &mut found);
+    found
+}
+
+fn judge(content: &Content, description: Option<&Description>, whole: bool, found: &mut Vec<Finding>) {
     if content.below_data == 0 {
         let finding =
             Finding::new(Defect::ConfigEmpty, "the configuration in it is empty", "the wrong folder was backed up, or none was mounted", FROM_ANOTHER)
@@ -27,7 +39,8 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     if whole {
         files(content, found);
     }
-    database(facts, content, whole, found);
+    damaged_settings(content, found);
+    database(description, content, whole, found);
     links(content, found);
 }
 
@@ -47,6 +60,16 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
                 loses(found, Defect::NoAuth, member, "it is missing", HIDDEN, "the users or their passwords: nobody can log in");
             }
             _ => {}
+        }
+        if !content.config_entries {
+            loses(
+                found,
+                Defect::NoConfigEntries,
+                "data/.storage/core.config_entries",
+                "it is missing",
+                HIDDEN,
+                "all integrations that were set up in the browser",
+            );
         }
         if !content.onboarding {
             loses(
@@ -85,11 +108,28 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
     }
 }
 
-fn database(facts: &Facts, content: &Content, whole: bool, found: &mut Vec<Finding>) {
+fn damaged_settings(content: &Content, found: &mut Vec<Finding>) {
+    for (path, damage) in &content.damaged_settings {
+        // Said already.
+        if path == b"data/.storage/auth" && content.auth == Some(0) {
+            continue;
+        }
+        let finding = Finding::new(
+            Defect::SettingsDamaged,
+            format!("it {}", damage.what),
+            "the power failed while it was written, or the disk is bad; Home Assistant puts it aside and goes on without it",
+            FROM_ANOTHER,
+        );
+        found.push(finding.at(path).all(&Effect::Loses(damage.lost.to_owned()), None));
+    }
+}
+
+fn database(description: Option<&Description>, content: &Content, whole: bool, found: &mut Vec<Finding>) {
     const NAME: &str = "data/home-assistant_v2.db";
     const LOG: &str = "data/home-assistant_v2.db-wal";
-    let section = facts.description.as_ref().and_then(|description| description.get("homeassistant"));
-    let excluded = section.and_then(|section| section.get("exclude_database")).is_some_and(truthy);
+    let section = description.and_then(|description| description.get("homeassistant"));
+    let known = description.and_then(|description| description.get("extra")).is_some_and(stamp::is_without_history);
+    let excluded = known || section.and_then(|section| section.get("exclude_database")).is_some_and(truthy);
     match &content.database {
         None if !whole || (excluded && content.log.is_none_or(|size| size == 0)) => {}
         None if content.log.is_some_and(|size| size > 0) => {

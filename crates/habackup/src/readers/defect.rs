@@ -163,6 +163,10 @@ defects! {
     NoStorage = "no-storage",
     /// No users.
     NoAuth = "no-auth",
+    /// `.storage/core.config_entries` is not there.
+    NoConfigEntries = "no-config-entries",
+    /// A settings file that Home Assistant can't read.
+    SettingsDamaged = "settings-damaged",
     /// `.storage/onboarding` is not there.
     NoOnboarding = "no-onboarding",
     /// No `.HA_VERSION`.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Asked, Reader};
 use crate::securetar::SecureTarVersion;
+use crate::settings::Damage;
 use crate::tar::EntryKind;
 use crate::version::HaVersion;
 
@@ -367,7 +368,7 @@ pub struct Database {
 }
 
 /// What Python finds in an inner archive. Paths are those of the inner tar.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that was met or not")]
 pub struct Content {
     /// Whether it is compressed.
@@ -398,6 +399,10 @@ pub struct Content {
     pub auth_provider: bool,
     /// `.storage/onboarding`.
     pub onboarding: bool,
+    /// `.storage/core.config_entries`.
+    pub config_entries: bool,
+    /// Settings files whose bytes Home Assistant can't read: path in the inner tar, and what is wrong.
+    pub damaged_settings: Vec<(Vec<u8>, Damage)>,
     /// What `.HA_VERSION` says.
     pub version: Option<String>,
     /// `configuration.yaml`, and whether it is a link.
@@ -434,4 +439,29 @@ pub struct Content {
     pub not_utf8: Vec<Vec<u8>>,
     /// Members whose two headers disagree on their size.
     pub sizes_disagree: Vec<Vec<u8>>,
+}
+
+/// The recorder's database, below the configuration directory.
+const RECORDER: &[u8] = b"home-assistant_v2.db";
+
+impl Content {
+    /// Notes a member of the configuration by its path below `data` (`data` itself is the empty path), its size, and where it leads if it is a symbolic link.
+    pub fn note(&mut self, below: &[u8], size: u64, link: Option<Link>) {
+        self.data = true;
+        if below.is_empty() {
+            return;
+        }
+        self.below_data += 1;
+        self.storage |= below == b".storage" || below.starts_with(b".storage/");
+        match below {
+            b".storage/auth" => self.auth = Some(size),
+            b".storage/auth_provider.homeassistant" => self.auth_provider = true,
+            b".storage/onboarding" => self.onboarding = true,
+            b".storage/core.config_entries" => self.config_entries = true,
+            b"configuration.yaml" => self.configuration = Some(link),
+            b".HA_RESTORE" => self.restore_wish = true,
+            _ if below.strip_suffix(b"-wal") == Some(RECORDER) => self.log = Some(size),
+            _ => {}
+        }
+    }
 }

@@ -23,6 +23,7 @@ mod outer;
 
 use serde::Serialize;
 
+pub use content::content_findings;
 pub use defect::Defect;
 pub use facts::{
     Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature, Outer, OuterEnd, OuterMember, Sealing,

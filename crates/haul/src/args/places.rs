@@ -124,6 +124,9 @@ pub(crate) struct PruneArgs {
     /// Treat backups that Home Assistant or others made like Haul's
     #[arg(long)]
     pub(crate) include_foreign: bool,
+    /// Remove incomplete archives also of an instance that has no whole one
+    #[arg(long)]
+    pub(crate) even_without_whole: bool,
     /// Only show the plan
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use engine::{BackupOptions, BackupReport, Compress, CopyReport, Destination, Division, Level, Progress, SecureTar, Skipped, SkippedKind, Status};
+use engine::{
+    BackupOptions, BackupReport, Compress, CopyReport, Destination, Division, Level, Progress, SecureTar, Skipped, SkippedKind, Status, verdict::Verdict,
+};
 
 use jiff::Zoned;
 use store::{Address, Checked};
@@ -138,7 +140,16 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
         Status::Incomplete if report.skipped.iter().any(|skipped| skipped.kind == SkippedKind::Lost) => "Backed up, but NOT everything:",
         Status::Incomplete => "Backed up, but not all of it is sound:",
     };
-    lines.push(format!("{head} {} ({}) in {}", text::count(report.entries, "entry", "entries"), text::bytes(report.bytes_in), text::duration(report.seconds)));
+    let worth = match report.judgement.verdict {
+        Verdict::Whole if !report.judgement.without_history => String::new(),
+        _ => format!("; {}", report.judgement.headline()),
+    };
+    lines.push(format!(
+        "{head} {} ({}) in {}{worth}",
+        text::count(report.entries, "entry", "entries"),
+        text::bytes(report.bytes_in),
+        text::duration(report.seconds)
+    ));
     for copy in report.copies.iter().filter(|copy| copy.error.is_none()) {
         lines.push(format!("  to    {}{}", place(copy), checked(copy)));
     }

@@ -18,6 +18,7 @@ use std::{
 use engine::Progress;
 use habackup::{
     archive::{Archive, ArchiveError},
+    manifest::{Manifest, Stamp},
     problem::Severity,
 };
 use rustix::{
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &progress, cancel);
     drop(display);
     copied?;
-    let damage = unfinished.look();
+    let (damage, stamp) = unfinished.look();
     unfinished.publish(&target)?;
     let mut lines = vec![format!("Fetched {} ({}) in {}", remote.label(), text::bytes(remote.len()), text::duration(started.elapsed().as_secs_f64()))];
     lines.push(format!("  to    {}", target.display()));
@@ -71,6 +72,9 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
         lines.push(format!("  went on after the {} that an earlier run had fetched", text::bytes(begun)));
     }
     output::lines(&lines)?;
+    if let Some(stamp) = stamp.filter(|stamp| !stamp.is_whole()) {
+        output::notes("note", [text::tame(&engine::verdict::incomplete(&stamp.missing, stamp.essential))].into_iter());
+    }
     match damage {
         None => Ok(DONE),
         Some(reason) => {
@@ -164,15 +168,16 @@ impl Unfinished {
         self.file.set_len(remote.len()).and_then(|()| self.file.sync_all()).map_err(|error| cannot_write(&self.path, &error))
     }
 
-    /// What is wrong with the archive's outer structure.
-    fn look(&self) -> Option<String> {
+    /// What is wrong with the archive's outer structure, and what its maker says of it.
+    fn look(&self) -> (Option<String>, Option<Stamp>) {
         match Archive::open(&self.file) {
             Ok(archive) => {
                 let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
-                damage.map(ToString::to_string).or_else(|| archive.tail().is_none().then(|| "it is cut short".to_owned()))
+                let damage = damage.map(ToString::to_string).or_else(|| archive.tail().is_none().then(|| "it is cut short".to_owned()));
+                (damage, archive.manifest().and_then(Manifest::stamp))
             }
-            Err(ArchiveError::Io(error)) => Some(engine::plain_reason(&error)),
-            Err(error) => Some(error.to_string()),
+            Err(ArchiveError::Io(error)) => (Some(engine::plain_reason(&error)), None),
+            Err(error) => (Some(error.to_string()), None),
         }
     }
 

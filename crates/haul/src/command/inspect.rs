@@ -9,6 +9,7 @@ use engine::{
     Progress,
     inspect::{History, InspectError, InspectOptions, Inspection},
     open::ArchiveSource,
+    verdict::Verdict as Worth,
 };
 use habackup::readers::{Asked, Effect, Finding, Reader, Stage, Verdict};
 use jiff::{Timestamp, tz::TimeZone};
@@ -19,7 +20,7 @@ use crate::{
     args::{InspectArgs, ReadersArgs},
     config::Config,
     destination,
-    failure::{DAMAGED, DONE, Failure},
+    failure::{DAMAGED, DONE, Failure, INCOMPLETE},
     output, password,
     progress::{Display, Job},
     text,
@@ -53,14 +54,18 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
         options.password = Some(asked);
         inspection = look(&source, &options, args, &progress, cancel)?;
     }
-    let good = inspection.is_restored_everywhere();
+    let code = match inspection.judgement.verdict {
+        _ if !inspection.is_restored_everywhere() => DAMAGED,
+        Worth::Whole => DONE,
+        _ => INCOMPLETE,
+    };
     if args.output.json {
-        let status = if good { "good" } else { "bad" };
+        let status = if code == DONE { "good" } else { "bad" };
         output::json(&Document { status, archive: &archive, inspection: &inspection })?;
     } else {
         output::lines(&lines(&archive, &inspection))?;
     }
-    Ok(if good { DONE } else { DAMAGED })
+    Ok(code)
 }
 
 /// Which readers the user asks about.
@@ -93,7 +98,7 @@ impl From<InspectError> for Failure {
 }
 
 fn lines(archive: &Path, inspection: &Inspection) -> Vec<String> {
-    let mut lines = vec![format!("{}: {}", archive.display(), text::bytes(inspection.bytes))];
+    let mut lines = vec![format!("{}: {}, {}", archive.display(), text::bytes(inspection.bytes), headline(inspection))];
     contents(inspection, &mut lines);
     for finding in inspection.findings.iter().take(SHOWN) {
         lines.push(String::new());
@@ -105,6 +110,15 @@ fn lines(archive: &Path, inspection: &Inspection) -> Vec<String> {
     lines.push(String::new());
     lines.extend(verdicts(&inspection.verdicts));
     lines
+}
+
+fn headline(inspection: &Inspection) -> String {
+    let is_restored_somewhere = inspection.verdicts.iter().any(|verdict| verdict.effect.is_restored());
+    match inspection.judgement.verdict {
+        _ if inspection.locked => "not looked into: its password is needed".to_owned(),
+        Worth::Unrestorable if is_restored_somewhere => "not every Home Assistant restores this".to_owned(),
+        _ => text::tame(&inspection.judgement.headline()),
+    }
 }
 
 fn contents(inspection: &Inspection, lines: &mut Vec<String>) {

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use engine::retention::{Candidate, Origin};
+use engine::{
+    retention::{Candidate, Origin, Worth},
+    verdict,
+};
 use habackup::{
     archive::{Archive, ArchiveError},
     manifest::WallTime,
@@ -22,9 +25,14 @@ use crate::{
     args::ListArgs,
     config::Config,
     destination::{self, Destination, Far, Network},
-    failure::{DONE, Failure, INTERRUPTED},
+    failure::{self, DONE, Failure, INTERRUPTED},
     output, text,
 };
+
+const WHOLE: &str = "whole";
+const INCOMPLETE: &str = "incomplete";
+const DAMAGED: &str = "damaged";
+const UNKNOWN: &str = "unknown";
 
 /// Ends the name of the mark that pins an archive.
 pub(crate) const PIN: &str = ".pin";
@@ -44,14 +52,28 @@ pub(crate) struct Item {
     pub(crate) made_by: Origin,
     pub(crate) protected: bool,
     pub(crate) pinned: bool,
-    /// As far as the outer structure tells.
-    pub(crate) whole: bool,
+    /// Home Assistant's id of the instance that it is of.
+    pub(crate) instance: Option<String>,
+    /// `whole`, `incomplete`, `damaged`, or `unknown` where its maker did not say it and its outer structure is sound.
+    pub(crate) verdict: &'static str,
+    /// What is missing in an incomplete one, in words.
+    pub(crate) missing: Option<String>,
+    /// Whether that is users, settings or the history.
+    pub(crate) essential: bool,
     pub(crate) problem: Option<String>,
 }
 
 impl Item {
     pub(crate) fn candidate(&self) -> Candidate {
-        Candidate { name: self.name.clone(), when: self.date, origin: self.made_by, pinned: self.pinned, whole: self.whole }
+        Candidate { name: self.name.clone(), when: self.date, origin: self.made_by, pinned: self.pinned, worth: self.worth(), instance: self.instance.clone() }
+    }
+
+    fn worth(&self) -> Worth {
+        match self.verdict {
+            DAMAGED => Worth::Damaged,
+            INCOMPLETE => Worth::Incomplete,
+            _ => Worth::Whole,
+        }
     }
 }
 
@@ -71,25 +93,43 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&place)?;
     let items = inventory(&network, &place, &store)?;
+    let code = if items.iter().any(|item| item.made_by == Origin::Unreadable) { failure::INCOMPLETE } else { DONE };
     if args.json {
         output::json(&Document { place: store.label(), archives: &items })?;
-        return Ok(DONE);
+        return Ok(code);
     }
     if items.is_empty() {
         output::lines(&[format!("{} holds no archives", store.label())])?;
         return Ok(DONE);
     }
     let zone = TimeZone::system();
-    let mut rows: Vec<[String; 6]> = vec![["DATE", "SIZE", "VERSION", "MADE BY", "", "NAME"].map(str::to_owned)];
-    rows.extend(items.iter().map(|item| row(item, &zone)));
+    let several = are_several(&items);
+    let mut rows: Vec<[String; 7]> = vec![["DATE", "SIZE", "VERSION", "MADE BY", if several { "INSTANCE" } else { "" }, "", "NAME"].map(str::to_owned)];
+    rows.extend(items.iter().map(|item| row(item, several, &zone)));
     let mut lines = table(&rows);
     lines.push(format!("{}, {}", text::count(items.len() as u64, "archive", "archives"), text::bytes(items.iter().map(|item| item.size).sum())));
     output::lines(&lines)?;
-    output::notes("note", items.iter().filter_map(|item| Some(format!("{}: {}", item.name, item.problem.as_ref()?))).collect::<Vec<_>>().into_iter());
-    Ok(DONE)
+    output::notes("note", items.iter().filter_map(note).collect::<Vec<_>>().into_iter());
+    Ok(code)
 }
 
-fn row(item: &Item, zone: &TimeZone) -> [String; 6] {
+fn note(item: &Item) -> Option<String> {
+    let said = item.problem.clone().or_else(|| Some(verdict::incomplete(item.missing.as_ref()?, item.essential)))?;
+    Some(text::tame(&format!("{}: {said}", item.name)))
+}
+
+/// Whether the backups are not all of one instance.
+pub(crate) fn are_several(items: &[Item]) -> bool {
+    let instances: BTreeSet<_> = items.iter().filter(|item| matches!(item.made_by, Origin::Own | Origin::Other)).map(|item| &item.instance).collect();
+    instances.len() > 1
+}
+
+/// So much of an instance's id that it is told from others.
+pub(crate) fn short(instance: Option<&str>) -> String {
+    instance.map_or("-", |id| &id[..id.floor_char_boundary(8)]).to_owned()
+}
+
+fn row(item: &Item, several: bool, zone: &TimeZone) -> [String; 7] {
     let mut marks = Vec::new();
     if item.protected {
         marks.push("encrypted");
@@ -97,14 +137,18 @@ fn row(item: &Item, zone: &TimeZone) -> [String; 6] {
     if item.pinned {
         marks.push("pinned");
     }
-    if !item.whole && item.made_by != Origin::Unknown {
-        marks.push("DAMAGED");
+    match item.verdict {
+        _ if matches!(item.made_by, Origin::Unknown | Origin::Unreadable) => {}
+        DAMAGED => marks.push("DAMAGED"),
+        INCOMPLETE => marks.push(if item.essential { "INCOMPLETE" } else { "incomplete" }),
+        _ => {}
     }
     [
         moment(item.date, zone),
         text::bytes(item.size),
         item.home_assistant.clone().unwrap_or_else(|| "-".to_owned()),
         maker(item.made_by).to_owned(),
+        if several { short(item.instance.as_deref()) } else { String::new() },
         marks.join(", "),
         item.name.clone(),
     ]
@@ -115,6 +159,7 @@ fn maker(origin: Origin) -> &'static str {
         Origin::Own => "Haul",
         Origin::Other => "Home Assistant",
         Origin::Unknown => "not a backup",
+        Origin::Unreadable => "unreadable",
     }
 }
 
@@ -179,7 +224,10 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
         made_by: Origin::Unknown,
         protected: false,
         pinned,
-        whole: false,
+        instance: None,
+        verdict: DAMAGED,
+        missing: None,
+        essential: false,
         problem: None,
     };
     let archive = match Archive::open(Far(file)) {
@@ -191,16 +239,27 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
                 // A place that is gone is told once, and not for each archive.
                 Ok(error) if error.is_passing() => Err(error.into()),
                 Ok(error) if error.kind() == Some(store::Kind::NotFound) => Ok(None),
-                _ => Ok(Some(Item { problem: Some(text), ..item })),
+                _ => Ok(Some(Item { made_by: Origin::Unreadable, verdict: UNKNOWN, problem: Some(text), ..item })),
             };
         }
         Err(error) => return Ok(Some(Item { problem: Some(error.to_string()), ..item })),
     };
     let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
-    item.whole = archive.tail().is_some() && damage.is_none();
+    let is_sound = archive.tail().is_some() && damage.is_none();
     item.problem = damage.map(ToString::to_string);
     if let Some(manifest) = archive.manifest() {
-        item.made_by = if archive.member(habackup::index::MEMBER).is_some() { Origin::Own } else { Origin::Other };
+        let stamp = manifest.stamp();
+        // The index is the last member, and the first to go when an archive is cut.
+        let is_own = stamp.is_some() || archive.member(habackup::index::MEMBER).is_some();
+        item.made_by = if is_own { Origin::Own } else { Origin::Other };
+        item.instance = manifest.instance().map(str::to_owned);
+        if is_sound {
+            item.verdict = stamp.as_ref().map_or(UNKNOWN, |stamp| if stamp.is_whole() { WHOLE } else { INCOMPLETE });
+        }
+        if let Some(stamp) = stamp.filter(|stamp| !stamp.is_whole()) {
+            item.essential = stamp.essential;
+            item.missing = Some(stamp.missing);
+        }
         item.title = manifest.name().map(str::to_owned);
         item.home_assistant = manifest.home_assistant_version().map(str::to_owned);
         item.protected = manifest.protected();

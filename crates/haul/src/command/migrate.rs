@@ -157,6 +157,9 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
     }
     output::lines(&lines)?;
     output::notes("sent again", sent.breaks.clone().into_iter());
+    if report.judgement.verdict != engine::verdict::Verdict::Whole {
+        output::notes("note", [format!("the backup is {}", report.judgement.headline())].into_iter());
+    }
     super::backup::faults(&report.skipped);
     output::notes("note", report.warnings.iter().chain(&sent.notes).cloned().collect::<Vec<_>>().into_iter());
     Ok(())

@@ -53,11 +53,22 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     let store = network.connect(&place)?;
     let items = list::inventory(&network, &place, &store)?;
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
-    let plan = retention::plan(&candidates, &rules, &Zoned::now());
+    let now = Zoned::now();
+    let plan = retention::plan(&candidates, &rules, &now);
+    let bare = retention::without_whole(&candidates, &plan, &rules, &now);
     let going: Vec<&Item> =
         plan.iter().filter(|decision| decision.is_removed()).filter_map(|decision| items.iter().find(|item| item.name == decision.name)).collect();
     if !args.json {
         show(&plan, &items, &going)?;
+    }
+    if !bare.is_empty() && !args.even_without_whole {
+        let told = only_incomplete(&bare);
+        if args.dry_run {
+            output::notes("note", [told].into_iter());
+        } else if args.yes || !destination::confirm(&format!("{told}. Remove the others all the same?"))? {
+            return Err(Failure::new(FAILED, format!("{told}; nothing was removed"))
+                .hint("make a whole backup first, or say --even-without-whole to remove incomplete ones all the same"));
+        }
     }
     if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove what is marked?")? {
         return Err(Failure::new(FAILED, "nothing was removed"));
@@ -80,14 +91,24 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     Ok(if failed.is_empty() { DONE } else { INCOMPLETE })
 }
 
+/// What is left of those instances.
+fn only_incomplete(bare: &[Option<&str>]) -> String {
+    let named: Vec<String> = bare.iter().flatten().map(|id| list::short(Some(id))).collect();
+    let of = if named.is_empty() { String::new() } else { format!(" of the instance {}", named.join(" and ")) };
+    format!("no archive{of} here is whole: only incomplete or damaged ones would be left")
+}
+
 fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failure> {
     let zone = TimeZone::system();
-    let mut rows = vec![["", "DATE", "SIZE", "NAME", "WHY"].map(str::to_owned)];
+    let several = list::are_several(items);
+    let mut rows = vec![["", "DATE", "SIZE", if several { "INSTANCE" } else { "" }, "NAME", "WHY"].map(str::to_owned)];
     for decision in plan {
-        let size = items.iter().find(|item| item.name == decision.name).map_or(0, |item| item.size);
+        let item = items.iter().find(|item| item.name == decision.name);
+        let size = item.map_or(0, |item| item.size);
+        let instance = if several { list::short(item.and_then(|item| item.instance.as_deref())) } else { String::new() };
         let why: Vec<String> = decision.keep.iter().map(ToString::to_string).collect();
         let what = if decision.is_removed() { "REMOVE" } else { "keep" };
-        rows.push([what.to_owned(), list::moment(decision.when, &zone), text::bytes(size), decision.name.clone(), why.join(", ")]);
+        rows.push([what.to_owned(), list::moment(decision.when, &zone), text::bytes(size), instance, decision.name.clone(), why.join(", ")]);
     }
     let mut lines = if plan.is_empty() { Vec::new() } else { list::table(&rows) };
     let freed: u64 = going.iter().map(|item| item.size).sum();

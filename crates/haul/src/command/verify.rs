@@ -8,6 +8,7 @@ use std::{
 use engine::{
     Progress,
     open::{ArchiveSource, OpenError},
+    verdict::Verdict,
     verify::{Finding, Severity, Verification, VerifyError, VerifyOptions},
 };
 use habackup::securetar::Password;
@@ -17,7 +18,7 @@ use crate::{
     args::{ProgressArg, VerifyArgs},
     config::Config,
     destination,
-    failure::{DAMAGED, DONE, Failure},
+    failure::{DAMAGED, DONE, Failure, INCOMPLETE},
     output, password,
     progress::{Display, Job},
     text,
@@ -42,19 +43,28 @@ pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     let archive = source.shown();
     let verification = verify(&source, given, args.output.progress, &progress, cancel)?;
     if args.output.json {
-        let status = if verification.is_good() { "good" } else { "bad" };
+        let status = if code(&verification) == DONE { "good" } else { "bad" };
         output::json(&Document { status, archive: &archive, verification: &verification })?;
     } else {
         print(&archive, &verification)?;
     }
-    Ok(if verification.is_good() { DONE } else { DAMAGED })
+    Ok(code(&verification))
+}
+
+fn code(verification: &Verification) -> u8 {
+    match verification.judgement.verdict {
+        Verdict::Whole => DONE,
+        // Only its maker knew: what is there is as it was written, and Home Assistant takes all of it.
+        Verdict::Incomplete if verification.is_good() => INCOMPLETE,
+        _ => DAMAGED,
+    }
 }
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let verification = verify(&archive.into(), None, ProgressArg::Auto, &Arc::default(), cancel)?;
     print(archive, &verification)?;
-    Ok(if verification.is_good() { DONE } else { DAMAGED })
+    Ok(code(&verification))
 }
 
 fn verify(
@@ -81,14 +91,18 @@ fn verify(
 
 fn print(archive: &Path, verification: &Verification) -> Result<(), Failure> {
     let mut lines = Vec::new();
-    let verdict = if verification.is_good() && verification.without_checksum.is_empty() {
-        "Good: every byte is as it was written, and Home Assistant restores it"
-    } else if verification.is_good() {
-        "Good: Home Assistant restores it. The contents of its files carry no checksum, so nothing tells whether they are as they were written"
-    } else if verification.findings.first().is_some_and(|finding| finding.severity == Severity::Damage) {
-        "DAMAGED"
-    } else {
-        "Home Assistant would NOT restore this"
+    let judgement = &verification.judgement;
+    let verdict = match judgement.verdict {
+        Verdict::Whole => {
+            let history = if judgement.without_history { "; the history is not in it, as was wanted" } else { "" };
+            if verification.without_checksum.is_empty() {
+                format!("Good: every byte is as it was written, and Home Assistant restores it{history}")
+            } else {
+                let unknown = "The contents of its files carry no checksum, so nothing tells whether they are as they were written";
+                format!("Good: Home Assistant restores it{history}. {unknown}")
+            }
+        }
+        _ => text::tame(&judgement.headline()),
     };
     lines.push(format!("{}: {verdict}", archive.display()));
     for finding in verification.findings.iter().take(SHOWN) {
@@ -112,6 +126,7 @@ fn sentence(finding: &Finding) -> String {
     let kind = match finding.severity {
         Severity::Damage => "damaged",
         Severity::WouldNotRestore => "would not restore",
+        Severity::Loss => "lost",
         Severity::Warning => "note",
     };
     if finding.member.is_empty() { format!("{kind}: {}", finding.message) } else { format!("{kind}: {}: {}", finding.member, finding.message) }

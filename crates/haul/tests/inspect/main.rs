@@ -93,6 +93,9 @@ const SHOWN: [&str; 74] = [
     "zero-bytes",
 ];
 
+/// No fixture has them; the table of `verdict.rs` does.
+const SHOWN_ELSEWHERE: [&str; 2] = ["no-config-entries", "settings-damaged"];
+
 /// Without sizes: they differ with the version of zlib.
 fn plain(text: &str, path: &Path) -> String {
     let text = text.replace(&path.display().to_string(), "ARCHIVE");
@@ -127,7 +130,8 @@ fn every_defect_is_said_in_plain_words() {
         assert_eq!(output.status.code(), Some(if restored { 0 } else { 4 }), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
         words.extend(["== ", name, "\n\n", &said, "\n"]);
     }
-    let unsaid: Vec<&str> = Defect::ALL.iter().map(|defect| defect.id()).filter(|id| !words.contains(&format!("[{id}]"))).collect();
+    let is_unsaid = |id: &&str| !words.contains(&format!("[{id}]")) && !SHOWN_ELSEWHERE.contains(id);
+    let unsaid: Vec<&str> = Defect::ALL.iter().map(|defect| defect.id()).filter(is_unsaid).collect();
     assert_eq!(unsaid, [""; 0], "no fixture here shows these");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/inspect/words.txt");
     if std::env::var_os("HAUL_GOLDEN").is_some() {
@@ -151,7 +155,7 @@ fn rows_are_told_when_asked_for() {
     assert!(damaged.ends_with("The rows are those that could be reached; it is damaged or cut short."), "{damaged}");
 }
 
-const GOOD_ROWS: &str = r#"ARCHIVE: N kB
+const GOOD_ROWS: &str = r#"ARCHIVE: N kB, whole
   "good-core-plain" of 2025-06-20 12:00, Home Assistant 2025.6.3
   homeassistant.tar.gz, N kB: 36 entries (N kB)
   history: N kB, states from 2026-11-22 08:54 to 2026-11-22 08:54

@@ -47,7 +47,9 @@ impl Place {
     fn noisy(bytes: usize) -> Self {
         let place = Self::new();
         fs::create_dir_all(place.path("config/.storage")).unwrap();
-        fs::write(place.path("config/.storage/auth"), "{}").unwrap();
+        for name in ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding"] {
+            fs::write(place.path("config/.storage").join(name), "{}").unwrap();
+        }
         fs::write(place.path("config/.HA_VERSION"), "2026.11.0").unwrap();
         fs::write(place.path("config/configuration.yaml"), "default_config:\n").unwrap();
         let mut noise = vec![0; bytes];

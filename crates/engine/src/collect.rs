@@ -1,0 +1,157 @@
+//! What a configuration holds, gathered from its members while they pass. Whoever reads an archive feeds in what it meets; the rules about it are those of
+//! [`habackup::readers`].
+
+use habackup::{
+    readers::{Content, Database, Journal, Link},
+    settings,
+    tar::Kind,
+};
+use livesqlite::check::{Column, Counts, ImageChecker};
+
+use crate::restore::RECORDER;
+
+/// More than this many of one kind are not named.
+const MOST: usize = 200;
+/// `.HA_VERSION` files beyond this are not version files.
+const VERSION_FILE: u64 = 256;
+/// Where a database says how large its pages are, and how it keeps its journal: 2 in both bytes is a write-ahead log.
+const PAGE_SIZE: std::ops::Range<usize> = 16..18;
+const JOURNAL: std::ops::Range<usize> = 18..20;
+
+/// Gathers the facts about the members below `data`. Members elsewhere, and how the tar ends, are the reader's to note.
+#[derive(Default)]
+pub(crate) struct Collector {
+    pub(crate) content: Content,
+    /// Databases that are damaged, and logs that may complete them, below `data`.
+    damaged: Vec<Vec<u8>>,
+    logs: Vec<Vec<u8>>,
+}
+
+impl Collector {
+    /// A member, by its header. `below` is its path below `data`, the empty path is `data` itself.
+    pub(crate) fn member(&mut self, below: &[u8], kind: Kind, size: u64, link: &[u8]) {
+        note(&mut self.content, below, kind, size, link);
+        let log_of = below.strip_suffix(b"-wal").or_else(|| below.strip_suffix(b"-journal"));
+        if let Some(database) = log_of.filter(|_| size > 0) {
+            push(&mut self.logs, database.to_vec());
+        }
+    }
+
+    /// The body of a file came to its end.
+    pub(crate) fn end(&mut self, body: Body) -> Ended {
+        let Body { below, size, is_database, journal, page_size, checker, kept, .. } = body;
+        if below == b".HA_VERSION" && size <= VERSION_FILE {
+            self.content.version = kept.as_deref().filter(|bytes| !bytes.is_empty()).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
+        } else if let Some(damage) = kept.and_then(|bytes| settings::damage(&below, &bytes)) {
+            push(&mut self.content.damaged_settings, ([b"data/", below.as_slice()].concat(), damage));
+        }
+        let (problems, counts) = checker.map(ImageChecker::finish_counted).unwrap_or_default();
+        if below == RECORDER {
+            let journal = journal.unwrap_or(Journal::Other);
+            self.content.database = Some(Database { size, is_one: is_database, journal, page_size, problems: problems.clone() });
+        } else if !problems.is_empty() {
+            push(&mut self.damaged, below.clone());
+        }
+        Ended { below, size, is_database, problems, counts }
+    }
+
+    /// Whether a log that is not empty stands beside this database: then it need not be whole without it.
+    pub(crate) fn has_log(&self, below: &[u8]) -> bool {
+        self.logs.iter().any(|database| database == below)
+    }
+
+    /// All of it.
+    pub(crate) fn finish(mut self) -> Content {
+        let damaged = std::mem::take(&mut self.damaged);
+        self.content.damaged_databases = damaged.into_iter().filter(|below| !self.has_log(below)).map(|below| [b"data/", below.as_slice()].concat()).collect();
+        self.content
+    }
+}
+
+/// Notes a member by its header.
+fn note(content: &mut Content, below: &[u8], kind: Kind, size: u64, link: &[u8]) {
+    let link = (kind == Kind::Symlink).then(|| if link.starts_with(b"/") { Link::Absolute } else { Link::Relative });
+    content.note(below, size, link);
+}
+
+/// Notes a member whose body is judged by somebody else.
+pub(crate) fn note_unread(content: &mut Content, below: &[u8], kind: Kind, size: u64, link: &[u8]) {
+    note(content, below, kind, size, link);
+    if below == RECORDER && kind == Kind::File {
+        content.database = Some(Database { size, is_one: size > 0, journal: Journal::Other, page_size: 0, problems: Vec::new() });
+    }
+}
+
+/// What is seen of one file's content while it passes.
+#[derive(Default)]
+pub(crate) struct Body {
+    below: Vec<u8>,
+    size: u64,
+    /// What to count in the recorder's database.
+    column: Option<Column>,
+    started: bool,
+    is_database: bool,
+    journal: Option<Journal>,
+    page_size: u64,
+    checker: Option<ImageChecker>,
+    /// All of a file that is judged as a whole.
+    kept: Option<Vec<u8>>,
+}
+
+/// What came of it, for whoever wants more than the facts.
+pub(crate) struct Ended {
+    pub(crate) below: Vec<u8>,
+    pub(crate) size: u64,
+    pub(crate) is_database: bool,
+    /// What is wrong with the pages of a database.
+    pub(crate) problems: Vec<String>,
+    pub(crate) counts: Option<Counts>,
+}
+
+impl Body {
+    /// For a file below `data`.
+    pub(crate) fn of(below: &[u8], size: u64) -> Self {
+        let whole = size <= settings::LONGEST && settings::is_settings_file(below) || below == b".HA_VERSION" && size <= VERSION_FILE;
+        Self { below: below.to_vec(), size, kept: whole.then(Vec::new), ..Self::default() }
+    }
+
+    /// Counts this in the recorder's database.
+    #[must_use]
+    pub(crate) fn counting(self, column: Column) -> Self {
+        Self { column: (self.below == RECORDER).then_some(column), ..self }
+    }
+
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        if !std::mem::replace(&mut self.started, true) && livesqlite::is_database(bytes) {
+            self.is_database = true;
+            self.checker = Some(self.column.take().map_or_else(ImageChecker::new, ImageChecker::counting));
+            // 1 stands for the largest, which two bytes can't hold.
+            self.page_size = match bytes.get(PAGE_SIZE) {
+                Some([0, 1]) => 65_536,
+                Some([high, low]) => u64::from(u16::from_be_bytes([*high, *low])),
+                _ => 0,
+            };
+            self.journal = Some(if bytes.get(JOURNAL) == Some(&[2, 2]) { Journal::Wal } else { Journal::Other });
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(bytes);
+        }
+        if let Some(checker) = &mut self.checker {
+            checker.push(bytes);
+        }
+    }
+
+    /// Not all of it came: what is judged as a whole can't be.
+    pub(crate) fn cut(&mut self) {
+        if self.below != b".HA_VERSION" {
+            self.kept = None;
+        }
+    }
+}
+
+/// Adds to a list that is not to grow without end.
+pub(crate) fn push<T>(list: &mut Vec<T>, value: T) {
+    if list.len() < MOST {
+        list.push(value);
+    }
+}

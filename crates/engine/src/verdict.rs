@@ -1,0 +1,149 @@
+//! The one judgement of an archive's worth. `backup`, `verify`, `inspect` and `repair` gather the same facts and judge them here; the archive carries it as its
+//! [`Stamp`], from which `list`, `prune`, `get`, `restore` and `migrate` know it.
+
+use habackup::{
+    index::Index,
+    manifest::{Manifest, Stamp},
+    readers::{Content, Defect, Description, Effect, Finding, content_findings},
+    settings,
+};
+use serde::Serialize;
+
+use crate::{collect::note_unread, layout::MANIFEST, report::Findings, restore::RECORDER};
+
+/// What an archive is worth; each is graver than the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything that belongs in is in, as far as anybody can tell.
+    #[default]
+    Whole,
+    /// It restores, and something is gone.
+    Incomplete,
+    /// Some reader does not restore it.
+    Unrestorable,
+    /// Its bytes are not what was written.
+    Damaged,
+}
+
+/// The verdict, and what is behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Judgement {
+    /// In a word.
+    pub verdict: Verdict,
+    /// What a restore does not bring back, as far as it is known.
+    pub missing: Vec<String>,
+    /// Whether users, settings or the history are among it.
+    pub essential: bool,
+    /// The history is not in it, and that is as its owner wanted it.
+    pub without_history: bool,
+}
+
+impl Judgement {
+    /// By what the rules find in the archive, and by what its maker knew was missing.
+    pub(crate) fn of(findings: &[Finding], stamp: Option<&Stamp>) -> Self {
+        let mut judgement = Self::default();
+        for finding in findings {
+            for outcome in &finding.outcomes {
+                match &outcome.effect {
+                    Effect::Loses(what) => judgement.lose(what, true),
+                    Effect::Unnoticed(what) => judgement.lose(what, false),
+                    _ => {}
+                }
+            }
+        }
+        if let Some(stamp) = stamp {
+            judgement.without_history = stamp.without_history;
+            // What is seen is told once, and in the words of today.
+            if !stamp.is_whole() && !(judgement.essential && stamp.essential) {
+                judgement.lose(&stamp.missing, stamp.essential);
+            }
+        }
+        judgement
+    }
+
+    /// By what was met while the source was read.
+    pub(crate) fn of_source(met: &Findings, manifest: &Manifest) -> Self {
+        let without_history = met.content.database.is_none() && !met.gaps.essential.iter().any(|path| path == RECORDER);
+        let found = in_content(&met.content, manifest, without_history);
+        let mut judgement = Self { without_history, ..Self::of(&found, None) };
+        for path in &met.gaps.essential {
+            let member = format!("data/{}", crate::shown(path));
+            let is_told = found.iter().any(|finding| finding.member.as_deref() == Some(member.as_str()));
+            if let Some(lost) = settings::lost_without(path).filter(|_| !is_told) {
+                judgement.lose(lost, true);
+            }
+        }
+        match met.gaps.entries.saturating_sub(met.gaps.essential.len() as u64) {
+            0 => {}
+            1 => judgement.lose("1 entry that was unreadable, doubtful or damaged when the backup was made", false),
+            others => judgement.lose(&format!("{others} entries that were unreadable, doubtful or damaged when the backup was made"), false),
+        }
+        judgement
+    }
+
+    /// Of an archive that was made of another, by its index; of the content of files speaks what was found `before`, and `lost` is what could not be kept.
+    pub(crate) fn of_repaired(index: &Index, manifest: &Manifest, before: &[Finding], lost: u64) -> Self {
+        const OF_BODIES: [Defect; 3] = [Defect::DatabaseDamaged, Defect::SettingsDamaged, Defect::OtherDatabaseDamaged];
+        let mut content = Content::default();
+        for entry in index.files() {
+            if let Some(below) = entry.path.strip_prefix(b"data").map(|below| below.strip_prefix(b"/").unwrap_or(below)) {
+                note_unread(&mut content, below, entry.kind, entry.size, b"");
+            }
+        }
+        let without_history = content.database.is_none() && manifest.stamp().is_some_and(|stamp| stamp.without_history);
+        let mut found = in_content(&content, manifest, without_history);
+        found.extend(before.iter().filter(|finding| OF_BODIES.contains(&finding.defect)).cloned());
+        let mut judgement = Self { without_history, ..Self::of(&found, None) };
+        if let Some(stamp) = manifest.stamp().filter(|stamp| !stamp.is_whole() && judgement.missing.is_empty()) {
+            judgement.lose(&stamp.missing, stamp.essential);
+        }
+        match lost {
+            0 => {}
+            1 => judgement.lose("1 thing that could not be kept when the archive was repaired", false),
+            lost => judgement.lose(&format!("{lost} things that could not be kept when the archive was repaired"), false),
+        }
+        judgement
+    }
+
+    /// Something is missing.
+    pub(crate) fn lose(&mut self, what: &str, essential: bool) {
+        self.at_least(Verdict::Incomplete);
+        self.essential |= essential;
+        if !self.missing.iter().any(|known| known.contains(what)) {
+            self.missing.push(what.to_owned());
+        }
+    }
+
+    /// It is no better than this.
+    pub(crate) fn at_least(&mut self, verdict: Verdict) {
+        self.verdict = self.verdict.max(verdict);
+    }
+
+    /// What the archive carries of it.
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { missing: self.missing.join("; "), essential: self.essential, without_history: self.without_history }
+    }
+
+    /// For the first line of a report.
+    pub fn headline(&self) -> String {
+        match self.verdict {
+            Verdict::Whole if self.without_history => "whole, without the history".to_owned(),
+            Verdict::Whole => "whole".to_owned(),
+            Verdict::Incomplete => incomplete(&self.missing.join("; "), self.essential),
+            Verdict::Unrestorable => "Home Assistant would NOT restore this".to_owned(),
+            Verdict::Damaged => "DAMAGED".to_owned(),
+        }
+    }
+}
+
+/// What is said of an archive from which something is missing.
+pub fn incomplete(missing: &str, essential: bool) -> String {
+    if essential { format!("INCOMPLETE: a restore loses {missing}") } else { format!("incomplete: {missing}") }
+}
+
+/// What of a configuration is missing, given whether its history is meant to be elsewhere.
+fn in_content(content: &Content, manifest: &Manifest, without_history: bool) -> Vec<Finding> {
+    let stamp = Stamp { without_history, ..Stamp::default() };
+    content_findings(content, Some(&Description::parse(MANIFEST, &manifest.to_stamped_json(Some(&stamp)))))
+}

@@ -1,0 +1,172 @@
+//! What Haul writes into a description's `extra` once an archive is made: whether it is whole, what is missing if not, and of which instance it is.
+//!
+//! The description comes first in an archive and the verdict is known last. So the JSON text is padded with spaces to a length that does not depend on the verdict,
+//! and overwritten in place. Home Assistant allows only texts and yes or no in `extra`, and keeps what it does not know.
+
+use serde_json::{Map, Value, json};
+
+use super::Manifest;
+
+const VERDICT: &str = "haul.verdict";
+const MISSING: &str = "haul.missing";
+const ESSENTIAL: &str = "haul.essential";
+const HISTORY: &str = "haul.history";
+/// Core's own key, with the same value.
+const INSTANCE: &str = "instance_id";
+
+const WHOLE: &str = "whole";
+const INCOMPLETE: &str = "incomplete";
+const ELSEWHERE: &str = "elsewhere";
+
+/// The longest text about what is missing, in bytes; what is longer is cut.
+const WORDS_MAX: usize = 300;
+/// Bytes kept free for the verdict: twice the words, since JSON may double a character, and the keys.
+const ROOM: usize = 2 * WORDS_MAX + 168;
+/// No instance id is longer.
+const INSTANCE_MAX: usize = 64;
+
+/// The verdict that an archive carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// What is missing, in words; empty: it is whole.
+    pub missing: String,
+    /// Whether users, settings or the history are missing.
+    pub essential: bool,
+    /// The history is not in it, and that is as it should be: its owner left it out, keeps it elsewhere or has none.
+    pub without_history: bool,
+}
+
+impl Stamp {
+    /// Whether nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    fn write(&self, extra: &mut Map<String, Value>) {
+        extra.insert(VERDICT.into(), json!(if self.is_whole() { WHOLE } else { INCOMPLETE }));
+        if !self.is_whole() {
+            let words: String = self.missing.chars().filter(|character| !character.is_control()).collect();
+            let end = words.floor_char_boundary(WORDS_MAX);
+            extra.insert(MISSING.into(), json!(words[..end]));
+            extra.insert(ESSENTIAL.into(), json!(self.essential));
+        }
+        if self.without_history {
+            extra.insert(HISTORY.into(), json!(ELSEWHERE));
+        }
+    }
+
+    fn read(extra: &Value) -> Option<Self> {
+        let whole = extra.get(VERDICT)?.as_str()? == WHOLE;
+        let missing = extra.get(MISSING).and_then(Value::as_str).filter(|words| !words.is_empty());
+        Some(Self {
+            missing: if whole { String::new() } else { missing.unwrap_or("something").to_owned() },
+            essential: !whole && extra.get(ESSENTIAL).and_then(Value::as_bool).unwrap_or(true),
+            without_history: is_without_history(extra),
+        })
+    }
+}
+
+/// Whether `extra` says that the history is elsewhere.
+pub(crate) fn is_without_history(extra: &Value) -> bool {
+    extra.get(HISTORY).and_then(Value::as_str) == Some(ELSEWHERE)
+}
+
+impl Manifest {
+    /// The verdict that the archive's maker wrote down; `None` for archives of others and of earlier versions.
+    pub fn stamp(&self) -> Option<Stamp> {
+        Stamp::read(self.get("extra")?)
+    }
+
+    /// Home Assistant's id of the instance that the archive is of.
+    pub fn instance(&self) -> Option<&str> {
+        self.get("extra")?.get(INSTANCE)?.as_str().filter(|id| is_instance(id))
+    }
+
+    /// Says of which instance the archive is. What can't be an id is left out.
+    pub fn set_instance(&mut self, id: &str) {
+        if is_instance(id) {
+            self.change_extra(|extra| drop(extra.insert(INSTANCE.into(), json!(id))));
+        }
+    }
+
+    /// The JSON text with this verdict, or without one so far; the length is the same with any.
+    pub fn to_stamped_json(&self, stamp: Option<&Stamp>) -> Vec<u8> {
+        let mut stamped = self.clone();
+        stamped.change_extra(|extra| extra.retain(|key, _| ![VERDICT, MISSING, ESSENTIAL, HISTORY].contains(&key.as_str())));
+        let length = stamped.to_json().len() + ROOM;
+        if let Some(stamp) = stamp {
+            stamped.change_extra(|extra| stamp.write(extra));
+        }
+        let mut json = stamped.to_json();
+        debug_assert!(json.len() <= length);
+        json.resize(length, b' ');
+        json
+    }
+
+    /// Changes `extra`, which is an object afterwards whatever it was.
+    fn change_extra(&mut self, change: impl FnOnce(&mut Map<String, Value>)) {
+        let mut extra = match self.fields.remove("extra") {
+            Some(Value::Object(extra)) => extra,
+            _ => Map::new(),
+        };
+        change(&mut extra);
+        self.set("extra", Value::Object(extra));
+    }
+}
+
+/// Home Assistant's ids are 32 hexadecimal digits; whatever else stands there comes from elsewhere and is shown to people.
+fn is_instance(id: &str) -> bool {
+    !id.is_empty() && id.len() <= INSTANCE_MAX && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest::parse(br#"{"name":"x","extra":{"instance_id":"a1b2","other":true}}"#).unwrap()
+    }
+
+    #[test]
+    fn every_verdict_comes_back_and_takes_the_same_room() {
+        let unstamped = manifest().to_stamped_json(None);
+        assert_eq!(Manifest::parse(&unstamped).unwrap().stamp(), None);
+        for missing in ["", "the history", "quotes \" and \\ and ends", &"\"ü".repeat(200)] {
+            for (essential, without_history) in [(false, false), (true, false), (false, true), (true, true)] {
+                let stamp = Stamp { missing: missing.to_owned(), essential: essential && !missing.is_empty(), without_history };
+                let json = manifest().to_stamped_json(Some(&stamp));
+                assert_eq!(json.len(), unstamped.len(), "{missing}");
+                let read = Manifest::parse(&json).unwrap();
+                let back = read.stamp().unwrap();
+                assert!(missing.starts_with(&back.missing) && back.missing.is_empty() == missing.is_empty());
+                assert_eq!((back.essential, back.without_history), (stamp.essential, without_history));
+                assert_eq!((read.instance(), read.get("extra").unwrap()["other"].as_bool()), (Some("a1b2"), Some(true)));
+                assert_eq!(read.to_stamped_json(None), unstamped);
+            }
+        }
+    }
+
+    #[test]
+    fn only_texts_and_yes_or_no_go_into_extra() {
+        let stamp = Stamp { missing: "x".into(), essential: true, without_history: true };
+        let json = manifest().to_stamped_json(Some(&stamp));
+        let read = Manifest::parse(&json).unwrap();
+        assert!(read.get("extra").unwrap().as_object().unwrap().values().all(|value| value.is_string() || value.is_boolean()));
+    }
+
+    #[test]
+    fn a_strange_stamp_is_no_praise() {
+        let of = |extra: &str| Manifest::parse(format!("{{\"extra\":{extra}}}").as_bytes()).unwrap();
+        let later = of(r#"{"haul.verdict":"of a later version"}"#).stamp().unwrap();
+        assert!(!later.is_whole() && later.essential);
+        for extra in ["7", "[]", "{}", r#"{"haul.verdict":1}"#] {
+            assert_eq!(of(extra).stamp(), None, "{extra}");
+        }
+        for id in ["", "a b", "\u{1b}[31m", &"a".repeat(65)] {
+            let mut manifest = of("{}");
+            manifest.set_instance(id);
+            assert_eq!(manifest.instance(), None);
+        }
+    }
+}
