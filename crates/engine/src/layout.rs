@@ -80,6 +80,13 @@ impl Layout {
         if self.compression.is_some() { "homeassistant.tar.gz" } else { "homeassistant.tar" }
     }
 
+    /// `backup.json` as the sender of the tar has judged it. Nothing but the verdict is taken from there, and one that says nothing leaves it open.
+    fn judged_elsewhere(&self, said: Option<&[u8]>) -> Vec<u8> {
+        let open = self.json(None);
+        let is_ours = |json: &&[u8]| json.len() == open.len() && Manifest::parse(json).is_ok_and(|manifest| manifest.to_stamped_json(None) == open);
+        said.filter(is_ours).map_or_else(|| open.clone(), <[u8]>::to_vec)
+    }
+
     pub(crate) fn measure(&self, plan: Plan, holds_writers: bool, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Measured, BackupError> {
         let measured = measure::measure(plan, self.inner_name(), self.compression, holds_writers, progress, cancel);
         let mut measured = measured.map_err(|error| match Broken::from(error) {
@@ -190,7 +197,7 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
             let (pieces, sum) = layout.pack(&mut delivery, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let (bytes_in, index) = delivery.finish().map_err(|error| Broken::Inside(plain(&error)))?;
-            let json = layout.json(None);
+            let json = layout.judged_elsewhere(index.description());
             (bytes_in, Findings::default(), index.completed(&json, pieces.as_ref(), sum, &nonces), member.end()?.0, Some(json))
         }
         Work::Measured(measured, _) => {

@@ -20,12 +20,14 @@ use crate::{
     destination::expected_of,
     error::BackupError,
     intent::Intent,
+    layout::Layout,
     options::BackupOptions,
     pipeline::{self, Output},
     plan::Plan,
     progress::{Phase, Progress},
     report::{BackupReport, Findings},
     source::{Gathered, TarSource},
+    verdict::Judgement,
 };
 
 /// A machine that makes the archive, and how to reach it.
@@ -54,7 +56,7 @@ impl There<'_> {
         // Of the tar only its length is known; the least is that of the archive, for the question whether there is room.
         outbound.begin(expected_of(plan.bytes, options.compressed))?;
         let mut output = Output::new(outbound, Arc::clone(progress));
-        let sent = send(plan, layout.inner_name(), &mut output, progress, cancel);
+        let sent = send(plan, &layout, &mut output, progress, cancel);
         let outbound = output.into_outbound();
         let (bytes_in, findings) = match sent {
             Ok(sent) => sent,
@@ -90,12 +92,14 @@ impl There<'_> {
 }
 
 /// The tar and its index. Gives the tar's length, and what was found on the way.
-fn send(plan: Plan, inner_name: &str, output: &mut Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<(u64, Findings), Broken> {
-    let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+fn send(plan: Plan, layout: &Layout, output: &mut Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<(u64, Findings), Broken> {
+    let mut source = TarSource::new(layout.inner_name(), &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
     let mut blocks = Blocks(output);
     pipeline::copy(&mut source, &mut blocks, progress, cancel)?;
     let length = source.position();
-    let Gathered { findings, index } = source.finish();
+    let Gathered { findings, mut index } = source.finish();
+    // Only whoever reads knows what is missing: the verdict travels with the index.
+    index.describe(&layout.json(Some(&Judgement::of_source(&findings, &layout.manifest))));
     blocks.finish(&index.finish(None, &[]))?;
     Ok((length, findings))
 }
