@@ -8,7 +8,7 @@ use std::{
 use engine::{
     Progress,
     browse::Browser,
-    open::{ArchiveSource, OpenError, ProgressFn},
+    open::{ArchiveSource, ProgressFn},
 };
 use habackup::securetar::Password;
 
@@ -22,13 +22,7 @@ use crate::{
 /// Opens an archive, and asks for the password when it turns out to be needed and somebody is there to answer.
 pub(crate) fn open<'a>(source: &ArchiveSource, given: Option<Password>, progress: ProgressFn<'a>) -> Result<(Browser<'a>, Option<Password>), Failure> {
     let attempt = |password: Option<&Password>| Browser::open(source.clone(), password, engine::all_cores(), progress);
-    match attempt(given.as_ref()) {
-        Err(OpenError::PasswordNeeded(path)) => {
-            let asked = password::ask().ok_or(OpenError::PasswordNeeded(path))?;
-            Ok((attempt(Some(&asked))?, Some(asked)))
-        }
-        other => Ok((other?, given)),
-    }
+    Ok(password::with(given, |error| Some(error), attempt)?)
 }
 
 /// Says that an archive must be streamed.

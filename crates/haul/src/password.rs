@@ -6,10 +6,11 @@ use std::{
     path::Path,
 };
 
-use habackup::securetar::Password;
+use engine::open::OpenError;
+use habackup::securetar::{Mended, Password, key_in};
 use homeassistant::Secret;
 
-use crate::{args::PasswordArgs, failure::Failure};
+use crate::{args::PasswordArgs, failure::Failure, output};
 
 const VARIABLE: &str = "HAUL_PASSWORD";
 const NEW: &str = "HAUL_NEW_PASSWORD";
@@ -76,9 +77,50 @@ fn read(path: &Path) -> Result<Secret, Failure> {
         return refused("is empty");
     }
     if password.contains(['\n', '\r']) {
-        return refused("has more than one line");
+        let Some(key) = key_in(password) else { return refused("has more than one line, and is not the emergency kit of Home Assistant with one key in it") };
+        output::notes("note", std::iter::once(format!("the encryption key is the one in the emergency kit {}", path.display())));
+        return Ok(Secret::new(key));
     }
     Ok(Secret::new(password))
+}
+
+/// Lets `attempt` use the password that was given. One that turns out to be needed is asked for, if somebody is there to answer; one that is wrong and looks
+/// like a key of Home Assistant with a slip is tried in its exact form. `unopened` finds in an error why the archive did not open. Returns what was made, and
+/// the password that fitted.
+pub(crate) fn with<T, E>(
+    given: Option<Password>,
+    unopened: impl Fn(&E) -> Option<&OpenError>,
+    mut attempt: impl FnMut(Option<&Password>) -> Result<T, E>,
+) -> Result<(T, Option<Password>), E> {
+    let mut password = given;
+    let mut error = match attempt(password.as_ref()) {
+        Ok(made) => return Ok((made, password)),
+        Err(error) => error,
+    };
+    if password.is_none() && matches!(unopened(&error), Some(OpenError::PasswordNeeded(_))) {
+        password = ask();
+        if password.is_some() {
+            error = match attempt(password.as_ref()) {
+                Ok(made) => return Ok((made, password)),
+                Err(error) => error,
+            };
+        }
+    }
+    let is_wrong = |error: &E| matches!(unopened(error), Some(OpenError::WrongPassword));
+    let Some(mended) = password.filter(|_| is_wrong(&error)).and_then(|password| password.mended()) else { return Err(error) };
+    match attempt(Some(&mended.password)) {
+        Ok(made) => {
+            say_how_it_fits(&mended);
+            Ok((made, Some(mended.password)))
+        }
+        Err(again) if is_wrong(&again) => Err(error),
+        Err(other) => Err(other),
+    }
+}
+
+/// Says which form of the key opened the archive, and nothing of the key.
+pub(crate) fn say_how_it_fits(mended: &Mended) {
+    output::notes("note", std::iter::once(format!("the encryption key fits {}; Home Assistant takes it only in that form", mended.how.join(", "))));
 }
 
 /// Asks at the terminal, when there is one.

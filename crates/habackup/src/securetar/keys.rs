@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{CipherHeader, Header, SecureTarError, SecureTarVersion, StreamHeader};
+use super::{CipherHeader, Header, SecureTarError, SecureTarVersion, StreamHeader, key_form};
 
 /// `opslimit` and `memlimit` of the Python package, in Argon2's own terms.
 const ARGON2_PASSES: u32 = 8;
@@ -20,12 +20,17 @@ const KEPT_KEYS: usize = 4;
 
 /// The backup password.
 #[derive(Clone)]
-pub struct Password(Zeroizing<String>);
+pub struct Password(pub(super) Zeroizing<String>);
 
 impl Password {
     /// Takes the text as it is: no trimming, no Unicode normalisation (Home Assistant does neither).
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
+    }
+
+    /// Home Assistant's own key that this one stands for, when it has a slip: small letters, blanks, quotes, other dashes.
+    pub fn mended(&self) -> Option<key_form::Mended> {
+        key_form::mended(&self.0)
     }
 }
 

@@ -20,6 +20,7 @@
 mod cbc_mode;
 mod decrypt;
 mod encrypt;
+mod key_form;
 mod keys;
 mod message;
 mod random;
@@ -28,6 +29,7 @@ use std::io::{self, Read};
 
 pub use decrypt::{Decryptor, Expect};
 pub use encrypt::{Encryptor, Sealed};
+pub use key_form::{Mended, key_in};
 pub use keys::{Keyring, Keys, Password};
 pub use random::RandomAccess;
 

@@ -11,7 +11,10 @@ use engine::{
     open::ArchiveSource,
     verdict::Verdict as Worth,
 };
-use habackup::readers::{Asked, Effect, Finding, Reader, Stage, Verdict};
+use habackup::{
+    readers::{Asked, Defect, Effect, Finding, Reader, Stage, Verdict},
+    securetar::Password,
+};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
@@ -53,6 +56,17 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
     {
         options.password = Some(asked);
         inspection = look(&source, &options, args, &progress, cancel)?;
+    }
+    let is_shut = |inspection: &Inspection| inspection.findings.iter().any(|finding| finding.defect == Defect::WrongPassword);
+    if is_shut(&inspection)
+        && let Some(mended) = options.password.as_ref().and_then(Password::mended)
+    {
+        options.password = Some(mended.password.clone());
+        let again = look(&source, &options, args, &progress, cancel)?;
+        if !is_shut(&again) {
+            password::say_how_it_fits(&mended);
+            inspection = again;
+        }
     }
     let code = match inspection.judgement.verdict {
         _ if !inspection.is_restored_everywhere() => DAMAGED,

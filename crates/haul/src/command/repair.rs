@@ -56,7 +56,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     }
     let Some(destination) = goals.destinations.pop() else { return Err(Failure::usage("no place to write to was given")) };
     let mut options = RepairOptions {
-        password: given,
+        password: None,
         destination,
         encryption,
         securetar: match args.securetar {
@@ -78,18 +78,11 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         now: Zoned::now(),
     };
     let sockets = goals.network.as_ref().map(Network::sockets);
-    let attempt = |options: &RepairOptions| {
+    let (repaired, _) = password::with(given, unopened, |password| {
+        options.password = password.cloned();
         let _display = Display::start(args.output.progress, Job::reading("repairing"), Arc::clone(&progress));
-        engine::repair::repair(&source, options, sockets.as_ref(), &progress, cancel)
-    };
-    let repaired = match attempt(&options) {
-        // Asked for only when it turns out to be needed, and somebody is there to answer.
-        Err(RepairError::Open(OpenError::PasswordNeeded(path))) if options.password.is_none() => {
-            options.password = Some(password::ask().ok_or(OpenError::PasswordNeeded(path))?);
-            attempt(&options)?
-        }
-        other => other?,
-    };
+        engine::repair::repair(&source, &options, sockets.as_ref(), &progress, cancel)
+    })?;
     let (status, code) = outcome(&repaired);
     if args.output.json {
         output::json(&Document { status, archive: &archive, repaired: &repaired })?;
@@ -98,6 +91,14 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         copy_notes(repaired.written.as_ref().map_or(&[], |written| std::slice::from_ref(&written.copy)));
     }
     Ok(code)
+}
+
+/// Why the archive did not open, if that is what failed.
+fn unopened(error: &RepairError) -> Option<&OpenError> {
+    match error {
+        RepairError::Open(error) => Some(error),
+        _ => None,
+    }
 }
 
 fn encryption(args: &RepairArgs) -> Result<Encryption, Failure> {

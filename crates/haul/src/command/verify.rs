@@ -74,18 +74,19 @@ fn verify(
     progress: &Arc<Progress>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<Verification, Failure> {
-    let attempt = |password| {
+    let (verification, _) = password::with(password, unopened, |password| {
         let _display = Display::start(how, Job::reading("verifying"), Arc::clone(progress));
-        let options = VerifyOptions { password, threads: engine::all_cores() };
+        let options = VerifyOptions { password: password.cloned(), threads: engine::all_cores() };
         engine::verify::verify(archive.clone(), &options, &|done, total| progress.report(done, total), cancel)
-    };
-    match attempt(password) {
-        // Asked for only when it turns out to be needed, and somebody is there to answer.
-        Err(VerifyError::Open(OpenError::PasswordNeeded(path))) => match password::ask() {
-            Some(password) => Ok(attempt(Some(password))?),
-            None => Err(OpenError::PasswordNeeded(path).into()),
-        },
-        other => Ok(other?),
+    })?;
+    Ok(verification)
+}
+
+/// Why the archive did not open, if that is what failed.
+fn unopened(error: &VerifyError) -> Option<&OpenError> {
+    match error {
+        VerifyError::Open(error) => Some(error),
+        VerifyError::Cancelled => None,
     }
 }
 
