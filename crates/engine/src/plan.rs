@@ -85,6 +85,11 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, cancel: &Ato
             "nothing of .storage is in this backup (it is missing, empty, excluded, or can't be read): a restore will lose users, integrations and settings; is this the right directory, and the right user?",
         );
     }
+    findings.warn_all(
+        scope.rules.unused().map(|pattern| {
+            format!("--exclude {} left nothing out: it fits nothing here, or only what stays out anyway", shown(pattern.to_string().as_bytes()))
+        }),
+    );
     findings.warn_all(about_history(&scope, &recorder, has_history, &ages));
     findings.warn_all(configuration::files_outside(root));
     Ok(Plan { scope, first, largest, bytes, findings })

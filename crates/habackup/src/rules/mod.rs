@@ -9,6 +9,11 @@
 mod losses;
 mod pattern;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 pub use losses::{Loss, what_restore_drops};
 pub use pattern::{Pattern, PatternError};
 
@@ -56,6 +61,8 @@ pub struct Exclusion<'a> {
 #[derive(Clone, Debug)]
 pub struct Rules {
     patterns: Vec<(List, Pattern)>,
+    /// Whether a pattern of the user's has left something out, in the order they were given; shared by all copies of these rules.
+    used: Vec<Arc<AtomicBool>>,
 }
 
 impl Rules {
@@ -63,13 +70,20 @@ impl Rules {
     pub fn new(database: bool) -> Self {
         let own = HOME_ASSISTANT.iter().map(|pattern| (List::HomeAssistant, Pattern::built_in(pattern)));
         let history = DATABASE.iter().filter(|_| !database).map(|pattern| (List::Database, Pattern::built_in(pattern)));
-        Self { patterns: own.chain(history).collect() }
+        Self { patterns: own.chain(history).collect(), used: Vec::new() }
     }
 
     /// Adds a pattern of the user's. Like all of them it takes in everything below a directory it matches.
     pub fn exclude(&mut self, pattern: &[u8]) -> Result<(), PatternError> {
         self.patterns.push((List::User, Pattern::new(pattern)?));
+        self.used.push(Arc::default());
         Ok(())
+    }
+
+    /// Patterns of the user's that have left out nothing so far of what was asked about.
+    pub fn unused(&self) -> impl Iterator<Item = &Pattern> {
+        let users = self.patterns.iter().filter(|(list, _)| *list == List::User);
+        users.zip(&self.used).filter(|(_, used)| !used.load(Ordering::Relaxed)).map(|((_, pattern), _)| pattern)
     }
 
     /// Says which file holds the history, so that a backup without it leaves that one out, with its log.
@@ -94,7 +108,13 @@ impl Rules {
     }
 
     fn find(&self, components: &[&[u8]]) -> Option<Exclusion<'_>> {
-        let (list, pattern) = self.patterns.iter().find(|(_, pattern)| pattern.matches_components(components))?;
+        let (place, (list, pattern)) = self.patterns.iter().enumerate().find(|(_, (_, pattern))| pattern.matches_components(components))?;
+        if *list == List::User {
+            let before = self.patterns.iter().take(place).filter(|(list, _)| *list == List::User).count();
+            if let Some(used) = self.used.get(before) {
+                used.store(true, Ordering::Relaxed);
+            }
+        }
         Some(Exclusion { list: *list, pattern })
     }
 }

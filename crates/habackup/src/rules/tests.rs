@@ -144,3 +144,17 @@ fn a_history_of_another_name_is_left_out_with_its_log() {
     rules.history_is(b"db/history.db");
     assert!(rules.exclusion(b"db/history.db").is_none());
 }
+
+#[test]
+fn patterns_that_left_nothing_out_are_known() {
+    let mut rules = Rules::new(true);
+    for pattern in ["www", "nothing", "*.log", "www/**/cache"] {
+        rules.exclude(pattern.as_bytes()).unwrap();
+    }
+    let asked = rules.clone();
+    for path in [&b"www"[..], b"x.log", b"configuration.yaml"] {
+        asked.exclusion(path);
+    }
+    // *.log stays out anyway, and what lies in www is not asked about any more.
+    assert_eq!(rules.unused().map(ToString::to_string).collect::<Vec<_>>(), ["nothing", "*.log", "www/**/cache"]);
+}
