@@ -25,7 +25,12 @@ use rustix::{
     fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
     io::Errno,
 };
-use store::{Address, Entry, Kind, Limit, StoreError, inbound::RemoteFile, local::remove_leftovers, owner};
+use store::{
+    Address, Entry, Kind, Limit, StoreError,
+    inbound::RemoteFile,
+    local::{remove_leftovers, synced},
+    owner,
+};
 
 use crate::{
     args::GetArgs,
@@ -165,7 +170,8 @@ impl Unfinished {
             let _ = fs::remove_file(&self.path);
         }
         unchanged?;
-        self.file.set_len(remote.len()).and_then(|()| self.file.sync_all()).map_err(|error| cannot_write(&self.path, &error))
+        self.file.set_len(remote.len()).and_then(|()| synced(self.file.sync_all())).map_err(|error| cannot_write(&self.path, &error))?;
+        Ok(())
     }
 
     /// What is wrong with the archive's outer structure, and what its maker says of it.
@@ -191,7 +197,13 @@ impl Unfinished {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(FAILED, format!("{} appeared meanwhile", target.display()))
                 .hint("what was fetched is kept: the same command with another name goes on with it")),
             Err(error) => Err(cannot_write(target, &error)),
-            Ok(()) => File::open(directory_of(target)).and_then(|directory| directory.sync_all()).map_err(|error| cannot_write(target, &error)),
+            Ok(()) => match File::open(directory_of(target)).and_then(|directory| synced(directory.sync_all())) {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    Err(Failure::new(FAILED, format!("{} is there, but the disk did not confirm its name: {}", target.display(), engine::plain_reason(&error)))
+                        .hint("check the disk; `haul verify` reads the file"))
+                }
+            },
         }
     }
 }

@@ -19,7 +19,10 @@ use async_trait::async_trait;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use serde::{Deserialize, Serialize};
 
-use super::pending::{parent, refuse_existing, rename_without_replacing};
+use super::{
+    pending::{parent, refuse_existing, rename_without_replacing},
+    synced::synced,
+};
 use crate::{
     error::{Kind, Operation, StoreError},
     owner,
@@ -152,7 +155,7 @@ impl Upload for KeptUpload {
             return Err(StoreError::remote(self.destination.display().to_string(), Operation::Check, Kind::Mismatch, reason));
         }
         let directory = parent(&self.destination);
-        open.file.sync_all().map_err(|source| StoreError::Io { operation: Operation::Sync, path: directory.to_owned(), source })?;
+        synced(open.file.sync_all()).map_err(|source| StoreError::Io { operation: Operation::Sync, path: directory.to_owned(), source })?;
         let _ = fadvise(&open.file, 0, None, Advice::DontNeed);
         rename_without_replacing(&self.temporary, &self.destination)?;
         self.published.store(true, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 mod aligned;
 mod kept;
 mod pending;
+mod synced;
 mod writer;
 
 use std::{
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use pending::{PendingFile, Published, is_temporary, remove_leftovers};
+pub use synced::synced;
 pub use writer::WriteMeter;
 
 use crate::{

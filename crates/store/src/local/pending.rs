@@ -18,7 +18,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::writer::{SequentialWriter, WriteMeter};
+use super::{
+    synced::synced,
+    writer::{SequentialWriter, WriteMeter},
+};
 use crate::{
     error::{Operation, StoreError},
     owner,
@@ -113,7 +116,7 @@ impl PendingFile {
         for (offset, bytes) in std::mem::take(&mut self.patches) {
             self.file.write_all_at(&bytes, offset).map_err(failed(Operation::Write, &self.destination))?;
         }
-        self.file.sync_all().map_err(failed(Operation::Sync, &self.destination))?;
+        synced(self.file.sync_all()).map_err(failed(Operation::Sync, &self.destination))?;
         // The tail and the patched pages went through the cache; an archive is not read again soon.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
         rename_without_replacing(&self.temporary, &self.destination)?;
