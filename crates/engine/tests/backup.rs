@@ -94,7 +94,8 @@ impl Place {
     /// Unpacks what was backed up.
     fn restored(&self, report: &BackupReport) -> PathBuf {
         let into = self.dir.path().join("restored");
-        let options = RestoreOptions { only: Vec::new(), database_only: false, replace: false, password: None, threads: engine::all_cores() };
+        let options =
+            RestoreOptions { only: Vec::new(), database_only: false, replace: false, force: false, owner: None, password: None, threads: engine::all_cores() };
         restore(report.local_path().unwrap(), &into, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
         into
     }

@@ -115,6 +115,8 @@ fn options(password: Option<&str>) -> RestoreOptions {
         only: vec!["m-small.bin".to_owned()],
         database_only: false,
         replace: false,
+        force: false,
+        owner: None,
         password: password.map(|password| Password::new(password.to_owned())),
         threads: NonZeroUsize::new(2).unwrap(),
     }

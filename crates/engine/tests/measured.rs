@@ -97,7 +97,8 @@ impl Home {
     /// What comes out of the archive, by path.
     fn restored(&self, archive: &str, password: Option<Password>) -> BTreeMap<PathBuf, Vec<u8>> {
         let into = self.0.path().join(format!("restored-{archive}"));
-        let options = RestoreOptions { only: Vec::new(), database_only: false, replace: false, password, threads: engine::all_cores() };
+        let options =
+            RestoreOptions { only: Vec::new(), database_only: false, replace: false, force: false, owner: None, password, threads: engine::all_cores() };
         restore(&self.0.path().join("out").join(archive), &into, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
         let mut found = BTreeMap::new();
         let mut open = vec![into.clone()];

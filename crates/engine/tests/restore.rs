@@ -455,3 +455,97 @@ fn one_thread_restores_and_verifies_what_two_do() {
         assert_eq!(bench.read("noise"), noise, "{name}");
     }
 }
+
+/// Home Assistant's own way: a lock on a file, for as long as it runs.
+fn run_lock(config: &Path) -> fs::File {
+    let lock = fs::File::create(config.join(".ha_run.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    lock
+}
+
+#[test]
+fn nothing_is_replaced_under_a_running_home_assistant_unless_forced() {
+    let archive = PLAIN.archive(&Inner::config());
+    for options in [everything(), only(&["configuration.yaml"])] {
+        let options = RestoreOptions { replace: true, ..options };
+        let bench = Bench::new();
+        fs::create_dir(bench.path("config")).unwrap();
+        fs::write(bench.path("config/configuration.yaml"), b"old").unwrap();
+        let lock = run_lock(&bench.path("config"));
+        let error = bench.restore(&archive, &options).unwrap_err();
+        let words = format!("Home Assistant seems to be running in {}: a process holds the lock .ha_run.lock", bench.path("config").display());
+        assert_eq!(error.to_string(), words);
+        assert_eq!((bench.names("."), bench.read("configuration.yaml")), (vec!["config".to_owned()], b"old".to_vec()));
+        bench.restore(&archive, &RestoreOptions { force: true, ..options.clone() }).unwrap();
+        assert_eq!(bench.read("configuration.yaml"), b"default_config:\n");
+        drop(lock);
+        bench.restore(&archive, &options).unwrap();
+    }
+}
+
+#[test]
+fn every_pattern_that_fits_nothing_is_named() {
+    let inner = Inner::config().file("data/www/a.js", b"a");
+    for (name, layout) in layouts() {
+        let bench = Bench::new();
+        let restored = bench.restore(&layout.archive(&inner), &only(&["configuration.yaml", "secrets.yaml", "www", "www/*.css"])).unwrap();
+        assert_eq!(restored.unmatched, ["secrets.yaml", "www/*.css"], "{name}");
+        let bench = Bench::new();
+        assert!(bench.restore(&layout.archive(&inner), &everything()).unwrap().unmatched.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn what_root_restores_belongs_to_whom_the_directory_belongs() {
+    let inner = Inner::config().symlink("data/link", "configuration.yaml").directory("data/www", 0o755);
+    let archive = PLAIN.archive(&inner);
+    let is_root = rustix::process::geteuid().is_root();
+    let owners = |bench: &Bench| -> Vec<(u32, u32)> {
+        let names = [".", "configuration.yaml", ".storage", ".storage/auth", "link", "www"];
+        names.iter().map(|name| fs::symlink_metadata(bench.path("config").join(name)).map(|found| (found.uid(), found.gid())).unwrap()).collect()
+    };
+    // In the directory above, in an empty one, in one that is replaced, and as the user says.
+    for (makes, replace, said) in [(false, false, None), (true, false, None), (true, true, None), (true, true, Some((1002, 1003)))] {
+        let bench = Bench::new();
+        let model = if makes { bench.path("config") } else { bench.directory.path().to_owned() };
+        if makes {
+            fs::create_dir(bench.path("config")).unwrap();
+        }
+        if replace {
+            fs::write(bench.path("config/old"), b"").unwrap();
+        }
+        if is_root {
+            std::os::unix::fs::chown(&model, Some(1000), Some(1001)).unwrap();
+        }
+        let options = RestoreOptions { replace, owner: said, ..everything() };
+        let result = bench.restore(&archive, &options);
+        if !is_root {
+            // Only root can give files away.
+            assert_eq!(matches!(result, Err(RestoreError::Owner { .. })), said.is_some());
+            continue;
+        }
+        let restored = result.unwrap();
+        let wanted = said.unwrap_or((1000, 1001));
+        assert_eq!(owners(&bench), [wanted; 6]);
+        let why = match said {
+            Some(_) => "as --owner says".to_owned(),
+            None => format!("as {} does; --owner UID:GID gives it to another", model.display()),
+        };
+        assert_eq!(restored.warnings, [format!("what was restored belongs to user {}, group {}, {why}", wanted.0, wanted.1)]);
+    }
+}
+
+#[test]
+fn a_sparse_file_comes_back_sparse_and_whole() {
+    let mut image = vec![0_u8; 24 << 20];
+    image[10 << 20..(10 << 20) + 5].copy_from_slice(b"bytes");
+    let inner = Inner::config().file("data/image", &image).file("data/zeros", &image[..8 << 20]);
+    for (name, layout) in layouts() {
+        let bench = Bench::new();
+        bench.restore(&layout.archive(&inner), &everything()).unwrap();
+        assert!(bench.read("image") == image && bench.read("zeros") == image[..8 << 20], "{name}");
+        for file in ["image", "zeros"] {
+            assert!(fs::metadata(bench.path("config").join(file)).unwrap().blocks() * 512 < 1 << 20, "{name}: {file}");
+        }
+    }
+}

@@ -148,6 +148,18 @@ impl From<RestoreError> for Failure {
             RestoreError::NotEmpty(_) => {
                 misused("give a new or empty directory, or --replace to put the archive in its place (the old content is kept beside it)")
             }
+            RestoreError::Running { .. } => {
+                failed("nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it does not run")
+            }
+            RestoreError::Owner { .. } => misused("run haul as root, or leave out --owner"),
+            RestoreError::Stranded { kept: Some(kept), .. } => {
+                failed(&format!("what was there before is in {}: move it back when the disk is well again", engine::shown(kept.as_os_str().as_encoded_bytes())))
+            }
+            RestoreError::Stranded { kept: None, .. } => failed("some of the archive's files may stand there: look at the disk, then restore again"),
+            RestoreError::Unconfirmed { kept: Some(kept), .. } => {
+                failed(&format!("check the disk; what was there before is kept as {}", engine::shown(kept.as_os_str().as_encoded_bytes())))
+            }
+            RestoreError::Unconfirmed { kept: None, .. } => failed("check the disk before you rely on what was restored"),
             RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
             RestoreError::NoSpace { .. } => failed("make room there; nothing was changed"),

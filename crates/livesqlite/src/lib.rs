@@ -25,6 +25,7 @@
 //! | `page_slack` | which bytes of a b-tree page belong to no row |
 //! | [`page_cache`] | what a read may leave behind in the page cache; also for readers of other files |
 //! | `companions` | names and kinds of the files beside a database |
+//! | `in_use` | whether somebody has a database open |
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
 //! | `patience` | how long to wait for a lock |
@@ -40,6 +41,7 @@ mod error;
 mod free_pages;
 mod header;
 mod image;
+mod in_use;
 mod leftovers;
 mod overlay;
 mod own_fd;
@@ -54,6 +56,7 @@ mod watch;
 
 pub use error::OpenError;
 pub use header::{blocks_writers, is_database};
+pub use in_use::is_in_use;
 pub use pins::is_pinned;
 pub use snapshot::{Info, JournalMode, Options, Snapshot};
 pub use sqlite::check_library;

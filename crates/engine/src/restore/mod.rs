@@ -9,9 +9,11 @@
 //! | `unpack` | what becomes of each member |
 //! | `tree` | writing below one directory and nowhere else |
 //! | `gentle` | writing without filling the page cache |
+//! | `running` | whether a Home Assistant is at work in the target |
 //! | `target`, `stage`, `swap` | what is there, where it is unpacked, how it gets in its place |
 
 mod gentle;
+mod running;
 mod select;
 mod stage;
 mod swap;
@@ -36,7 +38,7 @@ use habackup::{
     securetar::Password,
 };
 use rustix::{
-    fs::{Mode, fchmod, fchown},
+    fs::{AtFlags, CWD, Gid, Mode, Uid, chownat, fchmod, fchown},
     io::Errno,
 };
 use serde::Serialize;
@@ -44,7 +46,7 @@ use serde::Serialize;
 use crate::{
     error::plain,
     open::{ArchiveSource, Broken, MANIFEST, Member, OpenError, Opened, ProgressFn, Shape, join},
-    report::Skipped,
+    report::{Skipped, shown},
     verdict::{Judgement, Verdict},
 };
 
@@ -53,6 +55,7 @@ pub(crate) use unpack::{config_path, unwrap_tar};
 
 use select::Selection;
 use stage::Stage;
+use swap::Placed;
 use target::{Now, Target};
 use tree::{Meta, Tree};
 use unpack::{Stop, Unpacked, Unpacker};
@@ -67,6 +70,11 @@ pub struct RestoreOptions {
     /// Take the place of a directory that is not empty. What was there is kept beside it. With `only` or `database_only` just those
     /// files are replaced.
     pub replace: bool,
+    /// With `replace`, also while Home Assistant seems to be running there.
+    pub force: bool,
+    /// User and group that get what is restored, which takes root. `None`: restored by root, the owner of the directory that is there already, or of
+    /// the one that the new directory stands in.
+    pub owner: Option<(u32, u32)>,
     /// For encrypted archives.
     pub password: Option<Password>,
     /// Threads to inflate and decrypt on.
@@ -86,6 +94,8 @@ pub struct Restoration {
     pub bytes: u64,
     /// What could not be restored as the archive has it, and why.
     pub left_out: Vec<Skipped>,
+    /// Patterns of `only` that nothing in the archive fits.
+    pub unmatched: Vec<String>,
     /// Inner archives that do not belong to the config directory and were left alone.
     pub other_archives: Vec<String>,
     /// What the archive is worth; only that its bytes are damaged shows as an error.
@@ -102,7 +112,8 @@ pub struct Restoration {
     pub seconds: f64,
 }
 
-/// Why nothing was restored. Nothing is left behind, and what was there is as it was.
+/// Why a restore failed. Nothing is left behind, and what was there is as it was, except for [`RestoreError::Stranded`] and
+/// [`RestoreError::Unconfirmed`].
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The archive can't be read at all.
@@ -133,6 +144,22 @@ pub enum RestoreError {
     /// The target holds something.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// Somebody is at work in the directory that would be replaced.
+    #[error("Home Assistant seems to be running in {}: {sign}", path.display())]
+    Running {
+        /// The directory.
+        path: PathBuf,
+        /// What shows it.
+        sign: String,
+    },
+    /// Only root may give files away.
+    #[error("only root can restore for the user {uid}, group {gid}")]
+    Owner {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// The target is something else.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
@@ -158,6 +185,26 @@ pub enum RestoreError {
     Target {
         /// The directory or file.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The swap failed halfway, and taking it back failed as well.
+    #[error("can't put the restored files into {}: {}; and not everything could be put back as it was", path.display(), plain(source))]
+    Stranded {
+        /// The directory.
+        path: PathBuf,
+        /// Where some or all of what was there before is now.
+        kept: Option<PathBuf>,
+        /// Why.
+        source: io::Error,
+    },
+    /// The archive is in its place, but the disk may not hold it yet.
+    #[error("{} is restored, but the disk did not confirm the last step: {}", path.display(), plain(source))]
+    Unconfirmed {
+        /// The directory.
+        path: PathBuf,
+        /// Where what was there before is kept.
+        kept: Option<PathBuf>,
         /// Why.
         source: io::Error,
     },
@@ -189,17 +236,39 @@ pub fn restore(
     if target.now == Now::Filled && !options.replace {
         return Err(RestoreError::NotEmpty(into.to_owned()));
     }
+    nobody_at_work(&target, options)?;
+    let owner = owner(&target, options)?;
     let opened = Opened::open(&source, options.password.as_ref(), progress)?;
-    let job = Job { opened: &opened, options, selection: &selection, target: &target, cancel };
+    let job = Job { opened: &opened, options, selection: &selection, target: &target, owner, cancel };
     let member = opened.outside.home_assistant().ok_or(RestoreError::NoConfig)?;
     let stage = Stage::new(target.beside()).map_err(|source| job.target_failed(String::new(), source))?;
     let unpacked = job.unpack(member, &stage);
     // Also before anything is put in place: half of one archive and half of another may fit by chance.
     opened.reached(&source)?;
     let result = unpacked?;
-    let kept = job.put_in_place(&stage, &result)?;
+    let placed = job.put_in_place(&stage, &result)?;
     drop(stage);
-    Ok(job.report(member, result, kept, started))
+    Ok(job.report(member, result, placed, started))
+}
+
+/// Refuses to replace what somebody is at work in.
+fn nobody_at_work(target: &Target, options: &RestoreOptions) -> Result<(), RestoreError> {
+    if target.now != Now::Filled || options.force {
+        return Ok(());
+    }
+    running::sign_of_life(&target.path).map_or(Ok(()), |sign| Err(RestoreError::Running { path: target.path.clone(), sign }))
+}
+
+/// Whom everything is given to, if that is somebody else.
+fn owner(target: &Target, options: &RestoreOptions) -> Result<Option<(Uid, Gid)>, RestoreError> {
+    let ours = (rustix::process::geteuid(), rustix::process::getegid());
+    let wanted = options.owner.map_or(target.owner, |(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)));
+    match options.owner {
+        _ if wanted == ours => Ok(None),
+        _ if ours.0.is_root() => Ok(Some(wanted)),
+        Some((uid, gid)) => Err(RestoreError::Owner { uid, gid }),
+        None => Ok(None),
+    }
 }
 
 fn selection(options: &RestoreOptions) -> Result<Selection, PatternError> {
@@ -217,6 +286,7 @@ struct Job<'a> {
     options: &'a RestoreOptions,
     selection: &'a Selection,
     target: &'a Target,
+    owner: Option<(Uid, Gid)>,
     cancel: &'a AtomicBool,
 }
 
@@ -259,7 +329,7 @@ impl Job<'_> {
 
     fn tree(&self, stage: &Stage) -> Result<Tree, RestoreError> {
         let root = stage.tree().map_err(|source| self.target_failed(String::new(), source))?;
-        Ok(Tree::new(root, self.target.owner()))
+        Ok(Tree::new(root, self.owner))
     }
 
     fn unpacker(&self, check_databases: bool) -> Unpacker<'_> {
@@ -391,38 +461,62 @@ impl Job<'_> {
         Ok(Outcome { done, keeps_metadata, used_index, checked_whole })
     }
 
-    fn put_in_place(&self, stage: &Stage, outcome: &Outcome) -> Result<Option<PathBuf>, RestoreError> {
+    fn put_in_place(&self, stage: &Stage, outcome: &Outcome) -> Result<Placed, RestoreError> {
         let failed = |source| self.target_failed(String::new(), source);
         let root = stage.tree().map_err(failed)?;
-        let (owner, mode) = match self.target.described {
-            Some((uid, gid, mode)) => (Some((uid, gid)), mode),
-            None => (None, outcome.done.root_mode.unwrap_or(0o755)),
-        };
-        if let Some((uid, gid)) = owner.filter(|_| self.target.owner().is_some()) {
-            fchown(&root, Some(uid), Some(gid)).map_err(|error| failed(error.into()))?;
+        // Where owners or modes are not kept, that was noted with the files.
+        if let Some((uid, gid)) = self.owner {
+            let _ = fchown(&root, Some(uid), Some(gid));
         }
-        // Where modes are not kept, that was noted with the files.
+        let mode = self.target.mode.or(outcome.done.root_mode).unwrap_or(0o755);
         let _ = fchmod(&root, Mode::from_raw_mode(mode & 0o777));
-        stage.sync().map_err(failed)?;
+        let on_disk = stage.sync().map_err(failed)?;
         if self.cancel.load(Ordering::Relaxed) {
             return Err(RestoreError::Cancelled);
         }
+        // It may have been started since the first look.
+        nobody_at_work(self.target, self.options)?;
         let now = jiff::Zoned::now().strftime("%Y-%m-%d_%H.%M.%S").to_string();
-        if self.target.now == Now::Filled && !self.selection.is_everything() {
+        let placed = if self.target.now == Now::Filled && !self.selection.is_everything() {
             swap::parts(stage, self.target, &now)
         } else {
             swap::whole(stage, self.target, &now)
+        }?;
+        // A mount point stays itself in a swap; its owner changes only when the user says so.
+        if let (true, Some((uid, gid))) = (self.target.inside && self.selection.is_everything() && self.options.owner.is_some(), self.owner) {
+            let _ = chownat(CWD, &self.target.path, Some(uid), Some(gid), AtFlags::empty());
         }
+        Ok(Placed { confirmed: placed.confirmed && on_disk, ..placed })
     }
 
-    fn report(&self, member: &Member, outcome: Outcome, kept: Option<PathBuf>, started: Instant) -> Restoration {
+    fn unmatched(&self, done: &Unpacked) -> Vec<String> {
+        let patterns = self.options.only.iter().enumerate().filter(|_| !self.options.database_only);
+        patterns.filter(|(number, _)| !done.fitting.contains(number)).map(|(_, pattern)| shown(pattern.as_bytes())).collect()
+    }
+
+    fn owner_note(&self) -> Option<String> {
+        let (uid, gid) = self.owner?;
+        let why = match self.options.owner {
+            Some(_) => "as --owner says".to_owned(),
+            None => format!("as {} does; --owner UID:GID gives it to another", self.target.model().display()),
+        };
+        Some(format!("what was restored belongs to user {}, group {}, {why}", uid.as_raw(), gid.as_raw()))
+    }
+
+    fn report(&self, member: &Member, outcome: Outcome, placed: Placed, started: Instant) -> Restoration {
         let Outcome { done, keeps_metadata, used_index, checked_whole } = outcome;
+        let unmatched = self.unmatched(&done);
         let mut warnings = done.warnings;
         if done.left_out_unnamed > 0 {
             warnings.push(format!("{} more entries were left out and are not named here", done.left_out_unnamed));
         }
         if !keeps_metadata {
             warnings.push("the file system of the target does not keep owners or modes".to_owned());
+        } else {
+            warnings.extend(self.owner_note());
+        }
+        if !placed.confirmed {
+            warnings.push("the file system of the target can't confirm that everything is on its disk; wait a while before you switch it off".to_owned());
         }
         let judgement = self.judge(&done.content);
         if judgement.verdict != Verdict::Whole {
@@ -431,10 +525,11 @@ impl Job<'_> {
         let others = self.opened.outside.inner().filter(|other| other.name != member.name);
         Restoration {
             into: self.target.path.clone(),
-            kept,
+            kept: placed.kept,
             entries: done.entries,
             bytes: done.bytes,
             left_out: done.left_out,
+            unmatched,
             other_archives: others.map(|other| other.name.clone()).collect(),
             judgement,
             warnings,

@@ -29,6 +29,17 @@ impl Selection {
         }
     }
 
+    /// Notes in `fitting` which patterns an entry that is wanted fits.
+    pub(super) fn note(&self, path: &[u8], fitting: &mut BTreeSet<usize>) {
+        if let Self::Fitting(patterns) = self {
+            for (number, pattern) in patterns.iter().enumerate() {
+                if !fitting.contains(&number) && pattern.covers(path) {
+                    fitting.insert(number);
+                }
+            }
+        }
+    }
+
     pub(super) fn is_everything(&self) -> bool {
         matches!(self, Self::Everything)
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use store::local::synced;
 
 const PREFIX: &str = ".haul-restore-";
 const RANDOM_DIGITS: usize = 12;
@@ -64,9 +65,9 @@ impl Stage {
         Ok(fs::mkdirat(&self.directory, TREE, Mode::RWXU)?)
     }
 
-    /// Waits until everything of the tree is on the disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        Ok(fs::syncfs(&self.directory)?)
+    /// Waits until everything of the tree is on the disk; false where the file system can't tell.
+    pub(super) fn sync(&self) -> io::Result<bool> {
+        synced(fs::syncfs(&self.directory).map_err(io::Error::from))
     }
 
     /// The descriptor and name under which the tree can be renamed.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use store::local::synced;
 
 use super::RestoreError;
 use super::stage::{Stage, names};
@@ -23,12 +24,48 @@ const KEPT_ATTEMPTS: u32 = 100;
 /// SQLite's companions: with another database's they would be taken for this one's.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Makes the tree the target. Returns where the old one is kept.
-pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Option<PathBuf>, RestoreError> {
+/// A tree in its place.
+pub(super) struct Placed {
+    /// Where what was there before is kept.
+    pub(super) kept: Option<PathBuf>,
+    /// Whether the file system confirmed that the new names are on the disk; some can't.
+    pub(super) confirmed: bool,
+}
+
+/// A swap that failed. Everything is as it was, except what `stranded` says.
+struct Failed {
+    source: io::Error,
+    /// What could not be put back.
+    stranded: Option<Stranded>,
+}
+
+struct Stranded {
+    /// Where some or all of what was there before is now.
+    kept: Option<PathBuf>,
+}
+
+impl<E: Into<io::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { source: error.into(), stranded: None }
+    }
+}
+
+impl Failed {
+    fn at(self, target: &Target) -> RestoreError {
+        let path = target.path.clone();
+        match self.stranded {
+            None => RestoreError::Target { path, source: self.source },
+            Some(Stranded { kept }) => RestoreError::Stranded { path, kept, source: self.source },
+        }
+    }
+}
+
+/// Makes the tree the target.
+pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Placed, RestoreError> {
     let kept = match (target.inside, target.now) {
         (true, Now::Filled) => children(stage, target, Some(now)),
         (true, _) => children(stage, target, None),
-        (false, Now::Filled) => exchange(stage, target, now),
+        (false, Now::Filled) => exchange(stage, target, now).map(Some),
         (false, before) => {
             let (from, tree) = stage.tree_place();
             let name = target.path.file_name().unwrap_or_default();
@@ -39,19 +76,19 @@ pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Option<
                 fs::renameat(from, tree, stage.parent(), name).map_err(io::Error::from)
             }
             .map(|()| None)
+            .map_err(Failed::from)
         }
     };
-    let kept = kept.map_err(|source| RestoreError::Target { path: target.path.clone(), source })?;
-    sync_directory(stage.parent(), target)?;
-    Ok(kept)
-}
-
-fn sync_directory(parent: &OwnedFd, target: &Target) -> Result<(), RestoreError> {
-    fs::fsync(parent).map_err(|error| RestoreError::Target { path: target.path.clone(), source: error.into() })
+    let kept = kept.map_err(|failed| failed.at(target))?;
+    match synced(fs::fsync(stage.parent()).map_err(io::Error::from)) {
+        Ok(confirmed) => Ok(Placed { kept, confirmed }),
+        // Too late for a failure that leaves everything as it was.
+        Err(source) => Err(RestoreError::Unconfirmed { path: target.path.clone(), kept, source }),
+    }
 }
 
 /// The old directory under its kept name, the new one under the old one's.
-fn exchange(stage: &Stage, target: &Target, now: &str) -> io::Result<Option<PathBuf>> {
+fn exchange(stage: &Stage, target: &Target, now: &str) -> Result<PathBuf, Failed> {
     let parent = stage.parent();
     let (from, tree) = stage.tree_place();
     let name = target.path.file_name().unwrap_or_default();
@@ -64,31 +101,30 @@ fn exchange(stage: &Stage, target: &Target, now: &str) -> io::Result<Option<Path
             result => Some(result.map(|()| kept)),
         })
         .unwrap_or_else(|| Err(Errno::EXIST.into()))?;
-    let traded = match fs::renameat_with(parent, &kept, parent, name, RenameFlags::EXCHANGE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => trade_places(parent, &kept, name, from, tree),
-        other => other.map_err(io::Error::from),
-    };
-    if let Err(error) = traded {
-        // Back into the stage, which removes it.
-        let _ = fs::renameat(parent, &kept, from, tree);
-        return Err(error);
+    let kept_path = stage.parent_path().join(&kept);
+    match fs::renameat_with(parent, &kept, parent, name, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => trade_places(parent, &kept, name, from, tree, &kept_path)?,
+        Err(error) => {
+            // Back into the stage, which removes it.
+            let _ = fs::renameat(parent, &kept, from, tree);
+            return Err(error.into());
+        }
     }
-    Ok(Some(stage.parent_path().join(kept)))
+    Ok(kept_path)
 }
 
 /// For file systems that can't exchange two names at once.
-fn trade_places(parent: &OwnedFd, kept: &OsStr, name: &OsStr, from: &OwnedFd, tree: &OsStr) -> io::Result<()> {
+fn trade_places(parent: &OwnedFd, kept: &OsStr, name: &OsStr, from: &OwnedFd, tree: &OsStr, kept_path: &Path) -> Result<(), Failed> {
     fs::renameat(parent, kept, from, tree)?;
     fs::renameat(parent, name, parent, kept)?;
-    if let Err(error) = fs::renameat(from, tree, parent, name) {
-        fs::renameat(parent, kept, parent, name)?;
-        return Err(error.into());
-    }
-    Ok(())
+    let Err(error) = fs::renameat(from, tree, parent, name) else { return Ok(()) };
+    let back = fs::renameat(parent, kept, parent, name);
+    Err(Failed { source: error.into(), stranded: back.is_err().then(|| Stranded { kept: Some(kept_path.to_owned()) }) })
 }
 
 /// Moves the children, for a target that can't be renamed itself.
-fn children(stage: &Stage, target: &Target, now: Option<&str>) -> io::Result<Option<PathBuf>> {
+fn children(stage: &Stage, target: &Target, now: Option<&str>) -> Result<Option<PathBuf>, Failed> {
     let directory = stage.parent();
     let tree = stage.tree()?;
     let kept = match now {
@@ -96,7 +132,7 @@ fn children(stage: &Stage, target: &Target, now: Option<&str>) -> io::Result<Opt
         None => None,
     };
     let mut moves = Moves::default();
-    let result = (|| {
+    let result = (|| -> io::Result<()> {
         if let Some((name, kept)) = &kept {
             for old in names(directory)? {
                 if !stays(&old) && old != *name {
@@ -114,14 +150,15 @@ fn children(stage: &Stage, target: &Target, now: Option<&str>) -> io::Result<Opt
 }
 
 /// Moves only what the tree holds into the target; what that replaces is kept beside it.
-pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Option<PathBuf>, RestoreError> {
+pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Placed, RestoreError> {
     let failed = |source: io::Error| RestoreError::Target { path: target.path.clone(), source };
     let tree = stage.tree().map_err(failed)?;
     let into = fs::openat(CWD, &target.path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
     let plan = plan_parts(&tree, &into, &target.path)?;
     let kept = if plan.aside.is_empty() { None } else { Some(make_kept(stage.parent(), target, now).map_err(failed)?) };
     let mut moves = Moves::default();
-    let result = (|| {
+    let mut confirmed = false;
+    let result = (|| -> io::Result<()> {
         // First everything old steps aside, then everything new comes in, a database after its
         // write-ahead log: whenever this is cut short, no database stands beside a log not its own.
         if let Some((_, kept)) = &kept {
@@ -132,24 +169,23 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Option<
         for path in plan.place.iter().rev() {
             moves.rename(&tree, &into, path)?;
         }
-        Ok(fs::syncfs(&into)?)
+        confirmed = synced(fs::syncfs(&into).map_err(io::Error::from))?;
+        Ok(())
     })();
     let name = kept.as_ref().map(|(name, _)| name.as_os_str());
-    finish(moves, result, stage.parent(), name, stage.parent_path()).map_err(failed)
+    let kept = finish(moves, result, stage.parent(), name, stage.parent_path()).map_err(|failed| failed.at(target))?;
+    Ok(Placed { kept, confirmed })
 }
 
-fn finish(moves: Moves<'_>, result: io::Result<()>, parent: &OwnedFd, kept: Option<&OsStr>, parent_path: &Path) -> io::Result<Option<PathBuf>> {
-    match result {
-        Ok(()) => Ok(kept.map(|name| parent_path.join(name))),
-        Err(error) => {
-            moves.take_back();
-            if let Some(name) = kept {
-                // Empty again; if not, it holds what could not be moved back, and stays.
-                let _ = fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
-            }
-            Err(error)
-        }
+fn finish(moves: Moves<'_>, result: io::Result<()>, parent: &OwnedFd, kept: Option<&OsStr>, parent_path: &Path) -> Result<Option<PathBuf>, Failed> {
+    let kept_path = kept.map(|name| parent_path.join(name));
+    let Err(source) = result else { return Ok(kept_path) };
+    let all_back = moves.take_back();
+    if let Some(name) = kept {
+        // Empty again; if not, it holds what could not be moved back, and stays.
+        let _ = fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
     }
+    Err(Failed { source, stranded: (!all_back).then_some(Stranded { kept: kept_path }) })
 }
 
 struct Plan {
@@ -244,14 +280,19 @@ impl<'a> Moves<'a> {
         Ok(())
     }
 
-    fn take_back(self) {
+    /// Whether all of them were.
+    fn take_back(self) -> bool {
+        let mut all = true;
         for (from, to, path) in self.done.into_iter().rev() {
             let name = path.file_name().unwrap_or_default();
             let above = path.parent().unwrap_or(Path::new(""));
             // What can't be moved back stays under its kept name.
-            let _ =
-                open_below(to, above, false).and_then(|to| Ok((to, open_below(from, above, false)?))).and_then(|(to, from)| rename_new(&to, name, &from, name));
+            all &= open_below(to, above, false)
+                .and_then(|to| Ok((to, open_below(from, above, false)?)))
+                .and_then(|(to, from)| rename_new(&to, name, &from, name))
+                .is_ok();
         }
+        all
     }
 }
 

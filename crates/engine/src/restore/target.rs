@@ -22,8 +22,10 @@ pub(super) struct Target {
     /// Absolute, without symbolic links.
     pub(super) path: PathBuf,
     pub(super) now: Now,
-    /// Owner, group and mode of the directory that exists.
-    pub(super) described: Option<(Uid, Gid, u32)>,
+    /// Whose the directory is; of a missing one, whose the directory is that it will stand in.
+    pub(super) owner: (Uid, Gid),
+    /// Mode of the directory that exists.
+    pub(super) mode: Option<u32>,
     /// The directory can't be renamed (a mount point, or a parent that is not ours to write), so
     /// the stage stands inside and the children are moved.
     pub(super) inside: bool,
@@ -44,7 +46,9 @@ impl Target {
                     _ => Path::new("."),
                 };
                 let parent = std::fs::canonicalize(parent).map_err(|source| RestoreError::Target { path: parent.to_owned(), source })?;
-                Ok(Self { path: parent.join(name), now: Now::Missing, described: None, inside: false })
+                let stat = fs::stat(&parent).map_err(|error| RestoreError::Target { path: parent.clone(), source: error.into() })?;
+                let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+                Ok(Self { path: parent.join(name), now: Now::Missing, owner, mode: None, inside: false })
             }
             Err(error) => Err(failed(error)),
         }
@@ -61,7 +65,8 @@ impl Target {
         let filled = names(&directory).map_err(failed)?.iter().any(|name| !passed_over(name));
         Ok(Self {
             now: if filled { Now::Filled } else { Now::Empty },
-            described: Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid), Mode::from_raw_mode(stat.st_mode).as_raw_mode())),
+            owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
+            mode: Some(Mode::from_raw_mode(stat.st_mode).as_raw_mode()),
             inside: must_stay(&path, stat.st_dev),
             path,
         })
@@ -72,11 +77,9 @@ impl Target {
         if self.inside { &self.path } else { self.path.parent().unwrap_or(&self.path) }
     }
 
-    /// The owner to give to what is unpacked: that of the directory before, if it is not ours.
-    pub(super) fn owner(&self) -> Option<(Uid, Gid)> {
-        let (uid, gid, _) = self.described?;
-        let ours = uid == rustix::process::geteuid() && gid == rustix::process::getegid();
-        (!ours && rustix::process::geteuid().is_root()).then_some((uid, gid))
+    /// The directory whose owner the restored files get.
+    pub(super) fn model(&self) -> &Path {
+        if self.mode.is_some() { &self.path } else { self.path.parent().unwrap_or(&self.path) }
     }
 
     /// A name for what a restore replaces, `attempt` counting from 0.

@@ -114,7 +114,7 @@ impl Tree {
         let Some((name, above)) = parts.split_last() else {
             return refused("the directory itself is stored as a file");
         };
-        self.room_for(size)?;
+        let tight = !self.has_room_for(size)?;
         let key = self.hasher.hash_one(&parts);
         let known = self.written.contains(&key);
         let parent = self.descend(above)?;
@@ -129,7 +129,7 @@ impl Tree {
         };
         self.written.insert(key);
         self.links.remove(&parts.join(&b'/'));
-        Ok(GentleFile::new(File::from(file)))
+        Ok(GentleFile::new(File::from(file), tight))
     }
 
     /// Ends a file: owner, mode, time.
@@ -222,12 +222,10 @@ impl Tree {
             Err(Errno::PERM | Errno::NOTSUP) => return refused("the file system has no symbolic links"),
             other => other?,
         }
-        if let Some((uid, gid)) = owner {
-            fs::chownat(parent, *name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
+        let given = owner.map_or(Ok(()), |(uid, gid)| fs::chownat(parent, *name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW));
         // The time of a link itself is of no consequence where it can't be kept.
         let _ = fs::utimensat(parent, *name, &timestamps(link.mtime), AtFlags::SYMLINK_NOFOLLOW);
-        Ok(())
+        self.keep(given)
     }
 
     fn describe_directory(&mut self, path: &[u8], meta: Meta) -> Result<(), Obstacle> {
@@ -265,16 +263,13 @@ impl Tree {
         }
     }
 
-    /// A size that can't fit is refused before the disk is full, not after.
-    fn room_for(&self, size: u64) -> Result<(), Obstacle> {
+    /// A file larger than the free space may still fit with holes; it is then written with an eye on what is left.
+    fn has_room_for(&self, size: u64) -> Result<bool, Obstacle> {
         if size < ROOM_CHECKED_FROM {
-            return Ok(());
+            return Ok(true);
         }
         let stat = fs::fstatvfs(&self.root)?;
-        if stat.f_blocks > 0 && stat.f_bavail.saturating_mul(stat.f_frsize) < size {
-            return Err(Obstacle::Io(Errno::NOSPC.into()));
-        }
-        Ok(())
+        Ok(stat.f_blocks == 0 || stat.f_bavail.saturating_mul(stat.f_frsize) >= size)
     }
 
     /// Opens the directory at `parts`, making what is missing (mode 0700 until the end).

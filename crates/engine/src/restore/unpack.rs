@@ -59,6 +59,8 @@ pub(super) struct Unpacked {
     pub(super) beside: BTreeSet<Vec<u8>>,
     /// What there is of the configuration, wanted or not.
     pub(super) content: Content,
+    /// The patterns, by number, that something fits.
+    pub(super) fitting: BTreeSet<usize>,
     /// Names near to patterns that may fit nothing.
     pub(super) nearest: Nearest,
 }
@@ -119,6 +121,9 @@ impl Unpacker<'_> {
     fn entry(&self, entry: &Entry, path: &[u8], body: &mut Reader<&mut dyn Read>, buffer: &mut [u8], tree: &mut Tree, done: &mut Unpacked) -> Result<(), Stop> {
         let meta = Meta { mode: entry.mode, mtime: entry.mtime };
         let wanted = self.selection.wants(path);
+        if wanted {
+            self.selection.note(path, &mut done.fitting);
+        }
         if path.is_empty() {
             if entry.kind == EntryKind::Directory {
                 done.root_mode = Some(entry.mode);

@@ -247,7 +247,15 @@ impl Bench {
 }
 
 pub(crate) fn everything() -> RestoreOptions {
-    RestoreOptions { only: Vec::new(), database_only: false, replace: false, password: Some(Password::new(PASSWORD)), threads: NonZeroUsize::new(2).unwrap() }
+    RestoreOptions {
+        only: Vec::new(),
+        database_only: false,
+        replace: false,
+        force: false,
+        owner: None,
+        password: Some(Password::new(PASSWORD)),
+        threads: NonZeroUsize::new(2).unwrap(),
+    }
 }
 
 pub(crate) fn only(patterns: &[&str]) -> RestoreOptions {

@@ -107,6 +107,12 @@ pub(crate) struct RestoreArgs {
     /// Put it in the place of what is there, once all of it is unpacked and checked; the old content is kept beside it
     #[arg(long)]
     pub(crate) replace: bool,
+    /// With --replace, also while Home Assistant seems to be running there
+    #[arg(long, requires = "replace")]
+    pub(crate) force: bool,
+    /// Whom the restored files belong to, as numbers (root only) [default: the owner of the directory, or of the one it is made in]
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    pub(crate) owner: Option<(u32, u32)>,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
     /// How to show progress
@@ -114,6 +120,13 @@ pub(crate) struct RestoreArgs {
     pub(crate) progress: ProgressArg,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
+}
+
+fn owner(text: &str) -> Result<(u32, u32), String> {
+    // The highest number means "leave it as it is" to the system.
+    let number = |text: &str| text.parse().ok().filter(|number| *number != u32::MAX);
+    let parsed = text.split_once(':').and_then(|(user, group)| number(user).zip(number(group)));
+    parsed.ok_or_else(|| "give the numbers of a user and a group, for example 1000:1000 (`id` shows them)".to_owned())
 }
 
 #[derive(Debug, Args)]

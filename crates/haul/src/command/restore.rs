@@ -26,6 +26,8 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
         only: args.only.clone(),
         database_only: args.database_only,
         replace: args.replace,
+        force: args.force,
+        owner: args.owner,
         password: password::given(&args.password)?,
         threads: engine::all_cores(),
     };
@@ -33,33 +35,37 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let restoration = restore(&archive, &args.into, options, args.progress, &progress, cancel)?;
     print(&restoration)?;
-    Ok(if restoration.left_out.is_empty() { DONE } else { INCOMPLETE })
+    Ok(if restoration.left_out.is_empty() && restoration.unmatched.is_empty() { DONE } else { INCOMPLETE })
 }
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Failure> {
-    let options = RestoreOptions { only: Vec::new(), database_only: false, replace: false, password: None, threads: engine::all_cores() };
+    let options =
+        RestoreOptions { only: Vec::new(), database_only: false, replace: false, force: false, owner: None, password: None, threads: engine::all_cores() };
     print(&restore(&archive.into(), into, options, ProgressArg::Auto, &Arc::default(), cancel)?)
 }
 
 fn restore(
     archive: &ArchiveSource,
     into: &Path,
-    mut options: RestoreOptions,
+    options: RestoreOptions,
     how: ProgressArg,
     progress: &Arc<Progress>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<Restoration, Failure> {
-    let attempt = |options: &RestoreOptions| {
+    let (restoration, _) = password::with(options.password.clone(), unopened, |password| {
         let _display = Display::start(how, Job::reading("restoring"), Arc::clone(progress));
-        engine::restore::restore(archive.clone(), into, options, &|done, total| progress.report(done, total), cancel)
-    };
-    match attempt(&options) {
-        Err(RestoreError::Open(OpenError::PasswordNeeded(path))) => {
-            options.password = Some(password::ask().ok_or(OpenError::PasswordNeeded(path))?);
-            Ok(attempt(&options)?)
-        }
-        other => Ok(other?),
+        let options = RestoreOptions { password: password.cloned(), ..options.clone() };
+        engine::restore::restore(archive.clone(), into, &options, &|done, total| progress.report(done, total), cancel)
+    })?;
+    Ok(restoration)
+}
+
+/// Why the archive did not open, if that is what failed.
+fn unopened(error: &RestoreError) -> Option<&OpenError> {
+    match error {
+        RestoreError::Open(error) => Some(error),
+        _ => None,
     }
 }
 
@@ -81,6 +87,7 @@ fn print(restoration: &Restoration) -> Result<(), Failure> {
     }
     output::lines(&lines)?;
     output::notes("left out", restoration.left_out.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
+    output::notes("note", restoration.unmatched.iter().map(|pattern| format!("nothing in the archive fits --only {pattern}")));
     output::notes("note", restoration.warnings.iter().cloned());
     Ok(())
 }
