@@ -510,10 +510,10 @@ impl Job<'_> {
         if done.left_out_unnamed > 0 {
             warnings.push(format!("{} more entries were left out and are not named here", done.left_out_unnamed));
         }
-        if !keeps_metadata {
-            warnings.push("the file system of the target does not keep owners or modes".to_owned());
-        } else {
+        if keeps_metadata {
             warnings.extend(self.owner_note());
+        } else {
+            warnings.push("the file system of the target does not keep owners or modes".to_owned());
         }
         if !placed.confirmed {
             warnings.push("the file system of the target can't confirm that everything is on its disk; wait a while before you switch it off".to_owned());

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
     };
     let progress = Arc::new(Progress::default());
     let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
-    let restoration = restore(&archive, &args.into, options, args.progress, &progress, cancel)?;
+    let restoration = restore(&archive, &args.into, &options, args.progress, &progress, cancel)?;
     print(&restoration)?;
     Ok(if restoration.left_out.is_empty() && restoration.unmatched.is_empty() { DONE } else { INCOMPLETE })
 }
@@ -42,13 +42,13 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
 pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Failure> {
     let options =
         RestoreOptions { only: Vec::new(), database_only: false, replace: false, force: false, owner: None, password: None, threads: engine::all_cores() };
-    print(&restore(&archive.into(), into, options, ProgressArg::Auto, &Arc::default(), cancel)?)
+    print(&restore(&archive.into(), into, &options, ProgressArg::Auto, &Arc::default(), cancel)?)
 }
 
 fn restore(
     archive: &ArchiveSource,
     into: &Path,
-    options: RestoreOptions,
+    options: &RestoreOptions,
     how: ProgressArg,
     progress: &Arc<Progress>,
     cancel: &Arc<AtomicBool>,
