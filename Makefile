@@ -9,7 +9,7 @@ PREFIX ?= /usr/local
 CACHE ?= $(CURDIR)/target/cache
 SIZE ?= 1G
 SECONDS ?= 60
-RIG ?= /var/cache/haul/rig
+RIG ?= /var/cache/haul/rigs
 # The compressor: isal, or zlib (pure Rust; archives as good, but larger, at about half the speed). Never chosen by what is installed.
 CODEC ?= isal
 ifeq ($(filter isal zlib,$(CODEC)),)
@@ -33,7 +33,7 @@ NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /u
 
 FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 
-.PHONY: help demo build install test lint format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
+.PHONY: help demo build install test test-fast lint format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -69,28 +69,34 @@ test: tools $(CACHE)/python/.ready rig ## Run every test
 	HAUL_PYTHON=$(CACHE)/python/bin/python cargo test --locked --workspace --no-fail-fast $(FEATURES)
 	cargo test --locked --package pargz --no-default-features
 
-rig: ## Prepare the real Home Assistant that the tests run against (needs root; kept between runs)
+test-fast: lint ## Check lints, run the unit tests and the contract of a local destination: for the edit loop
+	cargo test --locked --workspace --lib --bins $(FEATURES)
+	cargo test --locked --package store --test contract $(FEATURES) local
+
+rig: ## Prepare the real Home Assistants that the tests run against (needs root; kept between runs)
 	@if [ "$$(id -u)" -eq 0 ]; then tools/need debootstrap=debootstrap && tests/rig/prepare; else echo "not root: the tests against a real Home Assistant will be skipped"; fi
 
 fixtures: $(CACHE)/python/.ready ## Make an archive for every defect, in target/fixtures
 	$(CACHE)/python/bin/python tests/fixtures/make target/fixtures
 	$(CACHE)/python/bin/python tests/fixtures/make --check
 
-ask: fixtures rig ## Ask the real Home Assistant what it does with every fixture, and compare with what is written
-	@if [ "$$(id -u)" -eq 0 ]; then tests/fixtures/ask target/fixtures --check tests/fixtures/home-assistant-2025.6.3.jsonl; else echo "not root: skipped"; fi
+ask: fixtures rig ## Ask the real Home Assistants what they do with every fixture, and compare with what is written
+	@if [ "$$(id -u)" -ne 0 ]; then echo "not root: skipped"; exit; fi; for version in 2025.6.3 2026.11.0; do \
+		HAUL_RIG_VERSION=$$version tests/fixtures/ask target/fixtures --check tests/fixtures/home-assistant-$$version.jsonl; done
 
 verdicts: $(CACHE)/python/.ready rig ## Print what Home Assistant does with every fixture beside what haul inspect says of it
-	@HAUL_PYTHON=$(CACHE)/python/bin/python HAUL_VERDICTS=$(CURDIR)/target/verdicts.txt cargo test --locked --quiet --package haul --test verdicts $(FEATURES) \
+	@HAUL_PYTHON=$(CACHE)/python/bin/python HAUL_VERDICTS=$(CURDIR)/target cargo test --locked --quiet --package haul --test verdicts $(FEATURES) \
 		> target/verdicts.log 2>&1 || { cat target/verdicts.log; exit 1; }
-	@cat target/verdicts.txt
+	@cat target/verdicts-*.txt
 
 fuzz: ## Fuzz every parser (SECONDS=60 for each)
 	fuzz/run $(SECONDS)
 
-lint: tools ## Check formatting, lints and the layers
+lint: tools ## Check formatting, lints and the layers, and that every fuzz target compiles
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	cargo xtask layers
+	RUSTC_BOOTSTRAP=1 cargo check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target
 
 format: ## Format the source
 	cargo fmt --all

@@ -144,9 +144,9 @@ fn changed(count: u64) -> Vec<Vec<u8>> {
 
 /// A Python whose `tarfile` is as Home Assistant's.
 fn python() -> Option<Command> {
-    let rig = env::var_os("HAUL_RIG").map_or_else(|| PathBuf::from("/var/cache/haul/rig"), PathBuf::from);
+    let rig = env::var_os("HAUL_RIG").map_or_else(|| PathBuf::from("/var/cache/haul/rigs"), PathBuf::from);
     let mut in_rig = Command::new("chroot");
-    in_rig.arg(rig).arg("/opt/ha/bin/python3");
+    in_rig.arg(rig.join("2026.11.0")).arg("/opt/ha/bin/python3");
     let own = [env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into()), "python3".into()].map(Command::new);
     own.into_iter().chain([in_rig]).find_map(|mut python| {
         let new_enough = Command::new(python.get_program()).args(python.get_args()).args(["-c", "import sys; sys.exit(sys.version_info < (3, 13))"]).output();

@@ -17,7 +17,7 @@ use std::{
 
 use receiving::Receiving;
 use testkit::{
-    rig,
+    rig::{self, Version},
     s3::{self, S3Server},
     sshd::{self, Sshd},
     wsgidav::{self, Wsgidav},
@@ -26,47 +26,79 @@ use testkit::{
 const HAUL: &str = env!("CARGO_BIN_EXE_haul");
 const PASSWORD: &str = "sesam öffne dich";
 
-/// Home Assistant of the rig reads and writes SecureTar 2, so `auto` has to choose that.
+/// What Home Assistant's own backups are called.
 const NATIVE: [(&str, Option<&str>); 2] = [("native-plain", None), ("native-protected", Some(PASSWORD))];
 
-#[test]
-fn a_plain_backup_of_a_running_home_assistant_restores_in_a_fresh_one() {
-    let Some(out) = lived() else { return };
-    succeeds(haul("verify", None).arg(out.join("plain.tar")));
-    succeeds(rig::script("restore").arg(out).args(["plain", "--then-database"]));
+/// The tests of one Home Assistant.
+macro_rules! tests {
+    ($module:ident, $version:expr) => {
+        mod $module {
+            use super::*;
+
+            #[test]
+            fn a_plain_backup_of_a_running_instance_restores_in_a_fresh_one() {
+                let Some(out) = lived($version) else { return };
+                succeeds(haul("verify", None).arg(out.join("plain.tar")));
+                succeeds($version.script("restore").arg(out).args(["plain", "--then-database"]));
+            }
+
+            #[test]
+            fn a_protected_backup_of_a_running_instance_restores_with_its_password_only() {
+                arrived($version, "protected", Some(PASSWORD));
+            }
+
+            #[test]
+            fn a_backup_protected_by_securetar_2_restores() {
+                arrived($version, "protected-v2", Some(PASSWORD));
+            }
+
+            #[test]
+            fn what_went_through_a_pipe_measured_restores() {
+                arrived($version, "pipe-plain", None);
+            }
+
+            #[test]
+            fn what_went_through_a_pipe_measured_and_protected_restores() {
+                arrived($version, "pipe-protected", Some(PASSWORD));
+            }
+
+            #[test]
+            fn what_went_to_a_bucket_in_parts_restores() {
+                arrived($version, "parts-plain", None);
+            }
+
+            #[test]
+            fn what_went_to_a_bucket_in_parts_and_protected_restores() {
+                arrived($version, "parts-protected", Some(PASSWORD));
+            }
+
+            #[test]
+            fn own_backups_verify_and_restore() {
+                home_assistants_own_backups_verify_and_restore($version);
+            }
+
+            #[test]
+            fn an_own_protected_backup_is_refused_with_a_wrong_password() {
+                let Some(out) = lived($version) else { return };
+                let config = out.join("never-restored");
+                let archive = out.join("native-protected.tar");
+                let done = run(haul("restore", Some("not it")).arg(&archive).arg("--into").arg(&config));
+                assert!(!done.success(), "a wrong password was accepted");
+                assert!(!config.exists(), "something was unpacked with a wrong password");
+            }
+        }
+    };
 }
 
-#[test]
-fn a_protected_backup_of_a_running_home_assistant_restores_with_its_password_only() {
-    let Some(out) = lived() else { return };
-    succeeds(haul("verify", Some(PASSWORD)).arg(out.join("protected.tar")));
-    succeeds(rig::script("restore").arg(out).args(["protected", "--password", PASSWORD]));
-}
+tests!(home_assistant_2025_6_3, Version::OLD);
+tests!(home_assistant_2026_11_0, Version::TODAY);
 
-#[test]
-fn what_went_through_a_pipe_measured_restores() {
-    arrived("pipe-plain", None);
-}
-
-#[test]
-fn what_went_through_a_pipe_measured_and_protected_restores() {
-    arrived("pipe-protected", Some(PASSWORD));
-}
-
-#[test]
-fn what_went_to_a_bucket_in_parts_restores() {
-    arrived("parts-plain", None);
-}
-
-#[test]
-fn what_went_to_a_bucket_in_parts_and_protected_restores() {
-    arrived("parts-protected", Some(PASSWORD));
-}
+// By which way an archive came makes no difference to the reader, so these ask one Home Assistant only.
 
 #[test]
 fn what_went_over_sftp_and_was_corrected_there_restores() {
     if sshd::is_installed() {
-        arrived("random-plain", None);
+        arrived(Version::OLD, "random-plain", None);
     } else {
         let _ = writeln!(std::io::stderr(), "skipped: openssh-server is not installed");
     }
@@ -74,28 +106,28 @@ fn what_went_over_sftp_and_was_corrected_there_restores() {
 
 #[test]
 fn what_went_to_another_machine_restores() {
-    arrived("machine-plain", None);
+    arrived(Version::OLD, "machine-plain", None);
 }
 
 #[test]
 fn what_went_to_another_machine_protected_restores() {
-    arrived("machine-protected", Some(PASSWORD));
+    arrived(Version::OLD, "machine-protected", Some(PASSWORD));
 }
 
 #[test]
 fn what_another_machine_made_restores() {
-    arrived("elsewhere-plain", None);
+    arrived(Version::OLD, "elsewhere-plain", None);
 }
 
 #[test]
 fn what_another_machine_made_and_protected_restores() {
-    arrived("elsewhere-protected", Some(PASSWORD));
+    arrived(Version::OLD, "elsewhere-protected", Some(PASSWORD));
 }
 
 #[test]
 fn what_went_to_a_web_server_measured_restores() {
     if wsgidav::is_installed() {
-        arrived("web-plain", None);
+        arrived(Version::OLD, "web-plain", None);
     } else {
         let _ = writeln!(std::io::stderr(), "skipped: wsgidav is not installed");
     }
@@ -104,17 +136,17 @@ fn what_went_to_a_web_server_measured_restores() {
 #[test]
 fn what_went_to_a_web_server_measured_and_protected_restores() {
     if wsgidav::is_installed() {
-        arrived("web-protected", Some(PASSWORD));
+        arrived(Version::OLD, "web-protected", Some(PASSWORD));
     } else {
         let _ = writeln!(std::io::stderr(), "skipped: wsgidav is not installed");
     }
 }
 
 /// An archive that came by a detour is as good as one that was written straight to disk.
-fn arrived(name: &str, password: Option<&str>) {
-    let Some(out) = lived() else { return };
+fn arrived(version: Version, name: &str, password: Option<&str>) {
+    let Some(out) = lived(version) else { return };
     succeeds(haul("verify", password).arg(out.join(format!("{name}.tar"))));
-    let mut restore = rig::script("restore");
+    let mut restore = version.script("restore");
     restore.arg(out).arg(name);
     if let Some(password) = password {
         restore.args(["--password", password]);
@@ -122,41 +154,31 @@ fn arrived(name: &str, password: Option<&str>) {
     succeeds(&mut restore);
 }
 
-#[test]
-fn home_assistants_own_backups_verify_and_restore() {
-    let Some(out) = lived() else { return };
+fn home_assistants_own_backups_verify_and_restore(version: Version) {
+    let Some(out) = lived(version) else { return };
     for (name, password) in NATIVE {
         let archive = out.join(format!("{name}.tar"));
         let config = out.join(format!("{name}-by-haul"));
         succeeds(haul("verify", password).arg(&archive));
         succeeds(haul("restore", password).arg(&archive).arg("--into").arg(&config));
-        succeeds(rig::script("restore").arg(out).arg(name).arg("--started-on").arg(&config));
+        succeeds(version.script("restore").arg(out).arg(name).arg("--started-on").arg(&config));
     }
-}
-
-#[test]
-fn home_assistants_own_protected_backup_is_refused_with_a_wrong_password() {
-    let Some(out) = lived() else { return };
-    let config = out.join("never-restored");
-    let archive = out.join("native-protected.tar");
-    let done = run(haul("restore", Some("not it")).arg(&archive).arg("--into").arg(&config));
-    assert!(!done.success(), "a wrong password was accepted");
-    assert!(!config.exists(), "something was unpacked with a wrong password");
 }
 
 /// The folder of archives that one life of Home Assistant left behind; `None` where the rig is missing.
-fn lived() -> Option<&'static Path> {
-    static OUT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+fn lived(version: Version) -> Option<&'static Path> {
+    static OLD: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    static TODAY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     if !rig::is_ready().unwrap() {
         return None;
     }
-    let out = OUT.get_or_init(live).as_ref();
+    let out = if version == Version::OLD { &OLD } else { &TODAY }.get_or_init(|| live(version)).as_ref();
     Some(out.expect("Home Assistant lives and is backed up"))
 }
 
-fn live() -> Result<PathBuf, String> {
+fn live(version: Version) -> Result<PathBuf, String> {
     // Kept until the next run, so that a failure can be looked at.
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("home-assistant");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("home-assistant-{}", version.as_str()));
     if out.exists() {
         fs::remove_dir_all(&out).map_err(|e| e.to_string())?;
     }
@@ -166,13 +188,14 @@ fn live() -> Result<PathBuf, String> {
 
     let backup = format!("'{HAUL}' backup {{config}} --to {{archive}} --progress none");
     let far = Far::start(&out).map_err(|e| e.to_string())?;
-    let mut command = rig::script("live");
+    let mut command = version.script("live");
     far.introduce(&mut command);
     command.arg(&out);
     command.arg("--backup").arg(format!("plain={backup}"));
     let protected = format!("protected={backup} --password-file '{}'", password_file.display());
+    command.arg("--backup").arg(format!("protected-v2={backup} --securetar v2 --password-file '{}'", password_file.display()));
     command.arg("--backup").arg(protected);
-    for wish in far.wishes(&password_file) {
+    for wish in far.wishes(&password_file, version) {
         command.arg("--backup").arg(wish);
     }
     for (name, password) in NATIVE {
@@ -234,19 +257,22 @@ impl Far {
     }
 
     /// Backups there that end up in `{archive}`, as the rig wants them: one word for the shell in each.
-    fn wishes(&self, password_file: &Path) -> Vec<String> {
+    fn wishes(&self, password_file: &Path, version: Version) -> Vec<String> {
         let protection = format!("--password-file '{}'", password_file.display());
         let mut wishes = Vec::new();
         for (kind, protection) in [("plain", ""), ("protected", &protection)] {
             wishes.push(format!("pipe-{kind}=sh -c \"'{HAUL}' backup {{config}} --to - --progress none {protection} > {{archive}}\""));
             wishes.push(there_and_back(&format!("parts-{kind}"), "bucket", protection));
+            if version == Version::TODAY {
+                continue;
+            }
             wishes.push(there_and_back(&format!("machine-{kind}"), "machine", protection));
             wishes.push(there_and_back(&format!("elsewhere-{kind}"), "machine", &format!("--compress there {protection}")));
             if self.web.is_some() {
                 wishes.push(there_and_back(&format!("web-{kind}"), "web", protection));
             }
         }
-        if self.ssh.is_some() {
+        if self.ssh.is_some() && version == Version::OLD {
             wishes.push(there_and_back("random-plain", "ssh", ""));
         }
         wishes

@@ -1,9 +1,16 @@
-//! What inspecting says against what the real Home Assistant 2025.6.3 did with the same archives: `tests/fixtures` makes one archive for every defect, the program
-//! itself two more. Where the rig is, Home Assistant is asked afresh, and the answers that are kept are compared with that; where it is not, they are believed.
-//! `HAUL_VERDICTS` names a file for the whole table (`make verdicts`).
+//! What inspecting says against what real Home Assistants did with the same archives: `tests/fixtures` makes one archive for
+//! every defect, the program itself some more. Where the rig is, Home Assistant is asked afresh, and the answers that are kept
+//! are compared with that; where it is not, they are believed. `HAUL_VERDICTS` names a folder for the tables (`make verdicts`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command, sync::atomic::AtomicBool};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::atomic::AtomicBool,
+};
 
 use engine::inspect::{InspectOptions, Inspection, inspect};
 use habackup::{
@@ -13,29 +20,88 @@ use habackup::{
 use serde_json::Value;
 use testkit::{
     fixtures::{self, Fixtures},
-    rig,
+    rig::{self, Version},
 };
 
-const OF_ITS_OWN: [(&str, Option<&str>); 2] = [("good-haul", None), ("good-haul-encrypted", Some("correct horse battery staple"))];
+const PASSWORD: &str = "correct horse battery staple";
+
+/// How this program makes an archive of its own: what it is called, its password, and the arguments beside it.
+struct Own {
+    name: &'static str,
+    password: Option<&'static str>,
+    arguments: &'static [&'static str],
+    way: Way,
+}
+
+enum Way {
+    /// Straight into a file, where what is known late is put in afterwards.
+    File,
+    /// Through a pipe: all sizes are known before.
+    InOrder,
+    /// Written anew by `haul repair`.
+    Repaired,
+}
+
+impl Own {
+    const fn new(name: &'static str, password: Option<&'static str>, arguments: &'static [&'static str], way: Way) -> Self {
+        Self { name, password, arguments, way }
+    }
+
+    /// Whether a Home Assistant of this version reads it.
+    fn is_for(&self, version: Version) -> bool {
+        version == Version::TODAY || !self.arguments.contains(&"v3")
+    }
+}
+
+const V2: &[&str] = &["--securetar", "v2"];
+const V3: &[&str] = &["--securetar", "v3"];
+const OF_ITS_OWN: [Own; 9] = [
+    Own::new("good-haul", None, &[], Way::File),
+    Own::new("good-haul-v2", Some(PASSWORD), V2, Way::File),
+    Own::new("good-haul-v3", Some(PASSWORD), V3, Way::File),
+    Own::new("good-haul-in-order", None, &[], Way::InOrder),
+    Own::new("good-haul-in-order-v2", Some(PASSWORD), V2, Way::InOrder),
+    Own::new("good-haul-in-order-v3", Some(PASSWORD), V3, Way::InOrder),
+    Own::new("good-haul-repaired", None, &[], Way::Repaired),
+    Own::new("good-haul-repaired-v2", Some(PASSWORD), V2, Way::Repaired),
+    Own::new("good-haul-repaired-v3", Some(PASSWORD), V3, Way::Repaired),
+];
 
 /// Where nothing in the archive tells, with the reason.
 const UNTELLABLE: [(&str, &str); 1] = [("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one")];
 
-fn look(archive: &Path, password: Option<&str>) -> Inspection {
-    let options = InspectOptions { password: password.map(Password::new), asked: Asked::Target("2025.6.3".parse().unwrap()), ..InspectOptions::default() };
+fn look(version: Version, archive: &Path, password: Option<&str>) -> Inspection {
+    let options =
+        InspectOptions { password: password.map(Password::new), asked: Asked::Target(version.as_str().parse().unwrap()), ..InspectOptions::default() };
     inspect(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap()
 }
 
 /// Archives as this program makes them, of the configuration that all fixtures are made of.
-fn make_our_own(made: &mut Fixtures) {
+fn make_our_own(made: &mut Fixtures, version: Version) {
     let config = tempfile::tempdir().unwrap();
     let unpacked = haul(None).arg("restore").arg(made.path("good-core-plain")).arg("--into").arg(config.path()).output().unwrap();
     assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
-    for (name, password) in OF_ITS_OWN {
-        let path = made.add(name, password).unwrap();
-        let backed_up = haul(password).arg("backup").arg(config.path()).arg("--to").arg(&path).args(["--name", name]).output().unwrap();
-        assert!(backed_up.status.success(), "{}", String::from_utf8_lossy(&backed_up.stderr));
+    for own in OF_ITS_OWN.iter().filter(|own| own.is_for(version)) {
+        let path = made.add(own.name, own.password).unwrap();
+        let mut backup = haul(own.password);
+        backup.arg("backup").arg(config.path()).args(own.arguments).args(["--name", own.name, "--to"]);
+        match own.way {
+            Way::File => done(backup.arg(&path)),
+            Way::InOrder => done(backup.arg("-").stdout(fs::File::create(&path).unwrap())),
+            Way::Repaired => {
+                let first = config.path().with_extension("tar");
+                done(backup.arg(&first));
+                // Compressed another way, so that it is written anew.
+                done(haul(own.password).arg("repair").arg(&first).args(["--recompress", "small", "--rename", own.name, "--to"]).arg(&path));
+                fs::remove_file(first).unwrap();
+            }
+        }
     }
+}
+
+fn done(command: &mut Command) {
+    let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn haul(password: Option<&str>) -> Command {
@@ -98,8 +164,9 @@ fn class(effect: &Effect) -> &'static str {
 }
 
 /// What it did, what is said of it, and whether that is the same.
-fn compare(row: &Value, inspection: &Inspection) -> (String, String, bool) {
-    let verdict = inspection.verdicts.iter().find(|verdict| verdict.reader == Reader::CoreBefore20263).unwrap();
+fn compare(version: Version, row: &Value, inspection: &Inspection) -> (String, String, bool) {
+    let reader = if version == Version::OLD { Reader::CoreBefore20263 } else { Reader::CoreSince20263 };
+    let verdict = inspection.verdicts.iter().find(|verdict| verdict.reader == reader).unwrap();
     let (did, said) = really(row);
     let ours = class(&verdict.effect);
     let same = did == ours || (ours == "may lose" && matches!(did, "loses" | "restores"));
@@ -119,30 +186,50 @@ fn rows(text: &str) -> BTreeMap<String, Value> {
 }
 
 /// The answers to go by, and how those that are kept differ from them.
-fn answers(made: &mut Fixtures) -> (BTreeMap<String, Value>, Vec<String>) {
-    let kept = rows(&fixtures::answers().unwrap());
+fn answers(version: Version, made: &mut Fixtures) -> (BTreeMap<String, Value>, Vec<String>) {
+    let kept = rows(&fixtures::answers(version).unwrap());
     if !rig::is_ready().unwrap() {
         println!("the answers of {} fixtures are those that are kept", kept.len());
         return (kept, Vec::new());
     }
-    make_our_own(made);
-    let asked = rows(&made.ask().unwrap());
-    println!("Home Assistant was asked about {} archives", asked.len());
-    let ours = |name: &String| OF_ITS_OWN.iter().any(|(own, _)| own == name);
+    make_our_own(made, version);
+    let asked = rows(&made.ask(version).unwrap());
+    println!("Home Assistant {} was asked about {} archives", version.as_str(), asked.len());
+    let ours = |name: &String| OF_ITS_OWN.iter().any(|own| own.name == name);
     let names = kept.keys().chain(asked.keys().filter(|name| !kept.contains_key(*name) && !ours(name)));
     let differ =
         names.filter(|name| kept.get(*name) != asked.get(*name)).map(|name| format!("{name}: the kept answer is not what Home Assistant does")).collect();
     (asked, differ)
 }
 
+/// What is lost when Home Assistant takes the encryption off an archive of ours, or puts one on and takes it off again.
+fn lost_by_recoding(rows: &BTreeMap<String, Value>) -> impl Iterator<Item = String> + '_ {
+    OF_ITS_OWN.iter().filter_map(|own| {
+        let row = rows.get(own.name)?;
+        let recoded = if own.password.is_some() { vec![&row["download"], &row["upload"]["fetched"]] } else { vec![&row["encrypted"]] };
+        let wrong = recoded.into_iter().find(|answer| answer["members"].as_u64().is_none_or(|members| members < 30))?;
+        Some(format!("{}: Home Assistant destroys it: {wrong}", own.name))
+    })
+}
+
 #[test]
-fn the_verdict_is_what_home_assistant_did() {
+fn the_verdict_is_what_home_assistant_2025_6_3_did() {
+    agree(Version::OLD);
+}
+
+#[test]
+fn the_verdict_is_what_home_assistant_2026_11_0_did() {
+    agree(Version::TODAY);
+}
+
+fn agree(version: Version) {
     let Some(mut made) = Fixtures::make(&[]).unwrap() else { return };
-    let (rows, mut differ) = answers(&mut made);
-    let mut table = String::from("fixture | Home Assistant 2025.6.3 | haul inspect | same\n--- | --- | --- | ---\n");
+    let (rows, mut differ) = answers(version, &mut made);
+    differ.extend(lost_by_recoding(&rows));
+    let mut table = format!("fixture | Home Assistant {} | haul inspect | same\n--- | --- | --- | ---\n", version.as_str());
     let mut agreed = 0;
     for (name, row) in &rows {
-        let (did, ours, same) = compare(row, &look(&made.path(name), made.password(name)));
+        let (did, ours, same) = compare(version, row, &look(version, &made.path(name), made.password(name)));
         let untellable = UNTELLABLE.iter().find(|(known, _)| known == name);
         let verdict = match (same, untellable) {
             (true, _) => "yes".to_owned(),
@@ -159,7 +246,7 @@ fn the_verdict_is_what_home_assistant_did() {
     }
     writeln!(table, "\n{agreed} of {} agree", rows.len()).unwrap();
     if let Some(path) = std::env::var_os("HAUL_VERDICTS") {
-        fs::write(path, &table).unwrap();
+        fs::write(Path::new(&path).join(format!("verdicts-{}.txt", version.as_str())), &table).unwrap();
     }
     println!("{agreed} of {} agree", rows.len());
     assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), rows.len(), differ.join("\n"));

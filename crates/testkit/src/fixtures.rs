@@ -10,6 +10,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::rig::Version;
+
 /// Archives, each called by its defect.
 pub struct Fixtures {
     out: TempDir,
@@ -43,9 +45,9 @@ impl Fixtures {
         Ok(self.path(name))
     }
 
-    /// Asks the rig's Home Assistant about all of them: a line of JSON for each. Takes a minute or two.
-    pub fn ask(&self) -> io::Result<String> {
-        ask(self.out.path())
+    /// Asks a Home Assistant of the rig about all of them: a line of JSON for each. Takes a minute or two.
+    pub fn ask(&self, version: Version) -> io::Result<String> {
+        ask(version, self.out.path())
     }
 
     /// What they are called.
@@ -65,15 +67,21 @@ impl Fixtures {
     }
 }
 
-/// What Home Assistant 2025.6.3 did with each, a line of JSON for every one.
-pub fn answers() -> io::Result<String> {
-    fs::read_to_string(home().join("home-assistant-2025.6.3.jsonl"))
+/// What this Home Assistant did with each, a line of JSON for every one.
+pub fn answers(version: Version) -> io::Result<String> {
+    fs::read_to_string(home().join(format!("home-assistant-{}.jsonl", version.as_str())))
 }
 
-/// Asks the rig's Home Assistant about a folder of archives like that of [`Fixtures`].
-pub fn ask(folder: &Path) -> io::Result<String> {
+/// Asks a Home Assistant of the rig about a folder of archives like that of [`Fixtures`].
+pub fn ask(version: Version, folder: &Path) -> io::Result<String> {
     let mut command = Command::new("setpriv");
-    let asked = command.args(["--pdeathsig", "TERM"]).arg(home().join("ask")).arg(folder).env("PYTHONDONTWRITEBYTECODE", "1").output()?;
+    let asked = command
+        .args(["--pdeathsig", "TERM"])
+        .arg(home().join("ask"))
+        .arg(folder)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("HAUL_RIG_VERSION", version.as_str())
+        .output()?;
     if asked.status.success() {
         return String::from_utf8(asked.stdout).map_err(io::Error::other);
     }

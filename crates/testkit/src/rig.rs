@@ -1,4 +1,5 @@
-//! The real Home Assistant that `tests/rig` prepares: whether it can be used here, its scripts, and an instance that runs.
+//! The real Home Assistants that `tests/rig` prepares: whether they can be used here, the scripts that drive them, and an
+//! instance that runs.
 
 use std::{
     env, io,
@@ -10,7 +11,32 @@ use std::{
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-/// Whether there is one. Says so where it is missing; in CI, and where `HAUL_REQUIRE_RIG` is set, that is an error.
+/// A Home Assistant of the rig, by its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(&'static str);
+
+impl Version {
+    /// Knows SecureTar 2 alone.
+    pub const OLD: Self = Self("2025.6.3");
+    /// Reads and writes SecureTar 3, and keeps its port in `.storage/http`.
+    pub const TODAY: Self = Self("2026.11.0");
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::OLD, Self::TODAY];
+
+    /// As Home Assistant writes it.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// One of the scripts in `tests/rig`, for this version.
+    pub fn script(self, name: &str) -> Command {
+        let mut command = script(name);
+        command.env("HAUL_RIG_VERSION", self.0);
+        command
+    }
+}
+
+/// Whether they are there. Says so where it is missing; in CI, and where `HAUL_REQUIRE_RIG` is set, that is an error.
 pub fn is_ready() -> io::Result<bool> {
     let why = if geteuid().is_root() {
         let check = script("prepare").arg("--check").output()?;
@@ -29,8 +55,8 @@ pub fn is_ready() -> io::Result<bool> {
     Ok(false)
 }
 
-/// One of the scripts in `tests/rig`. A killed test run takes its Home Assistants along.
-pub fn script(name: &str) -> Command {
+/// A killed test run takes its Home Assistants along.
+fn script(name: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM"]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/rig").join(name));
     command
@@ -52,12 +78,21 @@ pub struct Running {
 
 impl Running {
     /// Starts one, fresh or with this user, who is set up and whose token is in `CONFIG.token`. Returns when it answers.
-    pub fn start(config: &Path, user: Option<&str>) -> io::Result<Self> {
-        let mut command = script("instance");
-        command.arg(config).stdin(Stdio::null()).stdout(Stdio::piped());
+    pub fn start(version: Version, config: &Path, user: Option<&str>) -> io::Result<Self> {
+        let mut command = version.script("instance");
         if let Some(user) = user {
             command.args(["--user", user]);
         }
+        Self::spawn(config, &mut command)
+    }
+
+    /// Starts a fresh one that goes to the port of what is restored in it, as on a machine of its own.
+    pub fn start_following_the_port(version: Version, config: &Path) -> io::Result<Self> {
+        Self::spawn(config, version.script("instance").arg("--follow-port"))
+    }
+
+    fn spawn(config: &Path, command: &mut Command) -> io::Result<Self> {
+        command.arg(config).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let mut line = String::new();
         let out = child.stdout.take().ok_or_else(|| io::Error::other("the rig has no output"))?;

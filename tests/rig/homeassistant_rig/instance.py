@@ -11,8 +11,11 @@ import subprocess
 import sys
 import time
 
-RIG = pathlib.Path(os.environ.get("HAUL_RIG", "/var/cache/haul/rig"))
+VERSION = os.environ.get("HAUL_RIG_VERSION", "2025.6.3")
+# The root that `prepare` made for this version.
+ROOT = pathlib.Path(os.environ.get("HAUL_RIG", "/var/cache/haul/rigs")) / VERSION
 WANTS_RESTART = 100
+KEEPS_PORT = tuple(map(int, VERSION.split("."))) >= (2026, 8)
 
 # `!env_var`: a restored directory must come up on the new instance's port.
 CONFIGURATION = """\
@@ -37,6 +40,28 @@ LATER_STEPS_DONE = {
     "data": {"done": ["core_config", "analytics", "integration"]},
 }
 
+# What 2026.8 and newer listen on: `http:` above would only be tried by them, and given up at the second start.
+STORED_HTTP = {
+    "version": 3,
+    "minor_version": 1,
+    "key": "http",
+    "data": {
+        "stable": {
+            "server_host": ["127.0.0.1"],
+            "cors_allowed_origins": [],
+            "login_attempts_threshold": -1,
+            "ip_ban_enabled": True,
+            "ssl_profile": "intermediate_v6",
+            "use_x_frame_options": True,
+            "created_at": "2026-11-01T00:00:00+00:00",
+            "error": None,
+            "error_message": None,
+        },
+        "pending": None,
+        "yaml_migration_done": True,
+    },
+}
+
 # Runs as the first process of its own mount and process namespaces: the mounts and every child go with it.
 ENTER = """
 set -e
@@ -55,17 +80,23 @@ def free_port():
 
 
 class Instance:
-    """A Home Assistant on `config`, an existing directory; started by `with`, or by `start`."""
+    """A Home Assistant on `config`, an existing directory; started by `with`, or by `start`.
 
-    def __init__(self, config, port=None):
+    From 2026.8 on, Home Assistant keeps its port in `.storage/http`, so a restored instance listens where the one that
+    was backed up did. On another machine it can; here that one may still be there, so the file is changed to say `port`
+    before each start. With `follows_port`, it is left as it is, and `port` says what it says.
+    """
+
+    def __init__(self, config, port=None, follows_port=False):
         self.config = pathlib.Path(config).resolve()
         self.port = port or free_port()
+        self._follows_port = follows_port
         self._process = None
         # Beside the directory, not in it: what it says is no part of what is backed up.
         self.output = self.config.with_name(self.config.name + ".output")
 
     @classmethod
-    def fresh(cls, config, port=None, only_needs_a_user=False):
+    def fresh(cls, config, port=None, only_needs_a_user=False, follows_port=False):
         """An instance that has never run: no user, no history.
 
         With `only_needs_a_user`, onboarding is over with its first step; the later ones would go out into the network.
@@ -73,10 +104,12 @@ class Instance:
         config = pathlib.Path(config)
         config.mkdir(parents=True)
         (config / "configuration.yaml").write_text(CONFIGURATION)
+        (config / ".storage").mkdir()
+        if KEEPS_PORT:
+            (config / ".storage/http").write_text(json.dumps(STORED_HTTP))
         if only_needs_a_user:
-            (config / ".storage").mkdir()
             (config / ".storage/onboarding").write_text(json.dumps(LATER_STEPS_DONE))
-        return cls(config, port)
+        return cls(config, port, follows_port)
 
     @property
     def database(self):
@@ -108,7 +141,20 @@ class Instance:
             self.stop()
             raise
 
+    def _settle_on_port(self):
+        stored = self.config / ".storage/http"
+        if not KEEPS_PORT or not stored.exists():
+            return
+        document = json.loads(stored.read_text())
+        stable = document["data"]["stable"]
+        if self._follows_port and "server_port" in stable:
+            self.port = stable["server_port"]
+        elif stable.get("server_port") != self.port:
+            stable["server_port"] = self.port
+            stored.write_text(json.dumps(document, indent=2))
+
     def _spawn(self):
+        self._settle_on_port()
         environment = {
             "PATH": "/opt/ha/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/tmp",
@@ -119,7 +165,7 @@ class Instance:
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
         with open(self.output, "ab") as log:
             self._process = subprocess.Popen(
-                [*command, "bash", "-c", ENTER, "rig", str(RIG), str(self.config)],
+                [*command, "bash", "-c", ENTER, "rig", str(ROOT), str(self.config)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -8,7 +8,7 @@ use std::{
 
 use testkit::{
     proxy::{Answer, Death, Proxy, Rule},
-    rig::{self, Running},
+    rig::{self, Running, Version},
 };
 
 use crate::{PASSWORD, Place, noise, run, text};
@@ -53,23 +53,23 @@ fn a_running_home_assistant_moves_and_its_users_and_history_are_there() {
         return;
     }
     let place = Place::new();
-    let old = Running::start(&place.path("old"), Some("ada")).unwrap();
+    let old = Running::start(Version::OLD, &place.path("old"), Some("ada")).unwrap();
     let token = fs::read_to_string(place.path("old.token")).unwrap();
     let _writer = Writer::start(&old, token.trim());
     fs::create_dir(old.config.join("www")).unwrap();
     fs::write(old.config.join("www/noise.bin"), noise(12 << 20)).unwrap();
 
-    let new = Running::start(&place.path("new"), None).unwrap();
+    let new = Running::start(Version::OLD, &place.path("new"), None).unwrap();
     plain_over_a_line_that_breaks(&place, &old, &new);
     assert_moved(&place, &new, token.trim());
     one_that_is_set_up_is_left_alone(&place, &old, &new);
 
-    let second = Running::start(&place.path("second"), None).unwrap();
+    let second = Running::start(Version::OLD, &place.path("second"), None).unwrap();
     what_can_not_work_is_refused(&place, &old, &second);
     encrypted_and_stopped(&place, &old, &second);
     assert_moved(&place, &second, token.trim());
 
-    let other = Running::start(&place.path("other"), Some("bob")).unwrap();
+    let other = Running::start(Version::OLD, &place.path("other"), Some("bob")).unwrap();
     one_set_up_by_others_is_replaced(&place, &old, &other);
     assert_moved(&place, &other, token.trim());
 }

@@ -64,7 +64,7 @@ fn every_repaired_archive_restores_in_home_assistant_with_its_user_and_its_histo
     assert!(list.len() > 130, "{} were repaired", list.len());
     fs::copy(bench.made.path("another"), bench.to("another.tar")).unwrap();
     fs::write(bench.to("fixtures.json"), Value::from(list.clone()).to_string()).unwrap();
-    let asked = fixtures::ask(bench.out.path()).unwrap();
+    let asked = fixtures::ask(rig::Version::OLD, bench.out.path()).unwrap();
     let answers: Vec<Value> = asked.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), list.len());
     let wrong: Vec<String> = answers.iter().filter_map(|answer| differs(answer).map(|how| format!("{}: {how}\n{answer}", answer["fixture"]))).collect();
