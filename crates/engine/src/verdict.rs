@@ -55,7 +55,7 @@ impl Judgement {
         if let Some(stamp) = stamp {
             judgement.without_history = stamp.without_history;
             // What is seen is told once, and in the words of today.
-            if !stamp.is_whole() && !(judgement.essential && stamp.essential) {
+            if !(stamp.is_whole() || judgement.essential && stamp.essential) {
                 judgement.lose(&stamp.missing, stamp.essential);
             }
         }

@@ -649,7 +649,7 @@ fn a_history_that_is_no_longer_written_is_told() {
     let place = Place::new();
     make_database(&place.config().join("home-assistant_v2.db"), "delete");
     let database = fs::File::options().write(true).open(place.config().join("home-assistant_v2.db")).unwrap();
-    database.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400 + 3600)).unwrap();
+    database.set_modified(SystemTime::now() - Duration::from_hours(73)).unwrap();
     let report = place.backup();
     assert!(report.warnings.iter().any(|warning| warning.contains("was last written 3 days before")), "{:?}", report.warnings);
 }

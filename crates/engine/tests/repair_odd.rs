@@ -95,7 +95,7 @@ fn told<'r>(repaired: &'r Repaired, member: &str) -> Vec<(NoteKind, &'r str)> {
 
 #[test]
 fn what_is_lost_is_told_however_much_was_put_right() {
-    let mut inner = Inner::config();
+    let mut inner = Inner::least();
     for number in 0..2100 {
         inner = inner.file(&format!("data/._{number}"), b"\0\x05\x16\x07abc");
     }
@@ -112,7 +112,7 @@ fn what_is_lost_is_told_however_much_was_put_right() {
 fn a_link_to_a_link_to_a_large_file_is_that_file() {
     let large: Vec<u8> = (0..2_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for content in [&large[..], b"small"] {
-        let inner = Inner::config().file("data/a", content).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").odd("data/d", b'1', "data/c");
+        let inner = Inner::least().file("data/a", content).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").odd("data/d", b'1', "data/c");
         let (repaired, files) = main_of(&inner);
         assert!(!repaired.is_incomplete());
         for name in ["data/b", "data/c", "data/d"] {
@@ -124,7 +124,7 @@ fn a_link_to_a_link_to_a_large_file_is_that_file() {
 #[test]
 fn a_link_beside_a_name_that_comes_twice_is_what_it_led_to() {
     for first in [vec![1; 3], vec![1; 2 << 20]] {
-        let inner = Inner::config().file("data/a", &first).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").file("data/a", b"two");
+        let inner = Inner::least().file("data/a", &first).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").file("data/a", b"two");
         let (repaired, files) = main_of(&inner);
         assert!(!repaired.is_incomplete(), "{:?}", repaired.notes);
         assert!(files["data/b"] == first && files["data/c"] == first && files["data/a"] == b"two");
@@ -133,7 +133,7 @@ fn a_link_beside_a_name_that_comes_twice_is_what_it_led_to() {
 
 #[test]
 fn a_link_to_itself_does_not_cost_the_file_and_one_to_a_folder_is_told_once() {
-    let inner = Inner::config().file("data/a", b"one").odd("data/a", b'1', "data/a").odd("data/s", b'1', "data/.storage");
+    let inner = Inner::least().file("data/a", b"one").odd("data/a", b'1', "data/a").odd("data/s", b'1', "data/.storage");
     let (repaired, files) = main_of(&inner);
     assert_eq!(files["data/a"], b"one");
     assert_eq!(told(&repaired, "data/a").len(), 1, "{:?}", repaired.notes);
@@ -171,7 +171,7 @@ fn of_two_databases_the_last_whole_one_is_kept() {
     database[16..18].copy_from_slice(&[0x10, 0]);
     database[28..32].copy_from_slice(&2_u32.to_be_bytes());
     let name = "data/home-assistant_v2.db";
-    let inner = Inner::config().file(name, &database).file(name, &database[..4096]);
+    let inner = Inner::least().file(name, &database).file(name, &database[..4096]);
     let (repaired, files) = main_of(&inner);
     assert!(files[name] == database);
     assert!(told(&repaired, name).iter().any(|(kind, what)| *kind == NoteKind::Lost && what.contains("last whole one")), "{:?}", repaired.notes);
@@ -180,7 +180,7 @@ fn of_two_databases_the_last_whole_one_is_kept() {
 #[test]
 fn a_tar_behind_a_damaged_header_does_not_overwrite_what_stood_before() {
     let nested = Inner::default().file(AUTH, b"OLD").file("data/new", b"OLD").file("stray", b"OLD").bytes;
-    let mut tar = Inner::config().file("data/old.tar", &nested).file("data/last", b"last").ended();
+    let mut tar = Inner::least().file("data/old.tar", &nested).file("data/last", b"last").ended();
     let at = header(&tar, "data/old.tar");
     tar[at + 257..at + 262].fill(0xff);
     let (repaired, files) = repaired(&tar, &[], "homeassistant.tar");
@@ -198,7 +198,7 @@ fn long(end: &str) -> String {
 
 #[test]
 fn what_stood_before_a_damaged_header_still_says_its_name() {
-    let mut tar = Inner::config().file(&long("1"), b"one").file(&long("2"), b"two").ended();
+    let mut tar = Inner::least().file(&long("1"), b"one").file(&long("2"), b"two").ended();
     for at in [header(&tar, &long("1")), header(&tar, &long("2"))] {
         tar[at + 150] ^= 1;
     }
@@ -209,7 +209,7 @@ fn what_stood_before_a_damaged_header_still_says_its_name() {
 
 #[test]
 fn names_whose_ends_are_gone_do_not_fall_together_without_a_word() {
-    let sound = Inner::config().file(&long("1"), b"one").file(&long("2"), b"two").file("data/last", b"last").ended();
+    let sound = Inner::least().file(&long("1"), b"one").file(&long("2"), b"two").file("data/last", b"last").ended();
     // Within what the extended header says, and its own header.
     for place in [512, 257] {
         let mut tar = sound.clone();
@@ -227,7 +227,7 @@ fn names_whose_ends_are_gone_do_not_fall_together_without_a_word() {
 #[test]
 fn a_damaged_size_swallows_nothing() {
     let body = [b'z'; 1500];
-    let mut inner = Inner::config();
+    let mut inner = Inner::least();
     for number in 0..5 {
         inner = inner.file(&format!("data/z{number}"), &body);
     }
@@ -247,7 +247,7 @@ fn a_damaged_size_swallows_nothing() {
 /// A damaged `backup.json` is found again in the index; without an index its beginning counts.
 #[test]
 fn what_a_damaged_description_said_is_not_lost() {
-    let inner = Inner::config();
+    let inner = Inner::least();
     let whole = "it was missing or damaged; what it said is taken from the copy in haul.index";
     let cut = "it is cut short; what it still says is kept, and the rest is written by what is in the archive";
     for (layout, what) in

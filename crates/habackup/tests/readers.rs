@@ -29,6 +29,7 @@ fn whole(shape: Shape) -> Content {
         auth: Some(10),
         auth_provider: true,
         onboarding: true,
+        config_entries: true,
         version: Some("2026.11.0".to_owned()),
         configuration: Some(None),
         database: None,

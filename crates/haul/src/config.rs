@@ -90,13 +90,11 @@ impl Config {
 
     /// Where destinations were looked for, for a message about one that is not among them.
     pub(crate) fn searched(&self) -> String {
-        match &self.path {
-            Some(path) => format!("{} names none of that name", path.display()),
-            None => {
-                let usual: Vec<String> = usual_places().iter().map(|path| path.display().to_string()).collect();
-                format!("there is no configuration file ({})", usual.join(", "))
-            }
+        if let Some(path) = &self.path {
+            return format!("{} names none of that name", path.display());
         }
+        let usual: Vec<String> = usual_places().iter().map(|path| path.display().to_string()).collect();
+        format!("there is no configuration file ({})", usual.join(", "))
     }
 
     /// Whether an option's value is neither typed nor in the environment but stands in the command's table. What a destination says of itself beats that.

@@ -65,7 +65,7 @@ fn a_machine_is_signed_in_shown_and_signed_out() {
 fn without_a_client_it_says_how_to_make_one() {
     let (drive, home) = (Drive::start(), tempfile::tempdir().unwrap());
     let output = haul(&drive, home.path(), &["auth", "gdrive"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(words(&output).contains("signing in needs a client id of your own"), "{}", words(&output));
     assert!(words(&output).contains("console.cloud.google.com"), "{}", words(&output));
 }

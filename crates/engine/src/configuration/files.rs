@@ -75,12 +75,12 @@ impl<'a> Files<'a> {
                 self.load(&path).map(|place| self.pick(&place, wanted, chain)).unwrap_or_default()
             }
             (Value::Scalar(name), Some("include_dir_named")) => {
-                let files = self.below(&self.beside(at, name));
+                let files = Self::below(&self.beside(at, name));
                 let is_wanted = |path: &PathBuf| path.file_stem().and_then(|stem| stem.to_str()).is_some_and(wanted);
                 files.into_iter().filter(is_wanted).filter_map(|path| self.load(&path)).collect()
             }
             (Value::Scalar(name), Some("include_dir_merge_named")) => {
-                let files = self.below(&self.beside(at, name));
+                let files = Self::below(&self.beside(at, name));
                 let places: Vec<Place> = files.into_iter().filter_map(|path| self.load(&path)).collect();
                 places.iter().flat_map(|place| self.pick(place, wanted, chain)).collect()
             }
@@ -152,7 +152,7 @@ impl<'a> Files<'a> {
     }
 
     /// The YAML files that Home Assistant's directory tags take in: at any depth, hidden ones and secrets left aside.
-    fn below(&self, directory: &Path) -> Vec<PathBuf> {
+    fn below(directory: &Path) -> Vec<PathBuf> {
         let hidden = |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
         let walk = walkdir::WalkDir::new(directory).follow_links(true).max_depth(8).sort_by_file_name().into_iter().filter_entry(move |entry| !hidden(entry));
         walk.flatten()

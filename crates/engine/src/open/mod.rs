@@ -323,7 +323,8 @@ impl<'a> Opened<'a> {
     /// none but for its headers, unless there is one in the index.
     pub(crate) fn has_checksum(&self, member: &Member) -> bool {
         match member.shape {
-            Shape::Gzip => true,
+            // Nothing is read of what is unknown.
+            Shape::Gzip | Shape::Unknown => true,
             Shape::Tar => self.sum_of(member).is_some(),
             Shape::Sealed => {
                 let is_authenticated = || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
@@ -333,8 +334,6 @@ impl<'a> Opened<'a> {
                 };
                 self.sum_of(member).is_some() || is_authenticated() || is_compressed()
             }
-            // Nothing of it is read.
-            Shape::Unknown => true,
         }
     }
 

@@ -174,15 +174,34 @@ pub(super) fn truthy(value: &Value) -> bool {
 /// Why a text is no JSON, in the words of Home Assistant's parser as far as they can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonProblem {
-    /// The words.
+    /// The words of Core before 2026.3.
     pub text: String,
+    /// The words of Core since, whose parser is a newer one.
+    pub text_since_20263: String,
     /// Python's own `json` reads it, which Supervisor uses: UTF-16, or a byte order mark.
     pub only_for_core: bool,
 }
 
 impl JsonProblem {
     fn of(bytes: &[u8], error: &serde_json::Error) -> Self {
-        Self { text: Self::words(bytes, error), only_for_core: python_reads(bytes) }
+        let text = Self::words(bytes, error);
+        let text_since_20263 = Self::newer_words(bytes, error, &text);
+        Self { text, text_since_20263, only_for_core: python_reads(bytes) }
+    }
+
+    /// What orjson 3.11 says of what older ones say `text` of.
+    fn newer_words(bytes: &[u8], error: &serde_json::Error, text: &str) -> String {
+        let said = "unexpected character: ";
+        if !text.starts_with(said) {
+            return text.to_owned();
+        }
+        if bytes.starts_with(b"\xef\xbb\xbf") {
+            return text.replace(said, "UTF-8 byte order mark (BOM) is not supported: ");
+        }
+        if error.to_string().starts_with("expected value") {
+            return text.replace(said, "unexpected character, expected a JSON value: ");
+        }
+        text.to_owned()
     }
 
     fn words(bytes: &[u8], error: &serde_json::Error) -> String {

@@ -28,10 +28,12 @@ pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
     let value = match &description.value {
         Ok(value) => value,
         Err(problem) => {
-            let says = format!("orjson.JSONDecodeError: {}", problem.text);
+            let says = |words: &str| format!("orjson.JSONDecodeError: {words}");
             let finding =
                 Finding::new(Defect::ManifestNotJson, "backup.json is no JSON", "it was edited by hand, written in another encoding, or damaged", REWRITE);
-            let finding = finding.at(MANIFEST).cores(&LIST, Some(&says));
+            let finding = finding.at(MANIFEST);
+            let finding = finding.reader(Reader::CoreBefore20263, LIST, Some(&says(&problem.text)));
+            let finding = finding.reader(Reader::CoreSince20263, LIST, Some(&says(&problem.text_since_20263)));
             found.push(if problem.only_for_core { finding } else { finding.supervisor(LIST, Some("Can't read data for …")) });
             return;
         }
@@ -136,8 +138,14 @@ impl Listed<'_> {
     fn slug(&mut self) {
         let finding = match self.fields.get("slug") {
             Some(list @ (Value::Array(_) | Value::Object(_))) => {
-                let says = format!("TypeError: unhashable type: '{}'", python_type(list));
-                Self::finding(Defect::Slug, "'slug' is no text").cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, INVALID)
+                let kind = python_type(list);
+                let says = format!("unhashable type: '{kind}'");
+                // Python 3.14 says more.
+                let says_more = format!("TypeError: cannot use '{kind}' as a dict key ({says})");
+                Self::finding(Defect::Slug, "'slug' is no text")
+                    .reader(Reader::CoreBefore20263, LIST_OF_ALL, Some(&format!("TypeError: {says}")))
+                    .reader(Reader::CoreSince20263, LIST_OF_ALL, Some(&says_more))
+                    .supervisor(LIST, INVALID)
             }
             Some(Value::String(slug)) if slug.contains('/') => Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug)))
                 .supervisor(Effect::RefusesUpload, Some("Can't move backup file to storage")),
