@@ -93,6 +93,8 @@ fn run(root: &Path, flags: u8, bytes: &[u8]) {
         only: if flags & 1 == 1 { vec!["c*".into(), "up/**".into(), "**/s*".into()] } else { Vec::new() },
         database_only: flags & 3 == 2,
         replace: filled,
+        force: false,
+        owner: None,
         password: (flags & 8 == 0).then(|| Password::new("correct horse")),
         threads: NonZeroUsize::new(1 + usize::from(flags >> 4 & 1)).expect("one or two"),
     };
