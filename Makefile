@@ -96,6 +96,7 @@ lint: tools ## Check formatting, lints and the layers, and that every fuzz targe
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	cargo xtask layers
+	@tools/need c++=g++
 	RUSTC_BOOTSTRAP=1 cargo check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target
 
 format: ## Format the source
