@@ -206,7 +206,8 @@ fn an_interrupted_push_goes_on_where_the_place_stands() {
         let file = run.dir.path().join("source.tar");
         std::fs::write(&file, &whole).unwrap();
         run.context.tuning.give_up_after = Duration::from_millis(1);
-        memory.script([None, None, None, Some(HICCUP), Some(HICCUP)]);
+        // However many tries a millisecond holds, none succeeds.
+        memory.script([None; 3].into_iter().chain(std::iter::repeat_n(Some(HICCUP), 100)));
         assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
         let before = memory.world.lock().unwrap().puts.len();
         assert!((3..6).contains(&before), "{before}");
@@ -225,7 +226,7 @@ fn a_push_of_a_changed_archive_begins_anew() {
     let file = run.dir.path().join("source.tar");
     std::fs::write(&file, noise(20_000_000)).unwrap();
     run.context.tuning.give_up_after = Duration::from_millis(1);
-    memory.script([None, None, Some(HICCUP), Some(HICCUP)]);
+    memory.script([None; 2].into_iter().chain(std::iter::repeat_n(Some(HICCUP), 100)));
     push_to(&run, &memory, &file).unwrap_err();
     memory.world.lock().unwrap().faults.clear();
     let other: Vec<u8> = noise(20_000_001).into_iter().rev().collect();
@@ -354,7 +355,7 @@ fn a_push_without_a_state_directory_leaves_nothing_that_nobody_finds_again() {
     std::fs::write(&file, noise(9_000_000)).unwrap();
     run.context.state = file.join("no directory");
     run.context.tuning.give_up_after = Duration::from_millis(1);
-    memory.script([None, None, Some(HICCUP), Some(HICCUP)]);
+    memory.script([None; 2].into_iter().chain(std::iter::repeat_n(Some(HICCUP), 100)));
     assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
     assert!(memory.world.lock().unwrap().unfinished.is_empty());
     memory.world.lock().unwrap().faults.clear();
