@@ -158,11 +158,13 @@ struct Moody {
     calls: Arc<Mutex<[u32; 3]>>,
     deleted: Arc<Mutex<u32>>,
     notes: bool,
+    /// Keeps what it has, whoever asks.
+    keeps: bool,
 }
 
 impl Moody {
     fn new(commit: Answer, entry: Answer, read: Answer) -> Self {
-        Self { inner: Memory::new(parts()), commit, entry, read, calls: Arc::default(), deleted: Arc::default(), notes: false }
+        Self { inner: Memory::new(parts()), commit, entry, read, calls: Arc::default(), deleted: Arc::default(), notes: false, keeps: false }
     }
 
     /// An error, if this is what comes now; and how often this call came before.
@@ -221,6 +223,9 @@ impl Store for Moody {
     }
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         *self.deleted.lock().unwrap() += 1;
+        if self.keeps {
+            return Err(StoreError::remote("moody://", Operation::Delete, Kind::Permission, "as told"));
+        }
         self.inner.delete(name).await
     }
     async fn space(&self) -> Result<Option<u64>, StoreError> {
@@ -334,4 +339,15 @@ fn what_could_not_be_tidied_up_is_a_note() {
     let (run, mut place) = (Run::new(), Moody::new(Answer::Good, Answer::Good, Answer::Good));
     place.notes = true;
     assert_eq!(run.send(Arc::new(place), &noise(1000), true).unwrap().notes, ["a mark could not be removed"]);
+}
+
+#[test]
+fn what_differs_and_can_not_be_removed_is_not_called_removed() {
+    let (run, mut place) = (Run::new(), Moody::new(Answer::Good, Answer::Good, Answer::Good));
+    place.keeps = true;
+    place.inner.world.lock().unwrap().corrupt = true;
+    let error = run.send(Arc::new(place.clone()), &noise(3_000_000), true).unwrap_err();
+    assert_eq!(error.kind(), Some(Kind::Mismatch));
+    assert!(place.inner.object("a.tar").is_some());
+    assert!(error.advice().unwrap().contains("could not be deleted: delete a.tar at moody:// yourself"), "{error:?}");
 }

@@ -306,8 +306,8 @@ impl Leg {
         match compare(self.store.as_ref(), &self.name, fingerprint, &self.patience).await {
             Ok(checked) => arrived.checked = checked,
             Err(error) if error.kind() == Some(Kind::Mismatch) => {
-                tidy(&self.context, || self.store.delete(&self.name)).await;
-                return Err(error);
+                let removed = tidy(&self.context, || self.store.delete(&self.name)).await;
+                return Err(if removed { error } else { not_removed(error, &self.name, &self.store.label()) });
             }
             // An archive that exists already is compared by the next call.
             Err(error) if self.keeping.is_some() && may_continue(&error) => return Err(error),
@@ -322,9 +322,16 @@ pub(super) fn uncompared(name: &str, label: &str, error: &StoreError) -> String 
     format!("{name} arrived at {label}, but could not be read back and compared ({error}); `haul verify` does that later")
 }
 
-/// Tries to remove something; what can't be removed now is left to the next run.
-pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(context: &Context, remove: impl FnMut() -> F) {
-    let _ = tokio::time::timeout(TIDYING, brief(context).retry(remove)).await;
+/// A copy that differs from what was sent and stays where it is, because it could not be deleted.
+pub(super) fn not_removed(error: StoreError, name: &str, label: &str) -> StoreError {
+    error.advise(format!(
+        "the copy could not be deleted: delete {name} at {label} yourself, then try again; if it happens again, check the network and the server's disk"
+    ))
+}
+
+/// Tries to remove something and says whether it is gone; what can't be removed now is left to the next run.
+pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(context: &Context, remove: impl FnMut() -> F) -> bool {
+    tokio::time::timeout(TIDYING, brief(context).retry(remove)).await.is_ok_and(|removed| removed.is_ok())
 }
 
 /// Patience for tidying up: works after an interruption too, and does not take long.

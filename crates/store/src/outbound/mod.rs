@@ -434,8 +434,8 @@ impl FileCopy {
                     match bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context))) {
                         Ok(checked) => arrived.checked = checked,
                         Err(error) if error.kind() == Some(Kind::Mismatch) => {
-                            let _ = bridge.wait(store.delete(&name));
-                            return Err(error);
+                            let removed = bridge.wait(store.delete(&name)).is_ok();
+                            return Err(if removed { error } else { leg::not_removed(error, &name, &label) });
                         }
                         Err(error) => arrived.uncompared = Some(leg::uncompared(&name, &label, &error)),
                     }
