@@ -24,6 +24,7 @@ use crate::{
     pipeline::Output,
     progress::{Phase, Progress},
     report::BackupReport,
+    room,
 };
 
 /// How often an archive is begun anew because the only place it goes to lost what it had got.
@@ -77,7 +78,7 @@ fn attempt(
     }
     let mut outbound = Outbound::prepare_each(targets.into_iter().zip(read_back.iter().copied()).collect(), network.copied())?;
     let layout = intent.layout(options)?;
-    let plan = |outbound: &Outbound| intent.plan(outbound.identities(), &paths, cancel);
+    let plan = |outbound: &Outbound| intent.plan(outbound.identities(), &paths, progress, cancel);
     let (work, expected) = if outbound.needs_sizes() || outbound.needs_length() {
         let measured = match road.measured.take() {
             Some(measured) => measured,
@@ -90,9 +91,14 @@ fn attempt(
     } else {
         let plan = plan(&outbound)?;
         progress.begin(Phase::Running, plan.bytes);
-        let expected = expected_of(plan.bytes, options.compressed);
+        let expected = expected_of(plan.bytes, plan.holes, options.compressed);
         (Work::Once(Box::new(plan)), expected)
     };
+    for path in paths.iter().filter(|_| !options.force) {
+        if let Some(bytes) = room::reserve(&intent.root, path) {
+            outbound.keep_free(path, bytes, expected)?;
+        }
+    }
     // A place that is not ready yet keeps everybody waiting from here on; whoever shows progress wants to say why.
     progress.watch(outbound.writers(), outbound.meters());
     outbound.begin(expected)?;

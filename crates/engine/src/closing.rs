@@ -16,6 +16,7 @@ use crate::{
     options::BackupOptions,
     progress::{Phase, Progress},
     report::{ArchiveReport, BackupReport, CopyReport, Findings, Status},
+    room,
     verdict::{Judgement, Verdict},
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Finished {
 /// Everything the user is told.
 pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished, progress: &Progress) -> BackupReport {
     let Finished { bytes_in, length, mut findings, copies, elsewhere } = finished;
+    findings.warn_all(progress.pulse.late());
+    findings.warn_all(room::about_copies(&intent.root, copies.iter().filter(|copy| copy.error.is_none()).map(|copy| copy.path.as_ref())));
     let judgement = Judgement::of_source(&findings, &intent.manifest);
     let protected = options.password.is_some();
     // What another machine encrypts takes no time here.

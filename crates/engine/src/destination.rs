@@ -11,7 +11,7 @@ use store::{
     outbound::{Outcome, Target},
 };
 
-use crate::{error::BackupError, report::CopyReport};
+use crate::{error::BackupError, plan::ZEROS_SHRINK, report::CopyReport};
 
 /// One place an archive shall go to.
 #[derive(Clone)]
@@ -95,10 +95,11 @@ fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
 /// No installation compresses better than to this part of itself: more room than that is certainly needed.
 const MOST_SAVED: u64 = 8;
 
-/// What is certain of an archive's length, from the length of what it is made of.
-pub(crate) fn expected_of(bytes: u64, compressed: bool) -> Expected {
-    let least = bytes / if compressed { MOST_SAVED } else { 2 };
-    Expected { about: Some(bytes), least: Some(least), ..Expected::default() }
+/// What is known of an archive's length from the length of the tar it is made of, `holes` bytes of which are zeros that nothing is stored for.
+pub(crate) fn expected_of(bytes: u64, holes: u64, compressed: bool) -> Expected {
+    let stored = bytes.saturating_sub(holes);
+    let (about, least) = if compressed { (stored + holes / ZEROS_SHRINK, stored / MOST_SAVED) } else { (bytes, bytes / 2) };
+    Expected { about: Some(about), least: Some(least), ..Expected::default() }
 }
 
 /// What the user is told of each copy; an error when none arrived.

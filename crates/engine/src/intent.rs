@@ -19,6 +19,7 @@ use crate::{
     layout::Layout,
     options::{BackupOptions, SecureTar, all_cores},
     plan::{self, Plan},
+    progress::Progress,
     source::{Outputs, read_head},
 };
 
@@ -28,7 +29,7 @@ const LONGEST_ID: u64 = 4096;
 /// What the user wants, made sure that it can be had.
 pub(crate) struct Intent {
     /// The config directory, whatever links led to it.
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     version: HaVersion,
     pub(crate) name: String,
     pub(crate) manifest: Manifest,
@@ -89,17 +90,17 @@ impl Intent {
         Ok(Layout {
             manifest: self.manifest.clone(),
             mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
-            compression: options.compressed.then_some(pargz::Compressor::new().level(options.level).threads(threads)),
+            compression: options.compressed.then_some(pargz::Options { level: options.level, threads }),
             keys,
         })
     }
 
     /// Looks at everything that goes in. Neither do the archives being written, whose identities (device, inode) are `writing`, nor earlier ones beside them:
     /// each archive would hold all of those.
-    pub(crate) fn plan(&self, writing: Vec<(u64, u64)>, archives: &[PathBuf], cancel: &AtomicBool) -> Result<Plan, BackupError> {
+    pub(crate) fn plan(&self, writing: Vec<(u64, u64)>, archives: &[PathBuf], progress: &Progress, cancel: &AtomicBool) -> Result<Plan, BackupError> {
         let directory = |archive: &PathBuf| archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).metadata();
         let directories = archives.iter().filter_map(|archive| directory(archive).ok()).map(|metadata| (metadata.dev(), metadata.ino())).collect();
-        plan::plan(&self.root, self.rules.clone(), Outputs { files: writing, directories }, cancel)
+        plan::plan(&self.root, self.rules.clone(), Outputs { files: writing, directories }, &progress.pulse, cancel)
     }
 }
 

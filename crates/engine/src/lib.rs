@@ -11,6 +11,7 @@
 //! | `away` | archives that another machine makes of what this one reads |
 //! | `destination` | where an archive goes, what became of each copy |
 //! | `plan`, `mounts`, `configuration` | what there is, what must stay out, what a restore would lose |
+//! | `largest`, `room` | what makes a backup large; what must stay free beside it |
 //! | `source` | the inner tar as a byte stream that never fails |
 //! | `measure` | every length of an archive before its first byte, for places that can't be corrected |
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
@@ -22,7 +23,7 @@
 //! | `restore` | unpacking that can't escape, and swapping that can't lose |
 //! | `browse` | looking into an archive without unpacking it |
 //! | `retention` | which archives to keep, decided and not done |
-//! | `progress`, `report` | live figures; what a finished job tells |
+//! | `progress`, `pulse`, `report` | live figures; what is waited for on this machine; what a finished job tells |
 //! | `names` | telling whether a name was there before, in little memory |
 //! | `zip` | what lies in a zip |
 
@@ -37,19 +38,22 @@ mod destination;
 mod error;
 pub mod inspect;
 mod intent;
+mod largest;
 mod layout;
 mod measure;
-mod mounts;
+pub mod mounts;
 mod names;
 pub mod open;
 mod options;
 mod pipeline;
 mod plan;
 mod progress;
+mod pulse;
 pub mod repair;
 mod report;
 pub mod restore;
 pub mod retention;
+mod room;
 mod source;
 pub mod verdict;
 pub mod verify;
@@ -64,5 +68,6 @@ pub use options::{BackupOptions, Compress, SecureTar, all_cores};
 pub use pargz::Level;
 pub use progress::{Phase, Progress};
 pub use report::{
-    ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, SkippedKind, Stage, StageReport, Status, reorders, serialize_path, shown,
+    ArchiveReport, BackupReport, CopyReport, DatabaseReport, Division, Rates, Skipped, SkippedKind, Stage, StageReport, Status, in_units, reorders,
+    serialize_path, shown,
 };

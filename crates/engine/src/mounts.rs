@@ -58,10 +58,22 @@ pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 /// Refuses a destination whose mount is missing: a backup would fill the disk below the mount point, and be hidden once the mount is back.
-pub(crate) fn ask_for(archive: &Path) -> Result<(), BackupError> {
+pub fn ask_for(archive: &Path) -> Result<(), BackupError> {
     let directory = archive.parent().and_then(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.canonicalize().ok());
     let (Some(directory), Ok(wanted), Ok(mounted)) = (directory, fs::read("/etc/fstab"), fs::read("/proc/self/mountinfo")) else { return Ok(()) };
     missing(&directory, &wanted, &mounted).map_or(Ok(()), |point| Err(BackupError::NotMounted(point)))
+}
+
+/// The mount point that a directory is at or below, whatever links lead to it. `None` where that is not told.
+pub fn mount_point(directory: &Path) -> Option<PathBuf> {
+    // Looked into first: that mounts what is mounted on demand.
+    let _ = fs::read_dir(directory);
+    nearest(&directory.canonicalize().ok()?, &fs::read("/proc/self/mountinfo").ok()?)
+}
+
+fn nearest(directory: &Path, mounted: &[u8]) -> Option<PathBuf> {
+    let points = mounted.split(|&byte| byte == b'\n').filter_map(parse_line).filter(|(_, kind)| kind != "autofs").map(|(point, _)| point);
+    points.filter(|point| directory.starts_with(point)).max_by_key(|point| point.components().count())
 }
 
 /// The mount point at or above `directory` that the first table (fstab(5)) names and the second (mountinfo) does not.
@@ -158,6 +170,15 @@ mod tests {
         }
         let mounted = [&mounted[..], b"3 1 0:50 / /mnt/my\\040nas rw - nfs nas:/x rw\n"].concat();
         assert_eq!(missing(Path::new("/mnt/my nas/ha"), table, &mounted), None);
+    }
+
+    #[test]
+    fn the_nearest_mount_holds_a_directory() {
+        let mounted = b"1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /mnt/nas rw - autofs systemd-1 rw\n3 1 8:2 / /home rw - ext4 b rw\n4 3 0:9 / /home/me/nas rw - nfs n:/ rw\n";
+        for (directory, point) in [("/home/me/nas/ha", "/home/me/nas"), ("/home/me/nas2", "/home"), ("/mnt/nas", "/"), ("/", "/")] {
+            assert_eq!(nearest(Path::new(directory), mounted), Some(PathBuf::from(point)), "{directory}");
+        }
+        assert_eq!(nearest(Path::new("/mnt"), b""), None);
     }
 
     #[test]

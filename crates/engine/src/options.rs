@@ -62,6 +62,8 @@ pub struct BackupOptions {
     pub digest: bool,
     /// Reads every copy back and compares all of it; [`Destination::ReadBack`] says it of one.
     pub read_back: bool,
+    /// Lets local copies take the room that Home Assistant needs on its own file system.
+    pub force: bool,
     /// The moment of the backup, in the zone its name shall show.
     pub now: Zoned,
 }

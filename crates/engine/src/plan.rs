@@ -21,13 +21,19 @@ use habackup::{
 use crate::{
     configuration::{self, History},
     error::BackupError,
+    largest::Largest,
     mounts,
-    report::{Findings, shown},
-    source::{DATABASE_HEAD, Found, Outputs, RECORDER, Scope, Step, read_head},
+    pulse::Pulse,
+    report::{Findings, in_units, shown},
+    source::{self, DATABASE_HEAD, Found, Outputs, RECORDER, Scope, Step, read_head},
 };
 
 /// No version is longer; whatever else stands in its place is not read to its end.
 const LONGEST_VERSION: u64 = 100;
+/// A file with so many bytes in holes is named.
+const MANY_HOLES: u64 = 100_000_000_000;
+/// Zeros become at best so many times less.
+pub(crate) const ZEROS_SHRINK: u64 = 1000;
 /// What a member costs in the inner tar beside its content: its header, and that of its exact time.
 const HEADERS: u64 = 1536;
 
@@ -36,22 +42,27 @@ pub(crate) struct Plan {
     pub(crate) scope: Scope,
     /// Databases whose writers wait while they are read.
     pub(crate) first: Vec<Found>,
-    /// The largest file.
+    /// The file that takes most room on the disk.
     pub(crate) largest: Option<Found>,
     /// Bytes the inner tar will roughly have.
     pub(crate) bytes: u64,
+    /// How many of them are zeros that take no room on the disk.
+    pub(crate) holes: u64,
     pub(crate) findings: Findings,
 }
 
 /// Looks at everything that goes in. Opens and closes files, so it must be over before the first database is opened.
-pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, cancel: &AtomicBool) -> Result<Plan, BackupError> {
+pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<Pulse>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
     let recorder = configuration::history(root);
     let history = if let History::Here(path) = &recorder { path.clone() } else { Vec::new() };
     rules.history_is(&history);
-    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts: Arc::new(mounts::to_leave_out(root)), history, outputs };
+    let mounts = Arc::new(mounts::to_leave_out(root));
+    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts, history, outputs, pulse: Arc::clone(pulse) };
     let mut first = Vec::new();
-    let mut largest: Option<Found> = None;
+    let mut largest: Option<(u64, Found)> = None;
+    let mut parts = Largest::default();
     let mut bytes = 0;
+    let mut holes = 0;
     let mut findings = Findings::default();
     let mut has_storage = false;
     let mut has_history = false;
@@ -72,10 +83,15 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, cancel: &Ato
             bytes += found.metadata.len().next_multiple_of(512);
             has_history |= found.relative == scope.history;
             ages.see(&found);
-            if largest.as_ref().is_none_or(|largest| largest.metadata.len() < found.metadata.len()) {
-                largest = Some(found.clone());
+            let empty = pulse.ask(&found.relative, || bytes_in_holes(&found));
+            findings.warn_all(about_holes(&found, empty));
+            holes += empty;
+            let on_disk = found.metadata.len().saturating_sub(empty);
+            parts.add(&found.relative, on_disk);
+            if largest.as_ref().is_none_or(|(most, _)| *most < on_disk) {
+                largest = Some((on_disk, found.clone()));
             }
-            if blocks_writers(&found) {
+            if pulse.ask(&found.relative, || blocks_writers(&found)) {
                 first.push(found);
             }
         }
@@ -92,7 +108,29 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, cancel: &Ato
     );
     findings.warn_all(about_history(&scope, &recorder, has_history, &ages));
     findings.warn_all(configuration::files_outside(root));
-    Ok(Plan { scope, first, largest, bytes, findings })
+    findings.warn_all(parts.note());
+    Ok(Plan { scope, first, largest: largest.map(|(_, found)| found), bytes, holes, findings })
+}
+
+/// How many bytes of a file are in holes.
+fn bytes_in_holes(found: &Found) -> u64 {
+    if !source::may_have_holes(&found.metadata) {
+        return 0;
+    }
+    source::open(&found.path).map_or(0, |(file, metadata)| source::bytes_in_holes(&file, metadata.len()))
+}
+
+/// A backup holds zeros in the place of holes, and even the best compression takes a thousandth of them.
+fn about_holes(found: &Found, empty: u64) -> Option<String> {
+    (empty >= MANY_HOLES).then(|| {
+        format!(
+            "{} is {} long, and {} of that are holes: as zeros they take about {} in the archive, and their time; --exclude leaves it out",
+            shown(&found.relative),
+            in_units(found.metadata.len()),
+            in_units(empty),
+            in_units(empty / ZEROS_SHRINK)
+        )
+    })
 }
 
 /// What is to be known about the history in this backup.
@@ -169,7 +207,7 @@ fn blocks_writers(found: &Found) -> bool {
         return false;
     }
     let mut head = [0; DATABASE_HEAD];
-    let read = crate::source::open(&found.path).and_then(|(mut file, _)| file.read_exact(&mut head));
+    let read = source::open(&found.path).and_then(|(mut file, _)| file.read_exact(&mut head));
     read.is_ok() && livesqlite::is_database(&head) && livesqlite::blocks_writers(&head)
 }
 

@@ -16,7 +16,10 @@ use store::{
     patience::{Patience, Waiting},
 };
 
-use crate::report::{Stage, StageReport};
+use crate::{
+    pulse::Pulse,
+    report::{Stage, StageReport},
+};
 
 /// What the job is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub struct Progress {
     outputs: Mutex<Outputs>,
     // What is done is what the one place has acknowledged.
     sending: AtomicBool,
+    // What is asked for on this machine.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// Those who take the archive's bytes away.
@@ -78,6 +83,7 @@ impl Default for Progress {
             pipeline: pargz::Meters::default(),
             outputs: Mutex::default(),
             sending: AtomicBool::new(false),
+            pulse: Arc::default(),
         }
     }
 }
@@ -215,6 +221,16 @@ impl Progress {
     pub fn waiting(&self) -> Option<Waiting> {
         let outputs = self.outputs();
         outputs.places.iter().find_map(|place| place.waiting()).or_else(|| outputs.reading.as_ref()?.waiting())
+    }
+
+    /// What on this machine nothing goes on without, once it takes long: a lock, a disk or a share that does not answer.
+    pub fn standstill(&self) -> Option<String> {
+        self.pulse.standstill()
+    }
+
+    /// What should be known while it goes on.
+    pub fn remark(&self) -> Option<String> {
+        self.pulse.remark()
     }
 
     fn outputs(&self) -> MutexGuard<'_, Outputs> {

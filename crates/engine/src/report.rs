@@ -368,6 +368,22 @@ pub fn shown(path: &[u8]) -> String {
     text
 }
 
+/// Bytes in decimal units, as disks and clouds count them.
+pub fn in_units(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = usize::from(value < 9.95) + usize::from(value < 99.5 && unit > 1);
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
 /// Invisible characters that change how the ones around them are shown.
 pub fn reorders(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -73,6 +73,7 @@ impl Place {
             destinations: vec![Destination::Path(self.out())],
             compress: engine::Compress::Here,
             read_back: false,
+            force: false,
             name: Some("Test".to_owned()),
             password: None,
             securetar: SecureTar::Auto,
@@ -142,6 +143,11 @@ fn names(report: &BackupReport) -> Vec<String> {
     let output = Command::new("python3").arg("-c").arg(script).arg(report.local_path().unwrap()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// What is said, but for what is said of every backup of these tests: they stay on one disk.
+fn notes(report: &BackupReport) -> Vec<&str> {
+    report.warnings.iter().map(String::as_str).filter(|warning| !warning.contains("same file system")).collect()
 }
 
 fn is_root() -> bool {
@@ -341,7 +347,7 @@ fn files_that_come_go_grow_and_shrink_leave_a_valid_archive() {
                 assert_eq!(skipped.path, "breathing.bin", "{}", skipped.reason);
             }
             for warning in report.warnings.iter().filter(|warning| !warning.contains("no history")) {
-                assert!(warning.starts_with("growing.bin grew") || warning.starts_with("breathing.bin grew"), "{warning}");
+                assert!(!warning.contains(".bin"), "{warning}");
             }
             assert_good(report.local_path().unwrap(), None);
         }
@@ -636,12 +642,12 @@ fn the_history_is_found_where_the_recorder_keeps_it() {
     place.write("configuration.yaml", "recorder:\n  db_url: sqlite:////config/db/history.db\n");
     make_database(&place.config().join("db/history.db"), "wal");
     let report = place.backup();
-    assert_eq!(report.warnings, Vec::<String>::new());
+    assert_eq!(notes(&report), [""; 0]);
     assert!(report.databases[0].history && report.databases[0].path == "db/history.db");
     fs::remove_file(report.local_path().unwrap()).unwrap();
     let without = back_up(&BackupOptions { exclude_database: true, ..place.options() }).unwrap();
     assert!(!names(&without).iter().any(|name| name.contains("history.db")), "{:?}", names(&without));
-    assert_eq!(without.warnings, Vec::<String>::new());
+    assert_eq!(notes(&without), [""; 0]);
 }
 
 #[test]

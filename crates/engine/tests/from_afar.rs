@@ -95,6 +95,7 @@ fn back_up(config: &Path, to: &Path, password: Option<&str>) {
         destinations: vec![Destination::Path(to.to_owned())],
         compress: engine::Compress::Here,
         read_back: false,
+        force: false,
         name: None,
         password: password.map(|password| Password::new(password.to_owned())),
         securetar: SecureTar::Auto,

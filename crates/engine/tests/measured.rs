@@ -64,6 +64,7 @@ impl Home {
             destinations: vec![Destination::Path(self.0.path().join("out/direct.tar"))],
             compress: engine::Compress::Here,
             read_back: false,
+            force: false,
             name: Some("Test".to_owned()),
             password: None,
             securetar: SecureTar::Auto,
@@ -178,7 +179,9 @@ fn every_kind_of_archive_has_true_sizes_from_its_first_byte() {
             let options = || BackupOptions { compressed, securetar, password: password.map(Password::new), ..home.options() };
             let sent = home.send_while(options(), |_| {});
             let direct = engine::backup(&options(), None, &std::sync::Arc::default(), &std::sync::Arc::default()).unwrap();
-            assert_eq!((sent.status, &sent.warnings), (Status::Complete, &direct.warnings));
+            // That one stays on this disk.
+            let notes: Vec<&String> = direct.warnings.iter().filter(|warning| !warning.contains("same file system")).collect();
+            assert_eq!((sent.status, sent.warnings.iter().collect()), (Status::Complete, notes));
             assert_eq!((sent.entries, sent.bytes_in, sent.databases.len()), (direct.entries, direct.bytes_in, direct.databases.len()));
             let filling = sent.archive.size_bytes - direct.archive.size_bytes;
             assert!(filling <= direct.archive.size_bytes / 200 + (64 << 10), "{filling} of {}", direct.archive.size_bytes);
@@ -270,7 +273,7 @@ fn a_large_file_that_grew_is_cut() {
             fs::OpenOptions::new().append(true).open(path).unwrap().write_all(&half_noise(2 << 20, 9)).unwrap();
         });
         assert_eq!(report.status, Status::Complete);
-        assert!(report.warnings.iter().any(|warning| warning.contains("grew while it was read")), "{:?}", report.warnings);
+        assert!(!report.warnings.iter().any(|warning| warning.contains("large.bin")), "{:?}", report.warnings);
         assert!(restored == content);
     }
 }

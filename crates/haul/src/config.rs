@@ -31,7 +31,7 @@ const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive"];
 /// Commands that have no use for the file, and must work with a broken one.
 const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
 /// Keys that every destination has, beside those of its kind.
-const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit"];
+const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit", "must_be_mounted"];
 /// Farther than this from a known word is no slip of the finger.
 const NEAR: usize = 3;
 
@@ -62,6 +62,8 @@ pub(crate) struct Common {
     pub(crate) part_size: Option<u64>,
     /// Everything that is sent there keeps to it together.
     pub(crate) limit: Option<Limit>,
+    /// A directory that is on a disk or share of its own.
+    pub(crate) must_be_mounted: bool,
 }
 
 /// A key of a command's table.
@@ -321,6 +323,8 @@ impl File<'_> {
                 "give_up_after" => common.give_up_after = Some(duration(&text).map_err(wrong)?),
                 "part_size" => common.part_size = Some(size(&text).map_err(wrong)?),
                 "limit" => common.limit = Some(Limit::new(rate(&text).map_err(wrong)?)),
+                "must_be_mounted" if !matches!(address, Address::Local(_)) => return Err(wrong("only directories can be mounted".to_owned())),
+                "must_be_mounted" => common.must_be_mounted = value.get_ref().as_bool().ok_or_else(|| wrong("it is true or false".to_owned()))?,
                 "verify" => {
                     let verify = <VerifyArg as clap::ValueEnum>::from_str(&text, false);
                     common.verify = Some(verify.map_err(|_| wrong(format!("{text:?} is neither \"auto\" nor \"read-back\"")))?);

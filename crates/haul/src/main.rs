@@ -10,6 +10,7 @@ mod destination;
 mod failure;
 mod gentle;
 mod migrate;
+mod mounted;
 mod output;
 mod password;
 mod progress;

@@ -95,9 +95,9 @@ fn print_lines(job: Job, progress: &Progress, stop: &AtomicBool) {
     }
 }
 
-/// Why nothing moves, and when the next try is due.
+/// Why nothing moves: what a place is waited for and when the next try is due, or what on this machine does not answer.
 fn waiting(progress: &Progress) -> Option<String> {
-    let waiting = progress.waiting()?;
+    let Some(waiting) = progress.waiting() else { return progress.standstill() };
     let left = waiting.until.saturating_duration_since(Instant::now()).as_secs_f64();
     Some(format!("{}; next try in {}", waiting.reason, text::duration(left)))
 }
@@ -116,8 +116,10 @@ struct Figures {
     total: u64,
     seconds: f64,
     limit: &'static str,
-    // What a remote place is waited for, or how far behind the slowest is.
+    // Why nothing moves, or what should be known although it does.
     waiting: Option<String>,
+    remark: Option<String>,
+    // How far behind the slowest remote place is.
     behind: Option<String>,
 }
 
@@ -131,6 +133,7 @@ impl Figures {
             seconds: progress.running().as_secs_f64(),
             limit: progress.limited_by(job.encrypted).as_str(),
             waiting: waiting(progress),
+            remark: progress.remark(),
             behind: progress.places().iter().filter(|place| !place.has_ended()).min_by_key(|place| place.acknowledged()).map(|place| behind(place)),
         }
     }
@@ -153,8 +156,15 @@ impl Figures {
                 } else {
                     String::new()
                 };
+                let remark = self.remark.as_ref().map_or_else(String::new, |remark| format!("; {remark}"));
                 // The most wanted first: a narrow terminal cuts the end off.
-                format!("{}/s, {} left{limit}, {} of {}", text::bytes(rate as u64), text::duration(left), text::bytes(self.done), text::bytes(self.total))
+                format!(
+                    "{}/s, {} left{limit}, {} of {}{remark}",
+                    text::bytes(rate as u64),
+                    text::duration(left),
+                    text::bytes(self.done),
+                    text::bytes(self.total)
+                )
             }
         }
     }

@@ -1,20 +1,6 @@
 //! Numbers as a person reads them.
 
-/// Bytes in decimal units, as disks and clouds count them.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let decimals = usize::from(value < 9.95) + usize::from(value < 99.5 && unit > 1);
-    format!("{value:.decimals$} {}", UNITS[unit])
-}
+pub(crate) use engine::in_units as bytes;
 
 /// Seconds as `4.2 s`, `3 min 10 s` or `1 h 45 min`.
 pub(crate) fn duration(seconds: f64) -> String {

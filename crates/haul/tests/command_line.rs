@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{BufRead, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -415,15 +415,21 @@ fn members_and_archives_over_8_gib_are_read_by_python_and_by_us() {
 }
 
 #[test]
-fn an_interruption_ends_the_wait_for_a_locked_database() {
+fn a_wait_for_a_locked_database_is_said_and_an_interruption_ends_it() {
     let place = Place::new();
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],isolation_level=None)\nc.execute('create table t(x)')\nc.execute('begin exclusive')\nprint('locked',flush=True)\nsys.stdin.read()";
     let mut owner =
         Command::new("python3").args(["-c", script]).arg(place.config().join("locked.db")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut word = [0; 6];
     owner.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
-    let mut child = start(&place, &["backup", "config", "--to", "out"]);
-    std::thread::sleep(Duration::from_secs(1));
+    let mut child = command(&["backup", "config", "--to", "out", "--progress", "plain"])
+        .current_dir(place.dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("waiting for locked.db: another process holds it exclusively")));
     let sent = Instant::now();
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));

@@ -16,11 +16,24 @@ const LONGEST: Duration = Duration::from_hours(24);
 pub(crate) struct Patience {
     deadline: Instant,
     cancel: Option<Arc<AtomicBool>>,
+    waiting: Option<Arc<AtomicBool>>,
 }
 
 impl Patience {
     pub(crate) fn new(length: Duration, cancel: Option<Arc<AtomicBool>>) -> Self {
-        Self { deadline: Instant::now() + length.min(LONGEST), cancel }
+        Self { deadline: Instant::now() + length.min(LONGEST), cancel, waiting: None }
+    }
+
+    /// Raises this flag when somebody is waited for.
+    pub(crate) fn telling(self, waiting: Option<Arc<AtomicBool>>) -> Self {
+        Self { waiting, ..self }
+    }
+
+    /// Somebody is waited for.
+    pub(crate) fn tell(&self) {
+        if let Some(waiting) = &self.waiting {
+            waiting.store(true, Ordering::Relaxed);
+        }
     }
 
     /// How long to wait before asking again; zero when the patience is over.

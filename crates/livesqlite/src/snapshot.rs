@@ -41,11 +41,13 @@ pub struct Options {
     pub cancel: Option<Arc<AtomicBool>>,
     /// Keep the read transaction open behind the last page too, so that [`Snapshot::rewind`] can give the same image again. Default: false.
     pub hold: bool,
+    /// [`Snapshot::open`] raises it when somebody else's lock has to be waited for. Default: none.
+    pub waiting: Option<Arc<AtomicBool>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(30), zero_unused: true, cancel: None, hold: false }
+        Self { busy_timeout: Duration::from_secs(30), zero_unused: true, cancel: None, hold: false, waiting: None }
     }
 }
 
@@ -111,7 +113,7 @@ impl Snapshot {
     /// Pins the latest commit of the database at `path`. Blocks no writer of a WAL database. Opening the same inode again
     /// in this process (a hard link) waits until the first snapshot is closed, then fails with [`OpenError::Locked`].
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let patience = Patience::new(options.busy_timeout, options.cancel.clone());
+        let patience = Patience::new(options.busy_timeout, options.cancel.clone()).telling(options.waiting.clone());
         let path = fs::canonicalize(path)?;
         let metadata = fs::metadata(&path)?;
         if !metadata.is_file() || metadata.len() == 0 {
@@ -141,7 +143,10 @@ impl Snapshot {
                 Err(Refusal::Final(error)) => Err(error),
             };
             match refused {
-                Err(OpenError::Locked { .. }) if !step.is_zero() => thread::sleep(RETRY),
+                Err(OpenError::Locked { .. }) if !step.is_zero() => {
+                    patience.tell();
+                    thread::sleep(RETRY);
+                }
                 Err(OpenError::Corrupt { .. }) if !begins_like_a_database(path)? => return Err(OpenError::NotADatabase),
                 decided => return decided,
             }

@@ -152,6 +152,9 @@ impl StoreError {
             Self::Exists(_) => Some("nothing is overwritten: choose another name, or give a directory".to_owned()),
             Self::NotADirectory(_) => Some("give an existing directory, or a file name that ends in .tar".to_owned()),
             Self::Missing(path) => Some(format!("create it first: mkdir -p {}", path.display())),
+            Self::Io { source, .. } if is_reserved(source) => {
+                Some("make room there, choose another --to, or take that room with --force; nothing was left behind".to_owned())
+            }
             Self::Io { .. } if self.is_full() => Some("make room there, or choose another --to; nothing was left behind".to_owned()),
             Self::Io { .. } => Some("check the destination's permissions and mount; nothing was left behind".to_owned()),
             Self::Cancelled => None,
@@ -218,6 +221,11 @@ impl StoreError {
     }
 }
 
+/// Whether there is room, but not for this.
+fn is_reserved(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<crate::local::Reserved>())
+}
+
 /// What usually helps when a remote place refuses.
 fn usual_advice(kind: Kind) -> &'static str {
     match kind {
@@ -238,6 +246,7 @@ fn usual_advice(kind: Kind) -> &'static str {
 /// The system's reason without its number, as a person would say it.
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
+        io::ErrorKind::StorageFull if is_reserved(error) => error.to_string(),
         io::ErrorKind::StorageFull => "no space is left on the disk".to_owned(),
         io::ErrorKind::QuotaExceeded => "the disk quota is used up".to_owned(),
         io::ErrorKind::FileTooLarge => "the file system can't hold a file this large".to_owned(),

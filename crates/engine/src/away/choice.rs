@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use habackup::securetar::Encryptor;
+use pargz::Meters;
 use store::{Kind, Workshop, outbound::Network, patience::Patience};
 
 use super::{recipe::Recipe, there::There};
@@ -132,9 +133,10 @@ fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Arc<AtomicBool>)
 
 /// The beginning of what is by far the largest part of most installations, else of everything.
 fn sample(intent: &Intent, layout: &Layout, cancel: &Arc<AtomicBool>) -> Result<Vec<u8>, BackupError> {
-    let plan = intent.plan(Vec::new(), &[], cancel)?;
+    let progress = Arc::new(Progress::default());
+    let plan = intent.plan(Vec::new(), &[], &progress, cancel)?;
     let first = plan.largest.into_iter().collect();
-    let source = TarSource::new(layout.inner_name(), &plan.scope, first, Findings::default(), Arc::new(Progress::default()), Arc::clone(cancel));
+    let source = TarSource::new(layout.inner_name(), &plan.scope, first, Findings::default(), progress, Arc::clone(cancel));
     let mut sample = Vec::with_capacity(SAMPLE);
     // The source never fails; what it can't read it pads.
     let _ = source.take(SAMPLE as u64).read_to_end(&mut sample);
@@ -149,7 +151,7 @@ pub(super) fn try_out(layout: &Layout, sample: &[u8], cancel: &AtomicBool) -> Re
     };
     match &layout.compression {
         Some(compression) => {
-            let summary = compression.cancel(cancel).compress(sample, sink).map_err(|error| error.to_string())?;
+            let summary = pargz::compress(sample, sink, compression, &Meters::new(), cancel).map_err(|error| error.to_string())?;
             Ok(summary.bytes_out)
         }
         None => sink.write_all(sample).map(|()| sample.len() as u64).map_err(|error| error.to_string()),

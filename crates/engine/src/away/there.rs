@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use serde::Deserialize;
 use store::{
-    Context, Store, Workshop,
+    Context, Expected, Store, Workshop,
     outbound::{Network, Outbound, Target},
     patience::Patience,
 };
@@ -51,10 +51,11 @@ impl There<'_> {
         let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
         let target = Target::Place { store: order.store, name, context: Some(self.patient()) };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
-        let plan = intent.plan(Vec::new(), &[], cancel)?;
+        let plan = intent.plan(Vec::new(), &[], progress, cancel)?;
         progress.begin(Phase::Running, plan.bytes);
         // Of the tar only its length is known; the least is that of the archive, for the question whether there is room.
-        outbound.begin(expected_of(plan.bytes, options.compressed))?;
+        let expected = expected_of(plan.bytes, plan.holes, options.compressed);
+        outbound.begin(Expected { about: Some(plan.bytes), ..expected })?;
         let mut output = Output::new(outbound, Arc::clone(progress));
         let sent = send(plan, &layout, &mut output, progress, cancel);
         let outbound = output.into_outbound();

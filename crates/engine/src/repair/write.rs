@@ -58,7 +58,7 @@ pub(super) fn write(
         let _ = outbound.abort();
         return Err(BackupError::Pipeline(reason.to_owned()).into());
     }
-    outbound.begin(expected_of(plan.bytes(), plan.level.is_some()))?;
+    outbound.begin(expected_of(plan.bytes(), 0, plan.level.is_some()))?;
     let mut output = Output::new(outbound, Arc::clone(progress));
     let mut notes = plan.notes.clone();
     let job = Job { bytes, plan, before, layout: &layout, progress, cancel };
@@ -90,7 +90,7 @@ fn layout(plan: &Plan, options: &RepairOptions) -> Result<Layout, RepairError> {
     Ok(Layout {
         manifest: plan.manifest.clone(),
         mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
-        compression: plan.level.map(|level| pargz::Compressor::new().level(level).threads(threads)),
+        compression: plan.level.map(|level| pargz::Options { level, threads }),
         keys: keys.map_err(|error| BackupError::Pipeline(error.to_string()))?,
     })
 }

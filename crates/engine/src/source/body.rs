@@ -1,42 +1,35 @@
 //! The bytes of one member: exactly as many as its header promised, whatever the file does meanwhile.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, Metadata},
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
+    time::Duration,
 };
 
-use livesqlite::{Snapshot, page_cache::ReadGuard};
+use livesqlite::Snapshot;
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
+    io::Errno,
+};
 
-/// Files up to this size are read whole before their header is written, and again if they changed meanwhile. One that changes each time is taken as it is and
-/// reported.
+use super::stream::{Stream, Trouble, modified};
+
+/// Files up to this size are read whole before their header is written, and again if they changed meanwhile. One that changes each time is taken as it is, and
+/// reported unless it only grew.
 pub(crate) const WHOLE: u64 = 256 << 10;
 /// How often a changing small file is read before it is taken as it is.
 const ATTEMPTS: usize = 3;
+/// Between two of these readings: whoever writes a small file is done with it by then.
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) enum Body {
     Empty,
     Whole { bytes: Vec<u8>, at: usize },
-    Stream { file: File, cache: ReadGuard, at: u64, length: u64, modified: Modified },
+    Stream(Box<Stream>),
     Image { snapshot: Box<Snapshot>, left: u64 },
     // What a file promised and then did not have.
     Zeros { left: u64 },
-}
-
-/// What became of the file while it was read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// It has fewer bytes than its header says; zeros stand for the rest.
-    Shrank { missing: u64 },
-    /// It has more by now; the archive holds what it had at the start.
-    Grew,
-    /// It was written to while it was read: the copy may be half old and half new.
-    Torn,
-    /// It was written to each time it was read, and the copy has fewer bytes than it has by now.
-    Cut { length: u64 },
-    /// It can't be read further; zeros stand for the rest.
-    Unreadable { reason: String },
 }
 
 impl Body {
@@ -65,31 +58,18 @@ impl Body {
                 *left -= count as u64;
                 (count, None)
             }
-            Self::Stream { file, cache, at, length, modified } => {
-                let wanted = (buffer.len() as u64).min(*length - *at) as usize;
-                if wanted == 0 {
-                    let trouble = changed(file, *length, *modified);
+            Self::Stream(stream) => match stream.read(buffer) {
+                Ok(0) => {
+                    let trouble = stream.changed();
                     *self = Self::Empty;
-                    return (0, trouble);
+                    (0, trouble)
                 }
-                match read_some(file, &mut buffer[..wanted]) {
-                    Ok(0) => {
-                        let missing = *length - *at;
-                        *self = Self::Zeros { left: missing };
-                        let (count, _) = self.fill(buffer);
-                        (count, Some(Trouble::Shrank { missing }))
-                    }
-                    Ok(count) => {
-                        *at += count as u64;
-                        cache.passed(file, *at);
-                        (count, None)
-                    }
-                    Err(error) => {
-                        let left = *length - *at;
-                        self.give_up(buffer, left, &error)
-                    }
+                Ok(count) => (count, None),
+                Err(trouble) => {
+                    *self = Self::Zeros { left: stream.left() };
+                    (self.fill(buffer).0, Some(trouble))
                 }
-            }
+            },
             Self::Image { snapshot, left } => {
                 if *left == 0 {
                     // The snapshot may be wanted again.
@@ -113,11 +93,9 @@ impl Body {
         }
     }
 
-    /// The content of an open file from where it stands, `metadata` being what it was before the first byte is read.
+    /// The content of an open file, `metadata` being what it was before the first byte is read.
     pub(crate) fn stream(file: File, metadata: &Metadata) -> Self {
-        let length = metadata.len();
-        let cache = ReadGuard::new(&file, length);
-        Self::Stream { file, cache, at: 0, length, modified: modified(metadata) }
+        Self::Stream(Box::new(Stream::new(file, metadata, metadata.len())))
     }
 
     fn give_up(&mut self, buffer: &mut [u8], left: u64, error: &io::Error) -> (usize, Option<Trouble>) {
@@ -136,23 +114,36 @@ pub(super) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
     }
 }
 
-/// Opens a regular file for reading, and nothing else that may have taken its name meanwhile: no symlink is followed, a FIFO can't hang it.
+/// Opens a regular file for reading, and nothing else that may have taken its name meanwhile, or that of a directory on the way: no symlink is followed, a FIFO
+/// can't hang it. `path` is absolute, and no link led there when it was found.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     // Closing a file that a database snapshot holds would take away the locks of the whole process (fcntl(2)): better to leave it out.
     if livesqlite::is_pinned(&path.symlink_metadata()?) {
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it belongs to a database that is being read"));
     }
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    // Reading should not cost an SD card writes of access times; only owner and root may ask for that.
-    let file = match OpenOptions::new().read(true).custom_flags(flags | libc::O_NOATIME).open(path) {
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => OpenOptions::new().read(true).custom_flags(flags).open(path)?,
-        other => other?,
-    };
+    let file = open_without_links(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file any more"));
     }
     Ok((file, metadata))
+}
+
+fn open_without_links(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // Reading should not cost an SD card writes of access times; only owner and root may ask for that.
+    for flags in [flags | OFlags::NOATIME, flags] {
+        match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Ok(file) => return Ok(file.into()),
+            // It may not ask for that, or it is Linux before 5.6, or a sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => Ok(openat(CWD, path, flags, Mode::empty())?.into()),
+        opened => Ok(opened?.into()),
+    }
 }
 
 /// The beginning of a file somebody else is responsible for: a FIFO in its place can't hang it, and no size fills the memory.
@@ -180,19 +171,6 @@ pub(crate) fn looks_like_side_file(path: &Path) -> bool {
     }
 }
 
-/// When a file was last written to, as far as its file system tells.
-pub(super) type Modified = (i64, i64);
-
-pub(super) fn modified(metadata: &Metadata) -> Modified {
-    (metadata.mtime(), metadata.mtime_nsec())
-}
-
-/// What became of a file while its first `length` bytes were read.
-pub(super) fn changed(file: &File, length: u64, before: Modified) -> Option<Trouble> {
-    let now = file.metadata().ok()?;
-    if now.len() > length { Some(Trouble::Grew) } else { (modified(&now) != before).then_some(Trouble::Torn) }
-}
-
 /// A file that was to be read whole.
 pub(crate) enum Whole {
     Read {
@@ -207,10 +185,12 @@ pub(crate) enum Whole {
     },
 }
 
-/// Reads a file of at most `most` bytes whole, again if it changed meanwhile. `between` is called after each reading, before it is asked whether the file changed.
+/// Reads a file of at most `most` bytes whole, again if it changed meanwhile; what is only appended to is whole as it was when it was read. `between` is called
+/// after each reading, before it is asked whether the file changed.
 pub(crate) fn read_whole(file: &mut File, most: u64, mut between: impl FnMut(&File)) -> io::Result<Whole> {
     use std::io::Seek;
     let mut attempt = 0;
+    let mut earlier: Option<Vec<u8>> = None;
     loop {
         attempt += 1;
         let before = file.metadata()?;
@@ -225,21 +205,26 @@ pub(crate) fn read_whole(file: &mut File, most: u64, mut between: impl FnMut(&Fi
         let is_last = attempt == ATTEMPTS;
         if length > most {
             if rested || is_last {
-                return Ok(Whole::TooLong { metadata: after, restless: !rested });
+                let grew = earlier.is_some_and(|earlier| bytes.starts_with(&earlier));
+                return Ok(Whole::TooLong { metadata: after, restless: !rested && !grew });
             }
         } else if rested && length == after.len() {
+            return Ok(Whole::Read { bytes, metadata: after, trouble: None });
+        } else if length <= after.len() && earlier.as_ref().is_some_and(|earlier| earlier.len() < bytes.len() && bytes.starts_with(earlier)) {
             return Ok(Whole::Read { bytes, metadata: after, trouble: None });
         } else if is_last {
             let trouble = Some(if length < after.len() { Trouble::Cut { length: after.len() } } else { Trouble::Torn });
             return Ok(Whole::Read { bytes, metadata: after, trouble });
         }
+        earlier = Some(bytes);
+        std::thread::sleep(PAUSE);
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::io::Write;
+    use std::{io::Write, os::unix::fs::FileExt};
 
     use super::*;
 
@@ -247,9 +232,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
-        let cache = ReadGuard::new(&file, promised);
-        let modified = modified(&file.metadata().unwrap());
-        Body::Stream { file, cache, at: 0, length: promised, modified }
+        let metadata = file.metadata().unwrap();
+        Body::Stream(Box::new(Stream::new(file, &metadata, promised)))
     }
 
     /// Sets a time of its own, whatever the clock's steps.
@@ -289,17 +273,7 @@ mod tests {
 
     #[test]
     fn a_file_that_grew_is_cut() {
-        assert_eq!(drain(stream(b"twelve bytes", 6)), (b"twelve".to_vec(), vec![Trouble::Grew]));
-    }
-
-    #[test]
-    fn a_file_that_was_written_to_meanwhile_is_told() {
-        let mut body = stream(b"twelve bytes", 12);
-        let mut buffer = [0; 12];
-        assert_eq!(body.fill(&mut buffer), (12, None));
-        let Body::Stream { file, .. } = &body else { panic!() };
-        touch(file, 1);
-        assert_eq!(body.fill(&mut buffer), (0, Some(Trouble::Torn)));
+        assert_eq!(drain(stream(b"twelve bytes", 6)), (b"twelve".to_vec(), vec![]));
     }
 
     #[test]
@@ -329,9 +303,23 @@ mod tests {
     }
 
     #[test]
+    fn a_small_file_that_is_appended_to_is_whole_as_it_was() {
+        let (readings, whole) = read_restless(b"0123456789", 99, |mut file, reading| {
+            file.write_all(b"more").unwrap();
+            touch(file, reading);
+        });
+        let Whole::Read { bytes, trouble, .. } = whole else { panic!() };
+        assert_eq!((readings, bytes.as_slice(), trouble), (2, &b"0123456789more"[..], None));
+    }
+
+    #[test]
     fn a_small_file_that_outgrows_its_limit_is_left_to_be_streamed() {
-        for (grows, is_restless, expected) in [(false, false, 1), (true, true, 3)] {
+        // What was read of it each time: the same, the same and more, something else.
+        for (grows, is_new, is_restless, expected) in [(false, false, false, 1), (true, false, false, 3), (true, true, true, 3)] {
             let (readings, whole) = read_restless(b"0123456789", 9, |file, reading| {
+                if is_new {
+                    file.write_all_at(&[reading as u8; 10], 0).unwrap();
+                }
                 if grows {
                     file.set_len(10 + reading).unwrap();
                     touch(file, reading);

@@ -9,6 +9,10 @@ mod damage;
 mod ledger;
 mod recording;
 mod replay;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transient;
 mod walk;
 
 use std::{
@@ -16,7 +20,7 @@ use std::{
     fs::{File, Metadata},
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -32,17 +36,22 @@ use habackup::{
 };
 use livesqlite::{JournalMode, OpenError, Snapshot};
 
-use self::body::{Body, Trouble, Whole};
+use self::{
+    body::{Body, Whole},
+    stream::Trouble,
+};
 pub(crate) use self::{
     body::{open, read_head},
     ledger::Ledger,
     recording::{Recording, Stale},
     replay::Replay,
+    stream::{bytes_in_holes, may_have_holes},
     walk::{Found, Outputs, Scope, Step, Walk},
 };
 use crate::{
     collect::note_unread,
     progress::Progress,
+    pulse,
     report::{DatabaseReport, Findings, SkippedKind, shown},
 };
 
@@ -87,6 +96,7 @@ pub(in crate::source) struct Imaging {
     report: DatabaseReport,
     // Since when its writers have been waiting, if they do.
     blocked_since: Option<Instant>,
+    path: PathBuf,
 }
 
 pub(crate) struct TarSource {
@@ -199,11 +209,10 @@ impl TarSource {
             return;
         }
         if let Some(found) = self.first.next() {
-            self.add_file(&found);
-            return;
+            return self.asking(&found, Self::add_file);
         }
         match self.walk.next() {
-            Some(Step::Entry(found)) => self.add(&found),
+            Some(Step::Entry(found)) => self.asking(&found, Self::add),
             Some(Step::LeftOut { relative, reason }) => self.gathered.findings.left_out(&relative, reason),
             Some(Step::Vanished { relative }) => self.vanished(&relative),
             Some(Step::Lost { relative, reason }) => self.gathered.findings.lost(&relative, reason),
@@ -213,6 +222,10 @@ impl TarSource {
                 put_end(self.position, &mut self.pending);
             }
         }
+    }
+
+    fn asking(&mut self, found: &Found, what: impl FnOnce(&mut Self, &Found)) {
+        Arc::clone(&self.progress).pulse.ask(&found.relative, || what(self, found));
     }
 
     fn add(&mut self, found: &Found) {
@@ -296,10 +309,7 @@ impl TarSource {
     }
 
     /// A file too large to be read whole.
-    fn stream(&mut self, found: &Found, mut file: File, metadata: &Metadata) {
-        if let Err(error) = io::Seek::rewind(&mut file) {
-            return self.unreadable(found, &error);
-        }
+    fn stream(&mut self, found: &Found, file: File, metadata: &Metadata) {
         self.begin(&found.relative, Kind::File, metadata, metadata.len(), b"");
         if let Some(recording) = &mut self.recording {
             recording.stream();
@@ -327,8 +337,15 @@ impl TarSource {
 
     /// Brings in a consistent image.
     fn add_database(&mut self, found: &Found) -> Result<(), Unimaged> {
-        let options = livesqlite::Options { cancel: Some(Arc::clone(&self.cancel)), hold: self.recording.is_some(), ..Default::default() };
-        let mut snapshot = Snapshot::open(&found.path, &options)?;
+        let (opened, waited) = self.progress.pulse.open_database(&found.relative, |waiting| {
+            let (cancel, hold) = (Some(Arc::clone(&self.cancel)), self.recording.is_some());
+            Snapshot::open(&found.path, &livesqlite::Options { cancel, hold, waiting: Some(waiting), ..Default::default() })
+        });
+        let mut snapshot = opened?;
+        if let Some(waited) = waited {
+            let (name, seconds) = (shown(&found.relative), waited.as_secs());
+            self.gathered.findings.warn(format!("{name}: the backup waited {seconds} s for it, because another process held it exclusively"));
+        }
         let info = snapshot.info();
         let report = DatabaseReport {
             path: shown(&found.relative),
@@ -368,8 +385,11 @@ impl TarSource {
             }
         }
         self.image_number = number;
+        if body.is_some() {
+            self.progress.pulse.follow_log(Some((&found.relative, &found.path)));
+        }
         self.body = body.map_or_else(|| Body::whole(whole), Body::image);
-        self.imaging = Some(Imaging { report, blocked_since });
+        self.imaging = Some(Imaging { report, blocked_since, path: found.path.clone() });
         self.tell_damage(&problems);
         self.imaged.insert(found.relative.clone());
         self.owe_log(found);
@@ -395,7 +415,12 @@ impl TarSource {
 
     /// The body in hand was given out to its end without trouble, or with some.
     fn end_image(&mut self, is_whole: bool) {
-        let Some(Imaging { report, blocked_since }) = self.imaging.take() else { return };
+        let Some(Imaging { report, blocked_since, path }) = self.imaging.take() else { return };
+        self.progress.pulse.follow_log(None);
+        // Of what stays open for a second pass, that will tell.
+        if self.recording.is_none() {
+            self.gathered.findings.warn_all(pulse::about_log(&self.current, &path));
+        }
         if let Some(since) = blocked_since {
             tell_of_wait(&mut self.gathered.findings, &self.current, since.elapsed());
         }
@@ -448,27 +473,25 @@ impl TarSource {
 
     fn note(&mut self, trouble: Trouble) {
         // Of what was written to, the pass that is sent will tell.
-        if self.recording.is_none() || !matches!(trouble, Trouble::Grew | Trouble::Torn) {
+        if self.recording.is_none() || trouble != Trouble::Torn {
             note(&mut self.gathered.findings, &self.current, self.body_size, trouble);
         }
     }
 }
 
-/// Tells what became of a file while it was read.
+/// Tells what became of a file while it was read. Recordings and logs change every night: that is worth a note, and no reason to distrust the archive.
 fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: Trouble) {
+    let is_transient = transient::is_transient(relative);
+    let reason = match &trouble {
+        Trouble::Torn => "it was written to while it was read, so its copy may be half old and half new".to_owned(),
+        Trouble::Cut { length } => format!("it was written to each time it was read: the archive holds only {size} of its {length} bytes"),
+        Trouble::Shrank { missing } => format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"),
+        Trouble::Unreadable { reason } => format!("{reason}; the rest of it in the archive is zeros"),
+    };
     match trouble {
-        Trouble::Grew => {
-            let name = shown(relative);
-            findings.warn(format!("{name} grew while it was read: the archive holds the {size} bytes it had at the start"));
-        }
-        Trouble::Torn => findings.doubt(relative, "it was written to while it was read, so its copy may be half old and half new"),
-        Trouble::Cut { length } => {
-            findings.lost(relative, format!("it was written to each time it was read: the archive holds only {size} of its {length} bytes"));
-        }
-        Trouble::Shrank { missing } => {
-            findings.lost(relative, format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"));
-        }
-        Trouble::Unreadable { reason } => findings.lost(relative, format!("{reason}; the rest of it in the archive is zeros")),
+        Trouble::Torn | Trouble::Cut { .. } | Trouble::Shrank { .. } if is_transient => findings.warn(format!("{}: {reason}", shown(relative))),
+        Trouble::Torn => findings.doubt(relative, reason),
+        Trouble::Cut { .. } | Trouble::Shrank { .. } | Trouble::Unreadable { .. } => findings.lost(relative, reason),
     }
 }
 
@@ -505,7 +528,7 @@ pub(crate) fn replay<'a>(
     progress: Arc<Progress>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<Replay<'a>, Stale> {
-    recording.reopen(cancel)?;
+    recording.reopen(&progress.pulse, cancel)?;
     Ok(Replay::new(recording, root, ledger, progress))
 }
 
@@ -544,7 +567,7 @@ impl TarSource {
             self.advance();
             return 0;
         }
-        let (count, trouble) = self.body.fill(buffer);
+        let (count, trouble) = self.progress.pulse.ask(&self.current, || self.body.fill(buffer));
         if let Some(trouble) = trouble {
             self.give_back(None);
             self.end_image(false);

@@ -17,7 +17,10 @@ use habackup::{
 use livesqlite::Snapshot;
 
 use super::{Imaging, walk::Found};
-use crate::report::Findings;
+use crate::{
+    pulse::{self, Pulse},
+    report::Findings,
+};
 
 /// Content of small files and small databases that is kept for the next pass.
 const MOST_KEPT: usize = 32 << 20;
@@ -229,11 +232,15 @@ impl Recording {
     }
 
     /// Opens again what was let go for the sake of its writers. Says when one of them wrote meanwhile.
-    pub(super) fn reopen(&mut self, cancel: &Arc<AtomicBool>) -> Result<(), Stale> {
+    pub(super) fn reopen(&mut self, pulse: &Pulse, cancel: &Arc<AtomicBool>) -> Result<(), Stale> {
         let sizes_only = self.sizes_only;
         for database in self.databases.iter_mut().filter(|database| database.snapshot.is_none() && !database.broken) {
-            let options = livesqlite::Options { cancel: Some(Arc::clone(cancel)), hold: true, ..Default::default() };
-            let Ok(snapshot) = Snapshot::open(&database.path, &options) else { return Err(Stale) };
+            let name = database.path.file_name().unwrap_or_default().as_encoded_bytes();
+            let (opened, _) = pulse.open_database(name, |waiting| {
+                let (cancel, waiting) = (Some(Arc::clone(cancel)), Some(waiting));
+                Snapshot::open(&database.path, &livesqlite::Options { cancel, hold: true, waiting, ..Default::default() })
+            });
+            let Ok(snapshot) = opened else { return Err(Stale) };
             let same_content = sizes_only || (snapshot.info().change_counter == database.counter && snapshot.blocks_writers());
             if snapshot.len() != database.length || !same_content {
                 return Err(Stale);
@@ -246,6 +253,12 @@ impl Recording {
 }
 
 impl Database {
+    /// What is to be said of its log once everything was sent.
+    pub(super) fn about_log(&self) -> Option<String> {
+        let name = self.path.file_name()?.as_encoded_bytes();
+        self.snapshot.as_ref().and_then(|_| pulse::about_log(name, &self.path))
+    }
+
     /// Its bytes were given out: whoever waits to write need not wait for the rest of the archive. Says since when they did.
     pub(super) fn release(&mut self) -> Option<Instant> {
         self.snapshot = None;

@@ -5,7 +5,6 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
     io::{self, Read},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -13,13 +12,13 @@ use std::{
 };
 
 use habackup::tar::{self, Header};
-use livesqlite::page_cache::ReadGuard;
 
 use super::{
     Body, body, damage,
     ledger::Ledger,
     note, path_in_tar,
-    recording::{BLOCK, Content, Cursor, Entry, Recording},
+    recording::{BLOCK, Content, Cursor, Database, Entry, Recording},
+    stream::{Stream, Trouble},
     tell_of_wait, walk,
 };
 use crate::{progress::Progress, report::Findings};
@@ -58,11 +57,8 @@ enum Bytes {
 
 /// A large file, compared with what it was.
 struct Compared {
-    file: File,
-    cache: ReadGuard,
+    file: Stream,
     length: u64,
-    // Before its first byte was read.
-    modified: body::Modified,
     at: u64,
     sums_from: usize,
     block: Vec<u8>,
@@ -98,7 +94,8 @@ impl<'a> Replay<'a> {
     }
 
     /// What was found in this pass and the recorded one.
-    pub(crate) fn finish(self) -> Findings {
+    pub(crate) fn finish(mut self) -> Findings {
+        self.findings.warn_all(self.recording.databases.iter().filter_map(Database::about_log));
         self.findings
     }
 
@@ -149,12 +146,11 @@ impl<'a> Replay<'a> {
         }
         match body::open(&path) {
             Ok((file, metadata)) => {
-                let cache = ReadGuard::new(&file, entry.size);
-                let (length, modified) = (entry.size, body::modified(&metadata));
+                let file = Stream::new(file, &metadata, entry.size);
                 if entry.content == Content::Unchecked {
-                    return Bytes::Plain(Box::new(Body::Stream { file, cache, at: 0, length, modified }));
+                    return Bytes::Plain(Box::new(Body::Stream(Box::new(file))));
                 }
-                Bytes::Compared(Box::new(Compared { file, cache, length, modified, at: 0, sums_from, block: Vec::new(), block_at: 0, is_lost: false }))
+                Bytes::Compared(Box::new(Compared { file, length: entry.size, at: 0, sums_from, block: Vec::new(), block_at: 0, is_lost: false }))
             }
             Err(error) => {
                 let what = if walk::is_gone(&error) { "it was deleted".to_owned() } else { format!("it can't be read any more ({})", walk::reason(&error)) };
@@ -179,7 +175,8 @@ impl<'a> Replay<'a> {
             self.advance();
             return 0;
         }
-        let count = self.content(buffer);
+        let relative = self.entry.as_ref().map(|entry| entry.relative.clone()).unwrap_or_default();
+        let count = Arc::clone(&self.progress).pulse.ask(&relative, || self.content(buffer));
         if count == 0 {
             self.end_content();
         }
@@ -256,8 +253,8 @@ impl<'a> Replay<'a> {
         let size = self.entry.as_ref().map_or(0, |entry| entry.size);
         self.pending.resize(tar::padding(size), 0);
         match (std::mem::replace(&mut self.bytes, Bytes::None), self.entry.take()) {
-            (Bytes::Compared(file), Some(entry)) if !file.is_lost => {
-                if let Some(trouble) = body::changed(&file.file, size, file.modified) {
+            (Bytes::Compared(mut file), Some(entry)) if !file.is_lost => {
+                if let Some(trouble) = file.file.changed() {
                     note(&mut self.findings, &entry.relative, size, trouble);
                 }
             }
@@ -296,33 +293,32 @@ impl Compared {
             return None;
         }
         let read = read_full(&mut self.file, &mut self.block);
-        self.cache.passed(&self.file, self.at);
         let same = sums.get(number) == Some(&crc32fast::hash(&self.block));
-        if same || (matches!(read, Ok(count) if count == wanted) && ledger.is_none_or(|ledger| ledger.grants(position..position + wanted as u64))) {
+        if same || (read.is_ok() && ledger.is_none_or(|ledger| ledger.grants(position..position + wanted as u64))) {
             return None;
         }
         self.is_lost = true;
         self.block.fill(0);
         Some(match read {
-            Err(error) => format!("{}; its bytes from {start} on in the archive are zeros", walk::reason(&error)),
-            Ok(count) if count < wanted => format!("it shrank while the backup was measured and sent: its bytes from {start} on in the archive are zeros"),
-            Ok(_) => {
+            Err(Trouble::Unreadable { reason }) => format!("{reason}; its bytes from {start} on in the archive are zeros"),
+            Err(_) => format!("it shrank while the backup was measured and sent: its bytes from {start} on in the archive are zeros"),
+            Ok(()) => {
                 format!("it changed while the backup was measured and sent, more than there was room for: its bytes from {start} on in the archive are zeros")
             }
         })
     }
 }
 
-/// Reads until `buffer` is full or the file ends.
-fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+/// Fills all of `buffer`.
+fn read_full(file: &mut Stream, buffer: &mut [u8]) -> Result<(), Trouble> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match body::read_some(file, &mut buffer[filled..])? {
-            0 => break,
+        match file.read(&mut buffer[filled..])? {
+            0 => return Err(Trouble::Shrank { missing: (buffer.len() - filled) as u64 }),
             count => filled += count,
         }
     }
-    Ok(filled)
+    Ok(())
 }
 
 impl Read for Replay<'_> {

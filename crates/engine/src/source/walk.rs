@@ -15,6 +15,8 @@ use std::{
 
 use habackup::{rules::Rules, tar::Kind};
 
+use crate::pulse::Pulse;
+
 /// An entry that goes in.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -56,6 +58,8 @@ pub(crate) struct Scope {
     pub(crate) history: Vec<u8>,
     /// Where the archive goes, which may be inside the directory.
     pub(crate) outputs: Outputs,
+    /// Told of what is being looked at.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// What a backup itself writes on this machine, by device and inode.
@@ -161,6 +165,11 @@ impl Iterator for Walk {
 impl Walk {
     /// `None` for what stays out by rule: nobody needs to hear of it. Opens what is a directory.
     fn judge(&mut self, relative: Vec<u8>) -> Option<Step> {
+        let pulse = Arc::clone(&self.scope.pulse);
+        pulse.ask(&relative.clone(), || self.look(relative))
+    }
+
+    fn look(&mut self, relative: Vec<u8>) -> Option<Step> {
         if !relative.is_empty() && self.scope.is_out(&relative) {
             return None;
         }
@@ -269,6 +278,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "permission denied (run haul as root or as Home Assistant's user)".to_owned(),
         io::ErrorKind::InvalidFilename => "the path is longer than the system can open".to_owned(),
+        _ if error.raw_os_error() == Some(libc::ELOOP) => "a symbolic link took its place, or that of its directory, while the backup ran".to_owned(),
         _ if error.raw_os_error() == Some(libc::EIO) => "the disk can't read it (input/output error)".to_owned(),
         _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
     }

@@ -71,6 +71,9 @@ pub(crate) struct BackupArgs {
     /// Home Assistant's version, when the directory's .HA_VERSION is missing or wrong
     #[arg(long, value_name = "VERSION")]
     pub(crate) ha_version: Option<String>,
+    /// Back up to a directory whose mount seems to be missing, and fill the disk that Home Assistant runs from
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -17,14 +17,15 @@ use crate::{
     config::Config,
     destination::{self, Network},
     failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
-    gentle, output, password,
+    gentle, mounted, output, password,
     progress::{Display, Job},
     text,
 };
 
 pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let password = password::given(&args.password)?;
-    let goals = Goals::of(&args.to, &args.sending, config, cancel)?;
+    let is_mounted = |goal: &destination::Destination| mounted::check(goal, Some(&args.config_dir), args.force);
+    let goals = Goals::of(&args.to, &args.sending, config, is_mounted, cancel)?;
     if goals.uses_stdout {
         output::keep_stdout_free()?;
     }
@@ -60,6 +61,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         digest: args.output.json,
         // Each destination says it for itself.
         read_back: false,
+        force: args.force,
         now: Zoned::now(),
     };
     let progress = Arc::new(Progress::default());
@@ -67,6 +69,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     let outcome = engine::backup(&options, goals.network.as_ref().map(Network::sockets).as_ref(), &progress, cancel);
     drop(display);
     let mut report = outcome?;
+    report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
     if !goals.unreachable.is_empty() {
         report.status = Status::Incomplete;
         report.copies.extend(goals.unreachable);
@@ -90,7 +93,14 @@ pub(crate) struct Goals {
 }
 
 impl Goals {
-    pub(crate) fn of(to: &[String], sending: &SendingArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
+    /// `is_mounted` refuses directories whose mount is missing.
+    pub(crate) fn of(
+        to: &[String],
+        sending: &SendingArgs,
+        config: &Config,
+        is_mounted: impl Fn(&destination::Destination) -> Result<(), Failure>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
         let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
         for name in wanted.iter().filter_map(|goal| goal.name.as_deref()) {
             destination::check_archive_name(name)?;
@@ -107,19 +117,22 @@ impl Goals {
         let far: Vec<_> = wanted.iter().filter(|goal| goal.local_archive().is_none()).collect();
         let mut connected = network.as_ref().map(|network| network.connect_all(&far)).unwrap_or_default().into_iter();
         for goal in &wanted {
-            let destination = match (goal.local_archive(), &network) {
-                (Some(path), _) => Destination::Path(path),
+            let reached = match (goal.local_archive(), &network) {
+                (Some(path), _) => is_mounted(goal).map(|()| Destination::Path(path)),
                 (None, Some(network)) => match connected.next() {
                     None => continue,
-                    Some(Ok(store)) => Destination::Place { store, name: goal.name.clone(), context: Some(network.context_for(goal)) },
-                    Some(Err(failure)) if failure.code == INTERRUPTED || wanted.len() == 1 => return Err(failure),
-                    Some(Err(failure)) => {
-                        goals.unreachable.push(CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref()));
-                        first_failure.get_or_insert(failure);
-                        continue;
-                    }
+                    Some(connected) => connected.map(|store| Destination::Place { store, name: goal.name.clone(), context: Some(network.context_for(goal)) }),
                 },
                 (None, None) => continue,
+            };
+            let destination = match reached {
+                Ok(destination) => destination,
+                Err(failure) if failure.code == INTERRUPTED || wanted.len() == 1 => return Err(failure),
+                Err(failure) => {
+                    goals.unreachable.push(CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref()));
+                    first_failure.get_or_insert(failure);
+                    continue;
+                }
             };
             goals.destinations.push(if read_back(goal) { Destination::ReadBack(Box::new(destination)) } else { destination });
         }
@@ -237,6 +250,7 @@ pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Arc<AtomicBool>) -> Re
         config: config.to_owned(),
         destinations: vec![Destination::Path(to)],
         read_back: false,
+        force: false,
         compress: Compress::Here,
         name: None,
         password: None,

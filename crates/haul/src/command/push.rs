@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     destination::{self, Destination, Network},
     failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
-    output,
+    mounted, output,
     progress::{Display, Job},
     text,
 };
@@ -54,9 +54,15 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     for (goal, store) in goals.iter().zip(connected) {
         let name = goal.name.clone().unwrap_or_else(|| own_name.clone());
         let read_back = goal.is_read_back(args.sending.verify, config);
-        let pushed = store.and_then(|store| push(args, goal, (&store, &name, read_back), &network, &progress, metadata.len()));
+        let pushed =
+            mounted::check(goal, None, false).and(store).and_then(|store| push(args, goal, (&store, &name, read_back), &network, &progress, metadata.len()));
         match pushed {
-            Ok(outcome) => copies.push(CopyReport::from(outcome)),
+            Ok(outcome) => {
+                if let Some(archive) = goal.local_archive() {
+                    mounted::remember(&archive);
+                }
+                copies.push(CopyReport::from(outcome));
+            }
             Err(failure) if failure.code == INTERRUPTED => return Err(failure),
             Err(failure) => failures.push((goal, failure)),
         }

@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     destination::{self, Network},
     failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
-    output, password,
+    mounted, output, password,
     progress::{Display, Job},
     text,
 };
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.sending.waiting, &progress, cancel)?;
     let archive = source.shown();
-    let mut goals = Goals::of(std::slice::from_ref(&args.to), &args.sending, config, cancel)?;
+    let mut goals = Goals::of(std::slice::from_ref(&args.to), &args.sending, config, |goal| mounted::check(goal, None, false), cancel)?;
     if goals.uses_stdout {
         return Err(Failure::usage("a repaired archive can't go to standard output, where nothing can be corrected").hint("give a file or a directory"));
     }

@@ -254,6 +254,7 @@ fn options(wanted: &Wanted) -> BackupOptions {
         ha_version: None,
         digest: false,
         read_back: false,
+        force: false,
         now: Zoned::now(),
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn shared(main: &File, patience: &Patience) -> Result<(), OpenError> 
         if step.is_zero() {
             return Err(OpenError::locked("another program holds it exclusively"));
         }
+        patience.tell();
         thread::sleep(pause.min(step));
         pause = (pause * 2).min(step);
     }

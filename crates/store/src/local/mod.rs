@@ -24,7 +24,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use pending::{PendingFile, Published, is_temporary, remove_leftovers};
+pub use pending::{PendingFile, Published, Reserved, is_temporary, remove_leftovers};
 pub use synced::synced;
 pub use writer::WriteMeter;
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Advice, CWD, FlockOperation, RenameFlags, fadvise, flock, renameat_with},
+    fs::{Advice, CWD, FlockOperation, RenameFlags, fadvise, flock, fstatvfs, renameat_with},
     io::Errno,
 };
 
@@ -41,8 +41,25 @@ pub struct PendingFile {
     writer: Option<SequentialWriter>,
     patches: Vec<(u64, Vec<u8>)>,
     length: u64,
+    // So many bytes of the file system stay free, and at this length it is looked again.
+    reserve: u64,
+    look_at: u64,
     meter: Arc<WriteMeter>,
     published: bool,
+}
+
+/// How much is written before it is looked again how much is left.
+const LOOK_EVERY: u64 = 1 << 20;
+
+/// More would take the room that others on the same disk need.
+#[derive(Debug, thiserror::Error)]
+#[error("less than {} MB would be left there, and Home Assistant writes to the same disk", .0 / 1_000_000)]
+pub struct Reserved(u64);
+
+impl Reserved {
+    fn error(bytes: u64) -> io::Error {
+        io::Error::new(io::ErrorKind::StorageFull, Self(bytes))
+    }
 }
 
 impl PendingFile {
@@ -68,7 +85,32 @@ impl PendingFile {
                 return Err(failed(source));
             }
         };
-        Ok(Self { temporary, destination: destination.to_owned(), file, writer: Some(writer), patches: Vec::new(), length: 0, meter, published: false })
+        Ok(Self {
+            temporary,
+            destination: destination.to_owned(),
+            file,
+            writer: Some(writer),
+            patches: Vec::new(),
+            length: 0,
+            reserve: 0,
+            look_at: 0,
+            meter,
+            published: false,
+        })
+    }
+
+    /// From now on, so many bytes of the file system stay free. Fails at once when `least` bytes more would not leave them.
+    pub fn keep_free(&mut self, bytes: u64, least: u64) -> io::Result<()> {
+        self.reserve = bytes;
+        self.look(least)
+    }
+
+    fn look(&mut self, more: u64) -> io::Result<()> {
+        self.look_at = self.length + LOOK_EVERY;
+        // A file system that does not tell says itself when it is full.
+        let Ok(found) = fstatvfs(&self.file) else { return Ok(()) };
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free < self.reserve.saturating_add(more) { Err(Reserved::error(self.reserve)) } else { Ok(()) }
     }
 
     /// Live figures of the writing.
@@ -84,6 +126,9 @@ impl PendingFile {
 
     /// Adds bytes at the end. They may still be on their way when this returns; an error of an earlier write shows up here or in [`Self::publish`].
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.reserve > 0 && self.length >= self.look_at {
+            self.look(bytes.len() as u64)?;
+        }
         let Some(writer) = &mut self.writer else { return Err(io::Error::other("an earlier write failed")) };
         self.length += bytes.len() as u64;
         writer.append(bytes)
@@ -112,6 +157,10 @@ impl PendingFile {
         };
         if let Some(writer) = self.writer.take() {
             writer.finish().map_err(failed(Operation::Write, &self.destination))?;
+        }
+        if self.reserve > 0 {
+            // What was on its way to the disk is there now.
+            self.look(0).map_err(failed(Operation::Write, &self.destination))?;
         }
         for (offset, bytes) in std::mem::take(&mut self.patches) {
             self.file.write_all_at(&bytes, offset).map_err(failed(Operation::Write, &self.destination))?;

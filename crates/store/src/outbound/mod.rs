@@ -215,6 +215,20 @@ impl Outbound {
         self.places.iter().map(|place| Arc::clone(&place.meter)).collect()
     }
 
+    /// From now on, the local copy at `path` leaves so many bytes of its file system free; it has failed when that is certain not to be possible. Fails when no copy
+    /// is left.
+    pub fn keep_free(&mut self, path: &Path, bytes: u64, expected: Expected) -> Result<(), StoreError> {
+        for copy in self.files.iter_mut().filter(|copy| copy.path == path) {
+            if let Some(file) = &mut copy.file
+                && let Err(source) = file.keep_free(bytes, expected.needs().unwrap_or(0))
+            {
+                copy.failure = Some(StoreError::Io { operation: Operation::Create, path: copy.path.clone(), source });
+                copy.file = None;
+            }
+        }
+        self.fail_if_none_is_left()
+    }
+
     /// Starts the uploads. Fails when no copy is left.
     pub fn begin(&mut self, expected: Expected) -> Result<(), StoreError> {
         let remotes = self.places.iter().filter(|place| matches!(place.state, State::Prepared)).count();

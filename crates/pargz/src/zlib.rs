@@ -6,7 +6,7 @@ use zlib_rs::{Deflate, DeflateFlush};
 use zlib_rs::{Inflate, InflateFlush, Status};
 
 #[cfg(any(test, not(feature = "isal")))]
-use super::step::{Damaged, Step};
+use crate::codec::{Damaged, Step};
 
 const WINDOW_BITS: u8 = 15;
 
@@ -101,10 +101,7 @@ mod tests {
 mod strictness {
     #![allow(clippy::unwrap_used)]
 
-    use crate::{
-        codec::{Encoder, isal::IsalInflate},
-        stored,
-    };
+    use crate::{codec::Encoder, isal::IsalInflate, stored};
 
     use super::*;
 

@@ -14,8 +14,10 @@ use std::ptr;
 
 use isal_sys::igzip_lib as c;
 
-use super::step::{Damaged, Step};
-use crate::format::WINDOW;
+use crate::{
+    codec::{Damaged, Step},
+    format::WINDOW,
+};
 
 /// Deflates pieces, one after another, each on its own.
 pub(crate) struct IsalDeflate {
