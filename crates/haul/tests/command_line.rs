@@ -121,6 +121,14 @@ fn a_backup_is_made_verified_and_restored() {
 }
 
 #[test]
+fn a_bare_name_is_read_back_where_it_is() {
+    let place = Place::new();
+    let (code, text) = said(&place.haul(&["backup", "config", "--to", "x.tar", "--verify", "read-back"]));
+    assert_eq!(code, 0, "{text}");
+    assert!(place.dir.path().join("x.tar").is_file());
+}
+
+#[test]
 fn json_has_every_promised_field() {
     let place = Place::new();
     let output = place.haul(&["backup", "config", "--to", "out/b.tar", "--json", "--name", "Mine"]);

@@ -32,9 +32,10 @@ pub(crate) fn resident(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Resul
     if len == 0 {
         return Ok(flags);
     }
+    let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours. PROT_NONE: it is never read,
     // so a file that shrinks meanwhile cannot raise SIGBUS. Unmapping closes no descriptor and so releases no lock.
-    let window = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_SHARED, fd.as_raw_fd(), offset as libc::off_t) };
+    let window = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_SHARED, fd.as_raw_fd(), offset) };
     if window == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

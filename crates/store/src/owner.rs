@@ -77,7 +77,9 @@ fn own_tag() -> String {
 fn host() -> String {
     let read = |path| fs::read(path).unwrap_or_default();
     let number = Some(read("/etc/machine-id")).filter(|number| !number.trim_ascii().is_empty()).unwrap_or_else(|| read("/proc/sys/kernel/random/boot_id"));
-    short_hash(&[number, read("/proc/sys/kernel/hostname")].concat())
+    // A container's processes have numbers of their own: what another one made is judged like another machine's.
+    let numbers = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    short_hash(&[number, read("/proc/sys/kernel/hostname"), numbers.into_os_string().into_encoded_bytes()].concat())
 }
 
 fn boot() -> String {

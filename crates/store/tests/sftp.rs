@@ -458,3 +458,31 @@ async fn where_a_path_does_not_work_the_home_directory_is_named() {
     assert_eq!(error.kind, Kind::Permission);
     assert!(error.advice.as_ref().unwrap().contains("home directory is"), "{error:?}");
 }
+
+/// Writes overtake each other, so a file that is long enough may still have holes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_goes_on_behind_what_was_acknowledged_not_behind_the_last_byte() {
+    let Some(place) = Place::new("") else { return };
+    let store = place.connect().await.unwrap();
+    let whole = sample(40 << 20);
+    let parts = parts(&whole, 8 << 20);
+    let upload = store.create("a.tar", Expected { resumable: true, ..Expected::exactly(whole.len() as u64) }).await.unwrap();
+    for part in &parts[..3] {
+        upload.put(part).await.unwrap();
+    }
+    let session = upload.session().unwrap();
+    drop(upload);
+    // The end of the fourth part came, its beginning did not.
+    let unfinished = place.server.root().join(place.files().first().unwrap());
+    fs::OpenOptions::new().write(true).open(&unfinished).unwrap().set_len(32 << 20).unwrap();
+
+    let store = place.connect().await.unwrap();
+    let upload = store.resume(&session).await.unwrap().unwrap();
+    let kept: u64 = upload.kept().iter().map(|range| range.end - range.start).sum();
+    assert_eq!(kept, 16 << 20, "in steps of 16 MiB");
+    for part in parts.iter().filter(|part| part.end() > kept) {
+        upload.put(part).await.unwrap();
+    }
+    upload.commit(&sealed(&whole)).await.unwrap();
+    assert!(fs::read(place.server.root().join("a.tar")).unwrap() == whole[..]);
+}

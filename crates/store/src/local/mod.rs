@@ -24,6 +24,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub(crate) use pending::parent;
 pub use pending::{PendingFile, Published, Reserved, is_temporary, remove_leftovers};
 pub use synced::synced;
 pub use writer::WriteMeter;

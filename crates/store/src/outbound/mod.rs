@@ -38,7 +38,7 @@ use crate::{
     bridge::Bridge,
     context::Context,
     error::{Kind, Operation, StoreError},
-    local::{Local, PendingFile, WriteMeter},
+    local::{Local, PendingFile, WriteMeter, parent},
     patience::Patience,
     store::{Checked, Expected, Placement, Store},
 };
@@ -433,7 +433,7 @@ fn file_name(path: &Path) -> String {
 }
 
 fn directory(path: &Path) -> String {
-    path.parent().map(|parent| parent.display().to_string()).unwrap_or_default()
+    parent(path).display().to_string()
 }
 
 impl FileCopy {
@@ -444,13 +444,16 @@ impl FileCopy {
             (Some(file), None) => file.publish().and_then(|published| {
                 let mut arrived = Arrived { length: published.length, checked: Checked::Size, notes: Vec::new(), uncompared: None };
                 if let (Some(fingerprint), Some((bridge, context)), true) = (fingerprint, network, self.read_back) {
-                    let store = Local::open(self.path.parent().unwrap_or(Path::new(".")))?;
-                    match bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context))) {
+                    let compared = Local::open(parent(&self.path)).and_then(|store| {
+                        let compared = bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context)));
+                        compared.map_err(|error| match error.kind() {
+                            Some(Kind::Mismatch) if bridge.wait(store.delete(&name)).is_err() => leg::not_removed(error, &name, &label),
+                            _ => error,
+                        })
+                    });
+                    match compared {
                         Ok(checked) => arrived.checked = checked,
-                        Err(error) if error.kind() == Some(Kind::Mismatch) => {
-                            let removed = bridge.wait(store.delete(&name)).is_ok();
-                            return Err(if removed { error } else { leg::not_removed(error, &name, &label) });
-                        }
+                        Err(error) if error.kind() == Some(Kind::Mismatch) => return Err(error),
                         Err(error) => arrived.uncompared = Some(leg::uncompared(&name, &label, &error)),
                     }
                 }

@@ -86,7 +86,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
         match memory.continued(store.as_ref(), &record, &patience, context).await? {
             Earlier::Upload(upload) => return Ok(Some(upload)),
             // It may have arrived in the very moment in which it was cut off, or while it was compared.
-            Earlier::Gone if is_there(options, store.as_ref(), length, &patience).await? => return Ok(None),
+            Earlier::Gone if is_there(options, store.as_ref(), length, &patience, context).await? => return Ok(None),
             Earlier::Gone | Earlier::None => memory.forget(),
         }
         look(store.as_ref(), options.name, &patience).await?;
@@ -131,9 +131,10 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = bridge.spawn(leg.run(receiver));
     let read = feed(options.file, 0, &sender, &room, &patience, bridge);
-    let fingerprint = match (&read, options.read_back) {
-        (Ok(()), true) => Some(Arc::new(Fingerprint::of(options.file).map_err(unreadable)?)),
-        _ => None,
+    // A failure must not leave before the sending task has ended.
+    let (read, fingerprint) = match read.and_then(|()| options.read_back.then(|| Fingerprint::of(options.file, context)).transpose()) {
+        Ok(fingerprint) => (Ok(()), fingerprint.map(Arc::new)),
+        Err(error) => (Err(error), None),
     };
     let now = fs::metadata(options.file).map_err(unreadable);
     let changed = now.is_ok_and(|now| (now.len(), now.mtime(), now.mtime_nsec()) != (length, metadata.mtime(), metadata.mtime_nsec()));
@@ -156,13 +157,12 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
 }
 
 /// Whether the place has exactly this archive under exactly this name.
-async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, patience: &Patience) -> Result<bool, StoreError> {
+async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, patience: &Patience, context: &Context) -> Result<bool, StoreError> {
     let same_size = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == length);
     if !same_size(&patience.settled(|| store.entry(options.name), same_size).await?) {
         return Ok(false);
     }
-    let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
-    let fingerprint = Fingerprint::of(options.file).map_err(unreadable)?;
+    let fingerprint = Fingerprint::of(options.file, context)?;
     match compare(store, options.name, &fingerprint, patience).await {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == Some(Kind::Mismatch) => Ok(false),
@@ -274,13 +274,17 @@ impl Memory {
 
 impl Fingerprint {
     /// Of a file as it is now.
-    fn of(path: &Path) -> io::Result<Self> {
+    fn of(path: &Path, context: &Context) -> Result<Self, StoreError> {
+        let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
         let mut fingerprint = Self::default();
-        let mut file = File::open(path)?;
+        let mut file = File::open(path).map_err(unreadable)?;
         let mut segment = Vec::with_capacity(SEGMENT);
         loop {
+            if context.is_cancelled() {
+                return Err(StoreError::Cancelled);
+            }
             segment.clear();
-            io::Read::read_to_end(&mut io::Read::take(&mut file, SEGMENT as u64), &mut segment)?;
+            io::Read::read_to_end(&mut io::Read::take(&mut file, SEGMENT as u64), &mut segment).map_err(unreadable)?;
             if segment.is_empty() {
                 return Ok(fingerprint);
             }

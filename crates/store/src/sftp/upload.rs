@@ -1,6 +1,10 @@
 //! One file on its way: written under a temporary name, continued on a new connection where the old one broke, renamed at the end.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex as Lock, PoisonError},
+};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -23,12 +27,18 @@ use crate::{
 /// With less room than this, a refused write means a full disk: the protocol has no number for it.
 const NO_ROOM: u64 = 1 << 20;
 
+/// How often what has arrived is written down for another process: not with every part, each of which would cost a sync.
+const NOTED_EVERY: u64 = 16 << 20;
+
 /// What another process needs to continue.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Memo {
     directory: String,
     temporary: String,
     name: String,
+    /// Everything before this offset was acknowledged. The length of the file says less: writes overtake each other.
+    #[serde(default)]
+    complete: u64,
 }
 
 /// A file under its temporary name.
@@ -37,7 +47,26 @@ pub(super) struct SftpUpload {
     memo: Memo,
     resumable: bool,
     kept: u64,
+    arrived: Lock<Arrived>,
     state: Mutex<State>,
+}
+
+/// The parts that were acknowledged.
+#[derive(Default)]
+struct Arrived {
+    /// Everything before this offset.
+    up_to: u64,
+    /// What lies behind a gap: beginnings and ends.
+    ahead: BTreeMap<u64, u64>,
+}
+
+impl Arrived {
+    fn add(&mut self, range: Range<u64>) {
+        self.ahead.insert(range.start, range.end);
+        while let Some(entry) = self.ahead.first_entry().filter(|entry| *entry.key() <= self.up_to) {
+            self.up_to = self.up_to.max(entry.remove());
+        }
+    }
 }
 
 #[derive(Default)]
@@ -63,7 +92,7 @@ impl SftpUpload {
             return Err(StoreError::remote(shared.label(), Operation::Create, Kind::Full { missing: Some(wanted - free) }, reason));
         }
         let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
-        let memo = Memo { directory: shared.directory.clone(), temporary, name: name.to_owned() };
+        let memo = Memo { directory: shared.directory.clone(), temporary, name: name.to_owned(), complete: 0 };
         let path = shared.path(&memo.temporary)?;
         let mut made = make(&line, &path).await;
         if matches!(made, Err(Fault::Missing)) {
@@ -86,7 +115,7 @@ impl SftpUpload {
             Err(fault) => return Err(failed(fault)),
         };
         let state = Mutex::new(State { open: Some((line, handle)), ..State::default() });
-        Ok(Self { shared, memo, resumable: expected.resumable, kept: 0, state })
+        Ok(Self { shared, memo, resumable: expected.resumable, kept: 0, arrived: Lock::default(), state })
     }
 
     pub(super) async fn resume(shared: Arc<Shared>, session: &Session) -> Result<Option<Self>, StoreError> {
@@ -96,9 +125,10 @@ impl SftpUpload {
         }
         let line = shared.line().await?;
         let Some(found) = shared.attributes(&line, &shared.path(&memo.temporary)?, Operation::Read).await? else { return Ok(None) };
-        // What was under way when the other process ended may have arrived out of order.
-        let kept = found.len().saturating_sub(UNDER_WAY as u64 * STEP);
-        Ok(Some(Self { shared, memo, resumable: true, kept, state: Mutex::default() }))
+        // What was under way when the other process ended may have arrived in any order, with holes.
+        let kept = memo.complete.min(found.len());
+        let arrived = Lock::new(Arrived { up_to: kept, ..Arrived::default() });
+        Ok(Some(Self { shared, memo, resumable: true, kept, arrived, state: Mutex::default() }))
     }
 
     fn temporary(&self) -> Result<String, StoreError> {
@@ -236,7 +266,9 @@ impl Upload for SftpUpload {
         if anew {
             self.expect_up_to(part, &line, &handle).await?;
         }
-        self.write(&line, &handle, part).await
+        self.write(&line, &handle, part).await?;
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).add(part.offset..part.end());
+        Ok(())
     }
 
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -303,10 +335,26 @@ impl Upload for SftpUpload {
         if !self.resumable {
             return None;
         }
-        serde_json::to_value(&self.memo).ok().map(Session)
+        let up_to = self.arrived.lock().unwrap_or_else(PoisonError::into_inner).up_to;
+        serde_json::to_value(Memo { complete: up_to - up_to % NOTED_EVERY, ..self.memo.clone() }).ok().map(Session)
     }
 
     fn kept(&self) -> Vec<Range<u64>> {
         if self.kept == 0 { Vec::new() } else { vec![Range { start: 0, end: self.kept }] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_no_gap_before_it_counts() {
+        let mut arrived = Arrived::default();
+        for (range, up_to) in [(10..20, 0), (30..40, 0), (0..10, 20), (0..10, 20), (20..30, 40), (35..50, 50)] {
+            arrived.add(range.clone());
+            assert_eq!(arrived.up_to, up_to, "{range:?}");
+        }
+        assert!(arrived.ahead.is_empty());
     }
 }
