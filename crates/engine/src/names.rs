@@ -5,8 +5,8 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-/// So many names are kept in mind, which are 64 MiB; further ones count as new.
-const MOST: usize = 4 << 20;
+/// So many names are kept in mind, which fill a table of 36 MiB (54 MiB while it grows to that); further ones count as new.
+const MOST: usize = 7 << 19;
 
 /// The names met so far.
 #[derive(Default)]

@@ -395,7 +395,7 @@ pub fn serialize_path<S: serde::Serializer>(path: &std::path::Path, serializer: 
 }
 
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn serialize_optional_path<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_optional_path<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     match path {
         Some(path) => serialize_path(path, serializer),
         None => serializer.serialize_none(),

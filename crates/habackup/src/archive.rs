@@ -18,8 +18,8 @@ use crate::tar::{Entry, EntryKind, Reader, Tail, TarError};
 /// The description's name, with the `./` that readers insist on.
 pub const MANIFEST: &str = "./backup.json";
 
-/// Descriptions beyond this are refused; real ones have a few kilobytes.
-pub const MANIFEST_MAX: u64 = 16 << 20;
+/// Descriptions beyond this are refused. Real ones have a few kilobytes, and parsed JSON takes up to twenty times its length.
+pub const MANIFEST_MAX: u64 = 2 << 20;
 
 /// Members beyond this are refused: a real archive has one per add-on and folder.
 const MEMBERS_MAX: usize = 100_000;

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsString,
-    fs,
+    fs, io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,6 +24,7 @@ use toml::{
 use crate::{
     args::{Cli, VerifyArg},
     failure::Failure,
+    output,
 };
 
 /// Commands whose options may come from the environment and from a table of the file.
@@ -183,22 +184,53 @@ impl Config {
 /// What was typed, with what the environment and the file add to it.
 pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
     let arguments: Vec<OsString> = env::args_os().collect();
+    // Known before the rest is understood, and whatever is wrong with it.
+    if arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json") {
+        output::expect_json();
+    }
     // What is required may stand in the file, and the file's name on the command line.
     let Ok(early) = Cli::command().ignore_errors(true).try_get_matches_from(&arguments) else {
-        return Ok((parsed(with_every_environment(Cli::command()), &arguments).0, Config::default()));
+        return Ok((parsed(with_every_environment(Cli::command()), &arguments)?.0, Config::default()));
     };
     let needs_file = early.subcommand_name().is_some_and(|name| !WITHOUT.contains(&name));
     let mut config = if needs_file { Config::load(early.get_one::<PathBuf>("config").map(PathBuf::as_path))? } else { Config::default() };
-    let (cli, matches) = parsed(config.apply(Cli::command(), &early), &arguments);
+    let (cli, matches) = parsed(config.apply(Cli::command(), &early), &arguments)?;
     config.note_sources(&matches);
     Ok((cli, config))
 }
 
-/// Ends the program when the command line is wrong, or asks for help.
-fn parsed(mut command: Command, arguments: &[OsString]) -> (Cli, ArgMatches) {
-    let matches = command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
-    (cli, matches)
+fn parsed(mut command: Command, arguments: &[OsString]) -> Result<(Cli, ArgMatches), Failure> {
+    let matches = command.try_get_matches_from_mut(arguments).map_err(|error| answered(&error))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| answered(&error.format(&mut command)))?;
+    if wants_json(&matches) {
+        output::expect_json();
+    }
+    Ok((cli, matches))
+}
+
+/// Prints help that was asked for, or what is wrong with the command line, and ends the program.
+fn answered(error: &clap::Error) -> Failure {
+    if !error.use_stderr() {
+        return match error.print() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => output::unwritable(&error),
+            _ => std::process::exit(error.exit_code()),
+        };
+    }
+    let text = error.render().to_string();
+    let what = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
+        _ => text.lines().next().map(|line| line.strip_prefix("error: ").unwrap_or(line)).unwrap_or_default(),
+    };
+    output::failed_document(&Failure::usage(what).hint("`haul help` shows the commands, `haul help COMMAND` what one takes"));
+    error.exit()
+}
+
+/// Typed, in the environment or in the file.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, matches)) => wants_json(matches),
+        None => matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or(false),
+    }
 }
 
 fn with_every_environment(command: Command) -> Command {
@@ -262,7 +294,10 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| Failure::usage(format!("can't read the configuration file {}: {}", path.display(), engine::plain_reason(&error))))
+    fs::read_to_string(path).map_err(|error| {
+        let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
+        Failure::usage(format!("can't read the configuration file {shown}: {reason}")).hint("say another one with --config FILE").about(shown, reason)
+    })
 }
 
 /// The file while it is read, for messages that say where.

@@ -9,14 +9,14 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use engine::{
     Progress,
     open::{ArchiveSource, Source},
 };
-use store::{Address, Bridge, Context, Entry, Limit, Options, Store, Tuning, inbound::RemoteFile, patience::Patience};
+use store::{Address, Bridge, Context, Entry, Limit, Options, Store, StoreError, Tuning, inbound::RemoteFile, patience::Patience};
 
 use crate::{
     args::{VerifyArg, WaitingArgs},
@@ -46,6 +46,15 @@ impl Destination {
         })
     }
 
+    /// The place without the archive's name, as the user would type it.
+    pub(crate) fn place_typed(&self) -> String {
+        let name = self.name.as_deref().unwrap_or_default();
+        match &self.address {
+            Address::Local(_) => self.address.to_string(),
+            _ => self.typed.strip_suffix(name).map_or_else(|| self.address.to_string(), |rest| rest.trim_end_matches('/').to_owned()),
+        }
+    }
+
     /// Whether its copy is read back: what was typed, else what it says of itself, else what the command's table says.
     pub(crate) fn is_read_back(&self, given: Option<VerifyArg>, config: &Config) -> bool {
         let (own, table) = (self.common.verify, config.is_from_table("verify"));
@@ -72,6 +81,11 @@ impl Destination {
         })
     }
 }
+
+/// A wait for a place is said when it lasts this long,
+const SAY_AFTER: Duration = Duration::from_secs(1);
+/// and again after this.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// Whether an archive goes to standard output, which takes one and no more.
 pub(crate) fn uses_stdout(goals: &[Destination]) -> Result<bool, Failure> {
@@ -233,10 +247,23 @@ impl Network {
 
     /// Makes contact, patiently.
     pub(crate) fn connect(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
+        Ok(self.reach(destination)?)
+    }
+
+    /// As [`Self::connect`], to look at what is there: a directory that is missing was mistyped, and need not be made.
+    pub(crate) fn connect_to_look(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
+        self.reach(destination).map_err(|error| match error {
+            StoreError::Missing(_) => Failure::from(error).hint("check the path"),
+            StoreError::NotADirectory(_) => Failure::from(error).hint("give a directory with archives in it"),
+            error => error.into(),
+        })
+    }
+
+    fn reach(&self, destination: &Destination) -> Result<Arc<dyn Store>, StoreError> {
         let context = self.context_for(destination);
         let patience = Patience::new(&context);
         let label = destination.address.to_string();
-        let store = self.bridge.wait(patience.contact(&label, || store::connect(&destination.address, &destination.options, &context)))?;
+        let store = self.patiently(&patience, patience.contact(&label, || store::connect(&destination.address, &destination.options, &context)))?;
         self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)
     }
@@ -251,19 +278,33 @@ impl Network {
     }
 
     /// Asks a connected place for something, patiently.
-    pub(crate) fn ask<T, F: Future<Output = Result<T, store::StoreError>>>(
-        &self,
-        destination: &Destination,
-        question: impl FnMut() -> F,
-    ) -> Result<T, Failure> {
+    pub(crate) fn ask<T, F: Future<Output = Result<T, StoreError>>>(&self, destination: &Destination, question: impl FnMut() -> F) -> Result<T, Failure> {
         let patience = Patience::new(&self.context_for(destination));
-        Ok(self.bridge.wait(patience.retry(question))?)
+        Ok(self.patiently(&patience, patience.retry(question))?)
     }
 
     /// What a place has under a name that was typed, which it may have been given a moment ago.
     pub(crate) fn find(&self, destination: &Destination, store: &Arc<dyn Store>, name: &str) -> Result<Option<Entry>, Failure> {
         let patience = Patience::new(&self.context_for(destination));
-        Ok(self.bridge.wait(patience.found(|| store.entry(name)))?)
+        Ok(self.patiently(&patience, patience.found(|| store.entry(name)))?)
+    }
+
+    /// Waits for `work`, and says on standard error what for when that takes long: a command that is silent looks broken.
+    fn patiently<T>(&self, patience: &Patience, work: impl Future<Output = T>) -> T {
+        self.bridge.wait(async {
+            let mut work = std::pin::pin!(work);
+            let mut said: Option<(String, Instant)> = None;
+            loop {
+                if let Ok(done) = tokio::time::timeout(SAY_AFTER, &mut work).await {
+                    return done;
+                }
+                let Some(waiting) = patience.waiting() else { continue };
+                if said.as_ref().is_none_or(|(reason, when)| *reason != waiting.reason || when.elapsed() >= SAY_AGAIN) {
+                    output::notes("waiting", std::iter::once(format!("{}; trying again", waiting.reason)));
+                    said = Some((waiting.reason, Instant::now()));
+                }
+            }
+        })
     }
 }
 
@@ -283,9 +324,9 @@ pub(crate) fn archive(
     }
     let name = destination.archive()?;
     let network = Network::start(waiting.give_up_after, cancel)?;
-    let store = network.connect(&destination)?;
+    let store = network.connect_to_look(&destination)?;
     if !store.abilities().readable {
-        return Err(Failure::usage(format!("{} can't be read from", store.label())));
+        return Err(Failure::usage(format!("{} can't be read from", store.label())).hint("give a place that keeps archives"));
     }
     let file = RemoteFile::open(&network.bridge, &network.context_for(&destination), store, name)?;
     progress.fetch(file.patience().clone());

@@ -1,5 +1,7 @@
 //! How a command ends that did not do what it was asked: an exit code, a sentence, and what to do next.
 
+use std::{io::ErrorKind, path::Path};
+
 use engine::{BackupError, browse::BrowseError, open::OpenError, restore::RestoreError, verify::VerifyError};
 use store::{Kind, StoreError};
 
@@ -17,15 +19,29 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// The file, place or host that it is about, and why by itself, where that is known. The message says both already.
+    pub(crate) about: Option<Box<(String, String)>>,
+    /// What was done before it failed.
+    pub(crate) done: Vec<String>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, about: None, done: Vec::new() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(USAGE, message)
+    }
+
+    pub(crate) fn about(mut self, subject: impl Into<String>, reason: impl Into<String>) -> Self {
+        self.about = Some(Box::new((subject.into(), reason.into())));
+        self
+    }
+
+    pub(crate) fn after(mut self, done: Vec<String>) -> Self {
+        self.done = done;
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -39,12 +55,12 @@ impl From<BackupError> for Failure {
         let message = error.to_string();
         let failed = |hint: &str| Self::new(FAILED, &message).hint(hint);
         let misused = |hint: &str| Self::usage(&message).hint(hint);
-        match &error {
+        let failure = match &error {
             BackupError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was left behind"),
-            BackupError::Config { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            BackupError::Config { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 failed("run haul as root, or as the user that runs Home Assistant")
             }
-            BackupError::Config { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            BackupError::Config { source, .. } if source.kind() == ErrorKind::NotFound => {
                 misused("give the directory that holds configuration.yaml and .HA_VERSION")
             }
             BackupError::Config { .. } => failed("give the directory that holds configuration.yaml and .HA_VERSION"),
@@ -58,10 +74,7 @@ impl From<BackupError> for Failure {
             BackupError::Pattern { .. } => {
                 misused("* stands for anything within one name, ** for any directories, ? for one character, [a-z] for one of a set")
             }
-            BackupError::NotMounted(point) => failed(&format!(
-                "mount it (`mount {}`), so that the backup does not fill the disk below it",
-                engine::shown(point.as_os_str().as_encoded_bytes())
-            )),
+            BackupError::NotMounted(point) => failed(&format!("mount it (`mount {}`), so that the backup does not fill the disk below it", shown(point))),
             BackupError::Store(error) => store_failure(error, &message),
             BackupError::AllFailed(errors) => match errors.first() {
                 Some(first) => store_failure(first, &message),
@@ -70,6 +83,13 @@ impl From<BackupError> for Failure {
             BackupError::NotThere(_) => misused("leave out --compress, or say --compress auto"),
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
             BackupError::Pipeline(_) => failed("nothing was left behind; please report this with the command you typed"),
+        };
+        match error {
+            BackupError::Config { path, source } => failure.about(shown(&path), engine::plain_reason(&source)),
+            BackupError::NotADirectory(path) => failure.about(shown(&path), "it is not a directory"),
+            BackupError::NoVersion { directory, .. } => failure.about(shown(&directory), "there is no .HA_VERSION file"),
+            BackupError::NotMounted(path) => failure.about(shown(&path), "nothing is mounted there"),
+            _ => failure,
         }
     }
 }
@@ -80,6 +100,10 @@ impl From<StoreError> for Failure {
     }
 }
 
+fn shown(path: &Path) -> String {
+    engine::shown(path.as_os_str().as_encoded_bytes())
+}
+
 fn store_failure(error: &StoreError, message: &str) -> Failure {
     let failure = match error {
         StoreError::Cancelled => return Failure::new(INTERRUPTED, "interrupted; nothing was left behind"),
@@ -88,7 +112,15 @@ fn store_failure(error: &StoreError, message: &str) -> Failure {
         StoreError::Remote(remote) if remote.kind == Kind::Invalid => Failure::usage(message),
         _ => Failure::new(FAILED, message),
     };
-    Failure { hint: error.advice(), ..failure }
+    let failure = Failure { hint: error.advice(), ..failure };
+    match error {
+        StoreError::Remote(remote) => failure.about(&remote.place, &remote.reason),
+        StoreError::Io { path, source, .. } => failure.about(shown(path), engine::plain_reason(source)),
+        StoreError::Exists(path) => failure.about(shown(path), "it exists already"),
+        StoreError::NotADirectory(path) => failure.about(shown(path), "it is not a directory"),
+        StoreError::Missing(path) => failure.about(shown(path), "it does not exist"),
+        StoreError::Cancelled => failure,
+    }
 }
 
 impl From<homeassistant::Error> for Failure {
@@ -99,7 +131,7 @@ impl From<homeassistant::Error> for Failure {
             Kind::RestoreFailed | Kind::RestoreLost => DAMAGED,
             _ => FAILED,
         };
-        Self { code, message: error.to_string(), hint: error.advice }
+        Self { hint: error.advice.clone(), ..Self::new(code, error.to_string()) }
     }
 }
 
@@ -110,11 +142,23 @@ impl From<OpenError> for Failure {
         }
         let message = error.to_string();
         match &error {
-            OpenError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Self::usage(message),
-            OpenError::Read { .. } => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
+            OpenError::Read { path, source } => {
+                let failure = match source.kind() {
+                    ErrorKind::NotFound => Self::usage(message).hint("check the name; `haul list DIR` shows the archives in a directory"),
+                    ErrorKind::IsADirectory => Self::usage(format!("{} is a directory, and an archive is wanted", shown(path)))
+                        .hint(format!("`haul list {}` shows its archives", shown(path))),
+                    ErrorKind::PermissionDenied => Self::new(FAILED, message).hint("run haul as root, or as the user that owns the file"),
+                    _ => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
+                };
+                failure.about(shown(path), engine::plain_reason(source))
+            }
             OpenError::Place(_) => Self::new(FAILED, message),
-            OpenError::NotABackup { .. } => Self::new(DAMAGED, message).hint("give a .tar file that Haul or Home Assistant made"),
-            OpenError::PasswordNeeded(_) => Self::usage(message).hint("give it with --password-file FILE or in HAUL_PASSWORD"),
+            OpenError::NotABackup { path, reason } => {
+                Self::new(DAMAGED, message).hint("give a .tar file that Haul or Home Assistant made").about(shown(path), reason)
+            }
+            OpenError::PasswordNeeded(path) => {
+                Self::usage(message).hint("give it with --password-file FILE or in HAUL_PASSWORD").about(shown(path), "it is encrypted")
+            }
             OpenError::WrongPassword => {
                 Self::new(FAILED, message).hint("nothing was changed; Home Assistant shows its own under Settings > System > Backups > Encryption key")
             }
@@ -126,7 +170,7 @@ impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Open(error) => error.into(),
-            VerifyError::Cancelled => Self::new(INTERRUPTED, "interrupted"),
+            VerifyError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
         }
     }
 }
@@ -136,7 +180,19 @@ impl From<RestoreError> for Failure {
         let message = error.to_string();
         let failed = |hint: &str| Self::new(FAILED, &message).hint(hint);
         let misused = |hint: &str| Self::usage(&message).hint(hint);
-        match error {
+        let about = match &error {
+            RestoreError::NotEmpty(path) => Some((shown(path), "it is not empty".to_owned())),
+            RestoreError::Running { path, sign } => Some((shown(path), sign.clone())),
+            RestoreError::NotADirectory { path } => Some((shown(path), "it is not a directory".to_owned())),
+            RestoreError::LinkInTheWay { path } => Some((shown(path), "it is a symbolic link".to_owned())),
+            RestoreError::NoSpace { path, .. } => Some((shown(path), "there is no room".to_owned())),
+            RestoreError::Target { path, source } | RestoreError::Stranded { path, source, .. } | RestoreError::Unconfirmed { path, source, .. } => {
+                Some((shown(path), engine::plain_reason(source)))
+            }
+            RestoreError::Damaged { member, message } => Some((member.clone(), message.clone())),
+            _ => None,
+        };
+        let failure = match error {
             RestoreError::Open(error) => error.into(),
             RestoreError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
             RestoreError::NoConfig => Self::new(DAMAGED, message).hint("a backup of add-ons or folders alone has none"),
@@ -153,18 +209,17 @@ impl From<RestoreError> for Failure {
             }
             RestoreError::Owner { .. } => misused("run haul as root, or leave out --owner"),
             RestoreError::Stranded { kept: Some(kept), .. } => {
-                failed(&format!("what was there before is in {}: move it back when the disk is well again", engine::shown(kept.as_os_str().as_encoded_bytes())))
+                failed(&format!("what was there before is in {}: move it back when the disk is well again", shown(&kept)))
             }
             RestoreError::Stranded { kept: None, .. } => failed("some of the archive's files may stand there: look at the disk, then restore again"),
-            RestoreError::Unconfirmed { kept: Some(kept), .. } => {
-                failed(&format!("check the disk; what was there before is kept as {}", engine::shown(kept.as_os_str().as_encoded_bytes())))
-            }
+            RestoreError::Unconfirmed { kept: Some(kept), .. } => failed(&format!("check the disk; what was there before is kept as {}", shown(&kept))),
             RestoreError::Unconfirmed { kept: None, .. } => failed("check the disk before you rely on what was restored"),
             RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
             RestoreError::NoSpace { .. } => failed("make room there; nothing was changed"),
             RestoreError::Target { .. } => failed("check permissions and mount; nothing was changed"),
-        }
+        };
+        Self { about: failure.about.or(about.map(Box::new)), ..failure }
     }
 }
 
@@ -174,14 +229,14 @@ impl From<BrowseError> for Failure {
         let failed = |hint: &str| Self::new(FAILED, &message).hint(hint);
         match error {
             BrowseError::Open(error) => error.into(),
-            BrowseError::Cancelled => Self::new(INTERRUPTED, message),
+            BrowseError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
             BrowseError::NoConfig(_) => failed("`haul ls --all` shows what is in it"),
             BrowseError::NotThere { .. } => failed("`haul ls` shows the names, which are relative to the config directory"),
             BrowseError::Link { .. } => failed("ask for the file it points to; `haul restore --only` brings the link itself"),
             BrowseError::NotAFile { .. } => failed("`haul ls` shows what there is; `haul restore --only` brings back whole directories"),
             BrowseError::Pattern(_) => Self::usage(message).hint("* stands for anything within one name, ** for any directories"),
             BrowseError::Damaged { .. } => Self::new(DAMAGED, message).hint("`haul verify` lists all that is wrong"),
-            BrowseError::Output(_) => Self::new(FAILED, message),
+            BrowseError::Output(_) => failed("see whether there is room where standard output goes"),
         }
     }
 }

@@ -70,8 +70,13 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
             Ok(DONE)
         }
         Command::Man { directory } => {
-            let written = clap_mangen::generate_to(Cli::command(), directory);
-            written.map_err(|error| Failure::new(FAILED, format!("can't write manual pages to {}: {}", directory.display(), engine::plain_reason(&error))))?;
+            let written = std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+            written.map_err(|error| {
+                let (directory, reason) = (engine::shown(directory.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
+                Failure::new(FAILED, format!("can't write manual pages to {directory}: {reason}"))
+                    .hint("give a directory that you may write to")
+                    .about(directory, reason)
+            })?;
             Ok(DONE)
         }
     }

@@ -4,12 +4,15 @@
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use serde::Serialize;
 
-use crate::failure::{FAILED, Failure};
+use crate::{
+    failure::{FAILED, Failure, INTERRUPTED},
+    text::tame,
+};
 
 /// More notes of one kind than this are counted, not shown.
 const MOST: usize = 20;
@@ -27,8 +30,20 @@ pub(crate) fn keep_stdout_free() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What `--json` asked for.
+static DOCUMENT: AtomicU8 = AtomicU8::new(UNASKED);
+const UNASKED: u8 = 0;
+const WANTED: u8 = 1;
+const PRINTED: u8 = 2;
+
+/// Says that `--json` was given: whatever comes, one document is printed.
+pub(crate) fn expect_json() {
+    let _ = DOCUMENT.compare_exchange(UNASKED, WANTED, Ordering::Relaxed, Ordering::Relaxed);
+}
+
 /// One JSON document on standard output.
 pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
+    DOCUMENT.store(PRINTED, Ordering::Relaxed);
     let mut text = serde_json::to_string_pretty(document).map_err(|error| Failure::new(FAILED, format!("the report could not be written: {error}")))?;
     text.push('\n');
     text_out(&text)
@@ -54,9 +69,14 @@ pub(crate) fn bytes_out(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(&error)))),
+        Err(error) => Err(unwritable(&error)),
         Ok(()) => Ok(true),
     }
+}
+
+/// Nothing can be printed.
+pub(crate) fn unwritable(error: &std::io::Error) -> Failure {
+    Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(error))).hint("see whether there is room where it goes")
 }
 
 /// Remarks on standard error, each with its kind in front.
@@ -65,15 +85,50 @@ pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
     let mut out = stderr().lock();
     for note in notes.take(MOST) {
         // Standard error that is closed takes nothing away from the result.
-        let _ = writeln!(out, "{}: {}", paint(kind, "33"), crate::text::tame(&note));
+        let _ = writeln!(out, "{}: {}", paint(kind, "33"), tame(&note));
     }
     if total > MOST {
         let _ = writeln!(out, "{}: and {} more like these", paint(kind, "33"), total - MOST);
     }
 }
 
-/// A command's bad end, on standard error.
+/// What a script gets of a command that failed; `docs/SCRIPTS.md` describes it.
+#[derive(Serialize)]
+struct Failed<'a> {
+    status: &'static str,
+    error: Trouble<'a>,
+}
+
+#[derive(Serialize)]
+struct Trouble<'a> {
+    what: String,
+    #[serde(rename = "where")]
+    subject: Option<&'a str>,
+    why: Option<&'a str>,
+    hint: Option<&'a str>,
+    exit_code: u8,
+    done: &'a [String],
+}
+
+/// A command's bad end: in words, and as the document that `--json` promises.
 pub(crate) fn failure(failure: &Failure) {
+    failed_document(failure);
+    told(failure);
+}
+
+/// The document of a command that failed, if one was asked for and none was printed before.
+pub(crate) fn failed_document(failure: &Failure) {
+    if DOCUMENT.load(Ordering::Relaxed) == WANTED {
+        let (subject, why) = failure.about.as_deref().map(|(subject, reason)| (subject.as_str(), reason.as_str())).unzip();
+        let status = if failure.code == INTERRUPTED { "interrupted" } else { "failed" };
+        let (what, hint) = (tame(&failure.message), failure.hint.as_deref());
+        // Standard error says it as well.
+        let _ = json(&Failed { status, error: Trouble { what, subject, why, hint, exit_code: failure.code, done: &failure.done } });
+    }
+}
+
+/// A bad end in words, on standard error.
+pub(crate) fn told(failure: &Failure) {
     let mut out = stderr().lock();
     let _ = writeln!(out, "{}: {}", paint("haul", "31"), failure.message);
     if let Some(hint) = &failure.hint {

@@ -14,6 +14,8 @@ use crate::{args::PasswordArgs, failure::Failure, output};
 
 const VARIABLE: &str = "HAUL_PASSWORD";
 const NEW: &str = "HAUL_NEW_PASSWORD";
+/// What to do about a password file that is of no use.
+const HINT: &str = "give a file with the password, or the emergency kit of Home Assistant, in it";
 /// No password is longer; a mistaken path to something large must not become one.
 const LONGEST: u64 = 4096;
 
@@ -41,7 +43,7 @@ pub(crate) fn new(file: Option<&Path>) -> Result<Password, Failure> {
     let needed = || Failure::usage("a new password is needed").hint(format!("give it with --new-password-file FILE or in {NEW}"));
     let first = prompt("New password of the archive: ").ok_or_else(needed)?;
     if prompt("The same once more: ").as_ref() != Some(&first) {
-        return Err(Failure::usage("the two passwords are not the same"));
+        return Err(Failure::usage("the two passwords are not the same").hint("type the same one twice"));
     }
     Ok(Password::new(first))
 }
@@ -51,7 +53,8 @@ fn from_environment(variable: &str) -> Result<Option<Secret>, Failure> {
         Ok(password) if !password.is_empty() => Ok(Some(Secret::new(password))),
         Ok(_) => Err(Failure::usage(format!("the environment variable {variable} is empty")).hint(format!("unset {variable} to work without a password"))),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8"))),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8"))
+            .hint("put the password into a file, and give that with --password-file")),
     }
 }
 
@@ -63,10 +66,11 @@ pub(crate) fn from_file(path: &Path) -> Result<Password, Failure> {
 fn read(path: &Path) -> Result<Secret, Failure> {
     let mut text = String::new();
     let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-    let refused = |why: &str| Err(Failure::usage(format!("the password file {} {why}", path.display())));
+    let shown = engine::shown(path.as_os_str().as_encoded_bytes());
+    let refused = |why: &str| Err(Failure::usage(format!("the password file {shown} {why}")).hint(HINT).about(&shown, format!("it {why}")));
     if let Err(error) = read {
         let reason = engine::plain_reason(&error);
-        return Err(Failure::usage(format!("can't read the password file {}: {reason}", path.display())));
+        return Err(Failure::usage(format!("can't read the password file {shown}: {reason}")).hint(HINT).about(shown, reason));
     }
     // Some editors put an invisible mark in front, and all end a file with a newline; neither is part of the password.
     let password = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);

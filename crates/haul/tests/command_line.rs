@@ -184,7 +184,7 @@ fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
         (&["backup", "config", "--to", "out", "--password-file", "none"], 2, "haul: can't read the password file none: no such file or directory\n"),
         (&["verify", "none.tar"], 2, "haul: can't read none.tar: no such file or directory\n"),
         (&["verify", "config/not-a-tar.tar"], 4, "haul: config/not-a-tar.tar is not a Home Assistant backup: "),
-        (&["verify", "config"], 1, "haul: can't read config: "),
+        (&["verify", "config"], 2, "haul: config is a directory, and an archive is wanted\n  `haul list config` shows its archives\n"),
         (&["frobnicate"], 2, "unrecognized subcommand"),
     ];
     for (args, code, words) in cases {

@@ -93,6 +93,7 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             // Nothing was tried: the address or a setting can't be used.
+            Kind::Invalid if self.place.ends_with(':') => write!(f, "can't use {:?}: {}", self.place, self.reason),
             Kind::Invalid => write!(f, "can't use {}: {}", self.place, self.reason),
             _ if self.operation == Operation::Connect => write!(f, "could not connect to {}: {}", self.place, self.reason),
             _ => write!(f, "could not {} at {}: {}", self.operation, self.place, self.reason),
@@ -236,7 +237,7 @@ fn usual_advice(kind: Kind) -> &'static str {
         Kind::DailyLimit => "try again tomorrow",
         Kind::Full { .. } => "make room there, or choose another --to",
         Kind::NotFound => "check the address; the folder or bucket must exist",
-        Kind::Exists => "nothing is overwritten: choose another name",
+        Kind::Exists => "nothing is overwritten: give another name, as DEST/NAME.tar",
         Kind::Mismatch => "the copy was removed; try again, and if it happens again, distrust the line or the server",
         Kind::Protocol => "check that the address is right and that the server is what it should be",
         Kind::Invalid => "correct the address or the setting",

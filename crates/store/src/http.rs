@@ -211,7 +211,7 @@ fn chain(error: &reqwest::Error) -> String {
     }
     let text = cause.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
-    if error.is_connect() { format!("no connection: {text}") } else { text.to_owned() }
+    if error.is_connect() { format!("no connection: {}", text.to_lowercase()) } else { text.to_owned() }
 }
 
 #[cfg(test)]

@@ -94,8 +94,12 @@ fn write(pieces: &[Bytes], written: &AtomicU64) -> io::Result<()> {
 }
 
 fn failed(error: &io::Error) -> StoreError {
-    let reason = if error.kind() == io::ErrorKind::BrokenPipe { "whoever read it went away".to_owned() } else { crate::error::reason(error) };
-    StoreError::remote(LABEL, Operation::Write, Kind::Protocol, reason)
+    let (kind, reason, advice) = match error.kind() {
+        io::ErrorKind::BrokenPipe => (Kind::Protocol, "whoever read it went away".to_owned(), "see why the program behind the pipe ended"),
+        io::ErrorKind::StorageFull => (Kind::Full { missing: None }, crate::error::reason(error), "make room where standard output goes"),
+        _ => (Kind::Protocol, crate::error::reason(error), "see where standard output goes"),
+    };
+    StoreError::remote(LABEL, Operation::Write, kind, reason).advise(advice)
 }
 
 #[async_trait]

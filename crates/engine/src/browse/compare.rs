@@ -1,15 +1,13 @@
-//! Two archives, entry by entry. Where both have an index, only what lies under the same name with the same size is read; contents pass by as digests, so that
-//! what is held is a line per entry, whatever the archives weigh. Modes and times are not compared: an index does not hold them.
+//! Two archives, entry by entry. Where both have an index, only what lies under the same name with the same size is read; contents pass by as digests. What is
+//! held of an entry is its name, a row of 40 bytes and, where its content was read, 32 bytes of digest, whatever the archives weigh. Rows are sorted once and then
+//! merged, so nothing is searched for. Modes and times are not compared: an index does not hold them.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, btree_map},
-    iter::Peekable,
-    sync::atomic::AtomicBool,
-    thread,
+use std::{cmp::Ordering, mem, ops::Range, sync::atomic::AtomicBool, thread};
+
+use habackup::{
+    index::FileEntry,
+    tar::{Entry, padding},
 };
-
-use habackup::tar::{Entry, padding};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -60,25 +58,26 @@ pub struct State {
     pub size: u64,
 }
 
-/// The inner archive without what says how it is packed, empty for the config directory; and the path in it.
-type Key = (String, Vec<u8>);
-type Map = BTreeMap<Key, Known>;
+/// Stands for a digest that was not read, and for a row that is not wanted.
+const NONE: u32 = u32::MAX;
 
-#[derive(Clone, Debug)]
-struct Known {
-    /// The inner archive, as it is called.
-    archive: Option<Box<str>>,
-    kind: ItemKind,
+/// One entry of an archive.
+#[derive(Clone, Copy)]
+struct Row {
+    /// Where its path begins among the names.
+    name: usize,
+    length: u32,
+    /// The inner archive's number from 1 on; 0 for the config directory.
+    archive: u32,
+    /// Its place in the index.
+    order: u32,
+    /// The number of its digest.
+    digest: u32,
     size: u64,
-    /// Of the content, or of where a link points; `None`: not read yet.
-    digest: Option<[u8; 32]>,
+    kind: ItemKind,
 }
 
-impl Known {
-    fn of(item: &Item<'_>) -> Self {
-        Self { archive: item.archive.map(Box::from), kind: item.kind, size: item.size, digest: None }
-    }
-
+impl Row {
     fn state(&self) -> State {
         State { kind: self.kind, size: self.size }
     }
@@ -87,16 +86,68 @@ impl Known {
     fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.size == other.size && has_content(self.kind, self.size)
     }
-
-    fn is(&self, other: &Self) -> bool {
-        let equal = self.digest == other.digest || !has_content(self.kind, self.size);
-        self.kind == other.kind && self.size == other.size && equal
-    }
 }
 
-fn key(item: &Item<'_>) -> Key {
-    let archive = item.archive.map_or("", |name| name.strip_suffix(".gz").unwrap_or(name));
-    (archive.to_owned(), item.path.to_vec())
+/// The entries of an archive, sorted by inner archive and path.
+#[derive(Default)]
+struct Table {
+    names: Vec<u8>,
+    archives: Vec<Box<str>>,
+    rows: Vec<Row>,
+    /// Of contents, or of where links point.
+    digests: Vec<[u8; 32]>,
+}
+
+impl Table {
+    fn push(&mut self, item: &Item<'_>, order: usize, digest: u32) {
+        let archive = item.archive.map_or(0, |name| {
+            if self.archives.last().is_none_or(|last| **last != *name) {
+                self.archives.push(name.into());
+            }
+            self.archives.len() as u32
+        });
+        // No path is longer than a megabyte, and nobody has four billion files.
+        let (length, order) = (item.path.len() as u32, order as u32);
+        self.rows.push(Row { name: self.names.len(), length, archive, order, digest, size: item.size, kind: item.kind });
+        self.names.extend_from_slice(item.path);
+    }
+
+    fn keep(&mut self, digest: [u8; 32]) -> u32 {
+        self.digests.push(digest);
+        self.digests.len() as u32 - 1
+    }
+
+    /// The last entry of a name counts.
+    fn sort(&mut self) {
+        let mut rows = mem::take(&mut self.rows);
+        rows.sort_by(|a, b| self.key(a).cmp(&self.key(b)));
+        rows.dedup_by(|later, kept| {
+            let again = self.key(later) == self.key(kept);
+            if again {
+                *kept = *later;
+            }
+            again
+        });
+        self.rows = rows;
+    }
+
+    fn archive(&self, row: &Row) -> Option<&str> {
+        self.archives.get((row.archive as usize).checked_sub(1)?).map(|name| &**name)
+    }
+
+    fn path(&self, row: &Row) -> &[u8] {
+        &self.names[row.name..row.name + row.length as usize]
+    }
+
+    /// The inner archive without what says how it is packed, empty for the config directory; and the path in it.
+    fn key(&self, row: &Row) -> (&str, &[u8]) {
+        let archive = self.archive(row).unwrap_or_default();
+        (archive.strip_suffix(".gz").unwrap_or(archive), self.path(row))
+    }
+
+    fn digest(&self, row: &Row) -> Option<&[u8; 32]> {
+        self.digests.get(row.digest as usize)
+    }
 }
 
 /// An empty file is like any other, and so is a directory.
@@ -110,10 +161,10 @@ fn has_content(kind: ItemKind, size: u64) -> bool {
 
 /// Compares the config directories of two archives, with `all` everything in them.
 pub fn compare(a: &Browser<'_>, b: &Browser<'_>, all: bool, cancel: &AtomicBool) -> Result<Comparison, BrowseError> {
-    let (mut left, mut right) = both(|| a.gather(all, cancel), || b.gather(all, cancel))?;
-    let (wanted_left, wanted_right) = (unread(&left, &right), unread(&right, &left));
+    let (mut left, mut right) = both(|| a.gather(all, true, cancel), || b.gather(all, true, cancel))?;
+    let (wanted_left, wanted_right) = unread(&left, &right);
     both(|| a.read(all, &mut left, &wanted_left, cancel), || b.read(all, &mut right, &wanted_right, cancel))?;
-    Ok(tell(left, right))
+    Ok(tell(&left, &right))
 }
 
 /// Two jobs at the same time; the first one's error is told first.
@@ -127,52 +178,77 @@ fn both<A: Send, B: Send>(a: impl FnOnce() -> Result<A, BrowseError> + Send, b: 
     Ok((a?, b?))
 }
 
+/// Numbers of rows by their place in the index; [`NONE`] where the content is not wanted.
+struct Wanted {
+    rows: Vec<u32>,
+    any: bool,
+}
+
+impl Wanted {
+    fn of(table: &Table) -> Self {
+        Self { rows: vec![NONE; table.rows.iter().map(|row| row.order as usize + 1).max().unwrap_or(0)], any: false }
+    }
+
+    fn add(&mut self, table: &Table, row: usize) {
+        if table.rows[row].digest == NONE {
+            self.rows[table.rows[row].order as usize] = row as u32;
+            self.any = true;
+        }
+    }
+
+    fn row(&self, order: usize) -> Option<usize> {
+        self.rows.get(order).filter(|row| **row != NONE).map(|row| *row as usize)
+    }
+}
+
 /// What must be read because the other has the like of it.
-fn unread(own: &Map, other: &Map) -> Vec<Key> {
-    let wanted = own.iter().filter(|(key, known)| known.digest.is_none() && other.get(*key).is_some_and(|other| known.is_like(other)));
-    wanted.map(|(key, _)| key.clone()).collect()
+fn unread(left: &Table, right: &Table) -> (Wanted, Wanted) {
+    let (mut wanted_left, mut wanted_right) = (Wanted::of(left), Wanted::of(right));
+    merge(left, right, |before, after| {
+        if let (Some(before), Some(after)) = (before, after)
+            && left.rows[before].is_like(&right.rows[after])
+        {
+            wanted_left.add(left, before);
+            wanted_right.add(right, after);
+        }
+    });
+    (wanted_left, wanted_right)
 }
 
 impl Browser<'_> {
     /// Every entry: by the index without its content, from a stream with it.
-    fn gather(&self, all: bool, cancel: &AtomicBool) -> Result<Map, BrowseError> {
+    fn gather(&self, all: bool, by_index: bool, cancel: &AtomicBool) -> Result<Table, BrowseError> {
         let gathered = self.members(all).and_then(|members| {
-            let mut map = Map::new();
+            let mut table = Table::default();
             for member in members {
-                match self.index_of(member) {
+                match self.index_of(member).filter(|_| by_index) {
                     Some(index) => {
-                        for file in index.files() {
+                        for (order, file) in index.files().enumerate() {
                             heed(cancel)?;
-                            self.note(member, &file.path, &file, all, &mut map);
+                            if let Some(item) = self.item(member, &file.path, &file, all) {
+                                table.push(&item, order, NONE);
+                            }
                         }
                     }
-                    None => self.stream_into(member, all, &mut map, cancel)?,
+                    None => self.stream_into(member, all, &mut table, cancel)?,
                 }
             }
-            Ok(map)
+            table.sort();
+            Ok(table)
         });
         self.settled(gathered)
     }
 
-    /// The last entry of a name counts.
-    fn note(&self, member: &Member, path: &[u8], entry: &dyn Described, all: bool, map: &mut Map) -> Option<Key> {
+    fn item<'i>(&self, member: &'i Member, path: &'i [u8], entry: &'i dyn Described, all: bool) -> Option<Item<'i>> {
         let (archive, path) = self.place(member, path);
-        if path.is_empty() || (archive.is_some() && !all) {
-            return None;
-        }
-        let item = entry.describe(archive, path);
-        let key = key(&item);
-        map.insert(key.clone(), Known::of(&item));
-        Some(key)
+        (!path.is_empty() && (archive.is_none() || all)).then(|| entry.describe(archive, path))
     }
 
-    fn stream_into(&self, member: &Member, all: bool, map: &mut Map, cancel: &AtomicBool) -> Result<(), BrowseError> {
+    fn stream_into(&self, member: &Member, all: bool, table: &mut Table, cancel: &AtomicBool) -> Result<(), BrowseError> {
         let walked = self.stream(member, cancel, |entry, content| {
-            if let Some(key) = self.note(member, &entry.path, entry, all, map) {
-                let digest = digest(entry, content)?;
-                if let Some(known) = map.get_mut(&key) {
-                    known.digest = Some(digest);
-                }
+            if let Some(item) = self.item(member, &entry.path, entry, all) {
+                let digest = if has_content(item.kind, item.size) { table.keep(digest(entry, content)?) } else { NONE };
+                table.push(&item, 0, digest);
             }
             Ok(Flow::Continue(()))
         });
@@ -180,53 +256,53 @@ impl Browser<'_> {
     }
 
     /// Reads the content of what is wanted of all that an index lists.
-    fn read(&self, all: bool, map: &mut Map, wanted: &[Key], cancel: &AtomicBool) -> Result<(), BrowseError> {
-        if wanted.is_empty() {
+    fn read(&self, all: bool, table: &mut Table, wanted: &Wanted, cancel: &AtomicBool) -> Result<(), BrowseError> {
+        if !wanted.any {
             return Ok(());
         }
-        let read = self.config().and_then(|member| match self.read_stretches(member, map, wanted, cancel) {
+        let read = self.config().and_then(|member| self.read_stretches(member, table, wanted, cancel));
+        match self.settled(read) {
             // An index that turns out to be wrong costs a second try without it.
             Err(BrowseError::Damaged { .. }) => {
-                map.retain(|_, known| known.archive.as_deref().is_some_and(|archive| archive != member.name));
-                self.stream_into(member, all, map, cancel)
+                *table = self.gather(all, false, cancel)?;
+                Ok(())
             }
             other => other,
-        });
-        self.settled(read)
+        }
     }
 
-    fn read_stretches(&self, member: &Member, map: &mut Map, wanted: &[Key], cancel: &AtomicBool) -> Result<(), BrowseError> {
+    fn read_stretches(&self, member: &Member, table: &mut Table, wanted: &Wanted, cancel: &AtomicBool) -> Result<(), BrowseError> {
         let Some(index) = self.index_of(member) else { return Ok(()) };
         let wrong = || BrowseError::Damaged { member: member.name.clone(), message: "the index is wrong".into() };
-        let mut ranges = Vec::new();
-        for file in index.files() {
-            let (archive, path) = self.place(member, &file.path);
-            let key = key(&file.describe(archive, path));
-            if wanted.binary_search(&key).is_ok() {
-                ranges.push(file.header_offset..file.data_offset + file.size + padding(file.size) as u64);
-            }
-        }
+        let stretch = |(order, file): (usize, FileEntry)| -> Option<Range<u64>> {
+            wanted.row(order).map(|_| file.header_offset..file.data_offset + file.size + padding(file.size) as u64)
+        };
+        let stretches = join(index.files().enumerate().filter_map(stretch));
+        let mut files = index.files().enumerate().peekable();
+        let mut missing = wanted.rows.iter().filter(|row| **row != NONE).count();
         let inner = self.opened.ranges(member, index).map_err(|broken| damaged(member, broken))?;
         inner.each(
-            &join(ranges),
+            &stretches,
             |_| wrong(),
-            |reader, _| {
+            |reader, stretch| {
+                while files.next_if(|(_, file)| file.header_offset < stretch.start).is_some() {}
                 let walked = walk(reader, false, cancel, |entry, content| {
-                    let (archive, path) = self.place(member, &entry.path);
-                    let item = entry.describe(archive, path);
-                    let key = key(&item);
+                    // The index lists what the archive holds in the archive's order.
+                    let is_listed = |file: &FileEntry| self.place(member, &file.path) == self.place(member, &entry.path);
+                    let listed = files.next_if(|(_, file)| is_listed(file));
                     // Gaps between what is wanted are read through and hold other entries.
-                    if wanted.binary_search(&key).is_ok() {
-                        let known = map.get_mut(&key).filter(|known| known.kind == item.kind && known.size == item.size).ok_or_else(wrong)?;
-                        known.digest = Some(digest(entry, content)?);
+                    let Some(row) = listed.and_then(|(order, _)| wanted.row(order)) else { return Ok(Flow::Continue(())) };
+                    if table.rows[row].state() != (State { kind: entry.kind.into(), size: entry.size }) {
+                        return Err(wrong());
                     }
+                    table.rows[row].digest = table.keep(digest(entry, content)?);
+                    missing -= 1;
                     Ok(Flow::Continue(()))
                 });
                 walked.map(drop)
             },
         )?;
-        let missed = wanted.iter().any(|key| map.get(key).is_none_or(|known| known.digest.is_none()));
-        if missed { Err(wrong()) } else { Ok(()) }
+        if missing > 0 { Err(wrong()) } else { Ok(()) }
     }
 }
 
@@ -243,35 +319,44 @@ fn digest(entry: &Entry, content: &mut Content<'_, '_>) -> Result<[u8; 32], Brow
     }
 }
 
-fn tell(left: Map, right: Map) -> Comparison {
-    let mut told = Comparison::default();
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+/// Hands over the numbers of all rows in order, those of the same name together.
+fn merge(left: &Table, right: &Table, mut each: impl FnMut(Option<usize>, Option<usize>)) {
+    let (mut before, mut after) = (0, 0);
     loop {
-        let order = match (left.peek(), right.peek()) {
-            (None, None) => return told,
+        let order = match (left.rows.get(before), right.rows.get(after)) {
+            (None, None) => return,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some((left, _)), Some((right, _))) => left.cmp(right),
+            (Some(one), Some(other)) => left.key(one).cmp(&right.key(other)),
         };
-        let before = next(&mut left, order != Ordering::Greater);
-        let after = next(&mut right, order != Ordering::Less);
-        if let (Some((_, before)), Some((_, after))) = (&before, &after)
-            && before.is(after)
-        {
-            told.same += 1;
-            continue;
-        }
-        let Some(((_, path), known)) = before.as_ref().or(after.as_ref()) else { return told };
-        let state = |entry: &Option<(Key, Known)>| entry.as_ref().map(|(_, known)| known.state());
-        let difference = Difference { path: named(known.archive.as_deref(), path), before: state(&before), after: state(&after) };
-        match order {
-            Ordering::Less => told.removed.push(difference),
-            Ordering::Greater => told.added.push(difference),
-            Ordering::Equal => told.changed.push(difference),
-        }
+        let (has_before, has_after) = (order.is_le(), order.is_ge());
+        each(has_before.then_some(before), has_after.then_some(after));
+        before += usize::from(has_before);
+        after += usize::from(has_after);
     }
 }
 
-fn next(entries: &mut Peekable<btree_map::IntoIter<Key, Known>>, wanted: bool) -> Option<(Key, Known)> {
-    if wanted { entries.next() } else { None }
+fn tell(left: &Table, right: &Table) -> Comparison {
+    let mut told = Comparison::default();
+    merge(left, right, |before, after| {
+        let (before, after) = (before.map(|row| &left.rows[row]), after.map(|row| &right.rows[row]));
+        let difference = |table: &Table, row: &Row| {
+            let path = named(table.archive(row), table.path(row));
+            Difference { path, before: before.map(Row::state), after: after.map(Row::state) }
+        };
+        match (before, after) {
+            (Some(one), Some(other)) => {
+                let equal = !has_content(one.kind, one.size) || left.digest(one) == right.digest(other);
+                if one.state() == other.state() && equal {
+                    told.same += 1;
+                } else {
+                    told.changed.push(difference(left, one));
+                }
+            }
+            (Some(one), None) => told.removed.push(difference(left, one)),
+            (None, Some(other)) => told.added.push(difference(right, other)),
+            (None, None) => {}
+        }
+    });
+    told
 }

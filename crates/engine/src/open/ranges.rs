@@ -61,7 +61,7 @@ impl<'f, 'a> Ranges<'f, 'a> {
 }
 
 /// Stretches in the order of the archive, neighbours joined.
-pub(crate) fn join(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+pub(crate) fn join(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match joined.last_mut() {

@@ -85,8 +85,10 @@ pub struct RestoreOptions {
 #[derive(Clone, Debug, Serialize)]
 pub struct Restoration {
     /// The config directory, absolute.
+    #[serde(serialize_with = "crate::report::serialize_path")]
     pub into: PathBuf,
     /// Where what was there before is kept; never removed by this program.
+    #[serde(serialize_with = "crate::report::serialize_optional_path")]
     pub kept: Option<PathBuf>,
     /// Files, directories and links restored.
     pub entries: u64,

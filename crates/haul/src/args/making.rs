@@ -130,6 +130,12 @@ pub(crate) struct PeersArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PeersCommand {
+    /// List the machines, as `haul peers` by itself does
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// End what pairing began; takes effect at once, also in a running `haul receive`
     Forget {
         /// The machine's name, or the beginning of its fingerprint
@@ -164,6 +170,8 @@ pub(crate) enum LevelArg {
     Balanced,
     /// As small as gzip gets, slow
     Small,
+    /// Not at all, as --uncompressed
+    None,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -21,8 +21,10 @@ Exit codes:
   0    done
   1    failed; nothing was left behind
   2    wrong usage
-  3    done, but something could not be read, or one of several copies failed (the report names it)
-  4    the archive is damaged, or Home Assistant would not restore it
+  3    done, but something could not be read or is damaged on this machine, or one of several
+       copies failed (the report names it)
+  4    the archive is damaged, Home Assistant would not restore it, or a restore loses users,
+       settings or the history
   130  interrupted";
 
 /// Backs up Home Assistant from its live config directory, through every core, and proves that it restores.
@@ -112,7 +114,7 @@ pub(crate) enum Command {
     /// Write the manual pages into a directory
     #[command(after_help = "Example:\n  haul man ~/.local/share/man/man1")]
     Man {
-        /// An existing directory
+        /// A directory, which is made if it is not there
         directory: PathBuf,
     },
     /// The sample installation's recorder, in a process of its own

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ProgressArg, WaitingArgs};
+use super::{OutputArgs, WaitingArgs};
 
 pub(super) const LIST_EXAMPLES: &str = "\
 Examples:
@@ -71,9 +71,8 @@ pub(crate) struct GetArgs {
     pub(crate) limit: Option<u64>,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
-    /// How to show progress
-    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
-    pub(crate) progress: ProgressArg,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +83,9 @@ pub(crate) struct RmArgs {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
 }
@@ -93,6 +95,9 @@ pub(crate) struct PinArgs {
     /// The archives: each a place, a slash and its name
     #[arg(value_name = "DEST/NAME", required = true)]
     pub(crate) archives: Vec<String>,
+    /// Print one JSON document when done
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
 }

@@ -115,9 +115,8 @@ pub(crate) struct RestoreArgs {
     pub(crate) owner: Option<(u32, u32)>,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// How to show progress
-    #[arg(long, value_enum, default_value_t = ProgressArg::Auto, value_name = "HOW")]
-    pub(crate) progress: ProgressArg,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
 }

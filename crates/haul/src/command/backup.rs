@@ -50,9 +50,9 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
             CompressArg::There => Compress::There,
             CompressArg::Auto => Compress::Auto,
         },
-        compressed: !args.uncompressed,
+        compressed: !args.uncompressed && !matches!(args.level, LevelArg::None),
         level: match args.level {
-            LevelArg::Fast => Level::Fast,
+            LevelArg::Fast | LevelArg::None => Level::Fast,
             LevelArg::Balanced => Level::Balanced,
             LevelArg::Small => Level::Small,
         },
@@ -166,9 +166,10 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     for copy in report.copies.iter().filter(|copy| copy.error.is_none()) {
         lines.push(format!("  to    {}{}", place(copy), checked(copy)));
     }
-    let ratio = report.bytes_in as f64 / archive.size_bytes.max(1) as f64;
+    // What went in may be all holes; a share of more than all of it says nothing.
+    let share = archive.size_bytes.saturating_mul(100).checked_div(report.bytes_in).map_or(100, |share| share.max(1));
     let lock = if archive.protected { ", encrypted" } else { "" };
-    lines.push(format!("  size  {}, 1/{ratio:.2} of what went in{lock}", text::bytes(archive.size_bytes)));
+    lines.push(format!("  size  {}, {share} % of what went in{lock}", text::bytes(archive.size_bytes)));
     let rate = report.bytes_in as f64 / report.seconds.max(0.001);
     lines.push(format!("  rate  {}/s, limited by {}", text::bytes(rate as u64), report.limited_by.as_str()));
     lines.extend(report.division.as_ref().map(divided));

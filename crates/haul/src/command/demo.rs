@@ -35,7 +35,10 @@ impl Workplace {
             Some(path) => (path.clone(), true),
             None => (std::env::temp_dir().join(format!("haul-demo-{}", std::process::id())), false),
         };
-        let failed = |error: std::io::Error| Failure::new(FAILED, format!("can't make {}: {}", path.display(), engine::plain_reason(&error)));
+        let failed = |error: std::io::Error| {
+            Failure::new(FAILED, format!("can't make {}: {}", path.display(), engine::plain_reason(&error)))
+                .hint("give a directory that you may write to: --keep DIR")
+        };
         fs::create_dir_all(&path).map_err(failed)?;
         if fs::read_dir(&path).map_err(failed)?.next().is_some() {
             return Err(Failure::usage(format!("{} is not empty", path.display())).hint("give a new directory"));

@@ -56,7 +56,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
     if place.address == Address::Stdout {
-        return Err(Failure::usage("standard output can't be checked"));
+        return Err(Failure::usage("standard output can't be checked").hint("give a place that keeps archives"));
     }
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&place)?;

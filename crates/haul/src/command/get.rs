@@ -25,8 +25,9 @@ use rustix::{
     fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
     io::Errno,
 };
+use serde::Serialize;
 use store::{
-    Address, Entry, Kind, Limit, StoreError,
+    Entry, Kind, Limit, StoreError,
     inbound::RemoteFile,
     local::{remove_leftovers, synced},
     owner,
@@ -35,12 +36,26 @@ use store::{
 use crate::{
     args::GetArgs,
     config::Config,
-    destination::{self, Destination, Network},
+    destination::{self, Network},
     failure::{DAMAGED, DONE, FAILED, Failure, INTERRUPTED},
     output,
     progress::{Display, Job},
     text,
 };
+
+#[derive(Serialize)]
+struct Document<'a> {
+    status: &'static str,
+    archive: String,
+    #[serde(serialize_with = "engine::serialize_path")]
+    path: &'a Path,
+    size_bytes: u64,
+    /// What an earlier run had fetched already.
+    earlier_bytes: u64,
+    seconds: f64,
+    damage: Option<String>,
+    missing: Option<String>,
+}
 
 /// Bytes asked for at once.
 const CHUNK: u64 = 1 << 20;
@@ -52,12 +67,12 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let name = from.archive()?;
     let target = target(&args.to, name)?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;
-    let store = network.connect(&from)?;
+    let store = network.connect_to_look(&from)?;
     if !store.abilities().readable {
-        return Err(Failure::usage(format!("{} can't be read from", store.label())));
+        return Err(Failure::usage(format!("{} can't be read from", store.label())).hint("give a place that keeps archives"));
     }
     let Some(entry) = network.find(&from, &store, name)? else {
-        return Err(Failure::usage(format!("{} holds no {name}", store.label())).hint(format!("`haul list {}` shows what there is", place(&from))));
+        return Err(Failure::usage(format!("{} holds no {name}", store.label())).hint(format!("`haul list {}` shows what there is", from.place_typed())));
     };
     let started = std::time::Instant::now();
     let unfinished = Unfinished::open(&target, &store.label(), &entry)?;
@@ -65,43 +80,37 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let begun = unfinished.have;
     let progress = Arc::new(Progress::default());
     progress.fetch(remote.patience().clone());
-    let display = Display::start(args.progress, Job::reading("fetching"), Arc::clone(&progress));
+    let display = Display::start(args.output.progress, Job::reading("fetching"), Arc::clone(&progress));
     let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &progress, cancel);
     drop(display);
     copied?;
     let (damage, stamp) = unfinished.look();
     unfinished.publish(&target)?;
-    let mut lines = vec![format!("Fetched {} ({}) in {}", remote.label(), text::bytes(remote.len()), text::duration(started.elapsed().as_secs_f64()))];
+    let done = |failure: Failure| failure.hint(format!("the fetch itself is done: {}", engine::shown(target.as_os_str().as_encoded_bytes())));
+    let seconds = started.elapsed().as_secs_f64();
+    let missing = stamp.filter(|stamp| !stamp.is_whole()).map(|stamp| text::tame(&engine::verdict::incomplete(&stamp.missing, stamp.essential)));
+    let code = if damage.is_some() { DAMAGED } else { DONE };
+    if args.output.json {
+        let status = if damage.is_some() { "damaged" } else { "complete" };
+        let (archive, size_bytes) = (remote.label(), remote.len());
+        output::json(&Document { status, archive, path: &target, size_bytes, earlier_bytes: begun, seconds, damage, missing }).map_err(done)?;
+        return Ok(code);
+    }
+    let mut lines = vec![format!("Fetched {} ({}) in {}", remote.label(), text::bytes(remote.len()), text::duration(seconds))];
     lines.push(format!("  to    {}", target.display()));
     if begun > 0 {
         lines.push(format!("  went on after the {} that an earlier run had fetched", text::bytes(begun)));
     }
-    output::lines(&lines)?;
-    if let Some(stamp) = stamp.filter(|stamp| !stamp.is_whole()) {
-        output::notes("note", [text::tame(&engine::verdict::incomplete(&stamp.missing, stamp.essential))].into_iter());
-    }
-    match damage {
-        None => Ok(DONE),
-        Some(reason) => {
-            output::notes("note", [format!("the archive is not whole, there as here: {reason}")].into_iter());
-            Ok(DAMAGED)
-        }
-    }
-}
-
-/// The place without the archive's name, as the user would type it.
-fn place(from: &Destination) -> String {
-    let name = from.name.as_deref().unwrap_or_default();
-    match &from.address {
-        Address::Local(_) => from.address.to_string(),
-        _ => from.typed.strip_suffix(name).map_or_else(|| from.address.to_string(), |rest| rest.trim_end_matches('/').to_owned()),
-    }
+    output::lines(&lines).map_err(done)?;
+    output::notes("note", missing.into_iter());
+    output::notes("note", damage.map(|reason| format!("the archive is not whole, there as here: {reason}")).into_iter());
+    Ok(code)
 }
 
 fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
     let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
-    if to.as_os_str().to_string_lossy().ends_with('/') && !to.is_dir() {
-        return Err(Failure::usage(format!("there is no directory {}", to.display())).hint(format!("create it first: mkdir -p {}", to.display())));
+    if to.as_os_str().as_encoded_bytes().ends_with(b"/") && !to.is_dir() {
+        return Err(no_directory(to));
     }
     destination::check_archive_name(&target.file_name().unwrap_or_default().to_string_lossy())?;
     if fs::symlink_metadata(&target).is_ok() {
@@ -109,9 +118,21 @@ fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
     }
     let directory = directory_of(&target);
     if !directory.is_dir() {
-        return Err(Failure::usage(format!("{} does not exist", directory.display())).hint(format!("create it first: mkdir -p {}", directory.display())));
+        return Err(no_directory(&directory));
     }
     Ok(target)
+}
+
+fn no_directory(path: &Path) -> Failure {
+    let shown = engine::shown(path.as_os_str().as_encoded_bytes());
+    // With a slash behind it, a file is not found.
+    let is_there = fs::symlink_metadata(path.components().as_path()).is_ok();
+    let (reason, hint) = if is_there {
+        ("is not a directory", "give an existing directory, or a new file".to_owned())
+    } else {
+        ("does not exist", format!("create it first: mkdir -p {shown}"))
+    };
+    Failure::usage(format!("{shown} {reason}")).hint(hint).about(shown, format!("it {reason}"))
 }
 
 fn directory_of(path: &Path) -> PathBuf {
@@ -138,7 +159,9 @@ impl Unfinished {
         // An archive holds every secret of its house.
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Failure::new(FAILED, format!("another haul is fetching {} into {}", entry.name, directory.display())));
+            return Err(
+                Failure::new(FAILED, format!("another haul is fetching {} into {}", entry.name, directory.display())).hint("wait until that one has ended")
+            );
         }
         // Begun by an earlier version, or under a laxer hand.
         let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
@@ -223,8 +246,12 @@ fn remove_others(directory: &Path, prefix: &str, own: &Path) {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(FAILED, format!("can't write {}: {}", path.display(), engine::plain_reason(error)))
-        .hint("what was fetched is kept: the same command goes on with it")
+    let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(error));
+    let hint = match fs::metadata(path) {
+        Ok(found) if found.len() > 0 => "what was fetched is kept: the same command goes on with it",
+        _ => "nothing was fetched; check the directory's permissions and its disk",
+    };
+    Failure::new(FAILED, format!("can't write {shown}: {reason}")).hint(hint).about(shown, reason)
 }
 
 fn interrupted() -> Failure {
@@ -238,6 +265,7 @@ fn unreadable(error: io::Error, remote: &RemoteFile) -> Failure {
             Failure::from(error).hint("what was fetched is kept: the same command goes on where it stopped")
         }
         Ok(error) => error.into(),
-        Err(error) => Failure::new(FAILED, format!("can't read {}: {}", remote.label(), engine::plain_reason(&error))),
+        Err(error) => Failure::new(FAILED, format!("can't read {}: {}", remote.label(), engine::plain_reason(&error)))
+            .hint("what was fetched is kept: the same command goes on with it"),
     }
 }

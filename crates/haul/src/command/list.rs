@@ -91,7 +91,7 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;
-    let store = network.connect(&place)?;
+    let store = network.connect_to_look(&place)?;
     let items = inventory(&network, &place, &store)?;
     let code = if items.iter().any(|item| item.made_by == Origin::Unreadable) { failure::INCOMPLETE } else { DONE };
     if args.json {
@@ -183,7 +183,7 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
 /// Everything in a place that is or looks like an archive, the oldest first.
 pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn Store>) -> Result<Vec<Item>, Failure> {
     if !store.abilities().readable {
-        return Err(Failure::usage(format!("{} can't be read from", store.label())));
+        return Err(Failure::usage(format!("{} can't be read from", store.label())).hint("give a place that keeps archives"));
     }
     let entries = network.ask(place, || store.list())?;
     let names: BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
@@ -235,7 +235,7 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
         Err(ArchiveError::Io(error)) => {
             let text = error.to_string();
             return match error.downcast::<StoreError>() {
-                Ok(StoreError::Cancelled) => Err(Failure::new(INTERRUPTED, "interrupted")),
+                Ok(StoreError::Cancelled) => Err(Failure::new(INTERRUPTED, "interrupted; nothing was changed")),
                 // A place that is gone is told once, and not for each archive.
                 Ok(error) if error.is_passing() => Err(error.into()),
                 Ok(error) if error.kind() == Some(store::Kind::NotFound) => Ok(None),

@@ -15,14 +15,16 @@ pub(crate) fn run(args: &PeersArgs) -> Result<u8, Failure> {
     let known = Known::new(&machine::state(&destination::state_directory()));
     match &args.command {
         Some(PeersCommand::Forget { name }) => forget(&known, name),
-        None if args.json => output::json(known.list()?.as_ref()).map(|()| DONE),
-        None => list(&known),
+        None => list(&known, args.json),
+        Some(PeersCommand::List { json }) => list(&known, *json),
     }
 }
 
-fn list(known: &Known) -> Result<u8, Failure> {
+fn list(known: &Known, json: bool) -> Result<u8, Failure> {
     let peers = known.list()?;
-    if peers.is_empty() {
+    if json {
+        output::json(peers.as_ref())?;
+    } else if peers.is_empty() {
         output::lines(&["No machine is paired with this one".to_owned()])?;
     } else {
         output::lines(&table(&peers, &TimeZone::system()))?;

@@ -6,38 +6,29 @@ use bytes::Bytes;
 use store::{Expected, Kind, Part, Sealed, Store, StoreError, parts::Activity};
 
 use super::rm;
-use crate::{
-    args::PinArgs,
-    config::Config,
-    destination::Network,
-    failure::{DONE, Failure},
-    output,
-};
+use crate::{args::PinArgs, config::Config, destination::Network, failure::Failure};
 
 const CONTENT: &[u8] = b"This archive is pinned: haul never removes it. To let it go: haul unpin\n";
 
 pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let network = Network::start(args.waiting.give_up_after, cancel)?;
-    for target in rm::targets(&args.archives, config, &network)? {
+    rm::each(&rm::targets(&args.archives, config, &network)?, args.json, ("pinned", "Pinned"), |target| {
         let name = target.pin();
         let put = network.ask(&target.destination, || put(&*target.store, &name));
         // Pinned already, perhaps by a try whose answer got lost. A mark that was put just now need not be shown yet.
         if put.is_err() && !target.is_pinned(&network)? {
             put?;
         }
-        output::lines(&[format!("Pinned {}", target.label())])?;
-    }
-    Ok(DONE)
+        Ok(())
+    })
 }
 
 pub(crate) fn unpin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let network = Network::start(args.waiting.give_up_after, cancel)?;
-    for target in rm::targets(&args.archives, config, &network)? {
+    rm::each(&rm::targets(&args.archives, config, &network)?, args.json, ("unpinned", "Unpinned"), |target| {
         let name = target.pin();
-        network.ask(&target.destination, || target.store.delete(&name))?;
-        output::lines(&[format!("Unpinned {}", target.label())])?;
-    }
-    Ok(DONE)
+        network.ask(&target.destination, || target.store.delete(&name))
+    })
 }
 
 async fn put(store: &dyn Store, name: &str) -> Result<(), StoreError> {

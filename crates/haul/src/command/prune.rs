@@ -50,7 +50,7 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?.heeding(config);
-    let store = network.connect(&place)?;
+    let store = network.connect_to_look(&place)?;
     let items = list::inventory(&network, &place, &store)?;
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
     let now = Zoned::now();
@@ -79,10 +79,11 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
         still_there(&network, &place, &store, &plan, &items)?;
         remove(&network, &place, &store, &going)?
     };
+    let done = |failure: Failure| if removed.is_empty() { failure } else { failure.hint(format!("removed before that: {}", removed.join(", "))) };
     if args.json {
-        output::json(&Document { place: store.label(), dry_run: args.dry_run, plan: &plan, removed: &removed, failed: &failed })?;
+        output::json(&Document { place: store.label(), dry_run: args.dry_run, plan: &plan, removed: &removed, failed: &failed }).map_err(done)?;
     } else if !args.dry_run && !going.is_empty() {
-        output::lines(&[format!("Removed {} from {}", text::count(removed.len() as u64, "archive", "archives"), store.label())])?;
+        output::lines(&[format!("Removed {} from {}", text::count(removed.len() as u64, "archive", "archives"), store.label())]).map_err(done)?;
         output::notes("not removed", failed.iter().map(|trouble| format!("{}: {}", trouble.name, trouble.reason)));
     }
     if !going.is_empty() && !args.json {

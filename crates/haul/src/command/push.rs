@@ -71,20 +71,21 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
         && let Some((_, failure)) = failures.pop()
     {
         for (_, earlier) in &failures {
-            output::failure(earlier);
+            output::told(earlier);
         }
         return Err(failure);
     }
     copies.extend(failures.iter().map(|(goal, failure)| CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref())));
     let seconds = started.elapsed().as_secs_f64();
+    let done = |failure: Failure| failure.hint("the push itself is done");
     if args.output.json {
-        output::json(&Document { archive: &args.archive, size_bytes: metadata.len(), seconds, copies: &copies })?;
+        output::json(&Document { archive: &args.archive, size_bytes: metadata.len(), seconds, copies: &copies }).map_err(done)?;
     } else {
         let mut lines = vec![format!("Pushed {} ({}) in {}", args.archive.display(), text::bytes(metadata.len()), text::duration(seconds))];
         for copy in copies.iter().filter(|copy| copy.error.is_none()) {
             lines.push(format!("  to    {}{}", place(copy), checked(copy)));
         }
-        output::lines(&lines)?;
+        output::lines(&lines).map_err(done)?;
         copy_notes(&copies);
     }
     Ok(if copies.iter().all(CopyReport::is_fine) { DONE } else { INCOMPLETE })

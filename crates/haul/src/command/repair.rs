@@ -84,10 +84,11 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         engine::repair::repair(&source, &options, sockets.as_ref(), &progress, cancel)
     })?;
     let (status, code) = outcome(&repaired);
+    let done = |failure: Failure| if repaired.written.is_some() { failure.hint("the repair itself is done") } else { failure };
     if args.output.json {
-        output::json(&Document { status, archive: &archive, repaired: &repaired })?;
+        output::json(&Document { status, archive: &archive, repaired: &repaired }).map_err(done)?;
     } else {
-        output::lines(&lines(&archive, &repaired))?;
+        output::lines(&lines(&archive, &repaired)).map_err(done)?;
         copy_notes(repaired.written.as_ref().map_or(&[], |written| std::slice::from_ref(&written.copy)));
     }
     Ok(code)

@@ -10,6 +10,7 @@ use engine::{
     open::{ArchiveSource, OpenError},
     restore::{Restoration, RestoreError, RestoreOptions},
 };
+use serde::Serialize;
 
 use crate::{
     args::{ProgressArg, RestoreArgs},
@@ -20,6 +21,15 @@ use crate::{
     progress::{Display, Job},
     text,
 };
+
+#[derive(Serialize)]
+struct Document<'a> {
+    status: &'static str,
+    #[serde(serialize_with = "engine::serialize_path")]
+    archive: &'a Path,
+    #[serde(flatten)]
+    restoration: &'a Restoration,
+}
 
 pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let options = RestoreOptions {
@@ -33,9 +43,17 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
     };
     let progress = Arc::new(Progress::default());
     let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
-    let restoration = restore(&archive, &args.into, &options, args.progress, &progress, cancel)?;
-    print(&restoration)?;
-    Ok(if restoration.left_out.is_empty() && restoration.unmatched.is_empty() { DONE } else { INCOMPLETE })
+    let restoration = restore(&archive, &args.into, &options, args.output.progress, &progress, cancel)?;
+    let complete = restoration.left_out.is_empty() && restoration.unmatched.is_empty();
+    let told = if args.output.json {
+        let status = if complete { "complete" } else { "incomplete" };
+        output::json(&Document { status, archive: &archive.shown(), restoration: &restoration })
+    } else {
+        print(&restoration)
+    };
+    // The files are there whether or not anybody could be told.
+    told.map_err(|failure| failure.hint(format!("the restore itself is done: {}", engine::shown(restoration.into.as_os_str().as_encoded_bytes()))))?;
+    Ok(if complete { DONE } else { INCOMPLETE })
 }
 
 /// For the demo.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
+use serde::Serialize;
 use store::{Address, Options, Store};
 
 use super::list::{PIN, is_archive_name};
@@ -46,11 +47,14 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
         let known = places.iter().find(|(address, options, _)| (address, options) == (&destination.address, &destination.options));
         let store = match known {
             Some((_, _, store)) => Arc::clone(store),
-            None => network.connect(&destination)?,
+            None => network.connect_to_look(&destination)?,
         };
         places.push((destination.address.clone(), destination.options.clone(), Arc::clone(&store)));
         if !store.abilities().readable || !is_archive_name(&name) || network.find(&destination, &store, &name)?.is_none() {
-            return Err(Failure::usage(format!("{} holds no archive {name}", store.label())).hint("`haul list` shows what there is"));
+            let label = store.label();
+            return Err(Failure::usage(format!("{label} holds no archive {name}"))
+                .hint(format!("`haul list {}` shows what there is", destination.place_typed()))
+                .about(format!("{}/{name}", label.trim_end_matches('/')), "it is not there"));
         }
         targets.push(Target { destination, store, name });
     }
@@ -58,6 +62,9 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
 }
 
 pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    if args.json && !args.yes {
+        return Err(Failure::usage("--json leaves nobody to be asked").hint("say --yes if you are sure"));
+    }
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let targets = targets(&args.archives, config, &network)?;
     for target in &targets {
@@ -73,9 +80,38 @@ pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
             return Err(Failure::new(FAILED, "nothing was removed"));
         }
     }
-    for target in &targets {
-        network.ask(&target.destination, || target.store.delete(&target.name))?;
-        output::lines(&[format!("Removed {}", target.label())])?;
+    each(&targets, args.json, ("removed", "Removed"), |target| network.ask(&target.destination, || target.store.delete(&target.name)))
+}
+
+/// What became of the archives that were named.
+#[derive(Serialize)]
+struct Document<'a> {
+    status: &'static str,
+    archives: &'a [String],
+}
+
+/// Does the same with every archive, and says it: a line each when it is done, or one document for all.
+pub(crate) fn each(
+    targets: &[Target],
+    json: bool,
+    (status, deed): (&'static str, &str),
+    mut work: impl FnMut(&Target) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let mut done = Vec::new();
+    for target in targets {
+        let worked = work(target);
+        if let Err(failure) = worked {
+            return Err(failure.after(done));
+        }
+        done.push(target.label());
+        if !json {
+            let told = output::lines(&[format!("{deed} {}", target.label())]);
+            told.map_err(|failure| failure.hint(format!("{deed} before that: {}", done.join(", "))))?;
+        }
+    }
+    if json {
+        let told = output::json(&Document { status, archives: &done });
+        told.map_err(|failure| failure.hint(format!("{deed} before that: {}", done.join(", "))))?;
     }
     Ok(DONE)
 }

@@ -119,7 +119,7 @@ pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &Peer
             (Kind::Credentials, "its code has been used or is too old: start `haul receive` there again, or press Enter in it, for a new one".to_owned())
         }
         PeerError::Protocol(_) => return told(Kind::Protocol),
-        PeerError::State { .. } => return told(Kind::Invalid),
+        PeerError::State { .. } => (Kind::Permission, "check the permissions of that file, and the disk that it is on".to_owned()),
         PeerError::Refused(refusal) => {
             let refused = told(refused_kind(refusal.kind));
             return match &refusal.advice {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Answers are read whole: ranges of some MiB and pages of a listing. No honest one is longer.
-const LONGEST_ANSWER: u64 = 256 << 20;
+const LONGEST_ANSWER: u64 = 32 << 20;
 
 tokio::task_local! {
     static CALL: Arc<Call>;

@@ -419,7 +419,7 @@ impl Outbound {
 async fn look(store: &dyn Store, name: &str, patience: &Patience) -> Result<(), StoreError> {
     if store.abilities().readable {
         if patience.retry(|| store.entry(name)).await?.is_some() {
-            let reason = format!("there is a {name} already");
+            let reason = format!("{name} is there already");
             return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason));
         }
         // What can't be tidied up today stays for the next run; it is no reason to make no backup.
