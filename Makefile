@@ -33,7 +33,7 @@ NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /u
 
 FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 
-.PHONY: help demo build install test test-fast lint format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
+.PHONY: help demo build install test test-fast test-arm64 lint format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -72,6 +72,15 @@ test: tools $(CACHE)/python/.ready rig ## Run every test
 test-fast: lint ## Check lints, run the unit tests and the contract of a local destination: for the edit loop
 	cargo test --locked --workspace --lib --bins $(FEATURES)
 	cargo test --locked --package store --test contract $(FEATURES) local
+
+test-arm64: tools ## Build for arm64, run tests there under qemu, exchange archives with this machine (needs root)
+	@tools/need debootstrap=debootstrap
+	tests/arm64/prepare
+	cargo fetch --quiet --locked --target aarch64-unknown-linux-gnu
+	cargo build --locked --workspace --bin haul --example make_config $(FEATURES)
+	rm -rf target/arm64-sample
+	target/debug/examples/make_config target/arm64-sample --size 16M
+	tests/arm64/run target/debug/haul target/arm64-sample
 
 rig: ## Prepare the real Home Assistants that the tests run against (needs root; kept between runs)
 	@if [ "$$(id -u)" -eq 0 ]; then tools/need debootstrap=debootstrap && tests/rig/prepare; else echo "not root: the tests against a real Home Assistant will be skipped"; fi

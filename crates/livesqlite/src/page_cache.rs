@@ -263,7 +263,9 @@ mod tests {
 
     fn keeps_and_drops(kernel: &impl Kernel) {
         let length = (24 << 20) + 100;
-        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        // Beside this program, which is on a disk.
+        let program = std::env::current_exe().unwrap();
+        let mut file = tempfile::tempfile_in(program.parent().unwrap()).unwrap();
         file.write_all(&vec![1; length as usize]).unwrap();
         file.sync_all().unwrap();
         let all = resident(&file, length);

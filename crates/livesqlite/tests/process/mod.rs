@@ -18,7 +18,7 @@ pub struct Other {
 impl Other {
     /// Starts `role` on a database and waits until it is ready.
     pub fn start(role: &str, database: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = this_program()
             .args(["--exact", "another_process", "--nocapture"])
             .env(ROLE, role)
             .env(DATABASE, database)
@@ -62,6 +62,15 @@ impl Drop for Other {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// This program, to be run again. Where it runs in an emulator, the kernel can't start it, and the emulator must be named.
+fn this_program() -> Command {
+    let program = std::env::current_exe().unwrap();
+    let Some(emulator) = std::env::var_os("HAUL_EMULATOR") else { return Command::new(program) };
+    let mut command = Command::new(emulator);
+    command.arg(program);
+    command
 }
 
 /// The body of the test named `another_process`: plays the role asked for, if any.
