@@ -12,7 +12,7 @@ use std::{
 
 use engine::{Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use store::outbound::LegMeter;
+use store::{outbound::LegMeter, patience::Pause};
 
 use crate::{args::ProgressArg, text};
 
@@ -98,8 +98,11 @@ fn print_lines(job: Job, progress: &Progress, stop: &AtomicBool) {
 /// Why nothing moves: what a place is waited for and when the next try is due, or what on this machine does not answer.
 fn waiting(progress: &Progress) -> Option<String> {
     let Some(waiting) = progress.waiting() else { return progress.standstill() };
-    let left = waiting.until.saturating_duration_since(Instant::now()).as_secs_f64();
-    Some(format!("{}; next try in {}", waiting.reason, text::duration(left)))
+    let left = text::duration(waiting.until.saturating_duration_since(Instant::now()).as_secs_f64());
+    Some(match waiting.what {
+        Pause::Retry(reason) => format!("{reason}; next try in {left}"),
+        Pause::Answer => format!("all is sent; waiting for the server's answer, up to {left}"),
+    })
 }
 
 fn behind(place: &LegMeter) -> String {

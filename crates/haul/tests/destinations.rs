@@ -13,7 +13,11 @@ use std::{
 };
 
 use serde_json::Value;
-use testkit::nextcloud::{self, Nextcloud};
+use testkit::{
+    nextcloud::{self, Nextcloud},
+    proxy::{Answer, Head, Proxy, Rule},
+    s3::S3Server,
+};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -443,4 +447,83 @@ fn only_a_directory_can_be_said_to_be_mounted() {
         let (code, said) = place.refused(&["destination", "list"]);
         assert!(code == 2 && said.contains(says), "{code} {said}");
     }
+}
+
+/// Whoever watches is told what slows the upload down, also where the archive goes into a pipe.
+#[test]
+fn a_rate_is_kept_on_standard_output_and_named_as_the_limit() {
+    let place = Place::new();
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    })
+    .take(3_200_000)
+    .collect();
+    place.write("config/noise.bin", &noise);
+    let output = place.haul(&["backup", "config", "--to", "-", "--limit", "400kB/s", "--progress", "plain"]);
+    assert!(output.status.success() && output.stdout.len() > 3_200_000, "{}", text(&output.stderr));
+    assert!(text(&output.stderr).lines().any(|line| line.starts_with("backing up ") && line.contains("limited by the rate limit")), "{}", text(&output.stderr));
+}
+
+/// A server stops its list at the first file that it can't open, and says so only behind the list's end.
+#[test]
+fn a_list_that_may_lack_archives_removes_nothing_and_says_so() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Nextcloud::start("")).unwrap();
+    let proxy = Proxy::http(server.authority().parse().unwrap()).unwrap();
+    let place = Place::new();
+    let there = |name: &str| format!("/files/{}/Backups/{name}", nextcloud::USER);
+    server.place(&there(""), b"", Duration::ZERO);
+    place.write("haul.toml", format!("[destinations.far]\nurl = \"nextcloud://{}/Backups\"\n", proxy.address()).as_bytes());
+    for name in ["one.tar", "two.tar"] {
+        place.done(&["--config", "haul.toml", "backup", "config", "--to", &format!("far/{name}")]);
+    }
+    let folder = "/remote.php/dav/files/ha%20ul/Backups/";
+    let item =
+        format!("<d:response><d:href>{folder}</d:href><d:propstat><d:prop><d:resourcetype><d:collection/></d:resourcetype></d:prop></d:propstat></d:response>");
+    let cut = format!("<?xml version=\"1.0\"?><d:multistatus xmlns:d=\"DAV:\">{item}</d:multistatus>Internal Server Error");
+    let lists = |head: &Head| head.method == "PROPFIND" && head.header("depth") == Some("1");
+    proxy.rule(Rule::when(lists).always().answer(Answer::new(207).header("content-type", "application/xml").body(&cut)));
+    let wait = ["--give-up-after", "1s"];
+    for command in [&["list", "far"][..], &["prune", "far", "--keep-last", "1", "--yes"]] {
+        let (code, said) = place.refused(&[&["--config", "haul.toml"], command, &wait].concat());
+        assert!(code == 1 && said.contains("could not list"), "{command:?}: {said}");
+        assert!(server.file(&there("one.tar")).is_some() && server.file(&there("two.tar")).is_some(), "{command:?}");
+    }
+    // What asks for a name needs no list.
+    place.done(&["--config", "haul.toml", "get", "far/one.tar", "--to", "fetched.tar"]);
+    place.done(&["--config", "haul.toml", "pin", "far/one.tar"]);
+    place.done(&["--config", "haul.toml", "push", "fetched.tar", "--to", "far/three.tar"]);
+    let (code, said) = place.refused(&["--config", "haul.toml", "rm", "--yes", "far/one.tar"]);
+    assert!(code == 1 && said.contains("is pinned"), "{said}");
+    for name in ["one.tar", "two.tar", "three.tar"] {
+        assert!(server.file(&there(name)).is_some(), "{name}");
+    }
+}
+
+/// A key that can store and read, and delete nothing: the check learns it, says what it means, and names the one archive that it had to leave.
+#[test]
+fn a_key_that_may_not_delete_is_checked_and_told() {
+    let server = S3Server::start(&["bucket"]).unwrap();
+    let proxy = Proxy::http(server.address()).unwrap();
+    let refusal = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+    proxy.rule(Rule::when(|head| head.method == "DELETE").always().answer(Answer::new(403).header("content-type", "application/xml").body(refusal)));
+    let place = Place::new();
+    let check = |more: &[&str]| {
+        let mut command = place.command(&[&["destination", "check", "s3://bucket/home"], more].concat());
+        command.env("AWS_ENDPOINT_URL", proxy.url()).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+        command.env("AWS_ACCESS_KEY_ID", testkit::s3::ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", testkit::s3::SECRET_KEY);
+        command.output().unwrap()
+    };
+    let output = check(&[]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    assert!(!said.contains("BROKEN") && said.contains("Good, and append-only: backups work"), "{said}");
+    let archives: Vec<String> = server.keys("bucket").into_iter().filter(|key| key.ends_with(".tar")).collect();
+    assert_eq!(archives.len(), 1, "{archives:?}");
+    assert!(said.contains(archives[0].trim_start_matches("home/")) && said.contains("delete it with an account that may"), "{said}");
+    assert!(text(&output.stderr).contains("this key may not delete"), "{}", text(&output.stderr));
+    let document = json(&text(&check(&["--json"]).stdout));
+    assert_eq!((document["append_only"].as_bool(), document["speed"].is_null()), (Some(true), true), "{document}");
 }

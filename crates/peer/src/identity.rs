@@ -1,10 +1,8 @@
 //! This machine's key and self-signed certificate, made once and kept in a file of mode 0600. The certificate says nothing: no name, no place.
 
 use std::{
-    fmt,
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fmt, fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::Path,
 };
 
@@ -14,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::error::PeerError;
+use crate::{disk::create_private, error::PeerError};
 
 const FILE: &str = "machine.pem";
 
@@ -153,11 +151,11 @@ fn create(state: &Path, path: &Path) -> io::Result<()> {
     let temporary = state.join(format!("{FILE}.{:x}", std::process::id()));
     let _ = fs::remove_file(&temporary);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(pem.as_bytes())?;
-        file.sync_all()?;
+        create_private(&temporary, pem.as_bytes())?;
         match fs::hard_link(&temporary, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // Some file systems have no hard links.
+            Err(_) if !path.exists() => fs::rename(&temporary, path),
             other => other,
         }
     })();

@@ -1,8 +1,8 @@
 //! The machines this one was paired with: one small file of mode 0600, replaced in one step, and read again as soon as another process changed it.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    fs::{self, OpenOptions},
+    io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::PeerError, identity::Fingerprint};
+use crate::{disk::replace_private, error::PeerError, identity::Fingerprint};
 
 const FILE: &str = "peers.json";
 const LOCK: &str = "peers.lock";
@@ -164,14 +164,7 @@ impl Known {
         let mut peers = self.list()?.as_ref().clone();
         let result = change(&mut peers);
         let text = serde_json::to_vec_pretty(&peers).map_err(|error| failed(error.into()))?;
-        let temporary = self.directory.join(format!("{FILE}.new"));
-        let _ = fs::remove_file(&temporary);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary).map_err(failed)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&temporary, &path).map_err(failed)?;
-        if let Ok(directory) = File::open(&self.directory) {
-            let _ = directory.sync_all();
-        }
+        replace_private(&path, &text).map_err(failed)?;
         Ok(result)
     }
 }

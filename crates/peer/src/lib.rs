@@ -10,6 +10,7 @@
 //! | `tls` | TLS 1.3 with both certificates pinned, and nothing else |
 //! | `code`, `gate`, `pairing` | the code a person types once, how long it lives, and the exchange that proves it (SPAKE2) |
 //! | `frame`, `message` | how a message is laid out on the line; what can be said |
+//! | `disk` | private files that are replaced whole, and syncs on file systems that have none |
 //! | `dial` | a connection to a name, by whichever of its addresses answers first |
 //! | `client`, `server` | the two ends |
 //! | `discover` | finding receivers on the local network |
@@ -18,6 +19,7 @@ mod client;
 pub mod code;
 pub mod dial;
 pub mod discover;
+pub mod disk;
 mod error;
 pub mod frame;
 pub mod gate;

@@ -1,7 +1,8 @@
 //! The contract that every kind of place keeps, as a series of rules that are tried on a real one.
 //!
 //! The same suite tests the adapters and answers `haul destination check` for a user's own place. It respects what a place can't do ([`Abilities`]) and uses
-//! only names of its own, `haul-check-<random>-….tar`, which are gone when it ends, also after failures. It makes one attempt per step, like the adapters.
+//! only names of its own, `haul-check-<random>-….tar`, which are gone when it ends, also after failures. Where nothing may be deleted, it leaves one archive and no more.
+//! It makes one attempt per step, like the adapters.
 
 mod bench;
 mod rules;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-pub use self::bench::PREFIX;
+pub use self::bench::{BUSY, PREFIX};
 use self::bench::{Bench, Fault};
 use crate::{
     error::StoreError,
@@ -63,6 +64,15 @@ impl Finding {
     }
 }
 
+/// What came of all rules.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Each rule, in the order in which they were tried.
+    pub findings: Vec<Finding>,
+    /// The one archive that stays, at a place where nothing may be deleted.
+    pub stays: Option<String>,
+}
+
 /// How fast a place is.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Measured {
@@ -102,7 +112,7 @@ const RULES: &[(&str, Trial)] = &[
 ];
 
 /// Tries every rule at `store`, tells each finding as soon as it is there, and returns them all.
-pub async fn check(store: &dyn Store, options: &ContractOptions, told: &mut (dyn FnMut(&Finding) + Send)) -> Vec<Finding> {
+pub async fn check(store: &dyn Store, options: &ContractOptions, told: &mut (dyn FnMut(&Finding) + Send)) -> Report {
     let bench = Bench::new(store, *options);
     let mut findings = Vec::new();
     for (rule, trial) in RULES {
@@ -119,7 +129,7 @@ pub async fn check(store: &dyn Store, options: &ContractOptions, told: &mut (dyn
         told(&finding);
         findings.push(finding);
     }
-    findings
+    Report { findings, stays: bench.stays() }
 }
 
 /// Sends and reads back one object of about `bytes` bytes, in the way the place works best with, and removes it.

@@ -86,12 +86,14 @@ fn boot() -> String {
     short_hash(&fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default())
 }
 
-/// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)).
+/// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)). `None`: it is not there, or is dead and nobody has taken notice of it yet.
 fn start_of(process: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name in parentheses may hold spaces and parentheses.
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(19).map(str::to_owned)
+    let mut fields = after_name.split_whitespace();
+    let is_dead = matches!(fields.next()?, "Z" | "X" | "x");
+    fields.nth(18).filter(|_| !is_dead).map(str::to_owned)
 }
 
 fn short_hash(bytes: &[u8]) -> String {
@@ -102,6 +104,7 @@ fn short_hash(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -119,6 +122,24 @@ mod tests {
         assert!(is_abandoned(&dead, None));
         let other_boot = format!("{}-{}-00000000-{}-{}-{}", parts[0], parts[1], parts[3], parts[4], parts[5]);
         assert!(is_abandoned(&other_boot, None));
+    }
+
+    #[test]
+    fn whoever_was_killed_is_dead_also_before_somebody_has_taken_notice() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = child.id().to_string();
+        let started = start_of(&process).unwrap();
+        let own = temporary_name();
+        let fields: Vec<&str> = own.split('-').collect();
+        let name = format!("{}-{}-{}-{process}-{started}-{}", fields[0], fields[1], fields[2], fields[5]);
+        assert!(!is_abandoned(&name, None));
+        child.kill().unwrap();
+        // It stays in the table of processes until it is waited for.
+        while !is_abandoned(&name, None) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(is_abandoned(&name, None));
     }
 
     #[test]

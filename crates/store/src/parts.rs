@@ -3,9 +3,12 @@
 //! Several destinations hold the same segments; none copies them. A part stays in memory until its place has acknowledged it, so a broken connection costs a
 //! resend of that part and never a restart.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -107,17 +110,62 @@ impl From<Bytes> for Segments {
     }
 }
 
-/// Whether bytes move: how a silent server is told from a slow one. Also keeps them to a rate, if there is one.
+/// Whether bytes move: how a silent server is told from a slow one. Also keeps them to a rate, if there is one, and knows when everything was sent and only the
+/// server's answer is awaited.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
     count: Arc<AtomicU64>,
     limit: Option<Limit>,
+    awaited: Awaited,
+}
+
+/// Until when the server's answer to all that was sent is waited for; shared with whoever shows progress.
+#[derive(Clone, Debug, Default)]
+pub struct Awaited(Arc<Mutex<Option<Instant>>>);
+
+impl Awaited {
+    /// `None`: there is something else to do than to wait.
+    pub fn until(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, until: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+/// The answer is awaited as long as this lives.
+#[derive(Debug)]
+pub struct Awaiting(Awaited);
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
 }
 
 impl Activity {
     /// Bytes that keep to this rate.
     pub fn limited(limit: Option<&Limit>) -> Self {
-        Self { count: Arc::default(), limit: limit.cloned() }
+        Self { count: Arc::default(), limit: limit.cloned(), awaited: Awaited::default() }
+    }
+
+    /// Shows what is awaited to whoever holds `awaited`.
+    #[must_use]
+    pub fn shown_to(mut self, awaited: &Awaited) -> Self {
+        self.awaited = awaited.clone();
+        self
+    }
+
+    /// From here on nothing is left to send, and the answer may take so long.
+    pub fn await_answer(&self, most: Duration) -> Awaiting {
+        self.awaited.set(Some(Instant::now() + most));
+        Awaiting(self.awaited.clone())
+    }
+
+    /// Whether they keep to a rate.
+    pub fn is_limited(&self) -> bool {
+        self.limit.is_some()
     }
 
     /// So many bytes are about to leave: waits until they may. Waiting for the rate is no silence.

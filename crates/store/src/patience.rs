@@ -9,7 +9,7 @@ use crate::{
     context::{Context, Tuning},
     error::{Kind, Operation, StoreError},
     limit::Limit,
-    parts::Activity,
+    parts::{Activity, Awaited},
 };
 
 /// How often a waiting job looks whether the user wants to stop.
@@ -26,10 +26,19 @@ const MOUTHFULS: u64 = 16;
 /// What a connection is waiting for, for whoever shows progress.
 #[derive(Clone, Debug)]
 pub struct Waiting {
-    /// Why, in plain words.
-    pub reason: String,
-    /// When the next try is due.
+    /// For what.
+    pub what: Pause,
+    /// When the next try is due, or the wait ends.
     pub until: Instant,
+}
+
+/// Why nothing moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It did not work, for this reason; it is tried again.
+    Retry(String),
+    /// Everything was sent, and the server has not answered yet.
+    Answer,
 }
 
 /// The patience one destination has left. Cheap to clone; clones share it.
@@ -37,6 +46,7 @@ pub struct Waiting {
 pub struct Patience {
     context: Context,
     shared: Arc<Mutex<State>>,
+    awaited: Awaited,
 }
 
 #[derive(Default)]
@@ -51,12 +61,17 @@ struct State {
 impl Patience {
     /// As `context.tuning` says.
     pub fn new(context: &Context) -> Self {
-        Self { context: context.clone(), shared: Arc::default() }
+        Self { context: context.clone(), shared: Arc::default(), awaited: Awaited::default() }
     }
 
     /// What is waited for right now.
     pub fn waiting(&self) -> Option<Waiting> {
-        self.state().waiting.clone()
+        self.state().waiting.clone().or_else(|| self.awaited.until().map(|until| Waiting { what: Pause::Answer, until }))
+    }
+
+    /// For one part of an upload: keeps to the rate, and shows here that the answer to it is awaited.
+    pub fn activity(&self) -> Activity {
+        Activity::limited(self.context.limit.as_ref()).shown_to(&self.awaited)
     }
 
     /// Whether the rate limit slows the uploads down.
@@ -135,7 +150,7 @@ impl Patience {
                 // The last try comes when the time is up, and not before.
                 pause = pause.min(left);
                 state.retries += 1;
-                state.waiting = Some(Waiting { reason: error.to_string(), until: now + pause });
+                state.waiting = Some(Waiting { what: Pause::Retry(error.to_string()), until: now + pause });
             }
             let slept = self.unless_cancelled(tokio::time::sleep(pause)).await;
             self.state().waiting = None;
@@ -167,7 +182,7 @@ impl Patience {
             }
             let pause = pause(&self.context.tuning, looks, None, scatter());
             looks += 1;
-            self.state().waiting = Some(Waiting { reason: "the place does not show the archive yet".to_owned(), until: Instant::now() + pause });
+            self.state().waiting = Some(Waiting { what: Pause::Retry("the place does not show the archive yet".to_owned()), until: Instant::now() + pause });
             let slept = self.unless_cancelled(tokio::time::sleep(pause)).await;
             self.state().waiting = None;
             slept?;

@@ -18,6 +18,8 @@ use crate::{
     store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Store, Upload},
 };
 
+/// Bytes written at once where they keep to a rate.
+const MOUTHFUL: u64 = 64 << 10;
 const LABEL: &str = "standard output";
 
 /// Standard output.
@@ -105,11 +107,17 @@ fn failed(error: &io::Error) -> StoreError {
 #[async_trait]
 impl Upload for StdoutUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
-        let left = part.data.skip(self.written.load(Ordering::Relaxed).saturating_sub(part.offset));
-        let written = Arc::clone(&self.written);
-        // A pipe that nobody empties blocks; that must not hold up other destinations.
-        let done = tokio::task::spawn_blocking(move || write(left.pieces(), &written)).await;
-        done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(&error))
+        let mut left = part.data.skip(self.written.load(Ordering::Relaxed).saturating_sub(part.offset));
+        let mouthful = if part.activity.is_limited() { MOUTHFUL } else { u64::MAX };
+        while !left.is_empty() {
+            let (now, written) = (left.take(mouthful), Arc::clone(&self.written));
+            left = left.skip(mouthful);
+            part.activity.pass(now.len()).await;
+            // A pipe that nobody empties blocks; that must not hold up other destinations.
+            let done = tokio::task::spawn_blocking(move || write(now.pieces(), &written)).await;
+            done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {

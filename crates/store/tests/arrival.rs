@@ -105,7 +105,7 @@ async fn a_place_that_lags_behind_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let place = Hiding::new(Arc::new(Local::open(directory.path()).unwrap()), Hides::Committed(3));
     let options = ContractOptions { settle: Duration::from_secs(2), longest: Duration::from_mins(1) };
-    for finding in contract::check(&place, &options, &mut |_| ()).await {
+    for finding in contract::check(&place, &options, &mut |_| ()).await.findings {
         assert!(finding.is_fine(), "{finding:?}");
     }
 }
@@ -118,7 +118,7 @@ async fn a_list_that_lacks_entries_is_found_out() {
     }
     let place = Hiding::new(Arc::new(Local::open(directory.path()).unwrap()), Hides::HalfTheList);
     let options = ContractOptions { settle: Duration::from_millis(20), longest: Duration::from_mins(1) };
-    let findings = contract::check(&place, &options, &mut |_| ()).await;
+    let findings = contract::check(&place, &options, &mut |_| ()).await.findings;
     assert!(findings.iter().any(|finding| !finding.is_fine()));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3, "nothing was removed that was not the check's own");
 }

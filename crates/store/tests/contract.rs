@@ -15,7 +15,7 @@ const QUICK: ContractOptions = ContractOptions { settle: Duration::ZERO, longest
 
 async fn findings(store: &dyn Store) -> Vec<Finding> {
     let mut told = 0;
-    let findings = contract::check(store, &QUICK, &mut |_| told += 1).await;
+    let findings = contract::check(store, &QUICK, &mut |_| told += 1).await.findings;
     assert_eq!(told, findings.len());
     findings
 }

@@ -12,6 +12,7 @@ use store::{
     Address, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Session, Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     parts::Activity,
+    patience::Patience,
 };
 use testkit::nextcloud::{MAIL, Nextcloud, PASSWORD, Trouble, USER};
 
@@ -82,7 +83,7 @@ fn holds(server: &Nextcloud, name: &str) {
 async fn a_nextcloud_keeps_the_contract() {
     let (server, store) = fake("").await;
     assert!(matches!(store.abilities().placement, Placement::Parts(_)));
-    let findings = contract::check(&*store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await;
+    let findings = contract::check(&*store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await.findings;
     let broken: Vec<_> = findings.into_iter().filter(|finding| !finding.is_fine()).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!(transfers(&server), Vec::<String>::new());
@@ -289,4 +290,58 @@ async fn what_was_not_assembled_in_its_time_is_asked_for_again() {
     }
     assert_eq!(server.requests().iter().filter(|request| request.starts_with("MOVE")).count(), 2);
     holds(&server, "a.tar");
+}
+
+/// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in a row. Whatever happens, the archive is there whole or
+/// not at all, what was there before stays, and no chunk is left of one that arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
+    let stall = Duration::from_millis(300);
+    let troubles = [Trouble::Before(403), Trouble::Before(404), Trouble::Before(500), Trouble::After(504), Trouble::Slow(stall * 2), Trouble::CutList];
+    let of_moves = [Trouble::Later(stall), Trouble::Busy(stall, 504), Trouble::Before(412)];
+    for method in ["PROPFIND", "MKCOL", "PUT", "MOVE", "DELETE"] {
+        let cases = troubles.iter().filter(|trouble| method == "PROPFIND" || !matches!(trouble, Trouble::CutList));
+        for trouble in cases.chain(of_moves.iter().filter(|_| method == "MOVE")) {
+            for times in 1..=2 {
+                let case = format!("{method} {trouble:?} {times}");
+                let server = Nextcloud::start("").await.unwrap();
+                server.place(&path("before.tar"), b"before", Duration::ZERO);
+                let store = connect_within(stall, &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
+                (0..times).for_each(|_| server.meet(method, *trouble));
+                let tuning = Tuning { stall, first_pause: Duration::from_millis(5), give_up_after: Duration::from_secs(5), ..Tuning::default() };
+                let patience = Patience::new(&Context::new(tuning, "/nonexistent".into(), Arc::default()).unwrap());
+                let whole = sealed();
+                let ended = async {
+                    let upload = patience.retry(|| store.create("a.tar", Expected::default())).await?;
+                    let sent = async {
+                        for part in parts() {
+                            patience.retry(|| upload.put(&part)).await?;
+                        }
+                        patience.retry(|| upload.commit(&whole)).await
+                    };
+                    let sent = sent.await;
+                    if sent.is_err() {
+                        let _ = patience.retry(|| upload.abort()).await;
+                    }
+                    sent
+                };
+                let ended = ended.await;
+                tokio::time::sleep(stall * 2).await;
+                match &ended {
+                    Ok(_) => holds(&server, "a.tar"),
+                    Err(error) => assert!(server.file(&path("a.tar")).is_none_or(|file| file.len() as u64 == CHUNK + 3), "{case}: {error}"),
+                }
+                assert_eq!(server.file(&path("before.tar")).as_deref(), Some(&b"before"[..]), "{case}");
+                // What may pass has passed.
+                let passes = !matches!(trouble, Trouble::Before(403 | 404 | 412));
+                assert!(ended.is_ok() || !passes, "{case}: {:?}", ended.err());
+                // A trouble that was not met yet meets this.
+                let Ok(listed) = patience.retry(|| store.list()).await else { continue };
+                assert!(
+                    listed.iter().any(|entry| entry.name == "before.tar") && listed.len() == 1 + usize::from(server.file(&path("a.tar")).is_some()),
+                    "{case}"
+                );
+            }
+        }
+    }
 }

@@ -5,7 +5,11 @@ mod object_common;
 
 use object_common::{Claims, Setup, broken, connect, put_all, small_parts, upload};
 use store::{Checked, Expected, Kind, Sealed};
-use testkit::{moto::Moto, proxy::Proxy, s3::S3Server};
+use testkit::{
+    moto::Moto,
+    proxy::{Answer, Head, Proxy, Rule},
+    s3::S3Server,
+};
 
 fn on_s3s() -> (S3Server, Setup) {
     let server = S3Server::start(&["backups"]).unwrap();
@@ -34,6 +38,27 @@ async fn a_second_s3_server_keeps_the_contract() {
     assert_eq!(broken(&*store).await, Vec::<String>::new());
     assert_eq!(server.unfinished("backups").unwrap(), 0);
     assert!(!server.ask("GET", "/backups").unwrap().contains("<Key>"));
+}
+
+/// A default retention: what is there can be hidden and not removed, and every request must bear a checksum.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_with_object_lock_keeps_the_contract_and_its_versions() {
+    let Some((server, _)) = on_moto() else { return };
+    server.make_locked("locked").unwrap();
+    let proxy = Proxy::http(server.address()).unwrap();
+    let bare = |head: &Head| {
+        let has_sum = head.header("content-md5").is_some() || head.headers.iter().any(|(name, _)| name.starts_with("x-amz-checksum-"));
+        head.method == "PUT" && !has_sum
+    };
+    let refusal = "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required</Message></Error>";
+    proxy.rule(Rule::when(bare).always().answer(Answer::new(400).header("content-type", "application/xml").body(refusal)));
+    let store = connect(&Setup::s3(&proxy.url()), "s3://locked/home").await.unwrap();
+    assert_eq!(broken(&*store).await, Vec::<String>::new());
+    let remarks = store.remarks().await;
+    assert!(remarks.iter().any(|remark| remark.contains("keeps versions")), "{remarks:?}");
+    // Nothing is to be seen any more, and all of it is there.
+    assert!(store.list().await.unwrap().is_empty());
+    assert!(server.ask("GET", "/locked?versions").unwrap().contains("<Version>"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,11 @@ mod object_common;
 use std::{collections::BTreeSet, time::Duration};
 
 use object_common::{Setup, broken, connect, connect_with, put_all, small_parts, upload};
-use store::{Checked, Context, Expected, Kind, Placement, Sealed, Store, StoreError, Tuning, Upload, patience::Patience};
+use store::{
+    Checked, Context, Expected, Kind, Placement, Sealed, Store, StoreError, Tuning, Upload,
+    contract::{self, ContractOptions, Outcome},
+    patience::Patience,
+};
 use testkit::{
     proxy::{Answer, Head, Proxy, Rule},
     s3::S3Server,
@@ -116,6 +120,41 @@ async fn a_key_that_may_not_delete_stores_archives_all_the_same() {
     assert_eq!(bucket.keys().1, 1);
     // Whoever asks to remove something is told that it can't be.
     assert_eq!(store.delete("first.tar").await.unwrap_err().kind(), Some(Kind::Permission));
+}
+
+/// The suite learns it at the first archive, and leaves that one only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_not_delete_keeps_the_contract_and_one_archive_stays() {
+    let bucket = Bucket::new();
+    bucket.proxy.rule(Rule::when(|head| head.method == "DELETE").always().answer(refusal(403, "AccessDenied", "Access Denied")));
+    let store = bucket.store().await;
+    let report = contract::check(&*store, &ContractOptions { settle: Duration::ZERO, ..ContractOptions::default() }, &mut |_| {}).await;
+    let broken: Vec<_> = report.findings.iter().filter(|finding| !finding.is_fine()).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    let kept = report.findings.iter().filter(|finding| finding.outcome == Outcome::Kept).count();
+    assert!(kept >= 5, "{report:#?}");
+    let (archives, claims) = bucket.keys();
+    assert_eq!(archives, [format!("home/{}", report.stays.unwrap())]);
+    assert!(claims <= 1);
+    assert!(store.append_only());
+}
+
+/// The body ends early although all of it came, as from a server that could not go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_cut_is_no_list() {
+    let bucket = Bucket::new();
+    let store = bucket.store().await;
+    upload(&*store, "one.tar").await;
+    upload(&*store, "two.tar").await;
+    let item = "<Contents><Key>home/one.tar</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified><ETag>&quot;a&quot;</ETag><Size>1</Size></Contents>";
+    let whole = format!("<?xml version=\"1.0\"?><ListBucketResult><Name>backups</Name><IsTruncated>false</IsTruncated>{item}");
+    for body in ["", "<?xml version=\"1.0\"?>", &whole, &format!("{whole}<Contents><Key>home/tw")] {
+        let cut = Answer::new(200).header("content-type", "application/xml").body(body);
+        bucket.proxy.rule(Rule::when(|head| head.method == "GET" && head.target.contains("list-type")).times(2).answer(cut));
+        assert!(store.list().await.is_err(), "{body}");
+        assert!(store.sweep().await.is_err(), "{body}");
+    }
+    assert_eq!(store.list().await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use store::{
     contract::{self, ContractOptions},
     outbound::{LegMeter, Network, PushOptions, push},
     parts::Activity,
+    patience::Pause,
 };
 use testkit::{
     apache::{self, Apache},
@@ -65,7 +66,7 @@ fn path(name: &str) -> String {
 
 async fn keeps_the_contract(store: &dyn Store) {
     let mut broken = Vec::new();
-    for finding in contract::check(store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await {
+    for finding in contract::check(store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await.findings {
         if !finding.is_fine() {
             broken.push(finding);
         }
@@ -573,6 +574,35 @@ async fn a_name_that_the_server_cuts_is_refused_and_leaves_nothing() {
     assert_eq!(error.kind(), Some(Kind::Invalid), "{error}");
     upload.abort().await.unwrap();
     assert_eq!(fs::read_dir(server.files()).unwrap().count(), 0);
+}
+
+/// A server that has taken everything and works on it before it answers: whoever watches is told what is waited for.
+#[test]
+fn a_late_answer_is_waited_for_and_shown() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Nextcloud::plain(Pieces::Refused)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.tar"), b"bytes").unwrap();
+    let context = context(Tuning::default(), directory.path(), nextcloud::USER, nextcloud::PASSWORD);
+    let bridge = Bridge::start().unwrap();
+    let store = bridge.wait(store::connect(&Address::parse(&url(&server)).unwrap(), &Options::default(), &context)).unwrap();
+    server.meet("PUT", Trouble::Slow(Duration::from_millis(700)));
+    let meter = Arc::new(LegMeter::new(store.label()));
+    let seen = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut seen = false;
+            while !meter.has_ended() {
+                seen |= meter.waiting().is_some_and(|waiting| waiting.what == Pause::Answer);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            seen
+        });
+        let options = PushOptions { file: &directory.path().join("a.tar"), name: "a.tar", read_back: false };
+        push(&options, &store, &Network { bridge: &bridge, context: &context }, &meter).unwrap();
+        watching.join().unwrap()
+    });
+    assert!(seen, "nothing was said of the wait");
+    assert!(meter.waiting().is_none(), "the wait is over");
 }
 
 /// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in a row. Whatever happens, the archive is there whole

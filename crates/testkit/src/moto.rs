@@ -59,10 +59,21 @@ impl Moto {
         self.address
     }
 
+    /// Makes a bucket with Object Lock: what is in it can be hidden, and for a day neither removed nor replaced.
+    pub fn make_locked(&self, bucket: &str) -> io::Result<()> {
+        self.send("PUT", &format!("/{bucket}"), "x-amz-bucket-object-lock-enabled: true\r\n", "")?;
+        let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+        self.send("PUT", &format!("/{bucket}?object-lock"), "", rule).map(drop)
+    }
+
     /// Sends a request without a body past the client under test, and returns the answer's text.
     pub fn ask(&self, method: &str, target: &str) -> io::Result<String> {
+        self.send(method, target, "", "")
+    }
+
+    fn send(&self, method: &str, target: &str, headers: &str, body: &str) -> io::Result<String> {
         let mut socket = TcpStream::connect(self.address)?;
-        write!(socket, "{method} {target} HTTP/1.0\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address)?;
+        write!(socket, "{method} {target} HTTP/1.0\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\r\n{body}", self.address, body.len())?;
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -8,7 +8,7 @@ use std::sync::{
 use serde::Serialize;
 use store::{
     Abilities, Address, Placement,
-    contract::{self, ContractOptions, Finding, Measured, Outcome},
+    contract::{self, ContractOptions, Finding, Measured, Outcome, Report},
 };
 
 use super::list::table;
@@ -47,6 +47,7 @@ struct Document<'a> {
     part_size: u64,
     parallel: usize,
     free_bytes: Option<u64>,
+    append_only: bool,
     rules: &'a [Finding],
     speed: Option<Measured>,
     advice: &'a [String],
@@ -79,19 +80,28 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
         }
     };
     let patience = store::patience::Patience::new(&network.context_for(&place));
-    let findings = network.bridge.wait(patience.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
+    let report = network.bridge.wait(patience.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
     if cancel.load(Ordering::Relaxed) {
         // What was cut off is swept by the next backup, but there need not be one soon.
         let _ = network.bridge.wait(store.sweep());
         return Err(Failure::new(INTERRUPTED, "interrupted").hint("names that begin with haul-check- may be left there"));
     }
-    let findings = findings?;
+    let Report { findings, stays } = report?;
     told.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     let broken = findings.iter().filter(|finding| !finding.is_fine()).count();
-    let speed = network.bridge.wait(patience.unless_cancelled(contract::measure(&*store, args.measure)))?;
-    let mut advice = advice(&abilities, free, broken, speed.as_ref().err().map(ToString::to_string));
+    let mut advice = advice(&abilities, free, broken);
+    if findings.iter().any(|finding| finding.outcome == Outcome::NotApplicable(contract::BUSY.to_owned())) {
+        advice.push("while a backup is sent there, `haul list` and `haul prune` fail and change nothing: run them at another time".to_owned());
+    }
+    let speed = if let Some(stays) = &stays {
+        advice.extend(append_only(stays, store.notes().is_empty()));
+        None
+    } else {
+        let measured = network.bridge.wait(patience.unless_cancelled(contract::measure(&*store, args.measure)))?;
+        advice.extend(measured.as_ref().err().map(|reason| format!("the speed could not be measured: {reason}")));
+        measured.ok()
+    };
     advice.extend(network.bridge.wait(patience.unless_cancelled(store.remarks()))?);
-    let speed = speed.ok();
     if args.json {
         output::json(&Document {
             place: store.label(),
@@ -101,6 +111,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
             part_size: abilities.preferred,
             parallel: abilities.concurrency,
             free_bytes: free,
+            append_only: stays.is_some(),
             rules: &findings,
             speed,
             advice: &advice,
@@ -111,6 +122,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
             lines.push(pace(&speed));
         }
         lines.push(match broken {
+            0 if stays.is_some() => "Good, and append-only: backups work, and this account may not delete anything there".to_owned(),
             0 => "Good: every rule that backups rely on is kept".to_owned(),
             _ => format!("NOT good: {} broken", text::count(broken as u64, "rule is", "rules are")),
         });
@@ -174,7 +186,7 @@ fn pace(speed: &Measured) -> String {
 }
 
 /// What the user can change.
-fn advice(abilities: &Abilities, free: Option<u64>, broken: usize, unmeasured: Option<String>) -> Vec<String> {
+fn advice(abilities: &Abilities, free: Option<u64>, broken: usize) -> Vec<String> {
     let mut advice = Vec::new();
     if broken > 0 {
         advice
@@ -190,6 +202,19 @@ fn advice(abilities: &Abilities, free: Option<u64>, broken: usize, unmeasured: O
     } else if abilities.placement == Placement::Sequential {
         advice.push("if the server offers another way in (SFTP, S3), backups there need no measuring".to_owned());
     }
-    advice.extend(unmeasured.map(|reason| format!("the speed could not be measured: {reason}")));
     advice
+}
+
+/// What it means that nothing may be deleted. `untold`: the place has not said it itself.
+fn append_only(stays: &str, untold: bool) -> Vec<String> {
+    let mut said = Vec::new();
+    if untold {
+        said.push(
+            "whoever gets hold of this machine can't delete the archives there; `haul prune` and `haul rm` can't either: let the place itself or another account \
+             remove old ones"
+                .to_owned(),
+        );
+    }
+    said.push(format!("{stays} stays there: delete it with an account that may. So that no more stays, some rules and the speed were not tried"));
+    said
 }

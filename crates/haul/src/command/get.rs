@@ -21,15 +21,12 @@ use habackup::{
     manifest::{Manifest, Stamp},
     problem::Severity,
 };
-use rustix::{
-    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
-    io::Errno,
-};
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use store::{
     Entry, Kind, Limit, StoreError,
     inbound::RemoteFile,
-    local::{remove_leftovers, synced},
+    local::{remove_leftovers, rename_without_replacing, sync_directory, synced},
     owner,
 };
 
@@ -211,16 +208,12 @@ impl Unfinished {
     }
 
     fn publish(&self, target: &Path) -> Result<(), Failure> {
-        let renamed = match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
-            // File systems without that flag know hard links, or nobody can be stopped.
-            Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(&self.path, target).and_then(|()| fs::remove_file(&self.path)),
-            other => other.map_err(io::Error::from),
-        };
-        match renamed {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(FAILED, format!("{} appeared meanwhile", target.display()))
+        match rename_without_replacing(&self.path, target) {
+            Err(StoreError::Exists(_)) => Err(Failure::new(FAILED, format!("{} appeared meanwhile", target.display()))
                 .hint("what was fetched is kept: the same command with another name goes on with it")),
-            Err(error) => Err(cannot_write(target, &error)),
-            Ok(()) => match File::open(directory_of(target)).and_then(|directory| synced(directory.sync_all())) {
+            Err(StoreError::Io { source, .. }) => Err(cannot_write(target, &source)),
+            Err(error) => Err(error.into()),
+            Ok(()) => match sync_directory(&directory_of(target)) {
                 Ok(_) => Ok(()),
                 Err(error) => {
                     Err(Failure::new(FAILED, format!("{} is there, but the disk did not confirm its name: {}", target.display(), engine::plain_reason(&error)))

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -26,6 +26,9 @@ pub const PREFIX: &str = "haul-check-";
 const PART: u64 = 64 << 10;
 /// How much one call reads.
 const STEP: u64 = 4 << 20;
+
+/// Why a rule could not be tried at a place that shows nothing while something is sent there.
+pub const BUSY: &str = "what is there can't be listed while something is sent there";
 
 /// Why a rule was not kept.
 pub(super) enum Fault {
@@ -73,6 +76,8 @@ pub(super) struct Bench<'a> {
     prefix: String,
     names: Mutex<Vec<String>>,
     uploads: Mutex<Vec<Arc<Started>>>,
+    // The one archive at a place where nothing may be deleted.
+    kept: OnceLock<(String, Bytes)>,
 }
 
 impl<'a> Bench<'a> {
@@ -80,7 +85,7 @@ impl<'a> Bench<'a> {
         let mut random = [0; 8];
         let _ = getrandom::fill(&mut random);
         let prefix = format!("{PREFIX}{:016x}", u64::from_le_bytes(random));
-        Self { store, abilities: store.abilities(), options, prefix, names: Mutex::default(), uploads: Mutex::default() }
+        Self { store, abilities: store.abilities(), options, prefix, names: Mutex::default(), uploads: Mutex::default(), kept: OnceLock::new() }
     }
 
     /// A name of our own, which will be deleted at the end.
@@ -101,6 +106,33 @@ impl<'a> Bench<'a> {
     /// Rules about what is there don't concern a place that can't be looked at.
     pub(super) fn needs_reading(&self) -> Result<(), Fault> {
         if self.abilities.readable { Ok(()) } else { Err(Fault::NotApplicable("the place can't be read")) }
+    }
+
+    /// Deletes an archive, and so learns whether that is allowed here. Where it is not, this one stays, and the other rules look at it instead of leaving more.
+    pub(super) async fn delete_or_keep(&self, name: String, bytes: Bytes) {
+        if self.store.delete(&name).await.is_err_and(|error| error.kind() == Some(Kind::Permission)) {
+            let _ = self.kept.set((name, bytes));
+        }
+    }
+
+    /// The archive that stays.
+    pub(super) fn stays(&self) -> Option<String> {
+        self.kept.get().map(|(name, _)| name.clone())
+    }
+
+    /// What would leave another archive is not tried where none may be deleted.
+    pub(super) fn needs_deleting(&self) -> Result<(), Fault> {
+        if self.kept.get().is_none() { Ok(()) } else { Err(Fault::NotApplicable("it would leave something that may not be deleted here")) }
+    }
+
+    /// A finished archive to look at, of so many parts; at a place where nothing may be deleted the one that is there already.
+    pub(super) async fn finished(&self, what: &str, parts: u64, seed: u64) -> Result<(String, Bytes), StoreError> {
+        if let Some(kept) = self.kept.get() {
+            return Ok(kept.clone());
+        }
+        let (name, bytes) = (self.name(what), self.bytes(parts, seed));
+        self.upload(&name, &bytes).await?;
+        Ok((name, bytes))
     }
 
     /// The size of every part but the last.
@@ -233,7 +265,28 @@ impl<'a> Bench<'a> {
     /// The list is, or soon becomes, one without the complaint.
     pub(super) async fn list_becomes(&self, complaint: impl Fn(&[Entry]) -> Option<String>) -> Result<(), Fault> {
         let complaint = &complaint;
-        self.becomes(|| async move { complaint(&self.store.list().await?).map_or(Ok(()), broken) }).await
+        let looked = self.becomes(|| async move { complaint(&self.store.list().await?).map_or(Ok(()), broken) }).await;
+        if looked.is_err() { self.unless_busy(self.store.list().await.err()).and(looked) } else { looked }
+    }
+
+    /// Some servers can't show what is there while something is being sent there. Nothing is taken for missing then, so no rule is broken.
+    pub(super) fn unless_busy(&self, failure: Option<StoreError>) -> Result<(), Fault> {
+        let is_sending = || self.uploads.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|started| !started.ended.load(Ordering::Relaxed));
+        match failure {
+            Some(error) if error.is_passing() && is_sending() => Err(Fault::NotApplicable(BUSY)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Clears away what killed runs left.
+    pub(super) async fn sweep(&self) -> Result<(), Fault> {
+        match self.store.sweep().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let broken = Fault::Broken(error.to_string());
+                self.unless_busy(Some(error)).and(Err(broken))
+            }
+        }
     }
 
     /// A name in the list that belongs to an unfinished object of ours, other than `finished`.
@@ -251,7 +304,7 @@ impl<'a> Bench<'a> {
             }
         }
         let names = std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner));
-        if self.abilities.readable {
+        if self.abilities.readable && self.kept.get().is_none() {
             for name in names {
                 let _ = tokio::time::timeout(self.options.longest, self.store.delete(&name)).await;
             }

@@ -16,10 +16,16 @@ const ODD_NAMES: &[&str] = &["Automatic backup 2026.11.1", "Käse, Öl & süße 
 pub(super) async fn read_back(bench: &Bench<'_>) -> Verdict {
     let (name, bytes) = (bench.name("whole"), bench.bytes(2, 1));
     bench.upload(&name, &bytes).await?;
-    if bench.abilities.readable { bench.holds(&name, &bytes).await } else { Ok(()) }
+    if !bench.abilities.readable {
+        return Ok(());
+    }
+    bench.holds(&name, &bytes).await?;
+    bench.delete_or_keep(name, bytes).await;
+    Ok(())
 }
 
 pub(super) async fn single_byte(bench: &Bench<'_>) -> Verdict {
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name("byte"), Bytes::from_static(b"x"));
     bench.upload(&name, &bytes).await?;
     if bench.abilities.readable { bench.holds(&name, &bytes).await } else { Ok(()) }
@@ -27,6 +33,7 @@ pub(super) async fn single_byte(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn hidden_until_commit(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name("hidden"), bench.bytes(2, 2));
     let started = bench.start(&name, &bytes).await?;
     for part in bench.parts(&bytes) {
@@ -39,6 +46,7 @@ pub(super) async fn hidden_until_commit(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn parts_twice(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name("twice"), bench.bytes(2, 3));
     let started = bench.start(&name, &bytes).await?;
     for part in bench.parts(&bytes) {
@@ -56,6 +64,7 @@ pub(super) async fn parts_twice(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn any_order(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     if !matches!(bench.abilities.placement, Placement::Parts(_)) {
         return Err(Fault::NotApplicable("the place takes bytes in order"));
     }
@@ -73,6 +82,7 @@ pub(super) async fn any_order(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn overwritten(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     if bench.abilities.placement != Placement::Random {
         return Err(Fault::NotApplicable("nothing can be overwritten here"));
     }
@@ -91,6 +101,7 @@ pub(super) async fn overwritten(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn given_up(bench: &Bench<'_>) -> Verdict {
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name("given-up"), bench.bytes(2, 6));
     // Once before the first byte, once in the middle, once with everything there.
     for sent in 0..=2 {
@@ -111,8 +122,7 @@ pub(super) async fn given_up(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn taken_name(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
-    let (name, bytes) = (bench.name("taken"), bench.bytes(1, 7));
-    bench.upload(&name, &bytes).await?;
+    let (name, bytes) = bench.finished("taken", 1, 7).await?;
     let second = bench.start(&name, &bytes).await;
     refused("starting a second archive of the same name", second, |kind| kind == Kind::Exists)?;
     bench.holds(&name, &bytes).await
@@ -120,6 +130,7 @@ pub(super) async fn taken_name(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn never_replaced(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (name, first, second) = (bench.name("kept"), bench.bytes(1, 8), bench.bytes(2, 9));
     let winner = bench.start(&name, &first).await?;
     let loser = bench.start(&name, &second).await;
@@ -144,6 +155,7 @@ async fn put_and_commit(bench: &Bench<'_>, started: &Started, bytes: &Bytes) -> 
 
 pub(super) async fn completed_twice(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name("again"), bench.bytes(1, 10));
     let started = bench.start(&name, &bytes).await?;
     bench.put_all(&started, &bytes).await?;
@@ -157,6 +169,7 @@ pub(super) async fn completed_twice(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn wrong_length(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name("short"), bench.bytes(1, 11));
     let started = bench.start(&name, &bytes).await?;
     bench.put_all(&started, &bytes).await?;
@@ -168,6 +181,7 @@ pub(super) async fn wrong_length(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn wrong_checksum(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     if !bench.abilities.md5 {
         return Err(Fault::NotApplicable("the place gives no checksum of the whole"));
     }
@@ -182,11 +196,12 @@ pub(super) async fn wrong_checksum(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn listed(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
-    let (done, open, bytes) = (bench.name("done"), bench.name("open"), bench.bytes(2, 13));
-    let small = bench.bytes(1, 13);
-    bench.upload(&done, &small).await?;
-    let started = bench.start(&open, &bytes).await?;
-    started.upload.put(&bench.parts(&bytes)[0]).await?;
+    let (done, small) = bench.finished("done", 1, 13).await?;
+    if bench.needs_deleting().is_ok() {
+        let (open, bytes) = (bench.name("open"), bench.bytes(2, 13));
+        let started = bench.start(&open, &bytes).await?;
+        started.upload.put(&bench.parts(&bytes)[0]).await?;
+    }
     bench
         .list_becomes(|list| match list.iter().find(|entry| entry.name == done) {
             None => Some(format!("the list lacks {done}")),
@@ -210,8 +225,7 @@ async fn unreadable(bench: &Bench<'_>, name: &str) -> Verdict {
 
 pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
-    let (name, bytes) = (bench.name("ranges"), bench.bytes(2, 14));
-    bench.upload(&name, &bytes).await?;
+    let (name, bytes) = bench.finished("ranges", 2, 14).await?;
     bench.holds(&name, &bytes).await?;
     let (size, middle) = (bytes.len() as u64, bench.part_size());
     for range in [0..1, 0..4096, middle - 3..middle + 3, middle / 2..middle / 2 + 1, size - 1..size, size - 4096..size, 0..size] {
@@ -226,6 +240,7 @@ pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn deleted(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name("deleted"), bench.bytes(1, 15));
     bench.upload(&name, &bytes).await?;
     bench.store.delete(&name).await?;
@@ -240,6 +255,7 @@ pub(super) async fn deleted(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn odd_names(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let bytes = Bytes::from_static(b"a name is only a name");
     for ending in ODD_NAMES {
         let name = bench.name(ending);
@@ -254,15 +270,16 @@ pub(super) async fn odd_names(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (done, open, bytes) = (bench.name("finished"), bench.name("under-way"), bench.bytes(2, 17));
     let small = bench.bytes(1, 18);
     bench.upload(&done, &small).await?;
     let started = bench.start(&open, &bytes).await?;
     for part in bench.parts(&bytes) {
-        bench.store.sweep().await?;
+        bench.sweep().await?;
         started.upload.put(&part).await?;
     }
-    bench.store.sweep().await?;
+    bench.sweep().await?;
     bench.commit(&started, &bytes).await?;
     bench.holds(&open, &bytes).await?;
     bench.holds(&done, &small).await
@@ -270,6 +287,7 @@ pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
 
 pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     let (name, bytes) = (bench.name_of_another_machine(), bench.bytes(1, 20));
     if bench.upload(&name, &bytes).await.is_err() {
         return Err(Fault::NotApplicable("names of what is not finished can't be given here"));
@@ -277,12 +295,13 @@ pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
     if bench.store.entry(&name).await?.is_none() {
         return Err(Fault::NotApplicable("what is not finished is not shown here"));
     }
-    bench.store.sweep().await?;
+    bench.sweep().await?;
     if bench.store.entry(&name).await?.is_some() { Ok(()) } else { broken("what another machine had under way was removed") }
 }
 
 pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
     bench.needs_reading()?;
+    bench.needs_deleting()?;
     if !bench.abilities.resumable {
         return Err(Fault::NotApplicable("an interrupted upload begins anew here"));
     }

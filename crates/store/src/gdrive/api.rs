@@ -126,6 +126,9 @@ impl About {
 struct Page {
     #[serde(default)]
     next_page_token: Option<String>,
+    // Not everything was looked at, so something may be missing.
+    #[serde(default)]
+    incomplete_search: bool,
     #[serde(default)]
     files: Vec<File>,
 }
@@ -298,7 +301,7 @@ impl Api {
     /// All files that a query finds, oldest first.
     pub(super) async fn search(&self, operation: Operation, query: &str) -> Result<Vec<File>, StoreError> {
         let url = format!("{}/files", self.files);
-        let fields = format!("nextPageToken,files({FIELDS})");
+        let fields = format!("nextPageToken,incompleteSearch,files({FIELDS})");
         let asked = [("q", query), ("fields", &fields), ("pageSize", PAGE), ("supportsAllDrives", "true"), ("includeItemsFromAllDrives", "true")];
         let mut files = Vec::new();
         let mut next: Option<String> = None;
@@ -309,6 +312,9 @@ impl Api {
             });
             // The folder that was asked about has gone.
             let Some(page) = page.await? else { return Ok(Vec::new()) };
+            if page.incomplete_search {
+                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it could not look everywhere, so its list may lack archives"));
+            }
             files.extend(page.files);
             next = page.next_page_token.filter(|token| !token.is_empty());
             if next.is_none() {

@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use peer::disk::replace_private;
 use reqwest::Response;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 
-use super::{kept::replace, settings::Settings};
+use super::settings::Settings;
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError, reason},
@@ -257,7 +258,7 @@ impl TokenFile {
             signed_in: grant.signed_in,
         };
         let text = serde_json::to_vec(&stored).map_err(|error| self.failed("can't be written", &error.into()))?;
-        replace(&self.path, &zeroize::Zeroizing::new(text)).map_err(|error| self.failed("can't be written", &error))
+        replace_private(&self.path, &zeroize::Zeroizing::new(text)).map_err(|error| self.failed("can't be written", &error))
     }
 
     /// Removes the file; says whether there was one.

@@ -13,12 +13,12 @@ use std::{
     },
 };
 
+use peer::disk::replace_private;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
     api::{Api, File, quoted},
-    kept::replace,
     settings::Settings,
 };
 use crate::{
@@ -165,7 +165,7 @@ impl Folder {
             && let Ok(text) = serde_json::to_vec(&Record { folder: oldest.id.clone() })
         {
             // Without it the folder is found by its mark, only later.
-            let _ = replace(&self.record, &text);
+            let _ = replace_private(&self.record, &text);
         }
     }
 }

@@ -7,14 +7,12 @@
 //! | `api` | single calls, and what a refusal means |
 //! | `folder` | which folder it is |
 //! | `contents` | what is in it, by id |
-//! | `kept` | small files in the state directory |
 //! | `upload` | one archive on its way |
 
 mod api;
 pub mod auth;
 mod contents;
 mod folder;
-mod kept;
 mod settings;
 mod upload;
 

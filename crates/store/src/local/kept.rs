@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     pending::{parent, refuse_existing, rename_without_replacing},
-    synced::synced,
+    sync_directory, synced,
 };
 use crate::{
     error::{Kind, Operation, StoreError},
@@ -160,9 +160,7 @@ impl Upload for KeptUpload {
         rename_without_replacing(&self.temporary, &self.destination)?;
         self.published.store(true, Ordering::Relaxed);
         *slot = None;
-        if let Ok(directory) = File::open(directory) {
-            let _ = directory.sync_all();
-        }
+        let _ = sync_directory(directory);
         Ok(Checked::Size)
     }
 

@@ -6,7 +6,6 @@
 mod aligned;
 mod kept;
 mod pending;
-mod synced;
 mod writer;
 
 use std::{
@@ -24,9 +23,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use peer::disk::{sync_directory, synced};
 pub(crate) use pending::parent;
-pub use pending::{PendingFile, Published, Reserved, is_temporary, remove_leftovers};
-pub use synced::synced;
+pub use pending::{PendingFile, Published, Reserved, is_temporary, remove_leftovers, rename_without_replacing};
 pub use writer::WriteMeter;
 
 use crate::{

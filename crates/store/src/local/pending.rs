@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use super::{
-    synced::synced,
+    sync_directory, synced,
     writer::{SequentialWriter, WriteMeter},
 };
 use crate::{
@@ -45,6 +45,7 @@ pub struct PendingFile {
     reserve: u64,
     look_at: u64,
     meter: Arc<WriteMeter>,
+    is_rewritable: bool,
     published: bool,
 }
 
@@ -76,6 +77,7 @@ impl PendingFile {
 
         let failed = |source| StoreError::Io { operation: Operation::Create, path: directory.to_owned(), source };
         let (temporary, file) = create_temporary(directory).map_err(failed)?;
+        let is_rewritable = can_rewrite(directory);
         let meter = Arc::new(WriteMeter::default());
         let writer = file.try_clone().and_then(|clone| SequentialWriter::start(clone, Arc::clone(&meter)));
         let writer = match writer {
@@ -95,6 +97,7 @@ impl PendingFile {
             reserve: 0,
             look_at: 0,
             meter,
+            is_rewritable,
             published: false,
         })
     }
@@ -116,6 +119,11 @@ impl PendingFile {
     /// Live figures of the writing.
     pub fn meter(&self) -> Arc<WriteMeter> {
         Arc::clone(&self.meter)
+    }
+
+    /// Whether [`Self::patch`] will work. Where it will not, all bytes must be right from the start.
+    pub fn is_rewritable(&self) -> bool {
+        self.is_rewritable
     }
 
     /// Device and inode of the growing file, so that a backup of its own directory can leave it out.
@@ -171,9 +179,7 @@ impl PendingFile {
         rename_without_replacing(&self.temporary, &self.destination)?;
         self.published = true;
         // The name itself must survive a power cut too; some file systems can't sync a directory, and have no need to.
-        if let Ok(directory) = File::open(parent(&self.destination)) {
-            let _ = directory.sync_all();
-        }
+        let _ = sync_directory(parent(&self.destination));
         Ok(Published { path: self.destination.clone(), length: self.length })
     }
 }
@@ -234,6 +240,16 @@ fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::other("no free temporary name was found"))
 }
 
+/// Whether bytes that were written can be changed there. Some FUSE mounts (`rclone mount` without a cache, goofys) take a file from its beginning to its end only.
+fn can_rewrite(directory: &Path) -> bool {
+    // What else is wrong there shows in the file itself.
+    let Ok((path, file)) = create_temporary(directory) else { return true };
+    let can = file.write_all_at(b"ab", 0).is_err() || file.write_all_at(b"c", 0).is_ok();
+    drop(file);
+    let _ = fs::remove_file(&path);
+    can
+}
+
 /// Removes unfinished files whose writer is gone, and says how many.
 pub fn remove_leftovers(directory: &Path) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
@@ -263,7 +279,7 @@ fn is_still(file: &File, path: &Path) -> bool {
 }
 
 /// One step where the file system can do it; otherwise a hard link and a removal, which refuses an existing name just as well; otherwise a last look first.
-pub(super) fn rename_without_replacing(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub fn rename_without_replacing(from: &Path, to: &Path) -> Result<(), StoreError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => StoreError::Exists(to.to_owned()),
         _ => StoreError::Io { operation: Operation::Publish, path: to.to_owned(), source },
@@ -274,7 +290,11 @@ pub(super) fn rename_without_replacing(from: &Path, to: &Path) -> Result<(), Sto
         Err(error) => return Err(failed(error.into())),
     }
     match fs::hard_link(from, to) {
-        Ok(()) => return fs::remove_file(from).map_err(failed),
+        Ok(()) => {
+            // It has its name. What can't be removed now is the next run's.
+            let _ = fs::remove_file(from);
+            return Ok(());
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(failed(error)),
         Err(_) => {}
     }

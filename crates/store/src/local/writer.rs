@@ -19,7 +19,10 @@ use std::{
 
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 
-use super::aligned::{ALIGN, AlignedBuffer};
+use super::{
+    aligned::{ALIGN, AlignedBuffer},
+    synced,
+};
 
 /// Bytes per write: large enough for SD cards and network mounts, small enough to keep several waiting.
 const CHUNK: usize = 1 << 20;
@@ -178,7 +181,7 @@ impl Output {
 
     /// Writes back what waits in the cache and forgets it there. Waiting here is what keeps the amount of dirty memory bounded.
     fn push_out(&mut self) -> io::Result<()> {
-        rustix::fs::fdatasync(&self.file)?;
+        synced(rustix::fs::fdatasync(&self.file).map_err(io::Error::from))?;
         // Advice: a file system that ignores it loses nothing.
         let _ = fadvise(&self.file, self.on_disk, None, Advice::DontNeed);
         self.on_disk = self.written;

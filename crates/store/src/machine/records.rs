@@ -1,14 +1,8 @@
 //! What a receiver notes of uploads under way, so that their senders can go on after it was started anew: one small file each, mode 0600, in the state directory.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, time::Duration};
 
-use peer::{Fingerprint, identity::hexadecimal};
+use peer::{Fingerprint, disk::replace_private, identity::hexadecimal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -66,13 +60,7 @@ impl Records {
     }
 
     pub(super) fn save(&self, record: &Record) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let path = self.path(&record.owner, &record.upload);
-        let temporary = path.with_extension("new");
-        let _ = fs::remove_file(&temporary);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec(record)?)?;
-        fs::rename(&temporary, &path)
+        replace_private(&self.path(&record.owner, &record.upload), &serde_json::to_vec(record)?)
     }
 
     pub(super) fn remove(&self, owner: &Fingerprint, upload: &str) {

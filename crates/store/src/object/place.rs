@@ -221,6 +221,10 @@ impl Store for Place {
         if self.keeps_everything.load(Ordering::Relaxed) { vec![kept.to_owned()] } else { Vec::new() }
     }
 
+    fn append_only(&self) -> bool {
+        self.keeps_everything.load(Ordering::Relaxed)
+    }
+
     async fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         // Keys that may only store archives are often not told.

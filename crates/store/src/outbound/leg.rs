@@ -25,7 +25,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
-    parts::{Activity, Part},
+    parts::Part,
     patience::{Patience, Waiting},
     store::{Checked, Entry, Placement, Sealed, Store, Upload},
 };
@@ -357,7 +357,7 @@ impl<'a> Sending<'a> {
 
     /// Sends a part as soon as fewer than the allowed number are under way.
     async fn start(&mut self, (mut part, room): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
-        part.activity = Activity::limited(self.leg.context.limit.as_ref());
+        part.activity = self.leg.patience.activity();
         if self.leg.keeping.as_ref().is_some_and(|keeping| keeping.has(&part)) {
             self.leg.meter.add(part.data.len());
             return Ok(());

@@ -188,7 +188,8 @@ impl Outbound {
 
     /// True when a place can't be corrected afterwards and takes the bytes live: all sizes must be true from the first byte.
     pub fn needs_sizes(&self) -> bool {
-        self.prepared().any(|place| place.store.abilities().placement == Placement::Sequential)
+        self.files.iter().any(|copy| copy.file.as_ref().is_some_and(|file| !file.is_rewritable()))
+            || self.prepared().any(|place| place.store.abilities().placement == Placement::Sequential)
     }
 
     /// True when a place wants the exact length of the archive before its first byte.

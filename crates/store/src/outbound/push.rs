@@ -4,12 +4,13 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use peer::disk::replace_private;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -257,14 +258,7 @@ impl Memory {
     }
 
     fn save(&self, record: &Record) -> io::Result<()> {
-        if let Some(directory) = self.path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        }
-        let fresh = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(&serde_json::to_vec(record)?)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)
+        replace_private(&self.path, &serde_json::to_vec(record)?)
     }
 
     fn forget(&self) {

@@ -17,6 +17,8 @@ pub(super) enum Fault {
     End,
     /// The server can't do this at all.
     Unsupported,
+    /// The server's file system takes no such call, or no such name (OpenSSH's answer to `EINVAL` and names that are too long).
+    Invalid,
     /// No room is left.
     Full,
     /// Anything else the server refused, in its words.
@@ -32,7 +34,8 @@ impl From<Error> for Fault {
                 StatusCode::Eof => Self::End,
                 StatusCode::OpUnsupported => Self::Unsupported,
                 StatusCode::NoConnection | StatusCode::ConnectionLost => Self::Broken("the server lost its connection".to_owned()),
-                StatusCode::Ok | StatusCode::Failure | StatusCode::BadMessage => Self::from_words(&status.error_message),
+                StatusCode::BadMessage => Self::Invalid,
+                StatusCode::Ok | StatusCode::Failure => Self::from_words(&status.error_message),
             },
             Error::Timeout => Self::Broken("the server did not answer".to_owned()),
             Error::Limited(what) => Self::Refused(what),
@@ -60,6 +63,7 @@ impl Fault {
             Self::Denied => (Kind::Permission, "permission denied".to_owned()),
             Self::End => (Kind::Protocol, "the file ended too early".to_owned()),
             Self::Unsupported => (Kind::Protocol, "the server can't do that".to_owned()),
+            Self::Invalid => (Kind::Protocol, "the server's file system does not take that, or a name that is so long".to_owned()),
             Self::Full => (Kind::Full { missing: None }, "no space is left on the server, or the quota is used up".to_owned()),
             Self::Refused(words) => (Kind::Protocol, format!("the server refused it with \"{words}\", and does not say why")),
         };

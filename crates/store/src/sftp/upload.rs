@@ -295,7 +295,7 @@ impl Upload for SftpUpload {
             let flushed = line.ask_patiently(line.sftp.fsync(&handle)).await;
             match flushed {
                 // File systems that can't flush have nothing to lose.
-                Ok(_) | Err(Fault::Unsupported) => {}
+                Ok(_) | Err(Fault::Unsupported | Fault::Invalid) => {}
                 Err(fault) => return Err(self.explained(&line, fault).await.at(&self.shared.label(), Operation::Sync)),
             }
         }

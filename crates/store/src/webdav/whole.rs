@@ -114,6 +114,7 @@ impl WholeUpload {
         while !rest.is_empty() {
             let piece = rest.take(MOUTHFUL).to_bytes();
             let length = piece.len() as u64;
+            part.activity.pass(length).await;
             self.hand_over(transfer, piece, &part.activity).await?;
             transfer.taken += length;
             rest = rest.skip(length);
@@ -148,6 +149,7 @@ impl WholeUpload {
     async fn finish(&self, transfer: &mut Transfer, activity: &Activity) -> Result<(), StoreError> {
         let (begun, length) = (Instant::now(), transfer.taken);
         let time = self.client.digesting(length);
+        let _awaiting = activity.await_answer(time);
         let Transfer { pieces, answer, .. } = transfer;
         let ended = async {
             tokio::select! {

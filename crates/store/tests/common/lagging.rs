@@ -14,7 +14,7 @@ use store::{Abilities, Checked, Entry, Expected, Kind, Operation, Part, Sealed, 
 /// What a place hides.
 #[derive(Clone, Copy)]
 pub enum Hides {
-    /// After a commit, the archive, from so many looks.
+    /// After a commit, the archive, from so many looks; and as many still see one that was deleted.
     Committed(u32),
     /// Every second entry of its list.
     HalfTheList,
@@ -25,11 +25,12 @@ pub struct Hiding {
     inner: Arc<dyn Store>,
     hides: Hides,
     looks: Arc<Mutex<HashMap<String, u32>>>,
+    ghosts: Arc<Mutex<HashMap<String, (Entry, u32)>>>,
 }
 
 impl Hiding {
     pub fn new(inner: Arc<dyn Store>, hides: Hides) -> Self {
-        Self { inner, hides, looks: Arc::default() }
+        Self { inner, hides, looks: Arc::default(), ghosts: Arc::default() }
     }
 
     /// Whether this look does not show `name` yet.
@@ -40,6 +41,17 @@ impl Hiding {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// What this look still shows although it is gone.
+    fn ghost(&self, name: &str) -> Option<Entry> {
+        match self.ghosts.lock().unwrap().get_mut(name) {
+            Some((entry, left)) if *left > 0 => {
+                *left -= 1;
+                Some(entry.clone())
+            }
+            _ => None,
         }
     }
 
@@ -60,17 +72,26 @@ impl Store for Hiding {
         Ok(self.upload(self.inner.create(name, expected).await?, name))
     }
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        let name = session.0["name"].as_str().unwrap().to_owned();
-        Ok(self.inner.resume(session).await?.map(|upload| self.upload(upload, &name)))
+        let name = session.0["shown as"].as_str().unwrap().to_owned();
+        let inner = Session(session.0["inner"].clone());
+        Ok(self.inner.resume(&inner).await?.map(|upload| self.upload(upload, &name)))
     }
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let found = self.inner.list().await?;
         match self.hides {
-            Hides::Committed(_) => Ok(found.into_iter().filter(|entry| !self.hidden(&entry.name)).collect()),
+            Hides::Committed(_) => {
+                let mut shown: Vec<Entry> = found.into_iter().filter(|entry| !self.hidden(&entry.name)).collect();
+                let gone: Vec<String> = self.ghosts.lock().unwrap().keys().cloned().collect();
+                shown.extend(gone.iter().filter_map(|name| self.ghost(name)));
+                Ok(shown)
+            }
             Hides::HalfTheList => Ok(found.into_iter().step_by(2).collect()),
         }
     }
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        if let Some(ghost) = self.ghost(name) {
+            return Ok(Some(ghost));
+        }
         if self.hidden(name) { Ok(None) } else { self.inner.entry(name).await }
     }
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -80,8 +101,13 @@ impl Store for Hiding {
         self.inner.read(name, range).await
     }
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let before = self.inner.entry(name).await?;
+        self.inner.delete(name).await?;
         self.looks.lock().unwrap().remove(name);
-        self.inner.delete(name).await
+        if let (Some(entry), Hides::Committed(looks)) = (before, self.hides) {
+            self.ghosts.lock().unwrap().insert(name.to_owned(), (entry, looks));
+        }
+        Ok(())
     }
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         self.inner.space().await
@@ -107,6 +133,7 @@ impl Upload for HidingUpload {
     }
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
         let checked = self.inner.commit(sealed).await?;
+        self.place.ghosts.lock().unwrap().remove(&self.name);
         if let Hides::Committed(looks) = self.place.hides {
             self.place.looks.lock().unwrap().entry(self.name.clone()).or_insert(looks);
         }
@@ -116,7 +143,7 @@ impl Upload for HidingUpload {
         self.inner.abort().await
     }
     fn session(&self) -> Option<Session> {
-        self.inner.session()
+        self.inner.session().map(|inner| Session(serde_json::json!({ "shown as": self.name, "inner": inner.0 })))
     }
     fn kept(&self) -> Vec<Range<u64>> {
         self.inner.kept()

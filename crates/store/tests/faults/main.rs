@@ -5,6 +5,9 @@
 
 mod bench;
 mod endings;
+mod lag;
+#[path = "../common/lagging.rs"]
+mod lagging;
 mod names;
 mod places;
 mod scenarios;
@@ -20,6 +23,7 @@ macro_rules! suite {
     (@line $place:ident) => {
         suite!(@scenarios $place:
             scenarios::connections_cut_at_random_twenty_times,
+            scenarios::an_upload_keeps_to_the_rate,
             scenarios::silence_is_noticed,
             scenarios::nobody_listens_for_a_while,
             endings::an_interruption_leaves_nothing,
@@ -45,6 +49,10 @@ macro_rules! suite {
     (@login $place:ident) => {
         suite!(@scenarios $place: endings::wrong_credentials_stop_at_once);
     };
+    // It shows late what it has done.
+    (@lag $place:ident) => {
+        suite!(@scenarios $place: lag::a_place_that_lags_behind_keeps_the_contract);
+    };
     // The server knows an upload before it is finished, and may forget it.
     (@sessions $place:ident) => {
         suite!(@scenarios $place: endings::an_upload_that_vanished_is_lost);
@@ -62,15 +70,15 @@ macro_rules! suite {
 }
 
 suite! {
-    apache: line, answers, login, sessions;
-    wsgidav: line, answers, login;
-    webdav_by_patch: line, answers, login, sessions;
-    nextcloud: line, answers, login, sessions;
-    drive: line, answers, login, sessions;
-    s3: line, answers, login, sessions;
+    apache: line, answers, login, sessions, lag;
+    wsgidav: line, answers, login, lag;
+    webdav_by_patch: line, answers, login, sessions, lag;
+    nextcloud: line, answers, login, sessions, lag;
+    drive: line, answers, login, sessions, lag;
+    s3: line, answers, login, sessions, lag;
     moto: line, answers, sessions;
-    sftp: line, login;
-    machine: line, login;
+    sftp: line, login, lag;
+    machine: line, login, lag;
 }
 
 /// Not a test: the process that [`endings::what_a_killed_process_left_is_swept`] kills.

@@ -70,6 +70,18 @@ pub fn a_date_to_wait_for_is_waited_for(bench: Bench) {
     }
 }
 
+/// Whoever waits for the rate is not silent.
+pub fn an_upload_keeps_to_the_rate(bench: Bench) {
+    let store = bench.connect();
+    let mut context = bench.context();
+    let limit = store::Limit::new(8_000_000);
+    context.limit = Some(limit.clone());
+    let ended = bench.upload_with(&store, &context, no_watching);
+    bench.assert_arrived(&store, &ended);
+    assert!(limit.is_felt(), "it was sent as if there were no limit");
+    assert_eq!(ended.outcome.retries, 0);
+}
+
 pub fn silence_is_noticed(bench: Bench) {
     // Right after the connection stands; in the middle of a body; after it.
     bench.proxy.silent_connections(1);

@@ -55,11 +55,27 @@ async fn a_lagging_drive_keeps_the_contract() {
     rig.drive.behave(Ways { reversed: true, ..LONG });
     let place = rig.place().await;
     let options = ContractOptions { settle: Duration::from_secs(2), longest: Duration::from_mins(1) };
-    let findings = contract::check(place.as_ref(), &options, &mut |_| ()).await;
+    let findings = contract::check(place.as_ref(), &options, &mut |_| ()).await.findings;
     let broken: Vec<_> = findings.iter().filter(|finding| !finding.is_fine()).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!(rig.archives(), Vec::<String>::new());
     rig.is_clean();
+}
+
+#[tokio::test]
+async fn a_search_that_did_not_look_everywhere_is_no_list() {
+    let rig = Rig::new();
+    let place = rig.place().await;
+    rig.send(place.as_ref(), "a.tar", &archive(9)).await.unwrap();
+    for _ in 0..2 {
+        rig.drive.script(Call::List, [Fault::Incomplete]);
+        let error = place.list().await.unwrap_err();
+        assert!(error.is_passing() && error.to_string().contains("may lack archives"), "{error}");
+        rig.drive.script(Call::List, [Fault::Incomplete]);
+        assert!(place.sweep().await.is_err());
+    }
+    assert_eq!(place.list().await.unwrap().len(), 1);
+    assert_eq!(rig.archives(), ["a.tar"]);
 }
 
 #[tokio::test]

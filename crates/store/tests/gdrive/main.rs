@@ -173,7 +173,7 @@ async fn a_drive_keeps_the_contract_and_is_left_as_it_was() {
     rig.drive.set_page_limit(2);
     let place = rig.place().await;
     let options = ContractOptions { settle: Duration::from_secs(2), longest: Duration::from_mins(1) };
-    let findings = contract::check(place.as_ref(), &options, &mut |_| ()).await;
+    let findings = contract::check(place.as_ref(), &options, &mut |_| ()).await.findings;
     let broken: Vec<_> = findings.iter().filter(|finding| !finding.is_fine()).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!(rig.archives(), Vec::<String>::new());

@@ -61,6 +61,8 @@ pub enum Fault {
     Revoke,
     /// The search finds nothing. Only for [`Call::List`].
     Empty,
+    /// The search finds nothing, and says that it has not looked everywhere. Only for [`Call::List`].
+    Incomplete,
     /// The access token has just expired.
     Expire,
     /// Changes a byte of what arrives. Only for [`Call::Chunk`].

@@ -198,6 +198,7 @@ fn decide(world: &mut World, asked: &Asked, fault: Option<&Fault>) -> Reply {
             world.refresh.clear();
             world.access.clear();
         }
+        Some(Fault::Incomplete) => return Reply::json(200, &json!({ "incompleteSearch": true, "files": [] })),
         Some(Fault::Empty) => return Reply::json(200, &json!({ "files": [] })),
         _ => {}
     }
