@@ -45,6 +45,8 @@ pub struct Progress {
     threads: AtomicU64,
     // How long looking around took.
     planned_nanos: AtomicU64,
+    // When everything was made, and places were only sent the rest of it; 0 before.
+    made_nanos: AtomicU64,
     // Reading the config directory.
     pub(crate) reading: Clock,
     // Everything behind compression: encryption, layout, and the wait for the destination.
@@ -77,6 +79,7 @@ impl Default for Progress {
             done: AtomicU64::new(0),
             threads: AtomicU64::new(1),
             planned_nanos: AtomicU64::new(0),
+            made_nanos: AtomicU64::new(0),
             reading: Clock::default(),
             sinking: Clock::default(),
             append: Clock::default(),
@@ -163,6 +166,7 @@ impl Progress {
         if begins {
             self.planned_nanos.store(self.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
+        self.made_nanos.store(if phase == Phase::Finishing { self.elapsed().as_nanos() as u64 } else { 0 }, Ordering::Relaxed);
         let number = match phase {
             Phase::Planning => 0,
             Phase::Running => 1,
@@ -291,7 +295,11 @@ impl Progress {
         let wall = self.running().as_secs_f64().max(1e-9);
         let threads = self.threads.load(Ordering::Relaxed).max(1) as f64;
         let stage = busiest(&self.stages(encrypted), wall, threads);
-        if stage == Stage::Writing && self.places().iter().any(|place| place.is_limited()) { Stage::Limit } else { stage }
+        // A small archive is made, and waits in memory, long before a slow place has all of it.
+        let made = self.made_nanos.load(Ordering::Relaxed);
+        let sending = if made == 0 { 0.0 } else { self.elapsed().saturating_sub(Duration::from_nanos(made)).as_secs_f64() };
+        let waits = stage == Stage::Writing || sending > wall / 2.0;
+        if waits && self.places().iter().any(|place| place.is_limited()) { Stage::Limit } else { stage }
     }
 }
 

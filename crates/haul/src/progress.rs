@@ -109,7 +109,8 @@ fn behind(place: &LegMeter) -> String {
     if place.is_finishing() {
         return format!("{}: checking what arrived", place.label());
     }
-    format!("{}: sending the rest, {} arrived", place.label(), text::bytes(place.acknowledged()))
+    let limit = if place.is_limited() { ", limited by the rate limit" } else { "" };
+    format!("{}: sending the rest, {} arrived{limit}", place.label(), text::bytes(place.acknowledged()))
 }
 
 struct Figures {

@@ -463,7 +463,9 @@ fn a_rate_is_kept_on_standard_output_and_named_as_the_limit() {
     place.write("config/noise.bin", &noise);
     let output = place.haul(&["backup", "config", "--to", "-", "--limit", "400kB/s", "--progress", "plain"]);
     assert!(output.status.success() && output.stdout.len() > 3_200_000, "{}", text(&output.stderr));
-    assert!(text(&output.stderr).lines().any(|line| line.starts_with("backing up ") && line.contains("limited by the rate limit")), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.lines().any(|line| line.starts_with("backing up ") && line.contains("limited by the rate limit")), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("  rate  ") && line.ends_with("limited by the rate limit")), "{said}");
 }
 
 /// A server stops its list at the first file that it can't open, and says so only behind the list's end.
