@@ -16,7 +16,11 @@ use engine::{
     Progress,
     open::{ArchiveSource, Source},
 };
-use store::{Address, Bridge, Context, Entry, Limit, Options, Store, StoreError, Tuning, inbound::RemoteFile, patience::Patience};
+use store::{
+    Address, Bridge, Context, Entry, Limit, Options, Store, StoreError, Tuning,
+    inbound::RemoteFile,
+    patience::{Patience, Pause, Waiting},
+};
 
 use crate::{
     args::{VerifyArg, WaitingArgs},
@@ -298,10 +302,10 @@ impl Network {
                 if let Ok(done) = tokio::time::timeout(SAY_AFTER, &mut work).await {
                     return done;
                 }
-                let Some(waiting) = patience.waiting() else { continue };
-                if said.as_ref().is_none_or(|(reason, when)| *reason != waiting.reason || when.elapsed() >= SAY_AGAIN) {
-                    output::notes("waiting", std::iter::once(format!("{}; trying again", waiting.reason)));
-                    said = Some((waiting.reason, Instant::now()));
+                let Some(Waiting { what: Pause::Retry(now), .. }) = patience.waiting() else { continue };
+                if said.as_ref().is_none_or(|(reason, when)| *reason != now || when.elapsed() >= SAY_AGAIN) {
+                    output::notes("waiting", std::iter::once(format!("{now}; trying again")));
+                    said = Some((now, Instant::now()));
                 }
             }
         })
