@@ -61,6 +61,7 @@ mod zip;
 
 pub use away::Maker;
 pub use backup::backup;
+pub use configuration::{Listening, listening};
 pub use destination::Destination;
 pub use error::{BackupError, plain as plain_reason};
 pub use intent::{Identity, identity};

@@ -128,7 +128,7 @@ impl From<homeassistant::Error> for Failure {
         use homeassistant::Kind;
         let code = match error.kind {
             Kind::Invalid => USAGE,
-            Kind::RestoreFailed | Kind::RestoreLost => DAMAGED,
+            Kind::RestoreFailed | Kind::RestoreLost | Kind::OnlyCore => DAMAGED,
             _ => FAILED,
         };
         Self { hint: error.advice.clone(), ..Self::new(code, error.to_string()) }

@@ -67,8 +67,30 @@ async fn a_backup_without_users_is_told_as_a_lost_restore() {
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
     let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
-    let error = instance.follow_restart(&Way::FirstPage, |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::RestoreLost, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_one_in_recovery_mode_is_not_called_restored() {
+    if !rig::is_ready().unwrap() {
+        return;
+    }
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let old = Running::start(Version::TODAY, &directory.path().join("old"), Some("ada")).unwrap();
+    let config = old.config.clone();
+    drop(old);
+    fs::write(config.join("configuration.yaml"), "automation: !include not-there.yaml\n").unwrap();
+    let archive = back_up(&config, &directory.path().join("old.tar"));
+    let new = Running::start(Version::TODAY, &directory.path().join("new"), None).unwrap();
+    let patience = Patience { loaded: Duration::from_secs(15), ..Patience::default() };
+    let instance = Instance::look(&new.url, Tls::default(), patience).await.unwrap();
+    let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
+    let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
+    instance.restore(&wish).await.unwrap();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
+    assert_eq!(error.kind, Kind::OnlyCore, "{error}");
 }
 
 /// Upload, broken and whole, wrong and right password, and the restart.
@@ -111,7 +133,7 @@ async fn into_a_fresh_one(version: Version, new: &Running, archive: &Archive) ->
     let begun = instance.restore(&wish(PASSWORD)).await.unwrap();
     tell(&format!("restore of the fresh one: {begun:?}"));
     let mut stages = Vec::new();
-    let restored = instance.follow_restart(&Way::FirstPage, |stage| stages.push(stage.clone())).await.unwrap();
+    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage| stages.push(stage.clone())).await.unwrap();
     tell(&format!("{stages:?} {restored:?}"));
     assert!(stages.contains(&Stage::Down), "{stages:?}");
     assert_eq!(restored.version.as_deref(), Some(version.as_str()));
@@ -148,7 +170,7 @@ async fn again_into_itself(old: &Running, token: &Secret, archive: &Archive) {
     let begun = admin.restore(&wish).await.unwrap();
     assert!(matches!(&begun, Begun::Said | Begun::Unheard(_)));
     tell(&format!("restore with a token: {begun:?}"));
-    let restored = instance.follow_restart(&Way::Token(token.clone()), |_| {}).await.unwrap();
+    let restored = instance.follow_restart(&Way::Token(token.clone()), &[], |_| {}).await.unwrap();
     tell(&format!("{restored:?}"));
 }
 

@@ -21,6 +21,7 @@ use serde_json::Value;
 use testkit::{
     fixtures::{self, Fixtures},
     rig::{self, Version},
+    s3::{self, S3Server},
 };
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -38,6 +39,8 @@ enum Way {
     File,
     /// Through a pipe: all sizes are known before.
     InOrder,
+    /// Into a bucket, in more than one part: what is known late is put into parts that wait for it.
+    Parts,
     /// Written anew by `haul repair`.
     Repaired,
 }
@@ -55,13 +58,16 @@ impl Own {
 
 const V2: &[&str] = &["--securetar", "v2"];
 const V3: &[&str] = &["--securetar", "v3"];
-const OF_ITS_OWN: [Own; 9] = [
+const OF_ITS_OWN: [Own; 12] = [
     Own::new("good-haul", None, &[], Way::File),
     Own::new("good-haul-v2", Some(PASSWORD), V2, Way::File),
     Own::new("good-haul-v3", Some(PASSWORD), V3, Way::File),
     Own::new("good-haul-in-order", None, &[], Way::InOrder),
     Own::new("good-haul-in-order-v2", Some(PASSWORD), V2, Way::InOrder),
     Own::new("good-haul-in-order-v3", Some(PASSWORD), V3, Way::InOrder),
+    Own::new("good-haul-parts", None, &[], Way::Parts),
+    Own::new("good-haul-parts-v2", Some(PASSWORD), V2, Way::Parts),
+    Own::new("good-haul-parts-v3", Some(PASSWORD), V3, Way::Parts),
     Own::new("good-haul-repaired", None, &[], Way::Repaired),
     Own::new("good-haul-repaired-v2", Some(PASSWORD), V2, Way::Repaired),
     Own::new("good-haul-repaired-v3", Some(PASSWORD), V3, Way::Repaired),
@@ -81,6 +87,7 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
     let config = tempfile::tempdir().unwrap();
     let unpacked = haul(None).arg("restore").arg(made.path("good-core-plain")).arg("--into").arg(config.path()).output().unwrap();
     assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
+    let bucket = S3Server::start(&["bucket"]).unwrap();
     for own in OF_ITS_OWN.iter().filter(|own| own.is_for(version)) {
         let path = made.add(own.name, own.password).unwrap();
         let mut backup = haul(own.password);
@@ -88,6 +95,13 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
         match own.way {
             Way::File => done(backup.arg(&path)),
             Way::InOrder => done(backup.arg("-").stdout(fs::File::create(&path).unwrap())),
+            Way::Parts => {
+                let (noise, there) = (config.path().join("noise.bin"), format!("s3://bucket/{}.tar", own.name));
+                fs::write(&noise, noise_of(20 << 20)).unwrap();
+                done(reaching(&bucket, backup.arg(&there)));
+                done(reaching(&bucket, haul(None).args(["get", &there, "--to"]).arg(&path)));
+                fs::remove_file(noise).unwrap();
+            }
             Way::Repaired => {
                 let first = config.path().with_extension("tar");
                 done(backup.arg(&first));
@@ -97,6 +111,22 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
             }
         }
     }
+}
+
+/// With the bucket's address and keys.
+fn reaching<'a>(bucket: &S3Server, command: &'a mut Command) -> &'a mut Command {
+    command.env("AWS_ENDPOINT_URL", bucket.url()).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", s3::ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", s3::SECRET_KEY)
+}
+
+/// Bytes that do not shrink.
+fn noise_of(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
 }
 
 fn done(command: &mut Command) {

@@ -72,6 +72,8 @@ pub enum Kind {
     RestoreFailed,
     /// It came up again as if nothing had been restored.
     RestoreLost,
+    /// It restored the backup, and only its core started.
+    OnlyCore,
     /// It did not come up again in the time it was given.
     TimedOut,
     /// What was to be uploaded could not be read to its end; the other side is not to blame.

@@ -15,6 +15,7 @@
 //! | `restore` | the restore of a fresh instance |
 //! | `admin`, `socket` | the same on an instance that is set up, with a token |
 //! | `restart` | the way through the restart |
+//! | `elsewhere` | another port of the same host, where a restored instance may answer |
 //! | `answers` | the shapes of its answers |
 //! | `proxy` | who answered instead, and which setting changes that |
 //! | `wire` | requests, silence, broken lines |
@@ -23,6 +24,7 @@
 mod address;
 mod admin;
 mod answers;
+mod elsewhere;
 mod error;
 mod look;
 mod patience;
@@ -37,6 +39,7 @@ mod wire;
 pub use address::without_login;
 pub use admin::{Admin, Events};
 pub use answers::{Agent, Arrival, Backup, Event, Expected, Kept, Manager, local_agent};
+pub use elsewhere::Elsewhere;
 pub use error::{Doing, Error, Kind};
 pub use look::{Instance, Phase, Seen};
 pub use patience::Patience;

@@ -7,6 +7,7 @@ use crate::{
     address,
     admin::signed_in,
     answers::Manager,
+    elsewhere::Elsewhere,
     error::{Doing, Error, Kind},
     look::{Instance, is_set_up, is_user_made, steps, version},
     patience::in_words,
@@ -53,18 +54,20 @@ pub struct Restored {
 
 impl Instance {
     /// Follows a restore that has begun until the instance is up again, and tells every new stage. Ends with what came up, or with why it did not.
-    pub async fn follow_restart(&self, way: &Way, mut told: impl FnMut(&Stage) + Send) -> Result<Restored, Error> {
+    /// What it restores may make it answer `elsewhere`; the address it had before comes first, where a proxy may still lead to it.
+    pub async fn follow_restart(&self, way: &Way, elsewhere: &[Elsewhere], mut told: impl FnMut(&Stage) + Send) -> Result<Restored, Error> {
         let since = Instant::now();
         let mut follower = Follower::new(way);
         let mut last = None;
         for looks in 0.. {
             let error = |kind, reason: String| self.wire.error(Doing::Follow, kind, reason);
-            let seen = sight(&self.wire, way, follower.went_down).await;
-            let at = if seen == Sight::SpeaksTls { self.wire.place.replacen("http://", "https://", 1) } else { self.wire.place.clone() };
+            let (seen, wire) = look_around(&self.wire, way, elsewhere, &mut follower).await;
             match follower.judge(&seen) {
                 Verdict::Restored => {
-                    let version = version(&self.wire).await.ok().flatten();
-                    return Ok(Restored { address: at, version, took: since.elapsed() });
+                    let address = if seen == Sight::SpeaksTls { wire.place.replacen("http://", "https://", 1) } else { wire.place.clone() };
+                    is_loaded(wire, &seen, &mut told).await?;
+                    let version = version(wire).await.ok().flatten();
+                    return Ok(Restored { address, version, took: since.elapsed() });
                 }
                 Verdict::Failed(reason) => {
                     let said = words(&reason, 500);
@@ -78,7 +81,7 @@ impl Instance {
                 }
                 Verdict::Going(stage) => {
                     if since.elapsed() >= self.wire.patience.restart {
-                        return Err(timed_out(&self.wire, &stage));
+                        return Err(timed_out(&self.wire, &stage, elsewhere));
                     }
                     if last.as_ref() != Some(&stage) {
                         told(&stage);
@@ -88,12 +91,19 @@ impl Instance {
             }
             tokio::time::sleep(self.wire.patience.pause(looks)).await;
         }
-        Err(timed_out(&self.wire, &Stage::Down))
+        Err(timed_out(&self.wire, &Stage::Down, elsewhere))
     }
 }
 
-fn timed_out(wire: &Wire, stage: &Stage) -> Error {
+fn timed_out(wire: &Wire, stage: &Stage, elsewhere: &[Elsewhere]) -> Error {
     let waited = in_words(wire.patience.restart);
+    if let (Stage::Down, [first, ..]) = (stage, elsewhere) {
+        let reason = format!("it went down, and has not come up again in {waited}, there or at {}", first.address());
+        return wire.error(Doing::Follow, Kind::TimedOut, reason).advise(format!(
+            "start it by hand if nothing restarts it; a container has to publish the port that the restored configuration says, as in {}",
+            first.address()
+        ));
+    }
     let (reason, advice) = match stage {
         Stage::Working(_) => ("it has not restarted", "see what its log says, and restart it by hand: the restore happens when it starts"),
         Stage::Down => (
@@ -205,6 +215,57 @@ impl Follower {
     }
 }
 
+/// A look at where it was and, when it is not up there, at where else it may be. Nothing answered elsewhere before the restore: what does now has restarted.
+async fn look_around<'a>(wire: &'a Wire, way: &Way, elsewhere: &'a [Elsewhere], follower: &mut Follower) -> (Sight, &'a Wire) {
+    let seen = sight(wire, way, follower.went_down).await;
+    if !matches!(seen, Sight::Down | Sight::Unready) {
+        return (seen, wire);
+    }
+    for Elsewhere(other) in elsewhere {
+        // Without the token: it was made by another instance, and whoever listens at this port need not be that one.
+        match sight(other, &Way::FirstPage, true).await {
+            Sight::Down => {}
+            there => {
+                follower.went_down = true;
+                return (there, other);
+            }
+        }
+    }
+    (seen, wire)
+}
+
+/// An instance in recovery mode asks its visitors to log in like any other, with few of its parts loaded. `person`, which every other start loads, brings an address
+/// that answers to nobody, but is there.
+const OF_EVERY_START: &str = "api/image/upload";
+
+/// Waits until all of it is loaded. An error when that takes too long: it is in recovery mode.
+async fn is_loaded(wire: &Wire, seen: &Sight, told: &mut (impl FnMut(&Stage) + Send)) -> Result<(), Error> {
+    let wire = match seen {
+        Sight::SpeaksTls => unchecked(wire),
+        _ => Some(wire.clone()),
+    };
+    let Some(wire) = wire else { return Ok(()) };
+    let since = Instant::now();
+    for looks in 0.. {
+        // Who can't be asked is not accused.
+        let Ok(answer) = wire.glance(Doing::Follow, OF_EVERY_START).await else { return Ok(()) };
+        if answer.status != 404 || answer.maker() != Maker::HomeAssistant {
+            return Ok(());
+        }
+        if since.elapsed() >= wire.patience.loaded {
+            break;
+        }
+        told(&Stage::Starting);
+        tokio::time::sleep(wire.patience.pause(looks)).await;
+    }
+    let waited = in_words(wire.patience.loaded);
+    let reason =
+        format!("the backup is restored, but only the core of Home Assistant has started in {waited}: it is in recovery mode, or upgrades a large history");
+    Err(wire.error(Doing::Follow, Kind::OnlyCore, reason).advise(
+        "log in there as before: in recovery mode it says so, and Settings > System > Logs names the cause, often a file outside the config directory that this machine does not have",
+    ))
+}
+
 /// One look. Whatever can't be told is nothing to be alarmed about: there will be another.
 async fn sight(wire: &Wire, way: &Way, went_down: bool) -> Sight {
     let answer = match wire.glance(Doing::Follow, "api/onboarding").await {
@@ -254,16 +315,20 @@ async fn known(wire: &Wire, token: &Secret) -> Sight {
 
 /// Whether there is a server with a certificate where there was one without; which one does not matter, nothing is said to it.
 async fn speaks_tls(wire: &Wire) -> bool {
-    let mut base = wire.base().clone();
-    if base.scheme() != "http" {
+    if wire.base().scheme() != "http" {
         return false;
     }
-    let port = base.port_or_known_default();
-    if base.set_scheme("https").is_err() || base.set_port(port).is_err() {
-        return false;
-    }
-    let Ok(wire) = Wire::new(base, Tls { insecure: true }, wire.patience.clone()) else { return false };
+    let Some(wire) = unchecked(wire) else { return false };
     wire.glance(Doing::Follow, "api/onboarding").await.is_ok_and(|answer| answer.maker() == Maker::HomeAssistant)
+}
+
+/// The same host and port with a certificate, whichever.
+fn unchecked(wire: &Wire) -> Option<Wire> {
+    let mut base = wire.base().clone();
+    let port = base.port_or_known_default();
+    base.set_scheme("https").ok()?;
+    base.set_port(port).ok()?;
+    Wire::new(base, Tls { insecure: true }, wire.patience.clone()).ok()
 }
 
 #[cfg(test)]

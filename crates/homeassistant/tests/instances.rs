@@ -113,7 +113,7 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
     let restoring = json!({ "manager_state": "restore_backup", "stage": "home_assistant", "state": "in_progress", "reason": null });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "restore_backup", "last_action_event": restoring }));
     let mut stages = Vec::new();
-    let restored = instance.follow_restart(&Way::FirstPage, |stage| {
+    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage| {
         match stage {
             Stage::Working(_) => line.down(),
             Stage::Down => {
@@ -129,12 +129,82 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
     assert_eq!(stages, [Stage::Working(Some("home_assistant".into())), Stage::Down, Stage::Starting]);
 }
 
+/// What answers where, once it went down, and where it is then found: at its old address, where a proxy may lead to it, before its new one.
+#[tokio::test]
+async fn a_restored_instance_is_found_at_its_old_port_or_at_that_of_its_configuration() {
+    let up = || Mind { user_made: None, ..Mind::default() };
+    for (name, comes_back, comes_up_elsewhere) in [("old", true, None), ("new", false, Some(up())), ("both", true, Some(up()))] {
+        let fake = Fake::start(Mind::default());
+        let line = testkit::proxy::Proxy::http(fake.address).unwrap();
+        let instance = look(&line.url()).await.unwrap();
+        let elsewhere = [instance.at_port(free_port(), false).unwrap()];
+        assert!(elsewhere[0].is_free().await);
+        let port = elsewhere[0].address().rsplit_once(':').unwrap().1.parse().unwrap();
+        line.down();
+        fake.think(|mind| mind.user_made = None);
+        let mut there = None;
+        let restored = instance.follow_restart(&Way::FirstPage, &elsewhere, |stage| {
+            if *stage == Stage::Down {
+                there = comes_up_elsewhere.clone().map(|mind| Fake::start_at(port, mind));
+                if comes_back {
+                    line.up();
+                }
+            }
+        });
+        let address = restored.await.unwrap().address;
+        assert_eq!(address, if comes_back { line.url() } else { elsewhere[0].address().to_owned() }, "{name}");
+        assert_eq!(elsewhere[0].is_free().await, there.is_none(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_up_at_another_port_is_judged_like_anything_else() {
+    let first_page = Mind::default();
+    let in_recovery = Mind { user_made: None, in_recovery: true, ..Mind::default() };
+    for (way, mind, kind) in [
+        (Way::FirstPage, Some(first_page), Kind::RestoreLost),
+        (Way::FirstPage, Some(in_recovery.clone()), Kind::OnlyCore),
+        (Way::Token(Secret::new(TOKEN)), Some(in_recovery), Kind::OnlyCore),
+        (Way::FirstPage, None, Kind::TimedOut),
+    ] {
+        let fake = Fake::start(Mind::default());
+        let instance = look(&fake.url()).await.unwrap();
+        let port = free_port();
+        let elsewhere = [instance.at_port(port, false).unwrap()];
+        drop(fake);
+        let _there = mind.map(|mind| Fake::start_at(port, mind));
+        let error = instance.follow_restart(&way, &elsewhere, |_| {}).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_in_recovery_mode_is_not_called_restored() {
+    let fake = Fake::start(Mind::default());
+    let instance = look(&fake.url()).await.unwrap();
+    fake.think(|mind| (mind.down, mind.user_made, mind.in_recovery) = (3, None, true));
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
+    assert_eq!(error.kind, Kind::OnlyCore, "{error}");
+    // One that only takes its time.
+    fake.think(|mind| mind.down = 3);
+    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage| {
+        if *stage == Stage::Starting {
+            fake.think(|mind| mind.in_recovery = false);
+        }
+    });
+    assert_eq!(restored.await.unwrap().address, fake.url());
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 #[tokio::test]
 async fn a_restart_that_does_not_end_ends_patience() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
     drop(fake);
-    let error = instance.follow_restart(&Way::FirstPage, |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
     assert_eq!((error.kind, error.reason.as_str()), (Kind::TimedOut, "it went down and has not come up again in 2 s"));
 }
 
@@ -144,7 +214,7 @@ async fn a_restore_that_fails_in_the_restart_is_told_with_its_reason() {
     let instance = look(&fake.url()).await.unwrap();
     let failed = json!({ "manager_state": "restore_backup", "stage": null, "state": "failed", "reason": "Invalid password" });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "idle", "last_action_event": failed }));
-    let error = instance.follow_restart(&Way::FirstPage, |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
     assert_eq!((error.kind, error.said.as_deref()), (Kind::RestoreFailed, Some("Invalid password")));
 }
 

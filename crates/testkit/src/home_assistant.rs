@@ -46,6 +46,8 @@ pub struct Mind {
     pub restore: (u16, Value),
     /// Whether restoring brings users: then its first page is over, and its token unknown.
     pub restores_users: bool,
+    /// Whether it starts with its core alone, as in recovery mode.
+    pub in_recovery: bool,
     /// Whether its WebSocket can be reached.
     pub has_socket: bool,
     /// How long it reads in what it got before it lists it.
@@ -69,6 +71,7 @@ impl Default for Mind {
             info: json!({ "backups": [], "state": "idle", "last_action_event": null }),
             restore: (200, Value::Null),
             restores_users: false,
+            in_recovery: false,
             has_socket: true,
             reads_for: Duration::ZERO,
             disk_free: None,
@@ -100,6 +103,11 @@ type Shared = Arc<Mutex<Mind>>;
 impl Fake {
     /// Starts one.
     pub fn start(mind: Mind) -> Self {
+        Self::start_at(0, mind)
+    }
+
+    /// Starts one at this port.
+    pub fn start_at(port: u16, mind: Mind) -> Self {
         let mind = Arc::new(Mutex::new(mind));
         let router = Router::new()
             .route("/api/onboarding", get(onboarding))
@@ -110,11 +118,12 @@ impl Fake {
             .route("/api/backup/upload", post(upload))
             .route("/api/websocket", any(socket))
             .route("/auth/providers", get(providers))
+            .route("/api/image/upload", get(images))
             .fallback(|| async { plain(404, "404: Not Found") })
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&mind));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(TcpListener::from_std(listener).unwrap(), router).await });
@@ -169,6 +178,11 @@ async fn providers(State(mind): State<Shared>) -> Response {
         Some(false) => said(400, &json!({ "message": "Onboarding not finished", "code": "onboarding_required" })),
         _ => said(200, &json!({ "providers": [{ "name": "Home Assistant Local", "id": null, "type": "homeassistant" }], "preselect_remember_me": false })),
     }
+}
+
+/// Where every start but one in recovery mode takes images.
+async fn images(State(mind): State<Shared>) -> Response {
+    if mind.lock().unwrap().in_recovery { plain(404, "404: Not Found") } else { plain(405, "405: Method Not Allowed") }
 }
 
 /// The refusal of whatever is only for the first page, unless that is what it shows.

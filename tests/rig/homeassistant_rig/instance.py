@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -84,7 +85,8 @@ class Instance:
 
     From 2026.8 on, Home Assistant keeps its port in `.storage/http`, so a restored instance listens where the one that
     was backed up did. On another machine it can; here that one may still be there, so the file is changed to say `port`
-    before each start. With `follows_port`, it is left as it is, and `port` says what it says.
+    before each start. With `follows_port`, it is left as it is, and `port` says what it says; before 2026.8, what a
+    number in `configuration.yaml` says.
     """
 
     def __init__(self, config, port=None, follows_port=False):
@@ -142,6 +144,9 @@ class Instance:
             raise
 
     def _settle_on_port(self):
+        if self._follows_port and not KEEPS_PORT:
+            number = re.search(r"^ +server_port: (\d+)$", (self.config / "configuration.yaml").read_text(), re.MULTILINE)
+            self.port = int(number[1]) if number else self.port
         stored = self.config / ".storage/http"
         if not KEEPS_PORT or not stored.exists():
             return

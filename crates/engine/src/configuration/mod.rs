@@ -1,4 +1,5 @@
-//! What Home Assistant's configuration files say that matters to a backup: where the recorder keeps its history, and what lies outside the config directory.
+//! What Home Assistant's configuration files say that matters to a backup: where the recorder keeps its history, what lies outside the config directory, and
+//! where a restored instance will answer.
 //!
 //! The address of a database holds a password and is never shown.
 
@@ -12,7 +13,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use self::files::Files;
+use self::files::{Files, Place};
 pub(crate) use self::outside::files_outside;
 use crate::{report::shown, source::RECORDER};
 
@@ -36,10 +37,7 @@ pub(crate) fn history(config: &Path) -> History {
     // A directory without a configuration has Home Assistant's defaults.
     let Some(main) = files.main().filter(|_| config.join("configuration.yaml").exists()) else { return unknown(config, &files.gaps) };
     let mut recorders = files.get(&main, "recorder");
-    let core = files.get(&main, "homeassistant");
-    let packages: Vec<_> = core.iter().flat_map(|core| files.get(core, "packages")).collect();
-    let packages: Vec<_> = packages.iter().flat_map(|packages| files.values(packages)).collect();
-    recorders.extend(packages.iter().flat_map(|package| files.get(package, "recorder")));
+    recorders.extend(in_packages(&mut files, &main, "recorder"));
     let addresses: Vec<_> = recorders.iter().flat_map(|recorder| files.get(recorder, "db_url")).collect();
     match addresses.first() {
         Some(address) => match files.text(address) {
@@ -49,6 +47,44 @@ pub(crate) fn history(config: &Path) -> History {
         None if files.gaps.is_empty() => History::Here(RECORDER.to_vec()),
         None => unknown(config, &files.gaps),
     }
+}
+
+/// What packages say under `key`.
+fn in_packages(files: &mut Files<'_>, main: &Place, key: &str) -> Vec<Place> {
+    let core = files.get(main, "homeassistant");
+    let packages: Vec<_> = core.iter().flat_map(|core| files.get(core, "packages")).collect();
+    let packages: Vec<_> = packages.iter().flat_map(|packages| files.values(packages)).collect();
+    packages.iter().flat_map(|package| files.get(package, key)).collect()
+}
+
+/// Where Home Assistant listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Its port; `None` when only Home Assistant itself can know it.
+    pub port: Option<u16>,
+    /// Whether it has a certificate.
+    pub tls: bool,
+}
+
+/// The port that it has where its configuration names none.
+const USUAL_PORT: u16 = 8123;
+
+/// What `http:` in the configuration says of that. `None` where there is no such section.
+pub fn listening(config: &Path) -> Option<Listening> {
+    let mut files = Files::new(config);
+    let main = files.main()?;
+    let mut sections = files.get(&main, "http");
+    sections.extend(in_packages(&mut files, &main, "http"));
+    if sections.is_empty() {
+        return None;
+    }
+    let ports: Vec<_> = sections.iter().flat_map(|section| files.get(section, "server_port")).collect();
+    let port = match ports.first() {
+        Some(port) => files.text(port).and_then(|port| port.parse().ok()),
+        None => Some(USUAL_PORT),
+    };
+    let tls = sections.iter().any(|section| !files.get(section, "ssl_certificate").is_empty());
+    Some(Listening { port, tls })
 }
 
 fn unknown(config: &Path, gaps: &[String]) -> History {

@@ -139,3 +139,16 @@ fn what_the_start_needs_from_outside_is_told() {
     assert!(told.contains("/media, /share/a.yaml, /ssl/fullchain.pem outside"), "{told}");
     assert_eq!(files_outside(config(&[("configuration.yaml", "http:\n  ssl_key: ssl/key.pem\nscript: !include a/../b.yaml\n")]).path()), None);
 }
+
+#[test]
+fn where_it_listens_is_what_http_says() {
+    let at = |text: &str| listening(config(&[("configuration.yaml", text), ("http.yaml", "server_port: 8444\n")]).path());
+    let on = |port, tls| Some(Listening { port, tls });
+    assert_eq!(at("default_config:\n"), None);
+    assert_eq!(at("http:\n  use_x_forwarded_for: true\n"), on(Some(8123), false));
+    assert_eq!(at("http:\n  server_port: 8888\n"), on(Some(8888), false));
+    assert_eq!(at("http: !include http.yaml\n"), on(Some(8444), false));
+    assert_eq!(at("http:\n  server_port: 443\n  ssl_certificate: /ssl/fullchain.pem\n  ssl_key: /ssl/privkey.pem\n"), on(Some(443), true));
+    assert_eq!(at("http:\n  server_port: !env_var PORT\n"), on(None, false));
+    assert_eq!(at("homeassistant:\n  packages:\n    web:\n      http:\n        server_port: 8555\n"), on(Some(8555), false));
+}

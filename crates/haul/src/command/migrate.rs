@@ -77,7 +77,7 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
     let network = Network::start(args.waiting.give_up_after, cancel)?.limited(args.limit.limit, &Config::default());
     let mut moving = Move::look(wanted, network, cancel)?;
     let mut notes = moving.source.notes.clone();
-    notes.extend(moving.target.notes(&moving.source));
+    notes.extend(moving.target.notes());
     if !args.output.json {
         output::lines(&introduced(&moving.source, &moving.target))?;
         output::notes("note", std::mem::take(&mut notes).into_iter());

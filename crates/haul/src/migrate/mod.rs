@@ -103,8 +103,10 @@ impl Move {
         steps.say(&format!("looking at {shown}"));
         let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone());
         let target = network.bridge.wait(Patience::new(&network.context).unless_cancelled(looking));
-        let target = target.map_err(|error| words::ended(&error, Reached::Nothing, &shown))??;
+        let mut target = target.map_err(|error| words::ended(&error, Reached::Nothing, &shown))??;
         target.suits(&source)?;
+        let expecting = network.bridge.wait(Patience::new(&network.context).unless_cancelled(target.expect(&source)));
+        expecting.map_err(|error| words::ended(&error, Reached::Nothing, &shown))?;
         Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: Arc::clone(cancel) })
     }
 
@@ -196,6 +198,8 @@ impl Move {
             return Err(words::interrupted(Reached::Sent, place));
         }
         steps.say("restoring: it reads the backup");
+        let elsewhere = self.network.bridge.wait(patience.unless_cancelled(self.target.elsewhere()));
+        let elsewhere = elsewhere.map_err(|error| words::ended(&error, Reached::Sent, place))?;
         let wish = self.target.wish(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
         let begun = self.network.bridge.wait(patience.unless_cancelled(self.ask_to_restore(&wish)));
         // Whoever interrupts now may well have been too late.
@@ -203,7 +207,7 @@ impl Move {
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup stays there"))? {
             steps.say("restoring: it gave no answer, as happens when it restarts at once");
         }
-        let following = self.target.follow(|stage| steps.say(&described(stage)));
+        let following = self.target.follow(&elsewhere, |stage| steps.say(&described(stage)));
         let restored = self.network.bridge.wait(patience.unless_cancelled(following));
         Ok(restored.map_err(|error| words::ended(&error, Reached::Restoring, place))??)
     }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use engine::Identity;
+use engine::{Identity, Listening};
 use habackup::version::HaVersion;
 use homeassistant::Secret;
 use rustix::fs::OFlags;
@@ -22,6 +22,9 @@ const BY_PASSWORD: &str = "homeassistant";
 /// The steps of the first page that an instance in use has behind it, as far as all versions have them.
 const FIRST_STEPS: [&str; 2] = ["user", "core_config"];
 
+/// The first version that listens where `.storage/http` says.
+const RULES_SINCE: &str = "2026.8.0";
+
 /// No file of users is longer.
 const LONGEST: u64 = 64 << 20;
 
@@ -34,8 +37,8 @@ pub(crate) struct Source {
     pub(crate) logins: Vec<String>,
     /// What the user should know.
     pub(crate) notes: Vec<String>,
-    /// Where it listens, if it ever wrote that down.
-    pub(crate) port: Option<u16>,
+    /// What it wrote down of where it listens.
+    stored_http: Option<Http>,
     tokens: BTreeSet<String>,
 }
 
@@ -94,9 +97,32 @@ struct Onboarding {
     done: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Http {
+/// `.storage/http`: from 2026.8 on what Home Assistant listens by, and what it tries out; before that a copy of what its YAML said.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Http {
+    Ruling {
+        stable: Slot,
+        #[serde(default)]
+        pending: Option<Slot>,
+        #[serde(default)]
+        yaml_migration_done: bool,
+    },
+    Copy(Slot),
+}
+
+#[derive(Debug, Deserialize)]
+struct Slot {
     server_port: Option<u16>,
+    ssl_certificate: Option<String>,
+    /// Why what was tried out was given up.
+    error: Option<String>,
+}
+
+impl Slot {
+    fn listening(&self) -> Listening {
+        Listening { port: self.server_port, tls: self.ssl_certificate.is_some() }
+    }
 }
 
 impl Source {
@@ -134,9 +160,24 @@ impl Source {
             notes.push(what.to_owned());
         }
         // Only for a hint: whatever stands there instead is no reason to stop.
-        let port = read::<Http>(&directory.join(".storage/http")).ok().flatten().and_then(|http| http.server_port);
+        let stored_http = read::<Http>(&directory.join(".storage/http")).ok().flatten();
         let tokens = refresh_tokens.into_iter().map(|token| token.id).collect();
-        Ok(Self { directory: directory.to_owned(), version: identity.version.clone(), logins: with, notes, port, tokens })
+        Ok(Self { directory: directory.to_owned(), version: identity.version.clone(), logins: with, notes, stored_http, tokens })
+    }
+
+    /// Where Home Assistant `version` listens with what is restored, the likeliest first. Unknown versions may be of either kind.
+    pub(crate) fn listening(&self, version: Option<&HaVersion>) -> Vec<Listening> {
+        let rules = RULES_SINCE.parse::<HaVersion>().ok().zip(version).is_none_or(|(since, version)| *version >= since);
+        let (stored, reads_yaml) = match self.stored_http.as_ref().filter(|_| rules) {
+            None => (Vec::new(), true),
+            Some(Http::Copy(slot)) => (vec![slot.listening()], true),
+            Some(Http::Ruling { stable, pending, yaml_migration_done }) => {
+                let tried = pending.iter().filter(|slot| slot.error.is_none());
+                (tried.chain([stable]).map(Slot::listening).collect(), !yaml_migration_done)
+            }
+        };
+        let yaml = if reads_yaml { engine::listening(&self.directory) } else { None };
+        yaml.into_iter().chain(stored).collect()
     }
 
     /// Whether this token was made by the very users of this directory.
@@ -199,14 +240,22 @@ mod tests {
         "refresh_tokens":[{"id":"03546f36","user_id":"a"}]}}"#;
     const LOGINS: &str = r#"{"data":{"users":[{"username":"carl","password":"x"},{"username":"ada","password":"y"},{"username":"nobody","password":"z"}]}}"#;
 
-    fn look(files: &[(&str, &str)]) -> Result<Source, Failure> {
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join(".storage")).unwrap();
         for (name, text) in files {
             fs::write(directory.path().join(".storage").join(name), text).unwrap();
         }
+        directory
+    }
+
+    fn looked(directory: &Path) -> Result<Source, Failure> {
         let version = "2026.11.0".parse().unwrap();
-        Source::look(directory.path(), &Identity { version, name: String::new(), slug: String::new(), date: String::new() })
+        Source::look(directory, &Identity { version, name: String::new(), slug: String::new(), date: String::new() })
+    }
+
+    fn look(files: &[(&str, &str)]) -> Result<Source, Failure> {
+        looked(directory(files).path())
     }
 
     #[test]
@@ -215,7 +264,37 @@ mod tests {
         let source = look(&[("auth", AUTH), ("auth_provider.homeassistant", LOGINS), ("onboarding", done)]).unwrap();
         assert_eq!(source.logins, ["ada", "carl"]);
         assert!(source.notes.is_empty(), "{:?}", source.notes);
-        assert_eq!(source.port, None);
+    }
+
+    /// What stands in `.storage/http` and in the configuration, and where an older and a newer Home Assistant then listen.
+    #[test]
+    fn the_restored_one_listens_where_its_version_looks() {
+        let copy = r#"{"version":1,"data":{"server_port":8124,"cors_allowed_origins":[]}}"#;
+        let ruling = r#"{"version":3,"data":{"stable":{"server_port":8125,"error":null},"pending":null,"yaml_migration_done":true}}"#;
+        let trying =
+            r#"{"data":{"stable":{"server_port":8125},"pending":{"server_port":443,"ssl_certificate":"/ssl/a.pem","error":null},"yaml_migration_done":true}}"#;
+        let given_up = r#"{"data":{"stable":{"server_port":8125},"pending":{"server_port":443,"error":"not_promoted"},"yaml_migration_done":true}}"#;
+        let not_yet = r#"{"data":{"stable":{"server_port":8125},"pending":null,"yaml_migration_done":false}}"#;
+        let yaml = "http:\n  server_port: 8126\n";
+        for (stored, yaml, older, newer) in [
+            ("", "", &[][..], &[][..]),
+            ("", yaml, &[(8126, false)], &[(8126, false)]),
+            (copy, "", &[], &[(8124, false)]),
+            (copy, yaml, &[(8126, false)], &[(8126, false), (8124, false)]),
+            (ruling, yaml, &[(8126, false)], &[(8125, false)]),
+            (trying, yaml, &[(8126, false)], &[(443, true), (8125, false)]),
+            (given_up, "", &[], &[(8125, false)]),
+            (not_yet, yaml, &[(8126, false)], &[(8126, false), (8125, false)]),
+            ("{}", yaml, &[(8126, false)], &[(8126, false)]),
+        ] {
+            let directory = directory(&[("auth", AUTH), ("http", stored)]);
+            fs::write(directory.path().join("configuration.yaml"), yaml).unwrap();
+            let source = looked(directory.path()).unwrap();
+            let at = |version: &str| -> Vec<(u16, bool)> {
+                source.listening(Some(&version.parse().unwrap())).into_iter().map(|listening| (listening.port.unwrap(), listening.tls)).collect()
+            };
+            assert_eq!((&at("2026.7.4")[..], &at("2026.8.0")[..]), (older, newer), "{stored} {yaml}");
+        }
     }
 
     #[test]

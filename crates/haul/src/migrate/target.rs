@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::Stream;
 use habackup::version::HaVersion;
-use homeassistant::{Agent, Arrival, Begun, Error, Expected, Instance, Manager, Patience, Phase, Secret, Tls, Upload, Way, Wish, local_agent};
+use homeassistant::{Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Patience, Phase, Secret, Tls, Upload, Way, Wish, local_agent};
 
 use super::{source::Source, words};
 use crate::failure::{FAILED, Failure};
@@ -23,6 +23,10 @@ pub(crate) struct Target {
     token: Option<Secret>,
     installation: Option<String>,
     is_unchecked: bool,
+    /// Where it may answer once it has restored the backup.
+    elsewhere: Vec<Elsewhere>,
+    /// An address where it might have answered, and another one answers already.
+    taken: Option<String>,
 }
 
 impl Target {
@@ -35,7 +39,7 @@ impl Target {
             Phase::Fresh { installation, agent, manager } => {
                 idle(&place, manager)?;
                 let (agent, installation) = ((*agent).to_owned(), installation.clone());
-                Ok(Self { instance, agent, token: None, installation, is_unchecked })
+                Ok(Self { instance, agent, token: None, installation, is_unchecked, elsewhere: Vec::new(), taken: None })
             }
             Phase::Preparing => Err(Failure::new(FAILED, format!("{place} is still fetching Home Assistant"))
                 .hint("wait until its first page asks whether to create a home or to restore a backup")),
@@ -46,7 +50,19 @@ impl Target {
                 let manager = admin.info().await?;
                 let agent = own_agent(&place, &agents)?;
                 idle(&place, &manager)?;
-                Ok(Self { instance, agent, token: Some(token), installation: None, is_unchecked })
+                Ok(Self { instance, agent, token: Some(token), installation: None, is_unchecked, elsewhere: Vec::new(), taken: None })
+            }
+        }
+    }
+
+    /// Looks at where it may answer with what is restored. The old one on the same machine is not it, nor is anybody else who is there before.
+    pub(crate) async fn expect(&mut self, source: &Source) {
+        for listening in source.listening(self.version().as_ref()) {
+            let Some(elsewhere) = listening.port.and_then(|port| self.instance.at_port(port, listening.tls)) else { continue };
+            if elsewhere.is_free().await {
+                self.elsewhere.push(elsewhere);
+            } else {
+                self.taken.get_or_insert_with(|| elsewhere.address().to_owned());
             }
         }
     }
@@ -68,7 +84,7 @@ impl Target {
     }
 
     /// What the user should know of it.
-    pub(crate) fn notes(&self, source: &Source) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         let seen = self.instance.seen();
         let mut notes = Vec::new();
         if self.is_unchecked {
@@ -77,8 +93,14 @@ impl Target {
         if let Some(version) = self.version().filter(|version| LIMITED.iter().any(|limited| version.as_str().starts_with(limited))) {
             notes.push(format!("Home Assistant {version} takes uploads of at most 16 MiB, by a mistake of its own: with a larger backup, update it first"));
         }
-        if let Some(port) = source.port.filter(|port| self.port() != *port) {
-            notes.push(format!("the old Home Assistant listens on port {port}: if its configuration says so, the new one will answer there after the restore"));
+        if let Some(elsewhere) = self.elsewhere.first() {
+            notes.push(format!("the restored configuration has another port: after the restore Home Assistant answers at {}", elsewhere.address()));
+        }
+        if let Some(taken) = &self.taken {
+            notes.push(format!(
+                "the restored configuration has another port, at which something else answers now: {taken}; the restore is followed at {} alone",
+                self.place()
+            ));
         }
         if let Some(from) = &seen.redirected_from {
             notes.push(format!("{from} sends its visitors to {}, which is used instead", seen.address));
@@ -96,13 +118,6 @@ impl Target {
     /// Where it is.
     pub(crate) fn place(&self) -> &str {
         &self.instance.seen().address
-    }
-
-    /// The port it answers at.
-    fn port(&self) -> u16 {
-        // The address is an origin: nothing comes after the port, and one that goes without saying is left out.
-        let said = self.place().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        said.unwrap_or(if self.place().starts_with("https") { 443 } else { 80 })
     }
 
     /// Its version, if it tells one that can be understood.
@@ -167,9 +182,20 @@ impl Target {
     }
 
     /// Follows the restart.
-    pub(crate) async fn follow(&self, told: impl FnMut(&homeassistant::Stage) + Send) -> Result<homeassistant::Restored, Error> {
+    pub(crate) async fn follow(&self, elsewhere: &[Elsewhere], told: impl FnMut(&homeassistant::Stage) + Send) -> Result<homeassistant::Restored, Error> {
         let way = self.token.clone().map_or(Way::FirstPage, Way::Token);
-        self.instance.follow_restart(&way, told).await
+        self.instance.follow_restart(&way, elsewhere, told).await
+    }
+
+    /// Where it may answer next, without what answers by now, as the old one does when it was stopped meanwhile and started again.
+    pub(crate) async fn elsewhere(&self) -> Vec<Elsewhere> {
+        let mut free = Vec::new();
+        for elsewhere in &self.elsewhere {
+            if elsewhere.is_free().await {
+                free.push(elsewhere.clone());
+            }
+        }
+        free
     }
 }
 

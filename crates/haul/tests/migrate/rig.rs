@@ -74,6 +74,35 @@ fn a_running_home_assistant_moves_and_its_users_and_history_are_there() {
     assert_moved(&place, &other, token.trim());
 }
 
+/// As on a machine of its own: it leaves the port it had, and listens where the restored configuration says.
+#[test]
+fn a_restored_home_assistant_is_followed_to_the_port_of_its_configuration() {
+    if !rig::is_ready().unwrap() {
+        return;
+    }
+    for version in Version::ALL {
+        let place = Place::new();
+        let old = Running::start(version, &place.path("old"), Some("ada")).unwrap();
+        let (url, config) = (old.url.clone(), old.config.clone());
+        drop(old);
+        if version == Version::OLD {
+            // Newer ones keep it in `.storage/http`.
+            let port = url.rsplit_once(':').unwrap().1;
+            let yaml = fs::read_to_string(config.join("configuration.yaml")).unwrap();
+            fs::write(config.join("configuration.yaml"), yaml.replace("!env_var HAUL_RIG_PORT", port)).unwrap();
+        }
+        let mut new = Running::start_following_the_port(version, &place.path("new")).unwrap();
+        assert_ne!(new.url, url);
+        let (code, said) = run(&mut place.migrate(&config, &new.url, &[]));
+        rig::tell(&said);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains(&format!("has another port: after the restore Home Assistant answers at {url}\n")), "{said}");
+        assert!(said.contains(&format!("restored: log in as ada at {url}\n")), "{said}");
+        new.url = url;
+        assert_is_known(&new, fs::read_to_string(place.path("old.token")).unwrap().trim());
+    }
+}
+
 fn plain_over_a_line_that_breaks(place: &Place, old: &Running, new: &Running) {
     let line = Proxy::http(new.address().unwrap()).unwrap();
     line.cut_at([6 << 20], Death::Reset);
@@ -141,11 +170,16 @@ fn one_set_up_by_others_is_replaced(place: &Place, old: &Running, other: &Runnin
     assert!(code == 0 && said.contains(&format!("restored: log in as ada at {}\n", other.url)), "{code} {said}");
 }
 
-/// The old users can do what they could, and the writer's states are there without a gap.
-fn assert_moved(place: &Place, new: &Running, token: &str) {
+/// The old users can do what they could.
+fn assert_is_known(new: &Running, token: &str) {
     let script = "import sys, urllib.request\nrequest = urllib.request.Request(sys.argv[1] + '/api/config', headers={'Authorization': 'Bearer ' + sys.argv[2]})\nprint(urllib.request.urlopen(request).status)";
     let asked = Command::new("python3").args(["-c", script, &new.url, token]).output().unwrap();
     assert_eq!(text(&asked.stdout).trim(), "200", "{}", text(&asked.stderr));
+}
+
+/// They can, and the writer's states are there without a gap.
+fn assert_moved(place: &Place, new: &Running, token: &str) {
+    assert_is_known(new, token);
     let database = new.config.join("home-assistant_v2.db");
     let counted = Command::new("python3").args(["-c", COUNT]).arg(&database).current_dir(place.dir.path()).output().unwrap();
     let counted = text(&counted.stdout) + &text(&counted.stderr);

@@ -95,7 +95,12 @@ fn cases() -> Vec<Case> {
         Case::new("first-page-unfinished", 3).here(|config| fs::remove_file(config.join(".storage/onboarding")).unwrap()),
         Case::new("no-version", 2).here(|config| fs::remove_file(config.join(".HA_VERSION")).unwrap()),
         Case::new("add-ons", 0).typed(&["--dry-run"]).here(|config| fs::write(config.join(".storage/hassio"), "{}").unwrap()),
-        Case::new("other-port", 0).typed(&["--dry-run"]).here(|config| fs::write(config.join(".storage/http"), r#"{"data":{"server_port":8888}}"#).unwrap()),
+        Case::new("other-port", 0).typed(&["--dry-run"]).here(|config| listen(config, 9)),
+        Case::new("port-taken", 0).typed(&["--dry-run"]).here(|config| {
+            // Whoever listens there does so for as long as the tests run.
+            let other = Box::leak(Box::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()));
+            listen(config, other.local_addr().unwrap().port());
+        }),
         Case::new("uploads-limited", 0)
             .typed(&["--dry-run"])
             .there(|mind| mind.version = "2026.8.1")
@@ -108,9 +113,17 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// What a Home Assistant that listens at this port keeps of that.
+fn listen(config: &Path, port: u16) {
+    let http = json!({ "data": { "stable": { "server_port": port, "error": null }, "pending": null, "yaml_migration_done": true } });
+    fs::write(config.join(".storage/http"), http.to_string()).unwrap();
+}
+
 /// Without what differs from run to run: where it ran, sizes and times.
 fn plain(text: &str, place: &Place, url: &str) -> String {
     let text = text.replace(url, "http://new:8123").replace(&place.dir.path().display().to_string(), "HERE");
+    // The same machine's other ports.
+    let text = text.split("http://127.0.0.1:").map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit())).collect::<Vec<_>>().join("http://new:8888");
     let mut words: Vec<&str> = text.split(' ').collect();
     for at in 1..words.len() {
         let unit = words[at].split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
@@ -136,7 +149,7 @@ fn everything_is_said_in_plain_words() {
         });
         let url = line.as_ref().map_or_else(|| fake.url(), Proxy::url);
         let port = url.rsplit(':').next().unwrap();
-        place.write("config/.storage/http", &format!("{{\"data\":{{\"server_port\":{port}}}}}"));
+        listen(&place.path("config"), port.parse().unwrap());
         (case.prepare)(&place.path("config"));
         let (code, said) = run(&mut place.migrate(&place.path("config"), &url, &[case.args, &["--progress", "none"]].concat()));
         let said = plain(&said, &place, &url);

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use testkit::{
     fixtures::{self, Fixtures},
-    rig,
+    rig::{self, Version},
 };
 
 use super::Bench;
@@ -64,13 +64,16 @@ fn every_repaired_archive_restores_in_home_assistant_with_its_user_and_its_histo
     assert!(list.len() > 130, "{} were repaired", list.len());
     fs::copy(bench.made.path("another"), bench.to("another.tar")).unwrap();
     fs::write(bench.to("fixtures.json"), Value::from(list.clone()).to_string()).unwrap();
-    let asked = fixtures::ask(rig::Version::OLD, bench.out.path()).unwrap();
-    let answers: Vec<Value> = asked.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(answers.len(), list.len());
-    let wrong: Vec<String> = answers.iter().filter_map(|answer| differs(answer).map(|how| format!("{}: {how}\n{answer}", answer["fixture"]))).collect();
-    let whole = answers.iter().filter(|answer| NAMED.iter().all(|(name, ..)| answer["fixture"] != *name)).count() - RUINS.len();
-    rig::tell(&format!("{} repaired archives restored in Home Assistant, {whole} of them as if nothing had been wrong", answers.len()));
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for version in Version::ALL {
+        let asked = fixtures::ask(version, bench.out.path()).unwrap();
+        let answers: Vec<Value> = asked.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(answers.len(), list.len());
+        let wrong: Vec<String> = answers.iter().filter_map(|answer| differs(answer).map(|how| format!("{}: {how}\n{answer}", answer["fixture"]))).collect();
+        let whole = answers.iter().filter(|answer| NAMED.iter().all(|(name, ..)| answer["fixture"] != *name)).count() - RUINS.len();
+        let restored = answers.len();
+        rig::tell(&format!("{restored} repaired archives restored in Home Assistant {}, {whole} of them as if nothing had been wrong", version.as_str()));
+        assert!(wrong.is_empty(), "{}: {}", version.as_str(), wrong.join("\n"));
+    }
 }
 
 /// How an answer is not what it should be.
