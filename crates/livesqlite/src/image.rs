@@ -140,7 +140,7 @@ impl Image {
         Ok(())
     }
 
-    /// Reads from the main file; what lies beyond its end is zeros, as it is for SQLite.
+    /// Reads from the main file; what lay beyond its end when the image began is zeros, as it is for SQLite.
     fn read_base(&self, first: u64, out: &mut [u8]) -> io::Result<()> {
         let Some(fd) = self.base.fd() else { return Ok(()) };
         let start = (first - 1) * u64::from(self.page_size);
@@ -153,6 +153,10 @@ impl Image {
                 Err(error) => return Err(error.into()),
             }
         }
+        // Nobody who keeps to SQLite's locks cuts it off now.
+        if done < out.len() && start + (done as u64) < self.base_len {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the database file was cut short while it was read"));
+        }
         out[done..].fill(0);
         Ok(())
     }
@@ -164,5 +168,79 @@ impl Drop for Image {
             self.footprint.after(fd, u64::MAX);
         }
         self.layer.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+
+    use super::*;
+    use crate::free_pages::FreeList;
+    use crate::header::Header;
+
+    /// Pages from 5 to 6 lie over the file.
+    struct Told {
+        page: Result<u8, io::ErrorKind>,
+        is_valid: bool,
+    }
+
+    impl Layer for Told {
+        fn next_replaced(&self, from: u64, end: u64) -> Option<u64> {
+            (from.max(5)..end.min(7)).next()
+        }
+
+        fn read_page(&mut self, _: u32, out: &mut [u8]) -> io::Result<()> {
+            out.fill(self.page?);
+            Ok(())
+        }
+
+        fn still_valid(&self) -> io::Result<()> {
+            if self.is_valid { Ok(()) } else { Err(io::Error::other("the lock is gone")) }
+        }
+    }
+
+    /// An image of nine pages, read to its end after something `happens` to its file.
+    fn read(layer: Told, happens: impl FnOnce(&File) -> Option<File>) -> io::Result<Vec<u8>> {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut first = vec![0; 512];
+        first[..20].copy_from_slice(b"SQLite format 3\0\x02\0\x01\x01");
+        first[20..24].copy_from_slice(&[0, 64, 32, 32]);
+        first[44..48].copy_from_slice(&4_u32.to_be_bytes());
+        first[56..60].copy_from_slice(&1_u32.to_be_bytes());
+        file.write_all(&first).unwrap();
+        file.write_all(&[1; 512 * 8]).unwrap();
+        let mut image = Image::new(Box::new(layer), Base::Owned(file.try_clone().unwrap()), 512, 9).unwrap();
+        if let Some(other) = happens(&file) {
+            image.base = Base::Owned(other);
+        }
+        let mut bytes = vec![7; 512 * 9];
+        let mut watch = Watch::new(&first, Header::parse(&first).unwrap(), 9, FreeList::TooLong, false);
+        image.fill(1, &mut bytes, &mut watch)?;
+        image.still_valid()?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn each_call_times_what_may_come_of_it() {
+        let sound = || Told { page: Ok(2), is_valid: true };
+        let bytes = read(sound(), |_| None).unwrap();
+        assert!(bytes[512 * 4..512 * 6].iter().all(|byte| *byte == 2) && bytes[512 * 6..].iter().all(|byte| *byte == 1));
+        assert_eq!(read(Told { page: Err(io::ErrorKind::Other), ..sound() }, |_| None).unwrap_err().kind(), io::ErrorKind::Other, "a page of the log");
+        assert!(read(Told { is_valid: false, ..sound() }, |_| None).is_err(), "the lock");
+        let cut = |file: &File| {
+            file.set_len(512 * 7 + 100).unwrap();
+            None
+        };
+        assert_eq!(read(sound(), cut).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "the file is shorter");
+        let grown = |file: &File| {
+            file.set_len(512 * 20).unwrap();
+            None
+        };
+        assert_eq!(read(sound(), grown).unwrap(), bytes, "what is appended belongs to nobody");
+        // A descriptor that refuses every read.
+        let refuses = |_: &File| Some(File::open("/").unwrap());
+        assert!(read(sound(), refuses).is_err(), "the disk");
     }
 }
