@@ -134,7 +134,9 @@ mod tests {
 
     fn note(files: &[(&str, u64)]) -> String {
         let mut largest = Largest::default();
-        files.iter().for_each(|(path, bytes)| largest.add(path.as_bytes(), *bytes));
+        for (path, bytes) in files {
+            largest.add(path.as_bytes(), *bytes);
+        }
         largest.note().unwrap_or_default()
     }
 

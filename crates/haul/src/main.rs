@@ -14,6 +14,7 @@ mod mounted;
 mod output;
 mod password;
 mod progress;
+mod shrunk;
 mod text;
 
 use std::{

@@ -529,3 +529,43 @@ fn a_key_that_may_not_delete_is_checked_and_told() {
     let document = json(&text(&check(&["--json"]).stdout));
     assert_eq!((document["append_only"].as_bool(), document["speed"].is_null()), (Some(true), true), "{document}");
 }
+
+#[test]
+fn an_archive_that_is_much_smaller_than_the_last_one_is_told() {
+    let place = Place::new();
+    let noise = |length: u64| {
+        let mut bytes = Vec::new();
+        fs::File::open("/dev/urandom").unwrap().take(length).read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let said = |args: &[&str]| {
+        let output = place.haul(&[&["backup", "config", "--to", "out"], args].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    place.write("config/.storage/core.uuid", b"{\"data\": {\"uuid\": \"one\"}}");
+    place.write("config/large.bin", &noise(400_000));
+    assert!(!said(&["--name", "first"]).contains("the last one in its place"));
+    assert!(!said(&["--name", "same"]).contains("the last one in its place"));
+    place.write("password", b"secret\n");
+    fs::remove_file(place.path("config/large.bin")).unwrap();
+    let told = said(&["--name", "small"]);
+    assert!(told.contains("the last one in its place") && told.contains("everything else") && told.contains("instead of 400 kB"), "{told}");
+    assert!(!said(&["--name", "again"]).contains("the last one in its place"), "the last one is as small");
+    // Another instance's archive says nothing.
+    place.write("config/large.bin", &noise(400_000));
+    said(&["--name", "large"]);
+    fs::remove_file(place.path("config/large.bin")).unwrap();
+    place.write("config/.storage/core.uuid", b"{\"data\": {\"uuid\": \"two\"}}");
+    assert!(!said(&["--name", "other"]).contains("the last one in its place"));
+    // Packed in another way it is no smaller.
+    place.write("config/zeros.bin", &vec![b'x'; 900_000]);
+    said(&["--name", "stored", "--uncompressed"]);
+    assert!(!said(&["--name", "packed"]).contains("the last one in its place"));
+    // Without its password nobody can look into it.
+    place.write("config/large.bin", &noise(400_000));
+    said(&["--name", "sealed", "--password-file", "password"]);
+    fs::remove_file(place.path("config/large.bin")).unwrap();
+    let told = said(&["--name", "open"]);
+    assert!(told.contains("the last one in its place") && !told.contains("everything else"), "{told}");
+}

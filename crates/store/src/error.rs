@@ -224,7 +224,7 @@ impl StoreError {
 
 /// Whether there is room, but not for this.
 fn is_reserved(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<crate::local::Reserved>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<crate::local::Reserved>())
 }
 
 /// What usually helps when a remote place refuses.

@@ -191,6 +191,7 @@ pub(crate) fn read_whole(file: &mut File, most: u64, mut between: impl FnMut(&Fi
     use std::io::Seek;
     let mut attempt = 0;
     let mut earlier: Option<Vec<u8>> = None;
+    let mut earlier_length = 0;
     loop {
         attempt += 1;
         let before = file.metadata()?;
@@ -202,20 +203,20 @@ pub(crate) fn read_whole(file: &mut File, most: u64, mut between: impl FnMut(&Fi
         let after = file.metadata()?;
         let length = bytes.len() as u64;
         let rested = modified(&before) == modified(&after) && before.len() == after.len();
+        let begins_alike = earlier.is_some_and(|earlier| bytes.starts_with(&earlier));
+        let grew = begins_alike && length > earlier_length;
         let is_last = attempt == ATTEMPTS;
         if length > most {
             if rested || is_last {
-                let grew = earlier.is_some_and(|earlier| bytes.starts_with(&earlier));
-                return Ok(Whole::TooLong { metadata: after, restless: !rested && !grew });
+                return Ok(Whole::TooLong { metadata: after, restless: !rested && !begins_alike });
             }
-        } else if rested && length == after.len() {
-            return Ok(Whole::Read { bytes, metadata: after, trouble: None });
-        } else if length <= after.len() && earlier.as_ref().is_some_and(|earlier| earlier.len() < bytes.len() && bytes.starts_with(earlier)) {
+        } else if (rested && length == after.len()) || (grew && length <= after.len()) {
             return Ok(Whole::Read { bytes, metadata: after, trouble: None });
         } else if is_last {
             let trouble = Some(if length < after.len() { Trouble::Cut { length: after.len() } } else { Trouble::Torn });
             return Ok(Whole::Read { bytes, metadata: after, trouble });
         }
+        earlier_length = length;
         earlier = Some(bytes);
         std::thread::sleep(PAUSE);
     }

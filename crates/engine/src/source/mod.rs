@@ -289,7 +289,7 @@ impl TarSource {
             Ok(Whole::Read { bytes, metadata, trouble }) => {
                 self.begin(&found.relative, Kind::File, &metadata, bytes.len() as u64, b"");
                 if let Some(trouble) = trouble {
-                    note(&mut self.gathered.findings, &found.relative, bytes.len() as u64, trouble);
+                    note(&mut self.gathered.findings, &found.relative, bytes.len() as u64, &trouble);
                 } else if is_settings && let Some(damage) = settings::damage(&found.relative, &bytes) {
                     self.gathered.findings.damaged(&found.relative, damage.to_string());
                 }
@@ -300,7 +300,7 @@ impl TarSource {
             }
             Ok(Whole::TooLong { metadata, restless }) => {
                 if restless {
-                    note(&mut self.gathered.findings, &found.relative, metadata.len(), Trouble::Torn);
+                    note(&mut self.gathered.findings, &found.relative, metadata.len(), &Trouble::Torn);
                 }
                 self.stream(found, file, &metadata);
             }
@@ -471,18 +471,18 @@ impl TarSource {
         self.current.extend_from_slice(relative);
     }
 
-    fn note(&mut self, trouble: Trouble) {
+    fn note(&mut self, trouble: &Trouble) {
         // Of what was written to, the pass that is sent will tell.
-        if self.recording.is_none() || trouble != Trouble::Torn {
+        if self.recording.is_none() || *trouble != Trouble::Torn {
             note(&mut self.gathered.findings, &self.current, self.body_size, trouble);
         }
     }
 }
 
 /// Tells what became of a file while it was read. Recordings and logs change every night: that is worth a note, and no reason to distrust the archive.
-fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: Trouble) {
+fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: &Trouble) {
     let is_transient = transient::is_transient(relative);
-    let reason = match &trouble {
+    let reason = match trouble {
         Trouble::Torn => "it was written to while it was read, so its copy may be half old and half new".to_owned(),
         Trouble::Cut { length } => format!("it was written to each time it was read: the archive holds only {size} of its {length} bytes"),
         Trouble::Shrank { missing } => format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"),
@@ -571,7 +571,7 @@ impl TarSource {
         if let Some(trouble) = trouble {
             self.give_back(None);
             self.end_image(false);
-            self.note(trouble);
+            self.note(&trouble);
         }
         if let Some(recording) = self.recording.as_mut().filter(|_| self.sums_body) {
             recording.sum(&buffer[..count]);

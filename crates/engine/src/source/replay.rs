@@ -202,7 +202,7 @@ impl<'a> Replay<'a> {
             Bytes::Plain(body) => {
                 let (count, trouble) = body.fill(buffer);
                 if let (Some(trouble), Some(entry)) = (trouble, &self.entry) {
-                    note(&mut self.findings, &entry.relative, entry.size, trouble);
+                    note(&mut self.findings, &entry.relative, entry.size, &trouble);
                 }
                 count
             }
@@ -255,7 +255,7 @@ impl<'a> Replay<'a> {
         match (std::mem::replace(&mut self.bytes, Bytes::None), self.entry.take()) {
             (Bytes::Compared(mut file), Some(entry)) if !file.is_lost => {
                 if let Some(trouble) = file.file.changed() {
-                    note(&mut self.findings, &entry.relative, size, trouble);
+                    note(&mut self.findings, &entry.relative, size, &trouble);
                 }
             }
             (Bytes::Image { number, .. }, Some(entry)) => {

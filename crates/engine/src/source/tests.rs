@@ -49,6 +49,7 @@ fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
         Note(&'static str),
         Fault(&'static str),
     }
+    type Row<'t> = (&'t str, Box<dyn FnOnce(&Path)>, Says);
     let fifo = |path: &Path| rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     let instead = |make: fn(&Path)| {
         move |path: &Path| {
@@ -56,7 +57,7 @@ fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
             make(path);
         }
     };
-    let table: Vec<(&str, Box<dyn FnOnce(&Path)>, Says)> = vec![
+    let table: Vec<Row<'_>> = vec![
         ("nothing", Box::new(|_| {}), Says::Nothing),
         ("it is deleted", Box::new(|path| fs::remove_file(path).unwrap()), Says::Note("was deleted")),
         (

@@ -30,6 +30,7 @@ gets no answer, not even this machine's name. `haul peers` lists the machines, `
 forget NAME` ends it.";
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct BackupArgs {
     /// Home Assistant's config directory: the one with configuration.yaml and .HA_VERSION
     pub(crate) config_dir: PathBuf,

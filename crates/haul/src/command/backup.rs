@@ -19,7 +19,7 @@ use crate::{
     failure::{DONE, Failure, INCOMPLETE, INTERRUPTED},
     gentle, mounted, output, password,
     progress::{Display, Job},
-    text,
+    shrunk, text,
 };
 
 pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
@@ -70,6 +70,11 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     drop(display);
     let mut report = outcome?;
     report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
+    // Without the history it is smaller because that was asked for.
+    if !args.exclude_database {
+        let (size, sockets) = (report.archive.size_bytes, goals.network.as_ref().map(Network::sockets));
+        report.warnings.extend(shrunk::notes(&options.destinations, &report.copies, size, sockets, options.password.as_ref(), cancel));
+    }
     if !goals.unreachable.is_empty() {
         report.status = Status::Incomplete;
         report.copies.extend(goals.unreachable);
