@@ -93,7 +93,7 @@ async fn survives(call: Call, fault: Fault, times: usize) {
     assert_eq!(fs::read(server.root().join("before.tar")).unwrap(), b"before", "{case}");
     // A beginning of which nobody heard stays until this process has ended.
     let left: Vec<String> = server.names().into_iter().filter(|name| name.starts_with(".haul-")).collect();
-    let unheard = call == Call::Open && matches!(fault, Fault::Unheard) || call == Call::Remove;
+    let unheard = call == Call::Open && matches!(fault, Fault::Unheard | Fault::Late(_)) || call == Call::Remove;
     assert!(left.is_empty() || unheard, "{case}: {left:?}");
     // And the place is as good as before.
     server.calm();

@@ -70,7 +70,14 @@ impl ChunkedUpload {
                 .client
                 .error(Operation::Create, Kind::Protocol, "it has no folder for uploads of this user")
                 .advise("use the account's own name as user (Settings, Personal info), not an e-mail address")),
-            _ => Err(upload.client.refusal(Operation::Create, response).await),
+            _ => {
+                let error = upload.client.refusal(Operation::Create, response).await;
+                // A proxy that stopped waiting does not say whether it was done.
+                if error.is_passing() {
+                    upload.client.not_heard(expected.resumable, temporary_of(&upload.identity));
+                }
+                Err(error)
+            }
         }
     }
 
