@@ -3,6 +3,7 @@
 
 use habackup::{
     readers::{Content, Database, Journal, Link},
+    rules::too_long,
     settings,
     tar::Kind,
 };
@@ -32,7 +33,7 @@ impl Collector {
     pub(crate) fn member(&mut self, below: &[u8], kind: Kind, size: u64, link: &[u8]) {
         note(&mut self.content, below, kind, size, link);
         let log_of = below.strip_suffix(b"-wal").or_else(|| below.strip_suffix(b"-journal"));
-        if let Some(database) = log_of.filter(|_| size > 0) {
+        if let Some(database) = log_of.filter(|_| size > 0 && too_long(below, b"").is_none()) {
             push(&mut self.logs, database.to_vec());
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use habackup::{readers::Content, settings};
+use habackup::{readers::Content, rules::PATH_MAX, settings};
 use serde::Serialize;
 use store::{Checked, outbound::Outcome};
 
@@ -346,8 +346,20 @@ impl Findings {
     }
 }
 
-/// A path of any bytes in printable form: control characters and what is not UTF-8 become `\xNN`, so that a name can't write to the terminal.
+/// How much is shown of a name that no system can have.
+const CUT: usize = 200;
+
+/// A path of any bytes in printable form: control characters and what is not UTF-8 become `\xNN`, so that a name can't write to the terminal. One that is
+/// longer than any path can be is cut.
 pub fn shown(path: &[u8]) -> String {
+    if path.len() <= PATH_MAX {
+        return printable(path);
+    }
+    let end = (0..=CUT).rev().find(|end| path[*end] & 0xc0 != 0x80).unwrap_or(CUT);
+    format!("{}… ({} bytes)", printable(&path[..end]), path.len())
+}
+
+fn printable(path: &[u8]) -> String {
     use std::fmt::Write;
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
@@ -409,6 +421,14 @@ mod tests {
     #[test]
     fn a_name_that_reads_backwards_is_told_apart() {
         assert_eq!(shown("a\u{202e}txt.exe".as_bytes()), "a\\xe2\\x80\\xaetxt.exe");
+    }
+
+    #[test]
+    fn a_name_that_no_system_can_have_is_cut() {
+        let longest = "é".repeat(PATH_MAX / 2);
+        assert_eq!(shown(longest.as_bytes()), longest);
+        assert_eq!(shown(format!("a{longest}é").as_bytes()), format!("a{}… (4097 bytes)", "é".repeat(99)));
+        assert_eq!(shown(&[0x80; 5000]), format!("{}… (5000 bytes)", "\\x80".repeat(200)));
     }
 
     #[test]

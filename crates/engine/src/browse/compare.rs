@@ -6,6 +6,7 @@ use std::{cmp::Ordering, mem, ops::Range, sync::atomic::AtomicBool, thread};
 
 use habackup::{
     index::FileEntry,
+    rules::PATH_MAX,
     tar::{Entry, padding},
 };
 use serde::Serialize;
@@ -106,10 +107,18 @@ impl Table {
             }
             self.archives.len() as u32
         });
-        // No path is longer than a megabyte, and nobody has four billion files.
-        let (length, order) = (item.path.len() as u32, order as u32);
-        self.rows.push(Row { name: self.names.len(), length, archive, order, digest, size: item.size, kind: item.kind });
-        self.names.extend_from_slice(item.path);
+        let name = self.names.len();
+        match item.path.get(..PATH_MAX + 1) {
+            None => self.names.extend_from_slice(item.path),
+            // No system can have such a name: what tells it apart from others is enough, with as much of it as is shown.
+            Some(beginning) => {
+                self.names.extend_from_slice(beginning);
+                self.names.extend_from_slice(&Sha256::digest(item.path));
+            }
+        }
+        // Nobody has four billion files.
+        let (length, order) = ((self.names.len() - name) as u32, order as u32);
+        self.rows.push(Row { name, length, archive, order, digest, size: item.size, kind: item.kind });
     }
 
     fn keep(&mut self, digest: [u8; 32]) -> u32 {

@@ -21,7 +21,7 @@ use crate::{
 use habackup::{
     read_at::{ReadAt, Window},
     readers::{Content, ContentEnd, Failing, GzipEnd, Inner, Link, Sealing, Shape, Special},
-    rules::{Loss, what_restore_drops},
+    rules::{Loss, PATH_MAX, too_long, what_restore_drops},
     securetar::{Decryptor, Expect, Header, SecureTarError, SecureTarVersion, container_len},
     tar::{
         EntryKind, Kind,
@@ -33,8 +33,9 @@ use habackup::{
 const BUFFER: usize = 256 << 10;
 /// So many of the members that readers do not come to see are named.
 const NAMED: usize = 3;
-/// Longer names are cut: no file can have them.
-const NAME_MAX: usize = 4096;
+/// Longer names are cut: no file can have them, and what is left is still too long.
+const NAME_MAX: usize = PATH_MAX + 1;
+
 /// Looks at one member of the outer archive.
 pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configuration: bool) -> io::Result<Inner> {
     let size = member.size.min(ReadAt::len(job.file).saturating_sub(member.data_offset));
@@ -309,6 +310,9 @@ impl Pass {
         let content = &mut self.collector.content;
         if std::str::from_utf8(path).is_err() {
             push(&mut content.not_utf8, path.to_vec());
+        }
+        if too_long(&member.name, b"").is_some() {
+            push(&mut content.too_long, path.to_vec());
         }
         if member.pax_size.is_some_and(|pax| member.block_size.is_some_and(|block| block != pax && !(block == 0 && pax >> 33 != 0))) {
             push(&mut content.sizes_disagree, path.to_vec());

@@ -7,6 +7,7 @@ use std::{
 };
 
 use habackup::{
+    rules::too_long,
     securetar::SecureTarVersion,
     tar::{Entry, EntryKind},
 };
@@ -262,6 +263,12 @@ impl Pass {
     }
 
     fn judge(&mut self, number: u64, entry: &Entry, path: Vec<u8>, seen: Seen) {
+        // Nor may any of it be kept in mind: such names can be as long as an archive wants.
+        if let Some(too_long) = too_long(&entry.path, entry.target()) {
+            self.survey.notes.lost(&path, format!("it has {too_long}; it is left out"));
+            self.drop(number);
+            return;
+        }
         if self.leads_out(number, entry, &path) || self.is_special(number, entry, &path) {
             return;
         }

@@ -8,7 +8,7 @@ use std::{
 
 use habackup::{
     index::{FileEntry, Files},
-    rules::what_restore_drops,
+    rules::{TooLong, too_long, what_restore_drops},
     tar::{Entry, EntryKind, Kind, Reader, TarError},
 };
 use serde::Serialize;
@@ -142,6 +142,11 @@ impl Pass<'_> {
             EntryKind::Other(kind) => findings.warn(&name, format!("is of an unknown kind ({kind})")),
             EntryKind::Directory | EntryKind::File | EntryKind::Symlink => {}
         }
+        match too_long(&entry.path, entry.target()) {
+            Some(too_long @ TooLong::Name) => findings.would_not_restore(&name, format!("has {too_long}, and Home Assistant refuses the archive for it")),
+            Some(too_long @ TooLong::Target) => findings.warn(&name, format!("has {too_long}, and is left out by a restore")),
+            None => {}
+        }
         if entry.path.contains(&0) {
             findings.would_not_restore(&name, "has a zero byte in its name");
         }
@@ -159,7 +164,7 @@ impl Pass<'_> {
 
     fn body(&self, entry: &Entry, reader: &mut Reader<&mut dyn Read>, buffer: &mut [u8], seen: &mut Seen) -> Result<(), TarError> {
         let path = match config_path(&entry.path) {
-            Ok(Some(path)) if self.content == Content::HomeAssistant => path,
+            Ok(Some(path)) if self.content == Content::HomeAssistant && too_long(path, b"").is_none() => path,
             _ => b"",
         };
         // A database of an add-on may be written in the moment it is archived; only those of the config directory are ours to judge.

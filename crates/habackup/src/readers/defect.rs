@@ -137,6 +137,8 @@ defects! {
     DataLink = "data-a-link",
     /// FIFO.
     Fifo = "fifo",
+    /// A name is longer than Linux allows.
+    NameTooLong = "name-too-long",
     /// Device.
     Device = "device",
     /// Hard link.

@@ -454,6 +454,8 @@ pub struct Content {
     pub behind_count: u64,
     /// Names that are there more than once.
     pub repeated: Vec<Vec<u8>>,
+    /// Names that are longer than Linux allows.
+    pub too_long: Vec<Vec<u8>>,
     /// Names that are no UTF-8.
     pub not_utf8: Vec<Vec<u8>>,
     /// Members whose two headers disagree on their size.

@@ -7,10 +7,12 @@
 use super::facts::{Content, ContentEnd, Facts, Failing, GzipEnd, Inner, Shape};
 use super::{Defect, Effect, Finding, Stage};
 use crate::problem::shown;
+use crate::rules::TooLong;
 use crate::securetar::SecureTarVersion;
 use crate::tar::EntryKind;
 
 const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
+const NAME_TOO_LONG: &str = "[Errno 36] File name too long";
 const OUTSIDE: &str = "which is outside the destination";
 const BROKE_OFF: &str = "its writer was stopped, or a copy broke off";
 const FLIPPED: &str = "a bad disk or memory card";
@@ -248,6 +250,11 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         )
         .at(path);
         found.push(finding.all(&Effect::Unnoticed("the first content of a file that is there twice".into()), None));
+    }
+    if let Some(path) = content.too_long.first() {
+        let what = format!("it has {}", TooLong::Name);
+        let finding = Finding::new(Defect::NameTooLong, what, "an archive that was made to do harm, or a damaged one", "`haul repair` leaves it out").at(path);
+        found.push(finding.cores(&UNPACK, Some(NAME_TOO_LONG)).supervisor(UNPACK, Some(NAME_TOO_LONG)));
     }
     if let Some(path) = content.not_utf8.first() {
         let finding =

@@ -6,6 +6,7 @@
 //! the pattern matches only its direct children; `x.log` drops a directory of that name with all it holds. A caller that asks
 //! [`Rules::exclusion`] top-down and does not descend gets the same outcome; [`Rules::exclusion_with_parents`] gives it for a path alone.
 
+mod lengths;
 mod losses;
 mod pattern;
 
@@ -14,6 +15,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+pub use lengths::{NAME_MAX, PATH_MAX, TooLong, too_long};
 pub use losses::{Loss, what_restore_drops};
 pub use pattern::{Pattern, PatternError};
 

@@ -9,7 +9,9 @@ use super::fields::{self, GID, LINK, MAGIC, MODE, MTIME, NAME, PREFIX, SIZE, TYP
 use super::pax::{self, Overrides};
 use super::{BLOCK, USTAR_SIZE_MAX, padding};
 
-/// Extended headers and GNU long names beyond this are refused: a path is at most 4 KiB, and the size is the archive's word alone.
+/// Extended headers and GNU long names beyond this are refused, for the size is the archive's word alone. Names take at most 4 KiB of it, other records
+/// (attributes, comments) may take more. What this lets through is held for one entry; which names are kept beyond it is the caller's to decide
+/// ([`too_long`](crate::rules::too_long)).
 const EXTENSION_MAX: u64 = 1 << 20;
 
 /// What an entry is.
@@ -71,6 +73,11 @@ impl Entry {
     /// A header block that cannot hold the size (from 8 GiB, written as 0 by Python) does not count.
     pub fn sizes_disagree(&self) -> bool {
         self.pax_size.is_some_and(|pax| pax != self.ustar_size && !(pax > USTAR_SIZE_MAX && self.ustar_size == 0))
+    }
+
+    /// What a link leads to; empty for what is none, whatever its header says.
+    pub fn target(&self) -> &[u8] {
+        if matches!(self.kind, EntryKind::Symlink | EntryKind::HardLink) { &self.link } else { &[] }
     }
 
     /// Where the next header stands: after the body and its padding.

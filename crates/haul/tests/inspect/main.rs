@@ -16,7 +16,7 @@ use habackup::{readers::Defect, securetar::Password};
 use testkit::fixtures::Fixtures;
 
 /// Every defect once at least. The exit code follows from the last lines.
-const SHOWN: [&str; 74] = [
+const SHOWN: [&str; 75] = [
     "good-core-plain",
     "good-supervisor-style",
     "good-supervisor-style-v2",
@@ -53,6 +53,7 @@ const SHOWN: [&str; 74] = [
     "manifest-twice",
     "manifest-version-3",
     "member-name-not-utf-8",
+    "member-name-too-long",
     "member-twice",
     "member-without-dot-slash",
     "name-with-slash",
