@@ -10,6 +10,11 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    fs::{AtFlags, CWD, StatxFlags, statx},
+    io::Errno,
+};
+
 use crate::error::BackupError;
 
 /// How long a mount may take to answer before it counts as dead.
@@ -55,6 +60,19 @@ pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
         }
     }
     out
+}
+
+/// Mount points strictly below `root`, relative to it, that can be reached: one that is itself covered by a later mount is nobody's concern.
+pub(crate) fn below(root: &Path) -> Vec<PathBuf> {
+    let Ok(table) = fs::read("/proc/self/mountinfo") else { return Vec::new() };
+    // Nobody is asked on the way, nor is anything mounted by looking: a dead network share would never answer.
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let is_there = |path: &Path| !matches!(statx(CWD, path, flags, StatxFlags::empty()), Err(Errno::NOENT | Errno::NOTDIR));
+    let points = table.split(|&byte| byte == b'\n').filter_map(parse_line).map(|(path, _)| path);
+    let mut below: Vec<PathBuf> = points.filter(|path| path != root && path.starts_with(root) && is_there(path)).collect();
+    below.sort();
+    below.dedup();
+    below.iter().filter_map(|path| path.strip_prefix(root).ok()).map(Path::to_owned).collect()
 }
 
 /// Refuses a destination whose mount is missing: a backup would fill the disk below the mount point, and be hidden once the mount is back.

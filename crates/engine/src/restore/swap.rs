@@ -2,13 +2,12 @@
 //!
 //! What belongs to the user is never inside a staging directory, not for a moment: a restore that
 //! is killed leaves either the old directory, or the new one, or the old one under its kept name.
-//! Every failure in between is taken back.
+//! Every failure in between is taken back; after a kill the next restore does that (`intent`).
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
@@ -16,10 +15,11 @@ use rustix::io::Errno;
 use store::local::synced;
 
 use super::RestoreError;
-use super::stage::{Stage, names};
+use super::intent::{Intent, Way};
+use super::renames::{DIRECTORY, Moves, kind, names, open_below, rename_new};
+use super::stage::Stage;
 use super::target::{Now, Target, stays};
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const KEPT_ATTEMPTS: u32 = 100;
 /// SQLite's companions: with another database's they would be taken for this one's.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -62,10 +62,10 @@ impl Failed {
 
 /// Makes the tree the target.
 pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Placed, RestoreError> {
-    let kept = match (target.inside, target.now) {
+    let placed = match (target.inside, target.now) {
         (true, Now::Filled) => children(stage, target, Some(now)),
         (true, _) => children(stage, target, None),
-        (false, Now::Filled) => exchange(stage, target, now).map(Some),
+        (false, Now::Filled) => exchange(stage, target, now).map(|kept| Placed { kept: Some(kept), confirmed: true }),
         (false, before) => {
             let (from, tree) = stage.tree_place();
             let name = target.path.file_name().unwrap_or_default();
@@ -75,13 +75,13 @@ pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
                 // Replaces an empty directory, and only an empty one.
                 fs::renameat(from, tree, stage.parent(), name).map_err(io::Error::from)
             }
-            .map(|()| None)
+            .map(|()| Placed { kept: None, confirmed: true })
             .map_err(Failed::from)
         }
     };
-    let kept = kept.map_err(|failed| failed.at(target))?;
+    let Placed { kept, confirmed } = placed.map_err(|failed| failed.at(target))?;
     match synced(fs::fsync(stage.parent()).map_err(io::Error::from)) {
-        Ok(confirmed) => Ok(Placed { kept, confirmed }),
+        Ok(on_disk) => Ok(Placed { kept, confirmed: confirmed && on_disk }),
         // Too late for a failure that leaves everything as it was.
         Err(source) => Err(RestoreError::Unconfirmed { path: target.path.clone(), kept, source }),
     }
@@ -92,15 +92,14 @@ fn exchange(stage: &Stage, target: &Target, now: &str) -> Result<PathBuf, Failed
     let parent = stage.parent();
     let (from, tree) = stage.tree_place();
     let name = target.path.file_name().unwrap_or_default();
+    let mut intent = intend(Way::Whole, stage, target)?;
     // The new tree first takes the kept name, and then the two trade places in one step: the
     // target's name never stands empty.
-    let kept = (0..KEPT_ATTEMPTS)
-        .map(|attempt| target.kept_name(now, attempt))
-        .find_map(|kept| match rename_new(from, tree, parent, &kept) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
-            result => Some(result.map(|()| kept)),
-        })
-        .unwrap_or_else(|| Err(Errno::EXIST.into()))?;
+    let kept = kept_name(parent, target, now, |kept| {
+        intent.kept = kept.to_owned();
+        intent.write(stage.directory())?;
+        rename_new(from, tree, parent, kept)
+    })?;
     let kept_path = stage.parent_path().join(&kept);
     match fs::renameat_with(parent, &kept, parent, name, RenameFlags::EXCHANGE) {
         Ok(()) => {}
@@ -111,6 +110,8 @@ fn exchange(stage: &Stage, target: &Target, now: &str) -> Result<PathBuf, Failed
             return Err(error.into());
         }
     }
+    // The tree is in its place. Should this fail, whoever finds the intent finds nothing to take back.
+    let _ = Intent::forget(stage.directory());
     Ok(kept_path)
 }
 
@@ -124,26 +125,27 @@ fn trade_places(parent: &OwnedFd, kept: &OsStr, name: &OsStr, from: &OwnedFd, tr
 }
 
 /// Moves the children, for a target that can't be renamed itself.
-fn children(stage: &Stage, target: &Target, now: Option<&str>) -> Result<Option<PathBuf>, Failed> {
+fn children(stage: &Stage, target: &Target, now: Option<&str>) -> Result<Placed, Failed> {
     let directory = stage.parent();
     let tree = stage.tree()?;
-    let kept = match now {
-        Some(now) => Some(make_kept(directory, target, now)?),
-        None => None,
-    };
+    let kept = now.map(|now| make_kept(Way::Children, stage, target, now)).transpose()?;
     let mut moves = Moves::default();
-    let result = (|| -> io::Result<()> {
+    let result = (|| {
         if let Some((name, kept)) = &kept {
-            for old in names(directory)? {
+            let mut before = names(directory)?;
+            // A database before its log, so that it never stands without.
+            before.sort();
+            for old in before {
                 if !stays(&old) && old != *name {
                     moves.rename(directory, kept, Path::new(&old))?;
                 }
             }
         }
+        old_is_aside(stage, &moves)?;
         for new in names(&tree)? {
             moves.rename(&tree, directory, Path::new(&new))?;
         }
-        Ok(())
+        moves.confirm()
     })();
     let name = kept.as_ref().map(|(name, _)| name.as_os_str());
     finish(moves, result, directory, name, &target.path)
@@ -155,10 +157,10 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
     let tree = stage.tree().map_err(failed)?;
     let into = fs::openat(CWD, &target.path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
     let plan = plan_parts(&tree, &into, &target.path)?;
-    let kept = if plan.aside.is_empty() { None } else { Some(make_kept(stage.parent(), target, now).map_err(failed)?) };
+    target.mounts_in_the_way(plan.aside.iter().chain(&plan.place))?;
+    let kept = if plan.aside.is_empty() { None } else { Some(make_kept(Way::Parts, stage, target, now).map_err(failed)?) };
     let mut moves = Moves::default();
-    let mut confirmed = false;
-    let result = (|| -> io::Result<()> {
+    let result = (|| {
         // First everything old steps aside, then everything new comes in, a database after its
         // write-ahead log: whenever this is cut short, no database stands beside a log not its own.
         if let Some((_, kept)) = &kept {
@@ -166,20 +168,28 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
                 moves.rename(&into, kept, path)?;
             }
         }
+        old_is_aside(stage, &moves)?;
         for path in plan.place.iter().rev() {
             moves.rename(&tree, &into, path)?;
         }
-        confirmed = synced(fs::syncfs(&into).map_err(io::Error::from))?;
-        Ok(())
+        moves.confirm()
     })();
     let name = kept.as_ref().map(|(name, _)| name.as_os_str());
-    let kept = finish(moves, result, stage.parent(), name, stage.parent_path()).map_err(|failed| failed.at(target))?;
-    Ok(Placed { kept, confirmed })
+    finish(moves, result, stage.parent(), name, stage.parent_path()).map_err(|failed| failed.at(target))
 }
 
-fn finish(moves: Moves<'_>, result: io::Result<()>, parent: &OwnedFd, kept: Option<&OsStr>, parent_path: &Path) -> Result<Option<PathBuf>, Failed> {
+/// Between the old and the new: from here on nothing is to be taken back by a later restore.
+fn old_is_aside(stage: &Stage, moves: &Moves<'_>) -> io::Result<()> {
+    moves.confirm()?;
+    Intent::forget(stage.directory())
+}
+
+fn finish(moves: Moves<'_>, result: io::Result<bool>, parent: &OwnedFd, kept: Option<&OsStr>, parent_path: &Path) -> Result<Placed, Failed> {
     let kept_path = kept.map(|name| parent_path.join(name));
-    let Err(source) = result else { return Ok(kept_path) };
+    let source = match result {
+        Ok(confirmed) => return Ok(Placed { kept: kept_path, confirmed }),
+        Err(source) => source,
+    };
     let all_back = moves.take_back();
     if let Some(name) = kept {
         // Empty again; if not, it holds what could not be moved back, and stays.
@@ -241,84 +251,36 @@ fn is_database(directory: &OwnedFd, name: &OsStr) -> bool {
         && livesqlite::is_database(&start)
 }
 
-fn kind(directory: &OwnedFd, name: &OsStr) -> io::Result<Option<FileType>> {
-    match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// What is about to be done; the name for what is there now is still to be found.
+fn intend(way: Way, stage: &Stage, target: &Target) -> io::Result<Intent> {
+    let (old, new) = (fs::stat(&target.path)?.st_ino, fs::fstat(stage.tree()?)?.st_ino);
+    Ok(Intent { way, target: target.name_beside(), kept: OsString::new(), old, new })
 }
 
-fn make_kept(parent: &OwnedFd, target: &Target, now: &str) -> io::Result<(OsString, OwnedFd)> {
+/// Takes the first free name for what was there before: `take` says that one is taken by [`io::ErrorKind::AlreadyExists`].
+fn kept_name(parent: &OwnedFd, target: &Target, now: &str, mut take: impl FnMut(&OsStr) -> io::Result<()>) -> io::Result<OsString> {
     for attempt in 0..KEPT_ATTEMPTS {
         let name = target.kept_name(now, attempt);
-        match fs::mkdirat(parent, &name, Mode::RWXU) {
-            Err(Errno::EXIST) => {}
-            other => {
-                other?;
-                let directory = fs::openat(parent, &name, DIRECTORY, Mode::empty())?;
-                return Ok((name, directory));
-            }
+        if kind(parent, &name)?.is_some() {
+            continue;
+        }
+        match take(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| name),
         }
     }
     Err(Errno::EXIST.into())
 }
 
-/// Renames that can be taken back.
-#[derive(Default)]
-struct Moves<'a> {
-    done: Vec<(&'a OwnedFd, &'a OwnedFd, PathBuf)>,
-}
-
-impl<'a> Moves<'a> {
-    /// Moves `path` below `from` to the same path below `to`, whose directories are made.
-    fn rename(&mut self, from: &'a OwnedFd, to: &'a OwnedFd, path: &Path) -> io::Result<()> {
-        let name = path.file_name().unwrap_or_default();
-        let above = path.parent().unwrap_or(Path::new(""));
-        rename_new(&open_below(from, above, false)?, name, &open_below(to, above, true)?, name)?;
-        self.done.push((from, to, path.to_owned()));
-        Ok(())
-    }
-
-    /// Whether all of them were.
-    fn take_back(self) -> bool {
-        let mut all = true;
-        for (from, to, path) in self.done.into_iter().rev() {
-            let name = path.file_name().unwrap_or_default();
-            let above = path.parent().unwrap_or(Path::new(""));
-            // What can't be moved back stays under its kept name.
-            all &= open_below(to, above, false)
-                .and_then(|to| Ok((to, open_below(from, above, false)?)))
-                .and_then(|(to, from)| rename_new(&to, name, &from, name))
-                .is_ok();
-        }
-        all
-    }
-}
-
-/// Opens a directory below another without following a symbolic link.
-fn open_below(directory: &OwnedFd, path: &Path, make: bool) -> io::Result<OwnedFd> {
-    let mut current = directory.try_clone()?;
-    for part in path {
-        let part = OsString::from_vec(part.as_bytes().to_vec());
-        current = match fs::openat(&current, &part, DIRECTORY, Mode::empty()) {
-            Err(Errno::NOENT) if make => {
-                fs::mkdirat(&current, &part, Mode::RWXU)?;
-                fs::openat(&current, &part, DIRECTORY, Mode::empty())?
-            }
-            other => other?,
-        };
-    }
-    Ok(current)
-}
-
-/// A rename that never replaces anything, where the file system can promise it.
-fn rename_new(from: &OwnedFd, name: &OsStr, to: &OwnedFd, new: &OsStr) -> io::Result<()> {
-    match fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match kind(to, new)? {
-            Some(_) => Err(Errno::EXIST.into()),
-            None => Ok(fs::renameat(from, name, to, new)?),
-        },
-        other => Ok(other?),
-    }
+/// Makes a directory for what steps aside, after writing down that it will.
+fn make_kept(way: Way, stage: &Stage, target: &Target, now: &str) -> io::Result<(OsString, OwnedFd)> {
+    let parent = stage.parent();
+    let mut intent = intend(way, stage, target)?;
+    let name = kept_name(parent, target, now, |name| {
+        intent.kept = name.to_owned();
+        intent.write(stage.directory())?;
+        Ok(fs::mkdirat(parent, name, Mode::RWXU)?)
+    })?;
+    let directory = fs::openat(parent, &name, DIRECTORY, Mode::empty())?;
+    Ok((name, directory))
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, Access, AtFlags, CWD, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Uid};
 
 use super::RestoreError;
-use super::stage::{is_stage, names};
+use super::renames::names;
+use super::stage::is_stage;
+use crate::mounts;
 
 /// What stands at the target now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +28,8 @@ pub(super) struct Target {
     pub(super) owner: (Uid, Gid),
     /// Mode of the directory that exists.
     pub(super) mode: Option<u32>,
-    /// The directory can't be renamed (a mount point, or a parent that is not ours to write), so
-    /// the stage stands inside and the children are moved.
+    /// The directory can't be renamed (a mount point, a parent that is not ours to write, or an
+    /// empty one that holds what is passed over), so the stage stands inside and the children are moved.
     pub(super) inside: bool,
 }
 
@@ -62,12 +64,15 @@ impl Target {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::openat(CWD, &path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         let stat = fs::fstat(&directory).map_err(|error| failed(error.into()))?;
-        let filled = names(&directory).map_err(failed)?.iter().any(|name| !passed_over(name));
+        let entries = names(&directory).map_err(failed)?;
+        let filled = entries.iter().any(|name| !passed_over(name));
+        // What is passed over stays where it is, so no other directory can take this one's place.
+        let holds_others = !filled && !entries.is_empty();
         Ok(Self {
             now: if filled { Now::Filled } else { Now::Empty },
             owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
             mode: Some(Mode::from_raw_mode(stat.st_mode).as_raw_mode()),
-            inside: must_stay(&path, stat.st_dev),
+            inside: holds_others || must_stay(&path, stat.st_dev),
             path,
         })
     }
@@ -75,6 +80,29 @@ impl Target {
     /// The directory that holds the stage and, next to the target, what a restore replaced.
     pub(super) fn beside(&self) -> &Path {
         if self.inside { &self.path } else { self.path.parent().unwrap_or(&self.path) }
+    }
+
+    /// The target's name in the directory that holds the stage; empty where it is that directory itself.
+    pub(super) fn name_beside(&self) -> OsString {
+        if self.inside { OsString::new() } else { self.path.file_name().unwrap_or_default().to_owned() }
+    }
+
+    /// Refuses to move what is mounted somewhere in the target: a mount would go along with a directory that is put aside, and nothing can be moved into or
+    /// out of one. `moved` are the paths below the target that a restore moves.
+    pub(super) fn mounts_in_the_way<'p>(&self, moved: impl Iterator<Item = &'p PathBuf> + Clone) -> Result<(), RestoreError> {
+        let in_the_way = |mount: &PathBuf| moved.clone().any(|path| path.starts_with(mount) || mount.starts_with(path));
+        let mounts = mounts::below(&self.path).into_iter().filter(in_the_way).map(|mount| self.path.join(mount)).collect();
+        self.refuse(mounts)
+    }
+
+    /// The same where everything in the target is moved.
+    pub(super) fn any_mounts_in_the_way(&self) -> Result<(), RestoreError> {
+        let is_left = |mount: &PathBuf| self.inside && mount.iter().next().is_some_and(stays);
+        self.refuse(mounts::below(&self.path).into_iter().filter(|mount| !is_left(mount)).map(|mount| self.path.join(mount)).collect())
+    }
+
+    fn refuse(&self, mounts: Vec<PathBuf>) -> Result<(), RestoreError> {
+        if mounts.is_empty() { Ok(()) } else { Err(RestoreError::Mounts { path: self.path.clone(), mounts }) }
     }
 
     /// The directory whose owner the restored files get.

@@ -12,8 +12,10 @@ use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use habackup::rules::too_long;
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
+use store::local::synced;
 
 use super::gentle::GentleFile;
 
@@ -21,6 +23,10 @@ use super::gentle::GentleFile;
 const CHAIN: usize = 48;
 /// No file system tree that people make is deeper; a bound keeps a hostile one from exhausting us.
 const DEEPEST: usize = 1024;
+/// Links and directories are kept until the end, up to this many bytes: an archive of a few megabytes can hold millions.
+const MOST_HELD: usize = 64 << 20;
+/// What one takes beside its name.
+const HELD_BESIDE: usize = 128;
 /// Below this a declared size is not held against the free space: it costs a system call.
 const ROOM_CHECKED_FROM: u64 = 1 << 20;
 
@@ -76,12 +82,25 @@ pub(super) struct Tree {
     links: BTreeMap<Vec<u8>, Link>,
     directories: BTreeMap<Vec<u8>, Meta>,
     owner: Option<(Uid, Gid)>,
+    /// Bytes of what is kept of links and directories until the end.
+    held: usize,
+    each_synced: bool,
     keeps_metadata: bool,
+    confirmed: bool,
+}
+
+/// What came of filling a tree.
+pub(super) struct Filled {
+    pub(super) refusals: Refusals,
+    /// Whether the file system kept all owners, modes and times.
+    pub(super) keeps_metadata: bool,
+    /// False where a file was to be synced by itself and the file system can't tell.
+    pub(super) confirmed: bool,
 }
 
 impl Tree {
-    /// Fills the empty directory `root`. With `owner`, everything is given to that user.
-    pub(super) fn new(root: OwnedFd, owner: Option<(Uid, Gid)>) -> Self {
+    /// Fills the empty directory `root`. With `owner`, everything is given to that user; with `each_synced`, every file and directory is synced by itself.
+    pub(super) fn new(root: OwnedFd, owner: Option<(Uid, Gid)>, each_synced: bool) -> Self {
         Self {
             root,
             chain: Vec::new(),
@@ -90,7 +109,10 @@ impl Tree {
             links: BTreeMap::new(),
             directories: BTreeMap::new(),
             owner,
+            held: 0,
+            each_synced,
             keeps_metadata: true,
+            confirmed: true,
         }
     }
 
@@ -99,6 +121,9 @@ impl Tree {
     pub(super) fn directory(&mut self, path: &[u8], meta: Meta, only_note: bool) -> Result<(), Obstacle> {
         let parts = components(path)?;
         let name = parts.join(&b'/');
+        if !self.directories.contains_key(&name) {
+            self.hold(name.len())?;
+        }
         if !only_note {
             self.descend(&parts)?;
             self.links.remove(&name);
@@ -135,7 +160,8 @@ impl Tree {
     /// Ends a file: owner, mode, time.
     pub(super) fn close(&mut self, file: GentleFile, meta: Meta) -> Result<(), Obstacle> {
         let file = file.into_file().map_err(Obstacle::Io)?;
-        self.describe(file.as_fd(), meta)
+        self.describe(file.as_fd(), meta)?;
+        self.sync(file.as_fd()).map_err(Obstacle::Io)
     }
 
     /// Notes a symbolic link, to be made by [`Tree::finish`].
@@ -147,6 +173,10 @@ impl Tree {
         if target.is_empty() || target.contains(&0) {
             return refused("a symbolic link to nowhere");
         }
+        if let Some(too_long) = too_long(b"", target) {
+            return refused(&too_long.to_string());
+        }
+        self.hold(path.len() + target.len())?;
         self.descend(above)?;
         self.links.insert(parts.join(&b'/'), Link { target: target.to_vec(), mtime });
         Ok(())
@@ -187,13 +217,13 @@ impl Tree {
     }
 
     /// Makes the symbolic links, then gives the directories their modes and times, innermost
-    /// first. Returns what was refused, by name, and whether the file system kept all metadata.
-    pub(super) fn finish(mut self) -> Result<(Refusals, bool), io::Error> {
-        let mut left_out = Vec::new();
+    /// first.
+    pub(super) fn finish(mut self) -> Result<Filled, io::Error> {
+        let mut refusals = Vec::new();
         for (path, link) in std::mem::take(&mut self.links) {
             match self.make_link(&path, &link) {
                 Ok(()) => {}
-                Err(Obstacle::Refused(reason)) => left_out.push((path, reason)),
+                Err(Obstacle::Refused(reason)) => refusals.push((path, reason)),
                 Err(Obstacle::Io(error)) => return Err(error),
             }
         }
@@ -204,7 +234,8 @@ impl Tree {
                 Err(Obstacle::Io(error)) => return Err(error),
             }
         }
-        Ok((left_out, self.keeps_metadata))
+        self.sync(self.root.try_clone()?.as_fd())?;
+        Ok(Filled { refusals, keeps_metadata: self.keeps_metadata, confirmed: self.confirmed })
     }
 
     fn make_link(&mut self, path: &[u8], link: &Link) -> Result<(), Obstacle> {
@@ -240,7 +271,15 @@ impl Tree {
                 }
             }
         };
-        self.describe(fd.as_fd(), meta)
+        self.describe(fd.as_fd(), meta)?;
+        self.sync(fd.as_fd()).map_err(Obstacle::Io)
+    }
+
+    fn sync(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.each_synced {
+            self.confirmed &= synced(fs::fsync(fd).map_err(io::Error::from))?;
+        }
+        Ok(())
     }
 
     fn describe(&mut self, fd: BorrowedFd<'_>, meta: Meta) -> Result<(), Obstacle> {
@@ -284,6 +323,12 @@ impl Tree {
         Ok(self.walk(parts, false)?.map(|()| self.innermost()))
     }
 
+    /// Takes a name in that is kept until the end.
+    fn hold(&mut self, bytes: usize) -> Result<(), Obstacle> {
+        self.held += bytes + HELD_BESIDE;
+        if self.held > MOST_HELD { refused("one more directory or symbolic link than this program can keep in mind") } else { Ok(()) }
+    }
+
     fn innermost(&self) -> BorrowedFd<'_> {
         self.chain.last().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd())
     }
@@ -295,8 +340,8 @@ impl Tree {
         for (depth, part) in parts.iter().enumerate().skip(self.chain.len()) {
             let mut new = false;
             let opened = open_directory(self.innermost(), part, make, &mut new);
-            if new {
-                // Unless the archive says something of it, before or after.
+            // Unless the archive says something of it, before or after.
+            if new && self.hold(path_len(&parts[..=depth])).is_ok() {
                 self.directories.entry(parts[..=depth].join(&b'/')).or_insert_with(|| Meta { mode: 0o755, mtime: now() });
             }
             let fd = match opened {
@@ -353,6 +398,10 @@ fn vacate(parent: BorrowedFd<'_>, name: &[u8], known: bool) -> Result<(), Obstac
     Ok(())
 }
 
+fn path_len(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len() + 1).sum()
+}
+
 /// The parts of a member's name; refuses what could lead out.
 fn components(path: &[u8]) -> Result<Vec<&[u8]>, Obstacle> {
     if path.first() == Some(&b'/') {
@@ -364,6 +413,9 @@ fn components(path: &[u8]) -> Result<Vec<&[u8]>, Obstacle> {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     if parts.iter().any(|part| *part == b"..") {
         return refused("a name with .. in it");
+    }
+    if let Some(too_long) = too_long(path, b"") {
+        return refused(&too_long.to_string());
     }
     if parts.len() > DEEPEST {
         return refused("nested too deeply");

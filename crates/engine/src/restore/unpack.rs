@@ -9,6 +9,7 @@ use std::{
 
 use habackup::{
     readers::Content,
+    rules::NAME_MAX,
     tar::{Entry, EntryKind, Kind, Reader, TarError},
 };
 use livesqlite::check::ImageChecker;
@@ -100,7 +101,7 @@ impl Unpacker<'_> {
                 Ok(None) => {
                     let top = entry.path.split(|byte| *byte == b'/').find(|part| !part.is_empty() && *part != b".");
                     if let Some(top) = top.filter(|_| done.beside.len() < MOST_NAMED) {
-                        done.beside.insert(top.to_vec());
+                        done.beside.insert(top[..top.len().min(NAME_MAX)].to_vec());
                     }
                 }
                 Ok(Some(path)) => {
