@@ -61,6 +61,24 @@ fn a_truncation_at_any_byte_is_found() {
 }
 
 #[test]
+fn all_that_was_padded_behind_the_end_is_read() {
+    let archive = PLAIN.archive(&Inner::config());
+    let mut padded = archive.clone();
+    padded.resize(archive.len() + (3 << 20), 0);
+    let verification = verify(PLAIN, &padded).unwrap();
+    assert!(verification.is_good(), "{:?}", messages(&verification));
+    assert!(messages(&verification).iter().any(|message| message.contains("more bytes follow its end")), "{:?}", messages(&verification));
+    let middle = archive.len() + (2 << 20);
+    padded[middle] = 1;
+    let verification = verify(PLAIN, &padded).unwrap();
+    assert!(
+        messages(&verification).contains(&format!("Damage : there is data after the end of the archive, at byte {middle}")),
+        "{:?}",
+        messages(&verification)
+    );
+}
+
+#[test]
 fn a_truncation_of_v3_is_found() {
     let archive = V3.archive(&Inner::config());
     for length in (0..archive.len()).step_by(97) {

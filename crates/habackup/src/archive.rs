@@ -4,7 +4,10 @@
 //! Works for Core's archives (description first), Supervisor's (description last) and ours. A damaged archive opens as far as it goes:
 //! [`Archive::problems`] then names the damage, and the members before it can still be read.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    ops::Range,
+};
 
 use thiserror::Error;
 
@@ -13,13 +16,16 @@ use crate::manifest::{Manifest, ManifestError};
 use crate::outer;
 use crate::problem::{Problem, Severity, shown};
 use crate::read_at::ReadAt;
-use crate::tar::{Entry, EntryKind, Reader, Tail, TarError};
+use crate::tar::{self, Entry, EntryKind, Reader, Tail, TarError};
 
 /// The description's name, with the `./` that readers insist on.
 pub const MANIFEST: &str = "./backup.json";
 
 /// Descriptions beyond this are refused. Real ones have a few kilobytes, and parsed JSON takes up to twenty times its length.
 pub const MANIFEST_MAX: u64 = 2 << 20;
+
+/// Python and GNU tar fill an archive with zeros to a multiple of this, so fewer bytes follow its end marker.
+const RECORD: u64 = 10_240;
 
 /// Members beyond this are refused: a real archive has one per add-on and folder.
 const MEMBERS_MAX: usize = 100_000;
@@ -83,13 +89,14 @@ pub struct Archive<S> {
     manifest: Option<Manifest>,
     problems: Vec<Problem>,
     tail: Option<Tail>,
+    unread: Range<u64>,
 }
 
 impl<S: ReadAt> Archive<S> {
     /// Walks the headers of `source`. Fails only when there is no archive to speak of; whatever else is wrong becomes a problem.
     pub fn open(source: S) -> Result<Self, ArchiveError> {
         refuse_other_formats(&source)?;
-        let mut archive = Self { source, members: Vec::new(), manifest: None, problems: Vec::new(), tail: None };
+        let mut archive = Self { source, members: Vec::new(), manifest: None, problems: Vec::new(), tail: None, unread: 0..0 };
         archive.walk()?;
         archive.check_own_headers()?;
         archive.note_size_records();
@@ -136,6 +143,11 @@ impl<S: ReadAt> Archive<S> {
         self.tail
     }
 
+    /// What follows the end and was not looked at, because no archive needs that much there; empty for a usual one.
+    pub fn unread(&self) -> Range<u64> {
+        self.unread.clone()
+    }
+
     /// Everything wrong with the archive, as far as its headers and its description tell.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -153,7 +165,7 @@ impl<S: ReadAt> Archive<S> {
         let ended = loop {
             let entry = match reader.next_entry() {
                 Ok(Some(entry)) => entry,
-                Ok(None) => break reader.finish(),
+                Ok(None) => break self.look_behind(reader.marker_blocks().unwrap_or_default(), reader.offset()),
                 Err(error) => break Err(error),
             };
             if self.members.len() == MEMBERS_MAX {
@@ -162,7 +174,7 @@ impl<S: ReadAt> Archive<S> {
             note_member(&entry, &mut self.problems);
             self.members.push(member_of(&entry));
             if entry.data_offset + entry.size > length {
-                break Err(TarError::Truncated { part: crate::tar::Part::Body, offset: length });
+                break Err(TarError::Truncated { part: tar::Part::Body, offset: length });
             }
             // Cannot fail: the body ends inside the source, as was just seen.
             if let Err(error) = reader.skip_body_with(|source, left| {
@@ -176,17 +188,22 @@ impl<S: ReadAt> Archive<S> {
             self.problems.push(Problem::new(Severity::Damaged, format!("the filling after a member was changed, at byte {offset}")));
         }
         match ended {
-            Ok(tail) => {
+            Ok((tail, unread)) => {
+                if !unread.is_empty() {
+                    let text = format!("{} more bytes follow its end than an archive has there; readers pass over them", unread.end - unread.start);
+                    self.problems.push(Problem::new(Severity::Notice, text));
+                }
                 if tail.marker_blocks < 2 {
                     self.problems.push(Problem::new(Severity::Damaged, "the archive has no end marker; members after its last one may be missing"));
                 }
                 self.tail = Some(tail);
+                self.unread = unread;
             }
             Err(TarError::Io(error)) => return Err(error.into()),
             Err(error) if self.members.is_empty() => return Err(ArchiveError::NotTar(error)),
             Err(error) => {
                 let problem = Problem::new(Severity::Damaged, error.to_string());
-                let inside = self.members.last().filter(|_| matches!(error, TarError::Truncated { part: crate::tar::Part::Body, .. }));
+                let inside = self.members.last().filter(|_| matches!(error, TarError::Truncated { part: tar::Part::Body, .. }));
                 self.problems.push(match inside {
                     Some(member) => problem.in_member(shown(&member.name)),
                     None => problem,
@@ -194,6 +211,22 @@ impl<S: ReadAt> Archive<S> {
             }
         }
         Ok(())
+    }
+
+    /// Only zeros may follow the end marker. A file can be padded to any length, and a server can claim any, so of more than one record only that and the last
+    /// block are read.
+    fn look_behind(&self, marker_blocks: u8, end: u64) -> Result<(Tail, Range<u64>), TarError> {
+        let length = self.source.len();
+        let first = end..length.min(end + RECORD);
+        let last = first.end.max(length.saturating_sub(tar::BLOCK as u64))..length;
+        for range in [first.clone(), last.clone()] {
+            let mut found = vec![0; (range.end - range.start) as usize];
+            self.source.read_exact_at(&mut found, range.start)?;
+            if let Some(at) = found.iter().position(|&byte| byte != 0) {
+                return Err(TarError::Garbage { offset: range.start + at as u64 });
+            }
+        }
+        Ok((Tail { marker_blocks, zeros_after: length - end - (last.start - first.end), length }, first.end..last.start))
     }
 
     /// Haul writes headers in one way only, with one time for all, so in an archive of its own also the bytes can be checked that tar's checksum

@@ -3,14 +3,15 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use habackup::archive::{Archive, ArchiveError};
 use habackup::manifest::{Draft, Manifest};
 use habackup::outer::{Outer, OuterError, Placement, archive_len, header_difference};
 use habackup::problem::{Problem, Severity};
-use habackup::read_at::ReadAt as _;
+use habackup::read_at::ReadAt;
 use habackup::tar::{self, Header, Kind};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -301,6 +302,49 @@ fn a_cut_archive_still_shows_what_is_whole() {
     let mut rest = Vec::new();
     archive.body(archive.home_assistant().unwrap()).read_to_end(&mut rest).unwrap();
     assert!(!rest.is_empty() && rest.iter().all(|&byte| byte == b'x'));
+}
+
+/// An archive with zeros behind it, however many somebody claims, and `last` as the last of them. Counts what is read.
+struct Padded {
+    archive: Vec<u8>,
+    length: u64,
+    last: u8,
+    read: AtomicU64,
+}
+
+impl ReadAt for Padded {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        assert!(offset + buffer.len() as u64 <= self.length);
+        for (at, byte) in (offset..).zip(buffer) {
+            *byte = if at + 1 == self.length { self.last } else { self.archive.get(at as usize).copied().unwrap_or_default() };
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+#[test]
+fn what_somebody_padded_to_any_length_opens_at_once() {
+    let archive = own(b"content", true);
+    let plain = archive.len() as u64;
+    let usual = Padded { archive: archive.clone(), length: plain, last: 0, read: AtomicU64::new(0) };
+    assert!(Archive::open(&usual).unwrap().unread().is_empty());
+    for length in [plain + 20_480, 100 << 30, 1 << 63, u64::MAX - 1] {
+        let padded = Padded { length, read: AtomicU64::new(0), archive: archive.clone(), ..usual };
+        let opened = Archive::open(&padded).unwrap();
+        assert!(padded.read.load(Ordering::Relaxed) <= usual.read.load(Ordering::Relaxed) + 10_240 + 512);
+        assert_eq!(opened.problems().len(), 1);
+        assert_eq!(texts(opened.problems(), Severity::Notice).len(), 1, "{:?}", opened.problems());
+        assert_eq!(opened.unread().end, length - 512);
+        assert!(opened.tail().is_some_and(|tail| tail.length == length && tail.zeros_after <= 10_240 + 512));
+        let stained = Padded { last: 1, read: AtomicU64::new(0), archive: archive.clone(), ..padded };
+        let problems = texts(Archive::open(&stained).unwrap().problems(), Severity::Damaged);
+        assert_eq!(problems, [format!("there is data after the end of the archive, at byte {}", length - 1)]);
+    }
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsString,
-    fs, io,
+    io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
     time::Duration,
 };
 
@@ -33,6 +34,8 @@ const CONFIGURABLE: &[&str] = &["backup", "push", "prune", "receive"];
 const WITHOUT: &[&str] = &["completions", "man", "demo", "demo-recorder"];
 /// Keys that every destination has, beside those of its kind.
 const COMMON: &[&str] = &["url", "give_up_after", "verify", "part_size", "limit", "must_be_mounted"];
+/// No configuration file is longer.
+const LONGEST: u64 = 1 << 20;
 /// Farther than this from a known word is no slip of the finger.
 const NEAR: usize = 3;
 
@@ -294,7 +297,9 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| {
+    // Nothing catches signals yet: Ctrl-C ends the program by itself.
+    let text = store::files::read_short(path, LONGEST, &AtomicBool::new(false));
+    text.map(|text| text.to_string()).map_err(|error| {
         let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
         Failure::usage(format!("can't read the configuration file {shown}: {reason}")).hint("say another one with --config FILE").about(shown, reason)
     })

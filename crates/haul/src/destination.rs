@@ -32,7 +32,7 @@ use crate::{
 /// A place, and perhaps one archive there.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
-    /// As the user typed it.
+    /// As the user typed it, without what may be a secret.
     pub(crate) typed: String,
     pub(crate) address: Address,
     pub(crate) options: Options,
@@ -145,7 +145,8 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
         if let Some(name) = name.as_deref().filter(|name| name.contains(['/', '\0'])) {
             return Err(Failure::usage(format!("{name:?} is no archive's name")).hint("a name has no slash in it"));
         }
-        return Ok(Destination { typed: text.to_owned(), address, options: Options::default(), common: Common::default(), name });
+        let typed = if matches!(address, Address::Remote(_)) { store::address::shown(text) } else { text.to_owned() };
+        return Ok(Destination { typed, address, options: Options::default(), common: Common::default(), name });
     };
     let steps: Vec<&str> = rest.split('/').filter(|step| !step.is_empty()).collect();
     let (folders, name) = match steps.split_last() {

@@ -148,6 +148,10 @@ impl From<OpenError> for Failure {
                     ErrorKind::IsADirectory => Self::usage(format!("{} is a directory, and an archive is wanted", shown(path)))
                         .hint(format!("`haul list {}` shows its archives", shown(path))),
                     ErrorKind::PermissionDenied => Self::new(FAILED, message).hint("run haul as root, or as the user that owns the file"),
+                    // A pipe or an endless device.
+                    ErrorKind::InvalidInput if source.raw_os_error().is_none() => {
+                        Self::usage(message).hint("save the archive as a file first; its end is read before its middle")
+                    }
                     _ => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
                 };
                 failure.about(shown(path), engine::plain_reason(source))

@@ -1,16 +1,21 @@
 //! Passwords come from a file, the environment or the terminal, never from an argument: arguments are seen by every process of the machine.
 
 use std::{
-    fs,
-    io::{IsTerminal, Read, stderr, stdin},
+    io::{IsTerminal, stderr, stdin},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use engine::open::OpenError;
 use habackup::securetar::{Mended, Password, key_in};
 use homeassistant::Secret;
+use zeroize::Zeroizing;
 
-use crate::{args::PasswordArgs, failure::Failure, output};
+use crate::{
+    args::PasswordArgs,
+    failure::{Failure, INTERRUPTED},
+    output,
+};
 
 const VARIABLE: &str = "HAUL_PASSWORD";
 const NEW: &str = "HAUL_NEW_PASSWORD";
@@ -19,73 +24,120 @@ const HINT: &str = "give a file with the password, or the emergency kit of Home 
 /// No password is longer; a mistaken path to something large must not become one.
 const LONGEST: u64 = 4096;
 
-/// The password the user gave, if any.
-pub(crate) fn given(args: &PasswordArgs) -> Result<Option<Password>, Failure> {
-    Ok(secret(args)?.map(|secret| Password::new(secret.expose())))
+/// The password the user gave, if any, to open an archive with: whatever it is, somebody may have chosen it.
+pub(crate) fn given(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Password>, Failure> {
+    Ok(secret(args, cancel)?.map(|secret| Password::new(secret.expose())))
+}
+
+/// The password the user gave, if any, for an archive that is to be made.
+pub(crate) fn for_new_archive(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Password>, Failure> {
+    Ok(secret_for_new_archive(args, cancel)?.map(|secret| Password::new(secret.expose())))
 }
 
 /// The same as text, for whoever must pass it on.
-pub(crate) fn secret(args: &PasswordArgs) -> Result<Option<Secret>, Failure> {
-    if let Some(path) = &args.password_file {
-        return read(path).map(Some);
+pub(crate) fn secret_for_new_archive(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
+    secret(args, cancel)?.map(|secret| fit(secret.expose()).map(|()| secret.clone())).transpose()
+}
+
+fn secret(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
+    match &args.password_file {
+        Some(path) => read(path, cancel).map(Some),
+        None => from_environment(VARIABLE),
     }
-    from_environment(VARIABLE)
 }
 
 /// The password that an archive shall get; asked for twice where nothing says it.
-pub(crate) fn new(file: Option<&Path>) -> Result<Password, Failure> {
-    if let Some(path) = file {
-        return from_file(path);
-    }
-    if let Some(secret) = from_environment(NEW)? {
+pub(crate) fn new(file: Option<&Path>, cancel: &AtomicBool) -> Result<Password, Failure> {
+    let said = match file {
+        Some(path) => Some(read(path, cancel)?),
+        None => from_environment(NEW)?,
+    };
+    if let Some(secret) = said {
+        fit(secret.expose())?;
         return Ok(Password::new(secret.expose()));
     }
     let needed = || Failure::usage("a new password is needed").hint(format!("give it with --new-password-file FILE or in {NEW}"));
     let first = prompt("New password of the archive: ").ok_or_else(needed)?;
+    fit(&first)?;
     if prompt("The same once more: ").as_ref() != Some(&first) {
         return Err(Failure::usage("the two passwords are not the same").hint("type the same one twice"));
     }
     Ok(Password::new(first))
 }
 
+/// Whether a password can be typed where Home Assistant asks for it.
+fn fit(password: &str) -> Result<(), Failure> {
+    if password.contains(char::is_control) {
+        let message = "the password holds a line break or another control character, which nobody can type into Home Assistant";
+        return Err(Failure::usage(message).hint("choose a password on one line, without tabs"));
+    }
+    if password.trim() != password {
+        let note = "the password begins or ends with a space, which Home Assistant needs as well; remove it if it is there by mistake";
+        output::notes("note", std::iter::once(note.to_owned()));
+    }
+    Ok(())
+}
+
 fn from_environment(variable: &str) -> Result<Option<Secret>, Failure> {
     match std::env::var(variable) {
-        Ok(password) if !password.is_empty() => Ok(Some(Secret::new(password))),
-        Ok(_) => Err(Failure::usage(format!("the environment variable {variable} is empty")).hint(format!("unset {variable} to work without a password"))),
+        Ok(text) => {
+            let password = bare(&text);
+            if password.is_empty() {
+                return Err(
+                    Failure::usage(format!("the environment variable {variable} is empty")).hint(format!("unset {variable} to work without a password"))
+                );
+            }
+            Ok(Some(in_kit(password, &format!("in {variable}")).unwrap_or_else(|| Secret::new(password))))
+        }
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8"))
             .hint("put the password into a file, and give that with --password-file")),
     }
 }
 
-/// The password that a file holds.
-pub(crate) fn from_file(path: &Path) -> Result<Password, Failure> {
-    Ok(Password::new(read(path)?.expose()))
+/// The password that a file holds, to open an archive with.
+pub(crate) fn from_file(path: &Path, cancel: &AtomicBool) -> Result<Password, Failure> {
+    Ok(Password::new(read(path, cancel)?.expose()))
 }
 
-fn read(path: &Path) -> Result<Secret, Failure> {
-    let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+fn read(path: &Path, cancel: &AtomicBool) -> Result<Secret, Failure> {
+    let text = text(path, "password file", HINT, LONGEST, cancel)?;
     let shown = engine::shown(path.as_os_str().as_encoded_bytes());
     let refused = |why: &str| Err(Failure::usage(format!("the password file {shown} {why}")).hint(HINT).about(&shown, format!("it {why}")));
-    if let Err(error) = read {
-        let reason = engine::plain_reason(&error);
-        return Err(Failure::usage(format!("can't read the password file {shown}: {reason}")).hint(HINT).about(shown, reason));
-    }
-    // Some editors put an invisible mark in front, and all end a file with a newline; neither is part of the password.
-    let password = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-    if text.len() as u64 > LONGEST {
-        return refused("is too long to hold a password");
-    }
+    let password = bare(&text);
     if password.is_empty() {
         return refused("is empty");
     }
     if password.contains(['\n', '\r']) {
-        let Some(key) = key_in(password) else { return refused("has more than one line, and is not the emergency kit of Home Assistant with one key in it") };
-        output::notes("note", std::iter::once(format!("the encryption key is the one in the emergency kit {}", path.display())));
-        return Ok(Secret::new(key));
+        let Some(key) = in_kit(password, &shown) else {
+            return refused("has more than one line, and is not the emergency kit of Home Assistant with one key in it");
+        };
+        return Ok(key);
     }
     Ok(Secret::new(password))
+}
+
+/// The text of a file that holds a secret; `what` it is called. A pipe is waited for.
+pub(crate) fn text(path: &Path, what: &str, hint: &str, most: u64, cancel: &AtomicBool) -> Result<Zeroizing<String>, Failure> {
+    store::files::read_short(path, most, cancel).map_err(|error| {
+        if cancel.load(Ordering::Relaxed) {
+            return Failure::new(INTERRUPTED, "interrupted");
+        }
+        let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
+        Failure::usage(format!("can't read the {what} {shown}: {reason}")).hint(hint).about(shown, reason)
+    })
+}
+
+/// Some editors put an invisible mark in front, and files and many a variable end with a newline; neither is part of the password.
+fn bare(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])
+}
+
+/// The key in the emergency kit of Home Assistant, which has several lines.
+fn in_kit(text: &str, place: &str) -> Option<Secret> {
+    let key = key_in(text).filter(|_| text.contains(['\n', '\r']))?;
+    output::notes("note", std::iter::once(format!("the encryption key is the one in the emergency kit {place}")));
+    Some(Secret::new(key))
 }
 
 /// Lets `attempt` use the password that was given. One that turns out to be needed is asked for, if somebody is there to answer; one that is wrong and looks

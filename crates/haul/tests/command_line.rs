@@ -218,6 +218,143 @@ fn passwords_work_by_file_and_environment_and_are_never_shown() {
     }
 }
 
+/// Ends what hangs, and says so.
+fn ended(mut child: Child) -> Output {
+    let deadline = Instant::now() + Duration::from_mins(2);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it hangs");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+}
+
+#[test]
+fn a_pipe_or_a_device_is_no_archive_and_nothing_waits_for_one() {
+    let place = Place::new();
+    pipe(&place.dir.path().join("pipe.tar"));
+    for (what, said_of_it) in [("pipe.tar", "it is a pipe, not a file"), ("/dev/zero", "it is a device without an end, not a file")] {
+        let commands: [&[&str]; 7] = [
+            &["verify", what],
+            &["inspect", what],
+            &["ls", what],
+            &["cat", what, "configuration.yaml"],
+            &["diff", what, what],
+            &["restore", what, "--into", "back"],
+            &["repair", what, "--to", "out/repaired.tar"],
+        ];
+        for args in commands {
+            let (code, told) = said(&ended(start(&place, args)));
+            assert!(code != 0 && told.contains(said_of_it), "{args:?}: {code} {told}");
+        }
+        let (code, told) = said(&ended(start(&place, &["push", what, "--to", "out/pushed.tar"])));
+        assert!(code == 2 && told.contains("is not a file"), "{told}");
+        let (code, told) = said(&ended(start(&place, &["backup", what, "--to", "out"])));
+        assert!(code == 2 && told.contains("is not a directory"), "{told}");
+    }
+    assert!(place.left().is_empty());
+}
+
+#[test]
+fn a_password_comes_through_a_pipe_and_a_silent_one_is_left_when_the_user_stops() {
+    let place = Place::new();
+    let path = place.dir.path().join("pw");
+    pipe(&path);
+    let args = ["backup", "config", "--to", "out/p.tar", "--password-file", "pw"];
+    let child = start(&place, &args);
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, Signal::TERM);
+    assert_eq!(said(&ended(child)), (130, "haul: interrupted\n".to_owned()));
+    assert!(place.left().is_empty());
+    let child = start(&place, &args);
+    fs::write(&path, "hunter2\n").unwrap();
+    let (code, told) = said(&ended(child));
+    assert_eq!(code, 0, "{told}");
+    let verify = command(&["verify", "out/p.tar"]).current_dir(place.dir.path()).env("HAUL_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(said(&verify).0, 0, "{}", said(&verify).1);
+}
+
+#[test]
+fn a_password_means_the_same_by_file_and_environment_and_can_be_typed() {
+    let place = Place::new();
+    let with = |args: &[&str], password: &str| said(&command(args).current_dir(place.dir.path()).env("HAUL_PASSWORD", password).output().unwrap());
+    fs::write(place.dir.path().join("pw"), "\u{feff}hunter2\r\n").unwrap();
+    assert_eq!(with(&["backup", "config", "--to", "out/n.tar"], "hunter2\n").0, 0);
+    assert_eq!(said(&place.haul(&["verify", "out/n.tar", "--password-file", "pw"])).0, 0);
+    for untypable in ["hun\nter2", "hunter2\t", "\u{7}hunter2"] {
+        let (code, told) = with(&["backup", "config", "--to", "out/u.tar"], untypable);
+        assert!(code == 2 && told.contains("which nobody can type into Home Assistant") && !told.contains("ter2"), "{told}");
+        // Somebody may have made an archive with it all the same.
+        let (code, told) = with(&["verify", "out/n.tar"], untypable);
+        assert!(code == 1 && told.contains("the password is wrong"), "{told}");
+    }
+    let (code, told) = with(&["backup", "config", "--to", "out/s.tar"], "hunter2 ");
+    assert!(code == 0 && told.contains("note: the password begins or ends with a space"), "{told}");
+    assert_eq!(place.left().len(), 2);
+}
+
+#[test]
+fn a_secret_in_an_address_is_never_printed() {
+    let place = Place::new();
+    let addresses = [
+        "azure://cont/x?sig=hunter2",
+        "webdav://127.0.0.1:1/x?password=hunter2",
+        "https://nas/x?token=hunter2",
+        "sftp://me@127.0.0.1:1/x?hunter2",
+        "s3://bucket/x?hunter2",
+        "gdrive://x?hunter2",
+        "haul://127.0.0.1:1/?hunter2",
+        "me:hunter2@nas:/x",
+        "s3:https://id:hunter2@nas/x?hunter2",
+    ];
+    for address in addresses {
+        let escaped = format!("[destinations.off]\nurl = \"{address}\"\n");
+        fs::write(place.dir.path().join("haul.toml"), escaped).unwrap();
+        let commands: [&[&str]; 7] = [
+            &["list", address],
+            &["list", address, "--json"],
+            &["backup", "config", "--to", address],
+            &["backup", "config", "--to", address, "--json"],
+            &["verify", address],
+            &["--config", "haul.toml", "list", "off"],
+            &["--config", "haul.toml", "destination", "list", "--json"],
+        ];
+        for args in commands {
+            let output = ended(start(&place, &[args, &["--give-up-after", "1s"][..if args.contains(&"destination") { 0 } else { 2 }]].concat()));
+            let all = text(&output.stdout) + &text(&output.stderr);
+            assert!(!all.contains("hunter2") && !all.is_empty(), "{args:?}: {all}");
+        }
+    }
+    let output = ended(start(&place, &["migrate", "config", "--to", "ftp://nas/?token=hunter2"]));
+    assert!(!text(&output.stderr).contains("hunter2"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_archive_that_somebody_padded_stops_no_list() {
+    let place = Place::new();
+    assert_eq!(said(&place.haul(&["backup", "config", "--to", "out/a.tar"])).0, 0);
+    let file = fs::OpenOptions::new().write(true).open(place.out().join("a.tar")).unwrap();
+    file.set_len(100 << 30).unwrap();
+    let output = ended(start(&place, &["list", "out", "--json"]));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("\"verdict\": \"whole\""), "{}", text(&output.stdout));
+    // Reading a hundred gigabytes of nothing ends when the user wants it to.
+    for args in [&["verify", "out/a.tar"][..], &["repair", "out/a.tar", "--to", "out/b.tar"]] {
+        let child = start(&place, args);
+        std::thread::sleep(Duration::from_millis(500));
+        signal(&child, Signal::TERM);
+        let (code, told) = said(&ended(child));
+        assert_eq!(code, 130, "{args:?}: {told}");
+    }
+}
+
 #[test]
 fn a_damaged_archive_is_exit_4_and_names_the_member() {
     let place = Place::new();

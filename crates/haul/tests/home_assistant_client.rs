@@ -38,7 +38,7 @@ async fn into_a_fresh_one_and_back(version: Version) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let old = Running::start(version, &directory.path().join("old"), Some("ada")).unwrap();
-    let token = Secret::from_file(&directory.path().join("old.token")).unwrap();
+    let token = Secret::new(std::fs::read_to_string(directory.path().join("old.token")).unwrap().trim());
     let archive = back_up(&old.config, &directory.path().join("old.tar"));
 
     let new = Running::start(version, &directory.path().join("new"), None).unwrap();

@@ -7,11 +7,11 @@ use crate::error::{Doing, Error, Kind};
 /// Scheme, host and port of what a person typed; a page's path is dropped.
 pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let text = text.trim();
-    let invalid = |reason: &str| Error::new(crate::proxy::words(text, 200), Doing::Look, Kind::Invalid, reason);
+    let invalid = |reason: &str| Error::new(crate::proxy::words(&without_login(text), 200), Doing::Look, Kind::Invalid, reason);
     if !text.contains("://") {
         let shown = crate::proxy::words(&without_login(text), 200);
         let error = Error::new(shown.clone(), Doing::Look, Kind::Invalid, "the address does not begin with http:// or https://");
-        return Err(error.advise(format!("write http://{}", shown.trim_start_matches('/'))));
+        return Err(error.advise(format!("write http://{}", shown.trim_start_matches('/').trim_end_matches("?…"))));
     }
     let url = Url::parse(text).map_err(|error| Error::new("this address", Doing::Look, Kind::Invalid, error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -24,12 +24,13 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     Ok(base(url))
 }
 
-/// What a person typed, without a name and password that may stand before the host.
+/// What a person typed, without a name and password that may stand before the host, and without what follows a ? or #.
 pub fn without_login(text: &str) -> String {
     let (scheme, rest) = text.find("://").map_or(("", text), |at| text.split_at(at + 3));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}{}", &rest[host..])
+    let kept = rest.find(['?', '#']).unwrap_or(rest.len());
+    format!("{scheme}{}{}", &rest[host..kept], if kept < rest.len() { "?…" } else { "" })
 }
 
 /// Its scheme, host and port alone.
@@ -78,6 +79,10 @@ mod tests {
         let error = parse("me:sesame@new:8123/x").unwrap_err();
         assert!(!error.to_string().contains("sesame"), "{error}");
         assert_eq!(error.advice.unwrap(), "write http://new:8123/x");
+        for text in ["new:8123/?token=sesame", "ftp://new/?token=sesame", "ftp://new/#sesame"] {
+            let error = parse(text).unwrap_err();
+            assert!(!format!("{error} {:?}", error.advice).contains("sesame"), "{error}");
+        }
         assert_eq!(without_login("http://me:se@same@new:8123/a@b"), "http://new:8123/a@b");
     }
 

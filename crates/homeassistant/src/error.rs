@@ -1,6 +1,6 @@
 //! The one error of this crate: what was tried with which instance, why it failed, what it means, and what to do about it.
 
-use std::{fmt, io};
+use std::fmt;
 
 use crate::proxy::Maker;
 
@@ -121,10 +121,4 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         matches!(self.kind, Kind::Unreachable | Kind::Broken | Kind::Busy)
     }
-}
-
-/// The system's reason without its number.
-pub(crate) fn system(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

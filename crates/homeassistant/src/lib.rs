@@ -46,6 +46,6 @@ pub use patience::Patience;
 pub use proxy::{Answer, Maker};
 pub use restart::{Restored, Stage, Way};
 pub use restore::{Begun, Wish};
-pub use secret::Secret;
+pub use secret::{LONGEST, Secret};
 pub use upload::{Progress, Upload};
 pub use wire::Tls;

@@ -1,6 +1,6 @@
 //! A token or password: read from a file, held in memory that is wiped, never printed.
 
-use std::{fmt, io::Read, path::Path};
+use std::{fmt, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Doing, Error, Kind};
 
-/// More than any token is long.
-const LONGEST: usize = 16 << 10;
+/// No token is longer.
+pub const LONGEST: u64 = 16 << 10;
 
 /// Text that no log, error or report may show.
 #[derive(Clone)]
@@ -22,16 +22,11 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// A file's only line.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let shown = path.display().to_string();
-        let wrong = |reason: String| Error::new(&shown, Doing::Secret, Kind::Invalid, reason);
-        let failed = |error| wrong(crate::error::system(&error));
-        let mut text = Zeroizing::new(String::new());
-        // Also from a pipe, and no more than could be a token.
-        std::fs::File::open(path).map_err(failed)?.take(LONGEST as u64 + 8).read_to_string(&mut text).map_err(failed)?;
+    /// The only line of a file that holds `text`.
+    pub fn in_file(path: &Path, text: &str) -> Result<Self, Error> {
+        let wrong = |reason: String| Error::new(path.display().to_string(), Doing::Secret, Kind::Invalid, reason);
         let line = text.trim_start_matches('\u{feff}').trim();
-        if line.is_empty() || line.len() > LONGEST || line.contains('\n') {
+        if line.is_empty() || line.len() as u64 > LONGEST || line.contains('\n') {
             return Err(wrong("it does not hold one line".to_owned()));
         }
         Ok(Self::new(line))
@@ -83,15 +78,12 @@ mod tests {
 
     #[test]
     fn a_token_file_holds_one_line_and_its_content_is_never_shown() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("token");
-        std::fs::write(&path, "\u{feff}abc.def\r\n").unwrap();
-        let secret = Secret::from_file(&path).unwrap();
+        let path = Path::new("token");
+        let secret = Secret::in_file(path, "\u{feff}abc.def\r\n").unwrap();
         assert_eq!(secret.expose(), "abc.def");
         assert_eq!(format!("{secret:?} {:?}", secret.bearer().unwrap()), "(secret) Sensitive");
         for wrong in ["", "\n", "first-line\nsecond-line\n"] {
-            std::fs::write(&path, wrong).unwrap();
-            let said = Secret::from_file(&path).unwrap_err().to_string();
+            let said = Secret::in_file(path, wrong).unwrap_err().to_string();
             assert!(said.ends_with("it does not hold one line") && !said.contains("first-line"), "{said}");
         }
     }

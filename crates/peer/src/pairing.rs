@@ -187,8 +187,12 @@ pub async fn answer(
     let (spake, share) = Spake2::<Ed25519Group>::start_b(&Password::new(turn.code().bytes()), &sender, &receiver);
     let Ok(shared) = spake.finish(&theirs) else { return Ok(Outcome::Nothing) };
     let keys = Keys::derive(binding, shared)?;
-    say(line, &Message::Reply { share: Text::new(&share) }).await?;
-    let Some(Message::Confirm { proof: theirs }) = hear(line, SOON).await? else { return Ok(Outcome::Nothing) };
+    // All others wait for this one, who may be anybody.
+    let confirmed = tokio::time::timeout(turn.within(), async {
+        say(line, &Message::Reply { share: Text::new(&share) }).await?;
+        hear(line, SOON).await
+    });
+    let Some(Message::Confirm { proof: theirs }) = confirmed.await.unwrap_or(Ok(None))? else { return Ok(Outcome::Nothing) };
     if !is_proved(&keys.sender, KNOWS, "", &theirs) {
         return Ok(Outcome::Wrong(turn.wrong()?));
     }
@@ -217,7 +221,7 @@ mod tests {
 
     async fn pair(code: Option<&str>, near: &Binding, far: &Binding, gate: &Gate) -> (Result<String, PeerError>, Result<Outcome, PeerError>) {
         let (mut one, mut other) = tokio::io::duplex(4096);
-        let shown = gate.renew().await.unwrap();
+        let shown = gate.renew().unwrap();
         let code = Code::parse(code.unwrap_or(&shown));
         let answer = async {
             let outcome = answer(&mut other, far, gate, "nas", |name| Ok(name.to_owned())).await;
@@ -258,7 +262,7 @@ mod tests {
     async fn who_leaves_before_confirming_has_learned_nothing_and_is_not_counted() {
         let (near, far) = bindings();
         let gate = Gate::new(Patience::default());
-        gate.renew().await.unwrap();
+        gate.renew().unwrap();
         let (mut one, mut other) = tokio::io::duplex(4096);
         let (sender, receiver) = spake_identities(&near);
         let (_, share) = Spake2::<Ed25519Group>::start_a(&Password::new(b"guess"), &sender, &receiver);
@@ -270,5 +274,19 @@ mod tests {
         let (outcome, ()) = tokio::join!(answer(&mut other, &far, &gate, "nas", |name| Ok(name.to_owned())), leave);
         assert_eq!(outcome.unwrap(), Outcome::Nothing);
         assert_eq!(gate.turn().await.unwrap().wrong().unwrap(), Wrong::Left(4));
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_more_does_not_keep_the_turn() {
+        let (near, far) = bindings();
+        let gate = Gate::new(Patience { try_within: std::time::Duration::from_millis(1), ..Patience::default() });
+        gate.renew().unwrap();
+        let (mut one, mut other) = tokio::io::duplex(4096);
+        let (sender, receiver) = spake_identities(&near);
+        let (_, share) = Spake2::<Ed25519Group>::start_a(&Password::new(b"guess"), &sender, &receiver);
+        say(&mut one, &Message::Begin { share: Text::new(&share) }).await.unwrap();
+        assert_eq!(answer(&mut other, &far, &gate, "nas", |name| Ok(name.to_owned())).await.unwrap(), Outcome::Nothing);
+        assert!(gate.turn().await.is_some(), "it is the next one's");
+        drop(one);
     }
 }

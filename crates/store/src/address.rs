@@ -9,7 +9,9 @@ use std::{
 
 use url::Url;
 
-use self::foreign::{Foreign, shown};
+use self::foreign::Foreign;
+pub use self::foreign::shown;
+pub(crate) use self::foreign::url_shown;
 use crate::{context::invalid, error::StoreError};
 
 /// Where an archive goes or comes from.
@@ -32,32 +34,33 @@ impl Address {
         if text == "-" {
             return Ok(Self::Stdout);
         }
-        let refuse = |meant: Foreign| invalid(&shown(text), meant.reason).advise(meant.advice);
+        let shown = shown(text);
+        let refuse = |meant: Foreign| invalid(&shown, meant.reason).advise(meant.advice);
         let is_scheme = |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
-            return foreign::without_scheme(text, SCHEMES).map_or_else(|| Ok(Self::Local(text.into())), |meant| Err(refuse(meant)));
+            return foreign::without_scheme(text, &shown, SCHEMES).map_or_else(|| Ok(Self::Local(text.into())), |meant| Err(refuse(meant)));
         };
         let scheme = scheme.to_ascii_lowercase();
-        let shown_rest = shown(text).split_once("://").map_or_else(String::new, |(_, rest)| rest.to_owned());
         if !SCHEMES.contains(&scheme.as_str()) {
-            if let Some(meant) = foreign::scheme(&scheme, &shown_rest) {
+            let (_, shown_rest) = shown.split_once("://").unwrap_or_default();
+            if let Some(meant) = foreign::scheme(&scheme, shown_rest.trim_end_matches(foreign::CUT)) {
                 return Err(refuse(meant));
             }
             let nearest = SCHEMES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, &scheme)).unwrap_or(&"file");
-            return Err(invalid(&shown(text), format!("there is no kind of place called {scheme}://; did you mean {nearest}://?"))
+            return Err(invalid(&shown, format!("there is no kind of place called {scheme}://; did you mean {nearest}://?"))
                 .advise(format!("known are {}", SCHEMES.join(", "))));
         }
-        if scheme == "s3" && rest.trim_matches('/').is_empty() {
-            return Err(invalid(text, "the address names no bucket").advise("write s3://BUCKET/PREFIX"));
+        if scheme == "s3" && rest.split(['?', '#']).next().is_none_or(|path| path.trim_matches('/').is_empty()) {
+            return Err(invalid(&shown, "the address names no bucket").advise("write s3://BUCKET/PREFIX"));
         }
         // An empty host (`haul://`, any receiver of the network) is no URL to everybody, but one to us.
-        let url = Url::parse(text).map_err(|error| invalid(&shown(text), format!("the address can't be understood: {error}")))?;
+        let url = Url::parse(text).map_err(|error| invalid(&shown, format!("the address can't be understood: {error}")))?;
         if url.password().is_some() {
-            return Err(invalid(&shown(text), "the address holds a password")
+            return Err(invalid(&shown, "the address holds a password")
                 .advise("leave it out of the address: put it in a file, and name that as password_file in haul.toml"));
         }
         if scheme == "file" {
-            let path = url.to_file_path().map_err(|()| invalid(text, "a file:// address needs three slashes and an absolute path"))?;
+            let path = url.to_file_path().map_err(|()| invalid(&shown, "a file:// address needs three slashes and an absolute path"))?;
             return Ok(Self::Local(path));
         }
         Ok(Self::Remote(url))
@@ -93,7 +96,7 @@ impl fmt::Display for Address {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
             Self::Stdout => f.write_str("standard output"),
-            Self::Remote(url) => f.write_str(url.as_str()),
+            Self::Remote(url) => f.write_str(&url_shown(url)),
         }
     }
 }

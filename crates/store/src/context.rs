@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,10 +12,13 @@ use std::{
 
 use crate::{
     error::{Kind, Operation, StoreError},
-    http,
+    files, http,
     limit::Limit,
     secret::Secret,
 };
+
+/// No password, key or token is longer.
+const LONGEST_SECRET: u64 = 16 << 10;
 
 /// How long to wait for what.
 #[derive(Clone, Debug)]
@@ -134,11 +137,13 @@ impl Options {
     /// A secret: from the file that `KEY_file` names, else from the environment variable. Files keep their trailing newline to themselves.
     pub fn secret(&self, place: &str, key: &str, variable: &str, context: &Context) -> Result<Option<Secret>, StoreError> {
         let file_key = format!("{key}_file");
-        let Some(path) = self.get(&file_key) else { return Ok(context.variable(variable).map(Secret::new)) };
-        let text =
-            std::fs::read_to_string(path).map_err(|error| invalid(place, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error))))?;
-        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-        if text.is_empty() || text.len() > 16 << 10 || text.contains('\n') {
+        // Many a tool that sets variables leaves the newline on, as editors do in files.
+        let bare = |text: &str| text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']).to_owned();
+        let Some(path) = self.get(&file_key) else { return Ok(context.variable(variable).map(|text| Secret::new(bare(&text)))) };
+        let text = files::read_short(Path::new(path), LONGEST_SECRET, &context.cancel)
+            .map_err(|error| invalid(place, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error))))?;
+        let text = bare(&text);
+        if text.is_empty() || text.contains('\n') {
             return Err(invalid(place, format!("{file_key} {path} does not hold one line with a secret")));
         }
         Ok(Some(Secret::new(text)))

@@ -22,6 +22,7 @@ mod bridge;
 pub mod context;
 pub mod contract;
 mod error;
+pub mod files;
 pub mod gdrive;
 pub mod http;
 pub mod inbound;

@@ -39,8 +39,13 @@ struct Receiving {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
-const QUICK_GATE: GatePatience =
-    GatePatience { tries: 5, life: Duration::from_mins(1), first_pause: Duration::from_millis(40), longest_pause: Duration::from_millis(200) };
+const QUICK_GATE: GatePatience = GatePatience {
+    tries: 5,
+    life: Duration::from_mins(1),
+    first_pause: Duration::from_millis(40),
+    longest_pause: Duration::from_millis(200),
+    try_within: Duration::from_secs(5),
+};
 
 impl Receiving {
     fn start(to: &Path, state: &Path, at: &str) -> Self {
@@ -50,7 +55,7 @@ impl Receiving {
         let (to, state, at) = (to.to_owned(), machine::state(state), at.to_owned());
         let address = runtime.block_on(async {
             let gate = Arc::new(Gate::new(QUICK_GATE));
-            let code = gate.renew().await.unwrap();
+            let code = gate.renew().unwrap();
             log.lock().unwrap().push(Event::Code(code));
             let receiver = Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) });
             let server = Server {

@@ -117,6 +117,33 @@ fn a_slow_place_beside_a_file_goes_on_from_the_file() {
 }
 
 #[test]
+fn what_a_slow_place_begins_late_is_used_or_taken_back_and_never_begun_twice() {
+    let whole = noise(5_000_000);
+    for placement in [Placement::Random, parts()] {
+        for is_finished in [true, false] {
+            let (mut run, memory) = (Run::new(), Memory::new(placement));
+            run.context.tuning.stall = Duration::from_millis(50);
+            memory.world.lock().unwrap().silent = true;
+            let mut outbound = run.prepare(vec![run.file(), Run::place(&memory)], false).unwrap();
+            outbound.begin(Expected::default()).unwrap();
+            assert_eq!(memory.world.lock().unwrap().waiting, 1, "it goes on waiting for its answer");
+            outbound.append(&whole).unwrap();
+            memory.world.lock().unwrap().silent = false;
+            if is_finished {
+                let outcomes = outbound.finish();
+                assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
+                assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}");
+            } else {
+                assert!(outbound.abort().is_empty());
+            }
+            let world = memory.world.lock().unwrap();
+            assert!(world.next == 1 && world.unfinished.is_empty(), "{placement:?}");
+            assert_eq!(world.objects.len(), usize::from(is_finished));
+        }
+    }
+}
+
+#[test]
 fn hiccups_cost_a_part_and_no_more() {
     let whole = noise(30_000_000);
     for placement in [Placement::Random, parts(), Placement::Sequential] {

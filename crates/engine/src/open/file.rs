@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Seek, SeekFrom},
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -80,13 +80,11 @@ impl<'a> ArchiveFile<'a> {
     pub(crate) fn open(source: &ArchiveSource, progress: ProgressFn<'a>) -> io::Result<Self> {
         let (bytes, length) = match source {
             ArchiveSource::Path(path) => {
-                let file = File::open(path)?;
-                let metadata = file.metadata()?;
-                if metadata.is_dir() {
-                    return Err(io::ErrorKind::IsADirectory.into());
-                }
-                let guard = Mutex::new(ReadGuard::new(&file, metadata.len()));
-                (Bytes::Here { file, guard }, metadata.len())
+                let mut file = store::files::open(path)?;
+                // A disk has a length, too, and its metadata does not say it.
+                let length = file.seek(SeekFrom::End(0))?;
+                let guard = Mutex::new(ReadGuard::new(&file, length));
+                (Bytes::Here { file, guard }, length)
             }
             ArchiveSource::Remote(source) => (Bytes::There { source: Arc::clone(source), failed: Mutex::default() }, source.length()),
         };

@@ -1,6 +1,9 @@
 //! The outer tar as `habackup` walked it, and what each inner archive is by its first bytes.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    ops::Range,
+};
 
 use habackup::{
     archive::{self, Archive, ArchiveError},
@@ -52,6 +55,8 @@ pub(crate) struct Outside {
     pub(crate) problems: Vec<Problem>,
     /// Whether the walk came to the end of the archive.
     pub(crate) whole: bool,
+    /// What follows the end and was not looked at.
+    pub(crate) unread: Range<u64>,
     home_assistant: Option<usize>,
 }
 
@@ -86,6 +91,7 @@ impl Outside {
             manifest_text,
             problems: archive.problems().to_vec(),
             whole: archive.tail().is_some(),
+            unread: archive.unread(),
             home_assistant,
         })
     }

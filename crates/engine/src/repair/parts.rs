@@ -1,6 +1,9 @@
 //! The members of an outer archive in whatever state: headers that are damaged or lie about sizes are told by what follows them.
 
-use std::io::{self, Cursor, Read};
+use std::{
+    io::{self, Cursor, Read},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use habackup::{
     read_at::{ReadAt, Window},
@@ -57,8 +60,8 @@ fn is_inner(base: &str) -> bool {
 }
 
 /// Walks the outer archive; gives its members, and whether it came to an end marker.
-pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<(Vec<Piece>, bool)> {
-    let mut scout = Scout { bytes, has_size_record: false, pieces: Vec::new(), marked: false, notes };
+pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool) -> io::Result<(Vec<Piece>, bool)> {
+    let mut scout = Scout { bytes, cancel, has_size_record: false, pieces: Vec::new(), marked: false, notes };
     let mut at = 0;
     while scout.pieces.len() < MOST {
         match scout.step(at)? {
@@ -74,6 +77,7 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes) -> io::Result<(Vec<
 
 struct Scout<'a, B> {
     bytes: &'a B,
+    cancel: &'a AtomicBool,
     /// A member that Home Assistant writes anew when it changes the encryption says its size in a record, which it would copy.
     has_size_record: bool,
     pieces: Vec<Piece>,
@@ -273,6 +277,10 @@ impl<B: ReadAt> Scout<'_, B> {
         let mut buffer = vec![0; STEP];
         let mut at = from;
         while at + BLOCK as u64 <= length {
+            // There may be a hundred gigabytes of nothing.
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(io::Error::other("interrupted"));
+            }
             let count = (length - at).min(STEP as u64) as usize;
             self.bytes.read_exact_at(&mut buffer[..count], at)?;
             for (place, block) in buffer[..count].chunks_exact(BLOCK).enumerate() {

@@ -101,7 +101,7 @@ pub(super) fn plan(
     let failed = |error| RepairError::from(OpenError::of(archive.to_owned(), error));
     let is_bare = has(before, Defect::NotWrapped);
     let keyring = Mutex::new(options.password.clone().map(Keyring::new));
-    let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &keyring, &mut notes) }.map_err(failed)?;
+    let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &keyring, &mut notes, cancel) }.map_err(failed)?;
     let job = Job { bytes, archive, cancel, keyring, is_protected: before.manifest.protected };
     let surveyed = job.surveys(sorted.inner, &mut notes)?;
     if surveyed.is_empty() {
@@ -156,11 +156,11 @@ fn bare(bytes: &Bytes<'_>, before: &Inspection, notes: &mut Notes) -> io::Result
     Ok(sorted)
 }
 
-fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes) -> io::Result<Sorted> {
+fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, cancel: &AtomicBool) -> io::Result<Sorted> {
     let mut sorted = Sorted::default();
     let mut descriptions: Vec<Piece> = Vec::new();
     let mut of_index = None;
-    let (pieces, marked) = parts::pieces(bytes, notes)?;
+    let (pieces, marked) = parts::pieces(bytes, notes, cancel)?;
     for piece in pieces {
         let base = piece.base().to_owned();
         if matches!(base.as_str(), "backup.json" | "snapshot.json") {

@@ -101,7 +101,7 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
     for problem in &opened.outside.problems {
         job.findings.problem(problem);
     }
-    outer::check(opened, &mut job.findings);
+    outer::check(opened, cancel, &mut job.findings)?;
     job.index_itself();
 
     let mut entries = 0;

@@ -1,13 +1,21 @@
 //! The outer tar, byte by byte: Home Assistant's reader asks only for names and sizes, so everything else is compared here.
 
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
 use habackup::{
     outer::header_difference,
     read_at::ReadAt,
     tar::{BLOCK, Reader},
 };
 
-use super::findings::Findings;
-use crate::open::{Member, Opened};
+use super::{VerifyError, findings::Findings};
+use crate::{
+    open::{Member, Opened},
+    plain_reason,
+};
 
 /// Python and GNU tar fill an archive to a multiple of this.
 const RECORD: u64 = 10_240;
@@ -15,8 +23,11 @@ const CHECKSUM: std::ops::Range<usize> = 148..156;
 /// Extended headers of outer members are a few records.
 const HEADERS_MAX: u64 = 2 << 20;
 
+/// Bytes behind the end that are read at once.
+const STEP: u64 = 1 << 20;
+
 /// Checks the outer tar.
-pub(super) fn check(opened: &Opened<'_>, findings: &mut Findings) {
+pub(super) fn check(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Findings) -> Result<(), VerifyError> {
     let members = &opened.outside.members;
     let mut as_ours = Vec::new();
     let mut time = None;
@@ -38,6 +49,29 @@ pub(super) fn check(opened: &Opened<'_>, findings: &mut Findings) {
     if opened.outside.whole {
         check_length(opened, ours, findings);
     }
+    check_rest(opened, cancel, findings)
+}
+
+/// Reads what opening the archive passed over.
+fn check_rest(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Findings) -> Result<(), VerifyError> {
+    let Range { start: mut at, end } = opened.outside.unread;
+    let mut buffer = vec![0; STEP.min(end - at) as usize];
+    while at < end {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(VerifyError::Cancelled);
+        }
+        let piece = &mut buffer[..STEP.min(end - at) as usize];
+        if let Err(error) = opened.file.read_exact_at(piece, at) {
+            findings.damage("", format!("can't be read at byte {at}: {}", plain_reason(&error)));
+            return Ok(());
+        }
+        if let Some(found) = piece.iter().position(|byte| *byte != 0) {
+            findings.damage("", format!("there is data after the end of the archive, at byte {}", at + found as u64));
+            return Ok(());
+        }
+        at += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn check_length(opened: &Opened<'_>, ours: bool, findings: &mut Findings) {

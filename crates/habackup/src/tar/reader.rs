@@ -235,6 +235,14 @@ impl<R: Read> Reader<R> {
         self.offset
     }
 
+    /// Zero blocks of the end marker, once that was reached.
+    pub fn marker_blocks(&self) -> Option<u8> {
+        match self.state {
+            State::Ended { marker_blocks } => Some(marker_blocks),
+            _ => None,
+        }
+    }
+
     /// Reads everything after the end marker; only zeros may stand there.
     pub fn finish(&mut self) -> Result<Tail, TarError> {
         let State::Ended { marker_blocks } = self.state else {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let password = password::given(&args.password)?;
+    let password = password::for_new_archive(&args.password, cancel)?;
     let is_mounted = |goal: &destination::Destination| mounted::check(goal, Some(&args.config_dir), args.force);
     let goals = Goals::of(&args.to, &args.sending, config, is_mounted, cancel)?;
     if goals.uses_stdout {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &CatArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let given = password::given(&args.password)?;
+    let given = password::given(&args.password, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let report = |done, total| progress.report(done, total);

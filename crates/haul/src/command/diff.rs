@@ -30,8 +30,8 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let given = password::given(&args.password)?;
-    let given_b = args.password_file_b.as_deref().map(password::from_file).transpose()?;
+    let given = password::given(&args.password, cancel)?;
+    let given_b = args.password_file_b.as_deref().map(|path| password::from_file(path, cancel)).transpose()?;
     let progress = Arc::new(Progress::default());
     let locate = |typed| destination::archive(config, typed, &args.waiting, &progress, cancel);
     let (source_a, source_b) = (locate(&args.a)?, locate(&args.b)?);

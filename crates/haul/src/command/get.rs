@@ -1,35 +1,21 @@
 //! `haul get`: an archive from a place into a file of this machine.
 //!
-//! The bytes grow in a hidden file beside the target, whose name says which object of which size and time they belong to. An interrupted fetch so goes on where it
-//! stopped, and never with something else. The final name appears when everything is there and on the disk.
+//! The bytes grow in a hidden file beside the target ([`unfinished`]), so that an interrupted fetch goes on where it stopped. The final name appears when
+//! everything is there and on the disk.
+
+mod unfinished;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::UNIX_EPOCH,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use engine::Progress;
-use habackup::{
-    archive::{Archive, ArchiveError},
-    manifest::{Manifest, Stamp},
-    problem::Severity,
-};
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
-use store::{
-    Entry, Kind, Limit, StoreError,
-    inbound::RemoteFile,
-    local::{remove_leftovers, rename_without_replacing, sync_directory, synced},
-    owner,
-};
+use store::{Kind, Limit, StoreError, inbound::RemoteFile};
 
+use self::unfinished::Unfinished;
 use crate::{
     args::GetArgs,
     config::Config,
@@ -54,11 +40,6 @@ struct Document<'a> {
     missing: Option<String>,
 }
 
-/// Bytes asked for at once.
-const CHUNK: u64 = 1 << 20;
-/// What the disk had not taken before a power cut is fetched again.
-const STEP_BACK: u64 = 8 << 20;
-
 pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let from = destination::resolve(config, &args.archive)?;
     let name = from.archive()?;
@@ -72,15 +53,14 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
         return Err(Failure::usage(format!("{} holds no {name}", store.label())).hint(format!("`haul list {}` shows what there is", from.place_typed())));
     };
     let started = std::time::Instant::now();
-    let unfinished = Unfinished::open(&target, &store.label(), &entry)?;
+    let mut unfinished = Unfinished::open(&target, &store.label(), &entry)?;
     let remote = RemoteFile::of(&network.bridge, &network.context_for(&from), Arc::clone(&store), entry);
-    let begun = unfinished.have;
     let progress = Arc::new(Progress::default());
     progress.fetch(remote.patience().clone());
     let display = Display::start(args.output.progress, Job::reading("fetching"), Arc::clone(&progress));
     let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &progress, cancel);
     drop(display);
-    copied?;
+    let begun = copied?;
     let (damage, stamp) = unfinished.look();
     unfinished.publish(&target)?;
     let done = |failure: Failure| failure.hint(format!("the fetch itself is done: {}", engine::shown(target.as_os_str().as_encoded_bytes())));
@@ -134,117 +114,6 @@ fn no_directory(path: &Path) -> Failure {
 
 fn directory_of(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned)
-}
-
-/// The growing file, locked by whoever fetches.
-struct Unfinished {
-    path: PathBuf,
-    file: File,
-    /// Bytes at its beginning that an earlier run left.
-    have: u64,
-}
-
-impl Unfinished {
-    fn open(target: &Path, place: &str, entry: &Entry) -> Result<Self, Failure> {
-        let directory = directory_of(target);
-        let object = habackup::manifest::slug(&entry.name, place);
-        let modified = entry.modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_micros());
-        let state = habackup::manifest::slug(&format!("{} {modified}", entry.size), &entry.name);
-        let path = directory.join(format!("{}{object}-{state}", owner::FETCHED));
-        remove_others(&directory, &format!("{}{object}-", owner::FETCHED), &path);
-        let failed = |error: io::Error| cannot_write(&path, &error);
-        // An archive holds every secret of its house.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(
-                Failure::new(FAILED, format!("another haul is fetching {} into {}", entry.name, directory.display())).hint("wait until that one has ended")
-            );
-        }
-        // Begun by an earlier version, or under a laxer hand.
-        let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
-        // After the lock is held: what is gone on with here may be old.
-        remove_leftovers(&directory);
-        let have = file.metadata().map_err(failed)?.len().min(entry.size).saturating_sub(STEP_BACK);
-        Ok(Self { path, file, have })
-    }
-
-    fn copy(&self, remote: &RemoteFile, limit: Option<&Limit>, progress: &Progress, cancel: &AtomicBool) -> Result<(), Failure> {
-        let mut buffer = vec![0; CHUNK as usize];
-        let mut at = self.have;
-        while at < remote.len() {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(interrupted());
-            }
-            let piece = &mut buffer[..CHUNK.min(remote.len() - at) as usize];
-            if let Some(limit) = limit {
-                limit.pass_blocking(piece.len() as u64, || cancel.load(Ordering::Relaxed));
-            }
-            remote.read_exact_at(piece, at).map_err(|error| unreadable(error, remote))?;
-            self.file.write_all_at(piece, at).map_err(|error| cannot_write(&self.path, &error))?;
-            at += piece.len() as u64;
-            progress.report(at, Some(remote.len()));
-        }
-        let unchanged = remote.unchanged();
-        if unchanged.is_err() {
-            // Half of one and half of another is of no use to the next run.
-            let _ = fs::remove_file(&self.path);
-        }
-        unchanged?;
-        self.file.set_len(remote.len()).and_then(|()| synced(self.file.sync_all())).map_err(|error| cannot_write(&self.path, &error))?;
-        Ok(())
-    }
-
-    /// What is wrong with the archive's outer structure, and what its maker says of it.
-    fn look(&self) -> (Option<String>, Option<Stamp>) {
-        match Archive::open(&self.file) {
-            Ok(archive) => {
-                let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
-                let damage = damage.map(ToString::to_string).or_else(|| archive.tail().is_none().then(|| "it is cut short".to_owned()));
-                (damage, archive.manifest().and_then(Manifest::stamp))
-            }
-            Err(ArchiveError::Io(error)) => (Some(engine::plain_reason(&error)), None),
-            Err(error) => (Some(error.to_string()), None),
-        }
-    }
-
-    fn publish(&self, target: &Path) -> Result<(), Failure> {
-        match rename_without_replacing(&self.path, target) {
-            Err(StoreError::Exists(_)) => Err(Failure::new(FAILED, format!("{} appeared meanwhile", target.display()))
-                .hint("what was fetched is kept: the same command with another name goes on with it")),
-            Err(StoreError::Io { source, .. }) => Err(cannot_write(target, &source)),
-            Err(error) => Err(error.into()),
-            Ok(()) => match sync_directory(&directory_of(target)) {
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    Err(Failure::new(FAILED, format!("{} is there, but the disk did not confirm its name: {}", target.display(), engine::plain_reason(&error)))
-                        .hint("check the disk; `haul verify` reads the file"))
-                }
-            },
-        }
-    }
-}
-
-/// What was fetched of an object that has been replaced since.
-fn remove_others(directory: &Path, prefix: &str, own: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path == own || !entry.file_name().to_string_lossy().starts_with(prefix) {
-            continue;
-        }
-        let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = fs::remove_file(&path);
-        }
-    }
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(error));
-    let hint = match fs::metadata(path) {
-        Ok(found) if found.len() > 0 => "what was fetched is kept: the same command goes on with it",
-        _ => "nothing was fetched; check the directory's permissions and its disk",
-    };
-    Failure::new(FAILED, format!("can't write {shown}: {reason}")).hint(hint).about(shown, reason)
 }
 
 fn interrupted() -> Failure {

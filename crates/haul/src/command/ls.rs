@@ -50,7 +50,7 @@ struct Entry {
 }
 
 pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let given = password::given(&args.password)?;
+    let given = password::given(&args.password, cancel)?;
     let pattern = args.glob.as_ref().map(|glob| Pattern::new(glob.as_bytes())).transpose().map_err(BrowseError::Pattern)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;

@@ -65,8 +65,8 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
     let wanted = Wanted {
         config: args.config_dir.clone(),
         to: args.to.clone(),
-        password: password::secret(&args.password)?,
-        token: token(args)?,
+        password: password::secret_for_new_archive(&args.password, cancel)?,
+        token: token(args, cancel)?,
         tls: Tls { insecure: args.insecure },
         exclude_database: args.exclude_database,
         exclude: args.exclude.clone(),
@@ -98,11 +98,12 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
     told(args, "restored", &moving, Some(&sent), Some(&restored), &notes)
 }
 
-fn token(args: &MigrateArgs) -> Result<Option<Secret>, Failure> {
+fn token(args: &MigrateArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &args.token_file {
-        return Ok(Some(Secret::from_file(path)?));
+        let text = password::text(path, "token file", "give a file with a long-lived access token in it", homeassistant::LONGEST, cancel)?;
+        return Ok(Some(Secret::in_file(path, &text)?));
     }
-    Ok(std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new))
+    Ok(std::env::var(TOKEN).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Secret::new))
 }
 
 /// Whether what is there may be replaced. A fresh one holds nothing.

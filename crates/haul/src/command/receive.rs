@@ -75,8 +75,8 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     }
     output::lines(&lines)?;
     let running = network.bridge.spawn(server.run(listener));
-    say(&told(&Event::Code(network.bridge.wait(gate.renew())?)));
-    renew_when_asked(&network, &gate);
+    say(&told(&Event::Code(gate.renew()?)));
+    renew_when_asked(&gate);
     let mut tidy = Instant::now();
     while !cancel.load(Ordering::Relaxed) && !running.is_finished() {
         if tidy <= Instant::now() {
@@ -118,14 +118,14 @@ fn announce(port: u16) -> Option<Announcement> {
 }
 
 /// A new code each time Enter is pressed, when somebody sits there.
-fn renew_when_asked(network: &Network, gate: &Arc<Gate>) {
+fn renew_when_asked(gate: &Arc<Gate>) {
     if !stdin().is_terminal() {
         return;
     }
-    let (bridge, gate) = (network.bridge.clone(), Arc::clone(gate));
+    let gate = Arc::clone(gate);
     std::thread::spawn(move || {
         for _ in stdin().lock().lines().map_while(Result::ok) {
-            match bridge.wait(gate.renew()) {
+            match gate.renew() {
                 Ok(code) => say(&told(&Event::Code(code))),
                 Err(error) => say(&error.to_string()),
             }

@@ -45,8 +45,8 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         Some(text) => Some(text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1"))?),
         None => None,
     };
-    let given = password::given(&args.password)?;
-    let encryption = encryption(args)?;
+    let given = password::given(&args.password, cancel)?;
+    let encryption = encryption(args, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.sending.waiting, &progress, cancel)?;
     let archive = source.shown();
@@ -102,14 +102,14 @@ fn unopened(error: &RepairError) -> Option<&OpenError> {
     }
 }
 
-fn encryption(args: &RepairArgs) -> Result<Encryption, Failure> {
+fn encryption(args: &RepairArgs, cancel: &AtomicBool) -> Result<Encryption, Failure> {
     if !args.encrypt && !args.change_password {
         if args.new_password_file.is_some() {
             return Err(Failure::usage("a new password was given, but nothing said what for").hint("say --encrypt or --change-password"));
         }
         return Ok(if args.decrypt { Encryption::Remove } else { Encryption::Keep });
     }
-    let new = password::new(args.new_password_file.as_deref())?;
+    let new = password::new(args.new_password_file.as_deref(), cancel)?;
     Ok(if args.encrypt { Encryption::Add(new) } else { Encryption::Change(new) })
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
         replace: args.replace,
         force: args.force,
         owner: args.owner,
-        password: password::given(&args.password)?,
+        password: password::given(&args.password, cancel)?,
         threads: engine::all_cores(),
     };
     let progress = Arc::new(Progress::default());

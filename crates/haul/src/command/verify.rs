@@ -37,7 +37,7 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let given = password::given(&args.password)?;
+    let given = password::given(&args.password, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let archive = source.shown();

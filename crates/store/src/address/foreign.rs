@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use url::Url;
+
 /// An address that is understood, but not spoken: why, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
@@ -114,15 +116,17 @@ fn web(scheme: &str, rest: &str) -> Foreign {
 }
 
 /// What is meant by text without `://` that looks like an address. A file or directory of that name counts first; [`is_here`] tells.
-pub(super) fn without_scheme(text: &str, schemes: &[&str]) -> Option<Foreign> {
+/// `shown` is the text without secrets, which is all that is said of it.
+pub(super) fn without_scheme(text: &str, shown: &str, schemes: &[&str]) -> Option<Foreign> {
     if text.starts_with(r"\\") || text.starts_with("//") {
-        return if is_here(text) { None } else { Some(foreign(format!("{text} looks like a share on the network"), MOUNT)) };
+        return if is_here(text) { None } else { Some(foreign(format!("{shown} looks like a share on the network"), MOUNT)) };
     }
-    let (before, rest) = text.split_once(':').filter(|(before, _)| !before.is_empty() && !before.contains('/'))?;
+    let bare = shown.trim_end_matches(CUT);
+    let (before, rest) = bare.split_once(':').filter(|(before, _)| !before.is_empty() && !before.contains('/'))?;
     if Path::new(text).exists() {
         return None;
     }
-    let as_file = format!("for a file or directory of that name here, write ./{text}");
+    let as_file = format!("for a file or directory of that name here, write ./{shown}");
     let known = before.to_lowercase();
     if let Some((inner, _)) = rest.split_once("://").filter(|(inner, _)| matches!(*inner, "http" | "https")) {
         // As restic writes it: s3:https://HOST/BUCKET, rest:https://…
@@ -134,7 +138,7 @@ pub(super) fn without_scheme(text: &str, schemes: &[&str]) -> Option<Foreign> {
             }
             _ => web(inner, rest).advice,
         };
-        return Some(foreign(format!("{text} is not an address that Haul knows"), advice));
+        return Some(foreign(format!("{shown} is not an address that Haul knows"), advice));
     }
     if schemes.contains(&known.as_str()) {
         let rest = match known.as_str() {
@@ -143,13 +147,13 @@ pub(super) fn without_scheme(text: &str, schemes: &[&str]) -> Option<Foreign> {
             "file" => format!("/{}", rest.trim_start_matches('/')),
             _ => rest.trim_start_matches('/').to_owned(),
         };
-        return Some(foreign(format!("{text} is not an address that Haul knows"), format!("did you mean {known}://{rest}? {as_file}")));
+        return Some(foreign(format!("{shown} is not an address that Haul knows"), format!("did you mean {known}://{rest}? {as_file}")));
     }
     if let Some(meant) = scheme(&known, rest.trim_start_matches('/')) {
         return Some(meant);
     }
-    let reason = format!("there is no file or directory {text}, and it is not an address that Haul knows");
-    Some(match ssh_address(text) {
+    let reason = format!("there is no file or directory {shown}, and it is not an address that Haul knows");
+    Some(match ssh_address(bare) {
         Some(address) => foreign(reason, format!("for a host reached by SSH, write sftp://{address}; {as_file}")),
         None => foreign(reason, as_file),
     })
@@ -176,22 +180,50 @@ fn is_here(text: &str) -> bool {
     path.exists() || (is_archive && path.parent().is_some_and(Path::is_dir))
 }
 
-/// The address without what may be a password.
-pub(super) fn shown(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    // What stands between the first colon and the last @ may be a password, whatever signs it holds; a port is none.
-    let (Some(colon), Some(at)) = (rest.find(':'), rest.rfind('@')) else { return text.to_owned() };
+/// Stands for what is cut off.
+pub(super) const CUT: &str = "?…";
+
+/// An address as it may be shown: without what may be a password, and without what follows the first ? or #, which may be a key or a signature.
+pub fn shown(text: &str) -> String {
+    let (kept, cut) = cut(text);
+    // A scheme, as far as there is one; `s3:https://` is one, too.
+    let start = kept.find("://").map_or_else(|| start_of_rest(kept), |at| at + 3);
+    let (scheme, rest) = kept.split_at(start);
+    format!("{scheme}{}{cut}", without_password(rest))
+}
+
+fn cut(text: &str) -> (&str, &str) {
+    text.find(['?', '#']).map_or((text, ""), |at| (&text[..at], CUT))
+}
+
+/// As [`shown`]; a URL that was taken for an address holds no password.
+pub(crate) fn url_shown(url: &Url) -> String {
+    let (kept, cut) = cut(url.as_str());
+    format!("{kept}{cut}")
+}
+
+/// Behind a scheme that is followed by no more than a colon.
+fn start_of_rest(text: &str) -> usize {
+    let Some((before, rest)) = text.split_once(':') else { return 0 };
+    let known = before.to_lowercase();
+    if super::SCHEMES.contains(&known.as_str()) || scheme(&known, rest).is_some() { before.len() + 1 } else { 0 }
+}
+
+/// What stands between the first colon and the last @ may be a password, whatever signs it holds; a port is none.
+fn without_password(rest: &str) -> String {
+    let (Some(colon), Some(at)) = (rest.find(':'), rest.rfind('@')) else { return rest.to_owned() };
     let port = rest[colon + 1..].split('/').next().unwrap_or_default();
     let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     if at < colon || is_port || rest.starts_with('[') {
-        return text.to_owned();
+        return rest.to_owned();
     }
-    format!("{scheme}://{}{}", &rest[..colon], &rest[at..])
+    format!("{}{}", &rest[..colon], &rest[at..])
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::shown;
     use crate::Address;
 
     fn told(text: &str) -> String {
@@ -257,6 +289,22 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         for text in [
+            "azure://cont/x?sig=hunter2",
+            "https://acc.blob.core.windows.net/cont/x?sig=hunter2",
+            "https://nas/x#hunter2",
+            "https://s3.eu.amazonaws.com/b/x?X-Amz-Signature=hunter2",
+            "https://cloud/remote.php/dav/files/me/x?token=hunter2",
+            "s3:https://minio.lan/b/x?key=hunter2",
+            "s3:https://id:hunter2@minio.lan/b/x",
+            "rest:https://me:hunter2@nas/x?token=hunter2",
+            "sftp:me:hunter2@nas:/x",
+            "me:hunter2@nas:/x",
+            "webdav:x?password=hunter2",
+            "//nas/x?password=hunter2",
+            "stfp://nas/x?password=hunter2",
+            "s3://?key=hunter2",
+            "file://x?hunter2",
+            "sftp://[nas/x?hunter2",
             "https://me:hunter2@cloud/remote.php/dav/files/me/",
             "sftp://me:hunter2@[nas/x",
             "sftp://me:a/hunter2@nas/x",
@@ -264,6 +312,11 @@ mod tests {
             "webdavs://me:hunter2@host/",
         ] {
             assert!(!told(text).contains("hunter2"), "{}", told(text));
+        }
+        assert_eq!(Address::parse("webdav://nas/x?password=hunter2").unwrap().to_string(), "webdav://nas/x?…");
+        assert_eq!(shown("azure://cont/x?sig=hunter2"), "azure://cont/x?…");
+        for text in ["sftp://me@nas:22/x", "haul://nas:8443", "sftp:me@nas:/x", "me@nas:x", "s3://bucket/a@b:c"] {
+            assert_eq!(shown(text), text);
         }
     }
 }

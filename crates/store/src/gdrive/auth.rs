@@ -19,11 +19,13 @@ use super::settings::Settings;
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError, reason},
-    http,
+    files, http,
     parts::Activity,
     secret::Secret,
 };
 
+/// No file with a sign-in is longer.
+const LONGEST: u64 = 1 << 20;
 /// Only what Haul itself put there can be seen with it.
 const SCOPE: &str = "https://www.googleapis.com/auth/drive.file";
 const GRANT_DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -237,8 +239,8 @@ impl TokenFile {
 
     /// What is kept; `None` when there is no such file.
     pub fn load(&self) -> Result<Option<Grant>, StoreError> {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => zeroize::Zeroizing::new(bytes),
+        let bytes = match files::read(&self.path, LONGEST) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.failed("can't be read", &error)),
         };

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::{Kind, Operation, StoreError},
-    owner,
+    files, owner,
     parts::Part,
     store::{Checked, Sealed, Session, Upload},
 };
@@ -82,7 +82,7 @@ impl KeptUpload {
         }
         let (temporary, destination) = (directory.join(&note.file), directory.join(&note.name));
         let failed = |source| StoreError::Io { operation: Operation::Create, path: temporary.clone(), source };
-        let file = match OpenOptions::new().read(true).write(true).open(&temporary) {
+        let file = match files::open_to_lock(&temporary) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),

@@ -9,8 +9,7 @@ mod pending;
 mod writer;
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -30,6 +29,7 @@ pub use writer::WriteMeter;
 
 use crate::{
     error::{Kind, Operation, StoreError},
+    files,
     parts::Part,
     store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Store, Upload},
 };
@@ -136,7 +136,7 @@ impl Store for Local {
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let path = self.path(name)?;
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
+        let read = files::open(&path).and_then(|file| file.read_exact_at(&mut bytes, range.start));
         read.map_err(failed(Operation::Read, &path))?;
         Ok(bytes.into())
     }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     error::{Operation, StoreError},
-    owner,
+    files, owner,
 };
 
 /// True for temporary names. Such a file is never worth a backup.
@@ -262,20 +262,12 @@ pub fn remove_leftovers(directory: &Path) -> usize {
         }
         let path = entry.path();
         // The lock is held until the name is gone, so nobody can begin to use the file in between.
-        let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && is_still(&file, &path) && fs::remove_file(&path).is_ok() {
+        let Ok(file) = files::open_to_lock(&path) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && files::is_still(&file, &path) && fs::remove_file(&path).is_ok() {
             removed += 1;
         }
     }
     removed
-}
-
-/// Does the name still lead to this file?
-fn is_still(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(ours), Ok(theirs)) => (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
-        _ => false,
-    }
 }
 
 /// One step where the file system can do it; otherwise a hard link and a removal, which refuses an existing name just as well; otherwise a last look first.

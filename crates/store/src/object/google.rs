@@ -26,6 +26,9 @@ struct Credentials {
     private_key: Option<String>,
 }
 
+/// No file of credentials is longer.
+const LONGEST: u64 = 1 << 20;
+
 pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let endpoint = wanted.endpoint(&wanted.setting("endpoint", &["STORAGE_EMULATOR_HOST"]).unwrap_or_else(|| OWN_ENDPOINT.to_owned()))?;
     let base = endpoint.as_str().trim_end_matches('/').to_owned();
@@ -35,11 +38,11 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     match credentials_file(wanted) {
         Some(path) => {
             let shown = path.display().to_string();
-            let text = std::fs::read_to_string(&path)
+            let text = crate::files::read_short(&path, LONGEST, &wanted.context.cancel)
                 .map_err(|error| wanted.no_keys(&format!("{shown} can't be read: {}", crate::error::reason(&error)), KEYS_ADVICE))?;
             let found: Credentials =
                 serde_json::from_str(&text).map_err(|_| wanted.no_keys(&format!("{shown} is no file of Google credentials"), KEYS_ADVICE))?;
-            builder = if found.private_key.is_some() { builder.with_service_account_key(text) } else { builder.with_application_credentials(shown) };
+            builder = if found.private_key.is_some() { builder.with_service_account_key(text.as_str()) } else { builder.with_application_credentials(shown) };
         }
         None if wanted.flag("instance_role")? => {}
         None => return Err(wanted.no_keys("no Google credentials were found", KEYS_ADVICE)),

@@ -1,8 +1,8 @@
 //! The files of the AWS command line: `~/.aws/credentials` and `~/.aws/config`, as far as keys, region and endpoint go.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::context::Context;
+use crate::{context::Context, files};
 
 /// No honest file of keys is longer.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -12,8 +12,8 @@ pub(super) fn read(context: &Context, name: &str) -> Option<BTreeMap<String, Str
     let home = context.variable("HOME").map(PathBuf::from);
     let file = |variable: &str, name: &str| context.variable(variable).map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".aws").join(name)));
     let load = |path: Option<PathBuf>| {
-        let path = path.filter(|path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST_FILE))?;
-        fs::read_to_string(path).ok()
+        let path = path.filter(|path| path.is_file())?;
+        files::read_short(&path, LONGEST_FILE, &context.cancel).ok()
     };
     let config = load(file("AWS_CONFIG_FILE", "config")).and_then(|text| section(&text, &config_title(name)));
     let credentials = load(file("AWS_SHARED_CREDENTIALS_FILE", "credentials")).and_then(|text| section(&text, name));

@@ -13,7 +13,6 @@ mod leg;
 mod push;
 
 use std::{
-    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -38,9 +37,10 @@ use crate::{
     bridge::Bridge,
     context::Context,
     error::{Kind, Operation, StoreError},
+    files,
     local::{Local, PendingFile, WriteMeter, parent},
     patience::Patience,
-    store::{Checked, Expected, Placement, Store},
+    store::{Checked, Expected, Placement, Store, Upload},
 };
 
 /// Bytes per segment: the grain of memory, and of the digests for reading back.
@@ -127,10 +127,15 @@ struct PlaceCopy {
 enum State {
     Prepared,
     Live { sender: mpsc::UnboundedSender<Message>, room: Arc<Semaphore>, task: JoinHandle<Result<Arrived, StoreError>>, detached_at: Option<u64> },
+    // As deferred; the upload is being begun meanwhile.
+    Beginning { creating: Creating, expected: Expected },
     // Sent from the local copy once that stands.
     Deferred,
     Failed(StoreError),
 }
+
+/// An upload that is being begun. It runs on by itself: one that is dropped midway would leave something behind at the place.
+type Creating = JoinHandle<Result<Box<dyn Upload>, StoreError>>;
 
 impl Outbound {
     /// Prepares every copy: local files are made, remote names looked at. A copy that can't be prepared is out of the race; the first failure is returned when
@@ -330,12 +335,14 @@ impl Outbound {
     pub fn abort(mut self) -> Vec<StoreError> {
         let mut failures: Vec<StoreError> = self.files.drain(..).filter_map(|copy| copy.failure).collect();
         if let Some((bridge, _)) = self.network.take() {
-            let mut ending = Vec::new();
+            let (mut ending, mut undoing) = (Vec::new(), Vec::new());
             for place in self.places.drain(..) {
+                let hurry = place.hurry();
                 match place.state {
                     // Without its sender it gives up; all of them do so at once.
                     State::Live { task, .. } => ending.push(task),
                     State::Failed(error) => failures.push(error),
+                    State::Beginning { creating, .. } => undoing.push(bridge.spawn(undo(creating, hurry))),
                     State::Prepared | State::Deferred => {}
                 }
             }
@@ -344,6 +351,9 @@ impl Outbound {
                     Ok(Err(StoreError::Cancelled) | Ok(_)) | Err(_) => {}
                     Ok(Err(error)) => failures.push(error),
                 }
+            }
+            for task in undoing {
+                let _ = bridge.wait(task);
             }
         }
         failures
@@ -397,7 +407,7 @@ impl Outbound {
             || self.places.iter().any(|place| match &place.state {
                 State::Prepared => true,
                 State::Live { task, detached_at, .. } => !task.is_finished() && detached_at.is_none(),
-                State::Deferred | State::Failed(_) => false,
+                State::Beginning { .. } | State::Deferred | State::Failed(_) => false,
             })
     }
 
@@ -469,18 +479,30 @@ impl FileCopy {
 impl PlaceCopy {
     /// Begins the upload. Unless `patient`, a place that does not answer soon is put off until the local copy stands.
     fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
-        let hurry = self.context.tuning.stall.min(HURRY);
-        let creating = self.patience.retry(|| self.store.create(&self.name, expected));
-        let created = bridge.wait(async { if patient { Ok(creating.await) } else { tokio::time::timeout(hurry, creating).await } });
+        let (store, name, patience) = (Arc::clone(&self.store), self.name.clone(), self.patience.clone());
+        let mut creating: Creating = bridge.spawn(async move { patience.retry(|| store.create(&name, expected)).await });
+        let created = bridge.wait(async { if patient { Some((&mut creating).await) } else { tokio::time::timeout(self.hurry(), &mut creating).await.ok() } });
+        match created {
+            Some(created) => {
+                let created = created.unwrap_or_else(|error| Err(leg::died(&self.store.label(), &error)));
+                self.go_on(created, expected, parts_at_once, bridge);
+            }
+            None => self.state = State::Beginning { creating, expected },
+        }
+    }
+
+    /// How long a place may take until it is put off.
+    fn hurry(&self) -> Duration {
+        self.context.tuning.stall.min(HURRY)
+    }
+
+    /// The upload has begun, or could not.
+    fn go_on(&mut self, created: Result<Box<dyn Upload>, StoreError>, expected: Expected, parts_at_once: usize, bridge: &Bridge) {
         let upload = match created {
-            Ok(Ok(upload)) => Arc::from(upload),
-            Ok(Err(error)) => {
+            Ok(upload) => Arc::from(upload),
+            Err(error) => {
                 self.meter.end();
                 self.state = State::Failed(error);
-                return;
-            }
-            Err(_) => {
-                self.state = State::Deferred;
                 return;
             }
         };
@@ -550,6 +572,16 @@ impl PlaceCopy {
         let no_copy = |label: String| StoreError::remote(label, Operation::Write, Kind::Lost, "the rest was to come from the local copy, which failed");
         let unreadable = |path: &Path, source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
         let mut from = None;
+        if let State::Beginning { creating, expected } = state {
+            state = State::Deferred;
+            if copy.is_none() {
+                bridge.wait(undo(creating, self.hurry()));
+            } else if let Ok(Ok(upload)) = bridge.wait(creating) {
+                self.go_on(Ok(upload), expected, ALONE, bridge);
+                state = std::mem::replace(&mut self.state, State::Deferred);
+                from = Some(0);
+            }
+        }
         if let (State::Deferred, Some(path)) = (&state, copy) {
             let length = std::fs::metadata(path).map_err(|source| unreadable(path, source))?.len();
             self.start(Expected::exactly(length), ALONE, true, bridge);
@@ -579,9 +611,19 @@ impl PlaceCopy {
             }
             State::Failed(error) => Err(error),
             State::Prepared => Err(StoreError::Cancelled),
-            State::Deferred => Err(no_copy(self.store.label())),
+            State::Beginning { .. } | State::Deferred => Err(no_copy(self.store.label())),
         }
     }
+}
+
+/// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the next run removes.
+async fn undo(creating: Creating, patience: Duration) {
+    let undone = tokio::time::timeout(patience, async {
+        if let Ok(Ok(upload)) = creating.await {
+            let _ = upload.abort().await;
+        }
+    });
+    let _ = undone.await;
 }
 
 /// `None` when the place wants nothing more.
@@ -599,7 +641,7 @@ fn feed(
     bridge: &Bridge,
 ) -> Result<(), StoreError> {
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = files::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     let mut at = offset;
     while at < length {

@@ -271,7 +271,7 @@ impl Fingerprint {
     fn of(path: &Path, context: &Context) -> Result<Self, StoreError> {
         let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
         let mut fingerprint = Self::default();
-        let mut file = File::open(path).map_err(unreadable)?;
+        let mut file = crate::files::open(path).map_err(unreadable)?;
         let mut segment = Vec::with_capacity(SEGMENT);
         loop {
             if context.is_cancelled() {

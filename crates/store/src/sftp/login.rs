@@ -1,9 +1,9 @@
 //! Proving who we are: keys from files, the agent, a password. Whatever the server refuses, the next is tried; what was tried is told when none works.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use russh::{
@@ -16,9 +16,12 @@ use super::target::Target;
 use crate::{
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError, reason},
+    files,
     secret::Secret,
 };
 
+/// No file with a key is longer.
+const LONGEST_KEY: u64 = 1 << 20;
 /// Keys that are tried when none is named.
 const USUAL_KEYS: &[&str] = &[".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa"];
 /// Most servers hang up after six tries; a crowded agent must not use them all up.
@@ -35,6 +38,7 @@ pub(super) struct Login {
     passphrase: Option<Secret>,
     password: Option<Secret>,
     agent: Option<String>,
+    cancel: Arc<AtomicBool>,
 }
 
 /// How it stands after a try.
@@ -55,6 +59,7 @@ impl Login {
             passphrase: options.secret(&label, "passphrase", "HAUL_SFTP_PASSPHRASE", context)?,
             password: options.secret(&label, "password", "HAUL_SFTP_PASSWORD", context)?,
             agent: context.variable("SSH_AUTH_SOCK"),
+            cancel: Arc::clone(&context.cancel),
             label,
         })
     }
@@ -104,8 +109,10 @@ impl Login {
     /// A key; `None` when it is one of the usual ones and not there or locked.
     async fn load(&self, path: &Path, tried: &mut Vec<String>) -> Result<Option<PrivateKey>, StoreError> {
         let named = self.key_file.is_some();
-        let text = match fs::read_to_string(path) {
-            Ok(text) => zeroize::Zeroizing::new(text),
+        let (file, cancel) = (path.to_owned(), Arc::clone(&self.cancel));
+        let read = tokio::task::spawn_blocking(move || files::read_short(&file, LONGEST_KEY, &cancel)).await;
+        let text = match read.unwrap_or_else(|died| Err(io::Error::other(died))) {
+            Ok(text) => text,
             Err(error) if !named && error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(invalid(&self.label, format!("the key {} can't be read: {}", path.display(), reason(&error)))),
         };

@@ -2,7 +2,7 @@
 //!
 //! Understood are hashed names, `[host]:port`, patterns, several keys per host and `@revoked`; host certificates (`@cert-authority`) are not.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,6 +14,9 @@ use crate::{
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
 };
+
+/// No list of hosts is longer.
+const LONGEST: u64 = 16 << 20;
 
 /// What is known of one host.
 #[derive(Clone)]
@@ -45,7 +48,7 @@ impl Trust {
         let mut trust = Self { label, host: target.host.clone(), port: target.port, pinned, known: Vec::new(), revoked: Vec::new(), file };
         for path in files {
             // A file that is not there knows nobody.
-            trust.learn(&String::from_utf8_lossy(&fs::read(path).unwrap_or_default()), &target.known_as());
+            trust.learn(&String::from_utf8_lossy(&crate::files::read(&path, LONGEST).unwrap_or_default()), &target.known_as());
         }
         Ok(trust)
     }

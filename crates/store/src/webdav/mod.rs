@@ -19,6 +19,7 @@ use self::{
     whole::WholeUpload,
 };
 use crate::{
+    address::url_shown,
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
     owner,
@@ -75,7 +76,7 @@ impl Site {
         let mut shown = url.clone();
         // Can't fail for an address with a host, and one without is refused below.
         let _ = shown.set_username("");
-        let label = shown.as_str().trim_end_matches('/').to_owned();
+        let label = url_shown(&shown).trim_end_matches('/').to_owned();
         let is_secure = url.scheme().ends_with('s');
         let Some(name) = url.host_str().filter(|name| !name.is_empty()) else { return Err(invalid(&label, "the address names no host")) };
         if url.query().is_some() || url.fragment().is_some() {

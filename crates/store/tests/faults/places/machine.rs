@@ -31,10 +31,15 @@ impl Machine {
         let state = machine::state(&directory.path().join("there"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, code) = runtime.block_on(async {
-            let patience =
-                Patience { tries: 50, life: Duration::from_mins(10), first_pause: Duration::from_millis(40), longest_pause: Duration::from_millis(200) };
+            let patience = Patience {
+                tries: 50,
+                life: Duration::from_mins(10),
+                first_pause: Duration::from_millis(40),
+                longest_pause: Duration::from_millis(200),
+                ..Patience::default()
+            };
             let gate = Arc::new(Gate::new(patience));
-            let code = gate.renew().await.unwrap();
+            let code = gate.renew().unwrap();
             let server = Server {
                 identity: Identity::load_or_create(&state).unwrap(),
                 name: "nas".into(),
