@@ -336,9 +336,8 @@ type Folders = Vec<(Vec<u8>, Folder)>;
 /// What unpacking gave, before it is in its place.
 struct Outcome {
     done: Unpacked,
-    keeps_metadata: bool,
-    /// Whether the file system said of all that was asked for that it is on the disk.
-    confirmed: bool,
+    /// What the file system said of it.
+    written: Filled,
     used_index: bool,
     checked_whole: bool,
 }
@@ -492,12 +491,12 @@ impl Job<'_> {
     }
 
     fn finish(&self, tree: Tree, mut done: Unpacked, used_index: bool, checked_whole: bool) -> Result<Outcome, RestoreError> {
-        let Filled { refusals, keeps_metadata, confirmed } = tree.finish().map_err(|source| self.target_failed(String::new(), source))?;
-        for (path, reason) in refusals {
+        let mut written = tree.finish().map_err(|source| self.target_failed(String::new(), source))?;
+        for (path, reason) in std::mem::take(&mut written.refusals) {
             done.entries = done.entries.saturating_sub(1);
             done.leave_out(&path, reason);
         }
-        Ok(Outcome { done, keeps_metadata, confirmed, used_index, checked_whole })
+        Ok(Outcome { done, written, used_index, checked_whole })
     }
 
     fn put_in_place(&self, stage: &Stage, outcome: &Outcome) -> Result<Placed, RestoreError> {
@@ -528,7 +527,7 @@ impl Job<'_> {
         if let (true, Some((uid, gid))) = (self.target.inside && self.selection.is_everything() && self.options.owner.is_some(), self.owner) {
             let _ = chownat(CWD, &self.target.path, Some(uid), Some(gid), AtFlags::empty());
         }
-        Ok(Placed { confirmed: placed.confirmed && on_disk && outcome.confirmed, ..placed })
+        Ok(Placed { confirmed: placed.confirmed && on_disk && outcome.written.confirmed, ..placed })
     }
 
     fn unmatched(&self, done: &Unpacked) -> Vec<String> {
@@ -546,13 +545,13 @@ impl Job<'_> {
     }
 
     fn report(&self, member: &Member, outcome: Outcome, placed: Placed, started: Instant) -> Restoration {
-        let Outcome { done, keeps_metadata, used_index, checked_whole, .. } = outcome;
+        let Outcome { done, written, used_index, checked_whole } = outcome;
         let unmatched = self.unmatched(&done);
         let mut warnings = done.warnings;
         if done.left_out_unnamed > 0 {
             warnings.push(format!("{} more entries were left out and are not named here", done.left_out_unnamed));
         }
-        if keeps_metadata {
+        if written.keeps_metadata {
             warnings.extend(self.owner_note());
         } else {
             warnings.push("the file system of the target does not keep owners or modes".to_owned());

@@ -96,7 +96,7 @@ fn exchange(stage: &Stage, target: &Target, now: &str) -> Result<PathBuf, Failed
     // The new tree first takes the kept name, and then the two trade places in one step: the
     // target's name never stands empty.
     let kept = kept_name(parent, target, now, |kept| {
-        intent.kept = kept.to_owned();
+        kept.clone_into(&mut intent.kept);
         intent.write(stage.directory())?;
         rename_new(from, tree, parent, kept)
     })?;
@@ -157,7 +157,7 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
     let tree = stage.tree().map_err(failed)?;
     let into = fs::openat(CWD, &target.path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
     let plan = plan_parts(&tree, &into, &target.path)?;
-    target.mounts_in_the_way(plan.aside.iter().chain(&plan.place))?;
+    target.mounts_in_the_way(&plan.aside.iter().chain(&plan.place).collect::<Vec<_>>())?;
     let kept = if plan.aside.is_empty() { None } else { Some(make_kept(Way::Parts, stage, target, now).map_err(failed)?) };
     let mut moves = Moves::default();
     let result = (|| {
@@ -277,7 +277,7 @@ fn make_kept(way: Way, stage: &Stage, target: &Target, now: &str) -> io::Result<
     let parent = stage.parent();
     let mut intent = intend(way, stage, target)?;
     let name = kept_name(parent, target, now, |name| {
-        intent.kept = name.to_owned();
+        name.clone_into(&mut intent.kept);
         intent.write(stage.directory())?;
         Ok(fs::mkdirat(parent, name, Mode::RWXU)?)
     })?;

@@ -89,8 +89,8 @@ impl Target {
 
     /// Refuses to move what is mounted somewhere in the target: a mount would go along with a directory that is put aside, and nothing can be moved into or
     /// out of one. `moved` are the paths below the target that a restore moves.
-    pub(super) fn mounts_in_the_way<'p>(&self, moved: impl Iterator<Item = &'p PathBuf> + Clone) -> Result<(), RestoreError> {
-        let in_the_way = |mount: &PathBuf| moved.clone().any(|path| path.starts_with(mount) || mount.starts_with(path));
+    pub(super) fn mounts_in_the_way(&self, moved: &[&PathBuf]) -> Result<(), RestoreError> {
+        let in_the_way = |mount: &PathBuf| moved.iter().any(|path| path.starts_with(mount) || mount.starts_with(path));
         let mounts = mounts::below(&self.path).into_iter().filter(in_the_way).map(|mount| self.path.join(mount)).collect();
         self.refuse(mounts)
     }

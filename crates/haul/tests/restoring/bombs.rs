@@ -123,7 +123,6 @@ fn memory_stays_bounded_whatever_names_an_archive_has() {
         ];
         for command in commands {
             let (code, peak, said) = run(&place, command);
-            println!("{kind}, {}: {peak} KiB, exit {code:?}, {} bytes said", command[0], said.len());
             assert!(peak > 0 && peak < BOUND, "{kind}, {command:?}: {peak} KiB");
             assert!(matches!(code, Some(0 | 3 | 4)), "{kind}, {command:?}: {said:.2000}");
             // Of each name the beginning.

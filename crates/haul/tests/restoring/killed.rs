@@ -36,6 +36,7 @@ fn filter(exchange: bool) -> Vec<libc::sock_filter> {
 
 /// Runs a command and kills it before the call of that number; its exit code when it came to its end without.
 #[expect(unsafe_code, reason = "only the kernel can stop a program in the middle of a known call")]
+#[expect(clippy::zombie_processes, reason = "it is waited for by its number, with its threads")]
 fn killed_before(mut command: Command, number: usize, exchange: bool) -> Option<i32> {
     let mut program = filter(exchange);
     let traced = move || {
@@ -167,7 +168,7 @@ impl Case {
     }
 
     /// The configuration at the target, without what lies beside it.
-    fn now(&self, scene: &Scene) -> Tree {
+    fn now(scene: &Scene) -> Tree {
         let all = tree(&scene.place.path("new"));
         all.into_iter().filter(|(path, _)| !path.to_str().unwrap().starts_with("before-restore-") && !path.starts_with(".haul-")).collect()
     }
@@ -189,7 +190,7 @@ fn a_restore_killed_at_any_step_loses_nothing_and_the_next_one_puts_it_right() {
         let scene = case.scene(&archive);
         let restored = case.command(&scene).output().unwrap();
         assert!(restored.status.success(), "{}: {}", case.label, String::from_utf8_lossy(&restored.stderr));
-        let (new, aside) = (case.now(&scene), case.aside());
+        let (new, aside) = (Case::now(&scene), case.aside());
         assert_eq!(case.kept(&scene), std::slice::from_ref(&aside), "{}", case.label);
         drop(scene);
         let mut put_back = 0;
@@ -202,7 +203,7 @@ fn a_restore_killed_at_any_step_loses_nothing_and_the_next_one_puts_it_right() {
                 assert!(number > 10, "{label}: too few steps were seen");
                 break;
             }
-            let was = case.now(&scene);
+            let was = Case::now(&scene);
             let old: Tree = OLD.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned())).collect();
             // All of the old is somewhere under a name of the user's.
             let somewhere =
@@ -220,7 +221,7 @@ fn a_restore_killed_at_any_step_loses_nothing_and_the_next_one_puts_it_right() {
             }
             let said = case.command(&scene).output().unwrap();
             assert!(said.status.success(), "{label}: {}", String::from_utf8_lossy(&said.stderr));
-            assert_eq!(case.now(&scene), new, "{label}");
+            assert_eq!(Case::now(&scene), new, "{label}");
             let kept = case.kept(&scene);
             assert_eq!(kept.iter().filter(|kept| **kept == aside).count(), 1, "{label}: {kept:?}");
             // Anything else that is kept once stood at the target.
