@@ -17,6 +17,7 @@
 //! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
 //! | `open` | an archive as a stream of inner members, by its index on all cores or without it |
 //! | `collect`, `verdict` | what a configuration holds, and what an archive is worth: the same for all that follow |
+//! | `beginning` | whether inner archives begin as archives do |
 //! | `inspect` | what each of Home Assistant's readers will do with an archive, whatever state that is in |
 //! | `repair` | a new archive of all that can be kept of one in whatever state |
 //! | `verify` | everything that is wrong with an archive, in plain words |
@@ -29,6 +30,7 @@
 
 mod away;
 mod backup;
+mod beginning;
 mod broken;
 pub mod browse;
 mod closing;
@@ -61,6 +63,7 @@ mod zip;
 
 pub use away::Maker;
 pub use backup::backup;
+pub use beginning::beginning;
 pub use configuration::{Listening, listening};
 pub use destination::Destination;
 pub use error::{BackupError, plain as plain_reason};

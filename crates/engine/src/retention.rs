@@ -2,11 +2,15 @@
 //!
 //! A rule like `daily: 7` keeps the newest archive of each of the seven latest days that have one, by the local calendar. Whatever one rule keeps is kept.
 //! Nothing is lost by mistake: damaged archives and such with a date that lies ahead never stand for a day, pinned ones and those of others stay, and so does the
-//! newest whole archive of each instance whatever the rules say. Each instance of Home Assistant has the rules for itself. An incomplete archive never takes a
-//! whole one's place: it stands only for days that have no whole one, and is counted apart. Finding out what an archive is, and removing it, is the caller's.
+//! newest whole archive of each instance whatever the rules say, and the newest that has the history. Each instance of Home Assistant has the rules for itself. An
+//! incomplete archive never takes a whole one's place: it stands only for days that have no whole one, and is counted apart; one without the history stands for a
+//! day only if no other whole one of that day has it. Finding out what an archive is, and removing it, is the caller's.
+//!
+//! One archive may have several names: copies, hard links, symbolic links, spellings that the place does not tell apart. It counts once, and as long as one of its
+//! names stays, all of them do. What a paired machine sent counts on the day it arrived, among what that machine sent, and a week after it arrived.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
 };
 
@@ -15,6 +19,11 @@ use serde::Serialize;
 
 /// A clock that differs by less is no reason for caution.
 const SLACK_SECONDS: i64 = 3600;
+const DAY_SECONDS: i64 = 86_400;
+/// What a paired machine sent takes no other archive's place before so much time has passed.
+const WAITING_SECONDS: i64 = 7 * DAY_SECONDS;
+/// An archive may take so long from its beginning to its arrival, with a line that is down on the way.
+const ON_THE_WAY_SECONDS: i64 = 7 * DAY_SECONDS;
 
 /// Who made something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,6 +66,30 @@ pub struct Candidate {
     pub worth: Worth,
     /// Of which instance of Home Assistant it is; those that do not say it are one of their own.
     pub instance: Option<String>,
+    /// The history is in it, as far as anybody can tell.
+    pub history: bool,
+    /// It is a symbolic link.
+    pub link: bool,
+    /// What the archive says of itself: two names with the same are names of one archive.
+    pub content: Option<String>,
+    /// How it came here, when a paired machine sent it.
+    pub arrival: Option<Arrival>,
+}
+
+/// When a paired machine's archive came, as the receiver noted it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The receiver's clock.
+    pub when: Timestamp,
+    /// The machine.
+    pub sender: String,
+}
+
+impl Candidate {
+    /// The moment that the calendar goes by. What somebody else's machine wrote into an archive decides about no other archive.
+    fn moment(&self) -> Timestamp {
+        self.arrival.as_ref().map_or(self.when, |arrival| arrival.when)
+    }
 }
 
 /// What to keep. Zero and `None` keep nothing by that rule.
@@ -96,14 +129,28 @@ pub enum Reason {
     NotABackup,
     /// Nobody could look at it.
     Unreadable,
+    /// It is a symbolic link, so it is not an archive of its own.
+    Link,
+    /// A symbolic link of this name leads to it.
+    LinkedBy(String),
+    /// This other name of the same archive stays.
+    SameAs(String),
+    /// The place lists its name more than once, so nobody knows what would be removed.
+    ListedTwice,
     /// Its date lies ahead of the clock, so one of the two is wrong.
     Ahead,
+    /// Its date is later than its arrival, or long before it.
+    OddDate,
+    /// A paired machine sent it less than a week ago.
+    JustArrived,
     /// It is damaged, but nothing newer is whole.
     BetterThanNothing,
     /// It is incomplete, but nothing else of this instance is whole.
     NothingWhole,
     /// The newest whole archive.
     Newest,
+    /// The newest whole archive that has the history.
+    NewestHistory,
     /// One of the newest.
     Last,
     /// At most so much older than the newest.
@@ -135,10 +182,17 @@ impl fmt::Display for Reason {
             Self::Foreign => f.write_str("not Haul's"),
             Self::NotABackup => f.write_str("not a backup"),
             Self::Unreadable => f.write_str("unreadable"),
+            Self::Link => f.write_str("a link"),
+            Self::LinkedBy(name) => write!(f, "the link {name} leads to it"),
+            Self::SameAs(name) => write!(f, "the same archive as {name}"),
+            Self::ListedTwice => f.write_str("listed more than once"),
             Self::Ahead => f.write_str("dated ahead of the clock"),
+            Self::OddDate => f.write_str("its date does not fit its arrival"),
+            Self::JustArrived => f.write_str("arrived less than a week ago"),
             Self::BetterThanNothing => f.write_str("damaged, but nothing newer is whole"),
             Self::NothingWhole => f.write_str("newest incomplete, and nothing is whole"),
             Self::Newest => f.write_str("newest whole"),
+            Self::NewestHistory => f.write_str("newest with history"),
             Self::Last => f.write_str("last"),
             Self::Within => f.write_str("within"),
             Self::Day(date) => write!(f, "day {date}"),
@@ -179,15 +233,44 @@ impl Decision {
 }
 
 /// Decides what to keep; the newest comes first. `now` brings the time zone of the calendar. Names tell archives of the same moment apart, so that the plan does
-/// not depend on the order in which they are listed.
+/// not depend on the order in which they are listed. Each name is decided about once.
 pub fn plan(candidates: &[Candidate], rules: &Rules, now: &Zoned) -> Vec<Decision> {
-    let mut groups: BTreeMap<Option<&str>, Vec<&Candidate>> = BTreeMap::new();
+    let mut names: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
     for candidate in candidates {
-        groups.entry(candidate.instance.as_deref()).or_default().push(candidate);
+        names.entry(&candidate.name).or_default().push(candidate);
     }
-    let mut decisions: Vec<Decision> = groups.into_values().flat_map(|group| Group::new(group, rules, now).plan()).collect();
+    let mut decisions = Vec::new();
+    let mut groups: BTreeMap<(Option<&str>, Option<&str>), Vec<&Candidate>> = BTreeMap::new();
+    for listed in names.values() {
+        match listed[..] {
+            [candidate] => {
+                let sender = candidate.arrival.as_ref().map(|arrival| arrival.sender.as_str());
+                groups.entry((candidate.instance.as_deref(), sender)).or_default().push(candidate);
+            }
+            [candidate, ..] => decisions.push(Decision { name: candidate.name.clone(), when: candidate.moment(), keep: vec![Reason::ListedTwice] }),
+            [] => {}
+        }
+    }
+    decisions.extend(groups.into_values().flat_map(|group| Group::new(group, rules, now).plan()));
     decisions.sort_by(|a, b| (b.when, &b.name).cmp(&(a.when, &a.name)));
+    keep_other_names(&mut decisions, &names);
     decisions
+}
+
+/// As long as an archive stays under one name it stays under all: one that seems to be a copy may be the same file.
+fn keep_other_names(decisions: &mut [Decision], names: &BTreeMap<&str, Vec<&Candidate>>) {
+    let contents = |name: &str| names.get(name).into_iter().flatten().filter_map(|candidate| candidate.content.as_deref());
+    let mut staying: BTreeMap<&str, Reason> = BTreeMap::new();
+    for decision in decisions.iter().filter(|decision| !decision.is_removed()) {
+        let name = decision.name.clone();
+        let because = if decision.keep.contains(&Reason::Link) { Reason::LinkedBy(name) } else { Reason::SameAs(name) };
+        for content in contents(&decision.name) {
+            staying.entry(content).or_insert_with(|| because.clone());
+        }
+    }
+    for decision in decisions.iter_mut().filter(|decision| decision.is_removed()) {
+        decision.keep.extend(contents(&decision.name).find_map(|content| staying.get(content)).cloned());
+    }
 }
 
 /// The instances from which the plan removes archives although none of theirs is whole. An archive that does not say whose it is may be anybody's: for such any
@@ -203,7 +286,7 @@ pub fn without_whole<'c>(candidates: &'c [Candidate], decisions: &[Decision], ru
 impl Rules {
     /// Whether an archive is one that the rules are about, and its date can be believed.
     fn count(&self, candidate: &Candidate, now: &Zoned) -> bool {
-        self.own(candidate) && !is_ahead(candidate, now)
+        self.own(candidate) && !candidate.link && doubt(candidate, now).is_none()
     }
 
     fn own(&self, candidate: &Candidate) -> bool {
@@ -215,73 +298,88 @@ impl Rules {
     }
 }
 
-fn is_ahead(candidate: &Candidate, now: &Zoned) -> bool {
-    candidate.when.as_second() > now.timestamp().as_second() + SLACK_SECONDS
+/// Why the moment of an archive is not believed, or not yet.
+fn doubt(candidate: &Candidate, now: &Zoned) -> Option<Reason> {
+    let (moment, now) = (candidate.moment().as_second(), now.timestamp().as_second());
+    if let Some(arrival) = &candidate.arrival {
+        let on_the_way = arrival.when.as_second() - candidate.when.as_second();
+        if !(-SLACK_SECONDS..=ON_THE_WAY_SECONDS).contains(&on_the_way) {
+            return Some(Reason::OddDate);
+        }
+    }
+    if moment > now + SLACK_SECONDS {
+        return Some(Reason::Ahead);
+    }
+    (candidate.arrival.is_some() && now - moment < WAITING_SECONDS).then_some(Reason::JustArrived)
 }
 
-/// The archives of one instance, the newest first.
+/// The archives of one instance that came the same way, the newest first. Each is a list of its names; what is true of the first is true of all.
 struct Group<'a> {
-    sorted: Vec<&'a Candidate>,
+    sorted: Vec<Vec<&'a Candidate>>,
     rules: &'a Rules,
     now: &'a Zoned,
 }
 
 impl<'a> Group<'a> {
-    fn new(mut sorted: Vec<&'a Candidate>, rules: &'a Rules, now: &'a Zoned) -> Self {
-        sorted.sort_by(|a, b| (b.when, &b.name).cmp(&(a.when, &a.name)));
+    fn new(mut all: Vec<&'a Candidate>, rules: &'a Rules, now: &'a Zoned) -> Self {
+        all.sort_by(|a, b| (b.moment(), &b.name).cmp(&(a.moment(), &a.name)));
+        let mut sorted: Vec<Vec<&Candidate>> = Vec::new();
+        for candidate in all {
+            let same = |names: &&mut Vec<&'a Candidate>| names.first().is_some_and(|first| is_same(first, candidate));
+            match sorted.iter_mut().rev().take_while(|names| names.first().is_some_and(|first| first.moment() == candidate.moment())).find(same) {
+                Some(names) => names.push(candidate),
+                None => sorted.push(vec![candidate]),
+            }
+        }
         Self { sorted, rules, now }
     }
 
-    fn counts(&self, candidate: &Candidate, worth: Worth) -> bool {
-        self.rules.count(candidate, self.now) && candidate.worth == worth
-    }
-
-    fn newest(&self, worth: Worth) -> Option<&'a Candidate> {
-        self.sorted.iter().find(|candidate| self.counts(candidate, worth)).copied()
+    /// Those of this worth that the rules count, and where they stand.
+    fn counted(&self, worth: Worth) -> Vec<(usize, &'a Candidate)> {
+        let first = self.sorted.iter().enumerate().filter_map(|(at, names)| Some((at, *names.first()?)));
+        first.filter(|(_, candidate)| candidate.worth == worth && self.rules.count(candidate, self.now)).collect()
     }
 
     fn plan(&self) -> Vec<Decision> {
         let zone = self.now.time_zone();
-        let whole = self.newest(Worth::Whole);
-        let newest = whole.or_else(|| self.newest(Worth::Incomplete)).map(|candidate| candidate.when);
-        // A stretch beyond the calendar's beginning takes in everything.
-        let since = newest
-            .zip(self.rules.within)
-            .map(|(newest, span)| newest.to_zoned(zone.clone()).checked_sub(span).map_or(Timestamp::MIN, |since| since.timestamp()));
-        let wholes: Vec<Timestamp> = self.sorted.iter().filter(|candidate| self.counts(candidate, Worth::Whole)).map(|candidate| candidate.when).collect();
-        let mut slots = Slots::new(self.rules, zone);
-        let mut taken: VecDeque<Vec<Reason>> = wholes.iter().map(|when| slots.take(*when)).collect();
-        // Incomplete ones are counted apart, so that none of them pushes out a whole one, and go when whole ones of their age go.
-        let mut spare = Slots::new(self.rules, zone);
-        spare.taken = wholes.iter().flat_map(|when| periods(*when, zone)).collect();
-        let oldest = wholes.iter().zip(&taken).filter(|(_, reasons)| !reasons.is_empty()).map(|(when, _)| *when).min();
-        let mut whole_before = false;
-        let mut incomplete_before = false;
-        let mut decisions = Vec::new();
-        for candidate in &self.sorted {
-            let mut keep = self.reasons(candidate, whole_before);
-            if self.rules.count(candidate, self.now) && since.is_some_and(|since| candidate.when >= since) {
-                keep.push(Reason::Within);
-            }
-            if self.counts(candidate, Worth::Whole) {
-                if !whole_before {
-                    keep.push(Reason::Newest);
-                }
-                whole_before = true;
-                spare.last = 0;
-                keep.extend(taken.pop_front().unwrap_or_default());
-            } else if self.counts(candidate, Worth::Incomplete) {
-                if whole.is_none() && !incomplete_before {
-                    keep.push(Reason::NothingWhole);
-                }
-                incomplete_before = true;
-                if oldest.is_none_or(|oldest| candidate.when > oldest) {
-                    keep.extend(spare.take(candidate.when));
+        let (whole, mut incomplete) = (self.counted(Worth::Whole), self.counted(Worth::Incomplete));
+        let newest = whole.first().copied();
+        let mut keep: Vec<Vec<Reason>> = vec![Vec::new(); self.sorted.len()];
+        if let Some(((_, newest), span)) = newest.or_else(|| incomplete.first().copied()).zip(self.rules.within) {
+            // A stretch beyond the calendar's beginning takes in everything.
+            let since = newest.moment().to_zoned(zone.clone()).checked_sub(span).map_or(Timestamp::MIN, |since| since.timestamp());
+            for (reasons, names) in keep.iter_mut().zip(&self.sorted) {
+                if names.first().is_some_and(|first| self.rules.count(first, self.now) && first.moment() >= since) {
+                    reasons.push(Reason::Within);
                 }
             }
-            decisions.push(Decision { name: candidate.name.clone(), when: candidate.when, keep });
         }
-        decisions
+        match newest {
+            Some((at, _)) => keep[at].push(Reason::Newest),
+            None => incomplete.iter().take(1).for_each(|(at, _)| keep[*at].push(Reason::NothingWhole)),
+        }
+        if let Some((at, _)) = whole.iter().find(|(_, candidate)| candidate.history).filter(|(at, _)| Some(*at) != newest.map(|(at, _)| at)) {
+            keep[*at].push(Reason::NewestHistory);
+        }
+        let by_rules = by_rules(&whole, self.rules, zone, &HashSet::new());
+        let oldest = whole.iter().zip(&by_rules).filter(|(_, reasons)| !reasons.is_empty()).map(|((_, candidate), _)| candidate.moment()).min();
+        whole.iter().zip(by_rules).for_each(|((at, _), reasons)| keep[*at].extend(reasons));
+        // Incomplete ones are counted apart, so that none of them pushes out a whole one, and go when whole ones of their age go.
+        let taken = whole.iter().flat_map(|(_, candidate)| periods(candidate.moment(), zone)).collect();
+        incomplete.retain(|(_, candidate)| oldest.is_none_or(|oldest| candidate.moment() > oldest));
+        let newer = incomplete.iter().filter(|(at, _)| newest.is_none_or(|(newest, _)| *at < newest)).count();
+        let rules = Rules { last: self.rules.last.min(u32::try_from(newer).unwrap_or(u32::MAX)), ..*self.rules };
+        let by_rules = self::by_rules(&incomplete, &rules, zone, &taken);
+        incomplete.iter().zip(by_rules).for_each(|((at, _), reasons)| keep[*at].extend(reasons));
+        let decided = self.sorted.iter().zip(keep).enumerate().flat_map(|(at, (names, keep))| {
+            let whole_before = newest.is_some_and(|(newest, _)| newest < at);
+            let decision = move |candidate: &&Candidate| {
+                let keep = [self.reasons(candidate, whole_before), keep.clone()].concat();
+                Decision { name: candidate.name.clone(), when: candidate.moment(), keep }
+            };
+            names.iter().map(decision)
+        });
+        decided.collect()
     }
 
     /// Why it stays whatever the rules say.
@@ -291,48 +389,51 @@ impl<'a> Group<'a> {
             keep.push(Reason::Pinned);
         }
         match candidate.origin {
+            _ if candidate.link => keep.push(Reason::Link),
             Origin::Unknown => keep.push(Reason::NotABackup),
             Origin::Unreadable => keep.push(Reason::Unreadable),
             Origin::Other if !self.rules.include_foreign => keep.push(Reason::Foreign),
-            _ if is_ahead(candidate, self.now) => keep.push(Reason::Ahead),
-            _ if candidate.worth == Worth::Damaged && !whole_before => keep.push(Reason::BetterThanNothing),
-            _ => {}
+            _ => match doubt(candidate, self.now) {
+                Some(doubt) => keep.push(doubt),
+                None if candidate.worth == Worth::Damaged && !whole_before => keep.push(Reason::BetterThanNothing),
+                None => {}
+            },
         }
         keep
     }
 }
 
-/// How much of each rule is left, going from the newest to the oldest.
-struct Slots<'z> {
-    zone: &'z TimeZone,
-    last: u32,
-    // How many more may be kept, and the latest that was.
-    periods: [(u32, Option<Reason>); 4],
-    // Periods that somebody else stands for.
-    taken: HashSet<Reason>,
+/// Whether two names are names of one archive, and nothing else tells them apart.
+fn is_same(one: &Candidate, other: &Candidate) -> bool {
+    one.content.is_some() && one.content == other.content && (one.origin, one.worth, one.link) == (other.origin, other.worth, other.link)
 }
 
-impl<'z> Slots<'z> {
-    fn new(rules: &Rules, zone: &'z TimeZone) -> Self {
-        let periods = [rules.daily, rules.weekly, rules.monthly, rules.yearly].map(|count| (count, None));
-        Self { zone, last: rules.last, periods, taken: HashSet::new() }
-    }
-
-    fn take(&mut self, when: Timestamp) -> Vec<Reason> {
-        let mut reasons = Vec::new();
-        if self.last > 0 {
-            self.last -= 1;
-            reasons.push(Reason::Last);
-        }
-        for ((left, latest), period) in self.periods.iter_mut().zip(periods(when, self.zone)) {
-            if *left > 0 && latest.as_ref() != Some(&period) && !self.taken.contains(&period) {
-                *left -= 1;
-                *latest = Some(period.clone());
-                reasons.push(period);
+/// What each rule keeps of these, the newest first. Of a day, a week, a month and a year it is the newest, or the newest with the history if any has it.
+fn by_rules(counted: &[(usize, &Candidate)], rules: &Rules, zone: &TimeZone, taken: &HashSet<Reason>) -> Vec<Vec<Reason>> {
+    let mut keep: Vec<Vec<Reason>> = vec![Vec::new(); counted.len()];
+    keep.iter_mut().take(rules.last as usize).for_each(|reasons| reasons.push(Reason::Last));
+    let periods: Vec<[Reason; 4]> = counted.iter().map(|(_, candidate)| periods(candidate.moment(), zone)).collect();
+    for (rule, count) in [rules.daily, rules.weekly, rules.monthly, rules.yearly].into_iter().enumerate() {
+        // The period, and who stands for it.
+        let mut standing: Vec<(&Reason, usize)> = Vec::new();
+        for (at, (_, candidate)) in counted.iter().enumerate() {
+            let period = &periods[at][rule];
+            let is_full = standing.len() >= count as usize;
+            match standing.last_mut() {
+                Some((latest, best)) if *latest == period => {
+                    if candidate.history && !counted[*best].1.history {
+                        *best = at;
+                    }
+                }
+                _ if !is_full && !taken.contains(period) => standing.push((period, at)),
+                _ => {}
             }
         }
-        reasons
+        for (period, at) in standing {
+            keep[at].push(period.clone());
+        }
     }
+    keep
 }
 
 /// The day, week, month and year that a moment lies in.

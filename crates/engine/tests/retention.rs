@@ -4,7 +4,7 @@
 
 use std::{fmt::Write, fs, path::PathBuf};
 
-use engine::retention::{Candidate, Decision, Origin, Rules, Worth, plan, without_whole};
+use engine::retention::{Arrival, Candidate, Decision, Origin, Rules, Worth, plan, without_whole};
 use jiff::{Timestamp, Zoned};
 use proptest::prelude::*;
 
@@ -30,10 +30,25 @@ fn rules(text: &str) -> Rules {
     rules
 }
 
+fn named(name: &str, when: Timestamp) -> Candidate {
+    Candidate {
+        name: name.to_owned(),
+        when,
+        origin: Origin::Own,
+        pinned: false,
+        worth: Worth::Whole,
+        instance: None,
+        history: true,
+        link: false,
+        content: None,
+        arrival: None,
+    }
+}
+
 fn candidate(line: &str) -> Candidate {
     let mut words = line.split_whitespace();
     let when: Timestamp = words.next().unwrap().parse().unwrap();
-    let mut found = Candidate { name: words.next().unwrap().to_owned(), when, origin: Origin::Own, pinned: false, worth: Worth::Whole, instance: None };
+    let mut found = named(words.next().unwrap(), when);
     for word in words {
         match word {
             "pinned" => found.pinned = true,
@@ -42,6 +57,14 @@ fn candidate(line: &str) -> Candidate {
             "other" => found.origin = Origin::Other,
             "unknown" => found.origin = Origin::Unknown,
             "unreadable" => found.origin = Origin::Unreadable,
+            "no-history" => found.history = false,
+            "link" => found.link = true,
+            other if other.starts_with("says=") => found.content = Some(other[5..].to_owned()),
+            // Who sent it, and when it arrived.
+            other if other.starts_with("from=") => {
+                let (sender, when) = other[5..].split_once('@').unwrap();
+                found.arrival = Some(Arrival { when: when.parse().unwrap(), sender: sender.to_owned() });
+            }
             other if other.starts_with("of=") => found.instance = Some(other[3..].to_owned()),
             other => panic!("{other} is no property"),
         }
@@ -108,12 +131,12 @@ proptest! {
         foreign in any::<bool>(),
     ) {
         let candidates: Vec<Candidate> = archives.iter().enumerate().map(|(n, (second, origin, pinned, worth, instance))| Candidate {
-            name: format!("{n}.tar"),
-            when: Timestamp::from_second(*second).unwrap(),
+            history: second % 3 > 0,
             origin: [Origin::Own, Origin::Other, Origin::Unknown, Origin::Unreadable][usize::from(*origin)],
             pinned: *pinned,
             worth: [Worth::Whole, Worth::Incomplete, Worth::Damaged][usize::from(*worth)],
             instance: [None, Some("home"), Some("cabin")][usize::from(*instance)].map(str::to_owned),
+            ..named(&format!("{n}.tar"), Timestamp::from_second(*second).unwrap())
         }).collect();
         let [last, daily, weekly, monthly, yearly] = counts;
         let rules = Rules { last, daily, weekly, monthly, yearly, within: None, include_foreign: foreign };
@@ -130,6 +153,10 @@ proptest! {
             let own = || candidates.iter().filter(|candidate| candidate.origin == Origin::Own && candidate.instance.as_deref() == instance);
             if !foreign && own().any(|candidate| candidate.worth == Worth::Incomplete) {
                 prop_assert!(own().any(|candidate| !removed(candidate)));
+            }
+            let whole_history = |candidate: &Candidate| candidate.worth == Worth::Whole && candidate.history;
+            if own().any(whole_history) {
+                prop_assert!(candidates.iter().any(|candidate| whole_history(candidate) && candidate.instance.as_deref() == instance && !removed(candidate)));
             }
             if own().any(|candidate| candidate.worth == Worth::Whole) {
                 let whole = |candidate: &&Candidate| candidate.worth == Worth::Whole && candidate.instance.as_deref() == instance;
@@ -154,6 +181,15 @@ fn a_stretch_beyond_the_calendars_beginning_keeps_everything() {
     let now: Zoned = "2026-11-22T04:00:00+01:00[Europe/Berlin]".parse().unwrap();
     let candidates = ["2026-11-21T03:00:00Z one", "2020-01-01T03:00:00Z two"].map(candidate);
     assert!(plan(&candidates, &rules("within=15000y"), &now).iter().all(|decision| !decision.is_removed()));
+}
+
+#[test]
+fn a_name_that_is_listed_twice_is_decided_about_once_and_stays() {
+    let now: Zoned = "2026-11-22T04:00:00+00:00[UTC]".parse().unwrap();
+    let candidates = ["2026-11-21T03:00:00Z new.tar", "2026-11-20T03:00:00Z old.tar", "2026-11-21T03:00:00Z new.tar", "2026-11-19T03:00:00Z older.tar"];
+    let decisions = plan(&candidates.map(candidate), &rules("last=1"), &now);
+    let outcomes: Vec<_> = decisions.iter().map(|decision| (decision.name.as_str(), outcome(decision))).collect();
+    assert_eq!(outcomes, [("new.tar", "listed more than once".into()), ("old.tar", "newest whole, last".into()), ("older.tar", "REMOVE".to_owned())]);
 }
 
 #[test]

@@ -173,7 +173,13 @@ fn prune_shows_a_plan_and_removes_only_when_told() {
     assert!(place.refused(&["prune", "out", "--yes"]).1.contains("no rule says what to keep"));
     assert_eq!(place.refused(&["prune", "out", "--keep-last", "1"]).0, 2);
     let plan = place.done(&["prune", "out", "--keep-last", "1", "--dry-run"]);
-    assert!(plan.contains("2 archives to remove") && plan.contains("newest whole, last") && plan.contains("pinned") && plan.contains("not a backup"), "{plan}");
+    assert!(
+        plan.contains("2 archives to remove")
+            && plan.contains("newest whole (as its maker said), last")
+            && plan.contains("pinned")
+            && plan.contains("not a backup"),
+        "{plan}"
+    );
     assert_eq!(place.names("out").len(), 6);
     let done = json(&place.done(&["prune", "out", "--keep-last", "1", "--yes", "--json"]));
     assert_eq!(done["removed"].as_array().unwrap().len(), 2);

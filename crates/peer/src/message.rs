@@ -267,6 +267,9 @@ pub struct Object {
     pub size: u64,
     /// When it was last changed, in milliseconds since 1970.
     pub modified: Option<u64>,
+    /// It is a symbolic link.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub link: bool,
 }
 
 /// An upload that was neither committed nor aborted.

@@ -14,6 +14,7 @@
 //! | `inbound` | an object read like a file, by ranges |
 //! | `owner` | names of unfinished things, from which the next run tells what to remove |
 //! | `contract` | the rules every kind of place keeps, tried on a real one |
+//! | `small` | marks and notes beside archives |
 //! | `http` | what all HTTP places have in common |
 //! | `local`, `stdout`, `object`, `gdrive`, `webdav`, `nextcloud`, `sftp`, `machine` | the kinds of places |
 
@@ -37,6 +38,7 @@ pub mod parts;
 pub mod patience;
 mod secret;
 pub mod sftp;
+pub mod small;
 pub mod stdout;
 pub mod store;
 pub mod webdav;

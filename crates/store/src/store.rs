@@ -109,6 +109,8 @@ pub struct Entry {
     pub size: u64,
     /// When it was last changed.
     pub modified: Option<SystemTime>,
+    /// It is a symbolic link; size and time are those of what it leads to.
+    pub link: bool,
 }
 
 /// What an arrived archive was compared by.
@@ -145,7 +147,7 @@ pub trait Store: Send + Sync {
     /// Finds an upload that another process left. `None`: it is gone.
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError>;
 
-    /// Every object here, unfinished ones and the insides of folders left out, in no particular order.
+    /// Every object here, each once, unfinished ones and the insides of folders left out, in no particular order.
     async fn list(&self) -> Result<Vec<Entry>, StoreError>;
 
     /// One object; `None` when there is none.

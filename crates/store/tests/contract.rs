@@ -64,6 +64,7 @@ enum Vice {
     TakesAbsentForDenied,
     FailsASecondCommit,
     ChangesNames,
+    ListsTwice,
 }
 
 /// A local directory with one vice.
@@ -111,7 +112,11 @@ impl Store for Wicked {
         self.inner.resume(session).await
     }
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        self.inner.list().await
+        let mut list = self.inner.list().await?;
+        if self.vice == Vice::ListsTwice {
+            list.extend(list.clone());
+        }
+        Ok(list)
     }
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         self.inner.entry(name).await
@@ -198,6 +203,7 @@ async fn each_vice_is_found_by_its_rule() {
         (Vice::KeepsDeleted, "what was deleted is gone, and may be deleted twice"),
         (Vice::IgnoresPatches, "bytes that were overwritten are the new ones"),
         (Vice::ListsUnfinished, "the list shows what is finished and hides what is not"),
+        (Vice::ListsTwice, "the list shows what is finished and hides what is not"),
         (Vice::ReadsOneByteFewer, "any range can be read"),
         (Vice::TakesAbsentForDenied, "a name that is not there is told from one that is"),
         (Vice::FailsASecondCommit, "completing twice does no harm"),

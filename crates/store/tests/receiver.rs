@@ -11,7 +11,7 @@ use peer::{Host, Peer, Refusal, RefusalKind, Reply, Request, Role};
 use store::{
     Kind, Placement, Store,
     local::Local,
-    machine::{Deed, Duties, Happening, Receiver},
+    machine::{ArrivalNote, Deed, Duties, Happening, Receiver},
 };
 
 struct Rig {
@@ -79,9 +79,10 @@ async fn a_receiver_that_keeps_what_it_has_lets_nobody_delete_replace_or_unpin()
     let rig = Rig::new(Arc::new(Local::open(directory.path()).unwrap()), true);
     let Reply::Abilities(abilities) = rig.ask(1, Request::Abilities).await.unwrap() else { panic!("no abilities") };
     assert!(abilities.append_only);
-    let (archive, pin) = (noise(100_000), b"pinned");
+    let archive = noise(100_000);
     rig.whole(1, "a.tar", &archive).await;
-    rig.whole(1, "a.tar.pin", pin).await;
+    // The user's own, on the receiving machine.
+    std::fs::write(directory.path().join("a.tar.pin"), "pinned").unwrap();
     rig.deeds();
     for name in ["a.tar", "a.tar.pin"] {
         // Its own sender, another machine, and both again.
@@ -99,12 +100,84 @@ async fn a_receiver_that_keeps_what_it_has_lets_nobody_delete_replace_or_unpin()
     let _ = rig.put(1, "a.tar", 200_000, 0, &noise(200_000)).await;
     let _ = rig.commit(1, "a.tar", 200_000).await;
     assert!(std::fs::read(directory.path().join("a.tar")).unwrap() == archive);
-    assert_eq!(std::fs::read(directory.path().join("a.tar.pin")).unwrap(), pin);
+    assert_eq!(std::fs::read(directory.path().join("a.tar.pin")).unwrap(), b"pinned");
     assert!(rig.deeds().contains(&("a.tar".into(), Deed::Kept)));
     // What has not arrived yet may be given up.
     rig.create(1, "b.tar").await.unwrap();
     rig.ask(1, Request::Abort { upload: upload("b.tar") }).await.unwrap();
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    assert_eq!(names(directory.path()), ["a.tar", "a.tar.pin", "a.tar.via"]);
+}
+
+fn names(directory: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The note beside an archive.
+async fn note(store: &Local, archive: &str) -> Option<ArrivalNote> {
+    let entry = store.entry(&ArrivalNote::name(archive)).await.unwrap()?;
+    Some(ArrivalNote::read(store, &entry).await.unwrap().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_keeps_what_it_has_takes_archives_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::new(Arc::new(Local::open(directory.path()).unwrap()), true);
+    let long = format!("{}.tar", "x".repeat(248));
+    for name in ["a.tar.pin", "a.tar.via", "A.TAR.PIN", "a.tar.pin.", "a.tar.pin ", "a.txt", "a.TAR", "tar", &long] {
+        let refusal = rig.create(1, name).await.unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Permission, "{name}");
+        assert!(refusal.advice.unwrap().contains("pin"), "{name}");
+    }
+    assert!(names(directory.path()).is_empty());
+}
+
+/// Each row is a second situation: who says what when, and whether the archive and its note are there afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_archive_of_a_paired_machine_is_without_a_note_of_its_arrival() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = |name: &str| directory.path().join(name).exists();
+    let local = || Local::open(directory.path()).unwrap();
+    let rig = Rig::new(Arc::new(local()), true);
+    let key = |whose: u8| format!("{whose:02x}").repeat(32);
+    rig.whole(1, "a.tar", b"bytes").await;
+    let first = note(&local(), "a.tar").await.unwrap();
+    assert_eq!((first.from.as_str(), first.key.as_str()), ("machine 1", key(1).as_str()));
+    // Completed twice, because an answer got lost.
+    rig.commit(1, "a.tar", 5).await.unwrap();
+    assert_eq!(note(&local(), "a.tar").await.unwrap(), first);
+    // A wrong length: neither archive nor note.
+    rig.create(1, "b.tar").await.unwrap();
+    rig.put(1, "b.tar", 5, 0, b"bytes").await.unwrap();
+    rig.commit(1, "b.tar", 7).await.unwrap_err();
+    assert!(!there("b.tar") && !there("b.tar.via"));
+    // The place does not take the note: then not the archive either, and later both.
+    std::fs::create_dir(directory.path().join("c.tar.via")).unwrap();
+    rig.create(1, "c.tar").await.unwrap();
+    rig.put(1, "c.tar", 5, 0, b"bytes").await.unwrap();
+    rig.commit(1, "c.tar", 5).await.unwrap_err();
+    assert!(!there("c.tar"));
+    std::fs::remove_dir(directory.path().join("c.tar.via")).unwrap();
+    rig.commit(1, "c.tar", 5).await.unwrap();
+    assert_eq!(note(&local(), "c.tar").await.unwrap().key, key(1));
+    // A note of an attempt that failed: only now counts.
+    let old = format!(r#"{{"from":"machine 1","key":"{}","arrived":7}}"#, key(1));
+    std::fs::write(directory.path().join("d.tar.via"), &old).unwrap();
+    rig.whole(1, "d.tar", b"bytes").await;
+    assert!(note(&local(), "d.tar").await.unwrap().arrived > 7);
+    // Another machine's note is not taken over.
+    std::fs::write(directory.path().join("e.tar.via"), &old).unwrap();
+    rig.create(2, "e.tar").await.unwrap();
+    rig.put(2, "e.tar", 5, 0, b"bytes").await.unwrap();
+    assert_eq!(rig.commit(2, "e.tar", 5).await.unwrap_err().kind, RefusalKind::Exists);
+    assert!(!there("e.tar"));
+    // An archive of the user's own that got the name meanwhile stays without one.
+    rig.create(1, "f.tar").await.unwrap();
+    rig.put(1, "f.tar", 5, 0, b"bytes").await.unwrap();
+    std::fs::write(directory.path().join("f.tar"), "own").unwrap();
+    assert_eq!(rig.commit(1, "f.tar", 5).await.unwrap_err().kind, RefusalKind::Exists);
+    assert!(!there("f.tar.via") && std::fs::read(directory.path().join("f.tar")).unwrap() == b"own");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -368,6 +368,23 @@ async fn the_last_step_of_the_path_is_made_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_link_is_shown_as_one_and_one_that_leads_nowhere_not_at_all() {
+    let Some(place) = Place::new("") else { return };
+    let root = place.server.root();
+    fs::write(root.join("a.tar"), "archive").unwrap();
+    std::os::unix::fs::symlink("a.tar", root.join("latest.tar")).unwrap();
+    std::os::unix::fs::symlink("b.tar", root.join("gone.tar")).unwrap();
+    let store = place.connect().await.unwrap();
+    let mut listed: Vec<_> = store.list().await.unwrap().into_iter().map(|entry| (entry.name, entry.size, entry.link)).collect();
+    listed.sort();
+    assert_eq!(listed, [("a.tar".to_owned(), 7, false), ("latest.tar".to_owned(), 7, true)]);
+    assert!(store.entry("latest.tar").await.unwrap().unwrap().link && !store.entry("a.tar").await.unwrap().unwrap().link);
+    assert_eq!(store.entry("gone.tar").await.unwrap(), None);
+    store.delete("latest.tar").await.unwrap();
+    assert_eq!(place.files(), ["a.tar", "gone.tar"]);
+}
+
+#[tokio::test]
 async fn only_what_dead_processes_left_is_swept() {
     let Some(place) = Place::new("") else { return };
     let store = place.connect().await.unwrap();

@@ -26,7 +26,7 @@ use pargz::{InflateError, Meters};
 use store::StoreError;
 
 pub use file::{ArchiveSource, ProgressFn, Source};
-pub(crate) use outer::{MANIFEST, Member, Outside, Shape};
+pub(crate) use outer::{GZIP, MANIFEST, Member, Outside, SECURETAR, Shape};
 pub(crate) use ranges::{Ranges, join};
 
 pub(crate) use body::Stream;
@@ -203,7 +203,7 @@ impl<'a> Opened<'a> {
         if let Err(error) = Stream::new(window).read_to_end(&mut bytes) {
             return IndexState::Damaged(error.to_string());
         }
-        if bytes.starts_with(outer::SECURETAR) {
+        if bytes.starts_with(SECURETAR) {
             bytes = match self.unseal_index(&bytes) {
                 Ok(plain) => plain,
                 Err(SecureTarError::WrongPassword) => {
@@ -292,7 +292,7 @@ impl<'a> Opened<'a> {
     ) -> Result<(T, Result<(), Broken>), Broken> {
         if member.shape == Shape::Sealed {
             let mut plain = self.decryptor(member)?;
-            let gzip = io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?.starts_with(&outer::GZIP);
+            let gzip = io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?.starts_with(&GZIP);
             return Ok(match (gzip, threads.get()) {
                 (false, 1) => finish(Summed::new(plain, self.sum_of(member)), stop, consume),
                 (false, _) => piped(Summed::new(plain, self.sum_of(member)), stop, |reader| finish(reader, stop, consume)),
@@ -329,7 +329,7 @@ impl<'a> Opened<'a> {
             Shape::Sealed => {
                 let is_authenticated = || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
                 let is_compressed = || {
-                    let plain = self.decryptor(member).and_then(|mut plain| Ok(io::BufRead::fill_buf(&mut plain)?.starts_with(&outer::GZIP)));
+                    let plain = self.decryptor(member).and_then(|mut plain| Ok(io::BufRead::fill_buf(&mut plain)?.starts_with(&GZIP)));
                     plain.unwrap_or(false)
                 };
                 self.sum_of(member).is_some() || is_authenticated() || is_compressed()

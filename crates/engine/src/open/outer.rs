@@ -16,8 +16,8 @@ use habackup::{
 use super::file::ArchiveFile;
 
 pub(crate) const MANIFEST: &str = archive::MANIFEST;
-pub(super) const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
-pub(super) const SECURETAR: &[u8] = b"SecureTar";
+pub(crate) const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
+pub(crate) const SECURETAR: &[u8] = b"SecureTar";
 const TAR_BLOCK: usize = 512;
 
 /// What a member holds, by its first bytes.

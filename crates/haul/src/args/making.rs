@@ -114,7 +114,7 @@ pub(crate) struct ReceiveArgs {
     /// What paired machines call this one [default: the host name]
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
-    /// Keep what has arrived: paired machines can't delete, replace, unpin or prune; do that on this machine
+    /// Keep what has arrived: paired machines can't delete, replace, pin, unpin or prune; do that on this machine
     #[arg(long)]
     pub(crate) append_only: bool,
 }

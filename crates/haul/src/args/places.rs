@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{OutputArgs, WaitingArgs};
+use super::{OutputArgs, PasswordArgs, WaitingArgs};
 
 pub(super) const LIST_EXAMPLES: &str = "\
 Examples:
@@ -29,7 +29,9 @@ Examples:
 
 A rule keeps the newest archive of each of the N latest days, weeks (Monday to Sunday), months
 or years that have one, by the local calendar; what any rule keeps is kept. The newest whole
-archive, pinned archives and those that Haul did not make are never removed.";
+archive, the newest with the history, pinned archives and those that Haul did not make are
+never removed. Whether an archive is whole is what its maker said; prune looks at its structure
+and at the beginnings of its parts, and --verify reads the newest to the end.";
 
 pub(super) const DESTINATION_EXAMPLES: &str = "\
 Examples:
@@ -109,20 +111,20 @@ pub(crate) struct PruneArgs {
     #[arg(value_name = "DEST")]
     pub(crate) place: String,
     /// Keep the newest N
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) keep_last: u32,
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<u32>,
     /// Keep the newest of each of N days
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) keep_daily: u32,
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_daily: Option<u32>,
     /// Keep the newest of each of N weeks
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) keep_weekly: u32,
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_weekly: Option<u32>,
     /// Keep the newest of each of N months
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) keep_monthly: u32,
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_monthly: Option<u32>,
     /// Keep the newest of each of N years
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) keep_yearly: u32,
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_yearly: Option<u32>,
     /// Keep all that are at most so much older than the newest: 30d, 8w, 1y6mo
     #[arg(long, value_name = "TIME", value_parser = crate::config::span)]
     pub(crate) keep_within: Option<jiff::Span>,
@@ -132,6 +134,11 @@ pub(crate) struct PruneArgs {
     /// Remove incomplete archives also of an instance that has no whole one
     #[arg(long)]
     pub(crate) even_without_whole: bool,
+    /// Read the newest whole archive of each instance to its end first; if it is not whole, nothing of that instance is removed
+    #[arg(long)]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
     /// Only show the plan
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,

@@ -1,7 +1,7 @@
 //! `haul list`: what lies in a place, told from the beginnings of the archives alone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use engine::{
-    retention::{Candidate, Origin, Worth},
+    retention::{Arrival, Candidate, Origin, Worth},
     verdict,
 };
 use habackup::{
@@ -19,7 +19,7 @@ use habackup::{
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
-use store::{Entry, Store, StoreError, inbound::RemoteFile};
+use store::{Entry, Store, StoreError, inbound::RemoteFile, machine::ArrivalNote};
 
 use crate::{
     args::ListArgs,
@@ -54,18 +54,57 @@ pub(crate) struct Item {
     pub(crate) pinned: bool,
     /// Home Assistant's id of the instance that it is of.
     pub(crate) instance: Option<String>,
-    /// `whole`, `incomplete`, `damaged`, or `unknown` where its maker did not say it and its outer structure is sound.
+    /// `whole` or `incomplete`, as its maker said, `damaged`, or `unknown` where its maker did not say it and it looks sound from outside.
     pub(crate) verdict: &'static str,
     /// What is missing in an incomplete one, in words.
     pub(crate) missing: Option<String>,
     /// Whether that is users, settings or the history.
     pub(crate) essential: bool,
+    /// Whether the history is in it, as far as its maker said.
+    pub(crate) history: bool,
+    /// It is a symbolic link.
+    pub(crate) link: bool,
+    /// The paired machine that sent it, and when it arrived, at a receiver that keeps what it has.
+    pub(crate) arrival: Option<ArrivalNote>,
     pub(crate) problem: Option<String>,
+    /// What tells it from other archives, whatever it is called.
+    #[serde(skip)]
+    content: Option<String>,
 }
 
 impl Item {
     pub(crate) fn candidate(&self) -> Candidate {
-        Candidate { name: self.name.clone(), when: self.date, origin: self.made_by, pinned: self.pinned, worth: self.worth(), instance: self.instance.clone() }
+        let arrival = self.arrival.as_ref().map(|note| Arrival { when: arrived(note), sender: note.key.clone() });
+        Candidate {
+            name: self.name.clone(),
+            when: self.date,
+            origin: self.made_by,
+            pinned: self.pinned,
+            worth: self.worth(),
+            instance: self.instance.clone(),
+            history: self.history,
+            link: self.link,
+            content: self.content.clone(),
+            arrival,
+        }
+    }
+
+    /// Its maker said that nothing is missing.
+    pub(crate) fn is_said_whole(&self) -> bool {
+        self.verdict == WHOLE
+    }
+
+    /// Whether the rules count both together: they are of one instance and came the same way.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        let sender = |item: &Self| item.arrival.as_ref().map(|note| note.key.clone());
+        self.instance == other.instance && sender(self) == sender(other)
+    }
+
+    /// Nothing is concluded from it.
+    fn doubtful(&mut self, problem: &str) {
+        self.made_by = Origin::Unreadable;
+        self.verdict = UNKNOWN;
+        self.problem = Some(problem.to_owned());
     }
 
     fn worth(&self) -> Worth {
@@ -75,6 +114,11 @@ impl Item {
             _ => Worth::Whole,
         }
     }
+}
+
+/// A moment that can't be is one that lies ahead, so that nothing goes because of it.
+fn arrived(note: &ArrivalNote) -> Timestamp {
+    i64::try_from(note.arrived).ok().and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MAX)
 }
 
 fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
@@ -92,7 +136,7 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     place.place()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect_to_look(&place)?;
-    let items = inventory(&network, &place, &store)?;
+    let Inventory { items, twice } = inventory(&network, &place, &store)?;
     let code = if items.iter().any(|item| item.made_by == Origin::Unreadable) { failure::INCOMPLETE } else { DONE };
     if args.json {
         output::json(&Document { place: store.label(), archives: &items })?;
@@ -109,7 +153,8 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let mut lines = table(&rows);
     lines.push(format!("{}, {}", text::count(items.len() as u64, "archive", "archives"), text::bytes(items.iter().map(|item| item.size).sum())));
     output::lines(&lines)?;
-    output::notes("note", items.iter().filter_map(note).collect::<Vec<_>>().into_iter());
+    let doubled = twice.iter().map(|name| format!("the place lists {} more than once", text::tame(name)));
+    output::notes("note", doubled.chain(items.iter().filter_map(note)).collect::<Vec<_>>().into_iter());
     Ok(code)
 }
 
@@ -137,12 +182,20 @@ fn row(item: &Item, several: bool, zone: &TimeZone) -> [String; 7] {
     if item.pinned {
         marks.push("pinned");
     }
+    if item.link {
+        marks.push("link");
+    }
     match item.verdict {
         _ if matches!(item.made_by, Origin::Unknown | Origin::Unreadable) => {}
         DAMAGED => marks.push("DAMAGED"),
         INCOMPLETE => marks.push(if item.essential { "INCOMPLETE" } else { "incomplete" }),
         _ => {}
     }
+    if matches!(item.made_by, Origin::Own | Origin::Other) && !item.history && item.verdict != DAMAGED {
+        marks.push("no history");
+    }
+    let from = item.arrival.as_ref().map(|note| format!("from {}", note.from));
+    marks.extend(from.as_deref());
     [
         moment(item.date, zone),
         text::bytes(item.size),
@@ -180,23 +233,44 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// Everything in a place that is or looks like an archive, the oldest first.
-pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn Store>) -> Result<Vec<Item>, Failure> {
+/// What a place holds.
+pub(crate) struct Inventory {
+    /// Everything that is or looks like an archive, the oldest first; each name once.
+    pub(crate) items: Vec<Item>,
+    /// Names that the place lists more than once.
+    pub(crate) twice: Vec<String>,
+}
+
+/// Looks at everything in a place that is or looks like an archive.
+pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn Store>) -> Result<Inventory, Failure> {
     if !store.abilities().readable {
         return Err(Failure::usage(format!("{} can't be read from", store.label())).hint("give a place that keeps archives"));
     }
-    let entries = network.ask(place, || store.list())?;
-    let names: BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
-    let wanted: Vec<Entry> = entries.into_iter().filter(|entry| is_archive_name(&entry.name)).collect();
+    let mut listed: BTreeMap<String, Entry> = BTreeMap::new();
+    let mut twice = BTreeSet::new();
+    for entry in network.ask(place, || store.list())? {
+        if let Some(before) = listed.insert(entry.name.clone(), entry) {
+            twice.insert(before.name);
+        }
+    }
+    let wanted: Vec<&Entry> = listed.values().filter(|entry| is_archive_name(&entry.name)).collect();
     let next = AtomicUsize::new(0);
     let items = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..PARALLEL.min(wanted.len()) {
             scope.spawn(|| {
                 while let Some(entry) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let pinned = names.contains(&format!("{}{PIN}", entry.name));
-                    let file = RemoteFile::of(&network.bridge, &network.context_for(place), Arc::clone(store), entry.clone());
-                    let found = look(file, entry, pinned);
+                    let pinned = listed.contains_key(&format!("{}{PIN}", entry.name));
+                    let file = RemoteFile::of(&network.bridge, &network.context_for(place), Arc::clone(store), (*entry).clone());
+                    let mut found = look(file, entry, pinned);
+                    if let (Ok(Some(item)), Some(note)) = (&mut found, listed.get(&ArrivalNote::name(&entry.name))) {
+                        match network.ask(place, || ArrivalNote::read(&**store, note)) {
+                            Ok(Some(note)) => item.arrival = Some(note),
+                            // What can't be read might say anything: the archive stays.
+                            Ok(None) => item.doubtful("the note of its arrival is damaged"),
+                            Err(failure) => found = Err(failure),
+                        }
+                    }
                     items.lock().unwrap_or_else(PoisonError::into_inner).push(found);
                 }
             });
@@ -205,7 +279,7 @@ pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn 
     let items = items.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut items = items.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     items.sort_by(|a, b| (a.date, &a.name).cmp(&(b.date, &b.name)));
-    Ok(items)
+    Ok(Inventory { items, twice: twice.into_iter().collect() })
 }
 
 pub(crate) fn is_archive_name(name: &str) -> bool {
@@ -228,25 +302,24 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
         verdict: DAMAGED,
         missing: None,
         essential: false,
+        history: true,
+        link: entry.link,
+        arrival: None,
         problem: None,
+        content: None,
     };
     let archive = match Archive::open(Far(file)) {
         Ok(archive) => archive,
-        Err(ArchiveError::Io(error)) => {
-            let text = error.to_string();
-            return match error.downcast::<StoreError>() {
-                Ok(StoreError::Cancelled) => Err(Failure::new(INTERRUPTED, "interrupted; nothing was changed")),
-                // A place that is gone is told once, and not for each archive.
-                Ok(error) if error.is_passing() => Err(error.into()),
-                Ok(error) if error.kind() == Some(store::Kind::NotFound) => Ok(None),
-                _ => Ok(Some(Item { made_by: Origin::Unreadable, verdict: UNKNOWN, problem: Some(text), ..item })),
-            };
-        }
+        Err(ArchiveError::Io(error)) => return unreadable(item, error),
         Err(error) => return Ok(Some(Item { problem: Some(error.to_string()), ..item })),
     };
     let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
-    let is_sound = archive.tail().is_some() && damage.is_none();
-    item.problem = damage.map(ToString::to_string);
+    item.problem = match (damage, engine::beginning(&archive)) {
+        (Some(damage), _) => Some(damage.to_string()),
+        (None, Ok(problem)) => problem,
+        (None, Err(error)) => return unreadable(item, error),
+    };
+    let is_sound = archive.tail().is_some() && item.problem.is_none();
     if let Some(manifest) = archive.manifest() {
         let stamp = manifest.stamp();
         // The index is the last member, and the first to go when an archive is cut.
@@ -256,6 +329,8 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
         if is_sound {
             item.verdict = stamp.as_ref().map_or(UNKNOWN, |stamp| if stamp.is_whole() { WHOLE } else { INCOMPLETE });
         }
+        item.history = stamp.as_ref().map_or(!manifest.excludes_database(), |stamp| !stamp.without_history);
+        item.content = Some(format!("{:?} {:?} {:?} {}", item.instance, manifest.slug(), manifest.date(), entry.size));
         if let Some(stamp) = stamp.filter(|stamp| !stamp.is_whole()) {
             item.essential = stamp.essential;
             item.missing = Some(stamp.missing);
@@ -268,4 +343,15 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
         item.problem = Some("there is no backup.json, so it is no backup of Home Assistant".to_owned());
     }
     Ok(Some(item))
+}
+
+/// What can't be read at all: a place that is gone is told once, and not for each archive.
+fn unreadable(item: Item, error: std::io::Error) -> Result<Option<Item>, Failure> {
+    let text = error.to_string();
+    match error.downcast::<StoreError>() {
+        Ok(StoreError::Cancelled) => Err(Failure::new(INTERRUPTED, "interrupted; nothing was changed")),
+        Ok(error) if error.is_passing() => Err(error.into()),
+        Ok(error) if error.kind() == Some(store::Kind::NotFound) => Ok(None),
+        _ => Ok(Some(Item { made_by: Origin::Unreadable, verdict: UNKNOWN, problem: Some(text), ..item })),
+    }
 }

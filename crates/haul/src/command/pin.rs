@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
-use store::{Expected, Kind, Part, Sealed, Store, StoreError, parts::Activity};
+use store::{Kind, small};
 
 use super::rm;
 use crate::{args::PinArgs, config::Config, destination::Network, failure::Failure};
@@ -12,9 +12,18 @@ const CONTENT: &[u8] = b"This archive is pinned: haul never removes it. To let i
 
 pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let network = Network::start(args.waiting.give_up_after, cancel)?;
-    rm::each(&rm::targets(&args.archives, config, &network)?, args.json, ("pinned", "Pinned"), |target| {
+    let targets = rm::targets(&args.archives, config, &network)?;
+    if let Some(link) = targets.iter().find(|target| target.link) {
+        let message = format!("{} is a link, and pinning it would not keep the archive that it leads to; nothing was pinned", link.label());
+        return Err(Failure::usage(message).hint("pin that archive by its own name"));
+    }
+    rm::each(&targets, args.json, ("pinned", "Pinned"), |target| {
         let name = target.pin();
-        let put = network.ask(&target.destination, || put(&*target.store, &name));
+        let put = async || match small::put(&*target.store, &name, Bytes::from_static(CONTENT)).await {
+            Err(error) if error.kind() == Some(Kind::Exists) => Ok(()),
+            put => put,
+        };
+        let put = network.ask(&target.destination, put);
         // Pinned already, perhaps by a try whose answer got lost. A mark that was put just now need not be shown yet.
         if put.is_err() && !target.is_pinned(&network)? {
             put?;
@@ -29,24 +38,4 @@ pub(crate) fn unpin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -
         let name = target.pin();
         network.ask(&target.destination, || target.store.delete(&name))
     })
-}
-
-async fn put(store: &dyn Store, name: &str) -> Result<(), StoreError> {
-    let length = CONTENT.len() as u64;
-    let expected = Expected::exactly(length);
-    let upload = match store.create(name, expected).await {
-        Err(error) if error.kind() == Some(Kind::Exists) => return Ok(()),
-        created => created?,
-    };
-    let data = Bytes::from_static(CONTENT).into();
-    let part = Part { index: 0, offset: 0, data, total: Some(length), last: true, activity: Activity::default() };
-    let done = match upload.put(&part).await {
-        Ok(()) => upload.commit(&Sealed { length, parts: 1, md5: None }).await.map(|_| ()),
-        Err(error) => Err(error),
-    };
-    if done.is_err() {
-        // Whatever this says, the first error is the one that counts.
-        let _ = upload.abort().await;
-    }
-    done
 }

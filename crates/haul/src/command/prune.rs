@@ -2,18 +2,25 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use engine::retention::{self, Decision, Rules};
+use engine::{
+    open::ArchiveSource,
+    retention::{self, Decision, Reason, Rules},
+    verdict::Verdict,
+};
 use jiff::{Zoned, tz::TimeZone};
 use serde::Serialize;
-use store::Store;
+use store::{Store, inbound::RemoteFile, machine::ArrivalNote};
 
-use super::list::{self, Item};
+use super::{
+    list::{self, Inventory, Item},
+    verify,
+};
 use crate::{
     args::PruneArgs,
     config::Config,
-    destination::{self, Destination, Network},
+    destination::{self, Destination, Far, Network},
     failure::{DONE, FAILED, Failure, INCOMPLETE, INTERRUPTED},
-    output, text,
+    output, password, text,
 };
 
 #[derive(Serialize)]
@@ -32,17 +39,12 @@ struct Trouble {
 }
 
 pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let rules = Rules {
-        last: args.keep_last,
-        daily: args.keep_daily,
-        weekly: args.keep_weekly,
-        monthly: args.keep_monthly,
-        yearly: args.keep_yearly,
-        within: args.keep_within,
-        include_foreign: args.include_foreign,
-    };
+    let counts = [args.keep_last, args.keep_daily, args.keep_weekly, args.keep_monthly, args.keep_yearly];
+    let [last, daily, weekly, monthly, yearly] = counts.map(Option::unwrap_or_default);
+    let rules = Rules { last, daily, weekly, monthly, yearly, within: args.keep_within, include_foreign: args.include_foreign };
     if rules.keep_nothing() {
-        return Err(Failure::usage("no rule says what to keep").hint("give at least one, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12"));
+        let why = if counts.iter().any(Option::is_some) { "the rules keep nothing: a rule of 0 is none" } else { "no rule says what to keep" };
+        return Err(Failure::usage(why).hint("give at least one, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12"));
     }
     if args.json && !args.yes && !args.dry_run {
         return Err(Failure::usage("--json leaves nobody to be asked").hint("say --yes to remove, or --dry-run to see the plan"));
@@ -51,15 +53,36 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     place.place()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?.heeding(config);
     let store = network.connect_to_look(&place)?;
-    let items = list::inventory(&network, &place, &store)?;
+    prune(args, &rules, &Reading { network: &network, place: &place, store: &store, args, cancel })
+}
+
+fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failure> {
+    let Reading { network, place, store, .. } = *at;
+    if store.append_only() {
+        return Err(Failure::new(FAILED, format!("{} keeps what it has, so nothing can be pruned from here", store.label()))
+            .hint("`haul receive` runs there with --append-only: prune on the receiving machine itself"));
+    }
+    let Inventory { items, twice } = list::inventory(network, place, store)?;
+    if let Some(name) = twice.first() {
+        // What a name stands for is not certain then, and neither is that the list is whole.
+        return Err(Failure::new(FAILED, format!("{} lists {} more than once; nothing was removed", store.label(), text::tame(name)))
+            .hint("try again in a few minutes; if that does not help, look at the place itself with another program"));
+    }
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
     let now = Zoned::now();
-    let plan = retention::plan(&candidates, &rules, &now);
-    let bare = retention::without_whole(&candidates, &plan, &rules, &now);
-    let going: Vec<&Item> =
-        plan.iter().filter(|decision| decision.is_removed()).filter_map(|decision| items.iter().find(|item| item.name == decision.name)).collect();
+    let plan = retention::plan(&candidates, rules, &now);
+    let bare = retention::without_whole(&candidates, &plan, rules, &now);
+    let mut going: Vec<&Item> = plan.iter().filter(|decision| decision.is_removed()).filter_map(|decision| item_of(&items, decision)).collect();
     if !args.json {
         show(&plan, &items, &going)?;
+        let odd = plan.iter().filter(|decision| decision.keep.contains(&Reason::OddDate));
+        let note = |decision: &Decision| {
+            format!(
+                "{} claims a date that does not fit its arrival, so it counts for nothing: look at it, and remove it with `haul rm`",
+                text::tame(&decision.name)
+            )
+        };
+        output::notes("note", odd.map(note).collect::<Vec<_>>().into_iter());
     }
     if !bare.is_empty() && !args.even_without_whole {
         let told = only_incomplete(&bare);
@@ -73,20 +96,23 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove what is marked?")? {
         return Err(Failure::new(FAILED, "nothing was removed"));
     }
-    let (removed, failed) = if args.dry_run || going.is_empty() {
-        (Vec::new(), Vec::new())
-    } else {
-        still_there(&network, &place, &store, &plan, &items)?;
-        remove(&network, &place, &store, &going)?
-    };
+    let planned = going.len();
+    let (mut removed, mut failed) = (Vec::new(), Vec::new());
+    if !args.dry_run && planned > 0 {
+        still_there(network, place, store, &plan, &items)?;
+        if args.verify {
+            failed = hold_back(&mut going, at, &plan, &items)?;
+        }
+        removed = remove(network, place, store, &going, &mut failed)?;
+    }
     let done = |failure: Failure| if removed.is_empty() { failure } else { failure.hint(format!("removed before that: {}", removed.join(", "))) };
     if args.json {
         output::json(&Document { place: store.label(), dry_run: args.dry_run, plan: &plan, removed: &removed, failed: &failed }).map_err(done)?;
-    } else if !args.dry_run && !going.is_empty() {
+    } else if !args.dry_run && planned > 0 {
         output::lines(&[format!("Removed {} from {}", text::count(removed.len() as u64, "archive", "archives"), store.label())]).map_err(done)?;
         output::notes("not removed", failed.iter().map(|trouble| format!("{}: {}", trouble.name, trouble.reason)));
     }
-    if !going.is_empty() && !args.json {
+    if planned > 0 && !args.json {
         output::notes("note", network.bridge.wait(store.remarks()).into_iter());
     }
     Ok(if failed.is_empty() { DONE } else { INCOMPLETE })
@@ -104,17 +130,17 @@ fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failur
     let several = list::are_several(items);
     let mut rows = vec![["", "DATE", "SIZE", if several { "INSTANCE" } else { "" }, "NAME", "WHY"].map(str::to_owned)];
     for decision in plan {
-        let item = items.iter().find(|item| item.name == decision.name);
+        let item = item_of(items, decision);
         let size = item.map_or(0, |item| item.size);
         let instance = if several { list::short(item.and_then(|item| item.instance.as_deref())) } else { String::new() };
-        let why: Vec<String> = decision.keep.iter().map(ToString::to_string).collect();
+        let why: Vec<String> = decision.keep.iter().map(|reason| why(reason, item)).collect();
         let what = if decision.is_removed() { "REMOVE" } else { "keep" };
         rows.push([what.to_owned(), list::moment(decision.when, &zone), text::bytes(size), instance, decision.name.clone(), why.join(", ")]);
     }
     let mut lines = if plan.is_empty() { Vec::new() } else { list::table(&rows) };
     let freed: u64 = going.iter().map(|item| item.size).sum();
     lines.push(if going.is_empty() {
-        format!("Nothing to remove: {} stay", text::count(plan.len() as u64, "archive", "archives"))
+        format!("Nothing to remove: {}", text::count(plan.len() as u64, "archive stays", "archives stay"))
     } else {
         let kept = plan.len() - going.len();
         format!("{} to remove ({}), {kept} to keep", text::count(going.len() as u64, "archive", "archives"), text::bytes(freed))
@@ -122,10 +148,64 @@ fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failur
     output::lines(&lines)
 }
 
+fn item_of<'i>(items: &'i [Item], decision: &Decision) -> Option<&'i Item> {
+    items.iter().find(|item| item.name == decision.name)
+}
+
+/// Why an archive stays. That it is whole is what its maker said, if anybody did.
+fn why(reason: &Reason, item: Option<&Item>) -> String {
+    match reason {
+        Reason::Newest if item.is_some_and(Item::is_said_whole) => "newest whole (as its maker said)".to_owned(),
+        Reason::Newest => "newest (whether it is whole, nobody said)".to_owned(),
+        reason => reason.to_string(),
+    }
+}
+
+/// The place, and what reading an archive there takes.
+struct Reading<'a> {
+    network: &'a Network,
+    place: &'a Destination,
+    store: &'a Arc<dyn Store>,
+    args: &'a PruneArgs,
+    cancel: &'a Arc<AtomicBool>,
+}
+
+/// Reads the newest whole archive of each instance that something is to be removed of. Where it is not what its maker said, all of that instance stays.
+fn hold_back(going: &mut Vec<&Item>, reading: &Reading<'_>, plan: &[Decision], items: &[Item]) -> Result<Vec<Trouble>, Failure> {
+    let mut failed = Vec::new();
+    for newest in plan.iter().filter(|decision| decision.keep.contains(&Reason::Newest)).filter_map(|decision| item_of(items, decision)) {
+        if !going.iter().any(|item| item.is_beside(newest)) {
+            continue;
+        }
+        if let Some(problem) = reading.problem(newest)? {
+            let reason = format!("{}, the newest that stays, {problem}", text::tame(&newest.name));
+            let trouble = |item: &&Item| Trouble { name: item.name.clone(), reason: reason.clone() };
+            failed.extend(going.iter().filter(|item| item.is_beside(newest)).map(trouble));
+            going.retain(|item| !item.is_beside(newest));
+        }
+    }
+    Ok(failed)
+}
+
+impl Reading<'_> {
+    /// What is wrong with an archive, reading it to its end.
+    fn problem(&self, item: &Item) -> Result<Option<String>, Failure> {
+        let network = self.network;
+        let file = RemoteFile::open(&network.bridge, &network.context_for(self.place), Arc::clone(self.store), &item.name)?;
+        let source = ArchiveSource::Remote(Arc::new(Far(file)));
+        match verify::quietly(&source, password::given(&self.args.password)?, self.cancel) {
+            Ok(judgement) if judgement.verdict == Verdict::Whole => Ok(None),
+            Ok(judgement) => Ok(Some(format!("is not whole: {}", text::tame(&judgement.headline())))),
+            Err(failure) if failure.code == INTERRUPTED => Err(failure),
+            Err(failure) => Ok(Some(format!("could not be verified: {}", failure.message))),
+        }
+    }
+}
+
 /// What stays is why the others may go; so it is looked at itself, and not in a list that may show what is gone.
 fn still_there(network: &Network, place: &Destination, store: &Arc<dyn Store>, plan: &[Decision], items: &[Item]) -> Result<(), Failure> {
-    for item in plan.iter().filter(|decision| !decision.is_removed()).filter_map(|decision| items.iter().find(|item| item.name == decision.name)) {
-        if network.ask(place, || store.entry(&item.name))?.is_none_or(|now| now.size != item.size) {
+    for item in plan.iter().filter(|decision| !decision.is_removed()).filter_map(|decision| item_of(items, decision)) {
+        if network.ask(place, || store.entry(&item.name))?.is_none_or(|now| now.size != item.size || now.link != item.link) {
             let message = format!("{} is in the list of {}, but it is not there as it is listed; nothing was removed", item.name, store.label());
             return Err(Failure::new(FAILED, message).hint("the place's list is not up to date: try again in a few minutes"));
         }
@@ -134,8 +214,8 @@ fn still_there(network: &Network, place: &Destination, store: &Arc<dyn Store>, p
 }
 
 /// One that can't be removed does not keep the others from it.
-fn remove(network: &Network, place: &Destination, store: &Arc<dyn Store>, going: &[&Item]) -> Result<(Vec<String>, Vec<Trouble>), Failure> {
-    let (mut removed, mut failed) = (Vec::new(), Vec::new());
+fn remove(network: &Network, place: &Destination, store: &Arc<dyn Store>, going: &[&Item], failed: &mut Vec<Trouble>) -> Result<Vec<String>, Failure> {
+    let mut removed = Vec::new();
     for item in going {
         match remove_one(network, place, store, item) {
             Ok(None) => removed.push(item.name.clone()),
@@ -147,7 +227,7 @@ fn remove(network: &Network, place: &Destination, store: &Arc<dyn Store>, going:
             Err(failure) => failed.push(Trouble { name: item.name.clone(), reason: failure.message }),
         }
     }
-    Ok((removed, failed))
+    Ok(removed)
 }
 
 /// The plan may be old by the time somebody has answered: what is no longer what it was stays.
@@ -157,7 +237,17 @@ fn remove_one(network: &Network, place: &Destination, store: &Arc<dyn Store>, it
         return Ok(Some("it was pinned meanwhile".to_owned()));
     }
     match network.ask(place, || store.entry(&item.name))? {
-        Some(now) if now.size != item.size => Ok(Some("it was replaced meanwhile".to_owned())),
-        _ => network.ask(place, || store.delete(&item.name)).map(|()| None),
+        Some(now) if now.size != item.size || now.link != item.link => Ok(Some("it was replaced meanwhile".to_owned())),
+        _ => {
+            network.ask(place, || store.delete(&item.name))?;
+            if item.arrival.is_some() {
+                let note = ArrivalNote::name(&item.name);
+                network.ask(place, || store.delete(&note))?;
+            }
+            Ok(None)
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use serde::Serialize;
-use store::{Address, Options, Store};
+use store::{Address, Options, Store, machine::ArrivalNote};
 
 use super::list::{PIN, is_archive_name};
 use crate::{
@@ -19,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) destination: Destination,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) name: String,
+    /// It is a symbolic link.
+    pub(crate) link: bool,
 }
 
 impl Target {
@@ -50,13 +52,15 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
             None => network.connect_to_look(&destination)?,
         };
         places.push((destination.address.clone(), destination.options.clone(), Arc::clone(&store)));
-        if !store.abilities().readable || !is_archive_name(&name) || network.find(&destination, &store, &name)?.is_none() {
+        let is_archive = store.abilities().readable && is_archive_name(&name);
+        let found = if is_archive { network.find(&destination, &store, &name)? } else { None };
+        let Some(found) = found else {
             let label = store.label();
             return Err(Failure::usage(format!("{label} holds no archive {name}"))
                 .hint(format!("`haul list {}` shows what there is", destination.place_typed()))
                 .about(format!("{}/{name}", label.trim_end_matches('/')), "it is not there"));
-        }
-        targets.push(Target { destination, store, name });
+        };
+        targets.push(Target { destination, store, name, link: found.link });
     }
     Ok(targets)
 }
@@ -80,7 +84,14 @@ pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
             return Err(Failure::new(FAILED, "nothing was removed"));
         }
     }
-    each(&targets, args.json, ("removed", "Removed"), |target| network.ask(&target.destination, || target.store.delete(&target.name)))
+    each(&targets, args.json, ("removed", "Removed"), |target| {
+        network.ask(&target.destination, || target.store.delete(&target.name))?;
+        let note = ArrivalNote::name(&target.name);
+        match network.ask(&target.destination, || target.store.entry(&note))? {
+            Some(_) => network.ask(&target.destination, || target.store.delete(&note)),
+            None => Ok(()),
+        }
+    })
 }
 
 /// What became of the archives that were named.

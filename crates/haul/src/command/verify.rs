@@ -8,7 +8,7 @@ use std::{
 use engine::{
     Progress,
     open::{ArchiveSource, OpenError},
-    verdict::Verdict,
+    verdict::{Judgement, Verdict},
     verify::{Finding, Severity, Verification, VerifyError, VerifyOptions},
 };
 use habackup::securetar::Password;
@@ -58,6 +58,11 @@ fn code(verification: &Verification) -> u8 {
         Verdict::Incomplete if verification.is_good() => INCOMPLETE,
         _ => DAMAGED,
     }
+}
+
+/// What an archive is worth, for others.
+pub(crate) fn quietly(archive: &ArchiveSource, password: Option<Password>, cancel: &Arc<AtomicBool>) -> Result<Judgement, Failure> {
+    verify(archive, password, ProgressArg::None, &Arc::default(), cancel).map(|verification| verification.judgement)
 }
 
 /// For the demo.

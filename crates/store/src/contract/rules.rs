@@ -1,11 +1,13 @@
 //! The rules themselves: each makes what it needs, looks, and leaves the clearing away to the bench.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::bench::{Bench, Fault, Started, broken, refused, shown};
 use crate::{
     error::{Kind, StoreError},
-    store::{Expected, Placement, Session},
+    store::{Entry, Expected, Placement, Session},
 };
 
 type Verdict = Result<(), Fault>;
@@ -206,10 +208,16 @@ pub(super) async fn listed(bench: &Bench<'_>) -> Verdict {
         .list_becomes(|list| match list.iter().find(|entry| entry.name == done) {
             None => Some(format!("the list lacks {done}")),
             Some(entry) if entry.size != small.len() as u64 => Some(format!("the list says that {done} has {} bytes instead of {}", entry.size, small.len())),
-            Some(_) if list.iter().filter(|entry| entry.name == done).count() > 1 => Some(format!("the list shows {done} twice")),
+            // Not even one that is none of ours: who removes by a list must be able to trust it.
+            Some(_) if doubled(list).is_some() => doubled(list).map(|name| format!("the list shows {name} twice")),
             Some(_) => bench.unfinished(list, &[&done]).map(|name| format!("the list shows {name}, which is not finished")),
         })
         .await
+}
+
+fn doubled(list: &[Entry]) -> Option<&str> {
+    let mut seen = HashSet::new();
+    list.iter().map(|entry| entry.name.as_str()).find(|name| !seen.insert(*name))
 }
 
 pub(super) async fn absent(bench: &Bench<'_>) -> Verdict {

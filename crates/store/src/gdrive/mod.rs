@@ -168,7 +168,7 @@ impl Store for Drive {
             // Drive allows a name twice; the oldest is the one that reading gives.
             if !owner::is_temporary(&file.name) && names.insert(file.name.clone()) {
                 let size = self.contents.size_of(Operation::List, &file).await?;
-                entries.push(Entry { size, modified: file.modified(), name: file.name });
+                entries.push(Entry { size, modified: file.modified(), name: file.name, link: false });
             }
         }
         Ok(entries)
@@ -178,7 +178,7 @@ impl Store for Drive {
         self.checked(Operation::List, name)?;
         let Some(file) = self.contents.look(Operation::List, name).await? else { return Ok(None) };
         let size = self.contents.size_of(Operation::List, &file).await?;
-        Ok(Some(Entry { size, modified: file.modified(), name: file.name }))
+        Ok(Some(Entry { size, modified: file.modified(), name: file.name, link: false }))
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {

@@ -71,8 +71,16 @@ fn failed(operation: Operation, path: &Path) -> impl FnOnce(io::Error) -> StoreE
     move |source| StoreError::Io { operation, path, source }
 }
 
-fn described(name: String, metadata: &fs::Metadata) -> Entry {
-    Entry { name, size: metadata.len(), modified: metadata.modified().ok() }
+/// The file of that name, or what a link of that name leads to; `None` when there is none. A link that leads nowhere is no archive.
+fn look(path: &Path, name: &str) -> io::Result<Option<Entry>> {
+    let own = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let link = own.is_symlink();
+    let Ok(metadata) = (if link { fs::metadata(path) } else { Ok(own) }) else { return Ok(None) };
+    let entry = || Entry { name: name.to_owned(), size: metadata.len(), modified: metadata.modified().ok(), link };
+    Ok(metadata.is_file().then(entry))
 }
 
 #[async_trait]
@@ -115,22 +123,16 @@ impl Store for Local {
         for item in found {
             let item = item.map_err(failed(Operation::List, &self.directory))?;
             let Ok(name) = item.file_name().into_string() else { continue };
-            // What vanished meanwhile is not here any more.
-            let Ok(metadata) = fs::metadata(item.path()) else { continue };
-            if metadata.is_file() && !is_temporary(name.as_ref()) {
-                entries.push(described(name, &metadata));
-            }
+            // What vanished meanwhile is not here any more; anything else that is not seen would make the list a part of itself.
+            let entry = look(&item.path(), &name).map_err(failed(Operation::List, &item.path()))?;
+            entries.extend(entry.filter(|_| !is_temporary(name.as_ref())));
         }
         Ok(entries)
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         let path = self.path(name)?;
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(metadata.is_file().then(|| described(name.to_owned(), &metadata))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::Io { operation: Operation::Read, path, source }),
-        }
+        look(&path, name).map_err(failed(Operation::Read, &path))
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {

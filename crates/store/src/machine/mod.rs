@@ -3,9 +3,11 @@
 //! The line and its protocol are `peer`'s. Here they meet the rest: [`Machine`] is the sender's view of a receiver as a [`Store`], [`Receiver`] is the receiver's view of
 //! its own store as what a paired machine may ask for. The place takes bytes as the store behind the receiver does.
 
+mod arrival;
 mod contact;
 mod making;
 mod order;
+mod piece;
 mod receiver;
 mod records;
 mod upload;
@@ -28,6 +30,7 @@ use peer::{
 use serde::de::DeserializeOwned;
 use url::Url;
 
+pub use arrival::ArrivalNote;
 pub use contact::own_name;
 pub use making::{Made, Maker, Making, Task};
 pub use receiver::{Deed, Duties, Happening, Receiver, Told};

@@ -19,17 +19,21 @@ use peer::{
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    arrival::{Arrivals, Arriving},
     making::{Maker, Task, Workpiece},
+    piece::{Ended, Stretch, gap},
     records::{Record, Records},
     words,
 };
 use crate::{
     error::StoreError,
     owner,
-    parts::{Activity, Part, Segments},
+    parts::Segments,
     store::{Expected, Placement, Sealed, Store, Upload},
 };
 
+/// The longest name of an archive, with room for the ending of what lies beside it.
+const LONGEST_NAME: usize = 251;
 /// Unfinished uploads of one machine.
 const MOST_UPLOADS: usize = 64;
 /// Where a place takes parts only whole they are collected in memory, those of all uploads together in so many bytes; and none is larger.
@@ -80,7 +84,7 @@ pub type Told = Arc<dyn Fn(Happening) + Send + Sync>;
 pub struct Duties {
     /// Who makes archives for those who want that.
     pub maker: Option<Arc<dyn Maker>>,
-    /// Paired machines create and read; what is there they can't delete, and so not replace, unpin or prune.
+    /// Paired machines create archives and read; what is there they can't delete, and so not replace, pin, unpin or prune. Beside each archive stands who sent it, and when.
     pub append_only: bool,
     /// Who is told what happens.
     pub told: Told,
@@ -97,6 +101,7 @@ struct Inner {
     uploads: Mutex<HashMap<Key, Arc<Slot>>>,
     // Uploads that are being started.
     beginning: Mutex<HashSet<Key>>,
+    arrivals: Arrivals,
     memory: Arc<Semaphore>,
 }
 
@@ -166,7 +171,7 @@ impl Receiver {
     pub fn new(store: Arc<dyn Store>, state: &Path, duties: Duties) -> Self {
         let memory = Arc::new(Semaphore::new((MEMORY / GRAIN) as usize));
         let records = Records::new(state.join("receiving"));
-        Self(Arc::new(Inner { store, duties, records, uploads: Mutex::default(), beginning: Mutex::default(), memory }))
+        Self(Arc::new(Inner { store, duties, records, uploads: Mutex::default(), beginning: Mutex::default(), arrivals: Arrivals::default(), memory }))
     }
 
     /// Removes what nobody has gone on with for a week.
@@ -369,6 +374,17 @@ impl Inner {
         Ok(())
     }
 
+    /// Where paired machines only add archives, they give no name to anything else: a pin would keep an archive for ever, and a note of arrival is the receiver's.
+    fn checked_archive(&self, name: &str) -> Result<(), Refusal> {
+        checked_name(name)?;
+        let is_archive = name.ends_with(".tar") && name.len() <= LONGEST_NAME;
+        if self.duties.append_only && !is_archive {
+            let reason = format!("the receiver takes archives (.tar) alone, so {name} can't be put there");
+            return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
+        }
+        Ok(())
+    }
+
     /// Deletes an archive, where that is left to those who send them.
     async fn delete(&self, name: String, peer: &Peer) -> Done {
         let from = peer.name.clone();
@@ -396,7 +412,7 @@ impl Inner {
 
     /// Before anything is started; tells of an upload that was started before. What is being started counts as well.
     async fn admit(&self, owner: Fingerprint, upload: &str, name: &str) -> Result<Admitted<'_>, Refusal> {
-        checked_name(name)?;
+        self.checked_archive(name)?;
         if !owner::is_temporary(upload) || upload.len() > 128 {
             return Err(Refusal::invalid("an upload needs a name of the usual form"));
         }
@@ -561,10 +577,21 @@ impl Inner {
     async fn commit(&self, slot: &Slot, sealed: &Sealed, peer: &Peer) -> Done {
         let mut state = slot.state.lock().await;
         if state.record.finished.is_none() {
+            let name = state.record.name.clone();
+            let arriving = match self.note_arrival(&name, peer).await {
+                Ok(arriving) => arriving,
+                Err(refusal) => return self.told(Err(refusal), &mut state, peer),
+            };
             let committed = match state.upload.commit(sealed).await {
                 Ok(checked) => checked,
-                Err(error) => return self.told(Err(refused(&error)), &mut state, peer),
+                Err(error) => {
+                    if let Some(arriving) = arriving {
+                        arriving.failed(&error).await;
+                    }
+                    return self.told(Err(refused(&error)), &mut state, peer);
+                }
             };
+            drop(arriving);
             let checked = words::checked_word(committed).to_owned();
             state.record.notes = state.upload.notes();
             let made = slot.workpiece.as_ref().and_then(|workpiece| workpiece.made());
@@ -582,6 +609,10 @@ impl Inner {
             Some((length, _)) => Err(Refusal::new(RefusalKind::Mismatch, format!("{length} bytes arrived instead of {}", sealed.length))),
             None => Err(Refusal::invalid("the upload has not ended")),
         }
+    }
+
+    async fn note_arrival<'a>(&'a self, name: &str, peer: &Peer) -> Result<Option<Arriving<'a>>, Refusal> {
+        if self.duties.append_only { self.arrivals.note(&*self.store, name, peer).await.map(Some) } else { Ok(None) }
     }
 
     async fn abort(&self, owner: Fingerprint, upload: &str) -> Done {
@@ -634,27 +665,6 @@ impl Drop for Beginning<'_> {
     }
 }
 
-/// Where a piece belongs.
-struct Stretch {
-    index: u32,
-    offset: u64,
-    length: u64,
-    at: u64,
-    total: Option<u64>,
-    last: bool,
-}
-
-impl Stretch {
-    fn part(&self, offset: u64, data: Segments) -> Part {
-        Part { index: self.index, offset, data, total: self.total, last: self.last, activity: Activity::default() }
-    }
-}
-
-fn gap() -> Refusal {
-    // After a connection that broke in the middle; the sender asks what is there and goes on from it.
-    Refusal::new(RefusalKind::Passing { after: None }, "pieces of the archive are missing before this one")
-}
-
 /// Where each piece may be placed by itself.
 async fn place(state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
     let there = state.kept.last().map_or(0, |(_, end)| *end);
@@ -668,26 +678,4 @@ async fn place(state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
     state.upload.put(&stretch.part(there, fresh.into())).await.map_err(|error| refused(&error))?;
     state.kept = vec![(0, end)];
     Ok(done())
-}
-
-/// An upload that came to its end in an earlier process.
-struct Ended;
-
-#[async_trait]
-impl Upload for Ended {
-    async fn put(&self, _: &Part) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn commit(&self, _: &Sealed) -> Result<crate::Checked, StoreError> {
-        Ok(crate::Checked::Size)
-    }
-
-    async fn abort(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
 }

@@ -13,7 +13,7 @@ use crate::{
 const PREFERRED: u64 = 8 << 20;
 
 /// What to do where a receiver keeps what it has.
-pub(super) const APPEND_ONLY: &str = "`haul receive` runs there with --append-only: delete, unpin or prune on the receiving machine itself";
+pub(super) const APPEND_ONLY: &str = "`haul receive` runs there with --append-only: delete, pin, unpin or prune on the receiving machine itself";
 
 pub(super) fn abilities(there: &message::Abilities) -> Abilities {
     let placement = match there.placement {
@@ -56,12 +56,12 @@ pub(super) fn told_abilities(own: &Abilities) -> message::Abilities {
 
 pub(super) fn entry(object: message::Object) -> Entry {
     let modified = object.modified.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
-    Entry { name: object.name, size: object.size, modified }
+    Entry { name: object.name, size: object.size, modified, link: object.link }
 }
 
 pub(super) fn object(entry: Entry) -> message::Object {
     let modified = entry.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_millis() as u64);
-    message::Object { name: entry.name, size: entry.size, modified }
+    message::Object { name: entry.name, size: entry.size, modified, link: entry.link }
 }
 
 const CHECKED: [(Checked, &str); 4] =

@@ -131,7 +131,7 @@ impl Place {
 }
 
 fn described(name: String, meta: &ObjectMeta) -> Entry {
-    Entry { name, size: meta.size, modified: Some(meta.last_modified.into()) }
+    Entry { name, size: meta.size, modified: Some(meta.last_modified.into()), link: false }
 }
 
 #[async_trait]

@@ -86,6 +86,13 @@ impl Shared {
         move |fault| fault.at(&label, operation)
     }
 
+    /// The file of that name, or what a link of that name leads to. A link that leads nowhere is no archive.
+    async fn look(&self, line: &Line, name: &str, own: FileAttributes, operation: Operation) -> Result<Option<Entry>, StoreError> {
+        let link = own.is_symlink();
+        let found = if link { self.attributes(line, &self.path(name)?, operation).await? } else { Some(own) };
+        Ok(found.filter(FileAttributes::is_regular).map(|found| Entry { name: name.to_owned(), size: found.len(), modified: modified(&found), link }))
+    }
+
     /// Attributes of what `name` leads to; `None` when nothing is there.
     async fn attributes(&self, line: &Line, path: &str, operation: Operation) -> Result<Option<FileAttributes>, StoreError> {
         match line.ask(line.sftp.stat(path)).await {
@@ -142,10 +149,6 @@ fn modified(attributes: &FileAttributes) -> Option<SystemTime> {
     attributes.mtime.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()))
 }
 
-fn described(name: &str, attributes: &FileAttributes) -> Entry {
-    Entry { name: name.to_owned(), size: attributes.len(), modified: modified(attributes) }
-}
-
 #[async_trait]
 impl Store for Sftp {
     fn label(&self) -> String {
@@ -178,17 +181,9 @@ impl Store for Sftp {
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let line = self.shared.line().await?;
         let mut entries = Vec::new();
-        for (name, mut attributes) in self.shared.entries(&line, Operation::List).await? {
-            if owner::is_temporary(&name) {
-                continue;
-            }
-            if attributes.is_symlink() {
-                // A link that leads nowhere is no archive.
-                let Some(found) = self.shared.attributes(&line, &self.shared.path(&name)?, Operation::List).await? else { continue };
-                attributes = found;
-            }
-            if attributes.is_regular() {
-                entries.push(described(&name, &attributes));
+        for (name, attributes) in self.shared.entries(&line, Operation::List).await? {
+            if !owner::is_temporary(&name) && (attributes.is_regular() || attributes.is_symlink()) {
+                entries.extend(self.shared.look(&line, &name, attributes, Operation::List).await?);
             }
         }
         Ok(entries)
@@ -196,8 +191,11 @@ impl Store for Sftp {
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         let line = self.shared.line().await?;
-        let found = self.shared.attributes(&line, &self.shared.path(name)?, Operation::Read).await?;
-        Ok(found.filter(FileAttributes::is_regular).map(|attributes| described(name, &attributes)))
+        match line.ask(line.sftp.lstat(self.shared.path(name)?)).await {
+            Ok(own) => self.shared.look(&line, name, own.attrs, Operation::Read).await,
+            Err(Fault::Missing) => Ok(None),
+            Err(fault) => Err(self.shared.failed(Operation::Read)(fault)),
+        }
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {

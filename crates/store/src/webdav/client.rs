@@ -251,7 +251,9 @@ impl Client {
         let found = self.children(Operation::List, self.root.clone()).await?;
         let found = found.ok_or_else(|| self.error(Operation::List, Kind::NotFound, "the folder is not there"))?;
         let entries = found.into_iter().filter(|resource| !resource.is_folder && !owner::is_temporary(resource.name()));
-        Ok(entries.map(|resource| Entry { name: resource.name().to_owned(), size: resource.size.unwrap_or(0), modified: resource.modified }).collect())
+        Ok(entries
+            .map(|resource| Entry { name: resource.name().to_owned(), size: resource.size.unwrap_or(0), modified: resource.modified, link: false })
+            .collect())
     }
 
     /// [`crate::Store::entry`]
@@ -260,7 +262,7 @@ impl Client {
         let Some(file) = self.file(Operation::List, self.child(name)).await? else { return Ok(None) };
         // A size that is not said is not 0.
         let size = file.size.ok_or_else(|| self.error(Operation::List, Kind::Passing { retry_after: None }, format!("it does not tell the size of {name}")))?;
-        Ok(Some(Entry { name: name.to_owned(), size, modified: file.modified }))
+        Ok(Some(Entry { name: name.to_owned(), size, modified: file.modified, link: false }))
     }
 
     /// [`crate::Store::space`]

@@ -114,7 +114,7 @@ impl Store for Memory {
     }
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let world = self.world.lock().unwrap();
-        Ok(world.objects.iter().map(|(name, bytes)| Entry { name: name.clone(), size: bytes.len() as u64, modified: None }).collect())
+        Ok(world.objects.iter().map(|(name, bytes)| Entry { name: name.clone(), size: bytes.len() as u64, modified: None, link: false }).collect())
     }
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         Ok(self.list().await?.into_iter().find(|entry| entry.name == name))
