@@ -78,7 +78,9 @@ impl Place {
         let mut bytes = fs::read(self.path(archive)).unwrap();
         let key = b"\"date\":\"";
         let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
-        bytes[at..at + 10].copy_from_slice(day(days_ago).as_bytes());
+        let made = fs::metadata(self.path(archive)).unwrap().modified().unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let day = jiff::Timestamp::from_second((made - days_ago * DAY) as i64).unwrap().strftime("%Y-%m-%d").to_string();
+        bytes[at..at + 10].copy_from_slice(day.as_bytes());
         fs::write(self.path("out").join(to), bytes).unwrap();
     }
 
@@ -88,16 +90,16 @@ impl Place {
         fs::write(self.path("out").join(format!("{archive}.via")), note).unwrap();
     }
 
-    /// Overwrites the content of an archive in this share of its inner archive.
-    fn spoil(&self, archive: &str, from: f64) {
+    /// Overwrites the configuration in an archive from this byte on, or from its middle, with what looks like random bytes.
+    fn spoil(&self, archive: &str, from: Option<usize>) {
         let path = self.path("out").join(archive);
         let mut bytes = fs::read(&path).unwrap();
-        let start = bytes.windows(3).position(|window| window == b"\x1f\x8b\x08").unwrap();
-        // The index and the end marker stay.
-        let end = bytes.windows(5).rposition(|window| window == b"haul/").unwrap_or(bytes.len() - 4096) - 1024;
-        let from = start + ((end - start) as f64 * from) as usize;
+        let header = bytes.windows(20).position(|window| window == b"homeassistant.tar.gz").unwrap();
+        assert_eq!(header % 512, 0);
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[header + 124..header + 135]).unwrap(), 8).unwrap();
+        let content = &mut bytes[header + 512..][..size];
         let mut state = 7_u32;
-        for byte in &mut bytes[from..end.min(from + 30_000)] {
+        for byte in &mut content[from.unwrap_or(size / 2)..] {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *byte = (state >> 24) as u8;
         }
@@ -112,10 +114,6 @@ fn told(output: &Output) -> (i32, String) {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-fn day(ago: u64) -> String {
-    jiff::Timestamp::from_second((now() - ago * DAY) as i64).unwrap().strftime("%Y-%m-%d").to_string()
 }
 
 #[test]
@@ -165,13 +163,16 @@ fn a_backup_without_history_does_not_push_out_the_last_that_has_it() {
 
 #[test]
 fn random_bytes_that_call_themselves_whole_replace_nothing() {
-    let place = Place::with_three();
-    place.spoil("3.tar", 0.0);
-    let (_, listed) = place.haul(&["list", "out"]);
-    assert!(listed.lines().any(|line| line.contains("DAMAGED") && line.ends_with("3.tar")), "{listed}");
-    let (code, said) = place.prune(&["--keep-last", "1", "--yes"]);
-    assert_eq!((code, place.names()), (0, ["2.tar", "3.tar"].map(str::to_owned).to_vec()), "{said}");
-    assert!(said.contains("newest whole (as its maker said)"), "{said}");
+    // All of it, all behind the magic of gzip, all behind its header.
+    for from in [0, 3, 10] {
+        let place = Place::with_three();
+        place.spoil("3.tar", Some(from));
+        let (_, listed) = place.haul(&["list", "out"]);
+        assert!(listed.lines().any(|line| line.contains("DAMAGED") && line.ends_with("3.tar")), "{from}: {listed}");
+        let (code, said) = place.prune(&["--keep-last", "1", "--yes"]);
+        assert_eq!((code, place.names()), (0, ["2.tar", "3.tar"].map(str::to_owned).to_vec()), "{from}: {said}");
+        assert!(said.contains("newest whole (as its maker said)"), "{said}");
+    }
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn a_newest_archive_that_is_damaged_inside_lets_nothing_go_when_it_is_read() {
     let place = Place::with_three();
     let (code, said) = place.prune(&["--keep-last", "2", "--yes", "--verify"]);
     assert_eq!((code, place.names()), (0, ["2.tar", "3.tar"].map(str::to_owned).to_vec()), "{said}");
-    place.spoil("3.tar", 0.5);
+    place.spoil("3.tar", None);
     let (code, said) = place.prune(&["--keep-last", "1", "--yes", "--verify"]);
     assert_eq!((code, place.names().len()), (3, 2), "{said}");
     assert!(said.contains("2.tar: 3.tar, the newest that stays, is not whole: DAMAGED"), "{said}");
@@ -213,8 +214,10 @@ fn numbers_are_said_as_they_are() {
 #[test]
 fn a_flood_from_a_paired_machine_pushes_out_nothing() {
     let place = Place::new();
-    place.backup("own.tar", &[]);
-    fs::rename(place.path("out/own.tar"), place.path("own.tar")).unwrap();
+    for name in ["own.tar", "false.tar"] {
+        place.backup(name, &[]);
+        fs::rename(place.path("out").join(name), place.path(name)).unwrap();
+    }
     for ago in 8..=16 {
         let name = format!("real-{ago:02}.tar");
         place.redated("own.tar", &name, ago);
@@ -225,7 +228,7 @@ fn a_flood_from_a_paired_machine_pushes_out_nothing() {
     // Today somebody who has taken over the machine sends archives for every day, in the past and to come.
     for n in 0..20 {
         let name = format!("forged-{n:02}.tar");
-        place.redated("own.tar", &name, n);
+        place.redated("false.tar", &name, n);
         place.received(&name, "aa", 0);
     }
     let (code, said) = place.prune(&["--keep-daily", "7", "--yes"]);
