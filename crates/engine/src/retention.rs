@@ -418,15 +418,12 @@ fn by_rules(counted: &[(usize, &Candidate)], rules: &Rules, zone: &TimeZone, tak
         let mut standing: Vec<(&Reason, usize)> = Vec::new();
         for (at, (_, candidate)) in counted.iter().enumerate() {
             let period = &periods[at][rule];
-            let is_full = standing.len() >= count as usize;
-            match standing.last_mut() {
-                Some((latest, best)) if *latest == period => {
-                    if candidate.history && !counted[*best].1.history {
-                        *best = at;
-                    }
+            if let Some((_, best)) = standing.last_mut().filter(|(latest, _)| *latest == period) {
+                if candidate.history && !counted[*best].1.history {
+                    *best = at;
                 }
-                _ if !is_full && !taken.contains(period) => standing.push((period, at)),
-                _ => {}
+            } else if standing.len() < count as usize && !taken.contains(period) {
+                standing.push((period, at));
             }
         }
         for (period, at) in standing {

@@ -53,7 +53,7 @@ impl<'n> Neighbours<'n> {
             let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let entry = |entry: fs::DirEntry| {
                 let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-                Some(Entry { name: entry.file_name().into_string().ok()?, size: metadata.len(), modified: metadata.modified().ok() })
+                Some(Entry { name: entry.file_name().into_string().ok()?, size: metadata.len(), modified: metadata.modified().ok(), link: false })
             };
             let entries = fs::read_dir(directory).ok()?.flatten().filter_map(entry).collect();
             return Some(Self { entries, reach: Reach::Here(directory.to_owned()) });

@@ -40,6 +40,7 @@ pub(crate) const PIN: &str = ".pin";
 const PARALLEL: usize = 4;
 
 /// An archive in a place, or a file that looks like one.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Item {
     pub(crate) name: String,

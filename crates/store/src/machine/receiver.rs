@@ -377,7 +377,7 @@ impl Inner {
     /// Where paired machines only add archives, they give no name to anything else: a pin would keep an archive for ever, and a note of arrival is the receiver's.
     fn checked_archive(&self, name: &str) -> Result<(), Refusal> {
         checked_name(name)?;
-        let is_archive = name.ends_with(".tar") && name.len() <= LONGEST_NAME;
+        let is_archive = Path::new(name).extension().is_some_and(|extension| extension == "tar") && name.len() <= LONGEST_NAME;
         if self.duties.append_only && !is_archive {
             let reason = format!("the receiver takes archives (.tar) alone, so {name} can't be put there");
             return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });

@@ -88,9 +88,9 @@ impl Shared {
 
     /// The file of that name, or what a link of that name leads to. A link that leads nowhere is no archive.
     async fn look(&self, line: &Line, name: &str, own: FileAttributes, operation: Operation) -> Result<Option<Entry>, StoreError> {
-        let link = own.is_symlink();
-        let found = if link { self.attributes(line, &self.path(name)?, operation).await? } else { Some(own) };
-        Ok(found.filter(FileAttributes::is_regular).map(|found| Entry { name: name.to_owned(), size: found.len(), modified: modified(&found), link }))
+        let is_link = own.is_symlink();
+        let found = if is_link { self.attributes(line, &self.path(name)?, operation).await? } else { Some(own) };
+        Ok(found.filter(FileAttributes::is_regular).map(|found| Entry { name: name.to_owned(), size: found.len(), modified: modified(&found), link: is_link }))
     }
 
     /// Attributes of what `name` leads to; `None` when nothing is there.
