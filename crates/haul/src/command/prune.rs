@@ -193,7 +193,7 @@ impl Reading<'_> {
         let network = self.network;
         let file = RemoteFile::open(&network.bridge, &network.context_for(self.place), Arc::clone(self.store), &item.name)?;
         let source = ArchiveSource::Remote(Arc::new(Far(file)));
-        match verify::quietly(&source, password::given(&self.args.password)?, self.cancel) {
+        match verify::quietly(&source, password::given(&self.args.password, self.cancel)?, self.cancel) {
             Ok(judgement) if judgement.verdict == Verdict::Whole => Ok(None),
             Ok(judgement) => Ok(Some(format!("is not whole: {}", text::tame(&judgement.headline())))),
             Err(failure) if failure.code == INTERRUPTED => Err(failure),
