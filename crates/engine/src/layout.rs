@@ -28,6 +28,9 @@ use crate::{
 
 /// Home Assistant finds it under exactly this name.
 pub(crate) const MANIFEST: &str = "./backup.json";
+/// What was found too late for the description of an archive that is sent in order.
+const SAID_TOO_EARLY: &str = "some of this was found after the archive's own description had been sent: `haul list` and `haul prune` do not know of it, so do not \
+rely on this archive alone";
 /// The last member: where everything in the inner archive is.
 const INDEX: &str = "haul.index";
 
@@ -201,7 +204,10 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
             (bytes_in, Findings::default(), index.completed(&json, pieces.as_ref(), sum, &nonces), member.end()?.0, Some(json))
         }
         Work::Measured(measured, _) => {
-            let sent = measured.send(&mut sink, progress, cancel)?;
+            let mut sent = measured.send(&mut sink, progress, cancel)?;
+            if layout.json(Some(&Judgement::of_source(&sent.findings, &layout.manifest))) != measured.json {
+                sent.findings.warn(SAID_TOO_EARLY);
+            }
             let (member, nonces) = sink.finish(false)?;
             let index = measured.index(sent.pieces.map(index_pieces).as_ref(), sent.sum, &nonces);
             (measured.tar_len(), sent.findings, index, member.end()?.0, None)

@@ -106,6 +106,7 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<
             format!("--exclude {} left nothing out: it fits nothing here, or only what stays out anyway", shown(pattern.to_string().as_bytes()))
         }),
     );
+    findings.history.clone_from(&scope.history);
     findings.warn_all(about_history(&scope, &recorder, has_history, &ages));
     findings.warn_all(configuration::files_outside(root));
     findings.warn_all(parts.note());

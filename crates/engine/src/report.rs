@@ -268,6 +268,10 @@ pub(crate) struct Findings {
     /// What went in, by its names and sizes.
     pub(crate) content: Content,
     pub(crate) gaps: Gaps,
+    /// Where the recorder keeps its history, below the config directory; empty: not there.
+    pub(crate) history: Vec<u8>,
+    /// Whether that went in.
+    pub(crate) has_history: bool,
     skipped: Vec<Skipped>,
     warnings: Vec<String>,
     unnamed_skipped: u64,
@@ -300,8 +304,9 @@ impl Findings {
     /// An entry with a fault; `is_lost`: a restore does not bring back what it holds.
     fn gap(&mut self, path: &[u8], is_lost: bool) {
         self.gaps.entries += 1;
+        let is_essential = settings::lost_without(path).is_some() || (!path.is_empty() && path == self.history);
         // There are but a few such names, and one may be there twice.
-        if is_lost && settings::lost_without(path).is_some() && !self.gaps.essential.iter().any(|known| known == path) {
+        if is_lost && is_essential && !self.gaps.essential.iter().any(|known| known == path) {
             self.gaps.essential.push(path.to_vec());
         }
     }

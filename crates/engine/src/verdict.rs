@@ -37,6 +37,9 @@ pub struct Judgement {
     pub essential: bool,
     /// The history is not in it, and that is as its owner wanted it.
     pub without_history: bool,
+    /// The history is in it, in a database that is not called as Home Assistant's own.
+    #[serde(skip)]
+    history_inside: bool,
 }
 
 impl Judgement {
@@ -53,7 +56,7 @@ impl Judgement {
             }
         }
         if let Some(stamp) = stamp {
-            judgement.without_history = stamp.without_history;
+            (judgement.without_history, judgement.history_inside) = (stamp.without_history, stamp.history_inside);
             // What is seen is told once, and in the words of today.
             if !(stamp.is_whole() || judgement.essential && stamp.essential) {
                 judgement.lose(&stamp.missing, stamp.essential);
@@ -64,14 +67,16 @@ impl Judgement {
 
     /// By what was met while the source was read.
     pub(crate) fn of_source(met: &Findings, manifest: &Manifest) -> Self {
-        let without_history = met.content.database.is_none() && !met.gaps.essential.iter().any(|path| path == RECORDER);
-        let found = in_content(&met.content, manifest, without_history);
-        let mut judgement = Self { without_history, ..Self::of(&found, None) };
+        let is_history = |path: &Vec<u8>| path == RECORDER || *path == met.history;
+        let history_inside = met.has_history && met.history != RECORDER;
+        let without_history = met.content.database.is_none() && !history_inside && !met.gaps.essential.iter().any(is_history);
+        let found = in_content(&met.content, manifest, without_history, history_inside);
+        let mut judgement = Self { without_history, history_inside, ..Self::of(&found, None) };
         for path in &met.gaps.essential {
             let member = format!("data/{}", crate::shown(path));
             let is_told = found.iter().any(|finding| finding.member.as_deref() == Some(member.as_str()));
-            if let Some(lost) = settings::lost_without(path).filter(|_| !is_told) {
-                judgement.lose(lost, true);
+            if !is_told {
+                judgement.lose(settings::lost_without(path).unwrap_or("the history"), true);
             }
         }
         match met.gaps.entries.saturating_sub(met.gaps.essential.len() as u64) {
@@ -91,10 +96,11 @@ impl Judgement {
                 note_unread(&mut content, below, entry.kind, entry.size, b"");
             }
         }
-        let without_history = content.database.is_none() && manifest.stamp().is_some_and(|stamp| stamp.without_history);
-        let mut found = in_content(&content, manifest, without_history);
+        let stamp = manifest.stamp().unwrap_or_default();
+        let (without_history, history_inside) = (content.database.is_none() && stamp.without_history, stamp.history_inside);
+        let mut found = in_content(&content, manifest, without_history, history_inside);
         found.extend(before.iter().filter(|finding| OF_BODIES.contains(&finding.defect)).cloned());
-        let mut judgement = Self { without_history, ..Self::of(&found, None) };
+        let mut judgement = Self { without_history, history_inside, ..Self::of(&found, None) };
         if let Some(stamp) = manifest.stamp().filter(|stamp| !stamp.is_whole() && judgement.missing.is_empty()) {
             judgement.lose(&stamp.missing, stamp.essential);
         }
@@ -122,7 +128,7 @@ impl Judgement {
 
     /// What the archive carries of it.
     pub(crate) fn stamp(&self) -> Stamp {
-        Stamp { missing: self.missing.join("; "), essential: self.essential, without_history: self.without_history }
+        Stamp { missing: self.missing.join("; "), essential: self.essential, without_history: self.without_history, history_inside: self.history_inside }
     }
 
     /// For the first line of a report.
@@ -143,7 +149,7 @@ pub fn incomplete(missing: &str, essential: bool) -> String {
 }
 
 /// What of a configuration is missing, given whether its history is meant to be elsewhere.
-fn in_content(content: &Content, manifest: &Manifest, without_history: bool) -> Vec<Finding> {
-    let stamp = Stamp { without_history, ..Stamp::default() };
+fn in_content(content: &Content, manifest: &Manifest, without_history: bool, history_inside: bool) -> Vec<Finding> {
+    let stamp = Stamp { without_history, history_inside, ..Stamp::default() };
     content_findings(content, Some(&Description::parse(MANIFEST, &manifest.to_stamped_json(Some(&stamp)))))
 }

@@ -12,6 +12,7 @@ use engine::{
     browse::{Browser, Comparison, compare},
     inspect::{InspectOptions, Inspection, inspect},
     repair::{Encryption, NoteKind, Recompress, RepairError, RepairOptions, Repaired, repair},
+    verdict::Verdict,
     verify::{Severity, VerifyOptions, verify},
 };
 use habackup::{readers::Asked, securetar::Password};
@@ -29,7 +30,7 @@ const STILL_BAD: [(&str, &str); 4] = [
 ];
 
 /// Nothing that is wrong with them can be repaired, and nothing is written.
-const BEYOND: [&str; 13] = [
+const BEYOND: [&str; 15] = [
     "auth-empty",
     "configuration-yaml-a-dangling-symlink",
     "database-empty",
@@ -41,8 +42,10 @@ const BEYOND: [&str; 13] = [
     "no-auth",
     "no-auth-provider",
     "no-configuration-yaml",
+    "no-config-entries",
     "no-onboarding",
     "no-storage",
+    "settings-cut-short",
 ];
 
 /// Nothing of a backup can be had from them.
@@ -326,20 +329,27 @@ fn an_archive_with_a_part_that_is_still_encrypted_opens_without_a_password() {
     let out = tempfile::tempdir().unwrap();
     let bad = made.path(name);
     let threads = std::num::NonZeroUsize::MIN;
-    let verification = verify(&bad, &VerifyOptions { password: None, threads }, &|_, _| {}, &AtomicBool::new(false)).unwrap();
-    assert!(verification.is_good(), "{:?}", verification.findings);
-    assert!(verification.findings.iter().any(|finding| finding.member == part && finding.message.contains("still encrypted")));
-    let browser = Browser::open(&bad, None, threads, &|_, _| {}).unwrap();
-    browser.cat(b".HA_VERSION", &mut Vec::new(), &AtomicBool::new(false)).unwrap();
-    let locked = browser.cat(format!("{part}: note.txt").as_bytes(), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
-    assert!(locked.to_string().contains("a password is needed"), "{locked}");
-    for password in [None, Some(PASSWORD)] {
-        let good = out.path().join(format!("{}.tar", password.is_some()));
+    for (password, why, lock) in
+        [(None, "no password was given", "a password is needed"), (Some("wrong"), "the password that was given does not open it", "the password is wrong")]
+    {
+        let password = password.map(Password::new);
+        let verification = verify(&bad, &VerifyOptions { password: password.clone(), threads }, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        assert_eq!(verification.judgement.verdict, Verdict::Incomplete, "{:?}", verification.findings);
+        assert_eq!(verification.judgement.missing, [part]);
+        let says = |text: &str| verification.findings.iter().any(|finding| finding.member == part && finding.message.contains(text));
+        assert!(says("still encrypted") && says(why), "{:?}", verification.findings);
+        let browser = Browser::open(&bad, password.as_ref(), threads, &|_, _| {}).unwrap();
+        browser.cat(b".HA_VERSION", &mut Vec::new(), &AtomicBool::new(false)).unwrap();
+        let locked = browser.cat(format!("{part}: note.txt").as_bytes(), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
+        assert!(locked.to_string().contains(lock), "{locked}");
+    }
+    for (password, is_right) in [(None, false), (Some("wrong"), false), (Some(PASSWORD), true)] {
+        let good = out.path().join(format!("{password:?}.tar"));
         let repaired = run(&bad, &options(good.clone(), password)).unwrap();
         let result = repaired.result.as_ref().unwrap();
         assert!(!result.manifest.protected && result.parts.iter().all(|part| part.encrypted.is_none()), "{}", told(&repaired));
-        assert_eq!(repaired.is_incomplete(), password.is_none(), "{}", told(&repaired));
-        assert_eq!(result.parts.iter().any(|seen| seen.name == part), password.is_some());
+        assert_eq!(repaired.is_incomplete(), !is_right, "{}", told(&repaired));
+        assert_eq!(result.parts.iter().any(|seen| seen.name == part), is_right);
         assert!(result.is_restored_everywhere(), "{}", told(&repaired));
     }
 }

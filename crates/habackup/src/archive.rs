@@ -16,6 +16,7 @@ use crate::manifest::{Manifest, ManifestError};
 use crate::outer;
 use crate::problem::{Problem, Severity, shown};
 use crate::read_at::ReadAt;
+use crate::readers::leaves;
 use crate::tar::{self, Entry, EntryKind, Reader, Tail, TarError};
 
 /// The description's name, with the `./` that readers insist on.
@@ -327,7 +328,8 @@ impl<S: ReadAt> Archive<S> {
             } else {
                 continue;
             };
-            found.push(Problem::new(Severity::Refused, text).in_member(shown(&member.name)));
+            let severity = if self.home_assistant() == Some(member) { Severity::Refused } else { Severity::Lost };
+            found.push(Problem::new(severity, text).in_member(shown(&member.name)));
         }
         self.problems.extend(found);
         Ok(())
@@ -344,12 +346,15 @@ impl<S: ReadAt> Archive<S> {
                 continue;
             }
             let other = name.strip_suffix(".gz").map_or_else(|| format!("{name}.gz"), str::to_owned);
+            let is_main = name.starts_with("homeassistant.tar");
             let text = if self.member(&other).is_some() {
                 format!("backup.json says the member is called so, but it is called {}; Home Assistant does not find it", shown(&other))
-            } else {
+            } else if is_main {
                 "the member is missing although backup.json lists it; Home Assistant cannot restore it".to_owned()
+            } else {
+                "the member is missing although backup.json lists it; Home Assistant restores the rest".to_owned()
             };
-            missing.push(Problem::new(Severity::Refused, text).in_member(shown(&name)));
+            missing.push(Problem::new(if is_main { Severity::Refused } else { Severity::Lost }, text).in_member(shown(&name)));
         }
         if manifest.home_assistant_version().is_none() && self.home_assistant().is_some() {
             let text = "the member is there, but backup.json does not mention Home Assistant; it would not be restored";
@@ -360,7 +365,12 @@ impl<S: ReadAt> Archive<S> {
         names.sort_unstable();
         let twice: Vec<String> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| shown(pair[0])).collect();
         for name in twice {
-            self.problems.push(Problem::new(Severity::Refused, "two members have this name, and readers differ on which counts").in_member(name));
+            let (severity, text) = if name == MANIFEST {
+                (Severity::Notice, "two members have this name, and the last one counts")
+            } else {
+                (Severity::Refused, "two members have this name, and readers differ on which counts")
+            };
+            self.problems.push(Problem::new(severity, text).in_member(name));
         }
     }
 }
@@ -390,6 +400,9 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
     if base.starts_with(b"._") {
         let text = "macOS put this file into the archive; Home Assistant then takes the backup for encrypted or unreadable (pack it with COPYFILE_DISABLE=1)";
         note(Severity::Refused, text.to_owned());
+    }
+    if leaves(&entry.path) {
+        note(Severity::Refused, "its name leads out of the archive; Supervisor unpacks nothing of it".to_owned());
     }
     let stripped = entry.path.strip_prefix(b"./").unwrap_or_default();
     if is_archive_name(stripped) {

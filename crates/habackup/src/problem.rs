@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Severity {
     /// Nothing is lost, but it is not as Home Assistant would write it.
     Notice,
+    /// Home Assistant restores the backup, and something of it not.
+    Lost,
     /// The bytes may be as they were written, but Home Assistant refuses them or does something else than restore them.
     Refused,
     /// Bytes are missing or changed.

@@ -376,7 +376,10 @@ fn mistakes_people_make_are_named() {
     assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar", b"x")]).contains("it is called homeassistant.tar;"));
     assert!(refused(&[("homeassistant.tar.gz", b"x")]).contains("there is no backup.json"));
     assert!(refused(&[("./backup.json", b"[]")]).contains("not a JSON object"));
-    assert!(refused(&[("./backup.json", &manifest), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")]).contains("two members"));
+    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("homeassistant.tar.gz", b"x")]).contains("two members"));
+    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("../escaped", b"x")]).contains("leads out of the archive"));
+    let twice: &[(&str, &[u8])] = &[("./backup.json", &manifest), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")];
+    assert!(texts(Archive::open(&foreign(twice)).unwrap().problems(), Severity::Notice).join("\n").contains("the last one counts"));
     let damaged = texts(Archive::open(&foreign(&[("./backup.json", b"{")])).unwrap().problems(), Severity::Damaged);
     assert!(damaged[0].contains("backup.json is not JSON"));
 }

@@ -95,6 +95,12 @@ fn cases() -> Vec<Case> {
             let _ = fs::remove_file(config.join(name));
         }
     }
+    fn history_in_another_file(config: &Path) {
+        fs::create_dir(config.join("db")).unwrap();
+        fs::rename(config.join("home-assistant_v2.db"), config.join("db/history.db")).unwrap();
+        without_database(config);
+        fs::write(config.join("configuration.yaml"), "recorder:\n  db_url: sqlite:////config/db/history.db\n").unwrap();
+    }
     fn overwrite(config: &Path, at: u64, bytes: &[u8]) {
         let database = config.join("home-assistant_v2.db");
         assert!(fs::metadata(&database).unwrap().len() > at + bytes.len() as u64);
@@ -113,6 +119,15 @@ fn cases() -> Vec<Case> {
                 fs::write(config.join("configuration.yaml"), "recorder:\n  db_url: mysql://ha:x@core-mariadb/ha\n").unwrap();
             },
             "",
+        ),
+        case("history in another file", history_in_another_file, ""),
+        case(
+            "damaged history in another file",
+            |config| {
+                history_in_another_file(config);
+                fs::OpenOptions::new().write(true).open(config.join("db/history.db")).unwrap().write_all_at(&[0xa5; 4096 * 3], 4096 * 8).unwrap();
+            },
+            "the history",
         ),
         case("no storage", |config| fs::remove_dir_all(config.join(".storage")).unwrap(), "users, integrations and devices"),
         case("no users", |config| remove(config, ".storage/auth"), "nobody can log in"),
@@ -161,6 +176,54 @@ fn every_command_says_the_same() {
         fs::write(place.path("out/streamed.tar"), &streamed.stdout).unwrap();
         agree(&place, "out/streamed.tar", None, &format!("{}, streamed", case.name), &case);
     }
+}
+
+#[test]
+fn a_history_in_another_file_is_not_called_missing() {
+    let place = Place::new();
+    let config = place.config("config", "a1b2c3");
+    (cases().iter().find(|case| case.name == "history in another file").unwrap().spoil)(&config);
+    let made = place.haul(&["backup", "config", "--to", "out/a.tar"], None);
+    assert!(code(&made) == 0 && !told(&made).contains("without the history"), "{}", told(&made));
+    let verified = place.haul(&["verify", "out/a.tar"], None);
+    assert!(code(&verified) == 0 && !told(&verified).contains("the history is not in it"), "{}", told(&verified));
+    let repaired = place.haul(&["repair", "out/a.tar", "--to", "out/b.tar", "--recompress", "small"], None);
+    assert!(code(&repaired) == 0 && !told(&repaired).contains("lost:"), "{}", told(&repaired));
+    assert_eq!(judged(&place.haul(&["verify", "out/b.tar", "--json"], None)), ("whole".to_owned(), false));
+}
+
+#[test]
+fn a_repair_counts_no_history_as_lost_that_is_kept_elsewhere() {
+    let place = Place::new();
+    let config = place.config("config", "a1b2c3");
+    (cases().iter().find(|case| case.name == "history in MariaDB").unwrap().spoil)(&config);
+    assert_eq!(code(&place.haul(&["backup", "config", "--to", "out/a.tar"], None)), 0);
+    let repaired = place.haul(&["repair", "out/a.tar", "--to", "out/b.tar", "--recompress", "small"], None);
+    assert!(code(&repaired) == 0 && !told(&repaired).contains("lost:"), "{}", told(&repaired));
+}
+
+#[test]
+fn an_incomplete_archive_that_is_pushed_is_called_so() {
+    let place = Place::new();
+    let config = place.config("config", "a1b2c3");
+    fs::remove_file(config.join(".storage/auth")).unwrap();
+    assert_eq!(code(&place.haul(&["backup", "config", "--to", "a.tar"], None)), 3);
+    let pushed = place.haul(&["push", "a.tar", "--to", "out/"], None);
+    assert!(code(&pushed) == 0 && told(&pushed).contains("note: the archive is INCOMPLETE: a restore loses"), "{}", told(&pushed));
+}
+
+/// Without compression nothing but sizes is measured: what is wrong with a database shows when the description has left.
+#[test]
+fn what_the_description_of_a_stream_could_not_say_is_said() {
+    let place = Place::new();
+    let config = place.config("config", "a1b2c3");
+    (cases().iter().find(|case| case.name == "pages of the database are noise").unwrap().spoil)(&config);
+    let streamed = place.haul(&["backup", "config", "--to", "-", "--uncompressed"], None);
+    let said = String::from_utf8_lossy(&streamed.stderr);
+    assert!(code(&streamed) == 3 && said.contains("found after the archive's own description had been sent"), "{said}");
+    let streamed = place.haul(&["backup", "config", "--to", "-"], None);
+    let said = String::from_utf8_lossy(&streamed.stderr);
+    assert!(code(&streamed) == 3 && !said.contains("had been sent"), "{said}");
 }
 
 fn agree(place: &Place, archive: &str, password: Option<&str>, name: &str, case: &Case) {

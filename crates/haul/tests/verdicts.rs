@@ -106,7 +106,7 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
                 let first = config.path().with_extension("tar");
                 done(backup.arg(&first));
                 // Compressed another way, so that it is written anew.
-                done(haul(own.password).arg("repair").arg(&first).args(["--recompress", "small", "--rename", own.name, "--to"]).arg(&path));
+                done(haul(own.password).arg("repair").arg(&first).args(own.arguments).args(["--recompress", "small", "--rename", own.name, "--to"]).arg(&path));
                 fs::remove_file(first).unwrap();
             }
         }

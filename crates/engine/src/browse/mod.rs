@@ -228,7 +228,7 @@ impl<'a> Browser<'a> {
 
     /// A member, if its password was given where it needs one.
     fn unlocked<'m>(&self, member: &'m Member) -> Result<&'m Member, BrowseError> {
-        if self.opened.is_locked(member) { Err(OpenError::PasswordNeeded(self.source.shown().join(&member.name)).into()) } else { Ok(member) }
+        if self.opened.is_locked(member) { Err(self.opened.lock_of(self.source.shown().join(&member.name)).into()) } else { Ok(member) }
     }
 
     fn index_of(&self, member: &Member) -> Option<&Index> {

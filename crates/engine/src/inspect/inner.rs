@@ -421,7 +421,7 @@ fn normal(name: &[u8]) -> Vec<u8> {
 }
 
 /// Whether a link leads out of the archive.
-fn is_way_out(path: &[u8], target: &[u8]) -> bool {
+pub(crate) fn is_way_out(path: &[u8], target: &[u8]) -> bool {
     if target.starts_with(b"/") {
         return true;
     }

@@ -17,6 +17,7 @@ mod inner;
 mod nature;
 mod outer;
 
+pub(crate) use inner::is_way_out;
 use std::{
     cell::Cell,
     io,

@@ -98,6 +98,8 @@ pub(crate) struct Opened<'a> {
     pub(crate) outside: Outside,
     pub(crate) index: IndexState,
     keyring: Option<Mutex<Keyring>>,
+    /// A password was given that opens none of the parts, of an archive whose configuration needs none.
+    has_wrong_password: bool,
 }
 
 /// What went wrong below the tar.
@@ -133,9 +135,13 @@ impl<'a> Opened<'a> {
             None if sealed && is_needed => return Err(OpenError::PasswordNeeded(path)),
             password => password.filter(|_| sealed).map(|password| Mutex::new(Keyring::new(password.clone()))),
         };
-        let mut opened = Self { file, outside, index: IndexState::Absent, keyring };
+        let mut opened = Self { file, outside, index: IndexState::Absent, keyring, has_wrong_password: false };
         opened.index = opened.read_index();
-        let password = opened.check_password();
+        let mut password = opened.check_password();
+        if !is_needed && matches!(password, Err(OpenError::WrongPassword)) {
+            (opened.keyring, opened.has_wrong_password) = (None, true);
+            password = Ok(());
+        }
         if !matches!(source, ArchiveSource::Path(_)) && (password.is_err() || matches!(opened.index, IndexState::Damaged(_))) {
             opened.reached(source)?;
         }
@@ -163,6 +169,11 @@ impl<'a> Opened<'a> {
             }
         }
         if wrong { Err(OpenError::WrongPassword) } else { Ok(()) }
+    }
+
+    /// Why an encrypted member stays shut.
+    pub(crate) fn lock_of(&self, path: PathBuf) -> OpenError {
+        if self.has_wrong_password { OpenError::WrongPassword } else { OpenError::PasswordNeeded(path) }
     }
 
     /// Whether a member is encrypted and there is no password to open it with.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use habackup::{
-    manifest::{self, FOLDERS, Manifest, WallTime, check_name},
+    manifest::{self, FOLDERS, Manifest, WallTime, check_name, knows_history},
+    readers::OFFICIAL_REPOSITORY,
     version::HaVersion,
 };
 use jiff::{Timestamp, Zoned};
@@ -175,7 +176,11 @@ impl Writer<'_> {
             section.insert("version".into(), json!(version));
         }
         let excluded = section.get("exclude_database").cloned();
-        if excluded.as_ref().and_then(Value::as_bool).unwrap_or(false) == main.database || excluded.as_ref().is_some_and(|flag| !flag.is_boolean()) {
+        // Its maker said where the history is instead.
+        let is_told = !main.database && !main.lost_database && self.fields.get("extra").is_some_and(knows_history);
+        if is_told && excluded.as_ref().is_none_or(Value::is_boolean) {
+            // Nothing was left out that the archive was to hold.
+        } else if excluded.as_ref().and_then(Value::as_bool).unwrap_or(false) == main.database || excluded.as_ref().is_some_and(|flag| !flag.is_boolean()) {
             if main.database {
                 self.notes.repaired(NAME, "it says now that the history is in the archive");
             } else if main.lost_database {
@@ -417,8 +422,14 @@ impl Writer<'_> {
         if let Some(list) = self.fields.get("repositories").cloned() {
             let is_address =
                 |value: &Value| value.as_str().is_some_and(|text| text.contains("://") || text.starts_with("git@") || matches!(text, "core" | "local"));
-            let kept: Vec<Value> = list.as_array().into_iter().flatten().filter(|value| is_address(value)).cloned().collect();
-            self.set("repositories", json!(kept), "what was no address is left out");
+            let built_in = json!(OFFICIAL_REPOSITORY);
+            let kept: Vec<Value> = list.as_array().into_iter().flatten().filter(|value| is_address(value) && **value != built_in).cloned().collect();
+            let why = if list.as_array().is_some_and(|list| list.contains(&built_in)) {
+                "Supervisor has its own repository anyway, and stops at its address"
+            } else {
+                "what was no address is left out"
+            };
+            self.set("repositories", json!(kept), why);
         }
         let is_text = self.fields.get("supervisor_version").is_none_or(Value::is_string);
         if !is_text || self.known.supervisor_newer {

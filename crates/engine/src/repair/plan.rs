@@ -173,6 +173,8 @@ fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, 
             sorted.inner.entry(base[..length].to_owned()).or_default().push(piece);
         } else if base == index::MEMBER {
             of_index = Some(piece);
+        } else if piece.name.split('/').any(|part| part == "..") {
+            notes.left_out(&piece.name, "its name leads out of the archive");
         } else if piece.cut {
             notes.lost(&piece.name, "it is cut short");
         } else {
@@ -286,11 +288,12 @@ impl Job<'_, '_> {
                 surveyed.push((stem, piece, seen));
             }
         }
-        if !shut.is_empty() && surveyed.iter().all(|(_, _, seen)| seen.form.is_none_or(|form| form.sealed.is_none())) {
+        let is_plain = |(stem, _, seen): &(String, Piece, Survey)| stem == MAIN && seen.form.is_some_and(|form| form.sealed.is_none());
+        let has_plain = surveyed.iter().any(is_plain);
+        if !shut.is_empty() && !has_plain && surveyed.iter().all(|(_, _, seen)| seen.form.is_none_or(|form| form.sealed.is_none())) {
             return Err(OpenError::WrongPassword.into());
         }
-        let is_plain = |(stem, _, seen): &(String, Piece, Survey)| stem == MAIN && seen.form.is_some_and(|form| form.sealed.is_none());
-        if !locked.is_empty() && !surveyed.iter().any(is_plain) {
+        if !locked.is_empty() && !has_plain {
             return Err(OpenError::PasswordNeeded(self.archive.to_owned()).into());
         }
         for name in locked {

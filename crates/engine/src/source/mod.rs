@@ -465,6 +465,7 @@ impl TarSource {
         // A path too long for the index is still in the archive, and found by reading it through.
         let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size, folder });
         self.gathered.findings.entries += 1;
+        self.gathered.findings.has_history |= kind == Kind::File && !relative.is_empty() && relative == self.history;
         note_unread(&mut self.gathered.findings.content, relative, kind, size, link);
         self.body_size = size;
         self.current.clear();

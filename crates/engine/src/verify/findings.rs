@@ -53,6 +53,7 @@ impl Findings {
     pub(super) fn problem(&mut self, problem: &Problem) {
         let severity = match problem.severity {
             problem::Severity::Notice => Severity::Warning,
+            problem::Severity::Lost => Severity::Loss,
             problem::Severity::Refused => Severity::WouldNotRestore,
             problem::Severity::Damaged => Severity::Damage,
         };

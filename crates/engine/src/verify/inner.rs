@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use super::findings::{Findings, Severity};
 use crate::{
-    collect::{Body, Collector},
+    collect::{Body, Collector, push},
+    inspect::is_way_out,
     names::Names,
     report::shown,
     restore::{RECORDER, config_path, unwrap_tar},
@@ -62,6 +63,14 @@ pub(super) enum Content {
     Other,
 }
 
+/// What stays in mind during a pass.
+#[derive(Default)]
+struct Known {
+    names: Names,
+    /// Links that lead out of the archive.
+    ways_out: Vec<Vec<u8>>,
+}
+
 /// Reads all of an inner archive.
 pub(super) struct Pass<'a> {
     pub(super) content: Content,
@@ -97,7 +106,7 @@ impl Pass<'_> {
     }
 
     fn walk(&self, reader: &mut Reader<&mut dyn Read>, mut index: Option<Files<'_>>, seen: &mut Seen, last: &mut Option<Vec<u8>>) -> Result<(), TarError> {
-        let mut names = Names::default();
+        let mut known = Known::default();
         let mut buffer = vec![0; BUFFER];
         while let Some(entry) = reader.next_entry()? {
             seen.entries += 1;
@@ -107,7 +116,7 @@ impl Pass<'_> {
             {
                 seen.index_differs = Some(self.name(&entry.path));
             }
-            self.member(&entry, &mut names, seen);
+            self.member(&entry, &mut known, seen);
             // Before its body is read: that is where most damage shows.
             *last = Some(entry.path.clone());
             self.body(&entry, reader, &mut buffer, seen)?;
@@ -126,18 +135,19 @@ impl Pass<'_> {
     }
 
     /// What a member's header says of it.
-    fn member(&self, entry: &Entry, names: &mut Names, seen: &mut Seen) {
+    fn member(&self, entry: &Entry, known: &mut Known, seen: &mut Seen) {
         let name = self.name(&entry.path);
         let findings = &mut seen.findings;
         if entry.sizes_disagree() {
             findings.damage(&name, "its two headers declare different sizes");
         }
         match entry.kind {
-            EntryKind::HardLink => findings.would_not_restore(&name, "is a hard link, which Home Assistant may not be allowed to make"),
+            EntryKind::HardLink if known.names.has(&entry.link) => findings.warn(&name, "is a hard link, which Core under AppArmor may not be allowed to make"),
+            EntryKind::HardLink => findings.would_not_restore(&name, "is a hard link to something that is not in the archive before it"),
             EntryKind::Fifo => {
                 findings.would_not_restore(&name, "is a named pipe, over which Home Assistant's restore fails after it has emptied the directory");
             }
-            EntryKind::Char | EntryKind::Block => findings.would_not_restore(&name, "is a device, which Home Assistant does not restore as one"),
+            EntryKind::Char | EntryKind::Block => findings.warn(&name, "is a device, which becomes a file with what could be read from it"),
             EntryKind::GnuSparse => findings.warn(&name, "is stored with holes in GNU's own form"),
             EntryKind::Other(kind) => findings.warn(&name, format!("is of an unknown kind ({kind})")),
             EntryKind::Directory | EntryKind::File | EntryKind::Symlink => {}
@@ -150,10 +160,25 @@ impl Pass<'_> {
         if entry.path.contains(&0) {
             findings.would_not_restore(&name, "has a zero byte in its name");
         }
-        if names.repeated(&entry.path) {
-            findings.warn(&name, "is there more than once; the last one counts");
+        if known.names.repeated(&entry.path) && entry.kind != EntryKind::Directory {
+            findings.add(Severity::Loss, &name, "is there more than once; the last one counts, and what the others held is lost");
+        }
+        if known.ways_out.iter().any(|way| entry.path.strip_prefix(way.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))) {
+            findings.would_not_restore(
+                &name,
+                "lies below a symbolic link that leads out of the archive: today's Home Assistant refuses it, older ones write where the link leads",
+            );
+        }
+        if entry.kind == EntryKind::Symlink {
+            if entry.path == b"data" {
+                findings.would_not_restore(&name, "is a symbolic link, below which Home Assistant can't unpack anything");
+            }
+            if is_way_out(&entry.path, &entry.link) {
+                push(&mut known.ways_out, entry.path.clone());
+            }
         }
         match config_path(&entry.path) {
+            Err(reason) if entry.path.starts_with(b"/") => findings.warn(&name, format!("has {reason}, and Home Assistant leaves it out")),
             Err(reason) => findings.would_not_restore(&name, format!("has {reason}, which Home Assistant refuses")),
             Ok(_) if self.content == Content::Other => {}
             Ok(None) if entry.path == b"homeassistant.json" || entry.path == b"./homeassistant.json" || entry.path == b"." => {}

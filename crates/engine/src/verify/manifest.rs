@@ -75,14 +75,18 @@ fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findin
     for member in outside.inner() {
         // The Supervisor's own settings are never announced.
         if !promised.contains(&member.name) && !member.name.starts_with("supervisor.tar") && !member.name.starts_with("homeassistant.tar") {
-            findings.warn(&member.name, "is not announced in backup.json and is not restored");
+            findings.add(Severity::Loss, &member.name, "is not announced in backup.json and is not restored");
         }
         match (member.shape, manifest.protected()) {
-            (Shape::Sealed, false) if left_sealed(member) => findings.warn(
+            (Shape::Sealed, false) if left_sealed(member) => findings.add(
+                Severity::Loss,
                 &member.name,
                 "is still encrypted; Home Assistant leaves it so when it decrypts a download, and restores the rest. `haul repair` decrypts it with its password",
             ),
             (Shape::Sealed, false) => findings.would_not_restore(&member.name, "is encrypted, but backup.json says that the backup is not"),
+            (Shape::Gzip | Shape::Tar, true) if main.is_some_and(|main| main.name != member.name) => {
+                findings.add(Severity::Loss, &member.name, "is not encrypted, but backup.json says that the backup is: it is not restored");
+            }
             (Shape::Gzip | Shape::Tar, true) => findings.would_not_restore(&member.name, "is not encrypted, but backup.json says that the backup is"),
             _ => {}
         }
@@ -99,6 +103,10 @@ fn against_members(manifest: &Manifest, outside: &Outside, findings: &mut Findin
 }
 
 fn against_config(manifest: &Manifest, content: &Content, found: &[readers::Finding], findings: &mut Findings) {
+    if content.below_data == 0 && content.data {
+        findings.add(Severity::Loss, "data", "is empty: a restore empties the configuration");
+        return;
+    }
     if content.below_data == 0 {
         findings.would_not_restore("data", "is missing: there is no config directory in the archive");
         return;

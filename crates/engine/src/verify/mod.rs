@@ -15,13 +15,17 @@ mod inner;
 mod manifest;
 mod outer;
 
-use std::{num::NonZeroUsize, sync::atomic::AtomicBool, time::Instant};
+use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool, time::Instant};
 
-use habackup::securetar::{Password, SecureTarVersion};
+use habackup::{
+    manifest::Manifest,
+    securetar::{Password, SecureTarVersion},
+    version::HaVersion,
+};
 use serde::Serialize;
 
 use crate::{
-    open::{ArchiveSource, Broken, IndexState, Member, OpenError, Opened, ProgressFn, Shape},
+    open::{ArchiveSource, Broken, IndexState, MANIFEST, Member, OpenError, Opened, ProgressFn, Shape},
     verdict::{Judgement, Verdict},
 };
 
@@ -31,6 +35,10 @@ pub use manifest::Summary;
 
 use findings::Findings;
 use inner::{Content, Pass, Seen};
+
+const SECURETAR_3: &str = "SecureTar 3";
+/// More losses are not named in the verdict.
+const NAMED_LOSSES: usize = 3;
 
 /// What verifying is told.
 #[derive(Clone, Debug)]
@@ -123,6 +131,7 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
     let content = config.filter(|seen| seen.ended).map(|seen| seen.collector.finish());
     let (summary, mut judgement) = manifest::check(&opened.outside, content.as_ref(), &opened.index, &mut job.findings);
     let protected = job.protected();
+    job.newer_than_its_version(protected);
     let findings = job.findings.into_list();
     // The gravest comes first.
     judgement.at_least(match findings.first().map(|finding| finding.severity) {
@@ -131,6 +140,11 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
         Some(Severity::WouldNotRestore) => Verdict::Unrestorable,
         Some(Severity::Damage) => Verdict::Damaged,
     });
+    if judgement.verdict == Verdict::Incomplete && judgement.missing.is_empty() {
+        for finding in findings.iter().filter(|finding| finding.severity == Severity::Loss).take(NAMED_LOSSES) {
+            judgement.lose(if matches!(finding.member.as_str(), "" | MANIFEST) { &finding.message } else { &finding.member }, true);
+        }
+    }
     Ok(Verification {
         judgement,
         findings,
@@ -163,6 +177,14 @@ impl Job<'_> {
         }
     }
 
+    /// Home Assistant of the archive's own version may not read this encryption; newer ones do.
+    fn newer_than_its_version(&mut self, protected: Option<&'static str>) {
+        let version = self.opened.outside.manifest.as_ref().and_then(Manifest::home_assistant_version).and_then(|text| text.parse::<HaVersion>().ok());
+        if protected == Some(SECURETAR_3) && version.is_some_and(|version| !version.uses_securetar_v3()) {
+            self.findings.warn("", "it is encrypted with SecureTar 3, which Home Assistant before 2026.3 does not read");
+        }
+    }
+
     fn protected(&self) -> Option<&'static str> {
         let main = self.opened.outside.home_assistant();
         let member =
@@ -170,7 +192,7 @@ impl Job<'_> {
         Some(match self.opened.sealed_header(member).ok()?.version() {
             SecureTarVersion::V1 => "SecureTar 1",
             SecureTarVersion::V2 => "SecureTar 2",
-            SecureTarVersion::V3 => "SecureTar 3",
+            SecureTarVersion::V3 => SECURETAR_3,
         })
     }
 
@@ -180,7 +202,11 @@ impl Job<'_> {
             return Ok(Seen::default());
         }
         if self.opened.is_locked(member) {
-            self.findings.warn(&member.name, "was not read: it is encrypted, and no password was given");
+            let why = match self.opened.lock_of(PathBuf::new()) {
+                OpenError::WrongPassword => "the password that was given does not open it",
+                _ => "no password was given",
+            };
+            self.findings.warn(&member.name, format!("was not read: it is encrypted, and {why}"));
             return Ok(Seen::default());
         }
         if member.shape == Shape::Sealed && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8]) {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Manifest, WallTime};
 use crate::problem::{Problem, Severity, shown};
+use crate::readers::OFFICIAL_REPOSITORY;
 use crate::version::HaVersion;
 
 /// The folders both readers know.
@@ -40,6 +41,9 @@ impl Findings {
     fn refused(&mut self, text: impl Into<String>) {
         self.0.push(Problem::new(Severity::Refused, text));
     }
+    fn lost(&mut self, text: impl Into<String>) {
+        self.0.push(Problem::new(Severity::Lost, text));
+    }
     fn notice(&mut self, text: impl Into<String>) {
         self.0.push(Problem::new(Severity::Notice, text));
     }
@@ -67,8 +71,10 @@ impl Manifest {
                 Some(_) => findings.refused(format!("'{key}' is not a text; Core and Supervisor refuse the backup")),
             }
         }
-        if self.slug() == Some("") {
-            findings.notice("'slug' is empty; readers take it nevertheless");
+        match self.slug() {
+            Some("") => findings.notice("'slug' is empty; readers take it nevertheless"),
+            Some(slug) if slug.contains('/') => findings.refused(format!("'slug' is '{}', which names no file; Supervisor refuses the upload", shown(slug))),
+            _ => {}
         }
         if let Some(kind) = self.text("type")
             && !matches!(kind, "full" | "partial")
@@ -79,6 +85,9 @@ impl Manifest {
             findings.refused(format!("{reason}; Core refuses the upload"));
         }
         match self.date().map(str::parse::<WallTime>) {
+            Some(Err(_)) if self.date().is_some_and(|date| date.parse::<jiff::civil::Date>().is_ok()) => {
+                findings.notice("'date' has no time of day, so it is read as midnight in whatever zone the reader is in");
+            }
             Some(Err(error)) => findings.refused(format!("{error}; Core refuses the upload")),
             Some(Ok(date)) if !date.has_zone() => findings.notice("'date' has no time zone, so it is read in whatever zone the reader is in"),
             _ => {}
@@ -93,7 +102,7 @@ impl Manifest {
 
     fn check_flags(&self, findings: &mut Findings) {
         match self.get("version") {
-            None => findings.refused("'version' is missing; Supervisor takes the backup for one of the oldest kind"),
+            None => findings.notice("'version' is missing; Supervisor takes the backup for one of the oldest kind"),
             Some(version) if matches!(coerced(version), Some(1 | 2)) => {}
             Some(_) => findings.refused("'version' is neither 1 nor 2; Supervisor refuses the backup"),
         }
@@ -103,7 +112,7 @@ impl Manifest {
             Some(_) => findings.refused("'compressed' is neither true nor false; Core and Supervisor may read it differently"),
         }
         if !matches!(self.get("protected"), None | Some(Value::Bool(_))) {
-            findings.refused("'protected' is neither true nor false; Core and Supervisor may read it differently");
+            findings.notice("'protected' is neither true nor false; readers take it for true where it is not empty, and ask for a password");
         }
         if !matches!(self.get("crypto"), None | Some(Value::Null)) && self.text("crypto") != Some("aes128") {
             findings.refused("'crypto' is not 'aes128'; Supervisor refuses the backup");
@@ -186,6 +195,10 @@ impl Manifest {
             && !repositories.iter().all(Value::is_string)
         {
             findings.refused("'repositories' lists something that is not a text; Supervisor refuses the backup");
+        }
+        let lists_official = self.get("repositories").and_then(Value::as_array).is_some_and(|list| list.iter().any(|entry| *entry == OFFICIAL_REPOSITORY));
+        if lists_official && self.get("addons").and_then(Value::as_array).is_some_and(|addons| !addons.is_empty()) {
+            findings.lost(format!("'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor has as `core`: it stops there, and restores no add-ons"));
         }
         for key in ["extra", "docker"] {
             if !matches!(self.get(key), None | Some(Value::Object(_))) {

@@ -17,6 +17,7 @@ const INSTANCE: &str = "instance_id";
 const WHOLE: &str = "whole";
 const INCOMPLETE: &str = "incomplete";
 const ELSEWHERE: &str = "elsewhere";
+const INSIDE: &str = "inside";
 
 /// The longest text about what is missing, in bytes; what is longer is cut.
 const WORDS_MAX: usize = 300;
@@ -34,6 +35,8 @@ pub struct Stamp {
     pub essential: bool,
     /// The history is not in it, and that is as it should be: its owner left it out, keeps it elsewhere or has none.
     pub without_history: bool,
+    /// The history is in it, in a database that is not called as Home Assistant's own.
+    pub history_inside: bool,
 }
 
 impl Stamp {
@@ -52,6 +55,8 @@ impl Stamp {
         }
         if self.without_history {
             extra.insert(HISTORY.into(), json!(ELSEWHERE));
+        } else if self.history_inside {
+            extra.insert(HISTORY.into(), json!(INSIDE));
         }
     }
 
@@ -61,14 +66,19 @@ impl Stamp {
         Some(Self {
             missing: if whole { String::new() } else { missing.unwrap_or("something").to_owned() },
             essential: !whole && extra.get(ESSENTIAL).and_then(Value::as_bool).unwrap_or(true),
-            without_history: is_without_history(extra),
+            without_history: history(extra) == Some(ELSEWHERE),
+            history_inside: history(extra) == Some(INSIDE),
         })
     }
 }
 
-/// Whether `extra` says that the history is elsewhere.
-pub(crate) fn is_without_history(extra: &Value) -> bool {
-    extra.get(HISTORY).and_then(Value::as_str) == Some(ELSEWHERE)
+fn history(extra: &Value) -> Option<&str> {
+    extra.get(HISTORY)?.as_str()
+}
+
+/// Whether `extra` tells where the history is, so that nobody misses Home Assistant's own database.
+pub fn knows_history(extra: &Value) -> bool {
+    matches!(history(extra), Some(ELSEWHERE | INSIDE))
 }
 
 impl Manifest {
@@ -133,14 +143,17 @@ mod tests {
         let unstamped = manifest().to_stamped_json(None);
         assert_eq!(Manifest::parse(&unstamped).unwrap().stamp(), None);
         for missing in ["", "the history", "quotes \" and \\ and ends", &"\"ü".repeat(200)] {
-            for (essential, without_history) in [(false, false), (true, false), (false, true), (true, true)] {
-                let stamp = Stamp { missing: missing.to_owned(), essential: essential && !missing.is_empty(), without_history };
+            for (essential, without_history, history_inside) in
+                [(false, false, false), (true, false, false), (false, true, false), (true, true, false), (true, false, true), (false, false, true)]
+            {
+                let stamp = Stamp { missing: missing.to_owned(), essential: essential && !missing.is_empty(), without_history, history_inside };
                 let json = manifest().to_stamped_json(Some(&stamp));
                 assert_eq!(json.len(), unstamped.len(), "{missing}");
                 let read = Manifest::parse(&json).unwrap();
                 let back = read.stamp().unwrap();
                 assert!(missing.starts_with(&back.missing) && back.missing.is_empty() == missing.is_empty());
-                assert_eq!((back.essential, back.without_history), (stamp.essential, without_history));
+                assert_eq!((back.essential, back.without_history, back.history_inside), (stamp.essential, without_history, history_inside));
+                assert_eq!(knows_history(read.get("extra").unwrap()), without_history || history_inside);
                 assert_eq!((read.instance(), read.get("extra").unwrap()["other"].as_bool()), (Some("a1b2"), Some(true)));
                 assert_eq!(read.to_stamped_json(None), unstamped);
             }
@@ -149,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_texts_and_yes_or_no_go_into_extra() {
-        let stamp = Stamp { missing: "x".into(), essential: true, without_history: true };
+        let stamp = Stamp { missing: "x".into(), essential: true, without_history: true, history_inside: false };
         let json = manifest().to_stamped_json(Some(&stamp));
         let read = Manifest::parse(&json).unwrap();
         assert!(read.get("extra").unwrap().as_object().unwrap().values().all(|value| value.is_string() || value.is_boolean()));

@@ -128,7 +128,7 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
     const NAME: &str = "data/home-assistant_v2.db";
     const LOG: &str = "data/home-assistant_v2.db-wal";
     let section = description.and_then(|description| description.get("homeassistant"));
-    let known = description.and_then(|description| description.get("extra")).is_some_and(stamp::is_without_history);
+    let known = description.and_then(|description| description.get("extra")).is_some_and(stamp::knows_history);
     let excluded = known || section.and_then(|section| section.get("exclude_database")).is_some_and(truthy);
     match &content.database {
         None if !whole || (excluded && content.log.is_none_or(|size| size == 0)) => {}

@@ -49,6 +49,8 @@ defects! {
     OldSnapshot = "old-snapshot",
     /// Several descriptions.
     ManifestTwice = "manifest-twice",
+    /// A member of the outer tar that leads out of it.
+    OuterEscaping = "outer-member-escaping",
     /// `AppleDouble` members.
     AppleDouble = "appledouble-member",
     /// Sizes of two headers disagree.
@@ -73,6 +75,8 @@ defects! {
     Name = "manifest-name",
     /// `version` of the description.
     ManifestVersion = "manifest-version",
+    /// A repository that every Supervisor has, by its address.
+    Repository = "manifest-repository",
     /// Other fields that the Supervisor checks.
     ManifestField = "manifest-field",
     /// `homeassistant`.

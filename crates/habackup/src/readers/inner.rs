@@ -150,7 +150,7 @@ fn behind(content: &Content) -> String {
 }
 
 /// Whether a relative path leaves the place where it begins.
-fn leaves(path: &[u8]) -> bool {
+pub(crate) fn leaves(path: &[u8]) -> bool {
     let mut depth = 0_i64;
     path.split(|byte| *byte == b'/').any(|part| {
         depth += match part {

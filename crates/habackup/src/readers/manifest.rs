@@ -55,6 +55,9 @@ pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
     list.schema();
 }
 
+/// The repository of the add-ons that Home Assistant itself makes.
+pub const OFFICIAL_REPOSITORY: &str = "https://github.com/home-assistant/addons";
+
 struct Listed<'a> {
     fields: &'a Map<String, Value>,
     found: &'a mut Vec<Finding>,
@@ -216,10 +219,23 @@ impl Listed<'_> {
         if self.fields.get("repositories").is_some_and(|list| !are_repositories(list)) {
             refused.push("repositories");
         }
+        self.built_in();
         for key in refused {
             self.push(Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes")).supervisor(LIST, INVALID));
         }
         self.supervisor();
+    }
+
+    /// Supervisor knows its own repository by another name, and stops at the address before it comes to the add-ons.
+    fn built_in(&mut self) {
+        let repositories = self.fields.get("repositories").and_then(Value::as_array);
+        let is_there = repositories.is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(OFFICIAL_REPOSITORY)));
+        let has_addons = self.fields.get("addons").and_then(Value::as_array).is_some_and(|addons| !addons.is_empty());
+        if is_there && has_addons {
+            let what = format!("'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor has as `core`");
+            let effect = Effect::Loses("the add-ons".into());
+            self.push(Self::finding(Defect::Repository, what).supervisor(effect, Some("Can't add core, already in the store")));
+        }
     }
 
     /// Supervisor restores nothing of a newer one than itself. Nobody can tell which one there will be; that this one did not exist when the backup was made, its

@@ -29,6 +29,8 @@ pub use facts::{
     Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature, Outer, OuterEnd, OuterMember, Sealing,
     Shape, Special,
 };
+pub(crate) use inner::leaves;
+pub use manifest::OFFICIAL_REPOSITORY;
 
 use crate::version::HaVersion;
 

@@ -4,6 +4,7 @@
 //! raises becomes HTTP 500, and a warning when the folder is listed. The Supervisor does the same in `Backup.load`.
 
 use super::facts::{Facts, Nature, OuterEnd};
+use super::inner::leaves;
 use super::{Defect, Effect, Finding, Stage};
 use crate::archive::{MANIFEST, is_archive_name};
 use crate::problem::shown;
@@ -205,6 +206,16 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
             finding = finding.supervisor(Effect::Refuses(Stage::Password), Some("Invalid password for backup …"));
         }
         found.push(finding);
+    }
+    if let Some(first) = facts.outer.members.iter().find(|member| leaves(member.name.as_bytes())) {
+        let finding = Finding::new(
+            Defect::OuterEscaping,
+            "its name leads out of the folder into which the archive is unpacked",
+            "an archive that wants to write elsewhere; Core takes the members that it knows, Supervisor unpacks them all (and passed over this one before 2026.02.3)",
+            "`haul repair` leaves it out",
+        );
+        found
+            .push(finding.at(&first.name).supervisor(Effect::Refuses(Stage::Unpack), Some("Can't read backup tarfile …: …, which is outside the destination")));
     }
     let copied = |member: &&super::OuterMember| member.size_record && (member.name == MANIFEST || is_archive_name(member.name.as_bytes()));
     if let Some(first) = facts.outer.members.iter().find(copied).filter(|_| facts.outer.members.iter().all(|member| member.sizes.is_none())) {

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     unfinished.publish(&target)?;
     let done = |failure: Failure| failure.hint(format!("the fetch itself is done: {}", engine::shown(target.as_os_str().as_encoded_bytes())));
     let seconds = started.elapsed().as_secs_f64();
-    let missing = stamp.filter(|stamp| !stamp.is_whole()).map(|stamp| text::tame(&engine::verdict::incomplete(&stamp.missing, stamp.essential)));
+    let missing = missing(stamp);
     let code = if damage.is_some() { DAMAGED } else { DONE };
     if args.output.json {
         let status = if damage.is_some() { "damaged" } else { "complete" };
@@ -82,6 +82,11 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     output::notes("note", missing.into_iter());
     output::notes("note", damage.map(|reason| format!("the archive is not whole, there as here: {reason}")).into_iter());
     Ok(code)
+}
+
+/// What its maker knew was missing in an archive.
+pub(super) fn missing(stamp: Option<Stamp>) -> Option<String> {
+    stamp.filter(|stamp| !stamp.is_whole()).map(|stamp| text::tame(&engine::verdict::incomplete(&stamp.missing, stamp.essential)))
 }
 
 fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {

@@ -3,13 +3,17 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use engine::{CopyReport, Progress};
+use habackup::{archive::Archive, manifest::Stamp};
 use serde::Serialize;
 use store::{
     Address, Context, Store, StoreError,
     outbound::{LegMeter, Outcome, PushOptions},
 };
 
-use super::backup::{checked, copy_notes, place};
+use super::{
+    backup::{checked, copy_notes, place},
+    get::missing,
+};
 use crate::{
     args::PushArgs,
     config::Config,
@@ -86,9 +90,16 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
             lines.push(format!("  to    {}{}", place(copy), checked(copy)));
         }
         output::lines(&lines).map_err(done)?;
+        let missing = missing(std::fs::File::open(&args.archive).ok().and_then(|file| stamp(&file)));
+        output::notes("note", missing.map(|missing| format!("the archive is {missing}")).into_iter());
         copy_notes(&copies);
     }
     Ok(if copies.iter().all(CopyReport::is_fine) { DONE } else { INCOMPLETE })
+}
+
+/// What the archive's maker says of it.
+fn stamp(file: &std::fs::File) -> Option<Stamp> {
+    Archive::open(file).ok()?.manifest()?.stamp()
 }
 
 fn push(

@@ -1,0 +1,53 @@
+//! One verdict: of every fixture, `verify` says the same as `inspect`, each in its own way.
+
+use std::{num::NonZeroUsize, sync::atomic::AtomicBool};
+
+use engine::{
+    inspect::{InspectOptions, inspect},
+    open::OpenError,
+    verdict::Verdict,
+    verify::{VerifyError, VerifyOptions, verify},
+};
+use habackup::securetar::Password;
+use testkit::fixtures::Fixtures;
+
+/// Where they differ, and why.
+const APART: [(&str, &str); 2] = [
+    ("good-without-end-of-archive", "some writers leave the end mark out; verify can't know what stood there"),
+    ("securetar-v3", "inspect tells the readers apart, of which only new ones restore it; verify says so in a note"),
+];
+
+/// What a user does about it is the same. Damaged bytes that no reader minds are damage for `verify`, and a finding for `inspect`.
+fn agree(verified: Option<Verdict>, inspected: Verdict, has_findings: bool) -> bool {
+    match verified {
+        None | Some(Verdict::Unrestorable) => inspected >= Verdict::Unrestorable,
+        Some(Verdict::Damaged) => has_findings,
+        Some(verified) => verified == inspected,
+    }
+}
+
+#[test]
+fn verify_and_inspect_agree_on_every_fixture() {
+    let Some(made) = Fixtures::make(&[]).unwrap() else { return };
+    let mut differ = Vec::new();
+    for name in made.names() {
+        let (path, password) = (made.path(&name), made.password(&name).map(Password::new));
+        let inspection =
+            inspect(path.as_path(), &InspectOptions { password: password.clone(), ..InspectOptions::default() }, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let options = VerifyOptions { password, threads: NonZeroUsize::MIN };
+        let (verified, why) = match verify(path.as_path(), &options, &|_, _| {}, &AtomicBool::new(false)) {
+            Ok(verification) => (Some(verification.judgement.verdict), format!("{:?}", verification.findings)),
+            Err(VerifyError::Open(error @ (OpenError::NotABackup { .. } | OpenError::WrongPassword | OpenError::PasswordNeeded(_)))) => {
+                (None, error.to_string())
+            }
+            Err(error) => panic!("{name}: {error}"),
+        };
+        let inspected = inspection.judgement.verdict;
+        let is_apart = APART.iter().any(|(known, _)| *known == name);
+        if agree(verified, inspected, !inspection.findings.is_empty()) == is_apart {
+            let found: Vec<_> = inspection.findings.iter().map(|finding| (finding.defect.id(), &finding.outcomes)).collect();
+            differ.push(format!("{name}: verify {verified:?}, inspect {inspected:?}\n   {why}\n   {found:?}"));
+        }
+    }
+    assert!(differ.is_empty(), "{} differ:\n{}", differ.len(), differ.join("\n"));
+}
