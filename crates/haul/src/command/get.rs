@@ -12,6 +12,7 @@ use std::{
 };
 
 use engine::Progress;
+use habackup::manifest::Stamp;
 use serde::Serialize;
 use store::{Kind, Limit, StoreError, inbound::RemoteFile};
 
