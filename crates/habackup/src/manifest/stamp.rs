@@ -61,7 +61,12 @@ impl Stamp {
     }
 
     fn read(extra: &Value) -> Option<Self> {
-        let whole = extra.get(VERDICT)?.as_str()? == WHOLE;
+        // Any other word is of a later version, or damaged: then nobody knows what the maker knew.
+        let whole = match extra.get(VERDICT)?.as_str()? {
+            WHOLE => true,
+            INCOMPLETE => false,
+            _ => return None,
+        };
         let missing = extra.get(MISSING).and_then(Value::as_str).filter(|words| !words.is_empty());
         Some(Self {
             missing: if whole { String::new() } else { missing.unwrap_or("something").to_owned() },
@@ -171,9 +176,17 @@ mod tests {
     #[test]
     fn a_strange_stamp_is_no_praise() {
         let of = |extra: &str| Manifest::parse(format!("{{\"extra\":{extra}}}").as_bytes()).unwrap();
-        let later = of(r#"{"haul.verdict":"of a later version"}"#).stamp().unwrap();
-        assert!(!later.is_whole() && later.essential);
-        for extra in ["7", "[]", "{}", r#"{"haul.verdict":1}"#] {
+        let bare = of(r#"{"haul.verdict":"incomplete"}"#).stamp().unwrap();
+        assert!(!bare.is_whole() && bare.essential);
+        for extra in [
+            "7",
+            "[]",
+            "{}",
+            r#"{"haul.verdict":1}"#,
+            r#"{"haul.verdict":"of a later version"}"#,
+            r#"{"haul.verdict":"whole\u007f"}"#,
+            r#"{"haul.verdict":"wholf"}"#,
+        ] {
             assert_eq!(of(extra).stamp(), None, "{extra}");
         }
         for id in ["", "a b", "\u{1b}[31m", &"a".repeat(65)] {
