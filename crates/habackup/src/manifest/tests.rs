@@ -68,9 +68,7 @@ fn each_refusal_says_who_minds_and_why() {
         (r#""slug":"00000000","#, "", "'slug' is missing; Core cannot list"),
         (r#""type":"partial""#, r#""type":"snapshot""#, "Supervisor knows only 'full' and 'partial'"),
         (r#","version":2}"#, r#","version":3}"#, "neither 1 nor 2; Supervisor refuses"),
-        (r#","version":2}"#, "}", "Supervisor takes the backup for one of the oldest"),
         (r#""compressed":true,"#, "", "Core fails to restore"),
-        (r#""protected":true"#, r#""protected":"yes""#, "neither true nor false"),
         (r#""name":"Core 2026.3.1""#, r#""name":"a/b""#, "cannot contain '/'"),
         (r#""name":"Core 2026.3.1""#, r#""name":5"#, "'name' is not a text"),
         (r#""2026-11-22T00:41:00.123456+00:00""#, r#""today""#, "'today' is not a date and time"),
@@ -87,6 +85,20 @@ fn each_refusal_says_who_minds_and_why() {
         assert!(GOOD.contains(from), "{from}");
         let found = refusals(&GOOD.replace(from, to));
         assert!(found.iter().any(|text| text.contains(expected)), "{to}: {found:?}");
+    }
+}
+
+#[test]
+fn what_readers_take_in_their_own_way_is_only_noted() {
+    let cases = [
+        (r#","version":2}"#, "}", "Supervisor takes the backup for one of the oldest"),
+        (r#""protected":true"#, r#""protected":"yes""#, "neither true nor false"),
+    ];
+    for (from, to, expected) in cases {
+        let changed = GOOD.replace(from, to);
+        assert_eq!(refusals(&changed), [""; 0], "{to}");
+        let found = Manifest::parse(changed.as_bytes()).unwrap().check();
+        assert!(found.iter().any(|problem| problem.severity == Severity::Notice && problem.text.contains(expected)), "{to}: {found:?}");
     }
 }
 
