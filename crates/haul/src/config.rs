@@ -14,7 +14,12 @@ use std::{
     time::Duration,
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, builder::BoolishValueParser, error::ErrorKind, parser::ValueSource};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches,
+    builder::BoolishValueParser,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
 use jiff::{Span, SpanRelativeTo};
 use store::{Address, Limit, Options};
 use toml::{
@@ -224,8 +229,21 @@ fn answered(error: &clap::Error) -> Failure {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
         _ => text.lines().next().map(|line| line.strip_prefix("error: ").unwrap_or(line)).unwrap_or_default(),
     };
-    output::failed_document(&Failure::usage(what).hint("`haul help` shows the commands, `haul help COMMAND` what one takes"));
-    error.exit()
+    let advice = one_at_a_time(error);
+    let usual = "`haul help` shows the commands, `haul help COMMAND` what one takes";
+    output::failed_document(&Failure::usage(what).hint(advice.as_deref().unwrap_or(usual)));
+    let Some(advice) = advice else { error.exit() };
+    let _ = error.print();
+    output::notes("tip", std::iter::once(advice));
+    std::process::exit(error.exit_code())
+}
+
+/// Advice for whoever lets the shell put several archives where one is wanted, as in `haul verify /backups/*.tar`.
+fn one_at_a_time(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(extra)) = error.get(ContextKind::InvalidArg) else { return None };
+    let is_archive = error.kind() == ErrorKind::UnknownArgument && !extra.starts_with('-') && extra.ends_with(".tar");
+    let command = is_archive.then(env::args).and_then(|mut typed| typed.nth(1)).filter(|command| !command.starts_with('-'))?;
+    Some(format!("one archive at a time: for archive in DIR/*.tar; do haul {command} \"$archive\"; done"))
 }
 
 /// Typed, in the environment or in the file.
@@ -245,22 +263,34 @@ fn with_environment(command: Command, name: &str) -> Command {
     command.mut_subcommand(name, |sub| {
         sub.mut_args(|arg| {
             let Some(key) = key(&arg).filter(|_| arg.get_long().is_some()) else { return arg };
-            let variable = leaked(&format!("HAUL_{}", key.to_uppercase()));
+            let variable = variable(name, &key);
             match arg.get_action() {
                 ArgAction::SetTrue => arg.env(variable).value_parser(BoolishValueParser::new()),
                 // One variable holds several values: one a line, or with commas between them.
-                ArgAction::Append => match env::var(variable) {
-                    Ok(text) if !text.is_empty() => {
-                        let separator = if text.contains('\n') { '\n' } else { ',' };
-                        let values: Vec<_> = text.split(separator).map(str::trim).filter(|value| !value.is_empty()).map(leaked).collect();
-                        arg.required(false).default_values(values)
+                ArgAction::Append => {
+                    // What help says of options with one value.
+                    let text = env::var(variable).unwrap_or_default();
+                    let help = arg.get_help().map(|help| format!("{help} [env: {variable}={text}]")).unwrap_or_default();
+                    let arg = arg.help(help).hide_default_value(true);
+                    if text.is_empty() {
+                        return arg;
                     }
-                    _ => arg,
-                },
+                    let separator = if text.contains('\n') { '\n' } else { ',' };
+                    let values: Vec<_> = text.split(separator).map(str::trim).filter(|value| !value.is_empty()).map(leaked).collect();
+                    arg.required(false).default_values(values)
+                }
                 _ => arg.env(variable),
             }
         })
     })
+}
+
+/// The environment variable of an option. What the receiver is called is not what a backup is called.
+fn variable(command: &str, key: &str) -> &'static str {
+    match (command, key) {
+        ("receive", "name") => "HAUL_RECEIVE_NAME",
+        _ => leaked(&format!("HAUL_{}", key.to_uppercase())),
+    }
 }
 
 /// Whether the default of an option that may be given several times came from the environment.
@@ -398,8 +428,11 @@ impl File<'_> {
         for (key, value) in table {
             let text = key.get_ref().as_ref();
             let Some((_, arg)) = keys.iter().find(|(known, _)| known == text) else {
-                let known = keys.iter().map(|(known, _)| known.as_str());
-                return Err(self.unknown(key.span().start, "key", text, known));
+                let failure = self.unknown(key.span().start, "key", text, keys.iter().map(|(known, _)| known.as_str()));
+                return Err(match owners(&command, text).as_slice() {
+                    [] => failure,
+                    owners => self.wrong(key.span().start, format!("{text:?} is no key of [{name}]; it belongs to {}", owners.join(" or "))),
+                });
             };
             let several = matches!(arg.get_action(), ArgAction::Append);
             let values = match value.get_ref() {
@@ -419,6 +452,12 @@ impl File<'_> {
         }
         Ok(settings)
     }
+}
+
+/// The tables that have this key.
+fn owners(command: &Command, wanted: &str) -> Vec<String> {
+    let has = |name: &&&str| subcommand(command, name).is_some_and(|about| about.get_arguments().any(|arg| key(arg).as_deref() == Some(wanted)));
+    CONFIGURABLE.iter().filter(has).map(|name| format!("[{name}]")).collect()
 }
 
 /// Why the command line would not take this value.
@@ -502,7 +541,9 @@ mod tests {
         let cases = [
             ("[destinatons.x]\nurl = \"/b\"", "haul.toml, line 1: there is no table \"destinatons\"; did you mean \"destinations\"?"),
             ("\n[backup]\nlevl = \"small\"", "haul.toml, line 3: there is no key \"levl\"; did you mean \"level\"?"),
-            ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: level can't be \"tiny\"; it is one of fast, balanced, small"),
+            ("[backup]\nkeep_daily = 7", "haul.toml, line 2: \"keep_daily\" is no key of [backup]; it belongs to [prune]"),
+            ("[prune]\nverify = \"auto\"", "haul.toml, line 2: \"verify\" is no key of [prune]; it belongs to [backup] or [push]"),
+            ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: level can't be \"tiny\"; it is one of fast, balanced, small, none"),
             ("[backup]\ngentle = \"yes\"", "haul.toml, line 2: gentle must be true or false"),
             ("[backup]\nthreads = 0", "haul.toml, line 2: threads can't be \"0\": write a whole number from 1 on"),
             ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),

@@ -25,7 +25,7 @@ use store::{
 use crate::{
     args::{VerifyArg, WaitingArgs},
     config::{Common, Config},
-    failure::{FAILED, Failure},
+    failure::{FAILED, Failure, USAGE},
     output,
 };
 
@@ -252,23 +252,24 @@ impl Network {
 
     /// Makes contact, patiently.
     pub(crate) fn connect(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
-        Ok(self.reach(destination)?)
+        Ok(self.reach(destination, &self.context_for(destination))?)
     }
 
-    /// As [`Self::connect`], to look at what is there: a directory that is missing was mistyped, and need not be made.
+    /// As [`Self::connect`], to look at what is there: a directory that is missing was mistyped, and is not made.
     pub(crate) fn connect_to_look(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
-        self.reach(destination).map_err(|error| match error {
+        let context = Context { only_looks: true, ..self.context_for(destination) };
+        self.reach(destination, &context).map_err(|error| match error {
             StoreError::Missing(_) => Failure::from(error).hint("check the path"),
             StoreError::NotADirectory(_) => Failure::from(error).hint("give a directory with archives in it"),
+            error if error.kind() == Some(store::Kind::NotFound) => Failure { code: USAGE, ..error.into() },
             error => error.into(),
         })
     }
 
-    fn reach(&self, destination: &Destination) -> Result<Arc<dyn Store>, StoreError> {
-        let context = self.context_for(destination);
-        let patience = Patience::new(&context);
+    fn reach(&self, destination: &Destination, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+        let patience = Patience::new(context);
         let label = destination.address.to_string();
-        let store = self.patiently(&patience, patience.contact(&label, || store::connect(&destination.address, &destination.options, &context)))?;
+        let store = self.patiently(&patience, patience.contact(&label, || store::connect(&destination.address, &destination.options, context)))?;
         self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)
     }

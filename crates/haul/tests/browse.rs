@@ -138,6 +138,12 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
     );
     assert_eq!(place.done(&["ls", "a.tar", ".storage/auth"]), "-            13  .storage/auth\n", "no column where nothing is known");
     assert_eq!(place.done(&["ls", "a.tar", "www"]).lines().count(), 2, "a directory takes all below it along");
+    std::os::unix::fs::symlink("../configuration.yaml", place.path("config/www/linked")).unwrap();
+    place.done(&["backup", "config", "--to", "links.tar"]);
+    let linked = place.done(&["ls", "links.tar", "www/linked"]);
+    assert_eq!(linked, "l             0  www/linked -> ../configuration.yaml\n");
+    let linked = json(&place.done(&["ls", "links.tar", "www/linked", "--json"]));
+    assert_eq!(linked["entries"][0]["link"], "../configuration.yaml", "{linked}");
     let listed = json(&place.done(&["ls", "a.tar", "**/auth", "--json"]));
     assert_eq!((&listed["used_index"], &listed["entries"][0]["path"], &listed["entries"][0]["size"]), (&true.into(), &".storage/auth".into(), &13.into()));
     assert_eq!((&listed["entries"][0]["type"], &listed["entries"][0]["mode"]), (&"file".into(), &Value::Null));

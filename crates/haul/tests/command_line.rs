@@ -583,3 +583,45 @@ fn a_wait_for_a_locked_database_is_said_and_an_interruption_ends_it() {
     drop(owner.stdin.take());
     owner.wait().unwrap();
 }
+
+#[test]
+fn what_is_pushed_is_looked_at_and_sent_as_it_is() {
+    let place = Place::new();
+    let file = |name: &str| place.dir.path().join(name);
+    assert!(place.haul(&["backup", "config", "--to", "whole.tar"]).status.success());
+    let whole = fs::read(file("whole.tar")).unwrap();
+    fs::write(file("cut.tar"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(file("letter.tar"), b"Dear Ada").unwrap();
+    fs::remove_file(place.config().join(".storage/auth")).unwrap();
+    place.haul(&["backup", "config", "--to", "users.tar"]);
+    let cases = [
+        ("whole.tar", ""),
+        ("cut.tar", "note: the archive is damaged: "),
+        ("letter.tar", "note: the archive is no backup of Home Assistant"),
+        ("users.tar", "note: the archive is INCOMPLETE: "),
+    ];
+    for (archive, says) in cases {
+        let (code, said) = said(&place.haul(&["push", archive, "--to", "out", "--progress", "none"]));
+        assert_eq!((code, said.lines().count(), said.starts_with(says)), (0, usize::from(!says.is_empty()), true), "{archive}: {said}");
+    }
+    assert_eq!(place.left().len(), cases.len());
+}
+
+#[test]
+fn help_names_every_environment_variable_and_the_receivers_name_is_its_own() {
+    let place = Place::new();
+    let help = |command: &str| text(&place.haul(&[command, "--help"]).stdout);
+    for variable in ["[env: HAUL_TO=", "[env: HAUL_EXCLUDE=", "[env: HAUL_NAME="] {
+        assert!(help("backup").contains(variable), "{variable}");
+    }
+    assert!(help("receive").contains("[env: HAUL_RECEIVE_NAME=") && !help("receive").contains("HAUL_NAME"), "{}", help("receive"));
+}
+
+#[test]
+fn several_archives_where_one_is_wanted_lead_to_a_loop() {
+    let place = Place::new();
+    let (code, words) = said(&place.haul(&["verify", "a.tar", "b.tar"]));
+    assert!(code == 2 && words.contains("tip: one archive at a time: for archive in DIR/*.tar; do haul verify \"$archive\"; done"), "{words}");
+    let (code, words) = said(&place.haul(&["verify", "a.tar", "--fast"]));
+    assert!(code == 2 && !words.contains("one archive at a time"), "{words}");
+}

@@ -95,6 +95,16 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
+/// Bytes that no compression makes fewer.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
 #[test]
 fn haul_toml_names_places_and_defaults() {
     let place = Place::new();
@@ -306,13 +316,7 @@ fn everything_works_from_afar() {
     let server = runtime.block_on(Nextcloud::start("")).unwrap();
     let place = Place::new();
     // Too random to shrink, so that what is fetched can be told from what is there.
-    let mut state = 1_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    })
-    .take(24 << 20)
-    .collect();
+    let noise = noise(24 << 20);
     place.write("config/noise.bin", &noise);
     let toml = format!("[destinations.far]\nurl = \"nextcloud://{}/Backups\"\n", server.authority());
     place.write("haul.toml", toml.as_bytes());
@@ -534,14 +538,7 @@ fn only_a_directory_can_be_said_to_be_mounted() {
 #[test]
 fn a_rate_is_kept_on_standard_output_and_named_as_the_limit() {
     let place = Place::new();
-    let mut state = 1_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    })
-    .take(3_200_000)
-    .collect();
-    place.write("config/noise.bin", &noise);
+    place.write("config/noise.bin", &noise(3_200_000));
     let output = place.haul(&["backup", "config", "--to", "-", "--limit", "400kB/s", "--progress", "plain"]);
     assert!(output.status.success() && output.stdout.len() > 3_200_000, "{}", text(&output.stderr));
     let said = text(&output.stderr);
@@ -649,4 +646,50 @@ fn an_archive_that_is_much_smaller_than_the_last_one_is_told() {
     fs::remove_file(place.path("config/large.bin")).unwrap();
     let told = said(&["--name", "open"]);
     assert!(told.contains("the last one in its place") && !told.contains("everything else"), "{told}");
+}
+
+/// Whoever only looks has mistyped a folder that is not there; a backup makes it and says so.
+#[test]
+fn a_folder_that_is_not_there_is_made_by_a_backup_alone() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Nextcloud::start("")).unwrap();
+    let place = Place::new();
+    let far = format!("nextcloud://{}/Bakcups", server.authority());
+    for args in [&["list", &far][..], &["prune", &far, "--keep-last", "1", "--yes"], &["verify", &format!("{far}/a.tar")]] {
+        let (code, said) = place.refused(args);
+        assert!(code == 2 && said.contains("the folder does not exist") && said.contains("check the path"), "{args:?}: {code} {said}");
+    }
+    assert!(!server.paths().iter().any(|path| path.contains("Bakcups")), "{:?}", server.paths());
+    let first = place.haul(&["backup", "config", "--to", &format!("{far}/a.tar")]);
+    assert!(first.status.success() && text(&first.stderr).contains(&format!("note: {far} did not exist; the folder was made")), "{}", text(&first.stderr));
+    let second = place.haul(&["backup", "config", "--to", &format!("{far}/b.tar")]);
+    assert!(second.status.success() && !text(&second.stderr).contains("did not exist"), "{}", text(&second.stderr));
+}
+
+/// The local copy is complete, the other is on its way when the user stops it.
+#[test]
+fn an_interruption_between_two_copies_says_which_one_is_missing() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Nextcloud::start("")).unwrap();
+    let place = Place::new();
+    place.write("config/noise.bin", &noise(3_200_000));
+    let far = format!("nextcloud://{}/", server.authority());
+    let running = place
+        .command(&["backup", "config", "--to", "out/a.tar", "--to", &format!("{far}a.tar"), "--limit", "16kB/s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let patience = Instant::now();
+    while !place.path("out/a.tar").exists() {
+        assert!(patience.elapsed() < Duration::from_mins(1), "the local copy does not wait for the other");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains(&format!("failed: {}: interrupted", far.trim_end_matches('/'))), "{said}");
+    assert!(text(&output.stdout).contains("NOT everywhere") && text(&output.stdout).contains("out/a.tar"), "{}", text(&output.stdout));
+    assert_eq!(place.names("out"), ["a.tar"]);
 }

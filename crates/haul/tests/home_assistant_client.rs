@@ -67,7 +67,7 @@ async fn a_backup_without_users_is_told_as_a_lost_restore() {
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
     let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
-    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::RestoreLost, "{error}");
 }
 
@@ -89,7 +89,7 @@ async fn a_restored_one_in_recovery_mode_is_not_called_restored() {
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
     let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
-    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::OnlyCore, "{error}");
 }
 
@@ -133,7 +133,7 @@ async fn into_a_fresh_one(version: Version, new: &Running, archive: &Archive) ->
     let begun = instance.restore(&wish(PASSWORD)).await.unwrap();
     tell(&format!("restore of the fresh one: {begun:?}"));
     let mut stages = Vec::new();
-    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage| stages.push(stage.clone())).await.unwrap();
+    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage, _| stages.push(stage.clone())).await.unwrap();
     tell(&format!("{stages:?} {restored:?}"));
     assert!(stages.contains(&Stage::Down), "{stages:?}");
     assert_eq!(restored.version.as_deref(), Some(version.as_str()));
@@ -170,7 +170,7 @@ async fn again_into_itself(old: &Running, token: &Secret, archive: &Archive) {
     let begun = admin.restore(&wish).await.unwrap();
     assert!(matches!(&begun, Begun::Said | Begun::Unheard(_)));
     tell(&format!("restore with a token: {begun:?}"));
-    let restored = instance.follow_restart(&Way::Token(token.clone()), &[], |_| {}).await.unwrap();
+    let restored = instance.follow_restart(&Way::Token(token.clone()), &[], |_, _| {}).await.unwrap();
     tell(&format!("{restored:?}"));
 }
 

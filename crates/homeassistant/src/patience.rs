@@ -19,6 +19,8 @@ pub struct Patience {
     pub longest_look: Duration,
     /// For the whole way through the restart.
     pub restart: Duration,
+    /// How often a stage that lasts is told again.
+    pub again: Duration,
     /// For all of a restored instance to be loaded, once it asks to log in.
     pub loaded: Duration,
 }
@@ -33,6 +35,7 @@ impl Default for Patience {
             first_look: Duration::from_millis(500),
             longest_look: Duration::from_secs(5),
             restart: Duration::from_hours(1),
+            again: Duration::from_mins(1),
             loaded: Duration::from_mins(3),
         }
     }

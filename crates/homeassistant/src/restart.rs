@@ -53,19 +53,20 @@ pub struct Restored {
 }
 
 impl Instance {
-    /// Follows a restore that has begun until the instance is up again, and tells every new stage. Ends with what came up, or with why it did not.
+    /// Follows a restore that has begun until the instance is up again, and tells every new stage, and one that lasts now and then, with the time since
+    /// the restore began. Ends with what came up, or with why it did not.
     /// What it restores may make it answer `elsewhere`; the address it had before comes first, where a proxy may still lead to it.
-    pub async fn follow_restart(&self, way: &Way, elsewhere: &[Elsewhere], mut told: impl FnMut(&Stage) + Send) -> Result<Restored, Error> {
+    pub async fn follow_restart(&self, way: &Way, elsewhere: &[Elsewhere], mut told: impl FnMut(&Stage, Duration) + Send) -> Result<Restored, Error> {
         let since = Instant::now();
         let mut follower = Follower::new(way);
-        let mut last = None;
+        let mut last: Option<(Stage, Instant)> = None;
         for looks in 0.. {
             let error = |kind, reason: String| self.wire.error(Doing::Follow, kind, reason);
             let (seen, wire) = look_around(&self.wire, way, elsewhere, &mut follower).await;
             match follower.judge(&seen) {
                 Verdict::Restored => {
                     let address = if seen == Sight::SpeaksTls { wire.place.replacen("http://", "https://", 1) } else { wire.place.clone() };
-                    is_loaded(wire, &seen, &mut told).await?;
+                    is_loaded(wire, &seen, |stage| told(stage, since.elapsed())).await?;
                     let version = version(wire).await.ok().flatten();
                     return Ok(Restored { address, version, took: since.elapsed() });
                 }
@@ -83,9 +84,10 @@ impl Instance {
                     if since.elapsed() >= self.wire.patience.restart {
                         return Err(timed_out(&self.wire, &stage, elsewhere));
                     }
-                    if last.as_ref() != Some(&stage) {
-                        told(&stage);
-                        last = Some(stage);
+                    let is_old = |(told, when): &(Stage, Instant)| *told == stage && when.elapsed() < self.wire.patience.again;
+                    if !last.as_ref().is_some_and(is_old) {
+                        told(&stage, since.elapsed());
+                        last = Some((stage, Instant::now()));
                     }
                 }
             }
@@ -239,13 +241,13 @@ async fn look_around<'a>(wire: &'a Wire, way: &Way, elsewhere: &'a [Elsewhere], 
 const OF_EVERY_START: &str = "api/image/upload";
 
 /// Waits until all of it is loaded. An error when that takes too long: it is in recovery mode.
-async fn is_loaded(wire: &Wire, seen: &Sight, told: &mut (impl FnMut(&Stage) + Send)) -> Result<(), Error> {
+async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Send) -> Result<(), Error> {
     let wire = match seen {
         Sight::SpeaksTls => unchecked(wire),
         _ => Some(wire.clone()),
     };
     let Some(wire) = wire else { return Ok(()) };
-    let since = Instant::now();
+    let (since, mut last) = (Instant::now(), None);
     for looks in 0.. {
         // Who can't be asked is not accused.
         let Ok(answer) = wire.glance(Doing::Follow, OF_EVERY_START).await else { return Ok(()) };
@@ -255,7 +257,10 @@ async fn is_loaded(wire: &Wire, seen: &Sight, told: &mut (impl FnMut(&Stage) + S
         if since.elapsed() >= wire.patience.loaded {
             break;
         }
-        told(&Stage::Starting);
+        if last.is_none_or(|when: Instant| when.elapsed() >= wire.patience.again) {
+            told(&Stage::Starting);
+            last = Some(Instant::now());
+        }
         tokio::time::sleep(wire.patience.pause(looks)).await;
     }
     let waited = in_words(wire.patience.loaded);

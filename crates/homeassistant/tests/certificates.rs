@@ -84,7 +84,7 @@ async fn a_restored_configuration_may_bring_a_certificate() {
         with_certificate(inner, &port.to_string()).await
     });
     let mut down = Some(down);
-    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage| {
+    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage, _| {
         if let (Stage::Down, Some(down)) = (stage, down.take()) {
             down.send(()).unwrap();
         }

@@ -112,10 +112,13 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
     assert!(matches!(instance.restore(&Wish::new("1a2b3c4d", "hassio.local")).await.unwrap(), Begun::Said));
     let restoring = json!({ "manager_state": "restore_backup", "stage": "home_assistant", "state": "in_progress", "reason": null });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "restore_backup", "last_action_event": restoring }));
-    let mut stages = Vec::new();
-    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage| {
+    let (mut stages, mut waited) = (Vec::new(), Vec::new());
+    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage, so_far| {
+        waited.push(so_far);
         match stage {
             Stage::Working(_) => line.down(),
+            // It is told again when it lasts.
+            Stage::Down if !stages.contains(&Stage::Down) => {}
             Stage::Down => {
                 fake.think(|mind| mind.user_made = None);
                 line.up();
@@ -126,7 +129,8 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
     });
     let restored = restored.await.unwrap();
     assert_eq!((restored.address, restored.version.as_deref()), (line.url(), Some("2026.11.0")));
-    assert_eq!(stages, [Stage::Working(Some("home_assistant".into())), Stage::Down, Stage::Starting]);
+    assert_eq!(stages, [Stage::Working(Some("home_assistant".into())), Stage::Down, Stage::Down, Stage::Starting]);
+    assert!(waited.is_sorted());
 }
 
 /// What answers where, once it went down, and where it is then found: at its old address, where a proxy may lead to it, before its new one.
@@ -143,7 +147,7 @@ async fn a_restored_instance_is_found_at_its_old_port_or_at_that_of_its_configur
         line.down();
         fake.think(|mind| mind.user_made = None);
         let mut there = None;
-        let restored = instance.follow_restart(&Way::FirstPage, &elsewhere, |stage| {
+        let restored = instance.follow_restart(&Way::FirstPage, &elsewhere, |stage, _| {
             if *stage == Stage::Down {
                 there = comes_up_elsewhere.clone().map(|mind| Fake::start_at(port, mind));
                 if comes_back {
@@ -173,7 +177,7 @@ async fn what_comes_up_at_another_port_is_judged_like_anything_else() {
         let elsewhere = [instance.at_port(port, false).unwrap()];
         drop(fake);
         let _there = mind.map(|mind| Fake::start_at(port, mind));
-        let error = instance.follow_restart(&way, &elsewhere, |_| {}).await.unwrap_err();
+        let error = instance.follow_restart(&way, &elsewhere, |_, _| {}).await.unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
     }
 }
@@ -183,11 +187,11 @@ async fn an_instance_in_recovery_mode_is_not_called_restored() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
     fake.think(|mind| (mind.down, mind.user_made, mind.in_recovery) = (3, None, true));
-    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::OnlyCore, "{error}");
     // One that only takes its time.
     fake.think(|mind| mind.down = 3);
-    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage| {
+    let restored = instance.follow_restart(&Way::FirstPage, &[], |stage, _| {
         if *stage == Stage::Starting {
             fake.think(|mind| mind.in_recovery = false);
         }
@@ -204,7 +208,7 @@ async fn a_restart_that_does_not_end_ends_patience() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
     drop(fake);
-    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!((error.kind, error.reason.as_str()), (Kind::TimedOut, "it went down and has not come up again in 2 s"));
 }
 
@@ -214,7 +218,7 @@ async fn a_restore_that_fails_in_the_restart_is_told_with_its_reason() {
     let instance = look(&fake.url()).await.unwrap();
     let failed = json!({ "manager_state": "restore_backup", "stage": null, "state": "failed", "reason": "Invalid password" });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "idle", "last_action_event": failed }));
-    let error = instance.follow_restart(&Way::FirstPage, &[], |_| {}).await.unwrap_err();
+    let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!((error.kind, error.said.as_deref()), (Kind::RestoreFailed, Some("Invalid password")));
 }
 

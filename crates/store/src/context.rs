@@ -81,6 +81,8 @@ pub struct Context {
     pub limit: Option<Limit>,
     /// Asks the person at the terminal for a line (a pairing code); `None` when nobody is there.
     pub ask: Option<Ask>,
+    /// A folder that is not there is an error, and is not made: whoever only looks has mistyped it.
+    pub only_looks: bool,
 }
 
 impl Context {
@@ -91,7 +93,7 @@ impl Context {
             let set = std::env::var(name).ok().filter(|value| !value.is_empty());
             if name == "HOME" { set.or_else(|| Some(home_directory()?.to_string_lossy().into_owned())) } else { set }
         });
-        Ok(Self { http, tuning, state, environment, cancel, limit: None, ask: None })
+        Ok(Self { http, tuning, state, environment, cancel, limit: None, ask: None, only_looks: false })
     }
 
     /// An environment variable that is set and not empty.

@@ -127,6 +127,16 @@ pub enum Checked {
     ReadBack,
 }
 
+/// Why a place can't be looked at.
+pub(crate) const NO_FOLDER: &str = "the folder does not exist";
+/// What to do about that.
+pub(crate) const CHECK_PATH: &str = "check the path; the first backup there makes the folder";
+
+/// Said of a folder that was made: it may have been mistyped.
+pub(crate) fn made_folder(place: &str) -> String {
+    format!("{place} did not exist; the folder was made")
+}
+
 /// What another process needs to continue an upload. Holds secrets: for a file of mode 0600 only.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session(pub serde_json::Value);

@@ -26,6 +26,7 @@ struct Place {
     options: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
     tuning: Tuning,
+    only_looks: bool,
 }
 
 impl Place {
@@ -40,7 +41,7 @@ impl Place {
         fs::create_dir(home.path().join(".ssh")).unwrap();
         let tuning = Tuning { connect_timeout: Duration::from_secs(20), stall: Duration::from_secs(20), ..Tuning::default() };
         let key = server.user_key().display().to_string();
-        let place = Self { home, options: BTreeMap::from([("key_file".to_owned(), key)]), environment: BTreeMap::new(), tuning, server };
+        let place = Self { home, options: BTreeMap::from([("key_file".to_owned(), key)]), environment: BTreeMap::new(), tuning, only_looks: false, server };
         place.know("ed25519");
         Some(place)
     }
@@ -59,6 +60,7 @@ impl Place {
         let mut environment = self.environment.clone();
         environment.insert("HOME".to_owned(), self.home.path().display().to_string());
         context.environment = Arc::new(move |name| environment.get(name).cloned());
+        context.only_looks = self.only_looks;
         let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
         let address = format!("sftp://{}@127.0.0.1:{}{path}", user.trim(), self.server.port());
         store::connect(&Address::parse(&address).unwrap(), &Options::new(self.options.clone()), &context).await
@@ -135,7 +137,11 @@ async fn an_unknown_host_is_refused_with_its_fingerprint_and_how_to_trust_it() {
     fs::remove_file(place.known_hosts()).unwrap();
     let advice = refused(place.connect().await, Kind::Protocol, "not known yet");
     let command = format!("ssh-keyscan -p {} -t ed25519 127.0.0.1 >> ~/.ssh/known_hosts", place.server.port());
-    assert!(advice.contains(&command), "{advice}");
+    assert!(advice.contains(&command) && !advice.contains("mkdir"), "{advice}");
+    fs::remove_dir(place.home.path().join(".ssh")).unwrap();
+    let advice = refused(place.connect().await, Kind::Protocol, "not known yet");
+    assert!(advice.contains(&format!("mkdir -p ~/.ssh && {command}")), "{advice}");
+    fs::create_dir(place.home.path().join(".ssh")).unwrap();
 
     let lines = Command::new("ssh-keygen").arg("-lf").arg(place.server.path("host_ed25519.pub")).output().unwrap().stdout;
     let fingerprint = String::from_utf8(lines).unwrap().split(' ').nth(1).unwrap().to_owned();
@@ -502,4 +508,19 @@ async fn another_process_goes_on_behind_what_was_acknowledged_not_behind_the_las
     }
     upload.commit(&sealed(&whole)).await.unwrap();
     assert!(fs::read(place.server.root().join("a.tar")).unwrap() == whole[..]);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_there_is_made_by_an_upload_alone() {
+    let Some(mut place) = Place::new("") else { return };
+    let path = place.server.root().join("mistyped").display().to_string();
+    place.only_looks = true;
+    refused(place.connect_to(&path).await, Kind::NotFound, "the folder does not exist");
+    place.only_looks = false;
+    let store = place.connect_to(&path).await.unwrap();
+    assert!(store.notes().is_empty() && !Path::new(&path).exists());
+    store.create("a.tar", Expected::default()).await.unwrap().abort().await.unwrap();
+    assert_eq!(store.notes(), [format!("{} did not exist; the folder was made", store.label())]);
+    place.only_looks = true;
+    assert!(place.connect_to(&path).await.unwrap().notes().is_empty());
 }

@@ -338,8 +338,15 @@ async fn wrong_passwords_and_missing_folders_say_what_to_do() {
     assert!(advice(&wrong).contains("HAUL_WEBDAV_PASSWORD"), "{wrong}");
     let deep = connect(&format!("{}/a/b", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.err().unwrap();
     assert_eq!(deep.kind(), Some(Kind::NotFound));
-    assert!(connect(&format!("{}/a", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.is_ok());
+    let looking = Context { only_looks: true, ..context(Tuning::default(), "/nonexistent".as_ref(), nextcloud::USER, nextcloud::PASSWORD) };
+    let a = Address::parse(&format!("{}/a", url(&server))).unwrap();
+    let looked = store::connect(&a, &Options::default(), &looking).await.err().unwrap();
+    assert_eq!((looked.kind(), looked.to_string().ends_with("/a: the folder does not exist")), (Some(Kind::NotFound), true), "{looked}");
+    assert!(!server.paths().contains(&path("a/")), "whoever looks makes nothing");
+    let made = connect(&format!("{}/a", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
     assert!(server.paths().contains(&path("a/")));
+    assert_eq!(made.notes(), [format!("{} did not exist; the folder was made", made.label())]);
+    assert!(store::connect(&a, &Options::default(), &looking).await.unwrap().notes().is_empty());
     let half = connect(&url(&server), nextcloud::USER, "", &[]).await.err().unwrap();
     assert_eq!(half.kind(), Some(Kind::Invalid));
     server.place(&path("file"), b"x", Duration::ZERO);

@@ -1,9 +1,20 @@
 //! Every entry of an archive, one after the other: nothing is gathered.
 
-use std::sync::atomic::AtomicBool;
+use std::{collections::HashMap, sync::atomic::AtomicBool};
 
-use super::{BrowseError, Browser, Described, Item, heed, walk::Flow};
-use crate::open::Member;
+use habackup::{
+    index::{FileEntry, Index},
+    tar::{EntryKind, Kind, Reader},
+};
+
+use super::{BrowseError, Browser, Described, Item, damaged, heed, torn, walk::Flow};
+use crate::open::{ArchiveSource, Member};
+
+/// Links whose targets are looked up at most: each costs a piece of the archive, and all are kept while it is listed.
+const MOST_LINKS: usize = 100;
+
+/// Where links point, by where their headers are.
+type Targets = HashMap<u64, Vec<u8>>;
 
 impl Browser<'_> {
     /// Hands every entry to `each`, in the order of the archive, until that says it is enough: those of the config directory, with `all` also those that
@@ -25,15 +36,52 @@ impl Browser<'_> {
             let (archive, path) = self.place(member, path);
             if path.is_empty() || (archive.is_some() && !all) { Flow::Continue(()) } else { each(&entry.describe(archive, path)) }
         };
-        if let Some(index) = self.index_of(member) {
-            for file in index.files() {
-                heed(cancel)?;
-                if tell(&file.path, &file).is_break() {
-                    return Ok(Flow::Break(()));
-                }
+        let Some(index) = self.index_of(member) else { return self.stream(member, cancel, |entry, _| Ok(tell(&entry.path, entry))) };
+        // The list itself does not depend on them.
+        let targets = self.targets(member, index, cancel).unwrap_or_default();
+        for file in index.files() {
+            heed(cancel)?;
+            let link = targets.get(&file.header_offset).map(Vec::as_slice);
+            if tell(&file.path, &Listed { file: &file, link }).is_break() {
+                return Ok(Flow::Break(()));
             }
-            return Ok(Flow::Continue(()));
         }
-        self.stream(member, cancel, |entry, _| Ok(tell(&entry.path, entry)))
+        Ok(Flow::Continue(()))
+    }
+
+    /// Where the links point, which the index does not know. From afar that would cost a request for each.
+    fn targets(&self, member: &Member, index: &Index, cancel: &AtomicBool) -> Result<Targets, BrowseError> {
+        let links = index.files().filter(|file| file.kind == Kind::Symlink).take(MOST_LINKS);
+        let wanted: Vec<_> = links.map(|file| file.header_offset..file.data_offset).collect();
+        let mut targets = Targets::new();
+        if wanted.is_empty() || !matches!(self.source, ArchiveSource::Path(_)) {
+            return Ok(targets);
+        }
+        let ranges = self.opened.ranges(member, index).map_err(|broken| damaged(member, broken))?;
+        ranges.each(
+            &wanted,
+            |error| torn(&[], &error),
+            |source, range| {
+                heed(cancel)?;
+                let entry = Reader::new(source).next_entry().map_err(|error| torn(&[], &error))?;
+                if let Some(entry) = entry.filter(|entry| entry.kind == EntryKind::Symlink) {
+                    targets.insert(range.start, entry.link);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(targets)
+    }
+}
+
+/// An entry of the index, with what its header says of a link.
+struct Listed<'l> {
+    file: &'l FileEntry,
+    link: Option<&'l [u8]>,
+}
+
+impl Described for Listed<'_> {
+    fn describe<'i>(&'i self, archive: Option<&'i str>, path: &'i [u8]) -> Item<'i> {
+        Item { link: self.link, ..self.file.describe(archive, path) }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) use repairing::*;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    failed; nothing was left behind
+  1    failed; nothing was left behind, unless the message says otherwise. `diff`: the archives differ
   2    wrong usage
   3    done, but something could not be read or is damaged on this machine, or one of several
        copies failed (the report names it)
@@ -33,8 +33,8 @@ Exit codes:
 pub(crate) struct Cli {
     /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
     ///
-    /// [destinations.NAME] holds a url and what its kind of place needs. [backup], [push] and [prune] hold options of these commands under the flag's name with _ for -;
-    /// the same options are taken from the environment as HAUL_OPTION. A flag beats the environment, the environment beats the file.
+    /// [destinations.NAME] holds a url and what its kind of place needs. [backup], [push], [prune] and [receive] hold options of these commands under the flag's name with _ for -;
+    /// the same options are taken from the environment as HAUL_OPTION (`receive --name` as HAUL_RECEIVE_NAME). A flag beats the environment, the environment beats the file.
     #[arg(long, global = true, value_name = "FILE", env = "HAUL_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]

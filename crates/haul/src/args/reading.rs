@@ -41,8 +41,9 @@ Examples:
   haul ls offsite/NAME.tar '.storage/core.*'
   haul ls backup.tar --all --json
 
-An archive's index does not hold the modes and times of files. An archive without an index, such
-as Home Assistant's own, is read to its end. Exit code 1: nothing fits GLOB.";
+An archive's index does not hold the modes and times of files, nor where links point: that is
+looked up for the first 100 links of an archive on this machine. An archive without an index,
+such as Home Assistant's own, is read to its end. Exit code 1: nothing fits GLOB.";
 
 pub(super) const CAT_EXAMPLES: &str = "\
 Examples:
@@ -98,13 +99,13 @@ pub(crate) struct RestoreArgs {
     /// A new or empty directory; with --replace also one with content
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
-    /// Only what matches; may be given several times
+    /// Only what matches; may be given several times. With --replace, all other files stay as they are
     #[arg(long, value_name = "GLOB", conflicts_with = "database_only")]
     pub(crate) only: Vec<String>,
     /// Only the history (home-assistant_v2.db)
     #[arg(long)]
     pub(crate) database_only: bool,
-    /// Put it in the place of what is there, once all of it is unpacked and checked; the old content is kept beside it
+    /// Put it in the place of what is there, once all of it is unpacked and checked; the old content is kept beside it, or in it where it is a mount point
     #[arg(long)]
     pub(crate) replace: bool,
     /// With --replace, also while Home Assistant seems to be running there

@@ -26,13 +26,13 @@ pub(crate) struct RepairArgs {
     /// Where the new archive goes: NAME.tar, an existing directory, an address such as s3://bucket/backups, or a name from haul.toml
     #[arg(long, value_name = "GOOD")]
     pub(crate) to: String,
-    /// Encrypt it
+    /// Encrypt it, with the password from --new-password-file or HAUL_NEW_PASSWORD
     #[arg(long, conflicts_with_all = ["decrypt", "change_password"])]
     pub(crate) encrypt: bool,
-    /// Take the encryption off
+    /// Take the encryption off; --password-file or HAUL_PASSWORD has the password
     #[arg(long, conflicts_with = "change_password")]
     pub(crate) decrypt: bool,
-    /// Encrypt it with another password
+    /// Encrypt it with another password: --password-file has the old one, --new-password-file the new one
     #[arg(long)]
     pub(crate) change_password: bool,
     /// File with the new password; the environment variable HAUL_NEW_PASSWORD serves as well

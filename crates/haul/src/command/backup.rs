@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use engine::{
@@ -10,7 +13,7 @@ use engine::{
 };
 
 use jiff::Zoned;
-use store::{Address, Checked};
+use store::{Address, Checked, StoreError};
 
 use crate::{
     args::{BackupArgs, CompressArg, LevelArg, ProgressArg, SecureTarArg, SendingArgs},
@@ -83,6 +86,8 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     // The archive is there whether or not anybody could be told.
     told.map_err(|failure| failure.hint(format!("the backup itself is done: {}", report.copies.first().map(place).unwrap_or_default())))?;
     Ok(match report.status {
+        // What is missing is missing because the user wanted to stop.
+        _ if was_interrupted(cancel, &report.copies) => INTERRUPTED,
         Status::Complete => DONE,
         Status::Incomplete => INCOMPLETE,
     })
@@ -228,13 +233,27 @@ pub(crate) fn place(copy: &CopyReport) -> String {
     }
 }
 
+/// Whether copies are missing because the user stopped it, while others were complete.
+fn was_interrupted(cancel: &AtomicBool, copies: &[CopyReport]) -> bool {
+    let interrupted = StoreError::Cancelled.to_string();
+    cancel.load(Ordering::Relaxed) && copies.iter().any(|copy| copy.error.as_ref() == Some(&interrupted))
+}
+
 /// What the user should know of the copies: those that failed and what to do about it, those that could not be compared, and remarks.
 pub(crate) fn copy_notes(copies: &[CopyReport]) {
-    let with_advice = |error: &String, advice: &Option<String>| advice.as_ref().map_or_else(|| error.clone(), |advice| format!("{error}; {advice}"));
-    let failed: Vec<String> = copies.iter().filter_map(|copy| copy.error.as_ref().map(|error| with_advice(error, &copy.advice))).collect();
+    let failed: Vec<String> = copies.iter().filter_map(failed).collect();
     output::notes("failed", failed.into_iter());
     output::notes("not compared", copies.iter().filter_map(|copy| copy.uncompared.clone()).collect::<Vec<_>>().into_iter());
     output::notes("note", copies.iter().flat_map(|copy| copy.notes.clone()).collect::<Vec<_>>().into_iter());
+}
+
+/// Where a copy failed, why, and what to do about that.
+fn failed(copy: &CopyReport) -> Option<String> {
+    let error = copy.error.as_ref()?;
+    // Most errors name the place themselves.
+    let place = if error.contains(copy.place.trim_end_matches('/')) { String::new() } else { format!("{}: ", copy.place) };
+    let advice = copy.advice.as_ref().map_or_else(String::new, |advice| format!("; {advice}"));
+    Some(format!("{place}{error}{advice}"))
 }
 
 /// How it was checked, and what it took.
@@ -274,4 +293,17 @@ pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Arc<AtomicBool>) -> Re
     let job = Job { verb: "backing up", encrypted: false, names_limit: true };
     let _display = Display::start(ProgressArg::Auto, job, Arc::clone(&progress));
     Ok(engine::backup(&options, None, &progress, cancel)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_copy_that_failed_is_told_with_its_place() {
+        let of = |error: &str, advice| failed(&CopyReport::unreachable("s3://bucket/ha/", error, advice)).unwrap();
+        assert_eq!(of("interrupted", None), "s3://bucket/ha/: interrupted");
+        assert_eq!(of("could not write at s3://bucket/ha: no room", Some("make room")), "could not write at s3://bucket/ha: no room; make room");
+    }
 }

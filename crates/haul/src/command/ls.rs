@@ -138,13 +138,17 @@ impl Lines {
 }
 
 fn brief(item: &Item<'_>) -> String {
-    format!("{}  {:>12}  {item}", letter(item.kind), item.size)
+    format!("{}  {:>12}  {item}{}", letter(item.kind), item.size, target(item))
 }
 
 fn line(item: &Item<'_>, zone: &TimeZone) -> String {
     let when = item.mtime.and_then(timestamp).map_or_else(|| "?".to_owned(), |when| moment(when, zone));
-    let link = item.link.map_or_else(String::new, |link| format!(" -> {}", shown(link)));
-    format!("{}  {:>12}  {when:<16}  {item}{link}", mode(item), item.size)
+    format!("{}  {:>12}  {when:<16}  {item}{}", mode(item), item.size, target(item))
+}
+
+/// Where a link points, if that is known.
+fn target(item: &Item<'_>) -> String {
+    item.link.map_or_else(String::new, |link| format!(" -> {}", shown(link)))
 }
 
 fn letter(kind: ItemKind) -> char {

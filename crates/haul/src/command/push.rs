@@ -3,7 +3,10 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use engine::{CopyReport, Progress};
-use habackup::{archive::Archive, manifest::Stamp};
+use habackup::{
+    archive::{Archive, ArchiveError},
+    problem::Severity,
+};
 use serde::Serialize;
 use store::{
     Address, Context, Store, StoreError,
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     if !metadata.is_file() {
         return Err(Failure::usage(format!("{} is not a file", args.archive.display())).hint("give an archive, NAME.tar"));
     }
+    let remark = remark(&args.archive);
     let own_name = args.archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let goals = args.to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
     for goal in goals.iter().filter(|goal| goal.address != Address::Stdout) {
@@ -67,7 +71,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
                 }
                 copies.push(CopyReport::from(outcome));
             }
-            Err(failure) if failure.code == INTERRUPTED => return Err(failure),
+            Err(failure) if failure.code == INTERRUPTED => return Err(stopped(failure, &copies)),
             Err(failure) => failures.push((goal, failure)),
         }
     }
@@ -90,16 +94,43 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
             lines.push(format!("  to    {}{}", place(copy), checked(copy)));
         }
         output::lines(&lines).map_err(done)?;
-        let missing = missing(std::fs::File::open(&args.archive).ok().and_then(|file| stamp(&file)));
-        output::notes("note", missing.map(|missing| format!("the archive is {missing}")).into_iter());
         copy_notes(&copies);
     }
+    output::notes("note", remark.into_iter());
     Ok(if copies.iter().all(CopyReport::is_fine) { DONE } else { INCOMPLETE })
 }
 
-/// What the archive's maker says of it.
-fn stamp(file: &std::fs::File) -> Option<Stamp> {
-    Archive::open(file).ok()?.manifest()?.stamp()
+/// What whoever relies on the copies should know of the archive, as far as its description and its outer structure tell. It is sent as it is all the same.
+fn remark(archive: &std::path::Path) -> Option<String> {
+    let what = match Archive::open(std::fs::File::open(archive).ok()?) {
+        Ok(opened) => remark_of(&opened)?,
+        // Sending reads it as well, and tells.
+        Err(ArchiveError::Io(_)) => return None,
+        Err(error) => format!("no backup of Home Assistant, or a damaged one: {error}"),
+    };
+    Some(text::tame(&format!("the archive is {what}")))
+}
+
+fn remark_of(archive: &Archive<std::fs::File>) -> Option<String> {
+    if let Some(damage) = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged) {
+        return Some(format!("damaged: {damage}"));
+    }
+    if archive.tail().is_none() {
+        return Some("damaged: it is cut short".to_owned());
+    }
+    match archive.manifest() {
+        None => Some("no backup of Home Assistant: there is no backup.json in it".to_owned()),
+        Some(manifest) => missing(manifest.stamp()),
+    }
+}
+
+/// An interruption, with the copies that were complete before it.
+fn stopped(mut failure: Failure, copies: &[CopyReport]) -> Failure {
+    let done: Vec<String> = copies.iter().map(place).collect();
+    if !done.is_empty() {
+        failure.message = format!("{}; complete before that: {}", failure.message, done.join(", "));
+    }
+    failure.after(done)
 }
 
 fn push(

@@ -27,6 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use engine::{BackupError, BackupOptions, BackupReport, Compress, Destination, Identity, Level, Progress, SecureTar};
@@ -101,7 +102,7 @@ impl Move {
         let steps = Steps::start(wanted.progress);
         let shown = crate::text::tame(&homeassistant::without_login(&wanted.to));
         steps.say(&format!("looking at {shown}"));
-        let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone());
+        let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone(), network.context.tuning.give_up_after);
         let target = network.bridge.wait(Patience::new(&network.context).unless_cancelled(looking));
         let mut target = target.map_err(|error| words::ended(&error, Reached::Nothing, &shown))??;
         target.suits(&source)?;
@@ -207,7 +208,7 @@ impl Move {
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup stays there"))? {
             steps.say("restoring: it gave no answer, as happens when it restarts at once");
         }
-        let following = self.target.follow(&elsewhere, |stage| steps.say(&described(stage)));
+        let following = self.target.follow(&elsewhere, |stage, waited| steps.say(&described(stage, waited)));
         let restored = self.network.bridge.wait(patience.unless_cancelled(following));
         Ok(restored.map_err(|error| words::ended(&error, Reached::Restoring, place))??)
     }
@@ -232,14 +233,19 @@ fn with_hint(mut failure: Failure, state: &str) -> Failure {
     failure.hint(format!("{advice}{state}"))
 }
 
-/// A stage of the restart, as users know it.
-fn described(stage: &Stage) -> String {
-    match stage {
-        Stage::Working(Some(what)) if what == "core_restart" => "restoring: it is about to restart".to_owned(),
-        Stage::Working(_) => "restoring: it unpacks the backup".to_owned(),
-        Stage::Down => "restoring: it is down, and unpacks the backup as it starts".to_owned(),
-        Stage::Starting => "restoring: it is starting".to_owned(),
-    }
+/// A stage of the restart, as users know it, with the time that the restore has taken so far.
+fn described(stage: &Stage, waited: Duration) -> String {
+    let what = match stage {
+        Stage::Working(Some(what)) if what == "core_restart" => "it is about to restart",
+        Stage::Working(_) => "it unpacks the backup",
+        Stage::Down => "it is down, and unpacks the backup as it starts",
+        Stage::Starting => "it is starting",
+    };
+    let so_far = match waited.as_secs() / 60 {
+        0 => String::new(),
+        minutes => format!(" ({minutes} min so far)"),
+    };
+    format!("restoring: {what}{so_far}")
 }
 
 fn options(wanted: &Wanted) -> BackupOptions {

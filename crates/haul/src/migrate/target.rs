@@ -1,6 +1,6 @@
 //! The Home Assistant that takes over: fresh, or set up and spoken to with a token. Both ways are one here.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -31,8 +31,8 @@ pub(crate) struct Target {
 
 impl Target {
     /// Looks at what answers there. Refuses whatever can't take a backup; nothing is sent.
-    pub(crate) async fn look(address: &str, tls: Tls, token: Option<Secret>) -> Result<Self, Failure> {
-        let instance = Instance::look(address, tls, Patience::default()).await?;
+    pub(crate) async fn look(address: &str, tls: Tls, token: Option<Secret>, give_up_after: Duration) -> Result<Self, Failure> {
+        let instance = Instance::look(address, tls, patience(give_up_after)).await?;
         let place = instance.seen().address.clone();
         let is_unchecked = tls.insecure && place.starts_with("https");
         match &instance.seen().phase {
@@ -182,7 +182,11 @@ impl Target {
     }
 
     /// Follows the restart.
-    pub(crate) async fn follow(&self, elsewhere: &[Elsewhere], told: impl FnMut(&homeassistant::Stage) + Send) -> Result<homeassistant::Restored, Error> {
+    pub(crate) async fn follow(
+        &self,
+        elsewhere: &[Elsewhere],
+        told: impl FnMut(&homeassistant::Stage, Duration) + Send,
+    ) -> Result<homeassistant::Restored, Error> {
         let way = self.token.clone().map_or(Way::FirstPage, Way::Token);
         self.instance.follow_restart(&way, elsewhere, told).await
     }
@@ -197,6 +201,12 @@ impl Target {
         }
         free
     }
+}
+
+/// Nothing is waited for longer than the user wants to wait for any place.
+fn patience(give_up_after: Duration) -> Patience {
+    let usual = Patience::default();
+    Patience { restart: usual.restart.min(give_up_after), ..usual }
 }
 
 fn idle(place: &str, manager: &Manager) -> Result<(), Failure> {
@@ -222,4 +232,15 @@ fn own_agent(place: &str, agents: &[Agent]) -> Result<String, Failure> {
             .hint("see under Settings > System > Backups whether local backups work there")
     };
     local_agent(agents).map(str::to_owned).ok_or_else(none)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_is_waited_for_as_long_as_the_user_says_and_an_hour_at_most() {
+        assert_eq!(patience(Duration::from_secs(90)).restart, Duration::from_secs(90));
+        assert_eq!(patience(Duration::from_hours(6)).restart, Duration::from_hours(1));
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) fn patience() -> Patience {
         first_look: Duration::from_millis(20),
         longest_look: Duration::from_millis(50),
         restart: Duration::from_secs(2),
+        again: Duration::from_millis(300),
         loaded: Duration::from_millis(200),
     }
 }

@@ -44,7 +44,7 @@ pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<
     let uploads = folder_below(&dav, &["uploads", &user]);
     let root = folder_below(&dav, &[&["files", &user][..], &steps].concat());
     let client = Arc::new(Client::new(site.label, root.clone(), Some(login), LOGIN_ADVICE, context));
-    webdav::enter(&client, root).await?;
+    webdav::enter(&client, root, context.only_looks).await?;
     Ok(Arc::new(Nextcloud { client, uploads }))
 }
 
@@ -144,6 +144,10 @@ impl Store for Nextcloud {
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         self.client.list().await
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.client.notes()
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {

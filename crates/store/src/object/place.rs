@@ -145,7 +145,7 @@ impl Store for Place {
             placement: Placement::Parts(self.multipart.rules()),
             multiple: 1,
             preferred: self.preferred,
-            concurrency: 4,
+            concurrency: crate::outbound::ALONE,
             needs_length: false,
             restarts: false,
             md5: false,

@@ -46,7 +46,7 @@ use crate::{
 /// Bytes per segment: the grain of memory, and of the digests for reading back.
 const SEGMENT: usize = GRAIN as usize;
 /// Parts under way at once to the only remote place, and to each of several: what bounds the memory.
-const ALONE: usize = 3;
+pub(crate) const ALONE: usize = 3;
 const TOGETHER: usize = 2;
 /// How long a file of this machine waits for a place to begin; a slower one gets its copy from that file.
 const HURRY: Duration = Duration::from_secs(10);

@@ -16,7 +16,10 @@ mod upload;
 
 use std::{
     ops::Range,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -36,7 +39,7 @@ use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError},
     owner,
-    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
+    store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Store, Upload, made_folder},
 };
 
 /// Keys of the configuration file beside `url`.
@@ -50,7 +53,14 @@ pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<
     let target = Target::parse(url, context)?;
     let lines = Lines::new(target, options, context)?;
     let directory = lines.directory().await?;
-    Ok(Arc::new(Sftp { shared: Arc::new(Shared { lines, directory }) }))
+    let shared = Shared { lines, directory, is_new: AtomicBool::new(false) };
+    if context.only_looks {
+        let line = shared.line().await?;
+        if shared.attributes(&line, &shared.directory, Operation::Connect).await?.is_none() {
+            return Err(StoreError::remote(shared.label(), Operation::Connect, Kind::NotFound, NO_FOLDER).advise(CHECK_PATH));
+        }
+    }
+    Ok(Arc::new(Sftp { shared: Arc::new(shared) }))
 }
 
 /// A directory of a server.
@@ -62,6 +72,8 @@ struct Sftp {
 struct Shared {
     lines: Lines,
     directory: String,
+    // The directory was not there, and was made.
+    is_new: AtomicBool,
 }
 
 impl Shared {
@@ -225,6 +237,10 @@ impl Store for Sftp {
             Ok(_) | Err(Fault::Missing) => Ok(()),
             Err(fault) => Err(self.shared.failed(Operation::Delete)(fault)),
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.shared.is_new.load(Ordering::Relaxed).then(|| made_folder(&self.label())).into_iter().collect()
     }
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {

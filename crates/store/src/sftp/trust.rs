@@ -28,6 +28,8 @@ pub(super) struct Trust {
     known: Vec<PublicKey>,
     revoked: Vec<PublicKey>,
     file: String,
+    // What has to be made before something can be added to that file.
+    missing: Option<String>,
 }
 
 impl Trust {
@@ -45,7 +47,9 @@ impl Trust {
             (None, None) => files.push(PathBuf::from("/etc/ssh/ssh_known_hosts")),
         }
         let file = if options.get("known_hosts").is_some() { files[0].display().to_string() } else { "~/.ssh/known_hosts".to_owned() };
-        let mut trust = Self { label, host: target.host.clone(), port: target.port, pinned, known: Vec::new(), revoked: Vec::new(), file };
+        let missing = files[0].parent().filter(|parent| !parent.exists());
+        let missing = missing.and_then(|_| Some(file.rsplit_once('/')?.0.to_owned()));
+        let mut trust = Self { label, host: target.host.clone(), port: target.port, pinned, known: Vec::new(), revoked: Vec::new(), file, missing };
         for path in files {
             // A file that is not there knows nobody.
             trust.learn(&String::from_utf8_lossy(&crate::files::read(&path, LONGEST).unwrap_or_default()), &target.known_as());
@@ -123,7 +127,8 @@ impl Trust {
 
     fn trust_command(&self, kind: &Algorithm) -> String {
         let port = if self.port == 22 { String::new() } else { format!(" -p {}", self.port) };
-        format!("ssh-keyscan{port} -t {} {} >> {}", kind_name(kind), self.host, self.file)
+        let made = self.missing.as_ref().map_or_else(String::new, |missing| format!("mkdir -p {missing} && "));
+        format!("{made}ssh-keyscan{port} -t {} {} >> {}", kind_name(kind), self.host, self.file)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex as Lock, PoisonError},
+    sync::{Arc, Mutex as Lock, PoisonError, atomic::Ordering},
 };
 
 use async_trait::async_trait;
@@ -99,7 +99,10 @@ impl SftpUpload {
             // For the owner only, like the archives in it.
             let private = FileAttributes { permissions: Some(0o700), ..FileAttributes::empty() };
             match line.ask(line.sftp.mkdir(&shared.directory, private)).await {
-                Ok(_) => made = make(&line, &path).await,
+                Ok(_) => {
+                    shared.is_new.store(true, Ordering::Relaxed);
+                    made = make(&line, &path).await;
+                }
                 Err(fault) => made = Err(fault),
             }
         }

@@ -65,6 +65,8 @@ pub(crate) struct Client {
     unwanted: Mutex<Vec<String>>,
     // The server refuses names that begin with a dot.
     is_dotless: AtomicBool,
+    // The folder was not there, and was made.
+    is_new: AtomicBool,
 }
 
 impl Client {
@@ -81,6 +83,7 @@ impl Client {
             doubtful: Mutex::default(),
             unwanted: Mutex::default(),
             is_dotless: AtomicBool::new(false),
+            is_new: AtomicBool::new(false),
         }
     }
 
@@ -335,6 +338,18 @@ impl Client {
                 .advise("check the path; only its last step is made when it is missing")),
             _ => Err(self.refusal(operation, response).await),
         }
+    }
+
+    /// Makes the folder itself, which [`Self::notes`] then tells: it may have been mistyped.
+    pub(crate) async fn make_own_folder(&self, folder: Url) -> Result<(), StoreError> {
+        self.make_folder(Operation::Connect, folder).await?;
+        self.is_new.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// [`crate::Store::notes`]
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.is_new.load(Ordering::Relaxed).then(|| crate::store::made_folder(&self.label)).into_iter().collect()
     }
 
     /// `DELETE`. Nothing there is fine; says whether there was something.

@@ -23,7 +23,7 @@ use crate::{
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
     owner,
-    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
+    store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Store, Upload},
 };
 
 /// Keys of the configuration file beside `url`.
@@ -37,19 +37,20 @@ pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<
     let steps: Vec<&str> = site.steps.iter().map(String::as_str).collect();
     let root = folder_below(&site.host, &steps);
     let client = Arc::new(Client::new(site.label, root.clone(), site.login, LOGIN_ADVICE, context));
-    enter(&client, root).await?;
+    enter(&client, root, context.only_looks).await?;
     let way = partial::probe(&client).await?;
     Ok(Arc::new(WebDav { client, way }))
 }
 
-/// Makes sure that the folder is there.
-pub(crate) async fn enter(client: &Client, folder: Url) -> Result<(), StoreError> {
+/// Makes sure that the folder is there; it is made, unless whoever asks only looks.
+pub(crate) async fn enter(client: &Client, folder: Url, only_looks: bool) -> Result<(), StoreError> {
     let found = client.describe(Operation::Connect, folder.clone(), "0").await?;
     match found.and_then(|resources| resources.into_iter().next()) {
         Some(resource) if resource.is_folder => Ok(()),
         Some(_) => Err(client.error(Operation::Connect, Kind::Invalid, "this is a file, and no folder")),
+        None if only_looks => Err(client.error(Operation::Connect, Kind::NotFound, NO_FOLDER).advise(CHECK_PATH)),
         None => {
-            client.make_folder(Operation::Connect, folder.clone()).await?;
+            client.make_own_folder(folder.clone()).await?;
             // What is no WebDAV at all may say that it can't do this as if the folder were there.
             match client.describe(Operation::Connect, folder, "0").await? {
                 Some(_) => Ok(()),
@@ -166,6 +167,10 @@ impl Store for WebDav {
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         self.client.list().await
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.client.notes()
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
