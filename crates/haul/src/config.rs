@@ -285,10 +285,11 @@ fn with_environment(command: Command, name: &str) -> Command {
     })
 }
 
-/// The environment variable of an option. What the receiver is called is not what a backup is called.
+/// The environment variable of an option; one of its own where another command means something else by the same word.
 fn variable(command: &str, key: &str) -> &'static str {
     match (command, key) {
         ("receive", "name") => "HAUL_RECEIVE_NAME",
+        ("prune", "verify") => "HAUL_PRUNE_VERIFY",
         _ => leaked(&format!("HAUL_{}", key.to_uppercase())),
     }
 }
@@ -542,7 +543,7 @@ mod tests {
             ("[destinatons.x]\nurl = \"/b\"", "haul.toml, line 1: there is no table \"destinatons\"; did you mean \"destinations\"?"),
             ("\n[backup]\nlevl = \"small\"", "haul.toml, line 3: there is no key \"levl\"; did you mean \"level\"?"),
             ("[backup]\nkeep_daily = 7", "haul.toml, line 2: \"keep_daily\" is no key of [backup]; it belongs to [prune]"),
-            ("[prune]\nverify = \"auto\"", "haul.toml, line 2: \"verify\" is no key of [prune]; it belongs to [backup] or [push]"),
+            ("[receive]\nlimit = \"1MB/s\"", "haul.toml, line 2: \"limit\" is no key of [receive]; it belongs to [backup] or [push]"),
             ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: level can't be \"tiny\"; it is one of fast, balanced, small, none"),
             ("[backup]\ngentle = \"yes\"", "haul.toml, line 2: gentle must be true or false"),
             ("[backup]\nthreads = 0", "haul.toml, line 2: threads can't be \"0\": write a whole number from 1 on"),

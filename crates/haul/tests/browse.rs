@@ -139,7 +139,8 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
     assert_eq!(place.done(&["ls", "a.tar", ".storage/auth"]), "-            13  .storage/auth\n", "no column where nothing is known");
     assert_eq!(place.done(&["ls", "a.tar", "www"]).lines().count(), 2, "a directory takes all below it along");
     std::os::unix::fs::symlink("../configuration.yaml", place.path("config/www/linked")).unwrap();
-    place.done(&["backup", "config", "--to", "links.tar"]);
+    // It notes that Core drops relative links.
+    assert!(place.haul(&["backup", "config", "--to", "links.tar"]).status.success());
     let linked = place.done(&["ls", "links.tar", "www/linked"]);
     assert_eq!(linked, "l             0  www/linked -> ../configuration.yaml\n");
     let linked = json(&place.done(&["ls", "links.tar", "www/linked", "--json"]));

@@ -615,6 +615,7 @@ fn help_names_every_environment_variable_and_the_receivers_name_is_its_own() {
         assert!(help("backup").contains(variable), "{variable}");
     }
     assert!(help("receive").contains("[env: HAUL_RECEIVE_NAME=") && !help("receive").contains("HAUL_NAME"), "{}", help("receive"));
+    assert!(help("prune").contains("[env: HAUL_PRUNE_VERIFY=") && !help("prune").contains("HAUL_VERIFY"), "{}", help("prune"));
 }
 
 #[test]

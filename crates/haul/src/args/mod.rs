@@ -34,7 +34,7 @@ pub(crate) struct Cli {
     /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
     ///
     /// [destinations.NAME] holds a url and what its kind of place needs. [backup], [push], [prune] and [receive] hold options of these commands under the flag's name with _ for -;
-    /// the same options are taken from the environment as HAUL_OPTION (`receive --name` as HAUL_RECEIVE_NAME). A flag beats the environment, the environment beats the file.
+    /// the same options are taken from the environment as HAUL_OPTION (`receive --name` as HAUL_RECEIVE_NAME, `prune --verify` as HAUL_PRUNE_VERIFY). A flag beats the environment, the environment beats the file.
     #[arg(long, global = true, value_name = "FILE", env = "HAUL_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
