@@ -80,11 +80,30 @@ fn each_refusal_says_who_minds_and_why() {
         (r#""extra":{}"#, r#""addons":[{"slug":"x","name":"X"}]"#, "'x' has no version; Core cannot list"),
         (r#""extra":{}"#, r#""addons":[3]"#, "not an object; Core cannot list"),
         (r#""extra":{}"#, r#""crypto":"none""#, "not 'aes128'"),
+        (r#""slug":"00000000""#, r#""slug":"a/b""#, "names no file; Supervisor refuses the upload"),
     ];
     for (from, to, expected) in cases {
         assert!(GOOD.contains(from), "{from}");
         let found = refusals(&GOOD.replace(from, to));
         assert!(found.iter().any(|text| text.contains(expected)), "{to}: {found:?}");
+    }
+}
+
+/// What every reader takes nevertheless, and what only costs add-ons.
+#[test]
+fn what_is_restored_all_the_same_is_no_refusal() {
+    let official = format!(r#""repositories":["{}"],"addons":[{{"slug":"x","name":"X","version":"1"}}]"#, crate::readers::OFFICIAL_REPOSITORY);
+    for (from, to, severity, expected) in [
+        (r#","version":2}"#, "}", Severity::Notice, "Supervisor takes the backup for one of the oldest"),
+        (r#""protected":true"#, r#""protected":"yes""#, Severity::Notice, "neither true nor false"),
+        ("2026-11-22T00:41:00.123456+00:00", "2026-11-22", Severity::Notice, "no time of day"),
+        (r#""extra":{}"#, &official, Severity::Lost, "restores no add-ons"),
+    ] {
+        let json = GOOD.replace(from, to);
+        assert!(json != GOOD, "{from}");
+        let found = Manifest::parse(json.as_bytes()).unwrap().check();
+        assert!(found.iter().any(|problem| problem.severity == severity && problem.text.contains(expected)), "{to}: {found:?}");
+        assert_eq!(refusals(&json), [""; 0], "{to}");
     }
 }
 
