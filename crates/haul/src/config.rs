@@ -241,7 +241,8 @@ fn answered(error: &clap::Error) -> Failure {
 /// Advice for whoever lets the shell put several archives where one is wanted, as in `haul verify /backups/*.tar`.
 fn one_at_a_time(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(extra)) = error.get(ContextKind::InvalidArg) else { return None };
-    let is_archive = error.kind() == ErrorKind::UnknownArgument && !extra.starts_with('-') && extra.ends_with(".tar");
+    let is_archive =
+        error.kind() == ErrorKind::UnknownArgument && !extra.starts_with('-') && Path::new(extra).extension().is_some_and(|extension| extension == "tar");
     let command = is_archive.then(env::args).and_then(|mut typed| typed.nth(1)).filter(|command| !command.starts_with('-'))?;
     Some(format!("one archive at a time: for archive in DIR/*.tar; do haul {command} \"$archive\"; done"))
 }

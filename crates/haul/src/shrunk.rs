@@ -42,6 +42,7 @@ struct Neighbours<'n> {
 }
 
 /// How they are read.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Reach<'n> {
     Here(PathBuf),
     There(Network<'n>, store::Context, Arc<dyn store::Store>),
