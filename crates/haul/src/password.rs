@@ -133,6 +133,12 @@ fn bare(text: &str) -> &str {
     text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])
 }
 
+/// The password from the environment with the line break at its end, which earlier versions took for a part of it.
+fn unbared(password: &Password) -> Option<Password> {
+    let whole = std::env::var(VARIABLE).ok().filter(|whole| bare(whole) != whole)?;
+    password.is(bare(&whole)).then(|| Password::new(whole))
+}
+
 /// The key in the emergency kit of Home Assistant, which has several lines.
 fn in_kit(text: &str, place: &str) -> Option<Secret> {
     let key = key_in(text).filter(|_| text.contains(['\n', '\r']))?;
@@ -163,6 +169,14 @@ pub(crate) fn with<T, E>(
         }
     }
     let is_wrong = |error: &E| matches!(unopened(error), Some(OpenError::WrongPassword));
+    if is_wrong(&error)
+        && let Some(unbared) = password.as_ref().and_then(unbared)
+        && let Ok(made) = attempt(Some(&unbared))
+    {
+        let note = format!("the password fits only with the line break at the end of {VARIABLE}, which nobody can type into Home Assistant");
+        output::notes("note", [note, "`haul repair --change-password` makes an archive with another one".to_owned()].into_iter());
+        return Ok((made, Some(unbared)));
+    }
     let Some(mended) = password.filter(|_| is_wrong(&error)).and_then(|password| password.mended()) else { return Err(error) };
     match attempt(Some(&mended.password)) {
         Ok(made) => {

@@ -28,6 +28,11 @@ impl Password {
         Self(Zeroizing::new(text.into()))
     }
 
+    /// Whether this is its text.
+    pub fn is(&self, text: &str) -> bool {
+        self.0.as_str() == text
+    }
+
     /// Home Assistant's own key that this one stands for, when it has a slip: small letters, blanks, quotes, other dashes.
     pub fn mended(&self) -> Option<key_form::Mended> {
         key_form::mended(&self.0)
