@@ -107,7 +107,10 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<
         }),
     );
     findings.history.clone_from(&scope.history);
-    findings.warn_all(about_history(&scope, &recorder, has_history, &ages));
+    match linked_history(&scope, &recorder).filter(|_| !has_history) {
+        Some((history, why)) => findings.lost(history, why),
+        None => findings.warn_all(about_history(&scope, &recorder, has_history, &ages)),
+    }
     findings.warn_all(configuration::files_outside(root));
     findings.warn_all(parts.note());
     Ok(Plan { scope, first, largest: largest.map(|(_, found)| found), bytes, holes, findings })
@@ -139,7 +142,7 @@ fn about_history(scope: &Scope, recorder: &History, has_history: bool, ages: &Ag
     match recorder {
         History::Elsewhere(told) | History::Unknown(told) => Some(told.clone()),
         History::Here(path) if scope.rules.exclusion_with_parents(path).is_some() => None,
-        History::Here(path) if !has_history => Some(no_history(&scope.root, path)),
+        History::Here(path) if !has_history => Some(format!("there is no history in this backup: the directory has no {}", shown(path))),
         History::Here(path) => ages.idle().map(|days| {
             let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
             format!(
@@ -175,16 +178,18 @@ impl Ages {
     }
 }
 
-/// Why the recorder's database is not among the files.
-fn no_history(root: &Path, history: &[u8]) -> String {
-    let name = shown(history);
-    match fs::read_link(root.join(OsStr::from_bytes(history))) {
-        Ok(target) => {
-            let target = shown(target.as_os_str().as_bytes());
-            format!("{name} is a symbolic link to {target}: the history itself is NOT in this backup; back that file up as well")
-        }
-        Err(_) => format!("there is no history in this backup: the directory has no {name}"),
+/// A recorder's database that is a link: its file is not in the backup, though nobody wanted that.
+fn linked_history<'a>(scope: &Scope, recorder: &'a History) -> Option<(&'a [u8], String)> {
+    let History::Here(history) = recorder else { return None };
+    let target = fs::read_link(scope.root.join(OsStr::from_bytes(history))).ok()?;
+    if scope.rules.exclusion_with_parents(history).is_some() {
+        return None;
     }
+    let target = shown(target.as_os_str().as_bytes());
+    Some((
+        history,
+        format!("it is a symbolic link to {target}: the history itself is NOT in this backup; back that file up as well, or set db_url to its path"),
+    ))
 }
 
 /// Says what Core's restore will not bring back, once per tree.

@@ -330,6 +330,34 @@ fn what_was_made_with_a_line_break_at_the_end_of_the_variable_still_opens() {
 }
 
 #[test]
+fn a_password_that_is_taken_for_a_backup_is_not_printed() {
+    let place = Place::new();
+    for text in ["hunter2\n", "{\"password\": \"hunter2\"}", "<key>hunter2</key>"] {
+        fs::write(place.out().join("pw.tar"), text).unwrap();
+        let (code, told) = said(&place.haul(&["inspect", "out/pw.tar"]));
+        assert!(code == 4 && told.contains("saved as a backup") && !told.contains("hunter2"), "{told}");
+    }
+    fs::write(place.out().join("pw.tar"), "401: Unauthorized").unwrap();
+    let (_, told) = said(&place.haul(&["inspect", "out/pw.tar"]));
+    assert!(told.contains("401: Unauthorized"), "{told}");
+}
+
+#[test]
+fn a_history_that_is_only_linked_is_missed() {
+    let place = Place::new();
+    fs::write(place.dir.path().join("outside.db"), "").unwrap();
+    std::os::unix::fs::symlink("../outside.db", place.config().join("home-assistant_v2.db")).unwrap();
+    let (code, told) = said(&place.haul(&["backup", "config", "--to", "out/a.tar"]));
+    assert!(code == 3 && told.contains("it is a symbolic link to ../outside.db: the history itself is NOT in this backup"), "{told}");
+    let (code, told) = said(&place.haul(&["verify", "out/a.tar"]));
+    assert!(code == 4 && told.contains("INCOMPLETE"), "{told}");
+    let (code, told) = said(&place.haul(&["restore", "out/a.tar", "--into", "there"]));
+    assert!(code == 3 && told.contains("INCOMPLETE"), "{told}");
+    // Who leaves the history out on purpose misses nothing.
+    assert_eq!(said(&place.haul(&["backup", "config", "--to", "out/b.tar", "--exclude-database"])).0, 0);
+}
+
+#[test]
 fn a_secret_in_an_address_is_never_printed() {
     let place = Place::new();
     let addresses = [

@@ -89,16 +89,29 @@ fn text(first: &[u8], length: u64) -> Nature {
         let title = title.and_then(|(from, to)| text.get(from..to)).unwrap_or("a page of a web server");
         Nature::Answer("a web page", title.to_owned())
     } else if text.starts_with('<') {
-        Nature::Answer("an answer in XML", text.to_owned())
+        Nature::Answer("an answer in XML", between(text, "<Message>", "</Message>").unwrap_or_default().to_owned())
     } else if text.starts_with('{') && text.contains("\"slug\"") {
         Nature::Piece("a description (backup.json) alone")
     } else if text.starts_with(['{', '[']) {
-        Nature::Answer("an answer in JSON", text.to_owned())
+        Nature::Answer("an answer in JSON", said_in_json(text).unwrap_or_default())
     } else if length < BLOCK as u64 {
-        Nature::Answer("a message", text.to_owned())
+        // `401: Unauthorized` is what Home Assistant answers. Anything else may be a password that was taken for a backup.
+        let has_status = text.len() > 4 && text.bytes().take(3).all(|byte| byte.is_ascii_digit()) && text[3..].starts_with([':', ' ']);
+        Nature::Answer("a short text", if has_status { text.trim_end().to_owned() } else { String::new() })
     } else {
         Nature::Tar
     }
+}
+
+/// What a server says of an error; nothing else of its answer is shown, for the file may be one with a secret.
+fn said_in_json(text: &str) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_str(text).ok()?;
+    let said = ["message", "error_description", "detail"].into_iter().find_map(|key| answer.get(key)?.as_str())?;
+    Some(said.to_owned())
+}
+
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {
+    Some(text.split_once(from)?.1.split_once(to)?.0)
 }
 
 /// A tar without a description: what it is by its names.

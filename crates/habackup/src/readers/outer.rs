@@ -88,7 +88,7 @@ fn nature(facts: &Facts, found: &mut Vec<Finding>) {
         ),
         Nature::Answer(kind, text) => Finding::new(
             Defect::ErrorPage,
-            format!("this is {kind}, saved as a backup: {}", shown(text)),
+            if text.is_empty() { format!("this is {kind}, saved as a backup") } else { format!("this is {kind}, saved as a backup: {}", shown(text)) },
             "the server answered the download with an error or a page to log in, and it was saved in the backup's place",
             "fetch it again, logged in",
         ),

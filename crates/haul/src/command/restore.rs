@@ -9,6 +9,7 @@ use engine::{
     Progress,
     open::{ArchiveSource, OpenError},
     restore::{Restoration, RestoreError, RestoreOptions},
+    verdict::Verdict,
 };
 use serde::Serialize;
 
@@ -44,7 +45,9 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let progress = Arc::new(Progress::default());
     let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let restoration = restore(&archive, &args.into, &options, args.output.progress, &progress, cancel)?;
-    let complete = restoration.left_out.is_empty() && restoration.unmatched.is_empty();
+    // Of an archive that lacks something a part may still be all that was asked for.
+    let is_whole = restoration.judgement.verdict == Verdict::Whole || !args.only.is_empty() || args.database_only;
+    let complete = is_whole && restoration.left_out.is_empty() && restoration.unmatched.is_empty();
     let told = if args.output.json {
         let status = if complete { "complete" } else { "incomplete" };
         output::json(&Document { status, archive: &archive.shown(), restoration: &restoration })

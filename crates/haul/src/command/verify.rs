@@ -100,7 +100,7 @@ fn print(archive: &Path, verification: &Verification) -> Result<(), Failure> {
     let judgement = &verification.judgement;
     let verdict = match judgement.verdict {
         Verdict::Whole => {
-            let history = if judgement.without_history { "; the history is not in it, as was wanted" } else { "" };
+            let history = if judgement.without_history { "; the history is not in it" } else { "" };
             if verification.without_checksum.is_empty() {
                 format!("Good: every byte is as it was written, and Home Assistant restores it{history}")
             } else {
