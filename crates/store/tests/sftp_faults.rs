@@ -78,7 +78,7 @@ async fn survives(call: Call, fault: Fault, times: usize) {
     }
     let sent = send(store.as_ref(), &patience, || {
         if is_late {
-            meet()
+            meet();
         }
     })
     .await;
