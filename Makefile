@@ -26,7 +26,7 @@ ifeq ($(shell uname -m),x86_64)
 BUILD_PACKAGES += nasm=nasm
 endif
 endif
-TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 debootstrap=debootstrap \
+TEST_PACKAGES := python3=python3 gzip=gzip igzip=isal fincore=util-linux-extra sqlite3=sqlite3 strace=strace debootstrap=debootstrap \
 	/usr/sbin/sshd=openssh-server /usr/sbin/apache2=apache2
 BENCH_PACKAGES := python3=python3 pigz=pigz igzip=isal
 NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /usr/sbin/ip=iproute2 /usr/sbin/tc=iproute2

@@ -574,7 +574,9 @@ fn a_history_that_is_not_there_is_missed() {
     assert!(place.backup().warnings.iter().any(|warning| warning.contains("no history")));
     symlink("/mnt/elsewhere/ha.db", place.config().join("home-assistant_v2.db")).unwrap();
     let options = BackupOptions { destinations: vec![Destination::Path(place.out().join("b.tar"))], ..place.options() };
-    assert!(back_up(&options).unwrap().warnings.iter().any(|warning| warning.contains("/mnt/elsewhere/ha.db")));
+    let report = back_up(&options).unwrap();
+    assert_eq!(report.status, Status::Incomplete);
+    assert!(report.skipped.iter().any(|skipped| skipped.kind == SkippedKind::Lost && skipped.reason.contains("/mnt/elsewhere/ha.db")), "{:?}", report.skipped);
 }
 
 /// What is damaged before it is backed up comes into the archive as it is, and nobody takes it for sound.
