@@ -68,6 +68,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// Exit code and everything that was printed.
+fn told(output: &Output) -> (i32, String) {
+    (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
+}
+
 /// Exit code and standard error.
 fn said(output: &Output) -> (i32, String) {
     (output.status.code().unwrap(), text(&output.stderr))
@@ -332,14 +337,14 @@ fn what_was_made_with_a_line_break_at_the_end_of_the_variable_still_opens() {
 #[test]
 fn a_password_that_is_taken_for_a_backup_is_not_printed() {
     let place = Place::new();
-    for text in ["hunter2\n", "{\"password\": \"hunter2\"}", "<key>hunter2</key>"] {
-        fs::write(place.out().join("pw.tar"), text).unwrap();
-        let (code, told) = said(&place.haul(&["inspect", "out/pw.tar"]));
-        assert!(code == 4 && told.contains("saved as a backup") && !told.contains("hunter2"), "{told}");
+    for content in ["hunter2\n", "{\"password\": \"hunter2\"}", "<key>hunter2</key>"] {
+        fs::write(place.out().join("pw.tar"), content).unwrap();
+        let (code, text) = told(&place.haul(&["inspect", "out/pw.tar"]));
+        assert!(code == 4 && text.contains("saved as a backup") && !text.contains("hunter2"), "{text}");
     }
     fs::write(place.out().join("pw.tar"), "401: Unauthorized").unwrap();
-    let (_, told) = said(&place.haul(&["inspect", "out/pw.tar"]));
-    assert!(told.contains("401: Unauthorized"), "{told}");
+    let (_, text) = told(&place.haul(&["inspect", "out/pw.tar"]));
+    assert!(text.contains("401: Unauthorized"), "{text}");
 }
 
 #[test]
@@ -347,14 +352,14 @@ fn a_history_that_is_only_linked_is_missed() {
     let place = Place::new();
     fs::write(place.dir.path().join("outside.db"), "").unwrap();
     std::os::unix::fs::symlink("../outside.db", place.config().join("home-assistant_v2.db")).unwrap();
-    let (code, told) = said(&place.haul(&["backup", "config", "--to", "out/a.tar"]));
-    assert!(code == 3 && told.contains("it is a symbolic link to ../outside.db: the history itself is NOT in this backup"), "{told}");
-    let (code, told) = said(&place.haul(&["verify", "out/a.tar"]));
-    assert!(code == 4 && told.contains("INCOMPLETE"), "{told}");
-    let (code, told) = said(&place.haul(&["restore", "out/a.tar", "--into", "there"]));
-    assert!(code == 3 && told.contains("INCOMPLETE"), "{told}");
+    let (code, text) = told(&place.haul(&["backup", "config", "--to", "out/a.tar"]));
+    assert!(code == 3 && text.contains("it is a symbolic link to ../outside.db: the history itself is NOT in this backup"), "{text}");
+    let (code, text) = told(&place.haul(&["verify", "out/a.tar"]));
+    assert!(code == 4 && text.contains("INCOMPLETE"), "{text}");
+    let (code, text) = told(&place.haul(&["restore", "out/a.tar", "--into", "there"]));
+    assert!(code == 3 && text.contains("INCOMPLETE"), "{text}");
     // Who leaves the history out on purpose misses nothing.
-    assert_eq!(said(&place.haul(&["backup", "config", "--to", "out/b.tar", "--exclude-database"])).0, 0);
+    assert_eq!(told(&place.haul(&["backup", "config", "--to", "out/b.tar", "--exclude-database"])).0, 0);
 }
 
 #[test]
