@@ -106,7 +106,9 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
                 let first = config.path().with_extension("tar");
                 done(backup.arg(&first));
                 // Compressed another way, so that it is written anew.
-                done(haul(own.password).arg("repair").arg(&first).args(own.arguments).args(["--recompress", "small", "--rename", own.name, "--to"]).arg(&path));
+                let mut repair = haul(own.password);
+                repair.arg("repair").arg(&first).args(own.arguments).args(["--target", version.as_str(), "--recompress", "small"]);
+                done(repair.args(["--rename", own.name, "--to"]).arg(&path));
                 fs::remove_file(first).unwrap();
             }
         }

@@ -63,11 +63,10 @@ pub fn read_short(path: &Path, most: u64, cancel: &AtomicBool) -> io::Result<Zer
     let mut bytes = Zeroizing::new(Vec::new());
     let mut buffer = Zeroizing::new([0; 4096]);
     loop {
-        if cancel.load(Ordering::Relaxed) {
-            return Err(io::Error::other("interrupted"));
-        }
         let pause = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
         match poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&pause)) {
+            // Only what is waited for can be interrupted: who tidies up after an interruption reads keys as well.
+            Ok(0) | Err(rustix::io::Errno::INTR) if cancel.load(Ordering::Relaxed) => return Err(io::Error::other("interrupted")),
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
             Ok(_) => {}
             Err(error) => return Err(error.into()),

@@ -135,7 +135,7 @@ async fn whatever_request_fails_what_lies_there_is_neither_missed_nor_removed() 
             server.meet(call, [fault]);
             assert_eq!(store.sweep().await.unwrap_or_default(), 0, "{call:?} {fault:?}");
         }
-        server.meet(Call::Stat, [fault]);
+        server.meet(Call::Lstat, [fault]);
         let found = patience.retry(|| store.entry("a.tar")).await;
         assert!(found.as_ref().map_or(!passes, Option::is_some), "{fault:?}: {found:?}");
         for call in [Call::Open, Call::Read] {
