@@ -12,7 +12,7 @@
 use std::{io::Read, num::NonZeroUsize, sync::atomic::AtomicBool};
 
 use libfuzzer_sys::fuzz_target;
-use pargz::{Inflater, Meters, PIECE, PieceTable, inflate_indexed, read_range};
+use pargz::{IndexedInflater, Inflater, PIECE, PieceTable, read_range};
 
 fn split(data: &[u8]) -> Option<(PieceTable, &[u8])> {
     let ([flags, restart, header, count], rest) = data.split_first_chunk()?;
@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((table, body)) = split(data) else { return };
     let threads = NonZeroUsize::new(2).expect("two");
     let mut plain = Vec::new();
-    let whole = inflate_indexed(body, &table, threads, &Meters::new(), &AtomicBool::new(false), |reader| reader.read_to_end(&mut plain).is_ok());
+    let whole = IndexedInflater::new(&table).threads(threads).inflate(body, |reader| reader.read_to_end(&mut plain).is_ok());
     if let Ok(read) = whole {
         assert!(read);
         let mut streamed = Vec::new();

@@ -93,8 +93,7 @@ pub fn archive_around(inner: &[u8], wrapping: Wrapping, index: Option<&[u8]>) ->
 
 fn gzip(plain: &[u8]) -> (Vec<u8>, Option<Pieces>) {
     let mut member = Vec::new();
-    let options = pargz::Options { level: pargz::Level::Fast, threads: NonZeroUsize::MIN };
-    let table = pargz::compress(plain, &mut member, &options, &pargz::Meters::new(), &AtomicBool::new(false)).expect("memory").pieces;
+    let table = pargz::Compressor::new().threads(NonZeroUsize::MIN).compress(plain, &mut member).expect("memory").pieces;
     let pargz::PieceTable { piece_size, restart_every, header_len, lengths, bytes_in, crc32 } = table;
     (member, Some(Pieces { piece_size, restart_every, header_len, lengths, bytes_in, crc32 }))
 }

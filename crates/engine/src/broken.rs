@@ -81,7 +81,7 @@ impl From<CompressError> for Broken {
             CompressError::Cancelled => Self::Cancelled,
             // The source pads what it can't read and never fails.
             CompressError::Source(source) => Self::Inside(source.to_string()),
-            CompressError::Codec(reason) => Self::Inside(reason),
+            other => Self::Inside(other.to_string()),
         }
     }
 }

@@ -90,7 +90,7 @@ impl Intent {
         Ok(Layout {
             manifest: self.manifest.clone(),
             mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
-            compression: options.compressed.then_some(pargz::Options { level: options.level, threads }),
+            compression: options.compressed.then_some(pargz::Compressor::new().level(options.level).threads(threads)),
             keys,
         })
     }

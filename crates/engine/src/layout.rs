@@ -41,7 +41,7 @@ pub(crate) struct Layout {
     /// Seconds and nanoseconds since 1970, for the outer members.
     pub(crate) mtime: (i64, u32),
     /// `None`: the inner archive is a plain tar.
-    pub(crate) compression: Option<pargz::Options>,
+    pub(crate) compression: Option<pargz::Compressor<'static>>,
     /// `None`: not encrypted.
     pub(crate) keys: Option<Keys>,
 }
@@ -149,7 +149,7 @@ impl Layout {
         let Some(compression) = &self.compression else {
             return Ok((None, Some(pipeline::copy(source, sink, progress, cancel)?)));
         };
-        progress.set_threads(compression.threads.get());
+        progress.set_threads(compression.get_threads().get());
         Ok((Some(index_pieces(pipeline::compress(source, sink, compression, progress, cancel)?)), None))
     }
 }

@@ -18,7 +18,7 @@ use habackup::{
     outer,
     securetar::{SecureTarVersion, container_len, nonce_count},
 };
-use pargz::{Announced, CompressError, Meters, PieceTable};
+use pargz::{Announced, CompressError, Compressor, PieceTable};
 
 use crate::{
     broken::Broken,
@@ -40,7 +40,7 @@ const KEPT_BACK: u64 = 4;
 pub(crate) struct Measured {
     recording: Recording,
     root: PathBuf,
-    compression: Option<(pargz::Options, PieceTable)>,
+    compression: Option<(Compressor<'static>, PieceTable)>,
     slack: u64,
     /// `backup.json`.
     pub(crate) json: Vec<u8>,
@@ -70,7 +70,7 @@ pub(crate) struct Sent {
 pub(crate) fn measure(
     plan: Plan,
     inner_name: &str,
-    compression: Option<pargz::Options>,
+    compression: Option<pargz::Compressor<'static>>,
     holds_writers: bool,
     progress: &Arc<Progress>,
     cancel: &Arc<AtomicBool>,
@@ -81,7 +81,7 @@ pub(crate) fn measure(
     let mut source = source.recorded(holds_writers, compression.is_none());
     let (compression, measured) = if let Some(options) = compression {
         // What limits a backup is told by the pass that sends.
-        let summary = pargz::compress(&mut source, io::sink(), &options, &Meters::new(), cancel)?;
+        let summary = options.cancel(cancel).compress(&mut source, io::sink())?;
         (Some((options, summary.pieces)), summary.bytes_out)
     } else {
         source.skim();
@@ -131,7 +131,7 @@ impl Measured {
         let mut source =
             source::replay(&mut self.recording, &self.root, ledger.as_ref(), Arc::clone(progress), cancel).map_err(|source::Stale| Broken::Stale)?;
         let (pieces, sum) = if let (Some((options, _)), Some(ledger)) = (&self.compression, &ledger) {
-            progress.set_threads(options.threads.get());
+            progress.set_threads(options.get_threads().get());
             let announced = Announced { length: self.inner, piece: &|piece, length| ledger.settle(piece, length) };
             (Some(pipeline::compress_to_length(&mut source, sink, options, announced, progress, cancel)?), None)
         } else {

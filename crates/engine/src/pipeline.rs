@@ -124,27 +124,27 @@ impl<T: Write> Write for Timed<'_, T> {
 pub(crate) fn compress<R: Read + Send, W: Write + Send>(
     source: R,
     sink: W,
-    options: &pargz::Options,
+    compressor: &pargz::Compressor<'_>,
     progress: &Progress,
     cancel: &AtomicBool,
 ) -> Result<PieceTable, CompressError> {
     let source = Timed { inner: source, clock: &progress.reading };
     let sink = Timed { inner: sink, clock: &progress.sinking };
-    Ok(pargz::compress(source, sink, options, &progress.pipeline, cancel)?.pieces)
+    Ok(compressor.meters(&progress.pipeline).cancel(cancel).compress(source, sink)?.pieces)
 }
 
 /// As [`compress`], into exactly the announced length.
 pub(crate) fn compress_to_length<R: Read + Send, W: Write + Send>(
     source: R,
     sink: W,
-    options: &pargz::Options,
+    compressor: &pargz::Compressor<'_>,
     announced: pargz::Announced<'_>,
     progress: &Progress,
     cancel: &AtomicBool,
 ) -> Result<PieceTable, CompressError> {
     let source = Timed { inner: source, clock: &progress.reading };
     let sink = Timed { inner: sink, clock: &progress.sinking };
-    Ok(pargz::compress_to_length(source, sink, options, announced, &progress.pipeline, cancel)?.pieces)
+    Ok(compressor.meters(&progress.pipeline).cancel(cancel).compress_to_length(source, sink, announced)?.pieces)
 }
 
 /// Moves the whole source into the sink as it is. Gives what tells whether it arrived so.

@@ -7,10 +7,7 @@ mod common;
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -36,9 +33,8 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
         out.resize(out.len() + padding(size), 0);
     }
     out.extend_from_slice(&END);
-    let (mut packed, never) = (Vec::new(), AtomicBool::new(false));
-    let options = pargz::Options { level: pargz::Level::Fast, threads: NonZeroUsize::MIN };
-    pargz::compress(&out[..], &mut packed, &options, &pargz::Meters::new(), &never).unwrap();
+    let mut packed = Vec::new();
+    pargz::Compressor::new().threads(NonZeroUsize::MIN).compress(&out[..], &mut packed).unwrap();
     packed
 }
 

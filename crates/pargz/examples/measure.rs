@@ -9,11 +9,10 @@
 use std::{
     io::{self, Read},
     num::NonZeroUsize,
-    sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
-use pargz::{Inflater, Level, Meters, Options, Summary, compress, inflate_indexed};
+use pargz::{Compressor, IndexedInflater, Inflater, Level, Meters, Summary};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -48,9 +47,9 @@ fn main() -> Result<(), Failure> {
 }
 
 fn run(data: &[u8], level: Level, threads: usize, sink: impl io::Write + Send) -> Result<(Summary, Meters), Failure> {
-    let options = Options { level, threads: NonZeroUsize::new(threads).ok_or("no threads")? };
+    let threads = NonZeroUsize::new(threads).ok_or("no threads")?;
     let meters = Meters::new();
-    let summary = compress(data, sink, &options, &meters, &AtomicBool::new(false))?;
+    let summary = Compressor::new().level(level).threads(threads).meters(&meters).compress(data, sink)?;
     Ok((summary, meters))
 }
 
@@ -71,8 +70,7 @@ fn compressing(data: &[u8], level: Level, threads: usize, rounds: usize) -> Resu
 fn inflating(member: &Vec<u8>, summary: &Summary, threads: usize, rounds: usize) -> Result<(), Failure> {
     let count = NonZeroUsize::new(threads).ok_or("no threads")?;
     let (best, ()) = best(rounds, || {
-        let meters = Meters::new();
-        inflate_indexed(member, &summary.pieces, count, &meters, &AtomicBool::new(false), |_| ())?;
+        IndexedInflater::new(&summary.pieces).threads(count).inflate(member, |_| ())?;
         Ok(())
     })?;
     println!("inflate indexed on {threads}: {} out", rate(summary.bytes_in as usize, best));

@@ -1,9 +1,10 @@
-//! The road of the compressing threads. Each of them takes the next piece from the source, deflates
-//! it on its own core while the bytes are still in that core's cache, and delivers it to the
-//! [`Line`]; there is no reader, no writer and no idle thread beside them.
+//! The compressing threads. Each of them takes the next piece from the source, deflates it on its own core while the
+//! bytes are still in that core's cache, and delivers it to the [`OrderedSink`]; there is no reader, no writer and no
+//! idle thread beside them.
 
 use std::{
     io::{self, Read, Write},
+    num::NonZeroUsize,
     panic::resume_unwind,
     sync::{
         Mutex,
@@ -14,12 +15,11 @@ use std::{
 };
 
 use crate::{
-    CompressError, Meters, Options, PIECE, PieceTable,
+    CompressError, Level, Meters, PIECE, PieceTable,
     codec::{Encoder, SLACK},
-    filling,
     format::{HEADER, TAIL_LEN, WINDOW, tail},
-    line::{Limit, Line, Piece},
-    stored,
+    ordered_sink::{Limit, OrderedSink, Piece},
+    padding, stored,
 };
 
 /// Every so many pieces one is not primed with the bytes before it, so that inflation can start
@@ -29,8 +29,9 @@ pub(crate) const RESTART_EVERY: u32 = 4;
 /// How many finished pieces per thread may wait for an earlier one.
 const PARKED_PER_THREAD: usize = 2;
 
-/// What [`compress`] made.
+/// What [`Compressor::compress`] made.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// Uncompressed bytes read.
     pub bytes_in: u64,
@@ -42,21 +43,87 @@ pub struct Summary {
     pub pieces: PieceTable,
 }
 
-/// Compresses all of `source` into ONE gzip member, written in order to `sink` and flushed.
+/// Compresses into ONE gzip member: how hard, on how many threads, watched and stopped by whom.
 ///
-/// Exactly `options.threads` threads work, the caller's among them; each takes about 3 MiB, and
-/// up to 2 MiB more while an early piece waits. The bytes written depend on the source's bytes and
-/// the level, not on the threads nor on how the source splits its reads. The header carries no time
-/// and no name. After any error or panic no thread is left behind and `sink` has seen a prefix of
-/// the member. `cancel` is looked at between reads and between pieces.
-pub fn compress<R: Read + Send, W: Write + Send>(
-    source: R,
-    sink: W,
-    options: &Options,
-    meters: &Meters,
-    cancel: &AtomicBool,
-) -> Result<Summary, CompressError> {
-    run(source, sink, options, None, meters, cancel)
+/// ```
+/// let data = vec![7; 5 << 20];
+/// let mut member = Vec::new();
+/// let summary = pargz::Compressor::new().compress(&data[..], &mut member)?;
+/// assert_eq!(summary.bytes_out, member.len() as u64);
+/// # Ok::<(), pargz::CompressError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Compressor<'a> {
+    level: Level,
+    threads: NonZeroUsize,
+    meters: Option<&'a Meters>,
+    cancel: Option<&'a AtomicBool>,
+}
+
+impl Default for Compressor<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a> Compressor<'a> {
+    /// The fast level on every core that this process may use.
+    pub fn new() -> Self {
+        let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { level: Level::default(), threads, meters: None, cancel: None }
+    }
+
+    /// How hard to try.
+    #[must_use]
+    pub fn level(self, level: Level) -> Self {
+        Self { level, ..self }
+    }
+
+    /// Exactly this many threads work, the caller's own among them.
+    #[must_use]
+    pub fn threads(self, threads: NonZeroUsize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// Counts into `meters` while it works.
+    #[must_use]
+    pub fn meters(self, meters: &'a Meters) -> Self {
+        Self { meters: Some(meters), ..self }
+    }
+
+    /// Ends with [`CompressError::Cancelled`] soon after `cancel` is true; it is looked at between reads and between
+    /// pieces.
+    #[must_use]
+    pub fn cancel(self, cancel: &'a AtomicBool) -> Self {
+        Self { cancel: Some(cancel), ..self }
+    }
+
+    /// The level that was chosen.
+    pub fn get_level(&self) -> Level {
+        self.level
+    }
+
+    /// The number of threads that was chosen.
+    pub fn get_threads(&self) -> NonZeroUsize {
+        self.threads
+    }
+
+    /// Compresses all of `source` into one gzip member, written in order to `sink` and flushed.
+    ///
+    /// Each thread takes about 3 MiB, and up to 2 MiB more while an early piece waits. The bytes written depend on the
+    /// source's bytes and the level, not on the threads nor on how the source splits its reads. The header carries no
+    /// time and no name. After any error or panic no thread is left behind and `sink` has seen a prefix of the member.
+    pub fn compress<R: Read + Send, W: Write + Send>(&self, source: R, sink: W) -> Result<Summary, CompressError> {
+        run(source, sink, self, None)
+    }
+
+    /// As [`compress`](Self::compress), into a member of exactly the announced length: what the pieces leave of it is
+    /// filled with empty deflate blocks, so that all readers see the same bytes as without. Fails with
+    /// [`CompressError::TooLong`] before it writes more than was announced, and when fewer than [`MIN_PADDING`] bytes
+    /// are left that can't be filled.
+    pub fn compress_to_length<R: Read + Send, W: Write + Send>(&self, source: R, sink: W, announced: Announced<'_>) -> Result<Summary, CompressError> {
+        run(source, sink, self, Some(announced))
+    }
 }
 
 /// A member whose length was announced before it is made.
@@ -64,7 +131,7 @@ pub fn compress<R: Read + Send, W: Write + Send>(
 pub struct Announced<'a> {
     /// Bytes of the whole member.
     pub length: u64,
-    /// Told of every piece in order, before the piece is written: its number, from 0, and its compressed bytes.
+    /// Called with every piece in order, before the piece is written: its number, from 0, and its compressed bytes.
     pub piece: &'a (dyn Fn(u64, u32) + Sync),
 }
 
@@ -74,78 +141,65 @@ impl std::fmt::Debug for Announced<'_> {
     }
 }
 
-/// From this much room on, [`compress_to_length`] can fill it exactly; of less, it can fill only some amounts.
-pub const LEAST_FILLING: u64 = filling::ALL_FROM;
+/// From this much room on, [`Compressor::compress_to_length`] can fill it exactly; of less, only some amounts.
+pub const MIN_PADDING: u64 = padding::ALL_FROM;
 
 /// The most bytes that a piece of `length` uncompressed bytes takes in a member.
 pub const fn longest_piece(length: usize) -> usize {
     stored::len(length)
 }
 
-/// As [`compress`], into a member of exactly the announced length: what the pieces leave of it is filled with deflate blocks that hold nothing, so that all
-/// readers see the same bytes as without. Fails with [`CompressError::Codec`] before it writes more than was announced, and when fewer than
-/// [`LEAST_FILLING`] bytes are left that can't be filled.
-pub fn compress_to_length<R: Read + Send, W: Write + Send>(
-    source: R,
-    sink: W,
-    options: &Options,
-    announced: Announced<'_>,
-    meters: &Meters,
-    cancel: &AtomicBool,
-) -> Result<Summary, CompressError> {
-    run(source, sink, options, Some(announced), meters, cancel)
-}
-
 fn run<R: Read + Send, W: Write + Send>(
     source: R,
     mut sink: W,
-    options: &Options,
+    compressor: &Compressor<'_>,
     announced: Option<Announced<'_>>,
-    meters: &Meters,
-    cancel: &AtomicBool,
 ) -> Result<Summary, CompressError> {
     const AROUND: u64 = (HEADER.len() + TAIL_LEN) as u64;
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    let unwatched = Meters::new();
+    let meters = compressor.meters.unwrap_or(&unwatched);
     let limit = match announced {
-        Some(announced) => Some(Limit { bytes: announced.length.checked_sub(AROUND).ok_or_else(too_long)?, piece: announced.piece }),
+        Some(announced) => Some(Limit { bytes: announced.length.checked_sub(AROUND).ok_or(CompressError::TooLong)?, piece: announced.piece }),
         None => None,
     };
     write(&mut sink, &HEADER, meters)?;
-    let threads = options.threads.get();
-    let road = Road {
+    let threads = compressor.threads.get();
+    let pipeline = Pipeline {
         source: Mutex::new(Source { reader: source, next: 0, window: Vec::new(), ended: false }),
-        line: Line::new(sink, threads * PARKED_PER_THREAD, limit, meters),
-        options,
+        sink: OrderedSink::new(sink, threads * PARKED_PER_THREAD, limit, meters),
+        level: compressor.level,
         meters,
-        cancel,
+        cancel: compressor.cancel.unwrap_or(&NEVER),
     };
     thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads)
             .map_while(|_| {
                 let builder = thread::Builder::new().name("compress".to_owned());
                 // Fewer threads than allowed are slower, not wrong.
-                builder.spawn_scoped(scope, || road.walk()).ok()
+                builder.spawn_scoped(scope, || pipeline.work()).ok()
             })
             .collect();
-        road.walk();
+        pipeline.work();
         for helper in helpers {
             if let Err(panic) = helper.join() {
                 resume_unwind(panic);
             }
         }
     });
-    let (mut sink, written) = road.line.finish()?;
-    let filling = limit.map_or(0, |limit| limit.bytes - written.bytes_out); // the line has kept the limit
-    if !filling::exists(filling) {
-        return Err(too_long());
+    let (mut sink, written) = pipeline.sink.finish()?;
+    let padding = limit.map_or(0, |limit| limit.bytes - written.bytes_out); // the ordered sink has kept the limit
+    if !padding::exists(padding) {
+        return Err(CompressError::TooLong);
     }
-    meters.writing.time(|| filling::write(filling, &mut sink)).map_err(CompressError::Sink)?;
-    meters.gave(filling as usize);
+    meters.writing.time(|| padding::write(padding, &mut sink)).map_err(CompressError::Sink)?;
+    meters.gave(padding as usize);
     let crc32 = written.crc.finalize();
     write(&mut sink, &tail(crc32, written.bytes_in), meters)?;
     meters.writing.time(|| sink.flush()).map_err(CompressError::Sink)?;
     Ok(Summary {
         bytes_in: written.bytes_in,
-        bytes_out: written.bytes_out + filling + AROUND,
+        bytes_out: written.bytes_out + padding + AROUND,
         crc32,
         pieces: PieceTable {
             piece_size: PIECE as u32,
@@ -158,20 +212,16 @@ fn run<R: Read + Send, W: Write + Send>(
     })
 }
 
-pub(crate) fn too_long() -> CompressError {
-    CompressError::Codec("the compressed data turned out longer than it was announced".to_owned())
-}
-
 fn write(sink: &mut impl Write, bytes: &[u8], meters: &Meters) -> Result<(), CompressError> {
     meters.writing.time(|| sink.write_all(bytes)).map_err(CompressError::Sink)?;
     meters.gave(bytes.len());
     Ok(())
 }
 
-struct Road<'a, R, W> {
+struct Pipeline<'a, R, W> {
     source: Mutex<Source<R>>,
-    line: Line<'a, W>,
-    options: &'a Options,
+    sink: OrderedSink<'a, W>,
+    level: Level,
     meters: &'a Meters,
     cancel: &'a AtomicBool,
 }
@@ -206,21 +256,21 @@ fn restarts(number: u64) -> bool {
     number.is_multiple_of(u64::from(RESTART_EVERY))
 }
 
-impl<R: Read, W: Write> Road<'_, R, W> {
+impl<R: Read, W: Write> Pipeline<'_, R, W> {
     /// What every thread does until the source ends or the run stops.
-    fn walk(&self) {
-        let _guard = StopOnPanic(&self.line);
+    fn work(&self) {
+        let _guard = StopOnPanic(&self.sink);
         let mut raw = Raw { bytes: Vec::new(), number: 0, length: 0 };
         let mut encoder = None;
         while self.take(&mut raw) {
-            let encoder = encoder.get_or_insert_with(|| Encoder::new(self.options.level));
+            let encoder = encoder.get_or_insert_with(|| Encoder::new(self.level));
             match self.encode(encoder, &raw) {
                 Ok(piece) => {
-                    if self.line.deliver(raw.number, piece).is_err() {
+                    if self.sink.deliver(raw.number, piece).is_err() {
                         return;
                     }
                 }
-                Err(error) => return self.line.fail(error),
+                Err(error) => return self.sink.fail(error),
             }
         }
     }
@@ -247,7 +297,7 @@ impl<R: Read, W: Write> Road<'_, R, W> {
             Ok(length) => raw.length = length,
             Err(error) => {
                 source.ended = true;
-                self.line.fail(error);
+                self.sink.fail(error);
                 return false;
             }
         }
@@ -271,7 +321,7 @@ impl<R: Read, W: Write> Road<'_, R, W> {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(CompressError::Cancelled);
             }
-            if self.line.is_stopped() {
+            if self.sink.is_stopped() {
                 // Another thread knows why.
                 return Ok(0);
             }
@@ -293,7 +343,7 @@ impl<R: Read, W: Write> Road<'_, R, W> {
     }
 
     fn encode(&self, encoder: &mut Encoder, raw: &Raw) -> Result<Piece, CompressError> {
-        let mut buffer = self.line.buffer(stored::len(PIECE) + SLACK);
+        let mut buffer = self.sink.buffer(stored::len(PIECE) + SLACK);
         self.meters.working.time(|| {
             let mut crc = crc32fast::Hasher::new();
             crc.update(raw.piece());
@@ -304,7 +354,7 @@ impl<R: Read, W: Write> Road<'_, R, W> {
 }
 
 /// A thread that panics must not leave the others waiting for its piece.
-struct StopOnPanic<'a, 'b, W: Write>(&'a Line<'b, W>);
+struct StopOnPanic<'a, 'b, W: Write>(&'a OrderedSink<'b, W>);
 
 impl<W: Write> Drop for StopOnPanic<'_, '_, W> {
     fn drop(&mut self) {

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 /// Why compressing stopped.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum CompressError {
     /// The source failed to read.
     #[error("the source could not be read: {0}")]
@@ -16,6 +17,9 @@ pub enum CompressError {
     /// The caller raised the cancel flag.
     #[error("compressing was cancelled")]
     Cancelled,
+    /// The member would not have the length that was announced.
+    #[error("the compressed data does not fit the length that was announced")]
+    TooLong,
     /// The compressor refused to work; a defect of the program or of the library under it.
     #[error("the compressor failed: {0}")]
     Codec(String),
@@ -24,6 +28,7 @@ pub enum CompressError {
 /// Why a gzip member cannot be read. `at` is an offset in the compressed bytes, from the first
 /// byte of the member: how far reading had come when the damage showed.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum InflateError {
     /// The first bytes are not those of a gzip member.
     #[error("this is not gzip data")]
@@ -115,6 +120,7 @@ impl From<io::Error> for InflateError {
 
 /// Why a piece table cannot belong to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TableError {
     /// Pieces of another size than this version writes.
     #[error("the index names pieces of {found} bytes, which this version does not know")]

@@ -17,8 +17,8 @@ use std::{
 
 use crate::{
     InflateError, Meters, PIECE, PieceTable,
-    filling::Comparison,
     format::{FINAL_BLOCK, HEADER, TAIL_LEN, tail},
+    padding::Comparison,
     pieces::{PieceInflater, ReadAt, read_at},
 };
 
@@ -26,67 +26,109 @@ use crate::{
 /// stays below 8 MiB.
 const AHEAD_PER_THREAD: usize = 7 << 20;
 
-/// Bytes of filling looked at at once.
+/// Bytes of padding looked at at once.
 const STEP: u64 = 256 << 10;
 
-/// Inflates a member written by [`crate::compress`], given its table, on exactly `threads` threads,
-/// the caller's among them.
+/// Inflates a member of [`crate::Compressor`] by its table, on many threads.
 ///
-/// `body` is the member from its first byte to its last and nothing else. `consume` is called on
-/// the caller's thread with a reader that yields the uncompressed bytes in order; what it leaves
-/// unread is inflated and checked all the same. Everything is checked: the header to the bit, that
-/// every restart point is one, that every group of pieces ends exactly where the table says, the
-/// final block, CRC-32 and length, against both the table and the trailer; the reader reports its end only after that. The first
-/// damage in the order of the data ends the reading: the reader returns it as an [`io::Error`]
-/// (which [`InflateError::from`] turns back), and so does this function, whatever `consume` made
-/// of it. At most 8 MiB per thread are held for members with restart points every 4 pieces.
-pub fn inflate_indexed<S: ReadAt + ?Sized, T>(
-    body: &S,
-    table: &PieceTable,
+/// ```
+/// use std::io::Read;
+///
+/// let mut member = Vec::new();
+/// let summary = pargz::Compressor::new().compress(&b"one and one"[..], &mut member)?;
+/// let text = pargz::IndexedInflater::new(&summary.pieces).inflate(&member, |reader| {
+///     let mut text = String::new();
+///     reader.read_to_string(&mut text).map(|_| text)
+/// })??;
+/// assert_eq!(text, "one and one");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct IndexedInflater<'a> {
+    table: &'a PieceTable,
     threads: NonZeroUsize,
-    meters: &Meters,
-    cancel: &AtomicBool,
-    consume: impl FnOnce(&mut dyn Read) -> T,
-) -> Result<T, InflateError> {
-    table.check(body.len())?;
-    check_header(body)?;
-    let threads = threads.get().min(table.groups().max(1));
-    let group_len = table.restart_every as usize * PIECE;
-    let shop = Shop {
-        body,
-        table,
-        offsets: group_offsets(table),
-        ahead: threads.max(threads * AHEAD_PER_THREAD / group_len),
-        meters,
-        cancel,
-        state: Mutex::new(State { next: 0, released: 0, ready: BTreeMap::new(), spare: Vec::new(), stopped: false }),
-        changed: Condvar::new(),
-    };
-    thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads)
-            .map_while(|_| {
-                let builder = thread::Builder::new().name("inflate".to_owned());
-                // Fewer threads than allowed are slower, not wrong.
-                builder.spawn_scoped(scope, || shop.work()).ok()
-            })
-            .collect();
-        let result = serve(&shop, consume);
-        for helper in helpers {
-            if let Err(panic) = helper.join() {
-                resume_unwind(panic);
+    meters: Option<&'a Meters>,
+    cancel: Option<&'a AtomicBool>,
+}
+
+impl<'a> IndexedInflater<'a> {
+    /// On every core that this process may use.
+    pub fn new(table: &'a PieceTable) -> Self {
+        let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { table, threads, meters: None, cancel: None }
+    }
+
+    /// Exactly this many threads work, the caller's own among them.
+    #[must_use]
+    pub fn threads(self, threads: NonZeroUsize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// Counts into `meters` while it works.
+    #[must_use]
+    pub fn meters(self, meters: &'a Meters) -> Self {
+        Self { meters: Some(meters), ..self }
+    }
+
+    /// Ends with [`InflateError::Cancelled`] soon after `cancel` is true.
+    #[must_use]
+    pub fn cancel(self, cancel: &'a AtomicBool) -> Self {
+        Self { cancel: Some(cancel), ..self }
+    }
+
+    /// Inflates `body`, which is the member from its first byte to its last and nothing else.
+    ///
+    /// `consume` is called on the caller's thread with a reader that yields the uncompressed bytes in order; what it
+    /// leaves unread is inflated and checked all the same. Everything is checked: the header to the bit, that every
+    /// restart point is one, that every group of pieces ends exactly where the table says, the final block, CRC-32 and
+    /// length, against both the table and the trailer; the reader reports its end only after that. The first damage in
+    /// the order of the data ends the reading: the reader returns it as an [`io::Error`] (which
+    /// [`InflateError::from`] turns back), and so does this function, whatever `consume` made of it. At most 8 MiB per
+    /// thread are held for members with restart points every 4 pieces.
+    pub fn inflate<S: ReadAt + ?Sized, T>(&self, body: &S, consume: impl FnOnce(&mut dyn Read) -> T) -> Result<T, InflateError> {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        let unwatched = Meters::new();
+        let table = self.table;
+        table.check(body.len())?;
+        check_header(body)?;
+        let threads = self.threads.get().min(table.groups().max(1));
+        let group_len = table.restart_every as usize * PIECE;
+        let scheduler = Scheduler {
+            body,
+            table,
+            offsets: group_offsets(table),
+            ahead: threads.max(threads * AHEAD_PER_THREAD / group_len),
+            meters: self.meters.unwrap_or(&unwatched),
+            cancel: self.cancel.unwrap_or(&NEVER),
+            state: Mutex::new(State { next: 0, released: 0, ready: BTreeMap::new(), spare: Vec::new(), stopped: false }),
+            changed: Condvar::new(),
+        };
+        thread::scope(|scope| {
+            let helpers: Vec<_> = (1..threads)
+                .map_while(|_| {
+                    let builder = thread::Builder::new().name("inflate".to_owned());
+                    // Fewer threads than allowed are slower, not wrong.
+                    builder.spawn_scoped(scope, || scheduler.work()).ok()
+                })
+                .collect();
+            let result = serve(&scheduler, consume);
+            for helper in helpers {
+                if let Err(panic) = helper.join() {
+                    resume_unwind(panic);
+                }
             }
-        }
-        result
-    })
+            result
+        })
+    }
 }
 
 /// The consumer's side: reads through `consume`, then to the end.
-fn serve<S: ReadAt + ?Sized, T>(shop: &Shop<'_, S>, consume: impl FnOnce(&mut dyn Read) -> T) -> Result<T, InflateError> {
+fn serve<S: ReadAt + ?Sized, T>(scheduler: &Scheduler<'_, S>, consume: impl FnOnce(&mut dyn Read) -> T) -> Result<T, InflateError> {
     // Also when `consume` panics: the helpers must not wait for it.
-    let _stop = StopOnDrop(shop);
-    let mut counter = Counter::new(shop);
-    let result = consume(&mut counter);
-    counter.drain()?;
+    let _stop = StopOnDrop(scheduler);
+    let mut reader = OrderedReader::new(scheduler);
+    let result = consume(&mut reader);
+    reader.drain()?;
     Ok(result)
 }
 
@@ -122,7 +164,7 @@ struct Group {
 }
 
 /// Where threads take groups to inflate and leave them for the consumer.
-struct Shop<'a, S: ?Sized> {
+struct Scheduler<'a, S: ?Sized> {
     body: &'a S,
     table: &'a PieceTable,
     offsets: Vec<u64>,
@@ -146,7 +188,7 @@ struct State {
     stopped: bool,
 }
 
-impl<S: ReadAt + ?Sized> Shop<'_, S> {
+impl<S: ReadAt + ?Sized> Scheduler<'_, S> {
     /// What every helper does until all groups are taken or the run stops.
     fn work(&self) {
         let _stop = StopOnPanic(self);
@@ -172,7 +214,7 @@ impl<S: ReadAt + ?Sized> Shop<'_, S> {
         state.next < self.offsets.len() && state.next < state.released + self.ahead
     }
 
-    /// Takes the next group, inflates it without holding the lock, and puts it on the shelf.
+    /// Takes the next group, inflates it without holding the lock, and leaves it for the consumer.
     fn inflate_next(&self, mut state: MutexGuard<'_, State>, inflater: &mut PieceInflater) {
         let group = state.next;
         state.next += 1;
@@ -249,7 +291,7 @@ impl<S: ReadAt + ?Sized> Shop<'_, S> {
     }
 }
 
-struct StopOnDrop<'a, 'b, S: ReadAt + ?Sized>(&'a Shop<'b, S>);
+struct StopOnDrop<'a, 'b, S: ReadAt + ?Sized>(&'a Scheduler<'b, S>);
 
 impl<S: ReadAt + ?Sized> Drop for StopOnDrop<'_, '_, S> {
     fn drop(&mut self) {
@@ -257,7 +299,7 @@ impl<S: ReadAt + ?Sized> Drop for StopOnDrop<'_, '_, S> {
     }
 }
 
-struct StopOnPanic<'a, 'b, S: ReadAt + ?Sized>(&'a Shop<'b, S>);
+struct StopOnPanic<'a, 'b, S: ReadAt + ?Sized>(&'a Scheduler<'b, S>);
 
 impl<S: ReadAt + ?Sized> Drop for StopOnPanic<'_, '_, S> {
     fn drop(&mut self) {
@@ -268,8 +310,8 @@ impl<S: ReadAt + ?Sized> Drop for StopOnPanic<'_, '_, S> {
 }
 
 /// The reader that the consumer sees.
-struct Counter<'a, 'b, S: ?Sized> {
-    shop: &'a Shop<'b, S>,
+struct OrderedReader<'a, 'b, S: ?Sized> {
+    scheduler: &'a Scheduler<'b, S>,
     inflater: PieceInflater,
     /// The group to fetch next.
     next: usize,
@@ -283,9 +325,18 @@ struct Counter<'a, 'b, S: ?Sized> {
     handed_over: Instant,
 }
 
-impl<'a, 'b, S: ReadAt + ?Sized> Counter<'a, 'b, S> {
-    fn new(shop: &'a Shop<'b, S>) -> Self {
-        Self { shop, inflater: PieceInflater::new(), next: 0, bytes: Vec::new(), at: 0, crc: crc32fast::Hasher::new(), end: None, handed_over: Instant::now() }
+impl<'a, 'b, S: ReadAt + ?Sized> OrderedReader<'a, 'b, S> {
+    fn new(scheduler: &'a Scheduler<'b, S>) -> Self {
+        Self {
+            scheduler,
+            inflater: PieceInflater::new(),
+            next: 0,
+            bytes: Vec::new(),
+            at: 0,
+            crc: crc32fast::Hasher::new(),
+            end: None,
+            handed_over: Instant::now(),
+        }
     }
 
     /// Makes more bytes available; `false` when all are read and everything is checked.
@@ -296,7 +347,7 @@ impl<'a, 'b, S: ReadAt + ?Sized> Counter<'a, 'b, S> {
                 Err(error) => Err(error.again()),
             };
         }
-        self.shop.meters.writing.add_since(self.handed_over);
+        self.scheduler.meters.writing.add_since(self.handed_over);
         let result = self.next_group();
         self.handed_over = Instant::now();
         match result {
@@ -313,29 +364,29 @@ impl<'a, 'b, S: ReadAt + ?Sized> Counter<'a, 'b, S> {
 
     fn next_group(&mut self) -> Result<bool, InflateError> {
         if self.next > 0 && !self.bytes.is_empty() {
-            self.shop.release(std::mem::take(&mut self.bytes));
+            self.scheduler.release(std::mem::take(&mut self.bytes));
         }
         self.at = 0;
-        if self.next == self.shop.offsets.len() {
+        if self.next == self.scheduler.offsets.len() {
             self.check_tail()?;
             return Ok(false);
         }
-        let group = self.shop.fetch(self.next, &mut self.inflater)?;
+        let group = self.scheduler.fetch(self.next, &mut self.inflater)?;
         self.next += 1;
         self.crc.combine(&group.crc);
-        self.shop.meters.gave(group.bytes.len());
+        self.scheduler.meters.gave(group.bytes.len());
         self.bytes = group.bytes;
         Ok(true)
     }
 
     /// The final block and the trailer, against the table and against what was inflated.
     fn check_tail(&self) -> Result<(), InflateError> {
-        let table = self.shop.table;
-        self.check_filling()?;
-        let at = self.shop.body.len() - TAIL_LEN as u64; // the table's check found room for it
+        let table = self.scheduler.table;
+        self.check_padding()?;
+        let at = self.scheduler.body.len() - TAIL_LEN as u64; // the table's check found room for it
         let mut found = [0; TAIL_LEN];
-        read_at(self.shop.body, &mut found, at)?;
-        self.shop.meters.took(HEADER.len() + TAIL_LEN);
+        read_at(self.scheduler.body, &mut found, at)?;
+        self.scheduler.meters.took(HEADER.len() + TAIL_LEN);
         if found[..FINAL_BLOCK.len()] != FINAL_BLOCK {
             return Err(InflateError::Corrupt { at });
         }
@@ -352,21 +403,21 @@ impl<'a, 'b, S: ReadAt + ?Sized> Counter<'a, 'b, S> {
     }
 
     /// What stands between the last piece and the final block holds nothing, and must be what is written there.
-    fn check_filling(&self) -> Result<(), InflateError> {
-        let body = self.shop.body;
-        let start = self.shop.table.member_len() - TAIL_LEN as u64;
+    fn check_padding(&self) -> Result<(), InflateError> {
+        let body = self.scheduler.body;
+        let start = self.scheduler.table.member_len() - TAIL_LEN as u64;
         let mut left = body.len() - TAIL_LEN as u64 - start; // the table's check found that many
-        let mut filling = Comparison::new(left).ok_or(InflateError::Corrupt { at: start })?;
+        let mut padding = Comparison::new(left).ok_or(InflateError::Corrupt { at: start })?;
         let mut bytes = vec![0; left.min(STEP) as usize];
         let mut at = start;
         while left > 0 {
-            if self.shop.cancel.load(Ordering::Relaxed) {
+            if self.scheduler.cancel.load(Ordering::Relaxed) {
                 return Err(InflateError::Cancelled);
             }
             let count = left.min(STEP) as usize;
-            self.shop.meters.reading.time(|| read_at(body, &mut bytes[..count], at))?;
-            self.shop.meters.took(count);
-            if let Some(wrong) = filling.take(&bytes[..count]) {
+            self.scheduler.meters.reading.time(|| read_at(body, &mut bytes[..count], at))?;
+            self.scheduler.meters.took(count);
+            if let Some(wrong) = padding.take(&bytes[..count]) {
                 return Err(InflateError::Corrupt { at: start + wrong });
             }
             at += count as u64;
@@ -381,7 +432,7 @@ impl<'a, 'b, S: ReadAt + ?Sized> Counter<'a, 'b, S> {
     }
 }
 
-impl<S: ReadAt + ?Sized> Read for Counter<'_, '_, S> {
+impl<S: ReadAt + ?Sized> Read for OrderedReader<'_, '_, S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);

@@ -1,20 +1,42 @@
 //! One gzip member from all cores, and back.
 //!
-//! [`compress`] cuts its source into pieces of [`PIECE`] bytes, deflates them on as many threads
-//! as it is allowed, and writes ONE ordinary gzip member that every reader of gzip accepts. Beside
-//! the member it hands back a [`PieceTable`]: where each piece lies and at which pieces inflation
-//! can start. With the table [`inflate_indexed`] reads the member back on all cores and
-//! [`read_range`] fetches bytes from its middle; without it [`Inflater`] reads any gzip member as
-//! a stream, strictly. [`compress_to_length`] makes a member of a length that was announced.
+//! [`Compressor`] cuts its source into pieces of [`PIECE`] bytes, deflates them on as many threads as it is allowed, and
+//! writes ONE ordinary gzip member that every reader of gzip accepts. Beside the member it hands back a [`PieceTable`]:
+//! where each piece lies and at which pieces inflation can start. With the table [`IndexedInflater`] reads the member
+//! back on all cores and [`read_range`] fetches bytes from its middle; without it [`Inflater`] reads any gzip member as a
+//! stream, strictly.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//!
+//! // As a `Write`, in front of any other …
+//! let mut gzip = pargz::Compressor::new().writer(Vec::new())?;
+//! gzip.write_all(b"hello, hello, hello")?;
+//! let (member, summary) = gzip.finish()?;
+//!
+//! // … back as a stream, whoever wrote it …
+//! let mut text = String::new();
+//! let mut inflater = pargz::Inflater::new(&member[..]);
+//! inflater.read_to_string(&mut text)?;
+//! inflater.finish()?.nothing_follows()?;
+//! assert_eq!(text, "hello, hello, hello");
+//!
+//! // … or from its middle, by the table.
+//! let mut middle = String::new();
+//! pargz::read_range(&member, &summary.pieces, 7..12).read_to_string(&mut middle)?;
+//! assert_eq!(middle, "hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! The crate knows nothing of what the bytes mean. A map of it:
 //!
 //! | module | owns |
 //! |---|---|
-//! | `compress`, `line` | the road of the compressing threads; the order in which pieces leave it |
+//! | `compress`, `ordered_sink` | the compressing threads; the order in which pieces are written |
+//! | `writer` | compression as a `Write` |
 //! | `codec` | one piece to deflate blocks and back, over `isal` (feature `isal`) or `zlib` |
 //! | `stored` | stored blocks, and the test that tells when nothing else would help |
-//! | `filling` | blocks that hold nothing, to reach a length that was announced |
+//! | `padding` | empty blocks, to reach a length that was announced |
 //! | `table` | where the pieces lie; the check of a table from an untrusted file |
 //! | `inflater` | any gzip member as a stream |
 //! | `pieces`, `indexed`, `range` | reading back by the table: one piece, all cores, the middle |
@@ -23,31 +45,27 @@
 mod codec;
 mod compress;
 mod error;
-mod filling;
 mod format;
 mod indexed;
 mod inflater;
-#[cfg(feature = "isal")]
-#[allow(unsafe_code, reason = "the only calls into C; every block carries its argument")]
-mod isal;
-mod line;
 mod meters;
+mod ordered_sink;
+mod padding;
 mod pieces;
 mod range;
 mod stored;
 mod table;
-mod zlib;
+mod writer;
 
-use std::num::NonZeroUsize;
-
-pub use compress::{Announced, LEAST_FILLING, Summary, compress, compress_to_length, longest_piece};
+pub use compress::{Announced, Compressor, MIN_PADDING, Summary, longest_piece};
 pub use error::{CompressError, InflateError, TableError};
-pub use indexed::inflate_indexed;
+pub use indexed::IndexedInflater;
 pub use inflater::{Behind, Finished, Inflater};
 pub use meters::Meters;
 pub use pieces::ReadAt;
 pub use range::{RangeReader, announce_range, read_range};
 pub use table::{MAX_RESTART_EVERY, PieceTable};
+pub use writer::Writer;
 
 /// Uncompressed bytes in a piece; only the last piece of a member may be shorter.
 ///
@@ -67,18 +85,7 @@ pub enum Level {
     Small,
 }
 
-/// What [`compress`] is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How hard to try.
-    pub level: Level,
-    /// Exactly this many threads work, the caller's own among them.
-    pub threads: NonZeroUsize,
-}
-
-impl Default for Options {
-    /// The fast level on every core this process may use.
-    fn default() -> Self {
-        Self { level: Level::Fast, threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN) }
-    }
-}
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Counters of one run of [`crate::compress`] or [`crate::inflate_indexed`]; any thread may read
+/// Counters of one run of [`crate::Compressor::compress`] or [`crate::IndexedInflater`]; any thread may read
 /// them while it works. Times of several threads add up, so on two threads each can reach twice
 /// the elapsed time.
 #[derive(Debug, Default)]

@@ -6,18 +6,17 @@ use std::ops::Range;
 use crate::{
     PIECE,
     error::TableError,
-    filling,
     format::{HEADER, TAIL_LEN},
-    stored,
+    padding, stored,
 };
 
 /// Restart points may be at most this many pieces apart: it bounds the memory that inflating by an
 /// untrusted table takes.
 pub const MAX_RESTART_EVERY: u32 = 8;
 
-/// Where the pieces of one gzip member lie, made by [`crate::compress`].
+/// Where the pieces of one gzip member lie, made by [`crate::Compressor::compress`].
 ///
-/// The member is the header, the pieces one after another, filling where its length was announced, an
+/// The member is the header, the pieces one after another, padding where its length was announced, an
 /// empty last block of two bytes, and the trailer of eight. Every piece ends at a byte boundary. The pieces whose number divides by
 /// `restart_every` refer to nothing before them; the others may refer to the 32 KiB before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +36,12 @@ pub struct PieceTable {
 }
 
 impl PieceTable {
-    /// The length of the member this table describes, from its first byte to its last, without filling.
+    /// The length of the member this table describes, from its first byte to its last, without padding.
     pub fn member_len(&self) -> u64 {
         self.lengths.iter().map(|length| u64::from(*length)).sum::<u64>() + u64::from(self.header_len) + TAIL_LEN as u64
     }
 
-    /// Whether this table can describe a member of `body_len` bytes, filling included. Everything that reads by a
+    /// Whether this table can describe a member of `body_len` bytes, padding included. Everything that reads by a
     /// table checks it first; after that no size in it exceeds what this crate itself writes.
     pub fn check(&self, body_len: u64) -> Result<(), TableError> {
         if self.piece_size as usize != PIECE {
@@ -65,7 +64,7 @@ impl PieceTable {
             }
         }
         let described = self.member_len();
-        if !body_len.checked_sub(described).is_some_and(filling::exists) {
+        if !body_len.checked_sub(described).is_some_and(padding::exists) {
             return Err(TableError::MemberLength { described, found: body_len });
         }
         Ok(())

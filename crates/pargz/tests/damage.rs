@@ -3,13 +3,10 @@
 
 mod common;
 
-use std::{
-    io::{self, Read},
-    sync::atomic::AtomicBool,
-};
+use std::io::{self, Read};
 
 use common::{compressed, noise, records, threads};
-use pargz::{InflateError, Inflater, Level, Meters, PIECE, PieceTable, TableError, inflate_indexed, read_range};
+use pargz::{IndexedInflater, InflateError, Inflater, Level, PIECE, PieceTable, TableError, read_range};
 
 /// By stream, to the last byte of the source.
 fn streamed(member: &[u8]) -> Result<Vec<u8>, InflateError> {
@@ -21,11 +18,13 @@ fn streamed(member: &[u8]) -> Result<Vec<u8>, InflateError> {
 }
 
 fn indexed(member: &Vec<u8>, table: &PieceTable, n: usize) -> Result<Vec<u8>, InflateError> {
-    inflate_indexed(member, table, threads(n), &Meters::new(), &AtomicBool::new(false), |reader| {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map(|_| bytes)
-    })?
-    .map_err(InflateError::from)
+    IndexedInflater::new(table)
+        .threads(threads(n))
+        .inflate(member, |reader| {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map(|_| bytes)
+        })?
+        .map_err(InflateError::from)
 }
 
 fn small() -> (Vec<u8>, Vec<u8>, PieceTable) {
@@ -90,7 +89,7 @@ fn the_bytes_before_the_damage_are_still_handed_out() {
     member[last] ^= 1;
     let mut bytes = Vec::new();
     let mut failure = None;
-    let result = inflate_indexed(&member, &summary.pieces, threads(2), &Meters::new(), &AtomicBool::new(false), |reader| {
+    let result = IndexedInflater::new(&summary.pieces).threads(threads(2)).inflate(&member, |reader| {
         failure = reader.read_to_end(&mut bytes).err();
     });
     assert!(result.is_err());
@@ -103,7 +102,7 @@ fn a_consumer_that_ignores_an_error_does_not_hide_it() {
     let (_, mut member, table) = small();
     let last = member.len() - 1;
     member[last] ^= 1;
-    let result = inflate_indexed(&member, &table, threads(2), &Meters::new(), &AtomicBool::new(false), |reader| {
+    let result = IndexedInflater::new(&table).threads(threads(2)).inflate(&member, |reader| {
         let _ = io::copy(reader, &mut io::sink());
         let again = reader.read(&mut [0; 10]);
         assert!(again.is_err(), "an error stays an error");
@@ -117,7 +116,7 @@ fn what_a_consumer_leaves_unread_is_checked_all_the_same() {
     let (mut member, summary) = compressed(&data, Level::Fast, 2);
     let last = member.len() - 5;
     member[last] ^= 1;
-    let result = inflate_indexed(&member, &summary.pieces, threads(2), &Meters::new(), &AtomicBool::new(false), |_| ());
+    let result = IndexedInflater::new(&summary.pieces).threads(threads(2)).inflate(&member, |_| ());
     assert!(matches!(result, Err(InflateError::WrongChecksum)), "{result:?}");
 }
 

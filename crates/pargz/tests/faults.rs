@@ -16,7 +16,7 @@ use std::{
 };
 
 use common::{compressed, records, threads};
-use pargz::{CompressError, InflateError, Inflater, Level, Meters, Options, PIECE, ReadAt, compress, inflate_indexed};
+use pargz::{CompressError, Compressor, IndexedInflater, InflateError, Inflater, Level, PIECE, ReadAt};
 
 /// Fails the test instead of hanging it.
 fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -27,8 +27,8 @@ fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     result
 }
 
-fn options(n: usize) -> Options {
-    Options { level: Level::Fast, threads: threads(n) }
+fn options(n: usize) -> Compressor<'static> {
+    Compressor::new().level(Level::Fast).threads(threads(n))
 }
 
 /// Does `fault` once `left` bytes have passed, in either direction.
@@ -76,7 +76,7 @@ fn an_error_of_the_source_ends_the_run() {
         for left in [0, 10, PIECE, 5 * PIECE + 1] {
             let result = within_a_minute(move || {
                 let source = Faulty { left, fault: || Err(io::Error::other("pulled out")) };
-                compress(source, io::sink(), &options(n), &Meters::new(), &AtomicBool::new(false))
+                options(n).compress(source, io::sink())
             });
             assert!(matches!(&result, Err(CompressError::Source(e)) if e.to_string() == "pulled out"), "{result:?}");
         }
@@ -89,7 +89,7 @@ fn an_error_of_the_sink_ends_the_run_and_the_reading() {
         for left in [0, 10, 200, 5000, 100_000] {
             let result = within_a_minute(move || {
                 let sink = Faulty { left, fault: || Err(io::ErrorKind::StorageFull.into()) };
-                compress(endless(), sink, &options(n), &Meters::new(), &AtomicBool::new(false))
+                options(n).compress(endless(), sink)
             });
             assert!(matches!(&result, Err(CompressError::Sink(e)) if e.kind() == io::ErrorKind::StorageFull), "{result:?}");
         }
@@ -100,7 +100,7 @@ fn an_error_of_the_sink_ends_the_run_and_the_reading() {
 fn a_sink_that_takes_nothing_is_an_error() {
     let result = within_a_minute(|| {
         let sink = Faulty { left: 1000, fault: || Ok(0) };
-        compress(endless(), sink, &options(2), &Meters::new(), &AtomicBool::new(false))
+        options(2).compress(endless(), sink)
     });
     assert!(matches!(&result, Err(CompressError::Sink(e)) if e.kind() == io::ErrorKind::WriteZero), "{result:?}");
 }
@@ -115,7 +115,7 @@ fn an_interrupted_read_is_tried_again() {
             if interrupted < 3 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(0) }
         },
     };
-    let summary = compress(source, io::sink(), &options(2), &Meters::new(), &AtomicBool::new(false)).unwrap();
+    let summary = options(2).compress(source, io::sink()).unwrap();
     assert_eq!(summary.bytes_in, 1000);
 }
 
@@ -129,7 +129,7 @@ fn a_source_is_not_read_again_after_its_end() {
             Ok(0)
         },
     };
-    compress(source, io::sink(), &options(3), &Meters::new(), &AtomicBool::new(false)).unwrap();
+    options(3).compress(source, io::sink()).unwrap();
     assert_eq!(ends, 1);
 }
 
@@ -137,7 +137,7 @@ fn a_source_is_not_read_again_after_its_end() {
 fn a_source_that_claims_too_much_is_an_error() {
     let result = within_a_minute(|| {
         let source = Faulty { left: 0, fault: || Ok(usize::MAX) };
-        compress(source, io::sink(), &options(2), &Meters::new(), &AtomicBool::new(false))
+        options(2).compress(source, io::sink())
     });
     assert!(matches!(result, Err(CompressError::Source(_))), "{result:?}");
 }
@@ -147,13 +147,13 @@ fn a_panic_in_source_or_sink_comes_out_and_stops_all_threads() {
     for n in 1..=4 {
         let message = within_a_minute(move || {
             let source = Faulty { left: 3 * PIECE, fault: || panic!("source") };
-            let run = || compress(source, io::sink(), &options(n), &Meters::new(), &AtomicBool::new(false));
+            let run = || options(n).compress(source, io::sink());
             *catch_unwind(AssertUnwindSafe(run)).unwrap_err().downcast::<&str>().unwrap()
         });
         assert_eq!(message, "source");
         let message = within_a_minute(move || {
             let sink = Faulty { left: 3000, fault: || panic!("sink") };
-            let run = || compress(endless(), sink, &options(n), &Meters::new(), &AtomicBool::new(false));
+            let run = || options(n).compress(endless(), sink);
             *catch_unwind(AssertUnwindSafe(run)).unwrap_err().downcast::<&str>().unwrap()
         });
         assert_eq!(message, "sink");
@@ -170,7 +170,7 @@ fn cancelling_ends_an_endless_run() {
                     thread::sleep(Duration::from_millis(30));
                     cancel.store(true, Ordering::Relaxed);
                 });
-                compress(endless(), io::sink(), &options(n), &Meters::new(), &cancel)
+                options(n).cancel(&cancel).compress(endless(), io::sink())
             })
         });
         assert!(matches!(result, Err(CompressError::Cancelled)), "{result:?}");
@@ -201,7 +201,7 @@ fn a_slow_sink_holds_the_source_back() {
         }
     }
     let mut sink = Slow(0, 0);
-    compress(Counted, &mut sink, &options(2), &Meters::new(), &AtomicBool::new(false)).unwrap();
+    options(2).compress(Counted, &mut sink).unwrap();
     // Two in work, four parked, one being written.
     assert!(sink.1 <= 7, "{} pieces ahead", sink.1);
 }
@@ -239,7 +239,7 @@ fn a_body_that_cannot_be_read_ends_inflating() {
             let result = within_a_minute(move || {
                 let fault = || Err(io::ErrorKind::ConnectionReset.into());
                 let body = FaultyBody { bytes, reads_left: Mutex::new(reads), fault };
-                inflate_indexed(&body, &table, threads(n), &Meters::new(), &AtomicBool::new(false), |_| ())
+                IndexedInflater::new(&table).threads(threads(n)).inflate(&body, |_| ())
             });
             assert!(matches!(&result, Err(InflateError::Io(e)) if e.kind() == io::ErrorKind::ConnectionReset), "{result:?}");
         }
@@ -253,13 +253,13 @@ fn a_panic_in_body_or_consumer_comes_out_and_stops_all_threads() {
         let (body, table) = (bytes.clone(), summary.pieces.clone());
         within_a_minute(move || {
             let body = FaultyBody { bytes: body, reads_left: Mutex::new(6), fault: || panic!("body") };
-            let run = || inflate_indexed(&body, &table, threads(n), &Meters::new(), &AtomicBool::new(false), |_| ());
+            let run = || IndexedInflater::new(&table).threads(threads(n)).inflate(&body, |_| ());
             catch_unwind(AssertUnwindSafe(run)).unwrap_err();
         });
         let (body, table) = (bytes.clone(), summary.pieces.clone());
         let message = within_a_minute(move || {
             let run = || {
-                inflate_indexed(&body, &table, threads(n), &Meters::new(), &AtomicBool::new(false), |reader| {
+                IndexedInflater::new(&table).threads(threads(n)).inflate(&body, |reader| {
                     reader.read_exact(&mut [0; 100]).unwrap();
                     panic!("consumer");
                 })
@@ -274,7 +274,7 @@ fn a_panic_in_body_or_consumer_comes_out_and_stops_all_threads() {
 fn cancelling_ends_inflating() {
     let (bytes, summary) = compressed(&records(12 * PIECE, 1), Level::Fast, 2);
     let cancel = AtomicBool::new(false);
-    let result = inflate_indexed(&bytes, &summary.pieces, threads(2), &Meters::new(), &cancel, |reader| {
+    let result = IndexedInflater::new(&summary.pieces).threads(threads(2)).cancel(&cancel).inflate(&bytes, |reader| {
         reader.read_exact(&mut [0; 100]).unwrap();
         cancel.store(true, Ordering::Relaxed);
         io::copy(reader, &mut io::sink()).is_err()

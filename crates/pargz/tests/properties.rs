@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::{io::Read, sync::atomic::AtomicBool};
+use std::io::Read;
 
 use common::{compressed, noise, records, threads};
-use pargz::{Inflater, Level, Meters, Options, PIECE, PieceTable, compress, inflate_indexed, read_range};
+use pargz::{Compressor, IndexedInflater, Inflater, Level, PIECE, PieceTable, read_range};
 use proptest::prelude::*;
 
 /// Runs of records, noise and zeros.
@@ -57,8 +57,8 @@ proptest! {
         let level = if balanced { Level::Balanced } else { Level::Fast };
         let (expected, summary) = compressed(&data, level, 1);
         let mut member = Vec::new();
-        let options = Options { level, threads: threads(n) };
-        let again = compress(Split::new(&data, &sizes), &mut member, &options, &Meters::new(), &AtomicBool::new(false)).unwrap();
+        let options = Compressor::new().level(level).threads(threads(n));
+        let again = options.compress(Split::new(&data, &sizes), &mut member).unwrap();
         prop_assert!(member == expected);
         prop_assert!(again == summary);
 
@@ -126,7 +126,7 @@ proptest! {
             let count = pieces.div_ceil(PIECE as u64) as u32;
             table.lengths = (0..count).map(|n| total / count + u32::from(n < total % count)).collect();
         }
-        let result = inflate_indexed(&member, &table, threads(2), &Meters::new(), &AtomicBool::new(false), |_| ());
+        let result = IndexedInflater::new(&table).threads(threads(2)).inflate(&member, |_| ());
         prop_assert!(result.is_err());
         let mut part = Vec::new();
         let _ = read_range(&member, &table, 0..4 * PIECE as u64).read_to_end(&mut part);

@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::{io::Read, num::NonZeroUsize, sync::atomic::AtomicBool};
+use std::{io::Read, num::NonZeroUsize};
 
 use common::{compressed, inputs, threads};
-use pargz::{Inflater, Level, Meters, PIECE, inflate_indexed, read_range};
+use pargz::{Compressor, IndexedInflater, Inflater, Level, Meters, PIECE, read_range};
 
 const LEVELS: [Level; 3] = [Level::Fast, Level::Balanced, Level::Small];
 
@@ -31,12 +31,14 @@ fn every_kind_of_data_comes_back_at_every_level() {
             finished.nothing_follows().unwrap();
 
             for n in 1..=3 {
-                let back = inflate_indexed(&member, &summary.pieces, NonZeroUsize::new(n).unwrap(), &Meters::new(), &AtomicBool::new(false), |reader| {
-                    let mut bytes = Vec::new();
-                    reader.read_to_end(&mut bytes).map(|_| bytes)
-                })
-                .unwrap()
-                .unwrap();
+                let back = IndexedInflater::new(&summary.pieces)
+                    .threads(NonZeroUsize::new(n).unwrap())
+                    .inflate(&member, |reader| {
+                        let mut bytes = Vec::new();
+                        reader.read_to_end(&mut bytes).map(|_| bytes)
+                    })
+                    .unwrap()
+                    .unwrap();
                 assert!(back == data, "{name} {level:?} indexed on {n} threads");
             }
         }
@@ -97,8 +99,8 @@ fn the_meters_count_every_byte() {
     let (_, data) = inputs().pop().unwrap();
     let meters = Meters::new();
     let mut member = Vec::new();
-    let options = pargz::Options { level: Level::Fast, threads: threads(2) };
-    pargz::compress(&data[..], &mut member, &options, &meters, &AtomicBool::new(false)).unwrap();
+    let options = Compressor::new().level(Level::Fast).threads(threads(2));
+    options.meters(&meters).compress(&data[..], &mut member).unwrap();
     assert_eq!(meters.bytes_in(), data.len() as u64);
     assert_eq!(meters.bytes_out(), member.len() as u64);
     assert!(!meters.working().is_zero());

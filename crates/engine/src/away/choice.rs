@@ -8,7 +8,6 @@ use std::{
 
 use bytes::Bytes;
 use habackup::securetar::Encryptor;
-use pargz::Meters;
 use store::{Kind, Workshop, outbound::Network, patience::Patience};
 
 use super::{recipe::Recipe, there::There};
@@ -151,7 +150,7 @@ pub(super) fn try_out(layout: &Layout, sample: &[u8], cancel: &AtomicBool) -> Re
     };
     match &layout.compression {
         Some(compression) => {
-            let summary = pargz::compress(sample, sink, compression, &Meters::new(), cancel).map_err(|error| error.to_string())?;
+            let summary = compression.cancel(cancel).compress(sample, sink).map_err(|error| error.to_string())?;
             Ok(summary.bytes_out)
         }
         None => sink.write_all(sample).map(|()| sample.len() as u64).map_err(|error| error.to_string()),

@@ -178,7 +178,7 @@ impl Workbench {
         outbound.begin(self.expected)?;
         let _ = begun.send(());
         let progress = Arc::new(Progress::default());
-        progress.set_threads(self.layout.compression.map_or_else(all_cores, |options| options.threads).get());
+        progress.set_threads(self.layout.compression.map_or_else(all_cores, |options| options.get_threads()).get());
         let output = Output::new(outbound, Arc::clone(&progress));
         let made = write_archive(&self.layout, Work::Delivered(delivery), output, &progress, &self.cancel).map_err(|ended| match ended {
             Ended::Failed(error) => error,

@@ -35,7 +35,7 @@ enum Effort {
 
 impl Recipe {
     pub(super) fn of(layout: &Layout, read_back: bool) -> Self {
-        let effort = |options: &pargz::Options| match options.level {
+        let effort = |compressor: &pargz::Compressor<'_>| match compressor.get_level() {
             Level::Fast => Effort::Fast,
             Level::Balanced => Effort::Balanced,
             Level::Small => Effort::Small,
@@ -62,7 +62,7 @@ impl Recipe {
         };
         let threads = threads.unwrap_or_else(all_cores);
         let manifest = Manifest::parse(self.manifest.as_bytes()).ok()?;
-        Some(Layout { manifest, mtime: self.mtime, compression: level.map(|level| pargz::Options { level, threads }), keys })
+        Some(Layout { manifest, mtime: self.mtime, compression: level.map(|level| pargz::Compressor::new().level(level).threads(threads)), keys })
     }
 
     /// For the line.

@@ -22,7 +22,7 @@ use habackup::{
     read_at::{ReadAt, Window},
     securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError, SecureTarVersion},
 };
-use pargz::{InflateError, Meters};
+use pargz::{IndexedInflater, InflateError};
 use store::StoreError;
 
 pub use file::{ArchiveSource, ProgressFn, Source};
@@ -285,7 +285,7 @@ impl<'a> Opened<'a> {
         };
         // What `consume` made is wanted even when the member then turns out to be broken.
         let mut made = None;
-        let result = pargz::inflate_indexed(&body, &table, threads, &Meters::new(), stop, |reader| made = Some(consume(reader)));
+        let result = IndexedInflater::new(&table).threads(threads).cancel(stop).inflate(&body, |reader| made = Some(consume(reader)));
         match (made, result) {
             (Some(made), result) => Ok((made, result.map_err(Broken::from))),
             (None, Err(error)) => Err(error.into()),

@@ -90,7 +90,7 @@ fn layout(plan: &Plan, options: &RepairOptions) -> Result<Layout, RepairError> {
     Ok(Layout {
         manifest: plan.manifest.clone(),
         mtime: (now.as_second(), now.subsec_nanosecond().unsigned_abs()),
-        compression: plan.level.map(|level| pargz::Options { level, threads }),
+        compression: plan.level.map(|level| pargz::Compressor::new().level(level).threads(threads)),
         keys: keys.map_err(|error| BackupError::Pipeline(error.to_string()))?,
     })
 }

@@ -174,8 +174,7 @@ impl Layout {
 
 pub(crate) fn gzip(tar: &[u8]) -> (Vec<u8>, Pieces) {
     let mut body = Vec::new();
-    let options = pargz::Options { level: pargz::Level::Fast, threads: NonZeroUsize::MIN };
-    let table = pargz::compress(tar, &mut body, &options, &pargz::Meters::new(), &AtomicBool::new(false)).unwrap().pieces;
+    let table = pargz::Compressor::new().threads(NonZeroUsize::MIN).compress(tar, &mut body).unwrap().pieces;
     let pieces = Pieces {
         piece_size: table.piece_size,
         restart_every: table.restart_every,

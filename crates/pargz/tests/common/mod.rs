@@ -1,9 +1,9 @@
 //! Data and shorthands for the integration tests.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-use std::{num::NonZeroUsize, sync::atomic::AtomicBool};
+use std::num::NonZeroUsize;
 
-use pargz::{Level, Meters, Options, PIECE, Summary, compress};
+use pargz::{Compressor, Level, PIECE, Summary};
 
 pub(crate) fn threads(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
@@ -12,9 +12,7 @@ pub(crate) fn threads(n: usize) -> NonZeroUsize {
 /// Compresses in memory.
 pub(crate) fn compressed(data: &[u8], level: Level, n: usize) -> (Vec<u8>, Summary) {
     let mut member = Vec::new();
-    let options = Options { level, threads: threads(n) };
-    let cancel = AtomicBool::new(false);
-    let summary = compress(data, &mut member, &options, &Meters::new(), &cancel).unwrap();
+    let summary = Compressor::new().level(level).threads(threads(n)).compress(data, &mut member).unwrap();
     (member, summary)
 }
 

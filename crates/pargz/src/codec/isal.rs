@@ -14,10 +14,8 @@ use std::ptr;
 
 use isal_sys::igzip_lib as c;
 
-use crate::{
-    codec::{Damaged, Step},
-    format::WINDOW,
-};
+use super::step::{Damaged, Step};
+use crate::format::WINDOW;
 
 /// Deflates pieces, one after another, each on its own.
 pub(crate) struct IsalDeflate {

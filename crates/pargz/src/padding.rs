@@ -1,8 +1,10 @@
-//! Filling: deflate blocks that hold nothing, to bring a member to a length that was announced before it was compressed. They stand between the last piece and
-//! the final block, so the uncompressed bytes, the checksum and the places of the pieces are what they would be without.
+//! Padding: empty deflate blocks that bring a member to a length that was announced before it was compressed. They
+//! stand between the last piece and the final block, so the uncompressed bytes, the checksum and the places of the
+//! pieces are what they would be without.
 //!
-//! A stored block without bytes takes 5 bytes at a byte boundary. Behind an empty block with fixed codes, which takes 10 bits, it takes 6 together. Fives and
-//! sixes make every length from 20 on, and for each length there is one filling: first the sixes, at most four of them. So a reader can compare every byte.
+//! An empty stored block takes 5 bytes at a byte boundary; behind an empty block with fixed codes, which takes 10 bits,
+//! the two take 6. Fives and sixes make every length from 20 on, and for each length there is one padding: first the
+//! sixes, at most four of them. So a reader can compare every byte.
 
 use std::io::{self, Write};
 
@@ -11,24 +13,24 @@ const FIVE: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 /// An empty block with fixed codes, then an empty stored block that begins in the middle of a byte.
 const SIX: [u8; 6] = [0x02, 0, 0, 0, 0xff, 0xff];
 
-/// Every filling of at least so many bytes can be made.
+/// Every padding of at least so many bytes can be made.
 pub(crate) const ALL_FROM: u64 = 20;
 
 /// Blocks given out or compared at once.
 const BATCH: u64 = 4096;
 
-/// The number of sixes; `None` when no filling has this length.
+/// The number of sixes; `None` when no padding has this length.
 fn sixes(length: u64) -> Option<u64> {
     let sixes = length % 5;
     (sixes * 6 <= length).then_some(sixes)
 }
 
-/// Whether there is a filling of this length.
+/// Whether there is a padding of this length.
 pub(crate) fn exists(length: u64) -> bool {
     sixes(length).is_some()
 }
 
-/// Writes the filling of `length` bytes, for which [`exists`] holds.
+/// Writes the padding of `length` bytes, for which [`exists`] holds.
 pub(crate) fn write(length: u64, mut sink: impl Write) -> io::Result<()> {
     let sixes = sixes(length).ok_or(io::ErrorKind::InvalidInput)?;
     sink.write_all(&SIX.repeat(sixes as usize))?; // four at most
@@ -42,19 +44,19 @@ pub(crate) fn write(length: u64, mut sink: impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Compares what is written into it with the filling of one length.
+/// Compares what is written into it with the padding of one length.
 pub(crate) struct Comparison {
     sixes: u64,
     at: u64,
 }
 
 impl Comparison {
-    /// For the filling of `length` bytes; `None` when there is none.
+    /// For the padding of `length` bytes; `None` when there is none.
     pub(crate) fn new(length: u64) -> Option<Self> {
         Some(Self { sixes: sixes(length)?, at: 0 })
     }
 
-    /// Takes the next bytes; the offset in the filling of the first that is wrong.
+    /// Takes the next bytes; the offset in the padding of the first that is wrong.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<u64> {
         let wrong = bytes.iter().zip(self.at..).find(|(byte, at)| **byte != self.expected(*at));
         self.at += bytes.len() as u64;

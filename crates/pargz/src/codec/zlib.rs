@@ -6,7 +6,7 @@ use zlib_rs::{Deflate, DeflateFlush};
 use zlib_rs::{Inflate, InflateFlush, Status};
 
 #[cfg(any(test, not(feature = "isal")))]
-use crate::codec::{Damaged, Step};
+use super::step::{Damaged, Step};
 
 const WINDOW_BITS: u8 = 15;
 
@@ -101,7 +101,10 @@ mod tests {
 mod strictness {
     #![allow(clippy::unwrap_used)]
 
-    use crate::{codec::Encoder, isal::IsalInflate, stored};
+    use crate::{
+        codec::{Encoder, isal::IsalInflate},
+        stored,
+    };
 
     use super::*;
 

@@ -2,10 +2,19 @@
 //! nothing of threads, files or gzip.
 
 #[cfg(feature = "isal")]
-use crate::isal::{IsalDeflate, IsalInflate};
+#[allow(unsafe_code, reason = "the only calls into C; every block carries its argument")]
+mod isal;
+mod step;
+mod zlib;
+
+#[cfg(feature = "isal")]
+use isal::{IsalDeflate, IsalInflate};
+pub(crate) use step::{Damaged, Step};
+use zlib::ZlibDeflate;
 #[cfg(not(feature = "isal"))]
-use crate::zlib::ZlibInflate;
-use crate::{CompressError, Level, stored, zlib::ZlibDeflate};
+use zlib::ZlibInflate;
+
+use crate::{CompressError, Level, stored};
 
 /// When a piece looks random, this much of it is compressed on trial …
 const TRIAL: usize = 32 * 1024;
@@ -81,24 +90,6 @@ impl Encoder {
         }
         .map_err(CompressError::Codec)
     }
-}
-
-/// The compressed bytes are no deflate stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Damaged;
-
-/// What one step of inflating did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// Bytes taken from the front of the input.
-    pub(crate) consumed: usize,
-    /// Bytes written to the front of the output.
-    pub(crate) produced: usize,
-    /// The last block has ended and all of its bytes are out.
-    pub(crate) ended: bool,
-    /// With `ended`: how many of the bytes consumed (now or earlier, eight at most) lie behind the
-    /// end of the stream.
-    pub(crate) unused: usize,
 }
 
 #[cfg(feature = "isal")]

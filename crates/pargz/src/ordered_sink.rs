@@ -1,4 +1,4 @@
-//! The order in which pieces leave the road. Threads finish pieces in any order; here they are
+//! The order in which pieces are written. Threads finish pieces in any order; here they are
 //! written in the order of their numbers, by whichever thread brings the one that is due, while a
 //! bounded number of early ones is parked. Knows nothing of compression.
 
@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use crate::{CompressError, Meters, compress::too_long};
+use crate::{CompressError, Meters};
 
 /// A compressed piece on its way to the sink.
 pub(crate) struct Piece {
@@ -30,7 +30,7 @@ pub(crate) struct Limit<'a> {
     pub(crate) piece: &'a (dyn Fn(u64, u32) + Sync),
 }
 
-/// The run is over before its end; why is kept in the line.
+/// The run is over before its end; why is kept in the sink.
 #[derive(Debug)]
 pub(crate) struct Stopped;
 
@@ -43,7 +43,7 @@ pub(crate) struct Written {
     pub(crate) bytes_out: u64,
 }
 
-pub(crate) struct Line<'a, W> {
+pub(crate) struct OrderedSink<'a, W> {
     state: Mutex<State<W>>,
     moved: Condvar,
     /// Set under the lock, so that nobody who waits misses it; read anywhere.
@@ -68,7 +68,7 @@ struct State<W> {
     failure: Option<CompressError>,
 }
 
-impl<'a, W: Write> Line<'a, W> {
+impl<'a, W: Write> OrderedSink<'a, W> {
     pub(crate) fn new(sink: W, room: usize, limit: Option<Limit<'a>>, meters: &'a Meters) -> Self {
         Self {
             state: Mutex::new(State {
@@ -93,7 +93,7 @@ impl<'a, W: Write> Line<'a, W> {
     pub(crate) fn deliver(&self, number: u64, piece: Piece) -> Result<(), Stopped> {
         let mut state = self.lock();
         let mut waiting_since = None;
-        // The thread with the due piece never waits here, so the line always moves.
+        // The thread with the due piece never waits here, so writing always goes on.
         while !self.is_stopped() && number != state.due && state.parked_count >= self.room {
             waiting_since.get_or_insert_with(std::time::Instant::now);
             state = wait(&self.moved, state);
@@ -128,7 +128,7 @@ impl<'a, W: Write> Line<'a, W> {
             if let Some(limit) = &self.limit {
                 (limit.piece)(number, piece.length as u32);
                 if before + piece.length as u64 > limit.bytes {
-                    self.fail(too_long());
+                    self.fail(CompressError::TooLong);
                     return Err(Stopped);
                 }
             }

@@ -6,19 +6,17 @@ mod common;
 use std::{
     io::{Read, Write},
     process::{Command, Stdio},
-    sync::{Mutex, atomic::AtomicBool},
+    sync::Mutex,
 };
 
 use common::{compressed, inputs, noise, records, threads};
-use pargz::{
-    Announced, CompressError, InflateError, Inflater, LEAST_FILLING, Level, Meters, Options, PIECE, Summary, compress_to_length, inflate_indexed, read_range,
-};
+use pargz::{Announced, CompressError, Compressor, IndexedInflater, InflateError, Inflater, Level, MIN_PADDING, PIECE, Summary, read_range};
 
 fn to_length(data: &[u8], length: u64, n: usize) -> Result<(Vec<u8>, Summary), CompressError> {
     let mut member = Vec::new();
-    let options = Options { level: Level::Fast, threads: threads(n) };
+    let options = Compressor::new().level(Level::Fast).threads(threads(n));
     let announced = Announced { length, piece: &|_, _| {} };
-    let summary = compress_to_length(data, &mut member, &options, announced, &Meters::new(), &AtomicBool::new(false))?;
+    let summary = options.compress_to_length(data, &mut member, announced)?;
     Ok((member, summary))
 }
 
@@ -30,7 +28,7 @@ fn check(member: &[u8], summary: &Summary, data: &[u8]) {
     assert!(back == data, "streamed");
     inflater.finish().unwrap().nothing_follows().unwrap();
     let body = member.to_vec();
-    let back = inflate_indexed(&body, &summary.pieces, threads(2), &Meters::new(), &AtomicBool::new(false), |reader| {
+    let back = IndexedInflater::new(&summary.pieces).threads(threads(2)).inflate(&body, |reader| {
         let mut back = Vec::new();
         reader.read_to_end(&mut back).map(|_| back)
     });
@@ -45,7 +43,7 @@ fn check(member: &[u8], summary: &Summary, data: &[u8]) {
 fn every_length_is_reached_to_the_byte() {
     let data = records(3000, 1);
     let (plain, without) = compressed(&data, Level::Fast, 1);
-    for more in (LEAST_FILLING..LEAST_FILLING + 70).chain([65_535, 65_536, 70_000, 300_001]) {
+    for more in (MIN_PADDING..MIN_PADDING + 70).chain([65_535, 65_536, 70_000, 300_001]) {
         let length = plain.len() as u64 + more;
         let (member, summary) = to_length(&data, length, 1).unwrap();
         assert_eq!((member.len() as u64, summary.bytes_out), (length, length));
@@ -73,9 +71,9 @@ fn too_short_a_length_fails_before_it_is_exceeded() {
     for length in [0, 19, 20, 1000, exact / 2, exact - 1, exact + 1, exact + 4] {
         let mut member = Vec::new();
         let announced = Announced { length, piece: &|_, _| {} };
-        let options = Options { level: Level::Fast, threads: threads(2) };
-        let result = compress_to_length(&data[..], &mut member, &options, announced, &Meters::new(), &AtomicBool::new(false));
-        assert!(matches!(result, Err(CompressError::Codec(_))), "{length}");
+        let options = Compressor::new().level(Level::Fast).threads(threads(2));
+        let result = options.compress_to_length(&data[..], &mut member, announced);
+        assert!(matches!(result, Err(CompressError::TooLong)), "{length}");
         assert!(member.len() as u64 <= length);
     }
 }
@@ -93,13 +91,13 @@ fn the_pieces_are_told_in_order() {
             told.push(length);
         },
     };
-    let options = Options { level: Level::Fast, threads: threads(3) };
-    compress_to_length(&data[..], std::io::sink(), &options, announced, &Meters::new(), &AtomicBool::new(false)).unwrap();
+    let options = Compressor::new().level(Level::Fast).threads(threads(3));
+    options.compress_to_length(&data[..], std::io::sink(), announced).unwrap();
     assert_eq!(told.into_inner().unwrap(), summary.pieces.lengths);
 }
 
 #[test]
-fn a_changed_byte_in_the_filling_is_damage() {
+fn a_changed_byte_in_the_padding_is_damage() {
     let data = records(100, 3);
     let plain = compressed(&data, Level::Fast, 1).0.len();
     let (member, summary) = to_length(&data, plain as u64 + 43, 1).unwrap();
@@ -107,7 +105,7 @@ fn a_changed_byte_in_the_filling_is_damage() {
         for bit in 0..8 {
             let mut damaged = member.clone();
             damaged[at] ^= 1 << bit;
-            let result = inflate_indexed(&damaged, &summary.pieces, threads(1), &Meters::new(), &AtomicBool::new(false), |_| ());
+            let result = IndexedInflater::new(&summary.pieces).threads(threads(1)).inflate(&damaged, |_| ());
             assert!(matches!(result, Err(InflateError::Corrupt { .. })), "byte {at}, bit {bit}");
         }
     }
@@ -138,7 +136,7 @@ fn other_programs_read_filled_members() {
                 scope.spawn(move || stdin.write_all(member));
                 child.wait_with_output().unwrap()
             });
-            assert!(output.status.success() && output.stdout == data, "{reader:?} with {more} bytes of filling");
+            assert!(output.status.success() && output.stdout == data, "{reader:?} with {more} bytes of padding");
         }
     }
 }

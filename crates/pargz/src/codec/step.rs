@@ -1,0 +1,19 @@
+//! What one call of a decoder did. A leaf, so that both libraries can say it.
+
+/// The compressed bytes are no deflate stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damaged;
+
+/// What one step of inflating did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Bytes taken from the front of the input.
+    pub(crate) consumed: usize,
+    /// Bytes written to the front of the output.
+    pub(crate) produced: usize,
+    /// The last block has ended and all of its bytes are out.
+    pub(crate) ended: bool,
+    /// With `ended`: how many of the bytes consumed (now or earlier, eight at most) lie behind the
+    /// end of the stream.
+    pub(crate) unused: usize,
+}
