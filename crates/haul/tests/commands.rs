@@ -1,5 +1,5 @@
 //! Every command in every situation that goes wrong: exit code, words for a person, one document for a script, and nothing left behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and prints what it skips or measures")]
 
 use std::{
     collections::BTreeMap,

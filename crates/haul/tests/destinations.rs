@@ -1,5 +1,5 @@
 //! What a user does with places: named ones, remote ones, and what lies there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::case_sensitive_file_extension_comparisons)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::case_sensitive_file_extension_comparisons, reason = "a test fails by panicking")]
 
 use std::{
     fs,

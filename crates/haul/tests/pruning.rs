@@ -1,5 +1,5 @@
 //! Retention never removes the last good copy: links, names of one archive, backups without their history, random bytes, and what paired machines sent.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

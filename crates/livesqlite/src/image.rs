@@ -173,7 +173,7 @@ impl Drop for Image {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::io::Write;
 
     use super::*;

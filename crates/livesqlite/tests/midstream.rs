@@ -1,6 +1,6 @@
 //! What can happen to a database while its image is being read: each way in × what SQLite does to it, and what no SQLite would do. An image is the one that was
 //! begun, or it is known to be none; it never passes for another.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test fails by panicking, and prints what it skips or measures")]
 
 #[allow(unreachable_pub, dead_code)]
 mod process;

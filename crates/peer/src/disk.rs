@@ -51,7 +51,7 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

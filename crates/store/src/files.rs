@@ -142,7 +142,7 @@ fn owner_of_new(path: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::{io::Write, os::unix::fs::symlink, thread};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};

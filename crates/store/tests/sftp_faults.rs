@@ -1,6 +1,6 @@
 //! Each request that goes to an SFTP server says no, is cut off, is done unheard, comes late or is never answered, once and twice in a row; and what happens there
 //! when somebody else touches the files.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "common/sftp_server.rs"]
 mod sftp_server;

@@ -1,6 +1,6 @@
 //! SFTP with a password, which a real OpenSSH server checks against the machine's own users. So the SSH side is a server in this process that lets one user in by
 //! password alone; behind it is OpenSSH's own `sftp-server`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "common/sftp_server.rs"]
 mod sftp_server;

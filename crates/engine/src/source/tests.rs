@@ -1,5 +1,5 @@
 //! What was listed is something else by the time it is read.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
 //! An SFTP server of which tests know every packet: SSH by a server in this process, behind it OpenSSH's own `sftp-server`, and between the two somebody who can
 //! refuse a request, hold it, delay it, or let it be done and lose the answer.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and prints what it skips or measures")]
 
 use std::{
     borrow::Cow,
