@@ -348,6 +348,27 @@ fn a_password_that_is_taken_for_a_backup_is_not_printed() {
 }
 
 #[test]
+fn a_password_that_is_missing_or_wrong_is_no_damage() {
+    let place = Place::new();
+    fs::write(place.dir.path().join("pw"), "hunter2").unwrap();
+    fs::write(place.dir.path().join("other"), "hunter3").unwrap();
+    for format in ["v2", "v3"] {
+        let archive = format!("out/{format}.tar");
+        assert_eq!(told(&place.haul(&["backup", "config", "--to", &archive, "--password-file", "pw", "--securetar", format])).0, 0);
+        let passwords: [(&[&str], i32); 3] = [(&[], 2), (&["--password-file", "other"], 1), (&["--password-file", "pw"], 0)];
+        for (command, (password, expected)) in ["verify", "inspect"].into_iter().flat_map(|command| passwords.map(|password| (command, password))) {
+            let (code, text) = told(&place.haul(&[&[command, archive.as_str()], password].concat()));
+            assert_eq!(code, expected, "{command} {password:?}: {text}");
+            assert!(!text.contains("accepts no password"), "{text}");
+        }
+        let (_, text) = told(&place.haul(&["inspect", &archive, "--target", "2026.11.0"]));
+        assert!(text.contains("its password is needed") && text.contains("asks for its password"), "{text}");
+        let (_, text) = told(&place.haul(&["inspect", &archive, "--target", "2026.11.0", "--password-file", "other"]));
+        assert!(text.contains("the password is wrong") && text.contains("does not accept this password"), "{text}");
+    }
+}
+
+#[test]
 fn a_history_that_is_only_linked_is_missed() {
     let place = Place::new();
     fs::write(place.dir.path().join("outside.db"), "").unwrap();

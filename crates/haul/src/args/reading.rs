@@ -21,7 +21,8 @@ Examples:
 Three readers are told apart: Core 2025.1 to 2026.2, Core since 2026.3, and Supervisor (Home
 Assistant OS). Those that are older than the archive can't restore it and are not asked about;
 --target asks about one version, --all-readers about all of them. Exit code 0: all of those that
-were asked about restore it. 4: at least one does not, or loses something that matters.";
+were asked about restore it. 4: at least one does not, or loses users, settings or the history.
+3: something else is missing. 2: the archive asks for its password. 1: the password is wrong.";
 
 pub(super) const RESTORE_EXAMPLES: &str = "\
 Examples:

@@ -23,7 +23,7 @@ use crate::{
     args::{InspectArgs, ReadersArgs},
     config::Config,
     destination,
-    failure::{DAMAGED, DONE, Failure, INCOMPLETE},
+    failure::{DAMAGED, DONE, FAILED, Failure, INCOMPLETE, USAGE},
     output, password,
     progress::{Display, Job},
     text,
@@ -69,6 +69,9 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
         }
     }
     let code = match inspection.judgement.verdict {
+        // As with every other command: nothing is known of the archive yet.
+        _ if is_only(&inspection, Defect::PasswordNotGiven) => USAGE,
+        _ if is_only(&inspection, Defect::WrongPassword) => FAILED,
         _ if !inspection.is_restored_everywhere() => DAMAGED,
         Worth::Whole => DONE,
         _ => INCOMPLETE,
@@ -111,6 +114,12 @@ impl From<InspectError> for Failure {
     }
 }
 
+/// Whether readers that do not restore the archive all stop at this.
+fn is_only(inspection: &Inspection, defect: Defect) -> bool {
+    let mut stopped = inspection.verdicts.iter().filter(|verdict| !verdict.effect.is_restored()).peekable();
+    stopped.peek().is_some() && stopped.all(|verdict| verdict.because == Some(defect))
+}
+
 fn lines(archive: &Path, inspection: &Inspection) -> Vec<String> {
     let mut lines = vec![format!("{}: {}, {}", archive.display(), text::bytes(inspection.bytes), headline(inspection))];
     contents(inspection, &mut lines);
@@ -130,6 +139,7 @@ fn headline(inspection: &Inspection) -> String {
     let is_restored_somewhere = inspection.verdicts.iter().any(|verdict| verdict.effect.is_restored());
     match inspection.judgement.verdict {
         _ if inspection.locked => "not looked into: its password is needed".to_owned(),
+        _ if is_only(inspection, Defect::WrongPassword) => "not looked into: the password is wrong".to_owned(),
         Worth::Unrestorable if is_restored_somewhere => "not every Home Assistant restores this".to_owned(),
         _ => text::tame(&inspection.judgement.headline()),
     }
@@ -188,7 +198,7 @@ pub(super) fn found(finding: &Finding) -> Vec<String> {
         vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
     let told = finding.outcomes.iter().map(|outcome| {
         let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", “{says}”"));
-        (outcome.reader, format!("{}{says}", does(&outcome.effect, outcome.says.is_some())))
+        (outcome.reader, format!("{}{says}", does(&outcome.effect, outcome.says.is_some(), Some(finding.defect))))
     });
     lines.extend(shared(told).into_iter().map(|line| format!("  {line}")));
     // Whatever of it comes from the archive.
@@ -216,8 +226,10 @@ fn named(readers: &[Reader]) -> String {
 }
 
 /// Whoever says something while it loses something does not say that all is well.
-fn does(effect: &Effect, says: bool) -> String {
+fn does(effect: &Effect, says: bool, defect: Option<Defect>) -> String {
     match effect {
+        Effect::Refuses(Stage::Password) if defect == Some(Defect::PasswordNotGiven) => "asks for its password".to_owned(),
+        Effect::Refuses(Stage::Password) if defect == Some(Defect::WrongPassword) => "does not accept this password".to_owned(),
         Effect::Restores => "restores it".to_owned(),
         Effect::Changes(what) => format!("restores it, but: {what}"),
         Effect::Unnoticed(what) => format!("restores it without a word, though perhaps not all is whole: {what}"),
@@ -245,5 +257,5 @@ fn verdict(verdict: &Verdict) -> String {
         }
         _ => String::new(),
     };
-    format!("{}{others}{because}", does(&verdict.effect, verdict.says.is_some()))
+    format!("{}{others}{because}", does(&verdict.effect, verdict.says.is_some(), verdict.because))
 }
