@@ -187,6 +187,7 @@ impl From<RestoreError> for Failure {
         let about = match &error {
             RestoreError::NotEmpty(path) => Some((shown(path), "it is not empty".to_owned())),
             RestoreError::Running { path, sign } => Some((shown(path), sign.clone())),
+            RestoreError::Less { path, headline } => Some((shown(path), headline.clone())),
             RestoreError::NotADirectory { path } => Some((shown(path), "it is not a directory".to_owned())),
             RestoreError::LinkInTheWay { path } => Some((shown(path), "it is a symbolic link".to_owned())),
             RestoreError::NoSpace { path, .. } => Some((shown(path), "there is no room".to_owned())),
@@ -211,6 +212,8 @@ impl From<RestoreError> for Failure {
             RestoreError::Running { .. } => {
                 failed("nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it does not run")
             }
+            RestoreError::Less { .. } => Self::new(DAMAGED, message)
+                .hint("nothing was changed; take another archive, restore this one into a new directory, or use --force to replace all the same"),
             RestoreError::Mounts { mounts, .. } => {
                 let commands: Vec<String> =
                     mounts.iter().rev().map(|mount| format!("`umount {}`", engine::shown(mount.as_os_str().as_encoded_bytes()))).collect();

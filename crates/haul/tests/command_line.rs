@@ -379,6 +379,14 @@ fn a_history_that_is_only_linked_is_missed() {
     assert!(code == 4 && text.contains("INCOMPLETE"), "{text}");
     let (code, text) = told(&place.haul(&["restore", "out/a.tar", "--into", "there"]));
     assert!(code == 3 && text.contains("INCOMPLETE"), "{text}");
+    // It does not take the place of what has more.
+    fs::write(place.dir.path().join("there/mine"), "mine").unwrap();
+    let replace = ["restore", "out/a.tar", "--into", "there", "--replace"];
+    let (code, text) = told(&place.haul(&replace));
+    assert!(code == 4 && text.contains("loses the history; it does not take the place of"), "{text}");
+    assert!(place.dir.path().join("there/mine").is_file());
+    assert_eq!(told(&place.haul(&[&replace[..], &["--force"]].concat())).0, 3);
+    assert!(!place.dir.path().join("there/mine").exists());
     // Who leaves the history out on purpose misses nothing.
     assert_eq!(told(&place.haul(&["backup", "config", "--to", "out/b.tar", "--exclude-database"])).0, 0);
 }

@@ -157,6 +157,14 @@ pub enum RestoreError {
         /// What shows it.
         sign: String,
     },
+    /// What is there would be replaced by less.
+    #[error("the archive is {headline}; it does not take the place of {}", path.display())]
+    Less {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing in the archive.
+        headline: String,
+    },
     /// Only root may give files away.
     #[error("only root can restore for the user {uid}, group {gid}")]
     Owner {
@@ -281,6 +289,7 @@ pub fn restore(
     // Also before anything is put in place: half of one archive and half of another may fit by chance.
     opened.reached(&source)?;
     let result = unpacked?;
+    job.no_less_than_before(&result.done.content)?;
     let placed = job.put_in_place(&stage, &result)?;
     drop(stage);
     let mut report = job.report(member, result, placed, started);
@@ -497,6 +506,18 @@ impl Job<'_> {
             done.leave_out(&path, reason);
         }
         Ok(Outcome { done, written, used_index, checked_whole })
+    }
+
+    /// An archive without users, settings or history takes the place of a whole directory only when the user says so.
+    fn no_less_than_before(&self, content: &Content) -> Result<(), RestoreError> {
+        if self.target.now != Now::Filled || self.options.force {
+            return Ok(());
+        }
+        let judgement = self.judge(content);
+        if judgement.essential {
+            return Err(RestoreError::Less { path: self.target.path.clone(), headline: judgement.headline() });
+        }
+        Ok(())
     }
 
     fn put_in_place(&self, stage: &Stage, outcome: &Outcome) -> Result<Placed, RestoreError> {

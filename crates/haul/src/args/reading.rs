@@ -109,7 +109,8 @@ pub(crate) struct RestoreArgs {
     /// Put it in the place of what is there, once all of it is unpacked and checked; the old content is kept beside it, or in it where it is a mount point
     #[arg(long)]
     pub(crate) replace: bool,
-    /// With --replace, also while Home Assistant seems to be running there
+    /// With --replace, also while Home Assistant seems to be running there, and also by an archive that lacks users,
+    /// settings or history
     #[arg(long, requires = "replace")]
     pub(crate) force: bool,
     /// Whom the restored files belong to, as numbers (root only) [default: the owner of the directory, or of the one it is made in]
