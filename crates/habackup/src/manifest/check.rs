@@ -68,6 +68,7 @@ impl Manifest {
                 Some(Value::String(_)) => {}
                 None if key == "type" => findings.refused("'type' is missing; Supervisor refuses the backup"),
                 None => findings.refused(format!("'{key}' is missing; Core cannot list its backups any more and Supervisor refuses this one")),
+                Some(Value::Number(_)) if key == "slug" => findings.refused("'slug' is a number; Core takes it, Supervisor refuses the backup"),
                 Some(_) => findings.refused(format!("'{key}' is not a text; Core and Supervisor refuse the backup")),
             }
         }

@@ -71,6 +71,7 @@ fn each_refusal_says_who_minds_and_why() {
         (r#""compressed":true,"#, "", "Core fails to restore"),
         (r#""name":"Core 2026.3.1""#, r#""name":"a/b""#, "cannot contain '/'"),
         (r#""name":"Core 2026.3.1""#, r#""name":5"#, "'name' is not a text"),
+        (r#""slug":"00000000""#, r#""slug":5"#, "Core takes it, Supervisor refuses"),
         (r#""2026-11-22T00:41:00.123456+00:00""#, r#""today""#, "'today' is not a date and time"),
         (r#""version":"2026.3.1""#, r#""version":"newest""#, "no version of Home Assistant"),
         (r#""extra":{}"#, r#""extra":[]"#, "'extra' is not an object"),
