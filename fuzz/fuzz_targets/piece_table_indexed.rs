@@ -9,7 +9,7 @@
 //! | rest | the member |
 #![no_main]
 
-use std::{io::Read, num::NonZeroUsize, sync::atomic::AtomicBool};
+use std::{io::Read, num::NonZeroUsize};
 
 use libfuzzer_sys::fuzz_target;
 use pargz::{IndexedInflater, Inflater, PIECE, PieceTable, read_range};
