@@ -11,8 +11,7 @@ use url::Url;
 
 use self::foreign::Foreign;
 pub use self::foreign::shown;
-pub(crate) use self::foreign::url_shown;
-use crate::{context::invalid, error::StoreError};
+use crate::{context::invalid, error::StoreError, redact, registry};
 
 /// Where an archive goes or comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +24,6 @@ pub enum Address {
     Remote(Url),
 }
 
-/// The schemes there are.
-pub const SCHEMES: &[&str] = &["file", "s3", "azblob", "gs", "gdrive", "webdav", "webdavs", "nextcloud", "nextclouds", "sftp", "haul"];
-
 impl Address {
     /// Understands what the user typed. Whatever has no `scheme://` is a path, unless it can only be the address of something else.
     pub fn parse(text: &str) -> Result<Self, StoreError> {
@@ -38,17 +34,17 @@ impl Address {
         let refuse = |meant: Foreign| invalid(&shown, meant.reason).advise(meant.advice);
         let is_scheme = |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
-            return foreign::without_scheme(text, &shown, SCHEMES).map_or_else(|| Ok(Self::Local(text.into())), |meant| Err(refuse(meant)));
+            return foreign::without_scheme(text, &shown).map_or_else(|| Ok(Self::Local(text.into())), |meant| Err(refuse(meant)));
         };
         let scheme = scheme.to_ascii_lowercase();
-        if !SCHEMES.contains(&scheme.as_str()) {
+        if registry::names().all(|name| name != scheme) {
             let (_, shown_rest) = shown.split_once("://").unwrap_or_default();
-            if let Some(meant) = foreign::scheme(&scheme, shown_rest.trim_end_matches(foreign::CUT)) {
+            if let Some(meant) = foreign::scheme(&scheme, shown_rest.trim_end_matches(redact::CUT)) {
                 return Err(refuse(meant));
             }
-            let nearest = SCHEMES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, &scheme)).unwrap_or(&"file");
+            let nearest = registry::names().min_by_key(|known| strsim::damerau_levenshtein(known, &scheme)).unwrap_or("file");
             return Err(invalid(&shown, format!("there is no kind of place called {scheme}://; did you mean {nearest}://?"))
-                .advise(format!("known are {}", SCHEMES.join(", "))));
+                .advise(format!("known are {}", registry::names().collect::<Vec<_>>().join(", "))));
         }
         if scheme == "s3" && rest.split(['?', '#']).next().is_none_or(|path| path.trim_matches('/').is_empty()) {
             return Err(invalid(&shown, "the address names no bucket").advise("write s3://BUCKET/PREFIX"));
@@ -96,7 +92,7 @@ impl fmt::Display for Address {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
             Self::Stdout => f.write_str("standard output"),
-            Self::Remote(url) => f.write_str(&url_shown(url)),
+            Self::Remote(url) => f.write_str(&redact::url(url)),
         }
     }
 }

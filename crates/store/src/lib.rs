@@ -5,7 +5,9 @@
 //! | module | owns |
 //! |---|---|
 //! | `store` | the two traits that every kind of place implements |
-//! | `address`, `context` | what the user types; what all connections share |
+//! | `registry` | every kind of place, once |
+//! | `address`, `redact` | what the user types; what of it may be shown |
+//! | `context` | what all connections share |
 //! | `bridge` | the one crossing between threads and sockets |
 //! | `limit` | the rate that uploads do not exceed |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
@@ -36,6 +38,8 @@ pub mod outbound;
 pub mod owner;
 pub mod parts;
 pub mod patience;
+mod redact;
+pub mod registry;
 mod secret;
 pub mod sftp;
 pub mod small;
@@ -43,45 +47,12 @@ pub mod stdout;
 pub mod store;
 pub mod webdav;
 
-use std::sync::Arc;
-
 pub use address::Address;
 pub use bridge::Bridge;
 pub use context::{Context, Options, Tuning, home_directory};
 pub use error::{Kind, Operation, RemoteError, StoreError};
 pub use limit::Limit;
 pub use parts::{Part, Segments};
+pub use registry::{connect, keys};
 pub use secret::Secret;
 pub use store::{Abilities, Checked, Entry, Expected, Order, PartRules, Placement, Sealed, Session, Store, Upload, Workshop};
-
-/// Makes contact with a place. One attempt: see [`patience::Patience`].
-pub async fn connect(address: &Address, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    match address {
-        Address::Local(path) => Ok(Arc::new(local::Local::open(path)?)),
-        Address::Stdout => Ok(Arc::new(stdout::Stdout)),
-        Address::Remote(url) => match url.scheme() {
-            "s3" | "azblob" | "gs" => object::connect(url, options, context).await,
-            "gdrive" => gdrive::connect(url, options, context).await,
-            "webdav" | "webdavs" => webdav::connect(url, options, context).await,
-            "nextcloud" | "nextclouds" => nextcloud::connect(url, options, context).await,
-            "sftp" => sftp::connect(url, options, context).await,
-            "haul" => machine::connect(url, options, context).await,
-            other => Err(context::invalid(other, "there is no such kind of place")),
-        },
-    }
-}
-
-/// The keys that a destination of this kind may have in the configuration file, beside `url`.
-pub fn keys(address: &Address) -> &'static [&'static str] {
-    match address {
-        Address::Local(_) | Address::Stdout => local::KEYS,
-        Address::Remote(url) => match url.scheme() {
-            "s3" | "azblob" | "gs" => object::KEYS,
-            "gdrive" => gdrive::KEYS,
-            "webdav" | "webdavs" => webdav::KEYS,
-            "nextcloud" | "nextclouds" => nextcloud::KEYS,
-            "sftp" => sftp::KEYS,
-            _ => machine::KEYS,
-        },
-    }
-}

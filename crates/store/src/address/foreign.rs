@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use url::Url;
+use crate::{
+    redact::{self, CUT},
+    registry,
+};
 
 /// An address that is understood, but not spoken: why, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,7 +120,7 @@ fn web(scheme: &str, rest: &str) -> Foreign {
 
 /// What is meant by text without `://` that looks like an address. A file or directory of that name counts first; [`is_here`] tells.
 /// `shown` is the text without secrets, which is all that is said of it.
-pub(super) fn without_scheme(text: &str, shown: &str, schemes: &[&str]) -> Option<Foreign> {
+pub(super) fn without_scheme(text: &str, shown: &str) -> Option<Foreign> {
     if text.starts_with(r"\\") || text.starts_with("//") {
         return if is_here(text) { None } else { Some(foreign(format!("{shown} looks like a share on the network"), MOUNT)) };
     }
@@ -140,7 +143,7 @@ pub(super) fn without_scheme(text: &str, shown: &str, schemes: &[&str]) -> Optio
         };
         return Some(foreign(format!("{shown} is not an address that Haul knows"), advice));
     }
-    if schemes.contains(&known.as_str()) {
+    if registry::names().any(|name| name == known) {
         let rest = match known.as_str() {
             // As sftp and restic write it: USER@HOST:/PATH.
             "sftp" => ssh_address(rest).unwrap_or_else(|| rest.trim_start_matches('/').to_owned()),
@@ -180,44 +183,18 @@ fn is_here(text: &str) -> bool {
     path.exists() || (is_archive && path.parent().is_some_and(Path::is_dir))
 }
 
-/// Stands for what is cut off.
-pub(super) const CUT: &str = "?…";
-
 /// An address as it may be shown: without what may be a password, and without what follows the first ? or #, which may be a key or a signature.
 pub fn shown(text: &str) -> String {
-    let (kept, cut) = cut(text);
     // A scheme, as far as there is one; `s3:https://` is one, too.
-    let start = kept.find("://").map_or_else(|| start_of_rest(kept), |at| at + 3);
-    let (scheme, rest) = kept.split_at(start);
-    format!("{scheme}{}{cut}", without_password(rest))
-}
-
-fn cut(text: &str) -> (&str, &str) {
-    text.find(['?', '#']).map_or((text, ""), |at| (&text[..at], CUT))
-}
-
-/// As [`shown`]; a URL that was taken for an address holds no password.
-pub(crate) fn url_shown(url: &Url) -> String {
-    let (kept, cut) = cut(url.as_str());
-    format!("{kept}{cut}")
+    let slashes = redact::behind_slashes(text);
+    redact::text(text, if slashes > 0 { slashes } else { behind_colon(text) })
 }
 
 /// Behind a scheme that is followed by no more than a colon.
-fn start_of_rest(text: &str) -> usize {
+fn behind_colon(text: &str) -> usize {
     let Some((before, rest)) = text.split_once(':') else { return 0 };
     let known = before.to_lowercase();
-    if super::SCHEMES.contains(&known.as_str()) || scheme(&known, rest).is_some() { before.len() + 1 } else { 0 }
-}
-
-/// What stands between the first colon and the last @ may be a password, whatever signs it holds; a port is none.
-fn without_password(rest: &str) -> String {
-    let (Some(colon), Some(at)) = (rest.find(':'), rest.rfind('@')) else { return rest.to_owned() };
-    let port = rest[colon + 1..].split('/').next().unwrap_or_default();
-    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    if at < colon || is_port || rest.starts_with('[') {
-        return rest.to_owned();
-    }
-    format!("{}{}", &rest[..colon], &rest[at..])
+    if registry::names().any(|name| name == known) || scheme(&known, rest).is_some() { before.len() + 1 } else { 0 }
 }
 
 #[cfg(test)]

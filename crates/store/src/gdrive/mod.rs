@@ -30,17 +30,24 @@ use crate::{
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
     owner,
+    registry::Scheme,
     store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
 };
 
-/// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"];
+/// Google Drive.
+pub(crate) const SCHEME: Scheme = Scheme {
+    names: &["gdrive"],
+    example: "gdrive://Folder",
+    service: "Google Drive",
+    keys: &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};
 
 /// The folder of an address that names none.
 const FOLDER: &str = "Haul";
 
 /// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let path = path_of(url)?;
     let label = label_of(&path);
     let settings = Settings::new(&label, options, context)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
-use super::KEYS;
+use super::SCHEME;
 use crate::{
     context::{Context, Options, invalid},
     error::StoreError,
@@ -33,7 +33,7 @@ impl Settings {
     /// Each key is looked up in `options`, then as `HAUL_GDRIVE_KEY` in the environment.
     pub fn new(place: &str, options: &Options, context: &Context) -> Result<Self, StoreError> {
         let variable = |key: &str| format!("HAUL_GDRIVE_{}", key.to_ascii_uppercase());
-        let found = KEYS.iter().filter_map(|key| {
+        let found = SCHEME.keys.iter().filter_map(|key| {
             let value = options.get(key).map(str::to_owned).or_else(|| context.variable(&variable(key)))?;
             Some(((*key).to_owned(), value))
         });

@@ -34,9 +34,6 @@ use crate::{
     store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Store, Upload},
 };
 
-/// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &[];
-
 /// A directory as a place.
 pub struct Local {
     directory: PathBuf,

@@ -7,9 +7,9 @@ use url::Url;
 
 use super::{Line, words};
 use crate::{
-    address::url_shown,
     context::{Context, invalid},
     error::{Kind, Operation, StoreError},
+    redact,
 };
 
 /// Where the code comes from when nobody sits at the terminal.
@@ -97,7 +97,7 @@ async fn ask(label: &str, context: &Context) -> Option<String> {
 /// `host:port`, by the address or by looking around.
 async fn address(url: &Url) -> Result<String, StoreError> {
     if !matches!(url.path(), "" | "/") || url.query().is_some() || !url.username().is_empty() {
-        return Err(invalid(&url_shown(url), "an address like haul://host:port has nothing before the host and nothing behind the port")
+        return Err(invalid(&redact::url(url), "an address like haul://host:port has nothing before the host and nothing behind the port")
             .advise("the folder is chosen by whoever starts `haul receive`"));
     }
     let port = url.port().unwrap_or(peer::PORT);

@@ -39,12 +39,19 @@ use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError},
     owner,
+    registry::Scheme,
     store::{Abilities, Entry, Expected, Placement, Session, Store, Upload, Workshop},
 };
 use upload::MachineUpload;
 
-/// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &[];
+/// Another machine that runs `haul receive`.
+pub(crate) const SCHEME: Scheme = Scheme {
+    names: &["haul"],
+    example: "haul://host",
+    service: "another machine that runs `haul receive`",
+    keys: &[],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};
 
 /// How much one request reads.
 const READ: u64 = 2 << 20;
@@ -55,7 +62,7 @@ pub fn state(context_state: &Path) -> PathBuf {
 }
 
 /// Makes contact, pairs if the receiver is not known yet, and asks what it can do.
-pub async fn connect(url: &Url, _options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+async fn connect(url: &Url, _options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let (client, line) = contact::make(url, context).await?;
     let machine = Machine { client: Arc::new(client), line, creating: Mutex::default() };
     let (reply, _) = machine.ask(Operation::Connect, Request::Abilities).await?;

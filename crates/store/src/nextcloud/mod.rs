@@ -15,19 +15,26 @@ use crate::{
     error::{Kind, Operation, StoreError},
     http as web, owner,
     parts::Activity,
+    registry::Scheme,
     store::{Abilities, Entry, Expected, PartRules, Placement, Session, Store, Upload},
     webdav::{self, Client, Site, below, folder_below},
 };
 
-/// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &["user", "password_file", "allow_http"];
+/// Nextcloud and ownCloud, with TLS and without.
+pub(crate) const SCHEME: Scheme = Scheme {
+    names: &["nextclouds", "nextcloud"],
+    example: "nextclouds://user@host/path",
+    service: "Nextcloud and ownCloud",
+    keys: &["user", "password_file", "allow_http"],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};
 
 const LOGIN_ADVICE: &str = "make an app password (Settings, Security) and use that: password_file in haul.toml, or HAUL_NEXTCLOUD_PASSWORD";
 /// What a server says of itself.
 const LARGEST_STATUS: u64 = 64 << 10;
 
 /// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let site = Site::of(url, options, context, "NEXTCLOUD")?;
     let Some(login) = site.login else {
         return Err(crate::context::invalid(&site.label, "there is no user and password").advise(LOGIN_ADVICE));

@@ -7,9 +7,9 @@ use url::Url;
 
 use super::{azure, google, multipart::Multipart, place::Place, s3, wire::Wire};
 use crate::{
-    address::{shown, url_shown},
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
+    redact,
     store::Store,
 };
 
@@ -34,8 +34,8 @@ pub(super) struct Backend {
 }
 
 /// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    let place = url_shown(url).trim_end_matches('/').to_owned();
+pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+    let place = redact::url(url).trim_end_matches('/').to_owned();
     if !url.username().is_empty() || url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(invalid(&place, "the address of a bucket is SCHEME://BUCKET/PREFIX and nothing else")
             .advise("endpoint, region and keys are options of the destination in haul.toml"));
@@ -91,7 +91,9 @@ impl Wanted<'_> {
     /// An endpoint's URL. Without encryption only where nobody can listen, or when the user says so.
     pub(super) fn endpoint(&self, text: &str) -> Result<Url, StoreError> {
         let url = Url::parse(text.trim_end_matches('/')).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| self.invalid(format!("endpoint {:?} must be like https://HOST or https://HOST:PORT", shown(text))))?;
+        let url = url.ok_or_else(|| {
+            self.invalid(format!("endpoint {:?} must be like https://HOST or https://HOST:PORT", redact::text(text, redact::behind_slashes(text))))
+        })?;
         if url.password().is_some() || !url.username().is_empty() {
             return Err(self.invalid("the endpoint holds a name or password"));
         }

@@ -29,24 +29,45 @@ mod sweep;
 mod upload;
 mod wire;
 
-pub use connect::connect;
+use connect::connect;
 
-/// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &[
-    "access_key_file",
-    "access_key_id",
-    "access_key_id_file",
-    "account",
-    "allow_http",
-    "credentials_file",
-    "endpoint",
-    "instance_role",
-    "max_parts",
-    "part_size",
-    "path_style",
-    "profile",
-    "region",
-    "sas_token_file",
-    "secret_access_key_file",
-    "session_token_file",
-];
+use crate::registry::Scheme;
+
+/// S3, and every store that speaks it.
+pub(crate) const S3: Scheme = Scheme {
+    names: &["s3"],
+    example: "s3://bucket/prefix",
+    service: "S3 and every store that speaks it",
+    keys: &[
+        "access_key_id",
+        "access_key_id_file",
+        "allow_http",
+        "endpoint",
+        "instance_role",
+        "max_parts",
+        "path_style",
+        "profile",
+        "region",
+        "secret_access_key_file",
+        "session_token_file",
+    ],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};
+
+/// Azure Blob Storage.
+pub(crate) const AZURE: Scheme = Scheme {
+    names: &["azblob"],
+    example: "azblob://container/prefix",
+    service: "Azure Blob Storage",
+    keys: &["access_key_file", "account", "allow_http", "endpoint", "instance_role", "sas_token_file"],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};
+
+/// Google Cloud Storage.
+pub(crate) const GOOGLE: Scheme = Scheme {
+    names: &["gs"],
+    example: "gs://bucket/prefix",
+    service: "Google Cloud Storage",
+    keys: &["allow_http", "credentials_file", "endpoint", "instance_role"],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};

@@ -39,17 +39,24 @@ use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError},
     owner,
+    registry::Scheme,
     store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Store, Upload, made_folder},
 };
 
-/// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &["key_file", "passphrase_file", "password_file", "known_hosts", "host_key"];
+/// SFTP.
+pub(crate) const SCHEME: Scheme = Scheme {
+    names: &["sftp"],
+    example: "sftp://user@host/path",
+    service: "SFTP servers",
+    keys: &["key_file", "passphrase_file", "password_file", "known_hosts", "host_key"],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};
 
 /// Part size: long enough that waiting for its last answer does not count, short enough to be sent again.
 const PREFERRED: u64 = 8 << 20;
 
 /// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let target = Target::parse(url, context)?;
     let lines = Lines::new(target, options, context)?;
     let directory = lines.directory().await?;

@@ -4,9 +4,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::{
-    address::url_shown,
     context::{Context, invalid},
     error::StoreError,
+    redact,
 };
 
 /// The port when the address names none.
@@ -24,7 +24,7 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn parse(url: &Url, context: &Context) -> Result<Self, StoreError> {
-        let place = &url_shown(url);
+        let place = &redact::url(url);
         let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
         let text = |part: &str| decoded(part).map_err(|_| invalid(place, "the address holds characters that are not UTF-8"));
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid(place, "the address lacks a host: sftp://user@host/path"))?;

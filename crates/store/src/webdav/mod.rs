@@ -19,20 +19,26 @@ use self::{
     whole::WholeUpload,
 };
 use crate::{
-    address::url_shown,
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
-    owner,
+    owner, redact,
+    registry::Scheme,
     store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Store, Upload},
 };
 
-/// Keys of the configuration file beside `url`.
-pub const KEYS: &[&str] = &["user", "password_file", "allow_http"];
+/// WebDAV, with TLS and without.
+pub(crate) const SCHEME: Scheme = Scheme {
+    names: &["webdavs", "webdav"],
+    example: "webdavs://user@host/path",
+    service: "WebDAV servers",
+    keys: &["user", "password_file", "allow_http"],
+    connect: |url, options, context| Box::pin(connect(url, options, context)),
+};
 
 const LOGIN_ADVICE: &str = "check user and password: password_file in haul.toml, or HAUL_WEBDAV_USER and HAUL_WEBDAV_PASSWORD";
 
 /// Makes contact and asks what the place can do.
-pub async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let site = Site::of(url, options, context, "WEBDAV")?;
     let steps: Vec<&str> = site.steps.iter().map(String::as_str).collect();
     let root = folder_below(&site.host, &steps);
@@ -77,7 +83,7 @@ impl Site {
         let mut shown = url.clone();
         // Can't fail for an address with a host, and one without is refused below.
         let _ = shown.set_username("");
-        let label = url_shown(&shown).trim_end_matches('/').to_owned();
+        let label = redact::url(&shown).trim_end_matches('/').to_owned();
         let is_secure = url.scheme().ends_with('s');
         let Some(name) = url.host_str().filter(|name| !name.is_empty()) else { return Err(invalid(&label, "the address names no host")) };
         if url.query().is_some() || url.fragment().is_some() {
