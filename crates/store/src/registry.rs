@@ -19,6 +19,9 @@ use crate::{
     webdav,
 };
 
+/// How a place is reached.
+pub(crate) type Connect = for<'a> fn(&'a Url, &'a Options, &'a Context) -> BoxFuture<'a, Result<Arc<dyn Store>, StoreError>>;
+
 /// A kind of remote destination.
 pub struct Scheme {
     /// What stands before `://` in its addresses. The first is the one to recommend; another speaks to the same servers, as without TLS.
@@ -30,7 +33,7 @@ pub struct Scheme {
     /// The keys that such a destination may have in the configuration file, beside those that all have.
     pub keys: &'static [&'static str],
     /// Makes contact and asks what the place can do. One attempt.
-    pub(crate) connect: for<'a> fn(&'a Url, &'a Options, &'a Context) -> BoxFuture<'a, Result<Arc<dyn Store>, StoreError>>,
+    pub(crate) connect: Connect,
 }
 
 /// All of them, in the order in which they are shown.

@@ -1,5 +1,6 @@
 //! What the user typed, and nothing of what it means: no file is touched here.
 
+mod groups;
 mod making;
 mod migrate;
 mod places;
@@ -29,7 +30,7 @@ Exit codes:
 
 /// Backs up Home Assistant from its live config directory, through every core, and proves that it restores.
 #[derive(Debug, Parser)]
-#[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true, help_template = groups::template())]
 pub(crate) struct Cli {
     /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
     ///
@@ -43,75 +44,87 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make an archive of a config directory, while Home Assistant runs
+    /// Back up a config directory while Home Assistant runs
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup(BackupArgs),
-    /// Move into another Home Assistant: streams a backup straight into it, restores it there, and says as whom to log in
+    /// Move to another Home Assistant: back up, upload and restore in one step
+    ///
+    /// Streams a backup straight into the other Home Assistant, restores it there, follows the restart, and says as whom to log in.
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(MigrateArgs),
-    /// Send an archive that exists already; after an interruption the same command goes on where it stopped
+    /// Upload an archive that exists already
+    ///
+    /// After an interruption, the same command continues where it stopped.
     #[command(after_help = PUSH_EXAMPLES)]
     Push(PushArgs),
-    /// Take the backups of other machines, which are paired once by a short code
+    /// Accept backups from other machines
+    ///
+    /// Each machine is paired once, by a short code.
     #[command(after_help = RECEIVE_EXAMPLES)]
     Receive(ReceiveArgs),
-    /// List the machines that were paired with this one, or forget one
+    /// List paired machines, or forget one
     Peers(PeersArgs),
-    /// Read an archive to its last byte and say whether Home Assistant would restore it
+    /// Check every byte of an archive, and whether Home Assistant would restore it
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
-    /// Say what is in an archive, what each version of Home Assistant will do with it, and why
+    /// Show what each version of Home Assistant does with an archive, and why
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
-    /// Write a new archive of all that can be kept of a broken one, or convert a good one
+    /// Write a repaired copy of a damaged archive, or convert a good one
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArgs),
     /// Unpack an archive into a directory
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
-    /// List the archives of a place, reading only their beginnings
+    /// List the archives at a destination
+    ///
+    /// Reads only the beginning of each archive.
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
-    /// List what is in an archive
+    /// List the files in an archive
     #[command(after_help = LS_EXAMPLES)]
     Ls(LsArgs),
-    /// Print one file of an archive
+    /// Print one file from an archive
     #[command(after_help = CAT_EXAMPLES)]
     Cat(CatArgs),
-    /// Say which files two archives do not have in common
+    /// Compare the files of two archives
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
-    /// Fetch an archive; after an interruption the same command goes on where it stopped
+    /// Download an archive
+    ///
+    /// After an interruption, the same command continues where it stopped.
     #[command(after_help = GET_EXAMPLES)]
     Get(GetArgs),
     /// Remove archives
     #[command(after_help = RM_EXAMPLES)]
     Rm(RmArgs),
-    /// Remove old archives by rules: shows a plan, asks, then does it
+    /// Remove old archives by rules
+    ///
+    /// Shows the plan and asks before anything is removed.
     #[command(after_help = PRUNE_EXAMPLES)]
     Prune(PruneArgs),
-    /// Keep an archive for good: neither prune nor rm remove it
+    /// Protect an archive from prune and rm
     #[command(after_help = "Example:\n  haul pin offsite/NAME.tar")]
     Pin(PinArgs),
-    /// Let an archive be removed again
+    /// Allow a pinned archive to be removed again
     #[command(after_help = "Example:\n  haul unpin offsite/NAME.tar")]
     Unpin(PinArgs),
-    /// Show or try destinations
-    #[command(subcommand, after_help = DESTINATION_EXAMPLES)]
+    /// Show and test destinations
+    #[command(subcommand, after_help = destinations())]
     Destination(DestinationCommand),
-    /// Sign in where a password is not enough
+    /// Sign in to a destination that needs more than a password
     #[command(subcommand)]
     Auth(AuthArgs),
-    /// Back up a running sample installation, verify it, restore it, and compare
+    /// Back up, verify and restore a running sample installation
     Demo(DemoArgs),
-    /// Print completions for a shell
+    /// Print shell completions
     #[command(after_help = "Example:\n  haul completions bash > ~/.local/share/bash-completion/completions/haul")]
     Completions {
         /// The shell
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// Write the manual pages into a directory
+    /// Write the manual pages to a directory
     #[command(after_help = "Example:\n  haul man ~/.local/share/man/man1")]
     Man {
         /// A directory, which is made if it is not there

@@ -1,6 +1,6 @@
 //! Arguments of the commands for what lies at a place, and for places themselves.
 
-use std::path::PathBuf;
+use std::{fmt::Write, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -33,10 +33,15 @@ archive, the newest with the history, pinned archives and those that Haul did no
 never removed. Whether an archive is whole is what its maker said; prune looks at its structure
 and at the beginnings of its parts, and --verify reads the newest to the end.";
 
-pub(super) const DESTINATION_EXAMPLES: &str = "\
-Examples:
-  haul destination list
-  haul destination check offsite";
+/// The examples, and every kind of destination there is.
+pub(super) fn destinations() -> String {
+    let mut text = "Examples:\n  haul destination list\n  haul destination check offsite\n\nKinds of destinations:\n".to_owned();
+    let local = [("DIRECTORY", "a directory, or a share that is mounted"), ("-", "standard output")];
+    for (address, what) in local.into_iter().chain(store::registry::SCHEMES.iter().map(|scheme| (scheme.example, scheme.service))) {
+        let _ = writeln!(text, "  {address:<28} {what}");
+    }
+    text + "\ndocs/DESTINATIONS.md tells what each needs."
+}
 
 pub(super) const GDRIVE_EXAMPLES: &str = "\
 Examples:
