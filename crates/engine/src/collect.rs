@@ -2,14 +2,14 @@
 //! [`habackup::readers`].
 
 use habackup::{
-    readers::{Content, Database, Journal, Link},
-    rules::too_long,
+    readers::{Content, Database, Journal, Link, Special},
+    rules::{Loss, PATH_MAX, too_long, what_restore_drops},
     settings,
-    tar::Kind,
+    tar::{EntryKind, Kind},
 };
 use livesqlite::check::{Column, Counts, ImageChecker};
 
-use crate::restore::RECORDER;
+use crate::{names::Names, restore::RECORDER};
 
 /// More than this many of one kind are not named.
 const MOST: usize = 200;
@@ -19,21 +19,108 @@ const VERSION_FILE: u64 = 256;
 const PAGE_SIZE: std::ops::Range<usize> = 16..18;
 const JOURNAL: std::ops::Range<usize> = 18..20;
 
-/// Gathers the facts about the members below `data`. Members elsewhere, and how the tar ends, are the reader's to note.
+/// A member of an inner archive, by its headers.
+pub(crate) struct Header<'h> {
+    /// As it stands there.
+    pub(crate) name: &'h [u8],
+    pub(crate) kind: EntryKind,
+    pub(crate) size: u64,
+    pub(crate) link: &'h [u8],
+    /// Its two headers disagree on its size.
+    pub(crate) sizes_disagree: bool,
+}
+
+/// Gathers the facts about the members of one inner archive. How the tar ends is the reader's to note.
 #[derive(Default)]
 pub(crate) struct Collector {
     pub(crate) content: Content,
+    names: Names,
+    /// Links that lead out of the archive.
+    ways_out: Vec<Vec<u8>>,
     /// Databases that are damaged, and logs that may complete them, below `data`.
     damaged: Vec<Vec<u8>>,
     logs: Vec<Vec<u8>>,
 }
 
 impl Collector {
-    /// A member, by its header. `below` is its path below `data`, the empty path is `data` itself.
-    pub(crate) fn member(&mut self, below: &[u8], kind: Kind, size: u64, link: &[u8]) {
-        note(&mut self.content, below, kind, size, link);
+    /// A member, by its headers. In an archive that is not the `configuration`, only what leads out of it matters. Gives the path below `data` of a file whose
+    /// content counts.
+    pub(crate) fn header(&mut self, header: &Header<'_>, configuration: bool) -> Option<Vec<u8>> {
+        let name = kept(header.name);
+        let path = normal(name);
+        self.content.entries += 1;
+        self.content.last = Some(path.clone());
+        if leads_out(name) {
+            push(&mut self.content.escaping, name.to_vec());
+            return None;
+        }
+        if !configuration {
+            return None;
+        }
+        self.member(header, &path);
+        let below = path.strip_prefix(b"data/").filter(|below| header.kind == EntryKind::File && too_long(below, b"").is_none());
+        below.map(<[u8]>::to_vec)
+    }
+
+    fn member(&mut self, header: &Header<'_>, path: &[u8]) {
+        let content = &mut self.content;
+        if std::str::from_utf8(path).is_err() {
+            push(&mut content.not_utf8, path.to_vec());
+        }
+        if let Some(too_long) = too_long(header.name, if header.kind == EntryKind::Symlink { header.link } else { b"" }) {
+            push(&mut content.too_long, (path.to_vec(), too_long));
+        }
+        if header.sizes_disagree {
+            push(&mut content.sizes_disagree, path.to_vec());
+        }
+        if header.kind == EntryKind::HardLink {
+            let link = normal(kept(header.link));
+            let known = self.names.has(&link);
+            push(&mut content.hard_links, (path.to_vec(), link, known));
+        }
+        if self.names.repeated(path) && header.kind != EntryKind::Directory {
+            push(&mut content.repeated, path.to_vec());
+        }
+        if matches!(header.kind, EntryKind::Fifo | EntryKind::Char | EntryKind::Block) {
+            push(&mut content.specials, Special { path: path.to_vec(), kind: header.kind });
+        }
+        if self.ways_out.iter().any(|way| path.strip_prefix(way.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))) {
+            push(&mut content.through_links, path.to_vec());
+        }
+        if header.kind == EntryKind::Symlink && is_way_out(path, header.link) {
+            push(&mut self.ways_out, path.to_vec());
+        }
+        if path == b"data" {
+            content.data = true;
+            content.data_is_link |= header.kind == EntryKind::Symlink;
+        } else if let Some(below) = path.strip_prefix(b"data/") {
+            self.below_data(header, path, below);
+        } else if path != b"homeassistant.json" && !path.is_empty() {
+            content.beside_data += 1;
+        }
+    }
+
+    fn below_data(&mut self, header: &Header<'_>, path: &[u8], below: &[u8]) {
+        let kind = match header.kind {
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::Symlink => Kind::Symlink,
+            _ => Kind::File,
+        };
+        note(&mut self.content, below, kind, header.size, header.link);
+        let content = &mut self.content;
+        let base = below.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if base.starts_with(b"._") {
+            push(&mut content.apple, path.to_vec());
+        }
+        for loss in what_restore_drops(below, kind, header.link) {
+            match loss {
+                Loss::NamedBackups | Loss::InBackups => push(&mut content.in_backups, path.to_vec()),
+                Loss::RelativeLink => push(&mut content.links, (path.to_vec(), Link::Relative)),
+                Loss::AbsoluteLink => push(&mut content.links, (path.to_vec(), Link::Absolute)),
+            }
+        }
         let log_of = below.strip_suffix(b"-wal").or_else(|| below.strip_suffix(b"-journal"));
-        if let Some(database) = log_of.filter(|_| size > 0 && too_long(below, b"").is_none()) {
+        if let Some(database) = log_of.filter(|_| header.size > 0 && too_long(below, b"").is_none()) {
             push(&mut self.logs, database.to_vec());
         }
     }
@@ -67,6 +154,38 @@ impl Collector {
         self.content.damaged_databases = damaged.into_iter().filter(|below| !self.has_log(below)).map(|below| [b"data/", below.as_slice()].concat()).collect();
         self.content
     }
+}
+
+/// So much of a name as is kept: no file can have a longer one, and what is left is still too long.
+pub(crate) fn kept(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(PATH_MAX + 1)]
+}
+
+/// A name without `./` and doubled slashes, as unpacking makes it.
+pub(crate) fn normal(name: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    parts.join(&b'/')
+}
+
+/// Old readers pass over such members (`securetar.secure_path`), whatever they are.
+fn leads_out(name: &[u8]) -> bool {
+    name.starts_with(b"/") || name.split(|byte| *byte == b'/').any(|part| part == b"..")
+}
+
+/// Whether a link leads out of the archive.
+fn is_way_out(path: &[u8], target: &[u8]) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let mut depth = path.split(|byte| *byte == b'/').count() as i64 - 1;
+    target.split(|byte| *byte == b'/').any(|part| {
+        match part {
+            b"" | b"." => {}
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+        depth < 0
+    })
 }
 
 /// Notes a member by its header.

@@ -4,7 +4,7 @@
 use habackup::{
     index::Index,
     manifest::{Manifest, Stamp},
-    readers::{Content, Defect, Description, Effect, Finding, content_findings},
+    readers::{self, Content, Defect, Description, Effect, Finding, Reader, content_findings},
     settings,
 };
 use serde::Serialize;
@@ -40,9 +40,48 @@ pub struct Judgement {
     /// The history is in it, in a database that is not called as Home Assistant's own.
     #[serde(skip)]
     history_inside: bool,
+    /// Readers that do not restore it, while others do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_by: Vec<Reader>,
+}
+
+/// The bytes of the archive itself are not what was written.
+const DAMAGE: [Defect; 11] = [
+    Defect::EmptyFile,
+    Defect::ZerosOnly,
+    Defect::OuterTruncated,
+    Defect::OuterDamaged,
+    Defect::InnerEmpty,
+    Defect::SecureTarSize,
+    Defect::SecureTarDamaged,
+    Defect::PartDamaged,
+    Defect::GzipChecksum,
+    Defect::InnerTruncated,
+    Defect::InnerDamaged,
+];
+
+/// Whether such a defect is one of bytes that are not what was written.
+pub(crate) fn is_damage(defect: Defect) -> bool {
+    DAMAGE.contains(&defect)
 }
 
 impl Judgement {
+    /// By what the rules find in the archive, what each reader does about it, and what its maker knew was missing.
+    pub(crate) fn of_archive(findings: &[Finding], verdicts: &[readers::Verdict], stamp: Option<&Stamp>) -> Self {
+        let mut judgement = Self::of(findings, stamp);
+        let refusing: Vec<Reader> = verdicts.iter().filter(|verdict| verdict.effect.is_refused()).map(|verdict| verdict.reader).collect();
+        if !refusing.is_empty() {
+            judgement.at_least(Verdict::Unrestorable);
+        }
+        if refusing.len() < verdicts.len() {
+            judgement.refused_by = refusing;
+        }
+        if findings.iter().any(|finding| is_damage(finding.defect)) {
+            judgement.at_least(Verdict::Damaged);
+        }
+        judgement
+    }
+
     /// By what the rules find in the archive, and by what its maker knew was missing.
     pub(crate) fn of(findings: &[Finding], stamp: Option<&Stamp>) -> Self {
         let mut judgement = Self::default();
@@ -137,6 +176,7 @@ impl Judgement {
             Verdict::Whole if self.without_history => "whole, without the history".to_owned(),
             Verdict::Whole => "whole".to_owned(),
             Verdict::Incomplete => incomplete(&self.missing.join("; "), self.essential),
+            Verdict::Unrestorable if !self.refused_by.is_empty() => format!("{} would NOT restore this", readers::named(&self.refused_by)),
             Verdict::Unrestorable => "Home Assistant would NOT restore this".to_owned(),
             Verdict::Damaged => "DAMAGED".to_owned(),
         }

@@ -8,6 +8,7 @@ use std::io::Read;
 use crafted::{Bench, Inner, Layout, PASSWORD, PLAIN};
 use engine::{
     open::OpenError,
+    verdict::Verdict,
     verify::{Severity, Verification, VerifyError},
 };
 use habackup::securetar::SecureTarVersion;
@@ -252,21 +253,21 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
         .odd("data/hard-to-nothing", b'1', "data/nothing")
         .odd("data/pipe", b'6', "")
         .odd("data/device", b'3', "")
-        .file("data/../up", b"")
+        .file("data/../../up", b"")
         .file("data/configuration.yaml", b"again")
         .symlink("data/relative", "configuration.yaml")
         .file("data/custom/backups/x", b"")
         .file("stray", b"");
     let findings = findings_of(&inner);
     for expected in [
-        "Warning data/hard: is a hard link, which Core under AppArmor",
-        "WouldNotRestore data/hard-to-nothing: is a hard link to something that is not in the archive",
-        "WouldNotRestore data/pipe: is a named pipe",
-        "Warning data/device: is a device",
-        "WouldNotRestore data/../up: has a name with .. in it",
-        "Loss data/configuration.yaml: is there more than once",
-        "Warning data/relative: Home Assistant Core drops relative symbolic links",
-        "Warning data/custom/backups/x: Home Assistant Core restores nothing that is called 'backups'",
+        "Warning data/hard: it is a hard link to data/configuration.yaml",
+        "WouldNotRestore data/hard-to-nothing: it is a hard link to data/nothing, which is not there",
+        "WouldNotRestore data/pipe: it is a named pipe",
+        "Warning data/device: it is a device",
+        "WouldNotRestore data/../../up: it leads out of the archive",
+        "Loss data/configuration.yaml: it is there more than once",
+        "Warning data/relative: it is a symbolic link",
+        "Warning data/custom/backups/x: it is called 'backups' or lies in such a folder",
         "Warning stray: lies outside of data/",
     ] {
         assert!(findings.iter().any(|finding| finding.starts_with(expected)), "{expected}: {findings:#?}");
@@ -276,12 +277,23 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
 }
 
 #[test]
+fn a_member_is_judged_by_where_it_is_unpacked() {
+    let layout = PLAIN.without_index();
+    let judged = |inner: &Inner| verify(layout, &layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[])).unwrap().judgement.verdict;
+    assert_eq!(judged(&Inner::config().file("data/../b", b"")), Verdict::Whole, "it goes up and down again");
+    assert_eq!(judged(&Inner::config().file("data/../../b", b"")), Verdict::Unrestorable);
+    for data in ["data", "./data", ".//data"] {
+        assert_eq!(judged(&Inner::default().symlink(data, "elsewhere")), Verdict::Unrestorable, "{data}");
+    }
+}
+
+#[test]
 fn a_config_directory_that_would_come_back_empty_is_named() {
     let findings = findings_of(&Inner::default().file("data/configuration.yaml", b""));
     assert!(findings.iter().any(|finding| finding.starts_with("Loss data/.storage: it is missing")), "{findings:?}");
     assert!(findings.iter().any(|finding| finding.starts_with("Warning data/.HA_VERSION: it is missing")), "{findings:?}");
     let findings = findings_of(&Inner::default().file("configuration.yaml", b""));
-    assert!(findings.iter().any(|finding| finding.starts_with("WouldNotRestore data: is missing")), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.starts_with("WouldNotRestore : the configuration does not lie below 'data/'")), "{findings:?}");
 }
 
 #[test]
@@ -291,7 +303,7 @@ fn a_description_that_does_not_fit_what_is_there_is_named() {
     let text = |replace: &str, by: &str| String::from_utf8(PLAIN.manifest()).unwrap().replace(replace, by).into_bytes();
     for (manifest, expected) in [
         (text("2026.3.0", "2026.3.1"), "Warning data/.HA_VERSION: says 2026.3.0, backup.json says 2026.3.1"),
-        (text("\"protected\":false", "\"protected\":true"), "WouldNotRestore homeassistant.tar.gz: is not encrypted"),
+        (text("\"protected\":false", "\"protected\":true"), "Warning homeassistant.tar.gz: backup.json says that it is encrypted, and it is not"),
         (PLAIN.manifest_with("2026.3.0", false), "Loss data/home-assistant_v2.db: it is missing"),
     ] {
         let found = messages(&archive(&manifest));
@@ -379,7 +391,7 @@ fn other_inner_archives_are_read_to_their_end_too() {
     let archive = |addon: &[u8]| layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[("core_ssh.tar.gz", addon)]);
     let verification = verify(layout, &archive(&addon)).unwrap();
     // That backup.json does not announce it is all that is wrong with it.
-    let is_announced = |message: &String| !message.contains("is not announced in backup.json");
+    let is_announced = |message: &String| !message.contains("backup.json does not announce it");
     assert!(!messages(&verification).iter().any(is_announced) && verification.entries == 9, "{:?}", messages(&verification));
     let at = addon.len() - 6;
     addon[at] ^= 0x10;

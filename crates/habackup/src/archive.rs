@@ -410,7 +410,7 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
     }
     if entry.sizes_disagree() {
         let pax = entry.pax_size.unwrap_or_default();
-        note(Severity::Damaged, format!("its two headers disagree on its size: {} and {pax} bytes; readers differ on which counts", entry.ustar_size));
+        note(Severity::Notice, format!("its two headers disagree on its size: {} and {pax} bytes, of which readers take the second", entry.ustar_size));
     }
     if !matches!(entry.kind, EntryKind::File | EntryKind::Directory) {
         note(Severity::Notice, "it is neither a file nor a directory; Home Assistant writes no such members".to_owned());

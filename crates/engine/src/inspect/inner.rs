@@ -13,18 +13,16 @@ use super::{
     history::STATES,
 };
 use crate::{
-    collect::{Body, Collector, push},
-    names::Names,
-    open::Stream,
+    collect::{Body, Collector, Header as MemberHeader, kept, normal},
+    open::{ArchiveFile, Stream},
     restore::RECORDER,
 };
 use habackup::{
     read_at::{ReadAt, Window},
-    readers::{Content, ContentEnd, Failing, GzipEnd, Inner, Link, Sealing, Shape, Special},
-    rules::{Loss, PATH_MAX, too_long, what_restore_drops},
+    readers::{Content, ContentEnd, Failing, GzipEnd, Inner, Sealing, Shape},
     securetar::{Decryptor, Expect, Header, SecureTarError, SecureTarVersion, container_len},
     tar::{
-        EntryKind, Kind,
+        EntryKind,
         python::{End, Input, Member, Walk},
     },
 };
@@ -33,15 +31,32 @@ use habackup::{
 const BUFFER: usize = 256 << 10;
 /// So many of the members that readers do not come to see are named.
 const NAMED: usize = 3;
-/// Longer names are cut: no file can have them, and what is left is still too long.
-const NAME_MAX: usize = PATH_MAX + 1;
+/// No header of an encrypted member is longer.
+const LONGEST_HEADER: u64 = 1 << 10;
+
+/// What is known of a member of the outer archive before it is opened.
+fn outline(file: &ArchiveFile<'_>, member: &Member, protected: bool) -> io::Result<Inner> {
+    let size = member.size.min(ReadAt::len(file).saturating_sub(member.data_offset));
+    let window = Window::new(file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let shape = shape(&window, protected)?;
+    let mut sealing = Sealing::default();
+    if let Shape::Sealed(version) = shape {
+        sealing.sizes = sizes(version, size, &mut Stream::new(window).range(0..LONGEST_HEADER));
+    }
+    Ok(Inner { name: String::from_utf8_lossy(&member.name).into_owned(), size, shape, sealing, content: None })
+}
+
+/// A member that was read already, without an error.
+pub(super) fn known(file: &ArchiveFile<'_>, member: &Member, protected: bool, content: Content) -> io::Result<Inner> {
+    let mut inner = outline(file, member, protected)?;
+    inner.sealing.opens = inner.is_sealed().then_some(true);
+    Ok(Inner { content: Some(content), ..inner })
+}
 
 /// Looks at one member of the outer archive.
 pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configuration: bool) -> io::Result<Inner> {
-    let size = member.size.min(ReadAt::len(job.file).saturating_sub(member.data_offset));
-    let window = Window::new(job.file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;
-    let mut inner =
-        Inner { name: String::from_utf8_lossy(&member.name).into_owned(), size, shape: shape(&window, protected)?, sealing: Sealing::default(), content: None };
+    let mut inner = outline(job.file, member, protected)?;
+    let size = inner.size;
     let file = job.file;
     let read = |from: u64| -> io::Result<Stream<Window<_>>> {
         let window = Window::new(file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -82,10 +97,9 @@ fn shape(window: &impl ReadAt, protected: bool) -> io::Result<Shape> {
     })
 }
 
-fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, mut source: impl Read + ReadFromStart, configuration: bool) -> io::Result<()> {
-    inner.sealing.sizes = sizes(version, inner.size, &mut source);
+fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, source: impl Read, configuration: bool) -> io::Result<()> {
     let Some(keyring) = job.keyring.as_mut() else { return Ok(()) };
-    let opened = Decryptor::open_with(source.again(), keyring, Expect::Archive);
+    let opened = Decryptor::open_with(source, keyring, Expect::Archive);
     let mut plain = match opened {
         Ok(plain) => plain,
         Err(SecureTarError::Io(error)) => return Err(error),
@@ -148,20 +162,9 @@ fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
         if seen > content.entries && member.kind != EntryKind::Directory {
             content.behind_count += 1;
             if content.behind.len() < NAMED {
-                content.behind.push(normal(&member.name[..member.name.len().min(NAME_MAX)]));
+                content.behind.push(normal(kept(&member.name)));
             }
         }
-    }
-}
-
-/// A source that can be read a second time.
-trait ReadFromStart: Sized {
-    fn again(self) -> Self;
-}
-
-impl<S: ReadAt> ReadFromStart for Stream<S> {
-    fn again(self) -> Self {
-        self.rewound()
     }
 }
 
@@ -231,13 +234,9 @@ impl<R: Read> Input for Forward<R> {
     }
 }
 
-/// What stays in mind during a pass.
 #[derive(Default)]
 struct Pass {
     collector: Collector,
-    names: Names,
-    /// Links that lead out of the archive.
-    ways_out: Vec<Vec<u8>>,
 }
 
 fn pass<'s>(job: &Job<'_>, source: Box<dyn Read + 's>, compressed: bool, mode: Mode, configuration: bool) -> io::Result<Content> {
@@ -273,11 +272,7 @@ impl Pass {
         let mut buffer = vec![0; BUFFER];
         loop {
             let member = match walk.step() {
-                Ok(mut member) => {
-                    member.name.truncate(NAME_MAX);
-                    member.link.truncate(NAME_MAX);
-                    member
-                }
+                Ok(member) => member,
                 Err(End::Clean { marked: true }) => return Ok(ContentEnd::Clean),
                 Err(End::Clean { marked: false }) => return Ok(ContentEnd::Unmarked),
                 Err(End::Silent(text)) => return Ok(ContentEnd::Silent(text)),
@@ -287,96 +282,17 @@ impl Pass {
             if job.cancel.load(Ordering::Relaxed) {
                 return Ok(ContentEnd::Clean);
             }
-            self.collector.content.entries += 1;
-            let path = normal(&member.name);
-            self.collector.content.last = Some(path.clone());
-            if Self::leads_out(&member, &path) {
-                push(&mut self.collector.content.escaping, member.name.clone());
-            } else if configuration {
-                self.member(&member, &path);
-            }
-            if let Some(end) = self.body(job, &mut walk, &member, &path, configuration, &mut buffer)? {
+            let sizes_disagree = member.pax_size.is_some_and(|pax| member.block_size.is_some_and(|block| block != pax && !(block == 0 && pax >> 33 != 0)));
+            let header = MemberHeader { name: &member.name, kind: member.kind, size: member.size, link: &member.link, sizes_disagree };
+            let below = self.collector.header(&header, configuration);
+            if let Some(end) = self.body(job, &mut walk, below.map(|below| Body::of(&below, member.size).counting(STATES)), &mut buffer)? {
                 return Ok(end);
             }
         }
     }
 
-    /// Old readers pass over such members (`securetar.secure_path`), whatever they are.
-    fn leads_out(member: &Member, path: &[u8]) -> bool {
-        member.name.starts_with(b"/") || path.split(|byte| *byte == b'/').any(|name| name == b"..")
-    }
-
-    fn member(&mut self, member: &Member, path: &[u8]) {
-        let content = &mut self.collector.content;
-        if std::str::from_utf8(path).is_err() {
-            push(&mut content.not_utf8, path.to_vec());
-        }
-        if too_long(&member.name, b"").is_some() {
-            push(&mut content.too_long, path.to_vec());
-        }
-        if member.pax_size.is_some_and(|pax| member.block_size.is_some_and(|block| block != pax && !(block == 0 && pax >> 33 != 0))) {
-            push(&mut content.sizes_disagree, path.to_vec());
-        }
-        if member.kind == EntryKind::HardLink {
-            let link = normal(&member.link);
-            let known = self.names.has(&link);
-            push(&mut content.hard_links, (path.to_vec(), link, known));
-        }
-        if self.names.repeated(path) && member.kind != EntryKind::Directory {
-            push(&mut content.repeated, path.to_vec());
-        }
-        if matches!(member.kind, EntryKind::Fifo | EntryKind::Char | EntryKind::Block) {
-            push(&mut content.specials, Special { path: path.to_vec(), kind: member.kind });
-        }
-        if self.ways_out.iter().any(|way| path.strip_prefix(way.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))) {
-            push(&mut content.through_links, path.to_vec());
-        }
-        if member.kind == EntryKind::Symlink && is_way_out(path, &member.link) {
-            push(&mut self.ways_out, path.to_vec());
-        }
-        if path == b"data" {
-            content.data = true;
-            content.data_is_link |= member.kind == EntryKind::Symlink;
-        } else if let Some(below) = path.strip_prefix(b"data/") {
-            self.below_data(member, path, below);
-        } else if path != b"homeassistant.json" && !path.is_empty() {
-            content.beside_data += 1;
-        }
-    }
-
-    fn below_data(&mut self, member: &Member, path: &[u8], below: &[u8]) {
-        let kind = match member.kind {
-            EntryKind::Directory => Kind::Directory,
-            EntryKind::Symlink => Kind::Symlink,
-            _ => Kind::File,
-        };
-        self.collector.member(below, kind, member.size, &member.link);
-        let content = &mut self.collector.content;
-        let base = below.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if base.starts_with(b"._") {
-            push(&mut content.apple, path.to_vec());
-        }
-        for loss in what_restore_drops(below, kind, &member.link) {
-            match loss {
-                Loss::NamedBackups | Loss::InBackups => push(&mut content.in_backups, path.to_vec()),
-                Loss::RelativeLink => push(&mut content.links, (path.to_vec(), Link::Relative)),
-                Loss::AbsoluteLink => push(&mut content.links, (path.to_vec(), Link::Absolute)),
-            }
-        }
-    }
-
     /// Reads a body. What stops Python there is the end.
-    fn body(
-        &mut self,
-        job: &Job<'_>,
-        walk: &mut Walk<impl Input>,
-        member: &Member,
-        path: &[u8],
-        configuration: bool,
-        buffer: &mut [u8],
-    ) -> io::Result<Option<ContentEnd>> {
-        let below = path.strip_prefix(b"data/").filter(|_| configuration && member.kind == EntryKind::File);
-        let mut body = below.map(|below| Body::of(below, member.size).counting(STATES));
+    fn body(&mut self, job: &Job<'_>, walk: &mut Walk<impl Input>, mut body: Option<Body>, buffer: &mut [u8]) -> io::Result<Option<ContentEnd>> {
         let mut end = None;
         while walk.left() > 0 && !job.cancel.load(Ordering::Relaxed) {
             let wanted = walk.left().min(buffer.len() as u64);
@@ -412,26 +328,4 @@ impl Pass {
         }
         Ok(end)
     }
-}
-
-/// A name without `./` and doubled slashes, as unpacking makes it.
-fn normal(name: &[u8]) -> Vec<u8> {
-    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    parts.join(&b'/')
-}
-
-/// Whether a link leads out of the archive.
-pub(crate) fn is_way_out(path: &[u8], target: &[u8]) -> bool {
-    if target.starts_with(b"/") {
-        return true;
-    }
-    let mut depth = path.split(|byte| *byte == b'/').count() as i64 - 1;
-    target.split(|byte| *byte == b'/').any(|part| {
-        match part {
-            b"" | b"." => {}
-            b".." => depth -= 1,
-            _ => depth += 1,
-        }
-        depth < 0
-    })
 }

@@ -17,7 +17,6 @@ mod inner;
 mod nature;
 mod outer;
 
-pub(crate) use inner::is_way_out;
 use std::{
     cell::Cell,
     io,
@@ -27,7 +26,7 @@ use std::{
 
 use habackup::{
     manifest::Manifest,
-    readers::{self, Asked, Defect, Effect, Facts, Finding, Inner, Verdict},
+    readers::{self, Asked, Content, Facts, Finding, Inner, Verdict},
     securetar::{Keyring, Password, SecureTarVersion},
 };
 pub use history::{History, Rows};
@@ -36,24 +35,9 @@ use serde::Serialize;
 
 use crate::{
     open::{ArchiveFile, ArchiveSource, OpenError, ProgressFn},
-    verdict::{self, Judgement},
+    verdict::Judgement,
     verify::Summary,
 };
-
-/// The bytes of the archive itself are not what was written.
-const DAMAGE: [Defect; 11] = [
-    Defect::EmptyFile,
-    Defect::ZerosOnly,
-    Defect::OuterTruncated,
-    Defect::OuterDamaged,
-    Defect::InnerEmpty,
-    Defect::SecureTarSize,
-    Defect::SecureTarDamaged,
-    Defect::PartDamaged,
-    Defect::GzipChecksum,
-    Defect::InnerTruncated,
-    Defect::InnerDamaged,
-];
 
 /// What inspecting is told.
 #[derive(Clone, Debug, Default)]
@@ -140,7 +124,7 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
     let path = source.shown();
     let file = ArchiveFile::open(&source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
     let mut job = Job { file: &file, cancel, keyring: options.password.clone().map(Keyring::new), counts: Cell::default() };
-    let gathered = gather(&mut job, options);
+    let gathered = gather(&mut job, options.password.is_some(), &options.asked, |_, _| None);
     if cancel.load(Ordering::Relaxed) {
         return Err(InspectError::Cancelled);
     }
@@ -156,16 +140,30 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
     Ok(Inspection { history, ..report(&facts, findings, verdicts, started) })
 }
 
-fn gather(job: &mut Job<'_>, options: &InspectOptions) -> io::Result<Facts> {
-    let mut facts =
-        Facts { length: habackup::read_at::ReadAt::len(job.file), password: options.password.is_some(), asked: options.asked.clone(), ..Facts::default() };
+/// The facts about an archive of which inner archives were read already: `read` gives what was found in the one that begins there, if all of it could be read, and as
+/// the configuration or not.
+pub(crate) fn facts(
+    file: &ArchiveFile<'_>,
+    password: Option<&Password>,
+    cancel: &AtomicBool,
+    read: impl FnMut(u64, bool) -> Option<Content>,
+) -> io::Result<Facts> {
+    let mut job = Job { file, cancel, keyring: password.cloned().map(Keyring::new), counts: Cell::default() };
+    gather(&mut job, password.is_some(), &Asked::default(), read)
+}
+
+fn gather(job: &mut Job<'_>, password: bool, asked: &Asked, mut read: impl FnMut(u64, bool) -> Option<Content>) -> io::Result<Facts> {
+    let mut facts = Facts { length: habackup::read_at::ReadAt::len(job.file), password, asked: asked.clone(), ..Facts::default() };
     let members = outer::look(job, &mut facts)?;
     facts.nature = nature::of(job, &facts.outer)?;
     let protected = facts.description.as_ref().is_some_and(readers::Description::protected);
     let main = outer::main(&members, facts.description.as_ref());
     for (place, member) in members.iter().enumerate().filter(|(_, member)| outer::is_inner(member)) {
         let configuration = main == Some(place);
-        let inner = inner::look(job, member, protected, configuration)?;
+        let inner = match read(member.data_offset, configuration) {
+            Some(content) => inner::known(job.file, member, protected, content)?,
+            None => inner::look(job, member, protected, configuration)?,
+        };
         if configuration {
             facts.main = Some(inner);
         } else {
@@ -182,7 +180,7 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         let folders = manifest.folders().into_iter().map(str::to_owned);
         folders.chain(manifest.addons().into_iter().map(|addon| format!("{} {}", addon.name, addon.version))).collect()
     });
-    let mut judgement = Judgement::of(&findings, manifest.as_ref().and_then(Manifest::stamp).as_ref());
+    let judgement = Judgement::of_archive(&findings, &verdicts, manifest.as_ref().and_then(Manifest::stamp).as_ref());
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let summary = manifest.map(|manifest| Summary {
         slug: text(manifest.slug()),
@@ -192,12 +190,6 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         protected: manifest.protected(),
         database_excluded: manifest.excludes_database(),
     });
-    if verdicts.iter().any(|verdict| matches!(verdict.effect, Effect::RefusesUpload | Effect::Refuses(_) | Effect::FailsAfterWipe)) {
-        judgement.at_least(verdict::Verdict::Unrestorable);
-    }
-    if findings.iter().any(|finding| DAMAGE.contains(&finding.defect)) {
-        judgement.at_least(verdict::Verdict::Damaged);
-    }
     Inspection {
         judgement,
         bytes: facts.length,

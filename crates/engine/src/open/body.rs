@@ -93,11 +93,6 @@ impl<S: ReadAt> Stream<S> {
         self
     }
 
-    /// From the start again, to the same end.
-    pub(crate) fn rewound(self) -> Self {
-        Self { source: self.source, position: 0, end: self.end, buffer: Vec::new(), taken: 0 }
-    }
-
     fn fetch(&mut self, length: usize) -> io::Result<()> {
         let length = (self.end - self.position).min(length as u64) as usize;
         self.buffer.resize(length, 0);

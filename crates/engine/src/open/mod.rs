@@ -195,6 +195,15 @@ impl<'a> Opened<'a> {
         self.with_keyring(|keyring| Decryptor::open_with(stream, keyring, Expect::Archive))
     }
 
+    /// Whether the tar in a member is compressed.
+    pub(crate) fn is_compressed(&self, member: &Member) -> bool {
+        match member.shape {
+            Shape::Gzip => true,
+            Shape::Tar | Shape::Unknown => false,
+            Shape::Sealed => self.decryptor(member).is_ok_and(|mut plain| io::BufRead::fill_buf(&mut plain).is_ok_and(|first| first.starts_with(&outer::GZIP))),
+        }
+    }
+
     /// The SecureTar header of an encrypted member.
     pub(crate) fn sealed_header(&self, member: &Member) -> Result<Header, SecureTarError> {
         // No more than a header: it may be all that is wanted of something far away.

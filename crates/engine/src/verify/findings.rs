@@ -64,10 +64,6 @@ impl Findings {
         self.add(Severity::Damage, member, message);
     }
 
-    pub(super) fn would_not_restore(&mut self, member: impl Into<String>, message: impl Into<String>) {
-        self.add(Severity::WouldNotRestore, member, message);
-    }
-
     pub(super) fn warn(&mut self, member: impl Into<String>, message: impl Into<String>) {
         self.add(Severity::Warning, member, message);
     }

@@ -8,18 +8,15 @@ use std::{
 
 use habackup::{
     index::{FileEntry, Files},
-    rules::{TooLong, too_long, what_restore_drops},
     tar::{Entry, EntryKind, Kind, Reader, TarError},
 };
 use serde::Serialize;
 
 use super::findings::{Findings, Severity};
 use crate::{
-    collect::{Body, Collector, push},
-    inspect::is_way_out,
-    names::Names,
+    collect::{Body, Collector, Header},
     report::shown,
-    restore::{RECORDER, config_path, unwrap_tar},
+    restore::{RECORDER, unwrap_tar},
 };
 
 /// Bytes read at once: a piece of the compressor fits, and stays in the core's cache.
@@ -44,8 +41,8 @@ pub(super) struct Seen {
     pub(super) databases: Vec<DatabaseVerdict>,
     /// What there is of the configuration.
     pub(super) collector: Collector,
-    /// The tar was seen to its end, so that what was not met is not there.
-    pub(super) ended: bool,
+    /// The tar was seen to its end, and no byte of it is wrong.
+    pub(super) sound: bool,
     pub(super) findings: Findings,
     /// Set when the index lists something else than the archive holds.
     pub(super) index_differs: Option<String>,
@@ -61,14 +58,6 @@ pub(super) enum Content {
     HomeAssistant,
     /// A folder or an add-on of the Supervisor.
     Other,
-}
-
-/// What stays in mind during a pass.
-#[derive(Default)]
-struct Known {
-    names: Names,
-    /// Links that lead out of the archive.
-    ways_out: Vec<Vec<u8>>,
 }
 
 /// Reads all of an inner archive.
@@ -89,7 +78,7 @@ impl Pass<'_> {
             let member = last.map_or_else(|| self.archive.to_owned(), |path: Vec<u8>| self.name(&path));
             seen.findings.damage(member, error.to_string());
         } else {
-            seen.ended = true;
+            seen.sound = true;
         }
         if let Some(at) = reader.stained_padding() {
             seen.findings.damage(self.archive, format!("the padding after a file is not zero, at byte {at} of the unpacked archive"));
@@ -106,7 +95,6 @@ impl Pass<'_> {
     }
 
     fn walk(&self, reader: &mut Reader<&mut dyn Read>, mut index: Option<Files<'_>>, seen: &mut Seen, last: &mut Option<Vec<u8>>) -> Result<(), TarError> {
-        let mut known = Known::default();
         let mut buffer = vec![0; BUFFER];
         while let Some(entry) = reader.next_entry()? {
             seen.entries += 1;
@@ -116,10 +104,10 @@ impl Pass<'_> {
             {
                 seen.index_differs = Some(self.name(&entry.path));
             }
-            self.member(&entry, &mut known, seen);
+            let below = self.member(&entry, seen);
             // Before its body is read: that is where most damage shows.
             *last = Some(entry.path.clone());
-            self.body(&entry, reader, &mut buffer, seen)?;
+            self.body(&entry, below.as_deref(), reader, &mut buffer, seen)?;
         }
         if index.is_some_and(|mut files| files.next().is_some()) && seen.index_differs.is_none() {
             seen.index_differs = Some("the end of the archive".to_owned());
@@ -134,66 +122,25 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// What a member's header says of it.
-    fn member(&self, entry: &Entry, known: &mut Known, seen: &mut Seen) {
-        let name = self.name(&entry.path);
-        let findings = &mut seen.findings;
-        if entry.sizes_disagree() {
-            findings.damage(&name, "its two headers declare different sizes");
+    /// What a member's headers say of it; gives its path below `data` if its content counts. What readers make of it is judged by the facts.
+    fn member(&self, entry: &Entry, seen: &mut Seen) -> Option<Vec<u8>> {
+        let header = Header { name: &entry.path, kind: entry.kind, size: entry.size, link: &entry.link, sizes_disagree: entry.sizes_disagree() };
+        let beside = seen.collector.content.beside_data;
+        let below = seen.collector.header(&header, self.content == Content::HomeAssistant);
+        if seen.collector.content.beside_data > beside {
+            seen.findings.warn(self.name(&entry.path), "lies outside of data/ and is not restored");
         }
         match entry.kind {
-            EntryKind::HardLink if known.names.has(&entry.link) => findings.warn(&name, "is a hard link, which Core under AppArmor may not be allowed to make"),
-            EntryKind::HardLink => findings.would_not_restore(&name, "is a hard link to something that is not in the archive before it"),
-            EntryKind::Fifo => {
-                findings.would_not_restore(&name, "is a named pipe, over which Home Assistant's restore fails after it has emptied the directory");
-            }
-            EntryKind::Char | EntryKind::Block => findings.warn(&name, "is a device, which becomes a file with what could be read from it"),
-            EntryKind::GnuSparse => findings.warn(&name, "is stored with holes in GNU's own form"),
-            EntryKind::Other(kind) => findings.warn(&name, format!("is of an unknown kind ({kind})")),
-            EntryKind::Directory | EntryKind::File | EntryKind::Symlink => {}
+            EntryKind::GnuSparse => seen.findings.warn(self.name(&entry.path), "is stored with holes in GNU's own form"),
+            EntryKind::Other(kind) => seen.findings.warn(self.name(&entry.path), format!("is of an unknown kind ({kind})")),
+            _ => {}
         }
-        match too_long(&entry.path, entry.target()) {
-            Some(too_long @ TooLong::Name) => findings.would_not_restore(&name, format!("has {too_long}, and Home Assistant refuses the archive for it")),
-            Some(too_long @ TooLong::Target) => findings.warn(&name, format!("has {too_long}, and is left out by a restore")),
-            None => {}
-        }
-        if entry.path.contains(&0) {
-            findings.would_not_restore(&name, "has a zero byte in its name");
-        }
-        if known.names.repeated(&entry.path) && entry.kind != EntryKind::Directory {
-            findings.add(Severity::Loss, &name, "is there more than once; the last one counts, and what the others held is lost");
-        }
-        if known.ways_out.iter().any(|way| entry.path.strip_prefix(way.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))) {
-            findings.would_not_restore(
-                &name,
-                "lies below a symbolic link that leads out of the archive: today's Home Assistant refuses it, older ones write where the link leads",
-            );
-        }
-        if entry.kind == EntryKind::Symlink {
-            if entry.path == b"data" {
-                findings.would_not_restore(&name, "is a symbolic link, below which Home Assistant can't unpack anything");
-            }
-            if is_way_out(&entry.path, &entry.link) {
-                push(&mut known.ways_out, entry.path.clone());
-            }
-        }
-        match config_path(&entry.path) {
-            Err(reason) if entry.path.starts_with(b"/") => findings.warn(&name, format!("has {reason}, and Home Assistant leaves it out")),
-            Err(reason) => findings.would_not_restore(&name, format!("has {reason}, which Home Assistant refuses")),
-            Ok(_) if self.content == Content::Other => {}
-            Ok(None) if entry.path == b"homeassistant.json" || entry.path == b"./homeassistant.json" || entry.path == b"." => {}
-            Ok(None) => findings.warn(&name, "lies outside of data/ and is not restored"),
-            Ok(Some(path)) => seen.config_member(&name, path, entry),
-        }
+        below
     }
 
-    fn body(&self, entry: &Entry, reader: &mut Reader<&mut dyn Read>, buffer: &mut [u8], seen: &mut Seen) -> Result<(), TarError> {
-        let path = match config_path(&entry.path) {
-            Ok(Some(path)) if self.content == Content::HomeAssistant && too_long(path, b"").is_none() => path,
-            _ => b"",
-        };
+    fn body(&self, entry: &Entry, below: Option<&[u8]>, reader: &mut Reader<&mut dyn Read>, buffer: &mut [u8], seen: &mut Seen) -> Result<(), TarError> {
         // A database of an add-on may be written in the moment it is archived; only those of the config directory are ours to judge.
-        let mut body = (!path.is_empty() && entry.kind == EntryKind::File).then(|| Body::of(path, entry.size));
+        let mut body = below.map(|below| Body::of(below, entry.size));
         loop {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(TarError::Io(std::io::Error::other("interrupted")));
@@ -210,7 +157,7 @@ impl Pass<'_> {
         if let Some(body) = body {
             let ended = seen.collector.end(body);
             if ended.is_database {
-                seen.databases.push(DatabaseVerdict { path: shown(path), bytes: ended.size, sound: ended.problems.is_empty() });
+                seen.databases.push(DatabaseVerdict { path: shown(&ended.below), bytes: ended.size, sound: ended.problems.is_empty() });
             }
             if !ended.problems.is_empty() {
                 seen.problems.push((ended.below, ended.problems));
@@ -221,18 +168,6 @@ impl Pass<'_> {
 }
 
 impl Seen {
-    fn config_member(&mut self, name: &str, path: &[u8], entry: &Entry) {
-        let kind = match entry.kind {
-            EntryKind::Directory => Kind::Directory,
-            EntryKind::Symlink => Kind::Symlink,
-            _ => Kind::File,
-        };
-        self.collector.member(path, kind, entry.size, &entry.link);
-        for loss in what_restore_drops(path, kind, &entry.link) {
-            self.findings.warn(name, loss.to_string());
-        }
-    }
-
     /// A database whose log is in the archive too need not be whole without it.
     fn judge_databases(&mut self) {
         for (path, problems) in std::mem::take(&mut self.problems) {

@@ -15,16 +15,23 @@ mod inner;
 mod manifest;
 mod outer;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool, time::Instant};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use habackup::{
-    manifest::Manifest,
+    problem::{self, Problem},
+    readers::{self, GzipEnd},
     securetar::{Password, SecureTarVersion},
-    version::HaVersion,
 };
 use serde::Serialize;
 
 use crate::{
+    inspect,
     open::{ArchiveSource, Broken, IndexState, MANIFEST, Member, OpenError, Opened, ProgressFn, Shape},
     verdict::{Judgement, Verdict},
 };
@@ -36,7 +43,6 @@ pub use manifest::Summary;
 use findings::Findings;
 use inner::{Content, Pass, Seen};
 
-const SECURETAR_3: &str = "SecureTar 3";
 /// More losses are not named in the verdict.
 const NAMED_LOSSES: usize = 3;
 
@@ -96,17 +102,19 @@ pub enum VerifyError {
 pub fn verify(archive: impl Into<ArchiveSource>, options: &VerifyOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
     let source = archive.into();
     let opened = Opened::open(&source, options.password.as_ref(), progress)?;
-    let verification = look(&opened, options, cancel)?;
+    let verification = look(&opened, &source, options, cancel)?;
     if !verification.is_good() {
         opened.reached(&source)?;
     }
     Ok(verification)
 }
 
-fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
+fn look(opened: &Opened<'_>, source: &ArchiveSource, options: &VerifyOptions, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
     let started = Instant::now();
     let mut job = Job { opened, options, cancel, findings: Findings::default(), used_index: false };
-    for problem in &opened.outside.problems {
+    // What readers refuse or lose is judged by the facts.
+    let is_own = |problem: &&Problem| matches!(problem.severity, problem::Severity::Notice | problem::Severity::Damaged);
+    for problem in opened.outside.problems.iter().filter(is_own) {
         job.findings.problem(problem);
     }
     outer::check(opened, cancel, &mut job.findings)?;
@@ -114,24 +122,34 @@ fn look(opened: &Opened<'_>, options: &VerifyOptions, cancel: &AtomicBool) -> Re
 
     let mut entries = 0;
     let mut bytes = 0;
-    let mut config = None;
+    let mut databases = Vec::new();
+    let mut read = BTreeMap::new();
     let mut without_checksum = Vec::new();
     for member in opened.outside.inner() {
-        let seen = job.inner(member)?;
+        let mut seen = job.inner(member)?;
         if !opened.has_checksum(member) {
             without_checksum.push(member.name.clone());
         }
         entries += seen.entries;
         bytes += seen.bytes;
-        if opened.outside.home_assistant().is_some_and(|home_assistant| home_assistant.name == member.name) {
-            config = Some(seen);
+        let is_config = job.is_config(member);
+        if is_config {
+            databases = std::mem::take(&mut seen.databases);
+        }
+        if seen.sound {
+            let compressed = opened.is_compressed(member);
+            let gzip = if compressed { GzipEnd::Sound } else { GzipEnd::None };
+            read.insert(member.data_offset, (is_config, readers::Content { compressed, gzip, ..seen.collector.finish() }));
         }
     }
-    let databases = config.as_mut().map(|seen| std::mem::take(&mut seen.databases)).unwrap_or_default();
-    let content = config.filter(|seen| seen.ended).map(|seen| seen.collector.finish());
-    let (summary, mut judgement) = manifest::check(&opened.outside, content.as_ref(), &opened.index, &mut job.findings);
+    // What could not be read as it was written is looked at as readers do.
+    let known = |offset, is_config| read.remove(&offset).filter(|(as_config, _)| *as_config == is_config).map(|(_, content)| content);
+    let facts = inspect::facts(&opened.file, options.password.as_ref(), cancel, known).map_err(|error| OpenError::of(source.shown(), error))?;
+    if cancel.load(Ordering::Relaxed) {
+        return Err(VerifyError::Cancelled);
+    }
+    let (summary, mut judgement) = manifest::check(&opened.outside, &facts, &opened.index, &mut job.findings);
     let protected = job.protected();
-    job.newer_than_its_version(protected);
     let findings = job.findings.into_list();
     // The gravest comes first.
     judgement.at_least(match findings.first().map(|finding| finding.severity) {
@@ -177,14 +195,6 @@ impl Job<'_> {
         }
     }
 
-    /// Home Assistant of the archive's own version may not read this encryption; newer ones do.
-    fn newer_than_its_version(&mut self, protected: Option<&'static str>) {
-        let version = self.opened.outside.manifest.as_ref().and_then(Manifest::home_assistant_version).and_then(|text| text.parse::<HaVersion>().ok());
-        if protected == Some(SECURETAR_3) && version.is_some_and(|version| !version.uses_securetar_v3()) {
-            self.findings.warn("", "it is encrypted with SecureTar 3, which Home Assistant before 2026.3 does not read");
-        }
-    }
-
     fn protected(&self) -> Option<&'static str> {
         let main = self.opened.outside.home_assistant();
         let member =
@@ -192,7 +202,7 @@ impl Job<'_> {
         Some(match self.opened.sealed_header(member).ok()?.version() {
             SecureTarVersion::V1 => "SecureTar 1",
             SecureTarVersion::V2 => "SecureTar 2",
-            SecureTarVersion::V3 => SECURETAR_3,
+            SecureTarVersion::V3 => "SecureTar 3",
         })
     }
 
@@ -217,6 +227,7 @@ impl Job<'_> {
             None => self.by_stream(member)?,
         };
         let mut seen = seen;
+        seen.sound &= broken.is_none() && !seen.findings.has_damage();
         if let Some(broken) = broken
             && !seen.findings.has_damage()
         {
@@ -226,9 +237,12 @@ impl Job<'_> {
         Ok(seen)
     }
 
+    fn is_config(&self, member: &Member) -> bool {
+        self.opened.outside.home_assistant().is_some_and(|home_assistant| home_assistant.name == member.name)
+    }
+
     fn pass<'p>(&'p self, member: &'p Member) -> Pass<'p> {
-        let config = self.opened.outside.home_assistant().is_some_and(|home_assistant| home_assistant.name == member.name);
-        Pass { content: if config { Content::HomeAssistant } else { Content::Other }, archive: &member.name, cancel: self.cancel }
+        Pass { content: if self.is_config(member) { Content::HomeAssistant } else { Content::Other }, archive: &member.name, cancel: self.cancel }
     }
 
     /// Reads on all cores. `None` when there is no index, or when the data may be better than the index.

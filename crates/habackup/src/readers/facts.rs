@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Asked, Reader};
+use crate::rules::TooLong;
 use crate::securetar::SecureTarVersion;
 use crate::settings::Damage;
 use crate::tar::EntryKind;
@@ -37,7 +38,7 @@ impl Facts {
     }
 
     /// The readers that are asked.
-    pub(super) fn readers(&self) -> Vec<Reader> {
+    pub fn readers(&self) -> Vec<Reader> {
         if self.asked == Asked::Able && self.is_for_supervisor() {
             return vec![Reader::Supervisor];
         }
@@ -454,8 +455,8 @@ pub struct Content {
     pub behind_count: u64,
     /// Names that are there more than once.
     pub repeated: Vec<Vec<u8>>,
-    /// Names that are longer than Linux allows.
-    pub too_long: Vec<Vec<u8>>,
+    /// Members whose names, or what they link to, are longer than Linux allows.
+    pub too_long: Vec<(Vec<u8>, TooLong)>,
     /// Names that are no UTF-8.
     pub not_utf8: Vec<Vec<u8>>,
     /// Members whose two headers disagree on their size.

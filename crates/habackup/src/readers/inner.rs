@@ -251,10 +251,15 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         .at(path);
         found.push(finding.all(&Effect::Unnoticed("the first content of a file that is there twice".into()), None));
     }
-    if let Some(path) = content.too_long.first() {
-        let what = format!("it has {}", TooLong::Name);
-        let finding = Finding::new(Defect::NameTooLong, what, "an archive that was made to do harm, or a damaged one", "`haul repair` leaves it out").at(path);
-        found.push(finding.cores(&UNPACK, Some(NAME_TOO_LONG)).supervisor(UNPACK, Some(NAME_TOO_LONG)));
+    for kind in [TooLong::Name, TooLong::Target] {
+        let Some((path, _)) = content.too_long.iter().find(|(_, too_long)| *too_long == kind) else { continue };
+        let why = "an archive that was made to do harm, or a damaged one";
+        let finding = Finding::new(Defect::NameTooLong, format!("it has {kind}"), why, "`haul repair` leaves it out").at(path);
+        found.push(match kind {
+            TooLong::Name => finding.all(&UNPACK, Some(NAME_TOO_LONG)),
+            // `tarfile` passes over a link that it can't make.
+            TooLong::Target => finding.all(&Effect::Changes("a symbolic link that leads too far is left out".into()), None),
+        });
     }
     if let Some(path) = content.not_utf8.first() {
         let finding =

@@ -9,6 +9,7 @@
 //! | `container` | which member holds the configuration, its encryption and compression, and whether its key opens it |
 //! | `inner` | the tar inside: where it ends too early, and members that no reader unpacks as they are |
 //! | `content` | what a configuration needs to come back as it was |
+//! | `words` | what readers do, in sentences |
 //!
 //! The rules of *Core 2025.1–2026.2* are those that Home Assistant 2025.6.3 follows when it is asked (`tests/fixtures`). The rules of the other two are read from
 //! Home Assistant Core 2026.11 (`backup_restore.py`, `components/backup/util.py`) and the Supervisor of August 2026 (`backups/backup.py`, `backups/validate.py`).
@@ -20,6 +21,7 @@ mod facts;
 mod inner;
 mod manifest;
 mod outer;
+mod words;
 
 use serde::Serialize;
 
@@ -31,6 +33,7 @@ pub use facts::{
 };
 pub(crate) use inner::leaves;
 pub use manifest::OFFICIAL_REPOSITORY;
+pub use words::{named, shared};
 
 use crate::version::HaVersion;
 
@@ -157,6 +160,11 @@ impl Effect {
     /// Whether a user gets back what is in the archive.
     pub fn is_restored(&self) -> bool {
         matches!(self, Self::Restores | Self::Changes(_))
+    }
+
+    /// Whether the reader does not restore it at all, or not unless it is helped.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::RefusesUpload | Self::Refuses(_) | Self::FailsAfterWipe)
     }
 }
 

@@ -12,7 +12,7 @@ use engine::{
     verdict::Verdict as Worth,
 };
 use habackup::{
-    readers::{Asked, Defect, Effect, Finding, Reader, Stage, Verdict},
+    readers::{Asked, Defect, Effect, Finding, Verdict, shared},
     securetar::Password,
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -136,11 +136,9 @@ fn lines(archive: &Path, inspection: &Inspection) -> Vec<String> {
 }
 
 fn headline(inspection: &Inspection) -> String {
-    let is_restored_somewhere = inspection.verdicts.iter().any(|verdict| verdict.effect.is_restored());
     match inspection.judgement.verdict {
         _ if inspection.locked => "not looked into: its password is needed".to_owned(),
         _ if is_only(inspection, Defect::WrongPassword) => "not looked into: the password is wrong".to_owned(),
-        Worth::Unrestorable if is_restored_somewhere => "not every Home Assistant restores this".to_owned(),
         _ => text::tame(&inspection.judgement.headline()),
     }
 }
@@ -198,50 +196,11 @@ pub(super) fn found(finding: &Finding) -> Vec<String> {
         vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
     let told = finding.outcomes.iter().map(|outcome| {
         let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", “{says}”"));
-        (outcome.reader, format!("{}{says}", does(&outcome.effect, outcome.says.is_some(), Some(finding.defect))))
+        (outcome.reader, format!("{}{says}", outcome.effect.sentence(outcome.says.is_some(), Some(finding.defect))))
     });
     lines.extend(shared(told).into_iter().map(|line| format!("  {line}")));
     // Whatever of it comes from the archive.
     lines.iter().map(|line| text::tame(line)).collect()
-}
-
-/// Readers that do the same share a line.
-fn shared(told: impl Iterator<Item = (Reader, String)>) -> Vec<String> {
-    let mut lines: Vec<(String, Vec<Reader>)> = Vec::new();
-    for (reader, does) in told {
-        match lines.iter_mut().find(|(known, _)| *known == does) {
-            Some((_, readers)) => readers.push(reader),
-            None => lines.push((does, vec![reader])),
-        }
-    }
-    lines.into_iter().map(|(does, readers)| format!("{}: {does}", named(&readers))).collect()
-}
-
-fn named(readers: &[Reader]) -> String {
-    match readers {
-        [Reader::CoreBefore20263, Reader::CoreSince20263] => "Core since 2025.1".to_owned(),
-        [Reader::CoreBefore20263, Reader::CoreSince20263, Reader::Supervisor] => "Core since 2025.1 and Supervisor".to_owned(),
-        others => others.iter().map(|reader| reader.name()).collect::<Vec<_>>().join(", "),
-    }
-}
-
-/// Whoever says something while it loses something does not say that all is well.
-fn does(effect: &Effect, says: bool, defect: Option<Defect>) -> String {
-    match effect {
-        Effect::Refuses(Stage::Password) if defect == Some(Defect::PasswordNotGiven) => "asks for its password".to_owned(),
-        Effect::Refuses(Stage::Password) if defect == Some(Defect::WrongPassword) => "does not accept this password".to_owned(),
-        Effect::Restores => "restores it".to_owned(),
-        Effect::Changes(what) => format!("restores it, but: {what}"),
-        Effect::Unnoticed(what) => format!("restores it without a word, though perhaps not all is whole: {what}"),
-        Effect::Loses(what) if says => format!("restores the rest, and loses {what}"),
-        Effect::Loses(what) => format!("says that it restored it, and loses {what}"),
-        Effect::RefusesUpload => "refuses the upload, but restores it when it is put into the folder of backups by hand".to_owned(),
-        Effect::Refuses(Stage::List) => "refuses it".to_owned(),
-        Effect::Refuses(Stage::ListOfAll) => "refuses it, and lists no backup at all while it lies in its folder".to_owned(),
-        Effect::Refuses(Stage::Password) => "accepts no password for it".to_owned(),
-        Effect::Refuses(Stage::Unpack) => "begins to restore and stops before anything is changed".to_owned(),
-        Effect::FailsAfterWipe => "EMPTIES the configuration, then fails: what is there afterwards is not all".to_owned(),
-    }
 }
 
 /// How it ends with each reader. What that says stands with the finding.
@@ -257,5 +216,5 @@ fn verdict(verdict: &Verdict) -> String {
         }
         _ => String::new(),
     };
-    format!("{}{others}{because}", does(&verdict.effect, verdict.says.is_some(), verdict.because))
+    format!("{}{others}{because}", verdict.effect.sentence(verdict.says.is_some(), verdict.because))
 }

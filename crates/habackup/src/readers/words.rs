@@ -1,0 +1,45 @@
+//! What readers do, in sentences.
+
+use super::{Defect, Effect, Reader, Stage};
+
+impl Effect {
+    /// What a reader does, without the reader. Whoever says something while it loses something does not say that all is well.
+    pub fn sentence(&self, says: bool, because: Option<Defect>) -> String {
+        match self {
+            Self::Refuses(Stage::Password) if because == Some(Defect::PasswordNotGiven) => "asks for its password".to_owned(),
+            Self::Refuses(Stage::Password) if because == Some(Defect::WrongPassword) => "does not accept this password".to_owned(),
+            Self::Restores => "restores it".to_owned(),
+            Self::Changes(what) => format!("restores it, but: {what}"),
+            Self::Unnoticed(what) => format!("restores it without a word, though perhaps not all is whole: {what}"),
+            Self::Loses(what) if says => format!("restores the rest, and loses {what}"),
+            Self::Loses(what) => format!("says that it restored it, and loses {what}"),
+            Self::RefusesUpload => "refuses the upload, but restores it when it is put into the folder of backups by hand".to_owned(),
+            Self::Refuses(Stage::List) => "refuses it".to_owned(),
+            Self::Refuses(Stage::ListOfAll) => "refuses it, and lists no backup at all while it lies in its folder".to_owned(),
+            Self::Refuses(Stage::Password) => "accepts no password for it".to_owned(),
+            Self::Refuses(Stage::Unpack) => "begins to restore and stops before anything is changed".to_owned(),
+            Self::FailsAfterWipe => "EMPTIES the configuration, then fails: what is there afterwards is not all".to_owned(),
+        }
+    }
+}
+
+/// Several readers, as a list.
+pub fn named(readers: &[Reader]) -> String {
+    match readers {
+        [Reader::CoreBefore20263, Reader::CoreSince20263] => "Core since 2025.1".to_owned(),
+        [Reader::CoreBefore20263, Reader::CoreSince20263, Reader::Supervisor] => "Core since 2025.1 and Supervisor".to_owned(),
+        others => others.iter().map(|reader| reader.name()).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What becomes of it with each; readers that do the same share a sentence.
+pub fn shared(told: impl Iterator<Item = (Reader, String)>) -> Vec<String> {
+    let mut sentences: Vec<(String, Vec<Reader>)> = Vec::new();
+    for (reader, does) in told {
+        match sentences.iter_mut().find(|(known, _)| *known == does) {
+            Some((_, readers)) => readers.push(reader),
+            None => sentences.push((does, vec![reader])),
+        }
+    }
+    sentences.into_iter().map(|(does, readers)| format!("{}: {does}", named(&readers))).collect()
+}
