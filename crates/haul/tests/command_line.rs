@@ -3,6 +3,8 @@
 
 #[path = "command_line/secrets.rs"]
 mod secrets;
+#[path = "command_line/unreadable.rs"]
+mod unreadable;
 
 use std::{
     fs,

@@ -133,3 +133,30 @@ fn what_no_sqlite_would_do_never_passes_for_a_sound_image() {
         }
     }
 }
+
+#[test]
+fn an_index_that_is_cut_or_holds_anything_costs_no_commit() {
+    const GARBAGE: [u8; 32 << 10] = [0xa5; 32 << 10];
+    // What is in the `-shm` when the image is begun; with the owner who made it, and without.
+    for index in [&[][..], &[0; 3], &[0; 100], &GARBAGE[..100], &[0; 32 << 10], &GARBAGE, &GARBAGE[..40], &[0; 5000]] {
+        for has_owner in [true, false] {
+            let (_dir, path, mut owner) = database(Way::Owned, "SELECT 1");
+            let wanted = whole(&path);
+            if !has_owner {
+                owner.take().unwrap().kill();
+            }
+            fs::write(path.with_extension("db-shm"), index).unwrap();
+            let case = format!("{} bytes of {:?}, {has_owner}", index.len(), index.first());
+            let mut snapshot = open(&path);
+            let mut image = vec![0; wanted.len() / 2];
+            snapshot.read_exact(&mut image).unwrap();
+            if !has_owner {
+                // Whoever comes makes it anew, beside us.
+                let mut other = Other::start("INSERT INTO t SELECT NULL, v FROM t; PRAGMA wal_checkpoint(TRUNCATE)", &path);
+                other.go_on();
+            }
+            snapshot.read_to_end(&mut image).unwrap();
+            assert!(image == wanted && snapshot.damage().is_empty(), "{case}: {:?}", snapshot.damage());
+        }
+    }
+}

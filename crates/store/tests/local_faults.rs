@@ -1,17 +1,12 @@
 //! Each call by which a file of this machine comes into being says no: the disk is full, broken, or can't do that at all. The calls fail in a process of their own, by
 //! `strace`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and prints what it skips or measures")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-    sync::OnceLock,
-};
+use std::{fs, io::Write, path::Path};
 
 use bytes::Bytes;
 use store::{Expected, Part, Sealed, Segments, Store, StoreError, local::Local, parts::Activity};
+use testkit::strace;
 
 const CHILD: &str = "HAUL_LOCAL_FAULTS";
 const PIECE: usize = 3 << 20;
@@ -52,30 +47,11 @@ async fn send(directory: &Path, resumable: bool) -> Result<(), StoreError> {
     sent.map(drop)
 }
 
-fn can_trace() -> bool {
-    static CAN: OnceLock<bool> = OnceLock::new();
-    *CAN.get_or_init(|| {
-        let traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stdin(Stdio::null()).stderr(Stdio::null()).status();
-        let can = traced.is_ok_and(|status| status.success());
-        if !can {
-            assert!(std::env::var("CI").is_err(), "strace is needed");
-            eprintln!("skipped: strace is missing, or may not trace here");
-        }
-        can
-    })
-}
-
 /// What came of it when these calls fail: `pwrite64:error=EIO:when=2`.
 fn with_failing(calls: &[&str], directory: &Path, resumable: bool) -> bool {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null"]);
-    let names: Vec<&str> = calls.iter().map(|call| call.split(':').next().unwrap()).collect();
-    command.arg("-e").arg(format!("trace={}", names.join(",")));
-    for call in calls {
-        command.arg("-e").arg(format!("inject={call}"));
-    }
-    command.arg(std::env::current_exe().unwrap()).args(["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-    let ended = command.env(CHILD, format!("{}|{resumable}", directory.display())).stdin(Stdio::null()).output().unwrap();
+    let mut command = strace::failing(calls, None, &std::env::current_exe().unwrap());
+    command.args(["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    let ended = command.env(CHILD, format!("{}|{resumable}", directory.display())).output().unwrap();
     match ended.status.code() {
         Some(40) => true,
         Some(41) => {
@@ -89,7 +65,7 @@ fn with_failing(calls: &[&str], directory: &Path, resumable: bool) -> bool {
 
 #[test]
 fn whatever_call_fails_an_archive_is_there_whole_or_not_at_all() {
-    if !can_trace() {
+    if !strace::can_trace() {
         return;
     }
     // The calls that fail, and whether the archive arrives all the same.

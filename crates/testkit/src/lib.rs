@@ -12,4 +12,5 @@ pub mod proxy;
 pub mod rig;
 pub mod s3;
 pub mod sshd;
+pub mod strace;
 pub mod wsgidav;

@@ -233,6 +233,7 @@ impl TarSource {
             Kind::Directory => self.begin(&found.relative, Kind::Directory, &found.metadata, 0, b""),
             Kind::Symlink => match std::fs::read_link(&found.path) {
                 Ok(target) => self.begin(&found.relative, Kind::Symlink, &found.metadata, 0, target.as_os_str().as_bytes()),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.gathered.findings.lost(&found.relative, "it is no symbolic link any more"),
                 Err(error) => self.unreadable(found, &error),
             },
             Kind::File if self.seen_first.contains(&found.relative) || self.is_side_file(found) => {}

@@ -105,17 +105,24 @@ struct Names {
 }
 
 impl Names {
-    fn read(path: &Path) -> io::Result<Self> {
-        let (mut bytes, mut places) = (Vec::new(), Vec::new());
+    /// Also why there may be more of them: what a failing disk still lists of a directory is worth having.
+    fn read(path: &Path) -> io::Result<(Self, Option<io::Error>)> {
+        let (mut bytes, mut places, mut cut) = (Vec::new(), Vec::new(), None);
         for entry in fs::read_dir(path)? {
-            let name = entry?.file_name();
+            let name = match entry {
+                Ok(entry) => entry.file_name(),
+                Err(error) => {
+                    cut = Some(error);
+                    break;
+                }
+            };
             // No file system has names longer than 1024 bytes, nor 4 GiB of them in one directory.
             places.push((bytes.len() as u32, name.len() as u16));
             bytes.extend_from_slice(name.as_bytes());
         }
         let name = |(start, length): (u32, u16)| &bytes[start as usize..start as usize + usize::from(length)];
         places.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
-        Ok(Self { bytes, places, next: 0 })
+        Ok((Self { bytes, places, next: 0 }, cut))
     }
 
     fn next(&mut self) -> Option<&[u8]> {
@@ -189,7 +196,9 @@ impl Walk {
                 return Some(Step::LeftOut { relative, reason: reason.to_owned() });
             }
             match Names::read(&path) {
-                Ok(names) => {
+                Ok((names, cut)) => {
+                    self.queued =
+                        cut.map(|error| Step::Lost { relative: relative.clone(), reason: format!("only a part of it could be listed: {}", reason(&error)) });
                     let is_destination = self.scope.outputs.directories.contains(&identity);
                     self.open.push(OpenDirectory { relative: relative.clone(), names, device: metadata.dev(), is_destination });
                 }
@@ -268,9 +277,9 @@ fn explain(relative: Vec<u8>, error: &io::Error) -> Step {
     if is_gone(error) { Step::Vanished { relative } } else { Step::Lost { relative, reason: reason(error) } }
 }
 
-/// Deleted between being listed and being read: the backup is that of a moment later.
+/// Deleted between being listed and being read: the backup is that of a moment later. A stale handle is not that: a whole share may be out of reach.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESTALE)
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// The system's reason in the words of a person.
@@ -280,6 +289,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
         io::ErrorKind::InvalidFilename => "the path is longer than the system can open".to_owned(),
         _ if error.raw_os_error() == Some(libc::ELOOP) => "a symbolic link took its place, or that of its directory, while the backup ran".to_owned(),
         _ if error.raw_os_error() == Some(libc::EIO) => "the disk can't read it (input/output error)".to_owned(),
+        _ if error.raw_os_error() == Some(libc::ESTALE) => "the network share no longer knows it (stale file handle)".to_owned(),
         _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
     }
 }

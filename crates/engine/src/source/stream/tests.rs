@@ -112,7 +112,7 @@ fn every_call_times_what_may_come_of_it() {
             "the share is gone",
             Box::new(|file| file.bad = Some((9, libc::ESTALE))),
             b"twelve by",
-            Some(Trouble::Unreadable { reason: "stale file handle".to_owned() }),
+            Some(Trouble::Unreadable { reason: "the network share no longer knows it (stale file handle)".to_owned() }),
         ),
         ("it shrank", Box::new(|file| file.content.truncate(6)), b"twelve", Some(Trouble::Shrank { missing: 6 })),
         ("it is empty", Box::new(|file| file.content.clear()), b"", Some(Trouble::Shrank { missing: 12 })),
