@@ -6,7 +6,11 @@ use std::{
     sync::OnceLock,
 };
 
-/// Whether it is there and may trace; in CI it must.
+/// Whether it is there and may trace.
+///
+/// # Panics
+///
+/// In CI, where it must.
 #[allow(clippy::print_stderr, reason = "a test says what it skips")]
 pub fn can_trace() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();

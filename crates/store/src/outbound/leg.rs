@@ -13,7 +13,7 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::{JoinError, JoinSet},
+    task::JoinSet,
 };
 
 use super::{
@@ -409,7 +409,7 @@ impl<'a> Sending<'a> {
     }
 }
 
-pub(super) fn died(label: &str, error: &JoinError) -> StoreError {
+pub(super) fn died(label: &str, error: &dyn std::error::Error) -> StoreError {
     StoreError::remote(label, Operation::Write, Kind::Protocol, format!("sending ended unexpectedly: {error}"))
 }
 

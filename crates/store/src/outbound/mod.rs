@@ -6,6 +6,7 @@
 //! Memory: a place holds what is under way, what is being filled and what is held back for a late field (one part, or the two on either side of it), in parts of
 //! 8 MiB unless the archive is beyond 60 GB; however many late fields there are.
 
+mod begin;
 mod check;
 mod cut;
 mod late;
@@ -26,6 +27,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use begin::{Creating, undo};
 pub use check::Fingerprint;
 use check::{Fingerprinting, GRAIN};
 use cut::PartPlan;
@@ -133,9 +135,6 @@ enum State {
     Deferred,
     Failed(StoreError),
 }
-
-/// An upload that is being begun. It runs on by itself: one that is dropped midway would leave something behind at the place.
-type Creating = JoinHandle<Result<Box<dyn Upload>, StoreError>>;
 
 impl Outbound {
     /// Prepares every copy: local files are made, remote names looked at. A copy that can't be prepared is out of the race; the first failure is returned when
@@ -479,8 +478,8 @@ impl FileCopy {
 impl PlaceCopy {
     /// Begins the upload. Unless `patient`, a place that does not answer soon is put off until the local copy stands.
     fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
-        let (store, name, patience) = (Arc::clone(&self.store), self.name.clone(), self.patience.clone());
-        let mut creating: Creating = bridge.spawn(async move { patience.retry(|| store.create(&name, expected)).await });
+        let (store, name, patience, context) = (Arc::clone(&self.store), self.name.clone(), self.patience.clone(), self.context.clone());
+        let mut creating: Creating = bridge.spawn(async move { begin::create(&store, &name, expected, &patience, &context).await });
         let created = bridge.wait(async { if patient { Some((&mut creating).await) } else { tokio::time::timeout(self.hurry(), &mut creating).await.ok() } });
         match created {
             Some(created) => {
@@ -614,16 +613,6 @@ impl PlaceCopy {
             State::Beginning { .. } | State::Deferred => Err(no_copy(self.store.label())),
         }
     }
-}
-
-/// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the next run removes.
-async fn undo(creating: Creating, patience: Duration) {
-    let undone = tokio::time::timeout(patience, async {
-        if let Ok(Ok(upload)) = creating.await {
-            let _ = upload.abort().await;
-        }
-    });
-    let _ = undone.await;
 }
 
 /// `None` when the place wants nothing more.

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    ALONE, Arrived, BEGINNINGS, Fingerprint, LegMeter, Message, Network, SEGMENT,
+    ALONE, Arrived, BEGINNINGS, Fingerprint, LegMeter, Message, Network, SEGMENT, begin,
     check::compare,
     cut::PartPlan,
     feed,
@@ -91,7 +91,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
             Earlier::Gone | Earlier::None => memory.forget(),
         }
         look(store.as_ref(), options.name, &patience).await?;
-        patience.retry(|| store.create(options.name, expected)).await.map(|upload| Some(Arc::from(upload)))
+        begin::create(store, options.name, expected, &patience, context).await.map(|upload| Some(Arc::from(upload)))
     })?;
     let Some(upload): Option<Arc<dyn Upload>> = begun else {
         memory.forget();

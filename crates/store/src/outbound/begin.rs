@@ -1,0 +1,213 @@
+//! Beginning an upload, and taking it back when nobody wants it any more.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+
+use super::leg::{died, tidy};
+use crate::{
+    context::Context,
+    error::StoreError,
+    patience::Patience,
+    store::{Expected, Store, Upload},
+};
+
+/// An upload that is being begun. It runs on by itself: one that is dropped midway would leave something behind at the place.
+pub(super) type Creating = JoinHandle<Result<Box<dyn Upload>, StoreError>>;
+
+/// How long a place may take to answer that it has begun, once the user has stopped it.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// Begins an upload. What a place has begun when the user stops it, is taken back; where its answer does not come soon, that is left to the next run.
+pub(super) async fn create(
+    store: &Arc<dyn Store>,
+    name: &str,
+    expected: Expected,
+    patience: &Patience,
+    context: &Context,
+) -> Result<Box<dyn Upload>, StoreError> {
+    create_within(LAST_WORD, store, name, expected, patience, context).await
+}
+
+async fn create_within(
+    last_word: Duration,
+    store: &Arc<dyn Store>,
+    name: &str,
+    expected: Expected,
+    patience: &Patience,
+    context: &Context,
+) -> Result<Box<dyn Upload>, StoreError> {
+    // Each try runs by itself, for patience drops what it waits for when the user stops it. It ends with the upload that nobody was there to take.
+    let mut tries = JoinSet::new();
+    let created = patience
+        .retry(|| {
+            let (store, name, (tell, told)) = (Arc::clone(store), name.to_owned(), oneshot::channel());
+            let label = store.label();
+            tries.spawn(async move { tell.send(store.create(&name, expected).await).err().and_then(Result::ok) });
+            async move { told.await.unwrap_or_else(|error| Err(died(&label, &error))) }
+        })
+        .await;
+    if matches!(created, Err(StoreError::Cancelled)) {
+        let unheard = timeout(last_word, async {
+            while let Some(ended) = tries.join_next().await {
+                if let Ok(Some(upload)) = ended {
+                    return Some(upload);
+                }
+            }
+            None
+        });
+        if let Ok(Some(upload)) = unheard.await {
+            tidy(context, || upload.abort()).await;
+        }
+    }
+    created
+}
+
+/// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the next run removes.
+pub(super) async fn undo(creating: Creating, patience: Duration) {
+    let undone = timeout(patience, async {
+        if let Ok(Ok(upload)) = creating.await {
+            let _ = upload.abort().await;
+        }
+    });
+    let _ = undone.await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        ops::Range,
+        sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    };
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        context::Tuning,
+        error::{Kind, Operation},
+        parts::Part,
+        store::{Abilities, Checked, Entry, Placement, Sealed, Session},
+    };
+
+    /// A place at which the user stops the program while it begins an upload.
+    #[derive(Clone)]
+    struct Slow {
+        cancel: Arc<AtomicBool>,
+        /// How many answers fail first.
+        hiccups: Arc<AtomicU32>,
+        answers: bool,
+        /// Uploads that are there.
+        begun: Arc<AtomicU32>,
+    }
+
+    #[async_trait]
+    impl Store for Slow {
+        fn label(&self) -> String {
+            "slow://".to_owned()
+        }
+        fn abilities(&self) -> Abilities {
+            Abilities {
+                placement: Placement::Sequential,
+                multiple: 1,
+                preferred: 1,
+                concurrency: 1,
+                needs_length: false,
+                restarts: false,
+                md5: false,
+                resumable: false,
+                readable: true,
+            }
+        }
+        async fn create(&self, _: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
+            if self.hiccups.load(Ordering::Relaxed) > 0 {
+                self.hiccups.fetch_sub(1, Ordering::Relaxed);
+                return Err(StoreError::remote("slow://", Operation::Create, Kind::Passing { retry_after: None }, "hiccup"));
+            }
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            self.cancel.store(true, Ordering::Relaxed);
+            if !self.answers {
+                std::future::pending::<()>().await;
+            }
+            // Longer than patience takes to see that the user wants to stop.
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            Ok(Box::new(self.clone()))
+        }
+        async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
+            Ok(None)
+        }
+        async fn list(&self) -> Result<Vec<Entry>, StoreError> {
+            Ok(Vec::new())
+        }
+        async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+            Ok(None)
+        }
+        async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
+            Ok(Bytes::new())
+        }
+        async fn delete(&self, _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn space(&self) -> Result<Option<u64>, StoreError> {
+            Ok(None)
+        }
+        async fn sweep(&self) -> Result<u32, StoreError> {
+            Ok(0)
+        }
+    }
+
+    #[async_trait]
+    impl Upload for Slow {
+        async fn put(&self, _: &Part) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn commit(&self, _: &Sealed) -> Result<Checked, StoreError> {
+            Ok(Checked::Size)
+        }
+        async fn abort(&self) -> Result<(), StoreError> {
+            self.begun.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        }
+        fn session(&self) -> Option<Session> {
+            None
+        }
+        fn kept(&self) -> Vec<Range<u64>> {
+            Vec::new()
+        }
+    }
+
+    /// How many uploads stay when the user stops it.
+    async fn left(hiccups: u32, answers: bool, last_word: Duration) -> u32 {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let cancel = Arc::new(AtomicBool::new(false));
+        let tuning = Tuning { first_pause: Duration::from_millis(1), ..Tuning::default() };
+        let context = Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap();
+        let begun = Arc::default();
+        let slow = Slow { cancel, hiccups: Arc::new(AtomicU32::new(hiccups)), answers, begun: Arc::clone(&begun) };
+        let store: Arc<dyn Store> = Arc::new(slow);
+        let created = create_within(last_word, &store, "a.tar", Expected::default(), &Patience::new(&context), &context).await;
+        assert!(matches!(created, Err(StoreError::Cancelled)));
+        begun.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn what_begins_while_the_user_stops_it_is_taken_back() {
+        for hiccups in [0, 2] {
+            assert_eq!(left(hiccups, true, Duration::from_mins(1)).await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_that_never_says_that_it_has_begun_is_not_waited_for() {
+        assert_eq!(left(0, false, Duration::from_millis(1)).await, 1);
+    }
+}
