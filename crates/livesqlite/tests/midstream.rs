@@ -136,17 +136,16 @@ fn what_no_sqlite_would_do_never_passes_for_a_sound_image() {
 
 #[test]
 fn an_index_that_is_cut_or_holds_anything_costs_no_commit() {
-    const GARBAGE: [u8; 32 << 10] = [0xa5; 32 << 10];
-    // What is in the `-shm` when the image is begun; with the owner who made it, and without.
-    for index in [&[][..], &[0; 3], &[0; 100], &GARBAGE[..100], &[0; 32 << 10], &GARBAGE, &GARBAGE[..40], &[0; 5000]] {
+    // So many bytes of this value are in the `-shm` when the image is begun; with the owner who made it, and without.
+    for (length, value) in [(0, 0), (3, 0), (100, 0), (5000, 0), (32 << 10, 0), (40, 0xa5), (100, 0xa5), (32 << 10, 0xa5)] {
         for has_owner in [true, false] {
             let (_dir, path, mut owner) = database(Way::Owned, "SELECT 1");
             let wanted = whole(&path);
             if !has_owner {
                 owner.take().unwrap().kill();
             }
-            fs::write(path.with_extension("db-shm"), index).unwrap();
-            let case = format!("{} bytes of {:?}, {has_owner}", index.len(), index.first());
+            fs::write(path.with_extension("db-shm"), vec![value; length]).unwrap();
+            let case = format!("{length} bytes of {value}, {has_owner}");
             let mut snapshot = open(&path);
             let mut image = vec![0; wanted.len() / 2];
             snapshot.read_exact(&mut image).unwrap();
