@@ -12,6 +12,9 @@ use testkit::strace;
 use super::{Place, command, said, text};
 
 const HAUL: &str = env!("CARGO_BIN_EXE_haul");
+const EIO: &str = "the disk can't read it (input/output error)";
+const DENIED: &str = "permission denied (run haul as root or as Home Assistant's user)";
+const STALE: &str = "the network share no longer knows it (stale file handle)";
 
 /// What becomes of the entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,9 +64,6 @@ fn whatever_call_fails_the_entry_is_named_and_nothing_else_is_missing() {
     if !strace::can_trace() {
         return;
     }
-    const EIO: &str = "the disk can't read it (input/output error)";
-    const DENIED: &str = "permission denied (run haul as root or as Home Assistant's user)";
-    const STALE: &str = "the network share no longer knows it (stale file handle)";
     // At which entry, the calls that fail, the exit code, what becomes of the entry, and what is said of it.
     let cases: &[(&str, &[&str], i32, Becomes, &str)] = &[
         ("www/link", &["?readlink,readlinkat:error=EACCES"], 3, Missing, DENIED),
