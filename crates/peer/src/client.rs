@@ -306,3 +306,36 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(200);
+
+    async fn frame(bytes: &[u8]) -> Frame {
+        frame::read(&mut &*bytes, FRIEND, SOON, SOON, || {}).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_goes_once_to_whoever_waits_for_it_and_no_other_does_harm() {
+        let shared = Shared::default();
+        let (tell, mut first) = oneshot::channel();
+        let (late, second) = oneshot::channel();
+        shared.waiting().extend([(1, tell), (2, late)]);
+        drop(second);
+        let answer = async |id, message| frame(&frame::opening(&Envelope { id, message }, 0).unwrap()).await;
+        // It is being worked on; done; the same again, as something else; to a question that nobody asked; to one that nobody waits for any more.
+        for (id, message) in [(1, Reply::Busy), (1, Reply::Done), (1, Reply::Gone), (9, Reply::Done), (2, Reply::Done)] {
+            deliver(&answer(id, message).await, &shared).unwrap();
+        }
+        assert_eq!(first.try_recv().unwrap().0, Reply::Done);
+        assert!(shared.waiting().is_empty() && !shared.broken.load(Ordering::Relaxed));
+        // What is no answer ends the connection.
+        for head in [&b"{}"[..], b"not at all", b"{\"id\":1,\"answer\":\"unheard-of\"}"] {
+            let bytes = [&(head.len() as u32).to_be_bytes()[..], &[0; 4], head].concat();
+            assert!(matches!(deliver(&frame(&bytes).await, &shared), Err(PeerError::Protocol(_))), "{head:?}");
+        }
+    }
+}

@@ -17,15 +17,20 @@ use store::{
 struct Rig {
     receiver: Receiver,
     told: Arc<Mutex<Vec<Happening>>>,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl Rig {
     fn new(store: Arc<dyn Store>, append_only: bool) -> Self {
-        let (state, told) = (tempfile::tempdir().unwrap(), Arc::<Mutex<Vec<Happening>>>::default());
+        Self::with(store, append_only, tempfile::tempdir().unwrap())
+    }
+
+    /// What it noted is there from an earlier one.
+    fn with(store: Arc<dyn Store>, append_only: bool, state: tempfile::TempDir) -> Self {
+        let told = Arc::<Mutex<Vec<Happening>>>::default();
         let log = Arc::clone(&told);
         let duties = Duties { maker: None, append_only, told: Arc::new(move |happening| log.lock().unwrap().push(happening)) };
-        Self { receiver: Receiver::new(store, state.path(), duties), told, _state: state }
+        Self { receiver: Receiver::new(store, state.path(), duties), told, state }
     }
 
     async fn ask(&self, whose: u8, request: Request) -> Result<Reply, Refusal> {
@@ -278,4 +283,30 @@ async fn pieces_that_come_twice_too_early_or_too_late_do_no_harm() {
         rig.ask(1, Request::Abort { upload: upload("a.tar") }).await.unwrap();
         assert!(memory.object("a.tar").is_some(), "what has arrived is not given up");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_another_machine_put_under_the_name_is_never_taken_for_ones_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = || Arc::new(Local::open(directory.path()).unwrap());
+    let rig = Rig::new(place(), false);
+    let (own, other) = (noise(100_000), vec![7; 100_000]);
+    rig.create(1, "a.tar").await.unwrap();
+    rig.put(1, "a.tar", 100_000, 0, &own).await.unwrap();
+    let own_file = names(directory.path());
+    rig.whole(2, "a.tar", &other).await;
+    // It is as long as the own one, to the byte.
+    let refusal = rig.commit(1, "a.tar", 100_000).await.unwrap_err();
+    assert!(refusal.kind == RefusalKind::Exists && refusal.reason.contains("a.tar exists already"), "{refusal:?}");
+    // Nor does a receiver that was started anew believe it, when nothing is left of the own one.
+    let Rig { receiver, state, .. } = rig;
+    drop(receiver);
+    for name in own_file {
+        std::fs::remove_file(directory.path().join(name)).unwrap();
+    }
+    let rig = Rig::with(place(), false, state);
+    assert_eq!(rig.commit(1, "a.tar", 100_000).await.unwrap(), Reply::Gone);
+    // The other machine hears once more that it has arrived.
+    assert!(matches!(rig.commit(2, "a.tar", 100_000).await.unwrap(), Reply::Committed { .. }));
+    assert!(std::fs::read(directory.path().join("a.tar")).unwrap() == other);
 }

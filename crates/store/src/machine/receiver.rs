@@ -328,7 +328,12 @@ impl Inner {
 
     /// Nothing is there to be continued: either it became visible just before the receiver ended, or it is gone.
     async fn after_the_end(&self, mut record: Record, length: u64) -> Result<Option<Arc<Slot>>, Refusal> {
-        // The name was free when the upload began, and nothing but its end gives it away.
+        // The name was free when the upload began, and nothing but an upload's end gives it away: this one's, unless another has ended there.
+        let is_others =
+            |other: &Record| other.finished.is_some() && other.name == record.name && (other.owner, &other.upload) != (record.owner, &record.upload);
+        if self.records.all().iter().any(|(other, _)| other.place == record.place && is_others(other)) {
+            return Ok(None);
+        }
         let entry = self.store.entry(&record.name).await.map_err(|error| refused(&error))?;
         record.finished = entry.filter(|entry| entry.size == length).map(|_| (length, words::checked_word(crate::Checked::Size).to_owned()));
         Ok(record.finished.is_some().then(|| self.ended(record)))
