@@ -9,7 +9,10 @@ use habackup::{
 };
 use livesqlite::check::{Column, Counts, ImageChecker};
 
-use crate::{names::Names, restore::RECORDER};
+use crate::{
+    names::{Names, is_top},
+    restore::RECORDER,
+};
 
 /// More than this many of one kind are not named.
 const MOST: usize = 200;
@@ -49,6 +52,7 @@ impl Collector {
         let name = kept(header.name);
         let path = normal(name);
         self.content.entries += 1;
+        self.content.tops += u64::from(is_top(name, configuration));
         self.content.last = Some(path.clone());
         if leads_out(name) {
             push(&mut self.content.escaping, name.to_vec());

@@ -5,6 +5,16 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
+/// Whether this is the directory that all the rest of an inner archive lies in: `data` in the config directory's, `.` in others. Users do not see it, so nobody
+/// counts it.
+pub(crate) fn is_top(path: &[u8], is_config: bool) -> bool {
+    let mut steps = path.split(|byte| *byte == b'/').filter(|step| !step.is_empty() && *step != b".");
+    match steps.next() {
+        None => true,
+        Some(first) => is_config && first == b"data" && steps.next().is_none(),
+    }
+}
+
 /// So many names are kept in mind, which fill a table of 36 MiB (54 MiB while it grows to that); further ones count as new.
 const MOST: usize = 7 << 19;
 
@@ -25,5 +35,25 @@ impl Names {
     /// Whether it was met.
     pub(crate) fn has(&self, path: &[u8]) -> bool {
         self.seen.contains(&self.hasher.hash_one(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_top;
+
+    #[test]
+    fn the_top_is_told_from_what_lies_in_it() {
+        for (path, of_config, of_others) in [
+            ("data", true, false),
+            ("data/", true, false),
+            ("./data", true, false),
+            (".", true, true),
+            ("./", true, true),
+            ("data/x", false, false),
+            ("x", false, false),
+        ] {
+            assert_eq!((is_top(path.as_bytes(), true), is_top(path.as_bytes(), false)), (of_config, of_others), "{path}");
+        }
     }
 }

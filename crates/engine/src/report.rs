@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use habackup::{readers::Content, rules::PATH_MAX, settings};
+use habackup::{manifest::Stamp, readers::Content, rules::PATH_MAX, settings};
 use serde::Serialize;
 use store::{Checked, outbound::Outcome};
 
@@ -230,7 +230,7 @@ pub struct BackupReport {
     /// Which machine compressed and encrypted, when there was a choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub division: Option<Division>,
-    /// Files, directories and symlinks in it.
+    /// Files, directories and symlinks in it, the config directory itself not counted.
     pub entries: u64,
     /// Bytes that went into the inner tar.
     pub bytes_in: u64,
@@ -254,10 +254,42 @@ const MOST_NAMED: usize = 1000;
 /// What should be in the archive and is not, or not as it should be.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gaps {
-    /// Entries.
-    pub(crate) entries: u64,
-    /// Those of them that make an instance what it is.
+    /// Entries that make an instance what it is.
     pub(crate) essential: Vec<Vec<u8>>,
+    /// How many others there are.
+    pub(crate) others: u64,
+    /// The first of those that are short enough for a stamp.
+    pub(crate) named: Vec<Vec<u8>>,
+    /// The entry that was met last: one may have several faults.
+    last: Vec<u8>,
+}
+
+impl Gaps {
+    /// No stamp has room for more names.
+    const MOST: usize = Stamp::WORDS_MAX / 3;
+
+    fn essential(&mut self, path: &[u8]) {
+        // There are but a few such names, and one may be there twice. What was doubtful before is told as lost.
+        if !self.essential.iter().any(|known| known == path) {
+            self.essential.push(path.to_vec());
+        }
+        if self.last == path && self.others > 0 {
+            self.others -= 1;
+            self.named.pop_if(|known| known == path);
+            self.last.clear();
+        }
+    }
+
+    fn other(&mut self, path: &[u8]) {
+        if self.last == path && self.others > 0 || self.essential.iter().any(|known| known == path) {
+            return;
+        }
+        self.others += 1;
+        self.last = path.to_vec();
+        if !path.is_empty() && path.len() <= Stamp::WORDS_MAX && self.named.len() < Self::MOST {
+            self.named.push(path.to_vec());
+        }
+    }
 }
 
 /// What the source gathers on its way.
@@ -303,12 +335,8 @@ impl Findings {
 
     /// An entry with a fault; `is_lost`: a restore does not bring back what it holds.
     fn gap(&mut self, path: &[u8], is_lost: bool) {
-        self.gaps.entries += 1;
         let is_essential = settings::lost_without(path).is_some() || (!path.is_empty() && path == self.history);
-        // There are but a few such names, and one may be there twice.
-        if is_lost && is_essential && !self.gaps.essential.iter().any(|known| known == path) {
-            self.gaps.essential.push(path.to_vec());
-        }
+        if is_lost && is_essential { self.gaps.essential(path) } else { self.gaps.other(path) }
     }
 
     /// Something that never belongs into an archive.

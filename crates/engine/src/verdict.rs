@@ -96,10 +96,7 @@ impl Judgement {
         }
         if let Some(stamp) = stamp {
             (judgement.without_history, judgement.history_inside) = (stamp.without_history, stamp.history_inside);
-            // What is seen is told once, and in the words of today.
-            if !(stamp.is_whole() || judgement.essential && stamp.essential) {
-                judgement.lose(&stamp.missing, stamp.essential);
-            }
+            judgement.lose_as_said(stamp);
         }
         judgement
     }
@@ -118,16 +115,16 @@ impl Judgement {
                 judgement.lose(settings::lost_without(path).unwrap_or("the history"), true);
             }
         }
-        match met.gaps.entries.saturating_sub(met.gaps.essential.len() as u64) {
-            0 => {}
-            1 => judgement.lose("1 entry that was unreadable, doubtful or damaged when the backup was made", false),
-            others => judgement.lose(&format!("{others} entries that were unreadable, doubtful or damaged when the backup was made"), false),
-        }
+        let what = match met.gaps.others {
+            1 => "1 entry that was unreadable, doubtful or damaged when the backup was made".to_owned(),
+            others => format!("{others} entries that were unreadable, doubtful or damaged when the backup was made"),
+        };
+        judgement.lose_by_name(what, met.gaps.others, met.gaps.named.iter().map(|path| crate::shown(path)));
         judgement
     }
 
-    /// Of an archive that was made of another, by its index; of the content of files speaks what was found `before`, and `lost` is what could not be kept.
-    pub(crate) fn of_repaired(index: &Index, manifest: &Manifest, before: &[Finding], lost: u64) -> Self {
+    /// Of an archive that was made of another, by its index; of the content of files speaks what was found `before`, and `lost` are the notes of what could not be kept.
+    pub(crate) fn of_repaired<'n>(index: &Index, manifest: &Manifest, before: &[Finding], lost: (u64, impl Iterator<Item = &'n str>)) -> Self {
         const OF_BODIES: [Defect; 3] = [Defect::DatabaseDamaged, Defect::SettingsDamaged, Defect::OtherDatabaseDamaged];
         let mut content = Content::default();
         for entry in index.files() {
@@ -140,15 +137,50 @@ impl Judgement {
         let mut found = in_content(&content, manifest, without_history, history_inside);
         found.extend(before.iter().filter(|finding| OF_BODIES.contains(&finding.defect)).cloned());
         let mut judgement = Self { without_history, history_inside, ..Self::of(&found, None) };
-        if let Some(stamp) = manifest.stamp().filter(|stamp| !stamp.is_whole() && judgement.missing.is_empty()) {
-            judgement.lose(&stamp.missing, stamp.essential);
-        }
-        match lost {
-            0 => {}
-            1 => judgement.lose("1 thing that could not be kept when the archive was repaired", false),
-            lost => judgement.lose(&format!("{lost} things that could not be kept when the archive was repaired"), false),
-        }
+        judgement.lose_as_said(&stamp);
+        let (count, names) = lost;
+        let what = match count {
+            1 => "1 thing that could not be kept when the archive was repaired".to_owned(),
+            count => format!("{count} things that could not be kept when the archive was repaired"),
+        };
+        judgement.lose_by_name(what, count, names.map(str::to_owned));
         judgement
+    }
+
+    /// What the archive's maker knew was missing. What is seen as well is told once.
+    fn lose_as_said(&mut self, stamp: &Stamp) {
+        if !stamp.is_whole() {
+            stamp.missing.split(Stamp::BETWEEN).for_each(|what| self.lose(what, stamp.essential));
+        }
+    }
+
+    /// `count` things, `what` in words, are missing; of their names go in as many as a stamp has room for.
+    fn lose_by_name(&mut self, what: String, count: u64, names: impl Iterator<Item = String>) {
+        if count == 0 {
+            return;
+        }
+        let before: usize = self.missing.iter().map(|known| known.len() + Stamp::BETWEEN.len()).sum();
+        let mut told = what.clone();
+        let mut named: Vec<String> = Vec::new();
+        for name in names {
+            // No name may pass for another thing that is missing.
+            let name = name.replace(Stamp::BETWEEN, "\\x3b ");
+            if named.contains(&name) {
+                continue;
+            }
+            named.push(name);
+            let list = named.join(", ");
+            let longer = match count.saturating_sub(named.len() as u64) {
+                0 => format!("{what}: {list}"),
+                more => format!("{what}: {list} and {more} more"),
+            };
+            if before + longer.len() <= Stamp::WORDS_MAX {
+                told = longer;
+            } else {
+                named.pop();
+            }
+        }
+        self.lose(&told, false);
     }
 
     /// Something is missing.
@@ -167,7 +199,12 @@ impl Judgement {
 
     /// What the archive carries of it.
     pub(crate) fn stamp(&self) -> Stamp {
-        Stamp { missing: self.missing.join("; "), essential: self.essential, without_history: self.without_history, history_inside: self.history_inside }
+        Stamp {
+            missing: self.missing.join(Stamp::BETWEEN),
+            essential: self.essential,
+            without_history: self.without_history,
+            history_inside: self.history_inside,
+        }
     }
 
     /// For the first line of a report.
@@ -175,7 +212,7 @@ impl Judgement {
         match self.verdict {
             Verdict::Whole if self.without_history => "whole, without the history".to_owned(),
             Verdict::Whole => "whole".to_owned(),
-            Verdict::Incomplete => incomplete(&self.missing.join("; "), self.essential),
+            Verdict::Incomplete => incomplete(&self.missing.join(Stamp::BETWEEN), self.essential),
             Verdict::Unrestorable if !self.refused_by.is_empty() => format!("{} would NOT restore this", readers::named(&self.refused_by)),
             Verdict::Unrestorable => "Home Assistant would NOT restore this".to_owned(),
             Verdict::Damaged => "DAMAGED".to_owned(),
@@ -185,11 +222,62 @@ impl Judgement {
 
 /// What is said of an archive from which something is missing.
 pub fn incomplete(missing: &str, essential: bool) -> String {
-    if essential { format!("INCOMPLETE: a restore loses {missing}") } else { format!("incomplete: {missing}") }
+    if essential { format!("incomplete: a restore loses {missing}") } else { format!("incomplete: {missing}") }
 }
 
 /// What of a configuration is missing, given whether its history is meant to be elsewhere.
 fn in_content(content: &Content, manifest: &Manifest, without_history: bool, history_inside: bool) -> Vec<Finding> {
     let stamp = Stamp { without_history, history_inside, ..Stamp::default() };
     content_findings(content, Some(&Description::parse(MANIFEST, &manifest.to_stamped_json(Some(&stamp)))))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn with_names(before: &str, names: &[String]) -> String {
+        let mut judgement = Judgement::default();
+        if !before.is_empty() {
+            judgement.lose(before, true);
+        }
+        judgement.lose_by_name(format!("{} entries", names.len()), names.len() as u64, names.iter().cloned());
+        let json = Manifest::parse(b"{}").unwrap().to_stamped_json(Some(&judgement.stamp()));
+        let stamped = Manifest::parse(&json).unwrap().stamp().unwrap().missing;
+        assert_eq!(stamped, judgement.missing.join(Stamp::BETWEEN), "nothing of it is cut");
+        // Whoever reads it tells the same, whatever else is seen.
+        let read = Judgement::of(&[], Manifest::parse(&json).unwrap().stamp().as_ref());
+        assert_eq!(read.missing, judgement.missing);
+        stamped
+    }
+
+    #[test]
+    fn of_what_is_missing_so_many_names_are_told_as_a_stamp_has_room_for() {
+        let names = |count: usize| (0..count).map(|n| format!("www/{n}.png")).collect::<Vec<_>>();
+        assert_eq!(with_names("", &names(2)), "2 entries: www/0.png, www/1.png");
+        let many = with_names("", &names(700));
+        let named = many.matches(".png").count();
+        assert!(many.starts_with("700 entries: www/0.png, www/1.png, ") && many.ends_with(&format!(" and {} more", 700 - named)) && named > 20, "{many}");
+        assert_eq!(with_names("the history", &names(1)), "the history; 1 entries: www/0.png");
+        let long = "the history ".repeat(23);
+        assert_eq!(with_names(&long, &names(3)), format!("{long}; 3 entries"), "no name fits");
+        let names = ["a".repeat(290), "short".to_owned(), "é".repeat(150)];
+        assert_eq!(with_names("", &names), "3 entries: short and 2 more");
+    }
+
+    #[test]
+    fn a_name_does_not_pass_for_something_else_that_is_missing() {
+        assert_eq!(with_names("", &["a; the history".to_owned()]), "1 entries: a\\x3b the history");
+    }
+
+    #[test]
+    fn an_entry_with_two_faults_is_one_entry() {
+        let mut met = Findings::default();
+        met.doubt(b"www/a", "torn");
+        met.lost(b"www/a", "shrank");
+        met.doubt(b".storage/auth", "torn");
+        met.lost(b".storage/auth", "shrank");
+        met.damaged(b".storage/auth", "no JSON");
+        assert_eq!((met.gaps.others, met.gaps.named, met.gaps.essential), (1, vec![b"www/a".to_vec()], vec![b".storage/auth".to_vec()]));
+    }
 }

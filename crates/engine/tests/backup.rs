@@ -184,7 +184,7 @@ fn names_of_any_bytes_modes_times_links_and_empty_directories_come_back() {
         assert!(after[path] == *entry, "{} differs: {:?} {:?}", engine::shown(path), &entry.1, &after[path].1);
     }
     assert_eq!(fs::metadata(restored.join("twin.sh")).unwrap().nlink(), 1, "hard links are stored as files");
-    assert_eq!(report.entries as usize, before.len() + 1);
+    assert_eq!(report.entries as usize, before.len(), "the config directory itself is not counted");
 }
 
 #[test]
@@ -511,7 +511,7 @@ fn an_uncompressed_archive_is_read_by_python_and_by_us() {
     let found = verify(report.local_path().unwrap(), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
     assert!(found.findings.iter().all(|finding| finding.severity == Severity::Warning), "{:?}", found.findings);
     assert_eq!(found.without_checksum, [""; 0]);
-    let script = "import sys,tarfile\no=tarfile.open(sys.argv[1])\ni=tarfile.open(fileobj=o.extractfile('homeassistant.tar'))\nprint(len(i.getmembers()))";
+    let script = "import sys,tarfile\no=tarfile.open(sys.argv[1])\ni=tarfile.open(fileobj=o.extractfile('homeassistant.tar'))\nprint(len(i.getmembers())-1)";
     let output = Command::new("python3").arg("-c").arg(script).arg(report.local_path().unwrap()).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), report.entries.to_string());
 }

@@ -315,3 +315,28 @@ fn places_far_away_are_looked_into_like_files() {
     let missing = far(&["cat", "s3://bucket/none.tar", "configuration.yaml"]);
     assert!(!missing.status.success() && missing.stdout.is_empty());
 }
+
+#[test]
+fn every_command_counts_the_same_entries() {
+    let place = Place::new();
+    let printed = |args: &[&str]| text(&place.haul(args).stdout);
+    let tells = |args: &[&str], words: &str| {
+        let told = printed(args);
+        assert!(told.contains(words), "{args:?}: {told}");
+    };
+    tells(&["backup", "config", "--to", "a.tar"], "Backed up 10 entries (");
+    assert_eq!(printed(&["ls", "a.tar"]).lines().count(), 10);
+    tells(&["verify", "a.tar"], "  10 entries (");
+    tells(&["inspect", "a.tar", "--target", "2026.11.0"], ": 10 entries (");
+    tells(&["restore", "a.tar", "--into", "restored"], "Restored 10 entries (");
+    tells(&["repair", "a.tar", "--to", "b.tar", "--recompress", "small"], "(10 entries)");
+    tells(&["diff", "a.tar", "b.tar"], "No difference in 10 entries");
+    assert_eq!(json(&printed(&["verify", "b.tar", "--json"]))["entries"], 10);
+    // The tops of other inner archives are seen by nobody either.
+    place.foreign("c.tar");
+    assert_eq!(printed(&["ls", "c.tar", "--all"]).lines().count(), 11);
+    tells(&["verify", "c.tar"], "  11 entries (");
+    tells(&["inspect", "c.tar", "--target", "2026.11.0"], ": 1 entry (");
+    tells(&["repair", "c.tar", "--to", "d.tar", "--recompress", "small"], "(11 entries)");
+    tells(&["diff", "c.tar", "d.tar", "--all"], "No difference in 11 entries");
+}

@@ -6,6 +6,7 @@ mod receiving;
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -347,4 +348,19 @@ fn nothing_stays_of_what_was_given_up_on_the_way() {
     let next = place.haul("green", &["backup", "config", "--to", &url, "--compress", "there", "--name", "next"], None);
     assert_eq!(next.status.code(), Some(0), "{}", out(&next));
     wait_for("it is gone", &|| place.backups().len() == 2);
+}
+
+/// What a check tries out is no news for those who read the receiver's log, and does not look like a backup that failed.
+#[test]
+fn a_check_of_a_receiver_leaves_no_alarm_in_its_log() {
+    let place = Place::new();
+    let mut receiving = place.receive();
+    let (url, code) = (receiving.url.clone(), receiving.code.clone());
+    let checked = place.haul("green", &["destination", "check", &url, "--measure", "1MiB"], Some(&code));
+    assert!(checked.status.success(), "{}", out(&checked));
+    receiving.child.kill().unwrap();
+    let mut log = String::new();
+    receiving.lines.read_to_string(&mut log).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(matches!(lines[..], [paired] if paired.starts_with("Paired with ")), "{log}");
 }

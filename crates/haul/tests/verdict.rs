@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::{
+    ffi::OsStr,
     fs,
-    os::unix::fs::{FileExt, PermissionsExt, symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, PermissionsExt, symlink},
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -33,8 +37,12 @@ impl Place {
 
     /// A configuration with everything that makes a Home Assistant this one and no other.
     fn config(&self, name: &str, instance: &str) -> PathBuf {
+        self.config_of(name, instance, 100_000)
+    }
+
+    fn config_of(&self, name: &str, instance: &str, database_bytes: u64) -> PathBuf {
         let config = self.path(name);
-        sample::create(&config, &sample::Options { database_bytes: 100_000, seed: 3 }).unwrap();
+        sample::create(&config, &sample::Options { database_bytes, seed: 3 }).unwrap();
         for name in SETTINGS {
             let path = config.join(".storage").join(name);
             if !path.exists() {
@@ -209,21 +217,24 @@ fn an_incomplete_archive_that_is_pushed_is_called_so() {
     fs::remove_file(config.join(".storage/auth")).unwrap();
     assert_eq!(code(&place.haul(&["backup", "config", "--to", "a.tar"], None)), 3);
     let pushed = place.haul(&["push", "a.tar", "--to", "out/"], None);
-    assert!(code(&pushed) == 0 && told(&pushed).contains("note: the archive is INCOMPLETE: a restore loses"), "{}", told(&pushed));
+    assert!(code(&pushed) == 0 && told(&pushed).contains("note: the archive is incomplete: a restore loses"), "{}", told(&pushed));
 }
 
-/// Without compression nothing but sizes is measured: what is wrong with a database shows when the description has left.
+/// Without compression nothing but sizes is measured: what is wrong with a large database shows when the description has left.
 #[test]
 fn what_the_description_of_a_stream_could_not_say_is_said() {
     let place = Place::new();
-    let config = place.config("config", "a1b2c3");
-    (cases().iter().find(|case| case.name == "pages of the database are noise").unwrap().spoil)(&config);
-    let streamed = place.haul(&["backup", "config", "--to", "-", "--uncompressed"], None);
-    let said = String::from_utf8_lossy(&streamed.stderr);
-    assert!(code(&streamed) == 3 && said.contains("found after the archive's own description had been sent"), "{said}");
-    let streamed = place.haul(&["backup", "config", "--to", "-"], None);
-    let said = String::from_utf8_lossy(&streamed.stderr);
-    assert!(code(&streamed) == 3 && !said.contains("had been sent"), "{said}");
+    let spoil = cases().iter().find(|case| case.name == "pages of the database are noise").unwrap().spoil;
+    for (name, bytes) in [("large", 12_000_000), ("small", 100_000)] {
+        spoil(&place.config_of(name, "a1b2c3", bytes));
+    }
+    for (args, too_late) in [(&["large", "--uncompressed"][..], true), (&["large"], false), (&["small", "--uncompressed"], false), (&["small"], false)] {
+        let streamed = place.haul(&[&["backup", "--to", "-"], args].concat(), None);
+        let said = String::from_utf8_lossy(&streamed.stderr);
+        assert_eq!((code(&streamed), said.contains("found after the archive's own description had been sent")), (3, too_late), "{args:?}: {said}");
+        assert_eq!(said.matches("damaged on this machine").count(), 1, "{args:?}: {said}");
+        assert!(said.contains("image of a DAMAGED database"), "{args:?}: {said}");
+    }
 }
 
 fn agree(place: &Place, archive: &str, password: Option<&str>, name: &str, case: &Case) {
@@ -236,7 +247,7 @@ fn agree(place: &Place, archive: &str, password: Option<&str>, name: &str, case:
         let said = run(&[]);
         assert_eq!(code(&said), if is_whole { 0 } else { 4 }, "{name}: {command}: {}", told(&said));
         let line = first_line(&said);
-        assert!(is_whole || line.contains("INCOMPLETE") && line.contains(case.lost), "{name}: {command}: {line}");
+        assert!(is_whole || line.contains("incomplete: a restore loses") && line.contains(case.lost), "{name}: {command}: {line}");
         assert!(!line.contains("Good") || is_whole, "{name}: {line}");
     }
     let listed = json(&place.haul(&["list", "out", "--json"], None));
@@ -246,9 +257,9 @@ fn agree(place: &Place, archive: &str, password: Option<&str>, name: &str, case:
     let into = format!("restored-{}", archive.rsplit('/').next().unwrap());
     let restored = place.haul(&["restore", archive, "--into", &into], password);
     assert_eq!(code(&restored), if is_whole { 0 } else { 3 }, "{name}: {}", told(&restored));
-    assert_eq!(told(&restored).contains("the archive is INCOMPLETE"), !is_whole, "{name}: {}", told(&restored));
+    assert_eq!(told(&restored).contains("the archive is incomplete"), !is_whole, "{name}: {}", told(&restored));
     let fetched = place.haul(&["get", archive, "--to", &format!("{into}.tar")], None);
-    assert_eq!(told(&fetched).contains("INCOMPLETE"), !is_whole, "{name}: {}", told(&fetched));
+    assert_eq!(told(&fetched).contains("incomplete: a restore loses"), !is_whole, "{name}: {}", told(&fetched));
 }
 
 fn is_root() -> bool {
@@ -283,10 +294,10 @@ fn nights_as_the_wrong_user_do_not_push_out_the_good_archive() {
     for night in 1..=3 {
         let made = as_nobody(&place, &["backup", config.to_str().unwrap(), "--to", &format!("out/{night}-bad.tar")]);
         assert_eq!(code(&made), 3, "{}", told(&made));
-        assert!(first_line(&made).contains("INCOMPLETE: a restore loses"), "{}", told(&made));
+        assert!(first_line(&made).contains("incomplete: a restore loses"), "{}", told(&made));
     }
     let listed = told(&place.haul(&["list", "out"], None));
-    assert_eq!(listed.lines().filter(|line| line.contains("INCOMPLETE") && line.ends_with("-bad.tar")).count(), 3, "{listed}");
+    assert_eq!(listed.lines().filter(|line| line.contains("incomplete (loses essentials)") && line.ends_with("-bad.tar")).count(), 3, "{listed}");
     let verified = place.haul(&["verify", "out/1-bad.tar"], None);
     assert_eq!(code(&verified), 4, "{}", told(&verified));
     for rule in ["--keep-last=3", "--keep-daily=7"] {
@@ -302,7 +313,7 @@ fn nights_as_the_wrong_user_do_not_push_out_the_good_archive() {
 }
 
 #[test]
-fn something_unreadable_that_is_not_essential_is_said_and_not_grave() {
+fn what_was_unreadable_is_named_wherever_its_archive_is_told_of() {
     if !is_root() {
         eprintln!("skipped: this needs root");
         return;
@@ -310,17 +321,32 @@ fn something_unreadable_that_is_not_essential_is_said_and_not_grave() {
     let place = Place::new();
     let config = place.config("config", "a1b2c3");
     assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(&config).status().unwrap().success());
-    fs::write(config.join("www.bin"), "x").unwrap();
-    fs::set_permissions(config.join("www.bin"), fs::Permissions::from_mode(0o600)).unwrap();
-    let made = as_nobody(&place, &["backup", config.to_str().unwrap(), "--to", "out/a.tar"]);
-    assert_eq!(code(&made), 3, "{}", told(&made));
-    assert!(first_line(&made).contains("incomplete: 1 entry"), "{}", told(&made));
-    for command in [&["verify", "out/a.tar"][..], &["inspect", "out/a.tar", "--target", "2026.11.0"]] {
-        let said = place.haul(command, None);
-        assert_eq!(code(&said), 3, "{}", told(&said));
-        assert!(first_line(&said).contains("incomplete: 1 entry"), "{}", told(&said));
+    for name in [&b"www.bin"[..], b"odd\n\xff.bin", b"a; b"] {
+        let path = config.join(OsStr::from_bytes(name));
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    assert!(told(&place.haul(&["list", "out"], None)).contains("  incomplete  a.tar"));
+    let named = "3 entries that were unreadable, doubtful or damaged when the backup was made: a\\x3b b, odd\\x0a\\xff.bin, www.bin";
+    for (archive, essential) in [("out/a.tar", false), ("out/b.tar", true)] {
+        if essential {
+            fs::remove_file(config.join(".storage/auth")).unwrap();
+        }
+        let lost = if essential { "incomplete: a restore loses " } else { "incomplete: 3 entries" };
+        let tells = |output: &Output, expected: i32| {
+            assert_eq!(code(output), expected, "{}", told(output));
+            assert!(told(output).lines().any(|line| line.contains(lost) && line.contains(named)), "{}", told(output));
+        };
+        tells(&as_nobody(&place, &["backup", config.to_str().unwrap(), "--to", archive]), 3);
+        tells(&place.haul(&["verify", archive], None), if essential { 4 } else { 3 });
+        tells(&place.haul(&["inspect", archive, "--target", "2026.11.0"], None), if essential { 4 } else { 3 });
+        tells(&place.haul(&["list", "out"], None), 0);
+        tells(&place.haul(&["restore", archive, "--into", &format!("{archive}-restored")], None), 3);
+        let listed = json(&place.haul(&["list", "out", "--json"], None));
+        let item = listed["archives"].as_array().unwrap().iter().find(|item| archive.ends_with(item["name"].as_str().unwrap())).unwrap();
+        assert!(item["missing"].as_str().unwrap().ends_with(named), "{listed}");
+    }
+    let listed = told(&place.haul(&["list", "out"], None));
+    assert!(listed.contains("  incomplete                     a.tar") && listed.contains("  incomplete (loses essentials)  b.tar"), "{listed}");
 }
 
 #[test]
@@ -379,7 +405,7 @@ fn a_link_in_the_place_of_configuration_yaml_is_not_praised() {
     assert_eq!(code(&place.haul(&["backup", "config", "--to", "out/a.tar"], None)), 3);
     let verified = place.haul(&["verify", "out/a.tar"], None);
     assert_eq!(code(&verified), 4, "{}", told(&verified));
-    assert!(first_line(&verified).contains("INCOMPLETE: a restore loses configuration.yaml"), "{}", told(&verified));
+    assert!(first_line(&verified).contains("incomplete: a restore loses configuration.yaml"), "{}", told(&verified));
 }
 
 /// What a repair makes of an incomplete archive is incomplete.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-pub use self::bench::{BUSY, PREFIX};
+pub use self::bench::{BUSY, is_of_check};
 use self::bench::{Bench, Fault};
 use crate::{
     error::StoreError,

@@ -133,7 +133,7 @@ impl RemoteFile {
         let reason = match now {
             None => "it was removed while it was read".to_owned(),
             Some(now) if now.size != shared.size => format!("it changed while it was read: {} bytes instead of {}", now.size, shared.size),
-            Some(now) if now.modified != shared.modified && now.modified.is_some() && shared.modified.is_some() => {
+            Some(now) if now.modified.zip(shared.modified).is_some_and(|(now, then)| is_another_moment(now, then)) => {
                 "it was replaced while it was read".to_owned()
             }
             Some(_) => return Ok(()),
@@ -223,6 +223,15 @@ impl RemoteFile {
             Some(Kind::Passing { .. } | Kind::Credentials | Kind::DailyLimit | Kind::Permission | Kind::Mismatch) | None => error,
             Some(_) => self.unchanged().err().unwrap_or(error),
         }
+    }
+}
+
+/// Some places tell fractions of a second in their lists, and only whole ones when they are asked for one object.
+fn is_another_moment(one: SystemTime, other: SystemTime) -> bool {
+    let parts = |moment: SystemTime| moment.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| (since.as_secs(), since.subsec_nanos()));
+    match (parts(one), parts(other)) {
+        (Some((one, 0)), Some((other, _))) | (Some((one, _)), Some((other, 0))) => one != other,
+        _ => one != other,
     }
 }
 

@@ -215,7 +215,7 @@ fn part(inner: &Inner) -> PartSeen {
             readers::Shape::SealedUnknown => Some("a newer SecureTar"),
             _ => None,
         },
-        entries: inner.content.as_ref().map(|content| content.entries),
+        entries: inner.content.as_ref().map(|content| content.entries - content.tops),
         content_bytes: inner.content.as_ref().map(|content| content.bytes),
     }
 }

@@ -18,6 +18,7 @@ use super::{
     survey::{Fate, Survey, below, normal},
     walker::Walker,
 };
+use crate::names::is_top;
 
 /// Files that hard links lead to are kept up to this size, and all of them together up to [`ROOM`]; larger ones are read again.
 const SMALL: u64 = 1 << 20;
@@ -281,7 +282,7 @@ impl<'a> Remade<'a> {
     }
 
     fn begin(&mut self, header: &Header<'_>, body: Body<'a>) {
-        self.members += 1;
+        self.members += u64::from(!is_top(header.path, self.config));
         let before = self.ready.len();
         encode(header, &mut self.ready);
         let header_offset = self.position + (before - self.taken) as u64;

@@ -19,7 +19,7 @@ use super::{
     Encryption, RepairError, RepairOptions, Written,
     bytes::Bytes,
     decode::{self, Shut},
-    notes::Notes,
+    notes::{NoteKind, Notes},
     parts::Piece,
     plan::{Part, Plan},
     remade::{Done, Extra, Remade},
@@ -138,7 +138,8 @@ impl Job<'_, '_> {
 
     fn judge(&self, built: &IndexBuilder, notes: &Notes) -> Result<Judgement, Broken> {
         let index = Index::parse(&built.finish(None, &[])).map_err(|error| Broken::Inside(error.to_string()))?;
-        Ok(Judgement::of_repaired(&index, &self.plan.manifest, self.before, notes.counts.lost))
+        let names = notes.list.iter().filter(|note| note.kind == NoteKind::Lost).filter_map(|note| note.member.as_deref());
+        Ok(Judgement::of_repaired(&index, &self.plan.manifest, self.before, (notes.counts.lost, names)))
     }
 
     fn remade<'p>(&'p self, part: &'p Part, is_main: bool) -> io::Result<Remade<'p>> {

@@ -465,7 +465,7 @@ impl TarSource {
         let folder = (kind == Kind::Directory).then_some(Folder { mode: header.mode, mtime: header.mtime });
         // A path too long for the index is still in the archive, and found by reading it through.
         let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size, folder });
-        self.gathered.findings.entries += 1;
+        self.gathered.findings.entries += u64::from(!relative.is_empty());
         self.gathered.findings.has_history |= kind == Kind::File && !relative.is_empty() && relative == self.history;
         note_unread(&mut self.gathered.findings.content, relative, kind, size, link);
         self.body_size = size;

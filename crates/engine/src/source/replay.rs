@@ -21,7 +21,10 @@ use super::{
     stream::{Stream, Trouble},
     tell_of_wait, walk,
 };
-use crate::{progress::Progress, report::Findings};
+use crate::{
+    progress::Progress,
+    report::{Findings, shown},
+};
 
 /// One sending of a recorded tar.
 pub(crate) struct Replay<'a> {
@@ -261,9 +264,14 @@ impl<'a> Replay<'a> {
             (Bytes::Image { number, .. }, Some(entry)) => {
                 let sizes_only = self.recording.sizes_only;
                 let Some(database) = self.recording.databases.get_mut(number) else { return };
-                // The first pass told it if it read the database.
-                let problems = database.snapshot.as_ref().filter(|_| sizes_only).map(|snapshot| snapshot.damage()).unwrap_or_default();
+                // The first pass told it if it read the database, as it does with small ones in any case.
+                let report = self.findings.databases.iter_mut().find(|report| report.path == shown(&entry.relative));
+                let is_told = !sizes_only || report.as_ref().is_some_and(|report| report.damaged);
+                let problems = database.snapshot.as_ref().filter(|_| !is_told).map(|snapshot| snapshot.damage()).unwrap_or_default();
                 if let Some(reason) = damage::of_image(self.recording.history == entry.relative, problems) {
+                    if let Some(report) = report {
+                        report.damaged = true;
+                    }
                     self.findings.damaged(&entry.relative, reason);
                 }
                 // It may come once more under another name.

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::findings::{Findings, Severity};
 use crate::{
     collect::{Body, Collector, Header},
+    names::is_top,
     report::shown,
     restore::{RECORDER, unwrap_tar},
 };
@@ -97,7 +98,7 @@ impl Pass<'_> {
     fn walk(&self, reader: &mut Reader<&mut dyn Read>, mut index: Option<Files<'_>>, seen: &mut Seen, last: &mut Option<Vec<u8>>) -> Result<(), TarError> {
         let mut buffer = vec![0; BUFFER];
         while let Some(entry) = reader.next_entry()? {
-            seen.entries += 1;
+            seen.entries += u64::from(!is_top(&entry.path, self.content == Content::HomeAssistant));
             if let Some(files) = &mut index
                 && seen.index_differs.is_none()
                 && !lists(files.next().as_ref(), &entry)

@@ -20,7 +20,7 @@ const ELSEWHERE: &str = "elsewhere";
 const INSIDE: &str = "inside";
 
 /// The longest text about what is missing, in bytes; what is longer is cut.
-const WORDS_MAX: usize = 300;
+const WORDS_MAX: usize = Stamp::WORDS_MAX;
 /// Bytes kept free for the verdict: twice the words, since JSON may double a character, and the keys.
 const ROOM: usize = 2 * WORDS_MAX + 168;
 /// No instance id is longer.
@@ -40,6 +40,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// So many bytes of [`missing`](Self::missing) are kept.
+    pub const WORDS_MAX: usize = 300;
+    /// Stands in [`missing`](Self::missing) between one thing and the next.
+    pub const BETWEEN: &str = "; ";
+
     /// Whether nothing is missing.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty()

@@ -401,6 +401,8 @@ pub struct Content {
     pub last: Option<Vec<u8>>,
     /// Members.
     pub entries: u64,
+    /// Of these, the directory that all the others lie in.
+    pub tops: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
     /// There is `data` or something below it.

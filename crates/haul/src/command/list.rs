@@ -189,7 +189,7 @@ fn row(item: &Item, several: bool, zone: &TimeZone) -> [String; 7] {
     match item.verdict {
         _ if matches!(item.made_by, Origin::Unknown | Origin::Unreadable) => {}
         DAMAGED => marks.push("DAMAGED"),
-        INCOMPLETE => marks.push(if item.essential { "INCOMPLETE" } else { "incomplete" }),
+        INCOMPLETE => marks.push(if item.essential { "incomplete (loses essentials)" } else { "incomplete" }),
         _ => {}
     }
     if matches!(item.made_by, Origin::Own | Origin::Other) && !item.history && item.verdict != DAMAGED {

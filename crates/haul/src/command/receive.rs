@@ -157,7 +157,7 @@ fn told(event: &Event) -> String {
 /// A line for the log; none for what `haul destination check` tries out.
 fn happened(happening: &Happening) -> String {
     let Happening { name, from, deed } = happening;
-    if name.starts_with(store::contract::PREFIX) {
+    if store::contract::is_of_check(name) {
         return String::new();
     }
     match deed {
@@ -199,6 +199,7 @@ mod tests {
         assert_eq!(said("a.tar", Deed::Deleted), "Deleted a.tar, as green asked");
         assert_eq!(said("a.tar", Deed::Kept), "Kept a.tar, which green asked to delete");
         assert_eq!(said("haul-check-0-done.tar", Deed::Deleted), "");
+        assert_eq!(said(".haul-00000000-00000000-1-1-1ce422c3.part", Deed::Failed("it can't be the name of an archive".into())), "");
         assert_eq!(told(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");
         assert_eq!(told(&Event::WrongCode(1)), "A wrong code was typed; 1 try is left");
     }

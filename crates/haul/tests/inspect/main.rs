@@ -166,7 +166,7 @@ fn rows_are_told_when_asked_for() {
 
 const GOOD_ROWS: &str = r#"ARCHIVE: N kB, whole
   "good-core-plain" of 2025-06-20 12:00, Home Assistant 2025.6.3
-  homeassistant.tar.gz, N kB: 36 entries (N kB)
+  homeassistant.tar.gz, N kB: 35 entries (N kB)
   history: N kB, states from 2026-11-22 08:54 to 2026-11-22 08:54
     event_data             111 rows
     event_types            12 rows

@@ -157,3 +157,18 @@ fn everything_works_from_a_bucket() {
     assert_eq!((server.unfinished(), server.keys("bucket").len()), (0, 1));
     assert!(names(&place.path("state")).is_empty(), "nothing is kept that nobody needs");
 }
+
+#[test]
+fn an_archive_that_is_much_smaller_than_the_last_one_at_a_remote_place_is_told() {
+    let (place, server) = (Place::noisy(400_000), S3Server::start(&["bucket"]).unwrap());
+    let said = |name: &str| {
+        let output = place.with_s3(&server.url(), &["backup", "config", "--to", "s3://bucket/home", "--name", name]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    assert!(!said("first").contains("the last one in its place"));
+    assert!(!said("same").contains("the last one in its place"));
+    fs::remove_file(place.path("config/noise.bin")).unwrap();
+    let told = said("small");
+    assert!(told.contains("the last one in its place") && told.contains("everything else") && told.contains("instead of 400 kB"), "{told}");
+}

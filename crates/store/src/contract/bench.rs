@@ -21,11 +21,18 @@ use crate::{
 };
 
 /// Begins the name of everything that a check makes.
-pub const PREFIX: &str = "haul-check-";
+const PREFIX: &str = "haul-check-";
+/// Begins the name of what stands for an upload of another machine.
+const OF_ANOTHER_MACHINE: &str = ".haul-00000000-00000000-1-1-";
 /// The part size where a place asks for nothing.
 const PART: u64 = 64 << 10;
 /// How much one call reads.
 const STEP: u64 = 4 << 20;
+
+/// Whether a check gives such names.
+pub fn is_of_check(name: &str) -> bool {
+    name.starts_with(PREFIX) || name.starts_with(OF_ANOTHER_MACHINE)
+}
 
 /// Why a rule could not be tried at a place that shows nothing while something is sent there.
 pub const BUSY: &str = "what is there can't be listed while something is sent there";
@@ -98,7 +105,7 @@ impl<'a> Bench<'a> {
     /// A name under which another machine might have something under way right now.
     pub(super) fn name_of_another_machine(&self) -> String {
         let random = &self.prefix[self.prefix.len() - 8..];
-        let name = format!(".haul-00000000-00000000-1-1-{random}.part");
+        let name = format!("{OF_ANOTHER_MACHINE}{random}.part");
         self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         name
     }
