@@ -119,7 +119,7 @@ impl Judgement {
             1 => "1 entry that was unreadable, doubtful or damaged when the backup was made".to_owned(),
             others => format!("{others} entries that were unreadable, doubtful or damaged when the backup was made"),
         };
-        judgement.lose_by_name(what, met.gaps.others, met.gaps.named.iter().map(|path| crate::shown(path)));
+        judgement.lose_by_name(&what, met.gaps.others, met.gaps.named.iter().map(|path| crate::shown(path)));
         judgement
     }
 
@@ -143,7 +143,7 @@ impl Judgement {
             1 => "1 thing that could not be kept when the archive was repaired".to_owned(),
             count => format!("{count} things that could not be kept when the archive was repaired"),
         };
-        judgement.lose_by_name(what, count, names.map(str::to_owned));
+        judgement.lose_by_name(&what, count, names.map(str::to_owned));
         judgement
     }
 
@@ -155,29 +155,29 @@ impl Judgement {
     }
 
     /// `count` things, `what` in words, are missing; of their names go in as many as a stamp has room for.
-    fn lose_by_name(&mut self, what: String, count: u64, names: impl Iterator<Item = String>) {
+    fn lose_by_name(&mut self, what: &str, count: u64, names: impl Iterator<Item = String>) {
         if count == 0 {
             return;
         }
         let before: usize = self.missing.iter().map(|known| known.len() + Stamp::BETWEEN.len()).sum();
-        let mut told = what.clone();
-        let mut named: Vec<String> = Vec::new();
+        let mut told = what.to_owned();
+        let mut fitting: Vec<String> = Vec::new();
         for name in names {
             // No name may pass for another thing that is missing.
             let name = name.replace(Stamp::BETWEEN, "\\x3b ");
-            if named.contains(&name) {
+            if fitting.contains(&name) {
                 continue;
             }
-            named.push(name);
-            let list = named.join(", ");
-            let longer = match count.saturating_sub(named.len() as u64) {
+            fitting.push(name);
+            let list = fitting.join(", ");
+            let longer = match count.saturating_sub(fitting.len() as u64) {
                 0 => format!("{what}: {list}"),
                 more => format!("{what}: {list} and {more} more"),
             };
             if before + longer.len() <= Stamp::WORDS_MAX {
                 told = longer;
             } else {
-                named.pop();
+                fitting.pop();
             }
         }
         self.lose(&told, false);
@@ -241,7 +241,7 @@ mod tests {
         if !before.is_empty() {
             judgement.lose(before, true);
         }
-        judgement.lose_by_name(format!("{} entries", names.len()), names.len() as u64, names.iter().cloned());
+        judgement.lose_by_name(&format!("{} entries", names.len()), names.len() as u64, names.iter().cloned());
         let json = Manifest::parse(b"{}").unwrap().to_stamped_json(Some(&judgement.stamp()));
         let stamped = Manifest::parse(&json).unwrap().stamp().unwrap().missing;
         assert_eq!(stamped, judgement.missing.join(Stamp::BETWEEN), "nothing of it is cut");
@@ -256,8 +256,8 @@ mod tests {
         let names = |count: usize| (0..count).map(|n| format!("www/{n}.png")).collect::<Vec<_>>();
         assert_eq!(with_names("", &names(2)), "2 entries: www/0.png, www/1.png");
         let many = with_names("", &names(700));
-        let named = many.matches(".png").count();
-        assert!(many.starts_with("700 entries: www/0.png, www/1.png, ") && many.ends_with(&format!(" and {} more", 700 - named)) && named > 20, "{many}");
+        let told = many.matches(".png").count();
+        assert!(many.starts_with("700 entries: www/0.png, www/1.png, ") && many.ends_with(&format!(" and {} more", 700 - told)) && told > 20, "{many}");
         assert_eq!(with_names("the history", &names(1)), "the history; 1 entries: www/0.png");
         let long = "the history ".repeat(23);
         assert_eq!(with_names(&long, &names(3)), format!("{long}; 3 entries"), "no name fits");
