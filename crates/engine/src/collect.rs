@@ -131,7 +131,7 @@ impl Collector {
 
     /// The body of a file came to its end.
     pub(crate) fn end(&mut self, body: Body) -> Ended {
-        let Body { below, size, is_database, journal, page_size, checker, kept, .. } = body;
+        let Body { below, size, present, is_database, journal, page_size, checker, kept, .. } = body;
         if below == b".HA_VERSION" && size <= VERSION_FILE {
             self.content.version = kept.as_deref().filter(|bytes| !bytes.is_empty()).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
         } else if let Some(damage) = kept.and_then(|bytes| settings::damage(&below, &bytes)) {
@@ -140,7 +140,7 @@ impl Collector {
         let (problems, counts) = checker.map(ImageChecker::finish_counted).unwrap_or_default();
         if below == RECORDER {
             let journal = journal.unwrap_or(Journal::Other);
-            self.content.database = Some(Database { size, is_one: is_database, journal, page_size, problems: problems.clone() });
+            self.content.database = Some(Database { size, present, is_one: is_database, journal, page_size, problems: problems.clone() });
         } else if !problems.is_empty() {
             push(&mut self.damaged, below.clone());
         }
@@ -202,7 +202,7 @@ fn note(content: &mut Content, below: &[u8], kind: Kind, size: u64, link: &[u8])
 pub(crate) fn note_unread(content: &mut Content, below: &[u8], kind: Kind, size: u64, link: &[u8]) {
     note(content, below, kind, size, link);
     if below == RECORDER && kind == Kind::File {
-        content.database = Some(Database { size, is_one: size > 0, journal: Journal::Other, page_size: 0, problems: Vec::new() });
+        content.database = Some(Database { size, present: size, is_one: size > 0, journal: Journal::Other, page_size: 0, problems: Vec::new() });
     }
 }
 
@@ -211,6 +211,8 @@ pub(crate) fn note_unread(content: &mut Content, below: &[u8], kind: Kind, size:
 pub(crate) struct Body {
     below: Vec<u8>,
     size: u64,
+    /// What came of it so far.
+    present: u64,
     /// What to count in the recorder's database.
     column: Option<Column>,
     started: bool,
@@ -246,6 +248,7 @@ impl Body {
     }
 
     pub(crate) fn take(&mut self, bytes: &[u8]) {
+        self.present += bytes.len() as u64;
         if !std::mem::replace(&mut self.started, true) && livesqlite::is_database(bytes) {
             self.is_database = true;
             self.checker = Some(self.column.take().map_or_else(ImageChecker::new, ImageChecker::counting));

@@ -18,6 +18,8 @@ pub enum Verdict {
     /// Everything that belongs in is in, as far as anybody can tell.
     #[default]
     Whole,
+    /// So is this, and the archive's end or its index is damaged, which no reader needs.
+    Wrapper,
     /// It restores, and something is gone.
     Incomplete,
     /// Some reader does not restore it.
@@ -60,6 +62,11 @@ const DAMAGE: [Defect; 11] = [
     Defect::InnerDamaged,
 ];
 
+/// Whether such a defect is one of what is around the members.
+pub(crate) fn is_of_wrapper(defect: Defect) -> bool {
+    matches!(defect, Defect::OuterEnd | Defect::Index)
+}
+
 /// Whether such a defect is one of bytes that are not what was written.
 pub(crate) fn is_damage(defect: Defect) -> bool {
     DAMAGE.contains(&defect)
@@ -75,6 +82,9 @@ impl Judgement {
         }
         if refusing.len() < verdicts.len() {
             judgement.refused_by = refusing;
+        }
+        if findings.iter().any(|finding| is_of_wrapper(finding.defect)) {
+            judgement.at_least(Verdict::Wrapper);
         }
         if findings.iter().any(|finding| is_damage(finding.defect)) {
             judgement.at_least(Verdict::Damaged);
@@ -212,6 +222,7 @@ impl Judgement {
         match self.verdict {
             Verdict::Whole if self.without_history => "whole, without the history".to_owned(),
             Verdict::Whole => "whole".to_owned(),
+            Verdict::Wrapper => "every file in it is whole, and its end or its index is damaged; `haul repair` writes it anew".to_owned(),
             Verdict::Incomplete => incomplete(&self.missing.join(Stamp::BETWEEN), self.essential),
             Verdict::Unrestorable if !self.refused_by.is_empty() => format!("{} would NOT restore this", readers::named(&self.refused_by)),
             Verdict::Unrestorable => "Home Assistant would NOT restore this".to_owned(),

@@ -273,7 +273,7 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
         assert!(findings.iter().any(|finding| finding.starts_with(expected)), "{expected}: {findings:#?}");
     }
     // A hard link and the like can't be in an index of ours: that is named too.
-    assert!(findings.iter().any(|finding| finding.starts_with("Damage haul.index: the index does not list")), "{findings:#?}");
+    assert!(findings.iter().any(|finding| finding.starts_with("Wrapper haul.index: the index does not list")), "{findings:#?}");
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn a_wrong_index_is_damage_of_the_index_alone() {
     inner.files[1].size += 1;
     inner.files.truncate(2);
     let verification = verify(PLAIN, &PLAIN.archive_of(&right, &inner.files, &PLAIN.manifest(), &[])).unwrap();
-    assert_eq!(messages(&verification), ["Damage haul.index: the index does not list what the archive holds, first at data/.HA_VERSION"]);
+    assert_eq!(messages(&verification), ["Wrapper haul.index: the index does not list what the archive holds, first at data/.HA_VERSION"]);
     assert_eq!(verification.entries, 7);
 
     // Pieces of another compression: the index does not fit the gzip member.
@@ -355,7 +355,7 @@ fn a_wrong_index_is_damage_of_the_index_alone() {
     let outer = habackup::outer::Outer::new(Vec::new(), crafted::MTIME).member("./backup.json", &PLAIN.manifest()).unwrap();
     let outer = outer.member("homeassistant.tar.gz", &gzip).unwrap().member("haul.index", &index).unwrap();
     let verification = verify(PLAIN, &outer.finish().unwrap().0).unwrap();
-    assert_eq!(messages(&verification), ["Damage haul.index: the index does not fit the archive, which is in order without it"]);
+    assert_eq!(messages(&verification), ["Wrapper haul.index: the index does not fit the archive, which is in order without it"]);
     assert!(!verification.used_index);
 }
 

@@ -93,6 +93,9 @@ pub struct Archive<S> {
     unread: Range<u64>,
 }
 
+/// The problem of an archive that was cut behind its last member.
+pub const NO_END: &str = "the archive has no end marker; members after its last one may be missing";
+
 impl<S: ReadAt> Archive<S> {
     /// Walks the headers of `source`. Fails only when there is no archive to speak of; whatever else is wrong becomes a problem.
     pub fn open(source: S) -> Result<Self, ArchiveError> {
@@ -195,7 +198,7 @@ impl<S: ReadAt> Archive<S> {
                     self.problems.push(Problem::new(Severity::Notice, text));
                 }
                 if tail.marker_blocks < 2 {
-                    self.problems.push(Problem::new(Severity::Damaged, "the archive has no end marker; members after its last one may be missing"));
+                    self.problems.push(Problem::new(Severity::Damaged, NO_END));
                 }
                 self.tail = Some(tail);
                 self.unread = unread;

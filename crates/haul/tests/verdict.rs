@@ -396,6 +396,47 @@ fn an_archive_that_was_cut_is_still_hauls_and_goes() {
     assert!(!place.path("out/1.tar").exists() && place.path("out/2.tar").exists());
 }
 
+/// What is around the members of an archive, damaged in each way that leaves every member whole.
+#[test]
+fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
+    let place = Place::new();
+    let config = place.config("config", "one");
+    for (password, made) in [(None, "plain.tar"), (Some(PASSWORD), "sealed.tar")] {
+        let output = place.haul(&["backup", config.to_str().unwrap(), "--to", made], password);
+        assert_eq!(code(&output), 0, "{}", told(&output));
+        let whole = fs::read(place.path(made)).unwrap();
+        let opened = habackup::archive::Archive::open(whole.as_slice()).unwrap();
+        let index = opened.member(habackup::index::MEMBER).unwrap();
+        let (begin, end) = (index.data_offset as usize, (index.data_offset + index.size).next_multiple_of(512) as usize);
+        let flipped = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            bytes
+        };
+        for (kind, bytes) in [
+            ("without its end mark", whole[..end].to_vec()),
+            ("without half of its end mark", whole[..end + 512].to_vec()),
+            ("without the zeros behind its end mark", whole[..end + 1024].to_vec()),
+            ("with a damaged index", flipped(begin + index.size as usize - 9)),
+        ] {
+            if bytes.len() == whole.len() && bytes == whole {
+                continue;
+            }
+            fs::write(place.path("bad.tar"), &bytes).unwrap();
+            for command in ["verify", "inspect"] {
+                let output = place.haul(&[command, "bad.tar"], password);
+                assert!(code(&output) == 3 && first_line(&output).contains("every file in it is whole"), "{kind}, {command}: {}", told(&output));
+                assert_eq!(json(&place.haul(&[command, "bad.tar", "--json"], password))["judgement"]["verdict"], "wrapper", "{kind}, {command}");
+            }
+            let output = place.haul(&["repair", "bad.tar", "--to", "good.tar"], password);
+            assert_eq!(code(&output), 0, "{kind}: {}", told(&output));
+            let output = place.haul(&["verify", "good.tar"], password);
+            assert_eq!(code(&output), 0, "{kind}: {}", told(&output));
+            fs::remove_file(place.path("good.tar")).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_link_in_the_place_of_configuration_yaml_is_not_praised() {
     let place = Place::new();

@@ -20,8 +20,10 @@ pub struct Rows {
 /// The recorder's database.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct History {
-    /// Its size.
+    /// What is there of it.
     pub bytes: u64,
+    /// Its size, where not all of it is there.
+    pub whole_bytes: Option<u64>,
     /// Size of the log beside it, if anything is in it: what is there is newer, and not looked into.
     pub log_bytes: Option<u64>,
     /// When the first state was written that is in it, to the second (ISO 8601).
@@ -43,7 +45,8 @@ pub struct History {
 pub(super) fn of(content: &Content, counts: Option<Counts>, rows: bool) -> Option<History> {
     let database = content.database.as_ref()?;
     let log_bytes = content.log.filter(|bytes| *bytes > 0);
-    let history = History { bytes: database.size, log_bytes, ..History::default() };
+    let whole_bytes = (database.present < database.size).then_some(database.size);
+    let history = History { bytes: database.present, whole_bytes, log_bytes, ..History::default() };
     if !database.is_one {
         return Some(history);
     }

@@ -4,21 +4,27 @@ use std::io;
 
 use habackup::{
     archive::{MANIFEST, MANIFEST_MAX},
+    index,
+    outer::header_difference,
     read_at::ReadAt,
     readers::{Description, Facts, OuterEnd, OuterMember},
     tar::{
-        EntryKind,
+        BLOCK, EntryKind, Reader, padding,
         python::{End, Input, Member, Walk},
     },
 };
 
 use super::Job;
-use crate::open::ArchiveFile;
+use crate::open::{ArchiveFile, IndexState, read_index};
 
 /// More members than this no archive has; the walk ends there.
 const MEMBERS_MAX: usize = 10_000;
 /// Longer names are cut: no file can have them.
 const NAME_MAX: usize = 4096;
+/// Python and GNU tar fill an archive to a multiple of this.
+const RECORD: u64 = 10_240;
+/// A longer header is not ours.
+const HEADER_MAX: u64 = 16 << 10;
 /// What follows the end of an archive is looked at this far.
 const BEHIND: usize = 1 << 20;
 
@@ -50,7 +56,7 @@ impl Input for Bytes<'_> {
 }
 
 /// Fills in what the outer tar and the description say; the members as they were walked.
-pub(super) fn look(job: &Job<'_>, facts: &mut Facts) -> io::Result<Vec<Member>> {
+pub(super) fn look(job: &mut Job<'_>, facts: &mut Facts) -> io::Result<Vec<Member>> {
     let mut members: Vec<Member> = Vec::new();
     let mut walk = Walk::new(Bytes { file: job.file, position: 0 });
     facts.outer.end = loop {
@@ -75,8 +81,34 @@ pub(super) fn look(job: &Job<'_>, facts: &mut Facts) -> io::Result<Vec<Member>> 
         facts.outer.trailing = buffer.iter().any(|byte| *byte != 0);
     }
     facts.outer.members = members.iter().map(seen).collect();
+    facts.outer.short = facts.outer.end == OuterEnd::Clean && is_short(job, &members);
+    facts.outer.index = index_damage(job, &members);
     facts.description = description(job, &members)?;
     Ok(members)
+}
+
+/// Whether Haul wrote an archive longer than it is. Core adds zeros to what it decrypts, up to the length it had announced.
+fn is_short(job: &Job<'_>, members: &[Member]) -> bool {
+    let is_ours = |member: &Member| {
+        let mut raw = vec![0; (member.data_offset - member.header_offset).min(HEADER_MAX) as usize];
+        job.file.read_exact_at(&mut raw, member.header_offset).is_ok()
+            && Reader::new(raw.as_slice())
+                .next_entry()
+                .ok()
+                .flatten()
+                .is_some_and(|entry| header_difference(&raw, &text(&member.name), member.size, entry.mtime) == Some(0))
+    };
+    let Some(last) = members.last().filter(|_| members.iter().any(|member| member.name == index::MEMBER.as_bytes())) else { return false };
+    let end = last.data_offset + last.size + padding(last.size) as u64;
+    job.file.len() < (end + 2 * BLOCK as u64).next_multiple_of(RECORD) && members.iter().any(is_ours)
+}
+
+fn index_damage(job: &mut Job<'_>, members: &[Member]) -> Option<String> {
+    let member = members.iter().rfind(|member| member.name == index::MEMBER.as_bytes())?;
+    match read_index(job.file, member.data_offset, member.size, job.keyring.as_mut()) {
+        IndexState::Damaged(reason) => Some(reason),
+        IndexState::Absent | IndexState::Usable(_) | IndexState::Foreign(_) => None,
+    }
 }
 
 fn seen(member: &Member) -> OuterMember {

@@ -212,44 +212,8 @@ impl<'a> Opened<'a> {
 
     fn read_index(&self) -> IndexState {
         let Some(member) = self.outside.index() else { return IndexState::Absent };
-        let Ok(window) = self.window(member) else { return IndexState::Damaged("it is cut short".into()) };
-        if member.present < member.size {
-            return IndexState::Damaged("it is cut short".into());
-        }
-        if member.size > index::MAX_LEN {
-            return IndexState::Damaged("it is too long".into());
-        }
-        let mut bytes = Vec::new();
-        if let Err(error) = Stream::new(window).read_to_end(&mut bytes) {
-            return IndexState::Damaged(error.to_string());
-        }
-        if bytes.starts_with(SECURETAR) {
-            bytes = match self.unseal_index(&bytes) {
-                Ok(plain) => plain,
-                Err(SecureTarError::WrongPassword) => {
-                    let why = if self.keyring.is_some() { "it can't be opened with this password" } else { "it is still encrypted" };
-                    return IndexState::Foreign(why.into());
-                }
-                Err(error) => return IndexState::Damaged(error.to_string()),
-            };
-        }
-        match Index::parse(&bytes) {
-            Ok(index) => IndexState::Usable(index),
-            Err(error @ index::IndexError::NewerVersion(_)) => IndexState::Foreign(error.to_string()),
-            Err(error) => IndexState::Damaged(error.to_string()),
-        }
-    }
-
-    fn unseal_index(&self, container: &[u8]) -> Result<Vec<u8>, SecureTarError> {
-        self.with_keyring(|keyring| {
-            let mut decryptor = Decryptor::open_with(container, keyring, Expect::Magic(index::MAGIC))?;
-            if decryptor.header().reserved != [0; 8] {
-                return Err(SecureTarError::ReservedBytes);
-            }
-            let mut plain = Vec::new();
-            decryptor.read_to_end(&mut plain)?;
-            Ok(plain)
-        })
+        let mut keyring = self.keyring.as_ref().map(|keyring| keyring.lock().unwrap_or_else(PoisonError::into_inner));
+        read_index(&self.file, member.data_offset, member.size, keyring.as_deref_mut())
     }
 
     /// The index, if it is about this member and has what is needed to enter it anywhere.
@@ -366,6 +330,41 @@ impl<'a> Opened<'a> {
         }
         Ok(Ranges::new(body, table))
     }
+}
+
+/// The index that stands there.
+pub(crate) fn read_index(file: &ArchiveFile<'_>, offset: u64, size: u64, keyring: Option<&mut Keyring>) -> IndexState {
+    let Some(window) = Window::new(file, offset, size) else { return IndexState::Damaged("it is cut short".into()) };
+    if size > index::MAX_LEN {
+        return IndexState::Damaged("it is too long".into());
+    }
+    let mut bytes = Vec::new();
+    if let Err(error) = Stream::new(window).read_to_end(&mut bytes) {
+        return IndexState::Damaged(error.to_string());
+    }
+    if bytes.starts_with(SECURETAR) {
+        let Some(keyring) = keyring else { return IndexState::Foreign("it is still encrypted".into()) };
+        bytes = match unseal_index(&bytes, keyring) {
+            Ok(plain) => plain,
+            Err(SecureTarError::WrongPassword) => return IndexState::Foreign("it can't be opened with this password".into()),
+            Err(error) => return IndexState::Damaged(error.to_string()),
+        };
+    }
+    match Index::parse(&bytes) {
+        Ok(index) => IndexState::Usable(index),
+        Err(error @ index::IndexError::NewerVersion(_)) => IndexState::Foreign(error.to_string()),
+        Err(error) => IndexState::Damaged(error.to_string()),
+    }
+}
+
+fn unseal_index(container: &[u8], keyring: &mut Keyring) -> Result<Vec<u8>, SecureTarError> {
+    let mut decryptor = Decryptor::open_with(container, keyring, Expect::Magic(index::MAGIC))?;
+    if decryptor.header().reserved != [0; 8] {
+        return Err(SecureTarError::ReservedBytes);
+    }
+    let mut plain = Vec::new();
+    decryptor.read_to_end(&mut plain)?;
+    Ok(plain)
 }
 
 /// Where the description and the index are, usually: one way there and back for both.

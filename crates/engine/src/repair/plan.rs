@@ -101,6 +101,13 @@ pub(super) fn plan(
     let failed = |error| RepairError::from(OpenError::of(archive.to_owned(), error));
     let is_bare = has(before, Defect::NotWrapped);
     let keyring = Mutex::new(options.password.clone().map(Keyring::new));
+    for finding in &before.findings {
+        match (finding.defect, &finding.member) {
+            (Defect::OuterEnd, _) => notes.whole(format!("{}; it is written anew", finding.what)),
+            (Defect::Index, Some(member)) => notes.repaired(member, "it is damaged; a new one is written"),
+            _ => {}
+        }
+    }
     let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &keyring, &mut notes, cancel) }.map_err(failed)?;
     let job = Job { bytes, archive, cancel, keyring, is_protected: before.manifest.protected };
     let surveyed = job.surveys(sorted.inner, &mut notes)?;
@@ -118,7 +125,9 @@ fn hopeless(archive: &Path, before: &Inspection, notes: &Notes) -> RepairError {
         Some(member) if !member.is_empty() => format!("{member}: {}", note.what),
         _ => note.what.clone(),
     });
-    let what = said.or_else(|| before.findings.first().map(|finding| finding.what.clone())).unwrap_or_else(|| "no part of it can be read".to_owned());
+    // Of an end mark that is missing as well no reader asks.
+    let first = before.findings.iter().find(|finding| !finding.outcomes.is_empty()).or(before.findings.first());
+    let what = said.or_else(|| first.map(|finding| finding.what.clone())).unwrap_or_else(|| "no part of it can be read".to_owned());
     let advice = if has(before, Defect::NotWrapped) {
         "make a tar of the configuration that it belongs to, and repair that"
     } else {

@@ -9,6 +9,8 @@ use serde::Serialize;
 pub enum Severity {
     /// Something a restore changes or loses, or that is unusual; nothing is broken.
     Warning,
+    /// The archive's end or its index is damaged; every file in it is as it was written.
+    Wrapper,
     /// A restore succeeds and loses something without a word.
     Loss,
     /// Home Assistant would refuse this archive, fail over it, or restore nothing of it.

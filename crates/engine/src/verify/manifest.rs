@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::findings::{Findings, Severity};
 use crate::{
     open::{IndexState, MANIFEST, Outside},
-    verdict::{Judgement, is_damage},
+    verdict::{Judgement, is_damage, is_of_wrapper},
 };
 
 /// What `backup.json` says, for a report. Empty where it says nothing.
@@ -88,6 +88,8 @@ fn add(finding: &readers::Finding, content: Option<&Content>, asked: usize, find
     let is_loss = |effect: &Effect| matches!(effect, Effect::Loses(_) | Effect::Unnoticed(_));
     let severity = if is_damage(finding.defect) {
         Severity::Damage
+    } else if is_of_wrapper(finding.defect) {
+        Severity::Wrapper
     } else if effects().any(Effect::is_refused) {
         Severity::WouldNotRestore
     } else if effects().any(is_loss) {
@@ -102,7 +104,7 @@ fn add(finding: &readers::Finding, content: Option<&Content>, asked: usize, find
     let told = || finding.outcomes.iter().map(|outcome| (outcome.reader, outcome.effect.sentence(outcome.says.is_some(), Some(finding.defect))));
     let message = match loss {
         Some(loss) if effects().all(is_loss) && finding.outcomes.len() == asked => format!("{}; a restore loses {loss}", finding.what),
-        _ if severity == Severity::Warning => finding.what.clone(),
+        _ if finding.outcomes.is_empty() || severity == Severity::Warning => finding.what.clone(),
         _ => format!("{} ({})", finding.what, readers::shared(told()).join("; ")),
     };
     findings.add(severity, finding.member.clone().unwrap_or_default(), message);

@@ -24,6 +24,7 @@ use std::{
 };
 
 use habackup::{
+    archive::NO_END,
     problem::{self, Problem},
     readers::{self, GzipEnd},
     securetar::{Password, SecureTarVersion},
@@ -113,7 +114,7 @@ fn look(opened: &Opened<'_>, source: &ArchiveSource, options: &VerifyOptions, ca
     let started = Instant::now();
     let mut job = Job { opened, options, cancel, findings: Findings::default(), used_index: false };
     // What readers refuse or lose is judged by the facts.
-    let is_own = |problem: &&Problem| matches!(problem.severity, problem::Severity::Notice | problem::Severity::Damaged);
+    let is_own = |problem: &&Problem| matches!(problem.severity, problem::Severity::Notice | problem::Severity::Damaged) && problem.text != NO_END;
     for problem in opened.outside.problems.iter().filter(is_own) {
         job.findings.problem(problem);
     }
@@ -154,6 +155,7 @@ fn look(opened: &Opened<'_>, source: &ArchiveSource, options: &VerifyOptions, ca
     // The gravest comes first.
     judgement.at_least(match findings.first().map(|finding| finding.severity) {
         None | Some(Severity::Warning) => Verdict::Whole,
+        Some(Severity::Wrapper) => Verdict::Wrapper,
         Some(Severity::Loss) => Verdict::Incomplete,
         Some(Severity::WouldNotRestore) => Verdict::Unrestorable,
         Some(Severity::Damage) => Verdict::Damaged,
@@ -189,8 +191,8 @@ impl Job<'_> {
     fn index_itself(&mut self) {
         let name = habackup::index::MEMBER;
         match &self.opened.index {
-            IndexState::Absent | IndexState::Usable(_) => {}
-            IndexState::Damaged(reason) => self.findings.damage(name, format!("the index is damaged ({reason}); the archive itself does not need it")),
+            // What is wrong with a damaged one is among the facts.
+            IndexState::Absent | IndexState::Usable(_) | IndexState::Damaged(_) => {}
             IndexState::Foreign(reason) => self.findings.warn(name, format!("the index was not used: {reason}; the archive itself does not need it")),
         }
     }
@@ -256,7 +258,7 @@ impl Job<'_> {
             Ok((mut seen, Ok(()))) if !seen.findings.has_damage() => {
                 self.used_index = seen.index_differs.is_none();
                 if let Some(place) = seen.index_differs.take() {
-                    self.findings.damage(index_name, format!("the index does not list what the archive holds, first at {place}"));
+                    self.findings.add(Severity::Wrapper, index_name, format!("the index does not list what the archive holds, first at {place}"));
                 }
                 Ok(Some((seen, None)))
             }
@@ -264,7 +266,7 @@ impl Job<'_> {
                 // Either may be wrong: read once more without the index.
                 let (seen, broken) = self.by_stream(member)?;
                 if broken.is_none() && !seen.findings.has_damage() {
-                    self.findings.damage(index_name, "the index does not fit the archive, which is in order without it");
+                    self.findings.add(Severity::Wrapper, index_name, "the index does not fit the archive, which is in order without it");
                 }
                 Ok(Some((seen, broken)))
             }

@@ -168,6 +168,8 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
 fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) {
     let what = if database.size == 0 {
         "it is empty".to_owned()
+    } else if database.present < database.size {
+        format!("{} of its {} bytes are there", database.present, database.size)
     } else if !database.is_one {
         "it is no database".to_owned()
     } else if let Some(problem) = database.problems.first() {

@@ -41,6 +41,10 @@ defects! {
     OuterDamaged = "outer-damaged",
     /// Something stands behind the end.
     OuterTrailing = "outer-trailing-bytes",
+    /// The end mark, or zeros at the end, are missing.
+    OuterEnd = "outer-end",
+    /// Haul's index is damaged.
+    Index = "index-damaged",
     /// No description.
     ManifestMissing = "manifest-missing",
     /// The description without `./`.

@@ -94,6 +94,10 @@ pub struct Outer {
     pub end: OuterEnd,
     /// Something behind the end that is no zero.
     pub trailing: bool,
+    /// It is shorter than Haul wrote it: zeros at its end are missing.
+    pub short: bool,
+    /// What is wrong with Haul's index.
+    pub index: Option<String>,
 }
 
 /// A member of the outer tar.
@@ -377,6 +381,8 @@ pub enum Journal {
 pub struct Database {
     /// Bytes.
     pub size: u64,
+    /// Of these, bytes that are there.
+    pub present: u64,
     /// Whether it begins as a database does.
     pub is_one: bool,
     /// Its journal.

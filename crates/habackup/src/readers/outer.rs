@@ -7,12 +7,14 @@ use super::facts::{Facts, Nature, OuterEnd};
 use super::inner::leaves;
 use super::{Defect, Effect, Finding, Stage};
 use crate::archive::{MANIFEST, is_archive_name};
+use crate::index::MEMBER as INDEX;
 use crate::problem::shown;
 
 const REFUSED: Effect = Effect::Refuses(Stage::List);
 const NOT_FOUND: &str = "KeyError: \"filename './backup.json' not found\"";
 const BROKE_OFF: &str = "a download or copy broke off, a disk was full, or an upload went through a proxy that limits its length";
 const DOWNLOAD_AGAIN: &str = "fetch it again from where it was made; `haul repair` keeps the members that are whole";
+const ANEW: &str = "`haul repair` writes it anew";
 const REPACK: &str = "`haul repair` writes it anew under the names that readers know";
 
 pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
@@ -179,7 +181,17 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
                 .all(&effect, None),
             );
         }
-        OuterEnd::Clean | OuterEnd::Unmarked => {}
+        OuterEnd::Unmarked => {
+            found.push(Finding::new(Defect::OuterEnd, "the archive has no end mark; something behind its last member may be missing", BROKE_OFF, ANEW));
+        }
+        OuterEnd::Clean if facts.outer.short => {
+            found.push(Finding::new(Defect::OuterEnd, "zeros at the end of the archive are missing", BROKE_OFF, ANEW));
+        }
+        OuterEnd::Clean => {}
+    }
+    if let Some(reason) = &facts.outer.index {
+        let what = format!("the index is damaged ({reason}); the archive itself does not need it");
+        found.push(Finding::new(Defect::Index, what, "a bad disk or memory card; no reader but Haul looks at it", ANEW).at(INDEX));
     }
     if facts.outer.trailing {
         found.push(Finding::new(

@@ -22,8 +22,8 @@ Exit codes:
   0    done
   1    failed; nothing was left behind, unless the message says otherwise. `diff`: the archives differ
   2    wrong usage
-  3    done, but something could not be read or is damaged on this machine, or one of several
-       copies failed (the report names it)
+  3    done, but something could not be read or is damaged on this machine, one of several
+       copies failed, or only the end or the index of an archive is damaged (the report names it)
   4    the archive is damaged, Home Assistant would not restore it, or a restore loses users,
        settings or the history
   130  interrupted";

@@ -181,7 +181,8 @@ fn history(history: &History, lines: &mut Vec<String>) {
         (None, None) => String::new(),
     };
     let log = history.log_bytes.map_or(String::new(), |bytes| format!("; its log of {} holds what is newer", text::bytes(bytes)));
-    lines.push(format!("  history: {}{span}{log}", text::bytes(history.bytes)));
+    let of = history.whole_bytes.map_or(String::new(), |bytes| format!(" of {}", text::bytes(bytes)));
+    lines.push(format!("  history: {}{of}{span}{log}", text::bytes(history.bytes)));
     let Some(rows) = &history.rows else { return };
     let table: Vec<[String; 2]> = rows.iter().map(|rows| [engine::shown(rows.table.as_bytes()), text::count(rows.rows, "row", "rows")]).collect();
     lines.extend(list::table(&table).into_iter().map(|line| format!("    {line}")));

@@ -56,6 +56,8 @@ fn code(verification: &Verification) -> u8 {
         Verdict::Whole => DONE,
         // Only its maker knew: what is there is as it was written, and Home Assistant takes all of it.
         Verdict::Incomplete if verification.is_good() => INCOMPLETE,
+        // Every file can be had.
+        Verdict::Wrapper => INCOMPLETE,
         _ => DAMAGED,
     }
 }
@@ -130,7 +132,7 @@ fn print(archive: &Path, verification: &Verification) -> Result<(), Failure> {
 
 fn sentence(finding: &Finding) -> String {
     let kind = match finding.severity {
-        Severity::Damage => "damaged",
+        Severity::Damage | Severity::Wrapper => "damaged",
         Severity::WouldNotRestore => "would not restore",
         Severity::Loss => "lost",
         Severity::Warning => "note",

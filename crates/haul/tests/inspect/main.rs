@@ -17,7 +17,7 @@ use habackup::{readers::Defect, securetar::Password};
 use testkit::fixtures::Fixtures;
 
 /// Every defect once at least. The exit code follows from the last lines.
-const SHOWN: [&str; 79] = [
+const SHOWN: [&str; 80] = [
     "good-core-plain",
     "good-supervisor-style",
     "good-supervisor-style-v2",
@@ -43,6 +43,7 @@ const SHOWN: [&str; 79] = [
     "extra-null",
     "fifo",
     "folders-unknown",
+    "good-without-end-of-archive",
     "hard-link",
     "hard-link-to-nothing",
     "homeassistant-a-version",
@@ -133,6 +134,7 @@ fn every_defect_is_said_in_plain_words() {
         let expected = match name {
             "password-not-given" => 2,
             "wrong-password" => 1,
+            "good-without-end-of-archive" => 3,
             _ if restored => 0,
             _ => 4,
         };
@@ -182,6 +184,26 @@ const GOOD_ROWS: &str = r#"ARCHIVE: N kB, whole
     statistics_runs        1 row
     statistics_short_term  0 rows
 "#;
+
+#[test]
+fn of_a_history_that_was_cut_only_what_is_there_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, archive) = (dir.path().join("config"), dir.path().join("a.tar"));
+    sample::create(&config, &sample::Options { database_bytes: 4 << 20, seed: 5 }).unwrap();
+    let haul =
+        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_haul")).args(args).current_dir(dir.path()).env_clear().env("HOME", dir.path()).output().unwrap();
+    assert!(haul(&["backup", "config", "--to", "a.tar", "--level", "none"]).status.success());
+    let (whole, size) = (fs::read(&archive).unwrap(), fs::metadata(config.join("home-assistant_v2.db")).unwrap().len());
+    let history = |length: usize| {
+        fs::write(&archive, &whole[..length]).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&haul(&["inspect", "a.tar", "--json"]).stdout).unwrap();
+        document["history"].clone()
+    };
+    let cuts: Vec<_> = (1..20).map(|twentieth| (whole.len() / 20 * twentieth, history(whole.len() / 20 * twentieth))).collect();
+    let within = |(length, history): &&(usize, serde_json::Value)| history["whole_bytes"] == size && history["bytes"].as_u64().unwrap() < *length as u64;
+    assert!(cuts.iter().filter(within).count() > 5, "{cuts:?}");
+    assert_eq!(history(whole.len())["bytes"], size);
+}
 
 #[test]
 fn a_script_reads_each_readers_verdict_and_its_reason() {
