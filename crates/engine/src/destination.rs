@@ -7,7 +7,7 @@ use std::{
 };
 
 use store::{
-    Context, Expected, Placement, Store, StoreError,
+    Context, Expected, Placement, Sink, StoreError,
     outbound::{Outcome, Target},
 };
 
@@ -22,7 +22,7 @@ pub enum Destination {
     /// Any other place, connected; `name` instead of the usual one.
     Place {
         /// The place.
-        store: Arc<dyn Store>,
+        sink: Arc<dyn Sink>,
         /// The archive's name there.
         name: Option<String>,
         /// Patience and part size of its own.
@@ -36,7 +36,7 @@ impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.fmt(f),
-            Self::Place { store, .. } => f.write_str(&store.label()),
+            Self::Place { sink, .. } => f.write_str(&sink.label()),
             Self::ReadBack(inner) => inner.fmt(f),
         }
     }
@@ -48,8 +48,8 @@ impl Destination {
         match self {
             Self::Path(_) => true,
             Self::ReadBack(inner) => inner.takes_late_sizes(),
-            Self::Place { store, .. } => {
-                let abilities = store.abilities();
+            Self::Place { sink, .. } => {
+                let abilities = sink.abilities();
                 abilities.placement != Placement::Sequential && !abilities.needs_length
             }
         }
@@ -71,8 +71,8 @@ impl Destination {
         match self {
             Self::Path(path) => Target::File(final_path(path, usual_name)),
             Self::ReadBack(inner) => inner.target(usual_name),
-            Self::Place { store, name, context } => {
-                Target::Place { store: Arc::clone(store), name: name.clone().unwrap_or_else(|| usual_name.to_owned()), context: context.clone() }
+            Self::Place { sink, name, context } => {
+                Target::Place { sink: Arc::clone(sink), name: name.clone().unwrap_or_else(|| usual_name.to_owned()), context: context.clone() }
             }
         }
     }

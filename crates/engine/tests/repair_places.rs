@@ -62,7 +62,7 @@ fn repaired(archive: &Path, memory: &Memory, bridge: &Bridge, context: &Context)
     let options = RepairOptions {
         asked: Asked::default(),
         password: None,
-        destination: Destination::Place { store: Arc::new(memory.clone()), name: Some("good.tar".into()), context: None },
+        destination: Destination::Place { sink: Arc::new(memory.clone()), name: Some("good.tar".into()), context: None },
         encryption: Encryption::Keep,
         securetar: SecureTar::Auto,
         recompress: None,

@@ -17,9 +17,10 @@ use engine::{
     open::{ArchiveSource, Source},
 };
 use store::{
-    Address, Bridge, Context, Entry, Limit, Options, Store, StoreError, Tuning,
+    Address, Bridge, Context, Entry, Limit, Options, Sink, Store, StoreError, Tuning,
     inbound::RemoteFile,
     patience::{Patience, Pause, Waiting},
+    stdout::Stdout,
 };
 
 use crate::{
@@ -255,6 +256,11 @@ impl Network {
         Ok(self.reach(destination, &self.context_for(destination))?)
     }
 
+    /// As [`Self::connect`], to send something there: standard output will do.
+    pub(crate) fn connect_to_send(&self, destination: &Destination) -> Result<Arc<dyn Sink>, Failure> {
+        Ok(if destination.address == Address::Stdout { Arc::new(Stdout) } else { self.connect(destination)? })
+    }
+
     /// As [`Self::connect`], to look at what is there: a directory that is missing was mistyped, and is not made.
     pub(crate) fn connect_to_look(&self, destination: &Destination) -> Result<Arc<dyn Store>, Failure> {
         let context = Context { only_looks: true, ..self.context_for(destination) };
@@ -275,9 +281,9 @@ impl Network {
     }
 
     /// Makes contact with all of them at the same time: one that is dead shall not be waited for before the next is tried.
-    pub(crate) fn connect_all(&self, destinations: &[&Destination]) -> Vec<Result<Arc<dyn Store>, Failure>> {
+    pub(crate) fn connect_all(&self, destinations: &[&Destination]) -> Vec<Result<Arc<dyn Sink>, Failure>> {
         std::thread::scope(|scope| {
-            let trying: Vec<_> = destinations.iter().map(|destination| scope.spawn(|| self.connect(destination))).collect();
+            let trying: Vec<_> = destinations.iter().map(|destination| scope.spawn(|| self.connect_to_send(destination))).collect();
             let died = || Failure::new(FAILED, "connecting ended unexpectedly");
             trying.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died()))).collect()
         })
@@ -331,9 +337,6 @@ pub(crate) fn archive(
     let name = destination.archive()?;
     let network = Network::start(waiting.give_up_after, cancel)?;
     let store = network.connect_to_look(&destination)?;
-    if !store.abilities().readable {
-        return Err(Failure::usage(format!("{} can't be read from", store.label())).hint("give a place that keeps archives"));
-    }
     let file = RemoteFile::open(&network.bridge, &network.context_for(&destination), store, name)?;
     progress.fetch(file.patience().clone());
     Ok(ArchiveSource::Remote(Arc::new(Far(file))))

@@ -61,13 +61,13 @@ impl<'n> Neighbours<'n> {
         }
         let network = network?;
         let (store, context) = destinations.iter().find_map(|destination| match inner(destination) {
-            Destination::Place { store, context, .. } if store.label() == copy.place && store.abilities().readable => Some((store, context)),
+            Destination::Place { sink, context, .. } if sink.label() == copy.place => Some((Arc::clone(sink).store()?, context)),
             _ => None,
         })?;
         let context = context.clone().unwrap_or_else(|| network.context.clone());
         let patience = Patience::new(&context);
         let entries = network.bridge.wait(patience.retry(|| store.list())).ok()?;
-        Some(Self { entries, reach: Reach::There(network, context, Arc::clone(store)) })
+        Some(Self { entries, reach: Reach::There(network, context, store) })
     }
 
     fn note(mut self, copy: &CopyReport, size: u64, password: Option<&Password>, cancel: &AtomicBool) -> Option<String> {

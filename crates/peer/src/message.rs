@@ -227,8 +227,6 @@ pub struct Abilities {
     pub md5: bool,
     /// Can be continued by another process.
     pub resumable: bool,
-    /// Can be read, listed and deleted from.
-    pub readable: bool,
     /// What is there can't be deleted over this line.
     #[serde(default)]
     pub append_only: bool,

@@ -16,7 +16,7 @@ pub use self::bench::{BUSY, is_of_check};
 use self::bench::{Bench, Fault};
 use crate::{
     error::StoreError,
-    store::{Abilities, Store},
+    store::{Abilities, Sink, Store},
 };
 
 /// How patiently a place is tried.
@@ -113,15 +113,23 @@ const RULES: &[(&str, Trial)] = &[
 
 /// Tries every rule at `store`, tells each finding as soon as it is there, and returns them all.
 pub async fn check(store: &dyn Store, options: &ContractOptions, told: &mut (dyn FnMut(&Finding) + Send)) -> Report {
-    let bench = Bench::new(store, *options);
+    try_rules(Bench::new(store, Some(store), *options), told).await
+}
+
+/// As [`check`], at a place that keeps nothing.
+pub async fn check_sink(sink: &dyn Sink, options: &ContractOptions, told: &mut (dyn FnMut(&Finding) + Send)) -> Report {
+    try_rules(Bench::new(sink, None, *options), told).await
+}
+
+async fn try_rules(bench: Bench<'_>, told: &mut (dyn FnMut(&Finding) + Send)) -> Report {
     let mut findings = Vec::new();
     for (rule, trial) in RULES {
         let started = Instant::now();
-        let outcome = match tokio::time::timeout(options.longest, trial(&bench)).await {
+        let outcome = match tokio::time::timeout(bench.options.longest, trial(&bench)).await {
             Ok(Ok(())) => Outcome::Kept,
             Ok(Err(Fault::Broken(reason))) => Outcome::Broken(reason),
             Ok(Err(Fault::NotApplicable(why))) => Outcome::NotApplicable(why.to_owned()),
-            Err(_) => Outcome::Broken(format!("it was not done after {} s", options.longest.as_secs())),
+            Err(_) => Outcome::Broken(format!("it was not done after {} s", bench.options.longest.as_secs())),
         };
         // Before the next rule, so that a broken one leaves nothing that would disturb it.
         bench.clean_up().await;
@@ -134,7 +142,7 @@ pub async fn check(store: &dyn Store, options: &ContractOptions, told: &mut (dyn
 
 /// Sends and reads back one object of about `bytes` bytes, in the way the place works best with, and removes it.
 pub async fn measure(store: &dyn Store, bytes: u64) -> Result<Measured, StoreError> {
-    let bench = Bench::new(store, ContractOptions::default());
+    let bench = Bench::new(store, Some(store), ContractOptions::default());
     let measured = bench.measure(bytes).await;
     bench.clean_up().await;
     measured

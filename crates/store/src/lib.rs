@@ -4,7 +4,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `store` | the two traits that every kind of place implements |
+//! | `store` | the traits that every kind of place implements |
 //! | `registry` | every kind of place, once |
 //! | `address`, `redact` | what the user types; what of it may be shown |
 //! | `context` | what all connections share |
@@ -55,4 +55,4 @@ pub use limit::Limit;
 pub use parts::{Part, Segments};
 pub use registry::{connect, keys};
 pub use secret::Secret;
-pub use store::{Abilities, Checked, Entry, Expected, Order, PartRules, Placement, Sealed, Session, Store, Upload, Workshop};
+pub use store::{Abilities, Checked, Entry, Expected, Order, PartRules, Placement, Sealed, Session, Sink, Store, Upload, Workshop};

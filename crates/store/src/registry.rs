@@ -14,7 +14,6 @@ use crate::{
     gdrive,
     local::Local,
     machine, nextcloud, object, sftp,
-    stdout::Stdout,
     store::Store,
     webdav,
 };
@@ -55,7 +54,7 @@ fn find(url: &Url) -> Option<&'static Scheme> {
 pub async fn connect(address: &Address, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     match address {
         Address::Local(path) => Ok(Arc::new(Local::open(path)?)),
-        Address::Stdout => Ok(Arc::new(Stdout)),
+        Address::Stdout => Err(invalid("standard output", "it can't be read from").advise("give a place that keeps archives")),
         Address::Remote(url) => match find(url) {
             Some(scheme) => (scheme.connect)(url, options, context).await,
             None => Err(invalid(url.scheme(), "there is no such kind of place")),

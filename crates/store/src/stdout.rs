@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use crate::{
     error::{Kind, Operation, StoreError},
     parts::Part,
-    store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Store, Upload},
+    store::{Abilities, Checked, Expected, Placement, Sealed, Sink, Upload},
 };
 
 /// Bytes written at once where they keep to a rate.
@@ -25,12 +24,8 @@ const LABEL: &str = "standard output";
 /// Standard output.
 pub struct Stdout;
 
-fn unreadable(operation: Operation) -> StoreError {
-    StoreError::remote(LABEL, operation, Kind::Invalid, "what was written there can't be seen again")
-}
-
 #[async_trait]
-impl Store for Stdout {
+impl Sink for Stdout {
     fn label(&self) -> String {
         LABEL.to_owned()
     }
@@ -45,40 +40,11 @@ impl Store for Stdout {
             restarts: false,
             md5: false,
             resumable: false,
-            readable: false,
         }
     }
 
     async fn create(&self, _: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
         Ok(Box::new(StdoutUpload { written: Arc::default() }))
-    }
-
-    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        Ok(None)
-    }
-
-    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        Err(unreadable(Operation::List))
-    }
-
-    async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
-        Ok(None)
-    }
-
-    async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
-        Err(unreadable(Operation::Read))
-    }
-
-    async fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn space(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
-
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        Ok(0)
     }
 }
 
@@ -121,7 +87,7 @@ impl Upload for StdoutUpload {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(unreadable(Operation::Write))
+        Err(StoreError::remote(LABEL, Operation::Write, Kind::Invalid, "what was written there can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {

@@ -1,4 +1,4 @@
-//! What every destination does: the two traits that an adapter implements, once for each kind of place.
+//! What every destination does. A [`Sink`] takes archives, a [`Store`] keeps them as well; an adapter implements both, or the first alone, and an [`Upload`].
 //!
 //! An adapter makes ONE attempt per call and says by its error's [`Kind`](crate::Kind) whether another may succeed; waiting and trying again is the caller's
 //! (`patience`). Every call may therefore come again with the same arguments, and must then do no harm.
@@ -60,8 +60,6 @@ pub struct Abilities {
     pub md5: bool,
     /// An interrupted upload can be continued by another process ([`Upload::session`]).
     pub resumable: bool,
-    /// Can be read, listed and deleted from. False for standard output.
-    pub readable: bool,
 }
 
 /// What is known of an archive before its first byte.
@@ -141,9 +139,9 @@ pub(crate) fn made_folder(place: &str) -> String {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session(pub serde_json::Value);
 
-/// A kind of place, connected.
+/// A place that takes archives, connected.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Sink: Send + Sync {
     /// The place as users know it (`s3://bucket/prefix`); never holds a secret.
     fn label(&self) -> String;
 
@@ -154,6 +152,20 @@ pub trait Store: Send + Sync {
     /// [`Kind::Exists`](crate::Kind::Exists) when the name is taken, and with `Full` when `expected` can't fit.
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError>;
 
+    /// What a user should know of this place, as far as the calls so far have shown it: whole sentences without a full stop.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The same place as one that keeps what it took; `None`: that is never seen again, as behind standard output.
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        None
+    }
+}
+
+/// A place that keeps archives: they can be looked at, read and deleted.
+#[async_trait]
+pub trait Store: Sink {
     /// Finds an upload that another process left. `None`: it is gone.
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError>;
 
@@ -175,12 +187,7 @@ pub trait Store: Send + Sync {
     /// Removes what killed runs left unfinished (`owner::is_abandoned`), and says how much that was.
     async fn sweep(&self) -> Result<u32, StoreError>;
 
-    /// What a user should know of this place, as far as the calls so far have shown it: whole sentences without a full stop.
-    fn notes(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// What whoever keeps archives here should know, asked of the place itself; beside [`Self::notes`]. What it does not tell is left out.
+    /// What whoever keeps archives here should know, asked of the place itself; beside [`Sink::notes`]. What it does not tell is left out.
     async fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
@@ -212,7 +219,7 @@ pub trait Workshop: Send + Sync {
 /// One archive that is made elsewhere.
 pub struct Order {
     /// Takes, in order, what it is made of, under the archive's name. Checking the archive is the workshop's own.
-    pub store: Arc<dyn Store>,
+    pub sink: Arc<dyn Sink>,
     /// What was made, once the upload is committed; in the words of whoever made it.
     pub made: Arc<OnceLock<Value>>,
 }

@@ -21,7 +21,7 @@ use common::{
     memory::{Memory, context, noise, parts},
 };
 use store::{
-    Abilities, Bridge, Checked, Context, Entry, Expected, Kind, Operation, Part, Placement, Sealed, Session, Store, StoreError, Upload,
+    Abilities, Bridge, Checked, Context, Entry, Expected, Kind, Operation, Part, Placement, Sealed, Session, Sink, Store, StoreError, Upload,
     contract::{self, ContractOptions},
     inbound::RemoteFile,
     local::Local,
@@ -50,7 +50,7 @@ impl Run {
 
     /// As a backup does.
     fn send(&self, store: Arc<dyn Store>, whole: &[u8], read_back: bool) -> Result<Arrived, StoreError> {
-        let target = Target::Place { store, name: "a.tar".into(), context: None };
+        let target = Target::Place { sink: store, name: "a.tar".into(), context: None };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network()), read_back).unwrap();
         outbound.begin(Expected { about: Some(whole.len() as u64), ..Expected::default() }).unwrap();
         let _ = whole.chunks(300_000).try_for_each(|chunk| outbound.append(chunk));
@@ -59,7 +59,7 @@ impl Run {
 
     fn push(&self, store: &Arc<dyn Store>, file: &Path, read_back: bool) -> Result<Arrived, StoreError> {
         let options = PushOptions { file, name: "a.tar", read_back };
-        push(&options, store, &self.network(), &Arc::new(LegMeter::new(store.label())))
+        push(&options, &(store.clone() as _), &self.network(), &Arc::new(LegMeter::new(store.label())))
     }
 }
 
@@ -185,7 +185,7 @@ impl Moody {
 }
 
 #[async_trait]
-impl Store for Moody {
+impl Sink for Moody {
     fn label(&self) -> String {
         "moody://".into()
     }
@@ -196,6 +196,13 @@ impl Store for Moody {
         let inner = self.inner.create(name, expected).await?;
         Ok(Box::new(MoodyUpload { inner, place: self.clone(), committed: Mutex::default() }))
     }
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Moody {
     async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         Ok(None)
     }

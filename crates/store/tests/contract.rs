@@ -1,12 +1,12 @@
 //! The contract suite on a local directory, and on places that break one rule each: a suite that can't fail proves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{fs, ops::Range, path::PathBuf, time::Duration};
+use std::{fs, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Checked, Entry, Expected, Part, Sealed, Session, Store, StoreError, Upload,
+    Abilities, Checked, Entry, Expected, Part, Sealed, Session, Sink, Store, StoreError, Upload,
     contract::{self, ContractOptions, Finding, Outcome},
     local::Local,
 };
@@ -90,7 +90,7 @@ impl Wicked {
 }
 
 #[async_trait]
-impl Store for Wicked {
+impl Sink for Wicked {
     fn label(&self) -> String {
         self.inner.label()
     }
@@ -108,6 +108,13 @@ impl Store for Wicked {
         }
         Ok(Box::new(WickedUpload { inner, vice: self.vice, path, skew: 0.into(), shift: None.into(), committed: false.into() }))
     }
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Wicked {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         self.inner.resume(session).await
     }

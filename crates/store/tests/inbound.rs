@@ -15,7 +15,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use store::{Abilities, Bridge, Context, Entry, Expected, Kind, Operation, Session, Store, StoreError, Tuning, Upload, inbound::RemoteFile, local::Local};
+use store::{
+    Abilities, Bridge, Context, Entry, Expected, Kind, Operation, Session, Sink, Store, StoreError, Tuning, Upload, inbound::RemoteFile, local::Local,
+};
 
 /// A directory whose reads fail as often as told.
 struct Shaky {
@@ -24,7 +26,7 @@ struct Shaky {
 }
 
 #[async_trait]
-impl Store for Shaky {
+impl Sink for Shaky {
     fn label(&self) -> String {
         self.local.label()
     }
@@ -34,6 +36,13 @@ impl Store for Shaky {
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         self.local.create(name, expected).await
     }
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Shaky {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         self.local.resume(session).await
     }

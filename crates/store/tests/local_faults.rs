@@ -5,7 +5,7 @@
 use std::{fs, io::Write, path::Path};
 
 use bytes::Bytes;
-use store::{Expected, Part, Sealed, Segments, Store, StoreError, local::Local, parts::Activity};
+use store::{Expected, Part, Sealed, Segments, Sink, StoreError, local::Local, parts::Activity};
 use testkit::strace;
 
 const CHILD: &str = "HAUL_LOCAL_FAULTS";

@@ -148,7 +148,7 @@ async fn receive(to: &Path, state: &Path, fault: Arc<Mutex<Option<Planned>>>) ->
 }
 
 fn send(store: Arc<dyn Store>, archive: &[u8], network: &Network<'_>) -> Result<Outcome, StoreError> {
-    let mut outbound = Outbound::prepare(vec![Target::Place { store, name: NAME.into(), context: None }], Some(*network), false)?;
+    let mut outbound = Outbound::prepare(vec![Target::Place { sink: store, name: NAME.into(), context: None }], Some(*network), false)?;
     outbound.begin(Expected { about: Some(archive.len() as u64), ..Expected::default() })?;
     // The first bytes are known last.
     let _ = outbound.append(&[b"????", &archive[4..]].concat());

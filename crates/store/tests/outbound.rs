@@ -12,7 +12,7 @@ use std::{
 
 use common::{Fault, HICCUP, Memory, context, noise, parts};
 use store::{
-    Bridge, Checked, Context, Expected, Kind, PartRules, Placement, Store, StoreError,
+    Bridge, Checked, Context, Expected, Kind, PartRules, Placement, Sink, StoreError,
     outbound::{LegMeter, Network, Outbound, Outcome, PushOptions, Target, push},
 };
 
@@ -31,7 +31,7 @@ impl Run {
     }
 
     fn place(store: &Memory) -> Target {
-        Target::Place { store: Arc::new(store.clone()), name: "a.tar".into(), context: None }
+        Target::Place { sink: Arc::new(store.clone()), name: "a.tar".into(), context: None }
     }
 
     fn file(&self) -> Target {
@@ -219,10 +219,10 @@ fn a_copy_that_changed_on_the_way_is_found_by_reading_back_and_removed() {
 }
 
 fn push_to(run: &Run, memory: &Memory, file: &Path) -> Result<u64, StoreError> {
-    let store: Arc<dyn Store> = Arc::new(memory.clone());
-    let meter = Arc::new(LegMeter::new(store.label()));
+    let sink: Arc<dyn Sink> = Arc::new(memory.clone());
+    let meter = Arc::new(LegMeter::new(sink.label()));
     let options = PushOptions { file, name: "a.tar", read_back: true };
-    push(&options, &store, &Network { bridge: &run.bridge, context: &run.context }, &meter).map(|arrived| arrived.length)
+    push(&options, &sink, &Network { bridge: &run.bridge, context: &run.context }, &meter).map(|arrived| arrived.length)
 }
 
 #[test]

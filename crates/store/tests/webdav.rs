@@ -238,7 +238,7 @@ fn pushed_through(server: String, place: &str, (user, password): (&str, &str), c
     *line.cuts.lock().unwrap() = cuts;
     let meter = Arc::new(LegMeter::new(store.label()));
     let options = PushOptions { file: &directory.path().join("a.tar"), name: "b.tar", read_back: true };
-    let done = push(&options, &store, &Network { bridge: &bridge, context: &context }, &meter).unwrap();
+    let done = push(&options, &(store.clone() as _), &Network { bridge: &bridge, context: &context }, &meter).unwrap();
     assert_eq!((done.length, done.checked), (bytes.len() as u64, Checked::ReadBack));
     assert!(line.cuts.lock().unwrap().is_empty(), "every cut was met");
     assert!(arrived() == bytes);
@@ -605,7 +605,7 @@ fn a_late_answer_is_waited_for_and_shown() {
             seen
         });
         let options = PushOptions { file: &directory.path().join("a.tar"), name: "a.tar", read_back: false };
-        push(&options, &store, &Network { bridge: &bridge, context: &context }, &meter).unwrap();
+        push(&options, &(store.clone() as _), &Network { bridge: &bridge, context: &context }, &meter).unwrap();
         watching.join().unwrap()
     });
     assert!(seen, "nothing was said of the wait");

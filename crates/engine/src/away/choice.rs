@@ -77,14 +77,15 @@ fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Resu
     let [destination] = options.destinations.as_slice() else {
         return Err("with several destinations the archive is made here, once for all of them".to_owned());
     };
-    let (Destination::Place { store, name, context }, Some(network)) = (destination.place(), network) else {
+    let (Destination::Place { sink, name, context }, Some(network)) = (destination.place(), network) else {
         return Err("only another machine that runs `haul receive` can compress".to_owned());
     };
-    let Some(workshop) = store.workshop() else {
-        return Err(format!("{} takes archives as they are and makes none", store.label()));
+    let place = Arc::clone(sink).store();
+    let Some((place, workshop)) = place.and_then(|place| Some((Arc::clone(&place), place.workshop()?))) else {
+        return Err(format!("{} takes archives as they are and makes none", sink.label()));
     };
     let there = There {
-        place: Arc::clone(store),
+        place,
         workshop: Arc::clone(&workshop),
         name: name.clone(),
         context: context.clone(),

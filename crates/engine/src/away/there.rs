@@ -49,7 +49,7 @@ impl There<'_> {
         let layout = intent.layout(options)?;
         let order = self.workshop.order(Recipe::of(&layout, self.read_back).to_json());
         let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
-        let target = Target::Place { store: order.store, name, context: Some(self.patient()) };
+        let target = Target::Place { sink: order.sink, name, context: Some(self.patient()) };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
         let plan = intent.plan(Vec::new(), &[], progress, cancel)?;
         progress.begin(Phase::Running, plan.bytes);

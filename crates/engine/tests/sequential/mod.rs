@@ -3,18 +3,13 @@
 
 use std::{
     fs,
-    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use engine::{BackupError, BackupOptions, BackupReport, Destination, Progress};
-use store::{
-    Abilities, Bridge, Checked, Context, Entry, Expected, Kind, Operation, Part, Placement, Sealed, Session, Store, StoreError, Tuning, Upload,
-    outbound::Network,
-};
+use store::{Abilities, Bridge, Checked, Context, Expected, Kind, Operation, Part, Placement, Sealed, Sink, StoreError, Tuning, Upload, outbound::Network};
 
 type Hook = Box<dyn FnMut(u32) + Send>;
 
@@ -54,7 +49,7 @@ fn failed(kind: Kind, reason: &str) -> StoreError {
 }
 
 #[async_trait]
-impl Store for Line {
+impl Sink for Line {
     fn label(&self) -> String {
         "line".to_owned()
     }
@@ -69,7 +64,6 @@ impl Store for Line {
             restarts: true,
             md5: false,
             resumable: false,
-            readable: false,
         }
     }
 
@@ -83,34 +77,6 @@ impl Store for Line {
         (self.between.lock().unwrap())(number);
         let breaks_after = (number <= self.loses.0).then_some(self.loses.1);
         Ok(Box::new(Sending { path: self.into.join(name), announced, breaks_after, bytes: Mutex::default() }))
-    }
-
-    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        Ok(None)
-    }
-
-    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
-        Ok(None)
-    }
-
-    async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
-        Err(failed(Kind::Invalid, "not here"))
-    }
-
-    async fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn space(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
-
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        Ok(0)
     }
 }
 
@@ -149,7 +115,7 @@ pub(crate) fn send(options: BackupOptions, line: Line) -> Result<BackupReport, B
     let bridge = Bridge::start().unwrap();
     let cancel = Arc::new(AtomicBool::new(false));
     let context = Context::new(Tuning::default(), std::env::temp_dir(), Arc::clone(&cancel)).unwrap();
-    let destination = Destination::Place { store: Arc::new(line), name: Some("sent.tar".to_owned()), context: None };
+    let destination = Destination::Place { sink: Arc::new(line), name: Some("sent.tar".to_owned()), context: None };
     let options = BackupOptions { destinations: vec![destination], ..options };
     engine::backup(&options, Some(&Network { bridge: &bridge, context: &context }), &Arc::new(Progress::default()), &cancel)
 }

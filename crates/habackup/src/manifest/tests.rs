@@ -152,3 +152,12 @@ fn what_is_no_json_object_is_an_error() {
     let deep = "[".repeat(100_000);
     assert!(matches!(Manifest::parse(deep.as_bytes()), Err(ManifestError::NotJson(_))));
 }
+
+#[test]
+fn a_number_with_a_point_stays_what_it_was() {
+    let manifest = |size: &str| Manifest::parse(format!(r#"{{"name":"x","size":{size}}}"#).as_bytes()).unwrap();
+    for size in ["1.666666666666666666666666666666666666666666666666666666666666665", "0.1", "123456789.12345679", "2.2250738585072011e-308", "1e23"] {
+        let read = manifest(size);
+        assert_eq!(Manifest::parse(&read.to_json()).unwrap(), read, "{size}");
+    }
+}

@@ -131,7 +131,7 @@ impl Goals {
                 (Some(path), _) => is_mounted(goal).map(|()| Destination::Path(path)),
                 (None, Some(network)) => match connected.next() {
                     None => continue,
-                    Some(connected) => connected.map(|store| Destination::Place { store, name: goal.name.clone(), context: Some(network.context_for(goal)) }),
+                    Some(connected) => connected.map(|sink| Destination::Place { sink, name: goal.name.clone(), context: Some(network.context_for(goal)) }),
                 },
                 (None, None) => continue,
             };

@@ -43,7 +43,6 @@ struct Document<'a> {
     place: String,
     placement: &'static str,
     resumable: bool,
-    readable: bool,
     part_size: u64,
     parallel: usize,
     free_bytes: Option<u64>,
@@ -107,7 +106,6 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
             place: store.label(),
             placement: word(abilities.placement),
             resumable: abilities.resumable,
-            readable: abilities.readable,
             part_size: abilities.preferred,
             parallel: abilities.concurrency,
             free_bytes: free,
@@ -163,9 +161,6 @@ fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String
     let mut lines = vec![label.to_owned(), format!("  {how}"), format!("  {again}")];
     if abilities.needs_length {
         lines.push("  it wants to know an archive's length before the first byte".to_owned());
-    }
-    if !abilities.readable {
-        lines.push("  it can't be read from: no list, get, verify or prune".to_owned());
     }
     lines.push(format!("  {room}"));
     lines

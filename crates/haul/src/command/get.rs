@@ -47,9 +47,6 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let target = target(&args.to, name)?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect_to_look(&from)?;
-    if !store.abilities().readable {
-        return Err(Failure::usage(format!("{} can't be read from", store.label())).hint("give a place that keeps archives"));
-    }
     let Some(entry) = network.find(&from, &store, name)? else {
         return Err(Failure::usage(format!("{} holds no {name}", store.label())).hint(format!("`haul list {}` shows what there is", from.place_typed())));
     };

@@ -244,9 +244,6 @@ pub(crate) struct Inventory {
 
 /// Looks at everything in a place that is or looks like an archive.
 pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn Store>) -> Result<Inventory, Failure> {
-    if !store.abilities().readable {
-        return Err(Failure::usage(format!("{} can't be read from", store.label())).hint("give a place that keeps archives"));
-    }
     let mut listed: BTreeMap<String, Entry> = BTreeMap::new();
     let mut twice = BTreeSet::new();
     for entry in network.ask(place, || store.list())? {

@@ -9,7 +9,7 @@ use habackup::{
 };
 use serde::Serialize;
 use store::{
-    Address, Context, Store, StoreError,
+    Address, Context, Sink, StoreError,
     outbound::{LegMeter, Outcome, PushOptions},
 };
 
@@ -59,11 +59,11 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let started = std::time::Instant::now();
     let (mut copies, mut failures) = (Vec::new(), Vec::new());
     let connected = network.connect_all(&goals.iter().collect::<Vec<_>>());
-    for (goal, store) in goals.iter().zip(connected) {
+    for (goal, sink) in goals.iter().zip(connected) {
         let name = goal.name.clone().unwrap_or_else(|| own_name.clone());
         let read_back = goal.is_read_back(args.sending.verify, config);
         let pushed =
-            mounted::check(goal, None, false).and(store).and_then(|store| push(args, goal, (&store, &name, read_back), &network, &progress, metadata.len()));
+            mounted::check(goal, None, false).and(sink).and_then(|sink| push(args, goal, (&sink, &name, read_back), &network, &progress, metadata.len()));
         match pushed {
             Ok(outcome) => {
                 if let Some(archive) = goal.local_archive() {
@@ -136,22 +136,22 @@ fn stopped(mut failure: Failure, copies: &[CopyReport]) -> Failure {
 fn push(
     args: &PushArgs,
     goal: &Destination,
-    (store, name, read_back): (&Arc<dyn Store>, &str, bool),
+    (sink, name, read_back): (&Arc<dyn Sink>, &str, bool),
     network: &Network,
     progress: &Arc<Progress>,
     length: u64,
 ) -> Result<Outcome, Failure> {
-    let meter = Arc::new(LegMeter::new(store.label()));
+    let meter = Arc::new(LegMeter::new(sink.label()));
     progress.send(&meter, length);
     let job = Job { verb: "sending", encrypted: false, names_limit: args.sending.limit.limit.is_some() };
     let display = Display::start(args.output.progress, job, Arc::clone(progress));
     let context = network.context_for(goal);
     let sockets = store::outbound::Network { bridge: &network.bridge, context: &context };
-    let arrived = store::outbound::push(&PushOptions { file: &args.archive, name, read_back }, store, &sockets, &meter);
+    let arrived = store::outbound::push(&PushOptions { file: &args.archive, name, read_back }, sink, &sockets, &meter);
     drop(display);
     match arrived {
-        Ok(arrived) => Ok(Outcome { label: store.label(), name: name.to_owned(), path: None, result: Ok(arrived), retries: meter.retries() }),
-        Err(error) if store.abilities().resumable && error.may_continue_later() => Err(to_be_continued(error, &context)),
+        Ok(arrived) => Ok(Outcome { label: sink.label(), name: name.to_owned(), path: None, result: Ok(arrived), retries: meter.retries() }),
+        Err(error) if sink.abilities().resumable && error.may_continue_later() => Err(to_be_continued(error, &context)),
         Err(error) => Err(error.into()),
     }
 }

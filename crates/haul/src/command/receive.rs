@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let state = machine::state(&destination::state_directory());
     let goal = match &destination.address {
         Address::Local(directory) => engine::Destination::Path(directory.clone()),
-        _ => engine::Destination::Place { store: Arc::clone(&store), name: None, context: None },
+        _ => engine::Destination::Place { sink: store.clone(), name: None, context: None },
     };
     let maker = Maker::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination)).map(Arc::new);
     let making = maker.clone().map(|maker| maker as Arc<dyn machine::Maker>);

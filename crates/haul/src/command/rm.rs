@@ -52,8 +52,7 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
             None => network.connect_to_look(&destination)?,
         };
         places.push((destination.address.clone(), destination.options.clone(), Arc::clone(&store)));
-        let is_archive = store.abilities().readable && is_archive_name(&name);
-        let found = if is_archive { network.find(&destination, &store, &name)? } else { None };
+        let found = if is_archive_name(&name) { network.find(&destination, &store, &name)? } else { None };
         let Some(found) = found else {
             let label = store.label();
             return Err(Failure::usage(format!("{label} holds no archive {name}"))

@@ -154,7 +154,7 @@ impl Move {
         let mut context = self.network.context.clone();
         // It has been spoken to: from now on it is waited for as long as any place that has worked.
         context.tuning.first_contact = context.tuning.give_up_after;
-        self.options.destinations = vec![Destination::Place { store: Arc::new(store), name: None, context: Some(context) }];
+        self.options.destinations = vec![Destination::Place { sink: Arc::new(store), name: None, context: Some(context) }];
         let progress = Arc::new(Progress::default());
         let job = Job { verb: "sending", encrypted: self.options.password.is_some(), names_limit: true };
         let display = Display::start(self.wanted.progress, job, Arc::clone(&progress));

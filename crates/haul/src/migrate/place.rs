@@ -3,7 +3,6 @@
 
 use std::{
     convert::Infallible,
-    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use homeassistant::{Arrival, Error, Kind as Cause, Progress};
-use store::{Abilities, Checked, Entry, Expected, Kind, Operation, Part, Placement, Sealed, Session, Store, StoreError, Upload};
+use store::{Abilities, Checked, Expected, Kind, Operation, Part, Placement, Sealed, Sink, StoreError, Upload};
 use tokio::{
     sync::{Mutex as Waiting, mpsc},
     task::JoinHandle,
@@ -118,7 +117,7 @@ impl HomeAssistantStore {
 }
 
 #[async_trait]
-impl Store for HomeAssistantStore {
+impl Sink for HomeAssistantStore {
     fn label(&self) -> String {
         self.target.place().to_owned()
     }
@@ -133,7 +132,6 @@ impl Store for HomeAssistantStore {
             restarts: true,
             md5: false,
             resumable: false,
-            readable: false,
         }
     }
 
@@ -147,40 +145,6 @@ impl Store for HomeAssistantStore {
         let state = if is_there { State::Complete } else { State::Fresh };
         let (target, ledger) = (Arc::clone(&self.target), Arc::clone(&self.ledger));
         Ok(Box::new(HomeAssistantUpload { target, ledger, name: name.to_owned(), expected: known, state: Waiting::new(state) }))
-    }
-
-    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        Ok(None)
-    }
-
-    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        Err(self.closed())
-    }
-
-    async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
-        Ok(None)
-    }
-
-    async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
-        Err(self.closed())
-    }
-
-    async fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn space(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
-
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        Ok(0)
-    }
-}
-
-impl HomeAssistantStore {
-    fn closed(&self) -> StoreError {
-        refusal(self.target.place(), Kind::Invalid, "it takes one backup and shows none")
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     error::{Kind, StoreError},
     owner,
     parts::{Activity, Part, Segments},
-    store::{Entry, Expected, Placement, Sealed, Store, Upload},
+    store::{Entry, Expected, Placement, Sealed, Sink, Store, Upload},
 };
 
 /// Begins the name of everything that a check makes.
@@ -77,7 +77,8 @@ impl Started {
 
 /// One place under trial.
 pub(super) struct Bench<'a> {
-    pub(super) store: &'a dyn Store,
+    sink: &'a dyn Sink,
+    store: Option<&'a dyn Store>,
     pub(super) abilities: Abilities,
     pub(super) options: ContractOptions,
     prefix: String,
@@ -88,11 +89,11 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(store: &'a dyn Store, options: ContractOptions) -> Self {
+    pub(super) fn new(sink: &'a dyn Sink, store: Option<&'a dyn Store>, options: ContractOptions) -> Self {
         let mut random = [0; 8];
         let _ = getrandom::fill(&mut random);
         let prefix = format!("{PREFIX}{:016x}", u64::from_le_bytes(random));
-        Self { store, abilities: store.abilities(), options, prefix, names: Mutex::default(), uploads: Mutex::default(), kept: OnceLock::new() }
+        Self { sink, store, abilities: sink.abilities(), options, prefix, names: Mutex::default(), uploads: Mutex::default(), kept: OnceLock::new() }
     }
 
     /// A name of our own, which will be deleted at the end.
@@ -111,13 +112,15 @@ impl<'a> Bench<'a> {
     }
 
     /// Rules about what is there don't concern a place that can't be looked at.
-    pub(super) fn needs_reading(&self) -> Result<(), Fault> {
-        if self.abilities.readable { Ok(()) } else { Err(Fault::NotApplicable("the place can't be read")) }
+    pub(super) fn store(&self) -> Result<&'a dyn Store, Fault> {
+        self.store.ok_or(Fault::NotApplicable("the place can't be read"))
     }
 
     /// Deletes an archive, and so learns whether that is allowed here. Where it is not, this one stays, and the other rules look at it instead of leaving more.
     pub(super) async fn delete_or_keep(&self, name: String, bytes: Bytes) {
-        if self.store.delete(&name).await.is_err_and(|error| error.kind() == Some(Kind::Permission)) {
+        if let Some(store) = self.store
+            && store.delete(&name).await.is_err_and(|error| error.kind() == Some(Kind::Permission))
+        {
             let _ = self.kept.set((name, bytes));
         }
     }
@@ -178,7 +181,7 @@ impl<'a> Bench<'a> {
     }
 
     pub(super) async fn start_as(&self, name: &str, expected: Expected) -> Result<Arc<Started>, StoreError> {
-        Ok(self.keep(self.store.create(name, expected).await?))
+        Ok(self.keep(self.sink.create(name, expected).await?))
     }
 
     /// Makes sure that an upload is given up at the end.
@@ -220,14 +223,14 @@ impl<'a> Bench<'a> {
     }
 
     async fn holds_now(&self, name: &str, bytes: &Bytes) -> Result<(), Fault> {
-        let Some(entry) = self.store.entry(name).await? else { return broken(format!("{name} is not there")) };
+        let Some(entry) = self.store()?.entry(name).await? else { return broken(format!("{name} is not there")) };
         if entry.size != bytes.len() as u64 {
             return broken(format!("{name} has {} bytes instead of {}", entry.size, bytes.len()));
         }
         if entry.name != name {
             return broken(format!("{name} is called {}", entry.name));
         }
-        let found = self.read_all(name, entry.size).await?;
+        let found = self.read_all(self.store()?, name, entry.size).await?;
         match found.iter().zip(bytes).position(|(found, sent)| found != sent) {
             Some(at) => broken(format!("{name} differs from what was sent at byte {at}")),
             None if found.len() == bytes.len() => Ok(()),
@@ -235,12 +238,12 @@ impl<'a> Bench<'a> {
         }
     }
 
-    async fn read_all(&self, name: &str, size: u64) -> Result<Vec<u8>, StoreError> {
+    async fn read_all(&self, store: &dyn Store, name: &str, size: u64) -> Result<Vec<u8>, StoreError> {
         let mut found = Vec::with_capacity(size as usize);
         let mut at = 0;
         while at < size {
             let end = size.min(at + STEP);
-            found.extend_from_slice(&self.store.read(name, at..end).await?);
+            found.extend_from_slice(&store.read(name, at..end).await?);
             at = end;
         }
         Ok(found)
@@ -249,7 +252,7 @@ impl<'a> Bench<'a> {
     /// Nothing is, or soon will be, there under `name`, neither directly nor in the list.
     pub(super) async fn lacks(&self, name: &str) -> Result<(), Fault> {
         self.becomes(|| async {
-            match self.store.entry(name).await? {
+            match self.store()?.entry(name).await? {
                 Some(_) => broken(format!("{name} is there")),
                 None => Ok(()),
             }
@@ -272,8 +275,8 @@ impl<'a> Bench<'a> {
     /// The list is, or soon becomes, one without the complaint.
     pub(super) async fn list_becomes(&self, complaint: impl Fn(&[Entry]) -> Option<String>) -> Result<(), Fault> {
         let complaint = &complaint;
-        let looked = self.becomes(|| async move { complaint(&self.store.list().await?).map_or(Ok(()), broken) }).await;
-        if looked.is_err() { self.unless_busy(self.store.list().await.err()).and(looked) } else { looked }
+        let looked = self.becomes(|| async move { complaint(&self.store()?.list().await?).map_or(Ok(()), broken) }).await;
+        if looked.is_err() { self.unless_busy(self.store()?.list().await.err()).and(looked) } else { looked }
     }
 
     /// Some servers can't show what is there while something is being sent there. Nothing is taken for missing then, so no rule is broken.
@@ -287,7 +290,7 @@ impl<'a> Bench<'a> {
 
     /// Clears away what killed runs left.
     pub(super) async fn sweep(&self) -> Result<(), Fault> {
-        match self.store.sweep().await {
+        match self.store()?.sweep().await {
             Ok(_) => Ok(()),
             Err(error) => {
                 let broken = Fault::Broken(error.to_string());
@@ -311,9 +314,11 @@ impl<'a> Bench<'a> {
             }
         }
         let names = std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner));
-        if self.abilities.readable && self.kept.get().is_none() {
+        if let Some(store) = self.store
+            && self.kept.get().is_none()
+        {
             for name in names {
-                let _ = tokio::time::timeout(self.options.longest, self.store.delete(&name)).await;
+                let _ = tokio::time::timeout(self.options.longest, store.delete(&name)).await;
             }
         }
     }
@@ -336,11 +341,12 @@ impl<'a> Bench<'a> {
         let upload_seconds = clock.elapsed().as_secs_f64();
 
         let clock = Instant::now();
-        let download_seconds = if self.abilities.readable {
-            self.read_all(&name, sealed.length).await?;
-            Some(clock.elapsed().as_secs_f64())
-        } else {
-            None
+        let download_seconds = match self.store {
+            Some(store) => {
+                self.read_all(store, &name, sealed.length).await?;
+                Some(clock.elapsed().as_secs_f64())
+            }
+            None => None,
         };
         Ok(Measured { bytes: sealed.length, upload_seconds, download_seconds })
     }

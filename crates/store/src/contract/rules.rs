@@ -18,7 +18,7 @@ const ODD_NAMES: &[&str] = &["Automatic backup 2026.11.1", "Käse, Öl & süße 
 pub(super) async fn read_back(bench: &Bench<'_>) -> Verdict {
     let (name, bytes) = (bench.name("whole"), bench.bytes(2, 1));
     bench.upload(&name, &bytes).await?;
-    if !bench.abilities.readable {
+    if bench.store().is_err() {
         return Ok(());
     }
     bench.holds(&name, &bytes).await?;
@@ -30,11 +30,11 @@ pub(super) async fn single_byte(bench: &Bench<'_>) -> Verdict {
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name("byte"), Bytes::from_static(b"x"));
     bench.upload(&name, &bytes).await?;
-    if bench.abilities.readable { bench.holds(&name, &bytes).await } else { Ok(()) }
+    if bench.store().is_ok() { bench.holds(&name, &bytes).await } else { Ok(()) }
 }
 
 pub(super) async fn hidden_until_commit(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name("hidden"), bench.bytes(2, 2));
     let started = bench.start(&name, &bytes).await?;
@@ -47,7 +47,7 @@ pub(super) async fn hidden_until_commit(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn parts_twice(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name("twice"), bench.bytes(2, 3));
     let started = bench.start(&name, &bytes).await?;
@@ -65,7 +65,7 @@ pub(super) async fn parts_twice(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn any_order(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     if !matches!(bench.abilities.placement, Placement::Parts(_)) {
         return Err(Fault::NotApplicable("the place takes bytes in order"));
@@ -83,7 +83,7 @@ pub(super) async fn any_order(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn overwritten(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     if bench.abilities.placement != Placement::Random {
         return Err(Fault::NotApplicable("nothing can be overwritten here"));
@@ -114,7 +114,7 @@ pub(super) async fn given_up(bench: &Bench<'_>) -> Verdict {
         started.upload.abort().await?;
         started.upload.abort().await?;
         started.end();
-        if bench.abilities.readable {
+        if bench.store().is_ok() {
             bench.lacks(&name).await?;
             bench.list_becomes(|list| bench.unfinished(list, &[]).map(|left| format!("{left} was left behind"))).await?;
         }
@@ -123,7 +123,7 @@ pub(super) async fn given_up(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn taken_name(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     let (name, bytes) = bench.finished("taken", 1, 7).await?;
     let second = bench.start(&name, &bytes).await;
     refused("starting a second archive of the same name", second, |kind| kind == Kind::Exists)?;
@@ -131,7 +131,7 @@ pub(super) async fn taken_name(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn never_replaced(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (name, first, second) = (bench.name("kept"), bench.bytes(1, 8), bench.bytes(2, 9));
     let winner = bench.start(&name, &first).await?;
@@ -156,7 +156,7 @@ async fn put_and_commit(bench: &Bench<'_>, started: &Started, bytes: &Bytes) -> 
 }
 
 pub(super) async fn completed_twice(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name("again"), bench.bytes(1, 10));
     let started = bench.start(&name, &bytes).await?;
@@ -170,7 +170,7 @@ pub(super) async fn completed_twice(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn wrong_length(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name("short"), bench.bytes(1, 11));
     let started = bench.start(&name, &bytes).await?;
@@ -182,7 +182,7 @@ pub(super) async fn wrong_length(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn wrong_checksum(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     if !bench.abilities.md5 {
         return Err(Fault::NotApplicable("the place gives no checksum of the whole"));
@@ -197,7 +197,7 @@ pub(super) async fn wrong_checksum(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn listed(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     let (done, small) = bench.finished("done", 1, 13).await?;
     if bench.needs_deleting().is_ok() {
         let (open, bytes) = (bench.name("open"), bench.bytes(2, 13));
@@ -221,23 +221,23 @@ fn doubled(list: &[Entry]) -> Option<&str> {
 }
 
 pub(super) async fn absent(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     let name = bench.name("absent");
     bench.lacks(&name).await?;
     unreadable(bench, &name).await
 }
 
 async fn unreadable(bench: &Bench<'_>, name: &str) -> Verdict {
-    bench.becomes(|| async { refused("reading it", bench.store.read(name, 0..1).await, |kind| kind == Kind::NotFound) }).await
+    bench.becomes(|| async { refused("reading it", bench.store()?.read(name, 0..1).await, |kind| kind == Kind::NotFound) }).await
 }
 
 pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     let (name, bytes) = bench.finished("ranges", 2, 14).await?;
     bench.holds(&name, &bytes).await?;
     let (size, middle) = (bytes.len() as u64, bench.part_size());
     for range in [0..1, 0..4096, middle - 3..middle + 3, middle / 2..middle / 2 + 1, size - 1..size, size - 4096..size, 0..size] {
-        let found = bench.store.read(&name, range.clone()).await?;
+        let found = bench.store()?.read(&name, range.clone()).await?;
         if found != bytes.slice(range.start as usize..range.end as usize) {
             let wanted = range.end - range.start;
             return broken(format!("bytes {} to {} are wrong ({} bytes came, {wanted} were asked for)", range.start, range.end - 1, found.len()));
@@ -247,13 +247,13 @@ pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn deleted(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name("deleted"), bench.bytes(1, 15));
     bench.upload(&name, &bytes).await?;
-    bench.store.delete(&name).await?;
+    bench.store()?.delete(&name).await?;
     bench.lacks(&name).await?;
-    bench.store.delete(&name).await?;
+    bench.store()?.delete(&name).await?;
     unreadable(bench, &name).await?;
     // The name is free again.
     let other = bench.bytes(1, 16);
@@ -262,7 +262,7 @@ pub(super) async fn deleted(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn odd_names(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let bytes = Bytes::from_static(b"a name is only a name");
     for ending in ODD_NAMES {
@@ -270,14 +270,14 @@ pub(super) async fn odd_names(bench: &Bench<'_>) -> Verdict {
         bench.upload(&name, &bytes).await?;
         bench.holds(&name, &bytes).await?;
         bench.list_becomes(|list| if shown(list, &name) { None } else { Some(format!("the list lacks {name}")) }).await?;
-        bench.store.delete(&name).await?;
+        bench.store()?.delete(&name).await?;
         bench.lacks(&name).await?;
     }
     Ok(())
 }
 
 pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (done, open, bytes) = (bench.name("finished"), bench.name("under-way"), bench.bytes(2, 17));
     let small = bench.bytes(1, 18);
@@ -294,21 +294,21 @@ pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
 }
 
 pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name_of_another_machine(), bench.bytes(1, 20));
     if bench.upload(&name, &bytes).await.is_err() {
         return Err(Fault::NotApplicable("names of what is not finished can't be given here"));
     }
-    if bench.store.entry(&name).await?.is_none() {
+    if bench.store()?.entry(&name).await?.is_none() {
         return Err(Fault::NotApplicable("what is not finished is not shown here"));
     }
     bench.sweep().await?;
-    if bench.store.entry(&name).await?.is_some() { Ok(()) } else { broken("what another machine had under way was removed") }
+    if bench.store()?.entry(&name).await?.is_some() { Ok(()) } else { broken("what another machine had under way was removed") }
 }
 
 pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
-    bench.needs_reading()?;
+    bench.store()?;
     bench.needs_deleting()?;
     if !bench.abilities.resumable {
         return Err(Fault::NotApplicable("an interrupted upload begins anew here"));
@@ -323,7 +323,7 @@ pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
     let session = through_a_file(&started)?;
     bench.forget(started);
 
-    let Some(upload) = bench.store.resume(&session).await? else { return broken("what was interrupted is gone") };
+    let Some(upload) = bench.store()?.resume(&session).await? else { return broken("what was interrupted is gone") };
     let kept = upload.kept();
     let started = bench.keep(upload);
     let sent = parts[1].end();
@@ -346,7 +346,7 @@ pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
     let session = through_a_file(&started)?;
     started.upload.abort().await?;
     started.end();
-    match bench.store.resume(&session).await? {
+    match bench.store()?.resume(&session).await? {
         None => Ok(()),
         Some(upload) => {
             bench.keep(upload);
@@ -363,7 +363,7 @@ fn through_a_file(started: &Started) -> Result<Session, Fault> {
 }
 
 pub(super) async fn room(bench: &Bench<'_>) -> Verdict {
-    match bench.store.space().await? {
+    match bench.store()?.space().await? {
         Some(_) => Ok(()),
         None => Err(Fault::NotApplicable("the place does not say, or has no limit")),
     }

@@ -31,7 +31,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     owner,
     registry::Scheme,
-    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
+    store::{Abilities, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
 
 /// Google Drive.
@@ -129,7 +129,7 @@ impl Drive {
 }
 
 #[async_trait]
-impl Store for Drive {
+impl Sink for Drive {
     fn label(&self) -> String {
         self.api().place().to_owned()
     }
@@ -144,7 +144,6 @@ impl Store for Drive {
             restarts: false,
             md5: true,
             resumable: true,
-            readable: true,
         }
     }
 
@@ -165,6 +164,18 @@ impl Store for Drive {
         Ok(Box::new(upload::start(&self.contents, &folder, name, expected).await?))
     }
 
+    fn notes(&self) -> Vec<String> {
+        let flagged = "Google flags archives here as harmful; they were read all the same, because they are the account's own";
+        self.contents.folder.notes().into_iter().chain(self.api().is_flagged().then(|| flagged.to_owned())).collect()
+    }
+
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Drive {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         Ok(upload::resume(&self.contents, session).await?.map(|upload| Box::new(upload) as Box<dyn Upload>))
     }
@@ -213,11 +224,6 @@ impl Store for Drive {
         let operation = Operation::Connect;
         let is_shared = self.contents.folder.find(self.api(), operation).await?.first().is_some_and(|found| found.is_shared);
         if is_shared { Ok(None) } else { Ok(self.api().about(operation).await?.free()) }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let flagged = "Google flags archives here as harmful; they were read all the same, because they are the account's own";
-        self.contents.folder.notes().into_iter().chain(self.api().is_flagged().then(|| flagged.to_owned())).collect()
     }
 
     async fn sweep(&self) -> Result<u32, StoreError> {

@@ -14,7 +14,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -31,7 +31,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     files,
     parts::Part,
-    store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Store, Upload},
+    store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Sink, Store, Upload},
 };
 
 /// A directory as a place.
@@ -81,7 +81,7 @@ fn look(path: &Path, name: &str) -> io::Result<Option<Entry>> {
 }
 
 #[async_trait]
-impl Store for Local {
+impl Sink for Local {
     fn label(&self) -> String {
         self.directory.display().to_string()
     }
@@ -96,7 +96,6 @@ impl Store for Local {
             restarts: false,
             md5: false,
             resumable: true,
-            readable: true,
         }
     }
 
@@ -109,6 +108,13 @@ impl Store for Local {
         Ok(Box::new(LocalUpload { path: self.path(name)?, file: Mutex::new(Some(file)), published: AtomicBool::new(false) }))
     }
 
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Local {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let upload = kept::KeptUpload::reopen(&self.directory, session)?;
         Ok(upload.map(|upload| Box::new(upload) as Box<dyn Upload>))

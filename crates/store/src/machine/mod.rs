@@ -40,7 +40,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     owner,
     registry::Scheme,
-    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload, Workshop},
+    store::{Abilities, Entry, Expected, Placement, Session, Sink, Store, Upload, Workshop},
 };
 use upload::MachineUpload;
 
@@ -153,7 +153,7 @@ struct Connected {
 }
 
 #[async_trait]
-impl Store for Connected {
+impl Sink for Connected {
     fn label(&self) -> String {
         self.machine.line.label.clone()
     }
@@ -177,6 +177,13 @@ impl Store for Connected {
         Ok(machine.upload(upload, self.abilities.placement, self.abilities.resumable, kept))
     }
 
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Connected {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let Some(upload) = session.0.get("upload").and_then(|upload| upload.as_str()) else { return Ok(None) };
         match self.machine.ask(Operation::Create, Request::Resume { upload: upload.to_owned() }).await?.0 {

@@ -1,7 +1,6 @@
 //! The sender's view of a receiver that makes the archive itself: a place that takes, in order, what an archive is made of.
 
 use std::{
-    ops::Range,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -13,8 +12,8 @@ use serde_json::Value;
 
 use super::{Machine, upload::MachineUpload};
 use crate::{
-    error::{Kind, Operation, StoreError},
-    store::{Abilities, Entry, Expected, Order, Placement, Session, Store, Upload, Workshop},
+    error::{Operation, StoreError},
+    store::{Abilities, Expected, Order, Placement, Sink, Upload, Workshop},
 };
 
 /// As large as the pieces that go over the line allow without waiting for too many answers.
@@ -40,7 +39,7 @@ impl Workshop for Far {
 
     fn order(&self, recipe: Value) -> Order {
         let made: Arc<OnceLock<Value>> = Arc::default();
-        Order { store: Arc::new(Ordered { machine: Arc::clone(&self.0), recipe: Recipe(recipe), made: Arc::clone(&made) }), made }
+        Order { sink: Arc::new(Ordered { machine: Arc::clone(&self.0), recipe: Recipe(recipe), made: Arc::clone(&made) }), made }
     }
 }
 
@@ -51,14 +50,8 @@ struct Ordered {
     made: Arc<OnceLock<Value>>,
 }
 
-impl Ordered {
-    fn unreadable(&self, operation: Operation) -> StoreError {
-        StoreError::remote(&self.machine.line.label, operation, Kind::Invalid, "what an archive is made of can't be seen again")
-    }
-}
-
 #[async_trait]
-impl Store for Ordered {
+impl Sink for Ordered {
     fn label(&self) -> String {
         self.machine.line.label.clone()
     }
@@ -73,7 +66,6 @@ impl Store for Ordered {
             restarts: false,
             md5: false,
             resumable: false,
-            readable: false,
         }
     }
 
@@ -84,33 +76,5 @@ impl Store for Ordered {
         let request = Request::Make { upload: upload.clone(), name: name.to_owned(), about, least, recipe };
         machine.create(name, request).await?;
         Ok(Box::new(MachineUpload::of_order(Arc::clone(&machine.client), machine.line.clone(), upload, Arc::clone(&self.made))))
-    }
-
-    async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        Ok(None)
-    }
-
-    async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        Err(self.unreadable(Operation::List))
-    }
-
-    async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
-        Err(self.unreadable(Operation::Read))
-    }
-
-    async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
-        Err(self.unreadable(Operation::Read))
-    }
-
-    async fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Err(self.unreadable(Operation::Delete))
-    }
-
-    async fn space(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
-
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        Ok(0)
     }
 }

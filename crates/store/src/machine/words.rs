@@ -30,7 +30,6 @@ pub(super) fn abilities(there: &message::Abilities) -> Abilities {
         restarts: there.restarts,
         md5: there.md5,
         resumable: there.resumable,
-        readable: there.readable,
     }
 }
 
@@ -48,7 +47,6 @@ pub(super) fn told_abilities(own: &Abilities) -> message::Abilities {
         restarts: own.restarts,
         md5: own.md5,
         resumable: own.resumable,
-        readable: own.readable,
         makes: false,
         append_only: false,
     }

@@ -16,7 +16,7 @@ use crate::{
     http as web, owner,
     parts::Activity,
     registry::Scheme,
-    store::{Abilities, Entry, Expected, PartRules, Placement, Session, Store, Upload},
+    store::{Abilities, Entry, Expected, PartRules, Placement, Session, Sink, Store, Upload},
     webdav::{self, Client, Site, below, folder_below},
 };
 
@@ -120,7 +120,7 @@ fn temporary_of(transfer: &str) -> String {
 }
 
 #[async_trait]
-impl Store for Nextcloud {
+impl Sink for Nextcloud {
     fn label(&self) -> String {
         self.client.label().to_owned()
     }
@@ -135,7 +135,6 @@ impl Store for Nextcloud {
             restarts: false,
             md5: false,
             resumable: true,
-            readable: true,
         }
     }
 
@@ -144,6 +143,17 @@ impl Store for Nextcloud {
         Ok(Box::new(ChunkedUpload::create(Arc::clone(&self.client), &self.uploads, name, expected).await?))
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.client.notes()
+    }
+
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Nextcloud {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let found = ChunkedUpload::resume(Arc::clone(&self.client), &self.uploads, session).await?;
         Ok(found.map(|upload| Box::new(upload) as Box<dyn Upload>))
@@ -151,10 +161,6 @@ impl Store for Nextcloud {
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         self.client.list().await
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.client.notes()
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {

@@ -24,7 +24,7 @@ use crate::{
     context::invalid,
     error::{Kind, Operation, StoreError},
     owner,
-    store::{Abilities, Entry, Expected, Placement, Session, Store, Upload},
+    store::{Abilities, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
 
 /// What all uploads of a place share. Cheap to clone.
@@ -135,7 +135,7 @@ fn described(name: String, meta: &ObjectMeta) -> Entry {
 }
 
 #[async_trait]
-impl Store for Place {
+impl Sink for Place {
     fn label(&self) -> String {
         self.wire.place().to_owned()
     }
@@ -150,7 +150,6 @@ impl Store for Place {
             restarts: false,
             md5: false,
             resumable: true,
-            readable: true,
         }
     }
 
@@ -175,6 +174,19 @@ impl Store for Place {
         }
     }
 
+    fn notes(&self) -> Vec<String> {
+        let kept =
+            "this key may not delete: the archives are safe from it, but neither prune nor rm can remove any, and a hidden marker of some bytes may stay";
+        if self.keeps_everything.load(Ordering::Relaxed) { vec![kept.to_owned()] } else { Vec::new() }
+    }
+
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Place {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let Some(memory) = Memory::from_session(session) else { return Ok(None) };
         let upload = ObjectUpload::resume(self.clone(), memory).await?;
@@ -213,12 +225,6 @@ impl Store for Place {
 
     async fn sweep(&self) -> Result<u32, StoreError> {
         sweep::sweep(self).await
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let kept =
-            "this key may not delete: the archives are safe from it, but neither prune nor rm can remove any, and a hidden marker of some bytes may stay";
-        if self.keeps_everything.load(Ordering::Relaxed) { vec![kept.to_owned()] } else { Vec::new() }
     }
 
     fn append_only(&self) -> bool {

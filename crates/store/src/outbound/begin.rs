@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     error::StoreError,
     patience::Patience,
-    store::{Expected, Store, Upload},
+    store::{Expected, Sink, Upload},
 };
 
 /// An upload that is being begun. It runs on by itself: one that is dropped midway would leave something behind at the place.
@@ -24,18 +24,18 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Begins an upload. What a place has begun when the user stops it, is taken back; where its answer does not come soon, that is left to the next run.
 pub(super) async fn create(
-    store: &Arc<dyn Store>,
+    sink: &Arc<dyn Sink>,
     name: &str,
     expected: Expected,
     patience: &Patience,
     context: &Context,
 ) -> Result<Box<dyn Upload>, StoreError> {
-    create_within(LAST_WORD, store, name, expected, patience, context).await
+    create_within(LAST_WORD, sink, name, expected, patience, context).await
 }
 
 async fn create_within(
     last_word: Duration,
-    store: &Arc<dyn Store>,
+    sink: &Arc<dyn Sink>,
     name: &str,
     expected: Expected,
     patience: &Patience,
@@ -45,9 +45,9 @@ async fn create_within(
     let mut tries = JoinSet::new();
     let created = patience
         .retry(|| {
-            let (store, name, (tell, told)) = (Arc::clone(store), name.to_owned(), oneshot::channel());
-            let label = store.label();
-            tries.spawn(async move { tell.send(store.create(&name, expected).await).err().and_then(Result::ok) });
+            let (sink, name, (tell, told)) = (Arc::clone(sink), name.to_owned(), oneshot::channel());
+            let label = sink.label();
+            tries.spawn(async move { tell.send(sink.create(&name, expected).await).err().and_then(Result::ok) });
             async move { told.await.unwrap_or_else(|error| Err(died(&label, &error))) }
         })
         .await;
@@ -85,16 +85,14 @@ mod tests {
         sync::atomic::{AtomicBool, AtomicU32, Ordering},
     };
 
-    use async_trait::async_trait;
-    use bytes::Bytes;
-
     use super::*;
     use crate::{
         context::Tuning,
         error::{Kind, Operation},
         parts::Part,
-        store::{Abilities, Checked, Entry, Placement, Sealed, Session},
+        store::{Abilities, Checked, Placement, Sealed, Session},
     };
+    use async_trait::async_trait;
 
     /// A place at which the user stops the program while it begins an upload.
     #[derive(Clone)]
@@ -108,7 +106,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl Store for Slow {
+    impl Sink for Slow {
         fn label(&self) -> String {
             "slow://".to_owned()
         }
@@ -122,7 +120,6 @@ mod tests {
                 restarts: false,
                 md5: false,
                 resumable: false,
-                readable: true,
             }
         }
         async fn create(&self, _: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
@@ -138,27 +135,6 @@ mod tests {
             // Longer than patience takes to see that the user wants to stop.
             tokio::time::sleep(Duration::from_millis(400)).await;
             Ok(Box::new(self.clone()))
-        }
-        async fn resume(&self, _: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-            Ok(None)
-        }
-        async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-            Ok(Vec::new())
-        }
-        async fn entry(&self, _: &str) -> Result<Option<Entry>, StoreError> {
-            Ok(None)
-        }
-        async fn read(&self, _: &str, _: Range<u64>) -> Result<Bytes, StoreError> {
-            Ok(Bytes::new())
-        }
-        async fn delete(&self, _: &str) -> Result<(), StoreError> {
-            Ok(())
-        }
-        async fn space(&self) -> Result<Option<u64>, StoreError> {
-            Ok(None)
-        }
-        async fn sweep(&self) -> Result<u32, StoreError> {
-            Ok(0)
         }
     }
 
@@ -193,8 +169,8 @@ mod tests {
         let context = Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap();
         let begun = Arc::default();
         let slow = Slow { cancel, hiccups: Arc::new(AtomicU32::new(hiccups)), answers, begun: Arc::clone(&begun) };
-        let store: Arc<dyn Store> = Arc::new(slow);
-        let created = create_within(last_word, &store, "a.tar", Expected::default(), &Patience::new(&context), &context).await;
+        let sink: Arc<dyn Sink> = Arc::new(slow);
+        let created = create_within(last_word, &sink, "a.tar", Expected::default(), &Patience::new(&context), &context).await;
         assert!(matches!(created, Err(StoreError::Cancelled)));
         begun.load(Ordering::Relaxed)
     }

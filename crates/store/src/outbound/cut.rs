@@ -188,7 +188,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn abilities(placement: Placement, preferred: u64, multiple: u64) -> Abilities {
-        Abilities { placement, multiple, preferred, concurrency: 1, needs_length: false, restarts: false, md5: false, resumable: false, readable: true }
+        Abilities { placement, multiple, preferred, concurrency: 1, needs_length: false, restarts: false, md5: false, resumable: false }
     }
 
     fn s3() -> Placement {

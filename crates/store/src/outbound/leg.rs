@@ -27,7 +27,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     parts::Part,
     patience::{Patience, Waiting},
-    store::{Checked, Entry, Placement, Sealed, Store, Upload},
+    store::{Checked, Entry, Placement, Sealed, Sink, Store, Upload},
 };
 
 /// How long tidying up may take after a failure or an interruption, also at a place that says nothing.
@@ -153,7 +153,7 @@ impl Keeping {
 
 /// One upload, from its first part to its check.
 pub(super) struct Leg {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) sink: Arc<dyn Sink>,
     pub(super) name: String,
     pub(super) upload: Arc<dyn Upload>,
     pub(super) plan: PartPlan,
@@ -201,7 +201,7 @@ impl Leg {
 
     /// Sends every part.
     async fn send(&self, mut messages: mpsc::UnboundedReceiver<Message>, sending: &mut Sending<'_>) -> Result<(Sealed, Option<Arc<Fingerprint>>), StoreError> {
-        let abilities = self.store.abilities();
+        let abilities = self.sink.abilities();
         let mut cutter = Cutter::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
         let mut patches = Vec::new();
@@ -213,7 +213,7 @@ impl Leg {
                 Some(Message::Late(range)) => cutter.late(range),
                 Some(Message::Patch(offset, bytes)) => {
                     let Some(ready) = cutter.patch(offset, &bytes) else {
-                        return Err(StoreError::remote(self.store.label(), Operation::Write, Kind::Protocol, "bytes that had left already were to be changed"));
+                        return Err(StoreError::remote(self.sink.label(), Operation::Write, Kind::Protocol, "bytes that had left already were to be changed"));
                     };
                     for ready in ready {
                         sending.start(ready).await?;
@@ -256,7 +256,7 @@ impl Leg {
                 }
             }
             Placement::Sequential if !patches.is_empty() => {
-                return Err(StoreError::remote(self.store.label(), Operation::Write, Kind::Protocol, "nothing can be changed here afterwards"));
+                return Err(StoreError::remote(self.sink.label(), Operation::Write, Kind::Protocol, "nothing can be changed here afterwards"));
             }
             Placement::Parts(_) | Placement::Sequential => {}
         }
@@ -265,7 +265,7 @@ impl Leg {
 
     /// The place wants parts of one size, and has not room for enough of them.
     fn outgrown(&self, most: u64) -> StoreError {
-        let (part, label) = (self.plan.size(0) >> 20, self.store.label());
+        let (part, label) = (self.plan.size(0) >> 20, self.sink.label());
         let reason = format!("the archive is longer than the {} GiB that fit into parts of {part} MiB", most >> 30);
         let advice = format!("set part_size to {}MiB or more for this destination in haul.toml", part * 2);
         StoreError::remote(label, Operation::Write, Kind::Full { missing: None }, reason).advise(&advice)
@@ -275,18 +275,18 @@ impl Leg {
     async fn arrive(&self, sealed: &Sealed, fingerprint: Option<&Fingerprint>) -> Result<Arrived, StoreError> {
         let checked = self.patience.retry(|| self.upload.commit(sealed)).await?;
         let mut arrived = Arrived { length: sealed.length, checked, notes: self.upload.notes(), uncompared: None };
-        if self.store.abilities().readable {
-            self.look(&mut arrived).await?;
+        if let Some(store) = Arc::clone(&self.sink).store() {
+            self.look(store.as_ref(), &mut arrived).await?;
             if let Some(fingerprint) = fingerprint {
-                self.read_back(fingerprint, &mut arrived).await?;
+                self.read_back(store.as_ref(), fingerprint, &mut arrived).await?;
             }
         }
         Ok(arrived)
     }
 
     /// Asks once more what is there now. The place has said that it has the archive; that it does not show it yet makes it no less true.
-    async fn look(&self, arrived: &mut Arrived) -> Result<(), StoreError> {
-        let (store, name) = (self.store.as_ref(), &self.name);
+    async fn look(&self, store: &dyn Store, arrived: &mut Arrived) -> Result<(), StoreError> {
+        let name = &self.name;
         let there = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == arrived.length);
         match self.patience.settled(|| store.entry(name), there).await {
             Ok(None) => arrived.notes.push(format!("{name} arrived at {}, whose list does not show it yet", store.label())),
@@ -302,16 +302,16 @@ impl Leg {
     }
 
     /// A copy that differs is removed. One that can't be read is not: the place has confirmed it.
-    async fn read_back(&self, fingerprint: &Fingerprint, arrived: &mut Arrived) -> Result<(), StoreError> {
-        match compare(self.store.as_ref(), &self.name, fingerprint, &self.patience).await {
+    async fn read_back(&self, store: &dyn Store, fingerprint: &Fingerprint, arrived: &mut Arrived) -> Result<(), StoreError> {
+        match compare(store, &self.name, fingerprint, &self.patience).await {
             Ok(checked) => arrived.checked = checked,
             Err(error) if error.kind() == Some(Kind::Mismatch) => {
-                let removed = tidy(&self.context, || self.store.delete(&self.name)).await;
-                return Err(if removed { error } else { not_removed(error, &self.name, &self.store.label()) });
+                let removed = tidy(&self.context, || store.delete(&self.name)).await;
+                return Err(if removed { error } else { not_removed(error, &self.name, &store.label()) });
             }
             // An archive that exists already is compared by the next call.
             Err(error) if self.keeping.is_some() && may_continue(&error) => return Err(error),
-            Err(error) => arrived.uncompared = Some(uncompared(&self.name, &self.store.label(), &error)),
+            Err(error) => arrived.uncompared = Some(uncompared(&self.name, &store.label(), &error)),
         }
         Ok(())
     }
@@ -392,7 +392,7 @@ impl<'a> Sending<'a> {
                 }
                 result
             }
-            Some(Err(error)) => Err(died(&self.leg.store.label(), &error)),
+            Some(Err(error)) => Err(died(&self.leg.sink.label(), &error)),
         }
     }
 

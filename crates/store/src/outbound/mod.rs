@@ -42,7 +42,7 @@ use crate::{
     files,
     local::{Local, PendingFile, WriteMeter, parent},
     patience::Patience,
-    store::{Checked, Expected, Placement, Store, Upload},
+    store::{Checked, Expected, Placement, Sink, Store, Upload},
 };
 
 /// Bytes per segment: the grain of memory, and of the digests for reading back.
@@ -63,7 +63,7 @@ pub enum Target {
     /// Any other place, connected, and the object's name there.
     Place {
         /// The place.
-        store: Arc<dyn Store>,
+        sink: Arc<dyn Sink>,
         /// The object.
         name: String,
         /// Patience and part size of its own.
@@ -117,7 +117,7 @@ struct FileCopy {
 }
 
 struct PlaceCopy {
-    store: Arc<dyn Store>,
+    sink: Arc<dyn Sink>,
     name: String,
     context: Context,
     read_back: bool,
@@ -156,17 +156,17 @@ impl Outbound {
                     };
                     files.push(FileCopy { path, read_back, file, failure });
                 }
-                Target::Place { store, name, context } => {
+                Target::Place { sink, name, context } => {
                     let Some(network) = &network else { continue };
-                    let meter = Arc::new(LegMeter::new(store.label()));
+                    let meter = Arc::new(LegMeter::new(sink.label()));
                     let context = context.unwrap_or_else(|| network.context.clone());
                     let patience = Patience::new(&context);
                     meter.watch(patience.clone());
-                    let state = match network.bridge.wait(look(store.as_ref(), &name, &patience)) {
+                    let state = match network.bridge.wait(look(&sink, &name, &patience)) {
                         Ok(()) => State::Prepared,
                         Err(error) => State::Failed(error),
                     };
-                    places.push(PlaceCopy { store, name, context, read_back, meter, patience, state });
+                    places.push(PlaceCopy { sink, name, context, read_back, meter, patience, state });
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Outbound {
         outbound.fail_if_none_is_left()?;
         if outbound.has_file() {
             for place in &mut outbound.places {
-                if matches!(place.state, State::Prepared) && place.store.abilities().placement == Placement::Sequential {
+                if matches!(place.state, State::Prepared) && place.sink.abilities().placement == Placement::Sequential {
                     place.state = State::Deferred;
                 }
             }
@@ -193,12 +193,12 @@ impl Outbound {
     /// True when a place can't be corrected afterwards and takes the bytes live: all sizes must be true from the first byte.
     pub fn needs_sizes(&self) -> bool {
         self.files.iter().any(|copy| copy.file.as_ref().is_some_and(|file| !file.is_rewritable()))
-            || self.prepared().any(|place| place.store.abilities().placement == Placement::Sequential)
+            || self.prepared().any(|place| place.sink.abilities().placement == Placement::Sequential)
     }
 
     /// True when a place wants the exact length of the archive before its first byte.
     pub fn needs_length(&self) -> bool {
-        self.prepared().any(|place| place.store.abilities().needs_length)
+        self.prepared().any(|place| place.sink.abilities().needs_length)
     }
 
     fn prepared(&self) -> impl Iterator<Item = &PlaceCopy> {
@@ -362,7 +362,7 @@ impl Outbound {
     fn cancel(mut self) -> Vec<Outcome> {
         let outcome = |label, name, path| Outcome { label, name, path, result: Err(StoreError::Cancelled), retries: 0 };
         let files = self.files.iter().map(|copy| outcome(directory(&copy.path), file_name(&copy.path), Some(copy.path.clone())));
-        let outcomes = files.chain(self.places.iter().map(|place| outcome(place.store.label(), place.name.clone(), None))).collect();
+        let outcomes = files.chain(self.places.iter().map(|place| outcome(place.sink.label(), place.name.clone(), None))).collect();
         self.files.clear();
         self.abort();
         outcomes
@@ -426,15 +426,14 @@ impl Outbound {
 }
 
 /// Is the name free, and the place swept?
-async fn look(store: &dyn Store, name: &str, patience: &Patience) -> Result<(), StoreError> {
-    if store.abilities().readable {
-        if patience.retry(|| store.entry(name)).await?.is_some() {
-            let reason = format!("{name} is there already");
-            return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason));
-        }
-        // What can't be tidied up today stays for the next run; it is no reason to make no backup.
-        let _ = patience.unless_cancelled(store.sweep()).await?;
+async fn look(sink: &Arc<dyn Sink>, name: &str, patience: &Patience) -> Result<(), StoreError> {
+    let Some(store) = Arc::clone(sink).store() else { return Ok(()) };
+    if patience.retry(|| store.entry(name)).await?.is_some() {
+        let reason = format!("{name} is there already");
+        return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason));
     }
+    // What can't be tidied up today stays for the next run; it is no reason to make no backup.
+    let _ = patience.unless_cancelled(store.sweep()).await?;
     Ok(())
 }
 
@@ -478,12 +477,12 @@ impl FileCopy {
 impl PlaceCopy {
     /// Begins the upload. Unless `patient`, a place that does not answer soon is put off until the local copy stands.
     fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
-        let (store, name, patience, context) = (Arc::clone(&self.store), self.name.clone(), self.patience.clone(), self.context.clone());
-        let mut creating: Creating = bridge.spawn(async move { begin::create(&store, &name, expected, &patience, &context).await });
+        let (sink, name, patience, context) = (Arc::clone(&self.sink), self.name.clone(), self.patience.clone(), self.context.clone());
+        let mut creating: Creating = bridge.spawn(async move { begin::create(&sink, &name, expected, &patience, &context).await });
         let created = bridge.wait(async { if patient { Some((&mut creating).await) } else { tokio::time::timeout(self.hurry(), &mut creating).await.ok() } });
         match created {
             Some(created) => {
-                let created = created.unwrap_or_else(|error| Err(leg::died(&self.store.label(), &error)));
+                let created = created.unwrap_or_else(|error| Err(leg::died(&self.sink.label(), &error)));
                 self.go_on(created, expected, parts_at_once, bridge);
             }
             None => self.state = State::Beginning { creating, expected },
@@ -505,12 +504,12 @@ impl PlaceCopy {
                 return;
             }
         };
-        let abilities = self.store.abilities();
+        let abilities = self.sink.abilities();
         let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), self.context.tuning.part_size);
         let concurrency = abilities.concurrency.clamp(1, parts_at_once);
         let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, held_at_first(abilities.placement))));
         let leg = Leg {
-            store: Arc::clone(&self.store),
+            sink: Arc::clone(&self.sink),
             name: self.name.clone(),
             upload,
             plan,
@@ -549,7 +548,7 @@ impl PlaceCopy {
 
     fn finish(self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Outcome {
         let meter = Arc::clone(&self.meter);
-        let (label, name) = (self.store.label(), self.name.clone());
+        let (label, name) = (self.sink.label(), self.name.clone());
         let result = self.arrive(copy, fingerprint, bridge);
         Outcome { label, name, path: None, result, retries: meter.retries() }
     }
@@ -593,7 +592,7 @@ impl PlaceCopy {
                     let Some(path) = copy else {
                         drop(sender);
                         let _ = bridge.wait(task);
-                        return Err(no_copy(self.store.label()));
+                        return Err(no_copy(self.sink.label()));
                     };
                     // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
                     match feed(path, offset, &sender, &room, &self.patience, bridge) {
@@ -606,11 +605,11 @@ impl PlaceCopy {
                     }
                 }
                 drop(sender);
-                bridge.wait(task).unwrap_or_else(|error| Err(leg::died(&self.store.label(), &error)))
+                bridge.wait(task).unwrap_or_else(|error| Err(leg::died(&self.sink.label(), &error)))
             }
             State::Failed(error) => Err(error),
             State::Prepared => Err(StoreError::Cancelled),
-            State::Beginning { .. } | State::Deferred => Err(no_copy(self.store.label())),
+            State::Beginning { .. } | State::Deferred => Err(no_copy(self.sink.label())),
         }
     }
 }

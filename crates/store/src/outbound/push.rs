@@ -31,7 +31,7 @@ use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
     patience::Patience,
-    store::{Checked, Entry, Expected, Placement, Session, Store, Upload},
+    store::{Checked, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
 
 /// What is pushed where.
@@ -54,12 +54,12 @@ struct Record {
 }
 
 /// Sends the archive. An interruption or an end of patience leaves what arrived for the next call; every other failure leaves nothing.
-pub fn push(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<'_>, meter: &Arc<LegMeter>) -> Result<Arrived, StoreError> {
-    let memory = Memory::claim(options, store.as_ref(), network.context)?;
+pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<LegMeter>) -> Result<Arrived, StoreError> {
+    let memory = Memory::claim(options, sink.as_ref(), network.context)?;
     let mut begun = 0;
     loop {
         begun += 1;
-        match attempt(options, store, network, meter, &memory) {
+        match attempt(options, sink, network, meter, &memory) {
             Err(error) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => meter.restart(),
             result => {
                 meter.end();
@@ -69,14 +69,14 @@ pub fn push(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network
     }
 }
 
-fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<'_>, meter: &Arc<LegMeter>, memory: &Memory) -> Result<Arrived, StoreError> {
+fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<LegMeter>, memory: &Memory) -> Result<Arrived, StoreError> {
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
     let metadata = fs::metadata(options.file).map_err(unreadable)?;
     let length = metadata.len();
     let (bridge, context) = (network.bridge, network.context);
     let patience = Patience::new(context);
     meter.watch(patience.clone());
-    let abilities = store.abilities();
+    let abilities = sink.abilities();
     let plan = PartPlan::new(&abilities, Some(length), context.tuning.part_size);
     let record = |session| Record { length, modified: (metadata.mtime(), metadata.mtime_nsec()), part_size: plan.size(0), session };
 
@@ -84,14 +84,16 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     let may_stay = abilities.resumable && memory.lock.is_some();
     let expected = Expected { resumable: may_stay, ..Expected::exactly(length) };
     let begun = bridge.wait(async {
-        match memory.continued(store.as_ref(), &record, &patience, context).await? {
-            Earlier::Upload(upload) => return Ok(Some(upload)),
-            // It may have arrived in the very moment in which it was cut off, or while it was compared.
-            Earlier::Gone if is_there(options, store.as_ref(), length, &patience, context).await? => return Ok(None),
-            Earlier::Gone | Earlier::None => memory.forget(),
+        if let Some(store) = Arc::clone(sink).store() {
+            match memory.continued(store.as_ref(), &record, &patience, context).await? {
+                Earlier::Upload(upload) => return Ok(Some(upload)),
+                // It may have arrived in the very moment in which it was cut off, or while it was compared.
+                Earlier::Gone if is_there(options, store.as_ref(), length, &patience, context).await? => return Ok(None),
+                Earlier::Gone | Earlier::None => memory.forget(),
+            }
         }
-        look(store.as_ref(), options.name, &patience).await?;
-        begin::create(store, options.name, expected, &patience, context).await.map(|upload| Some(Arc::from(upload)))
+        look(sink, options.name, &patience).await?;
+        begin::create(sink, options.name, expected, &patience, context).await.map(|upload| Some(Arc::from(upload)))
     })?;
     let Some(upload): Option<Arc<dyn Upload>> = begun else {
         memory.forget();
@@ -117,7 +119,7 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
     let concurrency = abilities.concurrency.clamp(1, ALONE);
     let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, 0)));
     let leg = Leg {
-        store: Arc::clone(store),
+        sink: Arc::clone(sink),
         name: options.name.to_owned(),
         upload,
         plan,
@@ -143,13 +145,13 @@ fn attempt(options: &PushOptions<'_>, store: &Arc<dyn Store>, network: &Network<
         let _ = sender.send(Message::Sealed(fingerprint));
     }
     drop(sender);
-    let result = bridge.wait(task).unwrap_or_else(|error| Err(died(&store.label(), &error)));
+    let result = bridge.wait(task).unwrap_or_else(|error| Err(died(&sink.label(), &error)));
     if changed {
         // Half of one archive and half of another: of no use to the next call.
         bridge.wait(tidy(context, || sent.abort()));
         memory.forget();
         let reason = format!("{} changed while it was sent", options.file.display());
-        return Err(StoreError::remote(store.label(), Operation::Write, Kind::Mismatch, reason).advise("send it when nobody writes to it any more"));
+        return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason).advise("send it when nobody writes to it any more"));
     }
     if !result.as_ref().is_err_and(may_continue) {
         memory.forget();
@@ -213,9 +215,9 @@ enum Earlier {
 
 impl Memory {
     /// The one who sends this archive there. A state directory that can't be written only costs the going on after an interruption.
-    fn claim(options: &PushOptions<'_>, store: &dyn Store, context: &Context) -> Result<Self, StoreError> {
+    fn claim(options: &PushOptions<'_>, sink: &dyn Sink, context: &Context) -> Result<Self, StoreError> {
         let file = fs::canonicalize(options.file).unwrap_or_else(|_| options.file.to_owned());
-        let identity = format!("{}\0{}\0{}", file.display(), store.label(), options.name);
+        let identity = format!("{}\0{}\0{}", file.display(), sink.label(), options.name);
         let digest = Sha256::digest(identity.as_bytes());
         let number = digest[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         let path = context.state.join(format!("push-{number:016x}.json"));
@@ -225,7 +227,7 @@ impl Memory {
             let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock) else { return Ok(Self { path, lock: None }) };
             if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
                 let reason = format!("{} is being sent there already, by another haul", options.file.display());
-                return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason).advise("wait until that one has ended"));
+                return Err(StoreError::remote(sink.label(), Operation::Create, Kind::Exists, reason).advise("wait until that one has ended"));
             }
             // Its last holder may have removed it just now.
             if file.metadata().is_ok_and(|metadata| metadata.nlink() > 0) {

@@ -40,7 +40,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     owner,
     registry::Scheme,
-    store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Store, Upload, made_folder},
+    store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Sink, Store, Upload, made_folder},
 };
 
 /// SFTP.
@@ -169,7 +169,7 @@ fn modified(attributes: &FileAttributes) -> Option<SystemTime> {
 }
 
 #[async_trait]
-impl Store for Sftp {
+impl Sink for Sftp {
     fn label(&self) -> String {
         self.shared.label()
     }
@@ -184,7 +184,6 @@ impl Store for Sftp {
             restarts: false,
             md5: false,
             resumable: true,
-            readable: true,
         }
     }
 
@@ -192,6 +191,17 @@ impl Store for Sftp {
         Ok(Box::new(SftpUpload::create(Arc::clone(&self.shared), name, expected).await?))
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.shared.is_new.load(Ordering::Relaxed).then(|| made_folder(&self.label())).into_iter().collect()
+    }
+
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Sftp {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let upload = SftpUpload::resume(Arc::clone(&self.shared), session).await?;
         Ok(upload.map(|upload| Box::new(upload) as Box<dyn Upload>))
@@ -244,10 +254,6 @@ impl Store for Sftp {
             Ok(_) | Err(Fault::Missing) => Ok(()),
             Err(fault) => Err(self.shared.failed(Operation::Delete)(fault)),
         }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.shared.is_new.load(Ordering::Relaxed).then(|| made_folder(&self.label())).into_iter().collect()
     }
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {

@@ -23,7 +23,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     owner, redact,
     registry::Scheme,
-    store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Store, Upload},
+    store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Sink, Store, Upload},
 };
 
 /// WebDAV, with TLS and without.
@@ -139,7 +139,7 @@ struct WebDav {
 }
 
 #[async_trait]
-impl Store for WebDav {
+impl Sink for WebDav {
     fn label(&self) -> String {
         self.client.label().to_owned()
     }
@@ -155,7 +155,6 @@ impl Store for WebDav {
             restarts: !is_partial,
             md5: false,
             resumable: is_partial,
-            readable: true,
         }
     }
 
@@ -165,6 +164,17 @@ impl Store for WebDav {
         Ok(Box::new(PartialUpload::create(Arc::clone(&self.client), way, name, expected.resumable).await?))
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.client.notes()
+    }
+
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for WebDav {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let Some(way) = self.way else { return Ok(None) };
         let found = PartialUpload::resume(Arc::clone(&self.client), way, session).await?;
@@ -173,10 +183,6 @@ impl Store for WebDav {
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         self.client.list().await
-    }
-
-    fn notes(&self) -> Vec<String> {
-        self.client.notes()
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use store::{Abilities, Checked, Entry, Expected, Kind, Operation, Part, Sealed, Session, Store, StoreError, Upload};
+use store::{Abilities, Checked, Entry, Expected, Kind, Operation, Part, Sealed, Session, Sink, Store, StoreError, Upload};
 
 /// What a place hides.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ impl Hiding {
 }
 
 #[async_trait]
-impl Store for Hiding {
+impl Sink for Hiding {
     fn label(&self) -> String {
         self.inner.label()
     }
@@ -71,6 +71,13 @@ impl Store for Hiding {
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         Ok(self.upload(self.inner.create(name, expected).await?, name))
     }
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Hiding {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let name = session.0["shown as"].as_str().unwrap().to_owned();
         let inner = Session(session.0["inner"].clone());

@@ -10,7 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use store::{Abilities, Checked, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement, Sealed, Session, Store, StoreError, Tuning, Upload};
+use store::{
+    Abilities, Checked, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement, Sealed, Session, Sink, Store, StoreError, Tuning, Upload,
+};
 
 /// What the next call shall do instead of its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,6 @@ impl Memory {
             restarts: false,
             md5: placement == Placement::Sequential,
             resumable: true,
-            readable: true,
         };
         Self { world: Arc::default(), abilities }
     }
@@ -83,7 +84,7 @@ pub fn refuse(kind: Kind) -> StoreError {
 }
 
 #[async_trait]
-impl Store for Memory {
+impl Sink for Memory {
     fn label(&self) -> String {
         "memory://".into()
     }
@@ -105,6 +106,13 @@ impl Store for Memory {
         world.unfinished.insert(id, BTreeMap::new());
         Ok(Box::new(MemoryUpload { store: self.clone(), id, name: name.into(), kept: vec![] }))
     }
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let id = session.0["id"].as_u64().unwrap() as u32;
         let name = session.0["name"].as_str().unwrap().to_owned();

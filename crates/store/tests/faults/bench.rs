@@ -184,7 +184,7 @@ impl Bench {
 
     pub fn upload_with(&self, store: &Arc<dyn Store>, context: &Context, during: impl FnMut(&LegMeter, usize)) -> Ended {
         let started = Instant::now();
-        let targets = vec![Target::Place { store: Arc::clone(store), name: NAME.into(), context: None }];
+        let targets = vec![Target::Place { sink: store.clone(), name: NAME.into(), context: None }];
         let outcome = send(targets, &Network { bridge: &self.bridge, context }, during).remove(0);
         Ended { outcome, took: started.elapsed() }
     }

@@ -190,7 +190,7 @@ pub fn child() {
     let context = connection.context(Tuning { part_size, ..Tuning::default() }, Arc::default());
     let bridge = Bridge::start().unwrap();
     let store = bridge.wait(connection.connect(&context)).unwrap();
-    let targets = vec![Target::Place { store, name: NAME.into(), context: None }];
+    let targets = vec![Target::Place { sink: store, name: NAME.into(), context: None }];
     let outcome = send(targets, &Network { bridge: &bridge, context: &context }, no_watching).remove(0);
     let _ = writeln!(std::io::stderr(), "the child was not killed: {outcome:?}");
 }
@@ -204,7 +204,7 @@ pub fn a_broken_place_does_not_disturb_another(mut bench: Bench) {
     bench.proxy.cut_at([bench.proxy.uploaded() + 2_000_000], Death::Reset);
     bench.proxy.cut_at((0..500).map(|_| 0), Death::Reset);
     let targets =
-        vec![Target::Place { store: other, name: NAME.into(), context: None }, Target::Place { store: Arc::clone(&store), name: NAME.into(), context: None }];
+        vec![Target::Place { sink: other, name: NAME.into(), context: None }, Target::Place { sink: store.clone(), name: NAME.into(), context: None }];
     let outcomes = bench.once_uploaded(2_000_000, || bench.proxy.down(), || send(targets, &Network { bridge: &bench.bridge, context: &context }, no_watching));
     outcomes[0].result.as_ref().unwrap();
     assert!(std::fs::read(beside.path().join(NAME)).unwrap() == *whole());

@@ -19,7 +19,7 @@ const LONG: Ways =
 /// A backup as the engine makes it: the store is asked again after the end.
 fn back_up(rig: &Rig, store: &Arc<dyn Store>, name: &str, bytes: &[u8]) -> Outcome {
     let bridge = Bridge::start().unwrap();
-    let target = Target::Place { store: Arc::clone(store), name: name.to_owned(), context: None };
+    let target = Target::Place { sink: store.clone(), name: name.to_owned(), context: None };
     let mut outbound = Outbound::prepare(vec![target], Some(Network { bridge: &bridge, context: &rig.context }), false).unwrap();
     outbound.begin(Expected { least: Some(bytes.len() as u64), ..Expected::default() }).unwrap();
     outbound.append(bytes).unwrap();

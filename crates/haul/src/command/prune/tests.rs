@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, ops::Range};
+use std::{fs, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use clap::Parser;
-use store::{Abilities, Entry, Expected, Session, StoreError, Upload, local::Local};
+use store::{Abilities, Entry, Expected, Session, Sink, StoreError, Upload, local::Local};
 
 use super::*;
 use crate::args::{Cli, Command};
@@ -14,7 +14,7 @@ use crate::args::{Cli, Command};
 struct Twice(Local);
 
 #[async_trait]
-impl Store for Twice {
+impl Sink for Twice {
     fn label(&self) -> String {
         self.0.label()
     }
@@ -24,6 +24,13 @@ impl Store for Twice {
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         self.0.create(name, expected).await
     }
+    fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Store for Twice {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         self.0.resume(session).await
     }
