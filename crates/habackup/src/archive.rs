@@ -13,14 +13,12 @@ use thiserror::Error;
 
 use crate::index;
 use crate::manifest::{Manifest, ManifestError};
+pub use crate::names::MANIFEST;
+use crate::names::{is_archive_name, leaves};
 use crate::outer;
 use crate::problem::{Problem, Severity, shown};
 use crate::read_at::ReadAt;
-use crate::readers::leaves;
 use crate::tar::{self, Entry, EntryKind, Reader, Tail, TarError};
-
-/// The description's name, with the `./` that readers insist on.
-pub const MANIFEST: &str = "./backup.json";
 
 /// Descriptions beyond this are refused. Real ones have a few kilobytes, and parsed JSON takes up to twenty times its length.
 pub const MANIFEST_MAX: u64 = 2 << 20;
@@ -376,11 +374,6 @@ impl<S: ReadAt> Archive<S> {
             self.problems.push(Problem::new(severity, text).in_member(name));
         }
     }
-}
-
-/// Readers look for these names in just this spelling.
-pub(crate) fn is_archive_name(name: &[u8]) -> bool {
-    name.ends_with(b".tar.gz") || name.ends_with(b".tar")
 }
 
 fn member_of(entry: &Entry) -> Member {

@@ -14,6 +14,7 @@
 pub mod archive;
 pub mod index;
 pub mod manifest;
+mod names;
 pub mod outer;
 pub mod problem;
 pub mod read_at;

@@ -16,6 +16,7 @@ mod password;
 mod progress;
 mod shrunk;
 mod text;
+mod units;
 
 use std::{
     process::ExitCode,

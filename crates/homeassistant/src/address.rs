@@ -2,14 +2,17 @@
 
 use url::Url;
 
-use crate::error::{Doing, Error, Kind};
+use crate::{
+    error::{Doing, Error, Kind},
+    text::words,
+};
 
 /// Scheme, host and port of what a person typed; a page's path is dropped.
 pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let text = text.trim();
-    let invalid = |reason: &str| Error::new(crate::proxy::words(&without_login(text), 200), Doing::Look, Kind::Invalid, reason);
+    let invalid = |reason: &str| Error::new(words(&without_login(text), 200), Doing::Look, Kind::Invalid, reason);
     if !text.contains("://") {
-        let shown = crate::proxy::words(&without_login(text), 200);
+        let shown = words(&without_login(text), 200);
         let error = Error::new(shown.clone(), Doing::Look, Kind::Invalid, "the address does not begin with http:// or https://");
         return Err(error.advise(format!("write http://{}", shown.trim_start_matches('/').trim_end_matches("?…"))));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::proxy::Maker;
+use crate::maker::Maker;
 
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,9 @@
 //! | `restart` | the way through the restart |
 //! | `elsewhere` | another port of the same host, where a restored instance may answer |
 //! | `answers` | the shapes of its answers |
-//! | `proxy` | who answered instead, and which setting changes that |
+//! | `maker`, `proxy` | who answered instead, and which setting changes that |
 //! | `wire` | requests, silence, broken lines |
+//! | `text` | what others say, made fit to be shown |
 //! | `patience` | how long to wait for what |
 
 mod address;
@@ -27,12 +28,14 @@ mod answers;
 mod elsewhere;
 mod error;
 mod look;
+mod maker;
 mod patience;
 mod proxy;
 mod restart;
 mod restore;
 mod secret;
 mod socket;
+mod text;
 mod upload;
 mod wire;
 
@@ -42,8 +45,9 @@ pub use answers::{Agent, Arrival, Backup, Event, Expected, Kept, Manager, local_
 pub use elsewhere::Elsewhere;
 pub use error::{Doing, Error, Kind};
 pub use look::{Instance, Phase, Seen};
+pub use maker::Maker;
 pub use patience::Patience;
-pub use proxy::{Answer, Maker};
+pub use proxy::Answer;
 pub use restart::{Restored, Stage, Way};
 pub use restore::{Begun, Wish};
 pub use secret::{LONGEST, Secret};

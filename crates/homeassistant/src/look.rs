@@ -11,8 +11,9 @@ use crate::{
     address,
     answers::{Arrival, Expected, InstallationType, Manager, Step},
     error::{Doing, Error, Kind},
+    maker::Maker,
     patience::Patience,
-    proxy::{Answer, Maker},
+    proxy::Answer,
     socket::Socket,
     wire::{Tls, Wire},
 };

@@ -1,53 +1,22 @@
 //! Who answered: Home Assistant, or something in between. What nginx, Caddy, Traefik, Cloudflare, Apache or a router says instead is recognised by its headers
 //! and the shape of its page, and explained with the setting that changes it.
 
-use std::fmt;
-
 use http::{
     HeaderMap, StatusCode,
     header::{CONTENT_TYPE, LOCATION, SERVER, WWW_AUTHENTICATE},
 };
 
-use crate::error::{Doing, Error, Kind};
+use crate::{
+    error::{Doing, Error, Kind},
+    maker::Maker,
+    text::words,
+};
 
 /// The way around every proxy.
 const AROUND: &str = "give Home Assistant's own address in the home network, such as http://homeassistant.local:8123, which leaves the proxy out";
 
 /// What Home Assistant's web server says when nobody there caught an error.
 const IN_TROUBLE: &str = "Server got itself in trouble";
-
-/// Who made an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
-    /// Home Assistant itself.
-    HomeAssistant,
-    /// nginx or what is built on it (Nginx Proxy Manager, OpenResty, Home Assistant's NGINX add-on).
-    Nginx,
-    /// Caddy.
-    Caddy,
-    /// Traefik.
-    Traefik,
-    /// Cloudflare's network or a tunnel of theirs.
-    Cloudflare,
-    /// Apache.
-    Apache,
-    /// Somebody who does not say.
-    Unknown,
-}
-
-impl fmt::Display for Maker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HomeAssistant => "Home Assistant",
-            Self::Nginx => "nginx",
-            Self::Caddy => "Caddy",
-            Self::Traefik => "Traefik",
-            Self::Cloudflare => "Cloudflare",
-            Self::Apache => "Apache",
-            Self::Unknown => "a server in between",
-        })
-    }
-}
 
 /// An answer, as far as it is needed to say who made it and what it means.
 #[derive(Clone, Debug)]
@@ -273,18 +242,6 @@ impl Answer {
 
 fn is_about_room(said: &str) -> bool {
     said.contains("No space left") || said.contains("Errno 28") || said.contains("Disk quota exceeded")
-}
-
-/// Words fit for one line of a terminal.
-pub(crate) fn words(text: &str, most: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() || reorders(c) { ' ' } else { c }).collect();
-    let clean = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-    clean.chars().take(most).collect()
-}
-
-/// Turns round what stands beside it.
-fn reorders(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn too_large(maker: Maker) -> String {

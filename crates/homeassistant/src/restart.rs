@@ -10,9 +10,10 @@ use crate::{
     elsewhere::Elsewhere,
     error::{Doing, Error, Kind},
     look::{Instance, is_set_up, is_user_made, steps, version},
+    maker::Maker,
     patience::in_words,
-    proxy::{Maker, words},
     secret::Secret,
+    text::words,
     wire::{Tls, Wire},
 };
 

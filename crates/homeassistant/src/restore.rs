@@ -6,8 +6,9 @@ use crate::{
     answers::Refusal,
     error::{Doing, Error, Kind},
     look::Instance,
-    proxy::Maker,
+    maker::Maker,
     secret::Secret,
+    text::words,
     wire::Wire,
 };
 
@@ -93,7 +94,7 @@ fn refused(wire: &Wire, code: &str, said: String) -> Error {
     } else if said.contains("not found") {
         wire.error(Doing::Restore, Kind::NotFound, format!("it does not find the backup ({said})"))
     } else {
-        let what = if said.is_empty() { crate::proxy::words(code, 60) } else { said.clone() };
+        let what = if said.is_empty() { words(code, 60) } else { said.clone() };
         wire.error(Doing::Restore, Kind::Refused, format!("Home Assistant says: {what}")).advise("its log says more")
     };
     if said.is_empty() { error } else { error.quoting(said) }

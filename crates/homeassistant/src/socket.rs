@@ -17,8 +17,9 @@ use tokio_tungstenite::{
 
 use crate::{
     error::{Doing, Error, Kind},
-    proxy::{Maker, words},
+    maker::Maker,
     secret::Secret,
+    text::words,
     wire::Wire,
 };
 

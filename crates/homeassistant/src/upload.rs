@@ -21,7 +21,8 @@ use crate::{
     error::{Doing, Error, Kind},
     look::Instance,
     patience::in_words,
-    proxy::{Answer, words},
+    proxy::Answer,
+    text::words,
     wire::Wire,
 };
 

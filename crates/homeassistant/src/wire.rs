@@ -13,8 +13,9 @@ use crate::{
     address,
     error::{Doing, Error, Kind},
     patience::{Patience, in_words},
-    proxy::{Answer, words},
+    proxy::Answer,
     secret::Secret,
+    text::words,
 };
 
 /// No list of backups is longer than this.
@@ -208,5 +209,5 @@ fn cause(error: &reqwest::Error) -> String {
         cause = next;
     }
     let text = cause.to_string();
-    crate::proxy::words(text.split(" (os error").next().unwrap_or_default(), 300)
+    words(text.split(" (os error").next().unwrap_or_default(), 300)
 }

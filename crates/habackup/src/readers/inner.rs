@@ -6,6 +6,7 @@
 
 use super::facts::{Content, ContentEnd, Facts, Failing, GzipEnd, Inner, Shape};
 use super::{Defect, Effect, Finding, Stage};
+use crate::names::leaves;
 use crate::problem::shown;
 use crate::rules::TooLong;
 use crate::securetar::SecureTarVersion;
@@ -147,19 +148,6 @@ fn behind(content: &Content) -> String {
     let others = content.behind_count - names.len() as u64;
     let more = if others == 0 { String::new() } else { format!(" and {others} more") };
     format!("what is behind the first gzip member: {}{more}", names.join(", "))
-}
-
-/// Whether a relative path leaves the place where it begins.
-pub(crate) fn leaves(path: &[u8]) -> bool {
-    let mut depth = 0_i64;
-    path.split(|byte| *byte == b'/').any(|part| {
-        depth += match part {
-            b"" | b"." => 0,
-            b".." => -1,
-            _ => 1,
-        };
-        depth < 0
-    })
 }
 
 fn members(content: &Content, found: &mut Vec<Finding>) {

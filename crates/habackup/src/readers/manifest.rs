@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::facts::{Facts, truthy};
 use super::{Defect, Effect, Finding, Reader, Stage};
-use crate::archive::MANIFEST;
 use crate::manifest::{FOLDERS, WallTime};
+use crate::names::MANIFEST;
 use crate::problem::shown;
 use crate::version::HaVersion;
 

@@ -31,7 +31,6 @@ pub use facts::{
     Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature, Outer, OuterEnd, OuterMember, Sealing,
     Shape, Special,
 };
-pub(crate) use inner::leaves;
 pub use manifest::OFFICIAL_REPOSITORY;
 pub use words::{named, shared};
 

@@ -4,10 +4,9 @@
 //! raises becomes HTTP 500, and a warning when the folder is listed. The Supervisor does the same in `Backup.load`.
 
 use super::facts::{Facts, Nature, OuterEnd};
-use super::inner::leaves;
 use super::{Defect, Effect, Finding, Stage};
-use crate::archive::{MANIFEST, is_archive_name};
 use crate::index::MEMBER as INDEX;
+use crate::names::{MANIFEST, is_archive_name, leaves};
 use crate::problem::shown;
 
 const REFUSED: Effect = Effect::Refuses(Stage::List);

@@ -64,7 +64,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, value_enum, default_value_t = CompressArg::Here, value_name = "WHERE")]
     pub(crate) compress: CompressArg,
     /// Cores to use [default: all]
-    #[arg(long, value_name = "N", value_parser = crate::config::cores)]
+    #[arg(long, value_name = "N", value_parser = crate::units::cores)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// One core, lowest CPU priority, disk only when nobody else wants it
     #[arg(long, conflicts_with = "threads")]

@@ -142,14 +142,14 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct WaitingArgs {
     /// How long a place may fail without a single success before it is given up, for example 90s, 45m, 2d12h [default: 6h]
-    #[arg(long, value_name = "DURATION", value_parser = crate::config::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
     pub(crate) give_up_after: Option<std::time::Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct LimitArgs {
     /// Send no faster than this, for example 500kB/s or 2MB/s; all uploads of the run together
-    #[arg(long, value_name = "RATE", value_parser = crate::config::rate)]
+    #[arg(long, value_name = "RATE", value_parser = crate::units::rate)]
     pub(crate) limit: Option<u64>,
 }
 

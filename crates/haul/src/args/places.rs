@@ -74,7 +74,7 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) to: PathBuf,
     /// Fetch no faster than this, for example 500kB/s or 2MB/s
-    #[arg(long, value_name = "RATE", value_parser = crate::config::rate)]
+    #[arg(long, value_name = "RATE", value_parser = crate::units::rate)]
     pub(crate) limit: Option<u64>,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,
@@ -131,7 +131,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_name = "N")]
     pub(crate) keep_yearly: Option<u32>,
     /// Keep all that are at most so much older than the newest: 30d, 8w, 1y6mo
-    #[arg(long, value_name = "TIME", value_parser = crate::config::span)]
+    #[arg(long, value_name = "TIME", value_parser = crate::units::span)]
     pub(crate) keep_within: Option<jiff::Span>,
     /// Treat backups that Home Assistant or others made like Haul's
     #[arg(long)]
@@ -175,7 +175,7 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "DEST")]
     pub(crate) place: String,
     /// How much to send and read back to measure the speed
-    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = crate::config::size)]
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = crate::units::size)]
     pub(crate) measure: u64,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,

@@ -55,7 +55,7 @@ pub(crate) struct RepairArgs {
     #[command(flatten)]
     pub(crate) readers: ReadersArgs,
     /// Cores to use [default: all]
-    #[arg(long, value_name = "N", value_parser = crate::config::cores)]
+    #[arg(long, value_name = "N", value_parser = crate::units::cores)]
     pub(crate) threads: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) sending: SendingArgs,

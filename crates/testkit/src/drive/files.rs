@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     query,
+    reply::{Asked, Reply, partial, refusal},
     script::Call,
-    serve::{Asked, Reply, partial, refusal},
     world::{FOLDER, Node, ROOT, World},
 };
 

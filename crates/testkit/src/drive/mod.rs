@@ -7,6 +7,7 @@
 mod files;
 mod oauth;
 mod query;
+mod reply;
 mod script;
 mod serve;
 mod upload;

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{
     CLIENT_ID, CLIENT_SECRET,
+    reply::{Asked, Reply, form},
     script::Call,
-    serve::{Asked, Reply, form},
     world::{Code, World},
 };
 

@@ -6,8 +6,8 @@ use http::header;
 
 use super::{
     MULTIPLE, files, query,
+    reply::{Asked, Reply, refusal},
     script::{Call, Fault},
-    serve::{Asked, Reply, refusal},
     world::{Session, World},
 };
 

@@ -1,0 +1,36 @@
+//! Who can have made an answer.
+
+use std::fmt;
+
+/// Who made an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Home Assistant itself.
+    HomeAssistant,
+    /// nginx or what is built on it (Nginx Proxy Manager, OpenResty, Home Assistant's NGINX add-on).
+    Nginx,
+    /// Caddy.
+    Caddy,
+    /// Traefik.
+    Traefik,
+    /// Cloudflare's network or a tunnel of theirs.
+    Cloudflare,
+    /// Apache.
+    Apache,
+    /// Somebody who does not say.
+    Unknown,
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HomeAssistant => "Home Assistant",
+            Self::Nginx => "nginx",
+            Self::Caddy => "Caddy",
+            Self::Traefik => "Traefik",
+            Self::Cloudflare => "Cloudflare",
+            Self::Apache => "Apache",
+            Self::Unknown => "a server in between",
+        })
+    }
+}
