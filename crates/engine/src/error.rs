@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use store::StoreError;
 
-use crate::report::shown;
+use crate::text::plain;
 
 /// A backup that made no archive. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +76,4 @@ pub enum BackupError {
     /// The user stopped it.
     #[error("interrupted")]
     Cancelled,
-}
-
-/// What the operating system says, without the number of the error.
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    shown(text.split(" (os error").next().unwrap_or_default().as_bytes()).to_lowercase()
 }

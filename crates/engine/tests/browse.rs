@@ -16,7 +16,7 @@ use std::{
 use crafted::{Inner, Layout, PASSWORD, PLAIN, gzip};
 use engine::{
     browse::{BrowseError, Browser, Comparison, Found, ItemKind, compare},
-    open::{ArchiveSource, OpenError, Source},
+    read::{ArchiveSource, OpenError, Source},
 };
 use habackup::{
     securetar::{Password, SecureTarVersion},

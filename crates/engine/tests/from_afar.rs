@@ -17,7 +17,7 @@ use engine::{
     BackupOptions, Destination, Level, Progress, SecureTar,
     browse::{BrowseError, Browser},
     inspect::{InspectError, InspectOptions, inspect},
-    open::{ArchiveSource, OpenError, Source},
+    read::{ArchiveSource, OpenError, Source},
     restore::{RestoreError, RestoreOptions, restore},
     verify::{VerifyError, VerifyOptions, verify},
 };

@@ -244,7 +244,7 @@ fn a_wrong_or_missing_password_is_said_before_anything_happens() {
             let bench = Bench::new();
             let options = RestoreOptions { password: password.map(habackup::securetar::Password::new), ..everything() };
             let error = bench.restore(&archive, &options).unwrap_err();
-            assert!(matches!(error, RestoreError::Open(engine::open::OpenError::PasswordNeeded(_) | engine::open::OpenError::WrongPassword)), "{error}");
+            assert!(matches!(error, RestoreError::Open(engine::read::OpenError::PasswordNeeded(_) | engine::read::OpenError::WrongPassword)), "{error}");
             assert_eq!(bench.names("."), [""; 0]);
         }
     }

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use crafted::{Bench, Inner, Layout, PASSWORD, PLAIN};
 use engine::{
-    open::OpenError,
+    read::OpenError,
     verdict::Verdict,
     verify::{Severity, Verification, VerifyError},
 };

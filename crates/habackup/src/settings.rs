@@ -3,6 +3,8 @@
 //! Home Assistant keeps users, integrations and registries as JSON in `.storage`. A power cut or a worn-out card leaves such a file empty, cut short or full of
 //! zeros. At its next start Home Assistant renames it to `….corrupt.<time>` and goes on with nothing in its place, so a backup of it restores nothing either.
 
+/// The recorder's database, below the configuration directory, where nothing else is set.
+pub const RECORDER: &[u8] = b"home-assistant_v2.db";
 /// Longer settings files are not judged. The largest registries seen have some 10 MB.
 pub const LONGEST: u64 = 16 << 20;
 
@@ -76,7 +78,7 @@ pub fn damage(path: &[u8], bytes: &[u8]) -> Option<Damage> {
 pub fn lost_without(path: &[u8]) -> Option<&'static str> {
     match path {
         b"" | b".storage" => Some("users, integrations and devices"),
-        b"home-assistant_v2.db" => Some("the history"),
+        RECORDER => Some("the history"),
         b"configuration.yaml" => Some("the settings in configuration.yaml"),
         _ => {
             let name = stored(path)?;

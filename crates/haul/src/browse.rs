@@ -8,7 +8,7 @@ use std::{
 use engine::{
     Progress,
     browse::Browser,
-    open::{ArchiveSource, ProgressFn},
+    read::{ArchiveSource, ProgressFn},
 };
 use habackup::securetar::Password;
 

@@ -14,7 +14,7 @@ use std::{
 
 use engine::{
     Progress,
-    open::{ArchiveSource, Source},
+    read::{ArchiveSource, Source},
 };
 use store::{
     Address, Bridge, Context, Entry, Limit, Options, Sink, Store, StoreError, Tuning,

@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use engine::{BackupError, browse::BrowseError, open::OpenError, restore::RestoreError, verify::VerifyError};
+use engine::{BackupError, browse::BrowseError, read::OpenError, restore::RestoreError, verify::VerifyError};
 use store::{Kind, StoreError};
 
 /// Exit codes, as `--help` lists them.

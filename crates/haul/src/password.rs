@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use engine::open::OpenError;
+use engine::read::OpenError;
 use habackup::securetar::{Mended, Password, key_in};
 use homeassistant::Secret;
 use zeroize::Zeroizing;

@@ -12,7 +12,7 @@ use std::{
     time::SystemTime,
 };
 
-use engine::{CopyReport, Destination, browse::Browser, in_units, open::ArchiveSource};
+use engine::{CopyReport, Destination, browse::Browser, in_units, read::ArchiveSource};
 use habackup::{archive::Archive, securetar::Password};
 use store::{Entry, inbound::RemoteFile, outbound::Network, patience::Patience};
 

@@ -16,7 +16,7 @@ use super::{
     BrowseError, Browser, Described, Item, ItemKind, damaged, heed, named,
     walk::{Content, Flow, walk},
 };
-use crate::open::{Member, join};
+use crate::read::{Member, join};
 
 /// How two archives differ. Each list is sorted by path.
 #[derive(Clone, Debug, Default, Serialize)]

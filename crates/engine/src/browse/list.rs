@@ -8,7 +8,7 @@ use habackup::{
 };
 
 use super::{BrowseError, Browser, Described, Item, damaged, heed, torn, walk::Flow};
-use crate::open::{ArchiveSource, Member};
+use crate::read::{ArchiveSource, Member};
 
 /// Links whose targets are looked up at most: each costs a piece of the archive, and all are kept while it is listed.
 const MOST_LINKS: usize = 100;

@@ -30,9 +30,9 @@ use habackup::{
 use serde::Serialize;
 
 use crate::{
-    open::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn},
-    report::shown,
+    read::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn},
     restore::config_path,
+    text::shown,
 };
 
 pub use compare::{Comparison, Difference, State, compare};
@@ -83,7 +83,7 @@ pub enum BrowseError {
         message: String,
     },
     /// What was found could not be handed on.
-    #[error("can't write: {}", crate::error::plain(.0))]
+    #[error("can't write: {}", crate::text::plain(.0))]
     Output(io::Error),
     /// The user stopped it.
     #[error("interrupted")]

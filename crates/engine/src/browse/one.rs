@@ -13,9 +13,9 @@ use super::{
     walk::{Content, Flow, walk},
 };
 use crate::{
-    open::Member,
-    report::shown,
+    read::Member,
     restore::{Nearest, config_path, tidy},
+    text::shown,
 };
 
 /// A file up to this size is read to its end before the first byte is handed on.

@@ -10,7 +10,7 @@ use std::{
 use habackup::tar::{Entry, Reader};
 
 use super::{BrowseError, Browser, damaged, heed, torn};
-use crate::{open::Member, restore::unwrap_tar};
+use crate::{read::Member, restore::unwrap_tar};
 
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;

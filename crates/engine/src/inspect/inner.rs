@@ -13,14 +13,14 @@ use super::{
     history::STATES,
 };
 use crate::{
-    collect::{Body, Collector, Header as MemberHeader, kept, normal},
-    open::{ArchiveFile, Stream},
-    restore::RECORDER,
+    read::{ArchiveFile, Stream},
+    verdict::collect::{Body, Collector, Header as MemberHeader, kept, normal},
 };
 use habackup::{
     read_at::{ReadAt, Window},
     readers::{Content, ContentEnd, Failing, GzipEnd, Inner, Sealing, Shape},
     securetar::{Decryptor, Expect, Header, SecureTarError, SecureTarVersion, container_len},
+    settings::RECORDER,
     tar::{
         EntryKind,
         python::{End, Input, Member, Walk},

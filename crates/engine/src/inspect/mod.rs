@@ -34,9 +34,8 @@ use livesqlite::check::Counts;
 use serde::Serialize;
 
 use crate::{
-    open::{ArchiveFile, ArchiveSource, OpenError, ProgressFn},
-    verdict::Judgement,
-    verify::Summary,
+    read::{ArchiveFile, ArchiveSource, OpenError, ProgressFn},
+    verdict::{Judgement, Summary},
 };
 
 /// What inspecting is told.

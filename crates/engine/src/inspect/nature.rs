@@ -10,7 +10,7 @@ use habackup::{
 use pargz::Inflater;
 
 use super::Job;
-use crate::open::Stream;
+use crate::read::Stream;
 
 /// What is looked at of a file that is no tar.
 const BEGINNING: usize = 4096;
@@ -173,7 +173,7 @@ fn gzip(job: &Job<'_>) -> Nature {
 
 /// By the archives in it; by the name of the first file, where there is none or the directory is damaged.
 fn zip(job: &Job<'_>, first: &[u8]) -> io::Result<Nature> {
-    if crate::zip::entries(job.file)?.is_some_and(|entries| entries.iter().any(crate::zip::Entry::is_tar)) {
+    if crate::read::zip::entries(job.file)?.is_some_and(|entries| entries.iter().any(crate::read::zip::Entry::is_tar)) {
         return Ok(Nature::Packed("zip"));
     }
     Ok(by_first_name(first))

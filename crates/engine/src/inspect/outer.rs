@@ -15,7 +15,7 @@ use habackup::{
 };
 
 use super::Job;
-use crate::open::{ArchiveFile, IndexState, read_index};
+use crate::read::{ArchiveFile, IndexState, read_index};
 
 /// More members than this no archive has; the walk ends there.
 const MEMBERS_MAX: usize = 10_000;

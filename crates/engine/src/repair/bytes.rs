@@ -14,10 +14,7 @@ use super::{
     decode::{Meeting, Source, inflated},
     notes::Notes,
 };
-use crate::{
-    open::{ArchiveFile, Stream},
-    zip,
-};
+use crate::read::{ArchiveFile, Stream, zip};
 
 /// Bytes inflated at once.
 const STEP: usize = 256 << 10;
@@ -56,7 +53,7 @@ impl<'a> Bytes<'a> {
             if tars.is_empty() {
                 return shut("no .tar is in the zip", "look for the backup where this one comes from");
             }
-            let names: Vec<String> = tars.iter().map(|entry| crate::report::shown(entry.name.as_bytes())).collect();
+            let names: Vec<String> = tars.iter().map(|entry| crate::text::shown(entry.name.as_bytes())).collect();
             return shut(&format!("several archives are in it: {}", names.join(", ")), "unpack it, and repair each of them");
         };
         let start = entry.data(file)?;

@@ -13,7 +13,7 @@ use habackup::{
 use pargz::{Behind, InflateError, Inflater};
 
 use super::{bytes::Bytes, parts::Piece};
-use crate::open::Stream;
+use crate::read::Stream;
 
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 

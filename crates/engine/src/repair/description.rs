@@ -234,8 +234,8 @@ impl Writer<'_> {
     fn name(&mut self, version: &str) {
         if let Some(name) = self.known.rename {
             if self.text("name") != Some(name) {
-                let before = self.text("name").map_or_else(|| "nothing".to_owned(), |name| format!("\"{}\"", crate::report::shown(name.as_bytes())));
-                self.notes.repaired(NAME, format!("name: it is \"{}\", and was {before}", crate::report::shown(name.as_bytes())));
+                let before = self.text("name").map_or_else(|| "nothing".to_owned(), |name| format!("\"{}\"", crate::text::shown(name.as_bytes())));
+                self.notes.repaired(NAME, format!("name: it is \"{}\", and was {before}", crate::text::shown(name.as_bytes())));
                 self.fields.insert("name".into(), json!(name));
                 self.fields.remove("slug");
             }
@@ -257,7 +257,7 @@ impl Writer<'_> {
             name = format!("Repaired backup {version}");
             name.truncate(name.trim_end().len());
         }
-        let why = format!("it is \"{}\", which every reader can make a file name of", crate::report::shown(name.as_bytes()));
+        let why = format!("it is \"{}\", which every reader can make a file name of", crate::text::shown(name.as_bytes()));
         self.set("name", json!(name), &why);
     }
 
@@ -323,7 +323,7 @@ impl Writer<'_> {
                 folders.push(folder.clone());
             } else if !FOLDERS.contains(&name) {
                 let kept = if is_there { "; its archive is kept, for whoever wants it" } else { "" };
-                self.notes.repaired(NAME, format!("folders: no reader knows '{}', which is left out{kept}", crate::report::shown(name.as_bytes())));
+                self.notes.repaired(NAME, format!("folders: no reader knows '{}', which is left out{kept}", crate::text::shown(name.as_bytes())));
             } else if is_there {
                 folders.push(folder.clone());
             } else if !folders.contains(folder) {
@@ -372,7 +372,7 @@ impl Writer<'_> {
                 others.next().filter(|_| others.next().is_none()).cloned()
             });
             let who = slug.clone().or_else(|| fields.get("name").and_then(Value::as_str).map(str::to_owned)).unwrap_or_else(|| "one without a name".to_owned());
-            let who = crate::report::shown(who.as_bytes());
+            let who = crate::text::shown(who.as_bytes());
             let Some(slug) = slug.filter(|slug| undeclared.remove(slug)) else {
                 self.notes.lost(NAME, format!("addons: {who} is listed and not in the archive"));
                 continue;
@@ -388,7 +388,7 @@ impl Writer<'_> {
             undeclared.remove(&slug);
             let mut fields = Map::new();
             self.complete(&slug, &mut fields);
-            self.notes.repaired(NAME, format!("addons: {} is in the archive and was not listed", crate::report::shown(slug.as_bytes())));
+            self.notes.repaired(NAME, format!("addons: {} is in the archive and was not listed", crate::text::shown(slug.as_bytes())));
             addons.push(Value::Object(fields));
         }
         addons

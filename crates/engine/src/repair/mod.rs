@@ -53,13 +53,14 @@ use notes::Notes;
 pub use notes::{Counts, Note, NoteKind};
 
 use crate::{
-    destination::Destination,
     error::BackupError,
     inspect::{InspectError, InspectOptions, Inspection, inspect},
-    open::{ArchiveFile, ArchiveSource, OpenError},
-    options::SecureTar,
     progress::{Phase, Progress},
-    report::CopyReport,
+    read::{ArchiveFile, ArchiveSource, OpenError},
+    write::{
+        destination::{CopyReport, Destination},
+        layout::SecureTar,
+    },
 };
 
 /// What becomes of the encryption.

@@ -75,7 +75,7 @@ pub(super) struct Notes {
 impl Notes {
     fn push(&mut self, kind: NoteKind, member: Option<&[u8]>, what: impl Into<String>) {
         if self.counted(kind) {
-            let member = member.map(crate::report::shown);
+            let member = member.map(crate::text::shown);
             self.list.push(Note { kind, member, what: what.into() });
         }
     }

@@ -15,7 +15,7 @@ use super::{
     decode::{Meeting, inflated},
     notes::Notes,
 };
-use crate::open::Stream;
+use crate::read::Stream;
 
 /// Bytes searched at once.
 const STEP: usize = 1 << 20;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use habackup::{
-    archive::MANIFEST_MAX,
+    archive::{MANIFEST, MANIFEST_MAX},
     index::{self, Index},
     manifest::{Manifest, WallTime},
     read_at::ReadAt,
@@ -30,10 +30,8 @@ use super::{
 };
 use crate::{
     inspect::Inspection,
-    intent::container_version,
-    layout::MANIFEST,
-    open::{ArchiveFile, OpenError},
-    options::SecureTar,
+    read::{ArchiveFile, OpenError},
+    write::layout::{SecureTar, container_version},
 };
 
 /// The part that holds the configuration.
@@ -473,7 +471,7 @@ impl Making<'_> {
             return;
         }
         if piece.name != name {
-            notes.repaired(&piece.name, format!("it is called {}", crate::report::shown(name.as_bytes())));
+            notes.repaired(&piece.name, format!("it is called {}", crate::text::shown(name.as_bytes())));
         }
         if form.compressed != compressed && self.options.recompress.is_none() {
             notes.repaired(

@@ -9,6 +9,7 @@ use std::{
 use habackup::{
     rules::too_long,
     securetar::SecureTarVersion,
+    settings::RECORDER,
     tar::{Entry, EntryKind},
 };
 use livesqlite::check::ImageChecker;
@@ -20,7 +21,7 @@ use super::{
     seen::Seen,
     walker::{End, Step, Walker},
 };
-use crate::{names::Names, restore::RECORDER};
+use crate::names::Names;
 
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;
@@ -316,7 +317,7 @@ impl Pass {
     /// Whether a hard link leads to a file before it.
     fn is_link(&mut self, number: u64, entry: &Entry, path: &[u8]) -> bool {
         let target = normal(&entry.link);
-        let shown = crate::report::shown(&target);
+        let shown = crate::text::shown(&target);
         let is_there = self.names.has(&target);
         if is_there && target == path {
             self.survey.notes.left_out(path, "it is a hard link to itself; the file before it is kept");
@@ -429,7 +430,7 @@ impl Pass {
         for (number, path, target) in std::mem::take(&mut self.hard) {
             let is_dropped = self.survey.fates.get(&number) == Some(&Fate::Drop);
             if !is_dropped && self.survey.repeats.get(&path).is_none_or(|last| *last == number) {
-                self.survey.notes.repaired(&path, format!("it was a hard link to {}, and is a file of its own now", crate::report::shown(&target)));
+                self.survey.notes.repaired(&path, format!("it was a hard link to {}, and is a file of its own now", crate::text::shown(&target)));
             }
         }
     }
@@ -438,7 +439,7 @@ impl Pass {
         self.survey.root = self.root(name == MAIN);
         let root = self.survey.root.clone();
         if root != b"data" {
-            let place = if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::report::shown(&root)) };
+            let place = if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::text::shown(&root)) };
             self.survey.notes.repaired(name, format!("the configuration lies {place}, and is put below data/"));
         }
         for (number, path) in std::mem::take(&mut self.wishes) {

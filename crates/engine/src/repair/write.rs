@@ -6,11 +6,13 @@ use std::{
 };
 
 use habackup::{
+    archive::MANIFEST,
     index::{Index, IndexBuilder},
     outer::Outer,
     read_at::Window,
     readers::Finding,
     securetar::Keys,
+    settings::RECORDER,
     tar::Kind,
 };
 use store::outbound::{Network, Outbound};
@@ -25,16 +27,16 @@ use super::{
     remade::{Done, Extra, Remade},
 };
 use crate::{
-    broken::{Broken, Ended},
-    destination::{self, expected_of},
     error::BackupError,
-    layout::{Layout, MANIFEST},
-    open::Stream,
-    options::all_cores,
-    pipeline::Output,
     progress::{Phase, Progress},
-    restore::RECORDER,
+    read::Stream,
     verdict::Judgement,
+    write::{
+        broken::{Broken, Ended},
+        destination::{self, expected_of},
+        layout::Layout,
+        pipeline::{Output, all_cores},
+    },
 };
 
 /// Bytes of a member copied at once.
@@ -178,7 +180,7 @@ impl Job<'_, '_> {
             match source.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => member.write_all(&buffer[..count])?,
-                Err(error) => return Err(Broken::Inside(crate::error::plain(&error))),
+                Err(error) => return Err(Broken::Inside(crate::text::plain(&error))),
             }
         }
         Ok(member.end()?.0)

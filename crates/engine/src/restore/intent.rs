@@ -22,7 +22,7 @@ use rustix::{
 use store::local::synced;
 
 use super::renames::{DIRECTORY, Moves, kind, names, open_below, rename_new};
-use crate::report::shown;
+use crate::text::shown;
 
 const FILE: &str = "intent";
 const FORM: &str = "haul restore 1";

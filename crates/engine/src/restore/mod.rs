@@ -34,11 +34,13 @@ use std::{
 };
 
 use habackup::{
+    archive::MANIFEST,
     index::{Folder, Index},
     manifest::Manifest,
     readers::{Content, Description, content_findings},
     rules::{Pattern, PatternError},
     securetar::Password,
+    settings::RECORDER,
 };
 use rustix::{
     fs::{AtFlags, CWD, Gid, Mode, Uid, chownat, fchmod, fchown},
@@ -47,13 +49,13 @@ use rustix::{
 use serde::Serialize;
 
 use crate::{
-    error::plain,
-    open::{ArchiveSource, Broken, MANIFEST, Member, OpenError, Opened, ProgressFn, Shape, join},
-    report::{Skipped, shown},
+    findings::Skipped,
+    read::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn, Shape, join},
+    text::{plain, shown},
     verdict::{Judgement, Verdict},
 };
 
-pub(crate) use select::{Nearest, RECORDER, tidy};
+pub(crate) use select::{Nearest, tidy};
 pub(crate) use unpack::{config_path, unwrap_tar};
 
 use select::Selection;
@@ -88,10 +90,10 @@ pub struct RestoreOptions {
 #[derive(Clone, Debug, Serialize)]
 pub struct Restoration {
     /// The config directory, absolute.
-    #[serde(serialize_with = "crate::report::serialize_path")]
+    #[serde(serialize_with = "crate::text::serialize_path")]
     pub into: PathBuf,
     /// Where what was there before is kept; never removed by this program.
-    #[serde(serialize_with = "crate::report::serialize_optional_path")]
+    #[serde(serialize_with = "crate::text::serialize_optional_path")]
     pub kept: Option<PathBuf>,
     /// Files, directories and links restored.
     pub entries: u64,

@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::report::shown;
+use crate::text::shown;
 
 /// Locked by Home Assistant 2025.10 and later for as long as it runs.
 const RUN_LOCK: &str = ".ha_run.lock";

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use habackup::rules::Pattern;
+use habackup::{rules::Pattern, settings::RECORDER};
 
-use crate::report::shown;
+use crate::text::shown;
 
-/// The recorder's database.
-pub(crate) const RECORDER: &[u8] = b"home-assistant_v2.db";
+/// Its log.
 const RECORDER_LOG: &[u8] = b"home-assistant_v2.db-wal";
 
 /// What to restore.

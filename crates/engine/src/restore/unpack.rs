@@ -19,8 +19,9 @@ use super::{
     tree::{Meta, Obstacle, Tree},
 };
 use crate::{
-    collect::note_unread,
-    report::{Skipped, SkippedKind, shown},
+    findings::{Skipped, SkippedKind},
+    text::shown,
+    verdict::collect::note_unread,
 };
 
 /// Bytes read at once.

@@ -8,16 +8,17 @@ use std::{
 
 use habackup::{
     index::{FileEntry, Files},
+    settings::RECORDER,
     tar::{Entry, EntryKind, Kind, Reader, TarError},
 };
 use serde::Serialize;
 
 use super::findings::{Findings, Severity};
 use crate::{
-    collect::{Body, Collector, Header},
     names::is_top,
-    report::shown,
-    restore::{RECORDER, unwrap_tar},
+    restore::unwrap_tar,
+    text::shown,
+    verdict::collect::{Body, Collector, Header},
 };
 
 /// Bytes read at once: a piece of the compressor fits, and stays in the core's cache.

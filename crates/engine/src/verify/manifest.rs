@@ -1,33 +1,16 @@
 //! `backup.json`: against what both of Home Assistant's readers demand, and against what the archive really holds.
 
 use habackup::{
+    archive::MANIFEST,
     manifest::Stamp,
     readers::{self, Content, Defect, Effect, Facts},
 };
-use serde::Serialize;
 
 use super::findings::{Findings, Severity};
 use crate::{
-    open::{IndexState, MANIFEST, Outside},
-    verdict::{Judgement, is_damage, is_of_wrapper},
+    read::{IndexState, Outside},
+    verdict::{Judgement, Summary, is_damage, is_of_wrapper},
 };
-
-/// What `backup.json` says, for a report. Empty where it says nothing.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Summary {
-    /// Home Assistant's identifier of the backup.
-    pub slug: String,
-    /// Its name.
-    pub name: String,
-    /// When it was made.
-    pub date: String,
-    /// The version of Home Assistant inside.
-    pub home_assistant: String,
-    /// Whether it says that it is encrypted.
-    pub protected: bool,
-    /// Whether the recorder's database was left out on purpose.
-    pub database_excluded: bool,
-}
 
 /// Checks the manifest against the index, and judges the facts. Gives what the archive is worth.
 pub(super) fn check(outside: &Outside, facts: &Facts, index: &IndexState, findings: &mut Findings) -> (Summary, Judgement) {
@@ -67,7 +50,7 @@ pub(super) fn check(outside: &Outside, facts: &Facts, index: &IndexState, findin
 /// What the archive's maker knew was missing. What is essential is no news where it is seen anyway.
 fn made_incomplete(stamp: &Stamp, is_seen: bool, findings: &mut Findings) {
     let severity = if stamp.essential && !is_seen { Severity::Loss } else { Severity::Warning };
-    findings.add(severity, MANIFEST, format!("says that something was missing when the archive was made: {}", crate::shown(stamp.missing.as_bytes())));
+    findings.add(severity, MANIFEST, format!("says that something was missing when the archive was made: {}", crate::text::shown(stamp.missing.as_bytes())));
 }
 
 /// What readers make of one thing, as a finding of this module. Damage that was found byte by byte is not told twice.

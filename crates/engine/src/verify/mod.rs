@@ -24,7 +24,7 @@ use std::{
 };
 
 use habackup::{
-    archive::NO_END,
+    archive::{MANIFEST, NO_END},
     problem::{self, Problem},
     readers::{self, GzipEnd},
     securetar::{Password, SecureTarVersion},
@@ -33,13 +33,13 @@ use serde::Serialize;
 
 use crate::{
     inspect,
-    open::{ArchiveSource, Broken, IndexState, MANIFEST, Member, OpenError, Opened, ProgressFn, Shape},
+    read::{ArchiveSource, Broken, IndexState, Member, OpenError, Opened, ProgressFn, Shape},
     verdict::{Judgement, Verdict},
 };
 
+pub use crate::verdict::Summary;
 pub use findings::{Finding, Severity};
 pub use inner::DatabaseVerdict;
-pub use manifest::Summary;
 
 use findings::Findings;
 use inner::{Content, Pass, Seen};

@@ -13,8 +13,8 @@ use habackup::{
 
 use super::{VerifyError, findings::Findings};
 use crate::{
-    open::{Member, Opened},
-    plain_reason,
+    read::{Member, Opened},
+    text::plain,
 };
 
 /// Python and GNU tar fill an archive to a multiple of this.
@@ -62,7 +62,7 @@ fn check_rest(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Findings)
         }
         let piece = &mut buffer[..STEP.min(end - at) as usize];
         if let Err(error) = opened.file.read_exact_at(piece, at) {
-            findings.damage("", format!("can't be read at byte {at}: {}", plain_reason(&error)));
+            findings.damage("", format!("can't be read at byte {at}: {}", plain(&error)));
             return Ok(());
         }
         if let Some(found) = piece.iter().position(|byte| *byte != 0) {

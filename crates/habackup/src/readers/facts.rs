@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Asked, Reader};
 use crate::rules::TooLong;
 use crate::securetar::SecureTarVersion;
-use crate::settings::Damage;
+use crate::settings::{Damage, RECORDER};
 use crate::tar::EntryKind;
 use crate::version::HaVersion;
 
@@ -470,9 +470,6 @@ pub struct Content {
     /// Members whose two headers disagree on their size.
     pub sizes_disagree: Vec<Vec<u8>>,
 }
-
-/// The recorder's database, below the configuration directory.
-const RECORDER: &[u8] = b"home-assistant_v2.db";
 
 impl Content {
     /// Notes a member of the configuration by its path below `data` (`data` itself is the empty path), its size, and where it leads if it is a symbolic link.

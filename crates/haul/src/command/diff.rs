@@ -38,7 +38,7 @@ pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let sum = Sum::default();
     let report_a = |done, total| sum.report(&progress, 0, done, total);
     let report_b = |done, total| sum.report(&progress, 1, done, total);
-    let of = |source: &engine::open::ArchiveSource, failure: Failure| {
+    let of = |source: &engine::read::ArchiveSource, failure: Failure| {
         let message = format!("{}: {}", source.shown().display(), failure.message);
         Failure { message: if failure.message.contains(&*source.shown().to_string_lossy()) { failure.message } else { message }, ..failure }
     };

@@ -8,7 +8,7 @@ use std::{
 use engine::{
     Progress,
     inspect::{History, InspectError, InspectOptions, Inspection},
-    open::ArchiveSource,
+    read::ArchiveSource,
     verdict::Verdict as Worth,
 };
 use habackup::{

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use engine::{
-    open::ArchiveSource,
+    read::ArchiveSource,
     retention::{self, Decision, Reason, Rules},
     verdict::Verdict,
 };

@@ -8,7 +8,7 @@ use std::{
 use engine::{
     Level, Progress, SecureTar,
     inspect::Inspection,
-    open::OpenError,
+    read::OpenError,
     repair::{Encryption, Note, NoteKind, Recompress, RepairError, RepairOptions, Repaired},
 };
 use jiff::Zoned;

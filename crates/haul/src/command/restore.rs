@@ -7,7 +7,7 @@ use std::{
 
 use engine::{
     Progress,
-    open::{ArchiveSource, OpenError},
+    read::{ArchiveSource, OpenError},
     restore::{Restoration, RestoreError, RestoreOptions},
     verdict::Verdict,
 };

@@ -7,7 +7,7 @@ use std::{
 
 use engine::{
     Progress,
-    open::{ArchiveSource, OpenError},
+    read::{ArchiveSource, OpenError},
     verdict::{Judgement, Verdict},
     verify::{Finding, Severity, Verification, VerifyError, VerifyOptions},
 };

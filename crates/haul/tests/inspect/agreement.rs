@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::atomic::AtomicBool};
 
 use engine::{
     inspect::{InspectOptions, inspect},
-    open::OpenError,
+    read::OpenError,
     verdict::Verdict,
     verify::{VerifyError, VerifyOptions, verify},
 };

@@ -1,0 +1,271 @@
+//! The end that makes: one thread for each archive on which the ordinary road runs, fed by what arrives.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use store::{
+    Bridge, Checked, Context, Expected, Kind, Operation, StoreError,
+    machine::{self, Made, Making, Task},
+    outbound::{Network, Outbound},
+};
+
+use super::{
+    choice::try_out,
+    recipe::{MadeReport, Recipe},
+    stream::{Delivery, Piece},
+};
+use crate::{
+    backup::assemble::{Work, write_archive},
+    error::BackupError,
+    progress::Progress,
+    write::{
+        broken::Ended,
+        destination::{self, Destination},
+        layout::Layout,
+        pipeline::{Output, all_cores},
+    },
+};
+
+/// Messages, of 4 MiB at most, that wait for the compressor.
+const AHEAD: usize = 2;
+/// What a sender's word about the length can bring about in memory has an end: it decides how large the parts are. Beyond it they grow as they are needed.
+const LARGEST: u64 = 1 << 39;
+/// How long the end of this machine's own work waits for archives to be given up.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// Makes archives, of what paired machines send, at a destination of this machine.
+pub struct Maker {
+    destination: Destination,
+    label: String,
+    bridge: Bridge,
+    context: Context,
+    jobs: Mutex<Jobs>,
+    // Each thread has a clone as long as it works.
+    alive: Arc<()>,
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Jobs {
+    closed: bool,
+    jobs: Vec<Weak<Job>>,
+}
+
+impl Maker {
+    /// For a destination; `label` is what users know it as. `None` when it must know an archive's length before its first byte: then only whoever has the data can
+    /// make it.
+    pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
+        let is_fit = destination.takes_late_sizes();
+        is_fit.then(|| Self { destination, label, bridge, context, jobs: Mutex::default(), alive: Arc::default() })
+    }
+
+    /// Gives up what is under way, takes on nothing more, and waits until nothing is left, but not for ever.
+    pub fn close(&self) {
+        let jobs = {
+            let mut jobs = lock(&self.jobs);
+            jobs.closed = true;
+            std::mem::take(&mut jobs.jobs)
+        };
+        for job in jobs.iter().filter_map(Weak::upgrade) {
+            job.stop();
+        }
+        let until = Instant::now() + ENDING;
+        while Arc::strong_count(&self.alive) > 1 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Notes a job, unless this machine is about to end.
+    fn enter(&self, job: &Arc<Job>) -> Result<(), StoreError> {
+        let mut jobs = lock(&self.jobs);
+        if jobs.closed {
+            return Err(ending(&self.label));
+        }
+        jobs.jobs.retain(|job| job.strong_count() > 0);
+        jobs.jobs.push(Arc::downgrade(job));
+        Ok(())
+    }
+
+    fn layout(&self, recipe: &Value) -> Result<(Recipe, Layout), StoreError> {
+        let understood = Recipe::from_json(recipe).and_then(|recipe| Some((recipe.layout(None)?, recipe)));
+        let Some((layout, recipe)) = understood else {
+            let reason = "the sender asks for something this version of haul does not know";
+            return Err(StoreError::remote(&self.label, Operation::Create, Kind::Protocol, reason).advise("bring both machines to the same version of haul"));
+        };
+        Ok((recipe, layout))
+    }
+}
+
+/// The sender goes on asking until this machine is back, and then begins anew.
+fn ending(label: &str) -> StoreError {
+    StoreError::remote(label, Operation::Write, Kind::Passing { retry_after: None }, "the receiver is about to end")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl machine::Maker for Maker {
+    fn start(&self, task: Task) -> Result<Arc<dyn Making>, StoreError> {
+        let (recipe, layout) = self.layout(&task.recipe)?;
+        let (sender, pieces) = sync_channel(AHEAD);
+        let (begun, has_begun) = sync_channel(1);
+        let cancel = Arc::new(AtomicBool::new(false));
+        let mut context = self.context.clone();
+        context.cancel = Arc::clone(&cancel);
+        context.ask = None;
+        let work = Workbench {
+            destination: self.destination.clone(),
+            name: task.name,
+            expected: Expected { about: task.expected.about.map(|about| about.min(LARGEST)), ..task.expected },
+            layout,
+            read_back: recipe.read_back,
+            bridge: self.bridge.clone(),
+            context,
+            cancel: Arc::clone(&cancel),
+            _alive: Arc::clone(&self.alive),
+        };
+        let delivery = Delivery::new(pieces, Arc::clone(&cancel));
+        let spawned = thread::Builder::new().name("haul-make".to_owned()).spawn(move || work.run(delivery, &begun));
+        let thread = spawned.map_err(|source| StoreError::remote(&self.label, Operation::Create, Kind::Passing { retry_after: None }, source.to_string()))?;
+        let job =
+            Arc::new(Job { label: self.label.clone(), cancel, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), ended: Mutex::new(None) });
+        self.enter(&job)?;
+        if has_begun.recv().is_err() {
+            return Err(job.failure());
+        }
+        Ok(job)
+    }
+
+    fn try_out(&self, recipe: &Value, sample: &[u8]) -> Result<(), StoreError> {
+        let (_, layout) = self.layout(recipe)?;
+        let failed = |reason| StoreError::remote(&self.label, Operation::Write, Kind::Protocol, reason);
+        try_out(&layout, sample, &AtomicBool::new(false)).map(drop).map_err(failed)
+    }
+}
+
+/// What the thread needs.
+struct Workbench {
+    destination: Destination,
+    name: String,
+    expected: Expected,
+    layout: Layout,
+    read_back: bool,
+    bridge: Bridge,
+    context: Context,
+    cancel: Arc<AtomicBool>,
+    _alive: Arc<()>,
+}
+
+impl Workbench {
+    /// From the first byte to the checked archive; `begun` hears when the destination has taken it on.
+    fn run(self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
+        // Stopped, it is seen first by whoever waits for bytes, for the disk or for a socket, and each calls it something else.
+        self.make(delivery, begun).map_err(|error| if self.cancel.load(Ordering::Relaxed) { BackupError::Cancelled } else { error })
+    }
+
+    fn make(&self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
+        let network = Network { bridge: &self.bridge, context: &self.context };
+        let target = self.destination.target(&self.name);
+        let mut outbound = Outbound::prepare(vec![target], Some(network), self.read_back)?;
+        outbound.begin(self.expected)?;
+        let _ = begun.send(());
+        let progress = Arc::new(Progress::default());
+        progress.set_threads(self.layout.compression.map_or_else(all_cores, |options| options.get_threads()).get());
+        let output = Output::new(outbound, Arc::clone(&progress));
+        let made = write_archive(&self.layout, Work::Delivered(delivery), output, &progress, &self.cancel).map_err(|ended| match ended {
+            Ended::Failed(error) => error,
+            Ended::Stale => BackupError::Cancelled,
+        })?;
+        let copies = destination::settle(made.output.into_outbound().finish())?;
+        let checked = copies.first().and_then(|copy| copy.checked).unwrap_or(Checked::Size);
+        let report = serde_json::to_value(MadeReport { size: made.length }).unwrap_or_default();
+        Ok(Made { size: made.length, checked, report })
+    }
+}
+
+/// One archive under way.
+struct Job {
+    label: String,
+    cancel: Arc<AtomicBool>,
+    sender: Mutex<Option<SyncSender<Piece>>>,
+    thread: Mutex<Option<JoinHandle<Result<Made, BackupError>>>>,
+    ended: Mutex<Option<Result<Made, StoreError>>>,
+}
+
+impl Job {
+    /// Waits for the thread, and tells each who asks how it ended.
+    fn outcome(&self) -> Result<Made, StoreError> {
+        let mut ended = lock(&self.ended);
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            let joined = thread.join().unwrap_or_else(|_| Err(BackupError::Pipeline("its maker ended unexpectedly".to_owned())));
+            *ended = Some(joined.map_err(|error| self.told(error)));
+        }
+        match &*ended {
+            Some(Ok(made)) => Ok(made.clone()),
+            Some(Err(error)) => Err(error.again()),
+            None => Err(self.told(BackupError::Cancelled)),
+        }
+    }
+
+    fn failure(&self) -> StoreError {
+        lock(&self.sender).take();
+        match self.outcome() {
+            Err(error) => error,
+            // It stands, without what comes now.
+            Ok(_) => StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the archive is finished there"),
+        }
+    }
+
+    /// For the sender. What has ended here is not tried again as it was.
+    fn told(&self, error: BackupError) -> StoreError {
+        match error {
+            BackupError::Cancelled => ending(&self.label),
+            BackupError::Store(error) if !error.is_passing() => error,
+            other => StoreError::remote(&self.label, Operation::Write, Kind::Protocol, other.to_string())
+                .advise("the archive was given up on the receiving machine: see to what failed there, and try again"),
+        }
+    }
+}
+
+impl Making for Job {
+    fn put(&self, bytes: Bytes) -> Result<(), StoreError> {
+        // Taken out of the lock: a destination that is slow keeps this waiting, and stopping must not wait for it.
+        let sender = lock(&self.sender).clone();
+        match sender.map(|sender| sender.send(Piece::Bytes(bytes))) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.failure()),
+        }
+    }
+
+    fn finish(&self, length: u64) -> Result<Made, StoreError> {
+        // Out of the lock, as above.
+        let sender = lock(&self.sender).take();
+        if let Some(sender) = sender {
+            // A thread that has ended tells why.
+            let _ = sender.send(Piece::End(length));
+        }
+        self.outcome()
+    }
+
+    fn stop(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+        lock(&self.sender).take();
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

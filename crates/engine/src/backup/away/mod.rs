@@ -1,0 +1,19 @@
+//! Archives that another machine makes of what this one reads: a weak machine sends the plain inner tar, and the strong one compresses, encrypts and keeps it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `recipe` | what the other machine must know before the first byte |
+//! | `stream` | the plain tar and its index on their way |
+//! | `there` | the end that reads |
+//! | `maker` | the end that makes |
+//! | `choice` | which of both ways is the faster one |
+
+mod choice;
+mod maker;
+mod recipe;
+pub(crate) mod stream;
+mod there;
+
+pub use maker::Maker;
+
+pub(crate) use choice::{Choice, choose};

@@ -1,0 +1,58 @@
+//! What the user may say of a backup.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use habackup::securetar::Password;
+use jiff::Zoned;
+use pargz::Level;
+
+use crate::write::{destination::Destination, layout::SecureTar};
+
+/// Which machine compresses and encrypts, where the destination is another one that can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compress {
+    /// This one.
+    Here,
+    /// The other one.
+    There,
+    /// Whichever makes the backup faster, by measured rates.
+    Auto,
+}
+
+/// What is backed up, how, and where to.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the user")]
+#[derive(Debug)]
+pub struct BackupOptions {
+    /// Home Assistant's config directory.
+    pub config: PathBuf,
+    /// Where to; all of them get the same archive.
+    pub destinations: Vec<Destination>,
+    /// The backup's name in Home Assistant; `None` for the usual one.
+    pub name: Option<String>,
+    /// Encrypts when given.
+    pub password: Option<Password>,
+    /// Which encryption.
+    pub securetar: SecureTar,
+    /// Which machine compresses and encrypts.
+    pub compress: Compress,
+    /// Leaves the recorder's database out.
+    pub exclude_database: bool,
+    /// Patterns to leave out.
+    pub exclude: Vec<String>,
+    /// False: the inner archive is a plain tar.
+    pub compressed: bool,
+    /// How hard to compress.
+    pub level: Level,
+    /// Threads to work with; `None` for one per core.
+    pub threads: Option<NonZeroUsize>,
+    /// Home Assistant's version, when the directory does not say it.
+    pub ha_version: Option<String>,
+    /// Reads the finished archive again for its SHA-256, when one copy is a file of this machine.
+    pub digest: bool,
+    /// Reads every copy back and compares all of it; [`Destination::ReadBack`] says it of one.
+    pub read_back: bool,
+    /// Lets local copies take the room that Home Assistant needs on its own file system.
+    pub force: bool,
+    /// The moment of the backup, in the zone its name shall show.
+    pub now: Zoned,
+}

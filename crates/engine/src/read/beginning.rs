@@ -1,0 +1,60 @@
+//! What the first bytes of the inner archives say: enough to tell an archive from random bytes that call themselves one, for about the price of its headers.
+
+use std::io::{self, Read};
+
+use habackup::{
+    archive::{Archive, Member},
+    index,
+    read_at::ReadAt,
+    securetar::{Header, SecureTarError},
+    tar::{BLOCK, Reader, TarError},
+};
+use pargz::Inflater;
+
+use crate::read::{GZIP, SECURETAR};
+
+/// Far more than the first block of a tar takes when it is compressed.
+const BEGINNING: u64 = 16 << 10;
+
+/// Why the first of the inner archives that can't be one is none; `None` when each begins as it should. Fails when bytes can't be had.
+pub fn beginning<S: ReadAt>(archive: &Archive<S>) -> io::Result<Option<String>> {
+    let Some(manifest) = archive.manifest() else { return Ok(None) };
+    // The oldest encryption begins with random bytes; Haul never wrote it.
+    let is_own = manifest.stamp().is_some() || archive.member(index::MEMBER).is_some();
+    let is_unmarked = manifest.protected() && !is_own;
+    for member in archive.inner_archives() {
+        let mut first = Vec::new();
+        archive.body(member).take(BEGINNING).read_to_end(&mut first)?;
+        if let Some(problem) = problem(member, &first, is_unmarked) {
+            return Ok(Some(format!("{}: {problem}", member.name)));
+        }
+    }
+    Ok(None)
+}
+
+fn problem(member: &Member, first: &[u8], is_unmarked: bool) -> Option<String> {
+    let is_all = first.len() as u64 == member.size;
+    if first.starts_with(SECURETAR) {
+        return match Header::read(&mut &*first) {
+            Ok(_) | Err(SecureTarError::Io(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
+    }
+    if first.starts_with(&GZIP) {
+        let mut block = [0; BLOCK];
+        return match Inflater::new(first).read_exact(&mut block) {
+            Ok(()) => not_tar(&block),
+            Err(error) if !is_all && error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(_) => Some("its compressed data is damaged at its beginning".to_owned()),
+        };
+    }
+    if is_unmarked { None } else { not_tar(first) }
+}
+
+fn not_tar(first: &[u8]) -> Option<String> {
+    match Reader::new(first).next_entry() {
+        // An extended header comes first and is longer than what was read.
+        Ok(_) | Err(TarError::Truncated { .. }) if first.len() >= BLOCK => None,
+        _ => Some("it does not hold a tar archive".to_owned()),
+    }
+}

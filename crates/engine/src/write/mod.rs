@@ -1,0 +1,13 @@
+//! The road out, whoever makes the archive: compressed, encrypted, laid out, handed to its destinations.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `layout` | how an archive's bytes are laid out |
+//! | `pipeline` | compression, encryption, layout, destination: the joints and their clocks |
+//! | `destination` | where an archive goes, what became of each copy |
+//! | `broken` | how an attempt ends that made no archive |
+
+pub(crate) mod broken;
+pub(crate) mod destination;
+pub(crate) mod layout;
+pub(crate) mod pipeline;
