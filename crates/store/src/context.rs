@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use crate::{
@@ -15,43 +14,11 @@ use crate::{
     files, http,
     limit::Limit,
     secret::Secret,
+    tuning::Tuning,
 };
 
 /// No password, key or token is longer.
 const LONGEST_SECRET: u64 = 16 << 10;
-
-/// How long to wait for what.
-#[derive(Clone, Debug)]
-pub struct Tuning {
-    /// For a connection to stand.
-    pub connect_timeout: Duration,
-    /// For any byte to move once it stands. A server that says nothing for longer counts as broken.
-    pub stall: Duration,
-    /// The first pause before another try; doubled each time.
-    pub first_pause: Duration,
-    /// The longest pause.
-    pub longest_pause: Duration,
-    /// How long a place may fail without a single success before it is given up.
-    pub give_up_after: Duration,
-    /// At most so long before it has ever answered: a mistyped host should not take hours to be noticed.
-    pub first_contact: Duration,
-    /// Part size instead of the place's own preference.
-    pub part_size: Option<u64>,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(20),
-            stall: Duration::from_mins(1),
-            first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_mins(1),
-            give_up_after: Duration::from_hours(6),
-            first_contact: Duration::from_secs(90),
-            part_size: None,
-        }
-    }
-}
 
 /// The user's home directory: `HOME`, else what the password database says. Services and some crons have no `HOME`.
 pub fn home_directory() -> Option<PathBuf> {

@@ -7,32 +7,17 @@
 mod bench;
 mod rules;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-pub use self::bench::{BUSY, is_of_check};
+pub use self::bench::{BUSY, ContractOptions, Measured, is_of_check};
 use self::bench::{Bench, Fault};
 use crate::{
     error::StoreError,
-    store::{Abilities, Sink, Store},
+    store::{Sink, Store},
 };
-
-/// How patiently a place is tried.
-#[derive(Clone, Copy, Debug)]
-pub struct ContractOptions {
-    /// How long a place may take to show what it was told before that counts as wrong.
-    pub settle: Duration,
-    /// How long one rule may take.
-    pub longest: Duration,
-}
-
-impl Default for ContractOptions {
-    fn default() -> Self {
-        Self { settle: Duration::from_secs(5), longest: Duration::from_mins(5) }
-    }
-}
 
 /// What came of one rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,17 +56,6 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The one archive that stays, at a place where nothing may be deleted.
     pub stays: Option<String>,
-}
-
-/// How fast a place is.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Measured {
-    /// Bytes that were sent.
-    pub bytes: u64,
-    /// From the start of the upload until it was complete and compared.
-    pub upload_seconds: f64,
-    /// The time to read it all back; `None` at a place that can't be read.
-    pub download_seconds: Option<f64>,
 }
 
 type Trial = for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, Result<(), Fault>>;

@@ -224,7 +224,7 @@ impl StoreError {
 
 /// Whether there is room, but not for this.
 fn is_reserved(error: &io::Error) -> bool {
-    matches!(error.get_ref(), Some(inner) if inner.is::<crate::local::Reserved>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<crate::local::reserved::Reserved>())
 }
 
 /// What usually helps when a remote place refuses.

@@ -15,9 +15,9 @@ use http::{
 use reqwest::{Body, Certificate, Client, RequestBuilder, Response};
 
 use crate::{
-    context::Tuning,
     error::{Kind, Operation, StoreError},
     parts::{Activity, Segments},
+    tuning::Tuning,
 };
 
 /// Bytes handed to the connection at once: small enough that a slow line shows life.

@@ -5,9 +5,9 @@
 //! | module | owns |
 //! |---|---|
 //! | `store` | the traits that every kind of place implements |
-//! | `registry` | every kind of place, once |
-//! | `address`, `redact` | what the user types; what of it may be shown |
-//! | `context` | what all connections share |
+//! | `registry`, `scheme` | every kind of place, once; what is known of one |
+//! | `address`, `redact`, `connect` | what the user types; what of it may be shown; making contact |
+//! | `context`, `tuning` | what all connections share; how long to wait for what |
 //! | `bridge` | the one crossing between threads and sockets |
 //! | `limit` | the rate that uploads do not exceed |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
@@ -22,6 +22,7 @@
 
 pub mod address;
 mod bridge;
+mod connect;
 pub mod context;
 pub mod contract;
 mod error;
@@ -40,19 +41,23 @@ pub mod parts;
 pub mod patience;
 mod redact;
 pub mod registry;
+mod scheme;
 mod secret;
 pub mod sftp;
 pub mod small;
 pub mod stdout;
 pub mod store;
+mod tuning;
 pub mod webdav;
 
 pub use address::Address;
 pub use bridge::Bridge;
-pub use context::{Context, Options, Tuning, home_directory};
+pub use connect::{connect, keys};
+pub use context::{Context, Options, home_directory};
 pub use error::{Kind, Operation, RemoteError, StoreError};
 pub use limit::Limit;
 pub use parts::{Part, Segments};
-pub use registry::{connect, keys};
+pub use scheme::Scheme;
 pub use secret::Secret;
 pub use store::{Abilities, Checked, Entry, Expected, Order, PartRules, Placement, Sealed, Session, Sink, Store, Upload, Workshop};
+pub use tuning::Tuning;

@@ -6,10 +6,11 @@ use std::{
 };
 
 use crate::{
-    context::{Context, Tuning},
+    context::Context,
     error::{Kind, Operation, StoreError},
     limit::Limit,
     parts::{Activity, Awaited},
+    tuning::Tuning,
 };
 
 /// How often a waiting job looks whether the user wants to stop.

@@ -5,19 +5,19 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use md5::{Digest, Md5};
+use serde::Serialize;
 
-use super::{Abilities, ContractOptions, Measured};
 use crate::{
     error::{Kind, StoreError},
     owner,
     parts::{Activity, Part, Segments},
-    store::{Entry, Expected, Placement, Sealed, Sink, Store, Upload},
+    store::{Abilities, Entry, Expected, Placement, Sealed, Sink, Store, Upload},
 };
 
 /// Begins the name of everything that a check makes.
@@ -73,6 +73,32 @@ impl Started {
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
+}
+
+/// How patiently a place is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct ContractOptions {
+    /// How long a place may take to show what it was told before that counts as wrong.
+    pub settle: Duration,
+    /// How long one rule may take.
+    pub longest: Duration,
+}
+
+impl Default for ContractOptions {
+    fn default() -> Self {
+        Self { settle: Duration::from_secs(5), longest: Duration::from_mins(5) }
+    }
+}
+
+/// How fast a place is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Measured {
+    /// Bytes that were sent.
+    pub bytes: u64,
+    /// From the start of the upload until it was complete and compared.
+    pub upload_seconds: f64,
+    /// The time to read it all back; `None` at a place that can't be read.
+    pub download_seconds: Option<f64>,
 }
 
 /// One place under trial.

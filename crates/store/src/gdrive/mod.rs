@@ -30,7 +30,7 @@ use crate::{
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
     owner,
-    registry::Scheme,
+    scheme::Scheme,
     store::{Abilities, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
 
@@ -39,7 +39,7 @@ pub(crate) const SCHEME: Scheme = Scheme {
     names: &["gdrive"],
     example: "gdrive://Folder",
     service: "Google Drive",
-    keys: &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"],
+    keys: settings::KEYS,
     connect: |url, options, context| Box::pin(connect(url, options, context)),
 };
 

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
-use super::SCHEME;
 use crate::{
     context::{Context, Options, invalid},
     error::StoreError,
     secret::Secret,
 };
+
+/// Keys of the configuration file.
+pub(super) const KEYS: &[&str] = &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"];
 
 const API: &str = "https://www.googleapis.com/drive/v3";
 const UPLOAD: &str = "https://www.googleapis.com/upload/drive/v3";
@@ -33,7 +35,7 @@ impl Settings {
     /// Each key is looked up in `options`, then as `HAUL_GDRIVE_KEY` in the environment.
     pub fn new(place: &str, options: &Options, context: &Context) -> Result<Self, StoreError> {
         let variable = |key: &str| format!("HAUL_GDRIVE_{}", key.to_ascii_uppercase());
-        let found = SCHEME.keys.iter().filter_map(|key| {
+        let found = KEYS.iter().filter_map(|key| {
             let value = options.get(key).map(str::to_owned).or_else(|| context.variable(&variable(key)))?;
             Some(((*key).to_owned(), value))
         });

@@ -6,6 +6,7 @@
 mod aligned;
 mod kept;
 mod pending;
+pub(crate) mod reserved;
 mod writer;
 
 use std::{
@@ -24,7 +25,8 @@ use bytes::Bytes;
 
 pub use peer::disk::{sync_directory, synced};
 pub(crate) use pending::parent;
-pub use pending::{PendingFile, Published, Reserved, is_temporary, remove_leftovers, rename_without_replacing};
+pub use pending::{PendingFile, Published, is_temporary, remove_leftovers, rename_without_replacing};
+pub use reserved::Reserved;
 pub use writer::WriteMeter;
 
 use crate::{

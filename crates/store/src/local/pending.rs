@@ -19,6 +19,7 @@ use rustix::{
 };
 
 use super::{
+    reserved::Reserved,
     sync_directory, synced,
     writer::{SequentialWriter, WriteMeter},
 };
@@ -51,17 +52,6 @@ pub struct PendingFile {
 
 /// How much is written before it is looked again how much is left.
 const LOOK_EVERY: u64 = 1 << 20;
-
-/// More would take the room that others on the same disk need.
-#[derive(Debug, thiserror::Error)]
-#[error("less than {} MB would be left there, and Home Assistant writes to the same disk", .0 / 1_000_000)]
-pub struct Reserved(u64);
-
-impl Reserved {
-    fn error(bytes: u64) -> io::Error {
-        io::Error::new(io::ErrorKind::StorageFull, Self(bytes))
-    }
-}
 
 impl PendingFile {
     /// Starts a file that will be called `destination`, in a directory that exists. Removes what killed runs left there.

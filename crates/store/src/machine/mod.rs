@@ -39,7 +39,7 @@ use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError},
     owner,
-    registry::Scheme,
+    scheme::Scheme,
     store::{Abilities, Entry, Expected, Placement, Session, Sink, Store, Upload, Workshop},
 };
 use upload::MachineUpload;

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::Method;
 use url::Url;
 
-use self::upload::ChunkedUpload;
+use self::upload::{ChunkedUpload, temporary_of};
 use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError},
     http as web, owner,
     parts::Activity,
-    registry::Scheme,
+    scheme::Scheme,
     store::{Abilities, Entry, Expected, PartRules, Placement, Session, Sink, Store, Upload},
     webdav::{self, Client, Site, below, folder_below},
 };
@@ -109,16 +109,6 @@ struct Nextcloud {
     uploads: Url,
 }
 
-/// Nextcloud refuses names that end in `.part`, so a transfer's folder bears the bare middle of an unfinished thing's name.
-fn transfer_of(temporary: &str) -> String {
-    temporary.trim_start_matches('.').trim_end_matches(".part").to_owned()
-}
-
-/// The reverse of [`transfer_of`].
-fn temporary_of(transfer: &str) -> String {
-    format!(".{transfer}.part")
-}
-
 #[async_trait]
 impl Sink for Nextcloud {
     fn label(&self) -> String {
@@ -197,6 +187,7 @@ impl Store for Nextcloud {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nextcloud::upload::transfer_of;
 
     #[test]
     fn a_transfer_is_recognised_by_its_name() {

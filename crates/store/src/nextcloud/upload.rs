@@ -15,7 +15,6 @@ use http::Method;
 use serde_json::json;
 use url::Url;
 
-use super::{temporary_of, transfer_of};
 use crate::{
     error::{Kind, Operation, StoreError},
     http as web, owner,
@@ -253,4 +252,14 @@ impl Upload for ChunkedUpload {
     fn kept(&self) -> Vec<Range<u64>> {
         self.at_start.clone()
     }
+}
+
+/// Nextcloud refuses names that end in `.part`, so a transfer's folder bears the bare middle of an unfinished thing's name.
+pub(super) fn transfer_of(temporary: &str) -> String {
+    temporary.trim_start_matches('.').trim_end_matches(".part").to_owned()
+}
+
+/// The reverse of [`transfer_of`].
+pub(super) fn temporary_of(transfer: &str) -> String {
+    format!(".{transfer}.part")
 }

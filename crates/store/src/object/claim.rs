@@ -8,7 +8,7 @@
 use object_store::{ObjectStore, ObjectStoreExt, PutOptions, path::Path};
 use serde::{Deserialize, Serialize};
 
-use super::{place::Place, wire::Call};
+use super::{bucket::Bucket, wire::Call};
 use crate::{
     error::{Kind, Operation, StoreError},
     owner,
@@ -37,30 +37,30 @@ impl Claim {
     }
 
     /// Removes it, if that is allowed.
-    pub(super) async fn remove(&self, place: &Place) -> Result<(), StoreError> {
-        match place.remove(&self.name).await {
+    pub(super) async fn remove(&self, bucket: &Bucket) -> Result<(), StoreError> {
+        match bucket.remove(&self.name).await {
             Err(error) if error.kind() == Some(Kind::Permission) => Ok(()),
             done => done,
         }
     }
 
     /// Writes it, or writes it anew.
-    pub(super) async fn write(&self, place: &Place) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, bucket: &Bucket) -> Result<(), StoreError> {
         let text = serde_json::to_vec(self).unwrap_or_default();
-        let key = place.key(&self.name, Operation::Create)?;
-        let call = Call::new(Operation::Create).with_headers(place.multipart.checksum(&text));
-        place.wire.ask(call, place.objects.put_opts(&key, text.into(), PutOptions::default())).await?;
+        let key = bucket.key(&self.name, Operation::Create)?;
+        let call = Call::new(Operation::Create).with_headers(bucket.multipart.checksum(&text));
+        bucket.wire.ask(call, bucket.objects.put_opts(&key, text.into(), PutOptions::default())).await?;
         Ok(())
     }
 
     /// `None`: it is gone, or nobody's.
-    pub(super) async fn read(place: &Place, name: &str, size: u64) -> Result<Option<Self>, StoreError> {
+    pub(super) async fn read(bucket: &Bucket, name: &str, size: u64) -> Result<Option<Self>, StoreError> {
         if size > LONGEST {
             return Ok(None);
         }
-        let key = place.key(name, Operation::Read)?;
-        let work = async { place.objects.get(&key).await?.bytes().await };
-        match place.wire.ask(Call::new(Operation::Read), work).await {
+        let key = bucket.key(name, Operation::Read)?;
+        let work = async { bucket.objects.get(&key).await?.bytes().await };
+        match bucket.wire.ask(Call::new(Operation::Read), work).await {
             Ok(text) => Ok(serde_json::from_slice::<Self>(&text).ok().map(|claim| Self { name: name.to_owned(), ..claim })),
             Err(error) if error.kind() == Some(Kind::NotFound) => Ok(None),
             Err(error) => Err(error),

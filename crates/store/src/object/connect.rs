@@ -1,37 +1,21 @@
 //! From an address, options and environment to a place that has answered once.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use url::Url;
 
-use super::{azure, google, multipart::Multipart, place::Place, s3, wire::Wire};
+use super::{
+    azure,
+    backend::{Backend, Wanted},
+    bucket::Bucket,
+    google, place, s3,
+};
 use crate::{
     context::{Context, Options, invalid},
-    error::{Kind, Operation, StoreError},
+    error::StoreError,
     redact,
     store::Store,
 };
-
-/// What works best: small enough to be sent again without tears, large enough for a fast line.
-const PREFERRED_PART: u64 = 8 << 20;
-
-/// What the user said about a place.
-pub(super) struct Wanted<'a> {
-    /// As users know it.
-    pub(super) place: String,
-    /// Name of the bucket or container.
-    pub(super) bucket: String,
-    pub(super) options: &'a Options,
-    pub(super) context: &'a Context,
-}
-
-/// A kind of store, ready to be asked.
-pub(super) struct Backend {
-    pub(super) wire: Wire,
-    pub(super) objects: Arc<dyn ObjectStore>,
-    pub(super) multipart: Arc<dyn Multipart>,
-}
 
 /// Makes contact and asks what the place can do.
 pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
@@ -55,75 +39,5 @@ pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> 
     };
     let preferred = wanted.part_size(&*backend.multipart)?;
     let Backend { wire, objects, multipart } = backend;
-    let place = Place { wire, objects, multipart, prefix, preferred, unsettled: Arc::new(Mutex::default()), keeps_everything: Arc::default() };
-    place.greet().await?;
-    Ok(Arc::new(place))
-}
-
-impl Wanted<'_> {
-    pub(super) fn invalid(&self, reason: impl Into<String>) -> StoreError {
-        invalid(&self.place, reason)
-    }
-
-    pub(super) fn no_keys(&self, reason: &str, advice: &str) -> StoreError {
-        StoreError::remote(&self.place, Operation::Connect, Kind::Credentials, reason).advise(advice)
-    }
-
-    /// An option, or the first of these environment variables.
-    pub(super) fn setting(&self, key: &str, variables: &[&str]) -> Option<String> {
-        let set = self.options.get(key).map(str::to_owned);
-        set.or_else(|| variables.iter().find_map(|name| self.context.variable(name)))
-    }
-
-    pub(super) fn secret(&self, key: &str, variable: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.options.secret(&self.place, key, variable, self.context)?.map(|secret| secret.expose().to_owned()))
-    }
-
-    pub(super) fn flag(&self, key: &str) -> Result<bool, StoreError> {
-        self.options.flag(&self.place, key)
-    }
-
-    /// The library's own patience, which is none: whoever calls tries again.
-    pub(super) fn one_try() -> RetryConfig {
-        RetryConfig { backoff: BackoffConfig::default(), max_retries: 0, retry_timeout: std::time::Duration::ZERO }
-    }
-
-    /// An endpoint's URL. Without encryption only where nobody can listen, or when the user says so.
-    pub(super) fn endpoint(&self, text: &str) -> Result<Url, StoreError> {
-        let url = Url::parse(text.trim_end_matches('/')).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| {
-            self.invalid(format!("endpoint {:?} must be like https://HOST or https://HOST:PORT", redact::text(text, redact::behind_slashes(text))))
-        })?;
-        if url.password().is_some() || !url.username().is_empty() {
-            return Err(self.invalid("the endpoint holds a name or password"));
-        }
-        let is_near = match url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        if url.scheme() == "http" && !is_near && !self.flag("allow_http")? {
-            return Err(self.invalid("the endpoint is not encrypted (http://)").advise("use https://, or set allow_http = true if the network is yours alone"));
-        }
-        Ok(url)
-    }
-
-    fn part_size(&self, multipart: &dyn Multipart) -> Result<u64, StoreError> {
-        let Some(text) = self.options.get("part_size") else { return Ok(PREFERRED_PART) };
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let shift = match unit.trim() {
-            "" => Some(0),
-            "KiB" => Some(10),
-            "MiB" => Some(20),
-            "GiB" => Some(30),
-            _ => None,
-        };
-        let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
-        let rules = multipart.rules();
-        bytes.filter(|bytes| (rules.smallest.max(1 << 20)..=rules.largest).contains(bytes)).ok_or_else(|| {
-            let smallest = rules.smallest.max(1 << 20) >> 20;
-            self.invalid(format!("part_size is {text:?}, and must be like 16MiB, at least {smallest}MiB and at most {}GiB", rules.largest >> 30))
-        })
-    }
+    place::open(Bucket { wire, objects, multipart, prefix, keeps_everything: Arc::default() }, preferred).await
 }

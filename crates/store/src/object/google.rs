@@ -9,7 +9,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use serde::Deserialize;
 
 use super::{
-    connect::{Backend, Wanted},
+    backend::{Backend, Wanted},
     multipart::{MOST_PARTS, Numbered, Signer},
     wire::Wire,
 };

@@ -8,15 +8,18 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `connect` | options, environment and profiles: what is needed to make contact |
-//! | `place` | the bucket as a [`Store`] |
+//! | `connect`, `backend` | options, environment and profiles: what is needed to make contact |
+//! | `bucket` | its objects, by name |
+//! | `place` | the bucket as a [`Store`](crate::Store) |
 //! | `upload`, `multipart`, `blocks` | an archive's parts; S3's and Google's form; Azure's |
 //! | `claim`, `sweep` | whose unfinished uploads are whose, and ending those nobody wants |
 //! | `wire`, `refusal` | how requests leave; what the answers mean |
 //! | `profile` | the files of the AWS command line |
 
 mod azure;
+mod backend;
 mod blocks;
+mod bucket;
 mod claim;
 mod connect;
 mod google;
@@ -31,7 +34,7 @@ mod wire;
 
 use connect::connect;
 
-use crate::registry::Scheme;
+use crate::scheme::Scheme;
 
 /// S3, and every store that speaks it.
 pub(crate) const S3: Scheme = Scheme {

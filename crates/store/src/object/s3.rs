@@ -8,7 +8,7 @@ use std::{
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
 use super::{
-    connect::{Backend, Wanted},
+    backend::{Backend, Wanted},
     multipart::{MOST_PARTS, Numbered, Signer},
     profile,
     wire::Wire,

@@ -15,9 +15,10 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bucket::{Bucket, Found},
     claim::Claim,
     multipart::{Arrived, bare, digest, is_md5, whole_tag},
-    place::{Found, Place},
+    sweep::Unsettled,
 };
 use crate::{
     error::{Kind, Operation, StoreError},
@@ -60,7 +61,8 @@ struct Done {
 }
 
 pub(super) struct ObjectUpload {
-    place: Place,
+    bucket: Bucket,
+    unsettled: Unsettled,
     name: String,
     key: Path,
     id: String,
@@ -80,9 +82,10 @@ pub(super) struct ObjectUpload {
 }
 
 impl ObjectUpload {
-    pub(super) fn new(place: Place, name: &str, key: Path, id: String, claim: Claim, unclaimed: bool) -> Self {
+    pub(super) fn new(bucket: Bucket, unsettled: Unsettled, name: &str, key: Path, id: String, claim: Claim, unclaimed: bool) -> Self {
         Self {
-            place,
+            bucket,
+            unsettled,
             name: name.to_owned(),
             key,
             id,
@@ -98,16 +101,16 @@ impl ObjectUpload {
     }
 
     /// Takes over what another process left, if the store still has it.
-    pub(super) async fn resume(place: Place, memory: Memory) -> Result<Option<Self>, StoreError> {
-        let key = place.key(&memory.name, Operation::Create)?;
+    pub(super) async fn resume(bucket: Bucket, unsettled: Unsettled, memory: Memory) -> Result<Option<Self>, StoreError> {
+        let key = bucket.key(&memory.name, Operation::Create)?;
         // A run that died after its last word to the store may have finished without knowing.
-        let finished = place.look(&memory.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&memory.claim));
+        let finished = bucket.look(&memory.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&memory.claim));
         // Whoever ended it, took its claim away.
-        let claimed = if finished || memory.unclaimed { None } else { place.look(&memory.claim, Operation::Create).await? };
+        let claimed = if finished || memory.unclaimed { None } else { bucket.look(&memory.claim, Operation::Create).await? };
         if !finished && !memory.unclaimed && claimed.is_none() {
             return Ok(None);
         }
-        let there = match place.multipart.parts(&key, &memory.upload_id).await {
+        let there = match bucket.multipart.parts(&key, &memory.upload_id).await {
             _ if finished => None,
             Ok(there) => Some(there),
             Err(error) if matches!(error.kind(), Some(Kind::Lost | Kind::NotFound)) => return Ok(None),
@@ -126,9 +129,9 @@ impl ObjectUpload {
         let claim = Claim { name: memory.claim, key: key.as_ref().to_owned(), upload_id: Some(memory.upload_id.clone()) };
         let age = claimed.and_then(|found| SystemTime::now().duration_since(found.entry.modified?).ok());
         if age.is_some_and(|age| age > FRESH) {
-            claim.write(&place).await?;
+            claim.write(&bucket).await?;
         }
-        let mut upload = Self::new(place, &memory.name, key, memory.upload_id, claim, memory.unclaimed);
+        let mut upload = Self::new(bucket, unsettled, &memory.name, key, memory.upload_id, claim, memory.unclaimed);
         upload.kept = kept;
         upload.parts = Mutex::new(parts.into_iter().map(|part| (part.index, part)).collect());
         Ok(Some(upload))
@@ -143,12 +146,12 @@ impl ObjectUpload {
     }
 
     fn error(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
-        self.place.wire.error(operation, kind, reason)
+        self.bucket.wire.error(operation, kind, reason)
     }
 
     /// The object under the final name, if it is this upload's.
     async fn own(&self) -> Result<Option<Found>, StoreError> {
-        match self.place.look(&self.name, Operation::Publish).await? {
+        match self.bucket.look(&self.name, Operation::Publish).await? {
             Some(found) if found.mark.as_ref() == Some(&self.claim.name) => Ok(Some(found)),
             Some(_) => Err(self.taken()),
             None => Ok(None),
@@ -164,7 +167,7 @@ impl ObjectUpload {
             return Ok(Some(found));
         }
         let echoes = self.tried.swap(true, Ordering::Relaxed);
-        let finished = self.place.multipart.finish(&self.key, &self.id, &self.claim.name, parts).await;
+        let finished = self.bucket.multipart.finish(&self.key, &self.id, &self.claim.name, parts).await;
         match finished {
             // A refusal may be the echo of a success: the upload is gone because it is an object now, which some stores show a little later.
             Err(error) if !error.is_passing() => match self.own().await? {
@@ -182,7 +185,7 @@ impl ObjectUpload {
 
     /// The object that the store has put together for us. Some show it a little later, and some lose its mark; nobody else can have put it there.
     async fn completed_one(&self) -> Result<Option<Found>, StoreError> {
-        let found = self.place.look(&self.name, Operation::Publish).await?;
+        let found = self.bucket.look(&self.name, Operation::Publish).await?;
         match found {
             Some(found) if found.mark.as_ref().is_some_and(|mark| *mark != self.claim.name) => Err(self.taken()),
             None if self.unseen.fetch_add(1, Ordering::Relaxed) < LOOKS => Err(self.not_seen_yet()),
@@ -238,9 +241,9 @@ impl ObjectUpload {
 
     async fn release(&self) -> Result<(), StoreError> {
         if !self.unclaimed {
-            self.claim.remove(&self.place).await?;
+            self.claim.remove(&self.bucket).await?;
         }
-        self.place.settle().await;
+        self.unsettled.settle(&self.bucket).await;
         Ok(())
     }
 }
@@ -251,7 +254,7 @@ impl Upload for ObjectUpload {
         let data = part.data.clone();
         let md5 = tokio::task::spawn_blocking(move || digest(&data)).await;
         let md5 = md5.map_err(|_| self.error(Operation::Write, Kind::Passing { retry_after: None }, "the program is ending"))?;
-        let arrived = self.place.multipart.put(&self.key, &self.id, part, md5).await?;
+        let arrived = self.bucket.multipart.put(&self.key, &self.id, part, md5).await?;
         let mut parts = self.parts();
         if !arrived.proven && is_md5(&arrived.tag) && parts.values().any(|part| part.proven) {
             let reason = format!("part {} arrived damaged", part.index + 1);
@@ -277,7 +280,7 @@ impl Upload for ObjectUpload {
                 None if parts.iter().all(|part| part.proven) => Checked::PartChecksums,
                 None => Checked::Size,
                 Some(Err(reason)) => {
-                    let reason = match self.place.remove(&self.name).await {
+                    let reason = match self.bucket.remove(&self.name).await {
                         Err(error) if error.kind() == Some(Kind::Permission) => format!("{reason}, and this key may not remove it"),
                         done => done.map(|()| reason)?,
                     };
@@ -295,11 +298,11 @@ impl Upload for ObjectUpload {
         if self.checked().is_none() {
             // A commit whose answer was lost may have succeeded after all.
             if self.tried.load(Ordering::Relaxed)
-                && self.place.look(&self.name, Operation::Delete).await?.is_some_and(|found| found.mark.as_ref() == Some(&self.claim.name))
+                && self.bucket.look(&self.name, Operation::Delete).await?.is_some_and(|found| found.mark.as_ref() == Some(&self.claim.name))
             {
-                self.place.remove(&self.name).await?;
+                self.bucket.remove(&self.name).await?;
             }
-            self.place.multipart.cancel(&self.key, &self.id).await?;
+            self.bucket.multipart.cancel(&self.key, &self.id).await?;
         }
         self.release().await
     }

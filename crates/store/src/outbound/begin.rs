@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::leg::{died, tidy};
+use super::endings::{died, tidy};
 use crate::{
     context::Context,
     error::StoreError,
@@ -87,10 +87,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        context::Tuning,
         error::{Kind, Operation},
         parts::Part,
         store::{Abilities, Checked, Placement, Sealed, Session},
+        tuning::Tuning,
     };
     use async_trait::async_trait;
 

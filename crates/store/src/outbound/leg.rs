@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,7 +19,7 @@ use super::{
     SEGMENT,
     check::{Fingerprint, compare},
     cut::{Cutter, PartPlan, Ready},
-    push::may_continue,
+    endings::{died, not_removed, tidy, uncompared},
 };
 use crate::{
     context::Context,
@@ -29,9 +28,6 @@ use crate::{
     patience::{Patience, Waiting},
     store::{Checked, Entry, Placement, Sealed, Sink, Store, Upload},
 };
-
-/// How long tidying up may take after a failure or an interruption, also at a place that says nothing.
-const TIDYING: Duration = Duration::from_secs(20);
 
 /// What goes over the crossing. Its last word is `Sealed`; a channel that closes without it is an abort, never the end of an archive.
 pub(super) enum Message {
@@ -191,7 +187,8 @@ impl Leg {
             Ok((sealed, fingerprint)) => self.arrive(&sealed, fingerprint.as_deref()).await,
             Err(error) => Err(error),
         };
-        let stays = |error| self.keeping.as_ref().is_some_and(|keeping| keeping.may_stay) && self.upload.session().is_some() && may_continue(error);
+        let stays =
+            |error: &StoreError| self.keeping.as_ref().is_some_and(|keeping| keeping.may_stay) && self.upload.session().is_some() && error.may_continue_later();
         if result.as_ref().is_err_and(|error| !stays(error)) {
             tidy(&self.context, || self.upload.abort()).await;
         }
@@ -310,38 +307,11 @@ impl Leg {
                 return Err(if removed { error } else { not_removed(error, &self.name, &store.label()) });
             }
             // An archive that exists already is compared by the next call.
-            Err(error) if self.keeping.is_some() && may_continue(&error) => return Err(error),
+            Err(error) if self.keeping.is_some() && error.may_continue_later() => return Err(error),
             Err(error) => arrived.uncompared = Some(uncompared(&self.name, &store.label(), &error)),
         }
         Ok(())
     }
-}
-
-/// What is said of a copy that was to be read back and could not be.
-pub(super) fn uncompared(name: &str, label: &str, error: &StoreError) -> String {
-    format!("{name} arrived at {label}, but could not be read back and compared ({error}); `haul verify` does that later")
-}
-
-/// A copy that differs from what was sent and stays where it is, because it could not be deleted.
-pub(super) fn not_removed(error: StoreError, name: &str, label: &str) -> StoreError {
-    error.advise(format!(
-        "the copy could not be deleted: delete {name} at {label} yourself, then try again; if it happens again, check the network and the server's disk"
-    ))
-}
-
-/// Tries to remove something and says whether it is gone; what can't be removed now is left to the next run.
-pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(context: &Context, remove: impl FnMut() -> F) -> bool {
-    tokio::time::timeout(TIDYING, brief(context).retry(remove)).await.is_ok_and(|removed| removed.is_ok())
-}
-
-/// Patience for tidying up: works after an interruption too, and does not take long.
-pub(super) fn brief(context: &Context) -> Patience {
-    let mut context = context.clone();
-    context.cancel = Arc::default();
-    // A place that was just given up is not waited for once more as long.
-    context.tuning.give_up_after = context.tuning.give_up_after.min(TIDYING);
-    context.tuning.first_contact = context.tuning.give_up_after;
-    Patience::new(&context)
 }
 
 /// The parts under way.
@@ -407,10 +377,6 @@ impl<'a> Sending<'a> {
             }
         }
     }
-}
-
-pub(super) fn died(label: &str, error: &dyn std::error::Error) -> StoreError {
-    StoreError::remote(label, Operation::Write, Kind::Protocol, format!("sending ended unexpectedly: {error}"))
 }
 
 /// One part, until it has arrived.

@@ -9,6 +9,7 @@
 mod begin;
 mod check;
 mod cut;
+mod endings;
 mod late;
 mod leg;
 mod push;
@@ -456,14 +457,14 @@ impl FileCopy {
                     let compared = Local::open(parent(&self.path)).and_then(|store| {
                         let compared = bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context)));
                         compared.map_err(|error| match error.kind() {
-                            Some(Kind::Mismatch) if bridge.wait(store.delete(&name)).is_err() => leg::not_removed(error, &name, &label),
+                            Some(Kind::Mismatch) if bridge.wait(store.delete(&name)).is_err() => endings::not_removed(error, &name, &label),
                             _ => error,
                         })
                     });
                     match compared {
                         Ok(checked) => arrived.checked = checked,
                         Err(error) if error.kind() == Some(Kind::Mismatch) => return Err(error),
-                        Err(error) => arrived.uncompared = Some(leg::uncompared(&name, &label, &error)),
+                        Err(error) => arrived.uncompared = Some(endings::uncompared(&name, &label, &error)),
                     }
                 }
                 Ok(arrived)
@@ -482,7 +483,7 @@ impl PlaceCopy {
         let created = bridge.wait(async { if patient { Some((&mut creating).await) } else { tokio::time::timeout(self.hurry(), &mut creating).await.ok() } });
         match created {
             Some(created) => {
-                let created = created.unwrap_or_else(|error| Err(leg::died(&self.sink.label(), &error)));
+                let created = created.unwrap_or_else(|error| Err(endings::died(&self.sink.label(), &error)));
                 self.go_on(created, expected, parts_at_once, bridge);
             }
             None => self.state = State::Beginning { creating, expected },
@@ -605,7 +606,7 @@ impl PlaceCopy {
                     }
                 }
                 drop(sender);
-                bridge.wait(task).unwrap_or_else(|error| Err(leg::died(&self.sink.label(), &error)))
+                bridge.wait(task).unwrap_or_else(|error| Err(endings::died(&self.sink.label(), &error)))
             }
             State::Failed(error) => Err(error),
             State::Prepared => Err(StoreError::Cancelled),

@@ -23,8 +23,9 @@ use super::{
     ALONE, Arrived, BEGINNINGS, Fingerprint, LegMeter, Message, Network, SEGMENT, begin,
     check::compare,
     cut::PartPlan,
+    endings::{died, tidy},
     feed,
-    leg::{Keeping, Leg, died, room_for, tidy},
+    leg::{Keeping, Leg, room_for},
     look,
 };
 use crate::{
@@ -153,7 +154,7 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
         let reason = format!("{} changed while it was sent", options.file.display());
         return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason).advise("send it when nobody writes to it any more"));
     }
-    if !result.as_ref().is_err_and(may_continue) {
+    if !result.as_ref().is_err_and(StoreError::may_continue_later) {
         memory.forget();
     }
     read.and(result)
@@ -178,11 +179,6 @@ pub fn can_remember(context: &Context) -> bool {
     let directory = &context.state;
     let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     rustix::fs::access(directory.as_path(), rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
-}
-
-/// Whether what arrived is worth keeping for the next call.
-pub(super) fn may_continue(error: &StoreError) -> bool {
-    error.may_continue_later()
 }
 
 /// Where the record of one push lives.

@@ -10,6 +10,7 @@
 mod fault;
 mod line;
 mod login;
+mod shared;
 mod target;
 mod trust;
 mod upload;
@@ -20,7 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -31,7 +32,8 @@ use url::Url;
 
 use self::{
     fault::Fault,
-    line::{Line, Lines},
+    line::Lines,
+    shared::{Shared, modified},
     target::Target,
     upload::SftpUpload,
 };
@@ -39,7 +41,7 @@ use crate::{
     context::{Context, Options},
     error::{Kind, Operation, StoreError},
     owner,
-    registry::Scheme,
+    scheme::Scheme,
     store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Sink, Store, Upload, made_folder},
 };
 
@@ -73,99 +75,6 @@ async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<
 /// A directory of a server.
 struct Sftp {
     shared: Arc<Shared>,
-}
-
-/// What the store and its uploads have in common.
-struct Shared {
-    lines: Lines,
-    directory: String,
-    // The directory was not there, and was made.
-    is_new: AtomicBool,
-}
-
-impl Shared {
-    fn label(&self) -> String {
-        self.lines.target().label()
-    }
-
-    /// Where `name` stands on the server.
-    fn path(&self, name: &str) -> Result<String, StoreError> {
-        if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
-            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is no file name")));
-        }
-        Ok(format!("{}/{name}", self.directory.trim_end_matches('/')))
-    }
-
-    async fn line(&self) -> Result<Arc<Line>, StoreError> {
-        self.lines.get().await
-    }
-
-    fn failed(&self, operation: Operation) -> impl Fn(Fault) -> StoreError + use<> {
-        let label = self.label();
-        move |fault| fault.at(&label, operation)
-    }
-
-    /// The file of that name, or what a link of that name leads to. A link that leads nowhere is no archive.
-    async fn look(&self, line: &Line, name: &str, own: FileAttributes, operation: Operation) -> Result<Option<Entry>, StoreError> {
-        let is_link = own.is_symlink();
-        let found = if is_link { self.attributes(line, &self.path(name)?, operation).await? } else { Some(own) };
-        Ok(found.filter(FileAttributes::is_regular).map(|found| Entry { name: name.to_owned(), size: found.len(), modified: modified(&found), link: is_link }))
-    }
-
-    /// Attributes of what `name` leads to; `None` when nothing is there.
-    async fn attributes(&self, line: &Line, path: &str, operation: Operation) -> Result<Option<FileAttributes>, StoreError> {
-        match line.ask(line.sftp.stat(path)).await {
-            Ok(found) => Ok(Some(found.attrs)),
-            Err(Fault::Missing) => Ok(None),
-            Err(fault) => Err(fault.at(&self.label(), operation)),
-        }
-    }
-
-    /// Whether the name is taken, be it by a link that leads nowhere.
-    async fn is_taken(&self, line: &Line, path: &str) -> Result<bool, Fault> {
-        match line.ask(line.sftp.lstat(path)).await {
-            Ok(_) => Ok(true),
-            Err(Fault::Missing) => Ok(false),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// Everything in the directory; nothing when the directory is still to be made.
-    async fn entries(&self, line: &Line, operation: Operation) -> Result<Vec<(String, FileAttributes)>, StoreError> {
-        let failed = self.failed(operation);
-        let handle = match line.ask(line.sftp.opendir(&self.directory)).await {
-            Ok(handle) => handle.handle,
-            Err(Fault::Missing) => return Ok(Vec::new()),
-            Err(fault) => return Err(failed(fault)),
-        };
-        let mut entries = Vec::new();
-        loop {
-            match line.ask(line.sftp.readdir(&handle)).await {
-                Ok(names) => entries.extend(names.files.into_iter().map(|file| (file.filename, file.attrs))),
-                Err(Fault::End) => break,
-                Err(fault) => return Err(failed(fault)),
-            }
-        }
-        let _ = line.ask(line.sftp.close(handle)).await;
-        Ok(entries)
-    }
-
-    async fn space(&self, line: &Line) -> Option<u64> {
-        if !line.offers("statvfs@openssh.com") {
-            return None;
-        }
-        // Also of the parent: the directory may still be to be made.
-        for path in [self.directory.as_str(), target::parent(&self.directory)] {
-            if let Ok(found) = line.ask(line.sftp.statvfs(path)).await {
-                return Some(found.blocks_avail.saturating_mul(found.fragment_size));
-            }
-        }
-        None
-    }
-}
-
-fn modified(attributes: &FileAttributes) -> Option<SystemTime> {
-    attributes.mtime.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()))
 }
 
 #[async_trait]

@@ -94,7 +94,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::context::Tuning;
+    use crate::tuning::Tuning;
 
     fn parse(text: &str) -> Result<Target, StoreError> {
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{
-    Shared,
     fault::Fault,
     line::{Line, STEP, UNDER_WAY},
+    shared::Shared,
 };
 use crate::{
     error::{Kind, Operation, StoreError},

@@ -22,7 +22,7 @@ use crate::{
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError},
     owner, redact,
-    registry::Scheme,
+    scheme::Scheme,
     store::{Abilities, CHECK_PATH, Entry, Expected, NO_FOLDER, Placement, Session, Sink, Store, Upload},
 };
 

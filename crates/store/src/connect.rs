@@ -1,0 +1,32 @@
+//! From an address to a place that has answered.
+
+use std::sync::Arc;
+
+use crate::{
+    address::Address,
+    context::{Context, Options, invalid},
+    error::StoreError,
+    local::Local,
+    registry::find,
+    store::Store,
+};
+
+/// Makes contact with a place. One attempt: see [`patience::Patience`](crate::patience::Patience).
+pub async fn connect(address: &Address, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
+    match address {
+        Address::Local(path) => Ok(Arc::new(Local::open(path)?)),
+        Address::Stdout => Err(invalid("standard output", "it can't be read from").advise("give a place that keeps archives")),
+        Address::Remote(url) => match find(url) {
+            Some(scheme) => (scheme.connect)(url, options, context).await,
+            None => Err(invalid(url.scheme(), "there is no such kind of place")),
+        },
+    }
+}
+
+/// The keys that a destination of this kind may have in the configuration file, beside those that all have.
+pub fn keys(address: &Address) -> &'static [&'static str] {
+    match address {
+        Address::Local(_) | Address::Stdout => &[],
+        Address::Remote(url) => find(url).map_or(&[], |scheme| scheme.keys),
+    }
+}

@@ -1,0 +1,14 @@
+//! Room that is not to be taken.
+
+use std::io;
+
+/// More would take the room that others on the same disk need.
+#[derive(Debug, thiserror::Error)]
+#[error("less than {} MB would be left there, and Home Assistant writes to the same disk", .0 / 1_000_000)]
+pub struct Reserved(u64);
+
+impl Reserved {
+    pub(super) fn error(bytes: u64) -> io::Error {
+        io::Error::new(io::ErrorKind::StorageFull, Self(bytes))
+    }
+}

@@ -1,0 +1,44 @@
+//! How a copy ends that did not arrive: what is said, and what is tidied up.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    context::Context,
+    error::{Kind, Operation, StoreError},
+    patience::Patience,
+};
+
+/// How long tidying up may take after a failure or an interruption, also at a place that says nothing.
+const TIDYING: Duration = Duration::from_secs(20);
+
+/// What is said of a copy that was to be read back and could not be.
+pub(super) fn uncompared(name: &str, label: &str, error: &StoreError) -> String {
+    format!("{name} arrived at {label}, but could not be read back and compared ({error}); `haul verify` does that later")
+}
+
+/// A copy that differs from what was sent and stays where it is, because it could not be deleted.
+pub(super) fn not_removed(error: StoreError, name: &str, label: &str) -> StoreError {
+    error.advise(format!(
+        "the copy could not be deleted: delete {name} at {label} yourself, then try again; if it happens again, check the network and the server's disk"
+    ))
+}
+
+/// Tries to remove something and says whether it is gone; what can't be removed now is left to the next run.
+pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(context: &Context, remove: impl FnMut() -> F) -> bool {
+    tokio::time::timeout(TIDYING, brief(context).retry(remove)).await.is_ok_and(|removed| removed.is_ok())
+}
+
+/// Patience for tidying up: works after an interruption too, and does not take long.
+pub(super) fn brief(context: &Context) -> Patience {
+    let mut context = context.clone();
+    context.cancel = Arc::default();
+    // A place that was just given up is not waited for once more as long.
+    context.tuning.give_up_after = context.tuning.give_up_after.min(TIDYING);
+    context.tuning.first_contact = context.tuning.give_up_after;
+    Patience::new(&context)
+}
+
+/// The task that sent it is gone.
+pub(super) fn died(label: &str, error: &dyn std::error::Error) -> StoreError {
+    StoreError::remote(label, Operation::Write, Kind::Protocol, format!("sending ended unexpectedly: {error}"))
+}

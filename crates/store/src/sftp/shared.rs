@@ -1,0 +1,111 @@
+//! What a place and its uploads have in common: the connection, the directory, and the questions about it.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use russh_sftp::protocol::FileAttributes;
+
+use super::{
+    fault::Fault,
+    line::{Line, Lines},
+    target,
+};
+use crate::{
+    error::{Kind, Operation, StoreError},
+    store::Entry,
+};
+
+/// What the store and its uploads have in common.
+pub(super) struct Shared {
+    pub(super) lines: Lines,
+    pub(super) directory: String,
+    // The directory was not there, and was made.
+    pub(super) is_new: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn label(&self) -> String {
+        self.lines.target().label()
+    }
+
+    /// Where `name` stands on the server.
+    pub(super) fn path(&self, name: &str) -> Result<String, StoreError> {
+        if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is no file name")));
+        }
+        Ok(format!("{}/{name}", self.directory.trim_end_matches('/')))
+    }
+
+    pub(super) async fn line(&self) -> Result<Arc<Line>, StoreError> {
+        self.lines.get().await
+    }
+
+    pub(super) fn failed(&self, operation: Operation) -> impl Fn(Fault) -> StoreError + use<> {
+        let label = self.label();
+        move |fault| fault.at(&label, operation)
+    }
+
+    /// The file of that name, or what a link of that name leads to. A link that leads nowhere is no archive.
+    pub(super) async fn look(&self, line: &Line, name: &str, own: FileAttributes, operation: Operation) -> Result<Option<Entry>, StoreError> {
+        let is_link = own.is_symlink();
+        let found = if is_link { self.attributes(line, &self.path(name)?, operation).await? } else { Some(own) };
+        Ok(found.filter(FileAttributes::is_regular).map(|found| Entry { name: name.to_owned(), size: found.len(), modified: modified(&found), link: is_link }))
+    }
+
+    /// Attributes of what `name` leads to; `None` when nothing is there.
+    pub(super) async fn attributes(&self, line: &Line, path: &str, operation: Operation) -> Result<Option<FileAttributes>, StoreError> {
+        match line.ask(line.sftp.stat(path)).await {
+            Ok(found) => Ok(Some(found.attrs)),
+            Err(Fault::Missing) => Ok(None),
+            Err(fault) => Err(fault.at(&self.label(), operation)),
+        }
+    }
+
+    /// Whether the name is taken, be it by a link that leads nowhere.
+    pub(super) async fn is_taken(&self, line: &Line, path: &str) -> Result<bool, Fault> {
+        match line.ask(line.sftp.lstat(path)).await {
+            Ok(_) => Ok(true),
+            Err(Fault::Missing) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Everything in the directory; nothing when the directory is still to be made.
+    pub(super) async fn entries(&self, line: &Line, operation: Operation) -> Result<Vec<(String, FileAttributes)>, StoreError> {
+        let failed = self.failed(operation);
+        let handle = match line.ask(line.sftp.opendir(&self.directory)).await {
+            Ok(handle) => handle.handle,
+            Err(Fault::Missing) => return Ok(Vec::new()),
+            Err(fault) => return Err(failed(fault)),
+        };
+        let mut entries = Vec::new();
+        loop {
+            match line.ask(line.sftp.readdir(&handle)).await {
+                Ok(names) => entries.extend(names.files.into_iter().map(|file| (file.filename, file.attrs))),
+                Err(Fault::End) => break,
+                Err(fault) => return Err(failed(fault)),
+            }
+        }
+        let _ = line.ask(line.sftp.close(handle)).await;
+        Ok(entries)
+    }
+
+    pub(super) async fn space(&self, line: &Line) -> Option<u64> {
+        if !line.offers("statvfs@openssh.com") {
+            return None;
+        }
+        // Also of the parent: the directory may still be to be made.
+        for path in [self.directory.as_str(), target::parent(&self.directory)] {
+            if let Ok(found) = line.ask(line.sftp.statvfs(path)).await {
+                return Some(found.blocks_avail.saturating_mul(found.fragment_size));
+            }
+        }
+        None
+    }
+}
+
+pub(super) fn modified(attributes: &FileAttributes) -> Option<SystemTime> {
+    attributes.mtime.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()))
+}
