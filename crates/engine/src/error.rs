@@ -29,7 +29,7 @@ pub enum BackupError {
         instead: Option<PathBuf>,
     },
     /// `.HA_VERSION` holds something else.
-    #[error("{} holds '{}', which is no Home Assistant version", path.display(), text.chars().take(40).collect::<String>())]
+    #[error("{} contains '{}', which is not a Home Assistant version", path.display(), text.chars().take(40).collect::<String>())]
     StrangeVersion {
         /// The file.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum BackupError {
         text: String,
     },
     /// The user said a version that is none.
-    #[error("{:?} is no Home Assistant version", .0)]
+    #[error("{:?} is not a Home Assistant version", .0)]
     VersionSaid(String),
     /// The backup's name would make a file name that some system refuses.
     #[error("the name {name:?} can't be used: {reason}")]
@@ -48,7 +48,7 @@ pub enum BackupError {
         reason: String,
     },
     /// An exclude pattern that can't be understood.
-    #[error("the pattern {pattern:?} can't be understood: {reason}")]
+    #[error("invalid pattern {pattern:?}: {reason}")]
     Pattern {
         /// The pattern.
         pattern: String,
@@ -56,7 +56,7 @@ pub enum BackupError {
         reason: String,
     },
     /// A destination is at or below a mount point of `/etc/fstab` where nothing is mounted.
-    #[error("{} is not mounted, although /etc/fstab says what belongs there", .0.display())]
+    #[error("{} is not mounted, although /etc/fstab has an entry for it", .0.display())]
     NotMounted(PathBuf),
     /// The destination failed.
     #[error(transparent)]
@@ -65,7 +65,7 @@ pub enum BackupError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     AllFailed(Vec<StoreError>),
     /// No other machine can compress this backup.
-    #[error("the backup can't be compressed there: {0}")]
+    #[error("the other machine can't compress the backup: {0}")]
     NotThere(String),
     /// The bundled database library can't do what it must.
     #[error("this program was built without support for reading live databases")]

@@ -193,10 +193,10 @@ impl Findings {
 
     pub(crate) fn into_lists(mut self) -> (Vec<Skipped>, Vec<String>, Vec<DatabaseReport>) {
         if self.unnamed_skipped > 0 {
-            self.warnings.push(format!("{} more entries like these are not named here", self.unnamed_skipped));
+            self.warnings.push(format!("{} more entries like these are not listed", self.unnamed_skipped));
         }
         if self.unnamed_warnings > 0 {
-            self.warnings.push(format!("{} more warnings like these are not shown", self.unnamed_warnings));
+            self.warnings.push(format!("{} more warnings like these are not listed", self.unnamed_warnings));
         }
         (self.skipped, self.warnings, self.databases)
     }
@@ -215,6 +215,6 @@ mod tests {
         assert_eq!(findings.status(), Status::Incomplete);
         let (skipped, warnings, _) = findings.into_lists();
         assert_eq!(skipped.len(), 1000);
-        assert_eq!(warnings, ["500 more entries like these are not named here"]);
+        assert_eq!(warnings, ["500 more entries like these are not listed"]);
     }
 }

@@ -108,7 +108,7 @@ fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<S
         return Some(format!("a mounted {kind} file system, which holds no files of yours"));
     }
     match ask(path) {
-        Answer::Silence => Some(format!("the mounted {kind} file system did not answer within {} seconds", PATIENCE.as_secs())),
+        Answer::Silence => Some(format!("the mounted {kind} file system did not respond within {} seconds", PATIENCE.as_secs())),
         Answer::Identity(identity) if ancestors.contains(&identity) => Some("the config directory itself, mounted into itself".to_owned()),
         // What can't be looked at is reported by the walk, with the system's own reason.
         Answer::Identity(_) | Answer::Refusal => None,

@@ -122,8 +122,8 @@ fn every_layout_lists_the_same_names_and_gives_out_the_same_bytes() {
         }
         assert_eq!(refused(&browser, "www/link"), "www/link is a symbolic link to noise");
         assert_eq!(refused(&browser, "./www/"), "www is a directory, not a file");
-        assert_eq!(refused(&browser, "auth"), "the archive holds no auth; there is .storage/auth");
-        assert_eq!(refused(&browser, "configuration.yml"), "the archive holds no configuration.yml; there is configuration.yaml");
+        assert_eq!(refused(&browser, "auth"), "the archive does not contain auth; there is .storage/auth");
+        assert_eq!(refused(&browser, "configuration.yml"), "the archive does not contain configuration.yml; there is configuration.yaml");
     }
 }
 
@@ -179,7 +179,7 @@ fn other_inner_archives_are_looked_into_when_asked() {
     for (path, content) in [("ssl.tar.gz: fullchain.pem", "-----BEGIN"), ("ssl.tar.gz:fullchain.pem", "-----BEGIN"), (&all[8], "{}")] {
         assert_eq!(cat(&browser, path).0, content.as_bytes(), "{path}");
     }
-    assert_eq!(refused(&browser, "ssl.tar.gz: chain.pem"), "the archive holds no ssl.tar.gz: chain.pem; there is ssl.tar.gz: fullchain.pem");
+    assert_eq!(refused(&browser, "ssl.tar.gz: chain.pem"), "the archive does not contain ssl.tar.gz: chain.pem; there is ssl.tar.gz: fullchain.pem");
     let other = open(PLAIN.archive(&lived_in()));
     assert!(compared(&browser, &other, false).is_same());
     let removed: Vec<String> = compared(&browser, &other, true).removed.into_iter().map(|difference| difference.path).collect();
@@ -207,8 +207,8 @@ fn names_that_lead_out_or_steer_a_terminal_are_shown_for_what_they_are() {
         assert_eq!(names(&browser, true)[8..10], ["homeassistant.tar.gz: data/../../escaped", "homeassistant.tar.gz: /data/escaped"]);
         assert_eq!((cat(&browser, &listed[8]).0, cat(&browser, &listed[9]).0), (b"3".to_vec(), b"4".to_vec()));
         assert_eq!(cat(&browser, "www/\x1b[2Jx").0, b"3");
-        assert!(refused(&browser, "\x1b[2J").contains("holds no \\x1b[2J;"));
-        assert!(refused(&browser, "../../escaped").starts_with("the archive holds no ../../escaped"));
+        assert!(refused(&browser, "\x1b[2J").contains("does not contain \\x1b[2J;"));
+        assert!(refused(&browser, "../../escaped").starts_with("the archive does not contain ../../escaped"));
     }
 }
 

@@ -186,7 +186,7 @@ fn settled(name: &str, good: &Path, password: Option<&str>) {
     assert_eq!(repeated, 0, "{name} a second time:\n{}", told(&second));
 }
 
-/// What `verify` says is not as it was written.
+/// What `verify` says has changed since it was written.
 fn damage(good: &Path, password: Option<&str>) -> Vec<String> {
     let options = VerifyOptions { password: password.map(Password::new), threads: std::num::NonZeroUsize::MIN };
     let verification = verify(good, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();

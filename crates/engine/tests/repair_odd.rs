@@ -248,8 +248,8 @@ fn a_damaged_size_swallows_nothing() {
 #[test]
 fn what_a_damaged_description_said_is_not_lost() {
     let inner = Inner::least();
-    let whole = "it was missing or damaged; what it said is taken from the copy in haul.index";
-    let cut = "it is cut short; what it still says is kept, and the rest is written by what is in the archive";
+    let whole = "it was missing or damaged; its content comes from the copy in haul.index";
+    let cut = "it was cut short; what is left is kept, and the rest is derived from the archive";
     for (layout, what) in
         [(PLAIN, whole), (PLAIN.sealed(SecureTarVersion::V2), whole), (PLAIN.sealed(SecureTarVersion::V3), whole), (PLAIN.without_index(), cut)]
     {

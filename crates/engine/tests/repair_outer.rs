@@ -214,7 +214,7 @@ fn a_damaged_header_costs_its_member_and_not_the_one_before() {
         let at = place(&bad, name);
         bad[at..at + BLOCK].copy_from_slice(&noise(BLOCK, 11));
         let outcome = Outcome::of(&bad);
-        assert!(outcome.has(NoteKind::Lost, "is damaged; the member it stood for is gone"), "{name}: {}", outcome.notes());
+        assert!(outcome.has(NoteKind::Lost, "is damaged; the member it described is lost"), "{name}: {}", outcome.notes());
         assert!(!outcome.notes().contains("size in its header"), "{name}: {}", outcome.notes());
         assert!(outcome.names().contains(&kept.to_owned()), "{name}: {:?}", outcome.names());
     }

@@ -335,7 +335,7 @@ fn single_files_come_by_pattern_with_and_without_an_index() {
 
         let bench = Bench::new();
         let error = bench.restore(&archive, &only(&["automation.yaml"])).unwrap_err();
-        assert_eq!(error.to_string(), "nothing in the archive fits automation.yaml; there is automations.yaml", "{name}");
+        assert_eq!(error.to_string(), "nothing in the archive matches automation.yaml; there is automations.yaml", "{name}");
         assert_eq!(bench.names("."), [""; 0], "{name}");
     }
 }
@@ -529,9 +529,9 @@ fn what_root_restores_belongs_to_whom_the_directory_belongs() {
         assert_eq!(owners(&bench), [wanted; 6]);
         let why = match said {
             Some(_) => "as --owner says".to_owned(),
-            None => format!("as {} does; --owner UID:GID gives it to another", model.display()),
+            None => format!("like {}; --owner UID:GID changes that", model.display()),
         };
-        assert_eq!(restored.warnings, [format!("what was restored belongs to user {}, group {}, {why}", wanted.0, wanted.1)]);
+        assert_eq!(restored.warnings, [format!("the restored files belong to user {}, group {}, {why}", wanted.0, wanted.1)]);
     }
 }
 

@@ -72,11 +72,7 @@ fn all_that_was_padded_behind_the_end_is_read() {
     let middle = archive.len() + (2 << 20);
     padded[middle] = 1;
     let verification = verify(PLAIN, &padded).unwrap();
-    assert!(
-        messages(&verification).contains(&format!("Damage : there is data after the end of the archive, at byte {middle}")),
-        "{:?}",
-        messages(&verification)
-    );
+    assert!(messages(&verification).contains(&format!("Damage : data follows the end of the archive, at byte {middle}")), "{:?}", messages(&verification));
 }
 
 #[test]
@@ -264,7 +260,7 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
         "WouldNotRestore data/hard-to-nothing: it is a hard link to data/nothing, which is not there",
         "WouldNotRestore data/pipe: it is a named pipe",
         "Warning data/device: it is a device",
-        "WouldNotRestore data/../../up: it leads out of the archive",
+        "WouldNotRestore data/../../up: it points outside the archive",
         "Loss data/configuration.yaml: it is there more than once",
         "Warning data/relative: it is a symbolic link",
         "Warning data/custom/backups/x: it is called 'backups' or lies in such a folder",
@@ -319,7 +315,7 @@ fn a_description_that_was_changed_afterwards_is_damage() {
         let at = archive.windows(7).position(|bytes| bytes == b"Nightly").unwrap();
         archive[at + 6] = b'z';
         let found = messages(&verify(layout, &archive).unwrap());
-        assert_eq!(found[0], "Damage ./backup.json: is not as it was written", "{found:?}");
+        assert_eq!(found[0], "Damage ./backup.json: has changed since it was written", "{found:?}");
     }
 }
 
@@ -355,7 +351,7 @@ fn a_wrong_index_is_damage_of_the_index_alone() {
     let outer = habackup::outer::Outer::new(Vec::new(), crafted::MTIME).member("./backup.json", &PLAIN.manifest()).unwrap();
     let outer = outer.member("homeassistant.tar.gz", &gzip).unwrap().member("haul.index", &index).unwrap();
     let verification = verify(PLAIN, &outer.finish().unwrap().0).unwrap();
-    assert_eq!(messages(&verification), ["Wrapper haul.index: the index does not fit the archive, which is in order without it"]);
+    assert_eq!(messages(&verification), ["Wrapper haul.index: the index does not match the archive, which is intact without it"]);
     assert!(!verification.used_index);
 }
 

@@ -398,7 +398,7 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
         note(Severity::Refused, text.to_owned());
     }
     if leaves(&entry.path) {
-        note(Severity::Refused, "its name leads out of the archive; Supervisor unpacks nothing of it".to_owned());
+        note(Severity::Refused, "its name points outside the archive; Supervisor unpacks nothing of it".to_owned());
     }
     let stripped = entry.path.strip_prefix(b"./").unwrap_or_default();
     if is_archive_name(stripped) {

@@ -343,7 +343,7 @@ fn what_somebody_padded_to_any_length_opens_at_once() {
         assert!(opened.tail().is_some_and(|tail| tail.length == length && tail.zeros_after <= 10_240 + 512));
         let stained = Padded { last: 1, read: AtomicU64::new(0), archive: archive.clone(), ..padded };
         let problems = texts(Archive::open(&stained).unwrap().problems(), Severity::Damaged);
-        assert_eq!(problems, [format!("there is data after the end of the archive, at byte {}", length - 1)]);
+        assert_eq!(problems, [format!("data follows the end of the archive, at byte {}", length - 1)]);
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn open<'a>(source: &ArchiveSource, given: Option<Password>, progress
 /// Says that an archive must be streamed.
 pub(crate) fn streamed(browser: &Browser<'_>, how_far: &str) {
     if !browser.is_indexed() {
-        output::notes("note", std::iter::once(format!("{} has no index, so it is read {how_far}", browser.label())));
+        output::notes("note", std::iter::once(format!("{} has no index, so Haul reads it {how_far}", browser.label())));
     }
 }
 

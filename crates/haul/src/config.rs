@@ -101,7 +101,7 @@ impl Config {
     /// Where destinations were looked for, for a message about one that is not among them.
     pub(crate) fn searched(&self) -> String {
         if let Some(path) = &self.path {
-            return format!("{} names none of that name", path.display());
+            return format!("{} defines no destination of that name", path.display());
         }
         let usual: Vec<String> = usual_places().iter().map(|path| path.display().to_string()).collect();
         format!("there is no configuration file ({})", usual.join(", "))
@@ -225,11 +225,11 @@ fn answered(error: &clap::Error) -> Failure {
     }
     let text = error.render().to_string();
     let what = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command was given",
         _ => text.lines().next().map(|line| line.strip_prefix("error: ").unwrap_or(line)).unwrap_or_default(),
     };
     let advice = one_at_a_time(error);
-    let usual = "`haul help` shows the commands, `haul help COMMAND` what one takes";
+    let usual = "`haul help` lists the commands, `haul help COMMAND` the options of one";
     output::failed_document(&Failure::usage(what).hint(advice.as_deref().unwrap_or(usual)));
     let Some(advice) = advice else { error.exit() };
     let _ = error.print();
@@ -243,7 +243,7 @@ fn one_at_a_time(error: &clap::Error) -> Option<String> {
     let is_archive =
         error.kind() == ErrorKind::UnknownArgument && !extra.starts_with('-') && Path::new(extra).extension().is_some_and(|extension| extension == "tar");
     let command = is_archive.then(env::args).and_then(|mut typed| typed.nth(1)).filter(|command| !command.starts_with('-'))?;
-    Some(format!("one archive at a time: for archive in DIR/*.tar; do haul {command} \"$archive\"; done"))
+    Some(format!("give one archive at a time: for archive in DIR/*.tar; do haul {command} \"$archive\"; done"))
 }
 
 /// Typed, in the environment or in the file.
@@ -332,7 +332,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     let text = store::files::read_short(path, LONGEST, &AtomicBool::new(false));
     text.map(|text| text.to_string()).map_err(|error| {
         let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
-        Failure::usage(format!("can't read the configuration file {shown}: {reason}")).hint("say another one with --config FILE").about(shown, reason)
+        Failure::usage(format!("can't read the configuration file {shown}: {reason}")).hint("name another one with --config FILE").about(shown, reason)
     })
 }
 
@@ -368,7 +368,7 @@ impl File<'_> {
             DeValue::Boolean(flag) => Ok(flag.to_string()),
             DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().replace('_', "")),
             DeValue::Float(number) => Ok(number.as_str().to_owned()),
-            _ => Err(self.wrong(value.span().start, format!("{key} must be a text, a number, true or false"))),
+            _ => Err(self.wrong(value.span().start, format!("{key} must be a string, a number, true or false"))),
         }
     }
 
@@ -381,7 +381,7 @@ impl File<'_> {
         let text = if text.contains("://") { text } else { self.placed(&text) };
         let address = Address::parse(&text).map_err(|error| self.wrong(url.span().start, error.to_string()))?;
         if address == Address::Stdout {
-            return Err(self.wrong(url.span().start, "standard output needs no name; say --to - instead"));
+            return Err(self.wrong(url.span().start, "standard output needs no name; use --to -"));
         }
         let mut settings = BTreeMap::new();
         let mut common = Common::default();
@@ -394,8 +394,8 @@ impl File<'_> {
                 "give_up_after" => common.give_up_after = Some(duration(&text).map_err(wrong)?),
                 "part_size" => common.part_size = Some(size(&text).map_err(wrong)?),
                 "limit" => common.limit = Some(Limit::new(rate(&text).map_err(wrong)?)),
-                "must_be_mounted" if !matches!(address, Address::Local(_)) => return Err(wrong("only directories can be mounted".to_owned())),
-                "must_be_mounted" => common.must_be_mounted = value.get_ref().as_bool().ok_or_else(|| wrong("it is true or false".to_owned()))?,
+                "must_be_mounted" if !matches!(address, Address::Local(_)) => return Err(wrong("it applies only to directories".to_owned())),
+                "must_be_mounted" => common.must_be_mounted = value.get_ref().as_bool().ok_or_else(|| wrong("it must be true or false".to_owned()))?,
                 "verify" => {
                     let verify = <VerifyArg as clap::ValueEnum>::from_str(&text, false);
                     common.verify = Some(verify.map_err(|_| wrong(format!("{text:?} is neither \"auto\" nor \"read-back\"")))?);
@@ -432,7 +432,7 @@ impl File<'_> {
                 let failure = self.unknown(key.span().start, "key", text, keys.iter().map(|(known, _)| known.as_str()));
                 return Err(match owners(&command, text).as_slice() {
                     [] => failure,
-                    owners => self.wrong(key.span().start, format!("{text:?} is no key of [{name}]; it belongs to {}", owners.join(" or "))),
+                    owners => self.wrong(key.span().start, format!("{text:?} is not a key of [{name}]; it belongs to {}", owners.join(" or "))),
                 });
             };
             let several = matches!(arg.get_action(), ArgAction::Append);
@@ -446,7 +446,7 @@ impl File<'_> {
             }
             for value_text in values.iter().filter(|_| !flag) {
                 if let Some(reason) = refused(name, arg, value_text) {
-                    return Err(self.wrong(value.span().start, format!("{text} can't be {value_text:?}{reason}")));
+                    return Err(self.wrong(value.span().start, format!("invalid value {value_text:?} for {text}{reason}")));
                 }
             }
             settings.push(Setting { id: arg.get_id().to_string(), values });
@@ -498,20 +498,20 @@ mod tests {
         let cases = [
             ("[destinatons.x]\nurl = \"/b\"", "haul.toml, line 1: there is no table \"destinatons\"; did you mean \"destinations\"?"),
             ("\n[backup]\nlevl = \"small\"", "haul.toml, line 3: there is no key \"levl\"; did you mean \"level\"?"),
-            ("[backup]\nkeep_daily = 7", "haul.toml, line 2: \"keep_daily\" is no key of [backup]; it belongs to [prune]"),
-            ("[receive]\nlimit = \"1MB/s\"", "haul.toml, line 2: \"limit\" is no key of [receive]; it belongs to [backup] or [push]"),
-            ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: level can't be \"tiny\"; it is one of fast, balanced, small, none"),
+            ("[backup]\nkeep_daily = 7", "haul.toml, line 2: \"keep_daily\" is not a key of [backup]; it belongs to [prune]"),
+            ("[receive]\nlimit = \"1MB/s\"", "haul.toml, line 2: \"limit\" is not a key of [receive]; it belongs to [backup] or [push]"),
+            ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: invalid value \"tiny\" for level; it is one of fast, balanced, small, none"),
             ("[backup]\ngentle = \"yes\"", "haul.toml, line 2: gentle must be true or false"),
-            ("[backup]\nthreads = 0", "haul.toml, line 2: threads can't be \"0\": write a whole number from 1 on"),
+            ("[backup]\nthreads = 0", "haul.toml, line 2: invalid value \"0\" for threads: write a whole number, 1 or more"),
             ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),
             ("[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"", "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?"),
             (
                 "[destinations.x]\nurl = \"/b\"\ngive_up_after = \"soon\"",
-                "haul.toml, line 3: give_up_after: \"soon\" is no stretch of time; write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo",
+                "haul.toml, line 3: give_up_after: invalid duration \"soon\": write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo",
             ),
             (
                 "[destinations.x]\nurl = \"stfp://host/\"",
-                "haul.toml, line 2: can't use stfp://host/: there is no kind of place called stfp://; did you mean sftp://?",
+                "haul.toml, line 2: can't use stfp://host/: stfp:// is not a kind of destination; did you mean sftp://?",
             ),
             ("[destinations.\"a/b\"]\nurl = \"/b\"", "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits"),
         ];
@@ -523,7 +523,7 @@ mod tests {
     #[test]
     fn a_password_in_an_address_is_refused_and_not_repeated() {
         let message = refusal("[destinations.x]\nurl = \"webdavs://me:hunter2@host/\"");
-        assert!(message.contains("holds a password") && !message.contains("hunter2"), "{message}");
+        assert!(message.contains("contains a password") && !message.contains("hunter2"), "{message}");
     }
 
     #[test]

@@ -46,8 +46,8 @@ impl Destination {
     /// The name of the archive that must have been given.
     pub(crate) fn archive(&self) -> Result<&str, Failure> {
         self.name.as_deref().ok_or_else(|| {
-            Failure::usage(format!("{} names no archive", self.typed))
-                .hint(format!("say {}/NAME.tar; `haul list {0}` shows the names", self.typed.trim_end_matches('/')))
+            Failure::usage(format!("{} is a destination; expected an archive", self.typed))
+                .hint(format!("write {}/NAME.tar; `haul list {0}` shows the names", self.typed.trim_end_matches('/')))
         })
     }
 
@@ -70,7 +70,7 @@ impl Destination {
     /// Refuses a name where a whole place is meant.
     pub(crate) fn place(&self) -> Result<(), Failure> {
         match &self.name {
-            Some(name) => Err(Failure::usage(format!("{} is one archive, and a place is wanted", self.typed)).hint(format!("leave out /{name}"))),
+            Some(name) => Err(Failure::usage(format!("{} names an archive; expected a destination", self.typed)).hint(format!("leave out /{name}"))),
             None => Ok(()),
         }
     }
@@ -97,7 +97,7 @@ pub(crate) fn uses_stdout(goals: &[Destination]) -> Result<bool, Failure> {
     match goals.iter().filter(|goal| goal.address == Address::Stdout).count() {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(Failure::usage("standard output takes an archive only once").hint("give --to - once")),
+        _ => Err(Failure::usage("standard output is given more than once").hint("give --to - once")),
     }
 }
 
@@ -112,10 +112,10 @@ const LONGEST_NAME: usize = 255 - ".pin".len();
 /// Refuses a name under which no other command would find the archive again.
 pub(crate) fn check_archive_name(name: &str) -> Result<(), Failure> {
     if !has_archive_ending(name) || name == ".tar" {
-        return Err(Failure::usage(format!("{name:?} does not end in .tar, and no other command would find it")).hint("give a name that ends in .tar"));
+        return Err(Failure::usage(format!("{name:?} does not end in .tar, so no other command would find the archive")).hint("give a name that ends in .tar"));
     }
     if name.len() > LONGEST_NAME {
-        let message = format!("the name {name:?} has {} bytes, and at most {LONGEST_NAME} fit everywhere", name.len());
+        let message = format!("the name {name:?} has {} bytes; the limit is {LONGEST_NAME}", name.len());
         return Err(Failure::usage(message).hint("give a shorter name"));
     }
     Ok(())
@@ -135,16 +135,14 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
             }
             // A bare word is a destination's name, or a new file; making a directory of that name would hide the mistake.
             if !text.contains('/') && !has_archive_ending(text) {
-                let message = format!("{text:?} is neither a directory here nor a destination: {}", config.searched());
-                return Err(
-                    Failure::usage(message).hint(format!("name it in haul.toml, below [destinations.{text}], or give the path of a directory that exists"))
-                );
+                let message = format!("{text:?} is neither a directory on this machine nor a destination: {}", config.searched());
+                return Err(Failure::usage(message).hint(format!("define it in haul.toml as [destinations.{text}], or give the path of an existing directory")));
             }
         }
         let (address, name) = address.split_name();
         // `%2F` in an address: a name that leads somewhere else.
         if let Some(name) = name.as_deref().filter(|name| name.contains(['/', '\0'])) {
-            return Err(Failure::usage(format!("{name:?} is no archive's name")).hint("a name has no slash in it"));
+            return Err(Failure::usage(format!("{name:?} is not an archive name")).hint("an archive name contains no slash"));
         }
         let typed = if matches!(address, Address::Remote(_)) { store::address::shown(text) } else { text.to_owned() };
         return Ok(Destination { typed, address, options: Options::default(), common: Common::default(), name });
@@ -380,7 +378,7 @@ impl habackup::read_at::ReadAt for Far {
 /// Asks before something is removed. Without a terminal nobody can answer, so the flag must say it.
 pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
     if !stdin().is_terminal() || !stderr().is_terminal() {
-        return Err(Failure::usage("nobody is at the terminal to be asked").hint("say --yes if you are sure"));
+        return Err(Failure::usage("there is no terminal to ask at").hint("add --yes if you are sure"));
     }
     Ok(ask(&format!("{question} [y/N]")).is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
 }

@@ -66,21 +66,19 @@ impl From<BackupError> for Failure {
             BackupError::Config { .. } => failed("give the directory that holds configuration.yaml and .HA_VERSION"),
             BackupError::NotADirectory(_) => misused("give the directory that holds configuration.yaml and .HA_VERSION"),
             BackupError::NoVersion { instead: Some(instead), .. } => misused(&format!("did you mean {}?", instead.display())),
-            BackupError::NoVersion { .. } | BackupError::StrangeVersion { .. } => misused(
-                "give the directory that holds configuration.yaml; if it is right, say the version with --ha-version, for example --ha-version 2026.11.1",
-            ),
+            BackupError::NoVersion { .. } | BackupError::StrangeVersion { .. } => {
+                misused("give the directory that holds configuration.yaml; if it is the right one, give the version, for example --ha-version 2026.11.1")
+            }
             BackupError::VersionSaid(_) => misused("a version looks like 2026.11.1"),
             BackupError::Name { .. } => misused("choose another --name"),
-            BackupError::Pattern { .. } => {
-                misused("* stands for anything within one name, ** for any directories, ? for one character, [a-z] for one of a set")
-            }
+            BackupError::Pattern { .. } => misused("* matches anything within one name, ** any directories, ? one character, [a-z] one of a set"),
             BackupError::NotMounted(point) => failed(&format!("mount it (`mount {}`), so that the backup does not fill the disk below it", shown(point))),
             BackupError::Store(error) => store_failure(error, &message),
             BackupError::AllFailed(errors) => match errors.first() {
                 Some(first) => store_failure(first, &message),
                 None => Self::new(FAILED, &message),
             },
-            BackupError::NotThere(_) => misused("leave out --compress, or say --compress auto"),
+            BackupError::NotThere(_) => misused("omit --compress, or use --compress auto"),
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
             BackupError::Pipeline(_) => failed("nothing was left behind; please report this with the command you typed"),
         };
@@ -145,12 +143,12 @@ impl From<OpenError> for Failure {
             OpenError::Read { path, source } => {
                 let failure = match source.kind() {
                     ErrorKind::NotFound => Self::usage(message).hint("check the name; `haul list DIR` shows the archives in a directory"),
-                    ErrorKind::IsADirectory => Self::usage(format!("{} is a directory, and an archive is wanted", shown(path)))
+                    ErrorKind::IsADirectory => Self::usage(format!("{} is a directory; expected an archive", shown(path)))
                         .hint(format!("`haul list {}` shows its archives", shown(path))),
                     ErrorKind::PermissionDenied => Self::new(FAILED, message).hint("run haul as root, or as the user that owns the file"),
                     // A pipe or an endless device.
                     ErrorKind::InvalidInput if source.raw_os_error().is_none() => {
-                        Self::usage(message).hint("save the archive as a file first; its end is read before its middle")
+                        Self::usage(message).hint("save the archive to a file first: Haul reads its end before its middle")
                     }
                     _ => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
                 };
@@ -164,7 +162,7 @@ impl From<OpenError> for Failure {
                 Self::usage(message).hint("give it with --password-file FILE or in HAUL_PASSWORD").about(shown(path), "it is encrypted")
             }
             OpenError::WrongPassword => {
-                Self::new(FAILED, message).hint("nothing was changed; Home Assistant shows its own under Settings > System > Backups > Encryption key")
+                Self::new(FAILED, message).hint("nothing was changed; Home Assistant shows its key under Settings > System > Backups > Encryption key")
             }
         }
     }
@@ -190,7 +188,7 @@ impl From<RestoreError> for Failure {
             RestoreError::Less { path, headline } => Some((shown(path), headline.clone())),
             RestoreError::NotADirectory { path } => Some((shown(path), "it is not a directory".to_owned())),
             RestoreError::LinkInTheWay { path } => Some((shown(path), "it is a symbolic link".to_owned())),
-            RestoreError::NoSpace { path, .. } => Some((shown(path), "there is no room".to_owned())),
+            RestoreError::NoSpace { path, .. } => Some((shown(path), "there is not enough space".to_owned())),
             RestoreError::Target { path, source } | RestoreError::Stranded { path, source, .. } | RestoreError::Unconfirmed { path, source, .. } => {
                 Some((shown(path), engine::plain_reason(source)))
             }
@@ -200,20 +198,20 @@ impl From<RestoreError> for Failure {
         let failure = match error {
             RestoreError::Open(error) => error.into(),
             RestoreError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
-            RestoreError::NoConfig => Self::new(DAMAGED, message).hint("a backup of add-ons or folders alone has none"),
+            RestoreError::NoConfig => Self::new(DAMAGED, message).hint("a backup of add-ons or folders alone does not include it"),
             RestoreError::Damaged { .. } => {
-                Self::new(DAMAGED, message).hint("nothing was changed; `haul verify` lists all that is wrong, and --only may still get single files out")
+                Self::new(DAMAGED, message).hint("nothing was changed; `haul verify` lists everything that is wrong, and --only may still restore single files")
             }
-            RestoreError::Pattern(_) => misused("* stands for anything within one name, ** for any directories"),
+            RestoreError::Pattern(_) => misused("* matches anything within one name, ** any directories"),
             RestoreError::NothingMatched { .. } => misused("patterns are relative to the config directory, for example '.storage/core.*'"),
             RestoreError::NotEmpty(_) => {
-                misused("give a new or empty directory, or --replace to put the archive in its place (the old content is kept beside it)")
+                misused("give a new or empty directory, or use --replace to replace its content (Haul keeps the old content beside it)")
             }
             RestoreError::Running { .. } => {
-                failed("nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it does not run")
+                failed("nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it is not running")
             }
             RestoreError::Less { .. } => Self::new(DAMAGED, message)
-                .hint("nothing was changed; take another archive, restore this one into a new directory, or use --force to replace all the same"),
+                .hint("nothing was changed; choose another archive, restore this one into a new directory, or use --force to replace anyway"),
             RestoreError::Mounts { mounts, .. } => {
                 let commands: Vec<String> =
                     mounts.iter().rev().map(|mount| format!("`umount {}`", engine::shown(mount.as_os_str().as_encoded_bytes()))).collect();
@@ -221,15 +219,15 @@ impl From<RestoreError> for Failure {
             }
             RestoreError::Owner { .. } => misused("run haul as root, or leave out --owner"),
             RestoreError::Stranded { kept: Some(kept), .. } => {
-                failed(&format!("what was there before is in {}: move it back when the disk is well again", shown(&kept)))
+                failed(&format!("the previous content is in {}: move it back once the disk works again", shown(&kept)))
             }
-            RestoreError::Stranded { kept: None, .. } => failed("some of the archive's files may stand there: look at the disk, then restore again"),
-            RestoreError::Unconfirmed { kept: Some(kept), .. } => failed(&format!("check the disk; what was there before is kept as {}", shown(&kept))),
-            RestoreError::Unconfirmed { kept: None, .. } => failed("check the disk before you rely on what was restored"),
+            RestoreError::Stranded { kept: None, .. } => failed("some of the archive's files may be there: check the disk, then restore again"),
+            RestoreError::Unconfirmed { kept: Some(kept), .. } => failed(&format!("check the disk; the previous content is kept as {}", shown(&kept))),
+            RestoreError::Unconfirmed { kept: None, .. } => failed("check the disk before you rely on the restored files"),
             RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
-            RestoreError::NoSpace { .. } => failed("make room there; nothing was changed"),
-            RestoreError::Target { .. } => failed("check permissions and mount; nothing was changed"),
+            RestoreError::NoSpace { .. } => failed("free some space there; nothing was changed"),
+            RestoreError::Target { .. } => failed("check the permissions and the mount; nothing was changed"),
         };
         Self { about: failure.about.or(about.map(Box::new)), ..failure }
     }
@@ -244,11 +242,11 @@ impl From<BrowseError> for Failure {
             BrowseError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
             BrowseError::NoConfig(_) => failed("`haul ls --all` shows what is in it"),
             BrowseError::NotThere { .. } => failed("`haul ls` shows the names, which are relative to the config directory"),
-            BrowseError::Link { .. } => failed("ask for the file it points to; `haul restore --only` brings the link itself"),
-            BrowseError::NotAFile { .. } => failed("`haul ls` shows what there is; `haul restore --only` brings back whole directories"),
-            BrowseError::Pattern(_) => Self::usage(message).hint("* stands for anything within one name, ** for any directories"),
-            BrowseError::Damaged { .. } => Self::new(DAMAGED, message).hint("`haul verify` lists all that is wrong"),
-            BrowseError::Output(_) => failed("see whether there is room where standard output goes"),
+            BrowseError::Link { .. } => failed("name the file it points to; `haul restore --only` restores the link itself"),
+            BrowseError::NotAFile { .. } => failed("`haul ls` shows what is in it; `haul restore --only` restores whole directories"),
+            BrowseError::Pattern(_) => Self::usage(message).hint("* matches anything within one name, ** any directories"),
+            BrowseError::Damaged { .. } => Self::new(DAMAGED, message).hint("`haul verify` lists everything that is wrong"),
+            BrowseError::Output(_) => failed("check whether there is space where standard output goes"),
         }
     }
 }

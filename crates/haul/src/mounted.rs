@@ -36,7 +36,7 @@ pub(crate) fn check(goal: &Destination, config_dir: Option<&Path>, force: bool) 
         // The one that holds everything is not meant, nor is the one Home Assistant runs from.
         let is_own = |point: &PathBuf| point != Path::new("/") && !config_dir.as_ref().is_some_and(|config| config.starts_with(point));
         if !point.as_ref().is_some_and(is_own) {
-            let message = format!("nothing is mounted at {shown}, and its destination says must_be_mounted");
+            let message = format!("nothing is mounted at {shown}, but the destination is set to must_be_mounted");
             return Err(Failure::new(FAILED, message).hint("mount it, then try again; nothing was written"));
         }
         return Ok(());
@@ -44,8 +44,8 @@ pub(crate) fn check(goal: &Destination, config_dir: Option<&Path>, force: bool) 
     let (Some(point), Some(before)) = (point, seen().remove(&key(&directory))) else { return Ok(()) };
     let is_gone = point != Path::new(&before) && Path::new(&before).starts_with(&point);
     if is_gone && !force && !holds_archives(&directory) {
-        let message = format!("{shown} had backups on what was mounted at {before}; now nothing is mounted there, and no backup is in it");
-        return Err(Failure::new(FAILED, message).hint("mount it, or say --force if backups are to go there from now on; nothing was written"));
+        let message = format!("{shown} had backups on a mount at {before}; now nothing is mounted there, and the directory holds no backup");
+        return Err(Failure::new(FAILED, message).hint("mount it, or use --force if backups should go there from now on; nothing was written"));
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ static STDOUT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
 /// Leaves standard output to an archive.
 pub(crate) fn keep_stdout_free() -> Result<(), Failure> {
     if stdout().is_terminal() {
-        return Err(Failure::usage("standard output is a terminal, and an archive is no text")
+        return Err(Failure::usage("standard output is a terminal, and an archive is binary data")
             .hint("pipe it somewhere: haul backup … --to - | ssh host 'cat > backup.tar'"));
     }
     STDOUT_IS_TAKEN.store(true, Ordering::Relaxed);
@@ -76,7 +76,7 @@ pub(crate) fn bytes_out(bytes: &[u8]) -> Result<bool, Failure> {
 
 /// Nothing can be printed.
 pub(crate) fn unwritable(error: &std::io::Error) -> Failure {
-    Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(error))).hint("see whether there is room where it goes")
+    Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(error))).hint("check whether there is space where it goes")
 }
 
 /// Remarks on standard error, each with its kind in front.

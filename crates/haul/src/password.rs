@@ -20,7 +20,7 @@ use crate::{
 const VARIABLE: &str = "HAUL_PASSWORD";
 const NEW: &str = "HAUL_NEW_PASSWORD";
 /// What to do about a password file that is of no use.
-const HINT: &str = "give a file with the password, or the emergency kit of Home Assistant, in it";
+const HINT: &str = "give a file that holds the password, or Home Assistant's emergency kit";
 /// No password is longer; a mistaken path to something large must not become one.
 const LONGEST: u64 = 4096;
 
@@ -59,8 +59,8 @@ pub(crate) fn new(file: Option<&Path>, cancel: &AtomicBool) -> Result<Password, 
     let needed = || Failure::usage("a new password is needed").hint(format!("give it with --new-password-file FILE or in {NEW}"));
     let first = prompt("New password of the archive: ").ok_or_else(needed)?;
     fit(&first)?;
-    if prompt("The same once more: ").as_ref() != Some(&first) {
-        return Err(Failure::usage("the two passwords are not the same").hint("type the same one twice"));
+    if prompt("Repeat the new password: ").as_ref() != Some(&first) {
+        return Err(Failure::usage("the two passwords differ").hint("type the same password twice"));
     }
     Ok(Password::new(first))
 }
@@ -68,11 +68,11 @@ pub(crate) fn new(file: Option<&Path>, cancel: &AtomicBool) -> Result<Password, 
 /// Whether a password can be typed where Home Assistant asks for it.
 fn fit(password: &str) -> Result<(), Failure> {
     if password.contains(char::is_control) {
-        let message = "the password holds a line break or another control character, which nobody can type into Home Assistant";
+        let message = "the password contains a line break or another control character, which can't be typed into Home Assistant";
         return Err(Failure::usage(message).hint("choose a password on one line, without tabs"));
     }
     if password.trim() != password {
-        let note = "the password begins or ends with a space, which Home Assistant needs as well; remove it if it is there by mistake";
+        let note = "the password begins or ends with a space, and Home Assistant will need that space too; remove it if it is a mistake";
         output::notes("note", std::iter::once(note.to_owned()));
     }
     Ok(())
@@ -90,8 +90,9 @@ fn from_environment(variable: &str) -> Result<Option<Secret>, Failure> {
             Ok(Some(in_kit(password, &format!("in {variable}")).unwrap_or_else(|| Secret::new(password))))
         }
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8"))
-            .hint("put the password into a file, and give that with --password-file")),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8")).hint("put the password into a file and use --password-file"))
+        }
     }
 }
 
@@ -110,7 +111,7 @@ fn read(path: &Path, cancel: &AtomicBool) -> Result<Secret, Failure> {
     }
     if password.contains(['\n', '\r']) {
         let Some(key) = in_kit(password, &shown) else {
-            return refused("has more than one line, and is not the emergency kit of Home Assistant with one key in it");
+            return refused("has more than one line and is not a Home Assistant emergency kit with one key");
         };
         return Ok(key);
     }
@@ -142,7 +143,7 @@ fn unbared(password: &Password) -> Option<Password> {
 /// The key in the emergency kit of Home Assistant, which has several lines.
 fn in_kit(text: &str, place: &str) -> Option<Secret> {
     let key = key_in(text).filter(|_| text.contains(['\n', '\r']))?;
-    output::notes("note", std::iter::once(format!("the encryption key is the one in the emergency kit {place}")));
+    output::notes("note", std::iter::once(format!("using the encryption key from the emergency kit {place}")));
     Some(Secret::new(key))
 }
 
@@ -173,8 +174,8 @@ pub(crate) fn with<T, E>(
         && let Some(unbared) = password.as_ref().and_then(unbared)
         && let Ok(made) = attempt(Some(&unbared))
     {
-        let note = format!("the password fits only with the line break at the end of {VARIABLE}, which nobody can type into Home Assistant");
-        output::notes("note", [note, "`haul repair --change-password` makes an archive with another one".to_owned()].into_iter());
+        let note = format!("the password is correct only with the line break at the end of {VARIABLE}, which can't be typed into Home Assistant");
+        output::notes("note", [note, "`haul repair --change-password` writes an archive with another password".to_owned()].into_iter());
         return Ok((made, Some(unbared)));
     }
     let Some(mended) = password.filter(|_| is_wrong(&error)).and_then(|password| password.mended()) else { return Err(error) };
@@ -190,7 +191,7 @@ pub(crate) fn with<T, E>(
 
 /// Says which form of the key opened the archive, and nothing of the key.
 pub(crate) fn say_how_it_fits(mended: &Mended) {
-    output::notes("note", std::iter::once(format!("the encryption key fits {}; Home Assistant takes it only in that form", mended.how.join(", "))));
+    output::notes("note", std::iter::once(format!("the encryption key is correct {}; Home Assistant accepts it only in that form", mended.how.join(", "))));
 }
 
 /// Asks at the terminal, when there is one.

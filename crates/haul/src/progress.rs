@@ -101,16 +101,16 @@ fn waiting(progress: &Progress) -> Option<String> {
     let left = text::duration(waiting.until.saturating_duration_since(Instant::now()).as_secs_f64());
     Some(match waiting.what {
         Pause::Retry(reason) => format!("{reason}; next try in {left}"),
-        Pause::Answer => format!("all is sent; waiting for the server's answer, up to {left}"),
+        Pause::Answer => format!("everything is sent; waiting up to {left} for the server's answer"),
     })
 }
 
 fn behind(place: &LegMeter) -> String {
     if place.is_finishing() {
-        return format!("{}: checking what arrived", place.label());
+        return format!("{}: checking the copy", place.label());
     }
     let limit = if place.is_limited() { ", limited by the rate limit" } else { "" };
-    format!("{}: sending the rest, {} arrived{limit}", place.label(), text::bytes(place.acknowledged()))
+    format!("{}: sending the rest, {} sent so far{limit}", place.label(), text::bytes(place.acknowledged()))
 }
 
 struct Figures {
@@ -147,7 +147,7 @@ impl Figures {
             return waiting.clone();
         }
         match self.phase {
-            Phase::Planning => "looking around".to_owned(),
+            Phase::Planning => "scanning".to_owned(),
             Phase::Finishing => self.behind.clone().unwrap_or_else(|| "flushing to the disk".to_owned()),
             Phase::Rereading => "reading it back for its SHA-256".to_owned(),
             Phase::Measuring | Phase::Running => {

@@ -94,7 +94,7 @@ impl<'n> Neighbours<'n> {
             _ => String::new(),
         };
         Some(format!(
-            "this archive has {}, and the last one in its place, {}, has {}{what}; make sure that nothing is missing before older archives are removed",
+            "this archive has {}, but the last one at this destination, {}, has {}{what}; make sure that nothing is missing before older archives are removed",
             in_units(size),
             last.name,
             in_units(last.size)

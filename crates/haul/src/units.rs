@@ -8,18 +8,18 @@ use jiff::{Span, SpanRelativeTo};
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let span = span(text)?;
     let exact = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok().and_then(|exact| Duration::try_from(exact).ok());
-    exact.filter(|duration| !duration.is_zero()).ok_or_else(|| format!("{text:?} is no stretch of time; write it like 90s, 45m, 6h or 2d12h"))
+    exact.filter(|duration| !duration.is_zero()).ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h or 2d12h"))
 }
 
 /// A stretch of the calendar: as [`duration`], with weeks, months (`3mo`) and years.
 pub(crate) fn span(text: &str) -> Result<Span, String> {
     let span: Option<Span> = text.parse().ok();
-    span.filter(|span| span.is_positive()).ok_or_else(|| format!("{text:?} is no stretch of time; write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"))
+    span.filter(|span| span.is_positive()).ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"))
 }
 
 /// Bytes a second: `2MB/s`, `500kB/s`; the `/s` may be left out.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no rate; write it like 500kB/s or 2MB/s, and not below {}kB/s", store::limit::SLOWEST / 1000);
+    let wrong = || format!("invalid rate {text:?}: write it like 500kB/s or 2MB/s; the minimum is {}kB/s", store::limit::SLOWEST / 1000);
     let amount = text.trim();
     let amount = ["/s", "ps"].iter().find_map(|unit| amount.strip_suffix(unit)).unwrap_or(amount);
     size(amount.trim()).ok().filter(|rate| *rate >= store::limit::SLOWEST).ok_or_else(wrong)
@@ -27,12 +27,12 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
 
 /// A number of cores to use.
 pub(crate) fn cores(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "write a whole number from 1 on".to_owned())
+    text.parse().map_err(|_| "write a whole number, 1 or more".to_owned())
 }
 
 /// A number of bytes: `8388608`, `8MiB`, `8M`, `10MB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size; write it like 8MiB or 64MB");
+    let wrong = || format!("invalid size {text:?}: write it like 8MiB or 64MB");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim().to_ascii_lowercase().as_str() {

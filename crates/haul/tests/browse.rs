@@ -148,7 +148,7 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
     let listed = json(&place.done(&["ls", "a.tar", "**/auth", "--json"]));
     assert_eq!((&listed["used_index"], &listed["entries"][0]["path"], &listed["entries"][0]["size"]), (&true.into(), &".storage/auth".into(), &13.into()));
     assert_eq!((&listed["entries"][0]["type"], &listed["entries"][0]["mode"]), (&"file".into(), &Value::Null));
-    let nothing = "haul: a.tar holds nothing that fits *.yml\n  patterns are relative to the config directory, for example '.storage/core.*'\n";
+    let nothing = "haul: a.tar holds nothing that matches *.yml\n  patterns are relative to the config directory, for example '.storage/core.*'\n";
     assert_eq!(place.refused(&["ls", "a.tar", "*.yml"]), (1, nothing.to_owned()));
     let (code, said) = place.refused(&["ls", "a.tar", "/config"]);
     assert!(code == 2 && said.contains("is absolute"), "{said}");
@@ -168,7 +168,10 @@ fn one_file_is_printed_and_nothing_else() {
     }
     assert_eq!(place.done(&["cat", "plain.tar", "www/\\x1b[2J.txt"]), "odd", "as ls shows it");
     let (code, said) = place.refused(&["cat", "plain.tar", "auth"]);
-    assert_eq!((code, said.lines().next().unwrap()), (1, "haul: the archive holds no auth; there is .storage/auth, .storage/auth_provider.homeassistant"));
+    assert_eq!(
+        (code, said.lines().next().unwrap()),
+        (1, "haul: the archive does not contain auth; there is .storage/auth, .storage/auth_provider.homeassistant")
+    );
     let (code, said) = place.refused(&["cat", "plain.tar", "www/"]);
     assert_eq!((code, said.lines().next().unwrap()), (1, "haul: www is a directory, not a file"));
     let (code, said) = place.refused(&["cat", "plain.tar", "\x1b[31m"]);
@@ -194,13 +197,13 @@ fn home_assistants_own_archives_are_streamed_and_that_is_said() {
     let place = Place::new();
     place.foreign("its.tar");
     let output = place.haul(&["ls", "its.tar", "configuration.yaml"]);
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), "note: its.tar has no index, so it is read to its end\n".to_owned()));
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), "note: its.tar has no index, so Haul reads it to its end\n".to_owned()));
     let line = text(&output.stdout);
     assert!(line.starts_with("-rw-r--r--            16  20") && line.ends_with("  configuration.yaml\n"), "{line}");
     let all = text(&place.haul(&["ls", "its.tar", "--all"]).stdout);
     assert!(all.ends_with("  ssl.tar.gz: fullchain.pem\n"), "{all}");
     let output = place.haul(&["cat", "its.tar", "ssl.tar.gz: fullchain.pem"]);
-    assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("-----BEGIN", "note: its.tar has no index, so it is read up to the file\n"));
+    assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("-----BEGIN", "note: its.tar has no index, so Haul reads it up to the file\n"));
     let listed = json(&text(&place.haul(&["ls", "its.tar", "--all", "--json"]).stdout));
     let last = listed["entries"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((&last["archive"], &last["path"], &last["mode"]), (&"ssl.tar.gz".into(), &"fullchain.pem".into(), &"0644".into()));
@@ -223,8 +226,8 @@ fn two_archives_are_compared() {
     place.backup("a.tar", &[]);
     place.backup("same.tar", &["--password-file", "secret", "--level", "small"]);
     place.foreign("its.tar");
-    assert_eq!(place.done(&["diff", "a.tar", "same.tar", "--password-file", "secret"]), "No difference in 10 entries\n");
-    assert_eq!(text(&place.haul(&["diff", "a.tar", "its.tar"]).stdout), "No difference in 10 entries\n");
+    assert_eq!(place.done(&["diff", "a.tar", "same.tar", "--password-file", "secret"]), "No differences in 10 entries\n");
+    assert_eq!(text(&place.haul(&["diff", "a.tar", "its.tar"]).stdout), "No differences in 10 entries\n");
 
     place.write("config/configuration.yaml", b"default_config:#");
     place.write("config/.storage/auth", b"{}");
@@ -284,7 +287,7 @@ fn a_terminal_is_spared_what_is_no_text() {
     assert!(code == 0 && shown.contains("default_config:"), "{shown}");
     for binary in ["noise.bin", "steer.txt"] {
         let (code, shown) = on_terminal(binary);
-        assert!(code == 2 && shown.contains("the file is no text, and standard output is a terminal"), "{shown}");
+        assert!(code == 2 && shown.contains("the file is not text, and standard output is a terminal"), "{shown}");
     }
     let (code, shown) = on_terminal("steer.txt --force");
     assert!(code == 0 && shown.contains("a\x1b[2Jb"), "{shown}");
@@ -310,7 +313,7 @@ fn places_far_away_are_looked_into_like_files() {
         let inspected = far(&["--config", "haul.toml", "inspect", archive]);
         assert_eq!(about(&inspected), about(&place.haul(&["inspect", "b.tar"])), "{}", text(&inspected.stderr));
         let compared = far(&["--config", "haul.toml", "diff", archive, "b.tar"]);
-        assert_eq!((compared.status.code(), text(&compared.stdout).as_str()), (Some(0), "No difference in 10 entries\n"), "{}", text(&compared.stderr));
+        assert_eq!((compared.status.code(), text(&compared.stdout).as_str()), (Some(0), "No differences in 10 entries\n"), "{}", text(&compared.stderr));
     }
     let missing = far(&["cat", "s3://bucket/none.tar", "configuration.yaml"]);
     assert!(!missing.status.success() && missing.stdout.is_empty());
@@ -330,7 +333,7 @@ fn every_command_counts_the_same_entries() {
     tells(&["inspect", "a.tar", "--target", "2026.11.0"], ": 10 entries (");
     tells(&["restore", "a.tar", "--into", "restored"], "Restored 10 entries (");
     tells(&["repair", "a.tar", "--to", "b.tar", "--recompress", "small"], "(10 entries)");
-    tells(&["diff", "a.tar", "b.tar"], "No difference in 10 entries");
+    tells(&["diff", "a.tar", "b.tar"], "No differences in 10 entries");
     assert_eq!(json(&printed(&["verify", "b.tar", "--json"]))["entries"], 10);
     // The tops of other inner archives are seen by nobody either.
     place.foreign("c.tar");
@@ -338,5 +341,5 @@ fn every_command_counts_the_same_entries() {
     tells(&["verify", "c.tar"], "  11 entries (");
     tells(&["inspect", "c.tar", "--target", "2026.11.0"], ": 1 entry (");
     tells(&["repair", "c.tar", "--to", "d.tar", "--recompress", "small"], "(11 entries)");
-    tells(&["diff", "c.tar", "d.tar", "--all"], "No difference in 11 entries");
+    tells(&["diff", "c.tar", "d.tar", "--all"], "No differences in 11 entries");
 }

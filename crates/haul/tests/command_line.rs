@@ -113,7 +113,7 @@ fn a_backup_is_made_verified_and_restored() {
 
     let verify = place.haul(&["verify", &archive]);
     assert_eq!(said(&verify).0, 0);
-    assert!(text(&verify.stdout).contains("Good: every byte is as it was written"), "{}", text(&verify.stdout));
+    assert!(text(&verify.stdout).contains("Good: every byte is intact"), "{}", text(&verify.stdout));
 
     let restore = place.haul(&["restore", &archive, "--into", "back"]);
     assert_eq!(said(&restore).0, 0, "{}", said(&restore).1);
@@ -181,20 +181,20 @@ fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
             "haul: config/configuration.yaml is not a directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n",
         ),
         (&["backup", ".", "--to", "out"], 2, "so it does not look like a Home Assistant config directory\n  did you mean "),
-        (&["backup", "nothing", "--to", "out"], 2, "say the version with --ha-version, for example --ha-version 2026.11.1\n"),
+        (&["backup", "nothing", "--to", "out"], 2, "give the version, for example --ha-version 2026.11.1\n"),
         (&["backup", "config", "--to", "./none"], 2, "haul: ./none does not exist\n  create it first: mkdir -p ./none\n"),
-        (&["backup", "config", "--to", "none"], 2, "haul: \"none\" is neither a directory here nor a destination: "),
+        (&["backup", "config", "--to", "none"], 2, "haul: \"none\" is neither a directory on this machine nor a destination: "),
         (
             &["backup", "config", "--to", "out/taken.tar"],
             1,
-            "haul: out/taken.tar exists already\n  nothing is overwritten: choose another name, or give a directory\n",
+            "haul: out/taken.tar exists already\n  Haul overwrites nothing: choose another name, or give a directory\n",
         ),
         (&["backup", "config", "--to", "out", "--name", "a/b"], 2, "haul: the name \"a/b\" can't be used: "),
         (&["backup", "config", "--to", "out", "--password-file", "empty"], 2, "haul: the password file empty is empty\n"),
         (&["backup", "config", "--to", "out", "--password-file", "none"], 2, "haul: can't read the password file none: no such file or directory\n"),
         (&["verify", "none.tar"], 2, "haul: can't read none.tar: no such file or directory\n"),
         (&["verify", "config/not-a-tar.tar"], 4, "haul: config/not-a-tar.tar is not a Home Assistant backup: "),
-        (&["verify", "config"], 2, "haul: config is a directory, and an archive is wanted\n  `haul list config` shows its archives\n"),
+        (&["verify", "config"], 2, "haul: config is a directory; expected an archive\n  `haul list config` shows its archives\n"),
         (&["frobnicate"], 2, "unrecognized subcommand"),
     ];
     for (args, code, words) in cases {
@@ -267,7 +267,7 @@ fn a_history_that_is_only_linked_is_missed() {
     fs::write(place.dir.path().join("there/mine"), "mine").unwrap();
     let replace = ["restore", "out/a.tar", "--into", "there", "--replace"];
     let (code, text) = told(&place.haul(&replace));
-    assert!(code == 4 && text.contains("loses the history; it does not take the place of"), "{text}");
+    assert!(code == 4 && text.contains("loses the history; Haul does not replace"), "{text}");
     assert!(place.dir.path().join("there/mine").is_file());
     assert_eq!(told(&place.haul(&[&replace[..], &["--force"]].concat())).0, 3);
     assert!(!place.dir.path().join("there/mine").exists());
@@ -513,7 +513,7 @@ fn a_wait_for_a_locked_database_is_said_and_an_interruption_ends_it() {
         .spawn()
         .unwrap();
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("waiting for locked.db: another process holds it exclusively")));
+    assert!(lines.any(|line| line.unwrap().contains("waiting for locked.db: another process has locked it exclusively")));
     let sent = Instant::now();
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -536,7 +536,7 @@ fn what_is_pushed_is_looked_at_and_sent_as_it_is() {
     let cases = [
         ("whole.tar", ""),
         ("cut.tar", "note: the archive is damaged: "),
-        ("letter.tar", "note: the archive is no backup of Home Assistant"),
+        ("letter.tar", "note: the archive is not a Home Assistant backup"),
         ("users.tar", "note: the archive is incomplete: "),
     ];
     for (archive, says) in cases {
@@ -561,7 +561,7 @@ fn help_names_every_environment_variable_and_the_receivers_name_is_its_own() {
 fn several_archives_where_one_is_wanted_lead_to_a_loop() {
     let place = Place::new();
     let (code, words) = said(&place.haul(&["verify", "a.tar", "b.tar"]));
-    assert!(code == 2 && words.contains("tip: one archive at a time: for archive in DIR/*.tar; do haul verify \"$archive\"; done"), "{words}");
+    assert!(code == 2 && words.contains("tip: give one archive at a time: for archive in DIR/*.tar; do haul verify \"$archive\"; done"), "{words}");
     let (code, words) = said(&place.haul(&["verify", "a.tar", "--fast"]));
     assert!(code == 2 && !words.contains("one archive at a time"), "{words}");
 }

@@ -380,7 +380,7 @@ fn a_full_or_closed_standard_output_is_no_accident() {
         check_words(&args, &text(&output.stderr));
         assert_eq!(place.everything(), before);
     }
-    for (end, words) in [("/dev/full", "make room where standard output goes"), ("", "see why the program behind the pipe ended")] {
+    for (end, words) in [("/dev/full", "free some space where standard output goes"), ("", "find out why the program at the other end of the pipe ended")] {
         let args = ["backup", "config", "--to", "-"];
         let mut command = place.command(&args);
         let output = if end.is_empty() {
@@ -406,7 +406,7 @@ fn a_full_or_closed_standard_output_is_no_accident() {
         let output = place.command(args).stdout(full).output().unwrap();
         check_failure(args, &output, 1);
         let words = text(&output.stderr);
-        assert!(words.contains("itself is done") || words.contains("Pinned before that"), "{args:?}: {words}");
+        assert!(words.contains("itself is complete") || words.contains("Pinned before that"), "{args:?}: {words}");
         assert!(place.path(made).exists());
     }
 }
@@ -448,7 +448,7 @@ fn a_disk_without_room_is_named_and_keeps_nothing() {
     let args = ["get", "out/large.tar", "--to", "small/b.tar"];
     let output = place.command(&args).output().unwrap();
     check_failure(&args, &output, 1);
-    assert!(text(&output.stderr).contains("what was fetched is kept"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("Haul keeps what it has fetched"), "{}", text(&output.stderr));
     assert!(!place.path("small/b.tar").exists());
 }
 

@@ -92,8 +92,7 @@ fn a_running_home_assistant_is_not_replaced_and_says_so() {
     fs::write(place.path("config/mine"), "mine").unwrap();
     let lock = fs::File::create(place.path("config/.ha_run.lock")).unwrap();
     flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-    let words = "haul: Home Assistant seems to be running in config: a process holds the lock .ha_run.lock\n  nothing was changed; stop Home Assistant first \
-                 (for example `docker stop homeassistant`), or use --force if it does not run\n";
+    let words = "haul: Home Assistant seems to be running in config: a process holds the lock .ha_run.lock\n  nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it is not running\n";
     let said = place.haul(&restore);
     assert_eq!(said.0, 1, "{said:?}");
     assert_eq!(said.1.replace(&place.path("config").display().to_string(), "config"), words);
@@ -138,14 +137,14 @@ fn failing(mut command: Command, numbers: &[libc::c_long], errno: i32) -> Output
 
 #[test]
 fn a_file_system_that_cannot_sync_is_no_failure_and_words_follow_what_was_done() {
-    const UNCONFIRMED: &str = "note: the file system of the target can't confirm that everything is on its disk; wait a while before you switch it off\n";
+    const UNCONFIRMED: &str = "note: the target's file system can't confirm that everything is on the disk; wait a while before you switch it off\n";
     for (calls, errno, expected) in [
         (&[libc::SYS_fsync][..], libc::EINVAL, Ok(())),
         (&[libc::SYS_fsync], libc::EOPNOTSUPP, Ok(())),
         (&[libc::SYS_fsync, libc::SYS_syncfs], libc::ENOSYS, Ok(())),
         (&[libc::SYS_syncfs], libc::EINVAL, Ok(())),
         (&[libc::SYS_fsync], libc::EIO, Err("input/output error\n  ")),
-        (&[libc::SYS_syncfs], libc::EIO, Err("input/output error\n  check permissions and mount; nothing was changed\n")),
+        (&[libc::SYS_syncfs], libc::EIO, Err("input/output error\n  check the permissions and the mount; nothing was changed\n")),
     ] {
         for replace in [false, true] {
             let place = Place::new();
@@ -225,8 +224,8 @@ fn the_emergency_kit_and_slips_in_its_key_open_an_archive() {
     write(&place.path("lines"), "first\nsecond\n");
     assert_eq!(place.haul(&["backup", "config", "--to", "a.tar", "--password-file", "key"]).0, 0);
 
-    let fits = "note: the encryption key fits without quotes, without blanks, in capital letters, with a dash after every four characters; Home Assistant takes it only in that form\n";
-    for (file, note) in [("key", ""), ("kit.txt", "note: the encryption key is the one in the emergency kit kit.txt\n"), ("slip", fits)] {
+    let fits = "note: the encryption key is correct without quotes, without blanks, in capital letters, with a dash after every four characters; Home Assistant accepts it only in that form\n";
+    for (file, note) in [("key", ""), ("kit.txt", "note: using the encryption key from the emergency kit kit.txt\n"), ("slip", fits)] {
         let commands: [&[&str]; 5] =
             [&["verify", "a.tar"], &["inspect", "a.tar"], &["ls", "a.tar"], &["cat", "a.tar", "configuration.yaml"], &["diff", "a.tar", "a.tar"]];
         for command in commands {
@@ -251,9 +250,9 @@ fn each_pattern_that_fits_nothing_is_named() {
     write(&place.path("config/mine"), "mine");
     let said = place.haul(&["backup", "config", "--to", "a.tar", "--exclude", "mine", "--exclude", "yours"]);
     assert_eq!(said.0, 0, "a note alone");
-    assert!(said.1.contains("note: --exclude yours left nothing out: "), "{said:?}");
+    assert!(said.1.contains("note: --exclude yours has no effect: "), "{said:?}");
     assert!(!said.1.contains("--exclude mine"), "{said:?}");
     let said = place.haul(&["restore", "a.tar", "--into", "some", "--only", "configuration.yaml", "--only", "secrets.yaml"]);
-    assert_eq!(said, Said(3, "note: nothing in the archive fits --only secrets.yaml\n".to_owned()));
+    assert_eq!(said, Said(3, "note: nothing in the archive matches --only secrets.yaml\n".to_owned()));
     assert!(place.path("some/configuration.yaml").exists());
 }

@@ -19,7 +19,7 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let url = Url::parse(text).map_err(|error| Error::new("this address", Doing::Look, Kind::Invalid, error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         // Not shown: it may hold a password.
-        return Err(Error::new(shown(&url), Doing::Look, Kind::Invalid, "the address holds a name or password").advise("a token belongs in a file"));
+        return Err(Error::new(shown(&url), Doing::Look, Kind::Invalid, "the address contains a user name or password").advise("put the token in a file"));
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(invalid("the address does not begin with http:// or https://"));

@@ -28,10 +28,10 @@ impl fmt::Display for Doing {
         f.write_str(match self {
             Self::Look => "find Home Assistant at",
             Self::Upload => "upload to",
-            Self::Ask => "ask for the backups at",
-            Self::Restore => "restore at",
-            Self::SignIn => "sign in at",
-            Self::Follow => "follow the restore at",
+            Self::Ask => "list the backups on",
+            Self::Restore => "restore the backup on",
+            Self::SignIn => "sign in to",
+            Self::Follow => "follow the restore on",
             Self::Secret => "use the file",
         })
     }
@@ -56,7 +56,7 @@ pub enum Kind {
     Certificate,
     /// The token is wrong, has expired or is not an administrator's.
     Credentials,
-    /// Its first page is over: somebody has begun to set it up.
+    /// Its first page is over: somebody has started to set it up.
     AlreadySetUp,
     /// Too old for what is asked.
     TooOld,

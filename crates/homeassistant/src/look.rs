@@ -114,8 +114,8 @@ impl Instance {
         if matches!(answer.status.as_u16(), 401 | 404) && answer.maker() == Maker::HomeAssistant {
             return Err(self
                 .wire
-                .error(doing, Kind::AlreadySetUp, "somebody has begun to set it up")
-                .advise("an instance that is set up takes backups with an administrator's token only"));
+                .error(doing, Kind::AlreadySetUp, "somebody has started to set it up")
+                .advise("an instance that is set up accepts backups only with an administrator's token"));
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ async fn arrive(mut wire: Wire) -> Result<(Wire, Answer), Error> {
         let Some(base) = address::followed(&wire.url("api/onboarding"), answer.location()) else { return Err(answer.refusal(&wire.place, Doing::Look)) };
         wire = wire.moved(base);
     }
-    Err(wire.error(Doing::Look, Kind::Elsewhere, "it sends its visitors round in circles"))
+    Err(wire.error(Doing::Look, Kind::Elsewhere, "it redirects in a circle"))
 }
 
 /// The version, which the WebSocket tells everybody.
@@ -157,10 +157,10 @@ async fn phase(wire: &Wire, answer: &Answer, version: Option<&str>) -> Result<Ph
         None if is_preparing(wire).await => Ok(Phase::Preparing),
         None if answer.status.is_success() => Err(wire
             .error(Doing::Look, Kind::NotHomeAssistant, answer.strange())
-            .advise("see whether this is Home Assistant's address: its own first page must appear there in a browser")),
+            .advise("check that this is Home Assistant's address: a browser must show its own first page there")),
         None if answer.status == 404 => Err(wire
             .error(Doing::Look, Kind::NotHomeAssistant, answer.strange())
-            .advise("see whether the host and the port (8123 unless changed) are Home Assistant's")),
+            .advise("check that the host and the port (8123 unless changed) are Home Assistant's")),
         None => Err(answer.refusal(&wire.place, Doing::Look)),
     }
 }
@@ -206,8 +206,8 @@ async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
             404 if version.and_then(year_and_month).is_some_and(|version| version < TAKES_BACKUPS_SINCE) => {
                 let version = version.unwrap_or_default();
                 return Err(wire
-                    .error(Doing::Look, Kind::TooOld, format!("Home Assistant {version} can't take a backup on its first page"))
-                    .advise("update it to 2025.2 or newer, or finish its first page and give an administrator's token"));
+                    .error(Doing::Look, Kind::TooOld, format!("Home Assistant {version} does not accept a backup on its welcome page"))
+                    .advise("update it to 2025.2 or newer, or finish onboarding and give an administrator's token"));
             }
             // What an instance brings up last.
             404 | 500 | 503 if has_time => {}

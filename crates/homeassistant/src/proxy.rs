@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The way around every proxy.
-const AROUND: &str = "give Home Assistant's own address in the home network, such as http://homeassistant.local:8123, which leaves the proxy out";
+const AROUND: &str = "give Home Assistant's own address in the home network, such as http://homeassistant.local:8123, to bypass the proxy";
 
 /// What Home Assistant's web server says when nobody there caught an error.
 const IN_TROUBLE: &str = "Server got itself in trouble";
@@ -143,16 +143,16 @@ impl Answer {
         }
         let error = |reason: String| Error::new(place, doing, Kind::Proxy(maker), format!("{maker} answered {}{reason}", self.status_in_words()));
         match self.status.as_u16() {
-            413 => error(": it does not let a body of this size through".into()).advise(too_large(maker)),
-            411 => error(": it wants to know the length beforehand".into()).advise(AROUND),
-            408 | 504 | 522 | 524 => error(": it lost patience with an upload or with Home Assistant's answer".into()).advise(too_slow(maker)),
-            500 | 502 | 503 | 520 | 521 | 523 | 525..=530 => error(": it did not get an answer from Home Assistant".into()).advise(no_answer(maker)),
+            413 => error(": it does not allow a body of this size".into()).advise(too_large(maker)),
+            411 => error(": it needs the length in advance".into()).advise(AROUND),
+            408 | 504 | 522 | 524 => error(": it timed out on an upload or on Home Assistant's answer".into()).advise(too_slow(maker)),
+            500 | 502 | 503 | 520 | 521 | 523 | 525..=530 => error(": it got no answer from Home Assistant".into()).advise(no_answer(maker)),
             401 | 407 if self.headers.contains_key(WWW_AUTHENTICATE) || self.headers.contains_key("proxy-authenticate") => {
                 error(": it asks for a password of its own".into()).advise(AROUND)
             }
-            401 | 403 | 407 | 429 => error(": it does not let this machine through".into()).advise(AROUND),
+            401 | 403 | 407 | 429 => error(": it does not allow this machine".into()).advise(AROUND),
             _ => Error::new(place, doing, Kind::NotHomeAssistant, self.strange())
-                .advise("see whether this is Home Assistant's address: its own first page must appear there in a browser"),
+                .advise("check that this is Home Assistant's address: a browser must show its own first page there"),
         }
     }
 
@@ -168,11 +168,11 @@ impl Answer {
     fn sent_elsewhere(&self, place: &str, doing: Doing, maker: Maker) -> Error {
         let who = if maker == Maker::HomeAssistant { Maker::Unknown } else { maker };
         let reason = match url::Url::parse(place).and_then(|base| base.join(self.location())) {
-            Ok(target) => format!("{who} answered {} and sends its visitors to {}", self.status_in_words(), crate::address::shown(&target)),
-            Err(_) => format!("{who} answered {} without saying where to", self.status_in_words()),
+            Ok(target) => format!("{who} answered {}, a redirect to {}", self.status_in_words(), crate::address::shown(&target)),
+            Err(_) => format!("{who} answered {} without a target", self.status_in_words()),
         };
         Error::new(place, doing, Kind::Elsewhere, reason)
-            .advise(format!("give the address that leads to Home Assistant without a detour; a login page in between has to be left out: {AROUND}"))
+            .advise(format!("give the address that reaches Home Assistant directly, without a login page in between: {AROUND}"))
     }
 
     fn home_assistants_refusal(&self, place: &str, doing: Doing) -> Error {
@@ -186,39 +186,41 @@ impl Answer {
             401 => (
                 Kind::Credentials,
                 "it does not accept the token".to_owned(),
-                "make a long-lived access token in the profile of an administrator there".to_owned(),
+                "create a long-lived access token in an administrator's profile there".to_owned(),
             ),
             403 => (
                 Kind::Credentials,
-                "it does not let this machine in".to_owned(),
-                "after too many wrong logins Home Assistant bans an address: look into its ip_bans.yaml, and restart it".to_owned(),
+                "it has banned this machine".to_owned(),
+                "Home Assistant bans an address after too many wrong logins: remove it from ip_bans.yaml, and restart Home Assistant".to_owned(),
             ),
-            404 => (Kind::TooOld, "it does not know this request".to_owned(), "Home Assistant takes backups since 2025.2: update it".to_owned()),
+            404 => (Kind::TooOld, "it does not know this request".to_owned(), "Home Assistant accepts backups since 2025.2: update it".to_owned()),
             413 => (
                 Kind::Refused,
-                "Home Assistant itself does not take a body of this size".to_owned(),
-                "2026.7 and 2026.8 take uploads of 16 MiB only, by a mistake of theirs: install another version there".to_owned(),
+                "Home Assistant itself does not accept a body of this size".to_owned(),
+                "2026.7 and 2026.8 have a bug that limits uploads to 16 MiB: install another version there".to_owned(),
             ),
-            _ if is_about_room(&said) => {
-                (Kind::Full, "no space is left there".to_owned(), "make room there: Home Assistant needs about three times the size of the backup".to_owned())
-            }
+            _ if is_about_room(&said) => (
+                Kind::Full,
+                "no space left there".to_owned(),
+                "free some space there: Home Assistant needs about three times the size of the backup".to_owned(),
+            ),
             _ if said.contains("manager busy") => {
-                (Kind::Busy, "it has another backup, upload or restore under way".to_owned(), "try again in a few minutes".to_owned())
+                (Kind::Busy, "it is busy with another backup, upload or restore".to_owned(), "try again in a few minutes".to_owned())
             }
             500 if doing == Doing::Upload && said.contains(IN_TROUBLE) => {
-                (Kind::Refused, "Home Assistant can't read what it got as a backup".to_owned(), "its log says why, under Settings, System, Logs".to_owned())
+                (Kind::Refused, "Home Assistant can't read the upload as a backup".to_owned(), "its log says why, under Settings > System > Logs".to_owned())
             }
             500 if doing == Doing::Upload => (
                 Kind::Refused,
                 format!("Home Assistant could not take the backup ({})", if said.is_empty() { "without a reason" } else { &said }),
-                "its log says why, under Settings, System, Logs".to_owned(),
+                "its log says why, under Settings > System > Logs".to_owned(),
             ),
             _ => {
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
                 (
                     Kind::Refused,
                     format!("Home Assistant answered {}{said}", self.status_in_words()),
-                    "its log says more, under Settings, System, Logs".to_owned(),
+                    "its log says more, under Settings > System > Logs".to_owned(),
                 )
             }
         };
@@ -249,9 +251,9 @@ fn too_large(maker: Maker) -> String {
         Maker::Nginx => "set client_max_body_size 0; for it in nginx",
         Maker::Caddy => "raise max_size of request_body for it in the Caddyfile",
         Maker::Traefik => "raise maxRequestBodyBytes of its buffering middleware in Traefik",
-        Maker::Cloudflare => return format!("Cloudflare lets at most 100 MB through on its free plan, and no setting changes that: {AROUND}"),
+        Maker::Cloudflare => return format!("Cloudflare's free plan allows at most 100 MB, and no setting changes that: {AROUND}"),
         Maker::Apache => "set LimitRequestBody 0 and, with mod_security, a larger SecRequestBodyLimit for it in Apache",
-        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's limit on the size of bodies",
+        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's limit on the size of request bodies",
     };
     format!("{setting}, or {AROUND}")
 }
@@ -263,16 +265,16 @@ fn too_slow(maker: Maker) -> String {
         Maker::Traefik => "set respondingTimeouts.readTimeout of the entry point to 0 in Traefik",
         Maker::Cloudflare => return format!("Cloudflare waits 100 seconds for an answer, and no setting changes that: {AROUND}"),
         Maker::Apache => "set ProxyTimeout 3600, RequestReadTimeout body=0 and SetEnv proxy-sendchunked 1 for it in Apache",
-        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's timeouts, and let it pass bodies on without collecting them first",
+        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's timeouts, and make it pass request bodies on without buffering them",
     };
     format!("{setting}, or {AROUND}")
 }
 
 fn no_answer(maker: Maker) -> String {
     let log = match maker {
-        Maker::Cloudflare => "see whether the tunnel runs".to_owned(),
-        Maker::HomeAssistant | Maker::Unknown => "see whether Home Assistant runs and the proxy has its address".to_owned(),
-        maker => format!("see whether Home Assistant runs and {maker} has its address"),
+        Maker::Cloudflare => "check that the tunnel is running".to_owned(),
+        Maker::HomeAssistant | Maker::Unknown => "check that Home Assistant is running and the proxy has its address".to_owned(),
+        maker => format!("check that Home Assistant is running and {maker} has its address"),
     };
     format!("{log}, or {AROUND}")
 }
@@ -335,7 +337,7 @@ mod tests {
         assert_eq!(
             said(nginx(413, "Request Entity Too Large")),
             format!(
-                "could not upload to http://new:8123: nginx answered 413 (Payload Too Large): it does not let a body of this size through\n\
+                "could not upload to http://new:8123: nginx answered 413 (Payload Too Large): it does not allow a body of this size\n\
                  set client_max_body_size 0; for it in nginx, or {around}"
             )
         );
@@ -343,7 +345,7 @@ mod tests {
         assert!(said(answer(413, &[("server", "cloudflare"), ("cf-ray", "1")], "")).contains("at most 100 MB"));
         assert!(said(answer(401, &[("server", "nginx"), ("www-authenticate", "Basic realm=\"home\"")], "")).contains("a password of its own"));
         let moved = answer(308, &[("server", "Caddy"), ("location", "https://ha.example.org/api/onboarding/backup/upload?agent_id=x")], "");
-        assert!(said(moved).contains("Caddy answered 308 (Permanent Redirect) and sends its visitors to https://ha.example.org\n"));
+        assert!(said(moved).contains("Caddy answered 308 (Permanent Redirect), a redirect to https://ha.example.org\n"));
         let router = answer(404, &[("content-type", "text/html")], "<html><TITLE>\n FRITZ!Box \n</TITLE>");
         assert!(said(router).contains("it calls itself “FRITZ!Box” (404)"));
     }
@@ -368,7 +370,7 @@ mod tests {
     fn an_error_nobody_foresaw_is_home_assistants_too() {
         let bare = [("server", "Python/3.13 aiohttp/3.12.13"), ("content-type", "text/plain; charset=utf-8")];
         let error = answer(500, &bare, "500 Internal Server Error\n\nServer got itself in trouble").refusal("http://new:8123", Doing::Upload);
-        assert_eq!(error.to_string(), "could not upload to http://new:8123: Home Assistant can't read what it got as a backup");
+        assert_eq!(error.to_string(), "could not upload to http://new:8123: Home Assistant can't read the upload as a backup");
         let untrusted = answer(400, &bare, "400: Bad Request").refusal("http://new:8123", Doing::Look);
         assert!(untrusted.advice.unwrap().contains("trusted_proxies"));
         let limit = answer(413, &bare, "Maximum request body size 16777216 exceeded, actual body size 16937984").refusal("http://new:8123", Doing::Upload);

@@ -74,12 +74,12 @@ impl Instance {
                 Verdict::Failed(reason) => {
                     let said = words(&reason, 500);
                     return Err(error(Kind::RestoreFailed, format!("the restore failed, and Home Assistant says: {said}"))
-                        .advise("its log says more; the backup is still there and can be tried again")
+                        .advise("its log says more; the backup is still there, so you can try again")
                         .quoting(said));
                 }
                 Verdict::Lost(reason) => {
                     return Err(error(Kind::RestoreLost, reason.to_owned())
-                        .advise("see whether the backup holds the .storage folder, and what Home Assistant's log says about the restore"));
+                        .advise("check whether the backup holds the .storage folder, and what Home Assistant's log says about the restore"));
                 }
                 Verdict::Going(stage) => {
                     if since.elapsed() >= self.wire.patience.restart {
@@ -101,19 +101,19 @@ impl Instance {
 fn timed_out(wire: &Wire, stage: &Stage, elsewhere: &[Elsewhere]) -> Error {
     let waited = in_words(wire.patience.restart);
     if let (Stage::Down, [first, ..]) = (stage, elsewhere) {
-        let reason = format!("it went down, and has not come up again in {waited}, there or at {}", first.address());
+        let reason = format!("it went down and has not come up again in {waited}, there or at {}", first.address());
         return wire.error(Doing::Follow, Kind::TimedOut, reason).advise(format!(
-            "start it by hand if nothing restarts it; a container has to publish the port that the restored configuration says, as in {}",
+            "start it by hand if nothing restarts it; a container must publish the port of the restored configuration, as in {}",
             first.address()
         ));
     }
     let (reason, advice) = match stage {
-        Stage::Working(_) => ("it has not restarted", "see what its log says, and restart it by hand: the restore happens when it starts"),
+        Stage::Working(_) => ("it has not restarted", "check its log, and restart it by hand: the restore happens when it starts"),
         Stage::Down => (
             "it went down and has not come up again",
-            "start it by hand if nothing restarts it; the restored configuration may also have another port or a certificate (http: in its configuration.yaml)",
+            "start it by hand if nothing restarts it; the restored configuration may also use another port or a certificate (http: in its configuration.yaml)",
         ),
-        Stage::Starting => ("it answers and does not get ready", "see what its log says; a large history can take long to be brought up to date"),
+        Stage::Starting => ("it answers but does not become ready", "check its log; upgrading a large history can take long"),
     };
     wire.error(Doing::Follow, Kind::TimedOut, format!("{reason} in {waited}")).advise(advice)
 }
@@ -146,7 +146,7 @@ enum Verdict {
 struct Follower {
     with_token: bool,
     went_down: bool,
-    /// It said that it is about to restart.
+    /// It said that Home Assistant is about to restart.
     is_restarting: bool,
     steady: u32,
     last: u8,
@@ -178,11 +178,11 @@ impl Follower {
             // The token was good before: its user is gone, so all users are others. Asking again would look like somebody who guesses.
             Sight::SetUp if self.with_token && self.has_restarted() => Verdict::Restored,
             Sight::SetUp if self.with_token => {
-                Verdict::Lost("it does not know the token any more, and was not seen to restart: nothing tells whether it restored anything")
+                Verdict::Lost("it no longer knows the token, and Haul did not see it restart: it is unclear whether it restored anything")
             }
             Sight::SetUp | Sight::SpeaksTls if self.steady >= STEADY && self.has_restarted() => Verdict::Restored,
             Sight::SetUp | Sight::SpeaksTls if self.steady >= VERY_STEADY => {
-                Verdict::Lost("somebody finished its first page meanwhile, and it was not seen to restart: nothing tells whether it restored anything")
+                Verdict::Lost("somebody finished onboarding meanwhile, and Haul did not see it restart: it is unclear whether it restored anything")
             }
             Sight::SetUp | Sight::SpeaksTls => Verdict::Going(Stage::Starting),
             Sight::FirstPage(manager) | Sight::Known(manager) => self.judge_manager(manager, matches!(seen, Sight::Known(_))),
@@ -205,14 +205,14 @@ impl Follower {
             // Before the restart "completed" only means that it is about to begin.
             Some("completed") if self.went_down && is_known => Verdict::Restored,
             Some("completed") if self.went_down && self.steady >= STEADY => {
-                Verdict::Lost("it restored the backup and shows its first page again: the backup holds no users")
+                Verdict::Lost("it restored the backup but shows its welcome page again: the backup holds no users")
             }
             Some("completed") if self.went_down => Verdict::Going(Stage::Starting),
             Some(_) => Verdict::Going(Stage::Working(event.and_then(|event| event.stage.clone()))),
             None if manager.state == "blocked" => Verdict::Going(Stage::Starting),
             None if self.went_down && self.steady >= STEADY => Verdict::Lost("it restarted and came up as if nothing had been restored"),
             None if self.went_down => Verdict::Going(Stage::Starting),
-            None if self.steady >= VERY_STEADY => Verdict::Lost("it has not begun to restore anything"),
+            None if self.steady >= VERY_STEADY => Verdict::Lost("it has not started to restore anything"),
             None => Verdict::Going(Stage::Working(None)),
         }
     }
@@ -268,7 +268,7 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
     let reason =
         format!("the backup is restored, but only the core of Home Assistant has started in {waited}: it is in recovery mode, or upgrades a large history");
     Err(wire.error(Doing::Follow, Kind::OnlyCore, reason).advise(
-        "log in there as before: in recovery mode it says so, and Settings > System > Logs names the cause, often a file outside the config directory that this machine does not have",
+        "log in as before: in recovery mode Home Assistant says so, and Settings > System > Logs names the cause, often a file outside the config directory that this machine lacks",
     ))
 }
 
@@ -390,7 +390,7 @@ mod tests {
         let sights = || std::iter::once(page(Some(("in_progress", None)))).chain(std::iter::repeat_with(|| Sight::SetUp).take(10));
         assert_eq!(end(&Way::FirstPage, sights()), "going");
         assert!(end(&Way::FirstPage, sights().chain(std::iter::repeat_with(|| Sight::SetUp).take(30))).starts_with("lost: somebody finished"));
-        assert!(end(&token(), [Sight::SetUp]).starts_with("lost: it does not know the token any more"));
+        assert!(end(&token(), [Sight::SetUp]).starts_with("lost: it no longer knows the token"));
     }
 
     #[test]
@@ -408,8 +408,8 @@ mod tests {
         assert_eq!(end(&Way::FirstPage, sights), "lost: it restarted and came up as if nothing had been restored");
         let completed = || page(Some(("completed", None)));
         let sights = [Sight::Down, completed(), completed(), completed()];
-        assert_eq!(end(&Way::FirstPage, sights), "lost: it restored the backup and shows its first page again: the backup holds no users");
-        assert_eq!(end(&Way::FirstPage, std::iter::repeat_with(|| page(None)).take(50)), "lost: it has not begun to restore anything");
+        assert_eq!(end(&Way::FirstPage, sights), "lost: it restored the backup but shows its welcome page again: the backup holds no users");
+        assert_eq!(end(&Way::FirstPage, std::iter::repeat_with(|| page(None)).take(50)), "lost: it has not started to restore anything");
     }
 
     #[test]

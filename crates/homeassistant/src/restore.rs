@@ -90,7 +90,7 @@ fn refused(wire: &Wire, code: &str, said: String) -> Error {
     let error = if code == "incorrect_password" {
         wire.error(Doing::Restore, Kind::WrongPassword, "the backup's password is wrong")
     } else if said.contains("manager busy") {
-        wire.error(Doing::Restore, Kind::Busy, "it has another backup, upload or restore under way").advise("try again in a few minutes")
+        wire.error(Doing::Restore, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
     } else if said.contains("not found") {
         wire.error(Doing::Restore, Kind::NotFound, format!("it does not find the backup ({said})"))
     } else {

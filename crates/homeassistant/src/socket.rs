@@ -79,7 +79,7 @@ impl Socket {
             Err(answer) => return Err(no_socket(wire, doing, &answer)),
         };
         if accepted != answer_to(&key) {
-            return Err(wire.error(doing, Kind::Protocol, "something in between answered for its WebSocket"));
+            return Err(wire.error(doing, Kind::Protocol, "something in between answered in place of its WebSocket"));
         }
         let config = WebSocketConfig::default().max_message_size(Some(LONGEST_MESSAGE)).max_frame_size(Some(LONGEST_MESSAGE));
         let stream = WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await;
@@ -100,7 +100,7 @@ impl Socket {
             "auth_invalid" => Err(self
                 .wire
                 .error(self.doing, Kind::Credentials, "it does not accept the token")
-                .advise("make a long-lived access token in the profile of an administrator there")),
+                .advise("create a long-lived access token in an administrator's profile there")),
             other => Err(self.strange(other)),
         }
     }
@@ -109,7 +109,7 @@ impl Socket {
     pub(crate) async fn call<T: serde::de::DeserializeOwned>(&mut self, command: &str) -> Result<T, Error> {
         match self.command(json!({ "type": command }), self.wire.patience.stall).await? {
             Outcome::Done(result) => serde_json::from_value(result).map_err(|error| {
-                self.wire.error(self.doing, Kind::Protocol, format!("its answer is not what Home Assistant says there ({})", words(&error.to_string(), 200)))
+                self.wire.error(self.doing, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)))
             }),
             Outcome::Refused(refusal) => Err(self.refused(&refusal)),
             Outcome::Gone => Err(self.gone()),
@@ -161,18 +161,18 @@ impl Socket {
             "unauthorized" => self
                 .wire
                 .error(self.doing, Kind::Credentials, "the token is not an administrator's")
-                .advise("make a long-lived access token in the profile of an administrator there"),
+                .advise("create a long-lived access token in an administrator's profile there"),
             "unknown_command" => {
-                self.wire.error(self.doing, Kind::TooOld, "it does not know this command").advise("Home Assistant takes backups since 2025.1: update it")
+                self.wire.error(self.doing, Kind::TooOld, "it does not know this command").advise("Home Assistant accepts backups since 2025.1: update it")
             }
             "password_incorrect" => self.wire.error(self.doing, Kind::WrongPassword, "the backup's password is wrong"),
             "backup_not_found" => self.wire.error(self.doing, Kind::NotFound, "it does not know this backup"),
             _ if said.contains("manager busy") => {
-                self.wire.error(self.doing, Kind::Busy, "it has another backup, upload or restore under way").advise("try again in a few minutes")
+                self.wire.error(self.doing, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
             }
             code => {
                 let what = if said.is_empty() { words(code, 60) } else { said.clone() };
-                self.wire.error(self.doing, Kind::Refused, format!("Home Assistant says: {what}")).advise("its log says more, under Settings, System, Logs")
+                self.wire.error(self.doing, Kind::Refused, format!("Home Assistant says: {what}")).advise("its log says more, under Settings > System > Logs")
             }
         };
         if said.is_empty() { error } else { error.quoting(said) }
@@ -218,7 +218,7 @@ impl Socket {
                     return Err(self.wire.error(
                         self.doing,
                         Kind::Protocol,
-                        format!("its WebSocket says something strange ({})", words(&error.to_string(), 200)),
+                        format!("its WebSocket sent an unexpected message ({})", words(&error.to_string(), 200)),
                     ));
                 }
             }
@@ -242,12 +242,12 @@ fn no_socket(wire: &Wire, doing: Doing, answer: &crate::proxy::Answer) -> Error 
     let advice = match maker {
         Maker::Nginx => "set proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; for it in nginx",
         Maker::Apache => "add upgrade=websocket to its ProxyPass in Apache",
-        Maker::Cloudflare => "switch WebSockets on under Network in Cloudflare's dashboard",
+        Maker::Cloudflare => "enable WebSockets under Network in Cloudflare's dashboard",
         _ => "let the proxy pass WebSockets on, or give Home Assistant's own address in the home network",
     };
     let status = answer.status.as_u16();
     if matches!(status, 400 | 404 | 405 | 426 | 501) || answer.status.is_success() {
-        return wire.error(doing, Kind::Proxy(maker), format!("no WebSocket gets through ({status})")).advise(advice);
+        return wire.error(doing, Kind::Proxy(maker), format!("the WebSocket connection fails ({status})")).advise(advice);
     }
     answer.refusal(&wire.place, doing)
 }

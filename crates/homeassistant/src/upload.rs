@@ -81,7 +81,7 @@ where
     E: fmt::Display + Send + 'static,
 {
     if !is_bare(&upload.file_name) {
-        return Err(wire.error(Doing::Upload, Kind::Invalid, format!("{:?} is no name of a file", upload.file_name)));
+        return Err(wire.error(Doing::Upload, Kind::Invalid, format!("{:?} is not a valid file name", upload.file_name)));
     }
     let boundary = boundary().map_err(|error| wire.error(Doing::Upload, Kind::Invalid, error.to_string()))?;
     let pulse = Arc::new(Pulse { sent: upload.progress.clone(), ..Pulse::default() });
@@ -113,7 +113,7 @@ async fn watch<T>(wire: &Wire, pulse: &Pulse, work: impl Future<Output = T>) -> 
         let is_sent = pulse.is_sent.load(Ordering::Relaxed);
         let most = if is_sent { wire.patience.answer } else { wire.patience.stall };
         if since.elapsed() >= most {
-            let reason = if is_sent { "took the whole backup and said nothing for" } else { "took nothing more for" };
+            let reason = if is_sent { "accepted the whole backup, then gave no answer for" } else { "accepted no more data for" };
             return Err(after(wire.error(Doing::Upload, Kind::Broken, format!("it {reason} {}", in_words(most))), pulse));
         }
     }
@@ -127,7 +127,7 @@ fn after(mut error: Error, pulse: &Pulse) -> Error {
         let all = if pulse.is_sent.load(Ordering::Relaxed) { "all, " } else { "" };
         error.reason = format!("{} (after {all}{how_far})", error.reason);
         error.advice.get_or_insert_with(|| {
-            "see whether the line holds and Home Assistant keeps running; a proxy in between that limits the size or the time of uploads often ends them without a word".to_owned()
+            "check the connection and that Home Assistant keeps running; a proxy in between that limits the size or time of uploads often ends them without an error".to_owned()
         });
     }
     error

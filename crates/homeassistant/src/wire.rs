@@ -150,7 +150,7 @@ impl Wire {
 
     /// Signs a request.
     pub(crate) fn signed(&self, doing: Doing, request: RequestBuilder, token: &Secret) -> Result<RequestBuilder, Error> {
-        let value: HeaderValue = token.bearer().ok_or_else(|| self.error(doing, Kind::Credentials, "the token holds characters that no token has"))?;
+        let value: HeaderValue = token.bearer().ok_or_else(|| self.error(doing, Kind::Credentials, "the token contains invalid characters"))?;
         Ok(request.header(AUTHORIZATION, value))
     }
 
@@ -161,14 +161,12 @@ impl Wire {
         }
         serde_json::from_slice(&answer.body).map_err(|error| {
             let html = answer.title().map(|_| self.error(doing, Kind::NotHomeAssistant, answer.strange()));
-            html.unwrap_or_else(|| {
-                self.error(doing, Kind::Protocol, format!("its answer is not what Home Assistant says there ({})", words(&error.to_string(), 200)))
-            })
+            html.unwrap_or_else(|| self.error(doing, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200))))
         })
     }
 
     pub(crate) fn silent(&self, doing: Doing, waited: Duration) -> Error {
-        self.error(doing, Kind::Broken, format!("it said nothing for {}", in_words(waited)))
+        self.error(doing, Kind::Broken, format!("no answer for {}", in_words(waited)))
     }
 
     /// A connection that failed, with what usually is behind it.
@@ -187,18 +185,18 @@ impl Wire {
         }
         if error.is_connect() {
             let advice = if lower.contains("dns") || lower.contains("lookup") || lower.contains("name or service") {
-                "see whether the name is right; the address in numbers works without a name, such as http://192.168.1.20:8123"
+                "check the name, or use the IP address, such as http://192.168.1.20:8123"
             } else {
-                "see whether Home Assistant runs there, whether the port is right (8123 unless changed) and no firewall is in between"
+                "check that Home Assistant is running there, that the port is right (8123 unless changed) and that no firewall is in between"
             };
             return self.error(doing, Kind::Unreachable, format!("no connection: {reason}")).advise(advice);
         }
         if doing == Doing::Look && self.base.scheme() == "http" {
             return self
-                .error(doing, Kind::Unreachable, format!("the line broke before there was an answer: {reason}"))
-                .advise(format!("if it has a certificate, write {}", self.place.replacen("http://", "https://", 1)));
+                .error(doing, Kind::Unreachable, format!("the connection broke before an answer arrived: {reason}"))
+                .advise(format!("if it uses a certificate, write {}", self.place.replacen("http://", "https://", 1)));
         }
-        self.error(doing, Kind::Broken, format!("the line broke: {reason}"))
+        self.error(doing, Kind::Broken, format!("the connection broke: {reason}"))
     }
 }
 

@@ -66,7 +66,7 @@ async fn http_against_a_certificate_is_told_to_be_https() {
     let (address, _serving) = with_certificate(fake.address, "127.0.0.1:0").await;
     let error = look(&format!("http://localhost:{}", address.port())).await.unwrap_err();
     assert_eq!(error.kind, Kind::Unreachable, "{error}");
-    assert_eq!(error.advice.unwrap(), format!("if it has a certificate, write https://localhost:{}", address.port()));
+    assert_eq!(error.advice.unwrap(), format!("if it uses a certificate, write https://localhost:{}", address.port()));
 }
 
 #[tokio::test]

@@ -33,7 +33,10 @@ async fn one_too_old_to_take_backups_is_told_so() {
     let fake = Fake::start(Mind { version: "2024.12.5", info: serde_json::Value::Null, ..Mind::default() });
     let error = look(&fake.url()).await.unwrap_err();
     assert_eq!(error.kind, Kind::TooOld);
-    assert_eq!(error.to_string(), format!("could not find Home Assistant at {}: Home Assistant 2024.12.5 can't take a backup on its first page", fake.url()));
+    assert_eq!(
+        error.to_string(),
+        format!("could not find Home Assistant at {}: Home Assistant 2024.12.5 does not accept a backup on its welcome page", fake.url())
+    );
 }
 
 #[tokio::test]
@@ -43,7 +46,7 @@ async fn a_proxy_that_forgets_websockets_does_not_hinder_a_fresh_instance() {
     assert_eq!(instance.seen().version, None);
     let error = instance.seen().no_socket.as_ref().unwrap();
     assert_eq!(error.kind, Kind::Proxy(Maker::Unknown));
-    assert!(error.to_string().ends_with("no WebSocket gets through (400)"), "{error}");
+    assert!(error.to_string().ends_with("the WebSocket connection fails (400)"), "{error}");
 }
 
 #[tokio::test]
@@ -99,7 +102,7 @@ async fn a_refused_restore_is_told_in_home_assistants_words() {
     let failed = refused(json!({ "code": "restore_failed", "message": "Backup 1a2b3c4d not found in agent hassio.local" })).await;
     assert_eq!((failed.kind, failed.said.as_deref()), (Kind::NotFound, Some("Backup 1a2b3c4d not found in agent hassio.local")));
     let other = refused(json!({ "code": "restore_failed", "message": "the version is newer" })).await;
-    assert_eq!(other.to_string(), format!("could not restore at {}: Home Assistant says: the version is newer", fake.url()));
+    assert_eq!(other.to_string(), format!("could not restore the backup on {}: Home Assistant says: the version is newer", fake.url()));
     let asked = fake.mind().restores.pop().unwrap();
     assert_eq!(asked, json!({ "backup_id": "1a2b3c4d", "agent_id": "hassio.local", "restore_database": true, "password": "sesame" }));
 }

@@ -75,14 +75,14 @@ impl Dialer {
         let _ = socket.set_nodelay(true);
         let connector = TlsConnector::from(tls::client(&self.identity, expected, protocol)?);
         let Ok(shaken) = timeout(self.connect_timeout, connector.connect(tls::nameless(), socket)).await else {
-            return Err(PeerError::Unreachable("it accepts connections and then says nothing".to_owned()));
+            return Err(PeerError::Unreachable("it accepts connections but does not answer".to_owned()));
         };
         let line = shaken.map_err(|error| {
             if tls::is_other_key(&error) {
                 return PeerError::KeyChanged;
             }
             match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(_) => PeerError::Protocol("what answers there is no `haul receive`".to_owned()),
+                Some(_) => PeerError::Protocol("what answers there is not `haul receive`".to_owned()),
                 None => frame::broken(&error),
             }
         })?;
@@ -90,7 +90,7 @@ impl Dialer {
         let fingerprint = tls::fingerprint(session.peer_certificates());
         match fingerprint {
             Some(fingerprint) if session.alpn_protocol() == Some(protocol) => Ok((line, fingerprint)),
-            _ => Err(PeerError::Protocol("what answers there is no `haul receive`".to_owned())),
+            _ => Err(PeerError::Protocol("what answers there is not `haul receive`".to_owned())),
         }
     }
 }
@@ -143,7 +143,7 @@ impl Client {
         let version = frame.head::<Hello>()?.version;
         if !(OLDEST..=VERSION).contains(&version) {
             return Err(PeerError::Protocol(format!(
-                "it speaks version {version} of the protocol, and this machine {VERSION}: bring both to the same version of haul"
+                "it speaks version {version} of the protocol, but this machine speaks {VERSION}: install the same version of haul on both"
             )));
         }
         let number = self.dialled.fetch_add(1, Ordering::Relaxed) + 1;
@@ -230,7 +230,7 @@ impl Link {
         let opening = frame::opening(head, length)?;
         let mut slot = self.writer.lock().await;
         let Some(mut writer) = slot.take() else {
-            self.shared.fail("a message was broken off");
+            self.shared.fail("a message was cut off");
             return Err(self.shared.error());
         };
         in_time(self.stall, writer.write_all(&opening)).await?;
@@ -258,7 +258,7 @@ async fn listen(mut line: ReadHalf<Line>, shared: Arc<Shared>, stall: Duration) 
     let why = loop {
         let frame = match frame::read(&mut line, FRIEND, FOR_EVER, stall, || shared.touch()).await {
             Ok(Some(frame)) => frame,
-            Ok(None) => break "the other side ended it".to_owned(),
+            Ok(None) => break "the other side closed it".to_owned(),
             Err(PeerError::Broken(why)) => break why,
             Err(error) => break error.to_string(),
         };
@@ -298,7 +298,7 @@ impl Pending {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(_)) => return Err(shared.error()),
                 Err(_) if shared.moved.load(Ordering::Relaxed) == before => {
-                    shared.fail("the other side fell silent");
+                    shared.fail("the other side stopped responding");
                     return Err(shared.error());
                 }
                 Err(_) => {}

@@ -18,8 +18,8 @@ const HEAD_START: Duration = Duration::from_millis(300);
 
 /// Connects within that time, or says in plain words why not, and to which addresses.
 pub async fn connect(target: impl ToSocketAddrs, within: Duration) -> Result<TcpStream, String> {
-    let Ok(found) = timeout(within, lookup_host(target)).await else { return Err("its name was not looked up in time".to_owned()) };
-    let addresses = by_turns(found.map_err(|error| format!("its name leads nowhere: {}", reason(&error)))?.collect());
+    let Ok(found) = timeout(within, lookup_host(target)).await else { return Err("looking up its name timed out".to_owned()) };
+    let addresses = by_turns(found.map_err(|error| format!("its name does not resolve: {}", reason(&error)))?.collect());
     race(&addresses, within).await
 }
 
@@ -73,7 +73,7 @@ async fn race(addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, S
 
 fn words(failed: &[(SocketAddr, String)]) -> String {
     match failed {
-        [] => "its name leads nowhere".to_owned(),
+        [] => "its name does not resolve".to_owned(),
         [(address, why)] => format!("{why} ({address})"),
         several => several.iter().map(|(address, why)| format!("{address}: {why}")).collect::<Vec<_>>().join("; "),
     }

@@ -17,13 +17,13 @@ pub enum PeerError {
     #[error("it does not know this machine")]
     NotPaired,
     /// It is not the machine that was paired.
-    #[error("it does not have the key of the machine that was paired")]
+    #[error("its key is not that of the paired machine")]
     KeyChanged,
     /// The code was not the one shown over there.
     #[error("the pairing code is wrong, or the connection is not a direct one")]
     WrongCode,
     /// No code is valid over there.
-    #[error("it takes no pairing code at the moment")]
+    #[error("it accepts no pairing code at the moment")]
     NoPairing,
     /// It says what can't be understood.
     #[error("{0}")]

@@ -41,7 +41,7 @@ pub struct Frame {
 impl Frame {
     /// What the head says.
     pub fn head<T: DeserializeOwned>(&self) -> Result<T, PeerError> {
-        serde_json::from_slice(&self.head).map_err(|_| PeerError::Protocol("the other side said something that can't be understood".to_owned()))
+        serde_json::from_slice(&self.head).map_err(|_| PeerError::Protocol("the other side sent an invalid message".to_owned()))
     }
 }
 
@@ -50,7 +50,7 @@ pub fn lengths(prefix: [u8; PREFIX], bounds: Bounds) -> Result<(usize, usize), P
     let both = u64::from_be_bytes(prefix);
     let (head, body) = ((both >> 32) as usize, (both & u64::from(u32::MAX)) as usize);
     if head > bounds.head || body > bounds.body {
-        return Err(PeerError::Protocol("the other side announced a message of impossible size".to_owned()));
+        return Err(PeerError::Protocol("the other side announced a message of invalid size".to_owned()));
     }
     Ok((head, body))
 }
@@ -119,7 +119,7 @@ pub const SLICE: usize = 64 << 10;
 pub(crate) async fn in_time<T>(patience: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, PeerError> {
     match timeout(patience, work).await {
         Ok(done) => done.map_err(|error| broken(&error)),
-        Err(_) => Err(PeerError::Broken("the other side fell silent".to_owned())),
+        Err(_) => Err(PeerError::Broken("the other side stopped responding".to_owned())),
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
         near.write_all(&[0, 0, 0]).await.unwrap();
         let mut far = far;
         let error = read(&mut far, STRANGER, SOON, SOON, || {}).await.unwrap_err();
-        assert!(error.to_string().contains("fell silent"), "{error}");
+        assert!(error.to_string().contains("stopped responding"), "{error}");
     }
 
     #[test]

@@ -91,15 +91,12 @@ impl Identity {
                 Ok(file) => {
                     let metadata = file.metadata().map_err(|error| PeerError::state(&path, &error))?;
                     if metadata.mode() & 0o077 != 0 {
-                        return Err(PeerError::State {
-                            path,
-                            reason: "other users of this machine may read it; take that right away with chmod 600".to_owned(),
-                        });
+                        return Err(PeerError::State { path, reason: "other users of this machine can read it; run chmod 600 on it".to_owned() });
                     }
                     let text = Zeroizing::new(io::read_to_string(io::Read::take(file, 64 << 10)).map_err(|error| PeerError::state(&path, &error))?);
                     return Self::from_pem(&text).ok_or_else(|| PeerError::State {
                         path,
-                        reason: "it does not hold a key and a certificate; remove it, and pair the machines anew".to_owned(),
+                        reason: "it does not hold a key and a certificate; remove it, and pair the machines again".to_owned(),
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => create(state, &path).map_err(|error| PeerError::state(&path, &error))?,
@@ -110,8 +107,8 @@ impl Identity {
 
     /// One that is kept nowhere.
     pub fn ephemeral() -> Result<Self, PeerError> {
-        let pem = generate().map_err(|error| PeerError::Protocol(format!("no key could be made: {error}")))?;
-        Self::from_pem(&pem).ok_or_else(|| PeerError::Protocol("no key could be made".to_owned()))
+        let pem = generate().map_err(|error| PeerError::Protocol(format!("could not generate a key: {error}")))?;
+        Self::from_pem(&pem).ok_or_else(|| PeerError::Protocol("could not generate a key".to_owned()))
     }
 
     fn from_pem(text: &str) -> Option<Self> {

@@ -83,7 +83,7 @@ impl Known {
         }
         let text = fs::read(&path).map_err(|error| PeerError::state(&path, &error))?;
         let peers: Vec<Peer> = serde_json::from_slice(&text)
-            .map_err(|_| PeerError::State { path, reason: "it is not a list of paired machines; remove it, and pair them anew".to_owned() })?;
+            .map_err(|_| PeerError::State { path, reason: "it is not a list of paired machines; remove it, and pair them again".to_owned() })?;
         let peers = Arc::new(peers);
         *cache = Some((stamp, Arc::clone(&peers)));
         Ok(peers)

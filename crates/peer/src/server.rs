@@ -113,7 +113,7 @@ pub struct Server {
 impl Server {
     /// Opens the socket that [`Self::run`] takes; port 0 is any free one.
     pub async fn bind(address: &str) -> Result<TcpListener, PeerError> {
-        TcpListener::bind(address).await.map_err(|error| PeerError::Unreachable(format!("nothing can listen on {address}: {}", reason(&error))))
+        TcpListener::bind(address).await.map_err(|error| PeerError::Unreachable(format!("can't listen on {address}: {}", reason(&error))))
     }
 
     /// Accepts connections until dropped.
@@ -128,7 +128,7 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely; those in use come free.
-                    (server.events)(Event::Trouble(format!("a connection could not be accepted: {}", reason(&error))));
+                    (server.events)(Event::Trouble(format!("could not accept a connection: {}", reason(&error))));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     continue;
                 }

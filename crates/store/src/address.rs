@@ -43,17 +43,17 @@ impl Address {
                 return Err(refuse(meant));
             }
             let nearest = registry::names().min_by_key(|known| strsim::damerau_levenshtein(known, &scheme)).unwrap_or("file");
-            return Err(invalid(&shown, format!("there is no kind of place called {scheme}://; did you mean {nearest}://?"))
+            return Err(invalid(&shown, format!("{scheme}:// is not a kind of destination; did you mean {nearest}://?"))
                 .advise(format!("known are {}", registry::names().collect::<Vec<_>>().join(", "))));
         }
         if scheme == "s3" && rest.split(['?', '#']).next().is_none_or(|path| path.trim_matches('/').is_empty()) {
             return Err(invalid(&shown, "the address names no bucket").advise("write s3://BUCKET/PREFIX"));
         }
         // An empty host (`haul://`, any receiver of the network) is no URL to everybody, but one to us.
-        let url = Url::parse(text).map_err(|error| invalid(&shown, format!("the address can't be understood: {error}")))?;
+        let url = Url::parse(text).map_err(|error| invalid(&shown, format!("the address is not valid: {error}")))?;
         if url.password().is_some() {
-            return Err(invalid(&shown, "the address holds a password")
-                .advise("leave it out of the address: put it in a file, and name that as password_file in haul.toml"));
+            return Err(invalid(&shown, "the address contains a password")
+                .advise("put the password in a file instead, and name the file as password_file in haul.toml"));
         }
         if scheme == "file" {
             let path = url.to_file_path().map_err(|()| invalid(&shown, "a file:// address needs three slashes and an absolute path"))?;

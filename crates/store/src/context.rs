@@ -99,7 +99,7 @@ impl Options {
         match self.get(key) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(invalid(place, format!("{key} is {other:?}, and must be true or false"))),
+            Some(other) => Err(invalid(place, format!("{key} is {other:?}, but must be true or false"))),
         }
     }
 

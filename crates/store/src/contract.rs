@@ -62,27 +62,27 @@ type Trial = for<'a> fn(&'a Bench<'a>) -> BoxFuture<'a, Result<(), Fault>>;
 
 /// The rules in the order in which they are tried: the later ones rely on the earlier ones.
 const RULES: &[(&str, Trial)] = &[
-    ("what was put is read back byte by byte", |bench| Box::pin(rules::read_back(bench))),
+    ("what was written is read back byte for byte", |bench| Box::pin(rules::read_back(bench))),
     ("a single byte is enough for an archive", |bench| Box::pin(rules::single_byte(bench))),
-    ("nothing is to be seen under the final name before the end", |bench| Box::pin(rules::hidden_until_commit(bench))),
-    ("parts that are sent twice are there once", |bench| Box::pin(rules::parts_twice(bench))),
+    ("nothing is visible under the final name before the end", |bench| Box::pin(rules::hidden_until_commit(bench))),
+    ("parts that are sent twice are stored once", |bench| Box::pin(rules::parts_twice(bench))),
     ("parts may come in any order, the first one last", |bench| Box::pin(rules::any_order(bench))),
-    ("bytes that were overwritten are the new ones", |bench| Box::pin(rules::overwritten(bench))),
-    ("what is given up leaves nothing, and may be given up twice", |bench| Box::pin(rules::given_up(bench))),
-    ("a name that is taken is refused", |bench| Box::pin(rules::taken_name(bench))),
+    ("overwritten bytes have their new value", |bench| Box::pin(rules::overwritten(bench))),
+    ("an aborted upload leaves nothing, and may be aborted twice", |bench| Box::pin(rules::given_up(bench))),
+    ("a name that already exists is refused", |bench| Box::pin(rules::taken_name(bench))),
     ("a finished archive is never replaced", |bench| Box::pin(rules::never_replaced(bench))),
     ("completing twice does no harm", |bench| Box::pin(rules::completed_twice(bench))),
     ("an archive of the wrong length is refused", |bench| Box::pin(rules::wrong_length(bench))),
     ("an archive with the wrong checksum is refused", |bench| Box::pin(rules::wrong_checksum(bench))),
     ("the list shows what is finished and hides what is not", |bench| Box::pin(rules::listed(bench))),
-    ("a name that is not there is told from one that is", |bench| Box::pin(rules::absent(bench))),
+    ("a missing name is told apart from an existing one", |bench| Box::pin(rules::absent(bench))),
     ("any range can be read", |bench| Box::pin(rules::ranges(bench))),
-    ("what was deleted is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
-    ("names with spaces, umlauts and signs stay as they are", |bench| Box::pin(rules::odd_names(bench))),
-    ("clearing away leaves alone what is under way", |bench| Box::pin(rules::sweep_spares(bench))),
-    ("clearing away leaves alone what another machine has under way", |bench| Box::pin(rules::sweep_spares_others(bench))),
-    ("an interrupted upload continues where it stood", |bench| Box::pin(rules::resumed(bench))),
-    ("free room can be asked for", |bench| Box::pin(rules::room(bench))),
+    ("a deleted archive is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
+    ("names with spaces, umlauts and symbols stay as they are", |bench| Box::pin(rules::odd_names(bench))),
+    ("cleaning up leaves uploads in progress alone", |bench| Box::pin(rules::sweep_spares(bench))),
+    ("cleaning up leaves another machine's uploads in progress alone", |bench| Box::pin(rules::sweep_spares_others(bench))),
+    ("an interrupted upload continues where it stopped", |bench| Box::pin(rules::resumed(bench))),
+    ("free space can be queried", |bench| Box::pin(rules::room(bench))),
 ];
 
 /// Tries every rule at `store`, tells each finding as soon as it is there, and returns them all.
@@ -103,7 +103,7 @@ async fn try_rules(bench: Bench<'_>, told: &mut (dyn FnMut(&Finding) + Send)) ->
             Ok(Ok(())) => Outcome::Kept,
             Ok(Err(Fault::Broken(reason))) => Outcome::Broken(reason),
             Ok(Err(Fault::NotApplicable(why))) => Outcome::NotApplicable(why.to_owned()),
-            Err(_) => Outcome::Broken(format!("it was not done after {} s", bench.options.longest.as_secs())),
+            Err(_) => Outcome::Broken(format!("it had not finished after {} s", bench.options.longest.as_secs())),
         };
         // Before the next rule, so that a broken one leaves nothing that would disturb it.
         bench.clean_up().await;

@@ -25,19 +25,20 @@ pub enum Operation {
     Delete,
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connect => "connect",
-            Self::Create => "create a file",
-            Self::Write => "write",
-            Self::Sync => "flush to the disk",
-            Self::Publish => "give the finished archive its name",
-            Self::Check => "check what arrived",
-            Self::List => "list what is there",
-            Self::Read => "read",
-            Self::Delete => "delete",
-        })
+impl Operation {
+    /// What was tried at `place`, as it follows "could not".
+    fn at(self, place: impl fmt::Display) -> String {
+        match self {
+            Self::Connect => format!("connect to {place}"),
+            Self::Create => format!("create a file in {place}"),
+            Self::Write => format!("write to {place}"),
+            Self::Sync => format!("flush {place} to the disk"),
+            Self::Publish => format!("finish the archive at {place}"),
+            Self::Check => format!("check the copy at {place}"),
+            Self::List => format!("list {place}"),
+            Self::Read => format!("read {place}"),
+            Self::Delete => format!("delete {place}"),
+        }
     }
 }
 
@@ -95,8 +96,10 @@ impl fmt::Display for RemoteError {
             // Nothing was tried: the address or a setting can't be used.
             Kind::Invalid if self.place.ends_with(':') => write!(f, "can't use {:?}: {}", self.place, self.reason),
             Kind::Invalid => write!(f, "can't use {}: {}", self.place, self.reason),
-            _ if self.operation == Operation::Connect => write!(f, "could not connect to {}: {}", self.place, self.reason),
-            _ => write!(f, "could not {} at {}: {}", self.operation, self.place, self.reason),
+            // The place keeps more than what was to be read or deleted.
+            _ if self.operation == Operation::Read => write!(f, "could not read from {}: {}", self.place, self.reason),
+            _ if self.operation == Operation::Delete => write!(f, "could not delete from {}: {}", self.place, self.reason),
+            _ => write!(f, "could not {}: {}", self.operation.at(&self.place), self.reason),
         }
     }
 }
@@ -114,7 +117,7 @@ pub enum StoreError {
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
     /// Anything the operating system refused.
-    #[error("could not {operation} at {}: {}", path.display(), reason(source))]
+    #[error("could not {}: {}", operation.at(path.display()), reason(source))]
     Io {
         /// What was tried.
         operation: Operation,
@@ -150,13 +153,13 @@ impl StoreError {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Remote(error) => Some(error.advice.clone().unwrap_or_else(|| usual_advice(error.kind).to_owned())),
-            Self::Exists(_) => Some("nothing is overwritten: choose another name, or give a directory".to_owned()),
+            Self::Exists(_) => Some("Haul overwrites nothing: choose another name, or give a directory".to_owned()),
             Self::NotADirectory(_) => Some("give an existing directory, or a file name that ends in .tar".to_owned()),
             Self::Missing(path) => Some(format!("create it first: mkdir -p {}", path.display())),
             Self::Io { source, .. } if is_reserved(source) => {
-                Some("make room there, choose another --to, or take that room with --force; nothing was left behind".to_owned())
+                Some("free some space there, choose another --to, or use that space with --force; nothing was left behind".to_owned())
             }
-            Self::Io { .. } if self.is_full() => Some("make room there, or choose another --to; nothing was left behind".to_owned()),
+            Self::Io { .. } if self.is_full() => Some("free some space there, or choose another --to; nothing was left behind".to_owned()),
             Self::Io { .. } => Some("check the destination's permissions and mount; nothing was left behind".to_owned()),
             Self::Cancelled => None,
         }
@@ -233,13 +236,13 @@ fn usual_advice(kind: Kind) -> &'static str {
         Kind::Passing { .. } => "it did not recover in time; nothing was left behind; try again later, or allow more time with --give-up-after",
         Kind::Lost => "the other side lost what had been sent; try again",
         Kind::Credentials => "check the user name and the password, key or token file",
-        Kind::Permission => "the account may not do this there: check its permissions",
+        Kind::Permission => "the account is not allowed to do this: check its permissions",
         Kind::DailyLimit => "try again tomorrow",
-        Kind::Full { .. } => "make room there, or choose another --to",
+        Kind::Full { .. } => "free some space there, or choose another --to",
         Kind::NotFound => "check the address; the folder or bucket must exist",
-        Kind::Exists => "nothing is overwritten: give another name, as DEST/NAME.tar",
-        Kind::Mismatch => "the copy was removed; try again, and if it happens again, distrust the line or the server",
-        Kind::Protocol => "check that the address is right and that the server is what it should be",
+        Kind::Exists => "Haul overwrites nothing: give another name, as DEST/NAME.tar",
+        Kind::Mismatch => "the copy was removed; try again, and if it happens again, check the network and the server's disk",
+        Kind::Protocol => "check the address, and that the right server answers there",
         Kind::Invalid => "correct the address or the setting",
     }
 }
@@ -248,7 +251,7 @@ fn usual_advice(kind: Kind) -> &'static str {
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::StorageFull if is_reserved(error) => error.to_string(),
-        io::ErrorKind::StorageFull => "no space is left on the disk".to_owned(),
+        io::ErrorKind::StorageFull => "no space left on the disk".to_owned(),
         io::ErrorKind::QuotaExceeded => "the disk quota is used up".to_owned(),
         io::ErrorKind::FileTooLarge => "the file system can't hold a file this large".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

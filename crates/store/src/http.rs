@@ -85,14 +85,14 @@ pub async fn read_body(place: &str, operation: Operation, mut response: Response
     loop {
         let taken = started.elapsed();
         if taken > stall && (body.len() as u64) < taken.as_secs() * DRIP {
-            let reason = format!("its answer drips: {} bytes in {} s", body.len(), taken.as_secs());
+            let reason = format!("its answer is too slow: {} bytes in {} s", body.len(), taken.as_secs());
             return Err(StoreError::remote(place, operation, Kind::Passing { retry_after: None }, reason));
         }
         let next = quiet(place, operation, &Activity::default(), stall, response.chunk()).await?;
         match next.map_err(|error| broken(place, operation, &error))? {
             None => return Ok(body.into()),
             Some(chunk) if body.len() as u64 + chunk.len() as u64 > most => {
-                return Err(StoreError::remote(place, operation, Kind::Protocol, "the answer is longer than it can be"));
+                return Err(StoreError::remote(place, operation, Kind::Protocol, "the answer is longer than any valid one"));
             }
             Some(chunk) => body.extend_from_slice(&chunk),
         }
@@ -109,7 +109,7 @@ pub async fn quiet<T>(place: &str, operation: Operation, activity: &Activity, st
         }
         let now = activity.count();
         if now == seen {
-            let reason = format!("it said nothing for {} s", stall.as_secs_f64().round());
+            let reason = format!("no answer for {} s", stall.as_secs_f64().round());
             return Err(StoreError::remote(place, operation, Kind::Passing { retry_after: None }, reason));
         }
         seen = now;
@@ -184,24 +184,24 @@ fn untrusted(why: &rustls::CertificateError) -> (&'static str, &'static str) {
     use rustls::CertificateError as Why;
     const AUTHORITY: &str = "install its authority's certificate on this machine, or name it in SSL_CERT_FILE; slim images need the package ca-certificates";
     match why {
-        Why::Expired | Why::ExpiredContext { .. } => ("the server's certificate has expired", "renew it on the server; or is this machine's clock wrong?"),
-        Why::NotValidYet | Why::NotValidYetContext { .. } => ("the server's certificate is not valid yet", "set this machine's clock, best by NTP"),
+        Why::Expired | Why::ExpiredContext { .. } => ("the server's certificate has expired", "renew it on the server, or correct this machine's clock"),
+        Why::NotValidYet | Why::NotValidYetContext { .. } => ("the server's certificate is not valid yet", "correct this machine's clock, preferably with NTP"),
         Why::NotValidForName | Why::NotValidForNameContext { .. } => {
-            ("the server's certificate is for another name", "give the address under the name that stands in the certificate")
+            ("the server's certificate is for another name", "use the host name that is in the certificate")
         }
         Why::UnknownIssuer => ("the server's certificate comes from an authority that this machine does not know", AUTHORITY),
         Why::Revoked => ("the server's certificate was revoked", "renew it on the server"),
         // A certificate that somebody made for himself, in a single step, is an authority's and a server's in one.
         Why::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            ("the server shows the certificate of an authority as its own", "give the server a certificate of its own, signed by that authority")
+            ("the server presents a certificate authority's certificate as its own", "give the server a certificate of its own, signed by that authority")
         }
-        _ => ("the server's certificate can't be believed", AUTHORITY),
+        _ => ("the server's certificate is not valid", AUTHORITY),
     }
 }
 
 fn chain(error: &reqwest::Error) -> String {
     match tls_error(error) {
-        Some(rustls::Error::InvalidMessage(_)) => return "no connection: it does not speak TLS there".to_owned(),
+        Some(rustls::Error::InvalidMessage(_)) => return "no connection: the server does not speak TLS on this port".to_owned(),
         Some(rustls::Error::AlertReceived(_)) => return "no connection: it ended the TLS handshake".to_owned(),
         _ => {}
     }
@@ -300,7 +300,7 @@ mod tests {
         let request = Client::builder().no_proxy().build().unwrap().get(url);
         let response = send("there", Operation::List, request, &Activity::default(), stall).await.unwrap();
         let error = read_body("there", Operation::List, response, 1 << 20, stall).await.unwrap_err();
-        assert!(error.is_passing() && error.to_string().contains("drips"), "{error}");
+        assert!(error.is_passing() && error.to_string().contains("too slow"), "{error}");
         server.abort();
     }
 

@@ -131,14 +131,14 @@ impl RemoteFile {
         let shared = &self.shared;
         let now = self.bridge.wait(self.patience.retry(|| shared.store.entry(&shared.name)))?;
         let reason = match now {
-            None => "it was removed while it was read".to_owned(),
-            Some(now) if now.size != shared.size => format!("it changed while it was read: {} bytes instead of {}", now.size, shared.size),
+            None => "it was removed while Haul read it".to_owned(),
+            Some(now) if now.size != shared.size => format!("it changed while Haul read it: {} bytes instead of {}", now.size, shared.size),
             Some(now) if now.modified.zip(shared.modified).is_some_and(|(now, then)| is_another_moment(now, then)) => {
-                "it was replaced while it was read".to_owned()
+                "it was replaced while Haul read it".to_owned()
             }
             Some(_) => return Ok(()),
         };
-        Err(StoreError::remote(self.label(), Operation::Read, Kind::Mismatch, reason).advise("try again when nobody writes there"))
+        Err(StoreError::remote(self.label(), Operation::Read, Kind::Mismatch, reason).advise("try again when nothing else is writing there"))
     }
 
     /// Fills `buffer` from `offset` on. The error, if there is one, holds a [`StoreError`] unless the bytes end before that.
@@ -247,7 +247,7 @@ impl Shared {
         let bytes = self.store.read(&self.name, range).await?;
         self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if bytes.len() as u64 != wanted {
-            let reason = format!("{} bytes of {} came instead of {wanted}", bytes.len(), self.name);
+            let reason = format!("received {} bytes of {} instead of {wanted}", bytes.len(), self.name);
             return Err(StoreError::remote(self.store.label(), Operation::Read, Kind::Protocol, reason));
         }
         Ok(bytes)

@@ -183,7 +183,8 @@ impl Patience {
             }
             let pause = pause(&self.context.tuning, looks, None, scatter());
             looks += 1;
-            self.state().waiting = Some(Waiting { what: Pause::Retry("the place does not show the archive yet".to_owned()), until: Instant::now() + pause });
+            self.state().waiting =
+                Some(Waiting { what: Pause::Retry("the destination does not show the archive yet".to_owned()), until: Instant::now() + pause });
             let slept = self.unless_cancelled(tokio::time::sleep(pause)).await;
             self.state().waiting = None;
             slept?;
@@ -211,14 +212,14 @@ impl Patience {
 /// Says since when nothing worked, beside what went wrong the last time.
 fn given_up(error: StoreError, failing: Duration, asked: Option<Duration>, ever_worked: bool) -> StoreError {
     let StoreError::Remote(mut error) = error else { return error };
-    let (what, advice) = if ever_worked {
-        ("given up after", "see whether the line and the other side work, and try again; --give-up-after says how long to wait for them")
+    let (never, advice) = if ever_worked {
+        ("", "check the connection and the other side, and try again; --give-up-after sets how long to wait for them")
     } else {
-        ("it has not worked once, given up after", "see whether the address is right and the other side is running")
+        ("; no attempt succeeded", "check the address, and that the other side is running")
     };
     error.reason = match asked {
-        Some(asked) => format!("{} (it asks to wait {}, which is longer than it may fail)", error.reason, in_words(asked)),
-        None => format!("{} ({what} {})", error.reason, in_words(failing)),
+        Some(asked) => format!("{} (it asks to wait {}, which is longer than --give-up-after allows)", error.reason, in_words(asked)),
+        None => format!("{} (gave up after {}{never})", error.reason, in_words(failing)),
     };
     error.advice.get_or_insert_with(|| advice.to_owned());
     StoreError::Remote(error)
@@ -288,7 +289,7 @@ mod tests {
         let started = Instant::now();
         let error = patience.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err();
         assert!(error.is_passing());
-        assert_eq!(error.to_string(), "could not write at there: hiccup (it has not worked once, given up after less than a second)");
+        assert_eq!(error.to_string(), "could not write to there: hiccup (gave up after less than a second; no attempt succeeded)");
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
@@ -302,9 +303,9 @@ mod tests {
     #[test]
     fn whoever_gives_up_says_after_how_long() {
         let said = |seconds| given_up(passing(), Duration::from_secs(seconds), None, true).to_string();
-        assert_eq!(said(90), "could not write at there: hiccup (given up after 90 s)");
-        assert_eq!(said(600), "could not write at there: hiccup (given up after 10 min)");
-        assert_eq!(said(6 * 3600 + 130), "could not write at there: hiccup (given up after 6 h 2 min)");
+        assert_eq!(said(90), "could not write to there: hiccup (gave up after 90 s)");
+        assert_eq!(said(600), "could not write to there: hiccup (gave up after 10 min)");
+        assert_eq!(said(6 * 3600 + 130), "could not write to there: hiccup (gave up after 6 h 2 min)");
     }
 
     #[tokio::test]
@@ -313,7 +314,7 @@ mod tests {
         let busy =
             || async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Passing { retry_after: Some(Duration::from_mins(10)) }, "busy")) };
         let error = patience.retry(busy).await.unwrap_err();
-        assert_eq!(error.to_string(), "could not write at there: busy (it asks to wait 10 min, which is longer than it may fail)");
+        assert_eq!(error.to_string(), "could not write to there: busy (it asks to wait 10 min, which is longer than --give-up-after allows)");
     }
 
     #[tokio::test]
@@ -324,7 +325,7 @@ mod tests {
             tries += 1;
             std::future::pending::<Result<(), StoreError>>()
         });
-        assert_eq!(error.await.unwrap_err().to_string(), "could not connect to there: it does not answer (it has not worked once, given up after 1 s)");
+        assert_eq!(error.await.unwrap_err().to_string(), "could not connect to there: it does not answer (gave up after 1 s; no attempt succeeded)");
         assert_eq!(tries, 1);
     }
 

@@ -8,7 +8,7 @@ use crate::{
     store::{Expected, Sealed, Store},
 };
 
-/// Puts `content` under `name`. Fails with [`Kind::Exists`](crate::Kind::Exists) when the name is taken.
+/// Puts `content` under `name`. Fails with [`Kind::Exists`](crate::Kind::Exists) when the name already exists.
 pub async fn put(store: &dyn Store, name: &str, content: Bytes) -> Result<(), StoreError> {
     let length = content.len() as u64;
     let upload = store.create(name, Expected::exactly(length)).await?;

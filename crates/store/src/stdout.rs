@@ -63,9 +63,11 @@ fn write(pieces: &[Bytes], written: &AtomicU64) -> io::Result<()> {
 
 fn failed(error: &io::Error) -> StoreError {
     let (kind, reason, advice) = match error.kind() {
-        io::ErrorKind::BrokenPipe => (Kind::Protocol, "whoever read it went away".to_owned(), "see why the program behind the pipe ended"),
-        io::ErrorKind::StorageFull => (Kind::Full { missing: None }, crate::error::reason(error), "make room where standard output goes"),
-        _ => (Kind::Protocol, crate::error::reason(error), "see where standard output goes"),
+        io::ErrorKind::BrokenPipe => {
+            (Kind::Protocol, "the program that reads it has ended".to_owned(), "find out why the program at the other end of the pipe ended")
+        }
+        io::ErrorKind::StorageFull => (Kind::Full { missing: None }, crate::error::reason(error), "free some space where standard output goes"),
+        _ => (Kind::Protocol, crate::error::reason(error), "check where standard output goes"),
     };
     StoreError::remote(LABEL, Operation::Write, kind, reason).advise(advice)
 }
@@ -87,7 +89,7 @@ impl Upload for StdoutUpload {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(StoreError::remote(LABEL, Operation::Write, Kind::Invalid, "what was written there can't be changed"))
+        Err(StoreError::remote(LABEL, Operation::Write, Kind::Invalid, "bytes already written can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
@@ -95,7 +97,7 @@ impl Upload for StdoutUpload {
         if written == sealed.length {
             return Ok(Checked::Size);
         }
-        Err(StoreError::remote(LABEL, Operation::Check, Kind::Mismatch, format!("{written} bytes were taken instead of {}", sealed.length)))
+        Err(StoreError::remote(LABEL, Operation::Check, Kind::Mismatch, format!("{written} bytes were accepted instead of {}", sealed.length)))
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

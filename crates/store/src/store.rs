@@ -128,11 +128,11 @@ pub enum Checked {
 /// Why a place can't be looked at.
 pub(crate) const NO_FOLDER: &str = "the folder does not exist";
 /// What to do about that.
-pub(crate) const CHECK_PATH: &str = "check the path; the first backup there makes the folder";
+pub(crate) const CHECK_PATH: &str = "check the path; the first backup creates the folder";
 
 /// Said of a folder that was made: it may have been mistyped.
 pub(crate) fn made_folder(place: &str) -> String {
-    format!("{place} did not exist; the folder was made")
+    format!("{place} did not exist; Haul created the folder")
 }
 
 /// What another process needs to continue an upload. Holds secrets: for a file of mode 0600 only.
@@ -149,7 +149,7 @@ pub trait Sink: Send + Sync {
     fn abilities(&self) -> Abilities;
 
     /// Starts an object that will be called `name`. Nothing is to be seen under that name before [`Upload::commit`]. Fails with
-    /// [`Kind::Exists`](crate::Kind::Exists) when the name is taken, and with `Full` when `expected` can't fit.
+    /// [`Kind::Exists`](crate::Kind::Exists) when the name already exists, and with `Full` when `expected` can't fit.
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError>;
 
     /// What a user should know of this place, as far as the calls so far have shown it: whole sentences without a full stop.

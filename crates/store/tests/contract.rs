@@ -200,21 +200,21 @@ impl Upload for WickedUpload {
 #[tokio::test]
 async fn each_vice_is_found_by_its_rule() {
     let cases = [
-        (Vice::ShowsEarly, "nothing is to be seen under the final name before the end"),
-        (Vice::LosesAByte, "what was put is read back byte by byte"),
-        (Vice::DoublesRepeatedParts, "parts that are sent twice are there once"),
+        (Vice::ShowsEarly, "nothing is visible under the final name before the end"),
+        (Vice::LosesAByte, "what was written is read back byte for byte"),
+        (Vice::DoublesRepeatedParts, "parts that are sent twice are stored once"),
         (Vice::Replaces, "a finished archive is never replaced"),
-        (Vice::Replaces, "a name that is taken is refused"),
-        (Vice::LeavesWhatWasGivenUp, "what is given up leaves nothing, and may be given up twice"),
+        (Vice::Replaces, "a name that already exists is refused"),
+        (Vice::LeavesWhatWasGivenUp, "an aborted upload leaves nothing, and may be aborted twice"),
         (Vice::AcceptsAnyLength, "an archive of the wrong length is refused"),
-        (Vice::KeepsDeleted, "what was deleted is gone, and may be deleted twice"),
-        (Vice::IgnoresPatches, "bytes that were overwritten are the new ones"),
+        (Vice::KeepsDeleted, "a deleted archive is gone, and may be deleted twice"),
+        (Vice::IgnoresPatches, "overwritten bytes have their new value"),
         (Vice::ListsUnfinished, "the list shows what is finished and hides what is not"),
         (Vice::ListsTwice, "the list shows what is finished and hides what is not"),
         (Vice::ReadsOneByteFewer, "any range can be read"),
-        (Vice::TakesAbsentForDenied, "a name that is not there is told from one that is"),
+        (Vice::TakesAbsentForDenied, "a missing name is told apart from an existing one"),
         (Vice::FailsASecondCommit, "completing twice does no harm"),
-        (Vice::ChangesNames, "names with spaces, umlauts and signs stay as they are"),
+        (Vice::ChangesNames, "names with spaces, umlauts and symbols stay as they are"),
     ];
     for (vice, rule) in cases {
         let directory = tempfile::tempdir().unwrap();

@@ -202,7 +202,7 @@ async fn a_page_of_html_is_never_taken_for_an_answer() {
     bucket.proxy.rule(Rule::when(|_| true).answer(page()));
     let error = connect(&setup, PLACE).await.err().unwrap();
     assert_eq!(error.kind(), Some(Kind::Protocol));
-    assert_eq!(error.to_string(), format!("could not connect to {PLACE}: what answers there does not speak like S3"));
+    assert_eq!(error.to_string(), format!("could not connect to {PLACE}: what answers there is not S3"));
     let store = bucket.store().await;
     upload(&*store, "there.tar").await;
     let answered = |rule: Rule| bucket.proxy.rule(rule.answer(page()));

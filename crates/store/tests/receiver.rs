@@ -94,7 +94,7 @@ async fn a_receiver_that_keeps_what_it_has_lets_nobody_delete_replace_or_unpin()
         for whose in [1, 2, 1, 2] {
             let refusal = rig.ask(whose, Request::Delete { name: name.into() }).await.unwrap_err();
             assert_eq!(refusal.kind, RefusalKind::Permission);
-            assert!(refusal.reason.contains("keeps what it has") && refusal.advice.unwrap().contains("--append-only"));
+            assert!(refusal.reason.contains("is append-only") && refusal.advice.unwrap().contains("--append-only"));
         }
     }
     assert_eq!(rig.create(2, "a.tar").await.unwrap_err().kind, RefusalKind::Exists, "nor is it replaced");

@@ -462,7 +462,7 @@ async fn a_server_with_old_algorithms_only_is_told_by_its_list() {
     let Some(place) = Place::new("Ciphers 3des-cbc\n") else { return };
     let StoreError::Remote(error) = place.connect().await.err().unwrap() else { panic!() };
     assert_eq!(error.kind, Kind::Protocol);
-    assert!(error.reason.contains("no cipher that is safe: it offers 3des-cbc"), "{error:?}");
+    assert!(error.reason.contains("no safe cipher: it has 3des-cbc"), "{error:?}");
     assert!(error.advice.as_ref().unwrap().contains("update the server's SSH"), "{error:?}");
 }
 
@@ -520,7 +520,7 @@ async fn a_directory_that_is_not_there_is_made_by_an_upload_alone() {
     let store = place.connect_to(&path).await.unwrap();
     assert!(store.notes().is_empty() && !Path::new(&path).exists());
     store.create("a.tar", Expected::default()).await.unwrap().abort().await.unwrap();
-    assert_eq!(store.notes(), [format!("{} did not exist; the folder was made", store.label())]);
+    assert_eq!(store.notes(), [format!("{} did not exist; Haul created the folder", store.label())]);
     place.only_looks = true;
     assert!(place.connect_to(&path).await.unwrap().notes().is_empty());
 }

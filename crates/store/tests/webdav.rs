@@ -345,7 +345,7 @@ async fn wrong_passwords_and_missing_folders_say_what_to_do() {
     assert!(!server.paths().contains(&path("a/")), "whoever looks makes nothing");
     let made = connect(&format!("{}/a", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
     assert!(server.paths().contains(&path("a/")));
-    assert_eq!(made.notes(), [format!("{} did not exist; the folder was made", made.label())]);
+    assert_eq!(made.notes(), [format!("{} did not exist; Haul created the folder", made.label())]);
     assert!(store::connect(&a, &Options::default(), &looking).await.unwrap().notes().is_empty());
     let half = connect(&url(&server), nextcloud::USER, "", &[]).await.err().unwrap();
     assert_eq!(half.kind(), Some(Kind::Invalid));

@@ -24,8 +24,8 @@ use crate::{
 };
 
 /// What was found too late for the description of an archive that is sent in order.
-const SAID_TOO_EARLY: &str = "some of this was found after the archive's own description had been sent: `haul list` and `haul prune` do not know of it, so do not \
-rely on this archive alone";
+const SAID_TOO_EARLY: &str = "Haul found some of this after it had sent the archive's own description: `haul list` and \
+`haul prune` do not know about it, so do not rely on this archive alone";
 
 /// Where the inner archive comes from.
 pub(crate) enum Work<'a> {

@@ -23,15 +23,15 @@ type Known = (&'static str, &'static str);
 
 /// By the last names of their paths.
 const DIRECTORIES: &[Known] = &[
-    (".esphome", "what ESPHome compiled"),
-    ("deps", "packages that Home Assistant installs again"),
-    ("node_modules", "packages that npm installs again"),
-    (".venv", "packages that Python installs again"),
-    ("venv", "packages that Python installs again"),
+    (".esphome", "ESPHome's build output"),
+    ("deps", "packages that Home Assistant reinstalls"),
+    ("node_modules", "packages that npm reinstalls"),
+    (".venv", "packages that Python reinstalls"),
+    ("venv", "packages that Python reinstalls"),
     (".cache", "a cache"),
-    (".snapshots", "snapshots of the file system"),
-    (".snapshot", "snapshots of the file system"),
-    ("#snapshot", "snapshots of the file system"),
+    (".snapshots", "file system snapshots"),
+    (".snapshot", "file system snapshots"),
+    ("#snapshot", "file system snapshots"),
 ];
 
 /// Sums of what goes in.
@@ -113,7 +113,7 @@ fn known(relative: &[u8]) -> Option<(Vec<u8>, &'static str)> {
         }
     }
     if directories.is_empty() && contains(name, b".db.corrupt.") {
-        return Some((b"*.db.corrupt.*".to_vec(), "damaged databases that Home Assistant put aside"));
+        return Some((b"*.db.corrupt.*".to_vec(), "damaged databases that Home Assistant set aside"));
     }
     if let [directory] = directories
         && matches!(*directory, b"backup" | b"backups")
@@ -176,10 +176,10 @@ mod tests {
         ];
         assert_eq!(
             note(&files),
-            "the largest parts of this backup: *.db.corrupt.* (6.0 MB, damaged databases that Home Assistant put aside), backup/*.tar (5.0 MB, older backups), \
-             .snapshots (4.0 MB, snapshots of the file system); for example, --exclude '*.db.corrupt.*' leaves the first one out"
+            "the largest parts of this backup: *.db.corrupt.* (6.0 MB, damaged databases that Home Assistant set aside), backup/*.tar (5.0 MB, older backups), \
+             .snapshots (4.0 MB, file system snapshots); for example, --exclude '*.db.corrupt.*' leaves the first one out"
         );
-        assert!(note(&[("esphome/.esphome/build/x", 3_000_000)]).contains("esphome/.esphome (3.0 MB, what ESPHome compiled)"));
-        assert!(note(&[("deps/x", 3_000_000)]).contains("packages that Home Assistant installs again"));
+        assert!(note(&[("esphome/.esphome/build/x", 3_000_000)]).contains("esphome/.esphome (3.0 MB, ESPHome's build output)"));
+        assert!(note(&[("deps/x", 3_000_000)]).contains("packages that Home Assistant reinstalls"));
     }
 }

@@ -74,7 +74,7 @@ pub fn backup(options: &BackupOptions, network: Option<&Network<'_>>, progress: 
                 road = Road { measured: None, holds_writers: true };
                 progress.restart();
             }
-            Err(Ended::Stale) => return Err(BackupError::Pipeline("a database changed each time between measuring and sending".to_owned())),
+            Err(Ended::Stale) => return Err(BackupError::Pipeline("a database changed every time between measuring and sending".to_owned())),
             Err(Ended::Failed(error)) => return Err(error),
             Ok(report) => return Ok(choice.noted(report)),
         }

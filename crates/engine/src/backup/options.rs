@@ -41,7 +41,7 @@ pub struct BackupOptions {
     pub exclude: Vec<String>,
     /// False: the inner archive is a plain tar.
     pub compressed: bool,
-    /// How hard to compress.
+    /// Compression level.
     pub level: Level,
     /// Threads to work with; `None` for one per core.
     pub threads: Option<NonZeroUsize>,

@@ -77,7 +77,7 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<
         let Step::Entry(found) = step else { continue };
         if found.kind == Kind::File && found.path != root.join(OsStr::from_bytes(&found.relative)) {
             let target = shown(found.path.as_os_str().as_bytes());
-            findings.warn(format!("{} is a symbolic link, which a restore would lose: the archive holds what it leads to, {target}", shown(&found.relative)));
+            findings.warn(format!("{} is a symbolic link, which a restore would lose: the archive holds its target instead, {target}", shown(&found.relative)));
         }
         has_storage |= found.relative.starts_with(b".storage/");
         warn_of_losses(&found, &mut findings);
@@ -101,12 +101,12 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<
     }
     if !has_storage {
         findings.warn(
-            "nothing of .storage is in this backup (it is missing, empty, excluded, or can't be read): a restore will lose users, integrations and settings; is this the right directory, and the right user?",
+            "this backup holds nothing from .storage (it is missing, empty, excluded or unreadable): a restore will lose users, integrations and settings; check that this is the right directory and the right user",
         );
     }
     findings.warn_all(
         scope.rules.unused().map(|pattern| {
-            format!("--exclude {} left nothing out: it fits nothing here, or only what stays out anyway", shown(pattern.to_string().as_bytes()))
+            format!("--exclude {} has no effect: it matches nothing, or only what Haul leaves out anyway", shown(pattern.to_string().as_bytes()))
         }),
     );
     findings.history.clone_from(&scope.history);
@@ -131,7 +131,7 @@ fn bytes_in_holes(found: &Found) -> u64 {
 fn about_holes(found: &Found, empty: u64) -> Option<String> {
     (empty >= MANY_HOLES).then(|| {
         format!(
-            "{} is {} long, and {} of that are holes: as zeros they take about {} in the archive, and their time; --exclude leaves it out",
+            "{} is {} long, and {} of that are holes: as zeros they take about {} in the archive, and some time; --exclude leaves it out",
             shown(&found.relative),
             in_units(found.metadata.len()),
             in_units(empty),
@@ -145,11 +145,11 @@ fn about_history(scope: &Scope, recorder: &History, has_history: bool, ages: &Ag
     match recorder {
         History::Elsewhere(told) | History::Unknown(told) => Some(told.clone()),
         History::Here(path) if scope.rules.exclusion_with_parents(path).is_some() => None,
-        History::Here(path) if !has_history => Some(format!("there is no history in this backup: the directory has no {}", shown(path))),
+        History::Here(path) if !has_history => Some(format!("this backup holds no history: the directory has no {}", shown(path))),
         History::Here(path) => ages.idle().map(|days| {
             let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
             format!(
-                "{} was last written {days} before the rest of Home Assistant's data: is the history kept elsewhere, or has the recorder stopped?",
+                "{} was last written {days} before the rest of Home Assistant's data: check whether the history is kept elsewhere or the recorder has stopped",
                 shown(path)
             )
         }),
@@ -189,10 +189,7 @@ fn linked_history<'a>(scope: &Scope, recorder: &'a History) -> Option<(&'a [u8],
         return None;
     }
     let target = shown(target.as_os_str().as_bytes());
-    Some((
-        history,
-        format!("it is a symbolic link to {target}: the history itself is NOT in this backup; back that file up as well, or set db_url to its path"),
-    ))
+    Some((history, format!("it is a symbolic link to {target}: the history itself is NOT in this backup; back up that file too, or set db_url to its path")))
 }
 
 /// Says what Core's restore will not bring back, once per tree.

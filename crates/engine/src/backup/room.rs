@@ -36,6 +36,6 @@ pub(crate) fn about_copies<'p>(root: &Path, copies: impl Iterator<Item = Option<
         }
     }
     any.then(|| {
-        "the backup is on the same file system as the config directory: when that disk fails, both are lost; send a copy to another place too".to_owned()
+        "the backup is on the same file system as the config directory: if that disk fails, both are lost; send a copy to another destination too".to_owned()
     })
 }

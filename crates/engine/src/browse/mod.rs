@@ -48,7 +48,7 @@ pub enum BrowseError {
     #[error("the archive holds no Home Assistant config directory{}", instead(.0))]
     NoConfig(Vec<String>),
     /// Nothing has this name.
-    #[error("the archive holds no {path}{}", instead(near))]
+    #[error("the archive does not contain {path}{}", instead(near))]
     NotThere {
         /// The name, printable.
         path: String,

@@ -175,8 +175,8 @@ fn deliver(wanted: &Wanted<'_>, entry: &Entry, content: &mut Content<'_, '_>, si
         EntryKind::Directory => return is("a directory"),
         EntryKind::Fifo => return is("a named pipe"),
         EntryKind::Char | EntryKind::Block => return is("a device"),
-        EntryKind::GnuSparse => return is("stored with holes in GNU's own form"),
-        EntryKind::Other(_) => return is("of a kind unknown to this program"),
+        EntryKind::GnuSparse => return is("stored as a GNU sparse file"),
+        EntryKind::Other(_) => return is("of an unknown kind"),
     }
     let mut held = Vec::new();
     let mut checker = None;

@@ -21,7 +21,7 @@ pub(super) enum Mode {
 
 /// Passed through [`io::Error`], to be told from an error of the file.
 #[derive(Debug, thiserror::Error)]
-#[error("the inner archive can't be read on")]
+#[error("the rest of the inner archive is unreadable")]
 pub(super) struct Failed(pub(super) Failing);
 
 type Source<'s> = Box<dyn Read + 's>;

@@ -50,15 +50,15 @@ pub(super) fn of(content: &Content, counts: Option<Counts>, rows: bool) -> Optio
     if !database.is_one {
         return Some(history);
     }
-    let Some(counts) = counts else { return Some(History { untold: Some("it has too many pages to keep them in mind"), ..history }) };
+    let Some(counts) = counts else { return Some(History { untold: Some("it has too many pages to track"), ..history }) };
     let moment = |seconds: u32| Timestamp::from_second(seconds.into()).ok();
     let states = counts.tables.iter().find(|table| table.table == STATES.table).map(|table| table.rows);
     let untold = match (counts.span, states) {
         (Some(_), _) => None,
         (None, None) => Some("it has no table of states"),
-        (None, Some(0)) => Some("there are no states in it"),
-        (None, Some(_)) if counts.has_column && !counts.whole_span => Some("one pass does not suffice for a database that was altered so late"),
-        (None, Some(_)) => Some("its states carry no times in a form that is known, as before 2023.2"),
+        (None, Some(0)) => Some("it holds no states"),
+        (None, Some(_)) if counts.has_column && !counts.whole_span => Some("the database changed too late to be read in one pass"),
+        (None, Some(_)) => Some("its states have no times in a known form, as before 2023.2"),
     };
     Some(History {
         first_state: counts.span.and_then(|span| moment(span.first)),

@@ -58,7 +58,7 @@ pub struct PartSeen {
     pub bytes: u64,
     /// How it is encrypted.
     pub encrypted: Option<&'static str>,
-    /// Files, directories and links in it, as far as it could be read.
+    /// Files, directories and links in it, as far as it is readable.
     pub entries: Option<u64>,
     /// Bytes of their content.
     pub content_bytes: Option<u64>,

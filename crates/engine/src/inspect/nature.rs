@@ -18,23 +18,23 @@ const BEGINNING: usize = 4096;
 const NAMES: usize = 200;
 
 const OTHERS: [(&[u8], &str); 17] = [
-    (b"BZh", "a file compressed by bzip2"),
-    (b"\xfd7zXZ\0", "a file compressed by xz"),
-    (b"\x28\xb5\x2f\xfd", "a file compressed by Zstandard"),
-    (b"7z\xbc\xaf\x27\x1c", "an archive of 7-Zip"),
-    (b"Rar!\x1a\x07", "an archive of RAR"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ\0", "an xz file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
     (b"Salted__", "a file encrypted by OpenSSL"),
     (b"-----BEGIN PGP MESSAGE", "a file encrypted by GnuPG"),
     (b"age-encryption.org/", "a file encrypted by age"),
     (b"-----BEGIN AGE ENCRYPTED", "a file encrypted by age"),
-    (b"VMA\0", "a backup of a virtual machine by Proxmox"),
-    (b"QFI\xfb", "the disk of a virtual machine (qcow2)"),
-    (b"KDMV", "the disk of a virtual machine (VMDK)"),
-    (b"conectix", "the disk of a virtual machine (VHD)"),
-    (b"-- MariaDB dump", "a dump of a MariaDB database"),
-    (b"-- MySQL dump", "a dump of a MySQL database"),
-    (b"PGDMP", "a dump of a PostgreSQL database"),
-    (b"BORG_SEG", "a piece of a Borg repository"),
+    (b"VMA\0", "a Proxmox backup of a virtual machine"),
+    (b"QFI\xfb", "a virtual machine's disk (qcow2)"),
+    (b"KDMV", "a virtual machine's disk (VMDK)"),
+    (b"conectix", "a virtual machine's disk (VHD)"),
+    (b"-- MariaDB dump", "a MariaDB dump"),
+    (b"-- MySQL dump", "a MySQL dump"),
+    (b"PGDMP", "a PostgreSQL dump"),
+    (b"BORG_SEG", "part of a Borg repository"),
 ];
 
 pub(super) fn of(job: &Job<'_>, outer: &Outer) -> io::Result<Nature> {
@@ -86,14 +86,14 @@ fn text(first: &[u8], length: u64) -> Nature {
     let lower = text.to_lowercase();
     if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
         let title = lower.find("<title>").and_then(|at| Some((at + 7, lower[at..].find("</title>")? + at)));
-        let title = title.and_then(|(from, to)| text.get(from..to)).unwrap_or("a page of a web server");
+        let title = title.and_then(|(from, to)| text.get(from..to)).unwrap_or("a web server's page");
         Nature::Answer("a web page", title.to_owned())
     } else if text.starts_with('<') {
-        Nature::Answer("an answer in XML", between(text, "<Message>", "</Message>").unwrap_or_default().to_owned())
+        Nature::Answer("an XML response", between(text, "<Message>", "</Message>").unwrap_or_default().to_owned())
     } else if text.starts_with('{') && text.contains("\"slug\"") {
         Nature::Piece("a description (backup.json) alone")
     } else if text.starts_with(['{', '[']) {
-        Nature::Answer("an answer in JSON", said_in_json(text).unwrap_or_default())
+        Nature::Answer("a JSON response", said_in_json(text).unwrap_or_default())
     } else if length < BLOCK as u64 {
         // `401: Unauthorized` is what Home Assistant answers. Anything else may be a password that was taken for a backup.
         let has_status = text.len() > 4 && text.bytes().take(3).all(|byte| byte.is_ascii_digit()) && text[3..].starts_with([':', ' ']);
@@ -128,7 +128,7 @@ fn by_names(names: &[&str]) -> Option<Nature> {
     let any = |wanted: &str| names.iter().any(|name| *name == wanted || name.ends_with(&format!("/{wanted}")));
     let below = |folder: &str| names.iter().any(|name| name.split('/').any(|part| part == folder));
     if names.first().is_some_and(|name| name.starts_with("snapshot/") || name.starts_with("multivol_snapshot/")) {
-        return Some(Nature::Other("a volume of duplicity"));
+        return Some(Nature::Other("a duplicity volume"));
     }
     if any("README") && any("config") && names.iter().any(|name| name.contains("index.") || name.contains("integrity.")) {
         return Some(Nature::Other("a Borg repository"));
@@ -138,7 +138,7 @@ fn by_names(names: &[&str]) -> Option<Nature> {
     }
     let is_configuration = any(".HA_VERSION") || any("configuration.yaml") || below(".storage");
     if names.iter().any(|name| *name == "data" || name.starts_with("data/")) && is_configuration {
-        return Some(Nature::Piece("homeassistant.tar alone, the configuration as it lies in a backup"));
+        return Some(Nature::Piece("homeassistant.tar alone, the configuration part of a backup"));
     }
     if is_configuration {
         return Some(Nature::Piece("a configuration in a tar"));
@@ -162,12 +162,10 @@ fn gzip(job: &Job<'_>) -> Nature {
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match by_names(&names) {
-        Some(Nature::Piece(what)) if what.starts_with("homeassistant.tar") => {
-            Nature::Piece("homeassistant.tar.gz alone, the configuration as it lies in a backup")
-        }
+        Some(Nature::Piece(what)) if what.starts_with("homeassistant.tar") => Nature::Piece("homeassistant.tar.gz alone, the configuration part of a backup"),
         Some(Nature::Piece(_)) => Nature::Piece("a configuration in a gzipped tar"),
         Some(nature) => nature,
-        None => Nature::Other("a file compressed by gzip"),
+        None => Nature::Other("a gzip file"),
     }
 }
 

@@ -52,7 +52,7 @@ impl Pulse {
         state.asked = None;
         if begun.elapsed() >= SILENCE && state.late.len() < MOST_NAMED {
             let (name, seconds) = (shown(relative), begun.elapsed().as_secs());
-            state.late.push(format!("{name} answered only after {seconds} s: its disk or network share may be failing"));
+            state.late.push(format!("{name} took {seconds} s to respond: its disk or network share may be failing"));
         }
         answer
     }
@@ -79,11 +79,11 @@ impl Pulse {
             && is_locked.load(Ordering::Relaxed)
             && begun.elapsed() >= NOTICEABLE
         {
-            return Some(format!("waiting for {}: another process holds it exclusively", shown(relative)));
+            return Some(format!("waiting for {}: another process has locked it exclusively", shown(relative)));
         }
         let (relative, begun) = state.asked.as_ref()?;
         let silence = begun.elapsed();
-        (silence >= SILENCE).then(|| format!("{} has not answered for {} s", shown(relative), silence.as_secs()))
+        (silence >= SILENCE).then(|| format!("{} has not responded for {} s", shown(relative), silence.as_secs()))
     }
 
     /// What should be known while it goes on.
@@ -107,7 +107,7 @@ impl Pulse {
 pub(crate) fn about_log(relative: &[u8], database: &Path) -> Option<String> {
     let length = in_units(long_log(&log_of(database))?);
     Some(format!(
-        "{}: its write-ahead log has grown to {length}, because SQLite can't empty it while the backup reads the database; a faster destination, or a local one, ends that sooner",
+        "{}: its write-ahead log has grown to {length}, because SQLite can't empty it while the backup reads the database; a faster or local destination shortens that",
         shown(relative)
     ))
 }
@@ -139,7 +139,7 @@ mod tests {
         pulse.ask(b"media/nas/film.mkv", || {
             assert_eq!(pulse.standstill(), None);
             pulse.state().asked.as_mut().unwrap().1 = ago(SILENCE + Duration::from_secs(5));
-            assert!(pulse.standstill().unwrap().starts_with("media/nas/film.mkv has not answered for 65 s"));
+            assert!(pulse.standstill().unwrap().starts_with("media/nas/film.mkv has not responded for 65 s"));
         });
         assert_eq!((pulse.standstill(), pulse.late()), (None, vec![]));
     }
@@ -153,7 +153,7 @@ mod tests {
             is_locked.store(true, Ordering::Relaxed);
             pulse.standstill()
         });
-        assert_eq!(opened.as_deref(), Some("waiting for x.db: another process holds it exclusively"));
+        assert_eq!(opened.as_deref(), Some("waiting for x.db: another process has locked it exclusively"));
         assert_eq!((waited, pulse.standstill()), (None, None), "it was but a moment");
     }
 

@@ -45,7 +45,7 @@ fn problem(member: &Member, first: &[u8], is_unmarked: bool) -> Option<String> {
         return match Inflater::new(first).read_exact(&mut block) {
             Ok(()) => not_tar(&block),
             Err(error) if !is_all && error.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(_) => Some("its compressed data is damaged at its beginning".to_owned()),
+            Err(_) => Some("the beginning of its compressed data is damaged".to_owned()),
         };
     }
     if is_unmarked { None } else { not_tar(first) }
@@ -55,6 +55,6 @@ fn not_tar(first: &[u8]) -> Option<String> {
     match Reader::new(first).next_entry() {
         // An extended header comes first and is longer than what was read.
         Ok(_) | Err(TarError::Truncated { .. }) if first.len() >= BLOCK => None,
-        _ => Some("it does not hold a tar archive".to_owned()),
+        _ => Some("it does not contain a tar archive".to_owned()),
     }
 }

@@ -189,10 +189,10 @@ impl<R: Read> Read for Summed<R> {
             return Ok(count);
         }
         if self.seen < expected.length {
-            return Err(io::Error::other("it is shorter than it was written"));
+            return Err(io::Error::other("it is shorter than when it was written"));
         }
         if self.crc.clone().finalize() != expected.crc32 {
-            return Err(io::Error::other("its checksum is wrong: something in it is not as it was written"));
+            return Err(io::Error::other("its checksum is wrong: something in it has changed since it was written"));
         }
         Ok(0)
     }

@@ -46,15 +46,15 @@ impl<'a> Bytes<'a> {
     pub(super) fn unzipped(file: &'a ArchiveFile<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Result<Self, Unfit>> {
         let shut = |what: &str, advice| Ok(Err(Unfit { what: what.to_owned(), advice }));
         let Some(entries) = zip::entries(file)? else {
-            return shut("the directory at the end of the zip is missing or damaged", "fetch it again, or unpack it with a program that mends zips");
+            return shut("the directory at the end of the zip is missing or damaged", "fetch it again, or unpack it with a program that repairs zips");
         };
         let tars: Vec<&zip::Entry> = entries.iter().filter(|entry| entry.is_tar()).collect();
         let [entry] = tars.as_slice() else {
             if tars.is_empty() {
-                return shut("no .tar is in the zip", "look for the backup where this one comes from");
+                return shut("the zip contains no .tar", "look for the backup where this file comes from");
             }
             let names: Vec<String> = tars.iter().map(|entry| crate::text::shown(entry.name.as_bytes())).collect();
-            return shut(&format!("several archives are in it: {}", names.join(", ")), "unpack it, and repair each of them");
+            return shut(&format!("it contains several archives: {}", names.join(", ")), "unpack it, and repair each of them");
         };
         let start = entry.data(file)?;
         match (entry.method, entry.encrypted) {
@@ -70,7 +70,7 @@ impl<'a> Bytes<'a> {
                 let window = Window::new(file, start, entry.packed.min(left)).ok_or(io::ErrorKind::UnexpectedEof)?;
                 Ok(Ok(Self::Stored(window)))
             }
-            _ => shut("it is packed in a way that Haul does not unpack", "unpack it with the program that packed it, and repair what was in it"),
+            _ => shut("it is packed in a way that Haul can't unpack", "unpack it with the program that packed it, and repair its content"),
         }
     }
 }
@@ -165,13 +165,13 @@ impl<'a> Packed<'a> {
         while place.advance(cancel)? {}
         let met = met.told();
         if let Some(broken) = met.broken {
-            notes.lost("", format!("what it was packed in can't be unpacked to its end ({broken}): what came after is gone"));
+            notes.lost("", format!("its packing can't be read to the end ({broken}): the rest is lost"));
         }
         if met.unequal {
-            notes.doubtful("", "the checksum of what it was packed in was wrong: something in it is not as it was, and nothing tells what");
+            notes.doubtful("", "the checksum of its packing was wrong: something in it has changed, and nothing shows what");
         }
         if met.trailing {
-            notes.whole("something stood behind what it was packed in, and is left out");
+            notes.whole("extra data followed its packing; it is left out");
         }
         Ok(Self { way, length: place.at, place: Mutex::new(place), cancel })
     }

@@ -64,10 +64,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Map<String, Value>, State), &'static
     let text = text.trim_start_matches('\u{feff}').trim_matches(['\0', ' ', '\n', '\r', '\t']);
     match serde_json::from_str(&without_last_commas(text)) {
         Ok(Value::Object(fields)) => Ok((fields, State::Whole)),
-        Ok(_) => Err("it is no object"),
+        Ok(_) => Err("it is not an object"),
         Err(_) if text.is_empty() => Err("it is empty"),
         Err(error) if error.is_eof() => beginning(text).map(|fields| (fields, State::Cut)).ok_or("it is cut short"),
-        Err(_) => Err("it is no JSON"),
+        Err(_) => Err("it is not JSON"),
     }
 }
 
@@ -161,7 +161,7 @@ impl Writer<'_> {
         let old = self.fields.get("homeassistant").cloned().unwrap_or(Value::Null);
         let Some(main) = self.known.main else {
             if !old.is_null() {
-                self.notes.lost(NAME, "it promises a configuration of Home Assistant, and there is none in the archive");
+                self.notes.lost(NAME, "it promises a Home Assistant configuration, but the archive has none");
                 self.fields.insert("homeassistant".into(), Value::Null);
             }
             return Ok(String::new());
@@ -182,17 +182,17 @@ impl Writer<'_> {
             // Nothing was left out that the archive was to hold.
         } else if excluded.as_ref().and_then(Value::as_bool).unwrap_or(false) == main.database || excluded.as_ref().is_some_and(|flag| !flag.is_boolean()) {
             if main.database {
-                self.notes.repaired(NAME, "it says now that the history is in the archive");
+                self.notes.repaired(NAME, "it now says that the history is in the archive");
             } else if main.lost_database {
-                self.notes.repaired(NAME, "it says now that the history is not in the archive");
+                self.notes.repaired(NAME, "it now says that the history is not in the archive");
             } else {
-                self.notes.lost(NAME, "the history is not in the archive, though it said so; it says now that it was left out");
+                self.notes.lost(NAME, "it said that the history is in the archive, but it is not; it now says that it was left out");
             }
             section.insert("exclude_database".into(), json!(!main.database));
         }
         if section.get("size").is_some_and(|size| !is_number(size)) {
             section.remove("size");
-            self.notes.repaired(NAME, "homeassistant.size: it was no number, and is left out");
+            self.notes.repaired(NAME, "homeassistant.size: it was not a number; it is left out");
         }
         self.fields.insert("homeassistant".into(), Value::Object(section));
         Ok(version)
@@ -203,17 +203,17 @@ impl Writer<'_> {
         let (date, why) = match &old {
             Some(Value::String(text)) => match text.parse::<WallTime>() {
                 Ok(date) if date.has_zone() => return text.clone(),
-                Ok(_) => (format!("{text}+00:00"), "it had no zone, and is taken for UTC"),
+                Ok(_) => (format!("{text}+00:00"), "it had no time zone; UTC is assumed"),
                 Err(_) => match format!("{text}T00:00:00+00:00").parse::<WallTime>() {
-                    Ok(date) => (date.to_string(), "it had no time, and is taken for midnight"),
-                    Err(_) => (self.guessed_date(), "it was no date; that of the newest file is written"),
+                    Ok(date) => (date.to_string(), "it had no time of day; midnight is assumed"),
+                    Err(_) => (self.guessed_date(), "it was not a date; it is now the date of the newest file"),
                 },
             },
             Some(Value::Number(number)) => match number.as_f64().and_then(|seconds| Timestamp::from_second(seconds as i64).ok()) {
                 Some(moment) => (WallTime::from(moment).to_string(), "it was a number of seconds"),
-                None => (self.guessed_date(), "it was no date; that of the newest file is written"),
+                None => (self.guessed_date(), "it was not a date; it is now the date of the newest file"),
             },
-            _ => (self.guessed_date(), "it was missing; that of the newest file is written"),
+            _ => (self.guessed_date(), "it was missing; it is now the date of the newest file"),
         };
         // A date that was taken apart must be one again.
         let date = date.parse::<WallTime>().map_or_else(|_| self.guessed_date(), |date| date.to_string());
@@ -257,7 +257,7 @@ impl Writer<'_> {
             name = format!("Repaired backup {version}");
             name.truncate(name.trim_end().len());
         }
-        let why = format!("it is \"{}\", which every reader can make a file name of", crate::text::shown(name.as_bytes()));
+        let why = format!("it is \"{}\", which every reader can use as a file name", crate::text::shown(name.as_bytes()));
         self.set("name", json!(name), &why);
     }
 
@@ -265,7 +265,7 @@ impl Writer<'_> {
         let usable = |slug: &str| !slug.is_empty() && slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         if !self.text("slug").is_some_and(usable) {
             let slug = manifest::slug(self.text("name").unwrap_or_default(), date);
-            self.set("slug", json!(slug), &format!("it is {slug}, as it follows from name and date"));
+            self.set("slug", json!(slug), &format!("it is {slug}, derived from name and date"));
         }
     }
 
@@ -277,7 +277,7 @@ impl Writer<'_> {
         if is_same_slug && now != *before {
             let name = self.text("name").unwrap_or_default();
             let slug = manifest::slug(&format!("{name} - {}", Value::Object(now)), date);
-            let why = format!("it is {slug} now: Supervisor refuses a backup that has the slug of another one and says something else, and deletes its file");
+            let why = format!("it is now {slug}: Supervisor refuses a backup that has another backup's slug and different content, and deletes its file");
             self.set("slug", json!(slug), &why);
         }
     }
@@ -285,7 +285,7 @@ impl Writer<'_> {
     fn flags(&mut self) {
         if !matches!(self.fields.get("version").and_then(Value::as_i64), Some(2)) {
             if self.known.version_minded {
-                self.notes.repaired(NAME, "version: it is 2, the form of today");
+                self.notes.repaired(NAME, "version: it is 2, the current form");
             }
             self.fields.insert("version".into(), json!(2));
             // The configuration was listed as a folder once.
@@ -304,7 +304,7 @@ impl Writer<'_> {
         match self.fields.get("crypto") {
             Some(Value::String(crypto)) if crypto == "aes128" && protected => {}
             None | Some(Value::Null) => {}
-            Some(_) => self.set("crypto", Value::Null, "it said what is not so"),
+            Some(_) => self.set("crypto", Value::Null, "it was wrong"),
         }
     }
 
@@ -315,24 +315,24 @@ impl Writer<'_> {
         let mut folders: Vec<Value> = Vec::new();
         for folder in declared.iter().flatten() {
             let Some(name) = folder.as_str() else {
-                self.notes.repaired(NAME, "folders: one of them was no name, and is left out");
+                self.notes.repaired(NAME, "folders: one of them was not a name; it is left out");
                 continue;
             };
             let is_there = undeclared.remove(&stem(name));
             if name == "homeassistant" {
                 folders.push(folder.clone());
             } else if !FOLDERS.contains(&name) {
-                let kept = if is_there { "; its archive is kept, for whoever wants it" } else { "" };
-                self.notes.repaired(NAME, format!("folders: no reader knows '{}', which is left out{kept}", crate::text::shown(name.as_bytes())));
+                let kept = if is_there { "; its archive is kept" } else { "" };
+                self.notes.repaired(NAME, format!("folders: no reader knows '{}'; it is left out{kept}", crate::text::shown(name.as_bytes())));
             } else if is_there {
                 folders.push(folder.clone());
             } else if !folders.contains(folder) {
-                self.notes.lost(NAME, format!("folders: '{name}' is listed and not in the archive"));
+                self.notes.lost(NAME, format!("folders: '{name}' is listed but not in the archive"));
             }
         }
         let addons = self.addons(&mut undeclared);
         for folder in FOLDERS.iter().filter(|folder| undeclared.contains(&stem(folder))) {
-            self.notes.repaired(NAME, format!("folders: '{folder}' is in the archive and was not listed"));
+            self.notes.repaired(NAME, format!("folders: '{folder}' is in the archive but was not listed"));
             folders.push(json!(folder));
         }
         if declared.is_some() || !folders.is_empty() || self.fields.contains_key("folders") {
@@ -349,7 +349,7 @@ impl Writer<'_> {
             None => None,
             Some(Value::Array(list)) => Some(list.clone()),
             Some(_) => {
-                self.notes.repaired(NAME, format!("{key}: it was no list"));
+                self.notes.repaired(NAME, format!("{key}: it was not a list"));
                 None
             }
         }
@@ -363,7 +363,7 @@ impl Writer<'_> {
                 Value::String(slug) => Map::from_iter([("slug".to_owned(), json!(slug))]),
                 Value::Object(fields) => fields,
                 _ => {
-                    self.notes.repaired(NAME, "addons: one of them was no add-on, and is left out");
+                    self.notes.repaired(NAME, "addons: one of them was not an add-on; it is left out");
                     continue;
                 }
             };
@@ -374,11 +374,11 @@ impl Writer<'_> {
             let who = slug.clone().or_else(|| fields.get("name").and_then(Value::as_str).map(str::to_owned)).unwrap_or_else(|| "one without a name".to_owned());
             let who = crate::text::shown(who.as_bytes());
             let Some(slug) = slug.filter(|slug| undeclared.remove(slug)) else {
-                self.notes.lost(NAME, format!("addons: {who} is listed and not in the archive"));
+                self.notes.lost(NAME, format!("addons: {who} is listed but not in the archive"));
                 continue;
             };
             if self.complete(&slug, &mut fields) {
-                self.notes.repaired(NAME, format!("addons: what was missing of {who} is filled in"));
+                self.notes.repaired(NAME, format!("addons: missing fields of {who} are filled in"));
             }
             addons.push(Value::Object(fields));
         }
@@ -388,7 +388,7 @@ impl Writer<'_> {
             undeclared.remove(&slug);
             let mut fields = Map::new();
             self.complete(&slug, &mut fields);
-            self.notes.repaired(NAME, format!("addons: {} is in the archive and was not listed", crate::text::shown(slug.as_bytes())));
+            self.notes.repaired(NAME, format!("addons: {} is in the archive but was not listed", crate::text::shown(slug.as_bytes())));
             addons.push(Value::Object(fields));
         }
         addons
@@ -417,7 +417,7 @@ impl Writer<'_> {
             self.set("extra", json!({}), "it is empty");
         }
         if self.fields.get("docker").is_some_and(|docker| !docker.is_object()) {
-            self.remove("docker", "it was no object, and is left out");
+            self.remove("docker", "it was not an object; it is left out");
         }
         if let Some(list) = self.fields.get("repositories").cloned() {
             let is_address =
@@ -425,15 +425,15 @@ impl Writer<'_> {
             let built_in = json!(OFFICIAL_REPOSITORY);
             let kept: Vec<Value> = list.as_array().into_iter().flatten().filter(|value| is_address(value) && **value != built_in).cloned().collect();
             let why = if list.as_array().is_some_and(|list| list.contains(&built_in)) {
-                "Supervisor has its own repository anyway, and stops at its address"
+                "Supervisor always has its own repository, and fails at its address"
             } else {
-                "what was no address is left out"
+                "entries that were not addresses are left out"
             };
             self.set("repositories", json!(kept), why);
         }
         let is_text = self.fields.get("supervisor_version").is_none_or(Value::is_string);
         if !is_text || self.known.supervisor_newer {
-            self.remove("supervisor_version", "it kept every older Supervisor from restoring it, and is left out");
+            self.remove("supervisor_version", "it kept every older Supervisor from restoring the archive; it is left out");
         }
     }
 }
@@ -460,8 +460,8 @@ mod tests {
         let wide: Vec<u8> = [0xfeff_u16].into_iter().chain("{\"a\":1}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
         assert_eq!(meant(&wide), is(r#"{"a":1}"#, State::Whole));
         assert_eq!(read(b"\0\0\0").unwrap_err(), "it is empty");
-        assert_eq!(read(b"[1]").unwrap_err(), "it is no object");
+        assert_eq!(read(b"[1]").unwrap_err(), "it is not an object");
         assert_eq!(read(b"{\"a\":").unwrap_err(), "it is cut short");
-        assert_eq!(read(b"{\"a\":x}").unwrap_err(), "it is no JSON");
+        assert_eq!(read(b"{\"a\":x}").unwrap_err(), "it is not JSON");
     }
 }

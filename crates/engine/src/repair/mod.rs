@@ -169,7 +169,7 @@ pub enum RepairError {
         advice: String,
     },
     /// Neither `backup.json` nor `.HA_VERSION` says it.
-    #[error("nothing in {} says which version of Home Assistant it is from", .0.display())]
+    #[error("nothing in {} says which version of Home Assistant made it", .0.display())]
     NoVersion(PathBuf),
     /// What was asked does not go with the archive.
     #[error("{} {what}", archive.display())]

@@ -70,7 +70,7 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool
         }
     }
     if scout.has_size_record {
-        scout.notes.whole("its headers said sizes twice, and Home Assistant would have destroyed it when it changes its encryption; they say them once now");
+        scout.notes.whole("its headers gave sizes twice, so Home Assistant would have destroyed it when changing its encryption; they now give them once");
     }
     Ok((scout.pieces, scout.marked))
 }
@@ -98,7 +98,7 @@ impl<B: ReadAt> Scout<'_, B> {
         let length = self.bytes.len();
         let Some(block) = self.block(at)? else {
             if at < length && self.some(at, length)? {
-                self.notes.lost("", "the archive ends within a header; the member it stood for is gone");
+                self.notes.lost("", "the archive ends within a header; the member it described is lost");
             }
             return Ok(None);
         };
@@ -107,12 +107,12 @@ impl<B: ReadAt> Scout<'_, B> {
         }
         let Some(found) = self.header(at, &block)? else {
             let next = self.search(at + BLOCK as u64)?;
-            self.notes.lost("", format!("the header at byte {at} is damaged; the member it stood for is gone"));
+            self.notes.lost("", format!("the header at byte {at} is damaged; the member it described is lost"));
             return Ok(next);
         };
         let name = String::from_utf8_lossy(&found.entry.path).into_owned();
         if found.mended {
-            self.notes.repaired(&name, "its header was damaged, and is written anew");
+            self.notes.repaired(&name, "its header was damaged; it is rewritten");
         }
         if found.entry.kind == EntryKind::Directory {
             return Ok(Some(found.data));
@@ -138,15 +138,15 @@ impl<B: ReadAt> Scout<'_, B> {
                 if self.pieces.is_empty() && !self.some(at, next)? {
                     return Ok(Some(next));
                 }
-                self.notes.lost("", format!("the header at byte {at} is wiped out, and the archive goes on behind it; what it stood for is gone"));
+                self.notes.lost("", format!("the header at byte {at} is destroyed; the member it described is lost"));
                 return Ok(Some(next));
             }
-            self.notes.lost("", format!("another archive stands behind the end of this one, at byte {next}, and is left out"));
+            self.notes.lost("", format!("another archive follows the end of this one, at byte {next}; it is left out"));
         }
         self.marked = self.pieces.iter().any(Piece::is_inner);
         let until = self.bytes.len().min(at + BEHIND);
         if self.marked && next.is_none() && self.some(at, until)? {
-            self.notes.whole("something stood behind the end of the archive, and is left out");
+            self.notes.whole("extra data followed the end of the archive; it is left out");
         }
         Ok(None)
     }
@@ -194,7 +194,7 @@ impl<B: ReadAt> Scout<'_, B> {
             let next = end.saturating_add(padding(size) as u64);
             if end <= length && self.is_boundary(next, found.entry.size)? && (!is_padded || !self.some(end, next.min(length))?) {
                 if size != found.entry.size || found.entry.sizes_disagree() {
-                    self.notes.repaired(name, "the sizes in its headers disagreed; the one that fits what follows is written");
+                    self.notes.repaired(name, "the sizes in its headers disagreed; Haul keeps the one that fits the data");
                 }
                 return Ok((size, Some(next)));
             }
@@ -208,7 +208,7 @@ impl<B: ReadAt> Scout<'_, B> {
         let size = next.unwrap_or(length).saturating_sub(data);
         let is_cut = next.is_none() && size < found.entry.size && self.some(length.saturating_sub(4 * BLOCK as u64).max(data), length)?;
         if !is_cut {
-            self.notes.repaired(name, "the size in its header was wrong; its end is found by what follows");
+            self.notes.repaired(name, "the size in its header was wrong; Haul found its end from the data that follows");
         }
         Ok((size, next))
     }

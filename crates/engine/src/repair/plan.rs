@@ -101,8 +101,8 @@ pub(super) fn plan(
     let keyring = Mutex::new(options.password.clone().map(Keyring::new));
     for finding in &before.findings {
         match (finding.defect, &finding.member) {
-            (Defect::OuterEnd, _) => notes.whole(format!("{}; it is written anew", finding.what)),
-            (Defect::Index, Some(member)) => notes.repaired(member, "it is damaged; a new one is written"),
+            (Defect::OuterEnd, _) => notes.whole(format!("{}; it is rewritten", finding.what)),
+            (Defect::Index, Some(member)) => notes.repaired(member, "it was damaged; Haul writes a new one"),
             _ => {}
         }
     }
@@ -125,11 +125,11 @@ fn hopeless(archive: &Path, before: &Inspection, notes: &Notes) -> RepairError {
     });
     // Of an end mark that is missing as well no reader asks.
     let first = before.findings.iter().find(|finding| !finding.outcomes.is_empty()).or(before.findings.first());
-    let what = said.or_else(|| first.map(|finding| finding.what.clone())).unwrap_or_else(|| "no part of it can be read".to_owned());
+    let what = said.or_else(|| first.map(|finding| finding.what.clone())).unwrap_or_else(|| "none of it is readable".to_owned());
     let advice = if has(before, Defect::NotWrapped) {
-        "make a tar of the configuration that it belongs to, and repair that"
+        "make a tar of the configuration it belongs to, and repair that"
     } else {
-        "nothing of a configuration, a folder or an add-on can be had from it; fetch it again from where it was made"
+        "it contains nothing usable of a configuration, a folder or an add-on; fetch it again from where it was made"
     };
     RepairError::Hopeless { archive: archive.to_owned(), what, advice: advice.to_owned() }
 }
@@ -143,7 +143,7 @@ pub(super) fn unwrapped<'a>(file: &'a ArchiveFile<'a>, before: &Inspection, note
     if !has(before, Defect::WrapperPacked) {
         return Ok(Ok(Bytes::Plain(file)));
     }
-    notes.whole("the whole archive was packed once more, and is unpacked");
+    notes.whole("the whole archive was packed twice; it is unpacked");
     let mut first = [0; 2];
     file.read_exact_at(&mut first, 0)?;
     if first == [0x1f, 0x8b] { Bytes::gunzipped(file, notes, cancel).map(Ok) } else { Bytes::unzipped(file, notes, cancel) }
@@ -181,7 +181,7 @@ fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, 
         } else if base == index::MEMBER {
             of_index = Some(piece);
         } else if piece.name.split('/').any(|part| part == "..") {
-            notes.left_out(&piece.name, "its name leads out of the archive");
+            notes.left_out(&piece.name, "its name points outside the archive");
         } else if piece.cut {
             notes.lost(&piece.name, "it is cut short");
         } else {
@@ -190,7 +190,7 @@ fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, 
     }
     sorted.description = describe(bytes, descriptions, || copied(bytes, of_index.as_ref(), keyring), notes)?;
     if !marked && sorted.description.is_none() {
-        notes.doubtful(MANIFEST, "the archive has no end mark either, so nothing tells whether more parts were in it");
+        notes.doubtful(MANIFEST, "the archive has no end mark either, so it may have had more parts");
     }
     Ok(sorted)
 }
@@ -214,10 +214,10 @@ fn describe(
                     notes.repaired(&piece.name, "there was more than one description; this one is kept");
                 }
                 if state == State::Whole {
-                    notes.repaired(&piece.name, "it was no JSON that readers take; what it says is written anew");
+                    notes.repaired(&piece.name, "it was not JSON that readers accept; its content is rewritten");
                 }
                 if piece.name != MANIFEST {
-                    notes.repaired(&piece.name, "it is called ./backup.json, as readers want it");
+                    notes.repaired(&piece.name, "it is now called ./backup.json, as readers expect");
                 }
                 return Ok(Some((fields, piece.name)));
             }
@@ -225,18 +225,18 @@ fn describe(
         }
     }
     if let Some(fields) = copy()? {
-        notes.repaired(MANIFEST, "it was missing or damaged; what it said is taken from the copy in haul.index");
+        notes.repaired(MANIFEST, "it was missing or damaged; its content comes from the copy in haul.index");
         return Ok(Some((fields, MANIFEST.to_owned())));
     }
     if let Some((fields, name)) = cut {
-        notes.repaired(&name, "it is cut short; what it still says is kept, and the rest is written by what is in the archive");
+        notes.repaired(&name, "it was cut short; what is left is kept, and the rest is derived from the archive");
         return Ok(Some((fields, name)));
     }
     if useless.is_empty() {
-        notes.repaired(MANIFEST, "it is written by what is in the archive");
+        notes.repaired(MANIFEST, "it is derived from the archive");
     }
     for (name, why) in useless {
-        notes.repaired(name, format!("{why}; a new one is written, by what is in the archive"));
+        notes.repaired(name, format!("{why}; Haul writes a new one from what is in the archive"));
     }
     Ok(None)
 }
@@ -286,7 +286,7 @@ impl Job<'_, '_> {
             }
             let Some((piece, seen)) = best else { continue };
             if several {
-                notes.lost(&piece.name, format!("it is there more than once; the one of {} bytes is kept", piece.size));
+                notes.lost(&piece.name, format!("it occurs more than once; the one of {} bytes is kept", piece.size));
             }
             // A folder of which nothing is left would replace the one that is there by an empty one.
             if kept(&seen) == 0 && seen.notes.is_change() {
@@ -305,11 +305,11 @@ impl Job<'_, '_> {
         }
         for name in locked {
             let what =
-                "it is still encrypted, as Home Assistant leaves it when it decrypts a download, and no password was given; it stays in the old archive alone";
+                "it is still encrypted, as Home Assistant leaves it when it decrypts a download, and no password was given; it remains only in the old archive";
             notes.lost(name, what);
         }
         for name in shut {
-            notes.lost(name, "the password does not open it; it stays in the old archive alone");
+            notes.lost(name, "the password does not open it; it remains only in the old archive");
         }
         Ok(surveyed)
     }
@@ -340,11 +340,11 @@ impl Job<'_, '_> {
                 Ok(None)
             }
             Err(Shut::Unmarked) => {
-                notes.lost(&piece.name, "nothing of it can be had: it is neither a gzip stream nor a tar, and not encrypted either");
+                notes.lost(&piece.name, "none of it is readable: it is neither gzip, nor a tar, nor encrypted");
                 Ok(None)
             }
             Err(Shut::Unknown(why)) => {
-                notes.lost(&piece.name, format!("nothing of it can be had: {why}"));
+                notes.lost(&piece.name, format!("none of it is readable: {why}"));
                 Ok(None)
             }
         }
@@ -407,7 +407,7 @@ impl Making<'_> {
             if stem == MAIN { main = Some(part) } else { parts.push(part) }
         }
         if main.as_ref().is_some_and(|part: &Part| part.survey.version.is_none()) {
-            notes.repaired("data/.HA_VERSION", format!("it was missing; it says {} now", manifest.home_assistant_version().unwrap_or_default()));
+            notes.repaired("data/.HA_VERSION", format!("it was missing; it is now {}", manifest.home_assistant_version().unwrap_or_default()));
         }
         Ok(Plan { manifest, main, parts, others, keyring, sealing, level, notes })
     }
@@ -416,11 +416,11 @@ impl Making<'_> {
         let was = surveyed.iter().find(|(stem, ..)| stem == MAIN).or(surveyed.first()).and_then(|(_, _, survey)| survey.form);
         match self.options.recompress {
             Some(Recompress::Stored) => {
-                notes.whole("it is not compressed any more, as asked");
+                notes.whole("it is no longer compressed, as requested");
                 None
             }
             Some(Recompress::To(level)) => {
-                notes.whole("it is compressed anew, as asked");
+                notes.whole("it is recompressed, as requested");
                 Some(level)
             }
             None => (self.is_bare || was.is_none_or(|form| form.compressed)).then_some(Level::Fast),
@@ -436,20 +436,20 @@ impl Making<'_> {
         match (&self.options.encryption, was) {
             (Encryption::Keep, _) => Ok(was),
             (Encryption::Add(_), false) => {
-                notes.whole("it is encrypted, as asked");
+                notes.whole("it is now encrypted, as requested");
                 Ok(true)
             }
-            (Encryption::Add(_), true) => refused("is encrypted already", "say --change-password to give it another one"),
+            (Encryption::Add(_), true) => refused("is encrypted already", "use --change-password to change its password"),
             (Encryption::Change(_), true) => {
-                notes.whole("it has another password, as asked");
+                notes.whole("it has the new password, as requested");
                 Ok(true)
             }
-            (Encryption::Change(_), false) => refused("is not encrypted", "say --encrypt to encrypt it"),
+            (Encryption::Change(_), false) => refused("is not encrypted", "use --encrypt to encrypt it"),
             (Encryption::Remove, true) => {
-                notes.whole("it is not encrypted any more, as asked");
+                notes.whole("it is no longer encrypted, as requested");
                 Ok(false)
             }
-            (Encryption::Remove, false) => refused("is not encrypted", "there is nothing to take off it; leave --decrypt away"),
+            (Encryption::Remove, false) => refused("is not encrypted", "remove --decrypt"),
         }
     }
 
@@ -476,22 +476,26 @@ impl Making<'_> {
         if form.compressed != compressed && self.options.recompress.is_none() {
             notes.repaired(
                 name,
-                if compressed { "it was not compressed, as its name says, and is now" } else { "it was compressed, unlike the others, and is not now" },
+                if compressed {
+                    "it was not compressed, although its name says so; it is now"
+                } else {
+                    "it was compressed, unlike the others; it no longer is"
+                },
             );
         }
         let is_asked = self.options.securetar != SecureTar::Auto;
         let minded = is_asked || has(self.before, Defect::SecureTarOld) || has(self.before, Defect::SecureTarVersion);
         match (form.sealed, sealing) {
             (None, Some(_)) if matches!(self.options.encryption, Encryption::Keep) => {
-                notes.repaired(name, "it was not encrypted, unlike the others, and is now");
+                notes.repaired(name, "it was not encrypted, unlike the others; it is now");
             }
             (Some(_), None) if matches!(self.options.encryption, Encryption::Keep) => {
-                notes.repaired(name, "it was still encrypted, unlike the configuration, and is not now");
+                notes.repaired(name, "it was still encrypted, unlike the configuration; it no longer is");
             }
             (Some(was), Some(is)) if was != is && minded => {
                 let why = if is_asked { "" } else { ", which not every reader knows" };
-                let asked = if is_asked { ", as asked" } else { "" };
-                notes.repaired(name, format!("it was encrypted by SecureTar {}{why}; it is SecureTar {} now{asked}", number(was), number(is)));
+                let asked = if is_asked { ", as requested" } else { "" };
+                notes.repaired(name, format!("it was encrypted with SecureTar {}{why}; it is now SecureTar {}{asked}", number(was), number(is)));
             }
             _ => {}
         }

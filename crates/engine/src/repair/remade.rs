@@ -128,7 +128,7 @@ impl<'a> Remade<'a> {
     pub(super) fn finish(mut self) -> Done {
         for (top, count) in self.beside {
             let what = if count == 1 { "it lies".to_owned() } else { format!("{count} members lie") };
-            self.notes.lost(top, format!("{what} beside the configuration, and no reader would look there"));
+            self.notes.lost(top, format!("{what} outside the configuration, where no reader looks"));
         }
         Done { index: self.index, notes: self.notes, members: self.members }
     }
@@ -329,7 +329,7 @@ impl<'a> Remade<'a> {
 }
 
 fn changed() -> io::Error {
-    io::Error::other("the archive changed while it was read")
+    io::Error::other("the archive changed while Haul read it")
 }
 
 impl Read for Remade<'_> {

@@ -162,16 +162,16 @@ pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, canc
     }
     // The oldest encryption fills its last block with what looks like something.
     if met.trailing && form.sealed != Some(SecureTarVersion::V1) {
-        notes.repaired(name, "something stood behind its compressed data, and is left out");
+        notes.repaired(name, "extra data followed its compressed data; it is left out");
     }
     if met.unequal {
-        notes.doubtful(name, "its checksum was wrong: something in it is not as it was, and nothing tells what");
+        notes.doubtful(name, "its checksum was wrong: something in it has changed, and nothing shows what");
     }
     if gaps > 0 {
-        notes.lost(name, format!("headers in it are damaged, in {gaps} places; the files they stood for are gone"));
+        notes.lost(name, format!("headers in it are damaged, in {gaps} places; the files they described are lost"));
     }
     if behind && ended == End::Marked {
-        notes.lost(name, "something stood behind the end of the tar in it, where nobody reads on");
+        notes.lost(name, "extra data followed the end of the tar in it, where no reader looks");
     }
     pass.ended(name, ended, cut, met.broken);
     pass.settle(name);
@@ -182,25 +182,25 @@ impl Pass {
     fn ended(&mut self, name: &str, ended: End, cut: bool, broken: Option<String>) {
         let notes = &mut self.survey.notes;
         if let Some(path) = &self.cut {
-            notes.lost(path, "it was cut short, and is left out");
+            notes.lost(path, "it was cut short; it is left out");
             self.survey.lost_database = true;
         }
         let is_short = ended == End::Cut || (ended == End::Unmarked && (cut || broken.is_some()));
         if is_short {
-            let why = broken.map_or_else(|| "it breaks off".to_owned(), |broken| format!("it can't be read on ({broken})"));
+            let why = broken.map_or_else(|| "it breaks off".to_owned(), |broken| format!("the rest is unreadable ({broken})"));
             let kept = match self.survey.whole {
-                0 => "nothing of it can be kept".to_owned(),
-                1 => "the member before that is kept, what came after is gone".to_owned(),
-                whole => format!("the {whole} members before that are kept, what came after is gone"),
+                0 => "none of it can be kept".to_owned(),
+                1 => "the member before that is kept, the rest is lost".to_owned(),
+                whole => format!("the {whole} members before that are kept, the rest is lost"),
             };
             notes.lost(name, format!("{why}: {kept}"));
             self.survey.lost_database = true;
         } else if ended == End::Unmarked {
-            notes.doubtful(name, "the tar in it has no end mark, and nothing tells whether something came after; one is written");
+            notes.doubtful(name, "the tar in it had no end mark, so more may have followed; Haul adds one");
         } else if let Some(broken) = broken {
-            notes.repaired(name, format!("its end was damaged behind all that is in it ({broken}), and is written anew"));
+            notes.repaired(name, format!("its end was damaged after all its content ({broken}); it is rewritten"));
         } else if cut {
-            notes.repaired(name, "its end was missing, behind all that is in it, and is written anew");
+            notes.repaired(name, "its end was missing after all its content; it is rewritten");
         }
     }
 
@@ -214,7 +214,7 @@ impl Pass {
             let wanted = left.min(buffer.len() as u64) as usize;
             match walker.read(&mut buffer[..wanted])? {
                 None if *mended && walker.is_overrun() => {
-                    self.survey.notes.lost(&path, "its header was damaged, and its size, too: another member begins within it; it is left out");
+                    self.survey.notes.lost(&path, "its header and its size were damaged: another member begins within it; it is left out");
                     self.drop(*number);
                     return Ok(true);
                 }
@@ -229,9 +229,7 @@ impl Pass {
             }
         }
         if *nameless {
-            self.survey
-                .notes
-                .doubtful(&path, "what stood before its header is damaged, and may have said a longer name; it is kept under the one that is there");
+            self.survey.notes.doubtful(&path, "the data before its header is damaged and may have held a longer name; it is kept under the name in the header");
         }
         self.survey.bytes += entry.size;
         if *mended {
@@ -246,10 +244,10 @@ impl Pass {
     fn decide(&mut self, misfit: bool) {
         let Some((number, entry, path, seen)) = self.mended.take() else { return };
         if misfit {
-            self.survey.notes.lost(&path, "its header was damaged, and its size, too: nothing tells where it ends; it is left out");
+            self.survey.notes.lost(&path, "its header and its size were damaged: nothing shows where it ends; it is left out");
             self.drop(number);
         } else {
-            self.survey.notes.doubtful(&path, "its header was damaged; it is kept as that most likely said");
+            self.survey.notes.doubtful(&path, "its header was damaged; it is kept as the header most likely described it");
             self.judge(number, &entry, path, seen);
         }
     }
@@ -277,7 +275,7 @@ impl Pass {
             return;
         }
         if seen.is_apple() {
-            self.survey.notes.left_out(&path, "macOS left it there, it is no file of the configuration");
+            self.survey.notes.left_out(&path, "macOS left it there; it is not part of the configuration");
             self.drop(number);
             return;
         }
@@ -285,7 +283,7 @@ impl Pass {
         let is_repeated = self.names.repeated(&path);
         if self.breaks > 0 {
             if is_repeated && !self.since.has(&path) {
-                let what = "it is there once more behind a damaged header, where it may be another file; what came before that is kept";
+                let what = "it occurs again after a damaged header, where it may be another file; the earlier one is kept";
                 if is_folder {
                     self.survey.notes.left_out(&path, what);
                 } else {
@@ -340,7 +338,7 @@ impl Pass {
 
     fn leads_out(&mut self, number: u64, entry: &Entry, path: &[u8]) -> bool {
         if path.split(|byte| *byte == b'/').any(|part| part == b"..") {
-            self.survey.notes.lost(&entry.path, "it leads out of the archive");
+            self.survey.notes.lost(&entry.path, "it points outside the archive");
             self.drop(number);
             return true;
         }
@@ -350,10 +348,10 @@ impl Pass {
 
     fn is_special(&mut self, number: u64, entry: &Entry, path: &[u8]) -> bool {
         let what = match entry.kind {
-            EntryKind::Fifo => "it is a named pipe, which a program makes anew",
+            EntryKind::Fifo => "it is a named pipe, which its program recreates",
             EntryKind::Char | EntryKind::Block => "it is a device",
             EntryKind::GnuSparse => {
-                self.survey.notes.lost(path, "it is stored with holes, in a way of GNU tar's own; unpack it with GNU tar");
+                self.survey.notes.lost(path, "it is stored as a GNU sparse file; unpack it with GNU tar");
                 self.drop(number);
                 return true;
             }
@@ -371,7 +369,7 @@ impl Pass {
         }
         for at in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
             if let Some(number) = self.links.remove(&path[..at]) {
-                self.survey.notes.repaired(&path[..at], "it was a symbolic link with files below it; it is a folder now");
+                self.survey.notes.repaired(&path[..at], "it was a symbolic link with files below it; it is now a folder");
                 self.survey.fates.insert(number, Fate::Folder);
             }
         }
@@ -413,11 +411,11 @@ impl Pass {
     fn settle(&mut self, name: &str) {
         if self.absolute > 0 {
             let what = if self.absolute == 1 {
-                "a name in it began with a slash, and is".to_owned()
+                "a name in it began with a slash, and is now".to_owned()
             } else {
-                format!("{} names in it began with a slash, and are", self.absolute)
+                format!("{} names in it began with a slash, and are now", self.absolute)
             };
-            self.survey.notes.repaired(name, format!("{what} written without it: a restore takes nothing that leads out of the archive"));
+            self.survey.notes.repaired(name, format!("{what} written without it: a restore accepts nothing that points outside the archive"));
         }
         if self.config {
             self.settle_configuration(name);
@@ -425,12 +423,12 @@ impl Pass {
         let mut repeats: Vec<_> = self.survey.repeats.iter().filter(|(path, _)| !self.settled.contains(*path)).collect();
         repeats.sort_unstable_by_key(|(_, number)| **number);
         for (path, _) in repeats {
-            self.survey.notes.repaired(path, "it was there more than once; the last one is kept");
+            self.survey.notes.repaired(path, "it occurred more than once; the last one is kept");
         }
         for (number, path, target) in std::mem::take(&mut self.hard) {
             let is_dropped = self.survey.fates.get(&number) == Some(&Fate::Drop);
             if !is_dropped && self.survey.repeats.get(&path).is_none_or(|last| *last == number) {
-                self.survey.notes.repaired(&path, format!("it was a hard link to {}, and is a file of its own now", crate::text::shown(&target)));
+                self.survey.notes.repaired(&path, format!("it was a hard link to {}; it is now a separate file", crate::text::shown(&target)));
             }
         }
     }
@@ -440,11 +438,11 @@ impl Pass {
         let root = self.survey.root.clone();
         if root != b"data" {
             let place = if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::text::shown(&root)) };
-            self.survey.notes.repaired(name, format!("the configuration lies {place}, and is put below data/"));
+            self.survey.notes.repaired(name, format!("the configuration was {place}; it is now below data/"));
         }
         for (number, path) in std::mem::take(&mut self.wishes) {
             if below(&path, &root) == Some(b".HA_RESTORE") {
-                self.survey.notes.left_out(&path, "it asks for another restore");
+                self.survey.notes.left_out(&path, "it would trigger another restore");
                 self.drop(number);
             }
         }
@@ -483,7 +481,7 @@ impl Pass {
             let has_log = log.is_some_and(|(_, size)| size > 0);
             let is_recorder = database.path == recorder;
             if is_recorder && database.short && !has_log {
-                self.survey.notes.lost(&database.path, "the database was cut short, and is left out: Home Assistant begins a new one");
+                self.survey.notes.lost(&database.path, "the database was cut short; it is left out, and Home Assistant starts a new one");
                 self.survey.lost_database = true;
                 self.drop(database.number);
                 if let Some((number, _)) = log {
@@ -503,17 +501,17 @@ impl Pass {
             let path = [&recorder[..], b"-wal"].concat();
             self.survey.lost_database = size > 0;
             if size > 0 {
-                self.survey.notes.lost(&path, "it is the log of a database that is not there, and of no use alone");
+                self.survey.notes.lost(&path, "it is the log of a missing database, and useless alone");
             }
             self.drop(number);
         }
         if self.survey.wants_log {
             let path = [&recorder[..], b"-wal"].concat();
             if self.survey.lacks_log {
-                let what = "it was missing, and an empty one is put there; if the database was in use when it was copied, the newest history was in it";
+                let what = "it was missing; Haul adds an empty one. If the database was in use when it was copied, the newest history is lost";
                 self.survey.notes.doubtful(path, what);
             } else {
-                self.survey.notes.repaired(path, "it was missing, and a restore of the history alone wants it; an empty one is put there");
+                self.survey.notes.repaired(path, "it was missing, but a restore of the history alone needs it; Haul adds an empty one");
             }
         }
     }
@@ -528,22 +526,22 @@ impl Pass {
         {
             self.survey.repeats.insert(recorder.to_vec(), whole.number);
             self.settled.insert(recorder.to_vec());
-            self.survey.notes.lost(recorder, "it was there more than once; the last one was cut short, and the last whole one is kept");
+            self.survey.notes.lost(recorder, "it occurred more than once; the last one was cut short, so the last whole one is kept");
         }
     }
 
     fn damaged(&mut self, database: &Database, is_recorder: bool, has_log: bool) {
-        let begins = if is_recorder { "; Home Assistant puts it aside and begins a new one" } else { "" };
+        let begins = if is_recorder { "; Home Assistant sets it aside and starts a new one" } else { "" };
         let notes = &mut self.survey.notes;
         if database.size == 0 || !database.is_one {
-            let what = if database.size == 0 { "the database is empty" } else { "it is no database" };
-            notes.unrepaired(&database.path, format!("{what}, and is kept as it is{begins}"));
+            let what = if database.size == 0 { "the database is empty" } else { "it is not a database" };
+            notes.unrepaired(&database.path, format!("{what}; it is kept as it is{begins}"));
         } else if let Some(problem) = database.problems.first() {
             let problem = problem.trim_start_matches("the database is damaged: ");
             if has_log {
-                notes.unrepaired(&database.path, format!("the database is not whole without its log ({problem}); both are kept"));
+                notes.unrepaired(&database.path, format!("the database is incomplete without its log ({problem}); both are kept"));
             } else {
-                notes.unrepaired(&database.path, format!("the database is damaged ({problem}), and is kept as it is{begins}"));
+                notes.unrepaired(&database.path, format!("the database is damaged ({problem}); it is kept as it is{begins}"));
             }
         }
     }

@@ -56,7 +56,7 @@ pub(super) fn write(
     let target = options.destination.target(&plan.file_name());
     let mut outbound = Outbound::prepare(vec![target], network.copied(), options.read_back || options.destination.is_read_back())?;
     if outbound.needs_sizes() || outbound.needs_length() {
-        let reason = "this place takes nothing whose size is not known before: write the archive to a file, and send that with `haul push`";
+        let reason = "this destination needs every size in advance: write the archive to a file, and send that with `haul push`";
         let _ = outbound.abort();
         return Err(BackupError::Pipeline(reason.to_owned()).into());
     }
@@ -149,7 +149,7 @@ impl Job<'_, '_> {
             Ok(plain) => Ok(plain.split().0),
             Err(Shut::Io(error)) => Err(error),
             // It was open a moment ago.
-            Err(_) => Err(io::Error::other("the archive changed while it was read")),
+            Err(_) => Err(io::Error::other("the archive changed while Haul read it")),
         };
         let index = is_main.then(|| IndexBuilder::new(&part.name));
         let (first, last) = if is_main { self.extras(part) } else { (Vec::new(), Vec::new()) };
@@ -173,7 +173,7 @@ impl Job<'_, '_> {
 
     fn copy<'o>(&self, outer: Outer<&'o mut Output>, piece: &Piece) -> Result<Outer<&'o mut Output>, Broken> {
         let mut member = outer.begin_known(&piece.name, piece.size)?;
-        let window = Window::new(self.bytes, piece.offset, piece.size).ok_or_else(|| Broken::Inside("the archive changed while it was read".into()))?;
+        let window = Window::new(self.bytes, piece.offset, piece.size).ok_or_else(|| Broken::Inside("the archive changed while Haul read it".into()))?;
         let mut source = Stream::new(window);
         let mut buffer = vec![0; BLOCK];
         loop {

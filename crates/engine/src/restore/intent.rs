@@ -148,7 +148,7 @@ impl Intent {
         if in_the_way {
             let kept = parent_path.join(&self.kept);
             return Ok(Some(format!(
-                "an earlier restore into {} was stopped halfway; some of what was there before it is in {}",
+                "an earlier restore into {} was stopped halfway; some of the previous content is in {}",
                 shown(path.as_os_str().as_bytes()),
                 shown(kept.as_os_str().as_bytes())
             )));
@@ -203,7 +203,7 @@ struct Plan {
 }
 
 fn back(target: &Path) -> String {
-    format!("an earlier restore into {} was stopped halfway; what was there before it was put back first", shown(target.as_os_str().as_bytes()))
+    format!("an earlier restore into {} was stopped halfway; Haul first put the previous content back", shown(target.as_os_str().as_bytes()))
 }
 
 /// Inode of the directory under this name on the file system of `parent`. Its device need not be written down, which may change from boot to boot.

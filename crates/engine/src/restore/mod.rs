@@ -141,7 +141,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// No member fits the patterns.
-    #[error("nothing in the archive fits {}{}", .patterns.join(", "), offer(near))]
+    #[error("nothing in the archive matches {}{}", .patterns.join(", "), offer(near))]
     NothingMatched {
         /// The patterns.
         patterns: Vec<String>,
@@ -160,7 +160,7 @@ pub enum RestoreError {
         sign: String,
     },
     /// What is there would be replaced by less.
-    #[error("the archive is {headline}; it does not take the place of {}", path.display())]
+    #[error("the archive is {headline}; Haul does not replace {} with it", path.display())]
     Less {
         /// The directory.
         path: PathBuf,
@@ -168,7 +168,7 @@ pub enum RestoreError {
         headline: String,
     },
     /// Only root may give files away.
-    #[error("only root can restore for the user {uid}, group {gid}")]
+    #[error("only root can restore files for user {uid}, group {gid}")]
     Owner {
         /// The user.
         uid: u32,
@@ -190,13 +190,13 @@ pub enum RestoreError {
         mounts: Vec<PathBuf>,
     },
     /// A symbolic link stands where files would go.
-    #[error("{} is a symbolic link, and nothing is restored through one", path.display())]
+    #[error("{} is a symbolic link, and Haul does not restore through one", path.display())]
     LinkInTheWay {
         /// The link.
         path: PathBuf,
     },
     /// The file system has no room.
-    #[error("there is no room for {what} in {}", path.display())]
+    #[error("there is not enough space for {what} in {}", path.display())]
     NoSpace {
         /// The directory.
         path: PathBuf,
@@ -212,7 +212,7 @@ pub enum RestoreError {
         source: io::Error,
     },
     /// The swap failed halfway, and taking it back failed as well.
-    #[error("can't put the restored files into {}: {}; and not everything could be put back as it was", path.display(), plain(source))]
+    #[error("can't move the restored files into {}: {}; and Haul could not put everything back as it was", path.display(), plain(source))]
     Stranded {
         /// The directory.
         path: PathBuf,
@@ -562,9 +562,9 @@ impl Job<'_> {
         let (uid, gid) = self.owner?;
         let why = match self.options.owner {
             Some(_) => "as --owner says".to_owned(),
-            None => format!("as {} does; --owner UID:GID gives it to another", self.target.model().display()),
+            None => format!("like {}; --owner UID:GID changes that", self.target.model().display()),
         };
-        Some(format!("what was restored belongs to user {}, group {}, {why}", uid.as_raw(), gid.as_raw()))
+        Some(format!("the restored files belong to user {}, group {}, {why}", uid.as_raw(), gid.as_raw()))
     }
 
     fn report(&self, member: &Member, outcome: Outcome, placed: Placed, started: Instant) -> Restoration {
@@ -572,15 +572,15 @@ impl Job<'_> {
         let unmatched = self.unmatched(&done);
         let mut warnings = done.warnings;
         if done.left_out_unnamed > 0 {
-            warnings.push(format!("{} more entries were left out and are not named here", done.left_out_unnamed));
+            warnings.push(format!("{} more entries were left out and are not listed", done.left_out_unnamed));
         }
         if written.keeps_metadata {
             warnings.extend(self.owner_note());
         } else {
-            warnings.push("the file system of the target does not keep owners or modes".to_owned());
+            warnings.push("the target's file system does not keep owners or modes".to_owned());
         }
         if !placed.confirmed {
-            warnings.push("the file system of the target can't confirm that everything is on its disk; wait a while before you switch it off".to_owned());
+            warnings.push("the target's file system can't confirm that everything is on the disk; wait a while before you switch it off".to_owned());
         }
         let judgement = self.judge(&done.content);
         if judgement.verdict != Verdict::Whole {

@@ -51,8 +51,8 @@ pub(super) enum Obstacle {
 impl From<Errno> for Obstacle {
     fn from(error: Errno) -> Self {
         match error {
-            Errno::NAMETOOLONG => Self::Refused("the file system does not take a name this long".into()),
-            Errno::INVAL | Errno::ILSEQ => Self::Refused("the file system does not take this name".into()),
+            Errno::NAMETOOLONG => Self::Refused("the file system does not support a name this long".into()),
+            Errno::INVAL | Errno::ILSEQ => Self::Refused("the file system does not support this name".into()),
             _ => Self::Io(error.into()),
         }
     }
@@ -187,7 +187,7 @@ impl Tree {
         let parts = components(path)?;
         let old = components(target)?;
         let (Some((name, above)), Some((old_name, old_above))) = (parts.split_last(), old.split_last()) else {
-            return refused("a hard link to or at the directory itself");
+            return refused("a hard link to or in place of the directory itself");
         };
         if parts == old {
             return refused("a hard link to itself");
@@ -250,7 +250,7 @@ impl Tree {
                 vacate(parent, name, known)?;
                 create()?;
             }
-            Err(Errno::PERM | Errno::NOTSUP) => return refused("the file system has no symbolic links"),
+            Err(Errno::PERM | Errno::NOTSUP) => return refused("the file system does not support symbolic links"),
             other => other?,
         }
         let given = owner.map_or(Ok(()), |(uid, gid)| fs::chownat(parent, *name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW));
@@ -326,7 +326,7 @@ impl Tree {
     /// Takes a name in that is kept until the end.
     fn hold(&mut self, bytes: usize) -> Result<(), Obstacle> {
         self.held += bytes + HELD_BESIDE;
-        if self.held > MOST_HELD { refused("one more directory or symbolic link than this program can keep in mind") } else { Ok(()) }
+        if self.held > MOST_HELD { refused("more directories and symbolic links than Haul can track") } else { Ok(()) }
     }
 
     fn innermost(&self) -> BorrowedFd<'_> {
@@ -389,10 +389,10 @@ fn now() -> (i64, u32) {
 fn vacate(parent: BorrowedFd<'_>, name: &[u8], known: bool) -> Result<(), Obstacle> {
     let stat = fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return refused("a directory of the same name is in the archive and was kept");
+        return refused("the archive has a directory of the same name, which was kept");
     }
     if !known {
-        return refused("the file system takes its name for that of another member");
+        return refused("the file system treats its name as that of another member");
     }
     fs::unlinkat(parent, name, AtFlags::empty())?;
     Ok(())

@@ -141,12 +141,12 @@ impl Unpacker<'_> {
             EntryKind::Symlink => tree.symlink(path, &entry.link, entry.mtime),
             EntryKind::HardLink => match config_path(&entry.link) {
                 Ok(Some(target)) => tree.hard_link(path, target),
-                _ => Err(Obstacle::Refused("a hard link to something outside of the config directory".into())),
+                _ => Err(Obstacle::Refused("a hard link to something outside the config directory".into())),
             },
             EntryKind::Fifo => Err(Obstacle::Refused("a named pipe".into())),
             EntryKind::Char | EntryKind::Block => Err(Obstacle::Refused("a device".into())),
-            EntryKind::GnuSparse => Err(Obstacle::Refused("a file with holes in GNU's own form".into())),
-            EntryKind::Other(_) => Err(Obstacle::Refused("of a kind unknown to this program".into())),
+            EntryKind::GnuSparse => Err(Obstacle::Refused("a GNU sparse file".into())),
+            EntryKind::Other(_) => Err(Obstacle::Refused("of an unknown kind".into())),
         };
         match result {
             Ok(()) => done.entries += u64::from(wanted),

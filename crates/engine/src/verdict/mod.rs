@@ -242,7 +242,7 @@ impl Judgement {
         match self.verdict {
             Verdict::Whole if self.without_history => "whole, without the history".to_owned(),
             Verdict::Whole => "whole".to_owned(),
-            Verdict::Wrapper => "every file in it is whole, and its end or its index is damaged; `haul repair` writes it anew".to_owned(),
+            Verdict::Wrapper => "every file in it is whole, but its end or its index is damaged; `haul repair` rewrites it".to_owned(),
             Verdict::Incomplete => incomplete(&self.missing.join(Stamp::BETWEEN), self.essential),
             Verdict::Unrestorable if !self.refused_by.is_empty() => format!("{} would NOT restore this", readers::named(&self.refused_by)),
             Verdict::Unrestorable => "Home Assistant would NOT restore this".to_owned(),

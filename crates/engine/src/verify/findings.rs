@@ -85,7 +85,7 @@ impl Findings {
     /// The gravest first, else in the order found.
     pub(super) fn into_list(mut self) -> Vec<Finding> {
         if let Some(severity) = self.gravest_unnamed {
-            let message = format!("{} more findings are not named here", self.unnamed);
+            let message = format!("{} more findings are not listed", self.unnamed);
             self.list.push(Finding { severity, member: String::new(), message });
         }
         self.list.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

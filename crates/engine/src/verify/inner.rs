@@ -130,10 +130,10 @@ impl Pass<'_> {
         let beside = seen.collector.content.beside_data;
         let below = seen.collector.header(&header, self.content == Content::HomeAssistant);
         if seen.collector.content.beside_data > beside {
-            seen.findings.warn(self.name(&entry.path), "lies outside of data/ and is not restored");
+            seen.findings.warn(self.name(&entry.path), "is outside data/, so it is not restored");
         }
         match entry.kind {
-            EntryKind::GnuSparse => seen.findings.warn(self.name(&entry.path), "is stored with holes in GNU's own form"),
+            EntryKind::GnuSparse => seen.findings.warn(self.name(&entry.path), "is stored as a GNU sparse file"),
             EntryKind::Other(kind) => seen.findings.warn(self.name(&entry.path), format!("is of an unknown kind ({kind})")),
             _ => {}
         }
@@ -179,7 +179,7 @@ impl Seen {
                 let problem = problem.strip_prefix("the database is damaged: ").unwrap_or(&problem).to_owned();
                 if has_log {
                     let severity = if path == RECORDER { Severity::Loss } else { Severity::Warning };
-                    self.findings.add(severity, &name, format!("the database is not whole without its log beside it: {problem}"));
+                    self.findings.add(severity, &name, format!("the database is incomplete without its log: {problem}"));
                 } else {
                     self.findings.add(Severity::Loss, &name, format!("the database is damaged: {problem}"));
                 }

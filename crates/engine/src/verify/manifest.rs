@@ -24,7 +24,7 @@ pub(super) fn check(outside: &Outside, facts: &Facts, index: &IndexState, findin
     if let IndexState::Usable(index) = index
         && index.describes(&outside.manifest_text) == Some(false)
     {
-        findings.damage(MANIFEST, "is not as it was written");
+        findings.damage(MANIFEST, "has changed since it was written");
     }
     if let (Some(inside), Some(said)) = (content.and_then(|content| content.version.as_deref()), manifest.home_assistant_version())
         && inside != said
@@ -50,7 +50,7 @@ pub(super) fn check(outside: &Outside, facts: &Facts, index: &IndexState, findin
 /// What the archive's maker knew was missing. What is essential is no news where it is seen anyway.
 fn made_incomplete(stamp: &Stamp, is_seen: bool, findings: &mut Findings) {
     let severity = if stamp.essential && !is_seen { Severity::Loss } else { Severity::Warning };
-    findings.add(severity, MANIFEST, format!("says that something was missing when the archive was made: {}", crate::text::shown(stamp.missing.as_bytes())));
+    findings.add(severity, MANIFEST, format!("says that the archive lacked something when it was made: {}", crate::text::shown(stamp.missing.as_bytes())));
 }
 
 /// What readers make of one thing, as a finding of this module. Damage that was found byte by byte is not told twice.

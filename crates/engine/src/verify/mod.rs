@@ -218,7 +218,7 @@ impl Job<'_> {
                 OpenError::WrongPassword => "the password that was given does not open it",
                 _ => "no password was given",
             };
-            self.findings.warn(&member.name, format!("was not read: it is encrypted, and {why}"));
+            self.findings.warn(&member.name, format!("is unread: it is encrypted, and {why}"));
             return Ok(Seen::default());
         }
         if member.shape == Shape::Sealed && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8]) {
@@ -266,7 +266,7 @@ impl Job<'_> {
                 // Either may be wrong: read once more without the index.
                 let (seen, broken) = self.by_stream(member)?;
                 if broken.is_none() && !seen.findings.has_damage() {
-                    self.findings.add(Severity::Wrapper, index_name, "the index does not fit the archive, which is in order without it");
+                    self.findings.add(Severity::Wrapper, index_name, "the index does not match the archive, which is intact without it");
                 }
                 Ok(Some((seen, broken)))
             }

@@ -66,7 +66,7 @@ fn check_rest(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Findings)
             return Ok(());
         }
         if let Some(found) = piece.iter().position(|byte| *byte != 0) {
-            findings.damage("", format!("there is data after the end of the archive, at byte {}", at + found as u64));
+            findings.damage("", format!("data follows the end of the archive, at byte {}", at + found as u64));
             return Ok(());
         }
         at += piece.len() as u64;
@@ -80,7 +80,7 @@ fn check_length(opened: &Opened<'_>, ours: bool, findings: &mut Findings) {
     let whole = (end + 2 * BLOCK as u64).next_multiple_of(RECORD);
     // What Haul wrote is too short then, which is among the facts.
     if !(length.is_multiple_of(RECORD) || ours && length < whole) {
-        findings.warn("", "its length is no multiple of 10,240 bytes: zeros at its end may be missing");
+        findings.warn("", "its length is not a multiple of 10,240 bytes: zeros may be missing at its end");
     }
 }
 
@@ -116,7 +116,7 @@ fn strange(raw: &[u8]) -> Option<&'static str> {
             return Some("the padding in its extended header is not zero");
         }
         if matches!(block[156], b'x' | b'g' | b'X') && !keywords(&body[..size]).all(|keyword| KEYWORDS.contains(&keyword) || vendor(keyword)) {
-            return Some("its extended header holds a record that nobody writes");
+            return Some("its extended header holds a record that no writer produces");
         }
         rest = next;
     }

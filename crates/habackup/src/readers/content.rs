@@ -171,7 +171,7 @@ fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) 
     } else if database.present < database.size {
         format!("{} of its {} bytes are there", database.present, database.size)
     } else if !database.is_one {
-        "it is no database".to_owned()
+        "it is not a database".to_owned()
     } else if let Some(problem) = database.problems.first() {
         format!("it is damaged: {}", problem.trim_start_matches("the database is damaged: "))
     } else {

@@ -206,7 +206,7 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         }
     }
     for path in &content.escaping {
-        let what = if path.starts_with(b"/") || leaves(path) { "it leads out of the archive" } else { "its name goes up and down again" };
+        let what = if path.starts_with(b"/") || leaves(path) { "it points outside the archive" } else { "its name goes up and down again" };
         let finding = Finding::new(Defect::Escaping, what, "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
         let left_out = Effect::Changes("a member that leads out of the archive is left out".into());
         let finding = finding.old_core(left_out.clone(), None);

@@ -10,15 +10,15 @@ impl Effect {
             Self::Refuses(Stage::Password) if because == Some(Defect::WrongPassword) => "does not accept this password".to_owned(),
             Self::Restores => "restores it".to_owned(),
             Self::Changes(what) => format!("restores it, but: {what}"),
-            Self::Unnoticed(what) => format!("restores it without a word, though perhaps not all is whole: {what}"),
-            Self::Loses(what) if says => format!("restores the rest, and loses {what}"),
-            Self::Loses(what) => format!("says that it restored it, and loses {what}"),
-            Self::RefusesUpload => "refuses the upload, but restores it when it is put into the folder of backups by hand".to_owned(),
+            Self::Unnoticed(what) => format!("restores it without an error, but it may not be whole: {what}"),
+            Self::Loses(what) if says => format!("restores the rest, but loses {what}"),
+            Self::Loses(what) => format!("reports success, but loses {what}"),
+            Self::RefusesUpload => "refuses the upload, but restores it if you put it into the backup folder by hand".to_owned(),
             Self::Refuses(Stage::List) => "refuses it".to_owned(),
-            Self::Refuses(Stage::ListOfAll) => "refuses it, and lists no backup at all while it lies in its folder".to_owned(),
+            Self::Refuses(Stage::ListOfAll) => "refuses it, and lists no backups at all while it is in the backup folder".to_owned(),
             Self::Refuses(Stage::Password) => "accepts no password for it".to_owned(),
-            Self::Refuses(Stage::Unpack) => "begins to restore and stops before anything is changed".to_owned(),
-            Self::FailsAfterWipe => "EMPTIES the configuration, then fails: what is there afterwards is not all".to_owned(),
+            Self::Refuses(Stage::Unpack) => "starts to restore, but stops before it changes anything".to_owned(),
+            Self::FailsAfterWipe => "EMPTIES the configuration, then fails: the result is incomplete".to_owned(),
         }
     }
 }

@@ -119,7 +119,7 @@ pub enum SecureTarError {
     #[error("the message nonces do not belong to this encrypted data")]
     WrongNonces,
     /// Salts could not be had from the operating system, or Argon2 could not get its memory.
-    #[error("no key could be made: {0}")]
+    #[error("could not generate a key: {0}")]
     KeyDerivation(String),
     /// The source or sink failed.
     #[error("{0}")]

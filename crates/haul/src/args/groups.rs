@@ -8,9 +8,9 @@ use super::Command;
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("Make backups", &["backup", "push", "migrate"]),
-    ("Look into backups", &["list", "verify", "inspect", "ls", "cat", "diff"]),
-    ("Bring them back", &["restore", "get", "repair"]),
-    ("Remove old ones", &["prune", "rm", "pin", "unpin"]),
+    ("Inspect backups", &["list", "verify", "inspect", "ls", "cat", "diff"]),
+    ("Restore and repair", &["restore", "get", "repair"]),
+    ("Remove backups", &["prune", "rm", "pin", "unpin"]),
     ("Destinations and other machines", &["destination", "auth", "receive", "peers"]),
     ("Help", &["demo", "completions", "man", "help"]),
 ];

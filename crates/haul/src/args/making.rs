@@ -25,17 +25,17 @@ Examples:
   haul receive --to /backups --listen 0.0.0.0:8744
   haul backup /config --to haul://nas          (on the other machine; asks for the code once)
 
-A machine that was paired may store, list, read and delete what is in DEST. Whatever else knocks
-gets no answer, not even this machine's name. `haul peers` lists the machines, `haul peers
-forget NAME` ends it.";
+A paired machine may store, list, read and delete archives in DEST. All others get no answer,
+not even this machine's name. `haul peers` lists the paired machines, `haul peers forget NAME`
+unpairs one.";
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct BackupArgs {
     /// Home Assistant's config directory: the one with configuration.yaml and .HA_VERSION
     pub(crate) config_dir: PathBuf,
-    /// Where to: an existing directory (the file is named as Home Assistant names it), NAME.tar, an address such as s3://bucket/backups, a name from haul.toml, or
-    /// - for standard output; may be given several times
+    /// Destination: an existing directory (Haul names the file as Home Assistant does), NAME.tar, an address such as s3://bucket/backups, a name from haul.toml, or
+    /// - for standard output; can be repeated
     #[arg(long, value_name = "DEST", required = true)]
     pub(crate) to: Vec<String>,
     #[command(flatten)]
@@ -45,34 +45,34 @@ pub(crate) struct BackupArgs {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// Encryption format; auto takes v3 where Home Assistant reads it (2026.3 and later), else v2
+    /// Encryption format; auto uses v3 where Home Assistant reads it (2026.3 and later), otherwise v2
     #[arg(long, value_enum, default_value_t = SecureTarArg::Auto, value_name = "VERSION")]
     pub(crate) securetar: SecureTarArg,
-    /// Leave out the history (home-assistant_v2.db)
+    /// Exclude the history (home-assistant_v2.db)
     #[arg(long)]
     pub(crate) exclude_database: bool,
-    /// Leave out what matches, below the config directory; ** stands for any directories, a directory takes all below it along
+    /// Exclude files that match, relative to the config directory; ** matches any directories, and a directory includes everything below it
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Do not compress
     #[arg(long, conflicts_with = "level")]
     pub(crate) uncompressed: bool,
-    /// How hard to compress
+    /// Compression level
     #[arg(long, value_enum, default_value_t = LevelArg::Fast)]
     pub(crate) level: LevelArg,
-    /// Which machine compresses and encrypts when the backup goes to another one (haul://…): this one, the other one, or whichever is faster by measured rates
+    /// Which machine compresses and encrypts a backup to another machine (haul://…): this one, the other one, or the faster one by measurement
     #[arg(long, value_enum, default_value_t = CompressArg::Here, value_name = "WHERE")]
     pub(crate) compress: CompressArg,
-    /// Cores to use [default: all]
+    /// Number of cores to use [default: all]
     #[arg(long, value_name = "N", value_parser = crate::units::cores)]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// One core, lowest CPU priority, disk only when nobody else wants it
+    /// Use one core at the lowest priority, and the disk only when it is idle
     #[arg(long, conflicts_with = "threads")]
     pub(crate) gentle: bool,
-    /// Home Assistant's version, when the directory's .HA_VERSION is missing or wrong
+    /// Home Assistant's version, if the directory's .HA_VERSION is missing or wrong
     #[arg(long, value_name = "VERSION")]
     pub(crate) ha_version: Option<String>,
-    /// Back up to a directory whose mount seems to be missing, and fill the disk that Home Assistant runs from
+    /// Back up even if a directory's mount seems to be missing, or if the backup fills the disk that Home Assistant runs from
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -81,7 +81,7 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendingArgs {
-    /// How a copy is checked after it arrived: by what the place offers (size, checksums), or by reading all of it back [default: auto]
+    /// How to check each copy after it arrives: by size and checksums, as the destination offers, or by reading it back [default: auto]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) verify: Option<VerifyArg>,
     #[command(flatten)]
@@ -92,9 +92,9 @@ pub(crate) struct SendingArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
-    /// An archive of this machine
+    /// An archive on this machine
     pub(crate) archive: PathBuf,
-    /// Where to: an address such as s3://bucket/backups, a name from haul.toml, or a directory; may be given several times
+    /// Destination: an address such as s3://bucket/backups, a name from haul.toml, or a directory; can be repeated
     #[arg(long, value_name = "DEST", required = true)]
     pub(crate) to: Vec<String>,
     #[command(flatten)]
@@ -105,16 +105,16 @@ pub(crate) struct PushArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
-    /// Where what arrives goes: an existing directory, an address, or a name from haul.toml
+    /// Where to store received backups: an existing directory, an address, or a name from haul.toml
     #[arg(long, value_name = "DEST")]
     pub(crate) to: String,
-    /// Where to listen; 0.0.0.0:8744 opens it to the network and lets senders find it by themselves
+    /// Address to listen on; 0.0.0.0:8744 opens it to the network and lets senders find it
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8744")]
     pub(crate) listen: String,
-    /// What paired machines call this one [default: the host name]
+    /// Name of this machine for paired machines [default: the host name]
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
-    /// Keep what has arrived: paired machines can't delete, replace, pin, unpin or prune; do that on this machine
+    /// Paired machines can only add and read archives; delete, pin, unpin and prune on this machine
     #[arg(long)]
     pub(crate) append_only: bool,
 }
@@ -131,13 +131,13 @@ pub(crate) struct PeersArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PeersCommand {
-    /// List the machines, as `haul peers` by itself does
+    /// List the paired machines; the same as `haul peers`
     List {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
     },
-    /// End what pairing began; takes effect at once, also in a running `haul receive`
+    /// Unpair a machine; takes effect at once, even in a running `haul receive`
     Forget {
         /// The machine's name, or the beginning of its fingerprint
         name: String,
@@ -157,9 +157,9 @@ pub(crate) struct DemoArgs {
 /// How an arrived archive is compared with what was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum VerifyArg {
-    /// By what the place offers: checksums, else the size
+    /// By checksums where the destination has them, otherwise by size
     Auto,
-    /// Also by reading every byte back
+    /// Also read every byte back
     ReadBack,
 }
 
@@ -169,9 +169,9 @@ pub(crate) enum LevelArg {
     Fast,
     /// A little smaller, somewhat slower
     Balanced,
-    /// As small as gzip gets, slow
+    /// As small as gzip can get, slow
     Small,
-    /// Not at all, as --uncompressed
+    /// No compression, as with --uncompressed
     None,
 }
 
@@ -179,7 +179,7 @@ pub(crate) enum LevelArg {
 pub(crate) enum CompressArg {
     /// This machine
     Here,
-    /// The receiving machine: it gets the files as they are, over the encrypted line, and keys that open this backup (with --securetar v2: every backup of the same
+    /// The receiving machine: it gets the files themselves over the encrypted connection, and keys that open this backup (with --securetar v2, every backup with the same
     /// password)
     There,
     /// Whichever makes the backup faster

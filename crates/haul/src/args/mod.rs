@@ -28,14 +28,14 @@ Exit codes:
        settings or the history
   130  interrupted";
 
-/// Backs up Home Assistant from its live config directory, through every core, and proves that it restores.
+/// Back up Home Assistant from its live config directory, using every core, and verify that the backup restores
 #[derive(Debug, Parser)]
 #[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true, help_template = groups::template())]
 pub(crate) struct Cli {
     /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
     ///
-    /// [destinations.NAME] holds a url and what its kind of place needs. [backup], [push], [prune] and [receive] hold options of these commands under the flag's name with _ for -;
-    /// the same options are taken from the environment as HAUL_OPTION (`receive --name` as HAUL_RECEIVE_NAME, `prune --verify` as HAUL_PRUNE_VERIFY). A flag beats the environment, the environment beats the file.
+    /// [destinations.NAME] holds a url and the keys that its kind of destination needs. [backup], [push], [prune] and [receive] hold options of these commands, named like the flag with _ for -.
+    /// The environment variable HAUL_OPTION sets the same option (HAUL_RECEIVE_NAME for `receive --name`, HAUL_PRUNE_VERIFY for `prune --verify`). Flags override the environment, and the environment overrides the file.
     #[arg(long, global = true, value_name = "FILE", env = "HAUL_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
@@ -49,17 +49,17 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Move to another Home Assistant: back up, upload and restore in one step
     ///
-    /// Streams a backup straight into the other Home Assistant, restores it there, follows the restart, and says as whom to log in.
+    /// Streams a backup straight into the other Home Assistant, restores it there, waits for the restart, and says which user can log in.
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(MigrateArgs),
-    /// Upload an archive that exists already
+    /// Upload an existing archive
     ///
-    /// After an interruption, the same command continues where it stopped.
+    /// After an interruption, run the same command again to continue.
     #[command(after_help = PUSH_EXAMPLES)]
     Push(PushArgs),
     /// Accept backups from other machines
     ///
-    /// Each machine is paired once, by a short code.
+    /// Pair each machine once, with a short code.
     #[command(after_help = RECEIVE_EXAMPLES)]
     Receive(ReceiveArgs),
     /// List paired machines, or forget one
@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Download an archive
     ///
-    /// After an interruption, the same command continues where it stopped.
+    /// After an interruption, run the same command again to continue.
     #[command(after_help = GET_EXAMPLES)]
     Get(GetArgs),
     /// Remove archives
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     Rm(RmArgs),
     /// Remove old archives by rules
     ///
-    /// Shows the plan and asks before anything is removed.
+    /// Shows the plan and asks before it removes anything.
     #[command(after_help = PRUNE_EXAMPLES)]
     Prune(PruneArgs),
     /// Protect an archive from prune and rm
@@ -127,7 +127,7 @@ pub(crate) enum Command {
     /// Write the manual pages to a directory
     #[command(after_help = "Example:\n  haul man ~/.local/share/man/man1")]
     Man {
-        /// A directory, which is made if it is not there
+        /// Directory, created if missing
         directory: PathBuf,
     },
     /// The sample installation's recorder, in a process of its own
@@ -141,21 +141,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct WaitingArgs {
-    /// How long a place may fail without a single success before it is given up, for example 90s, 45m, 2d12h [default: 6h]
+    /// Give up on a destination after this long without a single success, for example 90s, 45m, 2d12h [default: 6h]
     #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
     pub(crate) give_up_after: Option<std::time::Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct LimitArgs {
-    /// Send no faster than this, for example 500kB/s or 2MB/s; all uploads of the run together
+    /// Limit all uploads together to this rate, for example 500kB/s or 2MB/s
     #[arg(long, value_name = "RATE", value_parser = crate::units::rate)]
     pub(crate) limit: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PasswordArgs {
-    /// File with the password; the environment variable HAUL_PASSWORD serves as well
+    /// File with the password (or set the environment variable HAUL_PASSWORD)
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
 }
@@ -163,10 +163,10 @@ pub(crate) struct PasswordArgs {
 /// Which of Home Assistant's readers are asked about an archive.
 #[derive(Debug, Args)]
 pub(crate) struct ReadersArgs {
-    /// Ask about this version of Home Assistant alone, in which the archive is to be restored
+    /// Check for this version of Home Assistant only: the one that will restore the archive
     #[arg(long, value_name = "VERSION", conflicts_with = "all_readers")]
     pub(crate) target: Option<String>,
-    /// Ask about every version of Home Assistant, also about those that are older than the archive
+    /// Check for every version of Home Assistant, even those older than the archive
     #[arg(long)]
     pub(crate) all_readers: bool,
 }
@@ -183,7 +183,7 @@ pub(crate) struct OutputArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
-    /// A bar on a terminal, else plain lines
+    /// A bar on a terminal, plain lines otherwise
     Auto,
     /// A bar
     Bar,

@@ -28,10 +28,10 @@ Examples:
   haul prune /backups --keep-last 10 --keep-within 30d --yes
 
 A rule keeps the newest archive of each of the N latest days, weeks (Monday to Sunday), months
-or years that have one, by the local calendar; what any rule keeps is kept. The newest whole
-archive, the newest with the history, pinned archives and those that Haul did not make are
-never removed. Whether an archive is whole is what its maker said; prune looks at its structure
-and at the beginnings of its parts, and --verify reads the newest to the end.";
+or years that have one, by the local calendar; any rule is enough to keep an archive. The newest
+whole archive, the newest with the history, pinned archives and those that Haul did not make are
+never removed. Prune believes what the maker of an archive said about it being whole, and checks
+only its structure and the beginnings of its parts; --verify reads the newest to the end.";
 
 /// The examples, and every kind of destination there is.
 pub(super) fn destinations() -> String {
@@ -40,7 +40,7 @@ pub(super) fn destinations() -> String {
     for (address, what) in local.into_iter().chain(store::registry::SCHEMES.iter().map(|scheme| (scheme.example, scheme.service))) {
         let _ = writeln!(text, "  {address:<28} {what}");
     }
-    text + "\ndocs/DESTINATIONS.md tells what each needs."
+    text + "\ndocs/DESTINATIONS.md explains what each needs."
 }
 
 pub(super) const GDRIVE_EXAMPLES: &str = "\
@@ -67,13 +67,13 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// The archive: a place, a slash and its name
+    /// The archive, as DEST/NAME.tar
     #[arg(value_name = "DEST/NAME")]
     pub(crate) archive: String,
-    /// An existing directory, or a new file
+    /// An existing directory or a new file
     #[arg(long, value_name = "PATH")]
     pub(crate) to: PathBuf,
-    /// Fetch no faster than this, for example 500kB/s or 2MB/s
+    /// Limit the download to this rate, for example 500kB/s or 2MB/s
     #[arg(long, value_name = "RATE", value_parser = crate::units::rate)]
     pub(crate) limit: Option<u64>,
     #[command(flatten)]
@@ -84,10 +84,10 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
-    /// The archives: each a place, a slash and its name
+    /// The archives, each as DEST/NAME.tar
     #[arg(value_name = "DEST/NAME", required = true)]
     pub(crate) archives: Vec<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Print one JSON document when done
@@ -99,7 +99,7 @@ pub(crate) struct RmArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PinArgs {
-    /// The archives: each a place, a slash and its name
+    /// The archives, each as DEST/NAME.tar
     #[arg(value_name = "DEST/NAME", required = true)]
     pub(crate) archives: Vec<String>,
     /// Print one JSON document when done
@@ -115,31 +115,31 @@ pub(crate) struct PruneArgs {
     /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
     #[arg(value_name = "DEST")]
     pub(crate) place: String,
-    /// Keep the newest N
+    /// Keep the N newest archives
     #[arg(long, value_name = "N")]
     pub(crate) keep_last: Option<u32>,
-    /// Keep the newest of each of N days
+    /// Keep the newest archive of each of N days
     #[arg(long, value_name = "N")]
     pub(crate) keep_daily: Option<u32>,
-    /// Keep the newest of each of N weeks
+    /// Keep the newest archive of each of N weeks
     #[arg(long, value_name = "N")]
     pub(crate) keep_weekly: Option<u32>,
-    /// Keep the newest of each of N months
+    /// Keep the newest archive of each of N months
     #[arg(long, value_name = "N")]
     pub(crate) keep_monthly: Option<u32>,
-    /// Keep the newest of each of N years
+    /// Keep the newest archive of each of N years
     #[arg(long, value_name = "N")]
     pub(crate) keep_yearly: Option<u32>,
-    /// Keep all that are at most so much older than the newest: 30d, 8w, 1y6mo
+    /// Keep all archives at most this much older than the newest: 30d, 8w, 1y6mo
     #[arg(long, value_name = "TIME", value_parser = crate::units::span)]
     pub(crate) keep_within: Option<jiff::Span>,
-    /// Treat backups that Home Assistant or others made like Haul's
+    /// Treat backups made by Home Assistant or other programs like Haul's
     #[arg(long)]
     pub(crate) include_foreign: bool,
-    /// Remove incomplete archives also of an instance that has no whole one
+    /// Remove incomplete archives even of an instance that has no whole one
     #[arg(long)]
     pub(crate) even_without_whole: bool,
-    /// Read the newest whole archive of each instance to its end first; if it is not whole, nothing of that instance is removed
+    /// First read the newest whole archive of each instance to its end; if it is not whole, remove nothing of that instance
     #[arg(long)]
     pub(crate) verify: bool,
     #[command(flatten)]
@@ -147,7 +147,7 @@ pub(crate) struct PruneArgs {
     /// Only show the plan
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Print one JSON document when done
@@ -165,7 +165,7 @@ pub(crate) enum DestinationCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Try a place: what it can do, how fast it is, and whether it keeps every rule that backups rely on
+    /// Test a destination: what it can do, how fast it is, and whether it keeps every rule that backups rely on
     Check(CheckArgs),
 }
 
@@ -174,7 +174,7 @@ pub(crate) struct CheckArgs {
     /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
     #[arg(value_name = "DEST")]
     pub(crate) place: String,
-    /// How much to send and read back to measure the speed
+    /// How much data to send and read back to measure the speed
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = crate::units::size)]
     pub(crate) measure: u64,
     #[command(flatten)]
@@ -193,19 +193,19 @@ pub(crate) enum AuthArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GdriveArgs {
-    /// Your own client id; later sign-ins know it
+    /// Your own client id; Haul remembers it for later sign-ins
     #[arg(long, value_name = "ID", requires = "client_secret_file")]
     pub(crate) client_id: Option<String>,
-    /// File with its secret
+    /// File with the client id's secret
     #[arg(long, value_name = "FILE", requires = "client_id")]
     pub(crate) client_secret_file: Option<PathBuf>,
-    /// A destination of haul.toml whose settings (token_file, client_id, …) count
+    /// A destination in haul.toml whose settings (token_file, client_id, …) to use
     #[arg(long, value_name = "NAME")]
     pub(crate) destination: Option<String>,
-    /// Say whether this machine is signed in, and to whose Drive
+    /// Show whether this machine is signed in, and to whose Drive
     #[arg(long)]
     pub(crate) status: bool,
-    /// Sign out: take the access back and remove the file
+    /// Sign out: revoke the access and remove the file
     #[arg(long, conflicts_with_all = ["status", "client_id"])]
     pub(crate) forget: bool,
 }

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     }
     let told = if args.output.json { output::json(&report) } else { print(&report) };
     // The archive is there whether or not anybody could be told.
-    told.map_err(|failure| failure.hint(format!("the backup itself is done: {}", report.copies.first().map(place).unwrap_or_default())))?;
+    told.map_err(|failure| failure.hint(format!("the backup itself is complete: {}", report.copies.first().map(place).unwrap_or_default())))?;
     Ok(match report.status {
         // What is missing is missing because the user wanted to stop.
         _ if was_interrupted(cancel, &report.copies) => INTERRUPTED,
@@ -161,7 +161,7 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
         Status::Complete => "Backed up",
         Status::Incomplete if report.copies.iter().any(|copy| copy.error.is_some()) => "Backed up, but NOT everywhere:",
         Status::Incomplete if report.skipped.iter().any(|skipped| skipped.kind == SkippedKind::Lost) => "Backed up, but NOT everything:",
-        Status::Incomplete => "Backed up, but not all of it is sound:",
+        Status::Incomplete => "Backed up, but some of it is damaged:",
     };
     let worth = match report.judgement.verdict {
         Verdict::Whole if !report.judgement.without_history => String::new(),
@@ -176,10 +176,8 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     for copy in report.copies.iter().filter(|copy| copy.error.is_none()) {
         lines.push(format!("  to    {}{}", place(copy), checked(copy)));
     }
-    // What went in may be all holes; a share of more than all of it says nothing.
-    let share = archive.size_bytes.saturating_mul(100).checked_div(report.bytes_in).map_or(100, |share| share.max(1));
     let lock = if archive.protected { ", encrypted" } else { "" };
-    lines.push(format!("  size  {}, {share} % of what went in{lock}", text::bytes(archive.size_bytes)));
+    lines.push(format!("  size  {}{}{lock}", text::bytes(archive.size_bytes), compression(report.bytes_in, archive.size_bytes)));
     let rate = report.bytes_in as f64 / report.seconds.max(0.001);
     lines.push(format!("  rate  {}/s, limited by {}", text::bytes(rate as u64), report.limited_by.as_str()));
     lines.extend(report.division.as_ref().map(divided));
@@ -209,14 +207,22 @@ pub(crate) fn faults(skipped: &[Skipped]) {
     }
 }
 
+/// How many bytes went in for one that came out; nothing where the archive is no smaller.
+fn compression(bytes_in: u64, bytes_out: u64) -> String {
+    if bytes_out == 0 || bytes_out >= bytes_in {
+        return String::new();
+    }
+    format!(", {:.2}:1 compression", bytes_in as f64 / bytes_out as f64)
+}
+
 /// Which machine compressed and encrypted, and why.
 fn divided(division: &Division) -> String {
     let machine = &division.machine;
-    let made = if division.there { format!("by {machine}") } else { "here".to_owned() };
+    let made = format!("by {}", if division.there { machine.as_str() } else { "this machine" });
     let Some(rates) = &division.rates else { return format!("  made  {made}") };
     let rate = |rate: f64| text::bytes(rate as u64);
     format!(
-        "  made  {made}: this machine compresses {}/s, the line carries {}/s, {machine} compresses {}/s",
+        "  made  {made}: this machine compresses {}/s, the network carries {}/s, {machine} compresses {}/s",
         rate(rates.here),
         rate(rates.line),
         rate(rates.there)
@@ -304,6 +310,6 @@ mod tests {
     fn a_copy_that_failed_is_told_with_its_place() {
         let of = |error: &str, advice| failed(&CopyReport::unreachable("s3://bucket/ha/", error, advice)).unwrap();
         assert_eq!(of("interrupted", None), "s3://bucket/ha/: interrupted");
-        assert_eq!(of("could not write at s3://bucket/ha: no room", Some("make room")), "could not write at s3://bucket/ha: no room; make room");
+        assert_eq!(of("could not write to s3://bucket/ha: no room", Some("make room")), "could not write to s3://bucket/ha: no room; make room");
     }
 }

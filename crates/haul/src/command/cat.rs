@@ -41,7 +41,7 @@ pub(crate) fn run(args: &CatArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
             Ok(DONE)
         }
         Err(error @ BrowseError::Damaged { .. }) => {
-            let hint = if begun { "what was printed is only the beginning of the file" } else { "nothing was printed; `haul verify` lists all that is wrong" };
+            let hint = if begun { "only the beginning of the file was printed" } else { "nothing was printed; `haul verify` lists everything that is wrong" };
             Err(Failure::new(DAMAGED, error.to_string()).hint(hint))
         }
         Err(error) => Err(error.into()),
@@ -66,8 +66,8 @@ impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.watch.make_way();
         let end = if self.text_only && !is_text(bytes) {
-            let failure = Failure::usage("the file is no text, and standard output is a terminal");
-            End::Failed(failure.hint("say > FILE behind the command, or --force to print it all the same"))
+            let failure = Failure::usage("the file is not text, and standard output is a terminal");
+            End::Failed(failure.hint("redirect the output with > FILE, or use --force to print it anyway"))
         } else {
             match output::bytes_out(bytes) {
                 Ok(true) => {

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failu
     command::backup::print(&report)?;
     let written = recorder.stop().map_err(failed)?;
     say(format!(
-        "   meanwhile the recorder made {}, {} refused, 99 % of them within {:.1} ms",
+        "   meanwhile the recorder made {}; {} failed; 99 % took less than {:.1} ms",
         text::count(written.commits, "commit", "commits"),
         written.busy_errors,
         f64::from(written.p99_us) / 1000.0
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failu
     say("6. Comparing".to_owned())?;
     compare(&config, &restored, made.states_rows)?;
     if place.keep {
-        say(format!("Everything is kept in {}. The sample's user is {:?}, password {:?}.", place.path.display(), USER.0, USER.1))?;
+        say(format!("Everything is kept in {}. The sample's user is {:?}, its password {:?}.", place.path.display(), USER.0, USER.1))?;
     }
     Ok(DONE)
 }
@@ -124,13 +124,13 @@ fn compare(config: &Path, restored: &Path, states_before: u64) -> Result<(), Fai
         return Err(Failure::new(DAMAGED, format!("the restored history is damaged: {}", history.integrity)));
     }
     if history.states < states_before {
-        return Err(Failure::new(DAMAGED, format!("the restored history has {} states of {states_before}", history.states)));
+        return Err(Failure::new(DAMAGED, format!("the restored history has only {} of {states_before} states", history.states)));
     }
     let newer = text::count(history.states - states_before, "state", "states");
     output::lines(&[
-        format!("   {} of users, registries, settings and code: the same to the last byte", text::count(files, "file", "files")),
-        format!("   history: integrity ok, every state from before the backup is there, and {newer} written while it was running up"),
-        "It restores.".to_owned(),
+        format!("   {} of users, registries, settings and code: identical, byte for byte", text::count(files, "file", "files")),
+        format!("   history: integrity ok, every state from before the backup is there, plus {newer} written while the backup ran"),
+        "The backup restores.".to_owned(),
     ])
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn list(config: &Config, json: bool) -> Result<u8, Failure> {
     if json {
         output::json(&named)?;
     } else if named.is_empty() {
-        output::lines(&["No destinations are named. In haul.toml: [destinations.offsite] and below it url = \"s3://bucket/backups\"".to_owned()])?;
+        output::lines(&["haul.toml defines no destinations. To add one: [destinations.offsite], and below it url = \"s3://bucket/backups\"".to_owned()])?;
     } else {
         output::lines(&table(&named.iter().map(|named| [named.name.to_owned(), named.url.clone()]).collect::<Vec<_>>()))?;
     }
@@ -56,13 +56,13 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
     if place.address == Address::Stdout {
-        return Err(Failure::usage("standard output can't be checked").hint("give a place that keeps archives"));
+        return Err(Failure::usage("standard output can't be checked").hint("give a destination that keeps archives"));
     }
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&place)?;
     if store.append_only() {
-        return Err(Failure::new(FAILED, format!("{} keeps what it has, so what a check writes there could not be removed again", store.label()))
-            .hint("check it while `haul receive` runs there without --append-only"));
+        return Err(Failure::new(FAILED, format!("{} is append-only, so Haul could not remove what a check writes there", store.label()))
+            .hint("check it while `haul receive` runs without --append-only"));
     }
     let abilities = store.abilities();
     let free = network.ask(&place, || store.space())?;
@@ -83,14 +83,14 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     if cancel.load(Ordering::Relaxed) {
         // What was cut off is swept by the next backup, but there need not be one soon.
         let _ = network.bridge.wait(store.sweep());
-        return Err(Failure::new(INTERRUPTED, "interrupted").hint("names that begin with haul-check- may be left there"));
+        return Err(Failure::new(INTERRUPTED, "interrupted").hint("archives whose names begin with haul-check- may be left behind"));
     }
     let Report { findings, stays } = report?;
     told.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     let broken = findings.iter().filter(|finding| !finding.is_fine()).count();
     let mut advice = advice(&abilities, free, broken);
     if findings.iter().any(|finding| finding.outcome == Outcome::NotApplicable(contract::BUSY.to_owned())) {
-        advice.push("while a backup is sent there, `haul list` and `haul prune` fail and change nothing: run them at another time".to_owned());
+        advice.push("while a backup is being sent there, `haul list` and `haul prune` fail without changing anything: run them at another time".to_owned());
     }
     let speed = if let Some(stays) = &stays {
         advice.extend(append_only(stays, store.notes().is_empty()));
@@ -120,8 +120,8 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
             lines.push(pace(&speed));
         }
         lines.push(match broken {
-            0 if stays.is_some() => "Good, and append-only: backups work, and this account may not delete anything there".to_owned(),
-            0 => "Good: every rule that backups rely on is kept".to_owned(),
+            0 if stays.is_some() => "Good, and append-only: backups work, and this account can't delete anything".to_owned(),
+            0 => "Good: the destination keeps every rule that backups rely on".to_owned(),
             _ => format!("NOT good: {} broken", text::count(broken as u64, "rule is", "rules are")),
         });
         lines.extend(advice.iter().map(|text| format!("  {text}")));
@@ -140,7 +140,7 @@ fn word(placement: Placement) -> &'static str {
 
 fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String> {
     let how = match abilities.placement {
-        Placement::Random => "takes bytes at any place: a backup streams there in one pass".to_owned(),
+        Placement::Random => "takes bytes at any offset: a backup streams there in one pass".to_owned(),
         Placement::Parts(_) => {
             format!(
                 "takes parts in any order ({} at a time, {} at once): a backup streams there in one pass",
@@ -149,18 +149,18 @@ fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String
             )
         }
         Placement::Sequential => {
-            "takes bytes only in order: a compressed backup reads everything twice, first to measure; --uncompressed reads once".to_owned()
+            "takes bytes only in order: a compressed backup reads everything twice, the first time to measure; --uncompressed reads it once".to_owned()
         }
     };
     let again = match (abilities.restarts, abilities.resumable) {
-        (true, _) => "a broken connection begins the upload anew",
-        (false, true) => "a broken connection costs one part; another run can continue an interrupted push",
-        (false, false) => "a broken connection costs one part; an interrupted push begins anew",
+        (true, _) => "a broken connection restarts the upload",
+        (false, true) => "a broken connection costs one part; a later run can continue an interrupted push",
+        (false, false) => "a broken connection costs one part; an interrupted push starts over",
     };
-    let room = free.map_or_else(|| "free room: it does not say, or has no limit".to_owned(), |free| format!("free room: {}", text::bytes(free)));
+    let room = free.map_or_else(|| "free space: not reported, or unlimited".to_owned(), |free| format!("free space: {}", text::bytes(free)));
     let mut lines = vec![label.to_owned(), format!("  {how}"), format!("  {again}")];
     if abilities.needs_length {
-        lines.push("  it wants to know an archive's length before the first byte".to_owned());
+        lines.push("  it needs an archive's length before the first byte".to_owned());
     }
     lines.push(format!("  {room}"));
     lines
@@ -184,18 +184,17 @@ fn pace(speed: &Measured) -> String {
 fn advice(abilities: &Abilities, free: Option<u64>, broken: usize) -> Vec<String> {
     let mut advice = Vec::new();
     if broken > 0 {
-        advice
-            .push("do not rely on this place until the broken rules are understood: check the server's version, its proxy and the account's rights".to_owned());
+        advice.push(
+            "do not rely on this destination until you understand the broken rules: check the server's version, its proxy and the account's rights".to_owned(),
+        );
     }
     if free.is_some_and(|free| free < 1 << 30) {
-        advice.push("there is little room: make some, or let `haul prune` do it".to_owned());
+        advice.push("there is little free space: make some, or run `haul prune`".to_owned());
     }
     if abilities.restarts {
-        advice.push(
-            "if the server offers another way in (SFTP, S3, Nextcloud's own address), prefer it: an upload there survives a broken connection".to_owned(),
-        );
+        advice.push("if the server offers another protocol (SFTP, S3, Nextcloud's own address), prefer it: its uploads survive a broken connection".to_owned());
     } else if abilities.placement == Placement::Sequential {
-        advice.push("if the server offers another way in (SFTP, S3), backups there need no measuring".to_owned());
+        advice.push("if the server offers another protocol (SFTP, S3), prefer it: its backups need no measuring".to_owned());
     }
     advice
 }
@@ -205,11 +204,10 @@ fn append_only(stays: &str, untold: bool) -> Vec<String> {
     let mut said = Vec::new();
     if untold {
         said.push(
-            "whoever gets hold of this machine can't delete the archives there; `haul prune` and `haul rm` can't either: let the place itself or another account \
-             remove old ones"
+            "somebody who takes over this machine can't delete the archives there, but neither can `haul prune` and `haul rm`: let the destination itself or another account remove old ones"
                 .to_owned(),
         );
     }
-    said.push(format!("{stays} stays there: delete it with an account that may. So that no more stays, some rules and the speed were not tried"));
+    said.push(format!("{stays} is left there: delete it with an account that may. To leave nothing else behind, Haul skipped some rules and the speed test"));
     said
 }

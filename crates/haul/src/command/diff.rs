@@ -85,7 +85,7 @@ fn lines(comparison: &Comparison) -> Vec<String> {
     lines.extend(changed.iter().map(|difference| line('~', difference)));
     let (added, removed, changed) = (added.len(), removed.len(), changed.len());
     lines.push(if comparison.is_same() {
-        format!("No difference in {}", text::count(*same, "entry", "entries"))
+        format!("No differences in {}", text::count(*same, "entry", "entries"))
     } else {
         format!("{removed} removed, {added} added, {changed} changed, {same} the same")
     });

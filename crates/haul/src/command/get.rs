@@ -61,7 +61,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let begun = copied?;
     let (damage, stamp) = unfinished.look();
     unfinished.publish(&target)?;
-    let done = |failure: Failure| failure.hint(format!("the fetch itself is done: {}", engine::shown(target.as_os_str().as_encoded_bytes())));
+    let done = |failure: Failure| failure.hint(format!("the download itself is complete: {}", engine::shown(target.as_os_str().as_encoded_bytes())));
     let seconds = started.elapsed().as_secs_f64();
     let missing = missing(stamp);
     let code = if damage.is_some() { DAMAGED } else { DONE };
@@ -74,11 +74,11 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let mut lines = vec![format!("Fetched {} ({}) in {}", remote.label(), text::bytes(remote.len()), text::duration(seconds))];
     lines.push(format!("  to    {}", target.display()));
     if begun > 0 {
-        lines.push(format!("  went on after the {} that an earlier run had fetched", text::bytes(begun)));
+        lines.push(format!("  continued after the {} that an earlier run had fetched", text::bytes(begun)));
     }
     output::lines(&lines).map_err(done)?;
     output::notes("note", missing.into_iter());
-    output::notes("note", damage.map(|reason| format!("the archive is not whole, there as here: {reason}")).into_iter());
+    output::notes("note", damage.map(|reason| format!("the archive is not whole, neither at the destination nor in this copy: {reason}")).into_iter());
     Ok(code)
 }
 
@@ -94,7 +94,7 @@ fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
     }
     destination::check_archive_name(&target.file_name().unwrap_or_default().to_string_lossy())?;
     if fs::symlink_metadata(&target).is_ok() {
-        return Err(Failure::new(FAILED, format!("{} exists already", target.display())).hint("nothing is overwritten: choose another name or directory"));
+        return Err(Failure::new(FAILED, format!("{} exists already", target.display())).hint("Haul overwrites nothing: choose another name or directory"));
     }
     let directory = directory_of(&target);
     if !directory.is_dir() {
@@ -120,17 +120,17 @@ fn directory_of(path: &Path) -> PathBuf {
 }
 
 fn interrupted() -> Failure {
-    Failure::new(INTERRUPTED, "interrupted; the same command goes on where it stopped")
+    Failure::new(INTERRUPTED, "interrupted; run the same command again to continue")
 }
 
 fn unreadable(error: io::Error, remote: &RemoteFile) -> Failure {
     match error.downcast::<StoreError>() {
         Ok(StoreError::Cancelled) => interrupted(),
         Ok(error) if matches!(error.kind(), Some(Kind::Passing { .. })) => {
-            Failure::from(error).hint("what was fetched is kept: the same command goes on where it stopped")
+            Failure::from(error).hint("Haul keeps what it has fetched: run the same command again to continue")
         }
         Ok(error) => error.into(),
         Err(error) => Failure::new(FAILED, format!("can't read {}: {}", remote.label(), engine::plain_reason(&error)))
-            .hint("what was fetched is kept: the same command goes on with it"),
+            .hint("Haul keeps what it has fetched: run the same command again to continue"),
     }
 }

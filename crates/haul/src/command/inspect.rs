@@ -137,8 +137,8 @@ fn lines(archive: &Path, inspection: &Inspection) -> Vec<String> {
 
 fn headline(inspection: &Inspection) -> String {
     match inspection.judgement.verdict {
-        _ if inspection.locked => "not looked into: its password is needed".to_owned(),
-        _ if is_only(inspection, Defect::WrongPassword) => "not looked into: the password is wrong".to_owned(),
+        _ if inspection.locked => "not examined: its password is needed".to_owned(),
+        _ if is_only(inspection, Defect::WrongPassword) => "not examined: the password is wrong".to_owned(),
         _ => text::tame(&inspection.judgement.headline()),
     }
 }
@@ -174,20 +174,20 @@ fn history(history: &History, lines: &mut Vec<String>) {
     let zone = TimeZone::system();
     let span = match (history.first_state.zip(history.last_state), history.untold) {
         (Some((first, last)), _) => {
-            let partly = if history.all_states { "" } else { ", as far as it could be read" };
+            let partly = if history.all_states { "" } else { ", as far as it is readable" };
             format!(", states from {} to {}{partly}", moment(first, &zone), moment(last, &zone))
         }
-        (None, Some(why)) => format!("; from when to when can't be told: {why}"),
+        (None, Some(why)) => format!("; its time span is unknown: {why}"),
         (None, None) => String::new(),
     };
-    let log = history.log_bytes.map_or(String::new(), |bytes| format!("; its log of {} holds what is newer", text::bytes(bytes)));
+    let log = history.log_bytes.map_or(String::new(), |bytes| format!("; its {} write-ahead log holds newer data", text::bytes(bytes)));
     let of = history.whole_bytes.map_or(String::new(), |bytes| format!(" of {}", text::bytes(bytes)));
     lines.push(format!("  history: {}{of}{span}{log}", text::bytes(history.bytes)));
     let Some(rows) = &history.rows else { return };
     let table: Vec<[String; 2]> = rows.iter().map(|rows| [engine::shown(rows.table.as_bytes()), text::count(rows.rows, "row", "rows")]).collect();
     lines.extend(list::table(&table).into_iter().map(|line| format!("    {line}")));
     if !history.all_rows {
-        lines.push("    The rows are those that could be reached; it is damaged or cut short.".to_owned());
+        lines.push("    These are the rows that Haul could reach; the database is damaged or cut short.".to_owned());
     }
 }
 

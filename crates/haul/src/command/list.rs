@@ -154,7 +154,7 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let mut lines = table(&rows);
     lines.push(format!("{}, {}", text::count(items.len() as u64, "archive", "archives"), text::bytes(items.iter().map(|item| item.size).sum())));
     output::lines(&lines)?;
-    let doubled = twice.iter().map(|name| format!("the place lists {} more than once", text::tame(name)));
+    let doubled = twice.iter().map(|name| format!("the destination lists {} more than once", text::tame(name)));
     output::notes("note", doubled.chain(items.iter().filter_map(note)).collect::<Vec<_>>().into_iter());
     Ok(code)
 }
@@ -265,7 +265,7 @@ pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn 
                         match network.ask(place, || ArrivalNote::read(&**store, note)) {
                             Ok(Some(note)) => item.arrival = Some(note),
                             // What can't be read might say anything: the archive stays.
-                            Ok(None) => item.doubtful("the note of its arrival is damaged"),
+                            Ok(None) => item.doubtful("the record of its arrival is damaged"),
                             Err(failure) => found = Err(failure),
                         }
                     }
@@ -338,7 +338,7 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
         item.protected = manifest.protected();
         item.date = manifest.date().and_then(|date| date.parse::<WallTime>().ok()?.timestamp()).unwrap_or(modified);
     } else if item.problem.is_none() {
-        item.problem = Some("there is no backup.json, so it is no backup of Home Assistant".to_owned());
+        item.problem = Some("there is no backup.json, so this is not a Home Assistant backup".to_owned());
     }
     Ok(Some(item))
 }

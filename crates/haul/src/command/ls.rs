@@ -91,11 +91,11 @@ pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
     if found {
         return Ok(DONE);
     }
-    let what = args.glob.as_ref().map_or_else(|| "is empty".to_owned(), |glob| format!("holds nothing that fits {}", shown(glob.as_bytes())));
+    let what = args.glob.as_ref().map_or_else(|| "is empty".to_owned(), |glob| format!("holds nothing that matches {}", shown(glob.as_bytes())));
     let failure = Failure::new(FAILED, format!("{} {what}", browser.label()));
     let beside = !args.all && !browser.other_archives().is_empty();
     Err(failure.hint(if beside {
-        "add-ons and folders are looked into with --all"
+        "use --all to include add-ons and folders"
     } else {
         "patterns are relative to the config directory, for example '.storage/core.*'"
     }))

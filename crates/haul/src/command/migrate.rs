@@ -100,7 +100,7 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
 
 fn token(args: &MigrateArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &args.token_file {
-        let text = password::text(path, "token file", "give a file with a long-lived access token in it", homeassistant::LONGEST, cancel)?;
+        let text = password::text(path, "token file", "give a file that holds a long-lived access token", homeassistant::LONGEST, cancel)?;
         return Ok(Some(Secret::in_file(path, &text)?));
     }
     Ok(std::env::var(TOKEN).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Secret::new))
@@ -113,17 +113,17 @@ fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
     }
     let place = moving.target.place();
     if !args.replace {
-        return Err(Failure::usage(format!("{place} is set up already, and a restore replaces all it holds: users, devices, history"))
-            .hint("say --replace if that is meant, or give one that is fresh; nothing was sent"));
+        return Err(Failure::usage(format!("{place} is set up already, and a restore replaces everything in it: users, devices, history"))
+            .hint("use --replace if you mean that, or give a fresh instance; nothing was sent"));
     }
     if args.yes || args.dry_run {
         return Ok(());
     }
     if args.output.json {
-        return Err(Failure::usage("--json leaves nobody to be asked").hint("say --yes to replace it, or --dry-run to only look"));
+        return Err(Failure::usage("with --json Haul can't ask").hint("use --yes to replace it, or --dry-run to check without sending"));
     }
-    let question = format!("All that {place} holds will be replaced: users, devices, history. Go on?");
-    if destination::confirm(&question)? { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent, and nothing replaced")) }
+    let question = format!("Everything in {place} will be replaced: users, devices, history. Continue?");
+    if destination::confirm(&question)? { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent or replaced")) }
 }
 
 /// Both, before anything is done.
@@ -154,7 +154,7 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
         report.limited_by.as_str()
     )];
     if is_all {
-        lines.push(format!("The backup is at {place} as “{}”; nothing was restored: {}", text::tame(&report.archive.name), words::BY_HAND));
+        lines.push(format!("The backup is on {place} as “{}”; nothing was restored: {}", text::tame(&report.archive.name), words::BY_HAND));
     }
     output::lines(&lines)?;
     output::notes("sent again", sent.breaks.clone().into_iter());
@@ -190,7 +190,7 @@ fn told(args: &MigrateArgs, status: &'static str, moving: &Move, sent: Option<&S
         };
         output::json(&document)?;
     } else if args.dry_run {
-        output::lines(&["Nothing speaks against it. Nothing was sent.".to_owned()])?;
+        output::lines(&["All checks passed. Nothing was sent.".to_owned()])?;
     } else if let Some(restored) = restored {
         let version = restored.version.as_ref().map_or_else(String::new, |version| format!(" {}", text::tame(version)));
         output::lines(&[format!("Home Assistant{version} is up again after {}", text::duration(restored.took.as_secs_f64()))])?;

@@ -43,11 +43,11 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
     let [last, daily, weekly, monthly, yearly] = counts.map(Option::unwrap_or_default);
     let rules = Rules { last, daily, weekly, monthly, yearly, within: args.keep_within, include_foreign: args.include_foreign };
     if rules.keep_nothing() {
-        let why = if counts.iter().any(Option::is_some) { "the rules keep nothing: a rule of 0 is none" } else { "no rule says what to keep" };
+        let why = if counts.iter().any(Option::is_some) { "the rules keep nothing: a rule of 0 has no effect" } else { "no rule was given" };
         return Err(Failure::usage(why).hint("give at least one, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12"));
     }
     if args.json && !args.yes && !args.dry_run {
-        return Err(Failure::usage("--json leaves nobody to be asked").hint("say --yes to remove, or --dry-run to see the plan"));
+        return Err(Failure::usage("with --json Haul can't ask").hint("use --yes to remove, or --dry-run to see the plan"));
     }
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
@@ -59,14 +59,14 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
 fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failure> {
     let Reading { network, place, store, .. } = *at;
     if store.append_only() {
-        return Err(Failure::new(FAILED, format!("{} keeps what it has, so nothing can be pruned from here", store.label()))
-            .hint("`haul receive` runs there with --append-only: prune on the receiving machine itself"));
+        return Err(Failure::new(FAILED, format!("{} is append-only, so nothing can be pruned from this machine", store.label()))
+            .hint("`haul receive` runs with --append-only: prune on the receiving machine itself"));
     }
     let Inventory { items, twice } = list::inventory(network, place, store)?;
     if let Some(name) = twice.first() {
         // What a name stands for is not certain then, and neither is that the list is whole.
         return Err(Failure::new(FAILED, format!("{} lists {} more than once; nothing was removed", store.label(), text::tame(name)))
-            .hint("try again in a few minutes; if that does not help, look at the place itself with another program"));
+            .hint("try again in a few minutes; if that does not help, look at the destination with another program"));
     }
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
     let now = Zoned::now();
@@ -77,10 +77,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         show(&plan, &items, &going)?;
         let odd = plan.iter().filter(|decision| decision.keep.contains(&Reason::OddDate));
         let note = |decision: &Decision| {
-            format!(
-                "{} claims a date that does not fit its arrival, so it counts for nothing: look at it, and remove it with `haul rm`",
-                text::tame(&decision.name)
-            )
+            format!("{} claims a date that does not fit its arrival, so prune ignores it: examine it, and remove it with `haul rm`", text::tame(&decision.name))
         };
         output::notes("note", odd.map(note).collect::<Vec<_>>().into_iter());
     }
@@ -88,12 +85,12 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         let told = only_incomplete(&bare);
         if args.dry_run {
             output::notes("note", [told].into_iter());
-        } else if args.yes || !destination::confirm(&format!("{told}. Remove the others all the same?"))? {
+        } else if args.yes || !destination::confirm(&format!("{told}. Remove the others anyway?"))? {
             return Err(Failure::new(FAILED, format!("{told}; nothing was removed"))
-                .hint("make a whole backup first, or say --even-without-whole to remove incomplete ones all the same"));
+                .hint("make a whole backup first, or use --even-without-whole to remove incomplete ones anyway"));
         }
     }
-    if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove what is marked?")? {
+    if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove the marked archives?")? {
         return Err(Failure::new(FAILED, "nothing was removed"));
     }
     let planned = going.len();
@@ -122,7 +119,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
 fn only_incomplete(bare: &[Option<&str>]) -> String {
     let named: Vec<String> = bare.iter().flatten().map(|id| list::short(Some(id))).collect();
     let of = if named.is_empty() { String::new() } else { format!(" of the instance {}", named.join(" and ")) };
-    format!("no archive{of} here is whole: only incomplete or damaged ones would be left")
+    format!("no archive{of} is whole: only incomplete or damaged ones would be left")
 }
 
 fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failure> {
@@ -156,7 +153,7 @@ fn item_of<'i>(items: &'i [Item], decision: &Decision) -> Option<&'i Item> {
 fn why(reason: &Reason, item: Option<&Item>) -> String {
     match reason {
         Reason::Newest if item.is_some_and(Item::is_said_whole) => "newest whole (as its maker said)".to_owned(),
-        Reason::Newest => "newest (whether it is whole, nobody said)".to_owned(),
+        Reason::Newest => "newest (not known to be whole)".to_owned(),
         reason => reason.to_string(),
     }
 }
@@ -206,8 +203,8 @@ impl Reading<'_> {
 fn still_there(network: &Network, place: &Destination, store: &Arc<dyn Store>, plan: &[Decision], items: &[Item]) -> Result<(), Failure> {
     for item in plan.iter().filter(|decision| !decision.is_removed()).filter_map(|decision| item_of(items, decision)) {
         if network.ask(place, || store.entry(&item.name))?.is_none_or(|now| now.size != item.size || now.link != item.link) {
-            let message = format!("{} is in the list of {}, but it is not there as it is listed; nothing was removed", item.name, store.label());
-            return Err(Failure::new(FAILED, message).hint("the place's list is not up to date: try again in a few minutes"));
+            let message = format!("{} is listed at {}, but is missing there or differs from the list; nothing was removed", item.name, store.label());
+            return Err(Failure::new(FAILED, message).hint("the destination's list is not up to date: try again in a few minutes"));
         }
     }
     Ok(())

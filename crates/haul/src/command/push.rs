@@ -38,7 +38,7 @@ struct Document<'a> {
 
 pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let unreadable = |error: std::io::Error| {
-        Failure::usage(format!("can't read {}: {}", args.archive.display(), engine::plain_reason(&error))).hint("give an archive of this machine")
+        Failure::usage(format!("can't read {}: {}", args.archive.display(), engine::plain_reason(&error))).hint("give an archive on this machine")
     };
     let metadata = std::fs::metadata(&args.archive).map_err(unreadable)?;
     if !metadata.is_file() {
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let goals = args.to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
     for goal in goals.iter().filter(|goal| goal.address != Address::Stdout) {
         destination::check_archive_name(goal.name.as_deref().unwrap_or(&own_name))
-            .map_err(|failure| failure.hint(format!("say the name it is to have there: --to {}/NAME.tar", goal.typed.trim_end_matches('/'))))?;
+            .map_err(|failure| failure.hint(format!("give the name it should have there: --to {}/NAME.tar", goal.typed.trim_end_matches('/'))))?;
     }
     if destination::uses_stdout(&goals)? {
         output::keep_stdout_free()?;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     }
     copies.extend(failures.iter().map(|(goal, failure)| CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref())));
     let seconds = started.elapsed().as_secs_f64();
-    let done = |failure: Failure| failure.hint("the push itself is done");
+    let done = |failure: Failure| failure.hint("the push itself is complete");
     if args.output.json {
         output::json(&Document { archive: &args.archive, size_bytes: metadata.len(), seconds, copies: &copies }).map_err(done)?;
     } else {
@@ -106,7 +106,7 @@ fn remark(archive: &std::path::Path) -> Option<String> {
         Ok(opened) => remark_of(&opened)?,
         // Sending reads it as well, and tells.
         Err(ArchiveError::Io(_)) => return None,
-        Err(error) => format!("no backup of Home Assistant, or a damaged one: {error}"),
+        Err(error) => format!("not a Home Assistant backup, or a damaged one: {error}"),
     };
     Some(text::tame(&format!("the archive is {what}")))
 }
@@ -119,7 +119,7 @@ fn remark_of(archive: &Archive<std::fs::File>) -> Option<String> {
         return Some("damaged: it is cut short".to_owned());
     }
     match archive.manifest() {
-        None => Some("no backup of Home Assistant: there is no backup.json in it".to_owned()),
+        None => Some("not a Home Assistant backup: it has no backup.json".to_owned()),
         Some(manifest) => missing(manifest.stamp()),
     }
 }
@@ -159,12 +159,12 @@ fn push(
 /// The same command goes on where it stopped, if there is a note of where that is.
 fn to_be_continued(error: StoreError, context: &Context) -> Failure {
     let remembered = store::outbound::can_remember(context);
-    let lost = format!("the same command begins anew: no note of what arrived could be kept in {}", context.state.display());
+    let lost = format!("the same command starts over: Haul could not record its progress in {}", context.state.display());
     match (error, remembered) {
-        (StoreError::Cancelled, true) => Failure::new(INTERRUPTED, "interrupted; the same command goes on where it stopped"),
+        (StoreError::Cancelled, true) => Failure::new(INTERRUPTED, "interrupted; run the same command again to continue"),
         (StoreError::Cancelled, false) => Failure::new(INTERRUPTED, "interrupted").hint(lost),
         (error, true) => {
-            let kept = "what arrived is kept there: the same command goes on where it stopped";
+            let kept = "the destination keeps what has arrived: run the same command again to continue";
             // A line that broke needs nothing else; a sign-in or a limit does.
             let is_passing = error.is_passing();
             let failure = Failure::from(error);

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
 
     let mut lines = vec![format!("Receiving into {place} as {}, at {address}", server.name)];
     if args.append_only {
-        lines.push("Paired machines can add archives and read them, and delete none".to_owned());
+        lines.push("Paired machines can add and read archives, but not delete them".to_owned());
     }
     if address.ip().is_loopback() {
         lines.push(format!("Only this machine can reach it; --listen 0.0.0.0:{} opens it to the network", address.port()));
@@ -101,7 +101,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
 fn listening(text: &str) -> Result<SocketAddr, Failure> {
     let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT)));
     address.map_err(|_| {
-        Failure::usage(format!("{text:?} is no address to listen at"))
+        Failure::usage(format!("{text:?} is not an address to listen on"))
             .hint("an address looks like 0.0.0.0:8744 (every network of this machine) or 192.168.1.5:8744")
     })
 }
@@ -111,7 +111,7 @@ fn announce(port: u16) -> Option<Announcement> {
     match Announcement::start(port) {
         Ok(announcement) => Some(announcement),
         Err(error) => {
-            output::notes("note", std::iter::once(format!("{error}; senders must name this machine")));
+            output::notes("note", std::iter::once(format!("{error}; senders must give this machine's name")));
             None
         }
     }
@@ -147,7 +147,7 @@ fn told(event: &Event) -> String {
             format!("Pairing code: {code}  (for one machine, within 15 minutes{more})")
         }
         Event::Paired(peer) => format!("Paired with {} ({})", peer.name, peer.fingerprint.short()),
-        Event::WrongCode(0) => "A wrong code was typed once too often; it is not valid any more".to_owned(),
+        Event::WrongCode(0) => "Too many wrong codes were typed; the code is no longer valid".to_owned(),
         Event::WrongCode(left) => format!("A wrong code was typed; {} left", text::count(u64::from(*left), "try is", "tries are")),
         Event::Connected(_) => String::new(),
         Event::Trouble(trouble) => format!("Trouble: {trouble}"),
@@ -163,8 +163,8 @@ fn happened(happening: &Happening) -> String {
     match deed {
         Deed::Arrived(size) => format!("Received {name} ({}) from {from}", text::bytes(*size)),
         Deed::Failed(reason) => format!("Could not receive {name} from {from}: {}", text::tame(reason)),
-        Deed::Deleted => format!("Deleted {name}, as {from} asked"),
-        Deed::Kept => format!("Kept {name}, which {from} asked to delete"),
+        Deed::Deleted => format!("Deleted {name} for {from}"),
+        Deed::Kept => format!("Kept {name}; {from} asked to delete it"),
     }
 }
 
@@ -195,9 +195,9 @@ mod tests {
     fn what_happens_is_told_in_sentences() {
         let said = |name: &str, deed| happened(&Happening { name: name.into(), from: "green".into(), deed });
         assert_eq!(said("a.tar", Deed::Arrived(12_300_000)), "Received a.tar (12 MB) from green");
-        assert_eq!(said("a.tar", Deed::Failed("no space is left on the disk".into())), "Could not receive a.tar from green: no space is left on the disk");
-        assert_eq!(said("a.tar", Deed::Deleted), "Deleted a.tar, as green asked");
-        assert_eq!(said("a.tar", Deed::Kept), "Kept a.tar, which green asked to delete");
+        assert_eq!(said("a.tar", Deed::Failed("no space left on the disk".into())), "Could not receive a.tar from green: no space left on the disk");
+        assert_eq!(said("a.tar", Deed::Deleted), "Deleted a.tar for green");
+        assert_eq!(said("a.tar", Deed::Kept), "Kept a.tar; green asked to delete it");
         assert_eq!(said("haul-check-0-done.tar", Deed::Deleted), "");
         assert_eq!(said(".haul-00000000-00000000-1-1-1ce422c3.part", Deed::Failed("it can't be the name of an archive".into())), "");
         assert_eq!(told(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");

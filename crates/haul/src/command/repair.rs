@@ -52,9 +52,9 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     let archive = source.shown();
     let mut goals = Goals::of(std::slice::from_ref(&args.to), &args.sending, config, |goal| mounted::check(goal, None, false), cancel)?;
     if goals.uses_stdout {
-        return Err(Failure::usage("a repaired archive can't go to standard output, where nothing can be corrected").hint("give a file or a directory"));
+        return Err(Failure::usage("a repaired archive can't go to standard output, because Haul corrects it at the end").hint("give a file or a directory"));
     }
-    let Some(destination) = goals.destinations.pop() else { return Err(Failure::usage("no place to write to was given")) };
+    let Some(destination) = goals.destinations.pop() else { return Err(Failure::usage("no destination was given")) };
     let mut options = RepairOptions {
         password: None,
         destination,
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         engine::repair::repair(&source, &options, sockets.as_ref(), &progress, cancel)
     })?;
     let (status, code) = outcome(&repaired);
-    let done = |failure: Failure| if repaired.written.is_some() { failure.hint("the repair itself is done") } else { failure };
+    let done = |failure: Failure| if repaired.written.is_some() { failure.hint("the repair itself is complete") } else { failure };
     if args.output.json {
         output::json(&Document { status, archive: &archive, repaired: &repaired }).map_err(done)?;
     } else {
@@ -105,7 +105,7 @@ fn unopened(error: &RepairError) -> Option<&OpenError> {
 fn encryption(args: &RepairArgs, cancel: &AtomicBool) -> Result<Encryption, Failure> {
     if !args.encrypt && !args.change_password {
         if args.new_password_file.is_some() {
-            return Err(Failure::usage("a new password was given, but nothing said what for").hint("say --encrypt or --change-password"));
+            return Err(Failure::usage("a new password was given, but neither --encrypt nor --change-password").hint("use --encrypt or --change-password"));
         }
         return Ok(if args.decrypt { Encryption::Remove } else { Encryption::Keep });
     }
@@ -129,7 +129,7 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
     let mut lines = Vec::new();
     let Some(written) = &repaired.written else {
         let good = repaired.result.as_ref().is_none_or(Inspection::is_restored_everywhere);
-        let head = if good { "there is nothing to repair" } else { "nothing that is wrong with it can be repaired" };
+        let head = if good { "there is nothing to repair" } else { "none of its problems can be repaired" };
         lines.push(format!("{}: {head}; nothing was written", archive.display()));
         rest(repaired, &mut lines);
         return lines;
@@ -151,7 +151,7 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
         }
     }
     if repaired.more_notes > 0 {
-        lines.push(format!("and {} that are not listed", text::count(repaired.more_notes, "line", "lines")));
+        lines.push(format!("and {} more that are not listed", text::count(repaired.more_notes, "line", "lines")));
     }
     rest(repaired, &mut lines);
     lines
@@ -182,7 +182,7 @@ impl From<RepairError> for Failure {
             RepairError::Open(error) => error.into(),
             RepairError::Write(error) => error.into(),
             RepairError::Hopeless { advice, .. } => Self::new(DAMAGED, message).hint(advice),
-            RepairError::NoVersion(_) => Self::usage(message).hint("say it with --ha-version, for example --ha-version 2026.11.1"),
+            RepairError::NoVersion(_) => Self::usage(message).hint("give the version, for example --ha-version 2026.11.1"),
             RepairError::Encryption { advice, .. } => Self::new(FAILED, message).hint(advice),
             RepairError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was left behind"),
         }

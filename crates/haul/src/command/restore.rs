@@ -55,7 +55,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
         print(&restoration)
     };
     // The files are there whether or not anybody could be told.
-    told.map_err(|failure| failure.hint(format!("the restore itself is done: {}", engine::shown(restoration.into.as_os_str().as_encoded_bytes()))))?;
+    told.map_err(|failure| failure.hint(format!("the restore itself is complete: {}", engine::shown(restoration.into.as_os_str().as_encoded_bytes()))))?;
     Ok(if complete { DONE } else { INCOMPLETE })
 }
 
@@ -101,14 +101,14 @@ fn print(restoration: &Restoration) -> Result<(), Failure> {
         format!("  to    {}", restoration.into.display()),
     ];
     if let Some(kept) = &restoration.kept {
-        lines.push(format!("  kept  {} is what was there before; remove it when all is well", kept.display()));
+        lines.push(format!("  kept  {} holds the previous content; remove it when all is well", kept.display()));
     }
     if !restoration.other_archives.is_empty() {
-        lines.push(format!("  not part of the config directory and left alone: {}", restoration.other_archives.join(", ")));
+        lines.push(format!("  not part of the config directory, not restored: {}", restoration.other_archives.join(", ")));
     }
     output::lines(&lines)?;
     output::notes("left out", restoration.left_out.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
-    output::notes("note", restoration.unmatched.iter().map(|pattern| format!("nothing in the archive fits --only {pattern}")));
+    output::notes("note", restoration.unmatched.iter().map(|pattern| format!("nothing in the archive matches --only {pattern}")));
     output::notes("note", restoration.warnings.iter().cloned());
     Ok(())
 }

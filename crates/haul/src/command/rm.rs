@@ -66,7 +66,7 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
 
 pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     if args.json && !args.yes {
-        return Err(Failure::usage("--json leaves nobody to be asked").hint("say --yes if you are sure"));
+        return Err(Failure::usage("with --json Haul can't ask").hint("add --yes if you are sure"));
     }
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let targets = targets(&args.archives, config, &network)?;
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
     }
     if !args.yes {
         output::lines(&targets.iter().map(Target::label).collect::<Vec<_>>())?;
-        let question = if targets.len() == 1 { "Remove it for good?".to_owned() } else { format!("Remove these {} archives for good?", targets.len()) };
+        let question = if targets.len() == 1 { "Remove it permanently?".to_owned() } else { format!("Remove these {} archives permanently?", targets.len()) };
         if !destination::confirm(&question)? {
             return Err(Failure::new(FAILED, "nothing was removed"));
         }

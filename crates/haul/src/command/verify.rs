@@ -102,11 +102,11 @@ fn print(archive: &Path, verification: &Verification) -> Result<(), Failure> {
     let judgement = &verification.judgement;
     let verdict = match judgement.verdict {
         Verdict::Whole => {
-            let history = if judgement.without_history { "; the history is not in it" } else { "" };
+            let history = if judgement.without_history { "; it does not hold the history" } else { "" };
             if verification.without_checksum.is_empty() {
-                format!("Good: every byte is as it was written, and Home Assistant restores it{history}")
+                format!("Good: every byte is intact, and Home Assistant restores it{history}")
             } else {
-                let unknown = "The contents of its files carry no checksum, so nothing tells whether they are as they were written";
+                let unknown = "Its files have no checksums, so nothing shows whether their contents are intact";
                 format!("Good: Home Assistant restores it{history}. {unknown}")
             }
         }

@@ -94,14 +94,14 @@ impl Move {
         let options = options(&wanted);
         let identity = engine::identity(&options).map_err(|error| match error {
             BackupError::NoVersion { instead: None, .. } | BackupError::StrangeVersion { .. } => {
-                Failure::usage(error.to_string()).hint("give the config directory, which holds configuration.yaml and, hidden, .HA_VERSION and .storage")
+                Failure::usage(error.to_string()).hint("give the config directory: the one with configuration.yaml and the hidden .HA_VERSION and .storage")
             }
             other => other.into(),
         })?;
         let source = Source::look(&wanted.config, &identity)?;
         let steps = Steps::start(wanted.progress);
         let shown = crate::text::tame(&homeassistant::without_login(&wanted.to));
-        steps.say(&format!("looking at {shown}"));
+        steps.say(&format!("checking {shown}"));
         let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone(), network.context.tuning.give_up_after);
         let target = network.bridge.wait(Patience::new(&network.context).unless_cancelled(looking));
         let mut target = target.map_err(|error| words::ended(&error, Reached::Nothing, &shown))??;
@@ -121,7 +121,7 @@ impl Move {
             Err(NotStopped::Failed(failure)) => return Err(failure),
             Err(NotStopped::Interrupted) => {
                 let failure = words::interrupted(Reached::Nothing, self.target.place());
-                return Err(if self.wanted.start.is_some() { failure } else { with_hint(failure, "the old Home Assistant may be stopped") });
+                return Err(if self.wanted.start.is_some() { failure } else { with_hint(failure, "the old Home Assistant may have stopped") });
             }
         };
         drop(steps);
@@ -161,7 +161,7 @@ impl Move {
         let outcome = engine::backup(&self.options, Some(&self.network.sockets()), &progress, &self.cancel);
         drop(display);
         let report = outcome.map_err(|error| self.not_sent(error, &ledger))?;
-        let Some(backup_id) = ledger.backup_id() else { return Err(Failure::new(FAILED, "the upload ended without an answer")) };
+        let Some(backup_id) = ledger.backup_id() else { return Err(Failure::new(FAILED, "the upload ended without an answer from Home Assistant")) };
         Ok(Sent { report, backup_id, breaks: ledger.breaks(), notes: Vec::new() })
     }
 
@@ -198,15 +198,15 @@ impl Move {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(words::interrupted(Reached::Sent, place));
         }
-        steps.say("restoring: it reads the backup");
+        steps.say("restoring: Home Assistant is reading the backup");
         let elsewhere = self.network.bridge.wait(patience.unless_cancelled(self.target.elsewhere()));
         let elsewhere = elsewhere.map_err(|error| words::ended(&error, Reached::Sent, place))?;
         let wish = self.target.wish(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
         let begun = self.network.bridge.wait(patience.unless_cancelled(self.ask_to_restore(&wish)));
         // Whoever interrupts now may well have been too late.
         let begun = begun.map_err(|error| words::ended(&error, Reached::Restoring, place))?;
-        if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup stays there"))? {
-            steps.say("restoring: it gave no answer, as happens when it restarts at once");
+        if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup remains there"))? {
+            steps.say("restoring: no answer, as happens when Home Assistant restarts at once");
         }
         let following = self.target.follow(&elsewhere, |stage, waited| steps.say(&described(stage, waited)));
         let restored = self.network.bridge.wait(patience.unless_cancelled(following));
@@ -236,9 +236,9 @@ fn with_hint(mut failure: Failure, state: &str) -> Failure {
 /// A stage of the restart, as users know it, with the time that the restore has taken so far.
 fn described(stage: &Stage, waited: Duration) -> String {
     let what = match stage {
-        Stage::Working(Some(what)) if what == "core_restart" => "it is about to restart",
-        Stage::Working(_) => "it unpacks the backup",
-        Stage::Down => "it is down, and unpacks the backup as it starts",
+        Stage::Working(Some(what)) if what == "core_restart" => "Home Assistant is about to restart",
+        Stage::Working(_) => "Home Assistant is unpacking the backup",
+        Stage::Down => "Home Assistant is down, and unpacks the backup when it starts",
         Stage::Starting => "it is starting",
     };
     let so_far = match waited.as_secs() / 60 {

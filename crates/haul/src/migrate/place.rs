@@ -89,9 +89,9 @@ impl HomeAssistantStore {
         if free >= needed {
             return Ok(());
         }
-        let reason = format!("it has {} of room, and needs at least {} for the backup and what is unpacked from it", text::bytes(free), text::bytes(needed));
+        let reason = format!("it has {} free, and needs at least {} for the backup and the unpacked files", text::bytes(free), text::bytes(needed));
         let full = refusal(self.target.place(), Kind::Full { missing: Some(needed - free) }, reason);
-        Err(full.advise("make room there, or leave out the history with --exclude-database; nothing was sent"))
+        Err(full.advise("free some space there, or leave out the history with --exclude-database; nothing was sent"))
     }
 
     /// After a break: the reason once, so that it is seen and there is a pause; then whether it arrived.
@@ -109,7 +109,9 @@ impl HomeAssistantStore {
                 Ok(true)
             }
             Ok(Arrival::No | Arrival::OtherSize { .. }) => Ok(false),
-            Ok(Arrival::Underway) => Err(refusal(self.target.place(), Kind::Passing { retry_after: Some(PAUSE) }, "it is still busy with what it got")),
+            Ok(Arrival::Underway) => {
+                Err(refusal(self.target.place(), Kind::Passing { retry_after: Some(PAUSE) }, "it is still busy with the previous request"))
+            }
             Err(error) if error.is_passing() => Err(passing(&error)),
             Err(error) => Err(lasting(&self.ledger, error)),
         }
@@ -236,7 +238,7 @@ impl HomeAssistantUpload {
     async fn advance(&self, state: &mut State, part: &Part) -> Result<(), StoreError> {
         match state {
             State::Complete => return Ok(()),
-            State::Broken => return Err(self.lost("the upload broke off, and can't be continued")),
+            State::Broken => return Err(self.lost("the upload broke off and can't be resumed")),
             State::Fresh => *state = State::Open(self.open()),
             State::Open(_) => {}
         }
@@ -251,7 +253,7 @@ impl HomeAssistantUpload {
             Err(error) => error,
         };
         *state = State::Broken;
-        let Some(error) = error else { return Err(self.lost("it answered before it had everything")) };
+        let Some(error) = error else { return Err(self.lost("it answered before it had received everything")) };
         let is_all_sent = self.ledger.account().is_all_sent;
         // A proxy that lost patience while Home Assistant was reading, or a line that broke then.
         let may_be_there = is_all_sent && (error.is_passing() || matches!(error.kind, Cause::Proxy(_)));
@@ -283,12 +285,12 @@ impl Upload for HomeAssistantUpload {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(refusal(self.target.place(), Kind::Invalid, "what was sent can't be changed there"))
+        Err(refusal(self.target.place(), Kind::Invalid, "bytes already sent can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
         if !matches!(*self.state.lock().await, State::Complete) {
-            return Err(self.lost("the upload broke off, and can't be continued"));
+            return Err(self.lost("the upload broke off and can't be resumed"));
         }
         let expected = homeassistant::Expected { size: Some(sealed.length), ..self.expected.clone() };
         // One that does not show its list said yes to all the bytes that were announced.
@@ -296,15 +298,15 @@ impl Upload for HomeAssistantUpload {
             match self.target.did_it_arrive(&expected).await {
                 Ok(Arrival::OtherSize { size, .. }) => {
                     let reason = format!("it has {size} bytes instead of {}", sealed.length);
-                    let advice = "nothing was restored; remove it there under Settings > System > Backups, and try again";
+                    let advice = "nothing was restored; remove the backup there under Settings > System > Backups, and try again";
                     return Err(refusal(self.target.place(), Kind::Mismatch, reason).advise(advice));
                 }
                 Ok(Arrival::No | Arrival::Underway) => tokio::time::sleep(PAUSE).await,
                 Ok(Arrival::Yes { .. }) | Err(_) => return Ok(Checked::Size),
             }
         }
-        let refusal = refusal(self.target.place(), Kind::Mismatch, "it said that it took the backup, and does not list it");
-        Err(refusal.advise("nothing was restored; see what its log says"))
+        let refusal = refusal(self.target.place(), Kind::Mismatch, "it accepted the backup, but does not list it");
+        Err(refusal.advise("nothing was restored; check its log"))
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

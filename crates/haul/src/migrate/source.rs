@@ -130,13 +130,13 @@ impl Source {
     pub(crate) fn look(directory: &Path, identity: &Identity) -> Result<Self, Failure> {
         let auth = directory.join(".storage/auth");
         let Some(Auth { users, credentials, refresh_tokens }) = read::<Auth>(&auth)? else {
-            return Err(Failure::usage(format!("{} has no .storage/auth: a restore of it would bring no users", directory.display()))
-                .hint("give the whole config directory, with what is hidden in it"));
+            return Err(Failure::usage(format!("{} has no .storage/auth: a restore would bring no users", directory.display()))
+                .hint("give the whole config directory, including its hidden files"));
         };
         let mut people: Vec<&User> = users.iter().filter(|user| user.is_active && !user.system_generated).collect();
         if people.is_empty() {
-            return Err(Failure::new(FAILED, format!("{} holds no user who may log in", auth.display()))
-                .hint("is this the right directory? finish its first page there, and try again"));
+            return Err(Failure::new(FAILED, format!("{} holds no user who can log in", auth.display()))
+                .hint("check that this is the right directory; if so, finish onboarding in the old Home Assistant and try again"));
         }
         people.sort_by_key(|user| !user.is_owner);
         let provider = directory.join(".storage/auth_provider.homeassistant");
@@ -149,14 +149,14 @@ impl Source {
         let mut notes = Vec::new();
         let (with, without): (Vec<_>, Vec<_>) = logins.into_iter().partition(|name| known.as_ref().is_some_and(|known| known.contains(name)));
         if !without.is_empty() {
-            notes.push(format!("{} has no password for {}, who will not be able to log in", provider.display(), super::words::any_of(&without)));
+            notes.push(format!("{} has no password for {}, so they can't log in", provider.display(), super::words::any_of(&without)));
         }
         let done = read::<Onboarding>(&directory.join(".storage/onboarding")).ok().flatten().map(|stored| stored.done).unwrap_or_default();
         if FIRST_STEPS.iter().any(|step| !done.iter().any(|done| done == step)) {
-            notes.push("the first page of the old Home Assistant was never finished: the new one will show the rest of it".to_owned());
+            notes.push("onboarding was never finished in the old Home Assistant: the new one will show the rest of it".to_owned());
         }
         if directory.join(".storage/hassio").exists() {
-            let what = "add-ons, their data and the folders share, ssl and media are not part of the config directory, and do not move along";
+            let what = "add-ons, their data and the folders share, ssl and media are outside the config directory and do not move";
             notes.push(what.to_owned());
         }
         // Only for a hint: whatever stands there instead is no reason to stop.
@@ -212,8 +212,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
         // Where, and not what: the parser would repeat what stands there, and that may be a secret.
         Err(error) => {
             let (file, line, column) = (path.display(), error.line(), error.column());
-            Err(Failure::new(FAILED, format!("{file} is not as Home Assistant writes it (line {line}, column {column})"))
-                .hint("Home Assistant itself would put it aside and begin anew; `haul restore` brings the file back from a backup"))
+            Err(Failure::new(FAILED, format!("{file} is not in the form that Home Assistant writes (line {line}, column {column})"))
+                .hint("Home Assistant itself would set it aside and start fresh; `haul restore` brings the file back from a backup"))
         }
     }
 }
@@ -310,9 +310,9 @@ mod tests {
         let secret = r#"{"data":{"users":"hunter2"}}"#;
         for text in ["", "{}", secret, "\u{0}"] {
             let failure = look(&[("auth", text)]).unwrap_err();
-            assert!(failure.message.contains(".storage/auth is not as Home Assistant writes it"), "{}", failure.message);
+            assert!(failure.message.contains(".storage/auth is not in the form that Home Assistant writes"), "{}", failure.message);
             assert!(!failure.message.contains("hunter2"), "{}", failure.message);
         }
-        assert!(look(&[]).unwrap_err().message.ends_with("has no .storage/auth: a restore of it would bring no users"));
+        assert!(look(&[]).unwrap_err().message.ends_with("has no .storage/auth: a restore would bring no users"));
     }
 }

@@ -41,10 +41,10 @@ impl Target {
                 let (agent, installation) = ((*agent).to_owned(), installation.clone());
                 Ok(Self { instance, agent, token: None, installation, is_unchecked, elsewhere: Vec::new(), taken: None })
             }
-            Phase::Preparing => Err(Failure::new(FAILED, format!("{place} is still fetching Home Assistant"))
-                .hint("wait until its first page asks whether to create a home or to restore a backup")),
+            Phase::Preparing => Err(Failure::new(FAILED, format!("{place} is still downloading Home Assistant"))
+                .hint("wait until its welcome page offers to create a home or restore a backup")),
             phase @ (Phase::Begun | Phase::SetUp) => {
-                let what = if *phase == Phase::Begun { "somebody has begun to set it up" } else { "it is set up already" };
+                let what = if *phase == Phase::Begun { "somebody has started to set it up" } else { "it is set up already" };
                 let Some(token) = token else { return Err(no_token(&place, what)) };
                 let (admin, agents) = instance.admin(token.clone()).await?;
                 let manager = admin.info().await?;
@@ -71,13 +71,16 @@ impl Target {
     pub(crate) fn suits(&self, source: &Source) -> Result<(), Failure> {
         let place = self.place();
         if self.token.as_ref().is_some_and(|token| source.knows(token)) {
-            return Err(Failure::usage(format!("{place} looks like the Home Assistant of {} itself: the token is one of its own", source.directory.display()))
-                .hint("give another --to; if it is one that got these users by an earlier restore, make a new token there"));
+            return Err(Failure::usage(format!(
+                "{place} seems to be the Home Assistant that runs from {}: the token is one of its own",
+                source.directory.display()
+            ))
+            .hint("give another --to; if that instance got these users from an earlier restore, create a new token there"));
         }
         if let Some(version) = self.version()
             && version < source.version
         {
-            return Err(Failure::new(FAILED, format!("{place} runs Home Assistant {version}, and would refuse a backup of the newer {}", source.version))
+            return Err(Failure::new(FAILED, format!("{place} runs Home Assistant {version} and would refuse a backup from the newer {}", source.version))
                 .hint(format!("update it to {} or newer first", source.version)));
         }
         Ok(())
@@ -88,29 +91,29 @@ impl Target {
         let seen = self.instance.seen();
         let mut notes = Vec::new();
         if self.is_unchecked {
-            notes.push("its certificate is not checked: whoever sits in between reads everything".to_owned());
+            notes.push("its certificate is not checked: anyone on the path can read everything".to_owned());
         }
         if let Some(version) = self.version().filter(|version| LIMITED.iter().any(|limited| version.as_str().starts_with(limited))) {
-            notes.push(format!("Home Assistant {version} takes uploads of at most 16 MiB, by a mistake of its own: with a larger backup, update it first"));
+            notes.push(format!("Home Assistant {version} has a bug that limits uploads to 16 MiB: update it first if the backup is larger"));
         }
         if let Some(elsewhere) = self.elsewhere.first() {
-            notes.push(format!("the restored configuration has another port: after the restore Home Assistant answers at {}", elsewhere.address()));
+            notes.push(format!("the restored configuration uses another port: after the restore Home Assistant answers at {}", elsewhere.address()));
         }
         if let Some(taken) = &self.taken {
             notes.push(format!(
-                "the restored configuration has another port, at which something else answers now: {taken}; the restore is followed at {} alone",
+                "the restored configuration uses another port, where something else answers now: {taken}; Haul follows the restore at {} only",
                 self.place()
             ));
         }
         if let Some(from) = &seen.redirected_from {
-            notes.push(format!("{from} sends its visitors to {}, which is used instead", seen.address));
+            notes.push(format!("{from} redirects to {}; Haul uses that address", seen.address));
         }
         if let Some(proxy) = seen.proxy {
-            notes.push(format!("{proxy} stands in front of it; should it get in the way, give Home Assistant's own address in the home network"));
+            notes.push(format!("it is behind {proxy}; if that causes trouble, give Home Assistant's own address in the home network"));
         }
         if self.version().is_none() {
             let why = seen.no_socket.as_ref().map_or_else(|| "it does not tell".to_owned(), |error| error.reason.clone());
-            notes.push(format!("its version could not be seen ({why}): it must not be older than the old one"));
+            notes.push(format!("its version is unknown ({why}): it must not be older than the old Home Assistant"));
         }
         notes
     }
@@ -217,19 +220,19 @@ fn idle(place: &str, manager: &Manager) -> Result<(), Failure> {
         "blocked" => "is still starting",
         _ => return Ok(()),
     };
-    Err(Failure::new(FAILED, format!("{place} {what} at the moment")).hint("try again when it is done"))
+    Err(Failure::new(FAILED, format!("{place} {what} at the moment")).hint("try again when that is done"))
 }
 
 fn no_token(place: &str, what: &str) -> Failure {
-    Failure::new(FAILED, format!("{place} can't take a backup from just anybody: {what}"))
-        .hint("if nothing there matters, install it anew and leave its first page as it is; to replace what it holds, give --replace and an administrator's --token-file")
+    Failure::new(FAILED, format!("{place} does not accept a backup without a login: {what}"))
+        .hint("if nothing in it matters, reinstall it and leave its welcome page as it is; to replace its content, use --replace with an administrator's --token-file")
 }
 
 fn own_agent(place: &str, agents: &[Agent]) -> Result<String, Failure> {
     let none = || {
         let ids: Vec<String> = agents.iter().map(|agent| agent.agent_id.clone()).collect();
-        Failure::new(FAILED, format!("{place} keeps no backups on its own disk, only at {}", words::joined(&ids, "and")))
-            .hint("see under Settings > System > Backups whether local backups work there")
+        Failure::new(FAILED, format!("{place} keeps no backups on its own disk, only on {}", words::joined(&ids, "and")))
+            .hint("check under Settings > System > Backups whether local backups work there")
     };
     local_agent(agents).map(str::to_owned).ok_or_else(none)
 }

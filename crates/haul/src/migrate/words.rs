@@ -48,15 +48,13 @@ pub(crate) fn interrupted(reached: Reached, place: &str) -> Failure {
         Reached::Nothing => (format!("interrupted; nothing was sent to {place}"), None),
         Reached::Sending => (
             format!("interrupted while sending to {place}; nothing was restored"),
-            Some("the same command begins anew; should it be busy with what it got, in a minute"),
+            Some("run the same command again; if Home Assistant is busy, wait a minute"),
         ),
-        Reached::Unanswered => {
-            (format!("interrupted before {place} said whether the backup arrived; nothing was restored"), Some("the same command begins anew"))
-        }
-        Reached::Sent => (format!("interrupted; the backup is at {place}, and nothing was restored"), Some(BY_HAND)),
+        Reached::Unanswered => (format!("interrupted before {place} confirmed the backup; nothing was restored"), Some("the same command starts over")),
+        Reached::Sent => (format!("interrupted; the backup is on {place}, and nothing was restored"), Some(BY_HAND)),
         Reached::Restoring => (
-            format!("interrupted; {place} is restoring and goes on without haul"),
-            Some("look there in a few minutes: when it is done, it asks the old users to log in"),
+            format!("interrupted; {place} is restoring and continues without haul"),
+            Some("open it in a few minutes: when the restore is done, the old users can log in"),
         ),
     };
     let failure = Failure::new(INTERRUPTED, what);
@@ -67,7 +65,7 @@ pub(crate) fn interrupted(reached: Reached, place: &str) -> Failure {
 }
 
 /// What to do with a backup that was only uploaded.
-pub(crate) const BY_HAND: &str = "restore it there under Settings > System > Backups, behind its first page if it still shows that";
+pub(crate) const BY_HAND: &str = "restore it there under Settings > System > Backups, or from the welcome page if it still shows that";
 
 /// An end that came from waiting, which only an interruption has.
 pub(crate) fn ended(error: &StoreError, reached: Reached, place: &str) -> Failure {
@@ -101,8 +99,8 @@ mod tests {
         };
         assert_eq!(said(Reached::Nothing), "interrupted; nothing was sent to http://new:8123");
         assert_eq!(said(Reached::Sending), "interrupted while sending to http://new:8123; nothing was restored");
-        assert_eq!(said(Reached::Unanswered), "interrupted before http://new:8123 said whether the backup arrived; nothing was restored");
-        assert_eq!(said(Reached::Sent), "interrupted; the backup is at http://new:8123, and nothing was restored");
-        assert_eq!(said(Reached::Restoring), "interrupted; http://new:8123 is restoring and goes on without haul");
+        assert_eq!(said(Reached::Unanswered), "interrupted before http://new:8123 confirmed the backup; nothing was restored");
+        assert_eq!(said(Reached::Sent), "interrupted; the backup is on http://new:8123, and nothing was restored");
+        assert_eq!(said(Reached::Restoring), "interrupted; http://new:8123 is restoring and continues without haul");
     }
 }

@@ -68,7 +68,7 @@ fn whatever_call_fails_the_entry_is_named_and_nothing_else_is_missing() {
     let cases: &[(&str, &[&str], i32, Becomes, &str)] = &[
         ("www/link", &["?readlink,readlinkat:error=EACCES"], 3, Missing, DENIED),
         ("www/link", &["?readlink,readlinkat:error=EIO"], 3, Missing, EIO),
-        ("www/link", &["?readlink,readlinkat:error=EINVAL"], 3, Missing, "it is no symbolic link any more"),
+        ("www/link", &["?readlink,readlinkat:error=EINVAL"], 3, Missing, "it is no longer a symbolic link"),
         ("www/link", &["?readlink,readlinkat:error=ENOENT"], 0, Missing, "was deleted while the backup ran"),
         ("www/small", &["statx:error=EIO"], 3, Missing, EIO),
         ("www/small", &["statx:error=EACCES"], 3, Missing, DENIED),
@@ -81,14 +81,14 @@ fn whatever_call_fails_the_entry_is_named_and_nothing_else_is_missing() {
         ("www/small", &["read:error=EIO"], 3, Missing, EIO),
         ("www/small", &["read:error=EIO:when=3+"], 3, Missing, EIO),
         ("www/large", &["read,pread64:error=EIO"], 3, Missing, EIO),
-        ("www/large", &["pread64:error=EIO:when=3+"], 3, Cut, "the disk can't read it (input/output error); the rest of it in the archive is zeros"),
+        ("www/large", &["pread64:error=EIO:when=3+"], 3, Cut, "the disk can't read it (input/output error); the rest of its copy is zeros"),
         ("www/large", &["lseek:error=EIO", "fadvise64:error=EIO", "mincore:error=EIO"], 0, Whole, ""),
         // SQLite can't read it, and its raw bytes can be had all the same; or they can't.
         ("www/bees.db", &["pread64:error=EIO"], 3, Whole, "its raw files were archived as they are, which may or may not open"),
         ("www/bees.db", &["read,pread64:error=EIO"], 3, Missing, EIO),
         // At once, then when the names of before have been listed.
         ("www/shelf", &["getdents64:error=EIO"], 3, Missing, EIO),
-        ("www/shelf", &["getdents64:error=EIO:when=2+2"], 3, Whole, "only a part of it could be listed: the disk can't read it"),
+        ("www/shelf", &["getdents64:error=EIO:when=2+2"], 3, Whole, "only part of it could be listed: the disk can't read it"),
         ("www/shelf", &["openat:error=EACCES"], 3, Missing, DENIED),
         // Nobody asks for extended attributes.
         ("www/small", &["getxattr,lgetxattr,fgetxattr,listxattr,llistxattr,flistxattr:error=EOPNOTSUPP"], 0, Whole, ""),

@@ -184,7 +184,7 @@ fn an_interruption_says_what_it_means_for_the_new_one() {
     std::thread::sleep(Duration::from_millis(200));
     let output = end_by(child, Signal::INT);
     assert_eq!(output.status.code(), Some(130));
-    assert!(said(&output).contains(&format!("interrupted; {} is restoring and goes on without haul", line.url())), "{}", said(&output));
+    assert!(said(&output).contains(&format!("interrupted; {} is restoring and continues without haul", line.url())), "{}", said(&output));
 }
 
 #[test]

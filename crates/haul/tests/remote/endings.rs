@@ -166,9 +166,9 @@ fn an_archive_that_is_much_smaller_than_the_last_one_at_a_remote_place_is_told()
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stderr)
     };
-    assert!(!said("first").contains("the last one in its place"));
-    assert!(!said("same").contains("the last one in its place"));
+    assert!(!said("first").contains("the last one at this destination"));
+    assert!(!said("same").contains("the last one at this destination"));
     fs::remove_file(place.path("config/noise.bin")).unwrap();
     let told = said("small");
-    assert!(told.contains("the last one in its place") && told.contains("everything else") && told.contains("instead of 400 kB"), "{told}");
+    assert!(told.contains("the last one at this destination") && told.contains("everything else") && told.contains("instead of 400 kB"), "{told}");
 }

@@ -97,7 +97,7 @@ fn a_full_disk_is_said_and_nothing_stays_on_it() {
     let small = Mounted::new(&place.path("out"));
     let output = place.haul(&["repair", "old.tar", "--to", "out/new.tar", "--rename", "Other"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", super::errors(&output));
-    assert!(super::errors(&output).contains("make room there"), "{}", super::errors(&output));
+    assert!(super::errors(&output).contains("free some space there"), "{}", super::errors(&output));
     assert!(place.left().is_empty(), "{:?}", place.left());
     drop(small);
 }

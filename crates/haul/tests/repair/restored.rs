@@ -13,7 +13,7 @@ use super::Bench;
 const HISTORY: [&str; 2] = ["home-assistant_v2.db", "home-assistant_v2.db-wal"];
 const AFTER_THE_CUT: [&str; 4] = ["home-assistant_v2.db", "home-assistant_v2.db-wal", "secrets.yaml", "www/"];
 
-/// What can't come back as it was: paths that are gone, and paths with other content. For each of them the archive holds no more than that.
+/// What can't come back as it was: paths that are gone, and paths with other content. For each of them the archive does not contain more than that.
 const NAMED: [(&str, &[&str], &[&str]); 15] = [
     ("damaged-compression", &[], &["home-assistant_v2.db"]),
     ("damaged-file", &[], &["www/picture.jpg"]),

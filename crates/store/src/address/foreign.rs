@@ -35,16 +35,16 @@ const S3_HOSTS: &[&str] = &[
 
 /// What is meant by `SCHEME://REST` with a scheme that is not ours. `None`: nobody uses that one.
 pub(super) fn scheme(scheme: &str, rest: &str) -> Option<Foreign> {
-    let no_kind = |name: &str| format!("{name} is not a kind of address that Haul knows");
+    let no_kind = |name: &str| format!("Haul does not support {name} addresses");
     Some(match scheme {
         "https" | "http" => web(scheme, rest),
-        "smb" | "cifs" | "nfs" | "afp" => foreign(format!("Haul does not speak {}", scheme.to_uppercase()), MOUNT),
+        "smb" | "cifs" | "nfs" | "afp" => foreign(format!("Haul does not support {}", scheme.to_uppercase()), MOUNT),
         "ftp" | "ftps" => foreign(
-            "Haul does not speak FTP",
-            "use sftp://USER@HOST/PATH or webdavs://HOST/PATH if the server offers one of them, or mount it and give the directory",
+            "Haul does not support FTP",
+            "use sftp://USER@HOST/PATH or webdavs://HOST/PATH if the server offers one, or mount it and give the directory",
         ),
         "ssh" | "scp" => foreign(no_kind(&format!("{scheme}://")), format!("over SSH, write sftp://{}", or(rest, "USER@HOST/PATH"))),
-        "rsync" => foreign("Haul does not speak rsync", "over SSH, write sftp://USER@HOST/PATH"),
+        "rsync" => foreign("Haul does not support rsync", "over SSH, write sftp://USER@HOST/PATH"),
         "dav" | "davs" => foreign(no_kind(&format!("{scheme}://")), format!("for WebDAV, write web{scheme}://{}", or(rest, "HOST/PATH"))),
         "owncloud" | "ownclouds" => foreign(no_kind(&format!("{scheme}://")), format!("write nextcloud{}://{rest}", scheme.trim_start_matches("owncloud"))),
         "b2" | "backblaze" => foreign("Backblaze B2 is reached through S3", s3_advice(or(rest, "BUCKET/PREFIX"), "https://s3.REGION.backblazeb2.com")),
@@ -73,7 +73,7 @@ fn s3_advice(bucket: &str, endpoint: &str) -> String {
 fn through_rclone(name: &str) -> Foreign {
     let advice = "let rclone serve it (`rclone serve webdav REMOTE:`, then webdav://localhost:8080/), or mount it (`rclone mount --vfs-cache-mode writes`) and give \
                   the directory";
-    foreign(format!("Haul does not speak to {name}"), advice)
+    foreign(format!("Haul does not support {name}"), advice)
 }
 
 /// A page's address: WebDAV, Nextcloud, or the endpoint of a bucket.
@@ -82,7 +82,7 @@ fn web(scheme: &str, rest: &str) -> Foreign {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = authority.rsplit('@').next().unwrap_or_default();
     let name = host.split(':').next().unwrap_or_default().to_lowercase();
-    let what = format!("{scheme}:// does not say what kind of place this is");
+    let what = format!("{scheme}:// does not say what kind of destination this is");
     if let Some((before, dav)) = path.split_once("remote.php/") {
         // `dav/files/USER/FOLDER`, or the older `webdav/FOLDER`.
         let (user, folder) = match dav.strip_prefix("dav/files/") {
@@ -129,7 +129,7 @@ pub(super) fn without_scheme(text: &str, shown: &str) -> Option<Foreign> {
     if Path::new(text).exists() {
         return None;
     }
-    let as_file = format!("for a file or directory of that name here, write ./{shown}");
+    let as_file = format!("for a file or directory of that name, write ./{shown}");
     let known = before.to_lowercase();
     if let Some((inner, _)) = rest.split_once("://").filter(|(inner, _)| matches!(*inner, "http" | "https")) {
         // As restic writes it: s3:https://HOST/BUCKET, rest:https://…

@@ -35,7 +35,7 @@ pub fn is_of_check(name: &str) -> bool {
 }
 
 /// Why a rule could not be tried at a place that shows nothing while something is sent there.
-pub const BUSY: &str = "what is there can't be listed while something is sent there";
+pub const BUSY: &str = "it can't be listed while something is being sent there";
 
 /// Why a rule was not kept.
 pub(super) enum Fault {
@@ -139,7 +139,7 @@ impl<'a> Bench<'a> {
 
     /// Rules about what is there don't concern a place that can't be looked at.
     pub(super) fn store(&self) -> Result<&'a dyn Store, Fault> {
-        self.store.ok_or(Fault::NotApplicable("the place can't be read"))
+        self.store.ok_or(Fault::NotApplicable("the destination can't be read"))
     }
 
     /// Deletes an archive, and so learns whether that is allowed here. Where it is not, this one stays, and the other rules look at it instead of leaving more.
@@ -158,7 +158,7 @@ impl<'a> Bench<'a> {
 
     /// What would leave another archive is not tried where none may be deleted.
     pub(super) fn needs_deleting(&self) -> Result<(), Fault> {
-        if self.kept.get().is_none() { Ok(()) } else { Err(Fault::NotApplicable("it would leave something that may not be deleted here")) }
+        if self.kept.get().is_none() { Ok(()) } else { Err(Fault::NotApplicable("it would leave something that this account may not delete")) }
     }
 
     /// A finished archive to look at, of so many parts; at a place where nothing may be deleted the one that is there already.
@@ -254,13 +254,13 @@ impl<'a> Bench<'a> {
             return broken(format!("{name} has {} bytes instead of {}", entry.size, bytes.len()));
         }
         if entry.name != name {
-            return broken(format!("{name} is called {}", entry.name));
+            return broken(format!("{name} is listed as {}", entry.name));
         }
         let found = self.read_all(self.store()?, name, entry.size).await?;
         match found.iter().zip(bytes).position(|(found, sent)| found != sent) {
             Some(at) => broken(format!("{name} differs from what was sent at byte {at}")),
             None if found.len() == bytes.len() => Ok(()),
-            None => broken(format!("{} bytes of {name} were read instead of {}", found.len(), bytes.len())),
+            None => broken(format!("read {} bytes of {name} instead of {}", found.len(), bytes.len())),
         }
     }
 

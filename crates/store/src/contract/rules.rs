@@ -55,7 +55,7 @@ pub(super) async fn parts_twice(bench: &Bench<'_>) -> Verdict {
         started.upload.put(&part).await?;
         match started.upload.put(&part).await {
             Err(error) if bench.abilities.restarts && error.kind() == Some(Kind::Lost) => {
-                return Err(Fault::NotApplicable("a broken upload begins anew here"));
+                return Err(Fault::NotApplicable("a broken upload starts over at this destination"));
             }
             other => other?,
         }
@@ -68,7 +68,7 @@ pub(super) async fn any_order(bench: &Bench<'_>) -> Verdict {
     bench.store()?;
     bench.needs_deleting()?;
     if !matches!(bench.abilities.placement, Placement::Parts(_)) {
-        return Err(Fault::NotApplicable("the place takes bytes in order"));
+        return Err(Fault::NotApplicable("the destination takes bytes in order"));
     }
     let (name, bytes) = (bench.name("order"), bench.bytes(3, 4));
     let started = bench.start(&name, &bytes).await?;
@@ -86,7 +86,7 @@ pub(super) async fn overwritten(bench: &Bench<'_>) -> Verdict {
     bench.store()?;
     bench.needs_deleting()?;
     if bench.abilities.placement != Placement::Random {
-        return Err(Fault::NotApplicable("nothing can be overwritten here"));
+        return Err(Fault::NotApplicable("nothing can be overwritten at this destination"));
     }
     let (name, bytes) = (bench.name("patched"), bench.bytes(3, 5));
     let started = bench.start(&name, &bytes).await?;
@@ -185,7 +185,7 @@ pub(super) async fn wrong_checksum(bench: &Bench<'_>) -> Verdict {
     bench.store()?;
     bench.needs_deleting()?;
     if !bench.abilities.md5 {
-        return Err(Fault::NotApplicable("the place gives no checksum of the whole"));
+        return Err(Fault::NotApplicable("the destination gives no checksum of the whole"));
     }
     let (name, bytes) = (bench.name("checksum"), bench.bytes(1, 12));
     let started = bench.start(&name, &bytes).await?;
@@ -240,7 +240,7 @@ pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
         let found = bench.store()?.read(&name, range.clone()).await?;
         if found != bytes.slice(range.start as usize..range.end as usize) {
             let wanted = range.end - range.start;
-            return broken(format!("bytes {} to {} are wrong ({} bytes came, {wanted} were asked for)", range.start, range.end - 1, found.len()));
+            return broken(format!("bytes {} to {} are wrong (received {} bytes, asked for {wanted})", range.start, range.end - 1, found.len()));
         }
     }
     Ok(())
@@ -298,10 +298,10 @@ pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name_of_another_machine(), bench.bytes(1, 20));
     if bench.upload(&name, &bytes).await.is_err() {
-        return Err(Fault::NotApplicable("names of what is not finished can't be given here"));
+        return Err(Fault::NotApplicable("the destination does not allow the names of unfinished uploads"));
     }
     if bench.store()?.entry(&name).await?.is_none() {
-        return Err(Fault::NotApplicable("what is not finished is not shown here"));
+        return Err(Fault::NotApplicable("the destination does not show unfinished uploads"));
     }
     bench.sweep().await?;
     if bench.store()?.entry(&name).await?.is_some() { Ok(()) } else { broken("what another machine had under way was removed") }
@@ -311,7 +311,7 @@ pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
     bench.store()?;
     bench.needs_deleting()?;
     if !bench.abilities.resumable {
-        return Err(Fault::NotApplicable("an interrupted upload begins anew here"));
+        return Err(Fault::NotApplicable("an interrupted upload starts over at this destination"));
     }
     let (name, bytes) = (bench.name("resumed"), bench.bytes(3, 19));
     let expected = Expected { resumable: true, ..bench.expected(&bytes, true) };
@@ -328,7 +328,7 @@ pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
     let started = bench.keep(upload);
     let sent = parts[1].end();
     if kept.iter().any(|range| range.start >= range.end || range.end > sent) || kept.windows(2).any(|pair| pair[0].end > pair[1].start) {
-        return broken(format!("it says that it has {kept:?}, and was sent {sent} bytes"));
+        return broken(format!("it says that it has {kept:?}, but was sent {sent} bytes"));
     }
     let is_kept = |offset: u64, end: u64| {
         // Neighbours may be told as one range or as several.
@@ -365,6 +365,6 @@ fn through_a_file(started: &Started) -> Result<Session, Fault> {
 pub(super) async fn room(bench: &Bench<'_>) -> Verdict {
     match bench.store()?.space().await? {
         Some(_) => Ok(()),
-        None => Err(Fault::NotApplicable("the place does not say, or has no limit")),
+        None => Err(Fault::NotApplicable("the destination does not say, or has no limit")),
     }
 }

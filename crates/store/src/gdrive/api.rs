@@ -265,7 +265,7 @@ impl Api {
     /// An answer's JSON.
     pub(super) async fn parsed<T: DeserializeOwned>(&self, operation: Operation, answer: Response) -> Result<T, StoreError> {
         let body = web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await?;
-        serde_json::from_slice(&body).map_err(|_| self.refuse(operation, Kind::Protocol, "its answer is not what Google Drive would say"))
+        serde_json::from_slice(&body).map_err(|_| self.refuse(operation, Kind::Protocol, "its answer is not a valid Google Drive answer"))
     }
 
     /// What a refusal means.
@@ -313,7 +313,7 @@ impl Api {
             // The folder that was asked about has gone.
             let Some(page) = page.await? else { return Ok(Vec::new()) };
             if page.incomplete_search {
-                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it could not look everywhere, so its list may lack archives"));
+                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "its search was incomplete, so the list may lack archives"));
             }
             files.extend(page.files);
             next = page.next_page_token.filter(|token| !token.is_empty());
@@ -379,12 +379,12 @@ impl Api {
         match answer.status().as_u16() {
             206 => {}
             404 => return Ok(None),
-            200 | 416 => return Err(self.refuse(operation, Kind::Protocol, "it does not give the range that was asked for")),
+            200 | 416 => return Err(self.refuse(operation, Kind::Protocol, "it does not return the range that was requested")),
             _ => return Err(self.judge(operation, answer).await),
         }
         let range = answer.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
         if !range.starts_with(&format!("bytes {from}-{last}/")) {
-            return Err(self.refuse(operation, Kind::Protocol, "it gave another range than was asked for"));
+            return Err(self.refuse(operation, Kind::Protocol, "it returned another range than was requested"));
         }
         let bytes = web::read_body(&self.place, operation, answer, length, self.context.tuning.stall).await?;
         if bytes.len() as u64 != length {
@@ -417,32 +417,34 @@ impl Api {
 fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
     let (passing, full) = (Kind::Passing { retry_after: None }, Kind::Full { missing: None });
     Some(match reason {
-        "rateLimitExceeded" | "userRateLimitExceeded" | "sharingRateLimitExceeded" => (passing, "it asks for fewer requests at a time", ""),
-        "backendError" | "internalError" | "transientError" => (passing, "it has trouble of its own", ""),
+        "rateLimitExceeded" | "userRateLimitExceeded" | "sharingRateLimitExceeded" => (passing, "it asks for fewer requests per second", ""),
+        "backendError" | "internalError" | "transientError" => (passing, "it reports an internal error", ""),
         "storageQuotaExceeded" | "quotaExceeded" => (full, "its storage is full", MAKE_ROOM),
         "teamDriveFileLimitExceeded" => {
-            (full, "the shared drive holds as many files as it may", "remove files from it (what counts is their number), or choose another --to")
+            (full, "the shared drive has reached its limit of files", "remove files from it (their number counts, not their size), or choose another --to")
         }
-        "numChildrenInNonRootLimitExceeded" => (full, "the folder holds as many files as a folder may", "remove files from it, or choose another folder"),
-        "activeItemCreationLimitExceeded" => (full, "the account holds as many files as it may", "remove files from it, also from its trash"),
+        "numChildrenInNonRootLimitExceeded" => (full, "the folder has reached its limit of files", "remove files from it, or choose another folder"),
+        "activeItemCreationLimitExceeded" => (full, "the account has reached its limit of files", "remove files from it, and empty its trash"),
         "uploadLimitExceeded" | "dailyLimitExceeded" | "dailyLimitExceededUnreg" => {
-            (Kind::DailyLimit, "the account has sent as much as it may in a day", "try again tomorrow")
+            (Kind::DailyLimit, "the account has reached its daily upload limit", "try again tomorrow")
         }
-        "downloadQuotaExceeded" => (Kind::DailyLimit, "the file was fetched as often as it may be in a day", "try again tomorrow"),
+        "downloadQuotaExceeded" => (Kind::DailyLimit, "the file has reached its daily download limit", "try again tomorrow"),
         "domainPolicy" => (Kind::Permission, "the account's administrator does not allow it", "ask the administrator, or sign in with another account"),
         "accessNotConfigured" => (
             Kind::Permission,
             "the Google Drive API is not enabled",
             "enable the Google Drive API at console.cloud.google.com, in the project that the client id belongs to",
         ),
-        FLAGGED => {
-            (Kind::Permission, "Google flags the file as harmful and gives it to its owner only", "sign in as the file's owner, or fetch it with the browser")
-        }
+        FLAGGED => (
+            Kind::Permission,
+            "Google flags the file as harmful and lets only its owner download it",
+            "sign in as the file's owner, or fetch it with the browser",
+        ),
         _ => return None,
     })
 }
 
-pub(super) const MAKE_ROOM: &str = "make room in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
+pub(super) const MAKE_ROOM: &str = "free some space in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
 const NOT_IN_AN_ID: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// A server's words as they may be shown: short, and without anything that could be a token or an upload's id.

@@ -43,8 +43,7 @@ const TESTING: Duration = Duration::from_hours(8 * 24);
 const SLOWER: Duration = Duration::from_secs(5);
 
 /// How a user gets a client id.
-pub const HOW_TO_GET_A_CLIENT: &str = "make one once: at console.cloud.google.com create a project, enable the Google Drive API in it, set up the OAuth consent \
-screen and publish it (while it is in testing, every sign-in ends after 7 days), then create an OAuth client ID of the type \"TVs and Limited Input devices\"; \
+pub const HOW_TO_GET_A_CLIENT: &str = "create one once: at console.cloud.google.com create a project, enable the Google Drive API in it, set up the OAuth consent screen and publish it (while it is in testing, every sign-in expires after 7 days), then create an OAuth client ID of the type \"TVs and Limited Input devices\"; \
 put its secret into a file that only you can read, and run `haul auth gdrive --client-id ID --client-secret-file FILE`";
 const SIGN_IN: &str = "sign in with `haul auth gdrive`";
 pub(super) const SIGN_IN_AGAIN: &str = "sign in again with `haul auth gdrive`";
@@ -367,14 +366,13 @@ impl Tokens {
 
 /// A sign-in that is worth nothing any more. While the project is in testing, each ends after a week.
 fn over(signed_in: Option<u64>, now: Option<u64>) -> StoreError {
-    let error = refused(Kind::Credentials, "the sign-in has expired or was taken back");
+    let error = refused(Kind::Credentials, "the sign-in has expired or was revoked");
     let is_young = signed_in.zip(now).is_some_and(|(signed_in, now)| now.saturating_sub(signed_in) < TESTING.as_secs());
     if !is_young {
         return error.advise(SIGN_IN_AGAIN);
     }
     error.advise(format!(
-        "if nobody took it back, the project is still in testing, where every sign-in ends after 7 days: publish it at console.cloud.google.com (OAuth consent \
-         screen), then {SIGN_IN_AGAIN}"
+        "if nobody revoked it, the project is still in testing, where every sign-in expires after 7 days: publish it at console.cloud.google.com (OAuth consent screen), then {SIGN_IN_AGAIN}"
     ))
 }
 
@@ -397,7 +395,7 @@ async fn post(context: &Context, url: &str, form: &[(&str, &str)]) -> Result<Res
 
 async fn read<T: DeserializeOwned>(context: &Context, answer: Response) -> Result<T, StoreError> {
     let body = http::read_body(PLACE, Operation::Connect, answer, MOST, context.tuning.stall).await?;
-    serde_json::from_slice(&body).map_err(|_| refused(Kind::Protocol, "it signs in differently from what is known of Google"))
+    serde_json::from_slice(&body).map_err(|_| refused(Kind::Protocol, "its sign-in does not work like Google's"))
 }
 
 /// What a refusing answer means by its status, and the word in it that says more.
@@ -415,7 +413,7 @@ fn client_refused(word: &str) -> Option<StoreError> {
     let why =
         match word {
             "invalid_client" => "the client id or its secret is wrong, or the client is not of the type \"TVs and Limited Input devices\"",
-            "unauthorized_client" => "the client may not sign devices in; it must be of the type \"TVs and Limited Input devices\"",
+            "unauthorized_client" => "the client is not allowed to sign in devices; it must be of the type \"TVs and Limited Input devices\"",
             "deleted_client" | "disabled_client" => "the client id was deleted or disabled",
             "admin_policy_enforced" => "the account's administrator does not allow it",
             "org_internal" => {
@@ -430,7 +428,7 @@ fn client_refused(word: &str) -> Option<StoreError> {
 }
 
 fn expired() -> StoreError {
-    refused(Kind::Credentials, "the code was not typed in time").advise("start again")
+    refused(Kind::Credentials, "nobody typed the code in time").advise("start again")
 }
 
 fn refused(kind: Kind, why: impl Into<String>) -> StoreError {

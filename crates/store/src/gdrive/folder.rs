@@ -101,12 +101,11 @@ impl Folder {
         let (count, path) = (self.known().len(), self.path.join("/"));
         let mut notes = Vec::new();
         if self.made.load(Ordering::Relaxed) {
-            notes.push(format!("made the folder {path:?} in the Drive; a folder of that name made by hand is another one, which Haul may not see"));
+            notes.push(format!("created the folder {path:?} in the Drive; Haul can't see a folder of that name that was created by hand"));
         }
         if count > 1 {
             notes.push(format!(
-                "{count} folders of this Drive are marked as {path:?}: all are read, and new archives go to the oldest; move the archives into that one at \
-                 drive.google.com and delete the others"
+                "{count} folders of this Drive are marked as {path:?}: Haul reads all of them and writes to the oldest; move the archives into that one at drive.google.com and delete the others"
             ));
         }
         notes
@@ -178,7 +177,7 @@ fn live(api: &Api, operation: Operation, path: &[String], mut files: Vec<File>) 
     if files.is_empty() && !is_empty {
         return Err(api
             .refuse(operation, Kind::NotFound, format!("the folder {:?} is in the trash", path.join("/")))
-            .advise("restore it at drive.google.com, or delete it there for good to begin with a new one"));
+            .advise("restore it at drive.google.com, or delete it there permanently to start with a new one"));
     }
     Ok(files.into_iter().map(Found::from).collect())
 }

@@ -85,7 +85,7 @@ fn path_of(url: &Url) -> Result<Vec<String>, StoreError> {
     for step in steps {
         let name = percent_decode_str(step).decode_utf8().map_err(|_| invalid("gdrive://", "the folder's name is not UTF-8"))?;
         if name.contains('/') || name.chars().any(char::is_control) {
-            return Err(invalid("gdrive://", format!("{name:?} is no name for a folder")));
+            return Err(invalid("gdrive://", format!("{name:?} is not a valid folder name")));
         }
         path.push(name.into_owned());
     }
@@ -122,7 +122,7 @@ impl Drive {
 
     fn checked(&self, operation: Operation, name: &str) -> Result<(), StoreError> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." || owner::is_temporary(name) {
-            return Err(self.api().refuse(operation, Kind::Invalid, format!("{name:?} is no name for an archive")));
+            return Err(self.api().refuse(operation, Kind::Invalid, format!("{name:?} is not a valid archive name")));
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Sink for Drive {
     }
 
     fn notes(&self) -> Vec<String> {
-        let flagged = "Google flags archives here as harmful; they were read all the same, because they are the account's own";
+        let flagged = "Google flags archives here as harmful; Haul reads them anyway, because they belong to the account";
         self.contents.folder.notes().into_iter().chain(self.api().is_flagged().then(|| flagged.to_owned())).collect()
     }
 

@@ -54,7 +54,7 @@ impl Settings {
 
 /// An address below which the calls lie. Tokens go there, so it is encrypted or this machine itself.
 fn base(place: &str, key: &str, text: &str) -> Result<String, StoreError> {
-    let url = Url::parse(text).map_err(|error| invalid(place, format!("{key} can't be understood: {error}")))?;
+    let url = Url::parse(text).map_err(|error| invalid(place, format!("{key} is not valid: {error}")))?;
     let own = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -98,12 +98,12 @@ pub(super) async fn start(contents: &Arc<Contents>, folder: &Found, name: &str, 
     let answer = answer.await?;
     match answer.status().as_u16() {
         200 | 201 => {}
-        404 => return Err(api.refuse(operation, Kind::NotFound, "the folder has just gone")),
+        404 => return Err(api.refuse(operation, Kind::NotFound, "the folder has just disappeared")),
         _ => return Err(how_full(api, api.judge(operation, answer).await, needed).await),
     }
     let session = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or_default();
     if !same_server(session, api.upload_url()) {
-        return Err(api.refuse(operation, Kind::Protocol, "it wants the archive to be sent somewhere else"));
+        return Err(api.refuse(operation, Kind::Protocol, "it asks to send the archive somewhere else"));
     }
     Ok(DriveUpload {
         contents: Arc::clone(contents),
@@ -170,7 +170,7 @@ async fn how_full(api: &Api, mut error: StoreError, expected: Option<u64>) -> St
 
 /// No room for the whole.
 pub(super) fn full(api: &Api, missing: u64) -> StoreError {
-    let reason = format!("{:.1} MB more are needed than are free", missing as f64 / 1e6);
+    let reason = format!("it needs {:.1} MB more than are free", missing as f64 / 1e6);
     api.refuse(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise(MAKE_ROOM)
 }
 
@@ -224,13 +224,13 @@ impl DriveUpload {
     async fn take(&self, state: &mut State, operation: Operation, answer: Response) -> Result<(), StoreError> {
         match answer.status().as_u16() {
             308 => {
-                let Some(kept) = kept_of(&answer) else { return Err(self.refuse(operation, Kind::Protocol, "it does not say what it has kept")) };
+                let Some(kept) = kept_of(&answer) else { return Err(self.refuse(operation, Kind::Protocol, "it does not say what it has stored")) };
                 if kept > state.offered {
-                    let reason = format!("it says that it has {kept} bytes, and {} were sent", state.offered);
+                    let reason = format!("it claims to have {kept} bytes, but {} were sent", state.offered);
                     return Err(self.refuse(operation, Kind::Protocol, reason));
                 }
                 if kept < state.kept {
-                    return Err(self.refuse(operation, Kind::Lost, format!("it has lost {} bytes that it had", state.kept - kept)));
+                    return Err(self.refuse(operation, Kind::Lost, format!("it has lost {} bytes that it had confirmed", state.kept - kept)));
                 }
                 state.kept = kept;
                 state.unsure = false;
@@ -251,7 +251,7 @@ impl DriveUpload {
                     state.unsure = false;
                     return Ok(());
                 }
-                let reason = "the upload under way is not known there any more";
+                let reason = "it no longer knows the upload in progress";
                 // All bytes were sent: the file may be made and not be listed yet.
                 if state.total.is_some_and(|total| state.offered == total) && state.is_to_be_asked_again() {
                     return Err(self.refuse(operation, Kind::Passing { retry_after: None }, reason));
@@ -270,7 +270,7 @@ impl DriveUpload {
                 self.ask(state, Operation::Publish).await?;
             }
             if state.file.is_none() && state.kept == sealed.length {
-                return Err(self.refuse(Operation::Publish, Kind::Passing { retry_after: None }, "it has all bytes and has not made a file of them yet"));
+                return Err(self.refuse(Operation::Publish, Kind::Passing { retry_after: None }, "it has all the bytes, but has not created the file yet"));
             }
         }
         Ok(state.file.clone())
@@ -287,7 +287,7 @@ impl DriveUpload {
             let _ = write!(text, "{byte:02x}");
             text
         });
-        if sent.eq_ignore_ascii_case(arrived) { Ok(Checked::Checksum) } else { Err("its MD5 is not that of what was sent".to_owned()) }
+        if sent.eq_ignore_ascii_case(arrived) { Ok(Checked::Checksum) } else { Err("its MD5 differs from that of the data sent".to_owned()) }
     }
 
     /// Removes the session and the file that may have come out of it.
@@ -343,7 +343,7 @@ impl Upload for DriveUpload {
         let state = &mut *state;
         state.total = part.total.or(state.total);
         if !part.last && !part.end().is_multiple_of(MULTIPLE) {
-            return Err(self.refuse(operation, Kind::Invalid, format!("a part ends at {}, which is no multiple of {MULTIPLE}", part.end())));
+            return Err(self.refuse(operation, Kind::Invalid, format!("a part ends at {}, which is not a multiple of {MULTIPLE}", part.end())));
         }
         if state.unsure {
             self.ask(state, operation).await?;
@@ -351,21 +351,21 @@ impl Upload for DriveUpload {
         loop {
             if state.file.is_some() {
                 if part.end() > state.kept {
-                    return Err(self.refuse(operation, Kind::Protocol, "it takes the archive for complete, and it is not"));
+                    return Err(self.refuse(operation, Kind::Protocol, "it considers the archive complete, but it is not"));
                 }
                 return Ok(());
             }
             let before = state.kept;
             let (begins, data) = state.with_held(part);
             if before < begins {
-                return Err(self.refuse(operation, Kind::Lost, format!("it has only {before} of the {begins} bytes sent before")));
+                return Err(self.refuse(operation, Kind::Lost, format!("it has only {before} of the {begins} bytes sent so far")));
             }
             if before >= part.end() {
                 if part.last {
                     // All is there but the word that it is all.
                     self.ask(state, operation).await?;
                     if state.file.is_none() {
-                        return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it has all bytes and has not made a file of them yet"));
+                        return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it has all the bytes, but has not created the file yet"));
                     }
                 }
                 return Ok(());
@@ -378,13 +378,13 @@ impl Upload for DriveUpload {
             }
             self.offer(state, &rest.take(now), &part.activity).await?;
             if state.file.is_none() && state.kept == before {
-                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it kept nothing of what was sent"));
+                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it stored nothing of what was sent"));
             }
         }
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(self.refuse(Operation::Write, Kind::Invalid, "nothing that was sent can be changed"))
+        Err(self.refuse(Operation::Write, Kind::Invalid, "bytes already sent can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
@@ -397,10 +397,10 @@ impl Upload for DriveUpload {
         };
         let Some(file) = self.api().file(Operation::Check, &id).await?.filter(|file| !file.trashed) else {
             let kind = if state.is_to_be_asked_again() { Kind::Passing { retry_after: None } } else { Kind::Lost };
-            return Err(self.refuse(Operation::Check, kind, "the file that was made of the upload is not there"));
+            return Err(self.refuse(Operation::Check, kind, "the uploaded file is not there"));
         };
         if (file.size.is_none() || file.md5_checksum.is_none()) && state.is_to_be_asked_again() {
-            return Err(self.refuse(Operation::Check, Kind::Passing { retry_after: None }, "it does not tell the file's size and checksum yet"));
+            return Err(self.refuse(Operation::Check, Kind::Passing { retry_after: None }, "it does not report the file's size and checksum yet"));
         }
         let checked = match Self::compared(&file, sealed) {
             Ok(checked) => checked,
@@ -416,7 +416,7 @@ impl Upload for DriveUpload {
             }
             let renamed = self.api().update(Operation::Publish, &id, &serde_json::json!({ "name": self.name })).await?;
             if renamed.is_none_or(|file| file.name != self.name) {
-                return Err(self.refuse(Operation::Publish, Kind::Lost, "the file was removed there before it got its name"));
+                return Err(self.refuse(Operation::Publish, Kind::Lost, "the file was removed before it got its name"));
             }
         }
         state.published = true;

@@ -59,7 +59,7 @@ impl Local {
 
     fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is no file name")));
+            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is not a valid file name")));
         }
         Ok(self.directory.join(name))
     }

@@ -4,7 +4,7 @@ use std::io;
 
 /// More would take the room that others on the same disk need.
 #[derive(Debug, thiserror::Error)]
-#[error("less than {} MB would be left there, and Home Assistant writes to the same disk", .0 / 1_000_000)]
+#[error("it would leave less than {} MB free on the disk that Home Assistant writes to", .0 / 1_000_000)]
 pub struct Reserved(u64);
 
 impl Reserved {

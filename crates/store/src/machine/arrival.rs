@@ -79,7 +79,7 @@ impl Arrivals {
         {
             let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if names.iter().any(|name| name == archive) {
-                return Err(Refusal::new(RefusalKind::Passing { after: None }, "an archive of this name is arriving already"));
+                return Err(Refusal::new(RefusalKind::Passing { after: None }, "an archive of this name is already arriving"));
             }
             names.push(archive.to_owned());
         }

@@ -84,7 +84,7 @@ async fn pair(dialer: &Dialer, label: &str, context: &Context) -> Result<(String
         }
     }
     Err(StoreError::remote(label, Operation::Connect, Kind::Credentials, "this machine is not paired with it")
-        .advise(format!("type the code that `haul receive` shows there when asked, or give it once in the environment variable {VARIABLE}")))
+        .advise(format!("type the code that `haul receive` shows there when Haul asks for it, or give it once in the environment variable {VARIABLE}")))
 }
 
 async fn ask(label: &str, context: &Context) -> Option<String> {
@@ -97,8 +97,8 @@ async fn ask(label: &str, context: &Context) -> Option<String> {
 /// `host:port`, by the address or by looking around.
 async fn address(url: &Url) -> Result<String, StoreError> {
     if !matches!(url.path(), "" | "/") || url.query().is_some() || !url.username().is_empty() {
-        return Err(invalid(&redact::url(url), "an address like haul://host:port has nothing before the host and nothing behind the port")
-            .advise("the folder is chosen by whoever starts `haul receive`"));
+        return Err(invalid(&redact::url(url), "an address like haul://host:port takes no user and no path")
+            .advise("`haul receive` on the other machine chooses the folder"));
     }
     let port = url.port().unwrap_or(peer::PORT);
     if let Some(host) = url.host_str().filter(|host| !host.is_empty()) {
@@ -108,7 +108,7 @@ async fn address(url: &Url) -> Result<String, StoreError> {
     match found.as_slice() {
         [only] => Ok(only.to_string()),
         [] => Err(StoreError::remote("haul://", Operation::Connect, Kind::NotFound, "no receiver was found on this network")
-            .advise("name it, as in haul://host; a receiver is only found while it listens beyond its own machine (haul receive --listen 0.0.0.0:8744)")),
+            .advise("name it, as in haul://host; Haul finds a receiver only while it listens on the network (haul receive --listen 0.0.0.0:8744)")),
         several => {
             let list: Vec<String> = several.iter().map(|address| format!("haul://{address}")).collect();
             Err(StoreError::remote("haul://", Operation::Connect, Kind::Invalid, format!("there are several receivers on this network: {}", list.join(", ")))

@@ -82,7 +82,7 @@ impl Upload for Workpiece {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(crate::context::invalid("haul", "what an archive is made of can't be changed afterwards"))
+        Err(crate::context::invalid("haul", "data already sent for an archive can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {

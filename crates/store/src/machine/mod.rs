@@ -85,11 +85,11 @@ impl Line {
     }
 
     fn misunderstood(&self, operation: Operation) -> StoreError {
-        self.failed(operation, &PeerError::Protocol("the receiver answered something else than it was asked".to_owned()))
+        self.failed(operation, &PeerError::Protocol("the receiver's answer does not fit the request".to_owned()))
     }
 
     fn lost(&self) -> StoreError {
-        StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the receiver has nothing of this upload any more")
+        StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the receiver no longer has this upload")
     }
 
     fn seen(&self) {

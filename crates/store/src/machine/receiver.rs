@@ -320,7 +320,7 @@ impl Inner {
 
     fn record(&self, owner: &Fingerprint, upload: &str) -> Result<Option<Record>, Refusal> {
         let record = self.records.load(owner, upload).map_err(|error| {
-            let reason = format!("the receiver's notes can't be read: {}", crate::error::reason(&error));
+            let reason = format!("the receiver's records can't be read: {}", crate::error::reason(&error));
             Refusal::new(RefusalKind::Protocol, reason)
         })?;
         Ok(record.filter(|record| record.place == self.store.label()))
@@ -384,7 +384,7 @@ impl Inner {
         checked_name(name)?;
         let is_archive = Path::new(name).extension().is_some_and(|extension| extension == "tar") && name.len() <= LONGEST_NAME;
         if self.duties.append_only && !is_archive {
-            let reason = format!("the receiver takes archives (.tar) alone, so {name} can't be put there");
+            let reason = format!("the receiver takes only archives (.tar), so {name} can't be stored there");
             return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
         }
         Ok(())
@@ -394,7 +394,7 @@ impl Inner {
     async fn delete(&self, name: String, peer: &Peer) -> Done {
         let from = peer.name.clone();
         if self.duties.append_only {
-            let reason = format!("the receiver keeps what it has: {name} can't be deleted, replaced or unpinned from here");
+            let reason = format!("the receiver is append-only: {name} can't be deleted, replaced or unpinned from this machine");
             (self.duties.told)(Happening { name, from, deed: Deed::Kept });
             return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
         }
@@ -440,7 +440,7 @@ impl Inner {
     }
 
     fn maker(&self) -> Result<&Arc<dyn Maker>, Refusal> {
-        self.duties.maker.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver takes archives as they are and makes none"))
+        self.duties.maker.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver stores archives but does not create them"))
     }
 
     async fn make(&self, owner: Fingerprint, upload: String, task: Task) -> Done {
@@ -451,7 +451,7 @@ impl Inner {
         };
         self.room(&task.expected).await?;
         if !self.has_free_hands() {
-            return Err(Refusal::new(RefusalKind::Passing { after: None }, "it is making as many archives as it can"));
+            return Err(Refusal::new(RefusalKind::Passing { after: None }, "it is already creating as many archives as it can"));
         }
         let name = task.name.clone();
         let making = maker.start(task).map_err(|error| refused(&error))?;

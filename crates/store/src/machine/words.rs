@@ -13,7 +13,7 @@ use crate::{
 const PREFERRED: u64 = 8 << 20;
 
 /// What to do where a receiver keeps what it has.
-pub(super) const APPEND_ONLY: &str = "`haul receive` runs there with --append-only: delete, pin, unpin or prune on the receiving machine itself";
+pub(super) const APPEND_ONLY: &str = "`haul receive` runs with --append-only: delete, pin, unpin or prune on the receiving machine itself";
 
 pub(super) fn abilities(there: &message::Abilities) -> Abilities {
     let placement = match there.placement {
@@ -91,7 +91,7 @@ pub(super) fn refusal(error: &StoreError) -> Refusal {
     };
     let advice = match error {
         StoreError::Remote(remote) => remote.advice.clone(),
-        _ if error.kind().is_none() => Some("look after the disk of the receiving machine".to_owned()),
+        _ if error.kind().is_none() => Some("check the disk of the receiving machine".to_owned()),
         _ => None,
     };
     Refusal { kind, reason: error.to_string(), advice }
@@ -106,18 +106,19 @@ pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &Peer
         PeerError::NotPaired => (
             Kind::Credentials,
             format!(
-                "it has forgotten this machine, or was set up anew: `haul peers forget '{name}'` here, and try again with the code that `haul receive` shows there"
+                "it has forgotten this machine, or was reinstalled: run `haul peers forget '{name}'` on this machine, and try again with the code that `haul receive` shows there"
             ),
         ),
-        PeerError::KeyChanged => {
-            (Kind::Credentials, format!("if {name} was set up anew, `haul peers forget '{name}'` and pair again; if not, something else answers in its place"))
-        }
-        PeerError::WrongCode => (Kind::Credentials, "type the code that `haul receive` shows there; it is a new one after five wrong tries".to_owned()),
+        PeerError::KeyChanged => (
+            Kind::Credentials,
+            format!("if {name} was reinstalled, run `haul peers forget '{name}'` and pair again; if not, something else answers in its place"),
+        ),
+        PeerError::WrongCode => (Kind::Credentials, "type the code that `haul receive` shows there; it changes after five wrong tries".to_owned()),
         PeerError::NoPairing => {
-            (Kind::Credentials, "its code has been used or is too old: start `haul receive` there again, or press Enter in it, for a new one".to_owned())
+            (Kind::Credentials, "its code has been used or has expired: for a new one, press Enter in `haul receive` there, or start it again".to_owned())
         }
         PeerError::Protocol(_) => return told(Kind::Protocol),
-        PeerError::State { .. } => (Kind::Permission, "check the permissions of that file, and the disk that it is on".to_owned()),
+        PeerError::State { .. } => (Kind::Permission, "check the file's permissions and its disk".to_owned()),
         PeerError::Refused(refusal) => {
             let refused = told(refused_kind(refusal.kind));
             return match &refusal.advice {

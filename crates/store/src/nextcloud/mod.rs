@@ -29,7 +29,7 @@ pub(crate) const SCHEME: Scheme = Scheme {
     connect: |url, options, context| Box::pin(connect(url, options, context)),
 };
 
-const LOGIN_ADVICE: &str = "make an app password (Settings, Security) and use that: password_file in haul.toml, or HAUL_NEXTCLOUD_PASSWORD";
+const LOGIN_ADVICE: &str = "create an app password (Settings, Security) and give it as password_file in haul.toml, or in HAUL_NEXTCLOUD_PASSWORD";
 /// What a server says of itself.
 const LARGEST_STATUS: u64 = 64 << 10;
 
@@ -37,7 +37,7 @@ const LARGEST_STATUS: u64 = 64 << 10;
 async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let site = Site::of(url, options, context, "NEXTCLOUD")?;
     let Some(login) = site.login else {
-        return Err(crate::context::invalid(&site.label, "there is no user and password").advise(LOGIN_ADVICE));
+        return Err(crate::context::invalid(&site.label, "no user and password were given").advise(LOGIN_ADVICE));
     };
     let asking = Client::new(site.label.clone(), site.host.clone(), None, LOGIN_ADVICE, context);
     let depth = find(&asking, &site.host, &site.steps).await?;
@@ -71,8 +71,8 @@ async fn account(home: &Client, base: &Url) -> Result<String, StoreError> {
     let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let name = answer.pointer("/ocs/data/id").and_then(serde_json::Value::as_str);
     name.filter(|name| home.check_name(name).is_ok()).map(str::to_owned).ok_or_else(|| {
-        home.error(Operation::Connect, Kind::NotFound, format!("there are no files of a user {login}"))
-            .advise("use the account's own name as user (Settings, Personal info)")
+        home.error(Operation::Connect, Kind::NotFound, format!("there is no user {login} with files"))
+            .advise("use the account name as user (Settings, Personal info)")
     })
 }
 
@@ -87,7 +87,7 @@ async fn find(client: &Client, host: &Url, steps: &[String]) -> Result<usize, St
                 let body = web::read_body(client.label(), Operation::Connect, response, LARGEST_STATUS, client.stall()).await?;
                 let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
                 if status.get("maintenance").and_then(serde_json::Value::as_bool) == Some(true) {
-                    return Err(client.error(Operation::Connect, Kind::Passing { retry_after: None }, "it is in maintenance"));
+                    return Err(client.error(Operation::Connect, Kind::Passing { retry_after: None }, "it is in maintenance mode"));
                 }
                 if status.get("installed").is_some() {
                     return Ok(depth);
@@ -100,7 +100,7 @@ async fn find(client: &Client, host: &Url, steps: &[String]) -> Result<usize, St
     }
     Err(client
         .error(Operation::Connect, Kind::Protocol, "no Nextcloud or ownCloud answers there")
-        .advise("check the address; another kind of server may take webdavs://"))
+        .advise("check the address; for another kind of server, try webdavs://"))
 }
 
 struct Nextcloud {

@@ -67,8 +67,8 @@ impl ChunkedUpload {
             200..=299 | 405 => Ok(upload),
             404 | 409 => Err(upload
                 .client
-                .error(Operation::Create, Kind::Protocol, "it has no folder for uploads of this user")
-                .advise("use the account's own name as user (Settings, Personal info), not an e-mail address")),
+                .error(Operation::Create, Kind::Protocol, "this user has no folder for uploads")
+                .advise("use the account name as user (Settings, Personal info), not an e-mail address")),
             _ => {
                 let error = upload.client.refusal(Operation::Create, response).await;
                 // A proxy that stopped waiting does not say whether it was done.
@@ -128,11 +128,11 @@ impl ChunkedUpload {
     }
 
     fn lost(&self, operation: Operation) -> StoreError {
-        self.client.error(operation, Kind::Lost, "what was sent is not there any more")
+        self.client.error(operation, Kind::Lost, "the data sent so far is gone")
     }
 
     fn assembling(&self) -> StoreError {
-        self.client.error(Operation::Publish, Kind::Passing { retry_after: Some(ASSEMBLING) }, "it is still putting the chunks together")
+        self.client.error(Operation::Publish, Kind::Passing { retry_after: Some(ASSEMBLING) }, "it is still assembling the chunks")
     }
 
     fn busy_until(&self) -> Option<Instant> {
@@ -183,7 +183,7 @@ impl ChunkedUpload {
                 self.let_it_work(length);
                 Err(self.assembling())
             }
-            207 => Err(self.client.error(Operation::Publish, Kind::Protocol, "it could not put the chunks together")),
+            207 => Err(self.client.error(Operation::Publish, Kind::Protocol, "it could not assemble the chunks")),
             200..=299 => Ok(()),
             404 | 409 | 412 if self.is_done(length).await? => Ok(()),
             404 if !self.is_transfer_there().await? => Err(self.lost(Operation::Publish)),
@@ -227,7 +227,7 @@ impl Upload for ChunkedUpload {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(self.client.error(Operation::Write, Kind::Invalid, "what was sent can't be changed there"))
+        Err(self.client.error(Operation::Write, Kind::Invalid, "bytes already sent can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {

@@ -20,7 +20,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let account = wanted.setting("account", &["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"]);
     let account = account.or_else(|| combined.get("accountname").cloned()).ok_or_else(|| wanted.no_keys("no storage account is named", KEYS_ADVICE))?;
     if account.is_empty() || !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(wanted.invalid(format!("{account:?} is no name of a storage account")));
+        return Err(wanted.invalid(format!("{account:?} is not a valid storage account name")));
     }
     let endpoint = wanted.setting("endpoint", &["AZURE_STORAGE_ENDPOINT"]).or_else(|| combined.get("blobendpoint").cloned());
     let suffix = combined.get("endpointsuffix").map_or("core.windows.net", String::as_str);
@@ -48,7 +48,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         }
         (None, Some(sas)) => {
             let pairs = split_sas(sas.trim().trim_start_matches('?'));
-            builder.with_sas_authorization(pairs.map_err(|_| wanted.no_keys("the SAS token can't be understood", KEYS_ADVICE))?)
+            builder.with_sas_authorization(pairs.map_err(|_| wanted.no_keys("the SAS token is not valid", KEYS_ADVICE))?)
         }
         (None, None) if wanted.flag("instance_role")? => builder,
         (None, None) => return Err(wanted.no_keys("no access key and no SAS token was found", KEYS_ADVICE)),

@@ -57,7 +57,7 @@ impl Blocks {
         }
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
-        *request.uri_mut() = url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address can't be understood"))?;
+        *request.uri_mut() = url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address is not valid"))?;
         *request.headers_mut() = headers;
         if let Some((data, _)) = body {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
@@ -92,7 +92,7 @@ impl Multipart for Blocks {
     async fn begin(&self, _: &Path, _: &str) -> Result<String, StoreError> {
         let mut random = [0; 8];
         let filled = getrandom::fill(&mut random);
-        filled.map_err(|_| self.wire.error(Operation::Create, Kind::Invalid, "this machine gives no random numbers"))?;
+        filled.map_err(|_| self.wire.error(Operation::Create, Kind::Invalid, "this machine provides no random numbers"))?;
         Ok(hex(&random))
     }
 

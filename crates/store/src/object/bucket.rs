@@ -41,16 +41,16 @@ pub(super) struct Found {
 impl Bucket {
     pub(super) fn key(&self, name: &str, operation: Operation) -> Result<Path, StoreError> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-            return Err(self.wire.error(operation, Kind::Invalid, format!("{name:?} is no name for an archive")));
+            return Err(self.wire.error(operation, Kind::Invalid, format!("{name:?} is not a valid archive name")));
         }
         let text = if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
-        Path::parse(text).map_err(|_| self.wire.error(operation, Kind::Invalid, format!("{name:?} can't be a name there")))
+        Path::parse(text).map_err(|_| self.wire.error(operation, Kind::Invalid, format!("{name:?} is not a valid name there")))
     }
 
     /// Everything right below the prefix, unfinished things included.
     pub(super) async fn objects(&self, operation: Operation) -> Result<Vec<(String, ObjectMeta)>, StoreError> {
         let prefix = (!self.prefix.is_empty()).then(|| Path::parse(&self.prefix)).transpose();
-        let prefix = prefix.map_err(|_| invalid(self.wire.place(), "the path can't be a prefix there"))?;
+        let prefix = prefix.map_err(|_| invalid(self.wire.place(), "the path is not a valid prefix there"))?;
         let found = self.wire.ask(Call::new(operation), self.objects.list_with_delimiter(prefix.as_ref())).await?;
         let name = |meta: &ObjectMeta| {
             let key = meta.location.as_ref();

@@ -21,7 +21,7 @@ use crate::{
 pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let place = redact::url(url).trim_end_matches('/').to_owned();
     if !url.username().is_empty() || url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid(&place, "the address of a bucket is SCHEME://BUCKET/PREFIX and nothing else")
+        return Err(invalid(&place, "the address of a bucket must be SCHEME://BUCKET/PREFIX")
             .advise("endpoint, region and keys are options of the destination in haul.toml"));
     }
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
@@ -29,7 +29,7 @@ pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> 
     let bucket = bucket.ok_or_else(|| invalid(&place, "the address names no bucket"))?;
     let prefix = decoded(url.path()).map_err(|_| invalid(&place, "the path is not UTF-8"))?.trim_matches('/').to_owned();
     if prefix.split('/').any(|step| step == "." || step == ".." || (step.is_empty() && !prefix.is_empty())) {
-        return Err(invalid(&place, "the path holds an empty step, a . or a .."));
+        return Err(invalid(&place, "the path contains an empty component, . or .."));
     }
     let wanted = Wanted { place, bucket, options, context };
     let backend = match url.scheme() {

@@ -41,7 +41,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
             let text = crate::files::read_short(&path, LONGEST, &wanted.context.cancel)
                 .map_err(|error| wanted.no_keys(&format!("{shown} can't be read: {}", crate::error::reason(&error)), KEYS_ADVICE))?;
             let found: Credentials =
-                serde_json::from_str(&text).map_err(|_| wanted.no_keys(&format!("{shown} is no file of Google credentials"), KEYS_ADVICE))?;
+                serde_json::from_str(&text).map_err(|_| wanted.no_keys(&format!("{shown} is not a Google credentials file"), KEYS_ADVICE))?;
             builder = if found.private_key.is_some() { builder.with_service_account_key(text.as_str()) } else { builder.with_application_credentials(shown) };
         }
         None if wanted.flag("instance_role")? => {}

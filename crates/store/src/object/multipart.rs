@@ -148,7 +148,7 @@ impl<T: MultipartStore + ObjectStore> Numbered<T> {
         let url = format!("{}/{path}?{}", self.bucket, query.join("&"));
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
-        *request.uri_mut() = url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address can't be understood"))?;
+        *request.uri_mut() = url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address is not valid"))?;
         Ok(request)
     }
 
@@ -210,7 +210,7 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         self.sign(Operation::Write, &mut request).await?;
         let answer = self.wire.send(Call::new(Operation::Write).with_body(&part.data, &part.activity), request).await?;
         let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
-        let tag = tag.ok_or_else(|| self.wire.error(Operation::Write, Kind::Protocol, "it took a part and did not say under which tag"))?;
+        let tag = tag.ok_or_else(|| self.wire.error(Operation::Write, Kind::Protocol, "it accepted a part without returning its ETag"))?;
         Ok(Arrived { tag: tag.to_owned(), proven: bare(tag).eq_ignore_ascii_case(&hex(&md5)) })
     }
 

@@ -71,7 +71,7 @@ impl Sink for Place {
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         let key = self.bucket.key(name, Operation::Create)?;
         if owner::is_temporary(name) {
-            return Err(self.bucket.wire.error(Operation::Create, Kind::Invalid, format!("{name} is kept for what is unfinished")));
+            return Err(self.bucket.wire.error(Operation::Create, Kind::Invalid, format!("{name} is reserved for unfinished uploads")));
         }
         if self.bucket.look(name, Operation::Create).await?.is_some() {
             return Err(self.bucket.wire.error(Operation::Create, Kind::Exists, format!("{name} exists already")));
@@ -90,8 +90,7 @@ impl Sink for Place {
     }
 
     fn notes(&self) -> Vec<String> {
-        let kept =
-            "this key may not delete: the archives are safe from it, but neither prune nor rm can remove any, and a hidden marker of some bytes may stay";
+        let kept = "this key may not delete: nobody can delete archives with it, but neither can prune and rm, and a small hidden marker may stay behind";
         if self.bucket.keeps_everything.load(Ordering::Relaxed) { vec![kept.to_owned()] } else { Vec::new() }
     }
 
@@ -124,7 +123,7 @@ impl Store for Place {
         let key = self.bucket.key(name, Operation::Read)?;
         let bytes = self.bucket.wire.ask(Call::new(Operation::Read), self.bucket.objects.get_range(&key, range.clone())).await?;
         if bytes.len() as u64 != range.end - range.start {
-            let reason = format!("{} bytes came instead of {}", bytes.len(), range.end - range.start);
+            let reason = format!("received {} bytes instead of {}", bytes.len(), range.end - range.start);
             return Err(self.bucket.wire.error(Operation::Read, Kind::Protocol, reason));
         }
         Ok(bytes)
@@ -151,7 +150,7 @@ impl Store for Place {
         // Keys that may only store archives are often not told.
         if self.bucket.multipart.keeps_versions().await.unwrap_or(false) {
             remarks.push(
-                "the bucket keeps versions: removed archives stay there as old versions, and are paid for, until a lifecycle rule removes them \
+                "the bucket keeps versions: removed archives stay there as old versions, and you pay for them, until a lifecycle rule removes them \
                  (NoncurrentVersionExpiration; at Backblaze, \"Keep only the last version\")"
                     .to_owned(),
             );

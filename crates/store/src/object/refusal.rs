@@ -52,7 +52,7 @@ pub(super) fn understand(place: &str, operation: Operation, own: bool, status: S
     let Some((kind, advice)) = meaning(&code, headers) else {
         let said = if code.is_empty() { words } else { format!("{code}: {words}") };
         return match status.as_u16() {
-            409 => StoreError::remote(place, operation, Kind::Exists, "the name is taken"),
+            409 => StoreError::remote(place, operation, Kind::Exists, "the name already exists"),
             _ => http::refused(place, operation, status, headers, &said),
         };
     };
@@ -69,7 +69,7 @@ fn meaning_by_words(words: &str) -> Option<(Kind, String)> {
     let words = words.to_lowercase();
     // Backblaze says AccessDenied.
     if words.contains("storage cap exceeded") {
-        return Some((Kind::Full { missing: None }, "raise the storage cap on Backblaze's page \"Caps & Alerts\", or make room".to_owned()));
+        return Some((Kind::Full { missing: None }, "raise the storage cap on Backblaze's page \"Caps & Alerts\", or free some space".to_owned()));
     }
     if words.contains("cap exceeded") {
         return Some((Kind::Permission, "a daily cap is used up: raise it on Backblaze's page \"Caps & Alerts\", or try again tomorrow".to_owned()));
@@ -97,9 +97,9 @@ fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
         | "Unauthorized"
         | "AuthenticationRequired" => (Kind::Credentials, KEYS_ADVICE),
         "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "ExpiredTokenException" => {
-            (Kind::Credentials, "the session token has expired or is not valid: get a fresh one, or use a key that does not expire")
+            (Kind::Credentials, "the session token has expired or is not valid: get a new one, or use a key that does not expire")
         }
-        "RequestTimeTooSkewed" | "RequestExpired" => (Kind::Credentials, "this machine's clock is wrong: set it, best by NTP"),
+        "RequestTimeTooSkewed" | "RequestExpired" => (Kind::Credentials, "this machine's clock is wrong: correct it, preferably with NTP"),
         "AccessDenied"
         | "AllAccessDisabled"
         | "AccountProblem"
@@ -110,7 +110,7 @@ fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
         | "AuthorizationSourceIPMismatch"
         | "AccountIsDisabled" => (Kind::Permission, RIGHTS_ADVICE),
         "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "ResourceNotFound" => {
-            (Kind::NotFound, "check the bucket's name; it is not created for you")
+            (Kind::NotFound, "check the bucket's name; Haul does not create buckets")
         }
         "NoSuchKey" | "BlobNotFound" => (Kind::NotFound, ""),
         "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "InvalidBlockList" | "InvalidBlockId" => (Kind::Lost, ""),
@@ -138,7 +138,7 @@ fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
         | "XMinioAdminBucketQuotaExceeded"
         | "CapExceeded"
         | "storage_cap_exceeded"
-        | "AccountLimitExceeded" => (Kind::Full { missing: None }, "make room there or raise the limit"),
+        | "AccountLimitExceeded" => (Kind::Full { missing: None }, "free some space there or raise the limit"),
         "EntityTooLarge" | "MaxMessageLengthExceeded" | "RequestBodyTooLarge" => (Kind::Protocol, "choose a smaller part_size"),
         "EntityTooSmall" => (Kind::Protocol, "choose a larger part_size"),
         "PreconditionFailed" | "BlobAlreadyExists" | "ObjectAlreadyInActiveTierError" => (Kind::Exists, ""),
@@ -158,7 +158,7 @@ fn moved(place: &str, operation: Operation, status: StatusCode, headers: &Header
     let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned).or_else(|| element(body, "Region"));
     let error = match &region {
         Some(region) => StoreError::remote(place, operation, Kind::Invalid, format!("the bucket is in region {region}")),
-        None => StoreError::remote(place, operation, Kind::Invalid, "the store sends us elsewhere"),
+        None => StoreError::remote(place, operation, Kind::Invalid, "the store redirects to another address"),
     };
     Some(match region {
         Some(region) => error.advise(format!("set region = \"{region}\" for this destination, or AWS_REGION")),
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_servers_words_are_passed_on() {
-        assert_eq!(refused(403, "AccessDenied").to_string(), "could not write at s3://b: the store answered AccessDenied: Because & so.");
+        assert_eq!(refused(403, "AccessDenied").to_string(), "could not write to s3://b: the store answered AccessDenied: Because & so.");
     }
 
     #[test]

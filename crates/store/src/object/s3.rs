@@ -35,7 +35,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let region = wanted.setting("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]).or_else(|| profile.get("region").cloned());
     let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-        return Err(wanted.invalid(format!("region {region:?} is none")));
+        return Err(wanted.invalid(format!("{region:?} is not a valid region")));
     }
     let bucket = bucket_url(wanted, endpoint.as_deref(), &region)?;
     let host = bucket.host_str().unwrap_or_default().to_owned();
@@ -55,7 +55,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         .with_retry(Wanted::one_try())
         .with_http_connector(wire.clone());
     let builder = with_keys(wanted, builder, &profile)?;
-    let store = builder.build().map_err(|error| wanted.invalid(format!("the options don't fit together: {error}")))?;
+    let store = builder.build().map_err(|error| wanted.invalid(format!("the options don't work together: {error}")))?;
     let store = Arc::new(store);
     let signer = Signer::Aws { credentials: Arc::clone(store.credentials()), region };
     let multipart = Numbered {
@@ -77,7 +77,7 @@ fn most_parts(wanted: &Wanted<'_>, host: &str) -> Result<u32, StoreError> {
             .parse()
             .ok()
             .filter(|most| (1..=MOST_PARTS).contains(most))
-            .ok_or_else(|| wanted.invalid(format!("max_parts is {text:?}, and must be a number from 1 to {MOST_PARTS}"))),
+            .ok_or_else(|| wanted.invalid(format!("max_parts is {text:?}, but must be a number from 1 to {MOST_PARTS}"))),
         None => Ok(FEW_PARTS.iter().find(|(known, _)| host.ends_with(known)).map_or(MOST_PARTS, |(_, most)| *most)),
     }
 }
@@ -89,7 +89,7 @@ fn chosen_profile(wanted: &Wanted<'_>) -> Result<BTreeMap<String, String>, Store
     match profile::read(wanted.context, name) {
         Some(settings) => Ok(settings),
         None if asked.is_some() => {
-            Err(wanted.no_keys(&format!("there is no profile {name} in ~/.aws/credentials or ~/.aws/config"), "write it there, or name another one"))
+            Err(wanted.no_keys(&format!("there is no profile {name} in ~/.aws/credentials or ~/.aws/config"), "add it, or name another one"))
         }
         None => Ok(BTreeMap::new()),
     }
@@ -100,7 +100,7 @@ fn bucket_url(wanted: &Wanted<'_>, endpoint: Option<&str>, region: &str) -> Resu
     let bucket = &wanted.bucket;
     let is_name = !bucket.is_empty() && bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) && !bucket.contains("..");
     if !is_name {
-        return Err(wanted.invalid(format!("{bucket:?} is no name of a bucket")));
+        return Err(wanted.invalid(format!("{bucket:?} is not a valid bucket name")));
     }
     let own_style = match wanted.options.get("path_style") {
         Some(_) => wanted.flag("path_style")?,
@@ -112,7 +112,7 @@ fn bucket_url(wanted: &Wanted<'_>, endpoint: Option<&str>, region: &str) -> Resu
     let port = base.port().map(|port| format!(":{port}")).unwrap_or_default();
     let (scheme, host, path) = (base.scheme(), base.host_str().unwrap_or_default(), base.path().trim_end_matches('/'));
     let text = if own_style { format!("{scheme}://{host}{port}{path}/{bucket}") } else { format!("{scheme}://{bucket}.{host}{port}{path}") };
-    url::Url::parse(&text).map_err(|_| wanted.invalid("the endpoint and the bucket's name don't fit together"))
+    url::Url::parse(&text).map_err(|_| wanted.invalid("the endpoint and the bucket's name don't work together"))
 }
 
 fn with_keys(wanted: &Wanted<'_>, builder: AmazonS3Builder, profile: &BTreeMap<String, String>) -> Result<AmazonS3Builder, StoreError> {
@@ -127,8 +127,10 @@ fn with_keys(wanted: &Wanted<'_>, builder: AmazonS3Builder, profile: &BTreeMap<S
     let named = wanted.options.get("profile").is_some() && !has_own;
     let (id, secret, token) = match (id, secret) {
         (Some(id), Some(secret)) if !named => (id, secret, token),
-        (Some(_), None) if !named => return Err(wanted.no_keys("the access key has no secret", "set secret_access_key_file or AWS_SECRET_ACCESS_KEY")),
-        (None, Some(_)) if !named => return Err(wanted.no_keys("the secret has no access key", "set access_key_id or AWS_ACCESS_KEY_ID")),
+        (Some(_), None) if !named => {
+            return Err(wanted.no_keys("an access key was given without its secret", "set secret_access_key_file or AWS_SECRET_ACCESS_KEY"));
+        }
+        (None, Some(_)) if !named => return Err(wanted.no_keys("a secret was given without its access key", "set access_key_id or AWS_ACCESS_KEY_ID")),
         _ => {
             let keys = profile.get("aws_access_key_id").cloned().zip(profile.get("aws_secret_access_key").cloned());
             let Some((id, secret)) = keys else { return with_role(wanted, builder) };
@@ -136,7 +138,7 @@ fn with_keys(wanted: &Wanted<'_>, builder: AmazonS3Builder, profile: &BTreeMap<S
         }
     };
     if [Some(&id), token.as_ref()].into_iter().flatten().any(|text| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
-        return Err(wanted.no_keys("the access key or the session token holds characters that none has", KEYS_ADVICE));
+        return Err(wanted.no_keys("the access key or the session token contains invalid characters", KEYS_ADVICE));
     }
     let builder = builder.with_access_key_id(id).with_secret_access_key(secret);
     Ok(match token {

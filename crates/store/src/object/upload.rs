@@ -194,7 +194,7 @@ impl ObjectUpload {
     }
 
     fn not_seen_yet(&self) -> StoreError {
-        self.error(Operation::Check, Kind::Passing { retry_after: None }, "the archive can't be seen yet")
+        self.error(Operation::Check, Kind::Passing { retry_after: None }, "the archive is not visible yet")
     }
 
     fn taken(&self) -> StoreError {
@@ -214,14 +214,14 @@ impl ObjectUpload {
             let odd = parts.iter().position(|part| !part.proven && is_md5(&part.tag));
             // Where no checksum is ours, the store's tags are something else; where some are, all must be.
             return match odd {
-                Some(index) if proven > 0 => Err(format!("part {} has another checksum there than here", index + 1)),
+                Some(index) if proven > 0 => Err(format!("the checksum of part {} differs from that of the data sent", index + 1)),
                 _ => Ok(Checked::Size),
             };
         }
         let tag = found.tag.as_deref().map(bare).unwrap_or_default().to_lowercase();
         let follows_the_rule = tag.split_once('-').is_some_and(|(md5, count)| is_md5(md5) && !count.is_empty());
         match whole_tag(parts) {
-            Some(expected) if follows_the_rule && tag != expected => Err("the whole has another checksum there than here".to_owned()),
+            Some(expected) if follows_the_rule && tag != expected => Err("the checksum of the archive differs from that of the data sent".to_owned()),
             _ => Ok(Checked::PartChecksums),
         }
     }
@@ -231,7 +231,7 @@ impl ObjectUpload {
         let complete = (0..sealed.parts).map(|index| parts.get(&index).map(|part| Arrived { tag: part.tag.clone(), proven: part.proven })).collect();
         let complete: Option<Vec<Arrived>> = complete;
         let length: u64 = parts.range(..sealed.parts).map(|(_, part)| part.length).sum();
-        let complete = complete.ok_or_else(|| self.error(Operation::Publish, Kind::Lost, "not all of the archive's parts are there"))?;
+        let complete = complete.ok_or_else(|| self.error(Operation::Publish, Kind::Lost, "some of the archive's parts are missing"))?;
         if length != sealed.length {
             let reason = format!("{length} bytes were sent instead of {}", sealed.length);
             return Err(self.error(Operation::Check, Kind::Mismatch, reason));
@@ -266,7 +266,7 @@ impl Upload for ObjectUpload {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(self.error(Operation::Write, Kind::Protocol, "what was put can't be changed there"))
+        Err(self.error(Operation::Write, Kind::Protocol, "bytes already sent can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {

@@ -121,7 +121,7 @@ impl Wire {
         let call = Arc::new(call);
         match self.exchange(&call, request).await {
             Ok(response) if response.status().is_success() => Ok(response),
-            _ => Err(call.take_refusal().unwrap_or_else(|| self.error(call.operation, Kind::Protocol, "its answer can't be understood"))),
+            _ => Err(call.take_refusal().unwrap_or_else(|| self.error(call.operation, Kind::Protocol, "its answer is not valid"))),
         }
     }
 
@@ -134,7 +134,7 @@ impl Wire {
         // What a parser says of itself helps nobody.
         let cause = cause.to_string();
         let is_for_people = !cause.contains("::") && !cause.contains('`');
-        let reason = if is_for_people { format!("its answer can't be understood: {cause}") } else { "its answer can't be understood".to_owned() };
+        let reason = if is_for_people { format!("its answer is not valid: {cause}") } else { "its answer is not valid".to_owned() };
         self.error(operation, Kind::Protocol, reason)
     }
 
@@ -166,8 +166,8 @@ impl Wire {
             call.refuse(error);
         }
         if own && status.is_success() && refusal::is_foreign(&parts.method, &query, &headers, &body) {
-            let error = self.error(call.operation, Kind::Protocol, format!("what answers there does not speak like {}", self.kind()));
-            return Err(call.refuse(error.advise("check the endpoint; the login page of a network or a proxy may have answered in its place")));
+            let error = self.error(call.operation, Kind::Protocol, format!("what answers there is not {}", self.kind()));
+            return Err(call.refuse(error.advise("check the endpoint; a network's login page or a proxy may have answered instead")));
         }
         let mut response = Response::new(body);
         *response.status_mut() = status;

@@ -92,7 +92,7 @@ pub(super) async fn compare(store: &dyn Store, name: &str, fingerprint: &Fingerp
             }
         }
         if let Some(place) = differs {
-            let reason = format!("{name} was read back and differs from what was sent, in the mebibyte from byte {place} on");
+            let reason = format!("{name} was read back and differs from the data sent, in the mebibyte that begins at byte {place}");
             return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, reason));
         }
         at = end;
@@ -107,7 +107,7 @@ async fn exactly(store: &dyn Store, name: &str, range: Range<u64>) -> Result<Byt
     if bytes.len() as u64 == wanted {
         return Ok(bytes);
     }
-    let reason = format!("{} bytes of {name} came instead of {wanted}", bytes.len());
+    let reason = format!("received {} bytes of {name} instead of {wanted}", bytes.len());
     Err(StoreError::remote(store.label(), Operation::Read, Kind::Passing { retry_after: None }, reason))
 }
 

@@ -13,13 +13,13 @@ const TIDYING: Duration = Duration::from_secs(20);
 
 /// What is said of a copy that was to be read back and could not be.
 pub(super) fn uncompared(name: &str, label: &str, error: &StoreError) -> String {
-    format!("{name} arrived at {label}, but could not be read back and compared ({error}); `haul verify` does that later")
+    format!("{name} arrived at {label}, but Haul could not read it back and compare it ({error}); `haul verify` does that later")
 }
 
 /// A copy that differs from what was sent and stays where it is, because it could not be deleted.
 pub(super) fn not_removed(error: StoreError, name: &str, label: &str) -> StoreError {
     error.advise(format!(
-        "the copy could not be deleted: delete {name} at {label} yourself, then try again; if it happens again, check the network and the server's disk"
+        "the copy could not be deleted: delete {name} from {label} yourself, then try again; if it happens again, check the network and the server's disk"
     ))
 }
 

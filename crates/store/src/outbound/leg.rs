@@ -210,7 +210,12 @@ impl Leg {
                 Some(Message::Late(range)) => cutter.late(range),
                 Some(Message::Patch(offset, bytes)) => {
                     let Some(ready) = cutter.patch(offset, &bytes) else {
-                        return Err(StoreError::remote(self.sink.label(), Operation::Write, Kind::Protocol, "bytes that had left already were to be changed"));
+                        return Err(StoreError::remote(
+                            self.sink.label(),
+                            Operation::Write,
+                            Kind::Protocol,
+                            "Haul tried to change bytes that were already sent",
+                        ));
                     };
                     for ready in ready {
                         sending.start(ready).await?;
@@ -253,7 +258,7 @@ impl Leg {
                 }
             }
             Placement::Sequential if !patches.is_empty() => {
-                return Err(StoreError::remote(self.sink.label(), Operation::Write, Kind::Protocol, "nothing can be changed here afterwards"));
+                return Err(StoreError::remote(self.sink.label(), Operation::Write, Kind::Protocol, "bytes already sent can't be changed"));
             }
             Placement::Parts(_) | Placement::Sequential => {}
         }
@@ -263,7 +268,7 @@ impl Leg {
     /// The place wants parts of one size, and has not room for enough of them.
     fn outgrown(&self, most: u64) -> StoreError {
         let (part, label) = (self.plan.size(0) >> 20, self.sink.label());
-        let reason = format!("the archive is longer than the {} GiB that fit into parts of {part} MiB", most >> 30);
+        let reason = format!("the archive is larger than the {} GiB that fit into parts of {part} MiB", most >> 30);
         let advice = format!("set part_size to {}MiB or more for this destination in haul.toml", part * 2);
         StoreError::remote(label, Operation::Write, Kind::Full { missing: None }, reason).advise(&advice)
     }
@@ -289,11 +294,11 @@ impl Leg {
             Ok(None) => arrived.notes.push(format!("{name} arrived at {}, whose list does not show it yet", store.label())),
             Ok(Some(entry)) if entry.size != arrived.length => {
                 let reason = format!("{name} arrived, but it has {} bytes instead of {}", entry.size, arrived.length);
-                let advice = "it was left there, because another archive of that name may be meant: look at it with `haul verify` before you delete it";
+                let advice = "Haul left it there, because it may be another archive of that name: check it with `haul verify` before you delete it";
                 return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, reason).advise(advice));
             }
             Ok(Some(_)) => {}
-            Err(error) => arrived.notes.push(format!("{name} arrived at {}, but could not be looked at afterwards: {error}", store.label())),
+            Err(error) => arrived.notes.push(format!("{name} arrived at {}, but Haul could not check it afterwards: {error}", store.label())),
         }
         Ok(())
     }

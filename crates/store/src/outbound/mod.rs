@@ -430,7 +430,7 @@ impl Outbound {
 async fn look(sink: &Arc<dyn Sink>, name: &str, patience: &Patience) -> Result<(), StoreError> {
     let Some(store) = Arc::clone(sink).store() else { return Ok(()) };
     if patience.retry(|| store.entry(name)).await?.is_some() {
-        let reason = format!("{name} is there already");
+        let reason = format!("{name} exists already");
         return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason));
     }
     // What can't be tidied up today stays for the next run; it is no reason to make no backup.
@@ -568,7 +568,7 @@ impl PlaceCopy {
     }
 
     fn end(&mut self, mut state: State, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Result<Arrived, StoreError> {
-        let no_copy = |label: String| StoreError::remote(label, Operation::Write, Kind::Lost, "the rest was to come from the local copy, which failed");
+        let no_copy = |label: String| StoreError::remote(label, Operation::Write, Kind::Lost, "the rest depends on the local copy, which failed");
         let unreadable = |path: &Path, source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
         let mut from = None;
         if let State::Beginning { creating, expected } = state {

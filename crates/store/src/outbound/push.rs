@@ -151,8 +151,8 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
         // Half of one archive and half of another: of no use to the next call.
         bridge.wait(tidy(context, || sent.abort()));
         memory.forget();
-        let reason = format!("{} changed while it was sent", options.file.display());
-        return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason).advise("send it when nobody writes to it any more"));
+        let reason = format!("{} changed while Haul sent it", options.file.display());
+        return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason).advise("send it again when nothing writes to it any more"));
     }
     if !result.as_ref().is_err_and(StoreError::may_continue_later) {
         memory.forget();
@@ -222,8 +222,8 @@ impl Memory {
         loop {
             let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock) else { return Ok(Self { path, lock: None }) };
             if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-                let reason = format!("{} is being sent there already, by another haul", options.file.display());
-                return Err(StoreError::remote(sink.label(), Operation::Create, Kind::Exists, reason).advise("wait until that one has ended"));
+                let reason = format!("another haul process is already sending {} there", options.file.display());
+                return Err(StoreError::remote(sink.label(), Operation::Create, Kind::Exists, reason).advise("wait until it has ended"));
             }
             // Its last holder may have removed it just now.
             if file.metadata().is_ok_and(|metadata| metadata.nlink() > 0) {

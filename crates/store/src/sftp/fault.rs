@@ -63,9 +63,9 @@ impl Fault {
             Self::Denied => (Kind::Permission, "permission denied".to_owned()),
             Self::End => (Kind::Protocol, "the file ended too early".to_owned()),
             Self::Unsupported => (Kind::Protocol, "the server can't do that".to_owned()),
-            Self::Invalid => (Kind::Protocol, "the server's file system does not take that, or a name that is so long".to_owned()),
-            Self::Full => (Kind::Full { missing: None }, "no space is left on the server, or the quota is used up".to_owned()),
-            Self::Refused(words) => (Kind::Protocol, format!("the server refused it with \"{words}\", and does not say why")),
+            Self::Invalid => (Kind::Protocol, "the server's file system does not accept that, or a name that long".to_owned()),
+            Self::Full => (Kind::Full { missing: None }, "no space left on the server, or its quota is used up".to_owned()),
+            Self::Refused(words) => (Kind::Protocol, format!("the server refused it with \"{words}\" and gave no reason")),
         };
         StoreError::remote(place, operation, kind, reason)
     }

@@ -82,7 +82,7 @@ impl Line {
                 Some(words) if error.is_passing() => {
                     let reason = format!("the server ended the login: {words}");
                     StoreError::remote(&label, Operation::Connect, Kind::Credentials, reason)
-                        .advise("name the right key_file in haul.toml: with too many wrong ones a server hangs up")
+                        .advise("set the right key_file in haul.toml: a server hangs up after too many wrong keys")
                 }
                 _ => error,
             });
@@ -102,11 +102,11 @@ impl Line {
             silence_or_failure => {
                 let refuse = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Protocol, reason);
                 return Err(match (heard.words(), silence_or_failure) {
-                    (Some(words), _) => refuse(format!("the server said \"{words}\" where SFTP should begin")).advise(
-                        "a start-up file of this account (.bashrc, .profile) writes that: let it do so for terminals only, or use internal-sftp on the server",
+                    (Some(words), _) => refuse(format!("the server sent \"{words}\" where SFTP should begin")).advise(
+                        "a start-up file of this account (.bashrc, .profile) prints that: make it print only on terminals, or use internal-sftp on the server",
                     ),
                     (None, Err(elapsed)) => silent(elapsed),
-                    (None, _) => refuse("the server offers no SFTP".to_owned()).advise("switch its SFTP subsystem on, or allow it for this user"),
+                    (None, _) => refuse("the server offers no SFTP".to_owned()).advise("enable its SFTP subsystem, or allow it for this user"),
                 });
             }
         };
@@ -169,7 +169,7 @@ impl Line {
                     continue;
                 }
                 self.give_up();
-                return Err(Fault::Broken(format!("the server said nothing for {} s", stall.as_secs())));
+                return Err(Fault::Broken(format!("the server sent nothing for {} s", stall.as_secs())));
             };
             let answer = answer.map_err(Fault::from);
             if let Err(Fault::Broken(_)) = &answer {
@@ -249,10 +249,10 @@ fn greeting_failed(label: &str, error: &russh::Error) -> StoreError {
                 AlgorithmKind::Compression => "compression",
                 AlgorithmKind::Mac => "checksum (MAC)",
             };
-            let reason = format!("the server has no {what} that is safe: it offers {}, and wanted is one of {}", theirs.join(", "), ours.join(", "));
-            return StoreError::remote(label, Operation::Connect, Kind::Protocol, reason).advise("update the server's SSH, or switch the newer ones on there");
+            let reason = format!("the server offers no safe {what}: it has {}, but Haul needs one of {}", theirs.join(", "), ours.join(", "));
+            return StoreError::remote(label, Operation::Connect, Kind::Protocol, reason).advise("update the server's SSH, or enable the newer ones there");
         }
-        russh::Error::KexInit | russh::Error::Version => (Kind::Protocol, "the server does not speak SSH as it should"),
+        russh::Error::KexInit | russh::Error::Version => (Kind::Protocol, "the server does not follow the SSH protocol"),
         _ => (Kind::Passing { retry_after: None }, "the connection broke during the greeting"),
     };
     StoreError::remote(label, Operation::Connect, kind, reason)
@@ -395,7 +395,7 @@ impl Lines {
         if home == "/" || self.target.path.starts_with(&format!("{}/", home.trim_end_matches('/'))) {
             return None;
         }
-        Some(format!("this account's home directory is {home}; there it would be {}/~/{below}", self.target.server()))
+        Some(format!("this account's home directory is {home}; for a path in it, write {}/~/{below}", self.target.server()))
     }
 
     /// The place's directory as an absolute path. It, or at least the one above, must be there.
@@ -414,14 +414,14 @@ impl Lines {
             }
         };
         let nowhere = |what: &str| StoreError::remote(&label, Operation::Connect, Kind::NotFound, format!("{what} there"));
-        let make_it = "make the directory on the server first; only the last step of the path is made here";
+        let make_it = "create the directory on the server first; Haul creates only the last component of the path";
         match line.ask(line.sftp.stat(&path)).await {
             Ok(found) if found.attrs.is_dir() => Ok(path),
-            Ok(_) => Err(nowhere(&format!("{path} is no directory")).advise(make_it)),
+            Ok(_) => Err(nowhere(&format!("{path} is not a directory")).advise(make_it)),
             Err(Fault::Missing) => match line.ask(line.sftp.stat(target::parent(&path))).await {
                 Ok(found) if found.attrs.is_dir() => Ok(path),
                 Ok(_) | Err(Fault::Missing) => {
-                    let advice = self.home_instead(&line).await.map_or_else(|| make_it.to_owned(), |home| format!("{make_it}. Or: {home}"));
+                    let advice = self.home_instead(&line).await.map_or_else(|| make_it.to_owned(), |home| format!("{make_it}. {home}"));
                     Err(nowhere(&format!("neither {path} nor the directory above it is")).advise(advice))
                 }
                 Err(fault) => Err(failed(fault)),

@@ -129,14 +129,14 @@ impl Login {
         let locked = |how: &str| format!("the key {} is encrypted, and {how}", path.display());
         match decoded {
             Ok(Ok(key)) => Ok(Some(key)),
-            Ok(Err(_)) if self.passphrase.is_some() && named => Err(invalid(&self.label, locked("the passphrase does not open it, or it is damaged"))),
-            Ok(Err(keys::Error::KeyIsEncrypted)) if named => Err(invalid(&self.label, locked("no passphrase is known"))
+            Ok(Err(_)) if self.passphrase.is_some() && named => Err(invalid(&self.label, locked("the passphrase is wrong, or the key is damaged"))),
+            Ok(Err(keys::Error::KeyIsEncrypted)) if named => Err(invalid(&self.label, locked("no passphrase was given"))
                 .advise("name a file with the passphrase as passphrase_file in haul.toml, set HAUL_SFTP_PASSPHRASE, or add the key to an agent")),
             Ok(Err(keys::Error::KeyIsEncrypted)) => {
                 tried.push(locked("could not be opened (passphrase_file, HAUL_SFTP_PASSPHRASE)"));
                 Ok(None)
             }
-            Ok(Err(_)) | Err(_) if named => Err(invalid(&self.label, format!("{} is no private key that can be used", path.display()))),
+            Ok(Err(_)) | Err(_) if named => Err(invalid(&self.label, format!("{} is not a usable private key", path.display()))),
             Ok(Err(_)) | Err(_) => Ok(None),
         }
     }

@@ -33,7 +33,7 @@ impl Shared {
     /// Where `name` stands on the server.
     pub(super) fn path(&self, name: &str) -> Result<String, StoreError> {
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
-            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is no file name")));
+            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is not a valid file name")));
         }
         Ok(format!("{}/{name}", self.directory.trim_end_matches('/')))
     }

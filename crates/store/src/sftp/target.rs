@@ -26,11 +26,11 @@ impl Target {
     pub(super) fn parse(url: &Url, context: &Context) -> Result<Self, StoreError> {
         let place = &redact::url(url);
         let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
-        let text = |part: &str| decoded(part).map_err(|_| invalid(place, "the address holds characters that are not UTF-8"));
+        let text = |part: &str| decoded(part).map_err(|_| invalid(place, "the address contains characters that are not UTF-8"));
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid(place, "the address lacks a host: sftp://user@host/path"))?;
         let host = text(host.trim_start_matches('[').trim_end_matches(']'))?.to_lowercase();
         if host.starts_with('-') || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@'\"`$;&|<>(),*?!".contains(c)) {
-            return Err(invalid(place, "the host's name can't be used"));
+            return Err(invalid(place, "the host name is not valid"));
         }
         let user = match url.username() {
             "" => context.variable("USER").or_else(|| context.variable("LOGNAME")),
@@ -38,7 +38,7 @@ impl Target {
         };
         let user = user.ok_or_else(|| invalid(place, "the address lacks a user: sftp://user@host/path"))?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid(place, "the address holds a ? or #").advise("write %3F for ? and %23 for # in a path"));
+            return Err(invalid(place, "the address contains ? or #").advise("write %3F for ? and %23 for # in a path"));
         }
         let path = text(url.path())?;
         let path = match path.strip_prefix("/~") {
@@ -51,7 +51,7 @@ impl Target {
             _ => format!("/{}", path.trim_matches('/')),
         };
         if path.contains('\0') {
-            return Err(invalid(place, "the path holds a zero byte"));
+            return Err(invalid(place, "the path contains a zero byte"));
         }
         Ok(Self { user, host, port: url.port().unwrap_or(PORT), path })
     }

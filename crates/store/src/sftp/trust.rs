@@ -94,10 +94,8 @@ impl Trust {
             if *pinned == fingerprint {
                 return Ok(());
             }
-            let reason = format!("ITS KEY IS NOT THE ONE THAT WAS SET: it is {fingerprint}, and host_key says {pinned}");
-            return Err(self
-                .refuse(reason)
-                .advise("somebody may be pretending to be this server; set host_key anew only if the server's key was really changed"));
+            let reason = format!("ITS KEY IS NOT THE CONFIGURED ONE: it is {fingerprint}, but host_key says {pinned}");
+            return Err(self.refuse(reason).advise("somebody may be impersonating this server; change host_key only if the server's key was really changed"));
         }
         if self.known.iter().any(|known| same(&known)) {
             return Ok(());
@@ -105,15 +103,15 @@ impl Trust {
         let kind = key.algorithm();
         if self.known.iter().any(|known| same_kind(&known.algorithm(), &kind)) {
             let advice = format!(
-                "somebody may be pretending to be this server. If its key was really changed, compare {fingerprint} with \"ssh-keygen -lf\" of its own key, then: \
+                "somebody may be impersonating this server. If its key was really changed, compare {fingerprint} with \"ssh-keygen -lf\" of its own key, then: \
                  ssh-keygen -R '{}' && {}",
                 self.known_as(),
                 self.trust_command(&kind)
             );
-            return Err(self.refuse(format!("THE HOST'S KEY HAS CHANGED: it is now {fingerprint}, and {} holds another", self.file)).advise(advice));
+            return Err(self.refuse(format!("THE HOST'S KEY HAS CHANGED: it is now {fingerprint}, but {} holds another", self.file)).advise(advice));
         }
         let advice = format!("compare the fingerprint with the server's own (\"ssh-keygen -lf\" of its key), then trust it by: {}", self.trust_command(&kind));
-        let reason = if self.known.is_empty() { "the host is not known yet" } else { "the host is known, but not by a key of this kind" };
+        let reason = if self.known.is_empty() { "the host is not known yet" } else { "the host is known, but with another kind of key" };
         Err(self.refuse(format!("{reason}; its key is {} {fingerprint}", kind_name(&kind))).advise(advice))
     }
 

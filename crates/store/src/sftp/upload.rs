@@ -88,7 +88,7 @@ impl SftpUpload {
         if let (Some(wanted), Some(free)) = (expected.needs(), shared.space(&line).await)
             && wanted > free
         {
-            let reason = format!("there are {free} bytes left, and the archive needs {wanted}");
+            let reason = format!("{free} bytes are free, but the archive needs {wanted}");
             return Err(StoreError::remote(shared.label(), Operation::Create, Kind::Full { missing: Some(wanted - free) }, reason));
         }
         let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };

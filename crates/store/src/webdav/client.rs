@@ -180,8 +180,8 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let wanted: Vec<_> = headers.get_all(WWW_AUTHENTICATE).iter().map(|scheme| scheme.as_bytes().to_ascii_lowercase()).collect();
         if status == StatusCode::UNAUTHORIZED && !wanted.is_empty() && !wanted.iter().any(|scheme| scheme.windows(5).any(|word| word == b"basic")) {
-            let error = web::refused(&self.label, operation, status, &headers, "it does not take a password as it is (Basic authentication)");
-            return error.advise("allow Basic authentication there, over https");
+            let error = web::refused(&self.label, operation, status, &headers, "it does not accept Basic authentication");
+            return error.advise("enable Basic authentication there, over https");
         }
         if is_xml(&headers) {
             let body = web::read_body(&self.label, operation, response, 64 << 10, self.stall).await.unwrap_or_default();
@@ -195,15 +195,15 @@ impl Client {
     fn advised(&self, status: StatusCode, error: StoreError) -> StoreError {
         match status.as_u16() {
             400 if self.label.starts_with("webdav") && self.root.path().contains("/remote.php/") => {
-                error.advise("this looks like a Nextcloud or ownCloud, which refuse names of unfinished files: use nextclouds://host/folder")
+                error.advise("this looks like a Nextcloud or ownCloud, which refuses the names of unfinished files: use nextclouds://host/folder")
             }
             401 => error.advise(self.login_advice),
-            403 => error.advise("this user may not do that there: give it the right to write into this folder"),
-            411 => error.advise("this server must know an archive's length beforehand, which was not given"),
+            403 => error.advise("this user is not allowed to do that: give the user write access to this folder"),
+            411 => error.advise("this server needs an archive's length in advance, and none was given"),
             413 => error.advise("the server limits the size of an upload: raise that limit there (nginx: client_max_body_size)"),
-            300..=399 => error.advise("the server sends to another address: use the one it means, often with https (webdavs://, nextclouds://)"),
+            300..=399 => error.advise("the server redirects to another address: use that one, often with https (webdavs://, nextclouds://)"),
             405 | 501 => error.advise("the server does not speak WebDAV at this address: check the path"),
-            507 => error.advise("make room there, or prune old backups"),
+            507 => error.advise("free some space there, or prune old backups"),
             _ => error,
         }
     }
@@ -217,7 +217,7 @@ impl Client {
             404 | 410 => return Ok(None),
             200..=299 => {
                 return Err(self
-                    .error(operation, Kind::Protocol, "it answered a question of WebDAV with something else")
+                    .error(operation, Kind::Protocol, "its answer to a WebDAV request is not a WebDAV answer")
                     .advise("the server does not speak WebDAV at this address: check the path"));
             }
             _ => return Err(self.refusal(operation, response).await),
@@ -246,13 +246,13 @@ impl Client {
     /// Its size. A server that does not tell one can't be used: nothing could be checked.
     pub(crate) async fn size(&self, operation: Operation, url: Url) -> Result<Option<u64>, StoreError> {
         let Some(file) = self.file(operation, url).await? else { return Ok(None) };
-        file.size.map(Some).ok_or_else(|| self.error(operation, Kind::Protocol, "it does not tell the size of a file"))
+        file.size.map(Some).ok_or_else(|| self.error(operation, Kind::Protocol, "it does not report the size of a file"))
     }
 
     /// [`crate::Store::list`]
     pub(crate) async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let found = self.children(Operation::List, self.root.clone()).await?;
-        let found = found.ok_or_else(|| self.error(Operation::List, Kind::NotFound, "the folder is not there"))?;
+        let found = found.ok_or_else(|| self.error(Operation::List, Kind::NotFound, "the folder does not exist"))?;
         let entries = found.into_iter().filter(|resource| !resource.is_folder && !owner::is_temporary(resource.name()));
         Ok(entries
             .map(|resource| Entry { name: resource.name().to_owned(), size: resource.size.unwrap_or(0), modified: resource.modified, link: false })
@@ -264,7 +264,8 @@ impl Client {
         self.check_name(name)?;
         let Some(file) = self.file(Operation::List, self.child(name)).await? else { return Ok(None) };
         // A size that is not said is not 0.
-        let size = file.size.ok_or_else(|| self.error(Operation::List, Kind::Passing { retry_after: None }, format!("it does not tell the size of {name}")))?;
+        let size =
+            file.size.ok_or_else(|| self.error(Operation::List, Kind::Passing { retry_after: None }, format!("it does not report the size of {name}")))?;
         Ok(Some(Entry { name: name.to_owned(), size, modified: file.modified, link: false }))
     }
 
@@ -283,8 +284,8 @@ impl Client {
         let (Some(needed), Some(free)) = (expected.needs(), self.space().await?) else { return Ok(()) };
         if needed > free {
             let missing = needed - free;
-            let reason = format!("{needed} bytes are needed, and {free} are free");
-            return Err(self.error(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise("make room there, or prune old backups"));
+            let reason = format!("it needs {needed} bytes, but only {free} are free");
+            return Err(self.error(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise("free some space there, or prune old backups"));
         }
         Ok(())
     }
@@ -300,18 +301,18 @@ impl Client {
         let begins = match response.status().as_u16() {
             206 => first_byte(response.headers()).unwrap_or(range.start),
             200 => 0,
-            416 => return Err(self.error(operation, Kind::Protocol, "the file is shorter than it was said to be")),
+            416 => return Err(self.error(operation, Kind::Protocol, "the file is shorter than the server reported")),
             _ => return Err(self.refusal(operation, response).await),
         };
         let Some(mut skip) = range.start.checked_sub(begins) else {
-            return Err(self.error(operation, Kind::Protocol, "it sent other bytes than those that were asked for"));
+            return Err(self.error(operation, Kind::Protocol, "it sent other bytes than requested"));
         };
         let length = (range.end - range.start) as usize;
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let chunk = web::quiet(&self.label, operation, &Activity::default(), self.stall, response.chunk()).await?;
             let Some(chunk) = chunk.map_err(|error| web::broken(&self.label, operation, &error))? else {
-                return Err(self.error(operation, Kind::Protocol, "the file is shorter than it was said to be"));
+                return Err(self.error(operation, Kind::Protocol, "the file is shorter than the server reported"));
             };
             let skipped = skip.min(chunk.len() as u64);
             skip -= skipped;
@@ -334,8 +335,8 @@ impl Client {
         match response.status().as_u16() {
             200..=299 | 405 => Ok(()),
             409 => Err(self
-                .error(operation, Kind::NotFound, "neither the folder nor the one above it is there")
-                .advise("check the path; only its last step is made when it is missing")),
+                .error(operation, Kind::NotFound, "neither the folder nor its parent exists")
+                .advise("check the path; Haul creates only its last component")),
             _ => Err(self.refusal(operation, response).await),
         }
     }
@@ -356,7 +357,7 @@ impl Client {
     pub(crate) async fn delete(&self, url: Url) -> Result<bool, StoreError> {
         let response = self.ask(Operation::Delete, self.request(Method::DELETE, url)).await?;
         match response.status().as_u16() {
-            207 => Err(self.error(Operation::Delete, Kind::Protocol, "some of it could not be removed")),
+            207 => Err(self.error(Operation::Delete, Kind::Protocol, "part of it could not be removed")),
             200..=299 => Ok(true),
             404 | 410 => Ok(false),
             _ => Err(self.refusal(Operation::Delete, response).await),
@@ -423,13 +424,15 @@ impl Client {
             return Ok(());
         }
         self.delete(self.child(cut)).await?;
-        Err(self.error(Operation::Publish, Kind::Invalid, format!("the server cuts {name} to {cut}")).advise("choose a name without ? and # for this server"))
+        Err(self
+            .error(Operation::Publish, Kind::Invalid, format!("the server shortens {name} to {cut}"))
+            .advise("choose a name without ? and # for this server"))
     }
 
     async fn published(&self, name: &str, length: u64) -> Result<Checked, StoreError> {
         match self.size(Operation::Check, self.child(name)).await? {
             Some(size) if size == length => Ok(Checked::Size),
-            _ => Err(self.error(Operation::Publish, Kind::Lost, "what was sent is not there any more")),
+            _ => Err(self.error(Operation::Publish, Kind::Lost, "the data sent so far is gone")),
         }
     }
 
@@ -443,14 +446,14 @@ impl Client {
                 Err(self.error(Operation::Check, Kind::Mismatch, format!("{size} bytes arrived instead of {length}")))
             }
             // It was told that the name was given: what is not seen yet is asked for again.
-            None => Err(self.error(Operation::Check, Kind::Passing { retry_after: None }, format!("{name} got its name, and is not there yet"))),
+            None => Err(self.error(Operation::Check, Kind::Passing { retry_after: None }, format!("{name} was renamed, but does not appear yet"))),
         }
     }
 
     /// Names that stay inside the folder.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), StoreError> {
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\']) || name.chars().any(char::is_control) {
-            return Err(invalid(&self.label, format!("{name:?} is no file name")));
+            return Err(invalid(&self.label, format!("{name:?} is not a valid file name")));
         }
         Ok(())
     }

@@ -53,14 +53,14 @@ pub(crate) async fn enter(client: &Client, folder: Url, only_looks: bool) -> Res
     let found = client.describe(Operation::Connect, folder.clone(), "0").await?;
     match found.and_then(|resources| resources.into_iter().next()) {
         Some(resource) if resource.is_folder => Ok(()),
-        Some(_) => Err(client.error(Operation::Connect, Kind::Invalid, "this is a file, and no folder")),
+        Some(_) => Err(client.error(Operation::Connect, Kind::Invalid, "this is a file, not a folder")),
         None if only_looks => Err(client.error(Operation::Connect, Kind::NotFound, NO_FOLDER).advise(CHECK_PATH)),
         None => {
             client.make_own_folder(folder.clone()).await?;
             // What is no WebDAV at all may say that it can't do this as if the folder were there.
             match client.describe(Operation::Connect, folder, "0").await? {
                 Some(_) => Ok(()),
-                None => Err(client.error(Operation::Connect, Kind::NotFound, "the folder is not there, and could not be made")),
+                None => Err(client.error(Operation::Connect, Kind::NotFound, "the folder does not exist and could not be created")),
             }
         }
     }
@@ -87,19 +87,19 @@ impl Site {
         let is_secure = url.scheme().ends_with('s');
         let Some(name) = url.host_str().filter(|name| !name.is_empty()) else { return Err(invalid(&label, "the address names no host")) };
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid(&label, "the address holds a ? or #").advise("write %3F or %23 for these in a folder's name"));
+            return Err(invalid(&label, "the address contains ? or #").advise("write %3F or %23 for these in a folder's name"));
         }
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
         let host = Url::parse(&format!("{}://{name}{port}/", if is_secure { "https" } else { "http" }))
-            .map_err(|error| invalid(&label, format!("the address can't be understood: {error}")))?;
-        let steps = multistatus::steps(url.path()).ok_or_else(|| invalid(&label, "the path is no UTF-8"))?;
+            .map_err(|error| invalid(&label, format!("the address is not valid: {error}")))?;
+        let steps = multistatus::steps(url.path()).ok_or_else(|| invalid(&label, "the path is not UTF-8"))?;
         if steps.iter().any(|step| step == "." || step == ".." || step.contains('/')) {
-            return Err(invalid(&label, "the path holds a step that leads elsewhere"));
+            return Err(invalid(&label, "the path contains . or .."));
         }
         let login = login(&label, url, options, context, kind)?;
         if login.is_some() && !is_secure && !is_own_machine(&host) && !options.flag(&label, "allow_http")? {
-            return Err(invalid(&label, "the password would cross the network readable for everybody")
-                .advise(format!("use {}s:// instead; where the network can be trusted, allow_http = true permits it", url.scheme())));
+            return Err(invalid(&label, "the password would cross the network unencrypted")
+                .advise(format!("use {}s:// instead, or set allow_http = true if you trust the network", url.scheme())));
         }
         Ok(Self { label, host, steps, login })
     }
@@ -112,14 +112,13 @@ fn login(label: &str, url: &Url, options: &Options, context: &Context, kind: &st
     };
     let password = options.secret(label, "password", &format!("HAUL_{kind}_PASSWORD"), context)?;
     match (user, password) {
-        (Some(user), Some(_)) if user.contains(':') => Err(invalid(label, "the user's name holds a colon, which can't be sent")),
+        (Some(user), Some(_)) if user.contains(':') => Err(invalid(label, "the user name contains a colon, which can't be sent")),
         (Some(user), Some(password)) => Ok(Some(Login { user, password })),
-        (Some(_), None) => Err(invalid(label, "there is a user and no password")
-            .advise(format!("name a file with the password as password_file in haul.toml, or set HAUL_{kind}_PASSWORD"))),
-        (None, Some(_)) => {
-            Err(invalid(label, "there is a password and no user")
-                .advise(format!("write user@host in the address, or user in haul.toml, or set HAUL_{kind}_USER")))
+        (Some(_), None) => {
+            Err(invalid(label, "a user was given without a password").advise(format!("set password_file in haul.toml, or HAUL_{kind}_PASSWORD")))
         }
+        (None, Some(_)) => Err(invalid(label, "a password was given without a user")
+            .advise(format!("write user@host in the address, set user in haul.toml, or set HAUL_{kind}_USER"))),
         (None, None) => Ok(None),
     }
 }

@@ -66,8 +66,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, Flaw> {
     loop {
         let (namespace, event) = match reader.read_resolved_event() {
             Ok(read) => read,
-            Err(_) if seen_root => return Err(broken("its list breaks off with something else")),
-            Err(error) => return Err(foreign(&format!("the answer is no XML: {error}"))),
+            Err(_) if seen_root => return Err(broken("its list ends with something that is not XML")),
+            Err(error) => return Err(foreign(&format!("the answer is not XML: {error}"))),
         };
         let is_dav = matches!(namespace, ResolveResult::Bound(Namespace(name)) if AsRef::<[u8]>::as_ref(&name) == DAV.as_bytes());
         let is_space = |text: &str| text.chars().all(char::is_whitespace);
@@ -129,7 +129,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, Flaw> {
                 }
                 content.clear();
             }
-            Event::Eof if !seen_root => return Err(foreign("the answer is no WebDAV answer")),
+            Event::Eof if !seen_root => return Err(foreign("the answer is not a WebDAV answer")),
             Event::Eof if !open.is_empty() => return Err(broken("the answer ends in the middle")),
             // Whatever was asked about is in the answer, if only to say that it is not there.
             Event::Eof if responses == 0 => return Err(broken("the answer is empty")),

@@ -133,7 +133,7 @@ impl PartialUpload {
     }
 
     fn lost(&self) -> StoreError {
-        self.client.error(Operation::Write, Kind::Lost, "what was sent is not there any more")
+        self.client.error(Operation::Write, Kind::Lost, "the data sent so far is gone")
     }
 
     async fn arrived(&self) -> Result<u64, StoreError> {

@@ -108,7 +108,7 @@ impl WholeUpload {
     /// Feeds what the request does not have yet.
     async fn feed(&self, transfer: &mut Transfer, part: &Part) -> Result<(), StoreError> {
         if !(part.offset..=part.end()).contains(&transfer.taken) {
-            return Err(self.lost("the parts do not follow one another"));
+            return Err(self.lost("the parts are not consecutive"));
         }
         let mut rest = part.data.skip(transfer.taken - part.offset);
         while !rest.is_empty() {
@@ -140,7 +140,7 @@ impl WholeUpload {
         match early {
             None => Ok(()),
             Some(Ok(Err(refused))) => Err(refused.error),
-            Some(_) => Err(self.lost("it answered before it had everything")),
+            Some(_) => Err(self.lost("it answered before it had received everything")),
         }
     }
 
@@ -204,7 +204,7 @@ impl WholeUpload {
     async fn advance(&self, state: &mut State, part: &Part) -> Result<(), StoreError> {
         match state {
             State::Complete(length) if part.end() <= *length => return Ok(()),
-            State::Complete(_) | State::Broken => return Err(self.lost("the request broke off, and can't be continued")),
+            State::Complete(_) | State::Broken => return Err(self.lost("the request broke off and can't be resumed")),
             State::Fresh => *state = State::Open(self.open()),
             State::Open(_) => (),
         }
@@ -212,7 +212,7 @@ impl WholeUpload {
         self.feed(transfer, part).await?;
         if part.last {
             if let Some(exact) = self.exact.filter(|exact| *exact != transfer.taken) {
-                return Err(self.client.error(Operation::Write, Kind::Mismatch, format!("{} bytes came instead of the {exact} announced", transfer.taken)));
+                return Err(self.client.error(Operation::Write, Kind::Mismatch, format!("got {} bytes instead of the {exact} announced", transfer.taken)));
             }
             self.finish(transfer, &part.activity).await?;
             *state = State::Complete(transfer.taken);
@@ -228,7 +228,7 @@ fn body(incoming: mpsc::Receiver<Piece>) -> impl futures_util::Stream<Item = io:
         match incoming.recv().await {
             Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(incoming))),
             Some(Piece::End) => None,
-            None => Some((Err(io::Error::other("the upload was given up")), None)),
+            None => Some((Err(io::Error::other("the upload was aborted")), None)),
         }
     })
 }
@@ -242,7 +242,7 @@ impl Upload for WholeUpload {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(self.client.error(Operation::Write, Kind::Invalid, "what was sent can't be changed there"))
+        Err(self.client.error(Operation::Write, Kind::Invalid, "bytes already sent can't be changed"))
     }
 
     async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
@@ -252,7 +252,7 @@ impl Upload for WholeUpload {
             *state = State::Complete(0);
         }
         if !matches!(*state, State::Complete(_)) {
-            return Err(self.lost("the request broke off, and can't be continued"));
+            return Err(self.lost("the request broke off and can't be resumed"));
         }
         self.client.publish(&self.temporary, &self.name, sealed.length).await
     }

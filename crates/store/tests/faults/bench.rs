@@ -113,7 +113,7 @@ pub trait Place: Send + Sync {
         Answer::new(403)
     }
 
-    /// How it says that there is no room.
+    /// How it says that there is not enough space.
     fn full(&self) -> Answer {
         Answer::new(507)
     }

@@ -75,7 +75,7 @@ async fn a_refusal_a_dead_code_and_ctrl_c_end_the_waiting() {
     let code = sign_in.start().await.unwrap();
     rig.drive.expire_codes();
     let error = sign_in.wait(&code).await.unwrap_err();
-    assert_eq!(error.to_string(), "could not connect to Google Drive: the code was not typed in time");
+    assert_eq!(error.to_string(), "could not connect to Google Drive: nobody typed the code in time");
     let code = sign_in.start().await.unwrap();
     rig.cancel();
     assert!(matches!(sign_in.wait(&code).await, Err(store::StoreError::Cancelled)));
@@ -157,7 +157,7 @@ async fn a_sign_in_that_was_taken_back_stops_at_once() {
     rig.drive.revoke();
     let store::StoreError::Remote(error) = place.list().await.unwrap_err() else { panic!() };
     assert_eq!(error.kind, Kind::Credentials);
-    assert_eq!(error.to_string(), "could not list what is there at gdrive://Backups: the sign-in has expired or was taken back");
+    assert_eq!(error.to_string(), "could not list gdrive://Backups: the sign-in has expired or was revoked");
     assert_eq!(error.advice.unwrap(), "sign in again with `haul auth gdrive`");
 }
 

@@ -95,7 +95,7 @@ async fn a_folder_in_the_trash_gets_no_second_one_beside_it() {
     let folder = rig.drive.files()[0].id.clone();
     rig.drive.trash(&folder);
     let error = rig.send(place.as_ref(), "b.tar", &archive(9)).await.unwrap_err();
-    assert_eq!(error.to_string(), "could not create a file at gdrive://Backups: the folder \"Backups\" is in the trash");
+    assert_eq!(error.to_string(), "could not create a file in gdrive://Backups: the folder \"Backups\" is in the trash");
     assert_eq!(place.list().await.unwrap_err().kind(), Some(Kind::NotFound));
     assert_eq!(rig.folders(), 1);
     rig.drive.untrash(&folder);

@@ -170,7 +170,7 @@ async fn what_can_not_fit_is_not_begun() {
     for expected in [Expected { least: Some(1_500_000), ..Expected::default() }, Expected { exact: Some(1_500_000), ..Expected::default() }] {
         let error = place.create("a.tar", expected).await.err().unwrap();
         assert_eq!(error.kind(), Some(Kind::Full { missing: Some(500_000) }));
-        assert_eq!(error.to_string(), "could not create a file at gdrive://Backups: 0.5 MB more are needed than are free");
+        assert_eq!(error.to_string(), "could not create a file in gdrive://Backups: it needs 0.5 MB more than are free");
     }
     assert_eq!(rig.drive.count(Call::Start), 0);
     assert_eq!(place.space().await.unwrap(), Some(1_000_000));

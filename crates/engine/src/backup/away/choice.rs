@@ -77,14 +77,14 @@ pub(crate) fn choose<'a>(options: &BackupOptions, network: Option<&Network<'a>>,
 /// The only destination, if it can make archives; else why not.
 fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Result<(There<'a>, Arc<dyn Workshop>), String> {
     let [destination] = options.destinations.as_slice() else {
-        return Err("with several destinations the archive is made here, once for all of them".to_owned());
+        return Err("with several destinations this machine compresses, once for all of them".to_owned());
     };
     let (Destination::Place { sink, name, context }, Some(network)) = (destination.place(), network) else {
         return Err("only another machine that runs `haul receive` can compress".to_owned());
     };
     let place = Arc::clone(sink).store();
     let Some((place, workshop)) = place.and_then(|place| Some((Arc::clone(&place), place.workshop()?))) else {
-        return Err(format!("{} takes archives as they are and makes none", sink.label()));
+        return Err(format!("{} stores archives but does not create them", sink.label()));
     };
     let there = There {
         place,

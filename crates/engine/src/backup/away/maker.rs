@@ -98,8 +98,8 @@ impl Maker {
     fn layout(&self, recipe: &Value) -> Result<(Recipe, Layout), StoreError> {
         let understood = Recipe::from_json(recipe).and_then(|recipe| Some((recipe.layout(None)?, recipe)));
         let Some((layout, recipe)) = understood else {
-            let reason = "the sender asks for something this version of haul does not know";
-            return Err(StoreError::remote(&self.label, Operation::Create, Kind::Protocol, reason).advise("bring both machines to the same version of haul"));
+            let reason = "the sender asks for something that this version of haul does not support";
+            return Err(StoreError::remote(&self.label, Operation::Create, Kind::Protocol, reason).advise("install the same version of haul on both machines"));
         };
         Ok((recipe, layout))
     }
@@ -233,7 +233,7 @@ impl Job {
             BackupError::Cancelled => ending(&self.label),
             BackupError::Store(error) if !error.is_passing() => error,
             other => StoreError::remote(&self.label, Operation::Write, Kind::Protocol, other.to_string())
-                .advise("the archive was given up on the receiving machine: see to what failed there, and try again"),
+                .advise("the receiving machine aborted the archive: fix what failed there, and try again"),
         }
     }
 }

@@ -87,7 +87,7 @@ impl Delivery {
                 Ok(Piece::End(length)) if length == self.taken => self.ended = true,
                 Ok(Piece::End(length)) => return Err(io::Error::other(format!("{} bytes arrived instead of {length}", self.taken))),
                 Err(RecvTimeoutError::Timeout) if !self.cancel.load(Ordering::Relaxed) => {}
-                Err(_) => return Err(io::Error::other("the sender gave up")),
+                Err(_) => return Err(io::Error::other("the sender aborted")),
             }
         }
         Ok(true)
@@ -107,7 +107,7 @@ impl Delivery {
         let mut have = 0;
         while have < prefix.len() {
             match self.raw(&mut prefix[have..])? {
-                0 => return Err(io::Error::other("what the archive is made of ends early")),
+                0 => return Err(io::Error::other("the data for the archive ends early")),
                 count => have += count,
             }
         }
@@ -141,7 +141,7 @@ impl Read for Delivery {
         let wanted = buffer.len().min(self.left as usize);
         let count = self.raw(&mut buffer[..wanted])?;
         if count == 0 && wanted > 0 {
-            return Err(io::Error::other("what the archive is made of ends early"));
+            return Err(io::Error::other("the data for the archive ends early"));
         }
         self.left -= count as u32;
         self.tar_len += count as u64;
@@ -224,9 +224,9 @@ mod tests {
         let (sender, pieces) = mpsc::channel::<Piece>();
         let mut delivery = Delivery::new(pieces, Arc::default());
         drop(sender);
-        assert!(delivery.read(&mut [0; 4]).unwrap_err().to_string().contains("gave up"));
+        assert!(delivery.read(&mut [0; 4]).unwrap_err().to_string().contains("aborted"));
         let (_sender, pieces) = mpsc::channel();
         let mut delivery = Delivery::new(pieces, Arc::new(AtomicBool::new(true)));
-        assert!(delivery.read(&mut [0; 4]).unwrap_err().to_string().contains("gave up"));
+        assert!(delivery.read(&mut [0; 4]).unwrap_err().to_string().contains("aborted"));
     }
 }

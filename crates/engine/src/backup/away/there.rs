@@ -74,7 +74,7 @@ impl There<'_> {
         let copies = destination::settle(outbound.finish())?;
         let made = order.made.get().and_then(|made| MadeReport::deserialize(made).ok());
         let Some(made) = made else {
-            return Err(BackupError::Pipeline(format!("{} did not say what it made", self.workshop.name())).into());
+            return Err(BackupError::Pipeline(format!("{} did not report what it created", self.workshop.name())).into());
         };
         let finished = Finished { bytes_in, length: made.size, findings, copies, elsewhere: true };
         Ok(report(options, intent, finished, progress))

@@ -121,7 +121,7 @@ impl<'a> Files<'a> {
                 return Some(found);
             }
         }
-        self.gaps.push(format!("the secret {name} is nowhere"));
+        self.gaps.push(format!("the secret {name} is not defined"));
         None
     }
 
@@ -144,7 +144,7 @@ impl<'a> Files<'a> {
         let Some(node) = yaml::parse(&text) else {
             // What doesn't speak of the recorder has no answer to give.
             if text.contains("recorder") || text.contains("db_url") {
-                self.gaps.push(format!("{} is not YAML that Haul can read", super::name(self.root, path)));
+                self.gaps.push(format!("Haul can't parse {} as YAML", super::name(self.root, path)));
             }
             return None;
         };

@@ -93,7 +93,7 @@ fn unknown(config: &Path, gaps: &[String]) -> History {
         return History::Here(RECORDER.to_vec());
     }
     let why = gaps.first().map(|gap| shown(gap.as_bytes())).unwrap_or_default();
-    History::Unknown(format!("Haul could not find out where the recorder keeps its history ({why}): if it is in another database, save that as well"))
+    History::Unknown(format!("Haul could not find out where the recorder keeps its history ({why}): if it is in another database, back that up too"))
 }
 
 fn of_url(url: &str, config: &Path) -> History {
@@ -107,7 +107,7 @@ fn of_url(url: &str, config: &Path) -> History {
 }
 
 fn elsewhere(what: &str, tool: &str) -> History {
-    History::Elsewhere(format!("the recorder keeps its history in {what}: it is NOT in this backup; save it with {tool} as well"))
+    History::Elsewhere(format!("the recorder keeps its history in {what}: it is NOT in this backup; back it up with {tool} too"))
 }
 
 /// `sqlite:////absolute`, or `sqlite:///relative` to where Home Assistant runs, which is the config directory.
@@ -121,7 +121,7 @@ fn of_file(url: &str, config: &Path) -> History {
     match below {
         Some(below) => History::Here(below.into_os_string().as_encoded_bytes().to_vec()),
         None => History::Elsewhere(format!(
-            "the recorder keeps its history in {}, outside the config directory: it is NOT in this backup; back that file up as well",
+            "the recorder keeps its history in {}, outside the config directory: it is NOT in this backup; back up that file too",
             shown(path.as_os_str().as_bytes())
         )),
     }

@@ -44,7 +44,7 @@ pub(crate) fn files_outside(config: &Path) -> Option<String> {
     let more = outside.len().saturating_sub(MOST_NAMED);
     let named = outside.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    Some(format!("configuration.yaml needs {named}{more} outside the config directory: NOT in this backup, so copy them to a new machine yourself"))
+    Some(format!("configuration.yaml needs {named}{more} outside the config directory: they are NOT in this backup, so copy them to a new machine yourself"))
 }
 
 /// What `!include …` names, in this file.

@@ -75,8 +75,8 @@ fn what_only_home_assistant_can_know_is_said_to_be_unknown() {
         (&[("configuration.yaml", "recorder:\n  db_url: !env_var DB\n")][..], "environment variable DB"),
         (&[("configuration.yaml", "recorder:\n  db_url: !secret db\n")], "the secret db"),
         (&[("configuration.yaml", "recorder: !include recorder.yaml\n")], "recorder.yaml can't be read"),
-        (&[("configuration.yaml", "recorder: {db_url: \n- x")], "configuration.yaml is not YAML"),
-        (&[("configuration.yaml", "homeassistant:\n  packages: !include_dir_named p\n"), ("p/a.yaml", "recorder: [")], "p/a.yaml is not YAML"),
+        (&[("configuration.yaml", "recorder: {db_url: \n- x")], "parse configuration.yaml as YAML"),
+        (&[("configuration.yaml", "homeassistant:\n  packages: !include_dir_named p\n"), ("p/a.yaml", "recorder: [")], "parse p/a.yaml as YAML"),
     ] {
         match history(config(files).path()) {
             History::Unknown(told) => assert!(told.contains(why) && told.contains("could not find out"), "{told}"),

@@ -119,12 +119,12 @@ pub(super) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     // Closing a file that a database snapshot holds would take away the locks of the whole process (fcntl(2)): better to leave it out.
     if livesqlite::is_pinned(&path.symlink_metadata()?) {
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it belongs to a database that is being read"));
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it belongs to a database that Haul is reading"));
     }
     let file = open_without_links(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file any more"));
+        return Err(io::Error::other("it is no longer a regular file"));
     }
     Ok((file, metadata))
 }

@@ -10,7 +10,7 @@ pub(super) fn of_file(relative: &[u8], is_history: bool, head: &[u8], length: u6
         return is_history.then(|| "it is empty: the history is gone".to_owned());
     }
     let what = if livesqlite::is_database(head) {
-        Some(format!("the database was cut short: only {length} bytes of it are left"))
+        Some(format!("the database was cut short: only {length} bytes are left"))
     } else if is_history || DATABASES.iter().any(|suffix| relative.ends_with(suffix)) {
         let zeros = head.iter().all(|byte| *byte == 0);
         match (zeros, is_history) {
@@ -37,7 +37,7 @@ pub(super) fn of_image(is_history: bool, problems: &[String]) -> Option<String> 
 
 /// What Home Assistant does about it.
 pub(super) fn consequence(is_history: bool) -> &'static str {
-    if is_history { "; Home Assistant puts it aside and begins a new history when it notices" } else { "" }
+    if is_history { "; Home Assistant sets it aside and starts a new history when it notices" } else { "" }
 }
 
 #[cfg(test)]

@@ -231,7 +231,7 @@ impl TarSource {
             Kind::Directory => self.begin(&found.relative, Kind::Directory, &found.metadata, 0, b""),
             Kind::Symlink => match std::fs::read_link(&found.path) {
                 Ok(target) => self.begin(&found.relative, Kind::Symlink, &found.metadata, 0, target.as_os_str().as_bytes()),
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.gathered.findings.lost(&found.relative, "it is no symbolic link any more"),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.gathered.findings.lost(&found.relative, "it is no longer a symbolic link"),
                 Err(error) => self.unreadable(found, &error),
             },
             Kind::File if self.seen_first.contains(&found.relative) || self.is_side_file(found) => {}
@@ -343,7 +343,7 @@ impl TarSource {
         let mut snapshot = opened?;
         if let Some(waited) = waited {
             let (name, seconds) = (shown(&found.relative), waited.as_secs());
-            self.gathered.findings.warn(format!("{name}: the backup waited {seconds} s for it, because another process held it exclusively"));
+            self.gathered.findings.warn(format!("{name}: the backup waited {seconds} s for it, because another process had locked it exclusively"));
         }
         let info = snapshot.info();
         let report = DatabaseReport {
@@ -438,7 +438,7 @@ impl TarSource {
     fn vanished(&mut self, relative: &[u8]) {
         // Home Assistant writes `.storage` files by way of `tmp…` names: their going is its everyday work.
         if !relative.starts_with(b".storage/tmp") {
-            self.gathered.findings.warn(format!("{} was deleted while the backup ran, and is not in it", shown(relative)));
+            self.gathered.findings.warn(format!("{} was deleted while the backup ran, so it is not in the archive", shown(relative)));
         }
     }
 
@@ -483,10 +483,10 @@ impl TarSource {
 fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: &Trouble) {
     let is_transient = transient::is_transient(relative);
     let reason = match trouble {
-        Trouble::Torn => "it was written to while it was read, so its copy may be half old and half new".to_owned(),
-        Trouble::Cut { length } => format!("it was written to each time it was read: the archive holds only {size} of its {length} bytes"),
-        Trouble::Shrank { missing } => format!("it shrank while it was read: its last {missing} bytes in the archive are zeros"),
-        Trouble::Unreadable { reason } => format!("{reason}; the rest of it in the archive is zeros"),
+        Trouble::Torn => "a program wrote to it while Haul read it, so its copy may be half old and half new".to_owned(),
+        Trouble::Cut { length } => format!("a program wrote to it every time Haul read it: the archive holds only {size} of its {length} bytes"),
+        Trouble::Shrank { missing } => format!("it shrank while Haul read it: its last {missing} bytes in the archive are zeros"),
+        Trouble::Unreadable { reason } => format!("{reason}; the rest of its copy is zeros"),
     };
     match trouble {
         Trouble::Torn | Trouble::Cut { .. } | Trouble::Shrank { .. } if is_transient => findings.warn(format!("{}: {reason}", shown(relative))),
@@ -499,7 +499,7 @@ fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: &Trouble) 
 fn tell_of_wait(findings: &mut Findings, relative: &[u8], waited: Duration) {
     if waited >= NOTICEABLE {
         let (name, seconds) = (shown(relative), waited.as_secs());
-        findings.warn(format!("{name}: whoever writes to it had to wait {seconds} s while it was read, because it is not in WAL mode"));
+        findings.warn(format!("{name}: its writers had to wait {seconds} s while Haul read it, because it is not in WAL mode"));
     }
 }
 

@@ -153,8 +153,8 @@ impl<'a> Replay<'a> {
                 Bytes::Compared(Box::new(Compared { file, length: entry.size, at: 0, sums_from, block: Vec::new(), block_at: 0, is_lost: false }))
             }
             Err(error) => {
-                let what = if walk::is_gone(&error) { "it was deleted".to_owned() } else { format!("it can't be read any more ({})", walk::reason(&error)) };
-                self.findings.lost(&entry.relative, format!("{what} while the backup was measured and sent: its copy in the archive is zeros"));
+                let what = if walk::is_gone(&error) { "it was deleted".to_owned() } else { format!("it is no longer readable ({})", walk::reason(&error)) };
+                self.findings.lost(&entry.relative, format!("{what} between measuring and sending: its copy in the archive is zeros"));
                 Bytes::Zeros { left: entry.size }
             }
         }
@@ -220,7 +220,7 @@ impl<'a> Replay<'a> {
                     other => {
                         let error = other.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                         self.bytes = Bytes::Zeros { left: *left };
-                        self.lose(format!("{}; the rest of it in the archive is zeros", walk::reason(&error)));
+                        self.lose(format!("{}; the rest of its copy is zeros", walk::reason(&error)));
                         self.content(buffer)
                     }
                 }
@@ -306,9 +306,9 @@ impl Compared {
         self.block.fill(0);
         Some(match read {
             Err(Trouble::Unreadable { reason }) => format!("{reason}; its bytes from {start} on in the archive are zeros"),
-            Err(_) => format!("it shrank while the backup was measured and sent: its bytes from {start} on in the archive are zeros"),
+            Err(_) => format!("it shrank between measuring and sending: its bytes from {start} on in the archive are zeros"),
             Ok(()) => {
-                format!("it changed while the backup was measured and sent, more than there was room for: its bytes from {start} on in the archive are zeros")
+                format!("it changed too much between measuring and sending: its bytes from {start} on in the archive are zeros")
             }
         })
     }

@@ -66,9 +66,9 @@ fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
                 fs::remove_file(path).unwrap();
                 fifo(path);
             }),
-            Says::Fault("no regular file any more"),
+            Says::Fault("no longer a regular file"),
         ),
-        ("a directory", Box::new(instead(|path| fs::create_dir(path).unwrap())), Says::Fault("no regular file any more")),
+        ("a directory", Box::new(instead(|path| fs::create_dir(path).unwrap())), Says::Fault("no longer a regular file")),
         ("a link", Box::new(instead(|path| symlink("../../secret", path).unwrap())), Says::Fault("symbolic link took its place")),
         (
             "its directory becomes a link",

@@ -198,7 +198,7 @@ impl Walk {
             match Names::read(&path) {
                 Ok((names, cut)) => {
                     self.queued =
-                        cut.map(|error| Step::Lost { relative: relative.clone(), reason: format!("only a part of it could be listed: {}", reason(&error)) });
+                        cut.map(|error| Step::Lost { relative: relative.clone(), reason: format!("only part of it could be listed: {}", reason(&error)) });
                     let is_destination = self.scope.outputs.directories.contains(&identity);
                     self.open.push(OpenDirectory { relative: relative.clone(), names, device: metadata.dev(), is_destination });
                 }
@@ -214,7 +214,7 @@ impl Walk {
                 match lead(&path) {
                     Ok((path, metadata)) => return Some(Step::Entry(Found { relative, path, kind: Kind::File, metadata })),
                     Err(error) => {
-                        let reason = format!("what this symbolic link leads to can't be read ({}), and Home Assistant needs it", reason(&error));
+                        let reason = format!("the target of this symbolic link can't be read ({}), and Home Assistant needs it", reason(&error));
                         self.queued = Some(Step::Lost { relative: relative.clone(), reason });
                     }
                 }
@@ -245,12 +245,12 @@ pub(super) fn is_followed(relative: &[u8]) -> bool {
 fn lead(path: &Path) -> io::Result<(PathBuf, Metadata)> {
     let target = path.canonicalize()?;
     let metadata = target.metadata()?;
-    if metadata.is_file() { Ok((target, metadata)) } else { Err(io::Error::other("it leads to no regular file")) }
+    if metadata.is_file() { Ok((target, metadata)) } else { Err(io::Error::other("its target is not a regular file")) }
 }
 
 /// Directories that `haul restore --replace` makes.
 fn own_directory(relative: &[u8]) -> Option<&'static str> {
-    relative.starts_with(b"before-restore-").then_some("the configuration before a restore, which `haul restore --replace` kept")
+    relative.starts_with(b"before-restore-").then_some("the configuration before a restore, kept by `haul restore --replace`")
 }
 
 /// Read-only snapshots of the very tree, as ZFS, btrfs and NAS systems show them below it. `crosses`: it is on another device or subvolume than its parent.
@@ -296,9 +296,9 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 fn special(kind: std::fs::FileType) -> &'static str {
     if kind.is_socket() {
-        "a socket: only its program can make it again"
+        "a socket: only its program can recreate it"
     } else if kind.is_fifo() {
-        "a FIFO: it holds no data, and Home Assistant's restore would fail on it"
+        "a FIFO: it holds no data, and would make Home Assistant's restore fail"
     } else {
         "a device: it holds no files of yours"
     }

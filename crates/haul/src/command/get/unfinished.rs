@@ -56,8 +56,8 @@ impl Unfinished {
         let path = directory.join(format!("{}{object}-{state}", owner::FETCHED));
         remove_others(&directory, &format!("{}{object}-", owner::FETCHED), &path);
         let Some(file) = locked(&path)? else {
-            let message = format!("another haul is fetching {} into {}", entry.name, directory.display());
-            return Err(Failure::new(FAILED, message).hint("wait until that one has ended"));
+            let message = format!("another haul process is fetching {} into {}", entry.name, directory.display());
+            return Err(Failure::new(FAILED, message).hint("wait until it has ended"));
         };
         // After the lock is held: what is gone on with here may be old.
         remove_leftovers(&directory);
@@ -131,7 +131,7 @@ impl Unfinished {
     pub(super) fn publish(&self, target: &Path) -> Result<(), Failure> {
         match rename_without_replacing(&self.path, target) {
             Err(StoreError::Exists(_)) => Err(Failure::new(FAILED, format!("{} appeared meanwhile", target.display()))
-                .hint("what was fetched is kept: the same command with another name goes on with it")),
+                .hint("Haul keeps what it has fetched: run the same command with another name to continue")),
             Err(StoreError::Io { source, .. }) => Err(cannot_write(target, &source)),
             Err(error) => Err(error.into()),
             // Who may write into the directory may have put another file there.
@@ -140,7 +140,7 @@ impl Unfinished {
             Ok(()) => {
                 let _ = fs::remove_file(digests_of(&self.path));
                 sync_directory(&directory_of(target)).map(|_| ()).map_err(|error| {
-                    Failure::new(FAILED, format!("{} is there, but the disk did not confirm its name: {}", target.display(), engine::plain_reason(&error)))
+                    Failure::new(FAILED, format!("{} is in place, but the disk did not confirm its name: {}", target.display(), engine::plain_reason(&error)))
                         .hint("check the disk; `haul verify` reads the file")
                 })
             }
@@ -172,7 +172,7 @@ fn locked(path: &Path) -> Result<Option<File>, Failure> {
 fn own(path: &Path) -> Result<File, Failure> {
     let file = files::reopen_or_create(path).map_err(|error| {
         let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
-        Failure::new(FAILED, format!("can't use {shown}, where haul keeps what it has fetched: {reason}"))
+        Failure::new(FAILED, format!("can't use {shown}, which holds what Haul has fetched: {reason}"))
             .hint("remove it, or fetch into another directory")
             .about(shown, reason)
     })?;
@@ -198,7 +198,7 @@ fn remove_others(directory: &Path, prefix: &str, own: &Path) {
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(error));
     let hint = match fs::metadata(path) {
-        Ok(found) if found.len() > 0 => "what was fetched is kept: the same command goes on with it",
+        Ok(found) if found.len() > 0 => "Haul keeps what it has fetched: run the same command again to continue",
         _ => "nothing was fetched; check the directory's permissions and its disk",
     };
     Failure::new(FAILED, format!("can't write {shown}: {reason}")).hint(hint).about(shown, reason)
