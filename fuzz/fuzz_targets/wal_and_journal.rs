@@ -128,7 +128,7 @@ fn mended_journal(data: &[u8]) -> Vec<u8> {
 }
 
 fn image(path: &Path) -> Option<Vec<u8>> {
-    let options = Options { busy_timeout: Duration::ZERO, zero_unused: false, ..Options::default() };
+    let options = Options::default().busy_timeout(Duration::ZERO).zero_unused(false);
     let mut snapshot = Snapshot::open(path, &options).ok()?;
     let length = snapshot.len();
     let mut bytes = Vec::new();
@@ -138,7 +138,7 @@ fn image(path: &Path) -> Option<Vec<u8>> {
 }
 
 fn zeroed(path: &Path) {
-    let options = Options { busy_timeout: Duration::ZERO, zero_unused: true, ..Options::default() };
+    let options = Options::default().busy_timeout(Duration::ZERO).zero_unused(true);
     if let Ok(snapshot) = Snapshot::open(path, &options) {
         let _ = snapshot.take(MOST).read_to_end(&mut Vec::new());
     }

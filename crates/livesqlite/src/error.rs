@@ -4,6 +4,7 @@ use std::io;
 
 /// Why there is no [`Snapshot`](crate::Snapshot) of a file. In every case the file and its companions are untouched.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The file begins like a database, but SQLite (or this crate's own reader) cannot make sense of it.
     #[error("the database is damaged: {reason}")]

@@ -6,13 +6,30 @@
 //! POSIX locks belong to a process, so two rules hold for the program around this crate: before it opens a file that may
 //! be part of a database it asks [`is_pinned`], and it keeps no SQLite connection of its own to a database it images.
 //!
-//! ```no_run
-//! let options = livesqlite::Options::default();
-//! let mut snapshot = livesqlite::Snapshot::open("home-assistant_v2.db".as_ref(), &options)?;
-//! println!("{} bytes to come", snapshot.len());
-//! std::io::copy(&mut snapshot, &mut std::fs::File::create("image.db")?)?;
+//! ```
+//! use livesqlite::{Options, Snapshot, check::ImageChecker};
+//! use std::io::Read;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("live.db");
+//! # rusqlite::Connection::open(&path)?.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t(x); INSERT INTO t VALUES (1)")?;
+//! let mut snapshot = Snapshot::open(&path, &Options::default())?;
+//! // Known before the first byte is read, and true to the last, whatever is committed meanwhile.
+//! let announced = snapshot.len();
+//! let mut image = Vec::new();
+//! snapshot.read_to_end(&mut image)?;
+//! assert_eq!(image.len() as u64, announced);
+//! assert!(snapshot.damage().is_empty());
+//!
+//! // The image can be checked on its way to anywhere, without SQLite.
+//! let mut checker = ImageChecker::new();
+//! checker.push(&image);
+//! assert!(checker.finish().is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The SQLite that the program is built with needs the `sqlite_dbpage` table: build with
+//! `LIBSQLITE3_FLAGS=SQLITE_ENABLE_DBPAGE_VTAB`, and ask [`check_library`] once at start.
 //!
 //! | module | owns |
 //! |---|---|
@@ -32,6 +49,9 @@
 //! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
 //! | `sys` | unsafe code: `cachestat`, `mmap`/`mincore`, file locks and leases |
 //! | [`check`] | a one-pass structural check of an image |
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("livesqlite works on Linux only: it needs file leases, locks that belong to a descriptor, and /proc/self/fd");
 
 pub mod check;
 pub mod page_cache;
@@ -60,3 +80,8 @@ pub use in_use::is_in_use;
 pub use pins::is_pinned;
 pub use snapshot::{Info, JournalMode, Options, Snapshot};
 pub use sqlite::check_library;
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -29,20 +29,18 @@ const LOOKED_THROUGH: u64 = 8 << 20;
 /// Between two attempts to join an owner who holds something for a moment.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How to open a [`Snapshot`].
+/// How to open a [`Snapshot`]. The default suits a reader that goes through the image once.
+///
+/// ```
+/// let options = livesqlite::Options::default().busy_timeout(std::time::Duration::from_secs(5)).hold(true);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long to wait for a lock that excludes readers. Default: 30 s.
-    pub busy_timeout: Duration,
-    /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows of other pages
-    /// where those can be told for certain. In a damaged database nothing more is zeroed once the damage shows. Default: true.
-    pub zero_unused: bool,
-    /// Raised from another thread, it ends [`Snapshot::open`] with [`OpenError::Cancelled`] within 50 ms of waiting. Default: none.
-    pub cancel: Option<Arc<AtomicBool>>,
-    /// Keep the read transaction open behind the last page too, so that [`Snapshot::rewind`] can give the same image again. Default: false.
-    pub hold: bool,
-    /// [`Snapshot::open`] raises it when somebody else's lock has to be waited for. Default: none.
-    pub waiting: Option<Arc<AtomicBool>>,
+    busy_timeout: Duration,
+    zero_unused: bool,
+    cancel: Option<Arc<AtomicBool>>,
+    hold: bool,
+    waiting: Option<Arc<AtomicBool>>,
 }
 
 impl Default for Options {
@@ -51,13 +49,63 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// How long to wait for a lock that excludes readers. Default: 30 s.
+    #[must_use]
+    pub fn busy_timeout(mut self, most: Duration) -> Self {
+        self.busy_timeout = most;
+        self
+    }
+
+    /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows of other
+    /// pages where those can be told for certain. In a damaged database nothing more is zeroed once the damage shows. Default: yes.
+    #[must_use]
+    pub fn zero_unused(mut self, zero: bool) -> Self {
+        self.zero_unused = zero;
+        self
+    }
+
+    /// Raised from another thread, `flag` ends [`Snapshot::open`] with [`OpenError::Cancelled`] within 50 ms of waiting.
+    #[must_use]
+    pub fn cancel(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.cancel = Some(flag);
+        self
+    }
+
+    /// Keep the read transaction open behind the last page too, so that [`Snapshot::rewind`] can give the same image again.
+    /// Default: no.
+    #[must_use]
+    pub fn hold(mut self, hold: bool) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// [`Snapshot::open`] raises `flag` when it has to wait for somebody else's lock.
+    #[must_use]
+    pub fn waiting(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.waiting = Some(flag);
+        self
+    }
+}
+
 /// How a database keeps its transactions apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum JournalMode {
     /// Write-ahead log: readers and writers do not meet.
     Wal,
     /// A rollback journal (delete, truncate, persist or none): writers wait for readers.
     Rollback,
+}
+
+impl JournalMode {
+    /// `wal` or `rollback`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wal => "wal",
+            Self::Rollback => "rollback",
+        }
+    }
 }
 
 /// What is known of a snapshot from its first page.

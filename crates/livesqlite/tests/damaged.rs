@@ -77,7 +77,7 @@ fn a_damaged_database_gives_the_same_image_again_and_says_the_same() {
     let dir = TempDir::new().unwrap();
     let path = database(&dir, 3500, "wal");
     damage_page(&path, 1999);
-    let mut snapshot = Snapshot::open(&path, &Options { hold: true, ..Options::default() }).unwrap();
+    let mut snapshot = Snapshot::open(&path, &Options::default().hold(true)).unwrap();
     // Given up before the damage, then read to the end, twice.
     snapshot.read_exact(&mut vec![0; 100 * PAGE]).unwrap();
     assert!(snapshot.damage().is_empty());
@@ -97,7 +97,7 @@ fn damage_is_told_without_zeroing_too() {
     let dir = TempDir::new().unwrap();
     let path = database(&dir, 600, "delete");
     damage_page(&path, 300);
-    let (image, damage) = read(&path, &Options { zero_unused: false, ..Options::default() });
+    let (image, damage) = read(&path, &Options::default().zero_unused(false));
     assert_eq!(damage, ["page 300 is damaged: it is of no known kind"]);
     assert!(image == fs::read(&path).unwrap());
 }

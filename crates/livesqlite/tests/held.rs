@@ -11,7 +11,7 @@ use livesqlite::{Options, Snapshot, is_pinned};
 use rusqlite::Connection;
 
 fn held() -> Options {
-    Options { hold: true, busy_timeout: Duration::from_millis(200), ..Options::default() }
+    Options::default().hold(true).busy_timeout(Duration::from_millis(200))
 }
 
 fn create(path: &Path, mode: &str) -> Connection {

@@ -86,7 +86,7 @@ fn listing(path: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
 }
 
 fn open(path: &Path) -> Snapshot {
-    Snapshot::open(path, &Options { busy_timeout: Duration::from_millis(400), ..Options::default() }).unwrap()
+    Snapshot::open(path, &Options::default().busy_timeout(Duration::from_millis(400))).unwrap()
 }
 
 fn rest(snapshot: &mut Snapshot, mut image: Vec<u8>) -> Vec<u8> {
@@ -228,7 +228,7 @@ fn not_one_byte_is_written_and_no_file_appears() {
 fn the_image_is_what_sqlite_would_have_seen() {
     for left in EVERYTHING {
         let (_dir, path) = idle(left);
-        let as_it_is = Options { zero_unused: false, ..Options::default() };
+        let as_it_is = Options::default().zero_unused(false);
         let ours = rest(&mut Snapshot::open(&path, &as_it_is).unwrap(), Vec::new());
         let db = Connection::open(&path).unwrap();
         assert_eq!(checkpoint(&db).unwrap(), 0);
@@ -276,7 +276,7 @@ proptest! {
         let path = dir.path().join("a.db");
         fs::write(&path, &main).unwrap();
         fs::write(beside(&path, "-wal"), &log).unwrap();
-        let as_it_is = Options { zero_unused: false, ..Options::default() };
+        let as_it_is = Options::default().zero_unused(false);
         let ours = Snapshot::open(&path, &as_it_is).map(|mut snapshot| rest(&mut snapshot, Vec::new()));
         prop_assert!(fs::read(&path).unwrap() == main && fs::read(beside(&path, "-wal")).unwrap() == log);
         let db = Connection::open(&path).unwrap();
@@ -324,7 +324,7 @@ fn whoever_comes_while_it_is_read_commits_and_closes_and_the_image_stays_that_of
 fn a_held_snapshot_gives_its_image_again_whoever_came_in_between() {
     for left in EVERYTHING {
         let (_dir, path) = idle(left);
-        let mut snapshot = Snapshot::open(&path, &Options { hold: true, ..Options::default() }).unwrap();
+        let mut snapshot = Snapshot::open(&path, &Options::default().hold(true)).unwrap();
         let wanted = rest(&mut snapshot, Vec::new());
         let mut newcomer = Other::start("newcomer", &path);
         assert_eq!(newcomer.go_on(), "busy 1");

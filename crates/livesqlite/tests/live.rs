@@ -22,7 +22,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 fn quick() -> Options {
-    Options { busy_timeout: Duration::from_millis(400), ..Options::default() }
+    Options::default().busy_timeout(Duration::from_millis(400))
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -348,7 +348,7 @@ fn an_exclusive_lock_that_ends_in_time_only_delays() {
             std::thread::sleep(Duration::from_millis(100));
             holder.kill();
         });
-        let patient = Options { busy_timeout: Duration::from_secs(20), ..Options::default() };
+        let patient = Options::default().busy_timeout(Duration::from_secs(20));
         assert!(Snapshot::open(&path, &patient).is_ok());
     });
 }
@@ -359,7 +359,7 @@ fn a_raised_flag_ends_the_wait_at_once() {
     drop(create(&path, "delete", 50));
     let interrupted = |path: &Path| {
         let cancel = Arc::new(AtomicBool::new(false));
-        let patient = Options { busy_timeout: Duration::from_secs(20), cancel: Some(cancel.clone()), ..Options::default() };
+        let patient = Options::default().busy_timeout(Duration::from_secs(20)).cancel(cancel.clone());
         std::thread::scope(|scope| {
             let open = scope.spawn(|| (Snapshot::open(path, &patient).unwrap_err(), Instant::now()));
             std::thread::sleep(Duration::from_millis(150));

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 fn options() -> Options {
-    Options { busy_timeout: Duration::from_millis(300), ..Options::default() }
+    Options::default().busy_timeout(Duration::from_millis(300))
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -93,7 +93,7 @@ fn deleted_rows_are_not_in_the_image_unless_asked_for() {
     let clean = read(&new_db(&dir));
     assert!(!has_it(&clean));
     assert_eq!(rows(&dir, &clean), 1);
-    let as_it_is = Options { zero_unused: false, ..options() };
+    let as_it_is = options().zero_unused(false);
     let mut raw = Vec::new();
     Snapshot::open(&new_db(&dir), &as_it_is).unwrap().read_to_end(&mut raw).unwrap();
     assert!(has_it(&raw) && raw.len() == clean.len());

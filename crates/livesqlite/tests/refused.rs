@@ -160,7 +160,7 @@ const REFUSALS: &[(&str, Prepare, Expected)] = &[
 
 #[test]
 fn a_refusal_leaves_the_directory_as_it_was() {
-    let options = Options { busy_timeout: Duration::from_millis(50), ..Options::default() };
+    let options = Options::default().busy_timeout(Duration::from_millis(50));
     for (name, prepare, expected) in REFUSALS {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = prepare(dir.path());
@@ -176,8 +176,8 @@ fn a_refusal_leaves_the_directory_as_it_was() {
 
 #[test]
 fn a_database_that_is_locked_or_given_up_is_left_as_it_was() {
-    let raised = Options { cancel: Some(Arc::new(AtomicBool::new(true))), ..Options::default() };
-    let quick = Options { busy_timeout: Duration::ZERO, ..Options::default() };
+    let raised = Options::default().cancel(Arc::new(AtomicBool::new(true)));
+    let quick = Options::default().busy_timeout(Duration::ZERO);
     for mode in ["wal", "delete"] {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = database(dir.path(), mode);

@@ -113,7 +113,7 @@ fn random_databases_and_their_images_hold_the_same_rows() {
         let db = random_database(&path, seed);
         let images = [true, false].map(|zero_unused| {
             let mut image = Vec::new();
-            Snapshot::open(&path, &Options { zero_unused, ..Options::default() }).unwrap().read_to_end(&mut image).unwrap();
+            Snapshot::open(&path, &Options::default().zero_unused(zero_unused)).unwrap().read_to_end(&mut image).unwrap();
             image
         });
         changed += u64::from(images[0] != images[1]);

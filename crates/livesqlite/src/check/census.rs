@@ -36,6 +36,7 @@ pub struct Column {
 
 /// A table and its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TableRows {
     /// Its name.
     pub table: String,
@@ -54,6 +55,7 @@ pub struct Span {
 
 /// What is in a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// All tables by name, but those of SQLite itself and those `WITHOUT ROWID`.
     pub tables: Vec<TableRows>,

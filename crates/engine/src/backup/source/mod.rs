@@ -34,7 +34,7 @@ use habackup::{
     settings::{self, RECORDER},
     tar::{self, Kind},
 };
-use livesqlite::{JournalMode, OpenError, Snapshot};
+use livesqlite::{OpenError, Snapshot};
 
 use self::{
     body::{Body, Whole},
@@ -337,8 +337,8 @@ impl TarSource {
     /// Brings in a consistent image.
     fn add_database(&mut self, found: &Found) -> Result<(), Unimaged> {
         let (opened, waited) = self.progress.pulse.open_database(&found.relative, |waiting| {
-            let (cancel, hold) = (Some(Arc::clone(&self.cancel)), self.recording.is_some());
-            Snapshot::open(&found.path, &livesqlite::Options { cancel, hold, waiting: Some(waiting), ..Default::default() })
+            let options = livesqlite::Options::default().cancel(Arc::clone(&self.cancel)).waiting(waiting).hold(self.recording.is_some());
+            Snapshot::open(&found.path, &options)
         });
         let mut snapshot = opened?;
         if let Some(waited) = waited {
@@ -351,10 +351,7 @@ impl TarSource {
             page_size: info.page_size,
             pages: info.pages,
             free_pages: info.free_pages,
-            journal_mode: match info.journal_mode {
-                JournalMode::Wal => "wal",
-                JournalMode::Rollback => "rollback",
-            },
+            journal_mode: info.journal_mode.as_str(),
             history: self.history == found.relative,
             damaged: false,
         };

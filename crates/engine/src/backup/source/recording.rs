@@ -237,8 +237,8 @@ impl Recording {
         for database in self.databases.iter_mut().filter(|database| database.snapshot.is_none() && !database.broken) {
             let name = database.path.file_name().unwrap_or_default().as_encoded_bytes();
             let (opened, _) = pulse.open_database(name, |waiting| {
-                let (cancel, waiting) = (Some(Arc::clone(cancel)), Some(waiting));
-                Snapshot::open(&database.path, &livesqlite::Options { cancel, hold: true, waiting, ..Default::default() })
+                let options = livesqlite::Options::default().cancel(Arc::clone(cancel)).waiting(waiting).hold(true);
+                Snapshot::open(&database.path, &options)
             });
             let Ok(snapshot) = opened else { return Err(Stale) };
             let same_content = sizes_only || (snapshot.info().change_counter == database.counter && snapshot.blocks_writers());
