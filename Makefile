@@ -33,7 +33,7 @@ NETWORK_PACKAGES := python3=python3 pigz=pigz nc=netcat-openbsd rclone=rclone /u
 
 FEATURES := $(if $(filter zlib,$(CODEC)),--no-default-features)
 
-.PHONY: help demo build install test test-fast test-arm64 lint format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
+.PHONY: help demo build install test test-fast test-arm64 lint deps format bench bench-latency bench-network fuzz rig fixtures ask verdicts clean tools
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | sort | expand -t 16
@@ -110,6 +110,10 @@ lint: tools ## Check formatting, lints and the layers, and that every fuzz targe
 	cargo xtask layers
 	@tools/need c++=g++
 	RUSTC_BOOTSTRAP=1 cargo check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target
+	@tools/deps
+
+deps: ## Check that each dependency is used, its licence and origin, and what is known against it (cargo-machete, cargo-deny)
+	@tools/deps advisories
 
 format: ## Format the source
 	cargo fmt --all
