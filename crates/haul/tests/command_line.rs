@@ -5,6 +5,8 @@
 mod secrets;
 #[path = "command_line/unreadable.rs"]
 mod unreadable;
+#[path = "command_line/version.rs"]
+mod version;
 
 use std::{
     fs,

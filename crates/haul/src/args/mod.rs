@@ -28,9 +28,12 @@ Exit codes:
        settings or the history
   130  interrupted";
 
+/// `0.1.0 (abc1234, ISA-L)`: the release, the commit where it is known, and what compresses. The build script says the last two.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HAUL_BUILD"), ")");
+
 /// Back up Home Assistant from its live config directory, using every core, and verify that the backup restores
 #[derive(Debug, Parser)]
-#[command(name = "haul", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true, help_template = groups::template())]
+#[command(name = "haul", version = VERSION, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true, help_template = groups::template())]
 pub(crate) struct Cli {
     /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
     ///
