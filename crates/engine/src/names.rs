@@ -15,6 +15,12 @@ pub(crate) fn is_top(path: &[u8], is_config: bool) -> bool {
     }
 }
 
+/// A name without `./`, a leading slash and doubled ones, as unpacking makes it.
+pub(crate) fn normal(name: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    parts.join(&b'/')
+}
+
 /// So many names are kept in mind, which fill a table of 36 MiB (54 MiB while it grows to that); further ones count as new.
 const MOST: usize = 7 << 19;
 

@@ -12,6 +12,7 @@
 //! - [`problem`] is how any of them says that something is wrong.
 
 pub mod archive;
+pub mod format;
 pub mod index;
 pub mod manifest;
 mod names;

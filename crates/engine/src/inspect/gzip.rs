@@ -1,14 +1,11 @@
 //! A gzip stream as Python's `tarfile` reads it: members beyond the first only where the mode reads them, checksums where it comes to them, and the end of the input as the
 //! mode takes it. What was met stays to be asked for.
 
-use std::{
-    cell::Cell,
-    io::{self, Read},
-    rc::Rc,
-};
+use std::io::{self, Read};
 
 use habackup::readers::{Failing, GzipEnd};
-use pargz::{Behind, InflateError, Inflater};
+
+use crate::read::lenient::{DecodeStatus, Gunzip, SharedStatus, Until};
 
 /// How Python opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,69 +21,46 @@ pub(super) enum Mode {
 #[error("the rest of the inner archive is unreadable")]
 pub(super) struct Failed(pub(super) Failing);
 
-type Source<'s> = Box<dyn Read + 's>;
-
 /// The uncompressed bytes.
-pub(super) struct Gzip<'s> {
-    member: Option<Inflater<Source<'s>>>,
+pub(super) struct Gzip<R: Read> {
+    content: Gunzip<R>,
     mode: Mode,
-    end: Rc<Cell<GzipEnd>>,
-    /// Said again, whoever asks again.
-    failed: Option<Failing>,
+    status: SharedStatus,
 }
 
-impl<'s> Gzip<'s> {
-    /// `end` tells afterwards how it ended.
-    pub(super) fn new(source: Source<'s>, mode: Mode, end: Rc<Cell<GzipEnd>>) -> Self {
-        Self { member: Some(Inflater::new(source)), mode, end, failed: None }
-    }
-
-    /// Goes on behind a member that ended well.
-    fn behind(&mut self) -> io::Result<()> {
-        let Some(mut member) = self.member.take() else { return Ok(()) };
-        match member.next_member()? {
-            Behind::Nothing if self.end.get() == GzipEnd::None => self.end.set(GzipEnd::Sound),
-            Behind::Nothing => {}
-            Behind::Garbage => self.end.set(GzipEnd::Garbage),
-            Behind::Member => {
-                self.end.set(GzipEnd::SecondMember);
-                self.member = Some(member).filter(|_| self.mode == Mode::Seeking);
-            }
-        }
-        Ok(())
-    }
-
-    fn fail(&mut self, error: io::Error) -> io::Result<usize> {
-        self.member = None;
-        let (end, failing) = match InflateError::from(error) {
-            InflateError::Truncated { .. } => (GzipEnd::Truncated, (self.mode == Mode::Seeking).then_some(Failing::Eof)),
-            // The tar in it ends before them, so that no reader comes to see them.
-            InflateError::WrongChecksum | InflateError::WrongLength => (GzipEnd::Unequal, None),
-            InflateError::Io(error) => return Err(error),
-            _ => (GzipEnd::Corrupt, Some(Failing::Zlib)),
-        };
-        self.end.set(end);
-        self.failed = failing;
-        self.ended()
-    }
-
-    fn ended(&self) -> io::Result<usize> {
-        self.failed.map_or(Ok(0), |failing| Err(io::Error::other(Failed(failing))))
+impl<R: Read> Gzip<R> {
+    /// `status` tells afterwards how it [`ended`].
+    pub(super) fn new(source: R, mode: Mode, status: &SharedStatus) -> Self {
+        // The tar in it ends before a checksum that is wrong, so that no reader comes to see what follows.
+        let until = if mode == Mode::Seeking { Until::WrongChecksum } else { Until::FirstMember };
+        Self { content: Gunzip::new(source, until, status), mode, status: status.clone() }
     }
 }
 
-impl Read for Gzip<'_> {
+impl<R: Read> Read for Gzip<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
+        let count = self.content.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
         }
-        while let Some(member) = &mut self.member {
-            match member.read(buffer) {
-                Ok(0) => self.behind()?,
-                Ok(count) => return Ok(count),
-                Err(error) => return self.fail(error),
-            }
-        }
-        self.ended()
+        let failing = self.status.get().uninflated.and_then(|uninflated| match (uninflated.is_cut, self.mode) {
+            (true, Mode::Seeking) => Some(Failing::Eof),
+            (true, Mode::Streaming) => None,
+            (false, _) => Some(Failing::Zlib),
+        });
+        failing.map_or(Ok(0), |failing| Err(io::Error::other(Failed(failing))))
+    }
+}
+
+/// How a gzip stream ended that was read.
+pub(super) fn ended(status: &DecodeStatus) -> GzipEnd {
+    match &status.uninflated {
+        Some(uninflated) if uninflated.is_cut => GzipEnd::Truncated,
+        Some(_) => GzipEnd::Corrupt,
+        None if status.unequal => GzipEnd::Unequal,
+        None if status.trailing => GzipEnd::Garbage,
+        None if status.several => GzipEnd::SecondMember,
+        None if status.members > 0 => GzipEnd::Sound,
+        None => GzipEnd::None,
     }
 }

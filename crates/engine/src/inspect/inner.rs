@@ -1,22 +1,25 @@
 //! One inner archive: what it is by its first bytes, whether the password opens it, and one pass over the tar in it as Python makes it.
 
 use std::{
-    cell::{Cell, RefCell},
     io::{self, BufRead, Read},
-    rc::Rc,
     sync::atomic::Ordering,
 };
 
 use super::{
     Job,
-    gzip::{Failed, Gzip, Mode},
+    gzip::{self, Failed, Gzip, Mode},
     history::STATES,
 };
 use crate::{
-    read::{ArchiveFile, Stream},
-    verdict::collect::{Body, Collector, Header as MemberHeader, kept, normal},
+    names::normal,
+    read::{
+        ArchiveFile, Stream,
+        lenient::{Decrypted, SharedStatus},
+    },
+    verdict::collect::{Body, Collector, Header as MemberHeader, kept},
 };
 use habackup::{
+    format::{Format, first_block},
     read_at::{ReadAt, Window},
     readers::{Content, ContentEnd, Failing, GzipEnd, Inner, Sealing, Shape},
     securetar::{Decryptor, Expect, Header, SecureTarError, SecureTarVersion, container_len},
@@ -75,25 +78,19 @@ pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configur
 }
 
 fn shape(window: &impl ReadAt, protected: bool) -> io::Result<Shape> {
-    let mut first = vec![0; window.len().min(512) as usize];
-    window.read_exact_at(&mut first, 0)?;
-    Ok(if first.is_empty() {
-        Shape::Empty
-    } else if first.starts_with(b"SecureTar") {
-        match Header::read(&mut first.as_slice()) {
+    let first = first_block(window)?;
+    Ok(match Format::of(&first) {
+        Format::Empty => Shape::Empty,
+        Format::SecureTar => match Header::read(&mut first.as_slice()) {
             Ok(header) => Shape::Sealed(header.version()),
             Err(SecureTarError::UnknownVersion(_)) => Shape::SealedUnknown,
             Err(_) => Shape::Unknown,
-        }
-    } else if first.starts_with(&[0x1f, 0x8b, 8]) {
-        Shape::Gzip
-    } else if first.get(257..262) == Some(b"ustar") || (first.len() == 512 && first.iter().all(|byte| *byte == 0)) {
-        Shape::Tar
-    } else if protected {
+        },
+        Format::Gzip => Shape::Gzip,
+        Format::Tar | Format::Zeros => Shape::Tar,
         // The oldest form has no mark.
-        Shape::Sealed(SecureTarVersion::V1)
-    } else {
-        Shape::Unknown
+        Format::Unknown if protected => Shape::Sealed(SecureTarVersion::V1),
+        Format::Unknown => Shape::Unknown,
     })
 }
 
@@ -114,7 +111,7 @@ fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, sourc
     };
     inner.sealing.opens = Some(true);
     let compressed = match plain.fill_buf() {
-        Ok(first) => first.starts_with(&[0x1f, 0x8b, 8]),
+        Ok(first) => Format::of(first) == Format::Gzip,
         Err(error) => {
             if let SecureTarError::Io(error) = SecureTarError::from(error) {
                 return Err(error);
@@ -125,21 +122,14 @@ fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, sourc
             return Ok(());
         }
     };
-    let trouble = Rc::new(RefCell::new(None));
-    let lenient = Lenient { plain, trouble: Rc::clone(&trouble) };
-    let mut content = pass(job, Box::new(lenient), compressed, Mode::Streaming, configuration)?;
-    let trouble = trouble.borrow_mut().take();
-    match trouble {
-        None => {}
-        Some(SecureTarError::Io(error)) => return Err(error),
-        // Said already, by the header.
-        Some(_) if inner.sealing.sizes.is_some() => {}
-        Some(error) => {
-            if version == SecureTarVersion::V3 && matches!(content.end, ContentEnd::Failed(_) | ContentEnd::Silent(_) | ContentEnd::Unmarked) {
-                content.end = ContentEnd::Failed(Failing::Tampered);
-            } else {
-                inner.sealing.damage = Some(error.to_string());
-            }
+    let status = SharedStatus::default();
+    let mut content = pass(job, Box::new(Decrypted::new(plain, &status)), compressed, Mode::Streaming, configuration)?;
+    // What the header says of the sizes is said already.
+    if let Some(damage) = status.get().undecrypted.filter(|_| inner.sealing.sizes.is_none()) {
+        if version == SecureTarVersion::V3 && matches!(content.end, ContentEnd::Failed(_) | ContentEnd::Silent(_) | ContentEnd::Unmarked) {
+            content.end = ContentEnd::Failed(Failing::Tampered);
+        } else {
+            inner.sealing.damage = Some(damage);
         }
     }
     inner.content = Some(content);
@@ -151,8 +141,8 @@ fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
     let Some(content) = inner.content.as_mut().filter(|content| content.gzip == GzipEnd::SecondMember) else { return };
     let Some(keyring) = job.keyring.as_mut() else { return };
     let Ok(plain) = Decryptor::open_with(source, keyring, Expect::Archive) else { return };
-    let lenient = Box::new(Lenient { plain, trouble: Rc::default() });
-    let mut walk = Walk::new(Forward { source: Gzip::new(lenient, Mode::Seeking, Rc::default()), scratch: Vec::new() });
+    let status = SharedStatus::default();
+    let mut walk = Walk::new(Forward { source: Gzip::new(Decrypted::new(plain, &status), Mode::Seeking, &status), scratch: Vec::new() });
     let mut seen = 0;
     // Where this ends, and how, is not what any reader would come to see.
     while let Ok(member) = walk.step()
@@ -175,24 +165,6 @@ fn sizes(version: SecureTarVersion, size: u64, source: &mut impl Read) -> Option
     let expected = container_len(version, declared)?;
     let body = size.saturating_sub(header.size());
     (expected != size).then_some((declared, body))
-}
-
-/// Ends where decrypting fails, as Python's reader does; why is kept.
-struct Lenient<R: Read> {
-    plain: Decryptor<R>,
-    trouble: Rc<RefCell<Option<SecureTarError>>>,
-}
-
-impl<R: Read> Read for Lenient<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.trouble.borrow().is_some() {
-            return Ok(0);
-        }
-        self.plain.read(buffer).or_else(|error| {
-            *self.trouble.borrow_mut() = Some(error.into());
-            Ok(0)
-        })
-    }
 }
 
 /// A stream as a walk wants it.
@@ -240,8 +212,8 @@ struct Pass {
 }
 
 fn pass<'s>(job: &Job<'_>, source: Box<dyn Read + 's>, compressed: bool, mode: Mode, configuration: bool) -> io::Result<Content> {
-    let end = Rc::new(Cell::new(GzipEnd::None));
-    let mut source: Box<dyn Read + 's> = if compressed { Box::new(Gzip::new(source, mode, Rc::clone(&end))) } else { source };
+    let status = SharedStatus::default();
+    let mut source: Box<dyn Read + 's> = if compressed { Box::new(Gzip::new(source, mode, &status)) } else { source };
     let mut pass = Pass::default();
     pass.collector.content.compressed = compressed;
     let forward = Forward { source: &mut source, scratch: Vec::new() };
@@ -260,7 +232,7 @@ fn pass<'s>(job: &Job<'_>, source: Box<dyn Read + 's>, compressed: bool, mode: M
         }
     }
     drop(source);
-    Ok(Content { end: ended, gzip: end.get(), ..pass.collector.finish() })
+    Ok(Content { end: ended, gzip: gzip::ended(&status.get()), ..pass.collector.finish() })
 }
 
 fn is_failed(error: &io::Error) -> Option<Failing> {

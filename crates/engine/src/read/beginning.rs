@@ -4,14 +4,13 @@ use std::io::{self, Read};
 
 use habackup::{
     archive::{Archive, Member},
+    format::Format,
     index,
     read_at::ReadAt,
     securetar::{Header, SecureTarError},
     tar::{BLOCK, Reader, TarError},
 };
 use pargz::Inflater;
-
-use crate::read::{GZIP, SECURETAR};
 
 /// Far more than the first block of a tar takes when it is compressed.
 const BEGINNING: u64 = 16 << 10;
@@ -34,21 +33,22 @@ pub fn beginning<S: ReadAt>(archive: &Archive<S>) -> io::Result<Option<String>> 
 
 fn problem(member: &Member, first: &[u8], is_unmarked: bool) -> Option<String> {
     let is_all = first.len() as u64 == member.size;
-    if first.starts_with(SECURETAR) {
-        return match Header::read(&mut &*first) {
+    match Format::of(first) {
+        Format::SecureTar => match Header::read(&mut &*first) {
             Ok(_) | Err(SecureTarError::Io(_)) => None,
             Err(error) => Some(error.to_string()),
-        };
+        },
+        Format::Gzip => {
+            let mut block = [0; BLOCK];
+            match Inflater::new(first).read_exact(&mut block) {
+                Ok(()) => not_tar(&block),
+                Err(error) if !is_all && error.kind() == io::ErrorKind::UnexpectedEof => None,
+                Err(_) => Some("the beginning of its compressed data is damaged".to_owned()),
+            }
+        }
+        _ if is_unmarked => None,
+        _ => not_tar(first),
     }
-    if first.starts_with(&GZIP) {
-        let mut block = [0; BLOCK];
-        return match Inflater::new(first).read_exact(&mut block) {
-            Ok(()) => not_tar(&block),
-            Err(error) if !is_all && error.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(_) => Some("the beginning of its compressed data is damaged".to_owned()),
-        };
-    }
-    if is_unmarked { None } else { not_tar(first) }
 }
 
 fn not_tar(first: &[u8]) -> Option<String> {

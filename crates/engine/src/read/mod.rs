@@ -6,6 +6,7 @@
 pub(crate) mod beginning;
 mod body;
 mod file;
+pub(crate) mod lenient;
 mod outer;
 mod piped;
 mod ranges;
@@ -20,6 +21,7 @@ use std::{
 
 use habackup::{
     archive::ArchiveError,
+    format::Format,
     index::{self, Index, Sum},
     read_at::{ReadAt, Window},
     securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError, SecureTarVersion},
@@ -28,7 +30,7 @@ use pargz::{IndexedInflater, InflateError};
 use store::StoreError;
 
 pub use file::{ArchiveSource, ProgressFn, Source};
-pub(crate) use outer::{GZIP, Member, Outside, SECURETAR, Shape};
+pub(crate) use outer::{Member, Outside, Shape};
 pub(crate) use ranges::{Ranges, join};
 
 pub(crate) use body::Stream;
@@ -202,7 +204,9 @@ impl<'a> Opened<'a> {
         match member.shape {
             Shape::Gzip => true,
             Shape::Tar | Shape::Unknown => false,
-            Shape::Sealed => self.decryptor(member).is_ok_and(|mut plain| io::BufRead::fill_buf(&mut plain).is_ok_and(|first| first.starts_with(&outer::GZIP))),
+            Shape::Sealed => {
+                self.decryptor(member).is_ok_and(|mut plain| io::BufRead::fill_buf(&mut plain).is_ok_and(|first| Format::of(first) == Format::Gzip))
+            }
         }
     }
 
@@ -278,7 +282,7 @@ impl<'a> Opened<'a> {
     ) -> Result<(T, Result<(), Broken>), Broken> {
         if member.shape == Shape::Sealed {
             let mut plain = self.decryptor(member)?;
-            let gzip = io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?.starts_with(&GZIP);
+            let gzip = Format::of(io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?) == Format::Gzip;
             return Ok(match (gzip, threads.get()) {
                 (false, 1) => finish(Summed::new(plain, self.sum_of(member)), stop, consume),
                 (false, _) => piped(Summed::new(plain, self.sum_of(member)), stop, |reader| finish(reader, stop, consume)),
@@ -315,7 +319,7 @@ impl<'a> Opened<'a> {
             Shape::Sealed => {
                 let is_authenticated = || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
                 let is_compressed = || {
-                    let plain = self.decryptor(member).and_then(|mut plain| Ok(io::BufRead::fill_buf(&mut plain)?.starts_with(&GZIP)));
+                    let plain = self.decryptor(member).and_then(|mut plain| Ok(Format::of(io::BufRead::fill_buf(&mut plain)?) == Format::Gzip));
                     plain.unwrap_or(false)
                 };
                 self.sum_of(member).is_some() || is_authenticated() || is_compressed()
@@ -344,7 +348,7 @@ pub(crate) fn read_index(file: &ArchiveFile<'_>, offset: u64, size: u64, keyring
     if let Err(error) = Stream::new(window).read_to_end(&mut bytes) {
         return IndexState::Damaged(error.to_string());
     }
-    if bytes.starts_with(SECURETAR) {
+    if Format::of(&bytes) == Format::SecureTar {
         let Some(keyring) = keyring else { return IndexState::Foreign("it is still encrypted".into()) };
         bytes = match unseal_index(&bytes, keyring) {
             Ok(plain) => plain,

@@ -1,12 +1,10 @@
 //! The outer tar as `habackup` walked it, and what each inner archive is by its first bytes.
 
-use std::{
-    io::{self, Read},
-    ops::Range,
-};
+use std::{io::Read, ops::Range};
 
 use habackup::{
     archive::{Archive, ArchiveError, MANIFEST},
+    format::Format,
     index,
     manifest::Manifest,
     problem::Problem,
@@ -14,10 +12,6 @@ use habackup::{
 };
 
 use super::file::ArchiveFile;
-
-pub(crate) const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
-pub(crate) const SECURETAR: &[u8] = b"SecureTar";
-const TAR_BLOCK: usize = 512;
 
 /// What a member holds, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +68,7 @@ impl Outside {
                 size: member.size,
                 present: body.len(),
                 inner,
-                shape: if inner { shape(&body, protected)? } else { Shape::Unknown },
+                shape: if inner { shape(Format::at(&body)?, protected) } else { Shape::Unknown },
             });
         }
         let mut manifest_text = Vec::new();
@@ -110,19 +104,12 @@ impl Outside {
     }
 }
 
-fn shape(body: &impl ReadAt, protected: bool) -> io::Result<Shape> {
-    let mut first = vec![0; body.len().min(TAR_BLOCK as u64) as usize];
-    body.read_exact_at(&mut first, 0)?;
-    let empty_tar = first.len() == TAR_BLOCK && first.iter().all(|byte| *byte == 0);
-    Ok(if first.starts_with(SECURETAR) {
-        Shape::Sealed
-    } else if first.starts_with(&GZIP) {
-        Shape::Gzip
-    } else if first.get(257..262) == Some(b"ustar") || empty_tar {
-        Shape::Tar
-    } else if protected {
-        Shape::Sealed
-    } else {
-        Shape::Unknown
-    })
+fn shape(format: Format, protected: bool) -> Shape {
+    match format {
+        Format::SecureTar => Shape::Sealed,
+        Format::Gzip => Shape::Gzip,
+        Format::Tar | Format::Zeros => Shape::Tar,
+        Format::Empty | Format::Unknown if protected => Shape::Sealed,
+        Format::Empty | Format::Unknown => Shape::Unknown,
+    }
 }

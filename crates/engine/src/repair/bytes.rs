@@ -10,11 +10,14 @@ use std::{
 
 use habackup::read_at::{ReadAt, Window};
 
-use super::{
-    decode::{Meeting, Source, inflated},
-    notes::Notes,
+use super::notes::Notes;
+use crate::read::{
+    ArchiveFile, Stream,
+    lenient::{Gunzip, SharedStatus, Until},
+    zip,
 };
-use crate::read::{ArchiveFile, Stream, zip};
+
+type Source<'a> = Box<dyn Read + Send + 'a>;
 
 /// Bytes inflated at once.
 const STEP: usize = 256 << 10;
@@ -105,7 +108,7 @@ enum Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn begin(&self) -> (Source<'a>, Meeting) {
+    fn begin(&self) -> (Source<'a>, SharedStatus) {
         let packed: Source<'a> = match self {
             Self::Gzip(file) => Box::new(Stream::new(*file)),
             Self::Deflate { file, start, end, trailer } => {
@@ -113,8 +116,8 @@ impl<'a> Way<'a> {
                 Box::new(Cursor::new(GZIP_HEADER).chain(body).chain(Cursor::new(*trailer)))
             }
         };
-        let met = Meeting::default();
-        (inflated(packed, true, &met), met)
+        let status = SharedStatus::default();
+        (Box::new(Gunzip::new(packed, Until::End, &status)), status)
     }
 }
 
@@ -160,17 +163,17 @@ impl<'a> Place<'a> {
 impl<'a> Packed<'a> {
     /// Damage ends it: what comes before is what there is.
     fn open(way: Way<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Self> {
-        let (source, met) = way.begin();
+        let (source, status) = way.begin();
         let mut place = Place::new(source);
         while place.advance(cancel)? {}
-        let met = met.told();
-        if let Some(broken) = met.broken {
+        let status = status.get();
+        if let Some(broken) = status.broken() {
             notes.lost("", format!("its packing can't be read to the end ({broken}): the rest is lost"));
         }
-        if met.unequal {
+        if status.unequal {
             notes.doubtful("", "the checksum of its packing was wrong: something in it has changed, and nothing shows what");
         }
-        if met.trailing {
+        if status.trailing {
             notes.whole("extra data followed its packing; it is left out");
         }
         Ok(Self { way, length: place.at, place: Mutex::new(place), cancel })

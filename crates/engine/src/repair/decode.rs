@@ -1,50 +1,23 @@
-//! One inner archive as a plain tar stream, as far as it can be had: decrypted, inflated member after member, and ended where damage begins. What was met stays to be
-//! asked for.
+//! One inner archive as a plain tar stream, as far as it can be had.
 
 use std::{
     io::{self, BufRead, Read},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use habackup::{
-    read_at::{ReadAt, Window},
+    format::Format,
+    read_at::Window,
     securetar::{Decryptor, Expect, Header, Keyring, SecureTarError, SecureTarVersion},
 };
-use pargz::{Behind, InflateError, Inflater};
 
 use super::{bytes::Bytes, parts::Piece};
-use crate::read::Stream;
-
-const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+use crate::read::{
+    Stream,
+    lenient::{Decrypted, Gunzip, SharedStatus, Until},
+};
 
 pub(super) type Source<'a> = Box<dyn Read + Send + 'a>;
-
-/// What was met on the way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Met {
-    /// Members of the gzip stream that were read.
-    pub(super) members: u64,
-    /// A checksum or length was wrong: something before it is not as it was.
-    pub(super) unequal: bool,
-    /// Something follows that is neither zeros nor a member.
-    pub(super) trailing: bool,
-    /// Why it ended before its end.
-    pub(super) broken: Option<String>,
-}
-
-/// Told while the stream is read; [`Meeting::told`] after it.
-#[derive(Clone, Default)]
-pub(super) struct Meeting(Arc<Mutex<Met>>);
-
-impl Meeting {
-    pub(super) fn told(&self) -> Met {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Met)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
 
 /// What a part is, by its first bytes and the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,31 +51,29 @@ impl From<io::Error> for Shut {
 pub(super) struct Plain<'a> {
     pub(super) form: Form,
     pub(super) tar: Source<'a>,
-    met: Meeting,
+    status: SharedStatus,
 }
 
 impl<'a> Plain<'a> {
-    pub(super) fn split(self) -> (Source<'a>, Meeting) {
-        (self.tar, self.met)
+    pub(super) fn split(self) -> (Source<'a>, SharedStatus) {
+        (self.tar, self.status)
     }
 }
 
 /// Opens a part from its beginning; can be done again.
 pub(super) fn open<'a>(bytes: &'a Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) -> Result<Plain<'a>, Shut> {
     let window = || Window::new(bytes, piece.offset, piece.size).ok_or(io::Error::from(io::ErrorKind::UnexpectedEof));
-    let mut first = vec![0; piece.size.min(512) as usize];
-    window()?.read_exact_at(&mut first, 0)?;
-    let met = Meeting::default();
-    let is_tar = |first: &[u8]| first.get(257..262) == Some(b"ustar") || (first.len() == 512 && first.iter().all(|byte| *byte == 0));
-    let is_sealed = first.starts_with(b"SecureTar");
-    if first.is_empty() {
-        return Err(Shut::Unknown("it is empty".into()));
-    }
-    if !is_sealed && (first.starts_with(&GZIP) || is_tar(&first)) {
-        let stream: Source<'a> = Box::new(Stream::new(window()?));
-        let compressed = first.starts_with(&GZIP);
-        return Ok(Plain { form: Form { sealed: None, compressed }, tar: inflated(stream, compressed, &met), met });
-    }
+    let status = SharedStatus::default();
+    let format = Format::at(&window()?)?;
+    let is_sealed = match format {
+        Format::Empty => return Err(Shut::Unknown("it is empty".into())),
+        Format::Gzip | Format::Tar | Format::Zeros => {
+            let compressed = format == Format::Gzip;
+            return Ok(Plain { form: Form { sealed: None, compressed }, tar: inflated(Box::new(Stream::new(window()?)), compressed, &status), status });
+        }
+        Format::SecureTar => true,
+        Format::Unknown => false,
+    };
     // The oldest form of encryption has no mark, but whole blocks.
     if !is_sealed && (piece.size < 48 || (!piece.size.is_multiple_of(16) && !piece.cut)) {
         return Err(Shut::Unmarked);
@@ -119,14 +90,14 @@ pub(super) fn open<'a>(bytes: &'a Bytes<'_>, piece: &Piece, keyring: &Mutex<Opti
     };
     let version = plain.header().version();
     let compressed = match plain.fill_buf() {
-        Ok(first) => first.starts_with(&GZIP),
+        Ok(first) => Format::of(first) == Format::Gzip,
         Err(error) => match SecureTarError::from(error) {
             SecureTarError::Io(error) => return Err(Shut::Io(error)),
             error => return Err(Shut::Unknown(error.to_string())),
         },
     };
-    let lenient: Source<'a> = Box::new(Lenient { plain, met: met.clone(), ended: false });
-    Ok(Plain { form: Form { sealed: Some(version), compressed }, tar: inflated(lenient, compressed, &met), met })
+    let tar = inflated(Box::new(Decrypted::new(plain, &status)), compressed, &status);
+    Ok(Plain { form: Form { sealed: Some(version), compressed }, tar, status })
 }
 
 /// Whether the header of an encrypted part says another size than it has.
@@ -138,76 +109,6 @@ pub(super) fn sizes_lie(bytes: &Bytes<'_>, piece: &Piece) -> bool {
 }
 
 /// All members of a gzip stream, or what is not compressed as it is.
-pub(super) fn inflated<'a>(source: Source<'a>, compressed: bool, met: &Meeting) -> Source<'a> {
-    if compressed { Box::new(Gunzip { member: Some(Inflater::new(source)), met: met.clone() }) } else { source }
-}
-
-/// Ends where decrypting fails.
-struct Lenient<R: Read> {
-    plain: Decryptor<R>,
-    met: Meeting,
-    ended: bool,
-}
-
-impl<R: Read> Read for Lenient<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.ended {
-            return Ok(0);
-        }
-        self.plain.read(buffer).or_else(|error| match SecureTarError::from(error) {
-            SecureTarError::Io(error) => Err(error),
-            error => {
-                self.ended = true;
-                self.met.note(|met| met.broken = Some(error.to_string()));
-                Ok(0)
-            }
-        })
-    }
-}
-
-/// All members of a gzip stream.
-struct Gunzip<'a> {
-    member: Option<Inflater<Source<'a>>>,
-    met: Meeting,
-}
-
-impl Gunzip<'_> {
-    /// Goes on behind a member that came to its end, well or with a wrong checksum.
-    fn behind(&mut self) -> io::Result<()> {
-        let Some(mut member) = self.member.take() else { return Ok(()) };
-        self.met.note(|met| met.members += 1);
-        match member.next_member()? {
-            Behind::Nothing => {}
-            Behind::Garbage => self.met.note(|met| met.trailing = true),
-            Behind::Member => self.member = Some(member),
-        }
-        Ok(())
-    }
-}
-
-impl Read for Gunzip<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            match member.read(buffer) {
-                Ok(0) if !buffer.is_empty() => self.behind()?,
-                Ok(count) => return Ok(count),
-                Err(error) => match InflateError::from(error) {
-                    InflateError::WrongChecksum | InflateError::WrongLength => {
-                        self.met.note(|met| met.unequal = true);
-                        self.behind()?;
-                    }
-                    error => {
-                        self.member = None;
-                        if let InflateError::Io(error) = error {
-                            return Err(error);
-                        }
-                        self.met.note(|met| {
-                            met.broken.get_or_insert(error.to_string());
-                        });
-                    }
-                },
-            }
-        }
-        Ok(0)
-    }
+fn inflated<'a>(source: Source<'a>, compressed: bool, status: &SharedStatus) -> Source<'a> {
+    if compressed { Box::new(Gunzip::new(source, Until::End, status)) } else { source }
 }

@@ -6,16 +6,17 @@ use std::{
 };
 
 use habackup::{
+    format::Format,
     read_at::{ReadAt, Window},
     securetar::{Header, container_len},
     tar::{BLOCK, Entry, EntryKind, Reader, is_header, mended, padding},
 };
 
-use super::{
-    decode::{Meeting, inflated},
-    notes::Notes,
+use super::notes::Notes;
+use crate::read::{
+    Stream,
+    lenient::{Gunzip, SharedStatus, Until},
 };
-use crate::read::Stream;
 
 /// Bytes searched at once.
 const STEP: usize = 1 << 20;
@@ -25,6 +26,9 @@ const MOST: usize = 100_000;
 const BEHIND: u64 = 1 << 20;
 /// So many zeros are no accident.
 const TELLING: u64 = 8;
+
+/// The part that holds the configuration.
+pub(super) const MAIN: &str = "homeassistant";
 
 /// One member that is a file.
 #[derive(Clone, Debug)]
@@ -236,11 +240,11 @@ impl<B: ReadAt> Scout<'_, B> {
         if filling >= TELLING {
             return Ok(!self.some(data + size, data + size + filling)?);
         }
-        let Some(window) = Window::new(self.bytes, data, size).filter(|_| first.starts_with(&[0x1f, 0x8b])) else { return Ok(false) };
-        let met = Meeting::default();
-        io::copy(&mut inflated(Box::new(Stream::new(window)), true, &met), &mut io::sink())?;
-        let met = met.told();
-        Ok(met.broken.is_none() && !met.trailing)
+        let Some(window) = Window::new(self.bytes, data, size).filter(|_| Format::of(&first) == Format::Gzip) else { return Ok(false) };
+        let status = SharedStatus::default();
+        io::copy(&mut Gunzip::new(Stream::new(window), Until::End, &status), &mut io::sink())?;
+        let status = status.get();
+        Ok(status.uninflated.is_none() && !status.trailing)
     }
 
     /// Whether a member can end here: before another header, the end marker, or the end of the file.

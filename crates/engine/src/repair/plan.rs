@@ -9,6 +9,7 @@ use std::{
 
 use habackup::{
     archive::{MANIFEST, MANIFEST_MAX},
+    format::Format,
     index::{self, Index},
     manifest::{Manifest, WallTime},
     read_at::ReadAt,
@@ -25,7 +26,7 @@ use super::{
     decode::{self, Shut},
     description::{self, Known, State},
     notes::{NoteKind, Notes},
-    parts::{self, Piece},
+    parts::{self, MAIN, Piece},
     survey::{Fate, Survey, survey},
 };
 use crate::{
@@ -33,9 +34,6 @@ use crate::{
     read::{ArchiveFile, OpenError},
     write::layout::{SecureTar, container_version},
 };
-
-/// The part that holds the configuration.
-pub(super) const MAIN: &str = "homeassistant";
 
 /// An inner archive of the new archive.
 pub(super) struct Part {
@@ -144,18 +142,13 @@ pub(super) fn unwrapped<'a>(file: &'a ArchiveFile<'a>, before: &Inspection, note
         return Ok(Ok(Bytes::Plain(file)));
     }
     notes.whole("the whole archive was packed twice; it is unpacked");
-    let mut first = [0; 2];
-    file.read_exact_at(&mut first, 0)?;
-    if first == [0x1f, 0x8b] { Bytes::gunzipped(file, notes, cancel).map(Ok) } else { Bytes::unzipped(file, notes, cancel) }
+    if Format::at(file)? == Format::Gzip { Bytes::gunzipped(file, notes, cancel).map(Ok) } else { Bytes::unzipped(file, notes, cancel) }
 }
 
 /// A configuration without an archive around it.
 fn bare(bytes: &Bytes<'_>, before: &Inspection, notes: &mut Notes) -> io::Result<Sorted> {
     let mut sorted = Sorted::default();
-    let mut first = vec![0; bytes.len().min(512) as usize];
-    bytes.read_exact_at(&mut first, 0)?;
-    let is_archive = first.starts_with(&[0x1f, 0x8b]) || first.starts_with(b"SecureTar") || first.get(257..262) == Some(b"ustar");
-    if is_archive {
+    if matches!(Format::at(bytes)?, Format::Gzip | Format::SecureTar | Format::Tar) {
         let what = before.findings.iter().find(|finding| finding.defect == Defect::NotWrapped).map(|finding| finding.what.as_str());
         notes.whole(format!("{}; it is one now", what.unwrap_or_default()));
         sorted.inner.insert(MAIN.to_owned(), vec![Piece { name: MAIN.to_owned(), offset: 0, size: bytes.len(), cut: false }]);

@@ -15,10 +15,10 @@ use habackup::{
 use super::{
     decode::Source,
     notes::Notes,
-    survey::{Fate, Survey, below, normal},
+    survey::{Fate, Survey, below},
     walker::Walker,
 };
-use crate::names::is_top;
+use crate::names::{is_top, normal};
 
 /// Files that hard links lead to are kept up to this size, and all of them together up to [`ROOM`]; larger ones are read again.
 const SMALL: u64 = 1 << 20;

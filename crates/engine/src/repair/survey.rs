@@ -17,11 +17,11 @@ use livesqlite::check::ImageChecker;
 use super::{
     decode::{Form, Plain},
     notes::Notes,
-    plan::MAIN,
+    parts::MAIN,
     seen::Seen,
     walker::{End, Step, Walker},
 };
-use crate::names::Names;
+use crate::names::{Names, normal};
 
 /// Bytes read at once.
 const BUFFER: usize = 256 << 10;
@@ -71,12 +71,6 @@ pub(super) struct Survey {
     /// Bytes of what is kept.
     pub(super) bytes: u64,
     pub(super) notes: Notes,
-}
-
-/// A name without `./`, a leading slash and doubled ones.
-pub(super) fn normal(name: &[u8]) -> Vec<u8> {
-    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    parts.join(&b'/')
 }
 
 /// The path below a folder; the folder itself is the empty path.
@@ -133,7 +127,7 @@ struct Pass {
 /// Reads a part to its end. `name` is what it is called in notes, `cut` whether the outer archive lacks some of it.
 pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, cancel: &AtomicBool) -> io::Result<Survey> {
     let form = plain.form;
-    let (tar, met) = plain.split();
+    let (tar, status) = plain.split();
     let mut walker = Walker::new(tar);
     let mut pass = Pass { config, ..Pass::default() };
     let mut buffer = vec![0; BUFFER];
@@ -154,17 +148,17 @@ pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, canc
     let gaps = walker.gaps;
     let behind = walker.drain()?;
     pass.survey.form = Some(form);
-    let met = met.told();
+    let status = status.get();
     let notes = &mut pass.survey.notes;
-    if met.members > 1 {
+    if status.members > 1 {
         let read = if form.sealed.is_some() { ", of which Home Assistant reads the first" } else { "" };
-        notes.repaired(name, format!("it was compressed in {} pieces{read}; it is one now", met.members));
+        notes.repaired(name, format!("it was compressed in {} pieces{read}; it is one now", status.members));
     }
     // The oldest encryption fills its last block with what looks like something.
-    if met.trailing && form.sealed != Some(SecureTarVersion::V1) {
+    if status.trailing && form.sealed != Some(SecureTarVersion::V1) {
         notes.repaired(name, "extra data followed its compressed data; it is left out");
     }
-    if met.unequal {
+    if status.unequal {
         notes.doubtful(name, "its checksum was wrong: something in it has changed, and nothing shows what");
     }
     if gaps > 0 {
@@ -173,7 +167,7 @@ pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, canc
     if behind && ended == End::Marked {
         notes.lost(name, "extra data followed the end of the tar in it, where no reader looks");
     }
-    pass.ended(name, ended, cut, met.broken);
+    pass.ended(name, ended, cut, status.broken());
     pass.settle(name);
     Ok(pass.survey)
 }

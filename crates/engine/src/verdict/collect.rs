@@ -9,7 +9,7 @@ use habackup::{
 };
 use livesqlite::check::{Column, Counts, ImageChecker};
 
-use crate::names::{Names, is_top};
+use crate::names::{Names, is_top, normal};
 
 /// More than this many of one kind are not named.
 const MOST: usize = 200;
@@ -160,12 +160,6 @@ impl Collector {
 /// So much of a name as is kept: no file can have a longer one, and what is left is still too long.
 pub(crate) fn kept(name: &[u8]) -> &[u8] {
     &name[..name.len().min(PATH_MAX + 1)]
-}
-
-/// A name without `./` and doubled slashes, as unpacking makes it.
-pub(crate) fn normal(name: &[u8]) -> Vec<u8> {
-    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    parts.join(&b'/')
 }
 
 /// Old readers pass over such members (`securetar.secure_path`), whatever they are.

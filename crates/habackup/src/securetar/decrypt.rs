@@ -4,6 +4,8 @@
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
+use crate::format::Format;
+
 use super::cbc_mode::{self, Decrypting};
 use super::keys::CipherStart;
 use super::message::{HEADROOM, MessageKey, TAG_FINAL, TAG_MESSAGE, plaintext};
@@ -26,7 +28,7 @@ pub enum Expect<'a> {
 impl Expect<'_> {
     pub(super) fn met_by(self, content: &[u8]) -> bool {
         match self {
-            Self::Archive => content.starts_with(&[0x1f, 0x8b, 0x08]) || content.get(257..262) == Some(b"ustar"),
+            Self::Archive => matches!(Format::of(content), Format::Gzip | Format::Tar),
             Self::Magic(magic) => content.starts_with(magic),
             Self::Anything => true,
         }
