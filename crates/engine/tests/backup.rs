@@ -444,7 +444,7 @@ fn settings_behind_symbolic_links_go_in_as_files() {
     symlink(&outside, place.config().join("secrets.yaml")).unwrap();
     let report = place.backup();
     assert_eq!(report.status, Status::Complete, "{:?}", report.skipped);
-    assert_eq!(report.warnings.iter().filter(|warning| warning.contains("the archive holds what it leads to")).count(), 2, "{:?}", report.warnings);
+    assert_eq!(report.warnings.iter().filter(|warning| warning.contains("the archive holds its target instead")).count(), 2, "{:?}", report.warnings);
     let restored = place.restored(&report);
     assert_eq!(fs::read(restored.join("configuration.yaml")).unwrap(), b"default_config:\nmine:\n");
     assert!(!restored.join("configuration.yaml").is_symlink() && !restored.join("secrets.yaml").is_symlink());
@@ -634,7 +634,7 @@ fn pages_that_cannot_be_right_are_told() {
         assert!(report.databases[0].damaged);
         let skipped = &report.skipped[0];
         assert_eq!((skipped.kind, skipped.path.as_str()), (SkippedKind::Damaged, "home-assistant_v2.db"));
-        assert!(skipped.reason.contains("page 10") && skipped.reason.contains("begins a new history"), "{}", skipped.reason);
+        assert!(skipped.reason.contains("page 10") && skipped.reason.contains("starts a new history"), "{}", skipped.reason);
     }
 }
 

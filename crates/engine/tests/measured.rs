@@ -297,7 +297,7 @@ fn changes_that_the_slack_does_not_cover_become_zeros() {
         worse[1 << 20..].iter_mut().enumerate().for_each(|(n, byte)| *byte = byte.wrapping_mul(n as u8 | 1).wrapping_add((n >> 8) as u8));
         fs::write(path, worse).unwrap();
     });
-    assert_lost(&report, "changed while the backup was measured");
+    assert_lost(&report, "between measuring and sending");
     assert!(restored.len() == 8 << 20 && restored[4 << 20..].iter().all(|byte| *byte == 0));
 }
 

@@ -193,7 +193,7 @@ fn parts_behind_a_header_of_zeros_are_kept_and_the_gap_is_told() {
         let at = place(&bad, "media.tar.gz");
         bad[at..at + length].fill(0);
         let outcome = Outcome::of(&bad);
-        assert!(outcome.has(NoteKind::Lost, "what it stood for is gone"), "{}", outcome.notes());
+        assert!(outcome.has(NoteKind::Lost, "the member it described is lost"), "{}", outcome.notes());
         let names = outcome.names();
         assert!(names.contains(&MAIN.to_owned()) && names.contains(&"share.tar.gz".to_owned()), "{names:?}");
     }
@@ -235,10 +235,10 @@ fn what_is_wrong_with_the_packing_around_an_archive_is_told() {
     assert!(!in_two.repaired.as_ref().unwrap().is_incomplete(), "{}", in_two.notes());
     assert_eq!(in_two.names(), ["backup.json", MAIN]);
     let wrong = Outcome::of(&unequal(gz(&whole)));
-    assert!(wrong.has(NoteKind::Doubtful, "what it was packed in"), "{}", wrong.notes());
+    assert!(wrong.has(NoteKind::Doubtful, "the checksum of its packing"), "{}", wrong.notes());
     let packed = gz(&whole);
     let cut = Outcome::of(&packed[..packed.len() - 9]);
-    assert!(cut.has(NoteKind::Lost, "what it was packed in"), "{}", cut.notes());
+    assert!(cut.has(NoteKind::Lost, "its packing can't be read"), "{}", cut.notes());
 }
 
 #[test]

@@ -264,7 +264,7 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
         "Loss data/configuration.yaml: it is there more than once",
         "Warning data/relative: it is a symbolic link",
         "Warning data/custom/backups/x: it is called 'backups' or lies in such a folder",
-        "Warning stray: lies outside of data/",
+        "Warning stray: is outside data/, so it is not restored",
     ] {
         assert!(findings.iter().any(|finding| finding.starts_with(expected)), "{expected}: {findings:#?}");
     }

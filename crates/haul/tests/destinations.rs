@@ -166,7 +166,7 @@ fn what_is_pinned_stays_and_what_nobody_confirms_as_well() {
     assert_eq!(code, 2);
     assert!(said.contains("add --yes"), "{said}");
     assert!(place.refused(&["rm", "out/c.tar", "--yes"]).1.contains("holds no archive c.tar"));
-    assert!(place.refused(&["rm", "out", "--yes"]).1.contains("names no archive"));
+    assert!(place.refused(&["rm", "out", "--yes"]).1.contains("is a destination; expected an archive"));
     place.done(&["unpin", "out/a.tar"]);
     assert_eq!(place.done(&["rm", "out/a.tar", "out/b.tar", "--yes"]).lines().count(), 2);
     assert!(place.names("out").is_empty(), "{:?}", place.names("out"));
@@ -304,7 +304,10 @@ fn a_fetch_neither_follows_nor_trusts_what_others_put_in_its_way() {
 fn a_directory_is_checked_and_left_as_it_was() {
     let place = Place::new();
     let report = place.done(&["destination", "check", "out", "--measure", "1MiB"]);
-    assert!(report.contains("Good: every rule") && report.contains("speed   up") && report.contains("takes bytes at any offset"), "{report}");
+    assert!(
+        report.contains("Good: the destination keeps every rule") && report.contains("speed   up") && report.contains("takes bytes at any offset"),
+        "{report}"
+    );
     let document = json(&place.done(&["destination", "check", "out", "--measure", "1MiB", "--json"]));
     assert_eq!(document["placement"], "random");
     assert!(place.names("out").is_empty(), "{:?}", place.names("out"));

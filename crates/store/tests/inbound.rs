@@ -246,5 +246,5 @@ fn an_object_that_changes_meanwhile_is_an_error() {
     assert!(remote.read_exact_at(&mut [0; 10], 9 << 20).is_err());
     fs::remove_file(bench.path()).unwrap();
     let gone = remote.read_exact_at(&mut [0; 10], 8 << 20).unwrap_err().downcast::<StoreError>().unwrap();
-    assert!(gone.to_string().contains("removed while it was read"), "{gone}");
+    assert!(gone.to_string().contains("removed while Haul read it"), "{gone}");
 }

@@ -288,7 +288,7 @@ fn another_key_at_the_known_address_is_refused() {
     let impostor = Receiving::start(&rig.to(), &rig.state("impostor"), &address.to_string());
     let error = runtime.block_on(connect(impostor.address, &rig.context(Some(impostor.code())))).err().unwrap();
     assert_eq!(error.kind(), Some(Kind::Credentials));
-    assert!(error.to_string().contains("does not have the key"), "{error}");
+    assert!(error.to_string().contains("its key is not that"), "{error}");
     assert_eq!(impostor.events.lock().unwrap().len(), 1);
 }
 

@@ -150,7 +150,7 @@ async fn an_unknown_host_is_refused_with_its_fingerprint_and_how_to_trust_it() {
     place.options.insert("host_key".to_owned(), fingerprint);
     place.connect().await.unwrap();
     place.options.insert("host_key".to_owned(), "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned());
-    refused(place.connect().await, Kind::Protocol, "NOT THE ONE THAT WAS SET");
+    refused(place.connect().await, Kind::Protocol, "NOT THE CONFIGURED ONE");
     place.options.insert("host_key".to_owned(), "MD5:00".to_owned());
     refused(place.connect().await, Kind::Invalid, "SHA256:");
 }
@@ -220,7 +220,7 @@ async fn the_usual_keys_and_encrypted_ones_are_found() {
     let advice = refused(place.connect().await, Kind::Invalid, "is encrypted");
     assert!(advice.contains("passphrase_file"), "{advice}");
     place.environment.insert("HAUL_SFTP_PASSPHRASE".to_owned(), "wrong".to_owned());
-    refused(place.connect().await, Kind::Invalid, "passphrase does not open it");
+    refused(place.connect().await, Kind::Invalid, "the passphrase is wrong");
     place.environment.insert("HAUL_SFTP_PASSPHRASE".to_owned(), "open sesame".to_owned());
     place.connect().await.unwrap();
 }

@@ -96,7 +96,7 @@ fn a_restored_home_assistant_is_followed_to_the_port_of_its_configuration() {
         let (code, said) = run(&mut place.migrate(&config, &new.url, &[]));
         rig::tell(&said);
         assert_eq!(code, 0, "{said}");
-        assert!(said.contains(&format!("has another port: after the restore Home Assistant answers at {url}\n")), "{said}");
+        assert!(said.contains(&format!("uses another port: after the restore Home Assistant answers at {url}\n")), "{said}");
         assert!(said.contains(&format!("restored: log in as ada at {url}\n")), "{said}");
         new.url = url;
         assert_is_known(&new, fs::read_to_string(place.path("old.token")).unwrap().trim());

@@ -123,7 +123,7 @@ pub fn patience_ends_and_says_so(mut bench: Bench) {
     assert_says(&error, &store);
     if !store.abilities().restarts {
         assert!(error.is_passing(), "{error}");
-        assert!(error.to_string().contains("given up"), "{error}");
+        assert!(error.to_string().contains("gave up"), "{error}");
         assert!(advice(&error).is_some(), "says what to do: {error}");
     }
     assert!(bench.place.object(NAME).is_none());

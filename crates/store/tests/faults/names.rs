@@ -61,7 +61,7 @@ fn a_name_nobody_knows_may_pass_and_is_given_up_after_the_first_contacts_patienc
     let error = Bridge::start().unwrap().wait(patience.retry(ask)).unwrap_err();
     assert!(error.is_passing(), "{error}");
     let said = error.to_string();
-    assert!(said.contains("webdav://no-such-host.invalid") && said.contains("given up"), "{said}");
+    assert!(said.contains("webdav://no-such-host.invalid") && said.contains("gave up"), "{said}");
     assert!(patience.retries() > 0);
     assert!(started.elapsed() < Duration::from_mins(1));
 }
