@@ -19,7 +19,7 @@ use engine::{
 use store::{
     Address, Bridge, Context, Entry, Limit, Options, Sink, Store, StoreError, Tuning,
     inbound::RemoteFile,
-    patience::{Patience, Pause, Waiting},
+    retry::{Pause, RetryPolicy, Waiting},
     stdout::Stdout,
 };
 
@@ -271,9 +271,9 @@ impl Network {
     }
 
     fn reach(&self, destination: &Destination, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-        let patience = Patience::new(context);
+        let policy = RetryPolicy::new(context);
         let label = destination.address.to_string();
-        let store = self.patiently(&patience, patience.contact(&label, || store::connect(&destination.address, &destination.options, context)))?;
+        let store = self.patiently(&policy, policy.contact(&label, || store::connect(&destination.address, &destination.options, context)))?;
         self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)
     }
@@ -289,18 +289,18 @@ impl Network {
 
     /// Asks a connected place for something, patiently.
     pub(crate) fn ask<T, F: Future<Output = Result<T, StoreError>>>(&self, destination: &Destination, question: impl FnMut() -> F) -> Result<T, Failure> {
-        let patience = Patience::new(&self.context_for(destination));
-        Ok(self.patiently(&patience, patience.retry(question))?)
+        let policy = RetryPolicy::new(&self.context_for(destination));
+        Ok(self.patiently(&policy, policy.retry(question))?)
     }
 
     /// What a place has under a name that was typed, which it may have been given a moment ago.
     pub(crate) fn find(&self, destination: &Destination, store: &Arc<dyn Store>, name: &str) -> Result<Option<Entry>, Failure> {
-        let patience = Patience::new(&self.context_for(destination));
-        Ok(self.patiently(&patience, patience.found(|| store.entry(name)))?)
+        let policy = RetryPolicy::new(&self.context_for(destination));
+        Ok(self.patiently(&policy, policy.found(|| store.entry(name)))?)
     }
 
     /// Waits for `work`, and says on standard error what for when that takes long: a command that is silent looks broken.
-    fn patiently<T>(&self, patience: &Patience, work: impl Future<Output = T>) -> T {
+    fn patiently<T>(&self, policy: &RetryPolicy, work: impl Future<Output = T>) -> T {
         self.bridge.wait(async {
             let mut work = std::pin::pin!(work);
             let mut said: Option<(String, Instant)> = None;
@@ -308,7 +308,7 @@ impl Network {
                 if let Ok(done) = tokio::time::timeout(SAY_AFTER, &mut work).await {
                     return done;
                 }
-                let Some(Waiting { what: Pause::Retry(now), .. }) = patience.waiting() else { continue };
+                let Some(Waiting { what: Pause::Retry(now), .. }) = policy.waiting() else { continue };
                 if said.as_ref().is_none_or(|(reason, when)| *reason != now || when.elapsed() >= SAY_AGAIN) {
                     output::notes("waiting", std::iter::once(format!("{now}; trying again")));
                     said = Some((now, Instant::now()));
@@ -336,7 +336,7 @@ pub(crate) fn archive(
     let network = Network::start(waiting.give_up_after, cancel)?;
     let store = network.connect_to_look(&destination)?;
     let file = RemoteFile::open(&network.bridge, &network.context_for(&destination), store, name)?;
-    progress.fetch(file.patience().clone());
+    progress.fetch(file.policy().clone());
     Ok(ArchiveSource::Remote(Arc::new(Far(file))))
 }
 
@@ -426,12 +426,12 @@ mod tests {
         let cancel = Arc::new(AtomicBool::new(false));
         let mut own = at("/a", None);
         own.common.give_up_after = Some(Duration::from_mins(5));
-        let patience = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
+        let policy = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
         let typed = Network::start(Some(Duration::from_hours(2)), &cancel).unwrap();
-        assert_eq!(patience(&typed, &own), Duration::from_hours(2));
+        assert_eq!(policy(&typed, &own), Duration::from_hours(2));
         let from_table = Network { said: None, ..typed.clone() };
-        assert_eq!(patience(&from_table, &own), Duration::from_mins(5));
-        assert_eq!(patience(&from_table, &at("/b", None)), Duration::from_hours(2), "the table's holds for the others");
+        assert_eq!(policy(&from_table, &own), Duration::from_mins(5));
+        assert_eq!(policy(&from_table, &at("/b", None)), Duration::from_hours(2), "the table's holds for the others");
     }
 
     #[test]

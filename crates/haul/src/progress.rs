@@ -12,7 +12,7 @@ use std::{
 
 use engine::{Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use store::{outbound::LegMeter, patience::Pause};
+use store::{outbound::LegMeter, retry::Pause};
 
 use crate::{args::ProgressArg, text};
 

@@ -14,7 +14,7 @@ use std::{
 
 use engine::{CopyReport, Destination, browse::Browser, in_units, read::ArchiveSource};
 use habackup::{archive::Archive, securetar::Password};
-use store::{Entry, inbound::RemoteFile, outbound::Network, patience::Patience};
+use store::{Entry, inbound::RemoteFile, outbound::Network, retry::RetryPolicy};
 
 use crate::{command::list::is_archive_name, destination::Far};
 
@@ -65,8 +65,8 @@ impl<'n> Neighbours<'n> {
             _ => None,
         })?;
         let context = context.clone().unwrap_or_else(|| network.context.clone());
-        let patience = Patience::new(&context);
-        let entries = network.bridge.wait(patience.retry(|| store.list())).ok()?;
+        let policy = RetryPolicy::new(&context);
+        let entries = network.bridge.wait(policy.retry(|| store.list())).ok()?;
         Some(Self { entries, reach: Reach::There(network, context, store) })
     }
 

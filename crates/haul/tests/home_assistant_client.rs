@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use homeassistant::{Arrival, Begun, Expected, Instance, Kind, Patience, Phase, Progress, Secret, Stage, Tls, Upload, Way, Wish, local_agent};
+use homeassistant::{Arrival, Begun, Expected, Instance, Kind, Phase, Progress, Secret, Stage, Timeouts, Tls, Upload, Way, Wish, local_agent};
 use testkit::{
     proxy::{Death, Proxy},
     rig::{self, Running, Version, tell},
@@ -84,8 +84,8 @@ async fn a_restored_one_in_recovery_mode_is_not_called_restored() {
     fs::write(config.join("configuration.yaml"), "automation: !include not-there.yaml\n").unwrap();
     let archive = back_up(&config, &directory.path().join("old.tar"));
     let new = Running::start(Version::TODAY, &directory.path().join("new"), None).unwrap();
-    let patience = Patience { loaded: Duration::from_secs(15), ..Patience::default() };
-    let instance = Instance::look(&new.url, Tls::default(), patience).await.unwrap();
+    let timeouts = Timeouts { loaded: Duration::from_secs(15), ..Timeouts::default() };
+    let instance = Instance::look(&new.url, Tls::default(), timeouts).await.unwrap();
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
     let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
@@ -175,8 +175,8 @@ async fn again_into_itself(old: &Running, token: &Secret, archive: &Archive) {
 }
 
 async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
-    let patience = Patience { restart: Duration::from_mins(5), ..Patience::default() };
-    Instance::look(url, Tls::default(), patience).await
+    let timeouts = Timeouts { restart: Duration::from_mins(5), ..Timeouts::default() };
+    Instance::look(url, Tls::default(), timeouts).await
 }
 
 struct Archive {

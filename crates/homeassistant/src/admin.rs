@@ -57,7 +57,7 @@ impl Admin<'_> {
     pub async fn free_room(&self) -> Result<Option<u64>, Error> {
         let mut socket = self.signed_in(Doing::Ask).await?;
         let question = json!({ "type": "supervisor/api", "endpoint": "/host/info", "method": "get" });
-        let answer = socket.command(question, self.wire.patience.stall).await?;
+        let answer = socket.command(question, self.wire.timeouts.stall).await?;
         socket.close().await;
         let Outcome::Done(host) = answer else { return Ok(None) };
         Ok(host["disk_free"].as_f64().filter(|free| *free >= 0.0).map(|free| (free * GIB) as u64))
@@ -73,7 +73,7 @@ impl Admin<'_> {
         let mut socket = self.signed_in(Doing::Restore).await?;
         let mut command = wish.to_json();
         command["type"] = json!("backup/restore");
-        match socket.command(command, self.wire.patience.answer).await {
+        match socket.command(command, self.wire.timeouts.answer).await {
             Ok(Outcome::Done(_)) => Ok(Begun::Said),
             Ok(Outcome::Refused(refusal)) => Err(socket.refused(&refusal)),
             // It usually restarts before it answers.

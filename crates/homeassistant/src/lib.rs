@@ -20,7 +20,7 @@
 //! | `maker`, `proxy` | who answered instead, and which setting changes that |
 //! | `wire` | requests, silence, broken lines |
 //! | `text` | what others say, made fit to be shown |
-//! | `patience` | how long to wait for what |
+//! | `timeouts` | how long to wait for what |
 
 mod address;
 mod admin;
@@ -29,13 +29,13 @@ mod elsewhere;
 mod error;
 mod look;
 mod maker;
-mod patience;
 mod proxy;
 mod restart;
 mod restore;
 mod secret;
 mod socket;
 mod text;
+mod timeouts;
 mod upload;
 mod wire;
 
@@ -46,10 +46,10 @@ pub use elsewhere::Elsewhere;
 pub use error::{Doing, Error, Kind};
 pub use look::{Instance, Phase, Seen};
 pub use maker::Maker;
-pub use patience::Patience;
 pub use proxy::Answer;
 pub use restart::{Restored, Stage, Way};
 pub use restore::{Begun, Wish};
 pub use secret::{LONGEST, Secret};
+pub use timeouts::Timeouts;
 pub use upload::{Progress, Upload};
 pub use wire::Tls;

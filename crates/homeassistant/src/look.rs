@@ -12,9 +12,9 @@ use crate::{
     answers::{Arrival, Expected, InstallationType, Manager, Step},
     error::{Doing, Error, Kind},
     maker::Maker,
-    patience::Patience,
     proxy::Answer,
     socket::Socket,
+    timeouts::Timeouts,
     wire::{Tls, Wire},
 };
 
@@ -77,8 +77,8 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     /// Looks at what answers there. One that is starting is given a moment.
-    pub async fn look(address: &str, tls: Tls, patience: Patience) -> Result<Self, Error> {
-        let wire = Wire::new(address::parse(address)?, tls, patience)?;
+    pub async fn look(address: &str, tls: Tls, timeouts: Timeouts) -> Result<Self, Error> {
+        let wire = Wire::new(address::parse(address)?, tls, timeouts)?;
         let asked = wire.place.clone();
         let (wire, answer) = arrive(wire).await?;
         let proxy = answer.passed_by();
@@ -200,7 +200,7 @@ async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
     let since = Instant::now();
     loop {
         let answer = wire.get(Doing::Look, "api/onboarding/backup/info").await?;
-        let has_time = since.elapsed() < wire.patience.ready;
+        let has_time = since.elapsed() < wire.timeouts.ready;
         match answer.status.as_u16() {
             401 if answer.maker() == Maker::HomeAssistant => return Ok(Phase::Begun),
             404 if version.and_then(year_and_month).is_some_and(|version| version < TAKES_BACKUPS_SINCE) => {
@@ -219,7 +219,7 @@ async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
                 }
             }
         }
-        tokio::time::sleep(wire.patience.first_look).await;
+        tokio::time::sleep(wire.timeouts.first_look).await;
     }
 }
 

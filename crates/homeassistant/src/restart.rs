@@ -11,9 +11,9 @@ use crate::{
     error::{Doing, Error, Kind},
     look::{Instance, is_set_up, is_user_made, steps, version},
     maker::Maker,
-    patience::in_words,
     secret::Secret,
     text::words,
+    timeouts::in_words,
     wire::{Tls, Wire},
 };
 
@@ -82,24 +82,24 @@ impl Instance {
                         .advise("check whether the backup holds the .storage folder, and what Home Assistant's log says about the restore"));
                 }
                 Verdict::Going(stage) => {
-                    if since.elapsed() >= self.wire.patience.restart {
+                    if since.elapsed() >= self.wire.timeouts.restart {
                         return Err(timed_out(&self.wire, &stage, elsewhere));
                     }
-                    let is_old = |(told, when): &(Stage, Instant)| *told == stage && when.elapsed() < self.wire.patience.again;
+                    let is_old = |(told, when): &(Stage, Instant)| *told == stage && when.elapsed() < self.wire.timeouts.again;
                     if !last.as_ref().is_some_and(is_old) {
                         told(&stage, since.elapsed());
                         last = Some((stage, Instant::now()));
                     }
                 }
             }
-            tokio::time::sleep(self.wire.patience.pause(looks)).await;
+            tokio::time::sleep(self.wire.timeouts.pause(looks)).await;
         }
         Err(timed_out(&self.wire, &Stage::Down, elsewhere))
     }
 }
 
 fn timed_out(wire: &Wire, stage: &Stage, elsewhere: &[Elsewhere]) -> Error {
-    let waited = in_words(wire.patience.restart);
+    let waited = in_words(wire.timeouts.restart);
     if let (Stage::Down, [first, ..]) = (stage, elsewhere) {
         let reason = format!("it went down and has not come up again in {waited}, there or at {}", first.address());
         return wire.error(Doing::Follow, Kind::TimedOut, reason).advise(format!(
@@ -255,16 +255,16 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
         if answer.status != 404 || answer.maker() != Maker::HomeAssistant {
             return Ok(());
         }
-        if since.elapsed() >= wire.patience.loaded {
+        if since.elapsed() >= wire.timeouts.loaded {
             break;
         }
-        if last.is_none_or(|when: Instant| when.elapsed() >= wire.patience.again) {
+        if last.is_none_or(|when: Instant| when.elapsed() >= wire.timeouts.again) {
             told(&Stage::Starting);
             last = Some(Instant::now());
         }
-        tokio::time::sleep(wire.patience.pause(looks)).await;
+        tokio::time::sleep(wire.timeouts.pause(looks)).await;
     }
-    let waited = in_words(wire.patience.loaded);
+    let waited = in_words(wire.timeouts.loaded);
     let reason =
         format!("the backup is restored, but only the core of Home Assistant has started in {waited}: it is in recovery mode, or upgrades a large history");
     Err(wire.error(Doing::Follow, Kind::OnlyCore, reason).advise(
@@ -334,7 +334,7 @@ fn unchecked(wire: &Wire) -> Option<Wire> {
     let port = base.port_or_known_default();
     base.set_scheme("https").ok()?;
     base.set_port(port).ok()?;
-    Wire::new(base, Tls { insecure: true }, wire.patience.clone()).ok()
+    Wire::new(base, Tls { insecure: true }, wire.timeouts.clone()).ok()
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Instance {
     /// Starts the restore on a fresh instance.
     pub async fn restore(&self, wish: &Wish) -> Result<Begun, Error> {
         let request = self.wire.post(self.wire.url("api/onboarding/backup/restore")).json(&wish.to_json());
-        let answer = match self.wire.exchange(Doing::Restore, request, self.wire.patience.answer).await {
+        let answer = match self.wire.exchange(Doing::Restore, request, self.wire.timeouts.answer).await {
             Ok(answer) => answer,
             Err(error) if error.kind == Kind::Broken => return Ok(Begun::Unheard(error)),
             Err(error) => return Err(error),

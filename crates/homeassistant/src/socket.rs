@@ -107,7 +107,7 @@ impl Socket {
 
     /// A command whose answer is its result.
     pub(crate) async fn call<T: serde::de::DeserializeOwned>(&mut self, command: &str) -> Result<T, Error> {
-        match self.command(json!({ "type": command }), self.wire.patience.stall).await? {
+        match self.command(json!({ "type": command }), self.wire.timeouts.stall).await? {
             Outcome::Done(result) => serde_json::from_value(result).map_err(|error| {
                 self.wire.error(self.doing, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)))
             }),
@@ -117,9 +117,9 @@ impl Socket {
     }
 
     /// Sends a command and waits so long for how it ends.
-    pub(crate) async fn command(&mut self, command: Value, patience: Duration) -> Result<Outcome, Error> {
+    pub(crate) async fn command(&mut self, command: Value, timeouts: Duration) -> Result<Outcome, Error> {
         self.begin(command).await?;
-        let ended = tokio::time::timeout(patience, async {
+        let ended = tokio::time::timeout(timeouts, async {
             while let Some(said) = self.next().await? {
                 if said.kind == "result" && said.id == Some(self.last_id) {
                     return Ok(if said.success == Some(true) {
@@ -131,7 +131,7 @@ impl Socket {
             }
             Ok(Outcome::Gone)
         });
-        ended.await.unwrap_or_else(|_| Err(self.wire.silent(self.doing, patience)))
+        ended.await.unwrap_or_else(|_| Err(self.wire.silent(self.doing, timeouts)))
     }
 
     /// Begins a subscription. Its first event comes before its result, so nobody waits for that here.
@@ -188,19 +188,19 @@ impl Socket {
     }
 
     async fn send(&mut self, message: &Value) -> Result<(), Error> {
-        let sent = tokio::time::timeout(self.wire.patience.stall, self.stream.send(Message::text(message.to_string()))).await;
+        let sent = tokio::time::timeout(self.wire.timeouts.stall, self.stream.send(Message::text(message.to_string()))).await;
         match sent {
             Ok(Ok(())) => Ok(()),
             // Not its words: they could repeat the message, and with it the token.
             Ok(Err(_)) => Err(self.gone()),
-            Err(_) => Err(self.wire.silent(self.doing, self.wire.patience.stall)),
+            Err(_) => Err(self.wire.silent(self.doing, self.wire.timeouts.stall)),
         }
     }
 
     async fn expect(&mut self) -> Result<Said, Error> {
-        match tokio::time::timeout(self.wire.patience.stall, self.next()).await {
+        match tokio::time::timeout(self.wire.timeouts.stall, self.next()).await {
             Ok(said) => said?.ok_or_else(|| self.gone()),
-            Err(_) => Err(self.wire.silent(self.doing, self.wire.patience.stall)),
+            Err(_) => Err(self.wire.silent(self.doing, self.wire.timeouts.stall)),
         }
     }
 

@@ -20,9 +20,9 @@ use crate::{
     answers::Uploaded,
     error::{Doing, Error, Kind},
     look::Instance,
-    patience::in_words,
     proxy::Answer,
     text::words,
+    timeouts::in_words,
     wire::Wire,
 };
 
@@ -102,7 +102,7 @@ async fn watch<T>(wire: &Wire, pulse: &Pulse, work: impl Future<Output = T>) -> 
     tokio::pin!(work);
     let (mut seen, mut since) = (pulse.taken(), Instant::now());
     loop {
-        if let Ok(done) = tokio::time::timeout(LOOK.min(wire.patience.stall), &mut work).await {
+        if let Ok(done) = tokio::time::timeout(LOOK.min(wire.timeouts.stall), &mut work).await {
             return Ok(done);
         }
         let now = pulse.taken();
@@ -111,7 +111,7 @@ async fn watch<T>(wire: &Wire, pulse: &Pulse, work: impl Future<Output = T>) -> 
             (seen, since) = (now, Instant::now());
         }
         let is_sent = pulse.is_sent.load(Ordering::Relaxed);
-        let most = if is_sent { wire.patience.answer } else { wire.patience.stall };
+        let most = if is_sent { wire.timeouts.answer } else { wire.timeouts.stall };
         if since.elapsed() >= most {
             let reason = if is_sent { "accepted the whole backup, then gave no answer for" } else { "accepted no more data for" };
             return Err(after(wire.error(Doing::Upload, Kind::Broken, format!("it {reason} {}", in_words(most))), pulse));

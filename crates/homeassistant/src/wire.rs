@@ -12,10 +12,10 @@ use url::Url;
 use crate::{
     address,
     error::{Doing, Error, Kind},
-    patience::{Patience, in_words},
     proxy::Answer,
     secret::Secret,
     text::words,
+    timeouts::{Timeouts, in_words},
 };
 
 /// No list of backups is longer than this.
@@ -36,18 +36,18 @@ pub(crate) struct Wire {
     client: Client,
     base: Url,
     pub(crate) place: String,
-    pub(crate) patience: Patience,
+    pub(crate) timeouts: Timeouts,
 }
 
 impl Wire {
-    pub(crate) fn new(base: Url, tls: Tls, patience: Patience) -> Result<Self, Error> {
+    pub(crate) fn new(base: Url, tls: Tls, timeouts: Timeouts) -> Result<Self, Error> {
         let place = address::shown(&base);
         // HTTP/1 is what Home Assistant speaks, and what a WebSocket begins with. Redirects are for `look` to judge.
         let builder = || {
             Client::builder()
                 .user_agent(concat!("haul/", env!("CARGO_PKG_VERSION")))
                 .http1_only()
-                .connect_timeout(patience.connect)
+                .connect_timeout(timeouts.connect)
                 .tcp_keepalive(Duration::from_secs(30))
                 .redirect(reqwest::redirect::Policy::none())
                 .tls_danger_accept_invalid_certs(tls.insecure)
@@ -57,7 +57,7 @@ impl Wire {
             .build()
             .or_else(|_| builder().tls_certs_only(Vec::new()).build())
             .map_err(|error| Error::new(&place, Doing::Look, Kind::Invalid, cause(&error)))?;
-        Ok(Self { client, base, place, patience })
+        Ok(Self { client, base, place, timeouts })
     }
 
     /// The same way, to where a redirect led.
@@ -84,25 +84,25 @@ impl Wire {
 
     /// Asks for something, and waits for the whole answer, whatever its status.
     pub(crate) async fn get(&self, doing: Doing, path: &str) -> Result<Answer, Error> {
-        self.exchange(doing, self.client.get(self.url(path)), self.patience.stall).await
+        self.exchange(doing, self.client.get(self.url(path)), self.timeouts.stall).await
     }
 
     /// As [`Self::get`], for nothing but a sign of life.
     pub(crate) async fn glance(&self, doing: Doing, path: &str) -> Result<Answer, Error> {
-        self.exchange(doing, self.client.get(self.url(path)), self.patience.stall.min(Duration::from_secs(15))).await
+        self.exchange(doing, self.client.get(self.url(path)), self.timeouts.stall.min(Duration::from_secs(15))).await
     }
 
     /// Sends a request with a small body or none, and reads the whole answer.
-    pub(crate) async fn exchange(&self, doing: Doing, request: RequestBuilder, patience: Duration) -> Result<Answer, Error> {
+    pub(crate) async fn exchange(&self, doing: Doing, request: RequestBuilder, timeouts: Duration) -> Result<Answer, Error> {
         let exchange = async {
-            match tokio::time::timeout(patience, request.send()).await {
+            match tokio::time::timeout(timeouts, request.send()).await {
                 Ok(Ok(response)) => self.read(doing, response).await,
                 Ok(Err(error)) => Err(self.broken(doing, &error)),
-                Err(_) => Err(self.silent(doing, patience)),
+                Err(_) => Err(self.silent(doing, timeouts)),
             }
         };
         // Whoever answers a byte at a time is not waited for either.
-        let most = patience * 4;
+        let most = timeouts * 4;
         tokio::time::timeout(most, exchange).await.unwrap_or_else(|_| Err(self.silent(doing, most)))
     }
 
@@ -112,13 +112,13 @@ impl Wire {
         let most = if status.is_success() { LONGEST_ANSWER } else { LONGEST_REFUSAL };
         let mut body = Vec::new();
         loop {
-            let chunk = match tokio::time::timeout(self.patience.stall, response.chunk()).await {
+            let chunk = match tokio::time::timeout(self.timeouts.stall, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break,
                 // A refusal whose end is missing is as clear as a whole one.
                 _ if !status.is_success() => break,
                 Ok(Err(error)) => return Err(self.broken(doing, &error)),
-                Err(_) => return Err(self.silent(doing, self.patience.stall)),
+                Err(_) => return Err(self.silent(doing, self.timeouts.stall)),
             };
             body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
             if body.len() == most {
@@ -137,9 +137,9 @@ impl Wire {
             .header(UPGRADE, "websocket")
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", key);
-        let response = match tokio::time::timeout(self.patience.stall, request.send()).await {
+        let response = match tokio::time::timeout(self.timeouts.stall, request.send()).await {
             Ok(sent) => sent.map_err(|error| self.broken(doing, &error))?,
-            Err(_) => return Err(self.silent(doing, self.patience.stall)),
+            Err(_) => return Err(self.silent(doing, self.timeouts.stall)),
         };
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             return self.read(doing, response).await.map(Err);

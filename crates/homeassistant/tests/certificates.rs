@@ -6,7 +6,7 @@ mod common;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use common::{file, look, patience};
+use common::{file, look, timeouts};
 use homeassistant::{Instance, Kind, Phase, Secret, Stage, Tls, Way};
 use rustls::{
     ServerConfig,
@@ -51,11 +51,11 @@ async fn a_certificate_that_is_not_trusted_is_refused_unless_that_is_said() {
     assert_eq!(error.kind, Kind::Certificate, "{error}");
     assert!(error.advice.unwrap().contains("--insecure"));
 
-    let instance = Instance::look(&url, Tls { insecure: true }, patience()).await.unwrap();
+    let instance = Instance::look(&url, Tls { insecure: true }, timeouts()).await.unwrap();
     assert_eq!(instance.seen().version.as_deref(), Some("2026.11.0"));
     assert_eq!(instance.upload("hassio.local", file(&vec![1; 1 << 20], true)).await.unwrap(), "1a2b3c4d");
     fake.think(|mind| mind.user_made = None);
-    let instance = Instance::look(&url, Tls { insecure: true }, patience()).await.unwrap();
+    let instance = Instance::look(&url, Tls { insecure: true }, timeouts()).await.unwrap();
     assert_eq!(instance.seen().phase, Phase::SetUp);
     instance.admin(Secret::new(TOKEN)).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What stands in the way: proxies that limit, lose patience or send elsewhere, lines that break, servers that are something else.
+//! What stands in the way: proxies that limit, lose timeouts or send elsewhere, lines that break, servers that are something else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

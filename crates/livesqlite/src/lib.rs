@@ -45,7 +45,7 @@
 //! | `in_use` | whether somebody has a database open |
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
-//! | `patience` | how long to wait for a lock |
+//! | `lock_wait` | how long to wait for a lock |
 //! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
 //! | `sys` | unsafe code: `cachestat`, `mmap`/`mincore`, file locks and leases |
 //! | [`check`] | a one-pass structural check of an image |
@@ -63,11 +63,11 @@ mod header;
 mod image;
 mod in_use;
 mod leftovers;
+mod lock_wait;
 mod overlay;
 mod own_fd;
 mod page_set;
 mod page_slack;
-mod patience;
 mod pins;
 mod snapshot;
 mod sqlite;

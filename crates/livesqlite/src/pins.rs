@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::OpenError;
-use crate::patience::Patience;
+use crate::lock_wait::LockWait;
 
 type Inode = (u64, u64);
 
@@ -44,7 +44,7 @@ pub(crate) struct Pin {
 impl Pin {
     /// Pins a main file. Two snapshots of one inode (a hard link) do not live side by side: their `-wal` names would
     /// differ while SQLite shares locks by inode. The second waits for the first.
-    pub(crate) fn take(main: &Metadata, patience: &Patience) -> Result<Self, OpenError> {
+    pub(crate) fn take(main: &Metadata, wait: &LockWait) -> Result<Self, OpenError> {
         let key = inode(main);
         let mut guard = lock();
         loop {
@@ -53,7 +53,7 @@ impl Pin {
                 free.insert(1);
                 return Ok(Self { inodes: vec![key] });
             }
-            let step = patience.step()?;
+            let step = wait.step()?;
             if step.is_zero() {
                 return Err(OpenError::locked("another snapshot of the same file is open in this process"));
             }
@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
 
-    fn patience(milliseconds: u64) -> Patience {
-        Patience::new(Duration::from_millis(milliseconds), None)
+    fn wait(milliseconds: u64) -> LockWait {
+        LockWait::new(Duration::from_millis(milliseconds), None)
     }
 
     #[test]
@@ -105,11 +105,11 @@ mod tests {
         let other = tempfile::NamedTempFile::new().unwrap();
         let main = file.as_file().metadata().unwrap();
         let companion = other.as_file().metadata().unwrap();
-        let mut pin = Pin::take(&main, &patience(0)).unwrap();
+        let mut pin = Pin::take(&main, &wait(0)).unwrap();
         pin.add(other.path());
         pin.add(other.path());
         assert!(is_pinned(&main) && is_pinned(&companion));
-        assert!(Pin::take(&main, &patience(20)).is_err());
+        assert!(Pin::take(&main, &wait(20)).is_err());
         drop(pin);
         assert!(!is_pinned(&main) && !is_pinned(&companion));
     }
@@ -118,9 +118,9 @@ mod tests {
     fn a_second_snapshot_of_one_inode_waits_for_the_first() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let main = file.as_file().metadata().unwrap();
-        let first = Pin::take(&main, &patience(0)).unwrap();
+        let first = Pin::take(&main, &wait(0)).unwrap();
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| Pin::take(&main, &patience(20_000)).is_ok());
+            let second = scope.spawn(|| Pin::take(&main, &wait(20_000)).is_ok());
             std::thread::sleep(Duration::from_millis(20));
             drop(first);
             assert!(second.join().unwrap());

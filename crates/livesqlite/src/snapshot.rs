@@ -14,8 +14,8 @@ use crate::free_pages;
 use crate::header::{Header, is_database};
 use crate::image::Image;
 use crate::leftovers::Leftovers;
+use crate::lock_wait::LockWait;
 use crate::overlay;
-use crate::patience::Patience;
 use crate::pins::Pin;
 use crate::sqlite::{self, Refusal};
 use crate::watch::Watch;
@@ -161,14 +161,14 @@ impl Snapshot {
     /// Pins the latest commit of the database at `path`. Blocks no writer of a WAL database. Opening the same inode again
     /// in this process (a hard link) waits until the first snapshot is closed, then fails with [`OpenError::Locked`].
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let patience = Patience::new(options.busy_timeout, options.cancel.clone()).telling(options.waiting.clone());
+        let wait = LockWait::new(options.busy_timeout, options.cancel.clone()).telling(options.waiting.clone());
         let path = fs::canonicalize(path)?;
         let metadata = fs::metadata(&path)?;
         if !metadata.is_file() || metadata.len() == 0 {
             return Err(OpenError::NotADatabase);
         }
         companions::check_kinds(&path)?;
-        let mut pin = Pin::take(&metadata, &patience)?;
+        let mut pin = Pin::take(&metadata, &wait)?;
         companions::check_names(&path, &metadata)?;
         for suffix in SUFFIXES {
             pin.add(&companion(&path, suffix));
@@ -176,23 +176,23 @@ impl Snapshot {
         let leftovers = Leftovers::watch(&path, &metadata);
         let image = match overlay::open_idle(&path, &metadata) {
             Some(image) => image,
-            None => Self::image(&path, &mut pin, &patience)?,
+            None => Self::image(&path, &mut pin, &wait)?,
         };
         Self::over(image, leftovers, pin, options)
     }
 
     /// SQLite first; without it only where it refuses. On a read-only mount a living owner can make it refuse for a moment.
-    fn image(path: &Path, pin: &mut Pin, patience: &Patience) -> Result<Image, OpenError> {
+    fn image(path: &Path, pin: &mut Pin, wait: &LockWait) -> Result<Image, OpenError> {
         loop {
-            let step = patience.step()?;
+            let step = wait.step()?;
             let refused = match sqlite::open(path, pin, step) {
                 Ok(image) => return Ok(image),
-                Err(Refusal::MustWrite) => overlay::open(path, patience),
+                Err(Refusal::MustWrite) => overlay::open(path, wait),
                 Err(Refusal::Final(error)) => Err(error),
             };
             match refused {
                 Err(OpenError::Locked { .. }) if !step.is_zero() => {
-                    patience.tell();
+                    wait.tell();
                     thread::sleep(RETRY);
                 }
                 Err(OpenError::Corrupt { .. }) if !begins_like_a_database(path)? => return Err(OpenError::NotADatabase),

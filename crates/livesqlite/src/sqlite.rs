@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::free_pages::FreeList;
     use crate::header::Header;
-    use crate::patience::Patience;
+    use crate::lock_wait::LockWait;
     use crate::watch::Watch;
 
     /// All of an image as it is in the database.
@@ -278,7 +278,7 @@ mod tests {
         let path = dir.path().canonicalize().unwrap().join("a.db");
         let db = Connection::open(&path).unwrap();
         db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(50000))").unwrap();
-        let mut pin = Pin::take(&path.metadata().unwrap(), &Patience::new(Duration::ZERO, None)).unwrap();
+        let mut pin = Pin::take(&path.metadata().unwrap(), &LockWait::new(Duration::ZERO, None)).unwrap();
         let mut direct = open(&path, &mut pin, Duration::ZERO).unwrap();
         let (page_size, pages) = (direct.page_size(), direct.pages());
         let wanted = whole(&mut direct);

@@ -16,7 +16,7 @@ use crate::{code::Code, error::PeerError};
 
 /// How patient a gate is.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct GateLimits {
     /// Wrong tries that end a code.
     pub tries: u32,
     /// How long a code is valid.
@@ -29,7 +29,7 @@ pub struct Patience {
     pub try_within: Duration,
 }
 
-impl Default for Patience {
+impl Default for GateLimits {
     fn default() -> Self {
         Self {
             tries: 5,
@@ -41,7 +41,7 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl GateLimits {
     /// After so many wrong tries before the last one.
     fn pause(&self, wrong_before: u32) -> Duration {
         self.first_pause.saturating_mul(1 << wrong_before.min(20)).min(self.longest_pause)
@@ -50,7 +50,7 @@ impl Patience {
 
 /// Keeps the one valid code of a receiver, or none.
 pub struct Gate {
-    patience: Patience,
+    limits: GateLimits,
     queue: Queue<()>,
     // Never held while anything is waited for.
     state: Mutex<State>,
@@ -77,8 +77,8 @@ pub enum Wrong {
 
 impl Gate {
     /// Without a code.
-    pub fn new(patience: Patience) -> Self {
-        Self { patience, queue: Queue::default(), state: Mutex::default() }
+    pub fn new(limits: GateLimits) -> Self {
+        Self { limits, queue: Queue::default(), state: Mutex::default() }
     }
 
     /// Makes a new code, the only valid one from now on, and returns it as it is shown.
@@ -94,7 +94,7 @@ impl Gate {
             sleep_until(due).await;
         }
         let mut state = self.state();
-        if state.code.as_ref().is_some_and(|(_, born)| born.elapsed() >= self.patience.life) {
+        if state.code.as_ref().is_some_and(|(_, born)| born.elapsed() >= self.limits.life) {
             state.code = None;
         }
         let code = state.code.as_ref()?.0.clone();
@@ -122,7 +122,7 @@ impl Turn<'_> {
 
     /// Within which the other side has to show that it knows the code.
     pub fn within(&self) -> Duration {
-        self.gate.patience.try_within
+        self.gate.limits.try_within
     }
 
     /// It was known over there: it has done its work. A newer one, made meanwhile, stays.
@@ -136,15 +136,15 @@ impl Turn<'_> {
     /// It was not.
     pub fn wrong(self) -> Result<Wrong, PeerError> {
         let mut state = self.gate.state();
-        let pause = self.gate.patience.pause(state.wrong_in_a_row);
+        let pause = self.gate.limits.pause(state.wrong_in_a_row);
         state.not_before = Some(Instant::now() + pause);
         state.wrong_in_a_row += 1;
         // Whoever guessed at a code that was replaced meanwhile has learned nothing about the new one.
         if state.number == self.number {
             state.wrong += 1;
         }
-        if state.wrong < self.gate.patience.tries {
-            return Ok(Wrong::Left(self.gate.patience.tries - state.wrong));
+        if state.wrong < self.gate.limits.tries {
+            return Ok(Wrong::Left(self.gate.limits.tries - state.wrong));
         }
         // Gone first: should no new one come about, none is valid.
         state.code = None;
@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    const QUICK: Patience = Patience {
+    const QUICK: GateLimits = GateLimits {
         tries: 5,
         life: Duration::from_mins(1),
         first_pause: Duration::from_millis(1),
@@ -182,7 +182,7 @@ mod tests {
         try_within: Duration::from_millis(10),
     };
     /// Nobody waits for the end of such a pause.
-    const SLOW: Patience = Patience { first_pause: Duration::from_hours(1), longest_pause: Duration::from_hours(1), ..QUICK };
+    const SLOW: GateLimits = GateLimits { first_pause: Duration::from_hours(1), longest_pause: Duration::from_hours(1), ..QUICK };
 
     fn is_waiting<T>(work: &mut (impl Future<Output = T> + Unpin)) -> bool {
         matches!(pin!(work).poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
@@ -190,8 +190,8 @@ mod tests {
 
     #[test]
     fn each_wrong_try_makes_the_next_wait_longer() {
-        let patience = Patience::default();
-        let pauses: Vec<u64> = [0, 1, 2, 5, 6, 7, 100].into_iter().map(|wrong| patience.pause(wrong).as_secs()).collect();
+        let limits = GateLimits::default();
+        let pauses: Vec<u64> = [0, 1, 2, 5, 6, 7, 100].into_iter().map(|wrong| limits.pause(wrong).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 32, 60, 60, 60]);
     }
 
@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_code_dies_of_age() {
-        let gate = Gate::new(Patience { life: Duration::ZERO, ..QUICK });
+        let gate = Gate::new(GateLimits { life: Duration::ZERO, ..QUICK });
         gate.renew().unwrap();
         assert!(gate.turn().await.is_none());
     }

@@ -126,8 +126,8 @@ fn spake_identities(binding: &Binding) -> (SpakeIdentity, SpakeIdentity) {
     (SpakeIdentity::new(binding.sender.bytes()), SpakeIdentity::new(binding.receiver.bytes()))
 }
 
-async fn hear(line: &mut (impl AsyncRead + Unpin), patience: Duration) -> Result<Option<Message>, PeerError> {
-    match frame::read(line, STRANGER, patience, SOON, || {}).await? {
+async fn hear(line: &mut (impl AsyncRead + Unpin), deadline: Duration) -> Result<Option<Message>, PeerError> {
+    match frame::read(line, STRANGER, deadline, SOON, || {}).await? {
         Some(frame) => frame.head().map(Some),
         None => Ok(None),
     }
@@ -211,7 +211,7 @@ pub async fn answer(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{gate::Patience, identity::Identity};
+    use crate::{gate::GateLimits, identity::Identity};
 
     fn bindings() -> (Binding, Binding) {
         let (sender, receiver) = (Identity::ephemeral().unwrap().fingerprint(), Identity::ephemeral().unwrap().fingerprint());
@@ -234,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn the_right_code_tells_both_names() {
         let (near, far) = bindings();
-        let (sender, receiver) = pair(None, &near, &far, &Gate::new(Patience::default())).await;
+        let (sender, receiver) = pair(None, &near, &far, &Gate::new(GateLimits::default())).await;
         assert_eq!(sender.unwrap(), "nas");
         assert_eq!(receiver.unwrap(), Outcome::Paired("green".to_owned()));
     }
@@ -242,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_code_tells_nothing_and_counts() {
         let (near, far) = bindings();
-        let (sender, receiver) = pair(Some("babab-babab"), &near, &far, &Gate::new(Patience::default())).await;
+        let (sender, receiver) = pair(Some("babab-babab"), &near, &far, &Gate::new(GateLimits::default())).await;
         assert!(matches!(sender, Err(PeerError::WrongCode)), "{sender:?}");
         assert_eq!(receiver.unwrap(), Outcome::Wrong(Wrong::Left(4)));
     }
@@ -252,16 +252,16 @@ mod tests {
         // He ends TLS on both sides, so exported keys and fingerprints differ, each alone enough.
         let (near, mut far) = bindings();
         far.exported = [8; 32];
-        assert!(pair(None, &near, &far, &Gate::new(Patience::default())).await.0.is_err());
+        assert!(pair(None, &near, &far, &Gate::new(GateLimits::default())).await.0.is_err());
         let (near, mut far) = bindings();
         far.sender = Identity::ephemeral().unwrap().fingerprint();
-        assert!(pair(None, &near, &far, &Gate::new(Patience::default())).await.0.is_err());
+        assert!(pair(None, &near, &far, &Gate::new(GateLimits::default())).await.0.is_err());
     }
 
     #[tokio::test]
     async fn who_leaves_before_confirming_has_learned_nothing_and_is_not_counted() {
         let (near, far) = bindings();
-        let gate = Gate::new(Patience::default());
+        let gate = Gate::new(GateLimits::default());
         gate.renew().unwrap();
         let (mut one, mut other) = tokio::io::duplex(4096);
         let (sender, receiver) = spake_identities(&near);
@@ -279,7 +279,7 @@ mod tests {
     #[tokio::test]
     async fn who_says_nothing_more_does_not_keep_the_turn() {
         let (near, far) = bindings();
-        let gate = Gate::new(Patience { try_within: std::time::Duration::from_millis(1), ..Patience::default() });
+        let gate = Gate::new(GateLimits { try_within: std::time::Duration::from_millis(1), ..GateLimits::default() });
         gate.renew().unwrap();
         let (mut one, mut other) = tokio::io::duplex(4096);
         let (sender, receiver) = spake_identities(&near);

@@ -11,7 +11,7 @@ use crate::{
     store::Store,
 };
 
-/// Makes contact with a place. One attempt: see [`patience::Patience`](crate::patience::Patience).
+/// Makes contact with a place. One attempt: see [`retry::RetryPolicy`](crate::retry::RetryPolicy).
 pub async fn connect(address: &Address, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     match address {
         Address::Local(path) => Ok(Arc::new(Local::open(path)?)),

@@ -1,4 +1,4 @@
-//! What all connections of one run share: the HTTP client, patience, where sessions are kept, and the places secrets come from.
+//! What all connections of one run share: the HTTP client, the retry policy, where sessions are kept, and the places secrets come from.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ pub type Ask = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Context {
     /// For everything that speaks HTTP. Has no overall timeout; [`http::send`] watches for silence.
     pub http: reqwest::Client,
-    /// Patience.
+    /// Retry policy.
     pub tuning: Tuning,
     /// Sessions, tokens and keys of this user are kept here, mode 0600. Only made when something is written.
     pub state: PathBuf,

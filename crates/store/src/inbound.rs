@@ -1,7 +1,7 @@
 //! An object read at any place by any thread, as if it were a file: what lies together is fetched together, and reading in order is fetched ahead.
 //!
 //! A jump costs one small request; whoever reads on gets ever larger ones, and the next of them are under way before they are needed. What was fetched is kept
-//! while there is room ([`CAPACITY`] in all). Who knows what will be read says so ([`RemoteFile::announce`]): that comes in one request, and nothing behind it. Trying again is [`Patience`]'s; what the bytes mean is the caller's.
+//! while there is room ([`CAPACITY`] in all). Who knows what will be read says so ([`RemoteFile::announce`]): that comes in one request, and nothing behind it. Trying again is [`RetryPolicy`]'s; what the bytes mean is the caller's.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{
     bridge::Bridge,
     context::Context,
     error::{Kind, Operation, StoreError},
-    patience::Patience,
+    retry::RetryPolicy,
     store::{Entry, Store},
 };
 
@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// An object of a store, for reading.
 pub struct RemoteFile {
     bridge: Bridge,
-    patience: Patience,
+    policy: RetryPolicy,
     context: Context,
     shared: Arc<Shared>,
 }
@@ -65,8 +65,8 @@ struct Shared {
 impl RemoteFile {
     /// Asks for the object's size. [`Kind::NotFound`] when there is none of that name.
     pub fn open(bridge: &Bridge, context: &Context, store: Arc<dyn Store>, name: &str) -> Result<Self, StoreError> {
-        let patience = Patience::new(context);
-        let found = bridge.wait(patience.found(|| store.entry(name)))?;
+        let policy = RetryPolicy::new(context);
+        let found = bridge.wait(policy.found(|| store.entry(name)))?;
         let entry = found.ok_or_else(|| StoreError::remote(store.label(), Operation::Read, Kind::NotFound, format!("there is no {name}")))?;
         Ok(Self::of(bridge, context, store, entry))
     }
@@ -83,7 +83,7 @@ impl RemoteFile {
             cache: Mutex::default(),
             arrived: Condvar::new(),
         };
-        Self { bridge: bridge.clone(), patience: Patience::new(context), context: context.clone(), shared: Arc::new(shared) }
+        Self { bridge: bridge.clone(), policy: RetryPolicy::new(context), context: context.clone(), shared: Arc::new(shared) }
     }
 
     /// `PLACE/NAME`; never holds a secret.
@@ -112,8 +112,8 @@ impl RemoteFile {
     }
 
     /// What is waited for right now, and how often something had to be tried again.
-    pub fn patience(&self) -> &Patience {
-        &self.patience
+    pub fn policy(&self) -> &RetryPolicy {
+        &self.policy
     }
 
     /// Says that this stretch will be read next, in order, and what follows it will not. What of it is not there yet is fetched in the background at once, or as
@@ -129,7 +129,7 @@ impl RemoteFile {
     /// Fails when the object is no longer the one that was opened.
     pub fn unchanged(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
-        let now = self.bridge.wait(self.patience.retry(|| shared.store.entry(&shared.name)))?;
+        let now = self.bridge.wait(self.policy.retry(|| shared.store.entry(&shared.name)))?;
         let reason = match now {
             None => "it was removed while Haul read it".to_owned(),
             Some(now) if now.size != shared.size => format!("it changed while Haul read it: {} bytes instead of {}", now.size, shared.size),
@@ -186,7 +186,7 @@ impl RemoteFile {
     /// Fetches on the calling thread, which so gets its bytes whatever becomes of the cache meanwhile.
     fn fetch_now(&self, range: Range<u64>, buffer: &mut [u8]) -> Result<usize, StoreError> {
         let under_way = UnderWay { shared: &self.shared, start: range.start };
-        let bytes = self.bridge.wait(self.patience.retry(|| self.shared.fetch(range.clone())))?;
+        let bytes = self.bridge.wait(self.policy.retry(|| self.shared.fetch(range.clone())))?;
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
         let length = bytes.len() as u64;

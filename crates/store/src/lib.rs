@@ -12,7 +12,7 @@
 //! | `limit` | the rate that uploads do not exceed |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
 //! | `outbound` | one archive to several places at once: parts, holding back, checking what arrived |
-//! | `patience` | trying again, and when to stop |
+//! | `retry` | trying again, and when to stop |
 //! | `inbound` | an object read like a file, by ranges |
 //! | `owner` | names of unfinished things, from which the next run tells what to remove |
 //! | `contract` | the rules every kind of place keeps, tried on a real one |
@@ -38,9 +38,9 @@ pub mod object;
 pub mod outbound;
 pub mod owner;
 pub mod parts;
-pub mod patience;
 mod redact;
 pub mod registry;
+pub mod retry;
 mod scheme;
 mod secret;
 pub mod sftp;

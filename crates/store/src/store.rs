@@ -1,7 +1,7 @@
 //! What every destination does. A [`Sink`] takes archives, a [`Store`] keeps them as well; an adapter implements both, or the first alone, and an [`Upload`].
 //!
 //! An adapter makes ONE attempt per call and says by its error's [`Kind`](crate::Kind) whether another may succeed; waiting and trying again is the caller's
-//! (`patience`). Every call may therefore come again with the same arguments, and must then do no harm.
+//! (`retry`). Every call may therefore come again with the same arguments, and must then do no harm.
 
 use std::{
     ops::Range,

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use peer::{
     Client, Dialer, Event, Identity, Known, Limits, PeerError, Reply, Request, Server,
     code::Code,
-    gate::{Gate, Patience as GatePatience},
+    gate::{Gate, GateLimits},
 };
 use store::{
     Address, Context, Expected, Kind, Options, Part, Sealed, Segments, Store, StoreError, Tuning,
@@ -24,7 +24,7 @@ use store::{
     local::Local,
     machine::{self, Duties, Receiver},
     parts::Activity,
-    patience::Patience,
+    retry::RetryPolicy,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -39,7 +39,7 @@ struct Receiving {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
-const QUICK_GATE: GatePatience = GatePatience {
+const QUICK_GATE: GateLimits = GateLimits {
     tries: 5,
     life: Duration::from_mins(1),
     first_pause: Duration::from_millis(40),
@@ -65,7 +65,7 @@ impl Receiving {
                 gate,
                 host: Arc::new(receiver),
                 events: Arc::new(move |event| log.lock().unwrap().push(event)),
-                limits: Limits { patience: Duration::from_secs(5), ..Limits::default() },
+                limits: Limits { deadline: Duration::from_secs(5), ..Limits::default() },
             };
             let listener = Server::bind(&at).await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -226,8 +226,8 @@ fn strangers_who_say_nothing_do_not_keep_friends_out() {
             silent.push(TcpStream::connect(receiving.address).await.unwrap());
         }
         // Those from one address share few places, and lose them soon.
-        let patience = Patience::new(&context);
-        assert!(patience.retry(|| connect(receiving.address, &context)).await.is_ok());
+        let policy = RetryPolicy::new(&context);
+        assert!(policy.retry(|| connect(receiving.address, &context)).await.is_ok());
     });
 }
 
@@ -363,18 +363,18 @@ fn a_line_cut_twenty_times_costs_nothing_but_time() {
         let scattered: Vec<u64> = (0..20).map(|n| if n % 4 == 0 { random(3000) } else { random(3_000_000) }).collect();
         *budgets.lock().unwrap() = scattered;
         drop(store);
-        let store = Patience::new(&context).retry(|| connect(address, &context)).await.unwrap();
+        let store = RetryPolicy::new(&context).retry(|| connect(address, &context)).await.unwrap();
 
         let bytes = bytes(60_000_123);
-        let patience = Patience::new(&context);
-        let upload = patience.retry(|| store.create("cut.tar", Expected::default())).await.unwrap();
+        let policy = RetryPolicy::new(&context);
+        let upload = policy.retry(|| store.create("cut.tar", Expected::default())).await.unwrap();
         let parts = parts(&bytes, 4 << 20);
         for part in &parts {
-            patience.retry(|| upload.put(part)).await.unwrap();
+            policy.retry(|| upload.put(part)).await.unwrap();
         }
-        patience.retry(|| upload.patch(5, b"patched")).await.unwrap();
+        policy.retry(|| upload.patch(5, b"patched")).await.unwrap();
         let sealed = sealed(&bytes, parts.len());
-        patience.retry(|| upload.commit(&sealed)).await.unwrap();
+        policy.retry(|| upload.commit(&sealed)).await.unwrap();
         assert_eq!(cuts.load(Ordering::Relaxed), 20);
         let mut expected = bytes.to_vec();
         expected[5..12].copy_from_slice(b"patched");
@@ -393,7 +393,7 @@ fn an_upload_goes_on_after_the_receiver_was_started_anew() {
     let store = runtime.block_on(connect(address, &context)).unwrap();
     let bytes = bytes(20_000_001);
     let parts = parts(&bytes, 1 << 20);
-    let patience = Patience::new(&context);
+    let policy = RetryPolicy::new(&context);
     let upload = runtime.block_on(store.create("again.tar", Expected::default())).unwrap();
     for (n, part) in parts.iter().enumerate() {
         if n % 6 == 3 {
@@ -404,17 +404,17 @@ fn an_upload_goes_on_after_the_receiver_was_started_anew() {
             Local::open(&rig.to()).map(|local| runtime.block_on(local.sweep()).unwrap()).unwrap();
             receiving = Some(new);
         }
-        runtime.block_on(patience.retry(|| upload.put(part))).unwrap();
+        runtime.block_on(policy.retry(|| upload.put(part))).unwrap();
     }
     receiving.take().unwrap().kill();
     let receiving = Receiving::start(&rig.to(), &rig.state("there"), &address.to_string());
     let sealed = sealed(&bytes, parts.len());
-    runtime.block_on(patience.retry(|| upload.commit(&sealed))).unwrap();
+    runtime.block_on(policy.retry(|| upload.commit(&sealed))).unwrap();
     assert!(fs::read(rig.to().join("again.tar")).unwrap() == bytes);
     // The answer to a commit may get lost, and the receiver may end before it is asked again.
     receiving.kill();
     let _receiving = Receiving::start(&rig.to(), &rig.state("there"), &address.to_string());
-    runtime.block_on(patience.retry(|| upload.commit(&sealed))).unwrap();
+    runtime.block_on(policy.retry(|| upload.commit(&sealed))).unwrap();
     assert_eq!(rig.files(), ["again.tar"]);
 }
 

@@ -12,14 +12,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use peer::{
     Host, Identity, Known, Limits, Peer, Refusal, RefusalKind, Reply, Request, Server,
-    gate::{Gate, Patience as GatePatience},
+    gate::{Gate, GateLimits},
 };
 use store::{
     Address, Bridge, Context, Expected, Kind, Options, Store, StoreError, Tuning,
     local::Local,
     machine::{self, Duties, Receiver},
     outbound::{Network, Outbound, Outcome, Target},
-    patience::Patience,
+    retry::RetryPolicy,
 };
 
 const NAME: &str = "a.tar";
@@ -118,7 +118,7 @@ fn upload(planned: Planned, archive: &[u8]) -> (Result<Outcome, StoreError>, The
     let bridge = Bridge::start().unwrap();
     let address = Address::parse(&format!("haul://{address}")).unwrap();
     let options = Options::default();
-    let connected = bridge.wait(Patience::new(&context).retry(|| async { store::connect(&address, &options, &context).await }));
+    let connected = bridge.wait(RetryPolicy::new(&context).retry(|| async { store::connect(&address, &options, &context).await }));
     let outcome = connected.and_then(|store| send(store, archive, &Network { bridge: &bridge, context: &context }));
     assert_eq!(*fault.lock().unwrap(), None, "it was never asked for");
     let there = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap());
@@ -128,7 +128,7 @@ fn upload(planned: Planned, archive: &[u8]) -> (Result<Outcome, StoreError>, The
 }
 
 async fn receive(to: &Path, state: &Path, fault: Arc<Mutex<Option<Planned>>>) -> (std::net::SocketAddr, String) {
-    let gate = Arc::new(Gate::new(GatePatience::default()));
+    let gate = Arc::new(Gate::new(GateLimits::default()));
     let code = gate.renew().unwrap();
     let receiver = Receiver::new(Arc::new(Local::open(to).unwrap()), state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) });
     let server = Server {

@@ -12,7 +12,7 @@ use store::{
     Address, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Session, Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     parts::Activity,
-    patience::Patience,
+    retry::RetryPolicy,
 };
 use testkit::nextcloud::{MAIL, Nextcloud, PASSWORD, Trouble, USER};
 
@@ -309,19 +309,19 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                 let store = connect_within(stall, &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
                 (0..times).for_each(|_| server.meet(method, *trouble));
                 let tuning = Tuning { stall, first_pause: Duration::from_millis(5), give_up_after: Duration::from_secs(5), ..Tuning::default() };
-                let patience = Patience::new(&Context::new(tuning, "/nonexistent".into(), Arc::default()).unwrap());
+                let policy = RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::default()).unwrap());
                 let whole = sealed();
                 let ended = async {
-                    let upload = patience.retry(|| store.create("a.tar", Expected::default())).await?;
+                    let upload = policy.retry(|| store.create("a.tar", Expected::default())).await?;
                     let sent = async {
                         for part in parts() {
-                            patience.retry(|| upload.put(&part)).await?;
+                            policy.retry(|| upload.put(&part)).await?;
                         }
-                        patience.retry(|| upload.commit(&whole)).await
+                        policy.retry(|| upload.commit(&whole)).await
                     };
                     let sent = sent.await;
                     if sent.is_err() {
-                        let _ = patience.retry(|| upload.abort()).await;
+                        let _ = policy.retry(|| upload.abort()).await;
                     }
                     sent
                 };
@@ -342,7 +342,7 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                 let passes = !matches!(trouble, Trouble::Before(403 | 404 | 412));
                 assert!(ended.is_ok() || !passes, "{case}: {:?}", ended.err());
                 // A trouble that was not met yet meets this.
-                let Ok(listed) = patience.retry(|| store.list()).await else { continue };
+                let Ok(listed) = policy.retry(|| store.list()).await else { continue };
                 assert!(
                     listed.iter().any(|entry| entry.name == "before.tar") && listed.len() == 1 + usize::from(server.file(&path("a.tar")).is_some()),
                     "{case}"

@@ -10,7 +10,7 @@ use object_common::{Setup, broken, connect, connect_with, put_all, small_parts, 
 use store::{
     Checked, Context, Expected, Kind, Placement, Sealed, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions, Outcome},
-    patience::Patience,
+    retry::RetryPolicy,
 };
 use testkit::{
     proxy::{Answer, Head, Proxy, Rule},
@@ -73,7 +73,7 @@ fn looks_at_archive(head: &Head) -> bool {
 async fn commit(upload: &dyn Upload, sealed: &Sealed) -> Result<Checked, StoreError> {
     let tuning = Tuning { first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(20), ..Tuning::default() };
     let context = Context::new(tuning, "/nonexistent".into(), std::sync::Arc::default()).unwrap();
-    Patience::new(&context).retry(|| upload.commit(sealed)).await
+    RetryPolicy::new(&context).retry(|| upload.commit(sealed)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

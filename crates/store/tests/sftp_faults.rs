@@ -9,7 +9,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sftp_server::{Asks, Call, Fault, PASSWORD, SftpServer};
-use store::{Checked, Context, Expected, Kind, Part, Sealed, Segments, Store, StoreError, Tuning, Upload, parts::Activity, patience::Patience};
+use store::{Checked, Context, Expected, Kind, Part, Sealed, Segments, Store, StoreError, Tuning, Upload, parts::Activity, retry::RetryPolicy};
 
 const STALL: Duration = Duration::from_millis(400);
 const WHOLE: &[u8] = b"abcdefghi";
@@ -43,23 +43,23 @@ fn sealed() -> Sealed {
 }
 
 /// A whole upload with its correction, as the callers do it: again and again while it may pass, and given up at the end.
-async fn send(store: &dyn Store, patience: &Patience, before_the_end: impl FnOnce()) -> Result<Checked, StoreError> {
-    let upload = patience.retry(|| store.create("a.tar", Expected::exactly(9))).await?;
+async fn send(store: &dyn Store, policy: &RetryPolicy, before_the_end: impl FnOnce()) -> Result<Checked, StoreError> {
+    let upload = policy.retry(|| store.create("a.tar", Expected::exactly(9))).await?;
     let whole = sealed();
     let sent = async {
         let mut first = parts()[0].clone();
         first.data = Segments::from(Bytes::from_static(b"abX"));
-        patience.retry(|| upload.put(&first)).await?;
+        policy.retry(|| upload.put(&first)).await?;
         for part in &parts()[1..] {
-            patience.retry(|| upload.put(part)).await?;
+            policy.retry(|| upload.put(part)).await?;
         }
-        patience.retry(|| upload.patch(2, b"c")).await?;
+        policy.retry(|| upload.patch(2, b"c")).await?;
         before_the_end();
-        patience.retry(|| upload.commit(&whole)).await
+        policy.retry(|| upload.commit(&whole)).await
     };
     let sent = sent.await;
     if sent.is_err() {
-        let _ = patience.retry(|| upload.abort()).await;
+        let _ = policy.retry(|| upload.abort()).await;
     }
     sent
 }
@@ -68,15 +68,15 @@ async fn survives(call: Call, fault: Fault, times: usize) {
     let case = format!("{call:?} {fault:?} {times}");
     let Some(server) = SftpServer::start(Asks::Outright).await else { return };
     fs::write(server.root().join("before.tar"), "before").unwrap();
-    let patience = Patience::new(&context());
-    let store = patience.retry(|| server.connect(PASSWORD, context())).await.unwrap();
+    let policy = RetryPolicy::new(&context());
+    let store = policy.retry(|| server.connect(PASSWORD, context())).await.unwrap();
     let meet = || server.meet(call, std::iter::repeat_n(fault, times));
     // The room is asked for at the beginning, which may fail; of interest is the sync at the end.
     let is_late = call == Call::Extended;
     if !is_late {
         meet();
     }
-    let sent = send(store.as_ref(), &patience, || {
+    let sent = send(store.as_ref(), &policy, || {
         if is_late {
             meet();
         }
@@ -97,9 +97,9 @@ async fn survives(call: Call, fault: Fault, times: usize) {
     assert!(left.is_empty() || unheard, "{case}: {left:?}");
     // And the place is as good as before.
     server.calm();
-    let names: Vec<String> = patience.retry(|| store.list()).await.unwrap().into_iter().map(|entry| entry.name).collect();
+    let names: Vec<String> = policy.retry(|| store.list()).await.unwrap().into_iter().map(|entry| entry.name).collect();
     assert_eq!(names.len(), 1 + usize::from(sent.is_ok()), "{case}");
-    assert_eq!(patience.retry(|| store.read("before.tar", 0..6)).await.unwrap(), "before", "{case}");
+    assert_eq!(policy.retry(|| store.read("before.tar", 0..6)).await.unwrap(), "before", "{case}");
 }
 
 /// Whatever happens, the archive is there whole or not at all, what was there before stays, and nothing half-done is left.
@@ -124,28 +124,28 @@ async fn whatever_request_fails_what_lies_there_is_neither_missed_nor_removed() 
     for name in ["a.tar", "b.tar"] {
         fs::write(server.root().join(name), "bytes").unwrap();
     }
-    let patience = Patience::new(&context());
-    let store = patience.retry(|| server.connect(PASSWORD, context())).await.unwrap();
+    let policy = RetryPolicy::new(&context());
+    let store = policy.retry(|| server.connect(PASSWORD, context())).await.unwrap();
     for fault in [Fault::Refused(4), Fault::Refused(3), Fault::Unheard, Fault::Cut, Fault::Silent, Fault::Late(STALL * 2)] {
         let passes = !matches!(fault, Fault::Refused(_));
         for call in [Call::Opendir, Call::Readdir] {
             server.meet(call, [fault]);
-            let listed = patience.retry(|| store.list()).await;
+            let listed = policy.retry(|| store.list()).await;
             assert!(listed.as_ref().map_or(!passes, |list| list.len() == 2), "{call:?} {fault:?}: {listed:?}");
             server.meet(call, [fault]);
             assert_eq!(store.sweep().await.unwrap_or_default(), 0, "{call:?} {fault:?}");
         }
         server.meet(Call::Lstat, [fault]);
-        let found = patience.retry(|| store.entry("a.tar")).await;
+        let found = policy.retry(|| store.entry("a.tar")).await;
         assert!(found.as_ref().map_or(!passes, Option::is_some), "{fault:?}: {found:?}");
         for call in [Call::Open, Call::Read] {
             server.meet(call, [fault]);
-            let read = patience.retry(|| store.read("a.tar", 0..5)).await;
+            let read = policy.retry(|| store.read("a.tar", 0..5)).await;
             assert!(read.as_ref().map_or(!passes, |bytes| bytes == "bytes"), "{call:?} {fault:?}: {read:?}");
         }
         assert_eq!((server.names().len(), server.unmet()), (2, 0), "{fault:?}");
         server.meet(Call::Remove, [fault]);
-        let removed = patience.retry(|| store.delete("b.tar")).await;
+        let removed = policy.retry(|| store.delete("b.tar")).await;
         assert_eq!(removed.is_ok(), passes, "{fault:?}: {removed:?}");
         assert_eq!(server.root().join("b.tar").exists(), !passes, "{fault:?}");
         fs::write(server.root().join("b.tar"), "bytes").unwrap();
@@ -164,8 +164,8 @@ async fn somebody_elses_hand_is_noticed() {
     ];
     for (what, touch, kind) in touches {
         let Some(server) = SftpServer::start(Asks::Outright).await else { return };
-        let patience = Patience::new(&context());
-        let store = patience.retry(|| server.connect(PASSWORD, context())).await.unwrap();
+        let policy = RetryPolicy::new(&context());
+        let store = policy.retry(|| server.connect(PASSWORD, context())).await.unwrap();
         let upload: Box<dyn Upload> = store.create("a.tar", Expected::exactly(9)).await.unwrap();
         for part in parts() {
             upload.put(&part).await.unwrap();
@@ -173,7 +173,7 @@ async fn somebody_elses_hand_is_noticed() {
         let (from, to) = (server.root().join(&server.names()[0]), server.root().join("a.tar"));
         touch(&from, &to);
         let whole = sealed();
-        let error = patience.retry(|| upload.commit(&whole)).await.expect_err(what);
+        let error = policy.retry(|| upload.commit(&whole)).await.expect_err(what);
         assert_eq!(error.kind(), Some(kind), "{what}: {error}");
         upload.abort().await.unwrap();
         let expected: &[&str] = if kind == Kind::Exists { &["a.tar"] } else { &[] };

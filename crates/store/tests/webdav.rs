@@ -15,7 +15,7 @@ use store::{
     contract::{self, ContractOptions},
     outbound::{LegMeter, Network, PushOptions, push},
     parts::Activity,
-    patience::Pause,
+    retry::Pause,
 };
 use testkit::{
     apache::{self, Apache},
@@ -630,21 +630,21 @@ async fn whatever_goes_wrong_nothing_half_done_is_left() {
                     let store = connect_within(stall, &url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
                     (0..times).for_each(|_| server.meet(method, trouble));
                     let tuning = Tuning { stall, first_pause: Duration::from_millis(5), give_up_after: Duration::from_secs(3), ..Tuning::default() };
-                    let patience = store::patience::Patience::new(&context(tuning, "/nonexistent".as_ref(), "", ""));
+                    let policy = store::retry::RetryPolicy::new(&context(tuning, "/nonexistent".as_ref(), "", ""));
                     let ended = async {
-                        let upload = patience.retry(|| store.create("a.tar", exactly(6))).await?;
+                        let upload = policy.retry(|| store.create("a.tar", exactly(6))).await?;
                         let mut ended = Ok(());
                         for part in [part(0, 0, b"abc", false), part(1, 3, b"def", true)] {
                             if ended.is_ok() {
-                                ended = patience.retry(|| upload.put(&part)).await;
+                                ended = policy.retry(|| upload.put(&part)).await;
                             }
                         }
                         if ended.is_ok() {
                             let whole = sealed(6);
-                            ended = patience.retry(|| upload.commit(&whole)).await.map(drop);
+                            ended = policy.retry(|| upload.commit(&whole)).await.map(drop);
                         }
                         if ended.is_err() {
-                            let _ = patience.retry(|| upload.abort()).await;
+                            let _ = policy.retry(|| upload.abort()).await;
                         }
                         ended
                     };
@@ -655,7 +655,7 @@ async fn whatever_goes_wrong_nothing_half_done_is_left() {
                         Err(error) => assert!(there.is_none_or(|bytes| bytes == "abcdef") && !error.to_string().is_empty(), "{case}: {error}"),
                     }
                     tokio::time::sleep(stall * 2).await;
-                    let _ = patience.retry(|| store.sweep()).await;
+                    let _ = policy.retry(|| store.sweep()).await;
                     assert_eq!(server.file(&path("before.tar")).as_deref(), Some(&b"before"[..]), "{case}");
                     let living = server.paths().into_iter().filter(|path| path.contains("haul-")).count();
                     assert!(living == 0 || ended.is_err(), "{case}: {:?}", server.paths());

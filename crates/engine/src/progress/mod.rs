@@ -16,7 +16,7 @@ use std::{
 use store::{
     local::WriteMeter,
     outbound::LegMeter,
-    patience::{Patience, Waiting},
+    retry::{RetryPolicy, Waiting},
 };
 
 use pulse::Pulse;
@@ -68,7 +68,7 @@ struct Outputs {
     files: Vec<Arc<WriteMeter>>,
     places: Vec<Arc<LegMeter>>,
     // Of the place that is read from.
-    reading: Option<Patience>,
+    reading: Option<RetryPolicy>,
 }
 
 impl Default for Progress {
@@ -217,9 +217,9 @@ impl Progress {
         self.sending.store(true, Ordering::Relaxed);
     }
 
-    /// For a job that reads from a place: whose patience it is.
-    pub fn fetch(&self, patience: Patience) {
-        self.outputs().reading = Some(patience);
+    /// For a job that reads from a place: whose retry policy it is.
+    pub fn fetch(&self, policy: RetryPolicy) {
+        self.outputs().reading = Some(policy);
     }
 
     /// What a place is waited for right now.

@@ -26,7 +26,7 @@ pub enum Destination {
         sink: Arc<dyn Sink>,
         /// The archive's name there.
         name: Option<String>,
-        /// Patience and part size of its own.
+        /// Retry policy and part size of its own.
         context: Option<Context>,
     },
     /// One of these, whose copy is read back and compared after arrival.

@@ -78,8 +78,8 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
             }
         }
     };
-    let patience = store::patience::Patience::new(&network.context_for(&place));
-    let report = network.bridge.wait(patience.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
+    let policy = store::retry::RetryPolicy::new(&network.context_for(&place));
+    let report = network.bridge.wait(policy.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
     if cancel.load(Ordering::Relaxed) {
         // What was cut off is swept by the next backup, but there need not be one soon.
         let _ = network.bridge.wait(store.sweep());
@@ -96,11 +96,11 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
         advice.extend(append_only(stays, store.notes().is_empty()));
         None
     } else {
-        let measured = network.bridge.wait(patience.unless_cancelled(contract::measure(&*store, args.measure)))?;
+        let measured = network.bridge.wait(policy.unless_cancelled(contract::measure(&*store, args.measure)))?;
         advice.extend(measured.as_ref().err().map(|reason| format!("the speed could not be measured: {reason}")));
         measured.ok()
     };
-    advice.extend(network.bridge.wait(patience.unless_cancelled(store.remarks()))?);
+    advice.extend(network.bridge.wait(policy.unless_cancelled(store.remarks()))?);
     if args.json {
         output::json(&Document {
             place: store.label(),

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let mut unfinished = Unfinished::open(&target, &store.label(), &entry)?;
     let remote = RemoteFile::of(&network.bridge, &network.context_for(&from), Arc::clone(&store), entry);
     let progress = Arc::new(Progress::default());
-    progress.fetch(remote.patience().clone());
+    progress.fetch(remote.policy().clone());
     let display = Display::start(args.output.progress, Job::reading("fetching"), Arc::clone(&progress));
     let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &progress, cancel);
     drop(display);

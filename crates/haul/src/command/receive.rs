@@ -50,7 +50,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let duties = Duties { maker: making, append_only: args.append_only, told: Arc::new(|happening: Happening| say(&happened(&happening))) };
     let receiver = Receiver::new(store, &state, duties);
 
-    let gate = Arc::new(Gate::new(peer::gate::Patience::default()));
+    let gate = Arc::new(Gate::new(peer::gate::GateLimits::default()));
     let name = args.name.clone().unwrap_or_else(machine::own_name);
     let server = Server {
         identity: Identity::load_or_create(&state)?,

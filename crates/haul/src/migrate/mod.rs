@@ -33,7 +33,7 @@ use std::{
 use engine::{BackupError, BackupOptions, BackupReport, Compress, Destination, Identity, Level, Progress, SecureTar};
 use homeassistant::{Begun, Restored, Secret, Stage, Tls};
 use jiff::Zoned;
-use store::patience::Patience;
+use store::retry::RetryPolicy;
 
 use self::{
     pause::{NotStopped, Stopped},
@@ -103,10 +103,10 @@ impl Move {
         let shown = crate::text::tame(&homeassistant::without_login(&wanted.to));
         steps.say(&format!("checking {shown}"));
         let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone(), network.context.tuning.give_up_after);
-        let target = network.bridge.wait(Patience::new(&network.context).unless_cancelled(looking));
+        let target = network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(looking));
         let mut target = target.map_err(|error| words::ended(&error, Reached::Nothing, &shown))??;
         target.suits(&source)?;
-        let expecting = network.bridge.wait(Patience::new(&network.context).unless_cancelled(target.expect(&source)));
+        let expecting = network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(target.expect(&source)));
         expecting.map_err(|error| words::ended(&error, Reached::Nothing, &shown))?;
         Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: Arc::clone(cancel) })
     }
@@ -194,22 +194,22 @@ impl Move {
     pub(crate) fn restore(&self, sent: &Sent) -> Result<Restored, Failure> {
         let steps = Steps::start(self.wanted.progress);
         let place = self.target.place();
-        let patience = Patience::new(&self.network.context);
+        let policy = RetryPolicy::new(&self.network.context);
         if self.cancel.load(Ordering::Relaxed) {
             return Err(words::interrupted(Reached::Sent, place));
         }
         steps.say("restoring: Home Assistant is reading the backup");
-        let elsewhere = self.network.bridge.wait(patience.unless_cancelled(self.target.elsewhere()));
+        let elsewhere = self.network.bridge.wait(policy.unless_cancelled(self.target.elsewhere()));
         let elsewhere = elsewhere.map_err(|error| words::ended(&error, Reached::Sent, place))?;
         let wish = self.target.wish(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
-        let begun = self.network.bridge.wait(patience.unless_cancelled(self.ask_to_restore(&wish)));
+        let begun = self.network.bridge.wait(policy.unless_cancelled(self.ask_to_restore(&wish)));
         // Whoever interrupts now may well have been too late.
         let begun = begun.map_err(|error| words::ended(&error, Reached::Restoring, place))?;
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup remains there"))? {
             steps.say("restoring: no answer, as happens when Home Assistant restarts at once");
         }
         let following = self.target.follow(&elsewhere, |stage, waited| steps.say(&described(stage, waited)));
-        let restored = self.network.bridge.wait(patience.unless_cancelled(following));
+        let restored = self.network.bridge.wait(policy.unless_cancelled(following));
         Ok(restored.map_err(|error| words::ended(&error, Reached::Restoring, place))??)
     }
 

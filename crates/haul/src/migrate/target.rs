@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use futures_util::Stream;
 use habackup::version::HaVersion;
-use homeassistant::{Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Patience, Phase, Secret, Tls, Upload, Way, Wish, local_agent};
+use homeassistant::{Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Phase, Secret, Timeouts, Tls, Upload, Way, Wish, local_agent};
 
 use super::{source::Source, words};
 use crate::failure::{FAILED, Failure};
@@ -32,7 +32,7 @@ pub(crate) struct Target {
 impl Target {
     /// Looks at what answers there. Refuses whatever can't take a backup; nothing is sent.
     pub(crate) async fn look(address: &str, tls: Tls, token: Option<Secret>, give_up_after: Duration) -> Result<Self, Failure> {
-        let instance = Instance::look(address, tls, patience(give_up_after)).await?;
+        let instance = Instance::look(address, tls, timeouts(give_up_after)).await?;
         let place = instance.seen().address.clone();
         let is_unchecked = tls.insecure && place.starts_with("https");
         match &instance.seen().phase {
@@ -207,9 +207,9 @@ impl Target {
 }
 
 /// Nothing is waited for longer than the user wants to wait for any place.
-fn patience(give_up_after: Duration) -> Patience {
-    let usual = Patience::default();
-    Patience { restart: usual.restart.min(give_up_after), ..usual }
+fn timeouts(give_up_after: Duration) -> Timeouts {
+    let usual = Timeouts::default();
+    Timeouts { restart: usual.restart.min(give_up_after), ..usual }
 }
 
 fn idle(place: &str, manager: &Manager) -> Result<(), Failure> {
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_restart_is_waited_for_as_long_as_the_user_says_and_an_hour_at_most() {
-        assert_eq!(patience(Duration::from_secs(90)).restart, Duration::from_secs(90));
-        assert_eq!(patience(Duration::from_hours(6)).restart, Duration::from_hours(1));
+        assert_eq!(timeouts(Duration::from_secs(90)).restart, Duration::from_secs(90));
+        assert_eq!(timeouts(Duration::from_hours(6)).restart, Duration::from_hours(1));
     }
 }

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use homeassistant::{Instance, Patience, Progress, Tls, Upload};
+use homeassistant::{Instance, Progress, Timeouts, Tls, Upload};
 
-pub(crate) fn patience() -> Patience {
+pub(crate) fn timeouts() -> Timeouts {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Patience {
+    Timeouts {
         connect: Duration::from_secs(5),
         stall: Duration::from_secs(2),
         answer: Duration::from_secs(3),
@@ -23,7 +23,7 @@ pub(crate) fn patience() -> Patience {
 }
 
 pub(crate) async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
-    Instance::look(url, Tls::default(), patience()).await
+    Instance::look(url, Tls::default(), timeouts()).await
 }
 
 pub(crate) fn file(bytes: &[u8], with_length: bool) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {

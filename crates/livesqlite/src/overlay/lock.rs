@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::OpenError;
 use crate::companions::open_regular;
 use crate::header::LOCK_BYTE;
-use crate::patience::Patience;
+use crate::lock_wait::LockWait;
 use crate::sys::{self, Lock};
 
 const PENDING: u64 = LOCK_BYTE;
@@ -23,17 +23,17 @@ const SHM_READER: u64 = 123;
 const SHM_OWNER: u64 = 128;
 
 /// Takes the shared lock: from now on nobody writes to the main file of a database in a rollback mode.
-pub(super) fn shared(main: &File, patience: &Patience) -> Result<(), OpenError> {
+pub(super) fn shared(main: &File, wait: &LockWait) -> Result<(), OpenError> {
     let mut pause = Duration::from_millis(1);
     loop {
         if try_shared(main)? {
             return Ok(());
         }
-        let step = patience.step()?;
+        let step = wait.step()?;
         if step.is_zero() {
             return Err(OpenError::locked("another program holds it exclusively"));
         }
-        patience.tell();
+        wait.tell();
         thread::sleep(pause.min(step));
         pause = (pause * 2).min(step);
     }
@@ -91,11 +91,11 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(try_exclusive(file.as_file()).unwrap());
         let other = file.reopen().unwrap();
-        assert!(matches!(shared(&other, &Patience::new(Duration::from_millis(30), None)), Err(OpenError::Locked { .. })));
+        assert!(matches!(shared(&other, &LockWait::new(Duration::from_millis(30), None)), Err(OpenError::Locked { .. })));
         let cancel = Arc::new(AtomicBool::new(false));
-        let patience = Patience::new(Duration::from_secs(20), Some(cancel.clone()));
+        let wait = LockWait::new(Duration::from_secs(20), Some(cancel.clone()));
         std::thread::scope(|scope| {
-            let wait = scope.spawn(|| shared(&other, &patience));
+            let wait = scope.spawn(|| shared(&other, &wait));
             thread::sleep(Duration::from_millis(40));
             cancel.store(true, Ordering::Relaxed);
             let raised = std::time::Instant::now();

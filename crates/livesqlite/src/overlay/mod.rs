@@ -22,10 +22,10 @@ use crate::OpenError;
 use crate::companions::{SUFFIXES, companion, open_regular};
 use crate::header::{HEADER_LEN, Header};
 use crate::image::{Base, Image, Layer};
+use crate::lock_wait::LockWait;
 use crate::own_fd;
 use crate::page_cache::Visit;
 use crate::page_set::PageSet;
-use crate::patience::Patience;
 use guard::Guard;
 
 /// Replaced pages kept in memory at most: 4 GiB of 4096-byte pages in the journal or WAL, about 36 MB here.
@@ -65,9 +65,9 @@ fn idle(path: &Path, metadata: &Metadata) -> Result<Option<Image>, OpenError> {
 }
 
 /// Opens the database at `path` without SQLite. Waits for the shared lock.
-pub(crate) fn open(path: &Path, patience: &Patience) -> Result<Image, OpenError> {
+pub(crate) fn open(path: &Path, wait: &LockWait) -> Result<Image, OpenError> {
     let main = open_regular(path)?;
-    lock::shared(&main, patience)?;
+    lock::shared(&main, wait)?;
     if let Some(hot) = hot_journal(path, &main)? {
         return rolled_back(main, hot);
     }

@@ -55,7 +55,7 @@ impl Wanted<'_> {
         self.options.flag(&self.place, key)
     }
 
-    /// The library's own patience, which is none: whoever calls tries again.
+    /// The library's own retry policy, which is none: whoever calls tries again.
     pub(super) fn one_try() -> RetryConfig {
         RetryConfig { backoff: BackoffConfig::default(), max_retries: 0, retry_timeout: std::time::Duration::ZERO }
     }

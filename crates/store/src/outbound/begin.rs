@@ -12,7 +12,7 @@ use super::endings::{died, tidy};
 use crate::{
     context::Context,
     error::StoreError,
-    patience::Patience,
+    retry::RetryPolicy,
     store::{Expected, Sink, Upload},
 };
 
@@ -27,10 +27,10 @@ pub(super) async fn create(
     sink: &Arc<dyn Sink>,
     name: &str,
     expected: Expected,
-    patience: &Patience,
+    policy: &RetryPolicy,
     context: &Context,
 ) -> Result<Box<dyn Upload>, StoreError> {
-    create_within(LAST_WORD, sink, name, expected, patience, context).await
+    create_within(LAST_WORD, sink, name, expected, policy, context).await
 }
 
 async fn create_within(
@@ -38,12 +38,12 @@ async fn create_within(
     sink: &Arc<dyn Sink>,
     name: &str,
     expected: Expected,
-    patience: &Patience,
+    policy: &RetryPolicy,
     context: &Context,
 ) -> Result<Box<dyn Upload>, StoreError> {
-    // Each try runs by itself, for patience drops what it waits for when the user stops it. It ends with the upload that nobody was there to take.
+    // Each try runs by itself, for the retry policy drops what it waits for when the user stops it. It ends with the upload that nobody was there to take.
     let mut tries = JoinSet::new();
-    let created = patience
+    let created = policy
         .retry(|| {
             let (sink, name, (tell, told)) = (Arc::clone(sink), name.to_owned(), oneshot::channel());
             let label = sink.label();
@@ -68,8 +68,8 @@ async fn create_within(
 }
 
 /// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the next run removes.
-pub(super) async fn undo(creating: Creating, patience: Duration) {
-    let undone = timeout(patience, async {
+pub(super) async fn undo(creating: Creating, policy: Duration) {
+    let undone = timeout(policy, async {
         if let Ok(Ok(upload)) = creating.await {
             let _ = upload.abort().await;
         }
@@ -132,7 +132,7 @@ mod tests {
             if !self.answers {
                 std::future::pending::<()>().await;
             }
-            // Longer than patience takes to see that the user wants to stop.
+            // Longer than the retry policy takes to see that the user wants to stop.
             tokio::time::sleep(Duration::from_millis(400)).await;
             Ok(Box::new(self.clone()))
         }
@@ -170,7 +170,7 @@ mod tests {
         let begun = Arc::default();
         let slow = Slow { cancel, hiccups: Arc::new(AtomicU32::new(hiccups)), answers, begun: Arc::clone(&begun) };
         let sink: Arc<dyn Sink> = Arc::new(slow);
-        let created = create_within(last_word, &sink, "a.tar", Expected::default(), &Patience::new(&context), &context).await;
+        let created = create_within(last_word, &sink, "a.tar", Expected::default(), &RetryPolicy::new(&context), &context).await;
         assert!(matches!(created, Err(StoreError::Cancelled)));
         begun.load(Ordering::Relaxed)
     }

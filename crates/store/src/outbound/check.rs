@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::late::LateRanges;
 use crate::{
     error::{Kind, Operation, StoreError},
-    patience::Patience,
+    retry::RetryPolicy,
     store::{Checked, Store},
 };
 
@@ -79,13 +79,13 @@ impl Fingerprinting {
 }
 
 /// Reads all of `name` and compares. A stretch that differs is read a second time before anything is said: the fault may have been the reading's.
-pub(super) async fn compare(store: &dyn Store, name: &str, fingerprint: &Fingerprint, patience: &Patience) -> Result<Checked, StoreError> {
+pub(super) async fn compare(store: &dyn Store, name: &str, fingerprint: &Fingerprint, policy: &RetryPolicy) -> Result<Checked, StoreError> {
     let mut at = 0;
     while at < fingerprint.length {
         let end = (at + STRIDE).min(fingerprint.length);
         let mut differs = None;
         for _ in 0..2 {
-            let bytes = patience.retry(|| exactly(store, name, at..end)).await?;
+            let bytes = policy.retry(|| exactly(store, name, at..end)).await?;
             differs = fingerprint.difference(at, &bytes);
             if differs.is_none() {
                 break;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
-    patience::Patience,
+    retry::RetryPolicy,
 };
 
 /// How long tidying up may take after a failure or an interruption, also at a place that says nothing.
@@ -28,14 +28,14 @@ pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(context: &C
     tokio::time::timeout(TIDYING, brief(context).retry(remove)).await.is_ok_and(|removed| removed.is_ok())
 }
 
-/// Patience for tidying up: works after an interruption too, and does not take long.
-pub(super) fn brief(context: &Context) -> Patience {
+/// Retry policy for tidying up: works after an interruption too, and does not take long.
+pub(super) fn brief(context: &Context) -> RetryPolicy {
     let mut context = context.clone();
     context.cancel = Arc::default();
     // A place that was just given up is not waited for once more as long.
     context.tuning.give_up_after = context.tuning.give_up_after.min(TIDYING);
     context.tuning.first_contact = context.tuning.give_up_after;
-    Patience::new(&context)
+    RetryPolicy::new(&context)
 }
 
 /// The task that sent it is gone.

@@ -25,7 +25,7 @@ use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
     parts::Part,
-    patience::{Patience, Waiting},
+    retry::{RetryPolicy, Waiting},
     store::{Checked, Entry, Placement, Sealed, Sink, Store, Upload},
 };
 
@@ -57,13 +57,13 @@ pub struct LegMeter {
     // Set once everything was handed over and only the other side's work is awaited.
     finishing: AtomicBool,
     ended: AtomicBool,
-    patience: Mutex<Option<Patience>>,
+    policy: Mutex<Option<RetryPolicy>>,
 }
 
 impl LegMeter {
     /// For the copy at the place called `label`.
     pub fn new(label: String) -> Self {
-        Self { label, acknowledged: AtomicU64::new(0), finishing: AtomicBool::new(false), ended: AtomicBool::new(false), patience: Mutex::default() }
+        Self { label, acknowledged: AtomicU64::new(0), finishing: AtomicBool::new(false), ended: AtomicBool::new(false), policy: Mutex::default() }
     }
 
     /// The place.
@@ -88,25 +88,25 @@ impl LegMeter {
 
     /// What it waits for, if it waits.
     pub fn waiting(&self) -> Option<Waiting> {
-        self.with_patience(Patience::waiting).flatten()
+        self.with_policy(RetryPolicy::waiting).flatten()
     }
 
     /// Whether the rate limit slows it down.
     pub fn is_limited(&self) -> bool {
-        self.with_patience(Patience::is_limited).unwrap_or(false)
+        self.with_policy(RetryPolicy::is_limited).unwrap_or(false)
     }
 
     /// How many tries had to be repeated.
     pub fn retries(&self) -> u64 {
-        self.with_patience(Patience::retries).unwrap_or(0)
+        self.with_policy(RetryPolicy::retries).unwrap_or(0)
     }
 
-    fn with_patience<T>(&self, ask: impl FnOnce(&Patience) -> T) -> Option<T> {
-        self.patience.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
+    fn with_policy<T>(&self, ask: impl FnOnce(&RetryPolicy) -> T) -> Option<T> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
     }
 
-    pub(super) fn watch(&self, patience: Patience) {
-        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = Some(patience);
+    pub(super) fn watch(&self, policy: RetryPolicy) {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy);
     }
 
     pub(super) fn add(&self, bytes: u64) {
@@ -154,7 +154,7 @@ pub(super) struct Leg {
     pub(super) upload: Arc<dyn Upload>,
     pub(super) plan: PartPlan,
     pub(super) concurrency: usize,
-    pub(super) patience: Patience,
+    pub(super) policy: RetryPolicy,
     pub(super) context: Context,
     pub(super) meter: Arc<LegMeter>,
     /// What the sender waits for; closed as soon as nothing more is wanted.
@@ -254,7 +254,7 @@ impl Leg {
         match abilities.placement {
             Placement::Random => {
                 for (offset, bytes) in &patches {
-                    self.patience.retry(|| self.upload.patch(*offset, bytes)).await?;
+                    self.policy.retry(|| self.upload.patch(*offset, bytes)).await?;
                 }
             }
             Placement::Sequential if !patches.is_empty() => {
@@ -275,7 +275,7 @@ impl Leg {
 
     /// Publishes and checks.
     async fn arrive(&self, sealed: &Sealed, fingerprint: Option<&Fingerprint>) -> Result<Arrived, StoreError> {
-        let checked = self.patience.retry(|| self.upload.commit(sealed)).await?;
+        let checked = self.policy.retry(|| self.upload.commit(sealed)).await?;
         let mut arrived = Arrived { length: sealed.length, checked, notes: self.upload.notes(), uncompared: None };
         if let Some(store) = Arc::clone(&self.sink).store() {
             self.look(store.as_ref(), &mut arrived).await?;
@@ -290,7 +290,7 @@ impl Leg {
     async fn look(&self, store: &dyn Store, arrived: &mut Arrived) -> Result<(), StoreError> {
         let name = &self.name;
         let there = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == arrived.length);
-        match self.patience.settled(|| store.entry(name), there).await {
+        match self.policy.settled(|| store.entry(name), there).await {
             Ok(None) => arrived.notes.push(format!("{name} arrived at {}, whose list does not show it yet", store.label())),
             Ok(Some(entry)) if entry.size != arrived.length => {
                 let reason = format!("{name} arrived, but it has {} bytes instead of {}", entry.size, arrived.length);
@@ -305,7 +305,7 @@ impl Leg {
 
     /// A copy that differs is removed. One that can't be read is not: the place has confirmed it.
     async fn read_back(&self, store: &dyn Store, fingerprint: &Fingerprint, arrived: &mut Arrived) -> Result<(), StoreError> {
-        match compare(store, &self.name, fingerprint, &self.patience).await {
+        match compare(store, &self.name, fingerprint, &self.policy).await {
             Ok(checked) => arrived.checked = checked,
             Err(error) if error.kind() == Some(Kind::Mismatch) => {
                 let removed = tidy(&self.context, || store.delete(&self.name)).await;
@@ -332,7 +332,7 @@ impl<'a> Sending<'a> {
 
     /// Sends a part as soon as fewer than the allowed number are under way.
     async fn start(&mut self, (mut part, room): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
-        part.activity = self.leg.patience.activity();
+        part.activity = self.leg.policy.activity();
         if self.leg.keeping.as_ref().is_some_and(|keeping| keeping.has(&part)) {
             self.leg.meter.add(part.data.len());
             return Ok(());
@@ -340,9 +340,9 @@ impl<'a> Sending<'a> {
         while self.tasks.len() >= self.leg.concurrency {
             self.one().await?;
         }
-        let (upload, patience, meter) = (Arc::clone(&self.leg.upload), self.leg.patience.clone(), Arc::clone(&self.leg.meter));
+        let (upload, policy, meter) = (Arc::clone(&self.leg.upload), self.leg.policy.clone(), Arc::clone(&self.leg.meter));
         self.tasks.spawn(async move {
-            put(upload.as_ref(), &part, &patience).await?;
+            put(upload.as_ref(), &part, &policy).await?;
             meter.add(part.data.len());
             // The memory is free again only now: until here it might have had to be sent once more.
             drop((part, room));
@@ -385,6 +385,6 @@ impl<'a> Sending<'a> {
 }
 
 /// One part, until it has arrived.
-pub(super) async fn put(upload: &dyn Upload, part: &Part, patience: &Patience) -> Result<(), StoreError> {
-    patience.retry_moving(&part.activity, || upload.put(part)).await
+pub(super) async fn put(upload: &dyn Upload, part: &Part, policy: &RetryPolicy) -> Result<(), StoreError> {
+    policy.retry_moving(&part.activity, || upload.put(part)).await
 }

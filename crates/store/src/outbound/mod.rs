@@ -42,7 +42,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     files,
     local::{Local, PendingFile, WriteMeter, parent},
-    patience::Patience,
+    retry::RetryPolicy,
     store::{Checked, Expected, Placement, Sink, Store, Upload},
 };
 
@@ -67,7 +67,7 @@ pub enum Target {
         sink: Arc<dyn Sink>,
         /// The object.
         name: String,
-        /// Patience and part size of its own.
+        /// Retry policy and part size of its own.
         context: Option<Context>,
     },
 }
@@ -92,7 +92,7 @@ pub struct Outcome {
 pub struct Network<'a> {
     /// The runtime.
     pub bridge: &'a Bridge,
-    /// Patience, interruption.
+    /// Retry policy, interruption.
     pub context: &'a Context,
 }
 
@@ -123,7 +123,7 @@ struct PlaceCopy {
     context: Context,
     read_back: bool,
     meter: Arc<LegMeter>,
-    patience: Patience,
+    policy: RetryPolicy,
     state: State,
 }
 
@@ -161,13 +161,13 @@ impl Outbound {
                     let Some(network) = &network else { continue };
                     let meter = Arc::new(LegMeter::new(sink.label()));
                     let context = context.unwrap_or_else(|| network.context.clone());
-                    let patience = Patience::new(&context);
-                    meter.watch(patience.clone());
-                    let state = match network.bridge.wait(look(&sink, &name, &patience)) {
+                    let policy = RetryPolicy::new(&context);
+                    meter.watch(policy.clone());
+                    let state = match network.bridge.wait(look(&sink, &name, &policy)) {
                         Ok(()) => State::Prepared,
                         Err(error) => State::Failed(error),
                     };
-                    places.push(PlaceCopy { sink, name, context, read_back, meter, patience, state });
+                    places.push(PlaceCopy { sink, name, context, read_back, meter, policy, state });
                 }
             }
         }
@@ -427,14 +427,14 @@ impl Outbound {
 }
 
 /// Is the name free, and the place swept?
-async fn look(sink: &Arc<dyn Sink>, name: &str, patience: &Patience) -> Result<(), StoreError> {
+async fn look(sink: &Arc<dyn Sink>, name: &str, policy: &RetryPolicy) -> Result<(), StoreError> {
     let Some(store) = Arc::clone(sink).store() else { return Ok(()) };
-    if patience.retry(|| store.entry(name)).await?.is_some() {
+    if policy.retry(|| store.entry(name)).await?.is_some() {
         let reason = format!("{name} exists already");
         return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason));
     }
     // What can't be tidied up today stays for the next run; it is no reason to make no backup.
-    let _ = patience.unless_cancelled(store.sweep()).await?;
+    let _ = policy.unless_cancelled(store.sweep()).await?;
     Ok(())
 }
 
@@ -455,7 +455,7 @@ impl FileCopy {
                 let mut arrived = Arrived { length: published.length, checked: Checked::Size, notes: Vec::new(), uncompared: None };
                 if let (Some(fingerprint), Some((bridge, context)), true) = (fingerprint, network, self.read_back) {
                     let compared = Local::open(parent(&self.path)).and_then(|store| {
-                        let compared = bridge.wait(check::compare(&store, &name, fingerprint, &Patience::new(context)));
+                        let compared = bridge.wait(check::compare(&store, &name, fingerprint, &RetryPolicy::new(context)));
                         compared.map_err(|error| match error.kind() {
                             Some(Kind::Mismatch) if bridge.wait(store.delete(&name)).is_err() => endings::not_removed(error, &name, &label),
                             _ => error,
@@ -478,8 +478,8 @@ impl FileCopy {
 impl PlaceCopy {
     /// Begins the upload. Unless `patient`, a place that does not answer soon is put off until the local copy stands.
     fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
-        let (sink, name, patience, context) = (Arc::clone(&self.sink), self.name.clone(), self.patience.clone(), self.context.clone());
-        let mut creating: Creating = bridge.spawn(async move { begin::create(&sink, &name, expected, &patience, &context).await });
+        let (sink, name, policy, context) = (Arc::clone(&self.sink), self.name.clone(), self.policy.clone(), self.context.clone());
+        let mut creating: Creating = bridge.spawn(async move { begin::create(&sink, &name, expected, &policy, &context).await });
         let created = bridge.wait(async { if patient { Some((&mut creating).await) } else { tokio::time::timeout(self.hurry(), &mut creating).await.ok() } });
         match created {
             Some(created) => {
@@ -515,7 +515,7 @@ impl PlaceCopy {
             upload,
             plan,
             concurrency,
-            patience: self.patience.clone(),
+            policy: self.policy.clone(),
             context: self.context.clone(),
             meter: Arc::clone(&self.meter),
             room: Arc::clone(&room),
@@ -539,7 +539,7 @@ impl PlaceCopy {
             }
             Err(tokio::sync::TryAcquireError::NoPermits) if may_detach => *detached_at = Some(offset),
             Err(_) => {
-                if let Some(permit) = wait_for_room(room, &self.patience, bridge)? {
+                if let Some(permit) = wait_for_room(room, &self.policy, bridge)? {
                     let _ = sender.send(Message::Bytes(segment.clone(), permit));
                 }
             }
@@ -596,7 +596,7 @@ impl PlaceCopy {
                         return Err(no_copy(self.sink.label()));
                     };
                     // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
-                    match feed(path, offset, &sender, &room, &self.patience, bridge) {
+                    match feed(path, offset, &sender, &room, &self.policy, bridge) {
                         Ok(()) => drop(sender.send(Message::Sealed(fingerprint.cloned()))),
                         Err(error) => {
                             drop(sender);
@@ -616,8 +616,8 @@ impl PlaceCopy {
 }
 
 /// `None` when the place wants nothing more.
-fn wait_for_room(room: &Arc<Semaphore>, patience: &Patience, bridge: &Bridge) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
-    bridge.wait(patience.unless_cancelled(Arc::clone(room).acquire_owned())).map(Result::ok)
+fn wait_for_room(room: &Arc<Semaphore>, policy: &RetryPolicy, bridge: &Bridge) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
+    bridge.wait(policy.unless_cancelled(Arc::clone(room).acquire_owned())).map(Result::ok)
 }
 
 /// Sends a file from `offset` on, as long as the place wants it.
@@ -626,7 +626,7 @@ fn feed(
     offset: u64,
     sender: &mpsc::UnboundedSender<Message>,
     room: &Arc<Semaphore>,
-    patience: &Patience,
+    policy: &RetryPolicy,
     bridge: &Bridge,
 ) -> Result<(), StoreError> {
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
@@ -634,7 +634,7 @@ fn feed(
     let length = file.metadata().map_err(unreadable)?.len();
     let mut at = offset;
     while at < length {
-        let Some(permit) = wait_for_room(room, patience, bridge)? else { return Ok(()) };
+        let Some(permit) = wait_for_room(room, policy, bridge)? else { return Ok(()) };
         let mut segment = vec![0; (length - at).min(SEGMENT as u64) as usize];
         file.read_exact_at(&mut segment, at).map_err(unreadable)?;
         at += segment.len() as u64;

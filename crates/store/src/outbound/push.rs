@@ -31,7 +31,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Kind, Operation, StoreError},
-    patience::Patience,
+    retry::RetryPolicy,
     store::{Checked, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
 
@@ -54,7 +54,7 @@ struct Record {
     session: Session,
 }
 
-/// Sends the archive. An interruption or an end of patience leaves what arrived for the next call; every other failure leaves nothing.
+/// Sends the archive. An interruption or an end of retry policy leaves what arrived for the next call; every other failure leaves nothing.
 pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<LegMeter>) -> Result<Arrived, StoreError> {
     let memory = Memory::claim(options, sink.as_ref(), network.context)?;
     let mut begun = 0;
@@ -75,8 +75,8 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     let metadata = fs::metadata(options.file).map_err(unreadable)?;
     let length = metadata.len();
     let (bridge, context) = (network.bridge, network.context);
-    let patience = Patience::new(context);
-    meter.watch(patience.clone());
+    let policy = RetryPolicy::new(context);
+    meter.watch(policy.clone());
     let abilities = sink.abilities();
     let plan = PartPlan::new(&abilities, Some(length), context.tuning.part_size);
     let record = |session| Record { length, modified: (metadata.mtime(), metadata.mtime_nsec()), part_size: plan.size(0), session };
@@ -86,15 +86,15 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     let expected = Expected { resumable: may_stay, ..Expected::exactly(length) };
     let begun = bridge.wait(async {
         if let Some(store) = Arc::clone(sink).store() {
-            match memory.continued(store.as_ref(), &record, &patience, context).await? {
+            match memory.continued(store.as_ref(), &record, &policy, context).await? {
                 Earlier::Upload(upload) => return Ok(Some(upload)),
                 // It may have arrived in the very moment in which it was cut off, or while it was compared.
-                Earlier::Gone if is_there(options, store.as_ref(), length, &patience, context).await? => return Ok(None),
+                Earlier::Gone if is_there(options, store.as_ref(), length, &policy, context).await? => return Ok(None),
                 Earlier::Gone | Earlier::None => memory.forget(),
             }
         }
-        look(sink, options.name, &patience).await?;
-        begin::create(sink, options.name, expected, &patience, context).await.map(|upload| Some(Arc::from(upload)))
+        look(sink, options.name, &policy).await?;
+        begin::create(sink, options.name, expected, &policy, context).await.map(|upload| Some(Arc::from(upload)))
     })?;
     let Some(upload): Option<Arc<dyn Upload>> = begun else {
         memory.forget();
@@ -125,7 +125,7 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
         upload,
         plan,
         concurrency,
-        patience: patience.clone(),
+        policy: policy.clone(),
         context: context.clone(),
         meter: Arc::clone(meter),
         room: Arc::clone(&room),
@@ -134,7 +134,7 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = bridge.spawn(leg.run(receiver));
-    let read = feed(options.file, 0, &sender, &room, &patience, bridge);
+    let read = feed(options.file, 0, &sender, &room, &policy, bridge);
     // A failure must not leave before the sending task has ended.
     let (read, fingerprint) = match read.and_then(|()| options.read_back.then(|| Fingerprint::of(options.file, context)).transpose()) {
         Ok(fingerprint) => (Ok(()), fingerprint.map(Arc::new)),
@@ -161,13 +161,13 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
 }
 
 /// Whether the place has exactly this archive under exactly this name.
-async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, patience: &Patience, context: &Context) -> Result<bool, StoreError> {
+async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, policy: &RetryPolicy, context: &Context) -> Result<bool, StoreError> {
     let same_size = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == length);
-    if !same_size(&patience.settled(|| store.entry(options.name), same_size).await?) {
+    if !same_size(&policy.settled(|| store.entry(options.name), same_size).await?) {
         return Ok(false);
     }
     let fingerprint = Fingerprint::of(options.file, context)?;
-    match compare(store, options.name, &fingerprint, patience).await {
+    match compare(store, options.name, &fingerprint, policy).await {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == Some(Kind::Mismatch) => Ok(false),
         Err(error) => Err(error),
@@ -233,9 +233,9 @@ impl Memory {
     }
 
     /// The upload an earlier call began, if the archive is still the same and the place still has it.
-    async fn continued(&self, store: &dyn Store, record: &impl Fn(Session) -> Record, patience: &Patience, context: &Context) -> Result<Earlier, StoreError> {
+    async fn continued(&self, store: &dyn Store, record: &impl Fn(Session) -> Record, policy: &RetryPolicy, context: &Context) -> Result<Earlier, StoreError> {
         let Some(found) = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) else { return Ok(Earlier::None) };
-        let upload: Option<Arc<dyn Upload>> = match patience.retry(|| store.resume(&found.session)).await {
+        let upload: Option<Arc<dyn Upload>> = match policy.retry(|| store.resume(&found.session)).await {
             Ok(upload) => upload.map(Arc::from),
             Err(error) if error.kind() == Some(Kind::Lost) => None,
             Err(error) => return Err(error),

@@ -122,7 +122,7 @@ pub trait Place: Send + Sync {
     fn vanished(&self) -> Option<Answer>;
 }
 
-/// One test's place, proxy and patience.
+/// One test's place, proxy and policy.
 pub struct Bench {
     pub proxy: Proxy,
     pub place: Box<dyn Place>,
@@ -163,7 +163,7 @@ impl Bench {
 
     pub fn connect(&self) -> Arc<dyn Store> {
         let context = self.context();
-        self.bridge.wait(store::patience::Patience::new(&context).retry(|| async { self.connection().connect(&context).await })).unwrap()
+        self.bridge.wait(store::retry::RetryPolicy::new(&context).retry(|| async { self.connection().connect(&context).await })).unwrap()
     }
 
     /// A rule's predicate for the requests of one step.

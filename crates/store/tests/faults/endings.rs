@@ -50,14 +50,14 @@ fn stops_at(bench: &Bench, answer: Answer, status: u16, kinds: &[Kind]) {
 pub fn wrong_credentials_stop_at_once(bench: Bench) {
     let Some(connection) = bench.place.with_wrong_credentials(&bench.proxy.address().to_string()) else { panic!("it lets everybody in") };
     let context = connection.context(bench.tuning.clone(), bench.cancel.clone());
-    let patience = store::patience::Patience::new(&context);
-    let work = patience.retry(|| async {
+    let policy = store::retry::RetryPolicy::new(&context);
+    let work = policy.retry(|| async {
         let store = connection.connect(&context).await?;
         store.create(NAME, store::Expected { exact: Some(3), about: Some(3), ..store::Expected::default() }).await.map(|_| ())
     });
     let error = bench.bridge.wait(work).unwrap_err();
     assert!(matches!(error.kind(), Some(Kind::Credentials)), "{error} {:?}", error.kind());
-    assert_eq!(patience.retries(), 0);
+    assert_eq!(policy.retries(), 0);
     assert!(advice(&error).is_some(), "says what to do: {error}");
     bench.assert_nothing_there();
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use store::{Bridge, Context, Operation, Tuning, http, parts::Activity, patience::Patience};
+use store::{Bridge, Context, Operation, Tuning, http, parts::Activity, retry::RetryPolicy};
 
 /// Knows one name, which is this machine.
 #[derive(Clone)]
@@ -53,15 +53,15 @@ fn a_name_nobody_knows_may_pass_and_is_given_up_after_the_first_contacts_patienc
     let tuning = Tuning { first_pause: Duration::from_millis(20), first_contact: Duration::from_millis(300), ..Tuning::default() };
     let context = Context::new(tuning.clone(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
     let started = Instant::now();
-    let patience = Patience::new(&context);
+    let policy = RetryPolicy::new(&context);
     let ask = || async {
         let request = context.http.get("http://no-such-host.invalid/");
         http::send("webdav://no-such-host.invalid", Operation::Connect, request, &Activity::default(), tuning.stall).await
     };
-    let error = Bridge::start().unwrap().wait(patience.retry(ask)).unwrap_err();
+    let error = Bridge::start().unwrap().wait(policy.retry(ask)).unwrap_err();
     assert!(error.is_passing(), "{error}");
     let said = error.to_string();
     assert!(said.contains("webdav://no-such-host.invalid") && said.contains("gave up"), "{said}");
-    assert!(patience.retries() > 0);
+    assert!(policy.retries() > 0);
     assert!(started.elapsed() < Duration::from_mins(1));
 }

@@ -115,9 +115,9 @@ pub fn a_name_that_does_not_resolve_for_a_while(bench: Bench) {
     let names = crate::names::Names::new(host);
     context.http = names.client();
     names.fail(3);
-    let patience = store::patience::Patience::new(&context);
-    let store = bench.bridge.wait(patience.retry(|| async { connection.connect(&context).await })).unwrap();
-    assert!(patience.retries() >= 3, "{}", patience.retries());
+    let policy = store::retry::RetryPolicy::new(&context);
+    let store = bench.bridge.wait(policy.retry(|| async { connection.connect(&context).await })).unwrap();
+    assert!(policy.retries() >= 3, "{}", policy.retries());
     let ended = bench.once_uploaded(
         whole().len() as u64 / 2,
         || {

@@ -25,7 +25,7 @@ use store::{
     contract::{self, ContractOptions},
     gdrive::auth::{Client, Grant, TokenFile},
     parts::Activity,
-    patience::Patience,
+    retry::RetryPolicy,
 };
 use testkit::drive::{CLIENT_ID, CLIENT_SECRET, Drive};
 
@@ -74,13 +74,13 @@ impl Rig {
 
     /// An upload as the driver makes it: passing errors are tried again.
     async fn send(&self, place: &dyn Store, name: &str, bytes: &Bytes) -> Result<Checked, StoreError> {
-        let patience = Patience::new(&self.context);
-        let upload = patience.retry(|| place.create(name, Expected::default())).await?;
+        let policy = RetryPolicy::new(&self.context);
+        let upload = policy.retry(|| place.create(name, Expected::default())).await?;
         for part in parts(bytes, 2 * PART) {
-            patience.retry(|| upload.put(&part)).await?;
+            policy.retry(|| upload.put(&part)).await?;
         }
         let sealed = sealed(bytes);
-        patience.retry(|| upload.commit(&sealed)).await
+        policy.retry(|| upload.commit(&sealed)).await
     }
 
     /// Nothing half-done is left.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use habackup::securetar::Encryptor;
-use store::{Kind, Workshop, outbound::Network, patience::Patience};
+use store::{Kind, Workshop, outbound::Network, retry::RetryPolicy};
 
 use super::{recipe::Recipe, there::There};
 use crate::{
@@ -116,13 +116,13 @@ fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Arc<AtomicBool>)
 
     let recipe = Recipe::of(&layout, false).to_json();
     let context = there.context.as_ref().unwrap_or(there.network.context);
-    let patience = Patience::new(context);
+    let policy = RetryPolicy::new(context);
     let sample = [Bytes::from(sample)];
     let (mut line, mut far) = (0.0_f64, 0.0_f64);
     let begun = Instant::now();
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        let worked = there.network.bridge.wait(patience.retry(|| there.workshop.try_out(&recipe, &sample)))?;
+        let worked = there.network.bridge.wait(policy.retry(|| there.workshop.try_out(&recipe, &sample)))?;
         let carried = started.elapsed().saturating_sub(worked);
         line = line.max(length / carried.as_secs_f64().max(1e-9));
         far = far.max(length / worked.as_secs_f64().max(1e-9));

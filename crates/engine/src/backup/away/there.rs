@@ -6,7 +6,7 @@ use serde::Deserialize;
 use store::{
     Context, Expected, Store, Workshop,
     outbound::{Network, Outbound, Target},
-    patience::Patience,
+    retry::RetryPolicy,
 };
 
 use super::{
@@ -92,7 +92,7 @@ impl There<'_> {
     /// What a killed run left there goes first; that it can't be done now is no reason to make no backup.
     fn sweep(&self) {
         let context = self.context.as_ref().unwrap_or(self.network.context);
-        let _ = self.network.bridge.wait(Patience::new(context).unless_cancelled(self.place.sweep()));
+        let _ = self.network.bridge.wait(RetryPolicy::new(context).unless_cancelled(self.place.sweep()));
     }
 }
 

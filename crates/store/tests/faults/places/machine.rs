@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use peer::{
     Identity, Known, Limits, Server,
-    gate::{Gate, Patience},
+    gate::{Gate, GateLimits},
 };
 use store::{
     local::Local,
@@ -31,14 +31,14 @@ impl Machine {
         let state = machine::state(&directory.path().join("there"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, code) = runtime.block_on(async {
-            let patience = Patience {
+            let limits = GateLimits {
                 tries: 50,
                 life: Duration::from_mins(10),
                 first_pause: Duration::from_millis(40),
                 longest_pause: Duration::from_millis(200),
-                ..Patience::default()
+                ..GateLimits::default()
             };
-            let gate = Arc::new(Gate::new(patience));
+            let gate = Arc::new(Gate::new(limits));
             let code = gate.renew().unwrap();
             let server = Server {
                 identity: Identity::load_or_create(&state).unwrap(),
@@ -47,7 +47,7 @@ impl Machine {
                 gate,
                 host: Arc::new(Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) })),
                 events: Arc::new(|_| {}),
-                limits: Limits { patience: Duration::from_secs(2), ..Limits::default() },
+                limits: Limits { deadline: Duration::from_secs(2), ..Limits::default() },
             };
             let listener = Server::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();

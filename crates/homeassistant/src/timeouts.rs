@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long to wait for what.
 #[derive(Clone, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection to stand.
     pub connect: Duration,
     /// For anything to move once it stands.
@@ -25,7 +25,7 @@ pub struct Patience {
     pub loaded: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(20),
@@ -41,7 +41,7 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl Timeouts {
     /// The pause after so many looks.
     pub(crate) fn pause(&self, looks: u32) -> Duration {
         self.first_look.saturating_mul(1 << (looks / 8).min(10)).min(self.longest_look)

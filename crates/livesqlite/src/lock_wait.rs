@@ -11,15 +11,15 @@ const STEP: Duration = Duration::from_millis(25);
 /// Longer waits are cut to this, so that their end is a time that can be told.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// One patience for everything that is waited for while a snapshot is opened.
+/// One wait for everything that is waited for while a snapshot is opened.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct LockWait {
     deadline: Instant,
     cancel: Option<Arc<AtomicBool>>,
     waiting: Option<Arc<AtomicBool>>,
 }
 
-impl Patience {
+impl LockWait {
     pub(crate) fn new(length: Duration, cancel: Option<Arc<AtomicBool>>) -> Self {
         Self { deadline: Instant::now() + length.min(LONGEST), cancel, waiting: None }
     }
@@ -36,7 +36,7 @@ impl Patience {
         }
     }
 
-    /// How long to wait before asking again; zero when the patience is over.
+    /// How long to wait before asking again; zero when the wait is over.
     pub(crate) fn step(&self) -> Result<Duration, OpenError> {
         if self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             return Err(OpenError::Cancelled);
@@ -52,12 +52,12 @@ mod tests {
 
     #[test]
     fn waiting_goes_in_short_steps_until_time_or_flag_ends_it() {
-        assert_eq!(Patience::new(Duration::MAX, None).step().unwrap(), STEP);
-        assert_eq!(Patience::new(Duration::ZERO, None).step().unwrap(), Duration::ZERO);
+        assert_eq!(LockWait::new(Duration::MAX, None).step().unwrap(), STEP);
+        assert_eq!(LockWait::new(Duration::ZERO, None).step().unwrap(), Duration::ZERO);
         let flag = Arc::new(AtomicBool::new(false));
-        let patience = Patience::new(Duration::MAX, Some(flag.clone()));
-        assert_eq!(patience.step().unwrap(), STEP);
+        let wait = LockWait::new(Duration::MAX, Some(flag.clone()));
+        assert_eq!(wait.step().unwrap(), STEP);
         flag.store(true, Ordering::Relaxed);
-        assert!(matches!(patience.step(), Err(OpenError::Cancelled)));
+        assert!(matches!(wait.step(), Err(OpenError::Cancelled)));
     }
 }

@@ -42,9 +42,9 @@ pub enum Pause {
     Answer,
 }
 
-/// The patience one destination has left. Cheap to clone; clones share it.
+/// The retry policy one destination has left. Cheap to clone; clones share it.
 #[derive(Clone)]
-pub struct Patience {
+pub struct RetryPolicy {
     context: Context,
     shared: Arc<Mutex<State>>,
     awaited: Awaited,
@@ -59,7 +59,7 @@ struct State {
     waiting: Option<Waiting>,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// As `context.tuning` says.
     pub fn new(context: &Context) -> Self {
         Self { context: context.clone(), shared: Arc::default(), awaited: Awaited::default() }
@@ -85,7 +85,7 @@ impl Patience {
         self.state().retries
     }
 
-    /// Repeats `attempt` until it succeeds, fails for good, or patience ends.
+    /// Repeats `attempt` until it succeeds, fails for good, or the retry policy ends.
     pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(&self, attempt: impl FnMut() -> F) -> Result<T, StoreError> {
         self.retry_moving(&Activity::default(), attempt).await
     }
@@ -256,11 +256,11 @@ mod tests {
     use super::*;
     use crate::error::{Kind, Operation};
 
-    fn patience(give_up_after: Duration) -> (Patience, Arc<AtomicBool>) {
+    fn policy(give_up_after: Duration) -> (RetryPolicy, Arc<AtomicBool>) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tuning = Tuning { first_pause: Duration::from_millis(1), give_up_after, first_contact: give_up_after, ..Tuning::default() };
         let cancel = Arc::new(AtomicBool::new(false));
-        (Patience::new(&Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap()), cancel)
+        (RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap()), cancel)
     }
 
     fn passing() -> StoreError {
@@ -269,25 +269,25 @@ mod tests {
 
     #[tokio::test]
     async fn what_passes_is_tried_again_and_what_does_not_is_not() {
-        let (patience, _) = patience(Duration::from_mins(1));
+        let (policy, _) = policy(Duration::from_mins(1));
         let mut tries = 0;
-        let done = patience.retry(|| {
+        let done = policy.retry(|| {
             tries += 1;
             let result = if tries < 4 { Err(passing()) } else { Ok(tries) };
             async { result }
         });
         assert_eq!(done.await.unwrap(), 4);
-        assert_eq!(patience.retries(), 3);
-        let fatal = patience.retry(|| async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Credentials, "no")) });
+        assert_eq!(policy.retries(), 3);
+        let fatal = policy.retry(|| async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Credentials, "no")) });
         assert_eq!(fatal.await.unwrap_err().kind(), Some(Kind::Credentials));
-        assert_eq!(patience.retries(), 3);
+        assert_eq!(policy.retries(), 3);
     }
 
     #[tokio::test]
     async fn patience_ends() {
-        let (patience, _) = patience(Duration::from_millis(30));
+        let (policy, _) = policy(Duration::from_millis(30));
         let started = Instant::now();
-        let error = patience.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err();
+        let error = policy.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err();
         assert!(error.is_passing());
         assert_eq!(error.to_string(), "could not write to there: hiccup (gave up after less than a second; no attempt succeeded)");
         assert!(started.elapsed() < Duration::from_secs(5));
@@ -295,9 +295,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends_when_the_user_stops() {
-        let (patience, cancel) = patience(Duration::from_mins(10));
+        let (policy, cancel) = policy(Duration::from_mins(10));
         cancel.store(true, Ordering::Relaxed);
-        assert!(matches!(patience.retry(|| async { Err::<(), _>(passing()) }).await, Err(StoreError::Cancelled)));
+        assert!(matches!(policy.retry(|| async { Err::<(), _>(passing()) }).await, Err(StoreError::Cancelled)));
     }
 
     #[test]
@@ -310,18 +310,18 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_to_wait_longer_than_it_may_fail_is_not_waited_for() {
-        let (patience, _) = patience(Duration::from_secs(5));
+        let (policy, _) = policy(Duration::from_secs(5));
         let busy =
             || async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Passing { retry_after: Some(Duration::from_mins(10)) }, "busy")) };
-        let error = patience.retry(busy).await.unwrap_err();
+        let error = policy.retry(busy).await.unwrap_err();
         assert_eq!(error.to_string(), "could not write to there: busy (it asks to wait 10 min, which is longer than --give-up-after allows)");
     }
 
     #[tokio::test]
     async fn a_silent_place_is_given_up_when_its_time_is_up() {
-        let (patience, _) = patience(Duration::from_millis(1100));
+        let (policy, _) = policy(Duration::from_millis(1100));
         let mut tries = 0;
-        let error = patience.contact("there", || {
+        let error = policy.contact("there", || {
             tries += 1;
             std::future::pending::<Result<(), StoreError>>()
         });
