@@ -12,7 +12,7 @@ use std::{
 
 use engine::{Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use store::{outbound::LegMeter, retry::Pause};
+use store::{outbound::UploadMeter, retry::Pause};
 
 use crate::{args::ProgressArg, text};
 
@@ -105,7 +105,7 @@ fn waiting(progress: &Progress) -> Option<String> {
     })
 }
 
-fn behind(place: &LegMeter) -> String {
+fn behind(place: &UploadMeter) -> String {
     if place.is_finishing() {
         return format!("{}: checking the copy", place.label());
     }

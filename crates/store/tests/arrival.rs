@@ -25,7 +25,7 @@ use store::{
     contract::{self, ContractOptions},
     inbound::RemoteFile,
     local::Local,
-    outbound::{Arrived, LegMeter, Network, Outbound, PushOptions, Target, push},
+    outbound::{Arrived, Network, Outbound, PushOptions, Target, UploadMeter, push},
 };
 
 struct Run {
@@ -59,7 +59,7 @@ impl Run {
 
     fn push(&self, store: &Arc<dyn Store>, file: &Path, read_back: bool) -> Result<Arrived, StoreError> {
         let options = PushOptions { file, name: "a.tar", read_back };
-        push(&options, &(store.clone() as _), &self.network(), &Arc::new(LegMeter::new(store.label())))
+        push(&options, &(store.clone() as _), &self.network(), &Arc::new(UploadMeter::new(store.label())))
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use common::{Fault, HICCUP, Memory, context, noise, parts};
 use store::{
     Bridge, Checked, Context, Expected, Kind, PartRules, Placement, Sink, StoreError,
-    outbound::{LegMeter, Network, Outbound, Outcome, PushOptions, Target, push},
+    outbound::{Network, Outbound, Outcome, PushOptions, Target, UploadMeter, push},
 };
 
 const LATE: u64 = 5000;
@@ -220,7 +220,7 @@ fn a_copy_that_changed_on_the_way_is_found_by_reading_back_and_removed() {
 
 fn push_to(run: &Run, memory: &Memory, file: &Path) -> Result<u64, StoreError> {
     let sink: Arc<dyn Sink> = Arc::new(memory.clone());
-    let meter = Arc::new(LegMeter::new(sink.label()));
+    let meter = Arc::new(UploadMeter::new(sink.label()));
     let options = PushOptions { file, name: "a.tar", read_back: true };
     push(&options, &sink, &Network { bridge: &run.bridge, context: &run.context }, &meter).map(|arrived| arrived.length)
 }

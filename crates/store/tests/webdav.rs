@@ -13,7 +13,7 @@ use bytes::Bytes;
 use store::{
     Address, Bridge, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
-    outbound::{LegMeter, Network, PushOptions, push},
+    outbound::{Network, PushOptions, UploadMeter, push},
     parts::Activity,
     retry::Pause,
 };
@@ -236,7 +236,7 @@ fn pushed_through(server: String, place: &str, (user, password): (&str, &str), c
     let address = Address::parse(&format!("webdav://{}{place}", line.authority)).unwrap();
     let store = bridge.wait(store::connect(&address, &Options::default(), &context)).unwrap();
     *line.cuts.lock().unwrap() = cuts;
-    let meter = Arc::new(LegMeter::new(store.label()));
+    let meter = Arc::new(UploadMeter::new(store.label()));
     let options = PushOptions { file: &directory.path().join("a.tar"), name: "b.tar", read_back: true };
     let done = push(&options, &(store.clone() as _), &Network { bridge: &bridge, context: &context }, &meter).unwrap();
     assert_eq!((done.length, done.checked), (bytes.len() as u64, Checked::ReadBack));
@@ -594,7 +594,7 @@ fn a_late_answer_is_waited_for_and_shown() {
     let bridge = Bridge::start().unwrap();
     let store = bridge.wait(store::connect(&Address::parse(&url(&server)).unwrap(), &Options::default(), &context)).unwrap();
     server.meet("PUT", Trouble::Slow(Duration::from_millis(700)));
-    let meter = Arc::new(LegMeter::new(store.label()));
+    let meter = Arc::new(UploadMeter::new(store.label()));
     let seen = std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
             let mut seen = false;

@@ -15,7 +15,7 @@ use std::{
 
 use store::{
     local::WriteMeter,
-    outbound::LegMeter,
+    outbound::UploadMeter,
     retry::{RetryPolicy, Waiting},
 };
 
@@ -66,7 +66,7 @@ pub struct Progress {
 #[derive(Default)]
 struct Outputs {
     files: Vec<Arc<WriteMeter>>,
-    places: Vec<Arc<LegMeter>>,
+    places: Vec<Arc<UploadMeter>>,
     // Of the place that is read from.
     reading: Option<RetryPolicy>,
 }
@@ -199,17 +199,17 @@ impl Progress {
         self.threads.store(threads as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn watch(&self, files: Vec<Arc<WriteMeter>>, places: Vec<Arc<LegMeter>>) {
+    pub(crate) fn watch(&self, files: Vec<Arc<WriteMeter>>, places: Vec<Arc<UploadMeter>>) {
         *self.outputs() = Outputs { files, places, reading: None };
     }
 
     /// The remote copies on their way.
-    pub fn places(&self) -> Vec<Arc<LegMeter>> {
+    pub fn places(&self) -> Vec<Arc<UploadMeter>> {
         self.outputs().places.clone()
     }
 
     /// For a job whose only work is to send `length` bytes to one place.
-    pub fn send(&self, place: &Arc<LegMeter>, length: u64) {
+    pub fn send(&self, place: &Arc<UploadMeter>, length: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.set_total(length);
         self.enter(Phase::Running);

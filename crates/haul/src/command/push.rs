@@ -10,7 +10,7 @@ use habackup::{
 use serde::Serialize;
 use store::{
     Address, Context, Sink, StoreError,
-    outbound::{LegMeter, Outcome, PushOptions},
+    outbound::{Outcome, PushOptions, UploadMeter},
 };
 
 use super::{
@@ -141,7 +141,7 @@ fn push(
     progress: &Arc<Progress>,
     length: u64,
 ) -> Result<Outcome, Failure> {
-    let meter = Arc::new(LegMeter::new(sink.label()));
+    let meter = Arc::new(UploadMeter::new(sink.label()));
     progress.send(&meter, length);
     let job = Job { verb: "sending", encrypted: false, names_limit: args.sending.limit.limit.is_some() };
     let display = Display::start(args.output.progress, job, Arc::clone(progress));

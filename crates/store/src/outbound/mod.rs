@@ -8,11 +8,11 @@
 
 mod begin;
 mod check;
-mod cut;
+mod chunker;
 mod endings;
 mod late;
-mod leg;
 mod push;
+mod remote_upload;
 
 use std::{
     io,
@@ -31,10 +31,10 @@ use tokio::{
 use begin::{Creating, undo};
 pub use check::Fingerprint;
 use check::{Fingerprinting, GRAIN};
-use cut::PartPlan;
-pub use leg::{Arrived, LegMeter};
-use leg::{Leg, Message, held_at_first, room_for};
+use chunker::PartPlan;
 pub use push::{PushOptions, can_remember, push};
+pub use remote_upload::{Arrived, UploadMeter};
+use remote_upload::{Message, RemoteUpload, budget_for, held_at_first};
 
 use crate::{
     bridge::Bridge,
@@ -122,14 +122,14 @@ struct PlaceCopy {
     name: String,
     context: Context,
     read_back: bool,
-    meter: Arc<LegMeter>,
+    meter: Arc<UploadMeter>,
     policy: RetryPolicy,
     state: State,
 }
 
 enum State {
     Prepared,
-    Live { sender: mpsc::UnboundedSender<Message>, room: Arc<Semaphore>, task: JoinHandle<Result<Arrived, StoreError>>, detached_at: Option<u64> },
+    Live { sender: mpsc::UnboundedSender<Message>, budget: Arc<Semaphore>, task: JoinHandle<Result<Arrived, StoreError>>, detached_at: Option<u64> },
     // As deferred; the upload is being begun meanwhile.
     Beginning { creating: Creating, expected: Expected },
     // Sent from the local copy once that stands.
@@ -159,7 +159,7 @@ impl Outbound {
                 }
                 Target::Place { sink, name, context } => {
                     let Some(network) = &network else { continue };
-                    let meter = Arc::new(LegMeter::new(sink.label()));
+                    let meter = Arc::new(UploadMeter::new(sink.label()));
                     let context = context.unwrap_or_else(|| network.context.clone());
                     let policy = RetryPolicy::new(&context);
                     meter.watch(policy.clone());
@@ -217,7 +217,7 @@ impl Outbound {
     }
 
     /// Live figures of the remote copies.
-    pub fn meters(&self) -> Vec<Arc<LegMeter>> {
+    pub fn meters(&self) -> Vec<Arc<UploadMeter>> {
         self.places.iter().map(|place| Arc::clone(&place.meter)).collect()
     }
 
@@ -508,8 +508,8 @@ impl PlaceCopy {
         let abilities = self.sink.abilities();
         let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), self.context.tuning.part_size);
         let concurrency = abilities.concurrency.clamp(1, parts_at_once);
-        let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, held_at_first(abilities.placement))));
-        let leg = Leg {
+        let budget = Arc::new(Semaphore::new(budget_for(plan.size(0), concurrency, held_at_first(abilities.placement))));
+        let task = RemoteUpload {
             sink: Arc::clone(&self.sink),
             name: self.name.clone(),
             upload,
@@ -518,28 +518,28 @@ impl PlaceCopy {
             policy: self.policy.clone(),
             context: self.context.clone(),
             meter: Arc::clone(&self.meter),
-            room: Arc::clone(&room),
+            budget: Arc::clone(&budget),
             read_back: self.read_back,
             keeping: None,
         };
         let (sender, receiver) = mpsc::unbounded_channel();
-        let task = bridge.spawn(leg.run(receiver));
-        self.state = State::Live { sender, room, task, detached_at: None };
+        let task = bridge.spawn(task.run(receiver));
+        self.state = State::Live { sender, budget, task, detached_at: None };
     }
 
     /// Takes a segment, or lets go of the stream when it is behind and a local copy is being made. Fails when the user stops it meanwhile.
     fn take(&mut self, segment: &Bytes, offset: u64, may_detach: bool, bridge: &Bridge) -> Result<(), StoreError> {
-        let State::Live { sender, room, detached_at, .. } = &mut self.state else { return Ok(()) };
+        let State::Live { sender, budget, detached_at, .. } = &mut self.state else { return Ok(()) };
         if detached_at.is_some() {
             return Ok(());
         }
-        match Arc::clone(room).try_acquire_owned() {
+        match Arc::clone(budget).try_acquire_owned() {
             Ok(permit) => {
                 let _ = sender.send(Message::Bytes(segment.clone(), permit));
             }
             Err(tokio::sync::TryAcquireError::NoPermits) if may_detach => *detached_at = Some(offset),
             Err(_) => {
-                if let Some(permit) = wait_for_room(room, &self.policy, bridge)? {
+                if let Some(permit) = wait_for_budget(budget, &self.policy, bridge)? {
                     let _ = sender.send(Message::Bytes(segment.clone(), permit));
                 }
             }
@@ -588,7 +588,7 @@ impl PlaceCopy {
             from = Some(0);
         }
         match state {
-            State::Live { sender, room, task, detached_at } => {
+            State::Live { sender, budget, task, detached_at } => {
                 if let Some(offset) = detached_at.or(from) {
                     let Some(path) = copy else {
                         drop(sender);
@@ -596,7 +596,7 @@ impl PlaceCopy {
                         return Err(no_copy(self.sink.label()));
                     };
                     // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
-                    match feed(path, offset, &sender, &room, &self.policy, bridge) {
+                    match feed(path, offset, &sender, &budget, &self.policy, bridge) {
                         Ok(()) => drop(sender.send(Message::Sealed(fingerprint.cloned()))),
                         Err(error) => {
                             drop(sender);
@@ -616,8 +616,8 @@ impl PlaceCopy {
 }
 
 /// `None` when the place wants nothing more.
-fn wait_for_room(room: &Arc<Semaphore>, policy: &RetryPolicy, bridge: &Bridge) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
-    bridge.wait(policy.unless_cancelled(Arc::clone(room).acquire_owned())).map(Result::ok)
+fn wait_for_budget(budget: &Arc<Semaphore>, policy: &RetryPolicy, bridge: &Bridge) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
+    bridge.wait(policy.unless_cancelled(Arc::clone(budget).acquire_owned())).map(Result::ok)
 }
 
 /// Sends a file from `offset` on, as long as the place wants it.
@@ -625,7 +625,7 @@ fn feed(
     path: &Path,
     offset: u64,
     sender: &mpsc::UnboundedSender<Message>,
-    room: &Arc<Semaphore>,
+    budget: &Arc<Semaphore>,
     policy: &RetryPolicy,
     bridge: &Bridge,
 ) -> Result<(), StoreError> {
@@ -634,7 +634,7 @@ fn feed(
     let length = file.metadata().map_err(unreadable)?.len();
     let mut at = offset;
     while at < length {
-        let Some(permit) = wait_for_room(room, policy, bridge)? else { return Ok(()) };
+        let Some(permit) = wait_for_budget(budget, policy, bridge)? else { return Ok(()) };
         let mut segment = vec![0; (length - at).min(SEGMENT as u64) as usize];
         file.read_exact_at(&mut segment, at).map_err(unreadable)?;
         at += segment.len() as u64;

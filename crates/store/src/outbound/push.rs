@@ -20,13 +20,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    ALONE, Arrived, BEGINNINGS, Fingerprint, LegMeter, Message, Network, SEGMENT, begin,
+    ALONE, Arrived, BEGINNINGS, Fingerprint, Message, Network, SEGMENT, UploadMeter, begin,
     check::compare,
-    cut::PartPlan,
+    chunker::PartPlan,
     endings::{died, tidy},
-    feed,
-    leg::{Keeping, Leg, room_for},
-    look,
+    feed, look,
+    remote_upload::{Keeping, RemoteUpload, budget_for},
 };
 use crate::{
     context::Context,
@@ -55,7 +54,7 @@ struct Record {
 }
 
 /// Sends the archive. An interruption or an end of retry policy leaves what arrived for the next call; every other failure leaves nothing.
-pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<LegMeter>) -> Result<Arrived, StoreError> {
+pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<UploadMeter>) -> Result<Arrived, StoreError> {
     let memory = Memory::claim(options, sink.as_ref(), network.context)?;
     let mut begun = 0;
     loop {
@@ -70,7 +69,7 @@ pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'
     }
 }
 
-fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<LegMeter>, memory: &Memory) -> Result<Arrived, StoreError> {
+fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<UploadMeter>, memory: &Memory) -> Result<Arrived, StoreError> {
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
     let metadata = fs::metadata(options.file).map_err(unreadable)?;
     let length = metadata.len();
@@ -118,8 +117,8 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     save();
     let (kept, sent) = (upload.kept(), Arc::clone(&upload));
     let concurrency = abilities.concurrency.clamp(1, ALONE);
-    let room = Arc::new(Semaphore::new(room_for(plan.size(0), concurrency, 0)));
-    let leg = Leg {
+    let budget = Arc::new(Semaphore::new(budget_for(plan.size(0), concurrency, 0)));
+    let task = RemoteUpload {
         sink: Arc::clone(sink),
         name: options.name.to_owned(),
         upload,
@@ -128,13 +127,13 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
         policy: policy.clone(),
         context: context.clone(),
         meter: Arc::clone(meter),
-        room: Arc::clone(&room),
+        budget: Arc::clone(&budget),
         read_back: options.read_back,
         keeping: Some(Keeping { kept, whole_parts: matches!(abilities.placement, Placement::Parts(_)), may_stay, save: Box::new(save) }),
     };
     let (sender, receiver) = mpsc::unbounded_channel();
-    let task = bridge.spawn(leg.run(receiver));
-    let read = feed(options.file, 0, &sender, &room, &policy, bridge);
+    let task = bridge.spawn(task.run(receiver));
+    let read = feed(options.file, 0, &sender, &budget, &policy, bridge);
     // A failure must not leave before the sending task has ended.
     let (read, fingerprint) = match read.and_then(|()| options.read_back.then(|| Fingerprint::of(options.file, context)).transpose()) {
         Ok(fingerprint) => (Ok(()), fingerprint.map(Arc::new)),

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use store::{
     Address, Bridge, Context, Expected, Options, Placement, Store, StoreError, Tuning,
-    outbound::{LegMeter, Network, Outbound, Outcome, Target},
+    outbound::{Network, Outbound, Outcome, Target, UploadMeter},
 };
 use testkit::proxy::{Answer, Fate, Head, Proxy, Rule};
 
@@ -178,11 +178,11 @@ impl Bench {
     }
 
     /// Uploads the archive; `during` is asked before every mebibyte.
-    pub fn upload(&self, store: &Arc<dyn Store>, during: impl FnMut(&LegMeter, usize)) -> Ended {
+    pub fn upload(&self, store: &Arc<dyn Store>, during: impl FnMut(&UploadMeter, usize)) -> Ended {
         self.upload_with(store, &self.context(), during)
     }
 
-    pub fn upload_with(&self, store: &Arc<dyn Store>, context: &Context, during: impl FnMut(&LegMeter, usize)) -> Ended {
+    pub fn upload_with(&self, store: &Arc<dyn Store>, context: &Context, during: impl FnMut(&UploadMeter, usize)) -> Ended {
         let started = Instant::now();
         let targets = vec![Target::Place { sink: store.clone(), name: NAME.into(), context: None }];
         let outcome = send(targets, &Network { bridge: &self.bridge, context }, during).remove(0);
@@ -250,7 +250,7 @@ impl Bench {
 }
 
 /// Sends the archive, with a late field where one is possible.
-pub fn send(targets: Vec<Target>, network: &Network<'_>, mut during: impl FnMut(&LegMeter, usize)) -> Vec<Outcome> {
+pub fn send(targets: Vec<Target>, network: &Network<'_>, mut during: impl FnMut(&UploadMeter, usize)) -> Vec<Outcome> {
     let whole = whole();
     let mut outbound = Outbound::prepare(targets, Some(*network), false).unwrap();
     let late = !outbound.needs_sizes();

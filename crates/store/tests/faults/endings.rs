@@ -9,7 +9,7 @@ use std::{
 
 use store::{
     Bridge, Kind, Store, StoreError, Tuning,
-    outbound::{LegMeter, Network, Target},
+    outbound::{Network, Target, UploadMeter},
 };
 use testkit::proxy::{Answer, Death, Fate};
 
@@ -17,7 +17,7 @@ use crate::bench::{Bench, Connection, Ended, NAME, send, whole};
 
 const CHILD: &str = "HAUL_FAULTS_CHILD";
 
-fn no_watching(_: &LegMeter, _: usize) {}
+fn no_watching(_: &UploadMeter, _: usize) {}
 
 /// The error names the place, and says nothing twice.
 fn assert_says(error: &StoreError, store: &Arc<dyn Store>) {

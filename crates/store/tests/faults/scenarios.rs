@@ -6,7 +6,7 @@ use testkit::proxy::{Answer, Death, Fate, Rule, Seen};
 
 use crate::bench::{Bench, Step, whole};
 
-fn no_watching(_: &store::outbound::LegMeter, _: usize) {}
+fn no_watching(_: &store::outbound::UploadMeter, _: usize) {}
 
 /// Uploads, and looks at what came of it.
 fn survive_at(bench: &Bench, store: &std::sync::Arc<dyn store::Store>) {

@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use store::{
     Bridge, Checked, Kind, StoreError,
-    outbound::{LegMeter, Network, PushOptions, push},
+    outbound::{Network, PushOptions, UploadMeter, push},
 };
 use testkit::drive::{Call, Fault, Ways};
 
@@ -58,7 +58,12 @@ fn a_sign_in_that_ends_and_a_limit_of_the_day_keep_what_arrived() {
         fs::write(&file, &bytes).unwrap();
         let send = || {
             let network = Network { bridge: &bridge, context: &rig.context };
-            push(&PushOptions { file: &file, name: "a.tar", read_back: false }, &(place.clone() as _), &network, &Arc::new(LegMeter::new("there".to_owned())))
+            push(
+                &PushOptions { file: &file, name: "a.tar", read_back: false },
+                &(place.clone() as _),
+                &network,
+                &Arc::new(UploadMeter::new("there".to_owned())),
+            )
         };
         // The second part meets it.
         if revoked {
@@ -78,7 +83,7 @@ fn a_sign_in_that_ends_and_a_limit_of_the_day_keep_what_arrived() {
         }
         let place = bridge.wait(rig.place());
         let network = Network { bridge: &bridge, context: &rig.context };
-        let meter = Arc::new(LegMeter::new("there".to_owned()));
+        let meter = Arc::new(UploadMeter::new("there".to_owned()));
         push(&PushOptions { file: &file, name: "a.tar", read_back: false }, &(place.clone() as _), &network, &meter).unwrap();
         assert_eq!(rig.archives(), ["a.tar"]);
         assert!(rig.drive.received() <= bytes.len() as u64 + (8 << 20), "it began anew");

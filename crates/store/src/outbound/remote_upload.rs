@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     SEGMENT,
     check::{Fingerprint, compare},
-    cut::{Cutter, PartPlan, Ready},
+    chunker::{Chunker, PartPlan, Ready},
     endings::{died, not_removed, tidy, uncompared},
 };
 use crate::{
@@ -51,7 +51,7 @@ pub struct Arrived {
 }
 
 /// Live figures of one copy, for whoever shows progress.
-pub struct LegMeter {
+pub struct UploadMeter {
     label: String,
     acknowledged: AtomicU64,
     // Set once everything was handed over and only the other side's work is awaited.
@@ -60,7 +60,7 @@ pub struct LegMeter {
     policy: Mutex<Option<RetryPolicy>>,
 }
 
-impl LegMeter {
+impl UploadMeter {
     /// For the copy at the place called `label`.
     pub fn new(label: String) -> Self {
         Self { label, acknowledged: AtomicU64::new(0), finishing: AtomicBool::new(false), ended: AtomicBool::new(false), policy: Mutex::default() }
@@ -148,7 +148,7 @@ impl Keeping {
 }
 
 /// One upload, from its first part to its check.
-pub(super) struct Leg {
+pub(super) struct RemoteUpload {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) name: String,
     pub(super) upload: Arc<dyn Upload>,
@@ -156,9 +156,9 @@ pub(super) struct Leg {
     pub(super) concurrency: usize,
     pub(super) policy: RetryPolicy,
     pub(super) context: Context,
-    pub(super) meter: Arc<LegMeter>,
+    pub(super) meter: Arc<UploadMeter>,
     /// What the sender waits for; closed as soon as nothing more is wanted.
-    pub(super) room: Arc<Semaphore>,
+    pub(super) budget: Arc<Semaphore>,
     /// Whether every byte is compared after arrival.
     pub(super) read_back: bool,
     /// Only for an archive that exists already.
@@ -166,7 +166,7 @@ pub(super) struct Leg {
 }
 
 /// Room for what is under way, one part being filled, those held back, and a little so that filling never stops for a single segment.
-pub(super) fn room_for(part: u64, concurrency: usize, held: u64) -> usize {
+pub(super) fn budget_for(part: u64, concurrency: usize, held: u64) -> usize {
     ((part.saturating_mul(concurrency as u64 + 1 + held)).div_ceil(SEGMENT as u64) + 2).max(4) as usize
 }
 
@@ -175,13 +175,13 @@ pub(super) fn held_at_first(placement: Placement) -> u64 {
     u64::from(matches!(placement, Placement::Parts(_)))
 }
 
-impl Leg {
+impl RemoteUpload {
     /// Runs to the end. Whatever the end is, nothing half-done stays on the other side if that can be reached.
     pub(super) async fn run(self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
         let mut sending = Sending::new(&self);
         let sent = self.send(messages, &mut sending).await;
         // Whoever waits for room must learn at once that there will be none, and nothing may arrive behind the tidying up.
-        self.room.close();
+        self.budget.close();
         sending.tasks.shutdown().await;
         let result = match sent {
             Ok((sealed, fingerprint)) => self.arrive(&sealed, fingerprint.as_deref()).await,
@@ -199,10 +199,10 @@ impl Leg {
     /// Sends every part.
     async fn send(&self, mut messages: mpsc::UnboundedReceiver<Message>, sending: &mut Sending<'_>) -> Result<(Sealed, Option<Arc<Fingerprint>>), StoreError> {
         let abilities = self.sink.abilities();
-        let mut cutter = Cutter::new(self.plan, abilities.placement);
+        let mut cutter = Chunker::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
         let mut patches = Vec::new();
-        let mut room = room_for(self.plan.size(0), self.concurrency, held_at_first(abilities.placement));
+        let mut budget = budget_for(self.plan.size(0), self.concurrency, held_at_first(abilities.placement));
         let fingerprint = loop {
             match sending.unless_failed(messages.recv()).await? {
                 // The sender gave up; so does this copy.
@@ -238,9 +238,9 @@ impl Leg {
                     }
                     // An archive beyond what was expected goes on in larger parts, and a late field may lie in two parts: none may need more room than there is.
                     let held = held_at_first(abilities.placement).max(cutter.held() as u64);
-                    let wanted = room_for(cutter.filling_size(), self.concurrency, held);
-                    self.room.add_permits(wanted.saturating_sub(room));
-                    room = room.max(wanted);
+                    let wanted = budget_for(cutter.filling_size(), self.concurrency, held);
+                    self.budget.add_permits(wanted.saturating_sub(budget));
+                    budget = budget.max(wanted);
                 }
             }
         };
@@ -321,31 +321,31 @@ impl Leg {
 
 /// The parts under way.
 struct Sending<'a> {
-    leg: &'a Leg,
+    task: &'a RemoteUpload,
     tasks: JoinSet<Result<(), StoreError>>,
 }
 
 impl<'a> Sending<'a> {
-    fn new(leg: &'a Leg) -> Self {
-        Self { leg, tasks: JoinSet::new() }
+    fn new(task: &'a RemoteUpload) -> Self {
+        Self { task, tasks: JoinSet::new() }
     }
 
     /// Sends a part as soon as fewer than the allowed number are under way.
-    async fn start(&mut self, (mut part, room): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
-        part.activity = self.leg.policy.activity();
-        if self.leg.keeping.as_ref().is_some_and(|keeping| keeping.has(&part)) {
-            self.leg.meter.add(part.data.len());
+    async fn start(&mut self, (mut part, budget): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
+        part.activity = self.task.policy.activity();
+        if self.task.keeping.as_ref().is_some_and(|keeping| keeping.has(&part)) {
+            self.task.meter.add(part.data.len());
             return Ok(());
         }
-        while self.tasks.len() >= self.leg.concurrency {
+        while self.tasks.len() >= self.task.concurrency {
             self.one().await?;
         }
-        let (upload, policy, meter) = (Arc::clone(&self.leg.upload), self.leg.policy.clone(), Arc::clone(&self.leg.meter));
+        let (upload, policy, meter) = (Arc::clone(&self.task.upload), self.task.policy.clone(), Arc::clone(&self.task.meter));
         self.tasks.spawn(async move {
             put(upload.as_ref(), &part, &policy).await?;
             meter.add(part.data.len());
             // The memory is free again only now: until here it might have had to be sent once more.
-            drop((part, room));
+            drop((part, budget));
             Ok(())
         });
         Ok(())
@@ -362,12 +362,12 @@ impl<'a> Sending<'a> {
         match self.tasks.join_next().await {
             None => Ok(()),
             Some(Ok(result)) => {
-                if let (Ok(()), Some(keeping)) = (&result, &self.leg.keeping) {
+                if let (Ok(()), Some(keeping)) = (&result, &self.task.keeping) {
                     (keeping.save)();
                 }
                 result
             }
-            Some(Err(error)) => Err(died(&self.leg.sink.label(), &error)),
+            Some(Err(error)) => Err(died(&self.task.sink.label(), &error)),
         }
     }
 

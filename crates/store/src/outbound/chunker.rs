@@ -61,7 +61,7 @@ impl PartPlan {
 pub(crate) type Ready<T> = (Part, Vec<T>);
 
 /// The archive on its way into parts. `T` goes with each segment and comes out with the part in which the segment ends.
-pub(crate) struct Cutter<T> {
+pub(crate) struct Chunker<T> {
     plan: PartPlan,
     holds: bool,
     index: u32,
@@ -72,7 +72,7 @@ pub(crate) struct Cutter<T> {
     held: BTreeMap<u32, Ready<T>>,
 }
 
-impl<T> Cutter<T> {
+impl<T> Chunker<T> {
     pub(crate) fn new(plan: PartPlan, placement: Placement) -> Self {
         let holds = matches!(placement, Placement::Parts(_));
         Self { plan, holds, index: 0, offset: 0, filling: Segments::new(), tokens: Vec::new(), late: LateRanges::default(), held: BTreeMap::new() }
@@ -122,13 +122,13 @@ impl<T> Cutter<T> {
         let mut ready = Vec::new();
         let mut token = Some(token);
         while !bytes.is_empty() {
-            let room = self.plan.size(self.index) - self.filling.len();
-            if room == 0 {
+            let budget = self.plan.size(self.index) - self.filling.len();
+            if budget == 0 {
                 let part = self.cut(None, false);
                 ready.extend(self.hold(part));
                 continue;
             }
-            let piece = bytes.split_to(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            let piece = bytes.split_to(bytes.len().min(usize::try_from(budget).unwrap_or(usize::MAX)));
             self.filling.push(piece);
             if bytes.is_empty() {
                 self.tokens.extend(token.take());
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn an_archive_too_long_for_equal_parts_is_noticed_before_one_too_many_leaves() {
         let equal = Placement::Parts(PartRules { smallest: 1, largest: 100, most: 3, equal: true });
-        let mut cutter = Cutter::new(PartPlan::new(&abilities(equal, 4, 1), None, None), equal);
+        let mut cutter = Chunker::new(PartPlan::new(&abilities(equal, 4, 1), None, None), equal);
         cutter.late(0..1);
         assert!(cutter.push(Bytes::from_static(b"aaaabbbb"), ()).iter().all(|(part, _)| part.index < 3));
         assert!(cutter.push(Bytes::from_static(b"cccc"), ()).len() == 1 && cutter.outgrown().is_none(), "three parts are allowed");
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn only_the_part_with_a_late_field_is_held_back() {
         let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100, most: None };
-        let mut cutter = Cutter::new(plan, s3());
+        let mut cutter = Chunker::new(plan, s3());
         let mut left = Vec::new();
         left.extend(cutter.push(Bytes::from_static(b"aa??bbbb"), 1));
         cutter.late(2..4);
@@ -242,7 +242,7 @@ mod tests {
         // The first part left before it was known to be late: that is what must not happen, so the order of calls matters.
         assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [0, 1, 2]);
 
-        let mut cutter = Cutter::new(plan, s3());
+        let mut cutter = Chunker::new(plan, s3());
         assert!(cutter.push(Bytes::from_static(b"aa??"), 1).is_empty());
         cutter.late(2..4);
         let left = cutter.push(Bytes::from_static(b"bbbbccccd"), 2);
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn a_part_waits_for_every_late_byte_in_it_and_no_part_is_changed_that_left() {
         let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100, most: None };
-        let mut cutter = Cutter::new(plan, s3());
+        let mut cutter = Chunker::new(plan, s3());
         cutter.late(1..2);
         cutter.late(3..6);
         assert!(cutter.push(Bytes::from_static(b"a?a???bbcccc"), ()).is_empty(), "two parts wait, and the third is being filled");
@@ -284,7 +284,7 @@ mod tests {
             members in proptest::collection::vec(0_usize..2500, 0..=20), base in 41_u64..900, step in 1_usize..300, place in 0_usize..3,
         ) {
             let placement = [Placement::Random, Placement::Sequential, s3()][place];
-            let mut cutter = Cutter::new(PartPlan { base, steady: 3, step: 2, largest: 2000, most: None }, placement);
+            let mut cutter = Chunker::new(PartPlan { base, steady: 3, step: 2, largest: 2000, most: None }, placement);
             let (mut parts, mut expected, mut given, mut most_held) = (Vec::new(), Vec::new(), 0, 0);
             for (n, length) in members.iter().enumerate() {
                 let start = expected.len();
