@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use peer::{Client, Dialer, Fingerprint, Identity, Known, PeerError, Role, code::Code, discover};
 use url::Url;
 
-use super::{Line, words};
+use super::{Connection, words};
 use crate::{
     context::{Context, invalid},
     error::{Kind, Operation, StoreError},
@@ -40,8 +40,8 @@ pub fn own_name() -> String {
     peer::known::plain_name(&fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default())
 }
 
-/// A client for a receiver that is known, or becomes so now. Nothing but pairing was said on the line yet.
-pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Line), StoreError> {
+/// A client for a receiver that is known, or becomes so now. Nothing but pairing was said on the connection yet.
+pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Connection), StoreError> {
     let address = address(url).await?;
     let label = format!("haul://{}", address.strip_suffix(&format!(":{}", peer::PORT)).unwrap_or(&address));
     let state = super::state(&context.state);
@@ -66,7 +66,7 @@ pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Line),
     };
     let label = if url.host_str().is_some_and(|host| !host.is_empty()) { label } else { format!("{label} ({})", receiver.name) };
     let contact = Arc::new(Seen { state, receiver: receiver.fingerprint, address });
-    Ok((Client::new(dialer, receiver.fingerprint), Line { label, name: receiver.name, contact }))
+    Ok((Client::new(dialer, receiver.fingerprint), Connection { label, name: receiver.name, contact }))
 }
 
 /// Asks for the code and pairs.

@@ -1,6 +1,6 @@
 //! A place: another machine that runs `haul receive`.
 //!
-//! The line and its protocol are `peer`'s. Here they meet the rest: [`Machine`] is the sender's view of a receiver as a [`Store`], [`Receiver`] is the receiver's view of
+//! The connection and its protocol are `peer`'s. Here they meet the rest: [`Machine`] is the sender's view of a receiver as a [`Store`], [`Receiver`] is the receiver's view of
 //! its own store as what a paired machine may ask for. The place takes bytes as the store behind the receiver does.
 
 mod arrival;
@@ -63,23 +63,23 @@ pub fn state(context_state: &Path) -> PathBuf {
 
 /// Makes contact, pairs if the receiver is not known yet, and asks what it can do.
 async fn connect(url: &Url, _options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    let (client, line) = contact::make(url, context).await?;
-    let machine = Machine { client: Arc::new(client), line, creating: Mutex::default() };
+    let (client, connection) = contact::make(url, context).await?;
+    let machine = Machine { client: Arc::new(client), connection, creating: Mutex::default() };
     let (reply, _) = machine.ask(Operation::Connect, Request::Abilities).await?;
-    let Reply::Abilities(abilities) = reply else { return Err(machine.line.misunderstood(Operation::Connect)) };
-    machine.line.seen();
+    let Reply::Abilities(abilities) = reply else { return Err(machine.connection.misunderstood(Operation::Connect)) };
+    machine.connection.seen();
     Ok(Arc::new(Connected { abilities: words::abilities(&abilities), makes: abilities.makes, append_only: abilities.append_only, machine: Arc::new(machine) }))
 }
 
 /// What errors are told with: the receiver as the user knows it.
 #[derive(Clone)]
-struct Line {
+struct Connection {
     label: String,
     name: String,
     contact: Arc<contact::Seen>,
 }
 
-impl Line {
+impl Connection {
     fn failed(&self, operation: Operation, error: &PeerError) -> StoreError {
         words::failed(&self.label, &self.name, operation, error)
     }
@@ -97,23 +97,23 @@ impl Line {
     }
 }
 
-/// The line to a receiver.
+/// The connection to a receiver.
 struct Machine {
     client: Arc<Client>,
-    line: Line,
+    connection: Connection,
     // Uploads whose creation was asked for without an answer: asked again, they get the same name, and so are the same ones.
     creating: Mutex<HashMap<String, String>>,
 }
 
 impl Machine {
     async fn ask(&self, operation: Operation, request: Request) -> Result<(Reply, Bytes), StoreError> {
-        self.client.call(request, &[]).await.map_err(|error| self.line.failed(operation, &error))
+        self.client.call(request, &[]).await.map_err(|error| self.connection.failed(operation, &error))
     }
 
     async fn listed<T: DeserializeOwned>(&self, operation: Operation, request: Request) -> Result<Vec<T>, StoreError> {
         match self.ask(operation, request).await? {
-            (Reply::Listed, body) => serde_json::from_slice(&body).map_err(|_| self.line.misunderstood(operation)),
-            _ => Err(self.line.misunderstood(operation)),
+            (Reply::Listed, body) => serde_json::from_slice(&body).map_err(|_| self.connection.misunderstood(operation)),
+            _ => Err(self.connection.misunderstood(operation)),
         }
     }
 
@@ -135,12 +135,12 @@ impl Machine {
         }
         match created?.0 {
             Reply::Upload { kept } => Ok(kept),
-            _ => Err(self.line.misunderstood(Operation::Create)),
+            _ => Err(self.connection.misunderstood(Operation::Create)),
         }
     }
 
     fn upload(&self, id: String, placement: Placement, resumable: bool, kept: Vec<(u64, u64)>) -> Box<dyn Upload> {
-        Box::new(MachineUpload::new(Arc::clone(&self.client), self.line.clone(), id, placement == Placement::Random, resumable, kept))
+        Box::new(MachineUpload::new(Arc::clone(&self.client), self.connection.clone(), id, placement == Placement::Random, resumable, kept))
     }
 }
 
@@ -155,7 +155,7 @@ struct Connected {
 #[async_trait]
 impl Sink for Connected {
     fn label(&self) -> String {
-        self.machine.line.label.clone()
+        self.machine.connection.label.clone()
     }
 
     fn abilities(&self) -> Abilities {
@@ -189,7 +189,7 @@ impl Store for Connected {
         match self.machine.ask(Operation::Create, Request::Resume { upload: upload.to_owned() }).await?.0 {
             Reply::Upload { kept } => Ok(Some(self.machine.upload(upload.to_owned(), self.abilities.placement, self.abilities.resumable, kept))),
             Reply::Gone => Ok(None),
-            _ => Err(self.machine.line.misunderstood(Operation::Create)),
+            _ => Err(self.machine.connection.misunderstood(Operation::Create)),
         }
     }
 
@@ -201,12 +201,12 @@ impl Store for Connected {
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         match self.machine.ask(Operation::Read, Request::Entry { name: name.to_owned() }).await?.0 {
             Reply::Entry { object } => Ok(object.map(words::entry)),
-            _ => Err(self.machine.line.misunderstood(Operation::Read)),
+            _ => Err(self.machine.connection.misunderstood(Operation::Read)),
         }
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let failed = |error: PeerError| self.machine.line.failed(Operation::Read, &error);
+        let failed = |error: PeerError| self.machine.connection.failed(Operation::Read, &error);
         let mut pending = Vec::new();
         let mut start = range.start;
         while start < range.end {
@@ -220,7 +220,7 @@ impl Store for Connected {
         for (length, answer) in pending {
             let (_, body) = answer.answer().await.map_err(failed)?;
             if body.len() as u64 != length {
-                return Err(self.machine.line.misunderstood(Operation::Read));
+                return Err(self.machine.connection.misunderstood(Operation::Read));
             }
             if one {
                 return Ok(body);
@@ -237,7 +237,7 @@ impl Store for Connected {
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         match self.machine.ask(Operation::Connect, Request::Space).await?.0 {
             Reply::Space { free } => Ok(free),
-            _ => Err(self.machine.line.misunderstood(Operation::Connect)),
+            _ => Err(self.machine.connection.misunderstood(Operation::Connect)),
         }
     }
 
@@ -252,7 +252,7 @@ impl Store for Connected {
         }
         match self.machine.ask(Operation::Delete, Request::Sweep).await?.0 {
             Reply::Swept { count: there } => Ok(count + there),
-            _ => Err(self.machine.line.misunderstood(Operation::Delete)),
+            _ => Err(self.machine.connection.misunderstood(Operation::Delete)),
         }
     }
 

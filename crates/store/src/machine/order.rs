@@ -16,7 +16,7 @@ use crate::{
     store::{Abilities, Expected, Order, Placement, Sink, Upload, Workshop},
 };
 
-/// As large as the pieces that go over the line allow without waiting for too many answers.
+/// As large as the pieces that go over the connection allow without waiting for too many answers.
 const PART: u64 = 8 << 20;
 
 /// A receiver with cores of its own.
@@ -25,15 +25,15 @@ pub(super) struct Far(pub(super) Arc<Machine>);
 #[async_trait]
 impl Workshop for Far {
     fn name(&self) -> String {
-        self.0.line.name.clone()
+        self.0.connection.name.clone()
     }
 
     async fn try_out(&self, recipe: &Value, sample: &[Bytes]) -> Result<Duration, StoreError> {
         let request = Request::Try { recipe: Recipe(recipe.clone()) };
-        let answer = self.0.client.call(request, sample).await.map_err(|error| self.0.line.failed(Operation::Write, &error))?;
+        let answer = self.0.client.call(request, sample).await.map_err(|error| self.0.connection.failed(Operation::Write, &error))?;
         match answer.0 {
             Reply::Tried { nanos } => Ok(Duration::from_nanos(nanos)),
-            _ => Err(self.0.line.misunderstood(Operation::Write)),
+            _ => Err(self.0.connection.misunderstood(Operation::Write)),
         }
     }
 
@@ -53,7 +53,7 @@ struct Ordered {
 #[async_trait]
 impl Sink for Ordered {
     fn label(&self) -> String {
-        self.machine.line.label.clone()
+        self.machine.connection.label.clone()
     }
 
     fn abilities(&self) -> Abilities {
@@ -75,6 +75,6 @@ impl Sink for Ordered {
         let (about, least, recipe) = (expected.about, expected.least, self.recipe.clone());
         let request = Request::Make { upload: upload.clone(), name: name.to_owned(), about, least, recipe };
         machine.create(name, request).await?;
-        Ok(Box::new(MachineUpload::of_order(Arc::clone(&machine.client), machine.line.clone(), upload, Arc::clone(&self.made))))
+        Ok(Box::new(MachineUpload::of_order(Arc::clone(&machine.client), machine.connection.clone(), upload, Arc::clone(&self.made))))
     }
 }

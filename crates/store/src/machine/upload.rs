@@ -13,7 +13,7 @@ use peer::{Client, PeerError, Reply, Request, identity::hexadecimal};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::Line;
+use super::Connection;
 use crate::{
     error::{Operation, StoreError},
     parts::{Part, Segments},
@@ -26,7 +26,7 @@ const PIECE: u64 = 1 << 20;
 /// An upload to a receiver.
 pub(super) struct MachineUpload {
     client: Arc<Client>,
-    line: Line,
+    connection: Connection,
     id: String,
     // The place takes bytes in order and each piece by itself; else a part counts as a whole.
     in_order: bool,
@@ -46,35 +46,45 @@ struct State {
 }
 
 impl MachineUpload {
-    pub(super) fn new(client: Arc<Client>, line: Line, id: String, in_order: bool, resumable: bool, kept: Vec<(u64, u64)>) -> Self {
+    pub(super) fn new(client: Arc<Client>, connection: Connection, id: String, in_order: bool, resumable: bool, kept: Vec<(u64, u64)>) -> Self {
         let there = kept.last().map_or(0, |(_, end)| *end);
-        Self { client, line, id, in_order, resumable, kept, made: Arc::default(), notes: OnceLock::new(), state: Mutex::new(State { connection: 0, there }) }
+        Self {
+            client,
+            connection,
+            id,
+            in_order,
+            resumable,
+            kept,
+            made: Arc::default(),
+            notes: OnceLock::new(),
+            state: Mutex::new(State { connection: 0, there }),
+        }
     }
 
     /// Of what an archive is made of; what was made is told in `made`.
-    pub(super) fn of_order(client: Arc<Client>, line: Line, id: String, made: Arc<OnceLock<Value>>) -> Self {
-        Self { made, ..Self::new(client, line, id, true, false, Vec::new()) }
+    pub(super) fn of_order(client: Arc<Client>, connection: Connection, id: String, made: Arc<OnceLock<Value>>) -> Self {
+        Self { made, ..Self::new(client, connection, id, true, false, Vec::new()) }
     }
 
     async fn ask(&self, operation: Operation, request: Request, body: &[Bytes]) -> Result<Reply, StoreError> {
-        self.client.call(request, body).await.map(|(reply, _)| reply).map_err(|error| self.line.failed(operation, &error))
+        self.client.call(request, body).await.map(|(reply, _)| reply).map_err(|error| self.connection.failed(operation, &error))
     }
 
     /// Learns how far the upload got, once for each connection.
     async fn catch_up(&self, state: &mut State) -> Result<(), StoreError> {
-        let connection = self.client.connection().await.map_err(|error| self.line.failed(Operation::Write, &error))?;
+        let connection = self.client.connection().await.map_err(|error| self.connection.failed(Operation::Write, &error))?;
         if connection != state.connection {
             match self.ask(Operation::Write, Request::Resume { upload: self.id.clone() }, &[]).await? {
                 Reply::Upload { kept } => *state = State { connection, there: kept.last().map_or(0, |(_, end)| *end) },
-                Reply::Gone => return Err(self.line.lost()),
-                _ => return Err(self.line.misunderstood(Operation::Write)),
+                Reply::Gone => return Err(self.connection.lost()),
+                _ => return Err(self.connection.misunderstood(Operation::Write)),
             }
         }
         Ok(())
     }
 
     async fn send(&self, part: &Part, skipped: u64) -> Result<(), StoreError> {
-        let failed = |error: PeerError| self.line.failed(Operation::Write, &error);
+        let failed = |error: PeerError| self.connection.failed(Operation::Write, &error);
         let length = part.data.len();
         let mut rest: Segments = part.data.skip(skipped);
         let mut at = skipped;
@@ -92,8 +102,8 @@ impl MachineUpload {
         for answer in answers {
             match answer.answer().await.map_err(failed)?.0 {
                 Reply::Done => part.activity.touch(),
-                Reply::Gone => return Err(self.line.lost()),
-                _ => return Err(self.line.misunderstood(Operation::Write)),
+                Reply::Gone => return Err(self.connection.lost()),
+                _ => return Err(self.connection.misunderstood(Operation::Write)),
             }
         }
         Ok(())
@@ -110,7 +120,7 @@ impl Upload for MachineUpload {
         }
         if state.there < part.offset {
             // What it had acknowledged is gone.
-            return Err(self.line.lost());
+            return Err(self.connection.lost());
         }
         let skipped = (state.there - part.offset).min(part.data.len());
         if skipped < part.data.len() {
@@ -124,8 +134,8 @@ impl Upload for MachineUpload {
         let request = Request::Patch { upload: self.id.clone(), offset };
         match self.ask(Operation::Write, request, &[Bytes::copy_from_slice(bytes)]).await? {
             Reply::Done => Ok(()),
-            Reply::Gone => Err(self.line.lost()),
-            _ => Err(self.line.misunderstood(Operation::Write)),
+            Reply::Gone => Err(self.connection.lost()),
+            _ => Err(self.connection.misunderstood(Operation::Write)),
         }
     }
 
@@ -139,10 +149,10 @@ impl Upload for MachineUpload {
                     // Told twice, it is the same.
                     let _ = self.made.set(made);
                 }
-                super::words::checked(&checked).ok_or_else(|| self.line.misunderstood(Operation::Publish))
+                super::words::checked(&checked).ok_or_else(|| self.connection.misunderstood(Operation::Publish))
             }
-            Reply::Gone => Err(self.line.lost()),
-            _ => Err(self.line.misunderstood(Operation::Publish)),
+            Reply::Gone => Err(self.connection.lost()),
+            _ => Err(self.connection.misunderstood(Operation::Publish)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The same things in the words of the store and in the words of the line.
+//! The same things in the words of the store and in the words of the connection.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use crate::{
     store::{Abilities, Checked, Entry, PartRules, Placement},
 };
 
-/// Larger parts than a disk needs: over a line each waits for its answer.
+/// Larger parts than a disk needs: over a connection each waits for its answer.
 const PREFERRED: u64 = 8 << 20;
 
 /// What to do where a receiver keeps what it has.
@@ -97,7 +97,7 @@ pub(super) fn refusal(error: &StoreError) -> Refusal {
     Refusal { kind, reason: error.to_string(), advice }
 }
 
-/// What went wrong on the line, or over there, in the words of the store.
+/// What went wrong on the connection, or over there, in the words of the store.
 pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &PeerError) -> StoreError {
     let reason = error.to_string();
     let told = |kind| StoreError::remote(label, operation, kind, reason.clone());

@@ -4,11 +4,11 @@
 //! replacing. A connection that breaks is made again by the next call, which looks how far the file came. `~/.ssh/config` is not read: what matters
 //! of it are options here ([`KEYS`]).
 //!
-//! `target` reads the address, `trust` decides about the host's key, `login` proves who we are, `line` keeps the connection, `fault` says what a failure means,
+//! `target` reads the address, `trust` decides about the host's key, `login` proves who we are, `connection` keeps the connection, `fault` says what a failure means,
 //! `upload` is one file on its way.
 
+mod connection;
 mod fault;
-mod line;
 mod login;
 mod shared;
 mod target;
@@ -31,8 +31,8 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use url::Url;
 
 use self::{
+    connection::ConnectionPool,
     fault::Fault,
-    line::Lines,
     shared::{Shared, modified},
     target::Target,
     upload::SftpUpload,
@@ -60,12 +60,12 @@ const PREFERRED: u64 = 8 << 20;
 /// Makes contact and asks what the place can do.
 async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let target = Target::parse(url, context)?;
-    let lines = Lines::new(target, options, context)?;
-    let directory = lines.directory().await?;
-    let shared = Shared { lines, directory, is_new: AtomicBool::new(false) };
+    let pool = ConnectionPool::new(target, options, context)?;
+    let directory = pool.directory().await?;
+    let shared = Shared { pool, directory, is_new: AtomicBool::new(false) };
     if context.only_looks {
-        let line = shared.line().await?;
-        if shared.attributes(&line, &shared.directory, Operation::Connect).await?.is_none() {
+        let connection = shared.connection().await?;
+        if shared.attributes(&connection, &shared.directory, Operation::Connect).await?.is_none() {
             return Err(StoreError::remote(shared.label(), Operation::Connect, Kind::NotFound, NO_FOLDER).advise(CHECK_PATH));
         }
     }
@@ -117,20 +117,20 @@ impl Store for Sftp {
     }
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        let line = self.shared.line().await?;
+        let connection = self.shared.connection().await?;
         let mut entries = Vec::new();
-        for (name, attributes) in self.shared.entries(&line, Operation::List).await? {
+        for (name, attributes) in self.shared.entries(&connection, Operation::List).await? {
             if !owner::is_temporary(&name) && (attributes.is_regular() || attributes.is_symlink()) {
-                entries.extend(self.shared.look(&line, &name, attributes, Operation::List).await?);
+                entries.extend(self.shared.look(&connection, &name, attributes, Operation::List).await?);
             }
         }
         Ok(entries)
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
-        let line = self.shared.line().await?;
-        match line.ask(line.sftp.lstat(self.shared.path(name)?)).await {
-            Ok(own) => self.shared.look(&line, name, own.attrs, Operation::Read).await,
+        let connection = self.shared.connection().await?;
+        match connection.ask(connection.sftp.lstat(self.shared.path(name)?)).await {
+            Ok(own) => self.shared.look(&connection, name, own.attrs, Operation::Read).await,
             Err(Fault::Missing) => Ok(None),
             Err(fault) => Err(self.shared.failed(Operation::Read)(fault)),
         }
@@ -138,45 +138,45 @@ impl Store for Sftp {
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let failed = self.shared.failed(Operation::Read);
-        let line = self.shared.line().await?;
+        let connection = self.shared.connection().await?;
         let path = self.shared.path(name)?;
-        let handle = line.ask(line.sftp.open(path, OpenFlags::READ, FileAttributes::empty())).await.map_err(&failed)?.handle;
-        let step = line.step();
+        let handle = connection.ask(connection.sftp.open(path, OpenFlags::READ, FileAttributes::empty())).await.map_err(&failed)?.handle;
+        let step = connection.step();
         let starts = (range.start..range.end).step_by(step as usize);
-        let pieces = starts.map(|from| line.read_exactly(&handle, from..range.end.min(from + step)));
+        let pieces = starts.map(|from| connection.read_exactly(&handle, from..range.end.min(from + step)));
         let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
         let result = stream::iter(pieces.collect::<Vec<_>>())
-            .buffered(line::UNDER_WAY)
+            .buffered(connection::UNDER_WAY)
             .try_for_each(|piece| {
                 bytes.extend_from_slice(&piece);
                 std::future::ready(Ok(()))
             })
             .await;
-        line.close_later(handle);
+        connection.close_later(handle);
         result.map_err(failed)?;
         Ok(bytes.freeze())
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        let line = self.shared.line().await?;
-        match line.ask(line.sftp.remove(self.shared.path(name)?)).await {
+        let connection = self.shared.connection().await?;
+        match connection.ask(connection.sftp.remove(self.shared.path(name)?)).await {
             Ok(_) | Err(Fault::Missing) => Ok(()),
             Err(fault) => Err(self.shared.failed(Operation::Delete)(fault)),
         }
     }
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {
-        let line = self.shared.line().await?;
-        Ok(self.shared.space(&line).await)
+        let connection = self.shared.connection().await?;
+        Ok(self.shared.space(&connection).await)
     }
 
     async fn sweep(&self) -> Result<u32, StoreError> {
-        let line = self.shared.line().await?;
+        let connection = self.shared.connection().await?;
         let now = SystemTime::now();
         let mut removed = 0;
-        for (name, attributes) in self.shared.entries(&line, Operation::List).await? {
+        for (name, attributes) in self.shared.entries(&connection, Operation::List).await? {
             let age = modified(&attributes).and_then(|then| now.duration_since(then).ok());
-            if attributes.is_regular() && owner::is_abandoned(&name, age) && line.ask(line.sftp.remove(self.shared.path(&name)?)).await.is_ok() {
+            if attributes.is_regular() && owner::is_abandoned(&name, age) && connection.ask(connection.sftp.remove(self.shared.path(&name)?)).await.is_ok() {
                 removed += 1;
             }
         }

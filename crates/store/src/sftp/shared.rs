@@ -8,8 +8,8 @@ use std::{
 use russh_sftp::protocol::FileAttributes;
 
 use super::{
+    connection::{Connection, ConnectionPool},
     fault::Fault,
-    line::{Line, Lines},
     target,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 
 /// What the store and its uploads have in common.
 pub(super) struct Shared {
-    pub(super) lines: Lines,
+    pub(super) pool: ConnectionPool,
     pub(super) directory: String,
     // The directory was not there, and was made.
     pub(super) is_new: AtomicBool,
@@ -27,7 +27,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn label(&self) -> String {
-        self.lines.target().label()
+        self.pool.target().label()
     }
 
     /// Where `name` stands on the server.
@@ -38,8 +38,8 @@ impl Shared {
         Ok(format!("{}/{name}", self.directory.trim_end_matches('/')))
     }
 
-    pub(super) async fn line(&self) -> Result<Arc<Line>, StoreError> {
-        self.lines.get().await
+    pub(super) async fn connection(&self) -> Result<Arc<Connection>, StoreError> {
+        self.pool.get().await
     }
 
     pub(super) fn failed(&self, operation: Operation) -> impl Fn(Fault) -> StoreError + use<> {
@@ -48,15 +48,15 @@ impl Shared {
     }
 
     /// The file of that name, or what a link of that name leads to. A link that leads nowhere is no archive.
-    pub(super) async fn look(&self, line: &Line, name: &str, own: FileAttributes, operation: Operation) -> Result<Option<Entry>, StoreError> {
+    pub(super) async fn look(&self, connection: &Connection, name: &str, own: FileAttributes, operation: Operation) -> Result<Option<Entry>, StoreError> {
         let is_link = own.is_symlink();
-        let found = if is_link { self.attributes(line, &self.path(name)?, operation).await? } else { Some(own) };
+        let found = if is_link { self.attributes(connection, &self.path(name)?, operation).await? } else { Some(own) };
         Ok(found.filter(FileAttributes::is_regular).map(|found| Entry { name: name.to_owned(), size: found.len(), modified: modified(&found), link: is_link }))
     }
 
     /// Attributes of what `name` leads to; `None` when nothing is there.
-    pub(super) async fn attributes(&self, line: &Line, path: &str, operation: Operation) -> Result<Option<FileAttributes>, StoreError> {
-        match line.ask(line.sftp.stat(path)).await {
+    pub(super) async fn attributes(&self, connection: &Connection, path: &str, operation: Operation) -> Result<Option<FileAttributes>, StoreError> {
+        match connection.ask(connection.sftp.stat(path)).await {
             Ok(found) => Ok(Some(found.attrs)),
             Err(Fault::Missing) => Ok(None),
             Err(fault) => Err(fault.at(&self.label(), operation)),
@@ -64,8 +64,8 @@ impl Shared {
     }
 
     /// Whether the name is taken, be it by a link that leads nowhere.
-    pub(super) async fn is_taken(&self, line: &Line, path: &str) -> Result<bool, Fault> {
-        match line.ask(line.sftp.lstat(path)).await {
+    pub(super) async fn is_taken(&self, connection: &Connection, path: &str) -> Result<bool, Fault> {
+        match connection.ask(connection.sftp.lstat(path)).await {
             Ok(_) => Ok(true),
             Err(Fault::Missing) => Ok(false),
             Err(fault) => Err(fault),
@@ -73,32 +73,32 @@ impl Shared {
     }
 
     /// Everything in the directory; nothing when the directory is still to be made.
-    pub(super) async fn entries(&self, line: &Line, operation: Operation) -> Result<Vec<(String, FileAttributes)>, StoreError> {
+    pub(super) async fn entries(&self, connection: &Connection, operation: Operation) -> Result<Vec<(String, FileAttributes)>, StoreError> {
         let failed = self.failed(operation);
-        let handle = match line.ask(line.sftp.opendir(&self.directory)).await {
+        let handle = match connection.ask(connection.sftp.opendir(&self.directory)).await {
             Ok(handle) => handle.handle,
             Err(Fault::Missing) => return Ok(Vec::new()),
             Err(fault) => return Err(failed(fault)),
         };
         let mut entries = Vec::new();
         loop {
-            match line.ask(line.sftp.readdir(&handle)).await {
+            match connection.ask(connection.sftp.readdir(&handle)).await {
                 Ok(names) => entries.extend(names.files.into_iter().map(|file| (file.filename, file.attrs))),
                 Err(Fault::End) => break,
                 Err(fault) => return Err(failed(fault)),
             }
         }
-        let _ = line.ask(line.sftp.close(handle)).await;
+        let _ = connection.ask(connection.sftp.close(handle)).await;
         Ok(entries)
     }
 
-    pub(super) async fn space(&self, line: &Line) -> Option<u64> {
-        if !line.offers("statvfs@openssh.com") {
+    pub(super) async fn space(&self, connection: &Connection) -> Option<u64> {
+        if !connection.offers("statvfs@openssh.com") {
             return None;
         }
         // Also of the parent: the directory may still be to be made.
         for path in [self.directory.as_str(), target::parent(&self.directory)] {
-            if let Ok(found) = line.ask(line.sftp.statvfs(path)).await {
+            if let Ok(found) = connection.ask(connection.sftp.statvfs(path)).await {
                 return Some(found.blocks_avail.saturating_mul(found.fragment_size));
             }
         }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{
+    connection::{Connection, STEP, UNDER_WAY},
     fault::Fault,
-    line::{Line, STEP, UNDER_WAY},
     shared::Shared,
 };
 use crate::{
@@ -72,7 +72,7 @@ impl Arrived {
 #[derive(Default)]
 struct State {
     // Open on this connection and no other.
-    open: Option<(Arc<Line>, String)>,
+    open: Option<(Arc<Connection>, String)>,
     // Asked for the rename at least once: the answer may have been lost.
     publishing: bool,
     published: bool,
@@ -81,11 +81,11 @@ struct State {
 impl SftpUpload {
     pub(super) async fn create(shared: Arc<Shared>, name: &str, expected: Expected) -> Result<Self, StoreError> {
         let failed = shared.failed(Operation::Create);
-        let line = shared.line().await?;
-        if shared.is_taken(&line, &shared.path(name)?).await.map_err(&failed)? {
+        let connection = shared.connection().await?;
+        if shared.is_taken(&connection, &shared.path(name)?).await.map_err(&failed)? {
             return Err(exists(&shared, Operation::Create, name));
         }
-        if let (Some(wanted), Some(free)) = (expected.needs(), shared.space(&line).await)
+        if let (Some(wanted), Some(free)) = (expected.needs(), shared.space(&connection).await)
             && wanted > free
         {
             let reason = format!("{free} bytes are free, but the archive needs {wanted}");
@@ -94,14 +94,14 @@ impl SftpUpload {
         let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
         let memo = Memo { directory: shared.directory.clone(), temporary, name: name.to_owned(), complete: 0 };
         let path = shared.path(&memo.temporary)?;
-        let mut made = make(&line, &path).await;
+        let mut made = make(&connection, &path).await;
         if matches!(made, Err(Fault::Missing)) {
             // For the owner only, like the archives in it.
             let private = FileAttributes { permissions: Some(0o700), ..FileAttributes::empty() };
-            match line.ask(line.sftp.mkdir(&shared.directory, private)).await {
+            match connection.ask(connection.sftp.mkdir(&shared.directory, private)).await {
                 Ok(_) => {
                     shared.is_new.store(true, Ordering::Relaxed);
-                    made = make(&line, &path).await;
+                    made = make(&connection, &path).await;
                 }
                 Err(fault) => made = Err(fault),
             }
@@ -110,14 +110,14 @@ impl SftpUpload {
             Ok(handle) => handle,
             Err(Fault::Denied) => {
                 let denied = failed(Fault::Denied);
-                return Err(match shared.lines.home_instead(&line).await {
+                return Err(match shared.pool.home_instead(&connection).await {
                     Some(home) => denied.advise(format!("this account may not write there. {home}")),
                     None => denied,
                 });
             }
             Err(fault) => return Err(failed(fault)),
         };
-        let state = Mutex::new(State { open: Some((line, handle)), ..State::default() });
+        let state = Mutex::new(State { open: Some((connection, handle)), ..State::default() });
         Ok(Self { shared, memo, resumable: expected.resumable, kept: 0, arrived: Lock::default(), state })
     }
 
@@ -126,8 +126,8 @@ impl SftpUpload {
         if memo.directory != shared.directory || !owner::is_temporary(&memo.temporary) {
             return Ok(None);
         }
-        let line = shared.line().await?;
-        let Some(found) = shared.attributes(&line, &shared.path(&memo.temporary)?, Operation::Read).await? else { return Ok(None) };
+        let connection = shared.connection().await?;
+        let Some(found) = shared.attributes(&connection, &shared.path(&memo.temporary)?, Operation::Read).await? else { return Ok(None) };
         // What was under way when the other process ended may have arrived in any order, with holes.
         let kept = memo.complete.min(found.len());
         let arrived = Lock::new(Arrived { up_to: kept, ..Arrived::default() });
@@ -143,46 +143,46 @@ impl SftpUpload {
     }
 
     /// The open file, on the connection that stands; true when that had to be opened anew.
-    async fn file(&self, state: &mut State, operation: Operation) -> Result<Option<(Arc<Line>, String, bool)>, StoreError> {
-        let line = self.shared.line().await?;
+    async fn file(&self, state: &mut State, operation: Operation) -> Result<Option<(Arc<Connection>, String, bool)>, StoreError> {
+        let connection = self.shared.connection().await?;
         if let Some((on, handle)) = &state.open
-            && Arc::ptr_eq(on, &line)
+            && Arc::ptr_eq(on, &connection)
         {
-            return Ok(Some((line, handle.clone(), false)));
+            return Ok(Some((connection, handle.clone(), false)));
         }
         state.open = None;
-        match line.ask(line.sftp.open(self.temporary()?, OpenFlags::WRITE, FileAttributes::empty())).await {
+        match connection.ask(connection.sftp.open(self.temporary()?, OpenFlags::WRITE, FileAttributes::empty())).await {
             Ok(opened) => {
-                state.open = Some((Arc::clone(&line), opened.handle.clone()));
-                Ok(Some((line, opened.handle, true)))
+                state.open = Some((Arc::clone(&connection), opened.handle.clone()));
+                Ok(Some((connection, opened.handle, true)))
             }
             Err(Fault::Missing) => Ok(None),
             Err(fault) => Err(fault.at(&self.shared.label(), operation)),
         }
     }
 
-    async fn file_for_writing(&self, state: &mut State) -> Result<(Arc<Line>, String, bool), StoreError> {
+    async fn file_for_writing(&self, state: &mut State) -> Result<(Arc<Connection>, String, bool), StoreError> {
         let file = self.file(state, Operation::Write).await?;
         file.ok_or_else(|| self.lost("the unfinished file is gone"))
     }
 
     /// After a new beginning: everything before `part` must still be there.
-    async fn expect_up_to(&self, part: &Part, line: &Line, handle: &str) -> Result<(), StoreError> {
+    async fn expect_up_to(&self, part: &Part, connection: &Connection, handle: &str) -> Result<(), StoreError> {
         let failed = self.shared.failed(Operation::Write);
-        let size = line.ask(line.sftp.fstat(handle)).await.map_err(failed)?.attrs.len();
+        let size = connection.ask(connection.sftp.fstat(handle)).await.map_err(failed)?.attrs.len();
         if size < part.offset {
             return Err(self.lost("the server has lost a part of the unfinished file"));
         }
         // A server that states a full disk in a number of a newer protocol breaks the session instead.
-        if size < part.end() && self.shared.space(line).await.is_some_and(|free| free < STEP) {
+        if size < part.end() && self.shared.space(connection).await.is_some_and(|free| free < STEP) {
             return Err(Fault::Full.at(&self.shared.label(), Operation::Write));
         }
         Ok(())
     }
 
     /// Writes in steps, many under way at once.
-    async fn write(&self, line: &Line, handle: &str, part: &Part) -> Result<(), StoreError> {
-        let step = line.step() as usize;
+    async fn write(&self, connection: &Connection, handle: &str, part: &Part) -> Result<(), StoreError> {
+        let step = connection.step() as usize;
         let mut offset = part.offset;
         let mut steps = Vec::new();
         for piece in part.data.pieces() {
@@ -191,20 +191,20 @@ impl SftpUpload {
                 let length = bytes.len() as u64;
                 steps.push(async move {
                     part.activity.pass(length).await;
-                    line.write(handle, offset, bytes).await.inspect(|()| part.activity.touch())
+                    connection.write(handle, offset, bytes).await.inspect(|()| part.activity.touch())
                 });
                 offset += length;
             }
         }
         match stream::iter(steps).buffer_unordered(UNDER_WAY).try_collect::<()>().await {
             Ok(()) => Ok(()),
-            Err(fault) => Err(self.explained(line, fault).await.at(&self.shared.label(), Operation::Write)),
+            Err(fault) => Err(self.explained(connection, fault).await.at(&self.shared.label(), Operation::Write)),
         }
     }
 
     /// A bare "failure" while writing is a full disk more often than anything else.
-    async fn explained(&self, line: &Line, fault: Fault) -> Fault {
-        if matches!(fault, Fault::Refused(_)) && self.shared.space(line).await.is_some_and(|free| free < NO_ROOM) {
+    async fn explained(&self, connection: &Connection, fault: Fault) -> Fault {
+        if matches!(fault, Fault::Refused(_)) && self.shared.space(connection).await.is_some_and(|free| free < NO_ROOM) {
             return Fault::Full;
         }
         fault
@@ -212,8 +212,8 @@ impl SftpUpload {
 
     /// The temporary file is gone. If our rename was under way, this is how a lost answer looks.
     async fn published_unheard(&self, state: &mut State, sealed: &Sealed) -> Result<Checked, StoreError> {
-        let line = self.shared.line().await?;
-        let found = self.shared.attributes(&line, &self.shared.path(&self.memo.name)?, Operation::Publish).await?;
+        let connection = self.shared.connection().await?;
+        let found = self.shared.attributes(&connection, &self.shared.path(&self.memo.name)?, Operation::Publish).await?;
         match found {
             Some(found) if state.publishing && found.len() == sealed.length => {
                 state.published = true;
@@ -224,23 +224,23 @@ impl SftpUpload {
         }
     }
 
-    async fn rename(&self, state: &mut State, line: &Line, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn rename(&self, state: &mut State, connection: &Connection, sealed: &Sealed) -> Result<Checked, StoreError> {
         let failed = self.shared.failed(Operation::Publish);
         let (from, to) = (self.temporary()?, self.shared.path(&self.memo.name)?);
         // Some servers' rename replaces.
-        if self.shared.is_taken(line, &to).await.map_err(&failed)? {
+        if self.shared.is_taken(connection, &to).await.map_err(&failed)? {
             return Err(exists(&self.shared, Operation::Publish, &self.memo.name));
         }
         state.publishing = true;
-        if let Err(fault) = line.ask(line.sftp.rename(&from, &to)).await {
+        if let Err(fault) = connection.ask(connection.sftp.rename(&from, &to)).await {
             if let Fault::Broken(_) = fault {
                 return Err(failed(fault));
             }
             // The refusal does not say why: look.
-            if !self.shared.is_taken(line, &from).await.map_err(&failed)? {
+            if !self.shared.is_taken(connection, &from).await.map_err(&failed)? {
                 return self.published_unheard(state, sealed).await;
             }
-            if self.shared.is_taken(line, &to).await.map_err(&failed)? {
+            if self.shared.is_taken(connection, &to).await.map_err(&failed)? {
                 return Err(exists(&self.shared, Operation::Publish, &self.memo.name));
             }
             return Err(failed(fault));
@@ -255,31 +255,31 @@ fn exists(shared: &Shared, operation: Operation, name: &str) -> StoreError {
 }
 
 /// A new file, for its owner only.
-async fn make(line: &Line, path: &str) -> Result<String, Fault> {
+async fn make(connection: &Connection, path: &str) -> Result<String, Fault> {
     let private = FileAttributes { permissions: Some(0o600), ..FileAttributes::empty() };
     let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
-    Ok(line.ask(line.sftp.open(path, flags, private)).await?.handle)
+    Ok(connection.ask(connection.sftp.open(path, flags, private)).await?.handle)
 }
 
 #[async_trait]
 impl Upload for SftpUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
         let mut state = self.state.lock().await;
-        let (line, handle, anew) = self.file_for_writing(&mut state).await?;
+        let (connection, handle, anew) = self.file_for_writing(&mut state).await?;
         if anew {
-            self.expect_up_to(part, &line, &handle).await?;
+            self.expect_up_to(part, &connection, &handle).await?;
         }
-        self.write(&line, &handle, part).await?;
+        self.write(&connection, &handle, part).await?;
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner).add(part.offset..part.end());
         Ok(())
     }
 
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let mut state = self.state.lock().await;
-        let (line, handle, _) = self.file_for_writing(&mut state).await?;
+        let (connection, handle, _) = self.file_for_writing(&mut state).await?;
         let mut at = offset;
-        for piece in bytes.chunks(line.step() as usize) {
-            let written = line.write(&handle, at, piece.to_vec().into()).await;
+        for piece in bytes.chunks(connection.step() as usize) {
+            let written = connection.write(&handle, at, piece.to_vec().into()).await;
             written.map_err(self.shared.failed(Operation::Write))?;
             at += piece.len() as u64;
         }
@@ -291,29 +291,29 @@ impl Upload for SftpUpload {
         if state.published {
             return Ok(Checked::Size);
         }
-        let Some((line, handle, _)) = self.file(&mut state, Operation::Publish).await? else {
+        let Some((connection, handle, _)) = self.file(&mut state, Operation::Publish).await? else {
             return self.published_unheard(&mut state, sealed).await;
         };
-        if line.offers("fsync@openssh.com") {
-            let flushed = line.ask_patiently(line.sftp.fsync(&handle)).await;
+        if connection.offers("fsync@openssh.com") {
+            let flushed = connection.ask_patiently(connection.sftp.fsync(&handle)).await;
             match flushed {
                 // File systems that can't flush have nothing to lose.
                 Ok(_) | Err(Fault::Unsupported | Fault::Invalid) => {}
-                Err(fault) => return Err(self.explained(&line, fault).await.at(&self.shared.label(), Operation::Sync)),
+                Err(fault) => return Err(self.explained(&connection, fault).await.at(&self.shared.label(), Operation::Sync)),
             }
         }
-        let size = line.ask(line.sftp.fstat(&handle)).await.map_err(self.shared.failed(Operation::Check))?.attrs.len();
+        let size = connection.ask(connection.sftp.fstat(&handle)).await.map_err(self.shared.failed(Operation::Check))?.attrs.len();
         state.open = None;
         // An error of closing is one of writing.
-        if let Err(fault) = line.ask(line.sftp.close(&handle)).await {
-            return Err(self.explained(&line, fault).await.at(&self.shared.label(), Operation::Sync));
+        if let Err(fault) = connection.ask(connection.sftp.close(&handle)).await {
+            return Err(self.explained(&connection, fault).await.at(&self.shared.label(), Operation::Sync));
         }
         if size != sealed.length {
-            let _ = line.ask(line.sftp.remove(self.temporary()?)).await;
+            let _ = connection.ask(connection.sftp.remove(self.temporary()?)).await;
             let reason = format!("{size} bytes arrived instead of {}", sealed.length);
             return Err(StoreError::remote(self.shared.label(), Operation::Check, Kind::Mismatch, reason));
         }
-        self.rename(&mut state, &line, sealed).await
+        self.rename(&mut state, &connection, sealed).await
     }
 
     async fn abort(&self) -> Result<(), StoreError> {
@@ -321,14 +321,14 @@ impl Upload for SftpUpload {
         if state.published {
             return Ok(());
         }
-        let line = self.shared.line().await?;
+        let connection = self.shared.connection().await?;
         if let Some((on, handle)) = state.open.take()
-            && Arc::ptr_eq(&on, &line)
+            && Arc::ptr_eq(&on, &connection)
         {
             // Servers on some systems can't remove a file that is open.
-            let _ = line.ask(line.sftp.close(handle)).await;
+            let _ = connection.ask(connection.sftp.close(handle)).await;
         }
-        match line.ask(line.sftp.remove(self.temporary()?)).await {
+        match connection.ask(connection.sftp.remove(self.temporary()?)).await {
             Ok(_) | Err(Fault::Missing) => Ok(()),
             Err(fault) => Err(fault.at(&self.shared.label(), Operation::Delete)),
         }

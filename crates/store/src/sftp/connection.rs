@@ -39,11 +39,11 @@ pub(super) const STEP: u64 = 64 << 10;
 const CERTAIN_STEP: u64 = 32 << 10;
 /// Flushing gigabytes to a slow disk takes longer than any other answer.
 const FLUSH_FACTOR: u32 = 10;
-/// The library's own limit per request. Ours is [`Line::ask`], which knows about the other requests.
+/// The library's own limit per request. Ours is [`Connection::ask`], which knows about the other requests.
 const NO_LIMIT_SECONDS: u64 = 7 * 24 * 3600;
 
 /// One connection with its SFTP session.
-pub(super) struct Line {
+pub(super) struct Connection {
     pub(super) sftp: RawSftpSession,
     // The session ends with it.
     handle: Handle<Guard>,
@@ -55,7 +55,7 @@ pub(super) struct Line {
     broken: AtomicBool,
 }
 
-impl Line {
+impl Connection {
     async fn open(target: &Target, trust: Trust, login: &Login, context: &Context) -> Result<Self, StoreError> {
         let label = target.label();
         let passing = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Passing { retry_after: None }, reason);
@@ -110,7 +110,7 @@ impl Line {
                 });
             }
         };
-        let mut line = Self {
+        let mut connection = Self {
             sftp,
             handle,
             socket: ours,
@@ -120,13 +120,13 @@ impl Line {
             answers: AtomicU64::new(0),
             broken: AtomicBool::new(false),
         };
-        if line.offers("limits@openssh.com")
-            && let Ok(limits) = line.ask(line.sftp.limits()).await
+        if connection.offers("limits@openssh.com")
+            && let Ok(limits) = connection.ask(connection.sftp.limits()).await
         {
             let least = limits.max_write_len.min(limits.max_read_len);
-            line.step = if least == 0 { CERTAIN_STEP } else { STEP.min(least) };
+            connection.step = if least == 0 { CERTAIN_STEP } else { STEP.min(least) };
         }
-        Ok(line)
+        Ok(connection)
     }
 
     /// Whether the server can do more than the protocol says.
@@ -164,7 +164,7 @@ impl Line {
         loop {
             let before = self.answers.load(Ordering::Relaxed);
             let Ok(answer) = timeout(stall, &mut request).await else {
-                // On a slow line many requests wait for their turn while others are answered.
+                // On a slow connection many requests wait for their turn while others are answered.
                 if self.answers.load(Ordering::Relaxed) != before {
                     continue;
                 }
@@ -209,12 +209,12 @@ impl Line {
 
     /// Closes a file without anybody waiting for it.
     pub(super) fn close_later(self: &Arc<Self>, handle: String) {
-        let line = Arc::clone(self);
-        tokio::spawn(async move { line.ask(line.sftp.close(handle)).await });
+        let connection = Arc::clone(self);
+        tokio::spawn(async move { connection.ask(connection.sftp.close(handle)).await });
     }
 }
 
-impl Drop for Line {
+impl Drop for Connection {
     fn drop(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
@@ -271,9 +271,9 @@ impl Heard {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_text = bytes.iter().take(4).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80);
         let text = String::from_utf8_lossy(&bytes);
-        let line = text.trim().lines().next().unwrap_or_default();
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
-        (is_text && !line.is_empty()).then_some(line)
+        let connection = text.trim().lines().next().unwrap_or_default();
+        let connection: String = connection.chars().filter(|c| !c.is_control()).collect();
+        (is_text && !connection.is_empty()).then_some(connection)
     }
 }
 
@@ -357,15 +357,15 @@ impl Handler for Guard {
 }
 
 /// The one connection of a place, whichever that is just now.
-pub(super) struct Lines {
+pub(super) struct ConnectionPool {
     target: Target,
     options: Options,
     login: Login,
     context: Context,
-    current: tokio::sync::Mutex<Option<Arc<Line>>>,
+    current: tokio::sync::Mutex<Option<Arc<Connection>>>,
 }
 
-impl Lines {
+impl ConnectionPool {
     pub(super) fn new(target: Target, options: &Options, context: &Context) -> Result<Self, StoreError> {
         let login = Login::new(&target, options, context)?;
         Ok(Self { target, options: options.clone(), login, context: context.clone(), current: tokio::sync::Mutex::new(None) })
@@ -376,22 +376,22 @@ impl Lines {
     }
 
     /// The connection, made anew if the last one broke.
-    pub(super) async fn get(&self) -> Result<Arc<Line>, StoreError> {
+    pub(super) async fn get(&self) -> Result<Arc<Connection>, StoreError> {
         let mut current = self.current.lock().await;
-        if let Some(line) = current.as_ref().filter(|line| line.is_usable()) {
-            return Ok(Arc::clone(line));
+        if let Some(connection) = current.as_ref().filter(|connection| connection.is_usable()) {
+            return Ok(Arc::clone(connection));
         }
         *current = None;
         let trust = Trust::read(&self.target, &self.options, &self.context)?;
-        let line = Arc::new(Line::open(&self.target, trust, &self.login, &self.context).await?);
-        *current = Some(Arc::clone(&line));
-        Ok(line)
+        let connection = Arc::new(Connection::open(&self.target, trust, &self.login, &self.context).await?);
+        *current = Some(Arc::clone(&connection));
+        Ok(connection)
     }
 
     /// What to write instead, where an absolute path does not work: many servers give an account its home directory and nothing else.
-    pub(super) async fn home_instead(&self, line: &Line) -> Option<String> {
+    pub(super) async fn home_instead(&self, connection: &Connection) -> Option<String> {
         let below = self.target.path.strip_prefix('/')?;
-        let home = line.ask(line.sftp.realpath(".")).await.ok()?.files.into_iter().next()?.filename;
+        let home = connection.ask(connection.sftp.realpath(".")).await.ok()?.files.into_iter().next()?.filename;
         if home == "/" || self.target.path.starts_with(&format!("{}/", home.trim_end_matches('/'))) {
             return None;
         }
@@ -402,11 +402,11 @@ impl Lines {
     pub(super) async fn directory(&self) -> Result<String, StoreError> {
         let label = self.target.label();
         let failed = |fault: Fault| fault.at(&label, Operation::Connect);
-        let line = self.get().await?;
+        let connection = self.get().await?;
         let path = if self.target.path.starts_with('/') {
             self.target.path.clone()
         } else {
-            let home = line.ask(line.sftp.realpath(".")).await.map_err(failed)?.files.into_iter().next();
+            let home = connection.ask(connection.sftp.realpath(".")).await.map_err(failed)?.files.into_iter().next();
             let home = home.ok_or_else(|| failed(Fault::Refused("no home directory".to_owned())))?.filename;
             match self.target.path.as_str() {
                 "." => home,
@@ -415,13 +415,13 @@ impl Lines {
         };
         let nowhere = |what: &str| StoreError::remote(&label, Operation::Connect, Kind::NotFound, format!("{what} there"));
         let make_it = "create the directory on the server first; Haul creates only the last component of the path";
-        match line.ask(line.sftp.stat(&path)).await {
+        match connection.ask(connection.sftp.stat(&path)).await {
             Ok(found) if found.attrs.is_dir() => Ok(path),
             Ok(_) => Err(nowhere(&format!("{path} is not a directory")).advise(make_it)),
-            Err(Fault::Missing) => match line.ask(line.sftp.stat(target::parent(&path))).await {
+            Err(Fault::Missing) => match connection.ask(connection.sftp.stat(target::parent(&path))).await {
                 Ok(found) if found.attrs.is_dir() => Ok(path),
                 Ok(_) | Err(Fault::Missing) => {
-                    let advice = self.home_instead(&line).await.map_or_else(|| make_it.to_owned(), |home| format!("{make_it}. {home}"));
+                    let advice = self.home_instead(&connection).await.map_or_else(|| make_it.to_owned(), |home| format!("{make_it}. {home}"));
                     Err(nowhere(&format!("neither {path} nor the directory above it is")).advise(advice))
                 }
                 Err(fault) => Err(failed(fault)),
