@@ -37,7 +37,7 @@ pub mod verify;
 mod write;
 
 pub use backup::{
-    away::Maker,
+    away::ArchiveBuilder,
     backup,
     configuration::{Listening, listening},
     intent::{Identity, identity},

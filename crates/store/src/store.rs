@@ -198,14 +198,14 @@ pub trait Store: Sink {
     }
 
     /// The place as one that makes archives itself; `None`: it takes them as they are.
-    fn workshop(&self) -> Option<Arc<dyn Workshop>> {
+    fn compressor(&self) -> Option<Arc<dyn RemoteCompressor>> {
         None
     }
 }
 
 /// A place with cores of its own: it can be sent what an archive is made of. What a recipe says is not the store's business; it may hold secrets.
 #[async_trait]
-pub trait Workshop: Send + Sync {
+pub trait RemoteCompressor: Send + Sync {
     /// What it is called.
     fn name(&self) -> String;
 
@@ -213,12 +213,12 @@ pub trait Workshop: Send + Sync {
     async fn try_out(&self, recipe: &Value, sample: &[Bytes]) -> Result<Duration, StoreError>;
 
     /// A place that takes what one archive is made of.
-    fn order(&self, recipe: Value) -> Order;
+    fn job(&self, recipe: Value) -> CompressionJob;
 }
 
 /// One archive that is made elsewhere.
-pub struct Order {
-    /// Takes, in order, what it is made of, under the archive's name. Checking the archive is the workshop's own.
+pub struct CompressionJob {
+    /// Takes, in order, what it is made of, under the archive's name. Checking the archive is the compressor's own.
     pub sink: Arc<dyn Sink>,
     /// What was made, once the upload is committed; in the words of whoever made it.
     pub made: Arc<OnceLock<Value>>,

@@ -57,7 +57,7 @@ impl Receiving {
             let gate = Arc::new(Gate::new(QUICK_GATE));
             let code = gate.renew().unwrap();
             log.lock().unwrap().push(Event::Code(code));
-            let receiver = Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) });
+            let receiver = Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { builder: None, append_only: false, told: Arc::new(|_| {}) });
             let server = Server {
                 identity: Identity::load_or_create(&state).unwrap(),
                 name: "nas".into(),

@@ -130,7 +130,7 @@ fn upload(planned: Planned, archive: &[u8]) -> (Result<Outcome, StoreError>, The
 async fn receive(to: &Path, state: &Path, fault: Arc<Mutex<Option<Planned>>>) -> (std::net::SocketAddr, String) {
     let gate = Arc::new(Gate::new(GateLimits::default()));
     let code = gate.renew().unwrap();
-    let receiver = Receiver::new(Arc::new(Local::open(to).unwrap()), state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) });
+    let receiver = Receiver::new(Arc::new(Local::open(to).unwrap()), state, Duties { builder: None, append_only: false, told: Arc::new(|_| {}) });
     let server = Server {
         identity: Identity::load_or_create(state).unwrap(),
         name: "nas".into(),

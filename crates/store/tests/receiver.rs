@@ -29,7 +29,7 @@ impl Rig {
     fn with(store: Arc<dyn Store>, append_only: bool, state: tempfile::TempDir) -> Self {
         let told = Arc::<Mutex<Vec<Happening>>>::default();
         let log = Arc::clone(&told);
-        let duties = Duties { maker: None, append_only, told: Arc::new(move |happening| log.lock().unwrap().push(happening)) };
+        let duties = Duties { builder: None, append_only, told: Arc::new(move |happening| log.lock().unwrap().push(happening)) };
         Self { receiver: Receiver::new(store, state.path(), duties), told, state }
     }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::Maker;
+use engine::ArchiveBuilder;
 use peer::{Event, Identity, Known, Limits, PORT, PeerError, Server, discover::Announcement, gate::Gate};
 use store::{
     Address,
@@ -45,9 +45,9 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
         Address::Local(directory) => engine::Destination::Path(directory.clone()),
         _ => engine::Destination::Place { sink: store.clone(), name: None, context: None },
     };
-    let maker = Maker::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination)).map(Arc::new);
-    let making = maker.clone().map(|maker| maker as Arc<dyn machine::Maker>);
-    let duties = Duties { maker: making, append_only: args.append_only, told: Arc::new(|happening: Happening| say(&happened(&happening))) };
+    let builder = ArchiveBuilder::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination)).map(Arc::new);
+    let making = builder.clone().map(|builder| builder as Arc<dyn machine::ArchiveBuilder>);
+    let duties = Duties { builder: making, append_only: args.append_only, told: Arc::new(|happening: Happening| say(&happened(&happening))) };
     let receiver = Receiver::new(store, &state, duties);
 
     let gate = Arc::new(Gate::new(peer::gate::GateLimits::default()));
@@ -87,8 +87,8 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
         std::thread::sleep(LOOK);
     }
     drop(announcement);
-    if let Some(maker) = maker {
-        maker.close();
+    if let Some(builder) = builder {
+        builder.close();
     }
     if running.is_finished()
         && let Ok(Err(error)) = network.bridge.wait(running)

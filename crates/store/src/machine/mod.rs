@@ -4,9 +4,9 @@
 //! its own store as what a paired machine may ask for. The place takes bytes as the store behind the receiver does.
 
 mod arrival;
+mod building;
+mod compressor;
 mod contact;
-mod making;
-mod order;
 mod piece;
 mod receiver;
 mod records;
@@ -31,8 +31,8 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 pub use arrival::ArrivalNote;
+pub use building::{ArchiveBuilder, Made, Making, Task};
 pub use contact::own_name;
-pub use making::{Made, Maker, Making, Task};
 pub use receiver::{Deed, Duties, Happening, Receiver, Told};
 
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     owner,
     scheme::Scheme,
-    store::{Abilities, Entry, Expected, Placement, Session, Sink, Store, Upload, Workshop},
+    store::{Abilities, Entry, Expected, Placement, RemoteCompressor, Session, Sink, Store, Upload},
 };
 use upload::MachineUpload;
 
@@ -260,7 +260,7 @@ impl Store for Connected {
         self.append_only
     }
 
-    fn workshop(&self) -> Option<Arc<dyn Workshop>> {
-        self.makes.then(|| Arc::new(order::Far(Arc::clone(&self.machine))) as Arc<dyn Workshop>)
+    fn compressor(&self) -> Option<Arc<dyn RemoteCompressor>> {
+        self.makes.then(|| Arc::new(compressor::Far(Arc::clone(&self.machine))) as Arc<dyn RemoteCompressor>)
     }
 }

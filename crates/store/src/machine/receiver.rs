@@ -20,7 +20,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     arrival::{Arrivals, Arriving},
-    making::{Maker, Task, Workpiece},
+    building::{ArchiveBuilder, BuildUpload, Task},
     piece::{Ended, Stretch, gap},
     records::{Record, Records},
     words,
@@ -83,7 +83,7 @@ pub type Told = Arc<dyn Fn(Happening) + Send + Sync>;
 /// What a receiver does beyond storing.
 pub struct Duties {
     /// Who makes archives for those who want that.
-    pub maker: Option<Arc<dyn Maker>>,
+    pub builder: Option<Arc<dyn ArchiveBuilder>>,
     /// Paired machines create archives and read; what is there they can't delete, and so not replace, pin, unpin or prune. Beside each archive stands who sent it, and when.
     pub append_only: bool,
     /// Who is told what happens.
@@ -113,7 +113,7 @@ struct Slot {
     keep: bool,
     touched: Mutex<Instant>,
     // Of an archive that is made here; can be stopped while `state` is busy.
-    workpiece: Option<Arc<Workpiece>>,
+    build: Option<Arc<BuildUpload>>,
     state: AsyncMutex<State>,
 }
 
@@ -147,7 +147,7 @@ impl Slot {
 
     /// Whether an archive is being made of it.
     fn is_making(&self) -> bool {
-        self.workpiece.as_ref().is_some_and(|workpiece| workpiece.made().is_none())
+        self.build.as_ref().is_some_and(|build| build.made().is_none())
     }
 
     fn idle(&self) -> Duration {
@@ -223,7 +223,7 @@ impl Inner {
         let reply = match request {
             Request::Abilities => {
                 let told = words::told_abilities(&store.abilities());
-                Reply::Abilities(message::Abilities { makes: self.duties.maker.is_some(), append_only: self.duties.append_only, ..told })
+                Reply::Abilities(message::Abilities { makes: self.duties.builder.is_some(), append_only: self.duties.append_only, ..told })
             }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
             Request::Sweep => Reply::Swept { count: store.sweep().await.map_err(|error| refused(&error))? },
@@ -258,9 +258,9 @@ impl Inner {
                 return made.inspect_err(|refusal| self.tell_failure(&mut None, name, peer, refusal));
             }
             Request::Try { recipe } => {
-                let maker = self.maker()?;
+                let builder = self.builder()?;
                 let started = Instant::now();
-                maker.try_out(&recipe.0, &body).map_err(|error| refused(&error))?;
+                builder.try_out(&recipe.0, &body).map_err(|error| refused(&error))?;
                 Reply::Tried { nanos: started.elapsed().as_nanos() as u64 }
             }
             Request::Unfinished => return self.unfinished(owner),
@@ -344,9 +344,9 @@ impl Inner {
         self.keep(State::new(Arc::new(Ended), record, vec![(0, length)]), None)
     }
 
-    fn keep(&self, state: State, workpiece: Option<Arc<Workpiece>>) -> Arc<Slot> {
+    fn keep(&self, state: State, build: Option<Arc<BuildUpload>>) -> Arc<Slot> {
         let key = (state.record.owner, state.record.upload.clone());
-        let slot = Arc::new(Slot { keep: state.record.keep, touched: Mutex::new(Instant::now()), workpiece, state: AsyncMutex::new(state) });
+        let slot = Arc::new(Slot { keep: state.record.keep, touched: Mutex::new(Instant::now()), build, state: AsyncMutex::new(state) });
         // Another connection may have been faster; then there is one upload, and it is that one.
         Arc::clone(self.uploads().entry(key).or_insert(slot))
     }
@@ -439,12 +439,12 @@ impl Inner {
         Ok(Admitted::Fresh(Beginning { all: &self.beginning, key }))
     }
 
-    fn maker(&self) -> Result<&Arc<dyn Maker>, Refusal> {
-        self.duties.maker.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver stores archives but does not create them"))
+    fn builder(&self) -> Result<&Arc<dyn ArchiveBuilder>, Refusal> {
+        self.duties.builder.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver stores archives but does not create them"))
     }
 
     async fn make(&self, owner: Fingerprint, upload: String, task: Task) -> Done {
-        let maker = self.maker()?;
+        let builder = self.builder()?;
         let _beginning = match self.admit(owner, &upload, &task.name).await? {
             Admitted::Known(reply) => return Ok((reply, Bytes::new())),
             Admitted::Fresh(beginning) => beginning,
@@ -454,11 +454,11 @@ impl Inner {
             return Err(Refusal::new(RefusalKind::Passing { after: None }, "it is already creating as many archives as it can"));
         }
         let name = task.name.clone();
-        let making = maker.start(task).map_err(|error| refused(&error))?;
-        let workpiece = Arc::new(Workpiece::new(making));
+        let making = builder.start(task).map_err(|error| refused(&error))?;
+        let build = Arc::new(BuildUpload::new(making));
         let record = Record { place: self.store.label(), owner, upload, keep: false, name, session: None, finished: None, made: None, notes: Vec::new() };
-        let taking = Arc::clone(&workpiece);
-        self.keep(State::new(taking, record, Vec::new()), Some(workpiece));
+        let taking = Arc::clone(&build);
+        self.keep(State::new(taking, record, Vec::new()), Some(build));
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
     }
 
@@ -472,8 +472,8 @@ impl Inner {
         // One that is at work for its sender right now is not silent.
         let silent = making().filter(|(_, slot)| slot.idle() > SILENT && slot.state.try_lock().is_ok()).max_by_key(|(_, slot)| slot.idle());
         let Some(key) = silent.map(|(key, _)| key.clone()) else { return false };
-        if let Some(workpiece) = uploads.remove(&key).as_ref().and_then(|slot| slot.workpiece.as_ref()) {
-            workpiece.stop();
+        if let Some(build) = uploads.remove(&key).as_ref().and_then(|slot| slot.build.as_ref()) {
+            build.stop();
         }
         true
     }
@@ -482,9 +482,9 @@ impl Inner {
     fn stop_idle(&self) -> u32 {
         let mut uploads = self.uploads();
         let before = uploads.len();
-        uploads.retain(|_, slot| match &slot.workpiece {
-            Some(workpiece) if slot.is_making() && slot.idle() > ABANDONED && slot.state.try_lock().is_ok() => {
-                workpiece.stop();
+        uploads.retain(|_, slot| match &slot.build {
+            Some(build) if slot.is_making() && slot.idle() > ABANDONED && slot.state.try_lock().is_ok() => {
+                build.stop();
                 false
             }
             _ => true,
@@ -508,7 +508,7 @@ impl Inner {
 
     async fn put(&self, slot: &Slot, stretch: Stretch, body: Bytes, peer: &Peer) -> Done {
         let mut state = slot.state.lock().await;
-        let put = if slot.workpiece.is_some() || self.store.abilities().placement == Placement::Random {
+        let put = if slot.build.is_some() || self.store.abilities().placement == Placement::Random {
             place(&mut state, &stretch, body).await
         } else {
             self.collect(&mut state, &stretch, body).await
@@ -599,7 +599,7 @@ impl Inner {
             drop(arriving);
             let checked = words::checked_word(committed).to_owned();
             state.record.notes = state.upload.notes();
-            let made = slot.workpiece.as_ref().and_then(|workpiece| workpiece.made());
+            let made = slot.build.as_ref().and_then(|build| build.made());
             state.record.finished = Some((sealed.length, checked));
             state.record.made = made.map(|made| made.report.clone());
             self.note(&state.record);
@@ -622,8 +622,8 @@ impl Inner {
 
     async fn abort(&self, owner: Fingerprint, upload: &str) -> Done {
         if let Some(slot) = self.slot(owner, upload, None).await? {
-            if let Some(workpiece) = &slot.workpiece {
-                workpiece.stop();
+            if let Some(build) = &slot.build {
+                build.stop();
             }
             let state = slot.state.lock().await;
             if state.record.finished.is_none() {

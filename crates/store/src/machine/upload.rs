@@ -62,7 +62,7 @@ impl MachineUpload {
     }
 
     /// Of what an archive is made of; what was made is told in `made`.
-    pub(super) fn of_order(client: Arc<Client>, connection: Connection, id: String, made: Arc<OnceLock<Value>>) -> Self {
+    pub(super) fn of_job(client: Arc<Client>, connection: Connection, id: String, made: Arc<OnceLock<Value>>) -> Self {
         Self { made, ..Self::new(client, connection, id, true, false, Vec::new()) }
     }
 

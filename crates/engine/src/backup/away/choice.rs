@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use habackup::securetar::Encryptor;
-use store::{Kind, Workshop, outbound::Network, retry::RetryPolicy};
+use store::{Kind, RemoteCompressor, outbound::Network, retry::RetryPolicy};
 
 use super::{recipe::Recipe, there::There};
 use crate::{
@@ -56,12 +56,12 @@ pub(crate) fn choose<'a>(options: &BackupOptions, network: Option<&Network<'a>>,
     if options.compress == Compress::Here {
         return Ok(Choice::Here(None));
     }
-    let (there, workshop) = match (candidate(options, network), options.compress) {
+    let (there, compressor) = match (candidate(options, network), options.compress) {
         (Ok(candidate), _) => candidate,
         (Err(reason), Compress::There) => return Err(BackupError::NotThere(reason)),
         (Err(_), _) => return Ok(Choice::Here(None)),
     };
-    let machine = workshop.name();
+    let machine = compressor.name();
     if options.compress == Compress::There {
         return Ok(Choice::There(Box::new((there, Division { there: true, machine, rates: None }))));
     }
@@ -75,7 +75,7 @@ pub(crate) fn choose<'a>(options: &BackupOptions, network: Option<&Network<'a>>,
 }
 
 /// The only destination, if it can make archives; else why not.
-fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Result<(There<'a>, Arc<dyn Workshop>), String> {
+fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Result<(There<'a>, Arc<dyn RemoteCompressor>), String> {
     let [destination] = options.destinations.as_slice() else {
         return Err("with several destinations this machine compresses, once for all of them".to_owned());
     };
@@ -83,18 +83,18 @@ fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Resu
         return Err("only another machine that runs `haul receive` can compress".to_owned());
     };
     let place = Arc::clone(sink).store();
-    let Some((place, workshop)) = place.and_then(|place| Some((Arc::clone(&place), place.workshop()?))) else {
+    let Some((place, compressor)) = place.and_then(|place| Some((Arc::clone(&place), place.compressor()?))) else {
         return Err(format!("{} stores archives but does not create them", sink.label()));
     };
     let there = There {
         place,
-        workshop: Arc::clone(&workshop),
+        compressor: Arc::clone(&compressor),
         name: name.clone(),
         context: context.clone(),
         network: *network,
         read_back: options.read_back || destination.is_read_back(),
     };
-    Ok((there, workshop))
+    Ok((there, compressor))
 }
 
 impl Rates {
@@ -122,7 +122,7 @@ fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Arc<AtomicBool>)
     let begun = Instant::now();
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        let worked = there.network.bridge.wait(policy.retry(|| there.workshop.try_out(&recipe, &sample)))?;
+        let worked = there.network.bridge.wait(policy.retry(|| there.compressor.try_out(&recipe, &sample)))?;
         let carried = started.elapsed().saturating_sub(worked);
         line = line.max(length / carried.as_secs_f64().max(1e-9));
         far = far.max(length / worked.as_secs_f64().max(1e-9));

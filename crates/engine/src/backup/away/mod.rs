@@ -8,12 +8,12 @@
 //! | `maker` | the end that makes |
 //! | `choice` | which of both ways is the faster one |
 
+mod builder;
 mod choice;
-mod maker;
 mod recipe;
 pub(crate) mod stream;
 mod there;
 
-pub use maker::Maker;
+pub use builder::ArchiveBuilder;
 
 pub(crate) use choice::{Choice, choose};

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use serde::Deserialize;
 use store::{
-    Context, Expected, Store, Workshop,
+    Context, Expected, RemoteCompressor, Store,
     outbound::{Network, Outbound, Target},
     retry::RetryPolicy,
 };
@@ -37,7 +37,7 @@ use crate::{
 /// A machine that makes the archive, and how to reach it.
 pub(crate) struct There<'a> {
     pub(super) place: Arc<dyn Store>,
-    pub(super) workshop: Arc<dyn Workshop>,
+    pub(super) compressor: Arc<dyn RemoteCompressor>,
     /// The archive's name there, when it is not the usual one.
     pub(super) name: Option<String>,
     pub(super) context: Option<Context>,
@@ -51,9 +51,9 @@ impl There<'_> {
         let intent = Intent::of(options)?;
         self.sweep();
         let layout = intent.layout(options)?;
-        let order = self.workshop.order(Recipe::of(&layout, self.read_back).to_json());
+        let job = self.compressor.job(Recipe::of(&layout, self.read_back).to_json());
         let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
-        let target = Target::Place { sink: order.sink, name, context: Some(self.patient()) };
+        let target = Target::Place { sink: job.sink, name, context: Some(self.patient()) };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
         let plan = intent.plan(Vec::new(), &[], progress, cancel)?;
         progress.begin(Phase::Running, plan.bytes);
@@ -72,9 +72,9 @@ impl There<'_> {
         };
         progress.enter(Phase::Finishing);
         let copies = destination::settle(outbound.finish())?;
-        let made = order.made.get().and_then(|made| MadeReport::deserialize(made).ok());
+        let made = job.made.get().and_then(|made| MadeReport::deserialize(made).ok());
         let Some(made) = made else {
-            return Err(BackupError::Pipeline(format!("{} did not report what it created", self.workshop.name())).into());
+            return Err(BackupError::Pipeline(format!("{} did not report what it created", self.compressor.name())).into());
         };
         let finished = Finished { bytes_in, length: made.size, findings, copies, elsewhere: true };
         Ok(report(options, intent, finished, progress))

@@ -45,7 +45,11 @@ impl Machine {
                 name: "nas".into(),
                 known: Arc::new(Known::new(&state)),
                 gate,
-                host: Arc::new(Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { maker: None, append_only: false, told: Arc::new(|_| {}) })),
+                host: Arc::new(Receiver::new(
+                    Arc::new(Local::open(&to).unwrap()),
+                    &state,
+                    Duties { builder: None, append_only: false, told: Arc::new(|_| {}) },
+                )),
                 events: Arc::new(|_| {}),
                 limits: Limits { deadline: Duration::from_secs(2), ..Limits::default() },
             };

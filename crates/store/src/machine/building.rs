@@ -18,12 +18,12 @@ pub struct Task {
     pub name: String,
     /// About how much it will be made of.
     pub expected: Expected,
-    /// How; in words that only the maker understands. Holds secrets.
+    /// How; in words that only the builder understands. Holds secrets.
     pub recipe: Value,
 }
 
 /// Makes archives at the receiver's own place. All calls may keep their caller waiting.
-pub trait Maker: Send + Sync {
+pub trait ArchiveBuilder: Send + Sync {
     /// Starts one: its place has taken it on when this returns.
     fn start(&self, task: Task) -> Result<Arc<dyn Making>, StoreError>;
 
@@ -50,17 +50,17 @@ pub struct Made {
     pub size: u64,
     /// What it was compared by at its place.
     pub checked: Checked,
-    /// What its maker has to tell.
+    /// What its builder has to tell.
     pub report: Value,
 }
 
 /// A making as an upload.
-pub(super) struct Workpiece {
+pub(super) struct BuildUpload {
     making: Arc<dyn Making>,
     made: OnceLock<Made>,
 }
 
-impl Workpiece {
+impl BuildUpload {
     pub(super) fn new(making: Arc<dyn Making>) -> Self {
         Self { making, made: OnceLock::new() }
     }
@@ -76,7 +76,7 @@ impl Workpiece {
 }
 
 #[async_trait]
-impl Upload for Workpiece {
+impl Upload for BuildUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
         part.data.pieces().iter().try_for_each(|piece| self.making.put(piece.clone()))
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Machine, upload::MachineUpload};
 use crate::{
     error::{Operation, StoreError},
-    store::{Abilities, Expected, Order, Placement, Sink, Upload, Workshop},
+    store::{Abilities, CompressionJob, Expected, Placement, RemoteCompressor, Sink, Upload},
 };
 
 /// As large as the pieces that go over the connection allow without waiting for too many answers.
@@ -23,7 +23,7 @@ const PART: u64 = 8 << 20;
 pub(super) struct Far(pub(super) Arc<Machine>);
 
 #[async_trait]
-impl Workshop for Far {
+impl RemoteCompressor for Far {
     fn name(&self) -> String {
         self.0.connection.name.clone()
     }
@@ -37,21 +37,21 @@ impl Workshop for Far {
         }
     }
 
-    fn order(&self, recipe: Value) -> Order {
+    fn job(&self, recipe: Value) -> CompressionJob {
         let made: Arc<OnceLock<Value>> = Arc::default();
-        Order { sink: Arc::new(Ordered { machine: Arc::clone(&self.0), recipe: Recipe(recipe), made: Arc::clone(&made) }), made }
+        CompressionJob { sink: Arc::new(JobSink { machine: Arc::clone(&self.0), recipe: Recipe(recipe), made: Arc::clone(&made) }), made }
     }
 }
 
 /// Where what one archive is made of goes. What was made is looked at through the receiver as a place, and not here.
-struct Ordered {
+struct JobSink {
     machine: Arc<Machine>,
     recipe: Recipe,
     made: Arc<OnceLock<Value>>,
 }
 
 #[async_trait]
-impl Sink for Ordered {
+impl Sink for JobSink {
     fn label(&self) -> String {
         self.machine.connection.label.clone()
     }
@@ -75,6 +75,6 @@ impl Sink for Ordered {
         let (about, least, recipe) = (expected.about, expected.least, self.recipe.clone());
         let request = Request::Make { upload: upload.clone(), name: name.to_owned(), about, least, recipe };
         machine.create(name, request).await?;
-        Ok(Box::new(MachineUpload::of_order(Arc::clone(&machine.client), machine.connection.clone(), upload, Arc::clone(&self.made))))
+        Ok(Box::new(MachineUpload::of_job(Arc::clone(&machine.client), machine.connection.clone(), upload, Arc::clone(&self.made))))
     }
 }

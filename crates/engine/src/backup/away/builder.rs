@@ -43,7 +43,7 @@ const LARGEST: u64 = 1 << 39;
 const ENDING: Duration = Duration::from_secs(20);
 
 /// Makes archives, of what paired machines send, at a destination of this machine.
-pub struct Maker {
+pub struct ArchiveBuilder {
     destination: Destination,
     label: String,
     bridge: Bridge,
@@ -60,7 +60,7 @@ struct Jobs {
     jobs: Vec<Weak<Job>>,
 }
 
-impl Maker {
+impl ArchiveBuilder {
     /// For a destination; `label` is what users know it as. `None` when it must know an archive's length before its first byte: then only whoever has the data can
     /// make it.
     pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
@@ -114,7 +114,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl machine::Maker for Maker {
+impl machine::ArchiveBuilder for ArchiveBuilder {
     fn start(&self, task: Task) -> Result<Arc<dyn Making>, StoreError> {
         let (recipe, layout) = self.layout(&task.recipe)?;
         let (sender, pieces) = sync_channel(AHEAD);
