@@ -75,7 +75,7 @@ const RULES: &[(&str, Trial)] = &[
     ("an archive of the wrong length is refused", |bench| Box::pin(rules::wrong_length(bench))),
     ("an archive with the wrong checksum is refused", |bench| Box::pin(rules::wrong_checksum(bench))),
     ("the list shows what is finished and hides what is not", |bench| Box::pin(rules::listed(bench))),
-    ("a missing name is told apart from an existing one", |bench| Box::pin(rules::absent(bench))),
+    ("a missing name is on_finding apart from an existing one", |bench| Box::pin(rules::absent(bench))),
     ("any range can be read", |bench| Box::pin(rules::ranges(bench))),
     ("a deleted archive is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
     ("names with spaces, umlauts and symbols stay as they are", |bench| Box::pin(rules::odd_names(bench))),
@@ -86,16 +86,16 @@ const RULES: &[(&str, Trial)] = &[
 ];
 
 /// Tries every rule at `store`, tells each finding as soon as it is there, and returns them all.
-pub async fn check(store: &dyn Store, options: &ContractOptions, told: &mut (dyn FnMut(&Finding) + Send)) -> Report {
-    try_rules(Bench::new(store, Some(store), *options), told).await
+pub async fn check(store: &dyn Store, options: &ContractOptions, on_finding: &mut (dyn FnMut(&Finding) + Send)) -> Report {
+    try_rules(Bench::new(store, Some(store), *options), on_finding).await
 }
 
 /// As [`check`], at a place that keeps nothing.
-pub async fn check_sink(sink: &dyn Sink, options: &ContractOptions, told: &mut (dyn FnMut(&Finding) + Send)) -> Report {
-    try_rules(Bench::new(sink, None, *options), told).await
+pub async fn check_sink(sink: &dyn Sink, options: &ContractOptions, on_finding: &mut (dyn FnMut(&Finding) + Send)) -> Report {
+    try_rules(Bench::new(sink, None, *options), on_finding).await
 }
 
-async fn try_rules(bench: Bench<'_>, told: &mut (dyn FnMut(&Finding) + Send)) -> Report {
+async fn try_rules(bench: Bench<'_>, on_finding: &mut (dyn FnMut(&Finding) + Send)) -> Report {
     let mut findings = Vec::new();
     for (rule, trial) in RULES {
         let started = Instant::now();
@@ -108,7 +108,7 @@ async fn try_rules(bench: Bench<'_>, told: &mut (dyn FnMut(&Finding) + Send)) ->
         // Before the next rule, so that a broken one leaves nothing that would disturb it.
         bench.clean_up().await;
         let finding = Finding { rule, outcome, seconds: started.elapsed().as_secs_f64() };
-        told(&finding);
+        on_finding(&finding);
         findings.push(finding);
     }
     Report { findings, stays: bench.stays() }

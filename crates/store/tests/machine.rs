@@ -22,7 +22,7 @@ use store::{
     Address, Context, Expected, Kind, Options, Part, Sealed, Segments, Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     local::Local,
-    machine::{self, Duties, Receiver},
+    machine::{self, Receiver, ReceiverOptions},
     parts::Activity,
     retry::RetryPolicy,
 };
@@ -57,7 +57,8 @@ impl Receiving {
             let gate = Arc::new(Gate::new(QUICK_GATE));
             let code = gate.renew().unwrap();
             log.lock().unwrap().push(Event::Code(code));
-            let receiver = Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, Duties { builder: None, append_only: false, told: Arc::new(|_| {}) });
+            let receiver =
+                Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) });
             let server = Server {
                 identity: Identity::load_or_create(&state).unwrap(),
                 name: "nas".into(),

@@ -17,7 +17,7 @@ use peer::{
 use store::{
     Address, Bridge, Context, Expected, Kind, Options, Store, StoreError, Tuning,
     local::Local,
-    machine::{self, Duties, Receiver},
+    machine::{self, Receiver, ReceiverOptions},
     outbound::{Network, Outbound, Outcome, Target},
     retry::RetryPolicy,
 };
@@ -130,7 +130,7 @@ fn upload(planned: Planned, archive: &[u8]) -> (Result<Outcome, StoreError>, The
 async fn receive(to: &Path, state: &Path, fault: Arc<Mutex<Option<Planned>>>) -> (std::net::SocketAddr, String) {
     let gate = Arc::new(Gate::new(GateLimits::default()));
     let code = gate.renew().unwrap();
-    let receiver = Receiver::new(Arc::new(Local::open(to).unwrap()), state, Duties { builder: None, append_only: false, told: Arc::new(|_| {}) });
+    let receiver = Receiver::new(Arc::new(Local::open(to).unwrap()), state, ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) });
     let server = Server {
         identity: Identity::load_or_create(state).unwrap(),
         name: "nas".into(),

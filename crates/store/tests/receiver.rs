@@ -11,12 +11,12 @@ use peer::{Host, Peer, Refusal, RefusalKind, Reply, Request, Role};
 use store::{
     Kind, Placement, Store,
     local::Local,
-    machine::{ArrivalNote, Deed, Duties, Happening, Receiver},
+    machine::{ArrivalNote, EventKind, Receiver, ReceiverEvent, ReceiverOptions},
 };
 
 struct Rig {
     receiver: Receiver,
-    told: Arc<Mutex<Vec<Happening>>>,
+    told: Arc<Mutex<Vec<ReceiverEvent>>>,
     state: tempfile::TempDir,
 }
 
@@ -27,10 +27,10 @@ impl Rig {
 
     /// What it noted is there from an earlier one.
     fn with(store: Arc<dyn Store>, append_only: bool, state: tempfile::TempDir) -> Self {
-        let told = Arc::<Mutex<Vec<Happening>>>::default();
+        let told = Arc::<Mutex<Vec<ReceiverEvent>>>::default();
         let log = Arc::clone(&told);
-        let duties = Duties { builder: None, append_only, told: Arc::new(move |happening| log.lock().unwrap().push(happening)) };
-        Self { receiver: Receiver::new(store, state.path(), duties), told, state }
+        let options = ReceiverOptions { builder: None, append_only, on_event: Arc::new(move |event| log.lock().unwrap().push(event)) };
+        Self { receiver: Receiver::new(store, state.path(), options), told, state }
     }
 
     async fn ask(&self, whose: u8, request: Request) -> Result<Reply, Refusal> {
@@ -65,8 +65,8 @@ impl Rig {
         assert!(matches!(self.commit(whose, name, length).await.unwrap(), Reply::Committed { .. }));
     }
 
-    fn deeds(&self) -> Vec<(String, Deed)> {
-        self.told.lock().unwrap().drain(..).map(|happening| (happening.name, happening.deed)).collect()
+    fn deeds(&self) -> Vec<(String, EventKind)> {
+        self.told.lock().unwrap().drain(..).map(|event| (event.name, event.kind)).collect()
     }
 }
 
@@ -106,7 +106,7 @@ async fn a_receiver_that_keeps_what_it_has_lets_nobody_delete_replace_or_unpin()
     let _ = rig.commit(1, "a.tar", 200_000).await;
     assert!(std::fs::read(directory.path().join("a.tar")).unwrap() == archive);
     assert_eq!(std::fs::read(directory.path().join("a.tar.pin")).unwrap(), b"pinned");
-    assert!(rig.deeds().contains(&("a.tar".into(), Deed::Kept)));
+    assert!(rig.deeds().contains(&("a.tar".into(), EventKind::Kept)));
     // What has not arrived yet may be given up.
     rig.create(1, "b.tar").await.unwrap();
     rig.ask(1, Request::Abort { upload: upload("b.tar") }).await.unwrap();
@@ -191,7 +191,7 @@ async fn what_happens_is_told_once() {
     let rig = Rig::new(Arc::new(memory.clone()), false);
     rig.whole(1, "a.tar", b"bytes").await;
     rig.commit(1, "a.tar", 5).await.unwrap();
-    assert_eq!(rig.deeds(), [("a.tar".into(), Deed::Arrived(5))], "asked a second time, it arrived once");
+    assert_eq!(rig.deeds(), [("a.tar".into(), EventKind::Arrived(5))], "asked a second time, it arrived once");
     // A disk that is full is told once, however often the sender tries; a cut line is not told.
     rig.create(1, "b.tar").await.unwrap();
     let full = Some(Fault::Fail(Kind::Full { missing: None }));
@@ -200,11 +200,11 @@ async fn what_happens_is_told_once() {
         rig.put(1, "b.tar", 5, 0, b"bytes").await.unwrap_err();
     }
     let deeds = rig.deeds();
-    assert!(matches!(&deeds[..], [(name, Deed::Failed(_))] if name == "b.tar"), "{deeds:?}");
+    assert!(matches!(&deeds[..], [(name, EventKind::Failed(_))] if name == "b.tar"), "{deeds:?}");
     for _ in 0..2 {
         rig.ask(2, Request::Delete { name: "a.tar".into() }).await.unwrap();
     }
-    assert_eq!(rig.deeds(), [("a.tar".into(), Deed::Deleted)]);
+    assert_eq!(rig.deeds(), [("a.tar".into(), EventKind::Deleted)]);
     rig.create(1, "x/../y").await.unwrap_err();
     assert_eq!(rig.deeds().len(), 1);
 }

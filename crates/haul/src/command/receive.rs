@@ -14,7 +14,7 @@ use engine::ArchiveBuilder;
 use peer::{Event, Identity, Known, Limits, PORT, PeerError, Server, discover::Announcement, gate::Gate};
 use store::{
     Address,
-    machine::{self, Deed, Duties, Happening, Receiver},
+    machine::{self, EventKind, Receiver, ReceiverEvent, ReceiverOptions},
 };
 
 use crate::{
@@ -47,8 +47,8 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     };
     let builder = ArchiveBuilder::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination)).map(Arc::new);
     let making = builder.clone().map(|builder| builder as Arc<dyn machine::ArchiveBuilder>);
-    let duties = Duties { builder: making, append_only: args.append_only, told: Arc::new(|happening: Happening| say(&happened(&happening))) };
-    let receiver = Receiver::new(store, &state, duties);
+    let options = ReceiverOptions { builder: making, append_only: args.append_only, on_event: Arc::new(|event: ReceiverEvent| say(&happened(&event))) };
+    let receiver = Receiver::new(store, &state, options);
 
     let gate = Arc::new(Gate::new(peer::gate::GateLimits::default()));
     let name = args.name.clone().unwrap_or_else(machine::own_name);
@@ -155,16 +155,16 @@ fn told(event: &Event) -> String {
 }
 
 /// A line for the log; none for what `haul destination check` tries out.
-fn happened(happening: &Happening) -> String {
-    let Happening { name, from, deed } = happening;
+fn happened(event: &ReceiverEvent) -> String {
+    let ReceiverEvent { name, from, kind } = event;
     if store::contract::is_of_check(name) {
         return String::new();
     }
-    match deed {
-        Deed::Arrived(size) => format!("Received {name} ({}) from {from}", text::bytes(*size)),
-        Deed::Failed(reason) => format!("Could not receive {name} from {from}: {}", text::tame(reason)),
-        Deed::Deleted => format!("Deleted {name} for {from}"),
-        Deed::Kept => format!("Kept {name}; {from} asked to delete it"),
+    match kind {
+        EventKind::Arrived(size) => format!("Received {name} ({}) from {from}", text::bytes(*size)),
+        EventKind::Failed(reason) => format!("Could not receive {name} from {from}: {}", text::tame(reason)),
+        EventKind::Deleted => format!("Deleted {name} for {from}"),
+        EventKind::Kept => format!("Kept {name}; {from} asked to delete it"),
     }
 }
 
@@ -193,13 +193,13 @@ mod tests {
 
     #[test]
     fn what_happens_is_told_in_sentences() {
-        let said = |name: &str, deed| happened(&Happening { name: name.into(), from: "green".into(), deed });
-        assert_eq!(said("a.tar", Deed::Arrived(12_300_000)), "Received a.tar (12 MB) from green");
-        assert_eq!(said("a.tar", Deed::Failed("no space left on the disk".into())), "Could not receive a.tar from green: no space left on the disk");
-        assert_eq!(said("a.tar", Deed::Deleted), "Deleted a.tar for green");
-        assert_eq!(said("a.tar", Deed::Kept), "Kept a.tar; green asked to delete it");
-        assert_eq!(said("haul-check-0-done.tar", Deed::Deleted), "");
-        assert_eq!(said(".haul-00000000-00000000-1-1-1ce422c3.part", Deed::Failed("it can't be the name of an archive".into())), "");
+        let said = |name: &str, kind| happened(&ReceiverEvent { name: name.into(), from: "green".into(), kind });
+        assert_eq!(said("a.tar", EventKind::Arrived(12_300_000)), "Received a.tar (12 MB) from green");
+        assert_eq!(said("a.tar", EventKind::Failed("no space left on the disk".into())), "Could not receive a.tar from green: no space left on the disk");
+        assert_eq!(said("a.tar", EventKind::Deleted), "Deleted a.tar for green");
+        assert_eq!(said("a.tar", EventKind::Kept), "Kept a.tar; green asked to delete it");
+        assert_eq!(said("haul-check-0-done.tar", EventKind::Deleted), "");
+        assert_eq!(said(".haul-00000000-00000000-1-1-1ce422c3.part", EventKind::Failed("it can't be the name of an archive".into())), "");
         assert_eq!(told(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");
         assert_eq!(told(&Event::WrongCode(1)), "A wrong code was typed; 1 try is left");
     }

@@ -33,7 +33,7 @@ use url::Url;
 pub use arrival::ArrivalNote;
 pub use building::{ArchiveBuilder, Made, Making, Task};
 pub use contact::own_name;
-pub use receiver::{Deed, Duties, Happening, Receiver, Told};
+pub use receiver::{EventKind, OnEvent, Receiver, ReceiverEvent, ReceiverOptions};
 
 use crate::{
     context::{Context, Options},

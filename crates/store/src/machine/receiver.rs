@@ -55,7 +55,7 @@ type Done = Result<(Reply, Bytes), Refusal>;
 
 /// What a machine did at a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum EventKind {
     /// This archive, of so many bytes, has arrived.
     Arrived(u64),
     /// It could not be received, and why.
@@ -68,26 +68,26 @@ pub enum Deed {
 
 /// Something that happened to an archive, for whoever watches a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happening {
+pub struct ReceiverEvent {
     /// The archive's name.
     pub name: String,
     /// The machine at the other end.
     pub from: String,
     /// What happened.
-    pub deed: Deed,
+    pub kind: EventKind,
 }
 
 /// Takes what happens; must not wait.
-pub type Told = Arc<dyn Fn(Happening) + Send + Sync>;
+pub type OnEvent = Arc<dyn Fn(ReceiverEvent) + Send + Sync>;
 
 /// What a receiver does beyond storing.
-pub struct Duties {
+pub struct ReceiverOptions {
     /// Who makes archives for those who want that.
     pub builder: Option<Arc<dyn ArchiveBuilder>>,
     /// Paired machines create archives and read; what is there they can't delete, and so not replace, pin, unpin or prune. Beside each archive stands who sent it, and when.
     pub append_only: bool,
     /// Who is told what happens.
-    pub told: Told,
+    pub on_event: OnEvent,
 }
 
 /// A store that paired machines may use.
@@ -96,7 +96,7 @@ pub struct Receiver(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    duties: Duties,
+    options: ReceiverOptions,
     records: Records,
     uploads: Mutex<HashMap<Key, Arc<Slot>>>,
     // Uploads that are being started.
@@ -168,10 +168,10 @@ impl Host for Receiver {
 
 impl Receiver {
     /// For `store`; what is under way is noted in the directory `state`.
-    pub fn new(store: Arc<dyn Store>, state: &Path, duties: Duties) -> Self {
+    pub fn new(store: Arc<dyn Store>, state: &Path, options: ReceiverOptions) -> Self {
         let memory = Arc::new(Semaphore::new((MEMORY / GRAIN) as usize));
         let records = Records::new(state.join("receiving"));
-        Self(Arc::new(Inner { store, duties, records, uploads: Mutex::default(), beginning: Mutex::default(), arrivals: Arrivals::default(), memory }))
+        Self(Arc::new(Inner { store, options, records, uploads: Mutex::default(), beginning: Mutex::default(), arrivals: Arrivals::default(), memory }))
     }
 
     /// Removes what nobody has gone on with for a week.
@@ -223,7 +223,7 @@ impl Inner {
         let reply = match request {
             Request::Abilities => {
                 let told = words::told_abilities(&store.abilities());
-                Reply::Abilities(message::Abilities { makes: self.duties.builder.is_some(), append_only: self.duties.append_only, ..told })
+                Reply::Abilities(message::Abilities { makes: self.options.builder.is_some(), append_only: self.options.append_only, ..told })
             }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
             Request::Sweep => Reply::Swept { count: store.sweep().await.map_err(|error| refused(&error))? },
@@ -383,7 +383,7 @@ impl Inner {
     fn checked_archive(&self, name: &str) -> Result<(), Refusal> {
         checked_name(name)?;
         let is_archive = Path::new(name).extension().is_some_and(|extension| extension == "tar") && name.len() <= LONGEST_NAME;
-        if self.duties.append_only && !is_archive {
+        if self.options.append_only && !is_archive {
             let reason = format!("the receiver takes only archives (.tar), so {name} can't be stored there");
             return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
         }
@@ -393,15 +393,15 @@ impl Inner {
     /// Deletes an archive, where that is left to those who send them.
     async fn delete(&self, name: String, peer: &Peer) -> Done {
         let from = peer.name.clone();
-        if self.duties.append_only {
+        if self.options.append_only {
             let reason = format!("the receiver is append-only: {name} can't be deleted, replaced or unpinned from this machine");
-            (self.duties.told)(Happening { name, from, deed: Deed::Kept });
+            (self.options.on_event)(ReceiverEvent { name, from, kind: EventKind::Kept });
             return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
         }
         let was_there = self.store.entry(&name).await.is_ok_and(|entry| entry.is_some());
         self.store.delete(&name).await.map_err(|error| refused(&error))?;
         if was_there {
-            (self.duties.told)(Happening { name, from, deed: Deed::Deleted });
+            (self.options.on_event)(ReceiverEvent { name, from, kind: EventKind::Deleted });
         }
         Ok(done())
     }
@@ -412,7 +412,7 @@ impl Inner {
             return;
         }
         *last = Some(refusal.reason.clone());
-        (self.duties.told)(Happening { name, from: peer.name.clone(), deed: Deed::Failed(refusal.reason.clone()) });
+        (self.options.on_event)(ReceiverEvent { name, from: peer.name.clone(), kind: EventKind::Failed(refusal.reason.clone()) });
     }
 
     /// Before anything is started; tells of an upload that was started before. What is being started counts as well.
@@ -440,7 +440,7 @@ impl Inner {
     }
 
     fn builder(&self) -> Result<&Arc<dyn ArchiveBuilder>, Refusal> {
-        self.duties.builder.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver stores archives but does not create them"))
+        self.options.builder.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver stores archives but does not create them"))
     }
 
     async fn make(&self, owner: Fingerprint, upload: String, task: Task) -> Done {
@@ -604,7 +604,7 @@ impl Inner {
             state.record.made = made.map(|made| made.report.clone());
             self.note(&state.record);
             let size = made.map_or(sealed.length, |made| made.size);
-            (self.duties.told)(Happening { name: state.record.name.clone(), from: peer.name.clone(), deed: Deed::Arrived(size) });
+            (self.options.on_event)(ReceiverEvent { name: state.record.name.clone(), from: peer.name.clone(), kind: EventKind::Arrived(size) });
         }
         match &state.record.finished {
             Some((length, checked)) if *length == sealed.length => {
@@ -617,7 +617,7 @@ impl Inner {
     }
 
     async fn note_arrival<'a>(&'a self, name: &str, peer: &Peer) -> Result<Option<Arriving<'a>>, Refusal> {
-        if self.duties.append_only { self.arrivals.note(&*self.store, name, peer).await.map(Some) } else { Ok(None) }
+        if self.options.append_only { self.arrivals.note(&*self.store, name, peer).await.map(Some) } else { Ok(None) }
     }
 
     async fn abort(&self, owner: Fingerprint, upload: &str) -> Done {

@@ -146,7 +146,7 @@ impl Upload for MachineUpload {
             Reply::Committed { checked, made, notes } => {
                 let _ = self.notes.set(notes);
                 if let Some(made) = made {
-                    // Told twice, it is the same.
+                    // OnEvent twice, it is the same.
                     let _ = self.made.set(made);
                 }
                 super::words::checked(&checked).ok_or_else(|| self.connection.misunderstood(Operation::Publish))

@@ -8,7 +8,7 @@ use peer::{
 };
 use store::{
     local::Local,
-    machine::{self, Duties, Receiver},
+    machine::{self, Receiver, ReceiverOptions},
 };
 use testkit::proxy::{Answer, Head};
 use tokio::runtime::Runtime;
@@ -48,7 +48,7 @@ impl Machine {
                 host: Arc::new(Receiver::new(
                     Arc::new(Local::open(&to).unwrap()),
                     &state,
-                    Duties { builder: None, append_only: false, told: Arc::new(|_| {}) },
+                    ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) },
                 )),
                 events: Arc::new(|_| {}),
                 limits: Limits { deadline: Duration::from_secs(2), ..Limits::default() },
