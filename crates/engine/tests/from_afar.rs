@@ -39,7 +39,7 @@ impl Source for Far {
     }
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         if self.policy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
-            let kind = Kind::Passing { retry_after: None };
+            let kind = Kind::Transient { retry_after: None };
             return Err(io::Error::other(StoreError::remote("there", Operation::Read, kind, "the line is cut")));
         }
         self.file.read_exact_at(buffer, offset)

@@ -105,7 +105,7 @@ async fn into_a_fresh_one(version: Version, new: &Running, archive: &Archive) ->
     assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
     line.cut_at([line.uploaded() + archive.expected.size.unwrap() / 2], Death::Reset);
     let broken = instance.upload(agent, upload(&archive.path, true)).await.unwrap_err();
-    assert_eq!((broken.kind, broken.is_passing()), (Kind::Broken, true), "{broken}");
+    assert_eq!((broken.kind, broken.is_transient()), (Kind::Broken, true), "{broken}");
     assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
 
     let garbage = Upload {

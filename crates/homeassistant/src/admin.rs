@@ -78,7 +78,7 @@ impl Admin<'_> {
             Ok(Outcome::Refused(refusal)) => Err(socket.refused(&refusal)),
             // It usually restarts before it answers.
             Ok(Outcome::Gone) => Ok(Begun::Unheard(socket.gone())),
-            Err(error) if error.is_passing() => Ok(Begun::Unheard(error)),
+            Err(error) if error.is_transient() => Ok(Begun::Unheard(error)),
             Err(error) => Err(error),
         }
     }

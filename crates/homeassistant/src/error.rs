@@ -118,7 +118,7 @@ impl Error {
     }
 
     /// True when the same may succeed a little later.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self.kind, Kind::Unreachable | Kind::Broken | Kind::Busy)
     }
 }

@@ -46,7 +46,7 @@ impl Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It may pass: a broken connection, an overloaded server, a name that does not resolve. Worth another try, after `retry_after` if the server said so.
-    Passing {
+    Transient {
         /// How long the server asked to wait.
         retry_after: Option<Duration>,
     },
@@ -195,20 +195,20 @@ impl StoreError {
     }
 
     /// True when another try may succeed.
-    pub fn is_passing(&self) -> bool {
-        matches!(self.kind(), Some(Kind::Passing { .. }))
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Transient { .. }))
     }
 
     /// True when what was sent is still there and the same upload may go on later: the line broke, the user stopped it, somebody must sign in again, or it is
     /// tomorrow.
     pub fn may_continue_later(&self) -> bool {
-        self.is_passing() || matches!(self, Self::Cancelled) || matches!(self.kind(), Some(Kind::Credentials | Kind::DailyLimit))
+        self.is_transient() || matches!(self, Self::Cancelled) || matches!(self.kind(), Some(Kind::Credentials | Kind::DailyLimit))
     }
 
     /// How long the other side asked to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.kind() {
-            Some(Kind::Passing { retry_after }) => retry_after,
+            Some(Kind::Transient { retry_after }) => retry_after,
             _ => None,
         }
     }
@@ -233,7 +233,7 @@ fn is_reserved(error: &io::Error) -> bool {
 /// What usually helps when a remote place refuses.
 fn usual_advice(kind: Kind) -> &'static str {
     match kind {
-        Kind::Passing { .. } => "it did not recover in time; nothing was left behind; try again later, or allow more time with --give-up-after",
+        Kind::Transient { .. } => "it did not recover in time; nothing was left behind; try again later, or allow more time with --give-up-after",
         Kind::Lost => "the other side lost what had been sent; try again",
         Kind::Credentials => "check the user name and the password, key or token file",
         Kind::Permission => "the account is not allowed to do this: check its permissions",

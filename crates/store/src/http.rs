@@ -86,7 +86,7 @@ pub async fn read_body(place: &str, operation: Operation, mut response: Response
         let taken = started.elapsed();
         if taken > stall && (body.len() as u64) < taken.as_secs() * DRIP {
             let reason = format!("its answer is too slow: {} bytes in {} s", body.len(), taken.as_secs());
-            return Err(StoreError::remote(place, operation, Kind::Passing { retry_after: None }, reason));
+            return Err(StoreError::remote(place, operation, Kind::Transient { retry_after: None }, reason));
         }
         let next = quiet(place, operation, &Activity::default(), stall, response.chunk()).await?;
         match next.map_err(|error| broken(place, operation, &error))? {
@@ -110,7 +110,7 @@ pub async fn quiet<T>(place: &str, operation: Operation, activity: &Activity, st
         let now = activity.count();
         if now == seen {
             let reason = format!("no answer for {} s", stall.as_secs_f64().round());
-            return Err(StoreError::remote(place, operation, Kind::Passing { retry_after: None }, reason));
+            return Err(StoreError::remote(place, operation, Kind::Transient { retry_after: None }, reason));
         }
         seen = now;
     }
@@ -126,7 +126,7 @@ pub fn broken(place: &str, operation: Operation, error: &reqwest::Error) -> Stor
         let (reason, advice) = untrusted(why);
         return StoreError::remote(place, operation, Kind::Protocol, reason).advise(advice);
     }
-    StoreError::remote(place, operation, Kind::Passing { retry_after: None }, reason)
+    StoreError::remote(place, operation, Kind::Transient { retry_after: None }, reason)
 }
 
 /// What a refusing status usually means. `said` is what the body says, if that is for people.
@@ -137,7 +137,7 @@ pub fn refused(place: &str, operation: Operation, status: StatusCode, headers: &
         404 | 410 => Kind::NotFound,
         412 => Kind::Exists,
         413 | 507 => Kind::Full { missing: None },
-        408 | 423 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=529 => Kind::Passing { retry_after: retry_after(headers) },
+        408 | 423 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=529 => Kind::Transient { retry_after: retry_after(headers) },
         _ => Kind::Protocol,
     };
     let said = said.trim();
@@ -300,7 +300,7 @@ mod tests {
         let request = Client::builder().no_proxy().build().unwrap().get(url);
         let response = send("there", Operation::List, request, &Activity::default(), stall).await.unwrap();
         let error = read_body("there", Operation::List, response, 1 << 20, stall).await.unwrap_err();
-        assert!(error.is_passing() && error.to_string().contains("too slow"), "{error}");
+        assert!(error.is_transient() && error.to_string().contains("too slow"), "{error}");
         server.abort();
     }
 
@@ -308,10 +308,10 @@ mod tests {
     fn overload_may_pass_and_wrong_keys_do_not() {
         let refuse = |status| refused("there", Operation::Write, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), "");
         for status in [429, 500, 502, 503, 504] {
-            assert!(refuse(status).is_passing(), "{status}");
+            assert!(refuse(status).is_transient(), "{status}");
         }
         for status in [400, 401, 403, 404, 507] {
-            assert!(!refuse(status).is_passing(), "{status}");
+            assert!(!refuse(status).is_transient(), "{status}");
         }
     }
 }

@@ -220,7 +220,7 @@ impl RemoteFile {
     /// An object that was replaced or cut answers strangely; the reason is worth more than the answer.
     fn explained(&self, error: StoreError) -> StoreError {
         match error.kind() {
-            Some(Kind::Passing { .. } | Kind::Credentials | Kind::DailyLimit | Kind::Permission | Kind::Mismatch) | None => error,
+            Some(Kind::Transient { .. } | Kind::Credentials | Kind::DailyLimit | Kind::Permission | Kind::Mismatch) | None => error,
             Some(_) => self.unchanged().err().unwrap_or(error),
         }
     }

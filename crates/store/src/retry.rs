@@ -96,7 +96,7 @@ impl RetryPolicy {
         self.retry(|| {
             let trying = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), attempt());
             async {
-                trying.await.unwrap_or_else(|_| Err(StoreError::remote(place, Operation::Connect, Kind::Passing { retry_after: None }, "it does not answer")))
+                trying.await.unwrap_or_else(|_| Err(StoreError::remote(place, Operation::Connect, Kind::Transient { retry_after: None }, "it does not answer")))
             }
         })
         .await
@@ -125,7 +125,7 @@ impl RetryPolicy {
                     state.last_success = Some(Instant::now());
                     return Ok(done);
                 }
-                Err(error) if error.is_passing() => error,
+                Err(error) if error.is_transient() => error,
                 Err(error) => return Err(error),
             };
             let now_moved = activity.count();
@@ -263,8 +263,8 @@ mod tests {
         (RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap()), cancel)
     }
 
-    fn passing() -> StoreError {
-        StoreError::remote("there", Operation::Write, Kind::Passing { retry_after: None }, "hiccup")
+    fn transient() -> StoreError {
+        StoreError::remote("there", Operation::Write, Kind::Transient { retry_after: None }, "hiccup")
     }
 
     #[tokio::test]
@@ -273,7 +273,7 @@ mod tests {
         let mut tries = 0;
         let done = policy.retry(|| {
             tries += 1;
-            let result = if tries < 4 { Err(passing()) } else { Ok(tries) };
+            let result = if tries < 4 { Err(transient()) } else { Ok(tries) };
             async { result }
         });
         assert_eq!(done.await.unwrap(), 4);
@@ -287,8 +287,8 @@ mod tests {
     async fn patience_ends() {
         let (policy, _) = policy(Duration::from_millis(30));
         let started = Instant::now();
-        let error = policy.retry(|| async { Err::<(), _>(passing()) }).await.unwrap_err();
-        assert!(error.is_passing());
+        let error = policy.retry(|| async { Err::<(), _>(transient()) }).await.unwrap_err();
+        assert!(error.is_transient());
         assert_eq!(error.to_string(), "could not write to there: hiccup (gave up after less than a second; no attempt succeeded)");
         assert!(started.elapsed() < Duration::from_secs(5));
     }
@@ -297,12 +297,12 @@ mod tests {
     async fn a_wait_ends_when_the_user_stops() {
         let (policy, cancel) = policy(Duration::from_mins(10));
         cancel.store(true, Ordering::Relaxed);
-        assert!(matches!(policy.retry(|| async { Err::<(), _>(passing()) }).await, Err(StoreError::Cancelled)));
+        assert!(matches!(policy.retry(|| async { Err::<(), _>(transient()) }).await, Err(StoreError::Cancelled)));
     }
 
     #[test]
     fn whoever_gives_up_says_after_how_long() {
-        let said = |seconds| given_up(passing(), Duration::from_secs(seconds), None, true).to_string();
+        let said = |seconds| given_up(transient(), Duration::from_secs(seconds), None, true).to_string();
         assert_eq!(said(90), "could not write to there: hiccup (gave up after 90 s)");
         assert_eq!(said(600), "could not write to there: hiccup (gave up after 10 min)");
         assert_eq!(said(6 * 3600 + 130), "could not write to there: hiccup (gave up after 6 h 2 min)");
@@ -312,7 +312,7 @@ mod tests {
     async fn who_asks_to_wait_longer_than_it_may_fail_is_not_waited_for() {
         let (policy, _) = policy(Duration::from_secs(5));
         let busy =
-            || async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Passing { retry_after: Some(Duration::from_mins(10)) }, "busy")) };
+            || async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Transient { retry_after: Some(Duration::from_mins(10)) }, "busy")) };
         let error = policy.retry(busy).await.unwrap_err();
         assert_eq!(error.to_string(), "could not write to there: busy (it asks to wait 10 min, which is longer than --give-up-after allows)");
     }

@@ -177,8 +177,8 @@ impl Moody {
         let error = |kind| Err(StoreError::remote("moody://", Operation::Check, kind, "as told"));
         match answer {
             Answer::No => error(Kind::Permission),
-            Answer::Never => error(Kind::Passing { retry_after: None }),
-            Answer::Late(times) if before < times => error(Kind::Passing { retry_after: None }),
+            Answer::Never => error(Kind::Transient { retry_after: None }),
+            Answer::Late(times) if before < times => error(Kind::Transient { retry_after: None }),
             _ => Ok(before),
         }
     }

@@ -54,7 +54,7 @@ impl Store for Shaky {
     }
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         if self.hiccups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return Err(StoreError::remote("there", Operation::Read, Kind::Passing { retry_after: None }, "hiccup"));
+            return Err(StoreError::remote("there", Operation::Read, Kind::Transient { retry_after: None }, "hiccup"));
         }
         self.local.read(name, range).await
     }

@@ -304,7 +304,7 @@ fn a_forgotten_machine_is_a_stranger_at_once() {
         let known = Known::new(&machine::state(&rig.state("there")));
         let name = known.list().unwrap()[0].name.clone();
         assert_eq!(known.forget(&name).unwrap().len(), 1);
-        assert!(store.list().await.err().unwrap().is_passing(), "the connection at hand is closed");
+        assert!(store.list().await.err().unwrap().is_transient(), "the connection at hand is closed");
         let error = store.list().await.err().unwrap();
         assert_eq!(error.kind(), Some(Kind::Credentials), "{error}");
     });
@@ -399,7 +399,7 @@ fn an_upload_goes_on_after_the_receiver_was_started_anew() {
     for (n, part) in parts.iter().enumerate() {
         if n % 6 == 3 {
             receiving.take().unwrap().kill();
-            assert!(runtime.block_on(upload.put(part)).err().unwrap().is_passing());
+            assert!(runtime.block_on(upload.put(part)).err().unwrap().is_transient());
             let new = Receiving::start(&rig.to(), &rig.state("there"), &address.to_string());
             // Somebody else's backup into the same directory removes what is dead, and this is not.
             Local::open(&rig.to()).map(|local| runtime.block_on(local.sweep()).unwrap()).unwrap();

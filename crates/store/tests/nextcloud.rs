@@ -144,7 +144,7 @@ async fn a_wrong_password_advises_an_app_password() {
 async fn refusals_of_a_chunk_are_told_apart() {
     let (server, store) = fake("").await;
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
-    let passing = Kind::Passing { retry_after: None };
+    let passing = Kind::Transient { retry_after: None };
     for (status, expected) in [(423, passing), (429, passing), (500, passing), (503, passing), (507, Kind::Full { missing: None }), (403, Kind::Permission)] {
         server.meet("PUT", Trouble::Before(status));
         assert_eq!(kind(upload.put(&parts()[0]).await), expected, "{status}");
@@ -178,9 +178,9 @@ async fn a_lost_answer_while_putting_together_does_no_harm() {
             upload.put(part).await.unwrap();
         }
         server.meet("MOVE", trouble);
-        assert!(upload.commit(&sealed()).await.unwrap_err().is_passing(), "{trouble:?}");
+        assert!(upload.commit(&sealed()).await.unwrap_err().is_transient(), "{trouble:?}");
         while let Err(error) = upload.commit(&sealed()).await {
-            assert!(error.is_passing(), "{trouble:?}: {error}");
+            assert!(error.is_transient(), "{trouble:?}: {error}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         holds(&server, "a.tar");
@@ -265,7 +265,7 @@ async fn while_it_may_be_assembling_it_is_only_asked() {
         loop {
             match upload.commit(&sealed()).await {
                 Ok(checked) => break assert_eq!(checked, Checked::Size),
-                Err(error) => assert!(error.is_passing(), "{error}"),
+                Err(error) => assert!(error.is_transient(), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -285,7 +285,7 @@ async fn what_was_not_assembled_in_its_time_is_asked_for_again() {
     // Nothing was done at all.
     server.meet("MOVE", Trouble::Before(504));
     while let Err(error) = upload.commit(&sealed()).await {
-        assert!(error.is_passing(), "{error}");
+        assert!(error.is_transient(), "{error}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(server.requests().iter().filter(|request| request.starts_with("MOVE")).count(), 2);

@@ -152,7 +152,7 @@ async fn an_upload_that_is_gone_is_lost() {
     server.ask("DELETE", &format!("/backups/gone.tar?uploadId={id}")).unwrap();
     let error = upload.commit(&Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap_err();
     // This server answers 500 where the real one says NoSuchUpload.
-    assert!(matches!(error.kind(), Some(Kind::Lost | Kind::Passing { .. })), "{error}");
+    assert!(matches!(error.kind(), Some(Kind::Lost | Kind::Transient { .. })), "{error}");
     assert_eq!(store.list().await.unwrap(), []);
     assert!(store.resume(&session).await.unwrap().is_none());
     upload.abort().await.unwrap();

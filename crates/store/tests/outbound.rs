@@ -235,7 +235,7 @@ fn an_interrupted_push_goes_on_where_the_place_stands() {
         run.context.tuning.give_up_after = Duration::from_millis(1);
         // However many tries a millisecond holds, none succeeds.
         memory.script([None; 3].into_iter().chain(std::iter::repeat_n(Some(HICCUP), 100)));
-        assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
+        assert!(push_to(&run, &memory, &file).unwrap_err().is_transient());
         let before = memory.world.lock().unwrap().puts.len();
         assert!((3..6).contains(&before), "{before}");
         memory.world.lock().unwrap().faults.clear();
@@ -368,7 +368,7 @@ fn a_push_cut_off_while_it_was_compared_is_compared_by_the_next() {
     std::fs::write(&file, &whole).unwrap();
     run.context.tuning.give_up_after = Duration::from_millis(20);
     memory.world.lock().unwrap().unreadable = true;
-    assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
+    assert!(push_to(&run, &memory, &file).unwrap_err().is_transient());
     memory.world.lock().unwrap().unreadable = false;
     assert_eq!(push_to(&run, &memory, &file).unwrap(), whole.len() as u64);
     // What is there now is another's, whatever its size.
@@ -383,7 +383,7 @@ fn a_push_without_a_state_directory_leaves_nothing_that_nobody_finds_again() {
     run.context.state = file.join("no directory");
     run.context.tuning.give_up_after = Duration::from_millis(1);
     memory.script([None; 2].into_iter().chain(std::iter::repeat_n(Some(HICCUP), 100)));
-    assert!(push_to(&run, &memory, &file).unwrap_err().is_passing());
+    assert!(push_to(&run, &memory, &file).unwrap_err().is_transient());
     assert!(memory.world.lock().unwrap().unfinished.is_empty());
     memory.world.lock().unwrap().faults.clear();
     push_to(&run, &memory, &file).unwrap();

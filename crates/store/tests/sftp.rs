@@ -111,7 +111,7 @@ async fn put_patiently(upload: &dyn Upload, part: &Part) -> u32 {
     loop {
         match upload.put(part).await {
             Ok(()) => return tries,
-            Err(error) if error.is_passing() && tries < 20 => tries += 1,
+            Err(error) if error.is_transient() && tries < 20 => tries += 1,
             Err(error) => panic!("{error}"),
         }
     }
@@ -290,7 +290,7 @@ async fn a_killed_connection_costs_one_part_and_the_file_goes_on() {
     place.server.kill_sessions().unwrap();
     let committed = loop {
         match upload.commit(&sealed(&bytes)).await {
-            Err(error) if error.is_passing() => {}
+            Err(error) if error.is_transient() => {}
             other => break other,
         }
     };
@@ -307,7 +307,7 @@ async fn a_server_that_says_nothing_counts_as_broken() {
     let store = place.connect().await.unwrap();
     place.server.signal_sessions("STOP").unwrap();
     let error = store.list().await.unwrap_err();
-    assert!(error.is_passing(), "{error}");
+    assert!(error.is_transient(), "{error}");
     // A new connection is served by new processes.
     assert_eq!(store.list().await.unwrap(), []);
     place.server.signal_sessions("CONT").unwrap();
@@ -326,7 +326,7 @@ async fn an_answer_lost_after_the_rename_is_no_failure() {
     place.server.kill_sessions().unwrap();
     let error = loop {
         match upload.commit(&sealed(&bytes)).await {
-            Err(error) if error.is_passing() => {}
+            Err(error) if error.is_transient() => {}
             other => break other.unwrap_err(),
         }
     };
@@ -347,7 +347,7 @@ async fn an_unfinished_file_that_vanished_is_lost() {
     place.server.kill_sessions().unwrap();
     let error = loop {
         match upload.put(&parts[1]).await {
-            Err(error) if error.is_passing() => {}
+            Err(error) if error.is_transient() => {}
             other => break other.unwrap_err(),
         }
     };

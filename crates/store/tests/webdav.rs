@@ -181,7 +181,7 @@ async fn a_line_that_is_cut_again_and_again_costs_only_time() {
     let mut breaks = 0;
     for part in &parts {
         while let Err(error) = upload.put(part).await {
-            assert!(error.is_passing(), "{error}");
+            assert!(error.is_transient(), "{error}");
             breaks += 1;
             assert!(breaks < 60, "it never ends");
         }
@@ -189,7 +189,7 @@ async fn a_line_that_is_cut_again_and_again_costs_only_time() {
     assert!(breaks >= 5, "{breaks}");
     upload.patch(3, b"patched").await.unwrap();
     while let Err(error) = upload.commit(&sealed(bytes.len() as u64)).await {
-        assert!(error.is_passing(), "{error}");
+        assert!(error.is_transient(), "{error}");
     }
     let mut expected = bytes;
     expected[3..10].copy_from_slice(b"patched");
@@ -258,7 +258,7 @@ fn an_archive_is_pushed_over_a_bad_line_to_either_kind_of_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_falls_silent_is_noticed() {
-    for (pieces, expected) in [(Pieces::Honoured, Kind::Passing { retry_after: None }), (Pieces::Refused, Kind::Lost)] {
+    for (pieces, expected) in [(Pieces::Honoured, Kind::Transient { retry_after: None }), (Pieces::Refused, Kind::Lost)] {
         let server = Nextcloud::plain(pieces).await.unwrap();
         let line = Line::to(server.authority()).await;
         let url = format!("webdav://{}/remote.php/dav/files/ha%20ul", line.authority);
@@ -382,8 +382,8 @@ async fn refusals_are_told_apart() {
         (403, Kind::Permission),
         (507, Kind::Full { missing: None }),
         (413, Kind::Full { missing: None }),
-        (423, Kind::Passing { retry_after: None }),
-        (503, Kind::Passing { retry_after: None }),
+        (423, Kind::Transient { retry_after: None }),
+        (503, Kind::Transient { retry_after: None }),
         (401, Kind::Credentials),
         (412, Kind::Lost),
         (301, Kind::Protocol),
@@ -405,7 +405,7 @@ async fn a_break_costs_only_what_had_not_arrived() {
     let upload = store.create("a.tar", exactly(6)).await.unwrap();
     upload.put(&part(0, 0, b"abc", false)).await.unwrap();
     server.meet("PUT", Trouble::After(502));
-    assert!(upload.put(&part(1, 3, b"def", true)).await.unwrap_err().is_passing());
+    assert!(upload.put(&part(1, 3, b"def", true)).await.unwrap_err().is_transient());
     let before = server.requests().len();
     upload.put(&part(1, 3, b"def", true)).await.unwrap();
     assert!(server.requests()[before..].iter().all(|request| request.starts_with("PROPFIND")), "everything had arrived");
@@ -431,7 +431,7 @@ async fn a_lost_answer_to_the_renaming_does_no_harm() {
         let (server, store) = plain(pieces).await;
         let upload = sent(&*store, "a.tar", b"abc").await;
         server.meet("MOVE", Trouble::After(504));
-        assert!(upload.commit(&sealed(3)).await.unwrap_err().is_passing());
+        assert!(upload.commit(&sealed(3)).await.unwrap_err().is_transient());
         assert_eq!(upload.commit(&sealed(3)).await.unwrap(), Checked::Size);
         assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abc");
     }
@@ -511,9 +511,9 @@ async fn a_list_that_is_cut_short_is_never_taken_for_a_whole_one() {
     }
     server.meet("PROPFIND", Trouble::CutList);
     let error = store.list().await.unwrap_err();
-    assert!(error.is_passing(), "{error}");
+    assert!(error.is_transient(), "{error}");
     server.meet("PROPFIND", Trouble::CutList);
-    assert!(store.sweep().await.unwrap_err().is_passing());
+    assert!(store.sweep().await.unwrap_err().is_transient());
     assert_eq!(store.list().await.unwrap().len(), 2);
 }
 
@@ -567,7 +567,7 @@ async fn a_name_that_was_given_and_is_not_seen_yet_is_not_removed() {
     server.meet("PROPFIND", Trouble::Pass);
     server.meet("PROPFIND", Trouble::Before(404));
     let error = upload.commit(&sealed(5)).await.unwrap_err();
-    assert!(error.is_passing(), "{error}");
+    assert!(error.is_transient(), "{error}");
     assert_eq!(upload.commit(&sealed(5)).await.unwrap(), Checked::Size);
     assert_eq!(server.file(&path("a.tar")).unwrap(), "bytes");
 }

@@ -126,7 +126,7 @@ fn interrupted() -> Failure {
 fn unreadable(error: io::Error, remote: &RemoteFile) -> Failure {
     match error.downcast::<StoreError>() {
         Ok(StoreError::Cancelled) => interrupted(),
-        Ok(error) if matches!(error.kind(), Some(Kind::Passing { .. })) => {
+        Ok(error) if matches!(error.kind(), Some(Kind::Transient { .. })) => {
             Failure::from(error).hint("Haul keeps what it has fetched: run the same command again to continue")
         }
         Ok(error) => error.into(),

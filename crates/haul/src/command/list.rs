@@ -348,7 +348,7 @@ fn unreadable(item: Item, error: std::io::Error) -> Result<Option<Item>, Failure
     let text = error.to_string();
     match error.downcast::<StoreError>() {
         Ok(StoreError::Cancelled) => Err(Failure::new(INTERRUPTED, "interrupted; nothing was changed")),
-        Ok(error) if error.is_passing() => Err(error.into()),
+        Ok(error) if error.is_transient() => Err(error.into()),
         Ok(error) if error.kind() == Some(store::Kind::NotFound) => Ok(None),
         _ => Ok(Some(Item { made_by: Origin::Unreadable, verdict: UNKNOWN, problem: Some(text), ..item })),
     }

@@ -166,9 +166,9 @@ fn to_be_continued(error: StoreError, context: &Context) -> Failure {
         (error, true) => {
             let kept = "the destination keeps what has arrived: run the same command again to continue";
             // A line that broke needs nothing else; a sign-in or a limit does.
-            let is_passing = error.is_passing();
+            let is_transient = error.is_transient();
             let failure = Failure::from(error);
-            match failure.hint.clone().filter(|_| !is_passing) {
+            match failure.hint.clone().filter(|_| !is_transient) {
                 Some(first) => failure.hint(format!("{first}; {kept}")),
                 None => failure.hint(kept),
             }

@@ -217,7 +217,7 @@ impl Move {
         let mut tries = 0;
         loop {
             match self.target.restore(wish).await {
-                Err(error) if error.is_passing() && tries < RESTORE_TRIES => {
+                Err(error) if error.is_transient() && tries < RESTORE_TRIES => {
                     tries += 1;
                     tokio::time::sleep(RESTORE_PAUSE).await;
                 }

@@ -101,7 +101,7 @@ impl HomeAssistantStore {
             std::mem::take(&mut account.is_to_pause).then(|| account.breaks.last().cloned()).flatten()
         };
         if let Some(why) = pause {
-            return Err(passing(&why));
+            return Err(transient(&why));
         }
         match self.target.did_it_arrive(expected).await {
             Ok(Arrival::Yes { backup_id }) => {
@@ -110,9 +110,9 @@ impl HomeAssistantStore {
             }
             Ok(Arrival::No | Arrival::OtherSize { .. }) => Ok(false),
             Ok(Arrival::Underway) => {
-                Err(refusal(self.target.place(), Kind::Passing { retry_after: Some(PAUSE) }, "it is still busy with the previous request"))
+                Err(refusal(self.target.place(), Kind::Transient { retry_after: Some(PAUSE) }, "it is still busy with the previous request"))
             }
-            Err(error) if error.is_passing() => Err(passing(&error)),
+            Err(error) if error.is_transient() => Err(transient(&error)),
             Err(error) => Err(lasting(&self.ledger, error)),
         }
     }
@@ -256,13 +256,13 @@ impl HomeAssistantUpload {
         let Some(error) = error else { return Err(self.lost("it answered before it had received everything")) };
         let is_all_sent = self.ledger.account().is_all_sent;
         // A proxy that lost patience while Home Assistant was reading, or a line that broke then.
-        let may_be_there = is_all_sent && (error.is_passing() || matches!(error.kind, Cause::Proxy(_)));
+        let may_be_there = is_all_sent && (error.is_transient() || matches!(error.kind, Cause::Proxy(_)));
         if may_be_there && let Some(backup_id) = self.arrived().await {
             self.ledger.account().backup_id = Some(backup_id);
             *state = State::Complete;
             return Ok(());
         }
-        if !error.is_passing() {
+        if !error.is_transient() {
             return Err(lasting(&self.ledger, error));
         }
         let lost = self.lost(error.reason.clone());
@@ -320,8 +320,8 @@ fn refusal(place: &str, kind: Kind, reason: impl Into<String>) -> StoreError {
 }
 
 /// Worth another try, in a moment.
-fn passing(error: &Error) -> StoreError {
-    refusal(&error.place, Kind::Passing { retry_after: Some(PAUSE) }, error.reason.clone())
+fn transient(error: &Error) -> StoreError {
+    refusal(&error.place, Kind::Transient { retry_after: Some(PAUSE) }, error.reason.clone())
 }
 
 /// No other try will do better. The user is told in its own words.

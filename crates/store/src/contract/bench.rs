@@ -309,7 +309,7 @@ impl<'a> Bench<'a> {
     pub(super) fn unless_busy(&self, failure: Option<StoreError>) -> Result<(), Fault> {
         let is_sending = || self.uploads.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|started| !started.ended.load(Ordering::Relaxed));
         match failure {
-            Some(error) if error.is_passing() && is_sending() => Err(Fault::NotApplicable(BUSY)),
+            Some(error) if error.is_transient() && is_sending() => Err(Fault::NotApplicable(BUSY)),
             _ => Ok(()),
         }
     }

@@ -242,7 +242,7 @@ impl Api {
         }
         let reason = "a fresh access token was refused";
         if self.unheard.fetch_add(1, Ordering::Relaxed) < MOST_UNHEARD {
-            return Err(self.refuse(operation, Kind::Passing { retry_after: None }, reason));
+            return Err(self.refuse(operation, Kind::Transient { retry_after: None }, reason));
         }
         Err(self.refuse(operation, Kind::Credentials, reason).advise(SIGN_IN_AGAIN))
     }
@@ -285,7 +285,7 @@ impl Api {
         if *status == StatusCode::FORBIDDEN
             && let Some((kind, reason, advice)) = details.errors.iter().find_map(|error| meaning(&error.reason))
         {
-            let kind = if let Kind::Passing { .. } = kind { Kind::Passing { retry_after: web::retry_after(headers) } } else { kind };
+            let kind = if let Kind::Transient { .. } = kind { Kind::Transient { retry_after: web::retry_after(headers) } } else { kind };
             let error = self.refuse(operation, kind, reason);
             return if advice.is_empty() { error } else { error.advise(advice) };
         }
@@ -313,7 +313,7 @@ impl Api {
             // The folder that was asked about has gone.
             let Some(page) = page.await? else { return Ok(Vec::new()) };
             if page.incomplete_search {
-                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "its search was incomplete, so the list may lack archives"));
+                return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "its search was incomplete, so the list may lack archives"));
             }
             files.extend(page.files);
             next = page.next_page_token.filter(|token| !token.is_empty());
@@ -358,7 +358,7 @@ impl Api {
         }
         match self.update(operation, id, &serde_json::json!({ "trashed": true })).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_passing() => Err(error),
+            Err(error) if error.is_transient() => Err(error),
             Err(_) => Err(refusal),
         }
     }
@@ -388,7 +388,7 @@ impl Api {
         }
         let bytes = web::read_body(&self.place, operation, answer, length, self.context.tuning.stall).await?;
         if bytes.len() as u64 != length {
-            return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "the answer broke off"));
+            return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "the answer broke off"));
         }
         Ok(Some(bytes))
     }
@@ -415,10 +415,10 @@ impl Api {
 
 /// What a reason of a refusal means, and what to do about it; `None` for those that say no more than the status.
 fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
-    let (passing, full) = (Kind::Passing { retry_after: None }, Kind::Full { missing: None });
+    let (transient, full) = (Kind::Transient { retry_after: None }, Kind::Full { missing: None });
     Some(match reason {
-        "rateLimitExceeded" | "userRateLimitExceeded" | "sharingRateLimitExceeded" => (passing, "it asks for fewer requests per second", ""),
-        "backendError" | "internalError" | "transientError" => (passing, "it reports an internal error", ""),
+        "rateLimitExceeded" | "userRateLimitExceeded" | "sharingRateLimitExceeded" => (transient, "it asks for fewer requests per second", ""),
+        "backendError" | "internalError" | "transientError" => (transient, "it reports an internal error", ""),
         "storageQuotaExceeded" | "quotaExceeded" => (full, "its storage is full", MAKE_ROOM),
         "teamDriveFileLimitExceeded" => {
             (full, "the shared drive has reached its limit of files", "remove files from it (their number counts, not their size), or choose another --to")

@@ -193,7 +193,7 @@ impl SignIn {
                 Ok(Answer::Pending) => {}
                 Ok(Answer::SlowDown) => interval += SLOWER,
                 // The user is still typing; a line that breaks meanwhile is no reason to begin again.
-                Err(error) if error.is_passing() => {}
+                Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -137,7 +137,7 @@ impl Contents {
         let again = self.api.file(operation, &file.id).await?;
         again.and_then(|file| file.size).ok_or_else(|| {
             let reason = format!("it does not report the size of {}", file.name);
-            self.api.refuse(operation, Kind::Passing { retry_after: None }, reason)
+            self.api.refuse(operation, Kind::Transient { retry_after: None }, reason)
         })
     }
 

@@ -254,7 +254,7 @@ impl DriveUpload {
                 let reason = "it no longer knows the upload in progress";
                 // All bytes were sent: the file may be made and not be listed yet.
                 if state.total.is_some_and(|total| state.offered == total) && state.is_to_be_asked_again() {
-                    return Err(self.refuse(operation, Kind::Passing { retry_after: None }, reason));
+                    return Err(self.refuse(operation, Kind::Transient { retry_after: None }, reason));
                 }
                 Err(self.refuse(operation, Kind::Lost, reason))
             }
@@ -270,7 +270,7 @@ impl DriveUpload {
                 self.ask(state, Operation::Publish).await?;
             }
             if state.file.is_none() && state.kept == sealed.length {
-                return Err(self.refuse(Operation::Publish, Kind::Passing { retry_after: None }, "it has all the bytes, but has not created the file yet"));
+                return Err(self.refuse(Operation::Publish, Kind::Transient { retry_after: None }, "it has all the bytes, but has not created the file yet"));
             }
         }
         Ok(state.file.clone())
@@ -295,7 +295,7 @@ impl DriveUpload {
         if state.file.is_none() && state.unsure {
             match self.ask(state, operation).await {
                 // What it has kept is no concern any more.
-                Err(error) if error.is_passing() || matches!(error, StoreError::Cancelled) => return Err(error),
+                Err(error) if error.is_transient() || matches!(error, StoreError::Cancelled) => return Err(error),
                 _ => {}
             }
         }
@@ -365,7 +365,7 @@ impl Upload for DriveUpload {
                     // All is there but the word that it is all.
                     self.ask(state, operation).await?;
                     if state.file.is_none() {
-                        return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it has all the bytes, but has not created the file yet"));
+                        return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "it has all the bytes, but has not created the file yet"));
                     }
                 }
                 return Ok(());
@@ -378,7 +378,7 @@ impl Upload for DriveUpload {
             }
             self.offer(state, &rest.take(now), &part.activity).await?;
             if state.file.is_none() && state.kept == before {
-                return Err(self.refuse(operation, Kind::Passing { retry_after: None }, "it stored nothing of what was sent"));
+                return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "it stored nothing of what was sent"));
             }
         }
     }
@@ -396,11 +396,11 @@ impl Upload for DriveUpload {
             return Err(self.refuse(Operation::Check, Kind::Mismatch, reason));
         };
         let Some(file) = self.api().file(Operation::Check, &id).await?.filter(|file| !file.trashed) else {
-            let kind = if state.is_to_be_asked_again() { Kind::Passing { retry_after: None } } else { Kind::Lost };
+            let kind = if state.is_to_be_asked_again() { Kind::Transient { retry_after: None } } else { Kind::Lost };
             return Err(self.refuse(Operation::Check, kind, "the uploaded file is not there"));
         };
         if (file.size.is_none() || file.md5_checksum.is_none()) && state.is_to_be_asked_again() {
-            return Err(self.refuse(Operation::Check, Kind::Passing { retry_after: None }, "it does not report the file's size and checksum yet"));
+            return Err(self.refuse(Operation::Check, Kind::Transient { retry_after: None }, "it does not report the file's size and checksum yet"));
         }
         let checked = match Self::compared(&file, sealed) {
             Ok(checked) => checked,

@@ -89,7 +89,7 @@ impl KeptUpload {
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
             let reason = "another process still works on this upload";
-            return Err(StoreError::remote(directory.display().to_string(), Operation::Create, Kind::Passing { retry_after: None }, reason));
+            return Err(StoreError::remote(directory.display().to_string(), Operation::Create, Kind::Transient { retry_after: None }, reason));
         }
         if note.boot != boot() {
             // Some of it may never have reached the disk, and nothing tells which.

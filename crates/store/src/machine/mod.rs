@@ -130,7 +130,7 @@ impl Machine {
     /// Asks for an upload that will be the object `name`; gives what is there of it.
     async fn create(&self, name: &str, request: Request) -> Result<Vec<(u64, u64)>, StoreError> {
         let created = self.ask(Operation::Create, request).await;
-        if !created.as_ref().is_err_and(StoreError::is_passing) {
+        if !created.as_ref().is_err_and(StoreError::is_transient) {
             self.creating().remove(name);
         }
         match created?.0 {

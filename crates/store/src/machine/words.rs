@@ -76,7 +76,7 @@ pub(super) fn checked_word(checked: Checked) -> &'static str {
 /// What a receiver's own trouble means for its sender.
 pub(super) fn refusal(error: &StoreError) -> Refusal {
     let kind = match error.kind() {
-        Some(Kind::Passing { retry_after }) => RefusalKind::Passing { after: retry_after.map(|after| after.as_millis() as u64) },
+        Some(Kind::Transient { retry_after }) => RefusalKind::Passing { after: retry_after.map(|after| after.as_millis() as u64) },
         Some(Kind::Lost) => RefusalKind::Lost,
         Some(Kind::Credentials) => RefusalKind::Credentials,
         // The protocol has no word of its own for it.
@@ -102,7 +102,7 @@ pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &Peer
     let reason = error.to_string();
     let told = |kind| StoreError::remote(label, operation, kind, reason.clone());
     let (kind, advice) = match error {
-        PeerError::Unreachable(_) | PeerError::Broken(_) => return told(Kind::Passing { retry_after: None }),
+        PeerError::Unreachable(_) | PeerError::Broken(_) => return told(Kind::Transient { retry_after: None }),
         PeerError::NotPaired => (
             Kind::Credentials,
             format!(
@@ -132,7 +132,7 @@ pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &Peer
 
 fn refused_kind(kind: RefusalKind) -> Kind {
     match kind {
-        RefusalKind::Passing { after } => Kind::Passing { retry_after: after.map(Duration::from_millis) },
+        RefusalKind::Passing { after } => Kind::Transient { retry_after: after.map(Duration::from_millis) },
         RefusalKind::Lost => Kind::Lost,
         RefusalKind::Credentials => Kind::Credentials,
         RefusalKind::Permission => Kind::Permission,

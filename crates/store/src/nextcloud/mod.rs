@@ -87,7 +87,7 @@ async fn find(client: &Client, host: &Url, steps: &[String]) -> Result<usize, St
                 let body = web::read_body(client.label(), Operation::Connect, response, LARGEST_STATUS, client.stall()).await?;
                 let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
                 if status.get("maintenance").and_then(serde_json::Value::as_bool) == Some(true) {
-                    return Err(client.error(Operation::Connect, Kind::Passing { retry_after: None }, "it is in maintenance mode"));
+                    return Err(client.error(Operation::Connect, Kind::Transient { retry_after: None }, "it is in maintenance mode"));
                 }
                 if status.get("installed").is_some() {
                     return Ok(depth);

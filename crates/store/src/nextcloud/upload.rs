@@ -72,7 +72,7 @@ impl ChunkedUpload {
             _ => {
                 let error = upload.client.refusal(Operation::Create, response).await;
                 // A proxy that stopped waiting does not say whether it was done.
-                if error.is_passing() {
+                if error.is_transient() {
                     upload.client.not_heard(expected.resumable, temporary_of(&upload.identity));
                 }
                 Err(error)
@@ -132,7 +132,7 @@ impl ChunkedUpload {
     }
 
     fn assembling(&self) -> StoreError {
-        self.client.error(Operation::Publish, Kind::Passing { retry_after: Some(ASSEMBLING) }, "it is still assembling the chunks")
+        self.client.error(Operation::Publish, Kind::Transient { retry_after: Some(ASSEMBLING) }, "it is still assembling the chunks")
     }
 
     fn busy_until(&self) -> Option<Instant> {

@@ -81,7 +81,7 @@ impl Sink for Place {
             Ok((id, unclaimed)) => Ok(Box::new(ObjectUpload::new(self.bucket.clone(), self.unsettled.clone(), name, key, id, claim, unclaimed))),
             Err(error) => {
                 self.unsettled.leave(claim, now);
-                if !error.is_passing() {
+                if !error.is_transient() {
                     self.unsettled.settle(&self.bucket).await;
                 }
                 Err(error)

@@ -84,7 +84,7 @@ fn meaning_by_words(words: &str) -> Option<(Kind, String)> {
 
 /// By code, because one status stands for many things. `None`: the status has to tell.
 fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
-    let passing = Kind::Passing { retry_after: http::retry_after(headers) };
+    let transient = Kind::Transient { retry_after: http::retry_after(headers) };
     Some(match code {
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
@@ -129,7 +129,7 @@ fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
         | "IncompleteBody"
         | "TooManyRequests"
         | "RequestLimitExceeded"
-        | "BandwidthLimitExceeded" => (passing, ""),
+        | "BandwidthLimitExceeded" => (transient, ""),
         "QuotaExceeded"
         | "QuotaExceededException"
         | "XMinioStorageFull"
@@ -208,10 +208,10 @@ mod tests {
         assert_eq!(refused(400, "ExpiredToken").kind(), Some(Kind::Credentials));
         assert_eq!(refused(404, "NoSuchUpload").kind(), Some(Kind::Lost));
         assert_eq!(refused(404, "NoSuchBucket").kind(), Some(Kind::NotFound));
-        assert_eq!(refused(400, "RequestTimeout").kind(), Some(Kind::Passing { retry_after: None }));
+        assert_eq!(refused(400, "RequestTimeout").kind(), Some(Kind::Transient { retry_after: None }));
         assert_eq!(refused(403, "QuotaExceeded").kind(), Some(Kind::Full { missing: None }));
         assert_eq!(refused(507, "Whatever").kind(), Some(Kind::Full { missing: None }));
-        assert_eq!(refused(503, "").kind(), Some(Kind::Passing { retry_after: None }));
+        assert_eq!(refused(503, "").kind(), Some(Kind::Transient { retry_after: None }));
         assert_eq!(refused(412, "").kind(), Some(Kind::Exists));
     }
 

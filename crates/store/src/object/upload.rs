@@ -170,7 +170,7 @@ impl ObjectUpload {
         let finished = self.bucket.multipart.finish(&self.key, &self.id, &self.claim.name, parts).await;
         match finished {
             // A refusal may be the echo of a success: the upload is gone because it is an object now, which some stores show a little later.
-            Err(error) if !error.is_passing() => match self.own().await? {
+            Err(error) if !error.is_transient() => match self.own().await? {
                 Some(found) => Ok(Some(found)),
                 None if echoes && error.kind() == Some(Kind::Lost) && self.unseen.fetch_add(1, Ordering::Relaxed) < LOOKS => Err(self.not_seen_yet()),
                 None => Err(error),
@@ -194,7 +194,7 @@ impl ObjectUpload {
     }
 
     fn not_seen_yet(&self) -> StoreError {
-        self.error(Operation::Check, Kind::Passing { retry_after: None }, "the archive is not visible yet")
+        self.error(Operation::Check, Kind::Transient { retry_after: None }, "the archive is not visible yet")
     }
 
     fn taken(&self) -> StoreError {
@@ -253,12 +253,12 @@ impl Upload for ObjectUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
         let data = part.data.clone();
         let md5 = tokio::task::spawn_blocking(move || digest(&data)).await;
-        let md5 = md5.map_err(|_| self.error(Operation::Write, Kind::Passing { retry_after: None }, "the program is ending"))?;
+        let md5 = md5.map_err(|_| self.error(Operation::Write, Kind::Transient { retry_after: None }, "the program is ending"))?;
         let arrived = self.bucket.multipart.put(&self.key, &self.id, part, md5).await?;
         let mut parts = self.parts();
         if !arrived.proven && is_md5(&arrived.tag) && parts.values().any(|part| part.proven) {
             let reason = format!("part {} arrived damaged", part.index + 1);
-            return Err(self.error(Operation::Write, Kind::Passing { retry_after: None }, reason));
+            return Err(self.error(Operation::Write, Kind::Transient { retry_after: None }, reason));
         }
         let done = Done { index: part.index, offset: part.offset, length: part.data.len(), tag: arrived.tag, proven: arrived.proven };
         parts.insert(part.index, done);

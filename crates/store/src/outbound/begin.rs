@@ -125,7 +125,7 @@ mod tests {
         async fn create(&self, _: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
             if self.hiccups.load(Ordering::Relaxed) > 0 {
                 self.hiccups.fetch_sub(1, Ordering::Relaxed);
-                return Err(StoreError::remote("slow://", Operation::Create, Kind::Passing { retry_after: None }, "hiccup"));
+                return Err(StoreError::remote("slow://", Operation::Create, Kind::Transient { retry_after: None }, "hiccup"));
             }
             self.begun.fetch_add(1, Ordering::Relaxed);
             self.cancel.store(true, Ordering::Relaxed);

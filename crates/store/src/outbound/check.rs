@@ -108,7 +108,7 @@ async fn exactly(store: &dyn Store, name: &str, range: Range<u64>) -> Result<Byt
         return Ok(bytes);
     }
     let reason = format!("received {} bytes of {name} instead of {wanted}", bytes.len());
-    Err(StoreError::remote(store.label(), Operation::Read, Kind::Passing { retry_after: None }, reason))
+    Err(StoreError::remote(store.label(), Operation::Read, Kind::Transient { retry_after: None }, reason))
 }
 
 impl Fingerprint {

@@ -58,13 +58,13 @@ pub(super) struct Connection {
 impl Connection {
     async fn open(target: &Target, trust: Trust, login: &Login, context: &Context) -> Result<Self, StoreError> {
         let label = target.label();
-        let passing = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Passing { retry_after: None }, reason);
+        let transient = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Transient { retry_after: None }, reason);
         let waiting = context.tuning.connect_timeout;
-        let silent = |_| passing(format!("the server did not answer within {} s", waiting.as_secs()));
+        let silent = |_| transient(format!("the server did not answer within {} s", waiting.as_secs()));
 
-        let socket = peer::dial::connect((target.host.as_str(), target.port), waiting).await.map_err(&passing)?;
+        let socket = peer::dial::connect((target.host.as_str(), target.port), waiting).await.map_err(&transient)?;
         // A second hold on the socket, to end it whatever the tasks that use it wait for.
-        let (socket, ours) = twice(socket).map_err(|error| passing(reason(&error)))?;
+        let (socket, ours) = twice(socket).map_err(|error| transient(reason(&error)))?;
 
         let said = Arc::new(Mutex::new(None));
         let config = Arc::new(config(&trust, context.tuning.stall));
@@ -79,7 +79,7 @@ impl Connection {
         if let Err(error) = proof {
             let said = said.lock().unwrap_or_else(PoisonError::into_inner).take();
             return Err(match said {
-                Some(words) if error.is_passing() => {
+                Some(words) if error.is_transient() => {
                     let reason = format!("the server ended the login: {words}");
                     StoreError::remote(&label, Operation::Connect, Kind::Credentials, reason)
                         .advise("set the right key_file in haul.toml: a server hangs up after too many wrong keys")
@@ -88,7 +88,7 @@ impl Connection {
             });
         }
         let closed = |_| {
-            passing("the server accepted the login and then closed the session".to_owned())
+            transient("the server accepted the login and then closed the session".to_owned())
                 .advise("the server's own log says why: often a chroot directory that does not belong to root, or a login shell that does not exist")
         };
         let channel = timeout(waiting, handle.channel_open_session()).await.map_err(silent)?.map_err(closed)?;
@@ -253,7 +253,7 @@ fn greeting_failed(label: &str, error: &russh::Error) -> StoreError {
             return StoreError::remote(label, Operation::Connect, Kind::Protocol, reason).advise("update the server's SSH, or enable the newer ones there");
         }
         russh::Error::KexInit | russh::Error::Version => (Kind::Protocol, "the server does not follow the SSH protocol"),
-        _ => (Kind::Passing { retry_after: None }, "the connection broke during the greeting"),
+        _ => (Kind::Transient { retry_after: None }, "the connection broke during the greeting"),
     };
     StoreError::remote(label, Operation::Connect, kind, reason)
 }

@@ -58,7 +58,7 @@ impl Fault {
     /// As an error of the place.
     pub(super) fn at(self, place: &str, operation: Operation) -> StoreError {
         let (kind, reason) = match self {
-            Self::Broken(reason) => (Kind::Passing { retry_after: None }, reason),
+            Self::Broken(reason) => (Kind::Transient { retry_after: None }, reason),
             Self::Missing => (Kind::NotFound, "it does not exist".to_owned()),
             Self::Denied => (Kind::Permission, "permission denied".to_owned()),
             Self::End => (Kind::Protocol, "the file ended too early".to_owned()),

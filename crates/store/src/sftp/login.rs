@@ -208,7 +208,7 @@ impl Login {
     }
 
     fn broke(&self, _: &russh::Error) -> StoreError {
-        StoreError::remote(&self.label, Operation::Connect, Kind::Passing { retry_after: None }, "the connection broke while logging in")
+        StoreError::remote(&self.label, Operation::Connect, Kind::Transient { retry_after: None }, "the connection broke while logging in")
     }
 }
 

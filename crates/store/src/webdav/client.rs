@@ -224,7 +224,7 @@ impl Client {
         }
         let body = web::read_body(&self.label, operation, response, LARGEST_ANSWER, self.stall).await?;
         let resources = multistatus::parse(&String::from_utf8_lossy(&body)).map_err(|flaw| {
-            let kind = if flaw.may_pass { Kind::Passing { retry_after: None } } else { Kind::Protocol };
+            let kind = if flaw.may_pass { Kind::Transient { retry_after: None } } else { Kind::Protocol };
             self.error(operation, kind, flaw.reason)
         })?;
         Ok(Some(resources))
@@ -265,7 +265,7 @@ impl Client {
         let Some(file) = self.file(Operation::List, self.child(name)).await? else { return Ok(None) };
         // A size that is not said is not 0.
         let size =
-            file.size.ok_or_else(|| self.error(Operation::List, Kind::Passing { retry_after: None }, format!("it does not report the size of {name}")))?;
+            file.size.ok_or_else(|| self.error(Operation::List, Kind::Transient { retry_after: None }, format!("it does not report the size of {name}")))?;
         Ok(Some(Entry { name: name.to_owned(), size, modified: file.modified, link: false }))
     }
 
@@ -395,7 +395,7 @@ impl Client {
             _ => return Err(self.refusal(Operation::Publish, response).await),
         }
         match self.compare(name, length).await {
-            Err(error) if error.is_passing() => {
+            Err(error) if error.is_transient() => {
                 self.refuse_cut(name, length).await?;
                 Err(error)
             }
@@ -446,7 +446,7 @@ impl Client {
                 Err(self.error(Operation::Check, Kind::Mismatch, format!("{size} bytes arrived instead of {length}")))
             }
             // It was told that the name was given: what is not seen yet is asked for again.
-            None => Err(self.error(Operation::Check, Kind::Passing { retry_after: None }, format!("{name} was renamed, but does not appear yet"))),
+            None => Err(self.error(Operation::Check, Kind::Transient { retry_after: None }, format!("{name} was renamed, but does not appear yet"))),
         }
     }
 

@@ -45,13 +45,13 @@ pub(crate) async fn probe(client: &Client) -> Result<Option<Way>, StoreError> {
     }
     match found {
         Ok(works) => Ok(works.then_some(way)),
-        Err(error) if error.is_passing() => Err(error),
+        Err(error) if error.is_transient() => Err(error),
         Err(_) => Ok(None),
     }
 }
 
 fn may_be_the_dot(error: &StoreError) -> bool {
-    !error.is_passing() && !error.is_full() && error.kind() != Some(Kind::Credentials)
+    !error.is_transient() && !error.is_full() && error.kind() != Some(Kind::Credentials)
 }
 
 async fn try_out(client: &Client, name: &str, way: Way) -> Result<bool, StoreError> {

@@ -164,7 +164,7 @@ impl WholeUpload {
             Ok(Err(_)) => Refused::from(self.lost("the request ended without an answer")),
             Err(error) => Refused::from(error),
         };
-        if !(refused.error.is_passing() && self.has_arrived(length, refused.may_work_on.then_some(begun + time)).await?) {
+        if !(refused.error.is_transient() && self.has_arrived(length, refused.may_work_on.then_some(begun + time)).await?) {
             return Err(refused.error);
         }
         Ok(())
@@ -177,7 +177,7 @@ impl WholeUpload {
             match self.client.size(Operation::Write, self.client.child(&self.temporary)).await {
                 Ok(Some(size)) if size == length => return Ok(true),
                 Ok(_) => (),
-                Err(error) if error.is_passing() => (),
+                Err(error) if error.is_transient() => (),
                 Err(error) => return Err(error),
             }
             looks += 1;
@@ -189,7 +189,7 @@ impl WholeUpload {
     /// Whatever goes wrong ends this upload; what might pass elsewhere means here that it begins anew.
     fn broken(state: &mut State, error: StoreError) -> StoreError {
         *state = State::Broken;
-        if !error.is_passing() {
+        if !error.is_transient() {
             return error;
         }
         match error {

@@ -22,7 +22,7 @@ pub enum Fault {
     DoneButSilent,
 }
 
-pub const HICCUP: Fault = Fault::Fail(Kind::Passing { retry_after: None });
+pub const HICCUP: Fault = Fault::Fail(Kind::Transient { retry_after: None });
 
 #[derive(Default)]
 pub struct World {
@@ -129,7 +129,7 @@ impl Store for Memory {
     }
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         if self.world.lock().unwrap().unreadable {
-            return Err(refuse(Kind::Passing { retry_after: None }));
+            return Err(refuse(Kind::Transient { retry_after: None }));
         }
         let bytes = self.object(name).ok_or_else(|| refuse(Kind::NotFound))?;
         Ok(Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]))
@@ -170,7 +170,7 @@ impl Upload for MemoryUpload {
             assert!(part.offset == there || parts.contains_key(&part.offset), "part at {} comes when {there} bytes are there", part.offset);
         }
         parts.insert(part.offset, part.data.to_bytes().to_vec());
-        if fault == Some(Fault::DoneButSilent) { Err(refuse(Kind::Passing { retry_after: None })) } else { Ok(()) }
+        if fault == Some(Fault::DoneButSilent) { Err(refuse(Kind::Transient { retry_after: None })) } else { Ok(()) }
     }
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         assert_eq!(self.store.abilities.placement, Placement::Random);

@@ -122,7 +122,7 @@ pub fn patience_ends_and_says_so(mut bench: Bench) {
     let error = ended.outcome.result.unwrap_err();
     assert_says(&error, &store);
     if !store.abilities().restarts {
-        assert!(error.is_passing(), "{error}");
+        assert!(error.is_transient(), "{error}");
         assert!(error.to_string().contains("gave up"), "{error}");
         assert!(advice(&error).is_some(), "says what to do: {error}");
     }

@@ -59,7 +59,7 @@ fn a_name_nobody_knows_may_pass_and_is_given_up_after_the_first_contacts_patienc
         http::send("webdav://no-such-host.invalid", Operation::Connect, request, &Activity::default(), tuning.stall).await
     };
     let error = Bridge::start().unwrap().wait(policy.retry(ask)).unwrap_err();
-    assert!(error.is_passing(), "{error}");
+    assert!(error.is_transient(), "{error}");
     let said = error.to_string();
     assert!(said.contains("webdav://no-such-host.invalid") && said.contains("gave up"), "{said}");
     assert!(policy.retries() > 0);

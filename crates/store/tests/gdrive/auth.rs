@@ -132,7 +132,7 @@ async fn a_token_that_expires_on_the_way_is_replaced_once() {
     // A fresh one that is refused as well may be taken a little later; not for ever.
     rig.drive.script(Call::Get, (0..8).map(|_| Fault::Expire));
     for _ in 0..3 {
-        assert!(place.list().await.unwrap_err().is_passing());
+        assert!(place.list().await.unwrap_err().is_transient());
     }
     let error = place.list().await.unwrap_err();
     assert_eq!(error.kind(), Some(Kind::Credentials));

@@ -70,7 +70,7 @@ async fn a_search_that_did_not_look_everywhere_is_no_list() {
     for _ in 0..2 {
         rig.drive.script(Call::List, [Fault::Incomplete]);
         let error = place.list().await.unwrap_err();
-        assert!(error.is_passing() && error.to_string().contains("may lack archives"), "{error}");
+        assert!(error.is_transient() && error.to_string().contains("may lack archives"), "{error}");
         rig.drive.script(Call::List, [Fault::Incomplete]);
         assert!(place.sweep().await.is_err());
     }
@@ -167,8 +167,8 @@ async fn a_size_that_is_not_said_is_asked_again_and_nothing_is_removed() {
         // Another process that is not told either does not call it empty.
         if no_size == 1000 {
             let other = rig.place().await;
-            assert!(other.entry("a.tar").await.unwrap_err().is_passing());
-            assert!(other.list().await.unwrap_err().is_passing());
+            assert!(other.entry("a.tar").await.unwrap_err().is_transient());
+            assert!(other.list().await.unwrap_err().is_transient());
         }
         assert_eq!(rig.archives(), ["a.tar"]);
     }
@@ -182,7 +182,7 @@ async fn a_file_that_is_not_seen_right_after_it_was_made_is_asked_for_again() {
     let upload = begin(place.as_ref(), "a.tar").await;
     upload.put(&parts(&bytes, PART)[0]).await.unwrap();
     rig.drive.script(Call::Get, [Fault::Status { status: 404, reason: "notFound", retry_after: None }]);
-    assert!(upload.commit(&sealed(&bytes)).await.unwrap_err().is_passing());
+    assert!(upload.commit(&sealed(&bytes)).await.unwrap_err().is_transient());
     assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
     assert_eq!(rig.drive.received(), bytes.len() as u64);
 }

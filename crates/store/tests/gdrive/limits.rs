@@ -19,7 +19,7 @@ fn advice(error: &StoreError) -> String {
 async fn every_limit_is_told_apart_with_advice_that_helps() {
     let rig = Rig::new();
     let place = rig.place().await;
-    let (passing, full) = (Kind::Passing { retry_after: None }, Kind::Full { missing: None });
+    let (passing, full) = (Kind::Transient { retry_after: None }, Kind::Full { missing: None });
     let cases = [
         ("rateLimitExceeded", passing, ""),
         ("userRateLimitExceeded", passing, ""),
@@ -145,7 +145,7 @@ async fn a_kept_count_may_be_odd_and_lack_its_unit() {
         rig.drive.script(Call::Chunk, keeps.into_iter().map(Fault::KeepExactly));
         for part in parts(&bytes, size * PART) {
             while let Err(error) = upload.put(&part).await {
-                assert!(error.is_passing(), "{error}");
+                assert!(error.is_transient(), "{error}");
             }
         }
         assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
@@ -162,10 +162,10 @@ async fn a_file_whose_session_is_forgotten_and_that_is_not_listed_yet_is_waited_
     let upload = begin(place.as_ref(), "a.tar").await;
     rig.drive.script(Call::Chunk, [Fault::Unanswered]);
     let part = &parts(&bytes, 2 * PART)[0];
-    assert!(upload.put(part).await.unwrap_err().is_passing());
+    assert!(upload.put(part).await.unwrap_err().is_transient());
     rig.drive.forget_sessions();
     rig.drive.script(Call::List, [Fault::Empty]);
-    assert!(upload.put(part).await.unwrap_err().is_passing());
+    assert!(upload.put(part).await.unwrap_err().is_transient());
     upload.put(part).await.unwrap();
     assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
     assert_eq!(rig.drive.received(), bytes.len() as u64);

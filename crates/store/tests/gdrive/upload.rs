@@ -9,7 +9,7 @@ use crate::{PART, Rig, archive, begin, parts, sealed};
 
 fn passing(kind: Option<Kind>) -> Option<Duration> {
     match kind {
-        Some(Kind::Passing { retry_after }) => retry_after,
+        Some(Kind::Transient { retry_after }) => retry_after,
         other => panic!("{other:?} does not pass"),
     }
 }

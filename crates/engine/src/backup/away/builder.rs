@@ -107,7 +107,7 @@ impl ArchiveBuilder {
 
 /// The sender goes on asking until this machine is back, and then begins anew.
 fn ending(label: &str) -> StoreError {
-    StoreError::remote(label, Operation::Write, Kind::Passing { retry_after: None }, "the receiver is about to end")
+    StoreError::remote(label, Operation::Write, Kind::Transient { retry_after: None }, "the receiver is about to end")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,7 +136,7 @@ impl machine::ArchiveBuilder for ArchiveBuilder {
         };
         let delivery = Delivery::new(pieces, Arc::clone(&cancel));
         let spawned = thread::Builder::new().name("haul-make".to_owned()).spawn(move || work.run(delivery, &begun));
-        let thread = spawned.map_err(|source| StoreError::remote(&self.label, Operation::Create, Kind::Passing { retry_after: None }, source.to_string()))?;
+        let thread = spawned.map_err(|source| StoreError::remote(&self.label, Operation::Create, Kind::Transient { retry_after: None }, source.to_string()))?;
         let job =
             Arc::new(Job { label: self.label.clone(), cancel, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), ended: Mutex::new(None) });
         self.enter(&job)?;
@@ -231,7 +231,7 @@ impl Job {
     fn told(&self, error: BackupError) -> StoreError {
         match error {
             BackupError::Cancelled => ending(&self.label),
-            BackupError::Store(error) if !error.is_passing() => error,
+            BackupError::Store(error) if !error.is_transient() => error,
             other => StoreError::remote(&self.label, Operation::Write, Kind::Protocol, other.to_string())
                 .advise("the receiving machine aborted the archive: fix what failed there, and try again"),
         }
