@@ -185,7 +185,7 @@ pub trait Store: Sink {
     async fn space(&self) -> Result<Option<u64>, StoreError>;
 
     /// Removes what killed runs left unfinished (`owner::is_abandoned`), and says how much that was.
-    async fn sweep(&self) -> Result<u32, StoreError>;
+    async fn remove_abandoned(&self) -> Result<u32, StoreError>;
 
     /// What whoever keeps archives here should know, asked of the place itself; beside [`Sink::notes`]. What it does not tell is left out.
     async fn remarks(&self) -> Vec<String> {

@@ -238,7 +238,7 @@ impl Store for Moody {
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         Ok(None)
     }
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         Ok(0)
     }
 }

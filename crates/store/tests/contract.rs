@@ -143,8 +143,8 @@ impl Store for Wicked {
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         self.inner.space().await
     }
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        self.inner.sweep().await
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
+        self.inner.remove_abandoned().await
     }
 }
 

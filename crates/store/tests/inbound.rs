@@ -64,8 +64,8 @@ impl Store for Shaky {
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         self.local.space().await
     }
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        self.local.sweep().await
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
+        self.local.remove_abandoned().await
     }
 }
 

@@ -402,7 +402,7 @@ fn an_upload_goes_on_after_the_receiver_was_started_anew() {
             assert!(runtime.block_on(upload.put(part)).err().unwrap().is_transient());
             let new = Receiving::start(&rig.to(), &rig.state("there"), &address.to_string());
             // Somebody else's backup into the same directory removes what is dead, and this is not.
-            Local::open(&rig.to()).map(|local| runtime.block_on(local.sweep()).unwrap()).unwrap();
+            Local::open(&rig.to()).map(|local| runtime.block_on(local.remove_abandoned()).unwrap()).unwrap();
             receiving = Some(new);
         }
         runtime.block_on(policy.retry(|| upload.put(part))).unwrap();
@@ -460,7 +460,7 @@ fn what_a_killed_sender_left_is_removed_by_its_next_run() {
         let kept = store.create("kept.tar", Expected { resumable: true, ..Expected::default() }).await.unwrap();
         let living = store.create("living.tar", Expected::default()).await.unwrap();
         assert_eq!(rig.files().len(), 3);
-        assert_eq!(store.sweep().await.unwrap(), 1);
+        assert_eq!(store.remove_abandoned().await.unwrap(), 1);
         assert_eq!(rig.files().len(), 2);
         kept.abort().await.unwrap();
         living.abort().await.unwrap();

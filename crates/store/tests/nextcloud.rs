@@ -225,7 +225,7 @@ async fn another_process_goes_on_with_the_chunks_that_are_there() {
     upload.put(&parts()[1]).await.unwrap();
     let session: Session = serde_json::from_str(&serde_json::to_string(&upload.session().unwrap()).unwrap()).unwrap();
     drop(upload);
-    assert_eq!(store.sweep().await.unwrap(), 0, "what may be continued is kept");
+    assert_eq!(store.remove_abandoned().await.unwrap(), 0, "what may be continued is kept");
     let upload = store.resume(&session).await.unwrap().expect("it is still there");
     assert!(upload.kept().into_iter().eq(std::iter::once(CHUNK..CHUNK + 3)));
     upload.put(&parts()[0]).await.unwrap();
@@ -247,7 +247,7 @@ async fn transfers_of_the_dead_are_removed_and_nothing_else() {
     server.place(&folder("haul-00000000-00000000-1-1-00000001"), b"", Duration::from_mins(1));
     server.place(&folder("web-file-upload-1"), b"", week);
     let _open = store.create("a.tar", Expected::default()).await.unwrap();
-    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(store.remove_abandoned().await.unwrap(), 1);
     assert_eq!(transfers(&server).len(), 3, "{:?}", transfers(&server));
 }
 

@@ -131,10 +131,10 @@ async fn what_a_dead_process_left_is_swept_and_what_lives_is_not() {
     let before = server.unfinished();
     // The claim says who: as if by a process that is gone.
     server.rename_claim("backups", "orphan.tar");
-    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(store.remove_abandoned().await.unwrap(), 1);
     assert!(server.unfinished() < before);
     assert_eq!(server.keys("backups").len(), 1);
-    assert_eq!(store.sweep().await.unwrap(), 0);
+    assert_eq!(store.remove_abandoned().await.unwrap(), 0);
     put_all(&*living, &parts).await;
     living.commit(&Sealed { length: 12 << 20, parts: 2, md5: None }).await.unwrap();
     assert_eq!(server.unfinished(), 0);

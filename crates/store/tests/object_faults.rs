@@ -152,7 +152,7 @@ async fn a_list_that_is_cut_is_no_list() {
         let cut = Answer::new(200).header("content-type", "application/xml").body(body);
         bucket.proxy.rule(Rule::when(|head| head.method == "GET" && head.target.contains("list-type")).times(2).answer(cut));
         assert!(store.list().await.is_err(), "{body}");
-        assert!(store.sweep().await.is_err(), "{body}");
+        assert!(store.remove_abandoned().await.is_err(), "{body}");
     }
     assert_eq!(store.list().await.unwrap().len(), 2);
 }

@@ -360,7 +360,7 @@ async fn the_last_step_of_the_path_is_made_and_no_more() {
     let below = place.server.root().join("new");
     let store = place.connect_to(&below.display().to_string()).await.unwrap();
     assert_eq!(store.list().await.unwrap(), []);
-    assert_eq!(store.sweep().await.unwrap(), 0);
+    assert_eq!(store.remove_abandoned().await.unwrap(), 0);
     assert!(!below.exists());
     let bytes = sample(10);
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
@@ -401,7 +401,7 @@ async fn only_what_dead_processes_left_is_swept() {
     let dead = fields.join("-");
     fs::write(place.server.root().join(&dead), "rest").unwrap();
     fs::write(place.server.root().join("b.tar"), "archive").unwrap();
-    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(store.remove_abandoned().await.unwrap(), 1);
     assert_eq!(place.files(), [living, "b.tar".to_owned()]);
     assert_eq!(store.list().await.unwrap().len(), 1);
     upload.abort().await.unwrap();

@@ -133,7 +133,7 @@ async fn whatever_request_fails_what_lies_there_is_neither_missed_nor_removed() 
             let listed = policy.retry(|| store.list()).await;
             assert!(listed.as_ref().map_or(!passes, |list| list.len() == 2), "{call:?} {fault:?}: {listed:?}");
             server.meet(call, [fault]);
-            assert_eq!(store.sweep().await.unwrap_or_default(), 0, "{call:?} {fault:?}");
+            assert_eq!(store.remove_abandoned().await.unwrap_or_default(), 0, "{call:?} {fault:?}");
         }
         server.meet(Call::Lstat, [fault]);
         let found = policy.retry(|| store.entry("a.tar")).await;

@@ -497,7 +497,7 @@ async fn leftovers_of_the_dead_are_removed_and_nothing_else() {
     server.place(&path(".haul-00000000-00000000-1-1-00000001.part"), b"x", Duration::from_mins(1));
     server.place(&path("old.tar"), b"x", week);
     let _open = store.create("a.tar", exactly(3)).await.unwrap();
-    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(store.remove_abandoned().await.unwrap(), 1);
     assert!(server.file(&path(foreign)).is_none());
     assert_eq!(server.paths().iter().filter(|path| path.contains(".haul-")).count(), 2);
     assert_eq!(store.list().await.unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>(), ["old.tar"]);
@@ -513,7 +513,7 @@ async fn a_list_that_is_cut_short_is_never_taken_for_a_whole_one() {
     let error = store.list().await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     server.meet("PROPFIND", Trouble::CutList);
-    assert!(store.sweep().await.unwrap_err().is_transient());
+    assert!(store.remove_abandoned().await.unwrap_err().is_transient());
     assert_eq!(store.list().await.unwrap().len(), 2);
 }
 
@@ -550,12 +550,12 @@ async fn where_names_with_a_dot_are_refused_unfinished_ones_have_none() {
         let upload = sent(&*store, "a.tar", b"bytes").await;
         assert!(server.paths().iter().any(|path| path.contains("/haul-") && path.contains(".part")), "{:?}", server.paths());
         assert!(store.list().await.unwrap().is_empty());
-        assert_eq!(store.sweep().await.unwrap(), 0);
+        assert_eq!(store.remove_abandoned().await.unwrap(), 0);
         assert_eq!(upload.commit(&sealed(5)).await.unwrap(), Checked::Size);
         let dead = store::owner::temporary_name().replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
         server.place(&path(dead.trim_start_matches('.')), b"x", Duration::ZERO);
         server.place(&path("haul-notes.part"), b"x", Duration::from_hours(1000));
-        assert_eq!(store.sweep().await.unwrap(), 1);
+        assert_eq!(store.remove_abandoned().await.unwrap(), 1);
         assert_eq!(store.list().await.unwrap().len(), 2, "what only looks like ours stays");
     }
 }
@@ -655,7 +655,7 @@ async fn whatever_goes_wrong_nothing_half_done_is_left() {
                         Err(error) => assert!(there.is_none_or(|bytes| bytes == "abcdef") && !error.to_string().is_empty(), "{case}: {error}"),
                     }
                     tokio::time::sleep(stall * 2).await;
-                    let _ = policy.retry(|| store.sweep()).await;
+                    let _ = policy.retry(|| store.remove_abandoned()).await;
                     assert_eq!(server.file(&path("before.tar")).as_deref(), Some(&b"before"[..]), "{case}");
                     let living = server.paths().into_iter().filter(|path| path.contains("haul-")).count();
                     assert!(living == 0 || ended.is_err(), "{case}: {:?}", server.paths());

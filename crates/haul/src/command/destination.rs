@@ -82,7 +82,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let report = network.bridge.wait(policy.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
     if cancel.load(Ordering::Relaxed) {
         // What was cut off is swept by the next backup, but there need not be one soon.
-        let _ = network.bridge.wait(store.sweep());
+        let _ = network.bridge.wait(store.remove_abandoned());
         return Err(Failure::new(INTERRUPTED, "interrupted").hint("archives whose names begin with haul-check- may be left behind"));
     }
     let Report { findings, stays } = report?;

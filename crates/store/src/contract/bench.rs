@@ -315,8 +315,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Clears away what killed runs left.
-    pub(super) async fn sweep(&self) -> Result<(), Fault> {
-        match self.store()?.sweep().await {
+    pub(super) async fn remove_abandoned(&self) -> Result<(), Fault> {
+        match self.store()?.remove_abandoned().await {
             Ok(_) => Ok(()),
             Err(error) => {
                 let broken = Fault::Broken(error.to_string());

@@ -284,10 +284,10 @@ pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
     bench.upload(&done, &small).await?;
     let started = bench.start(&open, &bytes).await?;
     for part in bench.parts(&bytes) {
-        bench.sweep().await?;
+        bench.remove_abandoned().await?;
         started.upload.put(&part).await?;
     }
-    bench.sweep().await?;
+    bench.remove_abandoned().await?;
     bench.commit(&started, &bytes).await?;
     bench.holds(&open, &bytes).await?;
     bench.holds(&done, &small).await
@@ -303,7 +303,7 @@ pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
     if bench.store()?.entry(&name).await?.is_none() {
         return Err(Fault::NotApplicable("the destination does not show unfinished uploads"));
     }
-    bench.sweep().await?;
+    bench.remove_abandoned().await?;
     if bench.store()?.entry(&name).await?.is_some() { Ok(()) } else { broken("what another machine had under way was removed") }
 }
 

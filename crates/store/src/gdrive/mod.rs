@@ -226,7 +226,7 @@ impl Store for Drive {
         if is_shared { Ok(None) } else { Ok(self.api().about(operation).await?.free()) }
     }
 
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         let mut removed = 0;
         for file in self.contents.all(Operation::List).await? {
             if !owner::is_abandoned(&file.name, file.age()) {

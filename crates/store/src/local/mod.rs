@@ -161,7 +161,7 @@ impl Store for Local {
         Ok(Some(free.f_bavail.saturating_mul(free.f_frsize)))
     }
 
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         Ok(remove_leftovers(&self.directory) as u32)
     }
 }

@@ -241,7 +241,7 @@ impl Store for Connected {
         }
     }
 
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         let unfinished: Vec<Unfinished> = self.machine.listed(Operation::List, Request::Unfinished).await?;
         let mut count = 0;
         for Unfinished { upload, idle, .. } in unfinished {

@@ -191,7 +191,7 @@ impl Receiver {
             }
             inner.records.remove(&record.owner, &record.upload);
         }
-        removed + inner.store.sweep().await.unwrap_or_default()
+        removed + inner.store.remove_abandoned().await.unwrap_or_default()
     }
 }
 
@@ -226,7 +226,7 @@ impl Inner {
                 Reply::Abilities(message::Abilities { makes: self.options.builder.is_some(), append_only: self.options.append_only, ..told })
             }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
-            Request::Sweep => Reply::Swept { count: store.sweep().await.map_err(|error| refused(&error))? },
+            Request::Sweep => Reply::Swept { count: store.remove_abandoned().await.map_err(|error| refused(&error))? },
             Request::List => {
                 let entries = store.list().await.map_err(|error| refused(&error))?;
                 return listed(&entries.into_iter().map(words::object).collect::<Vec<Object>>());

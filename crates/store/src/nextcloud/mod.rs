@@ -171,7 +171,7 @@ impl Store for Nextcloud {
         self.client.space().await
     }
 
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         let mut removed = 0;
         // A user who never uploaded in chunks has no such folder.
         for found in self.client.children(Operation::List, self.uploads.clone()).await?.unwrap_or_default() {

@@ -3,7 +3,7 @@
 //! Signing, addresses and the plain calls are `object_store`'s; what happens to an archive on its way is ours. Nothing is visible under an archive's name before
 //! its parts are put together, and that is refused when the name already exists.
 //!
-//! A killed run leaves parts that cost money and that no listing shows. A `claim` beside the archive says whose they are, so that the next run's `sweep` can end
+//! A killed run leaves parts that cost money and that no listing shows. A `claim` beside the archive says whose they are, so that the next run's `abandoned` can end
 //! them. Azure forgets blocks that were never put together after a week by itself, and has no other way; there the claim only says who may go on.
 //!
 //! | module | owns |
@@ -12,10 +12,11 @@
 //! | `bucket` | its objects, by name |
 //! | `place` | the bucket as a [`Store`](crate::Store) |
 //! | `upload`, `multipart`, `blocks` | an archive's parts; S3's and Google's form; Azure's |
-//! | `claim`, `sweep` | whose unfinished uploads are whose, and ending those nobody wants |
+//! | `claim`, `abandoned` | whose unfinished uploads are whose, and ending those nobody wants |
 //! | `wire`, `refusal` | how requests leave; what the answers mean |
 //! | `profile` | the files of the AWS command line |
 
+mod abandoned;
 mod azure;
 mod backend;
 mod blocks;
@@ -28,7 +29,6 @@ mod place;
 mod profile;
 mod refusal;
 mod s3;
-mod sweep;
 mod upload;
 mod wire;
 

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use object_store::{ObjectStoreExt, path::Path};
 
 use super::{
+    abandoned::{self, Unsettled},
     bucket::{Bucket, described},
     claim::Claim,
-    sweep::{self, Unsettled},
     upload::{Memory, ObjectUpload},
     wire::Call,
 };
@@ -137,8 +137,8 @@ impl Store for Place {
         Ok(None)
     }
 
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        sweep::sweep(&self.bucket).await
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
+        abandoned::remove(&self.bucket).await
     }
 
     fn append_only(&self) -> bool {

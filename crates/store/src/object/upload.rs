@@ -15,10 +15,10 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    abandoned::Unsettled,
     bucket::{Bucket, Found},
     claim::Claim,
     multipart::{Arrived, bare, digest, is_md5, whole_tag},
-    sweep::Unsettled,
 };
 use crate::{
     error::{Kind, Operation, StoreError},

@@ -434,7 +434,7 @@ async fn look(sink: &Arc<dyn Sink>, name: &str, policy: &RetryPolicy) -> Result<
         return Err(StoreError::remote(store.label(), Operation::Create, Kind::Exists, reason));
     }
     // What can't be tidied up today stays for the next run; it is no reason to make no backup.
-    let _ = policy.unless_cancelled(store.sweep()).await?;
+    let _ = policy.unless_cancelled(store.remove_abandoned()).await?;
     Ok(())
 }
 

@@ -170,7 +170,7 @@ impl Store for Sftp {
         Ok(self.shared.space(&connection).await)
     }
 
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         let connection = self.shared.connection().await?;
         let now = SystemTime::now();
         let mut removed = 0;

@@ -202,7 +202,7 @@ impl Store for WebDav {
         self.client.space().await
     }
 
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         self.client.clear().await;
         let mut removed = 0;
         for found in self.client.children(Operation::List, self.client.root().clone()).await?.unwrap_or_default() {

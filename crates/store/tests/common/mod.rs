@@ -141,7 +141,7 @@ impl Store for Memory {
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         Ok(None)
     }
-    async fn sweep(&self) -> Result<u32, StoreError> {
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
         Ok(0)
     }
 }

@@ -134,7 +134,7 @@ pub fn patience_ends_and_says_so(mut bench: Bench) {
 
 /// What this very process left is in use in the eyes of a sweep, so it must not be touched; and the place must take a new upload.
 fn sweep_until_clean(bench: &Bench, store: &Arc<dyn Store>) {
-    bench.bridge.wait(store.sweep()).unwrap();
+    bench.bridge.wait(store.remove_abandoned()).unwrap();
     let ended = bench.upload(store, no_watching);
     ended.outcome.result.unwrap();
     assert!(bench.place.object(NAME).unwrap() == *whole());
@@ -167,7 +167,7 @@ pub fn what_a_killed_process_left_is_swept(bench: Bench) {
     let started = Instant::now();
     let mut swept = 0;
     while started.elapsed() < Duration::from_secs(10) {
-        swept += bench.bridge.wait(store.sweep()).unwrap();
+        swept += bench.bridge.wait(store.remove_abandoned()).unwrap();
         if bench.place.leftovers().is_empty() && (bench.place.unfinished() == 0 || !bench.place.ends_what_others_began()) {
             break;
         }

@@ -18,7 +18,7 @@ async fn connecting_and_looking_make_no_folder() {
     assert!(place.list().await.unwrap().is_empty());
     assert!(place.entry("a.tar").await.unwrap().is_none());
     place.delete("a.tar").await.unwrap();
-    assert_eq!(place.sweep().await.unwrap(), 0);
+    assert_eq!(place.remove_abandoned().await.unwrap(), 0);
     assert_eq!(rig.folders(), 0);
     rig.send(place.as_ref(), "a.tar", &archive(9)).await.unwrap();
     assert_eq!(rig.drive.files()[0].name, "Haul");
@@ -143,8 +143,8 @@ async fn what_dead_runs_left_is_swept_and_the_living_are_spared() {
     let bytes = archive(PART);
     let upload = begin(place.as_ref(), "b.tar").await;
     upload.put(&parts(&bytes, PART)[0]).await.unwrap();
-    assert_eq!(place.sweep().await.unwrap(), 2);
-    assert_eq!(place.sweep().await.unwrap(), 0);
+    assert_eq!(place.remove_abandoned().await.unwrap(), 2);
+    assert_eq!(place.remove_abandoned().await.unwrap(), 0);
     upload.commit(&crate::sealed(&bytes)).await.unwrap();
     rig.drive.remove(&others);
     rig.drive.remove(&kept);

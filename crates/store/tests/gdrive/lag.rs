@@ -43,7 +43,7 @@ fn a_backup_arrives_however_far_the_searches_lag() {
             assert_eq!((entries.len(), entries[0].size), (1, bytes.len() as u64));
             assert_eq!(store.entry("a.tar").await.unwrap().unwrap().size, bytes.len() as u64);
             assert_eq!(store.create("a.tar", Expected::default()).await.err().unwrap().kind(), Some(Kind::Exists));
-            assert_eq!(store.sweep().await.unwrap(), 0);
+            assert_eq!(store.remove_abandoned().await.unwrap(), 0);
         });
         assert_eq!(rig.archives(), ["a.tar"]);
     }
@@ -72,7 +72,7 @@ async fn a_search_that_did_not_look_everywhere_is_no_list() {
         let error = place.list().await.unwrap_err();
         assert!(error.is_transient() && error.to_string().contains("may lack archives"), "{error}");
         rig.drive.script(Call::List, [Fault::Incomplete]);
-        assert!(place.sweep().await.is_err());
+        assert!(place.remove_abandoned().await.is_err());
     }
     assert_eq!(place.list().await.unwrap().len(), 1);
     assert_eq!(rig.archives(), ["a.tar"]);
@@ -102,7 +102,7 @@ async fn the_next_run_does_not_sweep_an_archive_that_is_listed_under_its_old_nam
     let id = rig.drive.insert(&folder, &dead, b"archive", Duration::from_hours(1), false);
     rig.drive.give_name(&id, "second.tar");
     let place = rig.place().await;
-    assert_eq!(place.sweep().await.unwrap(), 0);
+    assert_eq!(place.remove_abandoned().await.unwrap(), 0);
     assert_eq!(rig.archives(), ["second.tar", "first.tar"]);
 }
 

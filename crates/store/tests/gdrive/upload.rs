@@ -295,7 +295,7 @@ async fn another_process_continues_where_the_session_stands() {
     // Killed between the last byte and the name: the next one finds the file, and sweeping has spared it.
     let session = remembered(upload.as_ref());
     drop(upload);
-    assert_eq!(place.sweep().await.unwrap(), 0);
+    assert_eq!(place.remove_abandoned().await.unwrap(), 0);
     for forgotten in [false, true] {
         if forgotten {
             rig.drive.forget_sessions();

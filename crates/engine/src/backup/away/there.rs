@@ -49,7 +49,7 @@ impl There<'_> {
     /// One archive. [`Kind::Lost`](store::Kind::Lost) when the other machine has nothing of it any more.
     pub(crate) fn attempt(&self, options: &BackupOptions, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, Ended> {
         let intent = Intent::of(options)?;
-        self.sweep();
+        self.remove_abandoned();
         let layout = intent.layout(options)?;
         let job = self.compressor.job(Recipe::of(&layout, self.read_back).to_json());
         let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
@@ -90,9 +90,9 @@ impl There<'_> {
     }
 
     /// What a killed run left there goes first; that it can't be done now is no reason to make no backup.
-    fn sweep(&self) {
+    fn remove_abandoned(&self) {
         let context = self.context.as_ref().unwrap_or(self.network.context);
-        let _ = self.network.bridge.wait(RetryPolicy::new(context).unless_cancelled(self.place.sweep()));
+        let _ = self.network.bridge.wait(RetryPolicy::new(context).unless_cancelled(self.place.remove_abandoned()));
     }
 }
 

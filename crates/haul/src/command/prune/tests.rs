@@ -50,8 +50,8 @@ impl Store for Twice {
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         self.0.space().await
     }
-    async fn sweep(&self) -> Result<u32, StoreError> {
-        self.0.sweep().await
+    async fn remove_abandoned(&self) -> Result<u32, StoreError> {
+        self.0.remove_abandoned().await
     }
 }
 

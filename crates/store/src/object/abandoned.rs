@@ -19,7 +19,7 @@ use crate::{
 type Dated = (Claim, SystemTime);
 
 /// Ends what is abandoned, and says how many uploads or claims that were.
-pub(super) async fn sweep(bucket: &Bucket) -> Result<u32, StoreError> {
+pub(super) async fn remove(bucket: &Bucket) -> Result<u32, StoreError> {
     let (mut dead, mut alive) = (Vec::new(), Vec::new());
     for (name, meta) in bucket.objects(Operation::List).await? {
         if !owner::is_temporary(&name) {
