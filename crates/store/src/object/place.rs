@@ -14,7 +14,7 @@ use super::{
     abandoned::{self, Unsettled},
     bucket::{Bucket, described},
     claim::Claim,
-    upload::{Memory, ObjectUpload},
+    upload::{ObjectUpload, ResumeState},
     wire::Call,
 };
 use crate::{
@@ -102,8 +102,8 @@ impl Sink for Place {
 #[async_trait]
 impl Store for Place {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
-        let Some(memory) = Memory::from_session(session) else { return Ok(None) };
-        let upload = ObjectUpload::resume(self.bucket.clone(), self.unsettled.clone(), memory).await?;
+        let Some(state) = ResumeState::from_session(session) else { return Ok(None) };
+        let upload = ObjectUpload::resume(self.bucket.clone(), self.unsettled.clone(), state).await?;
         Ok(upload.map(|upload| Box::new(upload) as Box<dyn Upload>))
     }
 

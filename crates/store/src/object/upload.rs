@@ -33,7 +33,7 @@ const FRESH: Duration = Duration::from_hours(24);
 
 /// What a session holds.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Memory {
+pub(super) struct ResumeState {
     name: String,
     upload_id: String,
     /// Name of the claim, which is also the object's mark.
@@ -44,7 +44,7 @@ pub(super) struct Memory {
     parts: Vec<Done>,
 }
 
-impl Memory {
+impl ResumeState {
     pub(super) fn from_session(session: &Session) -> Option<Self> {
         serde_json::from_value(session.0.clone()).ok()
     }
@@ -101,16 +101,16 @@ impl ObjectUpload {
     }
 
     /// Takes over what another process left, if the store still has it.
-    pub(super) async fn resume(bucket: Bucket, unsettled: Unsettled, memory: Memory) -> Result<Option<Self>, StoreError> {
-        let key = bucket.key(&memory.name, Operation::Create)?;
+    pub(super) async fn resume(bucket: Bucket, unsettled: Unsettled, state: ResumeState) -> Result<Option<Self>, StoreError> {
+        let key = bucket.key(&state.name, Operation::Create)?;
         // A run that died after its last word to the store may have finished without knowing.
-        let finished = bucket.look(&memory.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&memory.claim));
+        let finished = bucket.look(&state.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&state.claim));
         // Whoever ended it, took its claim away.
-        let claimed = if finished || memory.unclaimed { None } else { bucket.look(&memory.claim, Operation::Create).await? };
-        if !finished && !memory.unclaimed && claimed.is_none() {
+        let claimed = if finished || state.unclaimed { None } else { bucket.look(&state.claim, Operation::Create).await? };
+        if !finished && !state.unclaimed && claimed.is_none() {
             return Ok(None);
         }
-        let there = match bucket.multipart.parts(&key, &memory.upload_id).await {
+        let there = match bucket.multipart.parts(&key, &state.upload_id).await {
             _ if finished => None,
             Ok(there) => Some(there),
             Err(error) if matches!(error.kind(), Some(Kind::Lost | Kind::NotFound)) => return Ok(None),
@@ -122,16 +122,16 @@ impl ObjectUpload {
             let same = |(index, tag, size): &(u32, String, u64)| *index == done.index && bare(tag) == bare(&done.tag) && *size == done.length;
             there.as_ref().is_none_or(|there| there.iter().any(same))
         };
-        let mut parts: Vec<Done> = memory.parts.into_iter().filter(is_there).collect();
+        let mut parts: Vec<Done> = state.parts.into_iter().filter(is_there).collect();
         parts.sort_by_key(|part| part.offset);
         parts.dedup_by_key(|part| part.index);
         let kept = parts.iter().map(|part| part.offset..part.offset + part.length).collect();
-        let claim = Claim { name: memory.claim, key: key.as_ref().to_owned(), upload_id: Some(memory.upload_id.clone()) };
+        let claim = Claim { name: state.claim, key: key.as_ref().to_owned(), upload_id: Some(state.upload_id.clone()) };
         let age = claimed.and_then(|found| SystemTime::now().duration_since(found.entry.modified?).ok());
         if age.is_some_and(|age| age > FRESH) {
             claim.write(&bucket).await?;
         }
-        let mut upload = Self::new(bucket, unsettled, &memory.name, key, memory.upload_id, claim, memory.unclaimed);
+        let mut upload = Self::new(bucket, unsettled, &state.name, key, state.upload_id, claim, state.unclaimed);
         upload.kept = kept;
         upload.parts = Mutex::new(parts.into_iter().map(|part| (part.index, part)).collect());
         Ok(Some(upload))
@@ -308,14 +308,14 @@ impl Upload for ObjectUpload {
     }
 
     fn session(&self) -> Option<Session> {
-        let memory = Memory {
+        let state = ResumeState {
             name: self.name.clone(),
             upload_id: self.id.clone(),
             claim: self.claim.name.clone(),
             unclaimed: self.unclaimed,
             parts: self.parts().values().cloned().collect(),
         };
-        serde_json::to_value(memory).ok().map(Session)
+        serde_json::to_value(state).ok().map(Session)
     }
 
     fn kept(&self) -> Vec<Range<u64>> {

@@ -520,7 +520,7 @@ impl PlaceCopy {
             meter: Arc::clone(&self.meter),
             budget: Arc::clone(&budget),
             read_back: self.read_back,
-            keeping: None,
+            resuming: None,
         };
         let (sender, receiver) = mpsc::unbounded_channel();
         let task = bridge.spawn(task.run(receiver));

@@ -25,7 +25,7 @@ use super::{
     chunker::PartPlan,
     endings::{died, tidy},
     feed, look,
-    remote_upload::{Keeping, RemoteUpload, budget_for},
+    remote_upload::{RemoteUpload, Resuming, budget_for},
 };
 use crate::{
     context::Context,
@@ -55,11 +55,11 @@ struct Record {
 
 /// Sends the archive. An interruption or an end of retry policy leaves what arrived for the next call; every other failure leaves nothing.
 pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<UploadMeter>) -> Result<Arrived, StoreError> {
-    let memory = Memory::claim(options, sink.as_ref(), network.context)?;
+    let state = PushState::claim(options, sink.as_ref(), network.context)?;
     let mut begun = 0;
     loop {
         begun += 1;
-        match attempt(options, sink, network, meter, &memory) {
+        match attempt(options, sink, network, meter, &state) {
             Err(error) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => meter.restart(),
             result => {
                 meter.end();
@@ -69,7 +69,7 @@ pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'
     }
 }
 
-fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<UploadMeter>, memory: &Memory) -> Result<Arrived, StoreError> {
+fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<UploadMeter>, state: &PushState) -> Result<Arrived, StoreError> {
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
     let metadata = fs::metadata(options.file).map_err(unreadable)?;
     let length = metadata.len();
@@ -81,27 +81,27 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     let record = |session| Record { length, modified: (metadata.mtime(), metadata.mtime_nsec()), part_size: plan.size(0), session };
 
     // Without a record nobody finds again what is left there.
-    let may_stay = abilities.resumable && memory.lock.is_some();
+    let may_stay = abilities.resumable && state.lock.is_some();
     let expected = Expected { resumable: may_stay, ..Expected::exactly(length) };
     let begun = bridge.wait(async {
         if let Some(store) = Arc::clone(sink).store() {
-            match memory.continued(store.as_ref(), &record, &policy, context).await? {
+            match state.continued(store.as_ref(), &record, &policy, context).await? {
                 Earlier::Upload(upload) => return Ok(Some(upload)),
                 // It may have arrived in the very moment in which it was cut off, or while it was compared.
                 Earlier::Gone if is_there(options, store.as_ref(), length, &policy, context).await? => return Ok(None),
-                Earlier::Gone | Earlier::None => memory.forget(),
+                Earlier::Gone | Earlier::None => state.forget(),
             }
         }
         look(sink, options.name, &policy).await?;
         begin::create(sink, options.name, expected, &policy, context).await.map(|upload| Some(Arc::from(upload)))
     })?;
     let Some(upload): Option<Arc<dyn Upload>> = begun else {
-        memory.forget();
+        state.forget();
         meter.add(length);
         return Ok(Arrived { length, checked: Checked::ReadBack, notes: Vec::new(), uncompared: None });
     };
     let save = {
-        let (memory, upload) = (memory.clone(), Arc::clone(&upload));
+        let (state, upload) = (state.clone(), Arc::clone(&upload));
         let record = Arc::new(Mutex::new(record(Session(serde_json::Value::Null))));
         move || {
             if let Some(session) = upload.session() {
@@ -109,7 +109,7 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
                 if record.session.0 != session.0 {
                     record.session = session;
                     // Without it the upload still arrives; only an interruption would cost more.
-                    let _ = memory.save(&record);
+                    let _ = state.save(&record);
                 }
             }
         }
@@ -129,7 +129,7 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
         meter: Arc::clone(meter),
         budget: Arc::clone(&budget),
         read_back: options.read_back,
-        keeping: Some(Keeping { kept, whole_parts: matches!(abilities.placement, Placement::Parts(_)), may_stay, save: Box::new(save) }),
+        resuming: Some(Resuming { kept, whole_parts: matches!(abilities.placement, Placement::Parts(_)), may_stay, save: Box::new(save) }),
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = bridge.spawn(task.run(receiver));
@@ -149,12 +149,12 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     if changed {
         // Half of one archive and half of another: of no use to the next call.
         bridge.wait(tidy(context, || sent.abort()));
-        memory.forget();
+        state.forget();
         let reason = format!("{} changed while Haul sent it", options.file.display());
         return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason).advise("send it again when nothing writes to it any more"));
     }
     if !result.as_ref().is_err_and(StoreError::may_continue_later) {
-        memory.forget();
+        state.forget();
     }
     read.and(result)
 }
@@ -182,7 +182,7 @@ pub fn can_remember(context: &Context) -> bool {
 
 /// Where the record of one push lives.
 #[derive(Clone)]
-struct Memory {
+struct PushState {
     path: PathBuf,
     // None where nothing can be kept.
     lock: Option<Arc<Lock>>,
@@ -208,7 +208,7 @@ enum Earlier {
     Gone,
 }
 
-impl Memory {
+impl PushState {
     /// The one who sends this archive there. A state directory that can't be written only costs the going on after an interruption.
     fn claim(options: &PushOptions<'_>, sink: &dyn Sink, context: &Context) -> Result<Self, StoreError> {
         let file = fs::canonicalize(options.file).unwrap_or_else(|_| options.file.to_owned());

@@ -130,7 +130,7 @@ impl UploadMeter {
 }
 
 /// For uploads that another process may continue: what is there already, and what to do after each part.
-pub(super) struct Keeping {
+pub(super) struct Resuming {
     pub(super) kept: Vec<Range<u64>>,
     /// Parts arrive whole or not at all; otherwise the place itself knows how far into a part it is.
     pub(super) whole_parts: bool,
@@ -139,7 +139,7 @@ pub(super) struct Keeping {
     pub(super) save: Box<dyn Fn() + Send + Sync>,
 }
 
-impl Keeping {
+impl Resuming {
     fn has(&self, part: &Part) -> bool {
         let covers = |kept: &&Range<u64>| kept.start <= part.offset && part.end() <= kept.end;
         // The last part also ends the upload, so a place that knows how far it is gets it in any case.
@@ -162,7 +162,7 @@ pub(super) struct RemoteUpload {
     /// Whether every byte is compared after arrival.
     pub(super) read_back: bool,
     /// Only for an archive that exists already.
-    pub(super) keeping: Option<Keeping>,
+    pub(super) resuming: Option<Resuming>,
 }
 
 /// Room for what is under way, one part being filled, those held back, and a little so that filling never stops for a single segment.
@@ -187,8 +187,9 @@ impl RemoteUpload {
             Ok((sealed, fingerprint)) => self.arrive(&sealed, fingerprint.as_deref()).await,
             Err(error) => Err(error),
         };
-        let stays =
-            |error: &StoreError| self.keeping.as_ref().is_some_and(|keeping| keeping.may_stay) && self.upload.session().is_some() && error.may_continue_later();
+        let stays = |error: &StoreError| {
+            self.resuming.as_ref().is_some_and(|resuming| resuming.may_stay) && self.upload.session().is_some() && error.may_continue_later()
+        };
         if result.as_ref().is_err_and(|error| !stays(error)) {
             tidy(&self.context, || self.upload.abort()).await;
         }
@@ -312,7 +313,7 @@ impl RemoteUpload {
                 return Err(if removed { error } else { not_removed(error, &self.name, &store.label()) });
             }
             // An archive that exists already is compared by the next call.
-            Err(error) if self.keeping.is_some() && error.may_continue_later() => return Err(error),
+            Err(error) if self.resuming.is_some() && error.may_continue_later() => return Err(error),
             Err(error) => arrived.uncompared = Some(uncompared(&self.name, &store.label(), &error)),
         }
         Ok(())
@@ -333,7 +334,7 @@ impl<'a> Sending<'a> {
     /// Sends a part as soon as fewer than the allowed number are under way.
     async fn start(&mut self, (mut part, budget): Ready<OwnedSemaphorePermit>) -> Result<(), StoreError> {
         part.activity = self.task.policy.activity();
-        if self.task.keeping.as_ref().is_some_and(|keeping| keeping.has(&part)) {
+        if self.task.resuming.as_ref().is_some_and(|resuming| resuming.has(&part)) {
             self.task.meter.add(part.data.len());
             return Ok(());
         }
@@ -362,8 +363,8 @@ impl<'a> Sending<'a> {
         match self.tasks.join_next().await {
             None => Ok(()),
             Some(Ok(result)) => {
-                if let (Ok(()), Some(keeping)) = (&result, &self.task.keeping) {
-                    (keeping.save)();
+                if let (Ok(()), Some(resuming)) = (&result, &self.task.resuming) {
+                    (resuming.save)();
                 }
                 result
             }
