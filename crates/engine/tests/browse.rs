@@ -88,8 +88,8 @@ fn compared(a: &Browser<'_>, b: &Browser<'_>, all: bool) -> Comparison {
 }
 
 fn layouts() -> Vec<Layout> {
-    let sealed = [SecureTarVersion::V2, SecureTarVersion::V3].map(|version| PLAIN.sealed(version));
-    let packed = [PLAIN, PLAIN.uncompressed()].into_iter().chain(sealed).chain([PLAIN.sealed(SecureTarVersion::V3).uncompressed()]);
+    let completed = [SecureTarVersion::V2, SecureTarVersion::V3].map(|version| PLAIN.completed(version));
+    let packed = [PLAIN, PLAIN.uncompressed()].into_iter().chain(completed).chain([PLAIN.completed(SecureTarVersion::V3).uncompressed()]);
     packed.flat_map(|layout| [layout, layout.without_index()]).collect()
 }
 
@@ -148,7 +148,7 @@ fn modes_and_times_are_told_where_they_are_known() {
 fn no_more_is_read_than_up_to_the_file() {
     let large = noise(24 << 20, 3);
     let inner = Inner::least().file("data/early", b"early").file("data/large", &large).file("data/late", b"late");
-    for layout in [PLAIN.without_index(), PLAIN.uncompressed().without_index(), PLAIN.sealed(SecureTarVersion::V3).without_index()] {
+    for layout in [PLAIN.without_index(), PLAIN.uncompressed().without_index(), PLAIN.completed(SecureTarVersion::V3).without_index()] {
         let archive = counted(layout.archive(&inner));
         let (out, found) = cat(&try_open(&archive, Some(PASSWORD)).unwrap(), "early");
         found.unwrap();
@@ -225,7 +225,7 @@ fn what_is_no_regular_file_is_named() {
 fn damage_is_told_and_a_small_file_is_printed_whole_or_not_at_all() {
     let inner = Inner::least().file("data/noise", &noise(3_000_000, 5)).file("data/small", &noise(900_000, 6));
     // Bytes that nothing vouches for before the end of the archive can't be told from right ones; these are authenticated.
-    for layout in [PLAIN.sealed(SecureTarVersion::V3), PLAIN.sealed(SecureTarVersion::V3).uncompressed().without_index()] {
+    for layout in [PLAIN.completed(SecureTarVersion::V3), PLAIN.completed(SecureTarVersion::V3).uncompressed().without_index()] {
         let mut archive = layout.archive(&inner);
         // In the second half of the last file.
         let at = archive.len() - 300_000;
@@ -240,7 +240,7 @@ fn damage_is_told_and_a_small_file_is_printed_whole_or_not_at_all() {
 #[test]
 fn an_archive_that_is_cut_short_gives_out_what_is_there() {
     let inner = Inner::least().file("data/early", b"early").file("data/noise", &noise(3_000_000, 5));
-    for layout in [PLAIN, PLAIN.sealed(SecureTarVersion::V3)] {
+    for layout in [PLAIN, PLAIN.completed(SecureTarVersion::V3)] {
         let mut archive = layout.archive(&inner);
         archive.truncate(archive.len() / 2);
         let browser = open(archive);
@@ -268,7 +268,7 @@ fn an_index_that_is_wrong_costs_a_second_try_without_it() {
 
 #[test]
 fn a_wrong_password_and_none_are_told_apart() {
-    for layout in [PLAIN.sealed(SecureTarVersion::V2), PLAIN.sealed(SecureTarVersion::V3).without_index()] {
+    for layout in [PLAIN.completed(SecureTarVersion::V2), PLAIN.completed(SecureTarVersion::V3).without_index()] {
         let archive = counted(layout.archive(&lived_in()));
         assert!(matches!(try_open(&archive, Some("no")), Err(OpenError::WrongPassword)));
         assert!(matches!(try_open(&archive, None), Err(OpenError::PasswordNeeded(_))));
@@ -293,7 +293,7 @@ fn every_kind_of_difference_is_found_with_and_without_an_index() {
     let after = Inner::least().file("data/z", b"z").file("data/same-size", b"abd").file("data/grown", b"12").symlink("data/link", "there");
     let after = after.directory("data/turned", 0o755).directory("data/dir", 0o755).directory("data/new", 0o755);
     for a in [PLAIN, PLAIN.without_index()] {
-        for b in [PLAIN.sealed(SecureTarVersion::V3), PLAIN.uncompressed().without_index()] {
+        for b in [PLAIN.completed(SecureTarVersion::V3), PLAIN.uncompressed().without_index()] {
             let found = compared(&open(a.archive(&before)), &open(b.archive(&after)), false);
             let paths = |list: &[engine::browse::Difference]| list.iter().map(|difference| difference.path.clone()).collect::<Vec<_>>();
             assert_eq!(paths(&found.added), ["new"]);

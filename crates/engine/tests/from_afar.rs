@@ -125,7 +125,7 @@ fn options(password: Option<&str>) -> RestoreOptions {
 
 #[test]
 fn a_small_file_out_of_a_large_archive_costs_little() {
-    // Two pieces of half a MiB before the one with the file, the beginning of that, headers and index; sealed bytes come in whole chunks of a MiB.
+    // Two pieces of half a MiB before the one with the file, the beginning of that, headers and index; completed bytes come in whole chunks of a MiB.
     for (password, most) in [(None, 11 << 17), (Some("secret"), 9 << 18)] {
         let directory = tempfile::tempdir().unwrap();
         let small = archive(directory.path(), password);

@@ -71,8 +71,8 @@ fn an_archive_is_whole_after_core_changed_its_encryption_however_often() {
     for version in [SecureTarVersion::V2, SecureTarVersion::V3] {
         for layout in [PLAIN, PLAIN.uncompressed(), PLAIN.without_index()] {
             let what = |layout: Layout, does: &str| format!("{version:?}, compressed {}, index {}: {does}", layout.compressed, layout.index);
-            let sealed = layout.sealed(version).archive(&inner);
-            let opened = recipher(&python, "decrypt", PASSWORD, version, &sealed);
+            let completed = layout.completed(version).archive(&inner);
+            let opened = recipher(&python, "decrypt", PASSWORD, version, &completed);
             whole(&what(layout, "decrypted"), &opened, None);
             let again = recipher(&python, "encrypt", NEW, version, &opened);
             whole(&what(layout, "encrypted again"), &again, Some(NEW));

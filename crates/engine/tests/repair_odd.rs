@@ -251,7 +251,7 @@ fn what_a_damaged_description_said_is_not_lost() {
     let whole = "it was missing or damaged; its content comes from the copy in haul.index";
     let cut = "it was cut short; what is left is kept, and the rest is derived from the archive";
     for (layout, what) in
-        [(PLAIN, whole), (PLAIN.sealed(SecureTarVersion::V2), whole), (PLAIN.sealed(SecureTarVersion::V3), whole), (PLAIN.without_index(), cut)]
+        [(PLAIN, whole), (PLAIN.completed(SecureTarVersion::V2), whole), (PLAIN.completed(SecureTarVersion::V3), whole), (PLAIN.without_index(), cut)]
     {
         let bench = Bench::new();
         let mut archive = layout.archive(&inner);

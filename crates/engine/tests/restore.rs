@@ -22,12 +22,12 @@ fn layouts() -> Vec<(&'static str, Layout)> {
         ("plain without index", PLAIN.without_index()),
         ("uncompressed", PLAIN.uncompressed()),
         ("uncompressed without index", PLAIN.uncompressed().without_index()),
-        ("v2", PLAIN.sealed(SecureTarVersion::V2)),
-        ("v2 without index", PLAIN.sealed(SecureTarVersion::V2).without_index()),
-        ("v3", PLAIN.sealed(SecureTarVersion::V3)),
-        ("v3 without index", PLAIN.sealed(SecureTarVersion::V3).without_index()),
-        ("v3 uncompressed", PLAIN.sealed(SecureTarVersion::V3).uncompressed()),
-        ("v3 uncompressed without index", PLAIN.sealed(SecureTarVersion::V3).uncompressed().without_index()),
+        ("v2", PLAIN.completed(SecureTarVersion::V2)),
+        ("v2 without index", PLAIN.completed(SecureTarVersion::V2).without_index()),
+        ("v3", PLAIN.completed(SecureTarVersion::V3)),
+        ("v3 without index", PLAIN.completed(SecureTarVersion::V3).without_index()),
+        ("v3 uncompressed", PLAIN.completed(SecureTarVersion::V3).uncompressed()),
+        ("v3 uncompressed without index", PLAIN.completed(SecureTarVersion::V3).uncompressed().without_index()),
     ]
 }
 
@@ -239,7 +239,7 @@ fn a_damaged_archive_restores_nothing() {
 #[test]
 fn a_wrong_or_missing_password_is_said_before_anything_happens() {
     for version in [SecureTarVersion::V2, SecureTarVersion::V3] {
-        let archive = PLAIN.sealed(version).archive(&Inner::config());
+        let archive = PLAIN.completed(version).archive(&Inner::config());
         for password in [None, Some("wrong")] {
             let bench = Bench::new();
             let options = RestoreOptions { password: password.map(habackup::securetar::Password::new), ..everything() };

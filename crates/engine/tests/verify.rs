@@ -309,7 +309,7 @@ fn a_description_that_does_not_fit_what_is_there_is_named() {
 
 #[test]
 fn a_description_that_was_changed_afterwards_is_damage() {
-    for layout in [PLAIN, PLAIN.sealed(SecureTarVersion::V2)] {
+    for layout in [PLAIN, PLAIN.completed(SecureTarVersion::V2)] {
         let mut archive = layout.archive(&Inner::config());
         assert!(verify(layout, &archive).unwrap().is_good());
         let at = archive.windows(7).position(|bytes| bytes == b"Nightly").unwrap();

@@ -89,7 +89,7 @@ fn supervisor(facts: &Facts, defect: Defect) -> (Effect, Option<String>) {
 
 #[test]
 fn supervisor_tries_the_password_on_the_first_member_that_is_called_like_an_archive() {
-    const V3: Shape = Shape::Sealed(SecureTarVersion::V3);
+    const V3: Shape = Shape::Encrypted(SecureTarVersion::V3);
     let protected = json!({"protected": true, "homeassistant": null, "folders": ["share"]});
     // No configuration in it: the folder's archive tells.
     for (opens, password, defect) in [(None, false, Some(Defect::PasswordNotGiven)), (Some(false), true, Some(Defect::WrongPassword)), (Some(true), true, None)]
@@ -151,7 +151,7 @@ fn the_supervisors_own_part_is_named_where_it_is_encrypted() {
         let sealed = opens == Some(true);
         facts(&json!({"protected": sealed}), vec![part("homeassistant.tar.gz", shape, opens), part("supervisor.tar.gz", shape, opens)], sealed)
     };
-    let facts = with(Shape::Sealed(SecureTarVersion::V3), Some(true));
+    let facts = with(Shape::Encrypted(SecureTarVersion::V3), Some(true));
     let finding = find(&facts, Defect::SupervisorConfig).unwrap();
     assert!(finding.what.contains("2026.03.3 to 2026.08") && finding.repair.contains("--decrypt"), "{finding:?}");
     assert!(matches!(of(&facts, Reader::Supervisor), (Effect::Changes(_), Some(Defect::SupervisorConfig))));
@@ -209,7 +209,7 @@ fn members_that_lead_out_are_refused_by_every_reader_of_today() {
 
 #[test]
 fn a_changed_first_message_of_securetar_3_is_no_wrong_password_to_supervisor() {
-    let mut facts = facts(&json!({"protected": true}), vec![part("homeassistant.tar.gz", Shape::Sealed(SecureTarVersion::V3), Some(true))], true);
+    let mut facts = facts(&json!({"protected": true}), vec![part("homeassistant.tar.gz", Shape::Encrypted(SecureTarVersion::V3), Some(true))], true);
     *facts.main.as_mut().unwrap().content.as_mut().unwrap() = Content { compressed: true, end: ContentEnd::Failed(Failing::Tampered), ..Content::default() };
     assert_eq!(supervisor(&facts, Defect::SecureTarDamaged), (PASSWORD, Some("Unexpected failure".to_owned())));
 }

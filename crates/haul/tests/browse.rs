@@ -157,9 +157,9 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
 #[test]
 fn one_file_is_printed_and_nothing_else() {
     let place = Place::new();
-    for (name, more) in [("plain.tar", &[][..]), ("sealed.tar", &["--password-file", "secret"]), ("bare.tar", &["--uncompressed"])] {
+    for (name, more) in [("plain.tar", &[][..]), ("completed.tar", &["--password-file", "secret"]), ("bare.tar", &["--uncompressed"])] {
         place.backup(name, more);
-        let password: &[&str] = if name == "sealed.tar" { more } else { &[] };
+        let password: &[&str] = if name == "completed.tar" { more } else { &[] };
         for file in ["noise.bin", ".storage/auth", "./configuration.yaml"] {
             let output = place.haul(&[&["cat", name, file], password].concat());
             assert!(output.status.success() && output.stderr.is_empty(), "{name} {file}: {}", text(&output.stderr));
@@ -181,10 +181,10 @@ fn one_file_is_printed_and_nothing_else() {
 #[test]
 fn passwords_are_asked_for_and_wrong_ones_are_told() {
     let place = Place::new();
-    place.backup("sealed.tar", &["--password-file", "secret"]);
-    for command in [&["ls", "sealed.tar"][..], &["cat", "sealed.tar", "configuration.yaml"], &["diff", "sealed.tar", "sealed.tar"]] {
+    place.backup("completed.tar", &["--password-file", "secret"]);
+    for command in [&["ls", "completed.tar"][..], &["cat", "completed.tar", "configuration.yaml"], &["diff", "completed.tar", "completed.tar"]] {
         let (code, said) = place.refused(command);
-        assert!(code == 2 && said.contains("sealed.tar is encrypted: a password is needed"), "{said}");
+        assert!(code == 2 && said.contains("completed.tar is encrypted: a password is needed"), "{said}");
         let (code, said) = place.refused(&[command, &["--password-file", "other"]].concat());
         assert!(code == 1 && said.contains("the password is wrong"), "{said}");
         let output = place.command(command).env("HAUL_PASSWORD", "correct horse").output().unwrap();

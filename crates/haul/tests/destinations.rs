@@ -645,7 +645,7 @@ fn an_archive_that_is_much_smaller_than_the_last_one_is_told() {
     assert!(!said(&["--name", "packed"]).contains("the last one at this destination"));
     // Without its password nobody can look into it.
     place.write("config/large.bin", &noise(400_000));
-    said(&["--name", "sealed", "--password-file", "password"]);
+    said(&["--name", "completed", "--password-file", "password"]);
     fs::remove_file(place.path("config/large.bin")).unwrap();
     let told = said(&["--name", "open"]);
     assert!(told.contains("the last one at this destination") && !told.contains("everything else"), "{told}");

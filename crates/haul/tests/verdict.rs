@@ -401,7 +401,7 @@ fn an_archive_that_was_cut_is_still_hauls_and_goes() {
 fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
     let place = Place::new();
     let config = place.config("config", "one");
-    for (password, made) in [(None, "plain.tar"), (Some(PASSWORD), "sealed.tar")] {
+    for (password, made) in [(None, "plain.tar"), (Some(PASSWORD), "completed.tar")] {
         let output = place.haul(&["backup", config.to_str().unwrap(), "--to", made], password);
         assert_eq!(code(&output), 0, "{}", told(&output));
         let whole = fs::read(place.path(made)).unwrap();

@@ -59,5 +59,5 @@ pub use limit::Limit;
 pub use parts::{Part, Segments};
 pub use scheme::Scheme;
 pub use secret::Secret;
-pub use store::{Abilities, Checked, CompressionJob, Entry, Expected, PartRules, Placement, RemoteCompressor, Sealed, Session, Sink, Store, Upload};
+pub use store::{Abilities, Checked, Completed, CompressionJob, Entry, Expected, PartRules, Placement, RemoteCompressor, Session, Sink, Store, Upload};
 pub use tuning::Tuning;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     error::StoreError,
     parts::{Activity, Part},
-    store::{Expected, Sealed, Store},
+    store::{Completed, Expected, Store},
 };
 
 /// Puts `content` under `name`. Fails with [`Kind::Exists`](crate::Kind::Exists) when the name already exists.
@@ -14,7 +14,7 @@ pub async fn put(store: &dyn Store, name: &str, content: Bytes) -> Result<(), St
     let upload = store.create(name, Expected::exactly(length)).await?;
     let part = Part { index: 0, offset: 0, data: content.into(), total: Some(length), last: true, activity: Activity::default() };
     let done = match upload.put(&part).await {
-        Ok(()) => upload.commit(&Sealed { length, parts: 1, md5: None }).await.map(drop),
+        Ok(()) => upload.commit(&Completed { length, parts: 1, md5: None }).await.map(drop),
         Err(error) => Err(error),
     };
     if done.is_err() {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::{
     error::{Kind, Operation, StoreError},
     parts::Part,
-    store::{Abilities, Checked, Expected, Placement, Sealed, Sink, Upload},
+    store::{Abilities, Checked, Completed, Expected, Placement, Sink, Upload},
 };
 
 /// Bytes written at once where they keep to a rate.
@@ -92,12 +92,12 @@ impl Upload for StdoutUpload {
         Err(StoreError::remote(LABEL, Operation::Write, Kind::Invalid, "bytes already written can't be changed"))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let written = self.written.load(Ordering::Relaxed);
-        if written == sealed.length {
+        if written == completed.length {
             return Ok(Checked::Size);
         }
-        Err(StoreError::remote(LABEL, Operation::Check, Kind::Mismatch, format!("{written} bytes were accepted instead of {}", sealed.length)))
+        Err(StoreError::remote(LABEL, Operation::Check, Kind::Mismatch, format!("{written} bytes were accepted instead of {}", completed.length)))
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

@@ -56,7 +56,7 @@ pub struct Abilities {
     pub needs_length: bool,
     /// Can't continue a broken upload at all: it begins anew ([`Kind::Lost`](crate::Kind::Lost)).
     pub restarts: bool,
-    /// Gives an MD5 of what arrived, so one of what is sent is worth computing ([`Sealed::md5`]). Sequential places only.
+    /// Gives an MD5 of what arrived, so one of what is sent is worth computing ([`Completed::md5`]). Sequential places only.
     pub md5: bool,
     /// An interrupted upload can be continued by another process ([`Upload::session`]).
     pub resumable: bool,
@@ -89,7 +89,7 @@ impl Expected {
 
 /// An archive, complete: what the other side must have.
 #[derive(Clone, Debug)]
-pub struct Sealed {
+pub struct Completed {
     /// Its length.
     pub length: u64,
     /// Number of parts that were put.
@@ -234,10 +234,10 @@ pub trait Upload: Send + Sync {
     /// Overwrites bytes that were put. Only at [`Placement::Random`].
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Everything was put: makes the object visible under its name, compares what the place offers with `sealed`, and says by what. Never replaces an object.
+    /// Everything was put: makes the object visible under its name, compares what the place offers with `completed`, and says by what. Never replaces an object.
     /// A difference is [`Kind::Mismatch`](crate::Kind::Mismatch), and nothing then stays under the name. What was said here is the truth for everybody: what can't be
     /// compared (the place shows no size, no checksum, not even the name yet) is no difference.
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError>;
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError>;
 
     /// What the user should know of a committed upload, such as something that could not be tidied up. Never a reason to doubt the archive.
     fn notes(&self) -> Vec<String> {

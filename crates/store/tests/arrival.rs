@@ -21,7 +21,7 @@ use common::{
     memory::{Memory, context, noise, parts},
 };
 use store::{
-    Abilities, Bridge, Checked, Context, Entry, Expected, Kind, Operation, Part, Placement, Sealed, Session, Sink, Store, StoreError, Upload,
+    Abilities, Bridge, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, Placement, Session, Sink, Store, StoreError, Upload,
     contract::{self, ContractOptions},
     inbound::RemoteFile,
     local::Local,
@@ -257,10 +257,10 @@ impl Upload for MoodyUpload {
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.patch(offset, bytes).await
     }
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let known = *self.committed.lock().unwrap();
         if !matches!(self.place.commit, Answer::No | Answer::Never) && known.is_none() {
-            let checked = self.inner.commit(sealed).await?;
+            let checked = self.inner.commit(completed).await?;
             *self.committed.lock().unwrap() = Some(checked);
         }
         self.place.answer(0, self.place.commit)?;

@@ -6,7 +6,7 @@ use std::{fs, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Checked, Entry, Expected, Part, Sealed, Session, Sink, Store, StoreError, Upload,
+    Abilities, Checked, Completed, Entry, Expected, Part, Session, Sink, Store, StoreError, Upload,
     contract::{self, ContractOptions, Finding, Outcome},
     local::Local,
 };
@@ -174,16 +174,16 @@ impl Upload for WickedUpload {
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         if self.vice == Vice::IgnoresPatches { Ok(()) } else { self.inner.patch(offset, bytes).await }
     }
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
-        let mut sealed = sealed.clone();
-        sealed.length = sealed.length.checked_add_signed(*self.skew.lock().unwrap()).unwrap();
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
+        let mut completed = completed.clone();
+        completed.length = completed.length.checked_add_signed(*self.skew.lock().unwrap()).unwrap();
         if matches!(self.vice, Vice::ShowsEarly | Vice::Replaces) && !std::mem::replace(&mut *self.committed.lock().unwrap(), true) {
             let _ = fs::remove_file(&self.path);
         }
         if self.vice == Vice::FailsASecondCommit && std::mem::replace(&mut *self.committed.lock().unwrap(), true) {
             return Err(StoreError::Exists(self.path.clone()));
         }
-        let done = self.inner.commit(&sealed).await;
+        let done = self.inner.commit(&completed).await;
         if self.vice == Vice::AcceptsAnyLength && done.is_err() {
             return Ok(Checked::Size);
         }

@@ -5,7 +5,7 @@
 use std::{fs, io::Write, path::Path};
 
 use bytes::Bytes;
-use store::{Expected, Part, Sealed, Segments, Sink, StoreError, local::Local, parts::Activity};
+use store::{Completed, Expected, Part, Segments, Sink, StoreError, local::Local, parts::Activity};
 use testkit::strace;
 
 const CHILD: &str = "HAUL_LOCAL_FAULTS";
@@ -38,7 +38,7 @@ async fn send(directory: &Path, resumable: bool) -> Result<(), StoreError> {
             upload.put(&Part { index: index as u32, offset: at as u64, data, total: None, last, activity: Activity::default() }).await?;
         }
         upload.patch(1, &bytes[1..4]).await?;
-        upload.commit(&Sealed { length: bytes.len() as u64, parts: 4, md5: None }).await
+        upload.commit(&Completed { length: bytes.len() as u64, parts: 4, md5: None }).await
     };
     let sent = sent.await;
     if sent.is_err() {

@@ -19,7 +19,7 @@ use peer::{
     gate::{Gate, GateLimits},
 };
 use store::{
-    Address, Context, Expected, Kind, Options, Part, Sealed, Segments, Store, StoreError, Tuning,
+    Address, Completed, Context, Expected, Kind, Options, Part, Segments, Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     local::Local,
     machine::{self, Receiver, ReceiverOptions},
@@ -164,8 +164,8 @@ fn parts(bytes: &Bytes, size: usize) -> Vec<Part> {
     (0..count).map(part).collect()
 }
 
-fn sealed(bytes: &Bytes, parts: usize) -> Sealed {
-    Sealed { length: bytes.len() as u64, parts: parts as u32, md5: None }
+fn completed(bytes: &Bytes, parts: usize) -> Completed {
+    Completed { length: bytes.len() as u64, parts: parts as u32, md5: None }
 }
 
 #[test]
@@ -374,8 +374,8 @@ fn a_line_cut_twenty_times_costs_nothing_but_time() {
             policy.retry(|| upload.put(part)).await.unwrap();
         }
         policy.retry(|| upload.patch(5, b"patched")).await.unwrap();
-        let sealed = sealed(&bytes, parts.len());
-        policy.retry(|| upload.commit(&sealed)).await.unwrap();
+        let completed = completed(&bytes, parts.len());
+        policy.retry(|| upload.commit(&completed)).await.unwrap();
         assert_eq!(cuts.load(Ordering::Relaxed), 20);
         let mut expected = bytes.to_vec();
         expected[5..12].copy_from_slice(b"patched");
@@ -409,13 +409,13 @@ fn an_upload_goes_on_after_the_receiver_was_started_anew() {
     }
     receiving.take().unwrap().kill();
     let receiving = Receiving::start(&rig.to(), &rig.state("there"), &address.to_string());
-    let sealed = sealed(&bytes, parts.len());
-    runtime.block_on(policy.retry(|| upload.commit(&sealed))).unwrap();
+    let completed = completed(&bytes, parts.len());
+    runtime.block_on(policy.retry(|| upload.commit(&completed))).unwrap();
     assert!(fs::read(rig.to().join("again.tar")).unwrap() == bytes);
     // The answer to a commit may get lost, and the receiver may end before it is asked again.
     receiving.kill();
     let _receiving = Receiving::start(&rig.to(), &rig.state("there"), &address.to_string());
-    runtime.block_on(policy.retry(|| upload.commit(&sealed))).unwrap();
+    runtime.block_on(policy.retry(|| upload.commit(&completed))).unwrap();
     assert_eq!(rig.files(), ["again.tar"]);
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Session, Store, StoreError, Tuning,
+    Address, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Session, Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     parts::Activity,
     retry::RetryPolicy,
@@ -58,8 +58,8 @@ fn parts() -> [Part; 2] {
     [part(0, 0, vec![7; CHUNK as usize].into()), part(1, CHUNK, Bytes::from_static(b"end"))]
 }
 
-fn sealed() -> Sealed {
-    Sealed { length: CHUNK + 3, parts: 2, md5: None }
+fn completed() -> Completed {
+    Completed { length: CHUNK + 3, parts: 2, md5: None }
 }
 
 fn kind<T>(result: Result<T, StoreError>) -> Kind {
@@ -99,7 +99,7 @@ async fn a_nextcloud_below_a_path_is_found() {
     upload.put(&second).await.unwrap();
     upload.put(&first).await.unwrap();
     assert!(server.file(&path("a b.tar")).is_none());
-    assert_eq!(upload.commit(&sealed()).await.unwrap(), Checked::Size);
+    assert_eq!(upload.commit(&completed()).await.unwrap(), Checked::Size);
     holds(&server, "a b.tar");
 }
 
@@ -151,7 +151,7 @@ async fn refusals_of_a_chunk_are_told_apart() {
     }
     server.lose(transfers(&server)[0].trim_end_matches('/'));
     assert_eq!(kind(upload.put(&parts()[0]).await), Kind::Lost);
-    assert_eq!(kind(upload.commit(&sealed()).await), Kind::Lost);
+    assert_eq!(kind(upload.commit(&completed()).await), Kind::Lost);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,8 +178,8 @@ async fn a_lost_answer_while_putting_together_does_no_harm() {
             upload.put(part).await.unwrap();
         }
         server.meet("MOVE", trouble);
-        assert!(upload.commit(&sealed()).await.unwrap_err().is_transient(), "{trouble:?}");
-        while let Err(error) = upload.commit(&sealed()).await {
+        assert!(upload.commit(&completed()).await.unwrap_err().is_transient(), "{trouble:?}");
+        while let Err(error) = upload.commit(&completed()).await {
             assert!(error.is_transient(), "{trouble:?}: {error}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -195,7 +195,7 @@ async fn a_name_taken_meanwhile_is_never_replaced() {
         upload.put(part).await.unwrap();
     }
     server.place(&path("a.tar"), &vec![0; CHUNK as usize + 3], Duration::ZERO);
-    assert_eq!(kind(upload.commit(&sealed()).await), Kind::Exists);
+    assert_eq!(kind(upload.commit(&completed()).await), Kind::Exists);
     upload.abort().await.unwrap();
     assert_eq!(server.file(&path("a.tar")).unwrap()[0], 0);
     assert_eq!(transfers(&server), Vec::<String>::new());
@@ -210,7 +210,7 @@ async fn a_chunk_that_vanished_is_a_mismatch() {
     }
     let chunk = transfers(&server).into_iter().find(|path| path.ends_with("/00002")).unwrap();
     server.lose(&chunk);
-    let wrong = upload.commit(&sealed()).await.unwrap_err();
+    let wrong = upload.commit(&completed()).await.unwrap_err();
     assert_eq!(wrong.kind(), Some(Kind::Mismatch));
     assert!(wrong.to_string().contains("do not sum up"), "{wrong}");
     assert!(server.file(&path("a.tar")).is_none());
@@ -229,7 +229,7 @@ async fn another_process_goes_on_with_the_chunks_that_are_there() {
     let upload = store.resume(&session).await.unwrap().expect("it is still there");
     assert!(upload.kept().into_iter().eq(std::iter::once(CHUNK..CHUNK + 3)));
     upload.put(&parts()[0]).await.unwrap();
-    upload.commit(&sealed()).await.unwrap();
+    upload.commit(&completed()).await.unwrap();
     holds(&server, "a.tar");
     assert!(store.resume(&session).await.unwrap().is_none());
     for forged in [r#"{"name":"../x","transfer":"haul-kept-1"}"#, r#"{"name":"a.tar","transfer":"../files"}"#, "7"] {
@@ -263,7 +263,7 @@ async fn while_it_may_be_assembling_it_is_only_asked() {
         }
         server.meet("MOVE", Trouble::Busy(Duration::from_millis(700), status));
         loop {
-            match upload.commit(&sealed()).await {
+            match upload.commit(&completed()).await {
                 Ok(checked) => break assert_eq!(checked, Checked::Size),
                 Err(error) => assert!(error.is_transient(), "{error}"),
             }
@@ -284,7 +284,7 @@ async fn what_was_not_assembled_in_its_time_is_asked_for_again() {
     }
     // Nothing was done at all.
     server.meet("MOVE", Trouble::Before(504));
-    while let Err(error) = upload.commit(&sealed()).await {
+    while let Err(error) = upload.commit(&completed()).await {
         assert!(error.is_transient(), "{error}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -310,7 +310,7 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                 (0..times).for_each(|_| server.meet(method, *trouble));
                 let tuning = Tuning { stall, first_pause: Duration::from_millis(5), give_up_after: Duration::from_secs(5), ..Tuning::default() };
                 let policy = RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::default()).unwrap());
-                let whole = sealed();
+                let whole = completed();
                 let ended = async {
                     let upload = policy.retry(|| store.create("a.tar", Expected::default())).await?;
                     let sent = async {

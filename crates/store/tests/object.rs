@@ -4,7 +4,7 @@
 mod object_common;
 
 use object_common::{Claims, Setup, broken, connect, put_all, small_parts, upload};
-use store::{Checked, Expected, Kind, Sealed};
+use store::{Checked, Completed, Expected, Kind};
 use testkit::{
     moto::Moto,
     proxy::{Answer, Head, Proxy, Rule},
@@ -71,7 +71,7 @@ async fn the_first_part_may_come_last_and_all_parts_are_compared() {
         upload.put(&parts[index]).await.unwrap();
         assert_eq!(store.entry("late.tar").await.unwrap(), None);
     }
-    let checked = upload.commit(&Sealed { length: bytes.len() as u64, parts: 3, md5: None }).await.unwrap();
+    let checked = upload.commit(&Completed { length: bytes.len() as u64, parts: 3, md5: None }).await.unwrap();
     assert_eq!(checked, Checked::PartChecksums);
     assert_eq!(store.read("late.tar", 0..bytes.len() as u64).await.unwrap(), bytes);
     assert_eq!(server.keys("backups"), ["a/late.tar"]);
@@ -136,7 +136,7 @@ async fn what_a_dead_process_left_is_swept_and_what_lives_is_not() {
     assert_eq!(server.keys("backups").len(), 1);
     assert_eq!(store.remove_abandoned().await.unwrap(), 0);
     put_all(&*living, &parts).await;
-    living.commit(&Sealed { length: 12 << 20, parts: 2, md5: None }).await.unwrap();
+    living.commit(&Completed { length: 12 << 20, parts: 2, md5: None }).await.unwrap();
     assert_eq!(server.unfinished(), 0);
 }
 
@@ -150,7 +150,7 @@ async fn an_upload_that_is_gone_is_lost() {
     let session = upload.session().unwrap();
     let id = session.0["upload_id"].as_str().unwrap().to_owned();
     server.ask("DELETE", &format!("/backups/gone.tar?uploadId={id}")).unwrap();
-    let error = upload.commit(&Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap_err();
+    let error = upload.commit(&Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap_err();
     // This server answers 500 where the real one says NoSuchUpload.
     assert!(matches!(error.kind(), Some(Kind::Lost | Kind::Transient { .. })), "{error}");
     assert_eq!(store.list().await.unwrap(), []);
@@ -163,13 +163,13 @@ async fn a_commit_whose_answer_was_lost_finds_its_own_object() {
     let Some((server, setup)) = on_moto() else { return };
     let store = connect(&setup, "s3://backups").await.unwrap();
     let (parts, bytes) = small_parts(2, 5 << 20);
-    let sealed = Sealed { length: bytes.len() as u64, parts: 2, md5: None };
+    let completed = Completed { length: bytes.len() as u64, parts: 2, md5: None };
     let first = store.create("twice.tar", Expected { resumable: true, ..Expected::default() }).await.unwrap();
     put_all(&*first, &parts).await;
     // A second handle on the same upload stands for the process that did not hear the answer.
     let second = store.resume(&first.session().unwrap()).await.unwrap().unwrap();
-    assert_eq!(first.commit(&sealed).await.unwrap(), Checked::PartChecksums);
-    assert_eq!(second.commit(&sealed).await.unwrap(), Checked::PartChecksums);
+    assert_eq!(first.commit(&completed).await.unwrap(), Checked::PartChecksums);
+    assert_eq!(second.commit(&completed).await.unwrap(), Checked::PartChecksums);
     assert_eq!(store.entry("twice.tar").await.unwrap().unwrap().size, bytes.len() as u64);
     assert_eq!(server.unfinished("backups").unwrap(), 0);
 }
@@ -181,7 +181,7 @@ async fn parts_below_the_smallest_size_are_refused_by_the_server_and_nothing_app
     let (parts, bytes) = small_parts(2, 1 << 20);
     let upload = store.create("small.tar", Expected::default()).await.unwrap();
     put_all(&*upload, &parts).await;
-    let error = upload.commit(&Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap_err();
+    let error = upload.commit(&Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap_err();
     assert_eq!(error.kind(), Some(Kind::Protocol), "{error}");
     upload.abort().await.unwrap();
     assert_eq!(store.list().await.unwrap(), []);

@@ -4,7 +4,7 @@
 mod object_common;
 
 use object_common::{Setup, broken, connect, put_all, small_parts};
-use store::{Checked, Expected, Kind, Sealed};
+use store::{Checked, Completed, Expected, Kind};
 use testkit::{
     azure::{ACCESS_KEY, ACCOUNT, Azure},
     s3::S3Server,
@@ -33,7 +33,7 @@ async fn a_shared_access_signature_is_enough() {
     let (parts, bytes) = small_parts(2, 100_000);
     let upload = store.create("sas.tar", Expected::default()).await.unwrap();
     put_all(&*upload, &parts).await;
-    let checked = upload.commit(&Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
+    let checked = upload.commit(&Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
     assert_eq!(checked, Checked::PartChecksums);
     assert_eq!(server.blobs("backups"), ["sas.tar"]);
 }
@@ -47,7 +47,7 @@ async fn blocks_the_service_forgot_are_lost() {
     put_all(&*upload, &parts).await;
     server.forget_blocks();
     assert!(store.resume(&upload.session().unwrap()).await.unwrap().is_none());
-    let error = upload.commit(&Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap_err();
+    let error = upload.commit(&Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap_err();
     assert_eq!(error.kind(), Some(Kind::Lost), "{error}");
     upload.abort().await.unwrap();
     assert_eq!(server.blobs("backups"), Vec::<String>::new());

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use object_common::{Setup, broken, connect, connect_with, put_all, small_parts, upload};
 use store::{
-    Checked, Context, Expected, Kind, Placement, Sealed, Store, StoreError, Tuning, Upload,
+    Checked, Completed, Context, Expected, Kind, Placement, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions, Outcome},
     retry::RetryPolicy,
 };
@@ -70,10 +70,10 @@ fn looks_at_archive(head: &Head) -> bool {
 }
 
 /// Commits as the callers do: again and again while it may pass.
-async fn commit(upload: &dyn Upload, sealed: &Sealed) -> Result<Checked, StoreError> {
+async fn commit(upload: &dyn Upload, completed: &Completed) -> Result<Checked, StoreError> {
     let tuning = Tuning { first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(20), ..Tuning::default() };
     let context = Context::new(tuning, "/nonexistent".into(), std::sync::Arc::default()).unwrap();
-    RetryPolicy::new(&context).retry(|| upload.commit(sealed)).await
+    RetryPolicy::new(&context).retry(|| upload.commit(completed)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +116,7 @@ async fn a_key_that_may_not_delete_stores_archives_all_the_same() {
     begun.put(&parts[0]).await.unwrap();
     let resumed = store.resume(&begun.session().unwrap()).await.unwrap().unwrap();
     put_all(&*resumed, &parts).await;
-    resumed.commit(&Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
+    resumed.commit(&Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
     assert_eq!(bucket.keys().1, 1);
     // Whoever asks to remove something is told that it can't be.
     assert_eq!(store.delete("first.tar").await.unwrap_err().kind(), Some(Kind::Permission));
@@ -230,7 +230,7 @@ async fn an_archive_that_is_shown_late_is_looked_for_and_not_sent_again() {
         put_all(&*upload, &parts).await;
         // The look before the archive is put together finds nothing anyway.
         bucket.proxy.rule(Rule::when(looks_at_archive).times(lag).answer(Answer::new(404)));
-        let checked = commit(&*upload, &Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
+        let checked = commit(&*upload, &Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
         assert_eq!(checked, Checked::PartChecksums, "after {lag} looks");
         assert_eq!((bucket.count(completes), bucket.count(|head| head.target.contains("partNumber="))), (1, 2));
         assert_eq!(bucket.keys(), (vec!["home/late.tar".to_owned()], 0));
@@ -248,7 +248,7 @@ async fn a_lost_answer_and_a_late_look_do_not_send_an_archive_twice() {
     bucket.proxy.rule(Rule::when(completes).lose_answer(testkit::proxy::Death::Reset));
     bucket.proxy.rule(Rule::when(completes).always().answer(refusal(404, "NoSuchUpload", "The specified upload does not exist.")));
     bucket.proxy.rule(Rule::when(looks_at_archive).times(4).answer(Answer::new(404)));
-    let checked = commit(&*upload, &Sealed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
+    let checked = commit(&*upload, &Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
     assert_eq!(checked, Checked::PartChecksums);
     assert_eq!(bucket.count(|head| head.target.contains("partNumber=")), 2);
 }
@@ -262,7 +262,7 @@ async fn a_store_that_loses_metadata_keeps_the_archive() {
     put_all(&*upload, &parts).await;
     let bare = Answer::new(200).body(&"x".repeat(1000)).header("etag", "\"opaque\"").header("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT");
     bucket.proxy.rule(Rule::when(looks_at_archive).after(1).always().answer(bare));
-    assert!(upload.commit(&Sealed { length: bytes.len() as u64, parts: 1, md5: None }).await.is_ok());
+    assert!(upload.commit(&Completed { length: bytes.len() as u64, parts: 1, md5: None }).await.is_ok());
     assert_eq!(bucket.keys(), (vec!["home/bare.tar".to_owned()], 0));
 }
 
@@ -289,7 +289,7 @@ async fn whatever_request_fails_nothing_is_left_under_the_name() {
                 let upload = store.create("x.tar", Expected::default()).await?;
                 let sent = async {
                     upload.put(&parts[0]).await?;
-                    upload.commit(&Sealed { length: bytes.len() as u64, parts: 1, md5: None }).await
+                    upload.commit(&Completed { length: bytes.len() as u64, parts: 1, md5: None }).await
                 };
                 let sent = sent.await;
                 if sent.is_err() {

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Context, Expected, Kind, Options, Part, Sealed, Segments, Store, StoreError, Tuning, Upload,
+    Address, Completed, Context, Expected, Kind, Options, Part, Segments, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
     parts::Activity,
 };
@@ -98,8 +98,8 @@ fn parts(bytes: &Bytes, size: usize) -> Vec<Part> {
     (0..count).map(part).collect()
 }
 
-fn sealed(bytes: &Bytes) -> Sealed {
-    Sealed { length: bytes.len() as u64, parts: 1, md5: None }
+fn completed(bytes: &Bytes) -> Completed {
+    Completed { length: bytes.len() as u64, parts: 1, md5: None }
 }
 
 fn sample(length: usize) -> Bytes {
@@ -289,7 +289,7 @@ async fn a_killed_connection_costs_one_part_and_the_file_goes_on() {
     assert!((6..=9).contains(&tries), "{tries}");
     place.server.kill_sessions().unwrap();
     let committed = loop {
-        match upload.commit(&sealed(&bytes)).await {
+        match upload.commit(&completed(&bytes)).await {
             Err(error) if error.is_transient() => {}
             other => break other,
         }
@@ -325,7 +325,7 @@ async fn an_answer_lost_after_the_rename_is_no_failure() {
     fs::rename(place.server.root().join(&hidden[0]), place.server.root().join("a.tar")).unwrap();
     place.server.kill_sessions().unwrap();
     let error = loop {
-        match upload.commit(&sealed(&bytes)).await {
+        match upload.commit(&completed(&bytes)).await {
             Err(error) if error.is_transient() => {}
             other => break other.unwrap_err(),
         }
@@ -365,7 +365,7 @@ async fn the_last_step_of_the_path_is_made_and_no_more() {
     let bytes = sample(10);
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
     upload.put(&parts(&bytes, 10)[0]).await.unwrap();
-    upload.commit(&sealed(&bytes)).await.unwrap();
+    upload.commit(&completed(&bytes)).await.unwrap();
     assert_eq!(fs::metadata(&below).unwrap().permissions().mode() & 0o777, 0o700);
     let deep = place.server.root().join("x/y").display().to_string();
     refused(place.connect_to(&deep).await, Kind::NotFound, "neither");
@@ -506,7 +506,7 @@ async fn another_process_goes_on_behind_what_was_acknowledged_not_behind_the_las
     for part in parts.iter().filter(|part| part.end() > kept) {
         upload.put(part).await.unwrap();
     }
-    upload.commit(&sealed(&whole)).await.unwrap();
+    upload.commit(&completed(&whole)).await.unwrap();
     assert!(fs::read(place.server.root().join("a.tar")).unwrap() == whole[..]);
 }
 

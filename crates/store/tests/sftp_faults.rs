@@ -9,7 +9,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sftp_server::{Asks, Call, Fault, PASSWORD, SftpServer};
-use store::{Checked, Context, Expected, Kind, Part, Sealed, Segments, Store, StoreError, Tuning, Upload, parts::Activity, retry::RetryPolicy};
+use store::{Checked, Completed, Context, Expected, Kind, Part, Segments, Store, StoreError, Tuning, Upload, parts::Activity, retry::RetryPolicy};
 
 const STALL: Duration = Duration::from_millis(400);
 const WHOLE: &[u8] = b"abcdefghi";
@@ -38,14 +38,14 @@ fn parts() -> [Part; 3] {
     })
 }
 
-fn sealed() -> Sealed {
-    Sealed { length: 9, parts: 3, md5: None }
+fn completed() -> Completed {
+    Completed { length: 9, parts: 3, md5: None }
 }
 
 /// A whole upload with its correction, as the callers do it: again and again while it may pass, and given up at the end.
 async fn send(store: &dyn Store, policy: &RetryPolicy, before_the_end: impl FnOnce()) -> Result<Checked, StoreError> {
     let upload = policy.retry(|| store.create("a.tar", Expected::exactly(9))).await?;
-    let whole = sealed();
+    let whole = completed();
     let sent = async {
         let mut first = parts()[0].clone();
         first.data = Segments::from(Bytes::from_static(b"abX"));
@@ -172,7 +172,7 @@ async fn somebody_elses_hand_is_noticed() {
         }
         let (from, to) = (server.root().join(&server.names()[0]), server.root().join("a.tar"));
         touch(&from, &to);
-        let whole = sealed();
+        let whole = completed();
         let error = policy.retry(|| upload.commit(&whole)).await.expect_err(what);
         assert_eq!(error.kind(), Some(kind), "{what}: {error}");
         upload.abort().await.unwrap();

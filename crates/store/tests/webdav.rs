@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Bridge, Checked, Context, Expected, Kind, Options, Part, Placement, Sealed, Segments, Store, StoreError, Tuning, Upload,
+    Address, Bridge, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
     outbound::{Network, PushOptions, UploadMeter, push},
     parts::Activity,
@@ -81,8 +81,8 @@ fn part(index: u32, offset: u64, data: &'static [u8], last: bool) -> Part {
     Part { index, offset, data: Segments::from(Bytes::from_static(data)), total, last, activity: Activity::default() }
 }
 
-fn sealed(length: u64) -> Sealed {
-    Sealed { length, parts: 1, md5: None }
+fn completed(length: u64) -> Completed {
+    Completed { length, parts: 1, md5: None }
 }
 
 fn exactly(length: u64) -> Expected {
@@ -188,7 +188,7 @@ async fn a_line_that_is_cut_again_and_again_costs_only_time() {
     }
     assert!(breaks >= 5, "{breaks}");
     upload.patch(3, b"patched").await.unwrap();
-    while let Err(error) = upload.commit(&sealed(bytes.len() as u64)).await {
+    while let Err(error) = upload.commit(&completed(bytes.len() as u64)).await {
         assert!(error.is_transient(), "{error}");
     }
     let mut expected = bytes;
@@ -215,7 +215,7 @@ async fn a_single_request_that_is_cut_begins_anew_and_leaves_nothing() {
                 continue 'anew;
             }
         }
-        upload.commit(&sealed(bytes.len() as u64)).await.unwrap();
+        upload.commit(&completed(bytes.len() as u64)).await.unwrap();
         break;
     }
     assert!(lost >= 1);
@@ -409,7 +409,7 @@ async fn a_break_costs_only_what_had_not_arrived() {
     let before = server.requests().len();
     upload.put(&part(1, 3, b"def", true)).await.unwrap();
     assert!(server.requests()[before..].iter().all(|request| request.starts_with("PROPFIND")), "everything had arrived");
-    assert_eq!(upload.commit(&sealed(6)).await.unwrap(), Checked::Size);
+    assert_eq!(upload.commit(&completed(6)).await.unwrap(), Checked::Size);
     assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abcdef");
 }
 
@@ -421,7 +421,7 @@ async fn a_file_that_vanished_under_way_is_lost_and_not_made_again_with_a_hole()
     let unfinished = server.paths().into_iter().find(|path| path.contains(".haul-")).unwrap();
     server.lose(&unfinished);
     assert_eq!(kind(upload.put(&part(1, 3, b"def", true)).await), Kind::Lost);
-    assert_eq!(kind(upload.commit(&sealed(6)).await), Kind::Lost);
+    assert_eq!(kind(upload.commit(&completed(6)).await), Kind::Lost);
     assert!(server.file(&unfinished).is_none());
 }
 
@@ -431,8 +431,8 @@ async fn a_lost_answer_to_the_renaming_does_no_harm() {
         let (server, store) = plain(pieces).await;
         let upload = sent(&*store, "a.tar", b"abc").await;
         server.meet("MOVE", Trouble::After(504));
-        assert!(upload.commit(&sealed(3)).await.unwrap_err().is_transient());
-        assert_eq!(upload.commit(&sealed(3)).await.unwrap(), Checked::Size);
+        assert!(upload.commit(&completed(3)).await.unwrap_err().is_transient());
+        assert_eq!(upload.commit(&completed(3)).await.unwrap(), Checked::Size);
         assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abc");
     }
 }
@@ -443,7 +443,7 @@ async fn a_name_taken_meanwhile_is_never_replaced() {
     let upload = sent(&*store, "a.tar", b"abc").await;
     // The same size, so that only its being there tells.
     server.place(&path("a.tar"), b"old", Duration::ZERO);
-    assert_eq!(kind(upload.commit(&sealed(3)).await), Kind::Exists);
+    assert_eq!(kind(upload.commit(&completed(3)).await), Kind::Exists);
     assert_eq!(kind(store.create("a.tar", exactly(1)).await), Kind::Exists);
     assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"old");
 }
@@ -456,7 +456,7 @@ async fn a_single_request_that_breaks_off_begins_anew() {
     upload.put(&part(0, 0, b"abc", false)).await.unwrap();
     assert_eq!(kind(upload.put(&part(1, 3, b"def", true)).await), Kind::Lost);
     assert_eq!(kind(upload.put(&part(1, 3, b"def", true)).await), Kind::Lost);
-    assert_eq!(kind(upload.commit(&sealed(6)).await), Kind::Lost);
+    assert_eq!(kind(upload.commit(&completed(6)).await), Kind::Lost);
     upload.abort().await.unwrap();
     // Quota is no break: nothing would be better the next time.
     let upload = store.create("a.tar", exactly(3)).await.unwrap();
@@ -466,7 +466,7 @@ async fn a_single_request_that_breaks_off_begins_anew() {
     // Without a length it goes in chunks.
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
     upload.put(&part(0, 0, b"abc", true)).await.unwrap();
-    upload.commit(&sealed(3)).await.unwrap();
+    upload.commit(&completed(3)).await.unwrap();
     assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abc");
     // And a server that can't take that says so.
     let upload = store.create("b.tar", Expected::default()).await.unwrap();
@@ -524,12 +524,12 @@ async fn a_server_that_answers_late_is_waited_for_and_then_asked_what_it_has() {
     let store = connect_within(stall, &url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
     // Longer than the silence that ends other requests.
     server.meet("PUT", Trouble::Slow(stall * 3));
-    assert_eq!(sent(&*store, "late.tar", b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
+    assert_eq!(sent(&*store, "late.tar", b"late").await.commit(&completed(4)).await.unwrap(), Checked::Size);
     // Done, and a proxy that did not wait says so.
     for status in [504, 502, 408] {
         server.meet("PUT", Trouble::After(status));
         let name = format!("{status}.tar");
-        assert_eq!(sent(&*store, &name, b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
+        assert_eq!(sent(&*store, &name, b"late").await.commit(&completed(4)).await.unwrap(), Checked::Size);
     }
     // Longer than anybody waits: begun anew, and what appears afterwards is removed.
     server.meet("PUT", Trouble::Slow(stall * 20));
@@ -537,7 +537,7 @@ async fn a_server_that_answers_late_is_waited_for_and_then_asked_what_it_has() {
     assert_eq!(kind(upload.put(&part(0, 0, b"late", true)).await), Kind::Lost);
     upload.abort().await.unwrap();
     tokio::time::sleep(stall * 15).await;
-    assert_eq!(sent(&*store, "too-late.tar", b"late").await.commit(&sealed(4)).await.unwrap(), Checked::Size);
+    assert_eq!(sent(&*store, "too-late.tar", b"late").await.commit(&completed(4)).await.unwrap(), Checked::Size);
     assert!(server.paths().iter().all(|path| !path.contains(".part")), "{:?}", server.paths());
 }
 
@@ -551,7 +551,7 @@ async fn where_names_with_a_dot_are_refused_unfinished_ones_have_none() {
         assert!(server.paths().iter().any(|path| path.contains("/haul-") && path.contains(".part")), "{:?}", server.paths());
         assert!(store.list().await.unwrap().is_empty());
         assert_eq!(store.remove_abandoned().await.unwrap(), 0);
-        assert_eq!(upload.commit(&sealed(5)).await.unwrap(), Checked::Size);
+        assert_eq!(upload.commit(&completed(5)).await.unwrap(), Checked::Size);
         let dead = store::owner::temporary_name().replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
         server.place(&path(dead.trim_start_matches('.')), b"x", Duration::ZERO);
         server.place(&path("haul-notes.part"), b"x", Duration::from_hours(1000));
@@ -566,9 +566,9 @@ async fn a_name_that_was_given_and_is_not_seen_yet_is_not_removed() {
     let upload = sent(&*store, "a.tar", b"bytes").await;
     server.meet("PROPFIND", Trouble::Pass);
     server.meet("PROPFIND", Trouble::Before(404));
-    let error = upload.commit(&sealed(5)).await.unwrap_err();
+    let error = upload.commit(&completed(5)).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert_eq!(upload.commit(&sealed(5)).await.unwrap(), Checked::Size);
+    assert_eq!(upload.commit(&completed(5)).await.unwrap(), Checked::Size);
     assert_eq!(server.file(&path("a.tar")).unwrap(), "bytes");
 }
 
@@ -577,7 +577,7 @@ async fn a_name_that_the_server_cuts_is_refused_and_leaves_nothing() {
     let Some(server) = Wsgidav::start() else { return };
     let store = connect(&format!("webdav://{}/", server.authority()), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
     let upload = sent(&*store, "what? now.tar", b"bytes").await;
-    let error = upload.commit(&sealed(5)).await.unwrap_err();
+    let error = upload.commit(&completed(5)).await.unwrap_err();
     assert_eq!(error.kind(), Some(Kind::Invalid), "{error}");
     upload.abort().await.unwrap();
     assert_eq!(fs::read_dir(server.files()).unwrap().count(), 0);
@@ -640,7 +640,7 @@ async fn whatever_goes_wrong_nothing_half_done_is_left() {
                             }
                         }
                         if ended.is_ok() {
-                            let whole = sealed(6);
+                            let whole = completed(6);
                             ended = policy.retry(|| upload.commit(&whole)).await.map(drop);
                         }
                         if ended.is_err() {

@@ -43,7 +43,7 @@ fn outline(file: &ArchiveFile<'_>, member: &Member, protected: bool) -> io::Resu
     let window = Window::new(file, member.data_offset, size).ok_or(io::ErrorKind::UnexpectedEof)?;
     let shape = shape(&window, protected)?;
     let mut sealing = Sealing::default();
-    if let Shape::Sealed(version) = shape {
+    if let Shape::Encrypted(version) = shape {
         sealing.sizes = sizes(version, size, &mut Stream::new(window).range(0..LONGEST_HEADER));
     }
     Ok(Inner { name: String::from_utf8_lossy(&member.name).into_owned(), size, shape, sealing, content: None })
@@ -68,7 +68,7 @@ pub(super) fn look(job: &mut Job<'_>, member: &Member, protected: bool, configur
     match inner.shape {
         Shape::Gzip => inner.content = Some(pass(job, Box::new(read(0)?), true, Mode::Seeking, configuration)?),
         Shape::Tar => inner.content = Some(pass(job, Box::new(read(0)?), false, Mode::Seeking, configuration)?),
-        Shape::Sealed(version) => {
+        Shape::Encrypted(version) => {
             sealed(job, &mut inner, version, read(0)?, configuration)?;
             behind(job, &mut inner, read(0)?);
         }
@@ -82,14 +82,14 @@ fn shape(window: &impl ReadAt, protected: bool) -> io::Result<Shape> {
     Ok(match Format::of(&first) {
         Format::Empty => Shape::Empty,
         Format::SecureTar => match Header::read(&mut first.as_slice()) {
-            Ok(header) => Shape::Sealed(header.version()),
+            Ok(header) => Shape::Encrypted(header.version()),
             Err(SecureTarError::UnknownVersion(_)) => Shape::SealedUnknown,
             Err(_) => Shape::Unknown,
         },
         Format::Gzip => Shape::Gzip,
         Format::Tar | Format::Zeros => Shape::Tar,
         // The oldest form has no mark.
-        Format::Unknown if protected => Shape::Sealed(SecureTarVersion::V1),
+        Format::Unknown if protected => Shape::Encrypted(SecureTarVersion::V1),
         Format::Unknown => Shape::Unknown,
     })
 }

@@ -208,9 +208,9 @@ fn part(inner: &Inner) -> PartSeen {
         name: inner.name.clone(),
         bytes: inner.size,
         encrypted: match inner.shape {
-            readers::Shape::Sealed(SecureTarVersion::V1) => Some("SecureTar 1"),
-            readers::Shape::Sealed(SecureTarVersion::V2) => Some("SecureTar 2"),
-            readers::Shape::Sealed(SecureTarVersion::V3) => Some("SecureTar 3"),
+            readers::Shape::Encrypted(SecureTarVersion::V1) => Some("SecureTar 1"),
+            readers::Shape::Encrypted(SecureTarVersion::V2) => Some("SecureTar 2"),
+            readers::Shape::Encrypted(SecureTarVersion::V3) => Some("SecureTar 3"),
             readers::Shape::SealedUnknown => Some("a newer SecureTar"),
             _ => None,
         },

@@ -20,28 +20,28 @@ const FETCH: usize = 1 << 20;
 /// An inner archive, still compressed.
 pub(super) enum Body<'f, 'a> {
     Plain(Window<&'f ArchiveFile<'a>>),
-    Sealed(Box<RandomAccess<Window<&'f ArchiveFile<'a>>>>),
+    Encrypted(Box<RandomAccess<Window<&'f ArchiveFile<'a>>>>),
 }
 
 impl ReadAt for Body<'_, '_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::Plain(window) => window.read_exact_at(buffer, offset),
-            Self::Sealed(plain) => plain.read_exact_at(buffer, offset),
+            Self::Encrypted(plain) => plain.read_exact_at(buffer, offset),
         }
     }
 
     fn len(&self) -> u64 {
         match self {
             Self::Plain(window) => window.len(),
-            Self::Sealed(plain) => plain.len(),
+            Self::Encrypted(plain) => plain.len(),
         }
     }
 
     fn announce(&self, range: Range<u64>) {
         match self {
             Self::Plain(window) => window.announce(range),
-            Self::Sealed(plain) => plain.announce(range),
+            Self::Encrypted(plain) => plain.announce(range),
         }
     }
 }

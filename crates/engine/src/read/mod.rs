@@ -132,9 +132,9 @@ impl<'a> Opened<'a> {
             (Some(source), _) | (None, ArchiveError::Io(source)) => OpenError::of(path.clone(), source),
             (None, error) => OpenError::NotABackup { path: path.clone(), reason: error.to_string() },
         })?;
-        let sealed = outside.inner().any(|member| member.shape == Shape::Sealed);
+        let sealed = outside.inner().any(|member| member.shape == Shape::Encrypted);
         // Home Assistant leaves parts encrypted when it decrypts a download; the configuration can be had without their password.
-        let is_needed = outside.home_assistant().is_none_or(|member| member.shape == Shape::Sealed);
+        let is_needed = outside.home_assistant().is_none_or(|member| member.shape == Shape::Encrypted);
         let keyring = match password {
             None if sealed && is_needed => return Err(OpenError::PasswordNeeded(path)),
             password => password.filter(|_| sealed).map(|password| Mutex::new(Keyring::new(password.clone()))),
@@ -164,7 +164,7 @@ impl<'a> Opened<'a> {
             return Ok(());
         }
         let mut wrong = false;
-        for member in self.outside.inner().filter(|member| member.shape == Shape::Sealed) {
+        for member in self.outside.inner().filter(|member| member.shape == Shape::Encrypted) {
             match self.decryptor(member) {
                 Ok(_) => return Ok(()),
                 Err(SecureTarError::WrongPassword) => wrong = true,
@@ -182,7 +182,7 @@ impl<'a> Opened<'a> {
 
     /// Whether a member is encrypted and there is no password to open it with.
     pub(crate) fn is_locked(&self, member: &Member) -> bool {
-        member.shape == Shape::Sealed && self.keyring.is_none()
+        member.shape == Shape::Encrypted && self.keyring.is_none()
     }
 
     fn window(&self, member: &Member) -> Result<Window<&ArchiveFile<'a>>, SecureTarError> {
@@ -204,7 +204,7 @@ impl<'a> Opened<'a> {
         match member.shape {
             Shape::Gzip => true,
             Shape::Tar | Shape::Unknown => false,
-            Shape::Sealed => {
+            Shape::Encrypted => {
                 self.decryptor(member).is_ok_and(|mut plain| io::BufRead::fill_buf(&mut plain).is_ok_and(|first| Format::of(first) == Format::Gzip))
             }
         }
@@ -229,7 +229,7 @@ impl<'a> Opened<'a> {
             Shape::Tar => true,
             Shape::Gzip => index.pieces().is_some(),
             // An archive that was encrypted anew brings its old index along.
-            Shape::Sealed => self.sealed_header(member).is_ok_and(|header| header.fits_nonces(index.nonces())),
+            Shape::Encrypted => self.sealed_header(member).is_ok_and(|header| header.fits_nonces(index.nonces())),
             Shape::Unknown => false,
         };
         (index.member() == member.name && enterable).then_some(index)
@@ -237,10 +237,10 @@ impl<'a> Opened<'a> {
 
     fn body(&self, member: &Member, index: &Index) -> Result<Body<'_, 'a>, SecureTarError> {
         let window = self.window(member)?;
-        if member.shape != Shape::Sealed {
+        if member.shape != Shape::Encrypted {
             return Ok(Body::Plain(window));
         }
-        self.with_keyring(|keyring| RandomAccess::open(window, keyring, Expect::Archive, index.nonces().to_vec())).map(|body| Body::Sealed(Box::new(body)))
+        self.with_keyring(|keyring| RandomAccess::open(window, keyring, Expect::Archive, index.nonces().to_vec())).map(|body| Body::Encrypted(Box::new(body)))
     }
 
     /// Hands `consume` the inner tar, on all threads by the index. Everything is read and checked even if `consume` stops early,
@@ -258,7 +258,7 @@ impl<'a> Opened<'a> {
             let stream = Summed::new(Stream::new(body), self.sum_of(member));
             return Ok(match (member.shape, threads.get()) {
                 // Decrypting and looking at the result each have a core.
-                (Shape::Sealed, 2..) => piped(stream, stop, |reader| finish(reader, stop, consume)),
+                (Shape::Encrypted, 2..) => piped(stream, stop, |reader| finish(reader, stop, consume)),
                 _ => finish(stream, stop, consume),
             });
         };
@@ -280,7 +280,7 @@ impl<'a> Opened<'a> {
         stop: &AtomicBool,
         consume: impl FnOnce(&mut dyn Read) -> T,
     ) -> Result<(T, Result<(), Broken>), Broken> {
-        if member.shape == Shape::Sealed {
+        if member.shape == Shape::Encrypted {
             let mut plain = self.decryptor(member)?;
             let gzip = Format::of(io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?) == Format::Gzip;
             return Ok(match (gzip, threads.get()) {
@@ -316,7 +316,7 @@ impl<'a> Opened<'a> {
             // Nothing is read of what is unknown.
             Shape::Gzip | Shape::Unknown => true,
             Shape::Tar => self.sum_of(member).is_some(),
-            Shape::Sealed => {
+            Shape::Encrypted => {
                 let is_authenticated = || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
                 let is_compressed = || {
                     let plain = self.decryptor(member).and_then(|mut plain| Ok(Format::of(io::BufRead::fill_buf(&mut plain)?) == Format::Gzip));

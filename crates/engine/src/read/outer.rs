@@ -19,7 +19,7 @@ pub(crate) enum Shape {
     Gzip,
     Tar,
     /// SecureTar; without its magic, in an archive that calls itself protected, version 1.
-    Sealed,
+    Encrypted,
     /// Neither, or no inner archive at all.
     Unknown,
 }
@@ -106,10 +106,10 @@ impl Outside {
 
 fn shape(format: Format, protected: bool) -> Shape {
     match format {
-        Format::SecureTar => Shape::Sealed,
+        Format::SecureTar => Shape::Encrypted,
         Format::Gzip => Shape::Gzip,
         Format::Tar | Format::Zeros => Shape::Tar,
-        Format::Empty | Format::Unknown if protected => Shape::Sealed,
+        Format::Empty | Format::Unknown if protected => Shape::Encrypted,
         Format::Empty | Format::Unknown => Shape::Unknown,
     }
 }

@@ -597,7 +597,7 @@ impl Job<'_> {
             other_archives: others.map(|other| other.name.clone()).collect(),
             judgement,
             warnings,
-            protected: member.shape == Shape::Sealed,
+            protected: member.shape == Shape::Encrypted,
             used_index,
             checked_whole,
             seconds: started.elapsed().as_secs_f64(),

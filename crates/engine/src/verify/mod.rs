@@ -200,7 +200,7 @@ impl Job<'_> {
     fn protected(&self) -> Option<&'static str> {
         let main = self.opened.outside.home_assistant();
         let member =
-            main.or_else(|| self.opened.outside.inner().find(|member| member.shape == Shape::Sealed)).filter(|member| member.shape == Shape::Sealed)?;
+            main.or_else(|| self.opened.outside.inner().find(|member| member.shape == Shape::Encrypted)).filter(|member| member.shape == Shape::Encrypted)?;
         Some(match self.opened.sealed_header(member).ok()?.version() {
             SecureTarVersion::V1 => "SecureTar 1",
             SecureTarVersion::V2 => "SecureTar 2",
@@ -221,7 +221,7 @@ impl Job<'_> {
             self.findings.warn(&member.name, format!("is unread: it is encrypted, and {why}"));
             return Ok(Seen::default());
         }
-        if member.shape == Shape::Sealed && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8]) {
+        if member.shape == Shape::Encrypted && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8]) {
             self.findings.damage(&member.name, "the reserved bytes of the encryption header are not zero");
         }
         let (seen, broken) = match self.by_index(member)? {

@@ -78,10 +78,10 @@ impl Layout {
     /// The way into a member, whose plain length is announced or put in afterwards.
     pub(crate) fn sink<'o>(&self, mut member: Member<&'o mut Output>, announced: Option<u64>) -> Result<InnerSink<'o>, Broken> {
         Ok(match (&self.keys, announced) {
-            (Some(keys), Some(inner)) => InnerSink::Sealed(Box::new(Encryptor::with_known_size(keys, inner, member)?)),
+            (Some(keys), Some(inner)) => InnerSink::Encrypted(Box::new(Encryptor::with_known_size(keys, inner, member)?)),
             (Some(keys), None) => {
                 member.late(SIZE_FIELD_OFFSET, 8);
-                InnerSink::Sealed(Box::new(Encryptor::with_keys(keys, member)?))
+                InnerSink::Encrypted(Box::new(Encryptor::with_keys(keys, member)?))
             }
             (None, _) => InnerSink::Plain(Box::new(member)),
         })

@@ -66,7 +66,7 @@ impl Placement for Output {
 /// The inner archive's way out: as it is, or through SecureTar.
 pub(crate) enum InnerSink<'a> {
     Plain(Box<Member<&'a mut Output>>),
-    Sealed(Box<Encryptor<Member<&'a mut Output>>>),
+    Encrypted(Box<Encryptor<Member<&'a mut Output>>>),
 }
 
 impl<'a> InnerSink<'a> {
@@ -74,7 +74,7 @@ impl<'a> InnerSink<'a> {
     pub(crate) fn finish(self, is_late: bool) -> Result<(Member<&'a mut Output>, Vec<[u8; 8]>), SecureTarError> {
         match self {
             Self::Plain(member) => Ok((*member, Vec::new())),
-            Self::Sealed(encryptor) => {
+            Self::Encrypted(encryptor) => {
                 let (mut member, sealed) = encryptor.finish()?;
                 if is_late {
                     member.patch(sealed.size_field_offset, &sealed.size_field())?;
@@ -89,7 +89,7 @@ impl Write for InnerSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(member) => member.write(bytes),
-            Self::Sealed(encryptor) => encryptor.write(bytes),
+            Self::Encrypted(encryptor) => encryptor.write(bytes),
         }
     }
 

@@ -124,7 +124,7 @@ impl Layout {
         Self { compressed: false, ..self }
     }
 
-    pub(crate) fn sealed(self, version: SecureTarVersion) -> Self {
+    pub(crate) fn completed(self, version: SecureTarVersion) -> Self {
         Self { protection: Some(version), ..self }
     }
 
@@ -190,10 +190,10 @@ pub(crate) fn seal(plain: Vec<u8>, keys: Option<&Keys>) -> (Vec<u8>, Vec<[u8; 8]
     let Some(keys) = keys else { return (plain, Vec::new()) };
     let mut encryptor = Encryptor::with_keys(keys, Vec::new()).unwrap();
     encryptor.write_all(&plain).unwrap();
-    let (mut container, sealed) = encryptor.finish().unwrap();
-    let at = sealed.size_field_offset as usize;
-    container[at..at + 8].copy_from_slice(&sealed.size_field());
-    (container, sealed.nonces)
+    let (mut container, completed) = encryptor.finish().unwrap();
+    let at = completed.size_field_offset as usize;
+    container[at..at + 8].copy_from_slice(&completed.size_field());
+    (container, completed.nonces)
 }
 
 /// A directory for one archive and what is restored of it.

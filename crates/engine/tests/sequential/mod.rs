@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use engine::{BackupError, BackupOptions, BackupReport, Destination, Progress};
-use store::{Abilities, Bridge, Checked, Context, Expected, Kind, Operation, Part, Placement, Sealed, Sink, StoreError, Tuning, Upload, outbound::Network};
+use store::{Abilities, Bridge, Checked, Completed, Context, Expected, Kind, Operation, Part, Placement, Sink, StoreError, Tuning, Upload, outbound::Network};
 
 type Hook = Box<dyn FnMut(u32) + Send>;
 
@@ -97,9 +97,9 @@ impl Upload for Sending {
         panic!("nothing can be changed afterwards");
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let bytes = self.bytes.lock().unwrap();
-        assert_eq!((sealed.length, bytes.len() as u64), (self.announced, self.announced), "exactly what was announced");
+        assert_eq!((completed.length, bytes.len() as u64), (self.announced, self.announced), "exactly what was announced");
         fs::write(&self.path, &*bytes).unwrap();
         Ok(Checked::Size)
     }

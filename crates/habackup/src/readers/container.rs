@@ -107,7 +107,7 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
                 finding.all(&Effect::Changes("asks for a password and takes none: only without one it is restored".into()), None)
             });
         }
-        (Shape::Sealed(_) | Shape::SealedUnknown, false) => {
+        (Shape::Encrypted(_) | Shape::SealedUnknown, false) => {
             let why = "backup.json was edited or comes from another backup; readers then ask for no password";
             found.push(new(Defect::EncryptedNotProtected, "it is encrypted, and backup.json says that it is not", why, REWRITE).locked());
         }
@@ -131,7 +131,7 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
 fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     let new = |defect, what: String, why, repair| Finding::new(defect, what, why, repair).at(&main.name);
     match main.shape {
-        Shape::Sealed(SecureTarVersion::V3) => {
+        Shape::Encrypted(SecureTarVersion::V3) => {
             let finding = new(
                 Defect::SecureTarVersion,
                 "it is encrypted with SecureTar 3".into(),
@@ -145,7 +145,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
                 new(Defect::SecureTarVersion, "it is encrypted with a SecureTar newer than 3".into(), "a newer Home Assistant made it", "use a newer Haul");
             found.push(finding.locked());
         }
-        Shape::Sealed(SecureTarVersion::V1) => found.push(new(
+        Shape::Encrypted(SecureTarVersion::V1) => found.push(new(
             Defect::SecureTarOld,
             "it is encrypted with SecureTar 1".into(),
             "Home Assistant OS wrote it until 2023; it restores, but can't be downloaded without its encryption (\"Unsupported securetar version.\")",
@@ -172,7 +172,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             "`haul repair` writes the header anew",
         );
         // What v3 declares is where its last message must be, which is looked for before anything is read.
-        let finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) {
+        let finding = if main.shape == Shape::Encrypted(SecureTarVersion::V3) {
             finding.new_core(PASSWORD, Some(INCORRECT)).supervisor(PASSWORD, Some("Invalid password for backup …"))
         } else {
             finding
@@ -182,7 +182,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     if let Some(damage) = &main.sealing.damage {
         let mut finding =
             new(Defect::SecureTarDamaged, damage.clone(), "a bad disk or memory card, or a broken-off copy", "fetch it again from where it was made");
-        finding = if main.shape == Shape::Sealed(SecureTarVersion::V3) {
+        finding = if main.shape == Shape::Encrypted(SecureTarVersion::V3) {
             finding.new_core(UNPACK, Some("SecureTarReadError")).supervisor(UNPACK, None)
         } else {
             finding.all(&Effect::Unnoticed("bytes near the end of the encrypted data may be missing or wrong".into()), None)
@@ -196,7 +196,7 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
     let compressed = match (main.shape, &main.content) {
         (Shape::Gzip, _) => true,
         (Shape::Tar, _) => false,
-        (Shape::Sealed(_), Some(content)) => content.compressed,
+        (Shape::Encrypted(_), Some(content)) => content.compressed,
         _ => return,
     };
     if compressed != main.name.as_bytes().ends_with(b".gz") {

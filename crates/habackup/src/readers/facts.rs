@@ -262,7 +262,7 @@ pub enum Shape {
     /// A tar.
     Tar,
     /// SecureTar by its magic, or by what the right password makes of it.
-    Sealed(SecureTarVersion),
+    Encrypted(SecureTarVersion),
     /// SecureTar of a version nobody knows yet.
     SealedUnknown,
     /// None of them.
@@ -298,7 +298,7 @@ pub struct Inner {
 impl Inner {
     /// Whether it is encrypted.
     pub fn is_sealed(&self) -> bool {
-        matches!(self.shape, Shape::Sealed(_) | Shape::SealedUnknown)
+        matches!(self.shape, Shape::Encrypted(_) | Shape::SealedUnknown)
     }
 }
 

@@ -125,7 +125,7 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
             found.push(finding);
         }
         // The first form keeps no length: what fills its last block stays there.
-        GzipEnd::Garbage if main.shape == Shape::Sealed(SecureTarVersion::V1) => {}
+        GzipEnd::Garbage if main.shape == Shape::Encrypted(SecureTarVersion::V1) => {}
         GzipEnd::Garbage => {
             let finding = new(
                 Defect::InnerTrailing,

@@ -13,7 +13,7 @@ use super::{BLOCK, CipherHeader, Header, Keys, MESSAGE, MESSAGE_OVERHEAD, Passwo
 
 /// What is known once a container is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
+pub struct Container {
     /// Plaintext bytes: to be written as a big-endian u64 at `size_field_offset`.
     pub plaintext_len: u64,
     /// From the container's first byte.
@@ -24,7 +24,7 @@ pub struct Sealed {
     pub nonces: Vec<[u8; 8]>,
 }
 
-impl Sealed {
+impl Container {
     /// The bytes that belong at `size_field_offset`.
     pub fn size_field(&self) -> [u8; 8] {
         self.plaintext_len.to_be_bytes()
@@ -79,7 +79,7 @@ impl<W: Write> Encryptor<W> {
     }
 
     /// Writes the end and gives back the sink, positioned behind the container. The sink is not flushed.
-    pub fn finish(self) -> Result<(W, Sealed), SecureTarError> {
+    pub fn finish(self) -> Result<(W, Container), SecureTarError> {
         self.refuse_after_failure()?;
         if let Some(declared) = self.announced.filter(|declared| *declared != self.plaintext_len) {
             return Err(SecureTarError::SizeMismatch { declared, actual: self.plaintext_len });
@@ -96,7 +96,7 @@ impl<W: Write> Encryptor<W> {
                 stream.nonces
             }
         };
-        Ok((sink, Sealed { plaintext_len, size_field_offset: SIZE_FIELD_OFFSET, container_len: written, nonces }))
+        Ok((sink, Container { plaintext_len, size_field_offset: SIZE_FIELD_OFFSET, container_len: written, nonces }))
     }
 
     /// The sink, for asking it questions. Writing to it would spoil the container.

@@ -1,6 +1,6 @@
 //! SecureTar, the encryption Home Assistant wraps around inner archives: versions 2 and 3 are written, 1 to 3 read,
 //! as a stream or at any position. What is inside (gzip, tar, an index) belongs to others; so does patching the
-//! header once the length is known ([`Sealed`] says where).
+//! header once the length is known ([`Container`] says where).
 //!
 //! All integers are big-endian. Version 1 has no magic, only a 16-byte salt, then the ciphertext. Versions 2 and 3:
 //!
@@ -28,7 +28,7 @@ mod random;
 use std::io::{self, Read};
 
 pub use decrypt::{Decryptor, Expect};
-pub use encrypt::{Encryptor, Sealed};
+pub use encrypt::{Container, Encryptor};
 pub use key_form::{Mended, key_in};
 pub use keys::{Keyring, Keys, Password};
 pub use random::RandomAccess;
@@ -227,7 +227,7 @@ impl Header {
         }
     }
 
-    /// Whether these message nonces (see [`Sealed`]) can belong to this container. They no longer do after Home
+    /// Whether these message nonces (see [`Container`]) can belong to this container. They no longer do after Home
     /// Assistant has encrypted the archive anew.
     pub fn fits_nonces(&self, nonces: &[[u8; 8]]) -> bool {
         match &self.cipher {
@@ -277,7 +277,7 @@ pub fn container_len(version: SecureTarVersion, plaintext_len: u64) -> Option<u6
     }
 }
 
-/// How many nonces [`Sealed`] will have for a container with `plaintext_len` bytes in it.
+/// How many nonces [`Container`] will have for a container with `plaintext_len` bytes in it.
 pub fn nonce_count(version: SecureTarVersion, plaintext_len: u64) -> u64 {
     if version == SecureTarVersion::V3 { message_count(plaintext_len) } else { 0 }
 }

@@ -38,7 +38,7 @@ impl<S: ReadAt> fmt::Debug for RandomAccess<S> {
 }
 
 impl<S: ReadAt> RandomAccess<S> {
-    /// `source` is exactly the container. `nonces` are those of [`super::Sealed`] (none for v1 and v2); they need not be
+    /// `source` is exactly the container. `nonces` are those of [`super::Container`] (none for v1 and v2); they need not be
     /// trusted. A wrong password, a length that does not fit the header and foreign nonces are said at once.
     pub fn open(source: S, keyring: &mut Keyring, expect: Expect<'_>, nonces: Vec<[u8; 8]>) -> Result<Self, SecureTarError> {
         let mut start = vec![0; source.len().min(super::V3_LEN as u64) as usize];

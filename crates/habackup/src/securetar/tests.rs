@@ -42,7 +42,7 @@ fn content(len: usize) -> Vec<u8> {
 }
 
 /// A finished container, its size put in.
-fn seal(version: SecureTarVersion, plain: &[u8]) -> (Vec<u8>, Sealed) {
+fn seal(version: SecureTarVersion, plain: &[u8]) -> (Vec<u8>, Container) {
     let mut encryptor = Encryptor::with_keys(&keys(version), Vec::new()).unwrap();
     encryptor.write_all(plain).unwrap();
     let (mut container, sealed) = encryptor.finish().unwrap();
@@ -451,7 +451,7 @@ proptest! {
 
     #[test]
     fn any_range_reads_as_in_the_stream(start in 0usize..3_000_000, len in 0usize..2_000_000, v3: bool) {
-        static SEALED: OnceLock<[(Vec<u8>, Sealed); 2]> = OnceLock::new();
+        static SEALED: OnceLock<[(Vec<u8>, Container); 2]> = OnceLock::new();
         let plain = content(2 * MESSAGE + 12_345);
         let both = SEALED.get_or_init(|| BOTH.map(|version| seal(version, &plain)));
         let (container, sealed) = &both[usize::from(v3)];

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use homeassistant::{Arrival, Error, Kind as Cause, Progress};
-use store::{Abilities, Checked, Expected, Kind, Operation, Part, Placement, Sealed, Sink, StoreError, Upload};
+use store::{Abilities, Checked, Completed, Expected, Kind, Operation, Part, Placement, Sink, StoreError, Upload};
 use tokio::{
     sync::{Mutex as Waiting, mpsc},
     task::JoinHandle,
@@ -288,16 +288,16 @@ impl Upload for HomeAssistantUpload {
         Err(refusal(self.target.place(), Kind::Invalid, "bytes already sent can't be changed"))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         if !matches!(*self.state.lock().await, State::Complete) {
             return Err(self.lost("the upload broke off and can't be resumed"));
         }
-        let expected = homeassistant::Expected { size: Some(sealed.length), ..self.expected.clone() };
+        let expected = homeassistant::Expected { size: Some(completed.length), ..self.expected.clone() };
         // One that does not show its list said yes to all the bytes that were announced.
         for _ in 0..LISTINGS {
             match self.target.did_it_arrive(&expected).await {
                 Ok(Arrival::OtherSize { size, .. }) => {
-                    let reason = format!("it has {size} bytes instead of {}", sealed.length);
+                    let reason = format!("it has {size} bytes instead of {}", completed.length);
                     let advice = "nothing was restored; remove the backup there under Settings > System > Backups, and try again";
                     return Err(refusal(self.target.place(), Kind::Mismatch, reason).advise(advice));
                 }

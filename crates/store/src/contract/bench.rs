@@ -17,7 +17,7 @@ use crate::{
     error::{Kind, StoreError},
     owner,
     parts::{Activity, Part, Segments},
-    store::{Abilities, Entry, Expected, Placement, Sealed, Sink, Store, Upload},
+    store::{Abilities, Completed, Entry, Expected, Placement, Sink, Store, Upload},
 };
 
 /// Begins the name of everything that a check makes.
@@ -197,9 +197,9 @@ impl<'a> Bench<'a> {
         cut(bytes, self.part_size(), self.abilities.needs_length)
     }
 
-    pub(super) fn sealed(&self, bytes: &Bytes, parts: usize) -> Sealed {
+    pub(super) fn completed(&self, bytes: &Bytes, parts: usize) -> Completed {
         let md5 = self.abilities.md5.then(|| Md5::digest(bytes).into());
-        Sealed { length: bytes.len() as u64, parts: parts as u32, md5 }
+        Completed { length: bytes.len() as u64, parts: parts as u32, md5 }
     }
 
     pub(super) async fn start(&self, name: &str, bytes: &Bytes) -> Result<Arc<Started>, StoreError> {
@@ -231,7 +231,7 @@ impl<'a> Bench<'a> {
     }
 
     pub(super) async fn commit(&self, started: &Started, bytes: &Bytes) -> Result<(), StoreError> {
-        started.upload.commit(&self.sealed(bytes, self.parts(bytes).len())).await?;
+        started.upload.commit(&self.completed(bytes, self.parts(bytes).len())).await?;
         started.end();
         Ok(())
     }
@@ -354,7 +354,7 @@ impl<'a> Bench<'a> {
         let bytes = scrambled(bytes.max(1), 1);
         let size = self.abilities.preferred.max(self.part_size()).next_multiple_of(self.abilities.multiple.max(1));
         let parts = cut(&bytes, size, self.abilities.needs_length);
-        let sealed = self.sealed(&bytes, parts.len());
+        let completed = self.completed(&bytes, parts.len());
         let at_once = if matches!(self.abilities.placement, Placement::Parts(_)) { self.abilities.concurrency.max(1) } else { 1 };
 
         let clock = Instant::now();
@@ -362,19 +362,19 @@ impl<'a> Bench<'a> {
         // Boxed: whether a stream of such borrows may cross threads is beyond the compiler otherwise.
         let puts = parts.iter().map(|part| started.upload.put(part)).collect::<Vec<_>>();
         stream::iter(puts).buffer_unordered(at_once).try_collect::<()>().await?;
-        started.upload.commit(&sealed).await?;
+        started.upload.commit(&completed).await?;
         started.end();
         let upload_seconds = clock.elapsed().as_secs_f64();
 
         let clock = Instant::now();
         let download_seconds = match self.store {
             Some(store) => {
-                self.read_all(store, &name, sealed.length).await?;
+                self.read_all(store, &name, completed.length).await?;
                 Some(clock.elapsed().as_secs_f64())
             }
             None => None,
         };
-        Ok(Measured { bytes: sealed.length, upload_seconds, download_seconds })
+        Ok(Measured { bytes: completed.length, upload_seconds, download_seconds })
     }
 }
 

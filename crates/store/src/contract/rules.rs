@@ -175,9 +175,9 @@ pub(super) async fn wrong_length(bench: &Bench<'_>) -> Verdict {
     let (name, bytes) = (bench.name("short"), bench.bytes(1, 11));
     let started = bench.start(&name, &bytes).await?;
     bench.put_all(&started, &bytes).await?;
-    let mut sealed = bench.sealed(&bytes, 1);
-    sealed.length += 1;
-    refused("completing it", started.upload.commit(&sealed).await, |kind| kind == Kind::Mismatch)?;
+    let mut completed = bench.completed(&bytes, 1);
+    completed.length += 1;
+    refused("completing it", started.upload.commit(&completed).await, |kind| kind == Kind::Mismatch)?;
     bench.lacks(&name).await
 }
 
@@ -190,9 +190,9 @@ pub(super) async fn wrong_checksum(bench: &Bench<'_>) -> Verdict {
     let (name, bytes) = (bench.name("checksum"), bench.bytes(1, 12));
     let started = bench.start(&name, &bytes).await?;
     bench.put_all(&started, &bytes).await?;
-    let mut sealed = bench.sealed(&bytes, 1);
-    sealed.md5 = sealed.md5.map(|md5| md5.map(|byte| !byte));
-    refused("completing it", started.upload.commit(&sealed).await, |kind| kind == Kind::Mismatch)?;
+    let mut completed = bench.completed(&bytes, 1);
+    completed.md5 = completed.md5.map(|md5| md5.map(|byte| !byte));
+    refused("completing it", started.upload.commit(&completed).await, |kind| kind == Kind::Mismatch)?;
     bench.lacks(&name).await
 }
 

@@ -21,7 +21,7 @@ use crate::{
     http as web, owner,
     parts::{Activity, Part, Segments},
     secret::Secret,
-    store::{Checked, Expected, Sealed, Session, Upload},
+    store::{Checked, Completed, Expected, Session, Upload},
 };
 
 /// Every chunk but the last is a multiple of this.
@@ -263,13 +263,13 @@ impl DriveUpload {
     }
 
     /// Brings the session to its end, when everything was put but the answer to the last part is missing.
-    async fn finish(&self, state: &mut State, sealed: &Sealed) -> Result<Option<String>, StoreError> {
+    async fn finish(&self, state: &mut State, completed: &Completed) -> Result<Option<String>, StoreError> {
         if state.file.is_none() {
-            if state.kept == sealed.length || state.unsure {
-                state.total = state.total.or(Some(sealed.length));
+            if state.kept == completed.length || state.unsure {
+                state.total = state.total.or(Some(completed.length));
                 self.ask(state, Operation::Publish).await?;
             }
-            if state.file.is_none() && state.kept == sealed.length {
+            if state.file.is_none() && state.kept == completed.length {
                 return Err(self.refuse(Operation::Publish, Kind::Transient { retry_after: None }, "it has all the bytes, but has not created the file yet"));
             }
         }
@@ -278,11 +278,11 @@ impl DriveUpload {
 
     /// In which way the file differs from what was sent, and by what they were compared. A size that is not said differs from nothing: the session has taken as
     /// many bytes as there are.
-    fn compared(file: &File, sealed: &Sealed) -> Result<Checked, String> {
-        if let Some(arrived) = file.size.filter(|arrived| *arrived != sealed.length) {
-            return Err(format!("{arrived} bytes arrived instead of {}", sealed.length));
+    fn compared(file: &File, completed: &Completed) -> Result<Checked, String> {
+        if let Some(arrived) = file.size.filter(|arrived| *arrived != completed.length) {
+            return Err(format!("{arrived} bytes arrived instead of {}", completed.length));
         }
-        let (Some(sent), Some(arrived)) = (sealed.md5, &file.md5_checksum) else { return Ok(Checked::Size) };
+        let (Some(sent), Some(arrived)) = (completed.md5, &file.md5_checksum) else { return Ok(Checked::Size) };
         let sent = sent.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
@@ -387,11 +387,11 @@ impl Upload for DriveUpload {
         Err(self.refuse(Operation::Write, Kind::Invalid, "bytes already sent can't be changed"))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let mut state = self.state.lock().await;
         let state = &mut *state;
-        let Some(id) = self.finish(state, sealed).await? else {
-            let reason = format!("{} bytes arrived instead of {}", state.kept, sealed.length);
+        let Some(id) = self.finish(state, completed).await? else {
+            let reason = format!("{} bytes arrived instead of {}", state.kept, completed.length);
             self.remove(state, Operation::Check).await?;
             return Err(self.refuse(Operation::Check, Kind::Mismatch, reason));
         };
@@ -402,7 +402,7 @@ impl Upload for DriveUpload {
         if (file.size.is_none() || file.md5_checksum.is_none()) && state.is_to_be_asked_again() {
             return Err(self.refuse(Operation::Check, Kind::Transient { retry_after: None }, "it does not report the file's size and checksum yet"));
         }
-        let checked = match Self::compared(&file, sealed) {
+        let checked = match Self::compared(&file, completed) {
             Ok(checked) => checked,
             Err(reason) => {
                 self.api().delete(Operation::Check, &id).await?;
@@ -420,7 +420,7 @@ impl Upload for DriveUpload {
             }
         }
         state.published = true;
-        self.contents.published(&self.name, &id, sealed.length);
+        self.contents.published(&self.name, &id, completed.length);
         Ok(checked)
     }
 

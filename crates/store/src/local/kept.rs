@@ -27,7 +27,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     files, owner,
     parts::Part,
-    store::{Checked, Sealed, Session, Upload},
+    store::{Checked, Completed, Session, Upload},
 };
 
 /// How much may wait in the page cache before the disk is asked to begin.
@@ -144,14 +144,14 @@ impl Upload for KeptUpload {
         self.with_file(Operation::Write, |open| open.file.write_all_at(bytes, offset))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = slot.as_ref() else {
             let ended = || StoreError::Io { operation: Operation::Publish, path: self.destination.clone(), source: io::Error::other("the upload has ended") };
             return if self.published.load(Ordering::Relaxed) { Ok(Checked::Size) } else { Err(ended()) };
         };
-        if open.length != sealed.length {
-            let reason = format!("{} bytes arrived instead of {}", open.length, sealed.length);
+        if open.length != completed.length {
+            let reason = format!("{} bytes arrived instead of {}", open.length, completed.length);
             return Err(StoreError::remote(self.destination.display().to_string(), Operation::Check, Kind::Mismatch, reason));
         }
         let directory = parent(&self.destination);

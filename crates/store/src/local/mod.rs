@@ -33,7 +33,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     files,
     parts::Part,
-    store::{Abilities, Checked, Entry, Expected, Placement, Sealed, Session, Sink, Store, Upload},
+    store::{Abilities, Checked, Completed, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
 
 /// A directory as a place.
@@ -202,7 +202,7 @@ impl Upload for LocalUpload {
         })
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(file) = file else {
             return if self.published.load(Ordering::Relaxed) {
@@ -211,8 +211,8 @@ impl Upload for LocalUpload {
                 Err(failed(Operation::Publish, &self.path)(io::Error::other("the upload has ended")))
             };
         };
-        if file.len() != sealed.length {
-            let reason = format!("{} bytes arrived instead of {}", file.len(), sealed.length);
+        if file.len() != completed.length {
+            let reason = format!("{} bytes arrived instead of {}", file.len(), completed.length);
             return Err(StoreError::remote(self.path.display().to_string(), Operation::Check, Kind::Mismatch, reason));
         }
         file.publish()?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     error::StoreError,
     parts::Part,
-    store::{Checked, Expected, Sealed, Upload},
+    store::{Checked, Completed, Expected, Upload},
 };
 
 /// What is to be made.
@@ -85,8 +85,8 @@ impl Upload for BuildUpload {
         Err(crate::context::invalid("haul", "data already sent for an archive can't be changed"))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
-        let made = self.making.finish(sealed.length)?;
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
+        let made = self.making.finish(completed.length)?;
         let checked = made.checked;
         let _ = self.made.set(made);
         Ok(checked)

@@ -6,7 +6,7 @@ use peer::{Refusal, RefusalKind};
 use crate::{
     error::StoreError,
     parts::{Activity, Part, Segments},
-    store::{Checked, Sealed, Upload},
+    store::{Checked, Completed, Upload},
 };
 
 /// Where a piece belongs.
@@ -43,7 +43,7 @@ impl Upload for Ended {
         Ok(())
     }
 
-    async fn commit(&self, _: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, _: &Completed) -> Result<Checked, StoreError> {
         Ok(Checked::Size)
     }
 

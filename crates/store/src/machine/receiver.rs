@@ -29,7 +29,7 @@ use crate::{
     error::StoreError,
     owner,
     parts::Segments,
-    store::{Expected, Placement, Sealed, Store, Upload},
+    store::{Completed, Expected, Placement, Store, Upload},
 };
 
 /// The longest name of an archive, with room for the ending of what lies beside it.
@@ -280,8 +280,8 @@ impl Inner {
             }
             Request::Commit { upload, length, parts, md5 } => {
                 let Some(slot) = self.slot(owner, &upload, Some(length)).await? else { return Ok((Reply::Gone, Bytes::new())) };
-                let sealed = Sealed { length, parts, md5: md5.as_deref().and_then(words::digest) };
-                return self.commit(&slot, &sealed, peer).await;
+                let completed = Completed { length, parts, md5: md5.as_deref().and_then(words::digest) };
+                return self.commit(&slot, &completed, peer).await;
             }
             Request::Abort { upload } => return self.abort(owner, &upload).await,
         };
@@ -579,7 +579,7 @@ impl Inner {
         Ok(done())
     }
 
-    async fn commit(&self, slot: &Slot, sealed: &Sealed, peer: &Peer) -> Done {
+    async fn commit(&self, slot: &Slot, completed: &Completed, peer: &Peer) -> Done {
         let mut state = slot.state.lock().await;
         if state.record.finished.is_none() {
             let name = state.record.name.clone();
@@ -587,7 +587,7 @@ impl Inner {
                 Ok(arriving) => arriving,
                 Err(refusal) => return self.told(Err(refusal), &mut state, peer),
             };
-            let committed = match state.upload.commit(sealed).await {
+            let committed = match state.upload.commit(completed).await {
                 Ok(checked) => checked,
                 Err(error) => {
                     if let Some(arriving) = arriving {
@@ -600,18 +600,18 @@ impl Inner {
             let checked = words::checked_word(committed).to_owned();
             state.record.notes = state.upload.notes();
             let made = slot.build.as_ref().and_then(|build| build.made());
-            state.record.finished = Some((sealed.length, checked));
+            state.record.finished = Some((completed.length, checked));
             state.record.made = made.map(|made| made.report.clone());
             self.note(&state.record);
-            let size = made.map_or(sealed.length, |made| made.size);
+            let size = made.map_or(completed.length, |made| made.size);
             (self.options.on_event)(ReceiverEvent { name: state.record.name.clone(), from: peer.name.clone(), kind: EventKind::Arrived(size) });
         }
         match &state.record.finished {
-            Some((length, checked)) if *length == sealed.length => {
+            Some((length, checked)) if *length == completed.length => {
                 let (made, notes) = (state.record.made.clone(), state.record.notes.clone());
                 Ok((Reply::Committed { checked: checked.clone(), made, notes }, Bytes::new()))
             }
-            Some((length, _)) => Err(Refusal::new(RefusalKind::Mismatch, format!("{length} bytes arrived instead of {}", sealed.length))),
+            Some((length, _)) => Err(Refusal::new(RefusalKind::Mismatch, format!("{length} bytes arrived instead of {}", completed.length))),
             None => Err(Refusal::invalid("the upload has not ended")),
         }
     }

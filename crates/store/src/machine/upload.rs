@@ -17,7 +17,7 @@ use super::Connection;
 use crate::{
     error::{Operation, StoreError},
     parts::{Part, Segments},
-    store::{Checked, Sealed, Session, Upload},
+    store::{Checked, Completed, Session, Upload},
 };
 
 /// Bytes in one message.
@@ -139,9 +139,9 @@ impl Upload for MachineUpload {
         }
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
-        let md5 = sealed.md5.map(|md5| hexadecimal(&md5));
-        let request = Request::Commit { upload: self.id.clone(), length: sealed.length, parts: sealed.parts, md5 };
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
+        let md5 = completed.md5.map(|md5| hexadecimal(&md5));
+        let request = Request::Commit { upload: self.id.clone(), length: completed.length, parts: completed.parts, md5 };
         match self.ask(Operation::Publish, request, &[]).await? {
             Reply::Committed { checked, made, notes } => {
                 let _ = self.notes.set(notes);

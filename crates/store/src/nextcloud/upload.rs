@@ -19,7 +19,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     http as web, owner,
     parts::Part,
-    store::{Checked, Expected, Sealed, Session, Upload},
+    store::{Checked, Completed, Expected, Session, Upload},
     webdav::{Client, below, folder_below},
 };
 
@@ -230,15 +230,15 @@ impl Upload for ChunkedUpload {
         Err(self.client.error(Operation::Write, Kind::Invalid, "bytes already sent can't be changed"))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
-        if !self.is_done(sealed.length).await? {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
+        if !self.is_done(completed.length).await? {
             let is_busy = self.busy_until().is_some_and(|until| Instant::now() < until);
             if is_busy || self.promised.load(Ordering::Relaxed) {
                 return Err(self.assembling());
             }
-            self.assemble(sealed.length).await?;
+            self.assemble(completed.length).await?;
         }
-        self.client.compare(&self.name, sealed.length).await
+        self.client.compare(&self.name, completed.length).await
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     error::{Kind, Operation, StoreError},
     parts::Part,
-    store::{Checked, Sealed, Session, Upload},
+    store::{Checked, Completed, Session, Upload},
 };
 
 /// So often an object that must be there is looked for before the store's word for it has to do. Pauses grow in between.
@@ -202,9 +202,9 @@ impl ObjectUpload {
     }
 
     /// What the arrived object was compared by, or why it is not what was sent.
-    fn compare(found: &Found, sealed: &Sealed, parts: &[Arrived]) -> Result<Checked, String> {
-        if found.size != sealed.length {
-            return Err(format!("{} bytes arrived instead of {}", found.size, sealed.length));
+    fn compare(found: &Found, completed: &Completed, parts: &[Arrived]) -> Result<Checked, String> {
+        if found.size != completed.length {
+            return Err(format!("{} bytes arrived instead of {}", found.size, completed.length));
         }
         if parts.is_empty() {
             return Ok(Checked::Size);
@@ -226,14 +226,14 @@ impl ObjectUpload {
         }
     }
 
-    fn arrived(&self, sealed: &Sealed) -> Result<Vec<Arrived>, StoreError> {
+    fn arrived(&self, completed: &Completed) -> Result<Vec<Arrived>, StoreError> {
         let parts = self.parts();
-        let complete = (0..sealed.parts).map(|index| parts.get(&index).map(|part| Arrived { tag: part.tag.clone(), proven: part.proven })).collect();
+        let complete = (0..completed.parts).map(|index| parts.get(&index).map(|part| Arrived { tag: part.tag.clone(), proven: part.proven })).collect();
         let complete: Option<Vec<Arrived>> = complete;
-        let length: u64 = parts.range(..sealed.parts).map(|(_, part)| part.length).sum();
+        let length: u64 = parts.range(..completed.parts).map(|(_, part)| part.length).sum();
         let complete = complete.ok_or_else(|| self.error(Operation::Publish, Kind::Lost, "some of the archive's parts are missing"))?;
-        if length != sealed.length {
-            let reason = format!("{length} bytes were sent instead of {}", sealed.length);
+        if length != completed.length {
+            let reason = format!("{length} bytes were sent instead of {}", completed.length);
             return Err(self.error(Operation::Check, Kind::Mismatch, reason));
         }
         Ok(complete)
@@ -269,13 +269,13 @@ impl Upload for ObjectUpload {
         Err(self.error(Operation::Write, Kind::Protocol, "bytes already sent can't be changed"))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let earlier = *self.checked();
         let checked = if let Some(checked) = earlier {
             checked
         } else {
-            let parts = self.arrived(sealed)?;
-            match self.publish(&parts).await?.map(|found| Self::compare(&found, sealed, &parts)) {
+            let parts = self.arrived(completed)?;
+            match self.publish(&parts).await?.map(|found| Self::compare(&found, completed, &parts)) {
                 Some(Ok(checked)) => checked,
                 None if parts.iter().all(|part| part.proven) => Checked::PartChecksums,
                 None => Checked::Size,

@@ -89,7 +89,7 @@ mod tests {
     use crate::{
         error::{Kind, Operation},
         parts::Part,
-        store::{Abilities, Checked, Placement, Sealed, Session},
+        store::{Abilities, Checked, Completed, Placement, Session},
         tuning::Tuning,
     };
     use async_trait::async_trait;
@@ -146,7 +146,7 @@ mod tests {
         async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
             Ok(())
         }
-        async fn commit(&self, _: &Sealed) -> Result<Checked, StoreError> {
+        async fn commit(&self, _: &Completed) -> Result<Checked, StoreError> {
             Ok(Checked::Size)
         }
         async fn abort(&self) -> Result<(), StoreError> {

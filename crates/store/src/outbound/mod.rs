@@ -318,7 +318,7 @@ impl Outbound {
             return self.cancel();
         }
         let fingerprint = self.fingerprint.take().map(|fingerprint| Arc::new(fingerprint.finish()));
-        self.tell(|| Message::Sealed(fingerprint.clone()));
+        self.tell(|| Message::Completed(fingerprint.clone()));
         let mut outcomes: Vec<Outcome> = self.files.drain(..).map(|copy| copy.publish(fingerprint.as_deref(), self.network.as_ref())).collect();
         let copy = outcomes.iter().find(|outcome| outcome.result.is_ok()).and_then(|outcome| outcome.path.clone());
         let Some((bridge, _)) = self.network.take() else { return outcomes };
@@ -391,7 +391,7 @@ impl Outbound {
                 let _ = sender.send(message());
             } else if let State::Live { sender, .. } = &place.state {
                 // What is still in its memory needs the corrections; the rest comes from the local copy, which has them. The end comes later.
-                if !matches!(message(), Message::Sealed(_)) {
+                if !matches!(message(), Message::Completed(_)) {
                     let _ = sender.send(message());
                 }
             }
@@ -597,7 +597,7 @@ impl PlaceCopy {
                     };
                     // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
                     match feed(path, offset, &sender, &budget, &self.policy, bridge) {
-                        Ok(()) => drop(sender.send(Message::Sealed(fingerprint.cloned()))),
+                        Ok(()) => drop(sender.send(Message::Completed(fingerprint.cloned()))),
                         Err(error) => {
                             drop(sender);
                             let _ = bridge.wait(task);

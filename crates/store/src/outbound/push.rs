@@ -142,7 +142,7 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     let now = fs::metadata(options.file).map_err(unreadable);
     let changed = now.is_ok_and(|now| (now.len(), now.mtime(), now.mtime_nsec()) != (length, metadata.mtime(), metadata.mtime_nsec()));
     if read.is_ok() && !changed {
-        let _ = sender.send(Message::Sealed(fingerprint));
+        let _ = sender.send(Message::Completed(fingerprint));
     }
     drop(sender);
     let result = bridge.wait(task).unwrap_or_else(|error| Err(died(&sink.label(), &error)));

@@ -26,15 +26,15 @@ use crate::{
     error::{Kind, Operation, StoreError},
     parts::Part,
     retry::{RetryPolicy, Waiting},
-    store::{Checked, Entry, Placement, Sealed, Sink, Store, Upload},
+    store::{Checked, Completed, Entry, Placement, Sink, Store, Upload},
 };
 
-/// What goes over the crossing. Its last word is `Sealed`; a channel that closes without it is an abort, never the end of an archive.
+/// What goes over the crossing. Its last word is `Completed`; a channel that closes without it is an abort, never the end of an archive.
 pub(super) enum Message {
     Bytes(Bytes, OwnedSemaphorePermit),
     Late(Range<u64>),
     Patch(u64, Bytes),
-    Sealed(Option<Arc<Fingerprint>>),
+    Completed(Option<Arc<Fingerprint>>),
 }
 
 /// A copy that arrived and was checked.
@@ -184,7 +184,7 @@ impl RemoteUpload {
         self.budget.close();
         sending.tasks.shutdown().await;
         let result = match sent {
-            Ok((sealed, fingerprint)) => self.arrive(&sealed, fingerprint.as_deref()).await,
+            Ok((completed, fingerprint)) => self.arrive(&completed, fingerprint.as_deref()).await,
             Err(error) => Err(error),
         };
         let stays = |error: &StoreError| {
@@ -198,7 +198,11 @@ impl RemoteUpload {
     }
 
     /// Sends every part.
-    async fn send(&self, mut messages: mpsc::UnboundedReceiver<Message>, sending: &mut Sending<'_>) -> Result<(Sealed, Option<Arc<Fingerprint>>), StoreError> {
+    async fn send(
+        &self,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+        sending: &mut Sending<'_>,
+    ) -> Result<(Completed, Option<Arc<Fingerprint>>), StoreError> {
         let abilities = self.sink.abilities();
         let mut cutter = Chunker::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
@@ -225,7 +229,7 @@ impl RemoteUpload {
                         patches.push((offset, bytes));
                     }
                 }
-                Some(Message::Sealed(fingerprint)) => break fingerprint.filter(|_| self.read_back),
+                Some(Message::Completed(fingerprint)) => break fingerprint.filter(|_| self.read_back),
                 Some(Message::Bytes(bytes, permit)) => {
                     if let Some(digest) = &mut digest {
                         digest.update(&bytes);
@@ -263,7 +267,7 @@ impl RemoteUpload {
             }
             Placement::Parts(_) | Placement::Sequential => {}
         }
-        Ok((Sealed { length, parts, md5: digest.map(|digest| digest.finalize().into()) }, fingerprint))
+        Ok((Completed { length, parts, md5: digest.map(|digest| digest.finalize().into()) }, fingerprint))
     }
 
     /// The place wants parts of one size, and has not room for enough of them.
@@ -275,9 +279,9 @@ impl RemoteUpload {
     }
 
     /// Publishes and checks.
-    async fn arrive(&self, sealed: &Sealed, fingerprint: Option<&Fingerprint>) -> Result<Arrived, StoreError> {
-        let checked = self.policy.retry(|| self.upload.commit(sealed)).await?;
-        let mut arrived = Arrived { length: sealed.length, checked, notes: self.upload.notes(), uncompared: None };
+    async fn arrive(&self, completed: &Completed, fingerprint: Option<&Fingerprint>) -> Result<Arrived, StoreError> {
+        let checked = self.policy.retry(|| self.upload.commit(completed)).await?;
+        let mut arrived = Arrived { length: completed.length, checked, notes: self.upload.notes(), uncompared: None };
         if let Some(store) = Arc::clone(&self.sink).store() {
             self.look(store.as_ref(), &mut arrived).await?;
             if let Some(fingerprint) = fingerprint {

@@ -21,7 +21,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     owner,
     parts::Part,
-    store::{Checked, Expected, Sealed, Session, Upload},
+    store::{Checked, Completed, Expected, Session, Upload},
 };
 
 /// With less room than this, a refused write means a full disk: the protocol has no number for it.
@@ -211,11 +211,11 @@ impl SftpUpload {
     }
 
     /// The temporary file is gone. If our rename was under way, this is how a lost answer looks.
-    async fn published_unheard(&self, state: &mut State, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn published_unheard(&self, state: &mut State, completed: &Completed) -> Result<Checked, StoreError> {
         let connection = self.shared.connection().await?;
         let found = self.shared.attributes(&connection, &self.shared.path(&self.memo.name)?, Operation::Publish).await?;
         match found {
-            Some(found) if state.publishing && found.len() == sealed.length => {
+            Some(found) if state.publishing && found.len() == completed.length => {
                 state.published = true;
                 Ok(Checked::Size)
             }
@@ -224,7 +224,7 @@ impl SftpUpload {
         }
     }
 
-    async fn rename(&self, state: &mut State, connection: &Connection, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn rename(&self, state: &mut State, connection: &Connection, completed: &Completed) -> Result<Checked, StoreError> {
         let failed = self.shared.failed(Operation::Publish);
         let (from, to) = (self.temporary()?, self.shared.path(&self.memo.name)?);
         // Some servers' rename replaces.
@@ -238,7 +238,7 @@ impl SftpUpload {
             }
             // The refusal does not say why: look.
             if !self.shared.is_taken(connection, &from).await.map_err(&failed)? {
-                return self.published_unheard(state, sealed).await;
+                return self.published_unheard(state, completed).await;
             }
             if self.shared.is_taken(connection, &to).await.map_err(&failed)? {
                 return Err(exists(&self.shared, Operation::Publish, &self.memo.name));
@@ -286,13 +286,13 @@ impl Upload for SftpUpload {
         Ok(())
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let mut state = self.state.lock().await;
         if state.published {
             return Ok(Checked::Size);
         }
         let Some((connection, handle, _)) = self.file(&mut state, Operation::Publish).await? else {
-            return self.published_unheard(&mut state, sealed).await;
+            return self.published_unheard(&mut state, completed).await;
         };
         if connection.offers("fsync@openssh.com") {
             let flushed = connection.ask_patiently(connection.sftp.fsync(&handle)).await;
@@ -308,12 +308,12 @@ impl Upload for SftpUpload {
         if let Err(fault) = connection.ask(connection.sftp.close(&handle)).await {
             return Err(self.explained(&connection, fault).await.at(&self.shared.label(), Operation::Sync));
         }
-        if size != sealed.length {
+        if size != completed.length {
             let _ = connection.ask(connection.sftp.remove(self.temporary()?)).await;
-            let reason = format!("{size} bytes arrived instead of {}", sealed.length);
+            let reason = format!("{size} bytes arrived instead of {}", completed.length);
             return Err(StoreError::remote(self.shared.label(), Operation::Check, Kind::Mismatch, reason));
         }
-        self.rename(&mut state, &connection, sealed).await
+        self.rename(&mut state, &connection, completed).await
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     http as web, owner,
     parts::{Activity, Part, Segments},
-    store::{Checked, Sealed, Session, Upload},
+    store::{Checked, Completed, Session, Upload},
 };
 
 /// How a piece of a file is written.
@@ -179,8 +179,8 @@ impl Upload for PartialUpload {
         self.write(offset, &Segments::from(Bytes::copy_from_slice(bytes)), &Activity::default()).await
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
-        self.client.publish(&self.temporary, &self.name, sealed.length).await
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
+        self.client.publish(&self.temporary, &self.name, completed.length).await
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

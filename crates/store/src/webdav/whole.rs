@@ -21,7 +21,7 @@ use crate::{
     error::{Kind, Operation, StoreError},
     http as web, owner,
     parts::{Activity, Part},
-    store::{Checked, Sealed, Upload},
+    store::{Checked, Completed, Upload},
 };
 
 /// Bytes handed over at once.
@@ -245,16 +245,16 @@ impl Upload for WholeUpload {
         Err(self.client.error(Operation::Write, Kind::Invalid, "bytes already sent can't be changed"))
     }
 
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let mut state = self.state.lock().await;
-        if matches!(*state, State::Fresh) && sealed.length == 0 {
+        if matches!(*state, State::Fresh) && completed.length == 0 {
             self.client.put(Operation::Write, self.client.child(&self.temporary), Bytes::new()).await?;
             *state = State::Complete(0);
         }
         if !matches!(*state, State::Complete(_)) {
             return Err(self.lost("the request broke off and can't be resumed"));
         }
-        self.client.publish(&self.temporary, &self.name, sealed.length).await
+        self.client.publish(&self.temporary, &self.name, completed.length).await
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use store::{Abilities, Checked, Entry, Expected, Kind, Operation, Part, Sealed, Session, Sink, Store, StoreError, Upload};
+use store::{Abilities, Checked, Completed, Entry, Expected, Kind, Operation, Part, Session, Sink, Store, StoreError, Upload};
 
 /// What a place hides.
 #[derive(Clone, Copy)]
@@ -138,8 +138,8 @@ impl Upload for HidingUpload {
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.patch(offset, bytes).await
     }
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
-        let checked = self.inner.commit(sealed).await?;
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
+        let checked = self.inner.commit(completed).await?;
         self.place.ghosts.lock().unwrap().remove(&self.name);
         if let Hides::Committed(looks) = self.place.hides {
             self.place.looks.lock().unwrap().entry(self.name.clone()).or_insert(looks);

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Checked, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement, Sealed, Session, Sink, Store, StoreError, Tuning, Upload,
+    Abilities, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement, Session, Sink, Store, StoreError, Tuning, Upload,
 };
 
 /// What the next call shall do instead of its work.
@@ -183,11 +183,11 @@ impl Upload for MemoryUpload {
         }
         Ok(())
     }
-    async fn commit(&self, sealed: &Sealed) -> Result<Checked, StoreError> {
+    async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let mut world = self.store.world.lock().unwrap();
         let mut bytes: Vec<u8> = world.unfinished.remove(&self.id).unwrap().into_values().flatten().collect();
-        assert_eq!(bytes.len() as u64, sealed.length);
-        if let Some(md5) = sealed.md5 {
+        assert_eq!(bytes.len() as u64, completed.length);
+        if let Some(md5) = completed.md5 {
             use md5::Digest;
             assert_eq!(<[u8; 16]>::from(md5::Md5::digest(&bytes)), md5);
         }

@@ -11,7 +11,7 @@ use store::{
 };
 use testkit::drive::{CLIENT_ID, CLIENT_SECRET, Call, Fault};
 
-use crate::{PART, Rig, archive, begin, options, parts, sealed};
+use crate::{PART, Rig, archive, begin, completed, options, parts};
 
 impl Rig {
     fn settings(&self, more: &[(&str, &str)]) -> Settings {
@@ -127,7 +127,7 @@ async fn a_token_that_expires_on_the_way_is_replaced_once() {
         upload.put(&part).await.unwrap();
         rig.drive.expire_tokens();
     }
-    upload.commit(&sealed(&bytes)).await.unwrap();
+    upload.commit(&completed(&bytes)).await.unwrap();
 
     // A fresh one that is refused as well may be taken a little later; not for ever.
     rig.drive.script(Call::Get, (0..8).map(|_| Fault::Expire));

@@ -145,7 +145,7 @@ async fn what_dead_runs_left_is_swept_and_the_living_are_spared() {
     upload.put(&parts(&bytes, PART)[0]).await.unwrap();
     assert_eq!(place.remove_abandoned().await.unwrap(), 2);
     assert_eq!(place.remove_abandoned().await.unwrap(), 0);
-    upload.commit(&crate::sealed(&bytes)).await.unwrap();
+    upload.commit(&crate::completed(&bytes)).await.unwrap();
     rig.drive.remove(&others);
     rig.drive.remove(&kept);
     assert_eq!(rig.archives(), ["a.tar", "b.tar"]);

@@ -10,7 +10,7 @@ use store::{
 };
 use testkit::drive::{Call, Fault, Ways};
 
-use crate::{PART, Rig, archive, begin, parts, sealed};
+use crate::{PART, Rig, archive, begin, completed, parts};
 
 /// Longer than any run here asks.
 const LONG: Ways =
@@ -182,8 +182,8 @@ async fn a_file_that_is_not_seen_right_after_it_was_made_is_asked_for_again() {
     let upload = begin(place.as_ref(), "a.tar").await;
     upload.put(&parts(&bytes, PART)[0]).await.unwrap();
     rig.drive.script(Call::Get, [Fault::Status { status: 404, reason: "notFound", retry_after: None }]);
-    assert!(upload.commit(&sealed(&bytes)).await.unwrap_err().is_transient());
-    assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
+    assert!(upload.commit(&completed(&bytes)).await.unwrap_err().is_transient());
+    assert_eq!(upload.commit(&completed(&bytes)).await.unwrap(), Checked::Checksum);
     assert_eq!(rig.drive.received(), bytes.len() as u64);
 }
 

@@ -8,7 +8,7 @@ use store::{
 };
 use testkit::drive::{Call, Fault, Ways};
 
-use crate::{PART, Rig, archive, begin, parts, sealed};
+use crate::{PART, Rig, archive, begin, completed, parts};
 
 fn advice(error: &StoreError) -> String {
     let StoreError::Remote(error) = error else { panic!("{error}") };
@@ -148,7 +148,7 @@ async fn a_kept_count_may_be_odd_and_lack_its_unit() {
                 assert!(error.is_transient(), "{error}");
             }
         }
-        assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
+        assert_eq!(upload.commit(&completed(&bytes)).await.unwrap(), Checked::Checksum);
         place.delete("a.tar").await.unwrap();
     }
     rig.is_clean();
@@ -167,7 +167,7 @@ async fn a_file_whose_session_is_forgotten_and_that_is_not_listed_yet_is_waited_
     rig.drive.script(Call::List, [Fault::Empty]);
     assert!(upload.put(part).await.unwrap_err().is_transient());
     upload.put(part).await.unwrap();
-    assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
+    assert_eq!(upload.commit(&completed(&bytes)).await.unwrap(), Checked::Checksum);
     assert_eq!(rig.drive.received(), bytes.len() as u64);
     rig.is_clean();
 }

@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use store::{
-    Address, Checked, Context, Expected, Options, Part, Sealed, Secret, Store, StoreError, Tuning, Upload,
+    Address, Checked, Completed, Context, Expected, Options, Part, Secret, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
     gdrive::auth::{Client, Grant, TokenFile},
     parts::Activity,
@@ -79,8 +79,8 @@ impl Rig {
         for part in parts(bytes, 2 * PART) {
             policy.retry(|| upload.put(&part)).await?;
         }
-        let sealed = sealed(bytes);
-        policy.retry(|| upload.commit(&sealed)).await
+        let completed = completed(bytes);
+        policy.retry(|| upload.commit(&completed)).await
     }
 
     /// Nothing half-done is left.
@@ -159,8 +159,8 @@ fn parts(bytes: &Bytes, size: usize) -> Vec<Part> {
     (0..count).map(part).collect()
 }
 
-fn sealed(bytes: &Bytes) -> Sealed {
-    Sealed { length: bytes.len() as u64, parts: 1, md5: Some(Md5::digest(bytes).into()) }
+fn completed(bytes: &Bytes) -> Completed {
+    Completed { length: bytes.len() as u64, parts: 1, md5: Some(Md5::digest(bytes).into()) }
 }
 
 async fn begin(place: &dyn Store, name: &str) -> Box<dyn Upload> {

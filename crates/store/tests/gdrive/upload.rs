@@ -5,7 +5,7 @@ use std::time::Duration;
 use store::{Checked, Expected, Kind, Session, Upload};
 use testkit::drive::{Call, Fault};
 
-use crate::{PART, Rig, archive, begin, parts, sealed};
+use crate::{PART, Rig, archive, begin, completed, parts};
 
 fn passing(kind: Option<Kind>) -> Option<Duration> {
     match kind {
@@ -26,7 +26,7 @@ async fn fewer_bytes_kept_than_sent_are_followed_by_the_rest_in_the_same_put() {
     assert_eq!(rig.drive.count(Call::Chunk), 3);
     assert_eq!(rig.drive.count(Call::Status), 0);
     upload.put(last).await.unwrap();
-    assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
+    assert_eq!(upload.commit(&completed(&bytes)).await.unwrap(), Checked::Checksum);
     rig.is_clean();
 }
 
@@ -119,7 +119,7 @@ async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
     let part = &parts(&bytes, PART)[0];
     passing(upload.put(part).await.unwrap_err().kind());
     upload.put(part).await.unwrap();
-    upload.commit(&sealed(&bytes)).await.unwrap();
+    upload.commit(&completed(&bytes)).await.unwrap();
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn too_few_bytes_are_a_mismatch_too() {
     let bytes = archive(2 * PART);
     let upload = begin(place.as_ref(), "a.tar").await;
     upload.put(&parts(&bytes, PART)[0]).await.unwrap();
-    assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap_err().kind(), Some(Kind::Mismatch));
+    assert_eq!(upload.commit(&completed(&bytes)).await.unwrap_err().kind(), Some(Kind::Mismatch));
     assert_eq!(rig.archives(), Vec::<String>::new());
     rig.is_clean();
 }
@@ -222,10 +222,10 @@ async fn completing_is_asked_again_after_every_answer_that_was_lost() {
     let upload = begin(place.as_ref(), "a.tar").await;
     upload.put(&parts(&bytes, PART)[0]).await.unwrap();
     rig.drive.script(Call::Update, [Fault::Unanswered]);
-    passing(upload.commit(&sealed(&bytes)).await.unwrap_err().kind());
+    passing(upload.commit(&completed(&bytes)).await.unwrap_err().kind());
     assert_eq!(rig.archives(), ["a.tar"]);
-    assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
-    assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
+    assert_eq!(upload.commit(&completed(&bytes)).await.unwrap(), Checked::Checksum);
+    assert_eq!(upload.commit(&completed(&bytes)).await.unwrap(), Checked::Checksum);
     upload.abort().await.unwrap();
     assert_eq!(rig.archives(), ["a.tar"]);
 }
@@ -247,7 +247,7 @@ async fn who_gives_up_after_an_answer_that_was_lost_leaves_nothing() {
     let upload = begin(place.as_ref(), "a.tar").await;
     upload.put(&parts(&bytes, PART)[0]).await.unwrap();
     rig.drive.script(Call::Update, [Fault::Unanswered]);
-    passing(upload.commit(&sealed(&bytes)).await.unwrap_err().kind());
+    passing(upload.commit(&completed(&bytes)).await.unwrap_err().kind());
     upload.abort().await.unwrap();
     assert_eq!(rig.archives(), Vec::<String>::new());
     rig.is_clean();
@@ -261,7 +261,7 @@ async fn a_name_that_is_taken_meanwhile_is_not_given_twice() {
     let late = begin(place.as_ref(), "a.tar").await;
     late.put(&parts(&bytes, PART)[0]).await.unwrap();
     rig.send(place.as_ref(), "a.tar", &archive(9)).await.unwrap();
-    assert_eq!(late.commit(&sealed(&bytes)).await.unwrap_err().kind(), Some(Kind::Exists));
+    assert_eq!(late.commit(&completed(&bytes)).await.unwrap_err().kind(), Some(Kind::Exists));
     late.abort().await.unwrap();
     assert_eq!(rig.archives(), ["a.tar"]);
     assert_eq!(place.create("a.tar", Expected::default()).await.err().unwrap().kind(), Some(Kind::Exists));
@@ -303,7 +303,7 @@ async fn another_process_continues_where_the_session_stands() {
         let upload = place.resume(&session).await.unwrap().unwrap();
         assert_eq!(upload.kept().as_slice(), std::slice::from_ref(&(0..bytes.len() as u64)));
         if forgotten {
-            assert_eq!(upload.commit(&sealed(&bytes)).await.unwrap(), Checked::Checksum);
+            assert_eq!(upload.commit(&completed(&bytes)).await.unwrap(), Checked::Checksum);
         }
     }
     assert_eq!(rig.archives(), ["a.tar"]);

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Context, Expected, Options, Part, Sealed, Store, StoreError, Tuning, Upload,
+    Address, Completed, Context, Expected, Options, Part, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
     parts::Activity,
 };
@@ -113,7 +113,7 @@ pub async fn upload(store: &dyn Store, name: &str) -> Bytes {
     let (parts, bytes) = small_parts(1, 1000);
     let upload = store.create(name, Expected::default()).await.unwrap();
     put_all(&*upload, &parts).await;
-    upload.commit(&Sealed { length: bytes.len() as u64, parts: 1, md5: None }).await.unwrap();
+    upload.commit(&Completed { length: bytes.len() as u64, parts: 1, md5: None }).await.unwrap();
     bytes
 }
 
