@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     failure::{FAILED, Failure, INTERRUPTED},
-    text::tame,
+    text::sanitize,
 };
 
 /// More notes of one kind than this are counted, not shown.
@@ -85,7 +85,7 @@ pub(crate) fn notes(kind: &str, notes: impl ExactSizeIterator<Item = String>) {
     let mut out = stderr().lock();
     for note in notes.take(MOST) {
         // Standard error that is closed takes nothing away from the result.
-        let _ = writeln!(out, "{}: {}", paint(kind, "33"), tame(&note));
+        let _ = writeln!(out, "{}: {}", paint(kind, "33"), sanitize(&note));
     }
     if total > MOST {
         let _ = writeln!(out, "{}: and {} more like these", paint(kind, "33"), total - MOST);
@@ -121,7 +121,7 @@ pub(crate) fn failed_document(failure: &Failure) {
     if DOCUMENT.load(Ordering::Relaxed) == WANTED {
         let (subject, why) = failure.about.as_deref().map(|(subject, reason)| (subject.as_str(), reason.as_str())).unzip();
         let status = if failure.code == INTERRUPTED { "interrupted" } else { "failed" };
-        let (what, hint) = (tame(&failure.message), failure.hint.as_deref());
+        let (what, hint) = (sanitize(&failure.message), failure.hint.as_deref());
         // Standard error says it as well.
         let _ = json(&Failed { status, error: Trouble { what, subject, why, hint, exit_code: failure.code, done: &failure.done } });
     }

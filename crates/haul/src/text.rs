@@ -29,7 +29,7 @@ pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
 }
 
 /// A name from elsewhere, without what would steer the terminal.
-pub(crate) fn tame(text: &str) -> String {
+pub(crate) fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || engine::reorders(c) { '\u{fffd}' } else { c }).collect()
 }
 
@@ -39,8 +39,8 @@ mod tests {
 
     #[test]
     fn names_do_not_steer_the_terminal() {
-        assert_eq!(tame("a\x1b[2Jb\nc ü.tar"), "a\u{fffd}[2Jb\u{fffd}c ü.tar");
-        assert_eq!(tame("gpj.\u{202e}exe"), "gpj.\u{fffd}exe");
+        assert_eq!(sanitize("a\x1b[2Jb\nc ü.tar"), "a\u{fffd}[2Jb\u{fffd}c ü.tar");
+        assert_eq!(sanitize("gpj.\u{202e}exe"), "gpj.\u{fffd}exe");
     }
 
     #[test]

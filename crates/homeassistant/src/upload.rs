@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Bytes handed to the connection at once: small enough that a slow line shows life.
-const MOUTHFUL: usize = 64 << 10;
+const CHUNK: usize = 64 << 10;
 /// How often a silent line is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -200,7 +200,7 @@ where
         }
         loop {
             if !form.rest.is_empty() {
-                let piece = form.rest.split_to(form.rest.len().min(MOUTHFUL));
+                let piece = form.rest.split_to(form.rest.len().min(CHUNK));
                 form.pulse.sent.0.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 return Poll::Ready(Some(Ok(piece)));
             }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Bytes handed to the connection at once: small enough that a slow line shows life.
-const MOUTHFUL: usize = 64 << 10;
+const CHUNK: usize = 64 << 10;
 /// More of an error's text than this is of no use to anybody.
 const MOST_OF_A_BODY: u64 = 64 << 10;
 /// A line that carries fewer bytes a second than this carries nothing.
@@ -66,9 +66,9 @@ pub fn body(data: &Segments, activity: &Activity) -> Body {
         if rest.is_empty() {
             rest = pieces.next()?;
         }
-        let mouthful = rest.split_to(rest.len().min(MOUTHFUL));
-        activity.pass(mouthful.len() as u64).await;
-        Some((Ok::<_, io::Error>(mouthful), (pieces, rest, activity)))
+        let chunk = rest.split_to(rest.len().min(CHUNK));
+        activity.pass(chunk.len() as u64).await;
+        Some((Ok::<_, io::Error>(chunk), (pieces, rest, activity)))
     })))
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Bytes written at once where they keep to a rate.
-const MOUTHFUL: u64 = 64 << 10;
+const CHUNK: u64 = 64 << 10;
 const LABEL: &str = "standard output";
 
 /// Standard output.
@@ -76,10 +76,10 @@ fn failed(error: &io::Error) -> StoreError {
 impl Upload for StdoutUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
         let mut left = part.data.skip(self.written.load(Ordering::Relaxed).saturating_sub(part.offset));
-        let mouthful = if part.activity.is_limited() { MOUTHFUL } else { u64::MAX };
+        let chunk = if part.activity.is_limited() { CHUNK } else { u64::MAX };
         while !left.is_empty() {
-            let (now, written) = (left.take(mouthful), Arc::clone(&self.written));
-            left = left.skip(mouthful);
+            let (now, written) = (left.take(chunk), Arc::clone(&self.written));
+            left = left.skip(chunk);
             part.activity.pass(now.len()).await;
             // A pipe that nobody empties blocks; that must not hold up other destinations.
             let done = tokio::task::spawn_blocking(move || write(now.pieces(), &written)).await;

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
 
 /// What its maker knew was missing in an archive.
 pub(super) fn missing(stamp: Option<Stamp>) -> Option<String> {
-    stamp.filter(|stamp| !stamp.is_whole()).map(|stamp| text::tame(&engine::verdict::incomplete(&stamp.missing, stamp.essential)))
+    stamp.filter(|stamp| !stamp.is_whole()).map(|stamp| text::sanitize(&engine::verdict::incomplete(&stamp.missing, stamp.essential)))
 }
 
 fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {

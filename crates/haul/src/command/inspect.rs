@@ -139,7 +139,7 @@ fn headline(inspection: &Inspection) -> String {
     match inspection.judgement.verdict {
         _ if inspection.locked => "not examined: its password is needed".to_owned(),
         _ if is_only(inspection, Defect::WrongPassword) => "not examined: the password is wrong".to_owned(),
-        _ => text::tame(&inspection.judgement.headline()),
+        _ => text::sanitize(&inspection.judgement.headline()),
     }
 }
 
@@ -201,12 +201,12 @@ pub(super) fn found(finding: &Finding) -> Vec<String> {
     });
     lines.extend(shared(told).into_iter().map(|line| format!("  {line}")));
     // Whatever of it comes from the archive.
-    lines.iter().map(|line| text::tame(line)).collect()
+    lines.iter().map(|line| text::sanitize(line)).collect()
 }
 
 /// How it ends with each reader. What that says stands with the finding.
 pub(super) fn verdicts(verdicts: &[Verdict]) -> Vec<String> {
-    shared(verdicts.iter().map(|each| (each.reader, text::tame(&verdict(each)))))
+    shared(verdicts.iter().map(|each| (each.reader, text::sanitize(&verdict(each)))))
 }
 
 fn verdict(verdict: &Verdict) -> String {

@@ -154,14 +154,14 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let mut lines = table(&rows);
     lines.push(format!("{}, {}", text::count(items.len() as u64, "archive", "archives"), text::bytes(items.iter().map(|item| item.size).sum())));
     output::lines(&lines)?;
-    let doubled = twice.iter().map(|name| format!("the destination lists {} more than once", text::tame(name)));
+    let doubled = twice.iter().map(|name| format!("the destination lists {} more than once", text::sanitize(name)));
     output::notes("note", doubled.chain(items.iter().filter_map(note)).collect::<Vec<_>>().into_iter());
     Ok(code)
 }
 
 fn note(item: &Item) -> Option<String> {
     let said = item.problem.clone().or_else(|| Some(verdict::incomplete(item.missing.as_ref()?, item.essential)))?;
-    Some(text::tame(&format!("{}: {said}", item.name)))
+    Some(text::sanitize(&format!("{}: {said}", item.name)))
 }
 
 /// Whether the backups are not all of one instance.
@@ -224,7 +224,7 @@ pub(crate) fn moment(when: Timestamp, zone: &TimeZone) -> String {
 
 /// Columns as wide as their widest cell; the last one is ragged.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| text::tame(cell))).collect();
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| text::sanitize(cell))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {

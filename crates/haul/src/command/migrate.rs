@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     destination::{self, Network},
     failure::{DONE, FAILED, Failure, INCOMPLETE},
-    migrate::{Move, Sent, Source, Target, Wanted, words},
+    migrate::{Move, Sent, Source, Target, Wanted, messages},
     output, password, text,
 };
 
@@ -130,12 +130,12 @@ fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
 fn introduced(source: &Source, target: &Target) -> Vec<String> {
     let who = match source.logins.as_slice() {
         [] => "no user with a password".to_owned(),
-        [one] => format!("user {}", text::tame(one)),
-        several => format!("users {}", words::joined(several, "and")),
+        [one] => format!("user {}", text::sanitize(one)),
+        several => format!("users {}", messages::joined(several, "and")),
     };
     let version = target.version().map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
     let kind = if target.is_fresh() { "fresh" } else { "set up already" };
-    let installation = target.installation().map_or_else(String::new, |name| format!(" ({})", text::tame(name)));
+    let installation = target.installation().map_or_else(String::new, |name| format!(" ({})", text::sanitize(name)));
     vec![
         format!("From  {}: Home Assistant {}, {who}", engine::shown(source.directory.as_os_str().as_encoded_bytes()), source.version),
         format!("To    {}: Home Assistant {version}{installation}, {kind}", target.place()),
@@ -154,7 +154,7 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
         report.limited_by.as_str()
     )];
     if is_all {
-        lines.push(format!("The backup is on {place} as “{}”; nothing was restored: {}", text::tame(&report.archive.name), words::BY_HAND));
+        lines.push(format!("The backup is on {place} as “{}”; nothing was restored: {}", text::sanitize(&report.archive.name), messages::BY_HAND));
     }
     output::lines(&lines)?;
     output::notes("sent again", sent.breaks.clone().into_iter());
@@ -192,9 +192,9 @@ fn told(args: &MigrateArgs, status: &'static str, moving: &Move, sent: Option<&S
     } else if args.dry_run {
         output::lines(&["All checks passed. Nothing was sent.".to_owned()])?;
     } else if let Some(restored) = restored {
-        let version = restored.version.as_ref().map_or_else(String::new, |version| format!(" {}", text::tame(version)));
+        let version = restored.version.as_ref().map_or_else(String::new, |version| format!(" {}", text::sanitize(version)));
         output::lines(&[format!("Home Assistant{version} is up again after {}", text::duration(restored.took.as_secs_f64()))])?;
-        let who = if source.logins.is_empty() { "before".to_owned() } else { words::any_of(&source.logins) };
+        let who = if source.logins.is_empty() { "before".to_owned() } else { messages::any_of(&source.logins) };
         output::lines(&[format!("restored: log in as {who} at {}", restored.address)])?;
     }
     let is_whole = sent.is_none_or(|sent| sent.report.status == Status::Complete && sent.notes.is_empty());

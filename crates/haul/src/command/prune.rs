@@ -65,7 +65,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
     let Inventory { items, twice } = list::inventory(network, place, store)?;
     if let Some(name) = twice.first() {
         // What a name stands for is not certain then, and neither is that the list is whole.
-        return Err(Failure::new(FAILED, format!("{} lists {} more than once; nothing was removed", store.label(), text::tame(name)))
+        return Err(Failure::new(FAILED, format!("{} lists {} more than once; nothing was removed", store.label(), text::sanitize(name)))
             .hint("try again in a few minutes; if that does not help, look at the destination with another program"));
     }
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
@@ -77,7 +77,10 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         show(&plan, &items, &going)?;
         let odd = plan.iter().filter(|decision| decision.keep.contains(&Reason::OddDate));
         let note = |decision: &Decision| {
-            format!("{} claims a date that does not fit its arrival, so prune ignores it: examine it, and remove it with `haul rm`", text::tame(&decision.name))
+            format!(
+                "{} claims a date that does not fit its arrival, so prune ignores it: examine it, and remove it with `haul rm`",
+                text::sanitize(&decision.name)
+            )
         };
         output::notes("note", odd.map(note).collect::<Vec<_>>().into_iter());
     }
@@ -175,7 +178,7 @@ fn hold_back(going: &mut Vec<&Item>, reading: &Reading<'_>, plan: &[Decision], i
             continue;
         }
         if let Some(problem) = reading.problem(newest)? {
-            let reason = format!("{}, the newest that stays, {problem}", text::tame(&newest.name));
+            let reason = format!("{}, the newest that stays, {problem}", text::sanitize(&newest.name));
             let trouble = |item: &&Item| Trouble { name: item.name.clone(), reason: reason.clone() };
             failed.extend(going.iter().filter(|item| item.is_beside(newest)).map(trouble));
             going.retain(|item| !item.is_beside(newest));
@@ -192,7 +195,7 @@ impl Reading<'_> {
         let source = ArchiveSource::Remote(Arc::new(Far(file)));
         match verify::quietly(&source, password::given(&self.args.password, self.cancel)?, self.cancel) {
             Ok(judgement) if judgement.verdict == Verdict::Whole => Ok(None),
-            Ok(judgement) => Ok(Some(format!("is not whole: {}", text::tame(&judgement.headline())))),
+            Ok(judgement) => Ok(Some(format!("is not whole: {}", text::sanitize(&judgement.headline())))),
             Err(failure) if failure.code == INTERRUPTED => Err(failure),
             Err(failure) => Ok(Some(format!("could not be verified: {}", failure.message))),
         }

@@ -108,7 +108,7 @@ fn remark(archive: &std::path::Path) -> Option<String> {
         Err(ArchiveError::Io(_)) => return None,
         Err(error) => format!("not a Home Assistant backup, or a damaged one: {error}"),
     };
-    Some(text::tame(&format!("the archive is {what}")))
+    Some(text::sanitize(&format!("the archive is {what}")))
 }
 
 fn remark_of(archive: &Archive<std::fs::File>) -> Option<String> {

@@ -162,7 +162,7 @@ fn happened(event: &ReceiverEvent) -> String {
     }
     match kind {
         EventKind::Arrived(size) => format!("Received {name} ({}) from {from}", text::bytes(*size)),
-        EventKind::Failed(reason) => format!("Could not receive {name} from {from}: {}", text::tame(reason)),
+        EventKind::Failed(reason) => format!("Could not receive {name} from {from}: {}", text::sanitize(reason)),
         EventKind::Deleted => format!("Deleted {name} for {from}"),
         EventKind::Kept => format!("Kept {name}; {from} asked to delete it"),
     }

@@ -110,7 +110,7 @@ fn print(archive: &Path, verification: &Verification) -> Result<(), Failure> {
                 format!("Good: Home Assistant restores it{history}. {unknown}")
             }
         }
-        _ => text::tame(&judgement.headline()),
+        _ => text::sanitize(&judgement.headline()),
     };
     lines.push(format!("{}: {verdict}", archive.display()));
     for finding in verification.findings.iter().take(SHOWN) {

@@ -15,11 +15,11 @@
 //! | `pause` | the old one stopped, and started again whatever happens |
 //! | `words` | sentences |
 
+pub(crate) mod messages;
 mod pause;
 mod place;
 mod source;
 mod target;
-pub(crate) mod words;
 
 use std::{
     path::PathBuf,
@@ -36,9 +36,9 @@ use jiff::Zoned;
 use store::retry::RetryPolicy;
 
 use self::{
+    messages::Reached,
     pause::{NotStopped, Stopped},
     place::{HomeAssistantStore, Ledger},
-    words::Reached,
 };
 pub(crate) use self::{source::Source, target::Target};
 use crate::{
@@ -100,14 +100,14 @@ impl Move {
         })?;
         let source = Source::look(&wanted.config, &identity)?;
         let steps = Steps::start(wanted.progress);
-        let shown = crate::text::tame(&homeassistant::without_login(&wanted.to));
+        let shown = crate::text::sanitize(&homeassistant::without_login(&wanted.to));
         steps.say(&format!("checking {shown}"));
         let looking = Target::look(&wanted.to, wanted.tls, wanted.token.clone(), network.context.tuning.give_up_after);
         let target = network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(looking));
-        let mut target = target.map_err(|error| words::ended(&error, Reached::Nothing, &shown))??;
+        let mut target = target.map_err(|error| messages::ended(&error, Reached::Nothing, &shown))??;
         target.suits(&source)?;
         let expecting = network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(target.expect(&source)));
-        expecting.map_err(|error| words::ended(&error, Reached::Nothing, &shown))?;
+        expecting.map_err(|error| messages::ended(&error, Reached::Nothing, &shown))?;
         Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: Arc::clone(cancel) })
     }
 
@@ -120,7 +120,7 @@ impl Move {
             Ok(stopped) => stopped,
             Err(NotStopped::Failed(failure)) => return Err(failure),
             Err(NotStopped::Interrupted) => {
-                let failure = words::interrupted(Reached::Nothing, self.target.place());
+                let failure = messages::interrupted(Reached::Nothing, self.target.place());
                 return Err(if self.wanted.start.is_some() { failure } else { with_hint(failure, "the old Home Assistant may have stopped") });
             }
         };
@@ -176,7 +176,7 @@ impl Move {
                     (true, false) => Reached::Sending,
                     (true, true) => Reached::Unanswered,
                 };
-                words::interrupted(reached, self.target.place())
+                messages::interrupted(reached, self.target.place())
             }
             (BackupError::Store(_), Some(last)) => {
                 crate::output::notes("sent again", breaks.iter().take(breaks.len().saturating_sub(1)).cloned().collect::<Vec<_>>().into_iter());
@@ -196,21 +196,21 @@ impl Move {
         let place = self.target.place();
         let policy = RetryPolicy::new(&self.network.context);
         if self.cancel.load(Ordering::Relaxed) {
-            return Err(words::interrupted(Reached::Sent, place));
+            return Err(messages::interrupted(Reached::Sent, place));
         }
         steps.say("restoring: Home Assistant is reading the backup");
         let elsewhere = self.network.bridge.wait(policy.unless_cancelled(self.target.elsewhere()));
-        let elsewhere = elsewhere.map_err(|error| words::ended(&error, Reached::Sent, place))?;
+        let elsewhere = elsewhere.map_err(|error| messages::ended(&error, Reached::Sent, place))?;
         let wish = self.target.wish(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
         let begun = self.network.bridge.wait(policy.unless_cancelled(self.ask_to_restore(&wish)));
         // Whoever interrupts now may well have been too late.
-        let begun = begun.map_err(|error| words::ended(&error, Reached::Restoring, place))?;
+        let begun = begun.map_err(|error| messages::ended(&error, Reached::Restoring, place))?;
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup remains there"))? {
             steps.say("restoring: no answer, as happens when Home Assistant restarts at once");
         }
         let following = self.target.follow(&elsewhere, |stage, waited| steps.say(&described(stage, waited)));
         let restored = self.network.bridge.wait(policy.unless_cancelled(following));
-        Ok(restored.map_err(|error| words::ended(&error, Reached::Restoring, place))??)
+        Ok(restored.map_err(|error| messages::ended(&error, Reached::Restoring, place))??)
     }
 
     async fn ask_to_restore(&self, wish: &homeassistant::Wish) -> Result<Begun, homeassistant::Error> {

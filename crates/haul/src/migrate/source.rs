@@ -149,7 +149,7 @@ impl Source {
         let mut notes = Vec::new();
         let (with, without): (Vec<_>, Vec<_>) = logins.into_iter().partition(|name| known.as_ref().is_some_and(|known| known.contains(name)));
         if !without.is_empty() {
-            notes.push(format!("{} has no password for {}, so they can't log in", provider.display(), super::words::any_of(&without)));
+            notes.push(format!("{} has no password for {}, so they can't log in", provider.display(), super::messages::any_of(&without)));
         }
         let done = read::<Onboarding>(&directory.join(".storage/onboarding")).ok().flatten().map(|stored| stored.done).unwrap_or_default();
         if FIRST_STEPS.iter().any(|step| !done.iter().any(|done| done == step)) {

@@ -7,7 +7,7 @@ use futures_util::Stream;
 use habackup::version::HaVersion;
 use homeassistant::{Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Phase, Secret, Timeouts, Tls, Upload, Way, Wish, local_agent};
 
-use super::{source::Source, words};
+use super::{messages, source::Source};
 use crate::failure::{FAILED, Failure};
 
 /// Who takes backups there: Home Assistant itself, or its Supervisor.
@@ -231,7 +231,7 @@ fn no_token(place: &str, what: &str) -> Failure {
 fn own_agent(place: &str, agents: &[Agent]) -> Result<String, Failure> {
     let none = || {
         let ids: Vec<String> = agents.iter().map(|agent| agent.agent_id.clone()).collect();
-        Failure::new(FAILED, format!("{place} keeps no backups on its own disk, only on {}", words::joined(&ids, "and")))
+        Failure::new(FAILED, format!("{place} keeps no backups on its own disk, only on {}", messages::joined(&ids, "and")))
             .hint("check under Settings > System > Backups whether local backups work there")
     };
     local_agent(agents).map(str::to_owned).ok_or_else(none)

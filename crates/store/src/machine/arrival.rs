@@ -12,7 +12,7 @@ use bytes::Bytes;
 use peer::{Peer, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
 
-use super::words;
+use super::convert;
 use crate::{
     error::{Kind, StoreError},
     small,
@@ -84,7 +84,7 @@ impl Arrivals {
             names.push(archive.to_owned());
         }
         let arriving = Arriving { all: self, store, archive: archive.to_owned() };
-        let is_there = store.entry(archive).await.map_err(|error| words::refusal(&error))?.is_some();
+        let is_there = store.entry(archive).await.map_err(|error| convert::refusal(&error))?.is_some();
         if is_there {
             // Somebody else's, or its sender comes back because an answer got lost; there was a note of it before.
             return Ok(arriving);
@@ -92,7 +92,7 @@ impl Arrivals {
         let note = ArrivalNote::now(peer);
         match put(store, archive, &note).await {
             Err(error) if error.kind() == Some(Kind::Exists) => arriving.again(&note).await?,
-            put => put.map_err(|error| words::refusal(&error))?,
+            put => put.map_err(|error| convert::refusal(&error))?,
         }
         Ok(arriving)
     }
@@ -101,7 +101,7 @@ impl Arrivals {
 impl Arriving<'_> {
     /// There is a note without an archive: an earlier attempt of the same machine failed, and only now counts.
     async fn again(&self, note: &ArrivalNote) -> Result<(), Refusal> {
-        let failed = |error: StoreError| words::refusal(&error);
+        let failed = |error: StoreError| convert::refusal(&error);
         let name = ArrivalNote::name(&self.archive);
         let before = match self.store.entry(&name).await.map_err(failed)? {
             Some(entry) => ArrivalNote::read(self.store, &entry).await.map_err(failed)?,

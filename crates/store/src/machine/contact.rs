@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use peer::{Client, Dialer, Fingerprint, Identity, Known, PeerError, Role, code::Code, discover};
 use url::Url;
 
-use super::{Connection, words};
+use super::{Connection, convert};
 use crate::{
     context::{Context, invalid},
     error::{Kind, Operation, StoreError},
@@ -46,7 +46,7 @@ pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Connec
     let label = format!("haul://{}", address.strip_suffix(&format!(":{}", peer::PORT)).unwrap_or(&address));
     let state = super::state(&context.state);
     let known = Known::new(&state);
-    let failed = |error: PeerError| words::failed(&label, &label, Operation::Connect, &error);
+    let failed = |error: PeerError| convert::failed(&label, &label, Operation::Connect, &error);
 
     let identity = Arc::new(Identity::load_or_create(&state).map_err(failed)?);
     let tuning = &context.tuning;
@@ -71,7 +71,7 @@ pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Connec
 
 /// Asks for the code and pairs.
 async fn pair(dialer: &Dialer, label: &str, context: &Context) -> Result<(String, Fingerprint), StoreError> {
-    let failed = |error: PeerError| words::failed(label, label, Operation::Connect, &error);
+    let failed = |error: PeerError| convert::failed(label, label, Operation::Connect, &error);
     let name = own_name();
     if let Some(code) = context.variable(VARIABLE) {
         return dialer.pair(&Code::parse(&code), &name).await.map_err(failed);
@@ -104,7 +104,7 @@ async fn address(url: &Url) -> Result<String, StoreError> {
     if let Some(host) = url.host_str().filter(|host| !host.is_empty()) {
         return Ok(format!("{host}:{port}"));
     }
-    let found = discover::search(SEARCH).await.map_err(|error| words::failed("haul://", "it", Operation::Connect, &error))?;
+    let found = discover::search(SEARCH).await.map_err(|error| convert::failed("haul://", "it", Operation::Connect, &error))?;
     match found.as_slice() {
         [only] => Ok(only.to_string()),
         [] => Err(StoreError::remote("haul://", Operation::Connect, Kind::NotFound, "no receiver was found on this network")

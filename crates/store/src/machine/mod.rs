@@ -7,11 +7,11 @@ mod arrival;
 mod building;
 mod compressor;
 mod contact;
+mod convert;
 mod piece;
 mod receiver;
 mod records;
 mod upload;
-mod words;
 
 use std::{
     collections::HashMap,
@@ -68,7 +68,12 @@ async fn connect(url: &Url, _options: &Options, context: &Context) -> Result<Arc
     let (reply, _) = machine.ask(Operation::Connect, Request::Abilities).await?;
     let Reply::Abilities(abilities) = reply else { return Err(machine.connection.misunderstood(Operation::Connect)) };
     machine.connection.seen();
-    Ok(Arc::new(Connected { abilities: words::abilities(&abilities), makes: abilities.makes, append_only: abilities.append_only, machine: Arc::new(machine) }))
+    Ok(Arc::new(Connected {
+        abilities: convert::abilities(&abilities),
+        makes: abilities.makes,
+        append_only: abilities.append_only,
+        machine: Arc::new(machine),
+    }))
 }
 
 /// What errors are told with: the receiver as the user knows it.
@@ -81,7 +86,7 @@ struct Connection {
 
 impl Connection {
     fn failed(&self, operation: Operation, error: &PeerError) -> StoreError {
-        words::failed(&self.label, &self.name, operation, error)
+        convert::failed(&self.label, &self.name, operation, error)
     }
 
     fn misunderstood(&self, operation: Operation) -> StoreError {
@@ -195,12 +200,12 @@ impl Store for Connected {
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let objects: Vec<Object> = self.machine.listed(Operation::List, Request::List).await?;
-        Ok(objects.into_iter().map(words::entry).collect())
+        Ok(objects.into_iter().map(convert::entry).collect())
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         match self.machine.ask(Operation::Read, Request::Entry { name: name.to_owned() }).await?.0 {
-            Reply::Entry { object } => Ok(object.map(words::entry)),
+            Reply::Entry { object } => Ok(object.map(convert::entry)),
             _ => Err(self.machine.connection.misunderstood(Operation::Read)),
         }
     }

@@ -21,9 +21,9 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use super::{
     arrival::{Arrivals, Arriving},
     building::{ArchiveBuilder, BuildUpload, Task},
+    convert,
     piece::{Ended, Stretch, gap},
     records::{Record, Records},
-    words,
 };
 use crate::{
     error::StoreError,
@@ -196,7 +196,7 @@ impl Receiver {
 }
 
 fn refused(error: &StoreError) -> Refusal {
-    words::refusal(error)
+    convert::refusal(error)
 }
 
 fn done() -> (Reply, Bytes) {
@@ -222,18 +222,18 @@ impl Inner {
         let (store, owner) = (&self.store, peer.fingerprint);
         let reply = match request {
             Request::Abilities => {
-                let told = words::told_abilities(&store.abilities());
+                let told = convert::told_abilities(&store.abilities());
                 Reply::Abilities(message::Abilities { makes: self.options.builder.is_some(), append_only: self.options.append_only, ..told })
             }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
             Request::Sweep => Reply::Swept { count: store.remove_abandoned().await.map_err(|error| refused(&error))? },
             Request::List => {
                 let entries = store.list().await.map_err(|error| refused(&error))?;
-                return listed(&entries.into_iter().map(words::object).collect::<Vec<Object>>());
+                return listed(&entries.into_iter().map(convert::object).collect::<Vec<Object>>());
             }
             Request::Entry { name } => {
                 checked_name(&name)?;
-                Reply::Entry { object: store.entry(&name).await.map_err(|error| refused(&error))?.map(words::object) }
+                Reply::Entry { object: store.entry(&name).await.map_err(|error| refused(&error))?.map(convert::object) }
             }
             Request::Read { name, start, end } => {
                 checked_name(&name)?;
@@ -280,7 +280,7 @@ impl Inner {
             }
             Request::Commit { upload, length, parts, md5 } => {
                 let Some(slot) = self.slot(owner, &upload, Some(length)).await? else { return Ok((Reply::Gone, Bytes::new())) };
-                let completed = Completed { length, parts, md5: md5.as_deref().and_then(words::digest) };
+                let completed = Completed { length, parts, md5: md5.as_deref().and_then(convert::digest) };
                 return self.commit(&slot, &completed, peer).await;
             }
             Request::Abort { upload } => return self.abort(owner, &upload).await,
@@ -335,7 +335,7 @@ impl Inner {
             return Ok(None);
         }
         let entry = self.store.entry(&record.name).await.map_err(|error| refused(&error))?;
-        record.finished = entry.filter(|entry| entry.size == length).map(|_| (length, words::checked_word(crate::Checked::Size).to_owned()));
+        record.finished = entry.filter(|entry| entry.size == length).map(|_| (length, convert::checked_word(crate::Checked::Size).to_owned()));
         Ok(record.finished.is_some().then(|| self.ended(record)))
     }
 
@@ -385,7 +385,7 @@ impl Inner {
         let is_archive = Path::new(name).extension().is_some_and(|extension| extension == "tar") && name.len() <= LONGEST_NAME;
         if self.options.append_only && !is_archive {
             let reason = format!("the receiver takes only archives (.tar), so {name} can't be stored there");
-            return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
+            return Err(Refusal { advice: Some(convert::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
         }
         Ok(())
     }
@@ -396,7 +396,7 @@ impl Inner {
         if self.options.append_only {
             let reason = format!("the receiver is append-only: {name} can't be deleted, replaced or unpinned from this machine");
             (self.options.on_event)(ReceiverEvent { name, from, kind: EventKind::Kept });
-            return Err(Refusal { advice: Some(words::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
+            return Err(Refusal { advice: Some(convert::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
         }
         let was_there = self.store.entry(&name).await.is_ok_and(|entry| entry.is_some());
         self.store.delete(&name).await.map_err(|error| refused(&error))?;
@@ -597,7 +597,7 @@ impl Inner {
                 }
             };
             drop(arriving);
-            let checked = words::checked_word(committed).to_owned();
+            let checked = convert::checked_word(committed).to_owned();
             state.record.notes = state.upload.notes();
             let made = slot.build.as_ref().and_then(|build| build.made());
             state.record.finished = Some((completed.length, checked));

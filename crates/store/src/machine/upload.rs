@@ -149,7 +149,7 @@ impl Upload for MachineUpload {
                     // OnEvent twice, it is the same.
                     let _ = self.made.set(made);
                 }
-                super::words::checked(&checked).ok_or_else(|| self.connection.misunderstood(Operation::Publish))
+                super::convert::checked(&checked).ok_or_else(|| self.connection.misunderstood(Operation::Publish))
             }
             Reply::Gone => Err(self.connection.lost()),
             _ => Err(self.connection.misunderstood(Operation::Publish)),

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Bytes handed over at once.
-const MOUTHFUL: u64 = 64 << 10;
+const CHUNK: u64 = 64 << 10;
 /// How long a server may need to notice that a request broke off, and how often it is asked.
 const LOOKS: u32 = 5;
 const LOOK: Duration = Duration::from_millis(100);
@@ -112,7 +112,7 @@ impl WholeUpload {
         }
         let mut rest = part.data.skip(transfer.taken - part.offset);
         while !rest.is_empty() {
-            let piece = rest.take(MOUTHFUL).to_bytes();
+            let piece = rest.take(CHUNK).to_bytes();
             let length = piece.len() as u64;
             part.activity.pass(length).await;
             self.hand_over(transfer, piece, &part.activity).await?;

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Bytes read at once.
-const MOUTHFUL: usize = 64 << 10;
+const CHUNK: usize = 64 << 10;
 /// How long the other side may take to notice a FIN.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -107,10 +107,10 @@ async fn upward(shared: &Shared, client: &mut ReadHalf<'_>, server: &mut WriteHa
     let mut follower = Follower::default();
     // The present request goes nowhere, and is answered with this when it has ended.
     let mut instead: Option<Vec<u8>> = None;
-    let mut buffer = vec![0; MOUTHFUL];
+    let mut buffer = vec![0; CHUNK];
     loop {
         let pace = shared.script().bytes_per_second;
-        let most = pace.map_or(MOUTHFUL, |pace| (pace / 50).clamp(1, MOUTHFUL as u64) as usize);
+        let most = pace.map_or(CHUNK, |pace| (pace / 50).clamp(1, CHUNK as u64) as usize);
         let read = match client.read(&mut buffer[..most]).await {
             Ok(0) => {
                 let _ = server.shutdown().await;
@@ -193,7 +193,7 @@ async fn requests(
 
 /// Passes on what the server says.
 async fn downward(shared: &Shared, server: &mut ReadHalf<'_>, client: &mut WriteHalf<'_>, ahead: &Ahead) -> End {
-    let mut buffer = vec![0; MOUTHFUL];
+    let mut buffer = vec![0; CHUNK];
     loop {
         let read = match server.read(&mut buffer).await {
             Ok(0) => return End::Natural,
@@ -257,7 +257,7 @@ async fn die(mut client: TcpStream, death: Death) {
         Death::Close => {
             // What is still unread would turn the FIN into an RST, so it is read for a while.
             let _ = client.shutdown().await;
-            let mut rest = vec![0; MOUTHFUL];
+            let mut rest = vec![0; CHUNK];
             let drained = async { while client.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
             let _ = tokio::time::timeout(PATIENCE, drained).await;
         }

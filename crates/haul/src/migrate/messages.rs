@@ -14,7 +14,7 @@ pub(crate) fn any_of(names: &[String]) -> String {
 
 /// The same with another last word.
 pub(crate) fn joined(names: &[String], word: &str) -> String {
-    let mut names: Vec<String> = names.iter().map(|name| crate::text::tame(name)).collect();
+    let mut names: Vec<String> = names.iter().map(|name| crate::text::sanitize(name)).collect();
     if names.len() > MOST_NAMES {
         let others = names.len() - MOST_NAMES + 1;
         names.truncate(MOST_NAMES - 1);
