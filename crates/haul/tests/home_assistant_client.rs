@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use homeassistant::{Arrival, Begun, Expected, Instance, Kind, Phase, Progress, Secret, Stage, Timeouts, Tls, Upload, Way, Wish, local_agent};
+use homeassistant::{Arrival, Begun, Expected, Instance, Kind, Phase, Progress, RestoreRequest, Secret, Stage, Timeouts, Tls, Upload, Way, local_agent};
 use testkit::{
     proxy::{Death, Proxy},
     rig::{self, Running, Version, tell},
@@ -65,7 +65,7 @@ async fn a_backup_without_users_is_told_as_a_lost_restore() {
     let archive = back_up(&bare, &directory.path().join("bare.tar"));
     let instance = look(&new.url).await.unwrap();
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
-    let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
+    let wish = RestoreRequest { password: Some(Secret::new(PASSWORD)), ..RestoreRequest::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
     let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::RestoreLost, "{error}");
@@ -87,7 +87,7 @@ async fn a_restored_one_in_recovery_mode_is_not_called_restored() {
     let timeouts = Timeouts { loaded: Duration::from_secs(15), ..Timeouts::default() };
     let instance = Instance::look(&new.url, Tls::default(), timeouts).await.unwrap();
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
-    let wish = Wish { password: Some(Secret::new(PASSWORD)), ..Wish::new(backup_id, "backup.local") };
+    let wish = RestoreRequest { password: Some(Secret::new(PASSWORD)), ..RestoreRequest::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
     let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::OnlyCore, "{error}");
@@ -124,10 +124,10 @@ async fn into_a_fresh_one(version: Version, new: &Running, archive: &Archive) ->
     assert_eq!(backup_id, archive.expected.slug);
     assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::Yes { backup_id: backup_id.clone() });
 
-    let wish = |password: &str| Wish { password: Some(Secret::new(password)), ..Wish::new(&backup_id, *agent) };
+    let wish = |password: &str| RestoreRequest { password: Some(Secret::new(password)), ..RestoreRequest::new(&backup_id, *agent) };
     let wrong = instance.restore(&wish("not it")).await.unwrap_err();
     assert_eq!(wrong.kind, Kind::WrongPassword, "{wrong}");
-    let unknown = instance.restore(&Wish::new("00000000", *agent)).await.unwrap_err();
+    let unknown = instance.restore(&RestoreRequest::new("00000000", *agent)).await.unwrap_err();
     assert_eq!(unknown.kind, Kind::NotFound, "{unknown}");
 
     let begun = instance.restore(&wish(PASSWORD)).await.unwrap();
@@ -162,7 +162,7 @@ async fn again_into_itself(old: &Running, token: &Secret, archive: &Archive) {
     assert_eq!(events.next().await.unwrap().unwrap().manager_state, "receive_backup");
     assert_eq!(admin.did_it_arrive(&archive.expected).await.unwrap(), Arrival::Yes { backup_id: backup_id.clone() });
 
-    let mut wish = Wish::new(backup_id, agent);
+    let mut wish = RestoreRequest::new(backup_id, agent);
     wish.password = Some(Secret::new("not it"));
     let refused = admin.restore(&wish).await.unwrap_err();
     assert_eq!(refused.kind, Kind::WrongPassword, "{refused}");

@@ -3,23 +3,23 @@
 use url::Url;
 
 use crate::{
-    error::{Doing, Error, Kind},
+    error::{Error, Kind, Operation},
     text::words,
 };
 
 /// Scheme, host and port of what a person typed; a page's path is dropped.
 pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let text = text.trim();
-    let invalid = |reason: &str| Error::new(words(&without_login(text), 200), Doing::Look, Kind::Invalid, reason);
+    let invalid = |reason: &str| Error::new(words(&without_login(text), 200), Operation::Look, Kind::Invalid, reason);
     if !text.contains("://") {
         let shown = words(&without_login(text), 200);
-        let error = Error::new(shown.clone(), Doing::Look, Kind::Invalid, "the address does not begin with http:// or https://");
+        let error = Error::new(shown.clone(), Operation::Look, Kind::Invalid, "the address does not begin with http:// or https://");
         return Err(error.advise(format!("write http://{}", shown.trim_start_matches('/').trim_end_matches("?…"))));
     }
-    let url = Url::parse(text).map_err(|error| Error::new("this address", Doing::Look, Kind::Invalid, error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| Error::new("this address", Operation::Look, Kind::Invalid, error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         // Not shown: it may hold a password.
-        return Err(Error::new(shown(&url), Doing::Look, Kind::Invalid, "the address contains a user name or password").advise("put the token in a file"));
+        return Err(Error::new(shown(&url), Operation::Look, Kind::Invalid, "the address contains a user name or password").advise("put the token in a file"));
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(invalid("the address does not begin with http:// or https://"));

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::{
     answers::{Agent, Agents, Arrival, Event, Expected, Manager},
-    error::{Doing, Error},
+    error::{Error, Operation},
     look::Instance,
-    restore::{Begun, Wish},
+    restore::{Begun, RestoreRequest},
     secret::Secret,
     socket::{Outcome, Socket},
     upload::{self, Upload},
@@ -30,7 +30,7 @@ impl Instance {
     /// Signs in once, so that a wrong token is known before a byte is sent, and asks who keeps backups there.
     pub async fn admin(&self, token: Secret) -> Result<(Admin<'_>, Vec<Agent>), Error> {
         let admin = Admin { wire: &self.wire, token };
-        let agents: Agents = admin.ask(Doing::SignIn, "backup/agents/info").await?;
+        let agents: Agents = admin.ask(Operation::SignIn, "backup/agents/info").await?;
         Ok((admin, agents.agents))
     }
 }
@@ -44,18 +44,18 @@ impl Admin<'_> {
     {
         let mut url = self.wire.url("api/backup/upload");
         url.query_pairs_mut().append_pair("agent_id", agent);
-        let request = self.wire.signed(Doing::Upload, self.wire.post(url), &self.token)?;
+        let request = self.wire.signed(Operation::Upload, self.wire.post(url), &self.token)?;
         upload::uploaded(self.wire, &upload::send(self.wire, request, upload).await?)
     }
 
     /// What the backup manager says, with all backups.
     pub async fn info(&self) -> Result<Manager, Error> {
-        self.ask(Doing::Ask, "backup/info").await
+        self.ask(Operation::Ask, "backup/info").await
     }
 
     /// Free bytes on its disk, where a Supervisor tells; nobody else does.
     pub async fn free_room(&self) -> Result<Option<u64>, Error> {
-        let mut socket = self.signed_in(Doing::Ask).await?;
+        let mut socket = self.signed_in(Operation::Ask).await?;
         let question = json!({ "type": "supervisor/api", "endpoint": "/host/info", "method": "get" });
         let answer = socket.command(question, self.wire.timeouts.stall).await?;
         socket.close().await;
@@ -69,9 +69,9 @@ impl Admin<'_> {
     }
 
     /// Starts a restore, which replaces what the instance holds.
-    pub async fn restore(&self, wish: &Wish) -> Result<Begun, Error> {
-        let mut socket = self.signed_in(Doing::Restore).await?;
-        let mut command = wish.to_json();
+    pub async fn restore(&self, request: &RestoreRequest) -> Result<Begun, Error> {
+        let mut socket = self.signed_in(Operation::Restore).await?;
+        let mut command = request.to_json();
         command["type"] = json!("backup/restore");
         match socket.command(command, self.wire.timeouts.answer).await {
             Ok(Outcome::Done(_)) => Ok(Begun::Said),
@@ -85,25 +85,25 @@ impl Admin<'_> {
 
     /// Everything its backup manager does from now on, beginning with what it does now.
     pub async fn events(&self) -> Result<Events, Error> {
-        let mut socket = self.signed_in(Doing::Follow).await?;
+        let mut socket = self.signed_in(Operation::Follow).await?;
         socket.begin(json!({ "type": "backup/subscribe_events" })).await?;
         Ok(Events(socket))
     }
 
-    async fn ask<T: serde::de::DeserializeOwned>(&self, doing: Doing, command: &str) -> Result<T, Error> {
-        let mut socket = self.signed_in(doing).await?;
+    async fn ask<T: serde::de::DeserializeOwned>(&self, operation: Operation, command: &str) -> Result<T, Error> {
+        let mut socket = self.signed_in(operation).await?;
         let answer = socket.call(command).await;
         socket.close().await;
         answer
     }
 
-    async fn signed_in(&self, doing: Doing) -> Result<Socket, Error> {
-        signed_in(self.wire, doing, &self.token).await
+    async fn signed_in(&self, operation: Operation) -> Result<Socket, Error> {
+        signed_in(self.wire, operation, &self.token).await
     }
 }
 
-pub(crate) async fn signed_in(wire: &Wire, doing: Doing, token: &Secret) -> Result<Socket, Error> {
-    let mut socket = Socket::open(wire, doing).await?;
+pub(crate) async fn signed_in(wire: &Wire, operation: Operation, token: &Secret) -> Result<Socket, Error> {
+    let mut socket = Socket::open(wire, operation).await?;
     socket.sign_in(token).await?;
     Ok(socket)
 }

@@ -58,7 +58,7 @@ pub struct Backup {
     /// Its name.
     #[serde(default, deserialize_with = "or_default")]
     pub name: String,
-    /// Its date, as its maker wrote it.
+    /// Its date, as its vendor wrote it.
     #[serde(default, deserialize_with = "or_default")]
     pub date: String,
     /// The version of the Home Assistant in it.

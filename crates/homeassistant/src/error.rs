@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::maker::Maker;
+use crate::vendor::Vendor;
 
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub enum Operation {
     /// Finding out what answers at the address.
     Look,
     /// Sending a backup.
@@ -23,7 +23,7 @@ pub enum Doing {
     Secret,
 }
 
-impl fmt::Display for Doing {
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Look => "find Home Assistant at",
@@ -47,7 +47,7 @@ pub enum Kind {
     /// Home Assistant is starting, or has another backup under way. May pass.
     Busy,
     /// A proxy or another server in between said no.
-    Proxy(Maker),
+    Proxy(Vendor),
     /// The address sends its visitors elsewhere.
     Elsewhere,
     /// Something answers, and it is not Home Assistant.
@@ -86,12 +86,12 @@ pub enum Kind {
 
 /// Something that could not be done with a Home Assistant.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not {doing} {place}: {reason}")]
+#[error("could not {operation} {place}: {reason}")]
 pub struct Error {
     /// The instance's address; never holds a secret.
     pub place: String,
     /// What was tried.
-    pub doing: Doing,
+    pub operation: Operation,
     /// What it means.
     pub kind: Kind,
     /// Why, in plain words; never holds a secret.
@@ -103,8 +103,8 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(place: impl Into<String>, doing: Doing, kind: Kind, reason: impl Into<String>) -> Self {
-        Self { place: place.into(), doing, kind, reason: reason.into(), advice: None, said: None }
+    pub(crate) fn new(place: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
+        Self { place: place.into(), operation, kind, reason: reason.into(), advice: None, said: None }
     }
 
     pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {

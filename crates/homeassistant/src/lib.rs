@@ -17,7 +17,7 @@
 //! | `restart` | the way through the restart |
 //! | `elsewhere` | another port of the same host, where a restored instance may answer |
 //! | `answers` | the shapes of its answers |
-//! | `maker`, `proxy` | who answered instead, and which setting changes that |
+//! | `vendor`, `proxy` | who answered instead, and which setting changes that |
 //! | `wire` | requests, silence, broken lines |
 //! | `text` | what others say, made fit to be shown |
 //! | `timeouts` | how long to wait for what |
@@ -28,7 +28,6 @@ mod answers;
 mod elsewhere;
 mod error;
 mod look;
-mod maker;
 mod proxy;
 mod restart;
 mod restore;
@@ -37,19 +36,20 @@ mod socket;
 mod text;
 mod timeouts;
 mod upload;
+mod vendor;
 mod wire;
 
 pub use address::without_login;
 pub use admin::{Admin, Events};
 pub use answers::{Agent, Arrival, Backup, Event, Expected, Kept, Manager, local_agent};
 pub use elsewhere::Elsewhere;
-pub use error::{Doing, Error, Kind};
+pub use error::{Error, Kind, Operation};
 pub use look::{Instance, Phase, Seen};
-pub use maker::Maker;
 pub use proxy::Answer;
 pub use restart::{Restored, Stage, Way};
-pub use restore::{Begun, Wish};
+pub use restore::{Begun, RestoreRequest};
 pub use secret::{LONGEST, Secret};
 pub use timeouts::Timeouts;
 pub use upload::{Progress, Upload};
+pub use vendor::Vendor;
 pub use wire::Tls;

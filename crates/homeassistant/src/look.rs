@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::{
     address,
     answers::{Arrival, Expected, InstallationType, Manager, Step},
-    error::{Doing, Error, Kind},
-    maker::Maker,
+    error::{Error, Kind, Operation},
     proxy::Answer,
     socket::Socket,
     timeouts::Timeouts,
+    vendor::Vendor,
     wire::{Tls, Wire},
 };
 
@@ -57,7 +57,7 @@ pub struct Seen {
     /// Why its WebSocket could not be reached; uploading to a fresh instance needs none.
     pub no_socket: Option<Error>,
     /// The proxy in between, if it shows itself.
-    pub proxy: Option<Maker>,
+    pub proxy: Option<Vendor>,
     /// How far it is.
     pub phase: Phase,
 }
@@ -99,22 +99,22 @@ impl Instance {
 
     /// Whether an interrupted upload to a fresh instance arrived after all.
     pub async fn did_it_arrive(&self, expected: &Expected) -> Result<Arrival, Error> {
-        Ok(self.manager(Doing::Ask).await?.find(expected))
+        Ok(self.manager(Operation::Ask).await?.find(expected))
     }
 
     /// What the backup manager of a fresh instance says.
-    pub(crate) async fn manager(&self, doing: Doing) -> Result<Manager, Error> {
-        let answer = self.wire.get(doing, "api/onboarding/backup/info").await?;
-        self.while_fresh(doing, &answer)?;
-        self.wire.parsed(doing, &answer)
+    pub(crate) async fn manager(&self, operation: Operation) -> Result<Manager, Error> {
+        let answer = self.wire.get(operation, "api/onboarding/backup/info").await?;
+        self.while_fresh(operation, &answer)?;
+        self.wire.parsed(operation, &answer)
     }
 
     /// An error when its first page is over in the meantime.
-    pub(crate) fn while_fresh(&self, doing: Doing, answer: &Answer) -> Result<(), Error> {
-        if matches!(answer.status.as_u16(), 401 | 404) && answer.maker() == Maker::HomeAssistant {
+    pub(crate) fn while_fresh(&self, operation: Operation, answer: &Answer) -> Result<(), Error> {
+        if matches!(answer.status.as_u16(), 401 | 404) && answer.vendor() == Vendor::HomeAssistant {
             return Err(self
                 .wire
-                .error(doing, Kind::AlreadySetUp, "somebody has started to set it up")
+                .error(operation, Kind::AlreadySetUp, "somebody has started to set it up")
                 .advise("an instance that is set up accepts backups only with an administrator's token"));
         }
         Ok(())
@@ -124,26 +124,26 @@ impl Instance {
 /// Follows redirects that lead to the same host, and returns the first answer that is none.
 async fn arrive(mut wire: Wire) -> Result<(Wire, Answer), Error> {
     for _ in 0..=MOST_REDIRECTS {
-        let answer = wire.get(Doing::Look, "api/onboarding").await?;
+        let answer = wire.get(Operation::Look, "api/onboarding").await?;
         if !answer.status.is_redirection() {
             return Ok((wire, answer));
         }
-        let Some(base) = address::followed(&wire.url("api/onboarding"), answer.location()) else { return Err(answer.refusal(&wire.place, Doing::Look)) };
+        let Some(base) = address::followed(&wire.url("api/onboarding"), answer.location()) else { return Err(answer.refusal(&wire.place, Operation::Look)) };
         wire = wire.moved(base);
     }
-    Err(wire.error(Doing::Look, Kind::Elsewhere, "it redirects in a circle"))
+    Err(wire.error(Operation::Look, Kind::Elsewhere, "it redirects in a circle"))
 }
 
 /// The version, which the WebSocket tells everybody.
 pub(crate) async fn version(wire: &Wire) -> Result<Option<String>, Error> {
-    match tokio::time::timeout(A_MOMENT, Socket::open(wire, Doing::Look)).await {
+    match tokio::time::timeout(A_MOMENT, Socket::open(wire, Operation::Look)).await {
         Ok(socket) => {
             let socket = socket?;
             let version = socket.version.clone();
             socket.close().await;
             Ok(version)
         }
-        Err(_) => Err(wire.silent(Doing::Look, A_MOMENT)),
+        Err(_) => Err(wire.silent(Operation::Look, A_MOMENT)),
     }
 }
 
@@ -153,15 +153,15 @@ async fn phase(wire: &Wire, answer: &Answer, version: Option<&str>) -> Result<Ph
         Some(steps) if steps.iter().all(|step| step.done) => Ok(Phase::SetUp),
         Some(steps) if is_user_made(&steps) => Ok(Phase::Begun),
         Some(_) => fresh(wire, version).await,
-        None if answer.status == 404 && is_set_up(wire, Doing::Look).await? => Ok(Phase::SetUp),
+        None if answer.status == 404 && is_set_up(wire, Operation::Look).await? => Ok(Phase::SetUp),
         None if is_preparing(wire).await => Ok(Phase::Preparing),
         None if answer.status.is_success() => Err(wire
-            .error(Doing::Look, Kind::NotHomeAssistant, answer.strange())
+            .error(Operation::Look, Kind::NotHomeAssistant, answer.strange())
             .advise("check that this is Home Assistant's address: a browser must show its own first page there")),
         None if answer.status == 404 => Err(wire
-            .error(Doing::Look, Kind::NotHomeAssistant, answer.strange())
+            .error(Operation::Look, Kind::NotHomeAssistant, answer.strange())
             .advise("check that the host and the port (8123 unless changed) are Home Assistant's")),
-        None => Err(answer.refusal(&wire.place, Doing::Look)),
+        None => Err(answer.refusal(&wire.place, Operation::Look)),
     }
 }
 
@@ -176,8 +176,8 @@ pub(crate) fn is_user_made(steps: &[Step]) -> bool {
 }
 
 /// True when it asks visitors to log in, as an instance that is set up does.
-pub(crate) async fn is_set_up(wire: &Wire, doing: Doing) -> Result<bool, Error> {
-    let answer = wire.glance(doing, "auth/providers").await?;
+pub(crate) async fn is_set_up(wire: &Wire, operation: Operation) -> Result<bool, Error> {
+    let answer = wire.glance(operation, "auth/providers").await?;
     Ok(answer.status.is_success() && offers_login(&answer.body))
 }
 
@@ -190,29 +190,29 @@ fn offers_login(body: &[u8]) -> bool {
 
 /// The page that the operating system shows while it fetches Home Assistant.
 async fn is_preparing(wire: &Wire) -> bool {
-    let Ok(page) = wire.glance(Doing::Look, "").await else { return false };
+    let Ok(page) = wire.glance(Operation::Look, "").await else { return false };
     page.status.is_success() && page.title().is_some_and(|title| title.contains("Home Assistant")) && page.text().to_ascii_lowercase().contains("landingpage")
 }
 
 async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
-    let answer = wire.get(Doing::Look, "api/onboarding/installation_type").await?;
+    let answer = wire.get(Operation::Look, "api/onboarding/installation_type").await?;
     let installation = serde_json::from_slice::<InstallationType>(&answer.body).ok().map(|told| told.installation_type);
     let since = Instant::now();
     loop {
-        let answer = wire.get(Doing::Look, "api/onboarding/backup/info").await?;
+        let answer = wire.get(Operation::Look, "api/onboarding/backup/info").await?;
         let has_time = since.elapsed() < wire.timeouts.ready;
         match answer.status.as_u16() {
-            401 if answer.maker() == Maker::HomeAssistant => return Ok(Phase::Begun),
+            401 if answer.vendor() == Vendor::HomeAssistant => return Ok(Phase::Begun),
             404 if version.and_then(year_and_month).is_some_and(|version| version < TAKES_BACKUPS_SINCE) => {
                 let version = version.unwrap_or_default();
                 return Err(wire
-                    .error(Doing::Look, Kind::TooOld, format!("Home Assistant {version} does not accept a backup on its welcome page"))
+                    .error(Operation::Look, Kind::TooOld, format!("Home Assistant {version} does not accept a backup on its welcome page"))
                     .advise("update it to 2025.2 or newer, or finish onboarding and give an administrator's token"));
             }
             // What an instance brings up last.
             404 | 500 | 503 if has_time => {}
             _ => {
-                let manager: Manager = wire.parsed(Doing::Look, &answer)?;
+                let manager: Manager = wire.parsed(Operation::Look, &answer)?;
                 if manager.state != "blocked" || !has_time {
                     let agent = agent(installation.as_deref());
                     return Ok(Phase::Fresh { installation, agent, manager });

@@ -7,9 +7,9 @@ use http::{
 };
 
 use crate::{
-    error::{Doing, Error, Kind},
-    maker::Maker,
+    error::{Error, Kind, Operation},
     text::words,
+    vendor::Vendor,
 };
 
 /// The way around every proxy.
@@ -64,48 +64,48 @@ impl Answer {
     }
 
     /// The proxy that passed on an answer which Home Assistant made, if it shows itself.
-    pub fn passed_by(&self) -> Option<Maker> {
-        self.names().or_else(|| (!self.header("via").is_empty()).then_some(Maker::Unknown))
+    pub fn passed_by(&self) -> Option<Vendor> {
+        self.names().or_else(|| (!self.header("via").is_empty()).then_some(Vendor::Unknown))
     }
 
     /// Whom the headers name.
-    fn names(&self) -> Option<Maker> {
+    fn names(&self) -> Option<Vendor> {
         let server = self.header(SERVER).to_ascii_lowercase();
         if server.starts_with("cloudflare") || self.headers.contains_key("cf-ray") {
-            Some(Maker::Cloudflare)
+            Some(Vendor::Cloudflare)
         } else if server.starts_with("nginx") || server.starts_with("openresty") {
-            Some(Maker::Nginx)
+            Some(Vendor::Nginx)
         } else if server.starts_with("caddy") || self.header("via").to_ascii_lowercase().contains("caddy") {
-            Some(Maker::Caddy)
+            Some(Vendor::Caddy)
         } else if server.starts_with("apache") {
-            Some(Maker::Apache)
+            Some(Vendor::Apache)
         } else if server.starts_with("traefik") {
-            Some(Maker::Traefik)
+            Some(Vendor::Traefik)
         } else {
             None
         }
     }
 
     /// Who made this answer. Proxies put their names on what they pass on, so the shape of the body comes first.
-    pub fn maker(&self) -> Maker {
+    pub fn vendor(&self) -> Vendor {
         let text = self.text();
         let lower = text.to_ascii_lowercase();
         if lower.contains("<center>nginx") || lower.contains("<center>openresty") {
-            return if self.headers.contains_key("cf-ray") && !lower.contains("<center>nginx") { Maker::Cloudflare } else { Maker::Nginx };
+            return if self.headers.contains_key("cf-ray") && !lower.contains("<center>nginx") { Vendor::Cloudflare } else { Vendor::Nginx };
         }
         if lower.contains("<center>cloudflare") || lower.contains("cloudflare ray id") || lower.contains("cf-error-details") {
-            return Maker::Cloudflare;
+            return Vendor::Cloudflare;
         }
         if lower.contains("<address>apache") || text.starts_with("<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">") {
-            return Maker::Apache;
+            return Vendor::Apache;
         }
         if self.is_home_assistants() {
-            return Maker::HomeAssistant;
+            return Vendor::HomeAssistant;
         }
         match self.names() {
-            Some(maker) => maker,
-            None if self.is_traefiks(&text) => Maker::Traefik,
-            None => Maker::Unknown,
+            Some(vendor) => vendor,
+            None if self.is_traefiks(&text) => Vendor::Traefik,
+            None => Vendor::Unknown,
         }
     }
 
@@ -133,25 +133,25 @@ impl Answer {
     }
 
     /// Why this answer is a refusal, as an error.
-    pub(crate) fn refusal(&self, place: &str, doing: Doing) -> Error {
-        let maker = self.maker();
+    pub(crate) fn refusal(&self, place: &str, operation: Operation) -> Error {
+        let vendor = self.vendor();
         if self.status.is_redirection() {
-            return self.sent_elsewhere(place, doing, maker);
+            return self.sent_elsewhere(place, operation, vendor);
         }
-        if maker == Maker::HomeAssistant {
-            return self.home_assistants_refusal(place, doing);
+        if vendor == Vendor::HomeAssistant {
+            return self.home_assistants_refusal(place, operation);
         }
-        let error = |reason: String| Error::new(place, doing, Kind::Proxy(maker), format!("{maker} answered {}{reason}", self.status_in_words()));
+        let error = |reason: String| Error::new(place, operation, Kind::Proxy(vendor), format!("{vendor} answered {}{reason}", self.status_in_words()));
         match self.status.as_u16() {
-            413 => error(": it does not allow a body of this size".into()).advise(too_large(maker)),
+            413 => error(": it does not allow a body of this size".into()).advise(too_large(vendor)),
             411 => error(": it needs the length in advance".into()).advise(AROUND),
-            408 | 504 | 522 | 524 => error(": it timed out on an upload or on Home Assistant's answer".into()).advise(too_slow(maker)),
-            500 | 502 | 503 | 520 | 521 | 523 | 525..=530 => error(": it got no answer from Home Assistant".into()).advise(no_answer(maker)),
+            408 | 504 | 522 | 524 => error(": it timed out on an upload or on Home Assistant's answer".into()).advise(too_slow(vendor)),
+            500 | 502 | 503 | 520 | 521 | 523 | 525..=530 => error(": it got no answer from Home Assistant".into()).advise(no_answer(vendor)),
             401 | 407 if self.headers.contains_key(WWW_AUTHENTICATE) || self.headers.contains_key("proxy-authenticate") => {
                 error(": it asks for a password of its own".into()).advise(AROUND)
             }
             401 | 403 | 407 | 429 => error(": it does not allow this machine".into()).advise(AROUND),
-            _ => Error::new(place, doing, Kind::NotHomeAssistant, self.strange())
+            _ => Error::new(place, operation, Kind::NotHomeAssistant, self.strange())
                 .advise("check that this is Home Assistant's address: a browser must show its own first page there"),
         }
     }
@@ -165,21 +165,21 @@ impl Answer {
         }
     }
 
-    fn sent_elsewhere(&self, place: &str, doing: Doing, maker: Maker) -> Error {
-        let who = if maker == Maker::HomeAssistant { Maker::Unknown } else { maker };
+    fn sent_elsewhere(&self, place: &str, operation: Operation, vendor: Vendor) -> Error {
+        let who = if vendor == Vendor::HomeAssistant { Vendor::Unknown } else { vendor };
         let reason = match url::Url::parse(place).and_then(|base| base.join(self.location())) {
             Ok(target) => format!("{who} answered {}, a redirect to {}", self.status_in_words(), crate::address::shown(&target)),
             Err(_) => format!("{who} answered {} without a target", self.status_in_words()),
         };
-        Error::new(place, doing, Kind::Elsewhere, reason)
+        Error::new(place, operation, Kind::Elsewhere, reason)
             .advise(format!("give the address that reaches Home Assistant directly, without a login page in between: {AROUND}"))
     }
 
-    fn home_assistants_refusal(&self, place: &str, doing: Doing) -> Error {
+    fn home_assistants_refusal(&self, place: &str, operation: Operation) -> Error {
         let said = self.said();
         let (kind, reason, advice) = match self.status.as_u16() {
             400 if said.starts_with("400:") => (
-                Kind::Proxy(Maker::Unknown),
+                Kind::Proxy(Vendor::Unknown),
                 "Home Assistant does not trust the proxy in between (400)".to_owned(),
                 format!("name the proxy under http: use_x_forwarded_for and trusted_proxies in its configuration.yaml, or {AROUND}"),
             ),
@@ -207,10 +207,10 @@ impl Answer {
             _ if said.contains("manager busy") => {
                 (Kind::Busy, "it is busy with another backup, upload or restore".to_owned(), "try again in a few minutes".to_owned())
             }
-            500 if doing == Doing::Upload && said.contains(IN_TROUBLE) => {
+            500 if operation == Operation::Upload && said.contains(IN_TROUBLE) => {
                 (Kind::Refused, "Home Assistant can't read the upload as a backup".to_owned(), "its log says why, under Settings > System > Logs".to_owned())
             }
-            500 if doing == Doing::Upload => (
+            500 if operation == Operation::Upload => (
                 Kind::Refused,
                 format!("Home Assistant could not take the backup ({})", if said.is_empty() { "without a reason" } else { &said }),
                 "its log says why, under Settings > System > Logs".to_owned(),
@@ -224,7 +224,7 @@ impl Answer {
                 )
             }
         };
-        let error = Error::new(place, doing, kind, reason).advise(advice);
+        let error = Error::new(place, operation, kind, reason).advise(advice);
         if said.is_empty() { error } else { error.quoting(said) }
     }
 
@@ -246,35 +246,35 @@ fn is_about_room(said: &str) -> bool {
     said.contains("No space left") || said.contains("Errno 28") || said.contains("Disk quota exceeded")
 }
 
-fn too_large(maker: Maker) -> String {
-    let setting = match maker {
-        Maker::Nginx => "set client_max_body_size 0; for it in nginx",
-        Maker::Caddy => "raise max_size of request_body for it in the Caddyfile",
-        Maker::Traefik => "raise maxRequestBodyBytes of its buffering middleware in Traefik",
-        Maker::Cloudflare => return format!("Cloudflare's free plan allows at most 100 MB, and no setting changes that: {AROUND}"),
-        Maker::Apache => "set LimitRequestBody 0 and, with mod_security, a larger SecRequestBodyLimit for it in Apache",
-        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's limit on the size of request bodies",
+fn too_large(vendor: Vendor) -> String {
+    let setting = match vendor {
+        Vendor::Nginx => "set client_max_body_size 0; for it in nginx",
+        Vendor::Caddy => "raise max_size of request_body for it in the Caddyfile",
+        Vendor::Traefik => "raise maxRequestBodyBytes of its buffering middleware in Traefik",
+        Vendor::Cloudflare => return format!("Cloudflare's free plan allows at most 100 MB, and no setting changes that: {AROUND}"),
+        Vendor::Apache => "set LimitRequestBody 0 and, with mod_security, a larger SecRequestBodyLimit for it in Apache",
+        Vendor::HomeAssistant | Vendor::Unknown => "raise the proxy's limit on the size of request bodies",
     };
     format!("{setting}, or {AROUND}")
 }
 
-fn too_slow(maker: Maker) -> String {
-    let setting = match maker {
-        Maker::Nginx => "set proxy_request_buffering off; and proxy_read_timeout 3600s; for it in nginx",
-        Maker::Caddy => "raise response_header_timeout and read_timeout of its reverse_proxy in the Caddyfile",
-        Maker::Traefik => "set respondingTimeouts.readTimeout of the entry point to 0 in Traefik",
-        Maker::Cloudflare => return format!("Cloudflare waits 100 seconds for an answer, and no setting changes that: {AROUND}"),
-        Maker::Apache => "set ProxyTimeout 3600, RequestReadTimeout body=0 and SetEnv proxy-sendchunked 1 for it in Apache",
-        Maker::HomeAssistant | Maker::Unknown => "raise the proxy's timeouts, and make it pass request bodies on without buffering them",
+fn too_slow(vendor: Vendor) -> String {
+    let setting = match vendor {
+        Vendor::Nginx => "set proxy_request_buffering off; and proxy_read_timeout 3600s; for it in nginx",
+        Vendor::Caddy => "raise response_header_timeout and read_timeout of its reverse_proxy in the Caddyfile",
+        Vendor::Traefik => "set respondingTimeouts.readTimeout of the entry point to 0 in Traefik",
+        Vendor::Cloudflare => return format!("Cloudflare waits 100 seconds for an answer, and no setting changes that: {AROUND}"),
+        Vendor::Apache => "set ProxyTimeout 3600, RequestReadTimeout body=0 and SetEnv proxy-sendchunked 1 for it in Apache",
+        Vendor::HomeAssistant | Vendor::Unknown => "raise the proxy's timeouts, and make it pass request bodies on without buffering them",
     };
     format!("{setting}, or {AROUND}")
 }
 
-fn no_answer(maker: Maker) -> String {
-    let log = match maker {
-        Maker::Cloudflare => "check that the tunnel is running".to_owned(),
-        Maker::HomeAssistant | Maker::Unknown => "check that Home Assistant is running and the proxy has its address".to_owned(),
-        maker => format!("check that Home Assistant is running and {maker} has its address"),
+fn no_answer(vendor: Vendor) -> String {
+    let log = match vendor {
+        Vendor::Cloudflare => "check that the tunnel is running".to_owned(),
+        Vendor::HomeAssistant | Vendor::Unknown => "check that Home Assistant is running and the proxy has its address".to_owned(),
+        vendor => format!("check that Home Assistant is running and {vendor} has its address"),
     };
     format!("{log}, or {AROUND}")
 }
@@ -303,34 +303,34 @@ mod tests {
     fn each_proxy_is_known_by_its_own_page() {
         let apache = "<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">\n<html><head>\n<title>413 Request Entity Too Large</title>\n</head><body>";
         let cases = [
-            (nginx(413, "Request Entity Too Large"), Maker::Nginx),
-            (answer(413, &[("server", "openresty"), ("content-type", "text/html")], "<hr><center>openresty</center>"), Maker::Nginx),
-            (answer(413, &[("server", "Caddy")], ""), Maker::Caddy),
-            (answer(504, &[("content-type", "text/plain; charset=utf-8")], "Gateway Timeout"), Maker::Traefik),
-            (answer(404, &[("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff")], "404 page not found\n"), Maker::Traefik),
-            (answer(413, &[("server", "cloudflare"), ("cf-ray", "1-FRA"), ("content-type", "text/html")], "<center>cloudflare</center>"), Maker::Cloudflare),
-            (answer(413, &[("server", "Apache/2.4.65"), ("content-type", "text/html")], apache), Maker::Apache),
-            (answer(502, &[("content-type", "text/html")], "<h1>no</h1>"), Maker::Unknown),
+            (nginx(413, "Request Entity Too Large"), Vendor::Nginx),
+            (answer(413, &[("server", "openresty"), ("content-type", "text/html")], "<hr><center>openresty</center>"), Vendor::Nginx),
+            (answer(413, &[("server", "Caddy")], ""), Vendor::Caddy),
+            (answer(504, &[("content-type", "text/plain; charset=utf-8")], "Gateway Timeout"), Vendor::Traefik),
+            (answer(404, &[("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff")], "404 page not found\n"), Vendor::Traefik),
+            (answer(413, &[("server", "cloudflare"), ("cf-ray", "1-FRA"), ("content-type", "text/html")], "<center>cloudflare</center>"), Vendor::Cloudflare),
+            (answer(413, &[("server", "Apache/2.4.65"), ("content-type", "text/html")], apache), Vendor::Apache),
+            (answer(502, &[("content-type", "text/html")], "<h1>no</h1>"), Vendor::Unknown),
         ];
-        for (answer, maker) in cases {
-            assert_eq!(answer.maker(), maker, "{answer:?}");
+        for (answer, vendor) in cases {
+            assert_eq!(answer.vendor(), vendor, "{answer:?}");
         }
     }
 
     #[test]
     fn home_assistants_own_words_behind_a_proxy_stay_its_own() {
         let plain = [("server", "nginx"), ("content-type", "text/plain; charset=utf-8")];
-        assert_eq!(answer(404, &plain, "404: Not Found").maker(), Maker::HomeAssistant);
-        assert_eq!(answer(404, &plain, "404: Not Found").passed_by(), Some(Maker::Nginx));
+        assert_eq!(answer(404, &plain, "404: Not Found").vendor(), Vendor::HomeAssistant);
+        assert_eq!(answer(404, &plain, "404: Not Found").passed_by(), Some(Vendor::Nginx));
         let guarded = [("server", "cloudflare"), ("cf-ray", "1"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
-        assert_eq!(answer(500, &guarded, "Can't upload backup file: Backup manager busy: blocked").maker(), Maker::HomeAssistant);
+        assert_eq!(answer(500, &guarded, "Can't upload backup file: Backup manager busy: blocked").vendor(), Vendor::HomeAssistant);
         assert_eq!(answer(200, &[("server", "")], "[]").passed_by(), None);
     }
 
     #[test]
     fn each_obstacle_is_explained_with_the_setting_that_removes_it() {
         let said = |answer: Answer| {
-            let error = answer.refusal("http://new:8123", Doing::Upload);
+            let error = answer.refusal("http://new:8123", Operation::Upload);
             format!("{error}\n{}", error.advice.as_deref().unwrap())
         };
         let around = AROUND;
@@ -354,7 +354,7 @@ mod tests {
     fn what_home_assistant_says_is_quoted() {
         let plain = [("content-type", "application/octet-stream"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
         let kind = |status, body| {
-            let error = answer(status, &plain, body).refusal("http://new:8123", Doing::Upload);
+            let error = answer(status, &plain, body).refusal("http://new:8123", Operation::Upload);
             (error.kind, error.said)
         };
         let full = "Can't write backup file: [Errno 28] No space left on device";
@@ -362,18 +362,18 @@ mod tests {
         let busy = "Can't upload backup file: Backup manager busy: blocked";
         assert_eq!(kind(500, busy), (Kind::Busy, Some(busy.to_owned())));
         assert_eq!(kind(400, "").0, Kind::Refused);
-        assert_eq!(kind(400, "400: Bad Request").0, Kind::Proxy(Maker::Unknown));
+        assert_eq!(kind(400, "400: Bad Request").0, Kind::Proxy(Vendor::Unknown));
         assert_eq!(kind(413, "").0, Kind::Refused);
     }
 
     #[test]
     fn an_error_nobody_foresaw_is_home_assistants_too() {
         let bare = [("server", "Python/3.13 aiohttp/3.12.13"), ("content-type", "text/plain; charset=utf-8")];
-        let error = answer(500, &bare, "500 Internal Server Error\n\nServer got itself in trouble").refusal("http://new:8123", Doing::Upload);
+        let error = answer(500, &bare, "500 Internal Server Error\n\nServer got itself in trouble").refusal("http://new:8123", Operation::Upload);
         assert_eq!(error.to_string(), "could not upload to http://new:8123: Home Assistant can't read the upload as a backup");
-        let untrusted = answer(400, &bare, "400: Bad Request").refusal("http://new:8123", Doing::Look);
+        let untrusted = answer(400, &bare, "400: Bad Request").refusal("http://new:8123", Operation::Look);
         assert!(untrusted.advice.unwrap().contains("trusted_proxies"));
-        let limit = answer(413, &bare, "Maximum request body size 16777216 exceeded, actual body size 16937984").refusal("http://new:8123", Doing::Upload);
+        let limit = answer(413, &bare, "Maximum request body size 16777216 exceeded, actual body size 16937984").refusal("http://new:8123", Operation::Upload);
         assert_eq!(limit.kind, Kind::Refused);
     }
 
@@ -383,7 +383,7 @@ mod tests {
             for body in [body, page.into_bytes()] {
                 let mut answer = answer(status, &[("server", &server), ("content-type", &kind), ("location", &server)], "");
                 answer.body = body;
-                let error = answer.refusal("http://new:8123", Doing::Look);
+                let error = answer.refusal("http://new:8123", Operation::Look);
                 prop_assert!(error.to_string().chars().all(|c| !c.is_control()));
                 prop_assert!(error.to_string().len() < 2000);
                 prop_assert!(error.advice.is_some());

@@ -8,12 +8,12 @@ use crate::{
     admin::signed_in,
     answers::Manager,
     elsewhere::Elsewhere,
-    error::{Doing, Error, Kind},
+    error::{Error, Kind, Operation},
     look::{Instance, is_set_up, is_user_made, steps, version},
-    maker::Maker,
     secret::Secret,
     text::words,
     timeouts::in_words,
+    vendor::Vendor,
     wire::{Tls, Wire},
 };
 
@@ -62,7 +62,7 @@ impl Instance {
         let mut follower = Follower::new(way);
         let mut last: Option<(Stage, Instant)> = None;
         for looks in 0.. {
-            let error = |kind, reason: String| self.wire.error(Doing::Follow, kind, reason);
+            let error = |kind, reason: String| self.wire.error(Operation::Follow, kind, reason);
             let (seen, wire) = look_around(&self.wire, way, elsewhere, &mut follower).await;
             match follower.judge(&seen) {
                 Verdict::Restored => {
@@ -102,7 +102,7 @@ fn timed_out(wire: &Wire, stage: &Stage, elsewhere: &[Elsewhere]) -> Error {
     let waited = in_words(wire.timeouts.restart);
     if let (Stage::Down, [first, ..]) = (stage, elsewhere) {
         let reason = format!("it went down and has not come up again in {waited}, there or at {}", first.address());
-        return wire.error(Doing::Follow, Kind::TimedOut, reason).advise(format!(
+        return wire.error(Operation::Follow, Kind::TimedOut, reason).advise(format!(
             "start it by hand if nothing restarts it; a container must publish the port of the restored configuration, as in {}",
             first.address()
         ));
@@ -115,7 +115,7 @@ fn timed_out(wire: &Wire, stage: &Stage, elsewhere: &[Elsewhere]) -> Error {
         ),
         Stage::Starting => ("it answers but does not become ready", "check its log; upgrading a large history can take long"),
     };
-    wire.error(Doing::Follow, Kind::TimedOut, format!("{reason} in {waited}")).advise(advice)
+    wire.error(Operation::Follow, Kind::TimedOut, format!("{reason} in {waited}")).advise(advice)
 }
 
 /// What is seen in one look.
@@ -251,8 +251,8 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
     let (since, mut last) = (Instant::now(), None);
     for looks in 0.. {
         // Who can't be asked is not accused.
-        let Ok(answer) = wire.glance(Doing::Follow, OF_EVERY_START).await else { return Ok(()) };
-        if answer.status != 404 || answer.maker() != Maker::HomeAssistant {
+        let Ok(answer) = wire.glance(Operation::Follow, OF_EVERY_START).await else { return Ok(()) };
+        if answer.status != 404 || answer.vendor() != Vendor::HomeAssistant {
             return Ok(());
         }
         if since.elapsed() >= wire.timeouts.loaded {
@@ -267,14 +267,14 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
     let waited = in_words(wire.timeouts.loaded);
     let reason =
         format!("the backup is restored, but only the core of Home Assistant has started in {waited}: it is in recovery mode, or upgrades a large history");
-    Err(wire.error(Doing::Follow, Kind::OnlyCore, reason).advise(
+    Err(wire.error(Operation::Follow, Kind::OnlyCore, reason).advise(
         "log in as before: in recovery mode Home Assistant says so, and Settings > System > Logs names the cause, often a file outside the config directory that this machine lacks",
     ))
 }
 
 /// One look. Whatever can't be told is nothing to be alarmed about: there will be another.
 async fn sight(wire: &Wire, way: &Way, went_down: bool) -> Sight {
-    let answer = match wire.glance(Doing::Follow, "api/onboarding").await {
+    let answer = match wire.glance(Operation::Follow, "api/onboarding").await {
         Ok(answer) => answer,
         Err(error) if error.kind == Kind::Certificate => return Sight::SpeaksTls,
         Err(error) if error.kind == Kind::Broken && went_down && speaks_tls(wire).await => return Sight::SpeaksTls,
@@ -284,29 +284,29 @@ async fn sight(wire: &Wire, way: &Way, went_down: bool) -> Sight {
         return Sight::SpeaksTls;
     }
     let steps = steps(&answer);
-    if steps.is_none() && answer.maker() != Maker::HomeAssistant {
+    if steps.is_none() && answer.vendor() != Vendor::HomeAssistant {
         return if answer.status.is_server_error() { Sight::Down } else { Sight::Unready };
     }
     match (way, steps) {
         (Way::Token(token), _) => known(wire, token).await,
         (Way::FirstPage, Some(steps)) if is_user_made(&steps) => Sight::SetUp,
         (Way::FirstPage, Some(_)) => first_page(wire).await,
-        (Way::FirstPage, None) if answer.status == 404 && is_set_up(wire, Doing::Follow).await.unwrap_or(false) => Sight::SetUp,
+        (Way::FirstPage, None) if answer.status == 404 && is_set_up(wire, Operation::Follow).await.unwrap_or(false) => Sight::SetUp,
         (Way::FirstPage, None) => Sight::Unready,
     }
 }
 
 async fn first_page(wire: &Wire) -> Sight {
-    match wire.glance(Doing::Follow, "api/onboarding/backup/info").await {
+    match wire.glance(Operation::Follow, "api/onboarding/backup/info").await {
         Ok(answer) if answer.status == 401 => Sight::SetUp,
-        Ok(answer) => wire.parsed(Doing::Follow, &answer).map_or(Sight::Unready, Sight::FirstPage),
+        Ok(answer) => wire.parsed(Operation::Follow, &answer).map_or(Sight::Unready, Sight::FirstPage),
         Err(_) => Sight::Down,
     }
 }
 
 async fn known(wire: &Wire, token: &Secret) -> Sight {
     let asked = async {
-        let mut socket = signed_in(wire, Doing::Follow, token).await?;
+        let mut socket = signed_in(wire, Operation::Follow, token).await?;
         let manager = socket.call("backup/info").await;
         socket.close().await;
         manager
@@ -325,7 +325,7 @@ async fn speaks_tls(wire: &Wire) -> bool {
         return false;
     }
     let Some(wire) = unchecked(wire) else { return false };
-    wire.glance(Doing::Follow, "api/onboarding").await.is_ok_and(|answer| answer.maker() == Maker::HomeAssistant)
+    wire.glance(Operation::Follow, "api/onboarding").await.is_ok_and(|answer| answer.vendor() == Vendor::HomeAssistant)
 }
 
 /// The same host and port with a certificate, whichever.

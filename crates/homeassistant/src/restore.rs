@@ -4,17 +4,17 @@ use serde_json::{Value, json};
 
 use crate::{
     answers::Refusal,
-    error::{Doing, Error, Kind},
+    error::{Error, Kind, Operation},
     look::Instance,
-    maker::Maker,
     secret::Secret,
     text::words,
+    vendor::Vendor,
     wire::Wire,
 };
 
 /// What to restore.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct RestoreRequest {
     /// The backup.
     pub backup_id: String,
     /// Who keeps it.
@@ -29,25 +29,25 @@ pub struct Wish {
     pub folders: Vec<String>,
 }
 
-impl Wish {
+impl RestoreRequest {
     /// Home Assistant with its history.
     pub fn new(backup_id: impl Into<String>, agent: impl Into<String>) -> Self {
         Self { backup_id: backup_id.into(), agent: agent.into(), password: None, database: true, addons: Vec::new(), folders: Vec::new() }
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let mut wish = json!({ "backup_id": self.backup_id, "agent_id": self.agent, "restore_database": self.database });
+        let mut request = json!({ "backup_id": self.backup_id, "agent_id": self.agent, "restore_database": self.database });
         // Core refuses the very keys that Supervisors need.
         if !self.addons.is_empty() {
-            wish["restore_addons"] = json!(self.addons);
+            request["restore_addons"] = json!(self.addons);
         }
         if !self.folders.is_empty() {
-            wish["restore_folders"] = json!(self.folders);
+            request["restore_folders"] = json!(self.folders);
         }
         if let Some(password) = &self.password {
-            wish["password"] = json!(password.expose());
+            request["password"] = json!(password.expose());
         }
-        wish
+        request
     }
 }
 
@@ -62,9 +62,9 @@ pub enum Begun {
 
 impl Instance {
     /// Starts the restore on a fresh instance.
-    pub async fn restore(&self, wish: &Wish) -> Result<Begun, Error> {
-        let request = self.wire.post(self.wire.url("api/onboarding/backup/restore")).json(&wish.to_json());
-        let answer = match self.wire.exchange(Doing::Restore, request, self.wire.timeouts.answer).await {
+    pub async fn restore(&self, request: &RestoreRequest) -> Result<Begun, Error> {
+        let request = self.wire.post(self.wire.url("api/onboarding/backup/restore")).json(&request.to_json());
+        let answer = match self.wire.exchange(Operation::Restore, request, self.wire.timeouts.answer).await {
             Ok(answer) => answer,
             Err(error) if error.kind == Kind::Broken => return Ok(Begun::Unheard(error)),
             Err(error) => return Err(error),
@@ -72,10 +72,10 @@ impl Instance {
         if answer.status.is_success() {
             return Ok(Begun::Said);
         }
-        self.while_fresh(Doing::Restore, &answer)?;
-        let refusal = answer.refusal(&self.wire.place, Doing::Restore);
+        self.while_fresh(Operation::Restore, &answer)?;
+        let refusal = answer.refusal(&self.wire.place, Operation::Restore);
         // A proxy that lost Home Assistant on the way: it may well be restarting.
-        if matches!(refusal.kind, Kind::Proxy(maker) if maker != Maker::HomeAssistant) && matches!(answer.status.as_u16(), 502..=504 | 520..=524) {
+        if matches!(refusal.kind, Kind::Proxy(vendor) if vendor != Vendor::HomeAssistant) && matches!(answer.status.as_u16(), 502..=504 | 520..=524) {
             return Ok(Begun::Unheard(refusal));
         }
         match serde_json::from_slice::<Refusal>(&answer.body) {
@@ -88,14 +88,14 @@ impl Instance {
 /// Home Assistant's own codes.
 fn refused(wire: &Wire, code: &str, said: String) -> Error {
     let error = if code == "incorrect_password" {
-        wire.error(Doing::Restore, Kind::WrongPassword, "the backup's password is wrong")
+        wire.error(Operation::Restore, Kind::WrongPassword, "the backup's password is wrong")
     } else if said.contains("manager busy") {
-        wire.error(Doing::Restore, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
+        wire.error(Operation::Restore, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
     } else if said.contains("not found") {
-        wire.error(Doing::Restore, Kind::NotFound, format!("it does not find the backup ({said})"))
+        wire.error(Operation::Restore, Kind::NotFound, format!("it does not find the backup ({said})"))
     } else {
         let what = if said.is_empty() { words(code, 60) } else { said.clone() };
-        wire.error(Doing::Restore, Kind::Refused, format!("Home Assistant says: {what}")).advise("its log says more")
+        wire.error(Operation::Restore, Kind::Refused, format!("Home Assistant says: {what}")).advise("its log says more")
     };
     if said.is_empty() { error } else { error.quoting(said) }
 }

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::error::{Doing, Error, Kind};
+use crate::error::{Error, Kind, Operation};
 
 /// No token is longer.
 pub const LONGEST: u64 = 16 << 10;
@@ -24,7 +24,7 @@ impl Secret {
 
     /// The only line of a file that holds `text`.
     pub fn in_file(path: &Path, text: &str) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::new(path.display().to_string(), Doing::Secret, Kind::Invalid, reason);
+        let wrong = |reason: String| Error::new(path.display().to_string(), Operation::Secret, Kind::Invalid, reason);
         let line = text.trim_start_matches('\u{feff}').trim();
         if line.is_empty() || line.len() as u64 > LONGEST || line.contains('\n') {
             return Err(wrong("it does not hold one line".to_owned()));

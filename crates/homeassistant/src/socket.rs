@@ -16,10 +16,10 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    error::{Doing, Error, Kind},
-    maker::Maker,
+    error::{Error, Kind, Operation},
     secret::Secret,
     text::words,
+    vendor::Vendor,
     wire::Wire,
 };
 
@@ -32,7 +32,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(crate) struct Socket {
     stream: WebSocketStream<reqwest::Upgraded>,
     wire: Wire,
-    doing: Doing,
+    operation: Operation,
     last_id: u64,
     /// The version, which an instance tells before it knows who asks.
     pub(crate) version: Option<String>,
@@ -70,20 +70,20 @@ pub(crate) enum Outcome {
 
 impl Socket {
     /// Opens a connection, which is nobody's yet.
-    pub(crate) async fn open(wire: &Wire, doing: Doing) -> Result<Self, Error> {
+    pub(crate) async fn open(wire: &Wire, operation: Operation) -> Result<Self, Error> {
         let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).map_err(|error| wire.error(doing, Kind::Invalid, error.to_string()))?;
+        getrandom::fill(&mut nonce).map_err(|error| wire.error(operation, Kind::Invalid, error.to_string()))?;
         let key = STANDARD.encode(nonce);
-        let (connection, accepted) = match wire.upgrade(doing, "api/websocket", &key).await? {
+        let (connection, accepted) = match wire.upgrade(operation, "api/websocket", &key).await? {
             Ok(open) => open,
-            Err(answer) => return Err(no_socket(wire, doing, &answer)),
+            Err(answer) => return Err(no_socket(wire, operation, &answer)),
         };
         if accepted != answer_to(&key) {
-            return Err(wire.error(doing, Kind::Protocol, "something in between answered in place of its WebSocket"));
+            return Err(wire.error(operation, Kind::Protocol, "something in between answered in place of its WebSocket"));
         }
         let config = WebSocketConfig::default().max_message_size(Some(LONGEST_MESSAGE)).max_frame_size(Some(LONGEST_MESSAGE));
         let stream = WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await;
-        let mut socket = Self { stream, wire: wire.clone(), doing, last_id: 0, version: None };
+        let mut socket = Self { stream, wire: wire.clone(), operation, last_id: 0, version: None };
         let hello = socket.expect().await?;
         if hello.kind != "auth_required" {
             return Err(socket.strange(&hello.kind));
@@ -99,7 +99,7 @@ impl Socket {
             "auth_ok" => Ok(()),
             "auth_invalid" => Err(self
                 .wire
-                .error(self.doing, Kind::Credentials, "it does not accept the token")
+                .error(self.operation, Kind::Credentials, "it does not accept the token")
                 .advise("create a long-lived access token in an administrator's profile there")),
             other => Err(self.strange(other)),
         }
@@ -109,7 +109,7 @@ impl Socket {
     pub(crate) async fn call<T: serde::de::DeserializeOwned>(&mut self, command: &str) -> Result<T, Error> {
         match self.command(json!({ "type": command }), self.wire.timeouts.stall).await? {
             Outcome::Done(result) => serde_json::from_value(result).map_err(|error| {
-                self.wire.error(self.doing, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)))
+                self.wire.error(self.operation, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)))
             }),
             Outcome::Refused(refusal) => Err(self.refused(&refusal)),
             Outcome::Gone => Err(self.gone()),
@@ -131,7 +131,7 @@ impl Socket {
             }
             Ok(Outcome::Gone)
         });
-        ended.await.unwrap_or_else(|_| Err(self.wire.silent(self.doing, timeouts)))
+        ended.await.unwrap_or_else(|_| Err(self.wire.silent(self.operation, timeouts)))
     }
 
     /// Begins a subscription. Its first event comes before its result, so nobody waits for that here.
@@ -160,26 +160,28 @@ impl Socket {
         let error = match refusal.code.as_str() {
             "unauthorized" => self
                 .wire
-                .error(self.doing, Kind::Credentials, "the token is not an administrator's")
+                .error(self.operation, Kind::Credentials, "the token is not an administrator's")
                 .advise("create a long-lived access token in an administrator's profile there"),
             "unknown_command" => {
-                self.wire.error(self.doing, Kind::TooOld, "it does not know this command").advise("Home Assistant accepts backups since 2025.1: update it")
+                self.wire.error(self.operation, Kind::TooOld, "it does not know this command").advise("Home Assistant accepts backups since 2025.1: update it")
             }
-            "password_incorrect" => self.wire.error(self.doing, Kind::WrongPassword, "the backup's password is wrong"),
-            "backup_not_found" => self.wire.error(self.doing, Kind::NotFound, "it does not know this backup"),
+            "password_incorrect" => self.wire.error(self.operation, Kind::WrongPassword, "the backup's password is wrong"),
+            "backup_not_found" => self.wire.error(self.operation, Kind::NotFound, "it does not know this backup"),
             _ if said.contains("manager busy") => {
-                self.wire.error(self.doing, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
+                self.wire.error(self.operation, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
             }
             code => {
                 let what = if said.is_empty() { words(code, 60) } else { said.clone() };
-                self.wire.error(self.doing, Kind::Refused, format!("Home Assistant says: {what}")).advise("its log says more, under Settings > System > Logs")
+                self.wire
+                    .error(self.operation, Kind::Refused, format!("Home Assistant says: {what}"))
+                    .advise("its log says more, under Settings > System > Logs")
             }
         };
         if said.is_empty() { error } else { error.quoting(said) }
     }
 
     pub(crate) fn gone(&self) -> Error {
-        self.wire.error(self.doing, Kind::Broken, "it ended the connection before it answered")
+        self.wire.error(self.operation, Kind::Broken, "it ended the connection before it answered")
     }
 
     /// Says goodbye; nobody minds if that does not arrive.
@@ -193,14 +195,14 @@ impl Socket {
             Ok(Ok(())) => Ok(()),
             // Not its words: they could repeat the message, and with it the token.
             Ok(Err(_)) => Err(self.gone()),
-            Err(_) => Err(self.wire.silent(self.doing, self.wire.timeouts.stall)),
+            Err(_) => Err(self.wire.silent(self.operation, self.wire.timeouts.stall)),
         }
     }
 
     async fn expect(&mut self) -> Result<Said, Error> {
         match tokio::time::timeout(self.wire.timeouts.stall, self.next()).await {
             Ok(said) => said?.ok_or_else(|| self.gone()),
-            Err(_) => Err(self.wire.silent(self.doing, self.wire.timeouts.stall)),
+            Err(_) => Err(self.wire.silent(self.operation, self.wire.timeouts.stall)),
         }
     }
 
@@ -216,7 +218,7 @@ impl Socket {
                 Ok(said) => return Ok(Some(said)),
                 Err(error) => {
                     return Err(self.wire.error(
-                        self.doing,
+                        self.operation,
                         Kind::Protocol,
                         format!("its WebSocket sent an unexpected message ({})", words(&error.to_string(), 200)),
                     ));
@@ -226,7 +228,7 @@ impl Socket {
     }
 
     fn strange(&self, kind: &str) -> Error {
-        self.wire.error(self.doing, Kind::Protocol, format!("its WebSocket begins with {:?}", words(kind, 40)))
+        self.wire.error(self.operation, Kind::Protocol, format!("its WebSocket begins with {:?}", words(kind, 40)))
     }
 }
 
@@ -236,20 +238,20 @@ fn answer_to(key: &str) -> String {
 }
 
 /// A proxy passes pages on and forgets WebSockets, which is the usual mistake.
-fn no_socket(wire: &Wire, doing: Doing, answer: &crate::proxy::Answer) -> Error {
+fn no_socket(wire: &Wire, operation: Operation, answer: &crate::proxy::Answer) -> Error {
     // Home Assistant itself complains about what the proxy made of the request.
-    let maker = answer.passed_by().or(Some(answer.maker()).filter(|maker| *maker != Maker::HomeAssistant)).unwrap_or(Maker::Unknown);
-    let advice = match maker {
-        Maker::Nginx => "set proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; for it in nginx",
-        Maker::Apache => "add upgrade=websocket to its ProxyPass in Apache",
-        Maker::Cloudflare => "enable WebSockets under Network in Cloudflare's dashboard",
+    let vendor = answer.passed_by().or(Some(answer.vendor()).filter(|vendor| *vendor != Vendor::HomeAssistant)).unwrap_or(Vendor::Unknown);
+    let advice = match vendor {
+        Vendor::Nginx => "set proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; for it in nginx",
+        Vendor::Apache => "add upgrade=websocket to its ProxyPass in Apache",
+        Vendor::Cloudflare => "enable WebSockets under Network in Cloudflare's dashboard",
         _ => "let the proxy pass WebSockets on, or give Home Assistant's own address in the home network",
     };
     let status = answer.status.as_u16();
     if matches!(status, 400 | 404 | 405 | 426 | 501) || answer.status.is_success() {
-        return wire.error(doing, Kind::Proxy(maker), format!("the WebSocket connection fails ({status})")).advise(advice);
+        return wire.error(operation, Kind::Proxy(vendor), format!("the WebSocket connection fails ({status})")).advise(advice);
     }
-    answer.refusal(&wire.place, doing)
+    answer.refusal(&wire.place, operation)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use reqwest::{Body, RequestBuilder};
 
 use crate::{
     answers::Uploaded,
-    error::{Doing, Error, Kind},
+    error::{Error, Kind, Operation},
     look::Instance,
     proxy::Answer,
     text::words,
@@ -64,14 +64,14 @@ impl Instance {
         let mut url = self.wire.url("api/onboarding/backup/upload");
         url.query_pairs_mut().append_pair("agent_id", agent);
         let answer = send(&self.wire, self.wire.post(url), upload).await?;
-        self.while_fresh(Doing::Upload, &answer)?;
+        self.while_fresh(Operation::Upload, &answer)?;
         uploaded(&self.wire, &answer)
     }
 }
 
 /// What the answer to an upload means.
 pub(crate) fn uploaded(wire: &Wire, answer: &Answer) -> Result<String, Error> {
-    wire.parsed::<Uploaded>(Doing::Upload, answer).map(|uploaded| uploaded.backup_id)
+    wire.parsed::<Uploaded>(Operation::Upload, answer).map(|uploaded| uploaded.backup_id)
 }
 
 /// Sends a backup and waits for the answer, whatever its status.
@@ -81,9 +81,9 @@ where
     E: fmt::Display + Send + 'static,
 {
     if !is_bare(&upload.file_name) {
-        return Err(wire.error(Doing::Upload, Kind::Invalid, format!("{:?} is not a valid file name", upload.file_name)));
+        return Err(wire.error(Operation::Upload, Kind::Invalid, format!("{:?} is not a valid file name", upload.file_name)));
     }
-    let boundary = boundary().map_err(|error| wire.error(Doing::Upload, Kind::Invalid, error.to_string()))?;
+    let boundary = boundary().map_err(|error| wire.error(Operation::Upload, Kind::Invalid, error.to_string()))?;
     let pulse = Arc::new(Pulse { sent: upload.progress.clone(), ..Pulse::default() });
     let form = Form::new(upload, &boundary, Arc::clone(&pulse));
     let mut request = request.header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
@@ -92,8 +92,8 @@ where
     }
     let answered = watch(wire, &pulse, request.body(Body::wrap_stream(form)).send()).await?;
     match answered {
-        Ok(response) => wire.read(Doing::Upload, response).await,
-        Err(error) => Err(pulse.fault(wire).unwrap_or_else(|| after(wire.broken(Doing::Upload, &error), &pulse))),
+        Ok(response) => wire.read(Operation::Upload, response).await,
+        Err(error) => Err(pulse.fault(wire).unwrap_or_else(|| after(wire.broken(Operation::Upload, &error), &pulse))),
     }
 }
 
@@ -114,7 +114,7 @@ async fn watch<T>(wire: &Wire, pulse: &Pulse, work: impl Future<Output = T>) -> 
         let most = if is_sent { wire.timeouts.answer } else { wire.timeouts.stall };
         if since.elapsed() >= most {
             let reason = if is_sent { "accepted the whole backup, then gave no answer for" } else { "accepted no more data for" };
-            return Err(after(wire.error(Doing::Upload, Kind::Broken, format!("it {reason} {}", in_words(most))), pulse));
+            return Err(after(wire.error(Operation::Upload, Kind::Broken, format!("it {reason} {}", in_words(most))), pulse));
         }
     }
 }
@@ -151,7 +151,7 @@ impl Pulse {
     /// The source's own failure, if that ended the upload.
     fn fault(&self, wire: &Wire) -> Option<Error> {
         let reason = self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        Some(wire.error(Doing::Upload, Kind::Source, reason))
+        Some(wire.error(Operation::Upload, Kind::Source, reason))
     }
 }
 

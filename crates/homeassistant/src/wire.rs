@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::{
     address,
-    error::{Doing, Error, Kind},
+    error::{Error, Kind, Operation},
     proxy::Answer,
     secret::Secret,
     text::words,
@@ -56,7 +56,7 @@ impl Wire {
         let client = builder()
             .build()
             .or_else(|_| builder().tls_certs_only(Vec::new()).build())
-            .map_err(|error| Error::new(&place, Doing::Look, Kind::Invalid, cause(&error)))?;
+            .map_err(|error| Error::new(&place, Operation::Look, Kind::Invalid, cause(&error)))?;
         Ok(Self { client, base, place, timeouts })
     }
 
@@ -74,8 +74,8 @@ impl Wire {
         self.base.join(path).unwrap_or_else(|_| self.base.clone())
     }
 
-    pub(crate) fn error(&self, doing: Doing, kind: Kind, reason: impl Into<String>) -> Error {
-        Error::new(&self.place, doing, kind, reason)
+    pub(crate) fn error(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> Error {
+        Error::new(&self.place, operation, kind, reason)
     }
 
     pub(crate) fn post(&self, url: Url) -> RequestBuilder {
@@ -83,31 +83,31 @@ impl Wire {
     }
 
     /// Asks for something, and waits for the whole answer, whatever its status.
-    pub(crate) async fn get(&self, doing: Doing, path: &str) -> Result<Answer, Error> {
-        self.exchange(doing, self.client.get(self.url(path)), self.timeouts.stall).await
+    pub(crate) async fn get(&self, operation: Operation, path: &str) -> Result<Answer, Error> {
+        self.exchange(operation, self.client.get(self.url(path)), self.timeouts.stall).await
     }
 
     /// As [`Self::get`], for nothing but a sign of life.
-    pub(crate) async fn glance(&self, doing: Doing, path: &str) -> Result<Answer, Error> {
-        self.exchange(doing, self.client.get(self.url(path)), self.timeouts.stall.min(Duration::from_secs(15))).await
+    pub(crate) async fn glance(&self, operation: Operation, path: &str) -> Result<Answer, Error> {
+        self.exchange(operation, self.client.get(self.url(path)), self.timeouts.stall.min(Duration::from_secs(15))).await
     }
 
     /// Sends a request with a small body or none, and reads the whole answer.
-    pub(crate) async fn exchange(&self, doing: Doing, request: RequestBuilder, timeouts: Duration) -> Result<Answer, Error> {
+    pub(crate) async fn exchange(&self, operation: Operation, request: RequestBuilder, timeouts: Duration) -> Result<Answer, Error> {
         let exchange = async {
             match tokio::time::timeout(timeouts, request.send()).await {
-                Ok(Ok(response)) => self.read(doing, response).await,
-                Ok(Err(error)) => Err(self.broken(doing, &error)),
-                Err(_) => Err(self.silent(doing, timeouts)),
+                Ok(Ok(response)) => self.read(operation, response).await,
+                Ok(Err(error)) => Err(self.broken(operation, &error)),
+                Err(_) => Err(self.silent(operation, timeouts)),
             }
         };
         // Whoever answers a byte at a time is not waited for either.
         let most = timeouts * 4;
-        tokio::time::timeout(most, exchange).await.unwrap_or_else(|_| Err(self.silent(doing, most)))
+        tokio::time::timeout(most, exchange).await.unwrap_or_else(|_| Err(self.silent(operation, most)))
     }
 
     /// Reads an answer to its end; a refusal's only as far as it is of use.
-    pub(crate) async fn read(&self, doing: Doing, mut response: Response) -> Result<Answer, Error> {
+    pub(crate) async fn read(&self, operation: Operation, mut response: Response) -> Result<Answer, Error> {
         let (status, headers) = (response.status(), response.headers().clone());
         let most = if status.is_success() { LONGEST_ANSWER } else { LONGEST_REFUSAL };
         let mut body = Vec::new();
@@ -117,8 +117,8 @@ impl Wire {
                 Ok(Ok(None)) => break,
                 // A refusal whose end is missing is as clear as a whole one.
                 _ if !status.is_success() => break,
-                Ok(Err(error)) => return Err(self.broken(doing, &error)),
-                Err(_) => return Err(self.silent(doing, self.timeouts.stall)),
+                Ok(Err(error)) => return Err(self.broken(operation, &error)),
+                Err(_) => return Err(self.silent(operation, self.timeouts.stall)),
             };
             body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
             if body.len() == most {
@@ -129,7 +129,7 @@ impl Wire {
     }
 
     /// Asks for a WebSocket; the connection, or what was answered instead.
-    pub(crate) async fn upgrade(&self, doing: Doing, path: &str, key: &str) -> Result<Result<(reqwest::Upgraded, String), Answer>, Error> {
+    pub(crate) async fn upgrade(&self, operation: Operation, path: &str, key: &str) -> Result<Result<(reqwest::Upgraded, String), Answer>, Error> {
         let request = self
             .client
             .get(self.url(path))
@@ -138,48 +138,48 @@ impl Wire {
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", key);
         let response = match tokio::time::timeout(self.timeouts.stall, request.send()).await {
-            Ok(sent) => sent.map_err(|error| self.broken(doing, &error))?,
-            Err(_) => return Err(self.silent(doing, self.timeouts.stall)),
+            Ok(sent) => sent.map_err(|error| self.broken(operation, &error))?,
+            Err(_) => return Err(self.silent(operation, self.timeouts.stall)),
         };
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-            return self.read(doing, response).await.map(Err);
+            return self.read(operation, response).await.map(Err);
         }
         let accepted = response.headers().get("sec-websocket-accept").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        Ok(Ok((response.upgrade().await.map_err(|error| self.broken(doing, &error))?, accepted)))
+        Ok(Ok((response.upgrade().await.map_err(|error| self.broken(operation, &error))?, accepted)))
     }
 
     /// Signs a request.
-    pub(crate) fn signed(&self, doing: Doing, request: RequestBuilder, token: &Secret) -> Result<RequestBuilder, Error> {
-        let value: HeaderValue = token.bearer().ok_or_else(|| self.error(doing, Kind::Credentials, "the token contains invalid characters"))?;
+    pub(crate) fn signed(&self, operation: Operation, request: RequestBuilder, token: &Secret) -> Result<RequestBuilder, Error> {
+        let value: HeaderValue = token.bearer().ok_or_else(|| self.error(operation, Kind::Credentials, "the token contains invalid characters"))?;
         Ok(request.header(AUTHORIZATION, value))
     }
 
     /// A request for JSON that has to succeed.
-    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(&self, doing: Doing, answer: &Answer) -> Result<T, Error> {
+    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(&self, operation: Operation, answer: &Answer) -> Result<T, Error> {
         if !answer.status.is_success() {
-            return Err(answer.refusal(&self.place, doing));
+            return Err(answer.refusal(&self.place, operation));
         }
         serde_json::from_slice(&answer.body).map_err(|error| {
-            let html = answer.title().map(|_| self.error(doing, Kind::NotHomeAssistant, answer.strange()));
-            html.unwrap_or_else(|| self.error(doing, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200))))
+            let html = answer.title().map(|_| self.error(operation, Kind::NotHomeAssistant, answer.strange()));
+            html.unwrap_or_else(|| self.error(operation, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200))))
         })
     }
 
-    pub(crate) fn silent(&self, doing: Doing, waited: Duration) -> Error {
-        self.error(doing, Kind::Broken, format!("no answer for {}", in_words(waited)))
+    pub(crate) fn silent(&self, operation: Operation, waited: Duration) -> Error {
+        self.error(operation, Kind::Broken, format!("no answer for {}", in_words(waited)))
     }
 
     /// A connection that failed, with what usually is behind it.
-    pub(crate) fn broken(&self, doing: Doing, error: &reqwest::Error) -> Error {
+    pub(crate) fn broken(&self, operation: Operation, error: &reqwest::Error) -> Error {
         let reason = cause(error);
         let lower = reason.to_ascii_lowercase();
         if lower.contains("invalidcontenttype") || lower.contains("corrupt message") {
             return self
-                .error(doing, Kind::Unreachable, "it does not speak https")
+                .error(operation, Kind::Unreachable, "it does not speak https")
                 .advise(format!("write http:// in front, as in {}", self.place.replacen("https://", "http://", 1)));
         }
         if lower.contains("certificate") {
-            return self.error(doing, Kind::Certificate, reason).advise(
+            return self.error(operation, Kind::Certificate, reason).advise(
                 "its certificate is not trusted here: check the host name, install its authority's certificate on this machine, or give --insecure, which trusts whoever answers",
             );
         }
@@ -189,14 +189,14 @@ impl Wire {
             } else {
                 "check that Home Assistant is running there, that the port is right (8123 unless changed) and that no firewall is in between"
             };
-            return self.error(doing, Kind::Unreachable, format!("no connection: {reason}")).advise(advice);
+            return self.error(operation, Kind::Unreachable, format!("no connection: {reason}")).advise(advice);
         }
-        if doing == Doing::Look && self.base.scheme() == "http" {
+        if operation == Operation::Look && self.base.scheme() == "http" {
             return self
-                .error(doing, Kind::Unreachable, format!("the connection broke before an answer arrived: {reason}"))
+                .error(operation, Kind::Unreachable, format!("the connection broke before an answer arrived: {reason}"))
                 .advise(format!("if it uses a certificate, write {}", self.place.replacen("http://", "https://", 1)));
         }
-        self.error(doing, Kind::Broken, format!("the connection broke: {reason}"))
+        self.error(operation, Kind::Broken, format!("the connection broke: {reason}"))
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use common::{file, look};
 use futures_util::stream;
-use homeassistant::{Begun, Kind, Maker, Phase, Progress, Secret, Stage, Upload, Way, Wish, local_agent};
+use homeassistant::{Begun, Kind, Phase, Progress, RestoreRequest, Secret, Stage, Upload, Vendor, Way, local_agent};
 use serde_json::json;
 use testkit::home_assistant::{Fake, Mind, TOKEN};
 
@@ -45,7 +45,7 @@ async fn a_proxy_that_forgets_websockets_does_not_hinder_a_fresh_instance() {
     let instance = look(&fake.url()).await.unwrap();
     assert_eq!(instance.seen().version, None);
     let error = instance.seen().no_socket.as_ref().unwrap();
-    assert_eq!(error.kind, Kind::Proxy(Maker::Unknown));
+    assert_eq!(error.kind, Kind::Proxy(Vendor::Unknown));
     assert!(error.to_string().ends_with("the WebSocket connection fails (400)"), "{error}");
 }
 
@@ -93,10 +93,10 @@ async fn a_slow_source_is_no_silent_server() {
 async fn a_refused_restore_is_told_in_home_assistants_words() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
-    let wish = Wish { password: Some(Secret::new("sesame")), ..Wish::new("1a2b3c4d", "hassio.local") };
+    let request = RestoreRequest { password: Some(Secret::new("sesame")), ..RestoreRequest::new("1a2b3c4d", "hassio.local") };
     let refused = async |body| {
         fake.think(|mind| mind.restore = (400, body));
-        instance.restore(&wish).await.unwrap_err()
+        instance.restore(&request).await.unwrap_err()
     };
     assert_eq!(refused(json!({ "code": "incorrect_password" })).await.kind, Kind::WrongPassword);
     let failed = refused(json!({ "code": "restore_failed", "message": "Backup 1a2b3c4d not found in agent hassio.local" })).await;
@@ -112,7 +112,7 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
     let fake = Fake::start(Mind::default());
     let line = testkit::proxy::Proxy::http(fake.address).unwrap();
     let instance = look(&line.url()).await.unwrap();
-    assert!(matches!(instance.restore(&Wish::new("1a2b3c4d", "hassio.local")).await.unwrap(), Begun::Said));
+    assert!(matches!(instance.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap(), Begun::Said));
     let restoring = json!({ "manager_state": "restore_backup", "stage": "home_assistant", "state": "in_progress", "reason": null });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "restore_backup", "last_action_event": restoring }));
     let (mut stages, mut waited) = (Vec::new(), Vec::new());
@@ -235,9 +235,9 @@ async fn an_administrators_token_opens_an_instance_that_is_set_up_and_shows_nowh
     assert!(admin.info().await.unwrap().is_idle());
     let mut events = admin.events().await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap().manager_state, "idle");
-    assert!(matches!(admin.restore(&Wish::new("1a2b3c4d", "hassio.local")).await.unwrap(), Begun::Unheard(_)));
+    assert!(matches!(admin.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap(), Begun::Unheard(_)));
     fake.think(|mind| mind.restore = (400, json!({ "code": "password_incorrect", "message": "Incorrect password" })));
-    assert_eq!(admin.restore(&Wish::new("1a2b3c4d", "hassio.local")).await.unwrap_err().kind, Kind::WrongPassword);
+    assert_eq!(admin.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap_err().kind, Kind::WrongPassword);
 }
 
 #[tokio::test]

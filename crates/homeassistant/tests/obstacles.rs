@@ -5,7 +5,7 @@
 mod common;
 
 use common::{file, look};
-use homeassistant::{Arrival, Begun, Error, Expected, Instance, Kind, Maker, Wish};
+use homeassistant::{Arrival, Begun, Error, Expected, Instance, Kind, RestoreRequest, Vendor};
 use serde_json::json;
 use testkit::home_assistant::{Fake, Mind};
 use testkit::proxy::{Answer, Death, Proxy, Rule};
@@ -33,7 +33,7 @@ async fn a_limit_of_nginx_is_explained_whether_it_reads_the_body_or_not() {
     let page = || Answer::new(413).header("server", "nginx/1.26.3").header("content-type", "text/html").body(NGINX_413);
     for answer in [page(), page().hasty()] {
         let error = uploading_against(answer).await;
-        assert_eq!(error.kind, Kind::Proxy(Maker::Nginx), "{error}");
+        assert_eq!(error.kind, Kind::Proxy(Vendor::Nginx), "{error}");
         assert!(error.advice.as_ref().unwrap().starts_with("set client_max_body_size 0; for it in nginx, or give"), "{error:?}");
     }
 }
@@ -41,10 +41,10 @@ async fn a_limit_of_nginx_is_explained_whether_it_reads_the_body_or_not() {
 #[tokio::test]
 async fn a_proxy_that_loses_patience_is_explained() {
     let error = uploading_against(Answer::new(504).header("content-type", "text/plain").body("Gateway Timeout")).await;
-    assert_eq!(error.kind, Kind::Proxy(Maker::Traefik));
+    assert_eq!(error.kind, Kind::Proxy(Vendor::Traefik));
     assert!(error.advice.as_ref().unwrap().contains("respondingTimeouts.readTimeout"));
     let error = uploading_against(Answer::new(524).header("server", "cloudflare").header("cf-ray", "1-FRA")).await;
-    assert_eq!(error.kind, Kind::Proxy(Maker::Cloudflare));
+    assert_eq!(error.kind, Kind::Proxy(Vendor::Cloudflare));
 }
 
 #[tokio::test]
@@ -145,13 +145,13 @@ async fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
 #[tokio::test]
 async fn a_restore_whose_answer_is_lost_may_have_begun() {
     let (_fake, line, instance) = behind().await;
-    let wish = Wish::new("1a2b3c4d", "hassio.local");
+    let request = RestoreRequest::new("1a2b3c4d", "hassio.local");
     line.rule(Rule::when(|head| head.method == "POST").lose_answer(Death::Reset));
-    assert!(matches!(instance.restore(&wish).await.unwrap(), Begun::Unheard(error) if error.kind == Kind::Broken));
+    assert!(matches!(instance.restore(&request).await.unwrap(), Begun::Unheard(error) if error.kind == Kind::Broken));
     line.rule(Rule::when(|head| head.method == "POST").answer(Answer::new(502).header("server", "nginx")));
-    assert!(matches!(instance.restore(&wish).await.unwrap(), Begun::Unheard(error) if error.kind == Kind::Proxy(Maker::Nginx)));
+    assert!(matches!(instance.restore(&request).await.unwrap(), Begun::Unheard(error) if error.kind == Kind::Proxy(Vendor::Nginx)));
     line.down();
-    assert_eq!(instance.restore(&wish).await.unwrap_err().kind, Kind::Unreachable);
+    assert_eq!(instance.restore(&request).await.unwrap_err().kind, Kind::Unreachable);
 }
 
 #[tokio::test]

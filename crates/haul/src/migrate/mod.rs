@@ -201,8 +201,8 @@ impl Move {
         steps.say("restoring: Home Assistant is reading the backup");
         let elsewhere = self.network.bridge.wait(policy.unless_cancelled(self.target.elsewhere()));
         let elsewhere = elsewhere.map_err(|error| messages::ended(&error, Reached::Sent, place))?;
-        let wish = self.target.wish(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
-        let begun = self.network.bridge.wait(policy.unless_cancelled(self.ask_to_restore(&wish)));
+        let request = self.target.request(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
+        let begun = self.network.bridge.wait(policy.unless_cancelled(self.ask_to_restore(&request)));
         // Whoever interrupts now may well have been too late.
         let begun = begun.map_err(|error| messages::ended(&error, Reached::Restoring, place))?;
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup remains there"))? {
@@ -213,10 +213,10 @@ impl Move {
         Ok(restored.map_err(|error| messages::ended(&error, Reached::Restoring, place))??)
     }
 
-    async fn ask_to_restore(&self, wish: &homeassistant::Wish) -> Result<Begun, homeassistant::Error> {
+    async fn ask_to_restore(&self, request: &homeassistant::RestoreRequest) -> Result<Begun, homeassistant::Error> {
         let mut tries = 0;
         loop {
-            match self.target.restore(wish).await {
+            match self.target.restore(request).await {
                 Err(error) if error.is_transient() && tries < RESTORE_TRIES => {
                     tries += 1;
                     tokio::time::sleep(RESTORE_PAUSE).await;

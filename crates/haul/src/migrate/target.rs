@@ -5,7 +5,9 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use futures_util::Stream;
 use habackup::version::HaVersion;
-use homeassistant::{Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Phase, Secret, Timeouts, Tls, Upload, Way, Wish, local_agent};
+use homeassistant::{
+    Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Phase, RestoreRequest, Secret, Timeouts, Tls, Upload, Way, local_agent,
+};
 
 use super::{messages, source::Source};
 use crate::failure::{FAILED, Failure};
@@ -170,18 +172,18 @@ impl Target {
     }
 
     /// Starts the restore.
-    pub(crate) async fn restore(&self, wish: &Wish) -> Result<Begun, Error> {
+    pub(crate) async fn restore(&self, request: &RestoreRequest) -> Result<Begun, Error> {
         match &self.token {
-            None => self.instance.restore(wish).await,
-            Some(token) => self.instance.admin(token.clone()).await?.0.restore(wish).await,
+            None => self.instance.restore(request).await,
+            Some(token) => self.instance.admin(token.clone()).await?.0.restore(request).await,
         }
     }
 
-    /// A wish for what this one restores.
-    pub(crate) fn wish(&self, backup_id: &str, password: Option<Secret>, has_database: bool) -> Wish {
+    /// A request for what this one restores.
+    pub(crate) fn request(&self, backup_id: &str, password: Option<Secret>, has_database: bool) -> RestoreRequest {
         // The Supervisor wants to hear what is in the backup. Core would keep its own history for a `false`, beside the devices of another home.
         let database = has_database || self.agent != SUPERVISOR;
-        Wish { password, database, ..Wish::new(backup_id, &self.agent) }
+        RestoreRequest { password, database, ..RestoreRequest::new(backup_id, &self.agent) }
     }
 
     /// Follows the restart.

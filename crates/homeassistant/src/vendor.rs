@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Who made an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
+pub enum Vendor {
     /// Home Assistant itself.
     HomeAssistant,
     /// nginx or what is built on it (Nginx Proxy Manager, OpenResty, Home Assistant's NGINX add-on).
@@ -21,7 +21,7 @@ pub enum Maker {
     Unknown,
 }
 
-impl fmt::Display for Maker {
+impl fmt::Display for Vendor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::HomeAssistant => "Home Assistant",
