@@ -65,7 +65,7 @@ fn is_inner(base: &str) -> bool {
 
 /// Walks the outer archive; gives its members, and whether it came to an end marker.
 pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool) -> io::Result<(Vec<Piece>, bool)> {
-    let mut scout = Scout { bytes, cancel, has_size_record: false, pieces: Vec::new(), marked: false, notes };
+    let mut scout = HeaderScanner { bytes, cancel, has_size_record: false, pieces: Vec::new(), marked: false, notes };
     let mut at = 0;
     while scout.pieces.len() < MOST {
         match scout.step(at)? {
@@ -79,7 +79,7 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool
     Ok((scout.pieces, scout.marked))
 }
 
-struct Scout<'a, B> {
+struct HeaderScanner<'a, B> {
     bytes: &'a B,
     cancel: &'a AtomicBool,
     /// A member that Home Assistant writes anew when it changes the encryption says its size in a record, which it would copy.
@@ -96,7 +96,7 @@ struct Found {
     mended: bool,
 }
 
-impl<B: ReadAt> Scout<'_, B> {
+impl<B: ReadAt> HeaderScanner<'_, B> {
     /// Takes the member at `at` in; says where the next one is.
     fn step(&mut self, at: u64) -> io::Result<Option<u64>> {
         let length = self.bytes.len();

@@ -14,7 +14,7 @@ const KEPT: usize = (1 << 20) + 8 * BLOCK;
 const SEARCHED: usize = 64 << 10;
 
 /// What is kept of the bytes before the place where reading stands, to go back to a header.
-struct Tape<'a> {
+struct SparseTape<'a> {
     source: Box<dyn Read + Send + 'a>,
     /// Read before the source.
     back: VecDeque<u8>,
@@ -24,7 +24,7 @@ struct Tape<'a> {
     skip: usize,
 }
 
-impl Tape<'_> {
+impl SparseTape<'_> {
     /// Passes what is left of a body; what is kept begins behind it and its padding.
     fn begin(&mut self, left: u64, padding: usize) -> io::Result<()> {
         io::copy(&mut self.by_ref().take(left), &mut io::sink())?;
@@ -69,7 +69,7 @@ impl Tape<'_> {
     }
 }
 
-impl Read for Tape<'_> {
+impl Read for SparseTape<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = if self.back.is_empty() { self.source.read(buffer)? } else { self.back.read(buffer)? };
         self.remember(&buffer[..count]);
@@ -101,7 +101,7 @@ pub(super) struct Step {
 }
 
 pub(super) struct Walker<'a> {
-    reader: Option<Reader<Tape<'a>>>,
+    reader: Option<Reader<SparseTape<'a>>>,
     number: u64,
     /// Behind the body of the last member.
     padding: usize,
@@ -124,7 +124,7 @@ pub(super) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     pub(super) fn new(source: Box<dyn Read + Send + 'a>) -> Self {
-        let tape = Tape { source, back: VecDeque::new(), kept: Vec::new(), skip: 0 };
+        let tape = SparseTape { source, back: VecDeque::new(), kept: Vec::new(), skip: 0 };
         Self {
             reader: Some(Reader::new(tape)),
             number: 0,
@@ -215,7 +215,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Comes to the next header that holds.
-    fn search(&mut self, tape: &mut Tape<'_>) -> io::Result<()> {
+    fn search(&mut self, tape: &mut SparseTape<'_>) -> io::Result<()> {
         loop {
             match tape.block()? {
                 Some(block) if is_header(&block) => {
