@@ -108,7 +108,7 @@ fn a_backup_beside_its_source_leaves_room_and_says_that_it_is_beside_it() {
         noise(&config.join("noise.bin"), 30_000_000);
         let tight = options(&config, &out.join("tight.tar"));
         let refused = back_up(&tight).unwrap_err();
-        assert!(refused.to_string().contains("less than 3 MB would be left there"), "{refused}");
+        assert!(refused.to_string().contains("it would leave less than 3 MB free"), "{refused}");
         assert!(!out.join("tight.tar").exists() && fs::read_dir(&out).unwrap().count() == 2);
         // Another place gets its copy all the same.
         let mut both = options(&config, &out.join("both.tar"));

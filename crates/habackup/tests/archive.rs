@@ -343,7 +343,7 @@ fn what_somebody_padded_to_any_length_opens_at_once() {
         assert!(opened.tail().is_some_and(|tail| tail.length == length && tail.zeros_after <= 10_240 + 512));
         let stained = Padded { last: 1, read: AtomicU64::new(0), archive: archive.clone(), ..padded };
         let problems = texts(Archive::open(&stained).unwrap().problems(), Severity::Damaged);
-        assert_eq!(problems, [format!("data follows the end of the archive, at byte {}", length - 1)]);
+        assert_eq!(problems, [format!("there is data after the end of the archive, at byte {}", length - 1)]);
     }
 }
 
@@ -377,7 +377,7 @@ fn mistakes_people_make_are_named() {
     assert!(refused(&[("homeassistant.tar.gz", b"x")]).contains("there is no backup.json"));
     assert!(refused(&[("./backup.json", b"[]")]).contains("not a JSON object"));
     assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("homeassistant.tar.gz", b"x")]).contains("two members"));
-    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("../escaped", b"x")]).contains("leads out of the archive"));
+    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("../escaped", b"x")]).contains("points outside the archive"));
     let twice: &[(&str, &[u8])] = &[("./backup.json", &manifest), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")];
     assert!(texts(Archive::open(&foreign(twice)).unwrap().problems(), Severity::Notice).join("\n").contains("the last one counts"));
     let damaged = texts(Archive::open(&foreign(&[("./backup.json", b"{")])).unwrap().problems(), Severity::Damaged);

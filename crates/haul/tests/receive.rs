@@ -159,7 +159,7 @@ fn a_backup_made_by_the_other_machine_restores_like_one_made_here() {
     for (name, more) in [
         ("plain", &["--compress", "there"][..]),
         ("stored", &["--compress", "there", "--uncompressed"]),
-        ("completed", &["--compress", "there", "--password-file", "password"]),
+        ("sealed", &["--compress", "there", "--password-file", "password"]),
         ("sealed2", &["--compress", "there", "--password-file", "password", "--securetar", "v2", "--verify", "read-back"]),
     ] {
         let sent = backup(name, more);
@@ -173,7 +173,7 @@ fn a_backup_made_by_the_other_machine_restores_like_one_made_here() {
         assert_eq!(report["copies"][0]["checked"], expected, "{report}");
 
         let file = file.to_str().unwrap();
-        let password: &[&str] = if name.starts_with("completed") { &["--password-file", "password"] } else { &[] };
+        let password: &[&str] = if name.starts_with("sealed") { &["--password-file", "password"] } else { &[] };
         let verified = place.haul("nas", &[&["verify", file, "--json"], password].concat(), None);
         assert_eq!(verified.status.code(), Some(0), "{name}: {}", out(&verified));
         // By its index, which was begun on one machine and finished on the other.

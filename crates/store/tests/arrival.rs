@@ -356,5 +356,5 @@ fn what_differs_and_can_not_be_removed_is_not_called_removed() {
     let error = run.send(Arc::new(place.clone()), &noise(3_000_000), true).unwrap_err();
     assert_eq!(error.kind(), Some(Kind::Mismatch));
     assert!(place.inner.object("a.tar").is_some());
-    assert!(error.advice().unwrap().contains("could not be deleted: delete a.tar at moody:// yourself"), "{error:?}");
+    assert!(error.advice().unwrap().contains("could not be deleted: delete a.tar from moody:// yourself"), "{error:?}");
 }

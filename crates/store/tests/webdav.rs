@@ -276,7 +276,7 @@ async fn a_line_that_falls_silent_is_noticed() {
         }
         let failed = failed.expect("nothing passes");
         assert_eq!(failed.kind(), Some(expected), "{failed}");
-        assert!(failed.to_string().contains("said nothing"), "{failed}");
+        assert!(failed.to_string().contains("no answer for"), "{failed}");
         assert!(started.elapsed() < Duration::from_secs(10));
     }
 }
@@ -360,7 +360,7 @@ async fn no_password_goes_readable_over_the_network_unasked() {
     // 192.0.2.0/24 is nowhere: nothing may be sent at all.
     let refused = connect("webdav://192.0.2.1/dav", "me", "hunter2", &[]).await.err().unwrap();
     assert_eq!(refused.kind(), Some(Kind::Invalid));
-    assert!(refused.to_string().contains("readable"), "{refused}");
+    assert!(refused.to_string().contains("unencrypted"), "{refused}");
     assert!(!format!("{refused:?}").contains("hunter2"));
     assert_eq!(kind(connect("webdav://192.0.2.1/dav", "me", "hunter2", &[("allow_http", "yes")]).await), Kind::Invalid);
 }

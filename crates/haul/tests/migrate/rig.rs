@@ -164,7 +164,7 @@ fn one_set_up_by_others_is_replaced(place: &Place, old: &Running, other: &Runnin
     let (code, said) = run(&mut place.migrate(&old.config, &other.url, &["--token-file", &token]));
     assert!(code == 2 && said.contains("use --replace"), "{code} {said}");
     let (code, said) = run(&mut place.migrate(&old.config, &other.url, &["--token-file", &token, "--replace"]));
-    assert!(code == 2 && said.contains("use --yes"), "{code} {said}");
+    assert!(code == 2 && said.contains("add --yes"), "{code} {said}");
     assert_eq!(backups(other), 0);
     let (code, said) = run(&mut place.migrate(&old.config, &other.url, &["--token-file", &token, "--replace", "--yes"]));
     assert!(code == 0 && said.contains(&format!("restored: log in as ada at {}\n", other.url)), "{code} {said}");
