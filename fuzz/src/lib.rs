@@ -6,7 +6,6 @@ use std::{
     io::{self, Read},
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
 };
 
 use habackup::{
