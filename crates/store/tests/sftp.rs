@@ -370,7 +370,7 @@ async fn the_last_step_of_the_path_is_made_and_no_more() {
     let deep = place.server.root().join("x/y").display().to_string();
     refused(place.connect_to(&deep).await, Kind::NotFound, "neither");
     let file = below.join("a.tar").display().to_string();
-    refused(place.connect_to(&file).await, Kind::NotFound, "is no directory");
+    refused(place.connect_to(&file).await, Kind::NotFound, "is not a directory");
 }
 
 #[tokio::test]
