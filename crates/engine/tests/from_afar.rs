@@ -27,7 +27,7 @@ use store::{Bridge, Context, Kind, Operation, StoreError, Tuning, inbound::Remot
 struct Far {
     file: RemoteFile,
     // Reads beyond this many fail for good.
-    policy: AtomicU64,
+    answers: AtomicU64,
 }
 
 impl Source for Far {
@@ -38,7 +38,7 @@ impl Source for Far {
         self.file.len()
     }
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.policy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+        if self.answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
             let kind = Kind::Transient { retry_after: None };
             return Err(io::Error::other(StoreError::remote("there", Operation::Read, kind, "the line is cut")));
         }
@@ -52,12 +52,12 @@ impl Source for Far {
     }
 }
 
-fn far(directory: &Path, policy: u64) -> Arc<Far> {
+fn far(directory: &Path, answers: u64) -> Arc<Far> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let context = Context::new(Tuning::default(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
     let store = Arc::new(Local::open(directory).unwrap());
     let file = RemoteFile::open(&Bridge::start().unwrap(), &context, store, "a.tar").unwrap();
-    Arc::new(Far { file, policy: AtomicU64::new(policy) })
+    Arc::new(Far { file, answers: AtomicU64::new(answers) })
 }
 
 fn noise(length: usize) -> Vec<u8> {
@@ -190,16 +190,16 @@ fn inspecting_fetches_little_more_than_it_and_says_how_far_it_is() {
 fn a_place_that_fails_is_not_mistaken_for_damage() {
     let directory = tempfile::tempdir().unwrap();
     archive(directory.path(), None);
-    for policy in [0, 3, 12, 30] {
-        let source = || ArchiveSource::Remote(far(directory.path(), policy));
+    for answers in [0, 3, 12, 30] {
+        let source = || ArchiveSource::Remote(far(directory.path(), answers));
         let verified = verify(source(), &VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() }, &|_, _| {}, &AtomicBool::new(false));
-        assert!(matches!(verified, Err(VerifyError::Open(OpenError::Place(_)))), "{policy}: {verified:?}");
+        assert!(matches!(verified, Err(VerifyError::Open(OpenError::Place(_)))), "{answers}: {verified:?}");
         let inspected = inspect(source(), &InspectOptions::default(), &|_, _| {}, &AtomicBool::new(false));
-        assert!(matches!(inspected, Err(InspectError::Open(OpenError::Place(_)))), "{policy}: {inspected:?}");
+        assert!(matches!(inspected, Err(InspectError::Open(OpenError::Place(_)))), "{answers}: {inspected:?}");
         let into = directory.path().join("never");
         let all = RestoreOptions { only: Vec::new(), ..options(None) };
         let restored = restore(source(), &into, &all, &|_, _| {}, &AtomicBool::new(false));
-        assert!(matches!(restored, Err(RestoreError::Open(OpenError::Place(_)))), "{policy}: {restored:?}");
+        assert!(matches!(restored, Err(RestoreError::Open(OpenError::Place(_)))), "{answers}: {restored:?}");
         assert!(!into.exists());
         let opened = Browser::open(source(), None, NonZeroUsize::MIN, &|_, _| {});
         let printed = opened.map_err(BrowseError::from).and_then(|browser| {
@@ -207,6 +207,6 @@ fn a_place_that_fails_is_not_mistaken_for_damage() {
             let large = browser.cat(b"z-large.bin", &mut io::sink(), &AtomicBool::new(false));
             large.and_then(|_| browser.cat(b"a-large.bin", &mut io::sink(), &AtomicBool::new(false)))
         });
-        assert!(matches!(printed, Err(BrowseError::Open(OpenError::Place(_)))), "{policy}: {printed:?}");
+        assert!(matches!(printed, Err(BrowseError::Open(OpenError::Place(_)))), "{answers}: {printed:?}");
     }
 }

@@ -296,7 +296,10 @@ impl Network {
     /// What a place has under a name that was typed, which it may have been given a moment ago.
     pub(crate) fn find(&self, destination: &Destination, store: &Arc<dyn Store>, name: &str) -> Result<Option<Entry>, Failure> {
         let policy = RetryPolicy::new(&self.context_for(destination));
-        Ok(self.patiently(&policy, policy.found(|| store.entry(name)))?)
+        // A directory of this machine shows at once what it has.
+        let is_here = matches!(destination.address, Address::Local(_));
+        let found = async { if is_here { store.entry(name).await } else { policy.found(|| store.entry(name)).await } };
+        Ok(self.patiently(&policy, found)?)
     }
 
     /// Waits for `work`, and says on standard error what for when that takes long: a command that is silent looks broken.
@@ -422,16 +425,16 @@ mod tests {
     }
 
     #[test]
-    fn a_destinations_patience_yields_to_what_was_typed_only() {
+    fn what_a_destination_says_of_giving_up_yields_to_what_was_typed_only() {
         let cancel = Arc::new(AtomicBool::new(false));
         let mut own = at("/a", None);
         own.common.give_up_after = Some(Duration::from_mins(5));
-        let policy = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
+        let give_up_after = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
         let typed = Network::start(Some(Duration::from_hours(2)), &cancel).unwrap();
-        assert_eq!(policy(&typed, &own), Duration::from_hours(2));
+        assert_eq!(give_up_after(&typed, &own), Duration::from_hours(2));
         let from_table = Network { said: None, ..typed.clone() };
-        assert_eq!(policy(&from_table, &own), Duration::from_mins(5));
-        assert_eq!(policy(&from_table, &at("/b", None)), Duration::from_hours(2), "the table's holds for the others");
+        assert_eq!(give_up_after(&from_table, &own), Duration::from_mins(5));
+        assert_eq!(give_up_after(&from_table, &at("/b", None)), Duration::from_hours(2), "the table's holds for the others");
     }
 
     #[test]

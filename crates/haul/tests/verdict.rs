@@ -434,6 +434,18 @@ fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
             assert_eq!(code(&output), 0, "{kind}: {}", told(&output));
             fs::remove_file(place.path("good.tar")).unwrap();
         }
+        // A wrong bit in the index's header: readers refuse such an archive, and repair leaves nothing of the old index in the new one.
+        fs::write(place.path("bad.tar"), flipped(begin - 512 + 2)).unwrap();
+        for command in ["verify", "inspect"] {
+            let output = place.haul(&[command, "bad.tar"], password);
+            assert!(code(&output) == 4 && first_line(&output).contains("DAMAGED"), "{command}: {}", told(&output));
+        }
+        let output = place.haul(&["repair", "bad.tar", "--to", "good.tar"], password);
+        assert_eq!(code(&output), 0, "{}", told(&output));
+        assert_eq!(code(&place.haul(&["verify", "good.tar"], password)), 0);
+        let repaired = fs::read(place.path("good.tar")).unwrap();
+        assert_eq!(habackup::archive::Archive::open(repaired.as_slice()).unwrap().members().len(), opened.members().len());
+        fs::remove_file(place.path("good.tar")).unwrap();
     }
 }
 

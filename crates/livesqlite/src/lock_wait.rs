@@ -11,7 +11,7 @@ const STEP: Duration = Duration::from_millis(25);
 /// Longer waits are cut to this, so that their end is a time that can be told.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// One wait for everything that is waited for while a snapshot is opened.
+/// How long a snapshot that is opened may wait, for all locks of others together.
 #[derive(Debug)]
 pub(crate) struct LockWait {
     deadline: Instant,

@@ -309,7 +309,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     const SOON: Duration = Duration::from_millis(200);

@@ -45,11 +45,11 @@ impl Drop for Announcement {
     }
 }
 
-/// The receivers that answer within `deadline`, one address each.
-pub async fn search(deadline: Duration) -> Result<Vec<SocketAddr>, PeerError> {
+/// The receivers that answer within this time, one address each.
+pub async fn search(within: Duration) -> Result<Vec<SocketAddr>, PeerError> {
     let daemon = ServiceDaemon::new().map_err(|error| failed(&error))?;
     let events = daemon.browse(SERVICE).map_err(|error| failed(&error))?;
-    let until = Instant::now() + deadline;
+    let until = Instant::now() + within;
     let mut found = BTreeMap::new();
     while let Ok(Ok(event)) = timeout_at(until, events.recv_async()).await {
         if let ServiceEvent::ServiceResolved(service) = event

@@ -76,8 +76,8 @@ pub async fn read(
     let mut prefix = [0; PREFIX];
     let mut have = 0;
     while have < PREFIX {
-        let deadline = if have == 0 { first } else { stall };
-        match in_time(deadline, reader.read(&mut prefix[have..])).await? {
+        let within = if have == 0 { first } else { stall };
+        match in_time(within, reader.read(&mut prefix[have..])).await? {
             0 if have == 0 => return Ok(None),
             0 => return Err(broken(&io::ErrorKind::UnexpectedEof.into())),
             count => have += count,
@@ -116,8 +116,8 @@ pub async fn write(writer: &mut (impl AsyncWrite + Unpin), head: &impl Serialize
 pub const SLICE: usize = 64 << 10;
 
 /// Waits for the line, but not for ever.
-pub(crate) async fn in_time<T>(deadline: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, PeerError> {
-    match timeout(deadline, work).await {
+pub(crate) async fn in_time<T>(within: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, PeerError> {
+    match timeout(within, work).await {
         Ok(done) => done.map_err(|error| broken(&error)),
         Err(_) => Err(PeerError::Broken("the other side stopped responding".to_owned())),
     }

@@ -126,8 +126,8 @@ fn spake_identities(binding: &Binding) -> (SpakeIdentity, SpakeIdentity) {
     (SpakeIdentity::new(binding.sender.bytes()), SpakeIdentity::new(binding.receiver.bytes()))
 }
 
-async fn hear(line: &mut (impl AsyncRead + Unpin), deadline: Duration) -> Result<Option<Message>, PeerError> {
-    match frame::read(line, STRANGER, deadline, SOON, || {}).await? {
+async fn hear(line: &mut (impl AsyncRead + Unpin), within: Duration) -> Result<Option<Message>, PeerError> {
+    match frame::read(line, STRANGER, within, SOON, || {}).await? {
         Some(frame) => frame.head().map(Some),
         None => Ok(None),
     }

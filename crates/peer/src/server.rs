@@ -69,7 +69,7 @@ pub struct Limits {
     /// Connections of known machines.
     pub friends: usize,
     /// For a stranger's every word.
-    pub deadline: Duration,
+    pub answer_within: Duration,
     /// For a known machine to go on with what it began to say.
     pub stall: Duration,
     /// For a known machine to say anything.
@@ -84,7 +84,7 @@ impl Default for Limits {
             strangers: 32,
             strangers_each: 8,
             friends: 32,
-            deadline: Duration::from_secs(10),
+            answer_within: Duration::from_secs(10),
             stall: Duration::from_mins(1),
             idle: Duration::from_mins(30),
             busy: Duration::from_secs(5),
@@ -184,8 +184,8 @@ struct Visit {
 impl Visit {
     async fn receive(self, socket: TcpStream, config: Arc<ServerConfig>) {
         let _ = socket.set_nodelay(true);
-        let deadline = self.server.limits.deadline;
-        let Ok(Ok(mut line)) = timeout(deadline, TlsAcceptor::from(config).accept(socket)).await else { return };
+        let within = self.server.limits.answer_within;
+        let Ok(Ok(mut line)) = timeout(within, TlsAcceptor::from(config).accept(socket)).await else { return };
         let session = line.get_ref().1;
         let Some(fingerprint) = tls::fingerprint(session.peer_certificates()) else { return };
         let result = match session.alpn_protocol() {
@@ -196,7 +196,7 @@ impl Visit {
             }
             Some(protocol) if protocol == tls::PAIR => {
                 let result = self.pair(&mut line, fingerprint).await;
-                let _ = timeout(deadline, line.shutdown()).await;
+                let _ = timeout(within, line.shutdown()).await;
                 result
             }
             _ => Ok(()),
@@ -236,16 +236,16 @@ fn trouble(server: &Server, result: Result<(), PeerError>) {
 
 /// Lets a known machine in, and gives its place among the strangers back.
 async fn talk(server: &Arc<Server>, friends: &Arc<Semaphore>, stranger: Stranger, mut line: Line, sender: Fingerprint) -> Result<(), PeerError> {
-    let deadline = server.limits.deadline;
+    let within = server.limits.answer_within;
     // Read also from those who are not known: what lies unread would make the connection's end look like an accident.
-    let hello = frame::read(&mut line, STRANGER, deadline, deadline, || {}).await;
+    let hello = frame::read(&mut line, STRANGER, within, within, || {}).await;
     let peer = server.known.find(&sender, Role::Sender)?;
     let (Some(peer), Ok(Some(hello))) = (peer, hello) else {
-        let _ = timeout(deadline, line.shutdown()).await;
+        let _ = timeout(within, line.shutdown()).await;
         return Ok(());
     };
     let version = hello.head::<Hello>()?.version.min(VERSION);
-    frame::write(&mut line, &Hello { version }, &[], deadline).await?;
+    frame::write(&mut line, &Hello { version }, &[], within).await?;
     let place = Arc::clone(friends).try_acquire_owned();
     let (true, Ok(_place)) = (version >= OLDEST, place) else { return Ok(()) };
     drop(stranger);
@@ -272,7 +272,7 @@ async fn converse(server: &Arc<Server>, line: Line, sender: &Fingerprint) -> Res
     }
     .await;
     reader.abort();
-    let _ = timeout(limits.deadline, write.shutdown()).await;
+    let _ = timeout(limits.answer_within, write.shutdown()).await;
     result
 }
 

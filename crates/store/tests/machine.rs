@@ -66,7 +66,7 @@ impl Receiving {
                 gate,
                 host: Arc::new(receiver),
                 events: Arc::new(move |event| log.lock().unwrap().push(event)),
-                limits: Limits { deadline: Duration::from_secs(5), ..Limits::default() },
+                limits: Limits { answer_within: Duration::from_secs(5), ..Limits::default() },
             };
             let listener = Server::bind(&at).await.unwrap();
             let address = listener.local_addr().unwrap();

@@ -171,7 +171,7 @@ fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, 
             let lower = base.to_ascii_lowercase();
             let length = lower.strip_suffix(".tar.gz").or_else(|| lower.strip_suffix(".tar")).map_or(base.len(), str::len);
             sorted.inner.entry(base[..length].to_owned()).or_default().push(piece);
-        } else if base == index::MEMBER {
+        } else if base == index::MEMBER || !piece.cut && is_index(bytes, &piece, keyring)? {
             of_index = Some(piece);
         } else if piece.name.split('/').any(|part| part == "..") {
             notes.left_out(&piece.name, "its name points outside the archive");
@@ -236,21 +236,38 @@ fn describe(
 
 /// The copy of the description that an index holds; `None` where there is none that can be read.
 fn copied(bytes: &Bytes<'_>, of_index: Option<&Piece>, keyring: &Mutex<Option<Keyring>>) -> io::Result<Option<Map<String, Value>>> {
-    let Some(piece) = of_index.filter(|piece| !piece.cut && piece.size <= index::MAX_LEN) else { return Ok(None) };
+    let Some(piece) = of_index.filter(|piece| !piece.cut) else { return Ok(None) };
+    let parsed = index_in(bytes, piece, keyring)?.and_then(|plain| Index::parse(&plain).ok());
+    let fields = parsed.as_ref().and_then(Index::description).and_then(|json| description::read(json).ok());
+    Ok(fields.map(|(fields, _)| fields))
+}
+
+/// Whether a member is an index, whatever it is called: its name may have been in a header that is damaged.
+fn is_index(bytes: &Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) -> io::Result<bool> {
+    let start = parts::content(bytes, piece, SECURETAR.len() as u64)?;
+    Ok(start.starts_with(index::MAGIC) || start == SECURETAR && index_in(bytes, piece, keyring)?.is_some())
+}
+
+/// How an encrypted member begins.
+const SECURETAR: &[u8] = b"SecureTar";
+
+/// The content of an index, decrypted; `None` if the member is none, or can't be decrypted.
+fn index_in(bytes: &Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) -> io::Result<Option<Vec<u8>>> {
+    if piece.size > index::MAX_LEN {
+        return Ok(None);
+    }
     let mut plain = parts::content(bytes, piece, index::MAX_LEN)?;
-    if plain.starts_with(b"SecureTar") {
+    if plain.starts_with(SECURETAR) {
         let mut keyring = keyring.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(keyring) = keyring.as_mut() else { return Ok(None) };
         let mut opened = Vec::new();
-        let Ok(mut sealed) = Decryptor::open_with(plain.as_slice(), keyring, Expect::Magic(index::MAGIC)) else { return Ok(None) };
-        if sealed.read_to_end(&mut opened).is_err() {
+        let Ok(mut encrypted) = Decryptor::open_with(plain.as_slice(), keyring, Expect::Magic(index::MAGIC)) else { return Ok(None) };
+        if encrypted.read_to_end(&mut opened).is_err() {
             return Ok(None);
         }
         plain = opened;
     }
-    let parsed = Index::parse(&plain).ok();
-    let fields = parsed.as_ref().and_then(Index::description).and_then(|json| description::read(json).ok());
-    Ok(fields.map(|(fields, _)| fields))
+    Ok(Some(plain).filter(|plain| plain.starts_with(index::MAGIC)))
 }
 
 struct Job<'a, 'b> {

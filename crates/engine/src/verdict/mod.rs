@@ -264,7 +264,7 @@ fn in_content(content: &Content, manifest: &Manifest, without_history: bool, his
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn with_names(before: &str, names: &[String]) -> String {

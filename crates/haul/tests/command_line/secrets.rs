@@ -1,6 +1,11 @@
 //! Passwords and secrets in addresses: how they come in, and that they never come out.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    os::fd::OwnedFd,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
@@ -26,6 +31,22 @@ fn passwords_work_by_file_and_environment_and_are_never_shown() {
     }
 }
 
+/// Opens a pipe for writing once somebody reads it.
+fn writer_of(path: &Path) -> OwnedFd {
+    use rustix::{
+        fs::{Mode, OFlags, open},
+        io::Errno,
+    };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        match open(path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(writer) => return writer,
+            Err(error) => assert!(error == Errno::NXIO && Instant::now() < deadline, "nobody reads the pipe: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_password_comes_through_a_pipe_and_a_silent_one_is_left_when_the_user_stops() {
     let place = Place::new();
@@ -33,9 +54,10 @@ fn a_password_comes_through_a_pipe_and_a_silent_one_is_left_when_the_user_stops(
     pipe(&path);
     let args = ["backup", "config", "--to", "out/p.tar", "--password-file", "pw"];
     let child = start(&place, &args);
-    std::thread::sleep(Duration::from_millis(300));
+    let silent = writer_of(&path);
     signal(&child, Signal::TERM);
     assert_eq!(said(&ended(child)), (130, "haul: interrupted\n".to_owned()));
+    drop(silent);
     assert!(place.left().is_empty());
     let child = start(&place, &args);
     fs::write(&path, "hunter2\n").unwrap();

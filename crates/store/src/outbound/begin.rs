@@ -30,17 +30,6 @@ pub(super) async fn create(
     policy: &RetryPolicy,
     context: &Context,
 ) -> Result<Box<dyn Upload>, StoreError> {
-    create_within(LAST_WORD, sink, name, expected, policy, context).await
-}
-
-async fn create_within(
-    last_word: Duration,
-    sink: &Arc<dyn Sink>,
-    name: &str,
-    expected: Expected,
-    policy: &RetryPolicy,
-    context: &Context,
-) -> Result<Box<dyn Upload>, StoreError> {
     // Each try runs by itself, for the retry policy drops what it waits for when the user stops it. It ends with the upload that nobody was there to take.
     let mut tries = JoinSet::new();
     let created = policy
@@ -52,7 +41,7 @@ async fn create_within(
         })
         .await;
     if matches!(created, Err(StoreError::Cancelled)) {
-        let unheard = timeout(last_word, async {
+        let unheard = timeout(LAST_WORD, async {
             while let Some(ended) = tries.join_next().await {
                 if let Ok(Some(upload)) = ended {
                     return Some(upload);
@@ -68,8 +57,8 @@ async fn create_within(
 }
 
 /// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the next run removes.
-pub(super) async fn undo(creating: Creating, policy: Duration) {
-    let undone = timeout(policy, async {
+pub(super) async fn undo(creating: Creating, longest: Duration) {
+    let undone = timeout(longest, async {
         if let Ok(Ok(upload)) = creating.await {
             let _ = upload.abort().await;
         }
@@ -79,7 +68,7 @@ pub(super) async fn undo(creating: Creating, policy: Duration) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::{
         ops::Range,
         sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -162,7 +151,7 @@ mod tests {
     }
 
     /// How many uploads stay when the user stops it.
-    async fn left(hiccups: u32, answers: bool, last_word: Duration) -> u32 {
+    async fn left(hiccups: u32, answers: bool) -> u32 {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let cancel = Arc::new(AtomicBool::new(false));
         let tuning = Tuning { first_pause: Duration::from_millis(1), ..Tuning::default() };
@@ -170,20 +159,20 @@ mod tests {
         let begun = Arc::default();
         let slow = Slow { cancel, hiccups: Arc::new(AtomicU32::new(hiccups)), answers, begun: Arc::clone(&begun) };
         let sink: Arc<dyn Sink> = Arc::new(slow);
-        let created = create_within(last_word, &sink, "a.tar", Expected::default(), &RetryPolicy::new(&context), &context).await;
+        let created = create(&sink, "a.tar", Expected::default(), &RetryPolicy::new(&context), &context).await;
         assert!(matches!(created, Err(StoreError::Cancelled)));
         begun.load(Ordering::Relaxed)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_begins_while_the_user_stops_it_is_taken_back() {
         for hiccups in [0, 2] {
-            assert_eq!(left(hiccups, true, Duration::from_mins(1)).await, 0);
+            assert_eq!(left(hiccups, true).await, 0);
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_place_that_never_says_that_it_has_begun_is_not_waited_for() {
-        assert_eq!(left(0, false, Duration::from_millis(1)).await, 1);
+        assert_eq!(left(0, false).await, 1);
     }
 }

@@ -122,13 +122,13 @@ impl<T> Chunker<T> {
         let mut ready = Vec::new();
         let mut token = Some(token);
         while !bytes.is_empty() {
-            let budget = self.plan.size(self.index) - self.filling.len();
-            if budget == 0 {
+            let left = self.plan.size(self.index) - self.filling.len();
+            if left == 0 {
                 let part = self.cut(None, false);
                 ready.extend(self.hold(part));
                 continue;
             }
-            let piece = bytes.split_to(bytes.len().min(usize::try_from(budget).unwrap_or(usize::MAX)));
+            let piece = bytes.split_to(bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
             self.filling.push(piece);
             if bytes.is_empty() {
                 self.tokens.extend(token.take());
@@ -223,33 +223,33 @@ mod tests {
     #[test]
     fn an_archive_too_long_for_equal_parts_is_noticed_before_one_too_many_leaves() {
         let equal = Placement::Parts(PartRules { smallest: 1, largest: 100, most: 3, equal: true });
-        let mut cutter = Chunker::new(PartPlan::new(&abilities(equal, 4, 1), None, None), equal);
-        cutter.late(0..1);
-        assert!(cutter.push(Bytes::from_static(b"aaaabbbb"), ()).iter().all(|(part, _)| part.index < 3));
-        assert!(cutter.push(Bytes::from_static(b"cccc"), ()).len() == 1 && cutter.outgrown().is_none(), "three parts are allowed");
-        assert!(cutter.push(Bytes::from_static(b"d"), ()).iter().all(|(part, _)| part.index < 3));
-        assert_eq!(cutter.outgrown(), Some(12));
+        let mut chunker = Chunker::new(PartPlan::new(&abilities(equal, 4, 1), None, None), equal);
+        chunker.late(0..1);
+        assert!(chunker.push(Bytes::from_static(b"aaaabbbb"), ()).iter().all(|(part, _)| part.index < 3));
+        assert!(chunker.push(Bytes::from_static(b"cccc"), ()).len() == 1 && chunker.outgrown().is_none(), "three parts are allowed");
+        assert!(chunker.push(Bytes::from_static(b"d"), ()).iter().all(|(part, _)| part.index < 3));
+        assert_eq!(chunker.outgrown(), Some(12));
     }
 
     #[test]
     fn only_the_part_with_a_late_field_is_held_back() {
         let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100, most: None };
-        let mut cutter = Chunker::new(plan, s3());
+        let mut chunker = Chunker::new(plan, s3());
         let mut left = Vec::new();
-        left.extend(cutter.push(Bytes::from_static(b"aa??bbbb"), 1));
-        cutter.late(2..4);
-        left.extend(cutter.push(Bytes::from_static(b"ccccd"), 2));
+        left.extend(chunker.push(Bytes::from_static(b"aa??bbbb"), 1));
+        chunker.late(2..4);
+        left.extend(chunker.push(Bytes::from_static(b"ccccd"), 2));
         // The first part left before it was known to be late: that is what must not happen, so the order of calls matters.
         assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [0, 1, 2]);
 
-        let mut cutter = Chunker::new(plan, s3());
-        assert!(cutter.push(Bytes::from_static(b"aa??"), 1).is_empty());
-        cutter.late(2..4);
-        let left = cutter.push(Bytes::from_static(b"bbbbccccd"), 2);
+        let mut chunker = Chunker::new(plan, s3());
+        assert!(chunker.push(Bytes::from_static(b"aa??"), 1).is_empty());
+        chunker.late(2..4);
+        let left = chunker.push(Bytes::from_static(b"bbbbccccd"), 2);
         assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [1, 2]);
-        let freed: Vec<_> = cutter.patch(2, b"XY").unwrap().into_iter().map(|(part, token)| (part.index, part.data.to_bytes(), token)).collect();
+        let freed: Vec<_> = chunker.patch(2, b"XY").unwrap().into_iter().map(|(part, token)| (part.index, part.data.to_bytes(), token)).collect();
         assert_eq!(freed, [(0, Bytes::from_static(b"aaXY"), vec![1])], "it leaves as soon as it is right");
-        let (rest, count) = cutter.seal();
+        let (rest, count) = chunker.seal();
         assert_eq!(count, 4);
         let rest: Vec<_> = rest.iter().map(|(part, _)| (part.index, part.data.to_bytes(), part.total, part.last)).collect();
         assert_eq!(rest, [(3, Bytes::from_static(b"d"), Some(13), true)]);
@@ -258,19 +258,19 @@ mod tests {
     #[test]
     fn a_part_waits_for_every_late_byte_in_it_and_no_part_is_changed_that_left() {
         let plan = PartPlan { base: 4, steady: 100, step: 5, largest: 100, most: None };
-        let mut cutter = Chunker::new(plan, s3());
-        cutter.late(1..2);
-        cutter.late(3..6);
-        assert!(cutter.push(Bytes::from_static(b"a?a???bbcccc"), ()).is_empty(), "two parts wait, and the third is being filled");
-        assert_eq!(cutter.held(), 2);
-        assert!(cutter.patch(3, b"XYZ").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"YZbb")]));
-        assert!(cutter.patch(1, b"W").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"aWaX")]));
-        assert!(cutter.patch(1, b"V").is_none(), "it has left");
-        assert!(cutter.patch(11, b"cd").unwrap().is_empty(), "the second byte comes later, and is right then");
+        let mut chunker = Chunker::new(plan, s3());
+        chunker.late(1..2);
+        chunker.late(3..6);
+        assert!(chunker.push(Bytes::from_static(b"a?a???bbcccc"), ()).is_empty(), "two parts wait, and the third is being filled");
+        assert_eq!(chunker.held(), 2);
+        assert!(chunker.patch(3, b"XYZ").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"YZbb")]));
+        assert!(chunker.patch(1, b"W").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"aWaX")]));
+        assert!(chunker.patch(1, b"V").is_none(), "it has left");
+        assert!(chunker.patch(11, b"cd").unwrap().is_empty(), "the second byte comes later, and is right then");
         // What was announced and never came stays as it is.
-        cutter.late(8..9);
-        assert!(cutter.push(Bytes::from_static(b"dd"), ()).is_empty());
-        let rest: Vec<_> = cutter.seal().0.into_iter().map(|(part, _)| part.data.to_bytes()).collect();
+        chunker.late(8..9);
+        assert!(chunker.push(Bytes::from_static(b"dd"), ()).is_empty());
+        let rest: Vec<_> = chunker.seal().0.into_iter().map(|(part, _)| part.data.to_bytes()).collect();
         assert_eq!(rest, [Bytes::from_static(b"cccc"), Bytes::from_static(b"dd")]);
     }
 
@@ -284,29 +284,29 @@ mod tests {
             members in proptest::collection::vec(0_usize..2500, 0..=20), base in 41_u64..900, step in 1_usize..300, place in 0_usize..3,
         ) {
             let placement = [Placement::Random, Placement::Sequential, s3()][place];
-            let mut cutter = Chunker::new(PartPlan { base, steady: 3, step: 2, largest: 2000, most: None }, placement);
+            let mut chunker = Chunker::new(PartPlan { base, steady: 3, step: 2, largest: 2000, most: None }, placement);
             let (mut parts, mut expected, mut given, mut most_held) = (Vec::new(), Vec::new(), 0, 0);
             for (n, length) in members.iter().enumerate() {
                 let start = expected.len();
                 let member: Vec<u8> = (0..HEADER + length).map(|byte| (byte * 7 + n) as u8).collect();
                 let mut as_sent = member.clone();
                 for field in FIELDS {
-                    cutter.late((start + field.start) as u64..(start + field.end) as u64);
+                    chunker.late((start + field.start) as u64..(start + field.end) as u64);
                     as_sent[field].fill(b'?');
                 }
                 for piece in as_sent.chunks(step) {
-                    parts.extend(cutter.push(Bytes::copy_from_slice(piece), given));
+                    parts.extend(chunker.push(Bytes::copy_from_slice(piece), given));
                     given += 1;
-                    most_held = most_held.max(cutter.held());
+                    most_held = most_held.max(chunker.held());
                 }
                 for field in FIELDS {
-                    parts.extend(cutter.patch((start + field.start) as u64, &member[field]).unwrap());
+                    parts.extend(chunker.patch((start + field.start) as u64, &member[field]).unwrap());
                 }
                 let settled = if placement == s3() { &member } else { &as_sent };
                 expected.extend_from_slice(settled);
-                prop_assert_eq!(cutter.held(), 0);
+                prop_assert_eq!(chunker.held(), 0);
             }
-            let (rest, count) = cutter.seal();
+            let (rest, count) = chunker.seal();
             parts.extend(rest);
             parts.sort_by_key(|(part, _)| part.index);
             let mut tokens: Vec<usize> = parts.iter().flat_map(|(_, tokens)| tokens.clone()).collect();

@@ -204,7 +204,7 @@ impl RemoteUpload {
         sending: &mut Sending<'_>,
     ) -> Result<(Completed, Option<Arc<Fingerprint>>), StoreError> {
         let abilities = self.sink.abilities();
-        let mut cutter = Chunker::new(self.plan, abilities.placement);
+        let mut chunker = Chunker::new(self.plan, abilities.placement);
         let mut digest = abilities.md5.then(Md5::new);
         let mut patches = Vec::new();
         let mut budget = budget_for(self.plan.size(0), self.concurrency, held_at_first(abilities.placement));
@@ -212,9 +212,9 @@ impl RemoteUpload {
             match sending.unless_failed(messages.recv()).await? {
                 // The sender gave up; so does this copy.
                 None => return Err(StoreError::Cancelled),
-                Some(Message::Late(range)) => cutter.late(range),
+                Some(Message::Late(range)) => chunker.late(range),
                 Some(Message::Patch(offset, bytes)) => {
-                    let Some(ready) = cutter.patch(offset, &bytes) else {
+                    let Some(ready) = chunker.patch(offset, &bytes) else {
                         return Err(StoreError::remote(
                             self.sink.label(),
                             Operation::Write,
@@ -234,22 +234,22 @@ impl RemoteUpload {
                     if let Some(digest) = &mut digest {
                         digest.update(&bytes);
                     }
-                    let ready = cutter.push(bytes, permit);
-                    if let Some(most) = cutter.outgrown() {
+                    let ready = chunker.push(bytes, permit);
+                    if let Some(most) = chunker.outgrown() {
                         return Err(self.outgrown(most));
                     }
                     for ready in ready {
                         sending.start(ready).await?;
                     }
                     // An archive beyond what was expected goes on in larger parts, and a late field may lie in two parts: none may need more room than there is.
-                    let held = held_at_first(abilities.placement).max(cutter.held() as u64);
-                    let wanted = budget_for(cutter.filling_size(), self.concurrency, held);
+                    let held = held_at_first(abilities.placement).max(chunker.held() as u64);
+                    let wanted = budget_for(chunker.filling_size(), self.concurrency, held);
                     self.budget.add_permits(wanted.saturating_sub(budget));
                     budget = budget.max(wanted);
                 }
             }
         };
-        let (rest, parts) = cutter.seal();
+        let (rest, parts) = chunker.seal();
         let length = rest.last().map_or(0, |(part, _)| part.end());
         for ready in rest {
             sending.start(ready).await?;

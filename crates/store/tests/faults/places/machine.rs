@@ -51,7 +51,7 @@ impl Machine {
                     ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) },
                 )),
                 events: Arc::new(|_| {}),
-                limits: Limits { deadline: Duration::from_secs(2), ..Limits::default() },
+                limits: Limits { answer_within: Duration::from_secs(2), ..Limits::default() },
             };
             let listener = Server::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
