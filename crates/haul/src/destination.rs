@@ -425,6 +425,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mistyped_name_in_a_directory_is_asked_for_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut network = Network::start(None, &Arc::default()).unwrap();
+        // Whoever asks again, waits for this.
+        network.context.tuning.first_pause = Duration::from_hours(1);
+        network.context.tuning.longest_pause = Duration::from_hours(1);
+        let destination = at(directory.path().to_str().unwrap(), None);
+        let store = network.connect_to_look(&destination).unwrap();
+        let (answer, answered) = std::sync::mpsc::channel();
+        std::thread::spawn(move || answer.send(network.find(&destination, &store, "nothing.tar").is_ok_and(|found| found.is_none())));
+        assert!(answered.recv_timeout(Duration::from_mins(1)).unwrap());
+    }
+
+    #[test]
     fn what_a_destination_says_of_giving_up_yields_to_what_was_typed_only() {
         let cancel = Arc::new(AtomicBool::new(false));
         let mut own = at("/a", None);

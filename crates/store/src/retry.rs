@@ -21,8 +21,8 @@ const LOOKS: u32 = 6;
 /// The same where most likely there is nothing to show.
 const GLANCES: u32 = 2;
 
-/// So many mouthfuls (of 64 KiB) are more than what a dead connection's buffers swallow.
-const MOUTHFULS: u64 = 16;
+/// So many chunks (of 64 KiB) are more than what a dead connection's buffers swallow.
+const CHUNKS: u64 = 16;
 
 /// What a connection is waiting for, for whoever shows progress.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl RetryPolicy {
                 Err(error) => return Err(error),
             };
             let now_moved = activity.count();
-            let has_moved = now_moved > moved + MOUTHFULS;
+            let has_moved = now_moved > moved + CHUNKS;
             if has_moved {
                 tries = 0;
             }

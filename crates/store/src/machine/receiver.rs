@@ -516,7 +516,7 @@ impl Inner {
         self.told(put, &mut state, peer)
     }
 
-    /// What came of a step of an upload, which may be worth a connection.
+    /// What came of a step of an upload, which may be worth a line in the log.
     fn told(&self, done: Done, state: &mut State, peer: &Peer) -> Done {
         let name = state.record.name.clone();
         done.inspect_err(|refusal| self.tell_failure(&mut state.failed, name, peer, refusal))

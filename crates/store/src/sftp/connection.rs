@@ -271,9 +271,9 @@ impl Heard {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_text = bytes.iter().take(4).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80);
         let text = String::from_utf8_lossy(&bytes);
-        let connection = text.trim().lines().next().unwrap_or_default();
-        let connection: String = connection.chars().filter(|c| !c.is_control()).collect();
-        (is_text && !connection.is_empty()).then_some(connection)
+        let line = text.trim().lines().next().unwrap_or_default();
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        (is_text && !line.is_empty()).then_some(line)
     }
 }
 

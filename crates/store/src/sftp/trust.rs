@@ -58,8 +58,8 @@ impl Trust {
     }
 
     fn learn(&mut self, text: &str, known_as: &str) {
-        for connection in text.lines() {
-            let mut fields = connection.split_whitespace();
+        for line in text.lines() {
+            let mut fields = line.split_whitespace();
             let mut first = fields.next().unwrap_or_default();
             let marker = if first.starts_with('@') { Some(std::mem::replace(&mut first, fields.next().unwrap_or_default())) } else { None };
             if first.starts_with('#') || !names(first, known_as) {
@@ -144,7 +144,7 @@ fn kind_name(kind: &Algorithm) -> &'static str {
     }
 }
 
-/// Whether a connection's list of names means this host (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+/// Whether a line's list of names means this host (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 fn names(list: &str, host: &str) -> bool {
     let mut found = false;
     for entry in list.split(',') {
@@ -210,9 +210,9 @@ mod tests {
     #[test]
     fn hashed_names_are_recognised() {
         // As "ssh-keygen -H" writes it.
-        let connection = "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=";
-        assert!(names(connection, "example.com"));
-        assert!(!names(connection, "example.net"));
+        let line = "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=";
+        assert!(names(line, "example.com"));
+        assert!(!names(line, "example.net"));
         assert!(!names("|1|nonsense", "example.com") && !names("|1|a|b", "example.com"));
     }
 }
