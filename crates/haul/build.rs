@@ -14,10 +14,14 @@ fn main() {
     // A build for the edit loop would be made anew after each commit, and its commit says little.
     let root = env::var_os("CARGO_MANIFEST_DIR").map(|package| PathBuf::from(package).join("../.."));
     let commit = root.filter(|_| env::var("PROFILE").as_deref() == Ok("release")).and_then(|root| commit(&root));
-    println!("cargo::rustc-env=HAUL_BUILD={}", commit.map_or_else(|| codec.to_owned(), |commit| format!("{commit}, {codec}")));
+    println!(
+        "cargo::rustc-env=HAUL_BUILD={}",
+        commit.map_or_else(|| codec.to_owned(), |commit| format!("{commit}, {codec}"))
+    );
 }
 
-/// The commit that is checked out at `root`. None in a source without its repository, even if it lies in another one, and without git.
+/// The commit that is checked out at `root`. None in a source without its repository, even if it lies in another one,
+/// and without git.
 pub(crate) fn commit(root: &Path) -> Option<String> {
     if !root.join(".git").exists() {
         return None;
@@ -29,7 +33,9 @@ pub(crate) fn commit(root: &Path) -> Option<String> {
     };
     // What another commit changes: which branch is checked out, and the log of where it stood.
     for name in ["HEAD", "logs/HEAD"] {
-        if let Some(path) = ask(&["rev-parse", "--git-path", name]).map(|path| root.join(path)).filter(|path| path.exists()) {
+        if let Some(path) =
+            ask(&["rev-parse", "--git-path", name]).map(|path| root.join(path)).filter(|path| path.exists())
+        {
             println!("cargo::rerun-if-changed={}", path.display());
         }
     }

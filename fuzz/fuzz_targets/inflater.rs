@@ -1,4 +1,5 @@
-//! Any bytes as a gzip member. How the source splits its reads must change nothing but how near to a damage it is found.
+//! Any bytes as a gzip member. How the source splits its reads must change nothing but how near to a damage it is
+//! found.
 #![no_main]
 
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! Any bytes as a SecureTar container. For version 3 the root salt is a fixed one, so that Argon2 runs once; for versions
-//! 2 and 3 reading at any position must agree with the stream.
+//! Any bytes as a SecureTar container. For version 3 the root salt is a fixed one, so that Argon2 runs once; for
+//! versions 2 and 3 reading at any position must agree with the stream.
 #![no_main]
 
 use std::{cell::RefCell, io::Read, sync::LazyLock};

@@ -1,8 +1,8 @@
-//! Any bytes as the `-wal` or `-journal` beside a sound database, read without SQLite where that is possible. What is read
-//! must be what SQLite itself makes of the same files.
+//! Any bytes as the `-wal` or `-journal` beside a sound database, read without SQLite where that is possible. What is
+//! read must be what SQLite itself makes of the same files.
 //!
-//! The first byte chooses. Bit 0: journal or log. Bit 1: the log's checksums, or the journal's magic, sizes and checksums, are made to fit. Bits 2
-//! and 3: damage to the main file's header is taken from the input too.
+//! The first byte chooses. Bit 0: journal or log. Bit 1: the log's checksums, or the journal's magic, sizes and
+//! checksums, are made to fit. Bits 2 and 3: damage to the main file's header is taken from the input too.
 #![no_main]
 
 use std::{
@@ -41,7 +41,8 @@ impl Bench {
             let connection = Connection::open(&path).expect("a database");
             let fill = format!(
                 "PRAGMA page_size = {PAGE}; PRAGMA journal_mode = {mode}; CREATE TABLE t (a, b);
-                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO t SELECT i, hex(zeroblob(40)) FROM n;
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO t SELECT i, \
+                 hex(zeroblob(40)) FROM n;
                  DELETE FROM t WHERE a > 30;"
             );
             connection.execute_batch(&fill).expect("rows");

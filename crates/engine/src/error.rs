@@ -21,7 +21,8 @@ pub enum BackupError {
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
     /// No `.HA_VERSION`.
-    #[error("{} has no .HA_VERSION file, so it does not look like a Home Assistant config directory", directory.display())]
+    #[error("{} has no .HA_VERSION file, so it does not look like a Home Assistant config \
+        directory", directory.display())]
     NoVersion {
         /// The directory.
         directory: PathBuf,
@@ -29,7 +30,8 @@ pub enum BackupError {
         instead: Option<PathBuf>,
     },
     /// `.HA_VERSION` holds something else.
-    #[error("{} contains '{}', which is not a Home Assistant version", path.display(), text.chars().take(40).collect::<String>())]
+    #[error("{} contains '{}', which is not a Home Assistant \
+        version", path.display(), text.chars().take(40).collect::<String>())]
     StrangeVersion {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,8 @@
 //! Backup, verify and restore: what haul does, without a command line.
 //!
-//! One straight road leads out: `backup` looks around, makes the inner tar from the live directory, and hands it to `write`, which compresses, encrypts, lays out
-//! and publishes. `read` is the way back, which verify, inspect, repair, restore and browse take. Each module takes only from those below it.
+//! One straight road leads out: `backup` looks around, makes the inner tar from the live directory, and hands it to
+//! `write`, which compresses, encrypts, lays out and publishes. `read` is the way back, which verify, inspect, repair,
+//! restore and browse take. Each module takes only from those below it.
 //!
 //! | module | owns |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! Mounts below the config directory that a backup must not walk into (kernel file systems, the directory mounted into itself, dead network shares), and those
-//! that a destination lacks.
+//! Mounts below the config directory that a backup must not walk into (kernel file systems, the directory mounted into
+//! itself, dead network shares), and those that a destination lacks.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,11 @@ const KERNEL: &[&str] = &[
 pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
     let Ok(root) = root.canonicalize() else { return BTreeMap::new() };
     let Ok(table) = fs::read("/proc/self/mountinfo") else { return BTreeMap::new() };
-    let ancestors: Vec<(u64, u64)> = root.ancestors().filter_map(|path| fs::metadata(path).ok()).map(|metadata| (metadata.dev(), metadata.ino())).collect();
+    let ancestors: Vec<(u64, u64)> = root
+        .ancestors()
+        .filter_map(|path| fs::metadata(path).ok())
+        .map(|metadata| (metadata.dev(), metadata.ino()))
+        .collect();
     let mut out = BTreeMap::new();
     for (path, kind) in table.split(|&byte| byte == b'\n').filter_map(parse_line) {
         let Ok(below) = path.strip_prefix(&root) else { continue };
@@ -62,23 +66,33 @@ pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
     out
 }
 
-/// Mount points strictly below `root`, relative to it, that can be reached: one that is itself covered by a later mount is nobody's concern.
+/// Mount points strictly below `root`, relative to it, that can be reached: one that is itself covered by a later mount
+/// is nobody's concern.
 pub(crate) fn below(root: &Path) -> Vec<PathBuf> {
     let Ok(table) = fs::read("/proc/self/mountinfo") else { return Vec::new() };
     // Nobody is asked on the way, nor is anything mounted by looking: a dead network share would never answer.
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
-    let is_there = |path: &Path| !matches!(statx(CWD, path, flags, StatxFlags::empty()), Err(Errno::NOENT | Errno::NOTDIR));
+    let is_there =
+        |path: &Path| !matches!(statx(CWD, path, flags, StatxFlags::empty()), Err(Errno::NOENT | Errno::NOTDIR));
     let points = table.split(|&byte| byte == b'\n').filter_map(parse_line).map(|(path, _)| path);
-    let mut below: Vec<PathBuf> = points.filter(|path| path != root && path.starts_with(root) && is_there(path)).collect();
+    let mut below: Vec<PathBuf> =
+        points.filter(|path| path != root && path.starts_with(root) && is_there(path)).collect();
     below.sort();
     below.dedup();
     below.iter().filter_map(|path| path.strip_prefix(root).ok()).map(Path::to_owned).collect()
 }
 
-/// Refuses a destination whose mount is missing: a backup would fill the disk below the mount point, and be hidden once the mount is back.
+/// Refuses a destination whose mount is missing: a backup would fill the disk below the mount point, and be hidden once
+/// the mount is back.
 pub fn ask_for(archive: &Path) -> Result<(), BackupError> {
-    let directory = archive.parent().and_then(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.canonicalize().ok());
-    let (Some(directory), Ok(wanted), Ok(mounted)) = (directory, fs::read("/etc/fstab"), fs::read("/proc/self/mountinfo")) else { return Ok(()) };
+    let directory = archive
+        .parent()
+        .and_then(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.canonicalize().ok());
+    let (Some(directory), Ok(wanted), Ok(mounted)) =
+        (directory, fs::read("/etc/fstab"), fs::read("/proc/self/mountinfo"))
+    else {
+        return Ok(());
+    };
     missing(&directory, &wanted, &mounted).map_or(Ok(()), |point| Err(BackupError::NotMounted(point)))
 }
 
@@ -90,17 +104,24 @@ pub fn mount_point(directory: &Path) -> Option<PathBuf> {
 }
 
 fn nearest(directory: &Path, mounted: &[u8]) -> Option<PathBuf> {
-    let points = mounted.split(|&byte| byte == b'\n').filter_map(parse_line).filter(|(_, kind)| kind != "autofs").map(|(point, _)| point);
+    let points = mounted
+        .split(|&byte| byte == b'\n')
+        .filter_map(parse_line)
+        .filter(|(_, kind)| kind != "autofs")
+        .map(|(point, _)| point);
     points.filter(|point| directory.starts_with(point)).max_by_key(|point| point.components().count())
 }
 
 /// The mount point at or above `directory` that the first table (fstab(5)) names and the second (mountinfo) does not.
 fn missing(directory: &Path, wanted: &[u8], mounted: &[u8]) -> Option<PathBuf> {
-    let mounted: Vec<PathBuf> = mounted.split(|&byte| byte == b'\n').filter_map(parse_line).map(|(point, _)| point).collect();
+    let mounted: Vec<PathBuf> =
+        mounted.split(|&byte| byte == b'\n').filter_map(parse_line).map(|(point, _)| point).collect();
     let lines = wanted.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.starts_with(b"#"));
     let points = lines.filter_map(|line| line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).nth(1));
     let points = points.map(|point| PathBuf::from(std::ffi::OsString::from_vec(unescape(point))));
-    points.filter(|point| point.is_absolute() && directory.starts_with(point)).find(|point| !mounted.contains(point) && point != Path::new("/"))
+    points
+        .filter(|point| point.is_absolute() && directory.starts_with(point))
+        .find(|point| !mounted.contains(point) && point != Path::new("/"))
 }
 
 fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<String> {
@@ -108,8 +129,12 @@ fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<S
         return Some(format!("a mounted {kind} file system, which holds no files of yours"));
     }
     match ask(path) {
-        Answer::Silence => Some(format!("the mounted {kind} file system did not respond within {} seconds", PATIENCE.as_secs())),
-        Answer::Identity(identity) if ancestors.contains(&identity) => Some("the config directory itself, mounted into itself".to_owned()),
+        Answer::Silence => {
+            Some(format!("the mounted {kind} file system did not respond within {} seconds", PATIENCE.as_secs()))
+        }
+        Answer::Identity(identity) if ancestors.contains(&identity) => {
+            Some("the config directory itself, mounted into itself".to_owned())
+        }
         // What can't be looked at is reported by the walk, with the system's own reason.
         Answer::Identity(_) | Answer::Refusal => None,
     }
@@ -123,12 +148,14 @@ enum Answer {
     Silence,
 }
 
-/// Device and inode of a mount, asked on a thread of its own: a dead network share never answers, and the thread is left to it.
+/// Device and inode of a mount, asked on a thread of its own: a dead network share never answers, and the thread is
+/// left to it.
 fn ask(path: &Path) -> Answer {
     let (sender, receiver) = mpsc::channel();
     let path = path.to_owned();
     std::thread::spawn(move || {
-        let answer = fs::metadata(&path).map_or(Answer::Refusal, |metadata| Answer::Identity((metadata.dev(), metadata.ino())));
+        let answer =
+            fs::metadata(&path).map_or(Answer::Refusal, |metadata| Answer::Identity((metadata.dev(), metadata.ino())));
         let _ = sender.send(answer);
     });
     receiver.recv_timeout(PATIENCE).unwrap_or(Answer::Silence)
@@ -147,7 +174,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        let octal = (first == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal =
+            (first == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| std::str::from_utf8(digits).ok());
         if let Some(byte) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             out.push(byte);
             rest = &tail[3..];
@@ -174,7 +202,8 @@ mod tests {
     #[test]
     fn a_destination_whose_share_is_not_mounted_is_told() {
         let table =
-            b"# /dev/sdb1 /mnt/off ext4\nUUID=1 / ext4 defaults 0 1\nnas:/x  /mnt/my\\040nas\tnfs noauto 0 0\nUUID=2 none swap sw 0 0\n/dev/sda2 /home ext4\n";
+            b"# /dev/sdb1 /mnt/off ext4\nUUID=1 / ext4 defaults 0 1\nnas:/x  /mnt/my\\040nas\tnfs noauto 0 0\nUUID=2 \
+                none swap sw 0 0\n/dev/sda2 /home ext4\n";
         let mounted = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /home rw - ext4 /dev/sda2 rw\n";
         for (directory, point) in [
             ("/mnt/my nas", Some("/mnt/my nas")),
@@ -192,8 +221,11 @@ mod tests {
 
     #[test]
     fn the_nearest_mount_holds_a_directory() {
-        let mounted = b"1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /mnt/nas rw - autofs systemd-1 rw\n3 1 8:2 / /home rw - ext4 b rw\n4 3 0:9 / /home/me/nas rw - nfs n:/ rw\n";
-        for (directory, point) in [("/home/me/nas/ha", "/home/me/nas"), ("/home/me/nas2", "/home"), ("/mnt/nas", "/"), ("/", "/")] {
+        let mounted = b"1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /mnt/nas rw - autofs systemd-1 rw\n3 1 8:2 / /home rw - \
+            ext4 b rw\n4 3 0:9 / /home/me/nas rw - nfs n:/ rw\n";
+        for (directory, point) in
+            [("/home/me/nas/ha", "/home/me/nas"), ("/home/me/nas2", "/home"), ("/mnt/nas", "/"), ("/", "/")]
+        {
             assert_eq!(nearest(Path::new(directory), mounted), Some(PathBuf::from(point)), "{directory}");
         }
         assert_eq!(nearest(Path::new("/mnt"), b""), None);

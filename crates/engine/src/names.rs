@@ -5,8 +5,8 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-/// Whether this is the directory that all the rest of an inner archive lies in: `data` in the config directory's, `.` in others. Users do not see it, so nobody
-/// counts it.
+/// Whether this is the directory that all the rest of an inner archive lies in: `data` in the config directory's, `.`
+/// in others. Users do not see it, so nobody counts it.
 pub(crate) fn is_top(path: &[u8], is_config: bool) -> bool {
     let mut steps = path.split(|byte| *byte == b'/').filter(|step| !step.is_empty() && *step != b".");
     match steps.next() {
@@ -21,7 +21,8 @@ pub(crate) fn normal(name: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// So many names are kept in mind, which fill a table of 36 MiB (54 MiB while it grows to that); further ones count as new.
+/// So many names are kept in mind, which fill a table of 36 MiB (54 MiB while it grows to that); further ones count as
+/// new.
 const MOST: usize = 7 << 19;
 
 /// The names met so far.
@@ -59,7 +60,11 @@ mod tests {
             ("data/x", false, false),
             ("x", false, false),
         ] {
-            assert_eq!((is_top(path.as_bytes(), true), is_top(path.as_bytes(), false)), (of_config, of_others), "{path}");
+            assert_eq!(
+                (is_top(path.as_bytes(), true), is_top(path.as_bytes(), false)),
+                (of_config, of_others),
+                "{path}"
+            );
         }
     }
 }

@@ -1,13 +1,17 @@
-//! Which archives to keep: a decision without any doing, from what is there, the user's rules, and a clock that is handed in.
+//! Which archives to keep: a decision without any doing, from what is there, the user's rules, and a clock that is
+//! handed in.
 //!
-//! A rule like `daily: 7` keeps the newest archive of each of the seven latest days that have one, by the local calendar. Whatever one rule keeps is kept.
-//! Nothing is lost by mistake: damaged archives and such with a date that lies ahead never stand for a day, pinned ones and those of others stay, and so does the
-//! newest whole archive of each instance whatever the rules say, and the newest that has the history. Each instance of Home Assistant has the rules for itself. An
-//! incomplete archive never takes a whole one's place: it stands only for days that have no whole one, and is counted apart; one without the history stands for a
-//! day only if no other whole one of that day has it. Finding out what an archive is, and removing it, is the caller's.
+//! A rule like `daily: 7` keeps the newest archive of each of the seven latest days that have one, by the local
+//! calendar. Whatever one rule keeps is kept. Nothing is lost by mistake: damaged archives and such with a date that
+//! lies ahead never stand for a day, pinned ones and those of others stay, and so does the newest whole archive of each
+//! instance whatever the rules say, and the newest that has the history. Each instance of Home Assistant has the rules
+//! for itself. An incomplete archive never takes a whole one's place: it stands only for days that have no whole one,
+//! and is counted apart; one without the history stands for a day only if no other whole one of that day has it.
+//! Finding out what an archive is, and removing it, is the caller's.
 //!
-//! One archive may have several names: copies, hard links, symbolic links, spellings that the place does not tell apart. It counts once, and as long as one of its
-//! names stays, all of them do. What a paired machine sent counts on the day it arrived, among what that machine sent, and a week after it arrived.
+//! One archive may have several names: copies, hard links, symbolic links, spellings that the place does not tell
+//! apart. It counts once, and as long as one of its names stays, all of them do. What a paired machine sent counts on
+//! the day it arrived, among what that machine sent, and a week after it arrived.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -86,7 +90,8 @@ pub struct Arrival {
 }
 
 impl Candidate {
-    /// The moment that the calendar goes by. What somebody else's machine wrote into an archive decides about no other archive.
+    /// The moment that the calendar goes by. What somebody else's machine wrote into an archive decides about no other
+    /// archive.
     fn moment(&self) -> Timestamp {
         self.arrival.as_ref().map_or(self.when, |arrival| arrival.when)
     }
@@ -114,7 +119,12 @@ pub struct Rules {
 impl Rules {
     /// True when no rule keeps anything, which can't be meant.
     pub fn keep_nothing(&self) -> bool {
-        self.last == 0 && self.daily == 0 && self.weekly == 0 && self.monthly == 0 && self.yearly == 0 && self.within.is_none()
+        self.last == 0
+            && self.daily == 0
+            && self.weekly == 0
+            && self.monthly == 0
+            && self.yearly == 0
+            && self.within.is_none()
     }
 }
 
@@ -232,8 +242,9 @@ impl Decision {
     }
 }
 
-/// Decides what to keep; the newest comes first. `now` brings the time zone of the calendar. Names tell archives of the same moment apart, so that the plan does
-/// not depend on the order in which they are listed. Each name is decided about once.
+/// Decides what to keep; the newest comes first. `now` brings the time zone of the calendar. Names tell archives of the
+/// same moment apart, so that the plan does not depend on the order in which they are listed. Each name is decided
+/// about once.
 pub fn plan(candidates: &[Candidate], rules: &Rules, now: &Zoned) -> Vec<Decision> {
     let mut names: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
     for candidate in candidates {
@@ -247,7 +258,11 @@ pub fn plan(candidates: &[Candidate], rules: &Rules, now: &Zoned) -> Vec<Decisio
                 let sender = candidate.arrival.as_ref().map(|arrival| arrival.sender.as_str());
                 groups.entry((candidate.instance.as_deref(), sender)).or_default().push(candidate);
             }
-            [candidate, ..] => decisions.push(Decision { name: candidate.name.clone(), when: candidate.moment(), keep: vec![Reason::ListedTwice] }),
+            [candidate, ..] => decisions.push(Decision {
+                name: candidate.name.clone(),
+                when: candidate.moment(),
+                keep: vec![Reason::ListedTwice],
+            }),
             [] => {}
         }
     }
@@ -259,7 +274,8 @@ pub fn plan(candidates: &[Candidate], rules: &Rules, now: &Zoned) -> Vec<Decisio
 
 /// As long as an archive stays under one name it stays under all: one that seems to be a copy may be the same file.
 fn keep_other_names(decisions: &mut [Decision], names: &BTreeMap<&str, Vec<&Candidate>>) {
-    let contents = |name: &str| names.get(name).into_iter().flatten().filter_map(|candidate| candidate.content.as_deref());
+    let contents =
+        |name: &str| names.get(name).into_iter().flatten().filter_map(|candidate| candidate.content.as_deref());
     let mut staying: BTreeMap<&str, Reason> = BTreeMap::new();
     for decision in decisions.iter().filter(|decision| !decision.is_removed()) {
         let name = decision.name.clone();
@@ -273,13 +289,26 @@ fn keep_other_names(decisions: &mut [Decision], names: &BTreeMap<&str, Vec<&Cand
     }
 }
 
-/// The instances from which the plan removes archives although none of theirs is whole. An archive that does not say whose it is may be anybody's: for such any
-/// whole one counts.
-pub fn without_whole<'c>(candidates: &'c [Candidate], decisions: &[Decision], rules: &Rules, now: &Zoned) -> Vec<Option<&'c str>> {
-    let removed = |candidate: &Candidate| decisions.iter().any(|decision| decision.is_removed() && decision.name == candidate.name);
+/// The instances from which the plan removes archives although none of theirs is whole. An archive that does not say
+/// whose it is may be anybody's: for such any whole one counts.
+pub fn without_whole<'c>(
+    candidates: &'c [Candidate],
+    decisions: &[Decision],
+    rules: &Rules,
+    now: &Zoned,
+) -> Vec<Option<&'c str>> {
+    let removed = |candidate: &Candidate| {
+        decisions.iter().any(|decision| decision.is_removed() && decision.name == candidate.name)
+    };
     let is_whole = |candidate: &&Candidate| rules.count(candidate, now) && candidate.worth == Worth::Whole;
-    let touched: BTreeSet<Option<&str>> = candidates.iter().filter(|candidate| removed(candidate)).map(|candidate| candidate.instance.as_deref()).collect();
-    let has_whole = |instance: Option<&str>| candidates.iter().filter(is_whole).any(|whole| instance.is_none() || whole.instance.as_deref() == instance);
+    let touched: BTreeSet<Option<&str>> = candidates
+        .iter()
+        .filter(|candidate| removed(candidate))
+        .map(|candidate| candidate.instance.as_deref())
+        .collect();
+    let has_whole = |instance: Option<&str>| {
+        candidates.iter().filter(is_whole).any(|whole| instance.is_none() || whole.instance.as_deref() == instance)
+    };
     touched.into_iter().filter(|instance| !has_whole(*instance)).collect()
 }
 
@@ -313,7 +342,8 @@ fn doubt(candidate: &Candidate, now: &Zoned) -> Option<Reason> {
     (candidate.arrival.is_some() && now - moment < WAITING_SECONDS).then_some(Reason::JustArrived)
 }
 
-/// The archives of one instance that came the same way, the newest first. Each is a list of its names; what is true of the first is true of all.
+/// The archives of one instance that came the same way, the newest first. Each is a list of its names; what is true of
+/// the first is true of all.
 struct Group<'a> {
     sorted: Vec<Vec<&'a Candidate>>,
     rules: &'a Rules,
@@ -326,7 +356,12 @@ impl<'a> Group<'a> {
         let mut sorted: Vec<Vec<&Candidate>> = Vec::new();
         for candidate in all {
             let same = |names: &&mut Vec<&'a Candidate>| names.first().is_some_and(|first| is_same(first, candidate));
-            match sorted.iter_mut().rev().take_while(|names| names.first().is_some_and(|first| first.moment() == candidate.moment())).find(same) {
+            match sorted
+                .iter_mut()
+                .rev()
+                .take_while(|names| names.first().is_some_and(|first| first.moment() == candidate.moment()))
+                .find(same)
+            {
                 Some(names) => names.push(candidate),
                 None => sorted.push(vec![candidate]),
             }
@@ -347,7 +382,11 @@ impl<'a> Group<'a> {
         let mut keep: Vec<Vec<Reason>> = vec![Vec::new(); self.sorted.len()];
         if let Some(((_, newest), span)) = newest.or_else(|| incomplete.first().copied()).zip(self.rules.within) {
             // A stretch beyond the calendar's beginning takes in everything.
-            let since = newest.moment().to_zoned(zone.clone()).checked_sub(span).map_or(Timestamp::MIN, |since| since.timestamp());
+            let since = newest
+                .moment()
+                .to_zoned(zone.clone())
+                .checked_sub(span)
+                .map_or(Timestamp::MIN, |since| since.timestamp());
             for (reasons, names) in keep.iter_mut().zip(&self.sorted) {
                 if names.first().is_some_and(|first| self.rules.count(first, self.now) && first.moment() >= since) {
                     reasons.push(Reason::Within);
@@ -358,13 +397,23 @@ impl<'a> Group<'a> {
             Some((at, _)) => keep[at].push(Reason::Newest),
             None => incomplete.iter().take(1).for_each(|(at, _)| keep[*at].push(Reason::NothingWhole)),
         }
-        if let Some((at, _)) = whole.iter().find(|(_, candidate)| candidate.history).filter(|(at, _)| Some(*at) != newest.map(|(at, _)| at)) {
+        if let Some((at, _)) = whole
+            .iter()
+            .find(|(_, candidate)| candidate.history)
+            .filter(|(at, _)| Some(*at) != newest.map(|(at, _)| at))
+        {
             keep[*at].push(Reason::NewestHistory);
         }
         let by_rules = by_rules(&whole, self.rules, zone, &HashSet::new());
-        let oldest = whole.iter().zip(&by_rules).filter(|(_, reasons)| !reasons.is_empty()).map(|((_, candidate), _)| candidate.moment()).min();
+        let oldest = whole
+            .iter()
+            .zip(&by_rules)
+            .filter(|(_, reasons)| !reasons.is_empty())
+            .map(|((_, candidate), _)| candidate.moment())
+            .min();
         whole.iter().zip(by_rules).for_each(|((at, _), reasons)| keep[*at].extend(reasons));
-        // Incomplete ones are counted apart, so that none of them pushes out a whole one, and go when whole ones of their age go.
+        // Incomplete ones are counted apart, so that none of them pushes out a whole one, and go when whole ones of
+        // their age go.
         let taken = whole.iter().flat_map(|(_, candidate)| periods(candidate.moment(), zone)).collect();
         incomplete.retain(|(_, candidate)| oldest.is_none_or(|oldest| candidate.moment() > oldest));
         let newer = incomplete.iter().filter(|(at, _)| newest.is_none_or(|(newest, _)| *at < newest)).count();
@@ -405,11 +454,19 @@ impl<'a> Group<'a> {
 
 /// Whether two names are names of one archive, and nothing else tells them apart.
 fn is_same(one: &Candidate, other: &Candidate) -> bool {
-    one.content.is_some() && one.content == other.content && (one.origin, one.worth, one.link) == (other.origin, other.worth, other.link)
+    one.content.is_some()
+        && one.content == other.content
+        && (one.origin, one.worth, one.link) == (other.origin, other.worth, other.link)
 }
 
-/// What each rule keeps of these, the newest first. Of a day, a week, a month and a year it is the newest, or the newest with the history if any has it.
-fn by_rules(counted: &[(usize, &Candidate)], rules: &Rules, zone: &TimeZone, taken: &HashSet<Reason>) -> Vec<Vec<Reason>> {
+/// What each rule keeps of these, the newest first. Of a day, a week, a month and a year it is the newest, or the
+/// newest with the history if any has it.
+fn by_rules(
+    counted: &[(usize, &Candidate)],
+    rules: &Rules,
+    zone: &TimeZone,
+    taken: &HashSet<Reason>,
+) -> Vec<Vec<Reason>> {
     let mut keep: Vec<Vec<Reason>> = vec![Vec::new(); counted.len()];
     keep.iter_mut().take(rules.last as usize).for_each(|reasons| reasons.push(Reason::Last));
     let periods: Vec<[Reason; 4]> = counted.iter().map(|(_, candidate)| periods(candidate.moment(), zone)).collect();

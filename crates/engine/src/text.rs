@@ -10,8 +10,8 @@ use habackup::rules::PATH_MAX;
 /// How much is shown of a name that no system can have.
 const CUT: usize = 200;
 
-/// A path of any bytes in printable form: control characters and what is not UTF-8 become `\xNN`, so that a name can't write to the terminal. One that is
-/// longer than any path can be is cut.
+/// A path of any bytes in printable form: control characters and what is not UTF-8 become `\xNN`, so that a name can't
+/// write to the terminal. One that is longer than any path can be is cut.
 pub fn shown(path: &[u8]) -> String {
     if path.len() <= PATH_MAX {
         return printable(path);
@@ -68,7 +68,10 @@ pub fn serialize_path<S: serde::Serializer>(path: &Path, serializer: S) -> Resul
 }
 
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-pub(crate) fn serialize_optional_path<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_optional_path<S: serde::Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match path {
         Some(path) => serialize_path(path, serializer),
         None => serializer.serialize_none(),

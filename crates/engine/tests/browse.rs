@@ -89,7 +89,10 @@ fn compared(a: &Browser<'_>, b: &Browser<'_>, all: bool) -> Comparison {
 
 fn layouts() -> Vec<Layout> {
     let completed = [SecureTarVersion::V2, SecureTarVersion::V3].map(|version| PLAIN.completed(version));
-    let packed = [PLAIN, PLAIN.uncompressed()].into_iter().chain(completed).chain([PLAIN.completed(SecureTarVersion::V3).uncompressed()]);
+    let packed = [PLAIN, PLAIN.uncompressed()]
+        .into_iter()
+        .chain(completed)
+        .chain([PLAIN.completed(SecureTarVersion::V3).uncompressed()]);
     packed.flat_map(|layout| [layout, layout.without_index()]).collect()
 }
 
@@ -104,7 +107,11 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 fn lived_in() -> Inner {
-    Inner::least().directory("data/www", 0o750).file("data/www/noise", &noise(3_000_000, 1)).symlink("data/www/link", "noise").file("data/empty", b"")
+    Inner::least()
+        .directory("data/www", 0o750)
+        .file("data/www/noise", &noise(3_000_000, 1))
+        .symlink("data/www/link", "noise")
+        .file("data/empty", b"")
 }
 
 #[test]
@@ -112,18 +119,28 @@ fn every_layout_lists_the_same_names_and_gives_out_the_same_bytes() {
     for layout in layouts() {
         let browser = open(layout.archive(&lived_in()));
         assert_eq!(browser.is_indexed(), layout.index);
-        let expected = [".HA_VERSION", ".storage", ".storage/auth", "configuration.yaml", "www", "www/noise", "www/link", "empty"];
+        let expected =
+            [".HA_VERSION", ".storage", ".storage/auth", "configuration.yaml", "www", "www/noise", "www/link", "empty"];
         assert_eq!(names(&browser, false), expected);
-        for (path, content) in [("www/noise", noise(3_000_000, 1)), (".storage/auth", b"{\"users\":[]}".to_vec()), ("empty", Vec::new())] {
+        for (path, content) in
+            [("www/noise", noise(3_000_000, 1)), (".storage/auth", b"{\"users\":[]}".to_vec()), ("empty", Vec::new())]
+        {
             let (out, found) = cat(&browser, path);
             let found = found.unwrap();
             assert!(out == content, "{path}");
-            assert_eq!((found.bytes, found.used_index, found.warnings), (content.len() as u64, layout.index, Vec::new()), "{path}");
+            assert_eq!(
+                (found.bytes, found.used_index, found.warnings),
+                (content.len() as u64, layout.index, Vec::new()),
+                "{path}"
+            );
         }
         assert_eq!(refused(&browser, "www/link"), "www/link is a symbolic link to noise");
         assert_eq!(refused(&browser, "./www/"), "www is a directory, not a file");
         assert_eq!(refused(&browser, "auth"), "the archive does not contain auth; there is .storage/auth");
-        assert_eq!(refused(&browser, "configuration.yml"), "the archive does not contain configuration.yml; there is configuration.yaml");
+        assert_eq!(
+            refused(&browser, "configuration.yml"),
+            "the archive does not contain configuration.yml; there is configuration.yaml"
+        );
     }
 }
 
@@ -148,7 +165,11 @@ fn modes_and_times_are_told_where_they_are_known() {
 fn no_more_is_read_than_up_to_the_file() {
     let large = noise(24 << 20, 3);
     let inner = Inner::least().file("data/early", b"early").file("data/large", &large).file("data/late", b"late");
-    for layout in [PLAIN.without_index(), PLAIN.uncompressed().without_index(), PLAIN.completed(SecureTarVersion::V3).without_index()] {
+    for layout in [
+        PLAIN.without_index(),
+        PLAIN.uncompressed().without_index(),
+        PLAIN.completed(SecureTarVersion::V3).without_index(),
+    ] {
         let archive = counted(layout.archive(&inner));
         let (out, found) = cat(&try_open(&archive, Some(PASSWORD)).unwrap(), "early");
         found.unwrap();
@@ -171,27 +192,38 @@ fn other_inner_archives_are_looked_into_when_asked() {
     let ssl = Inner::default().directory("./", 0o755).file("./fullchain.pem", b"-----BEGIN").ended();
     let layout = PLAIN.without_index();
     let inner = lived_in().file("homeassistant.json", b"{}");
-    let browser = open(layout.archive_of(&inner.ended(), &inner.files, &layout.manifest(), &[("ssl.tar.gz", &gzip(&ssl).0)]));
+    let browser =
+        open(layout.archive_of(&inner.ended(), &inner.files, &layout.manifest(), &[("ssl.tar.gz", &gzip(&ssl).0)]));
     assert_eq!(browser.other_archives(), ["ssl.tar.gz"]);
     assert_eq!(names(&browser, false).len(), 8);
     let all = names(&browser, true);
     assert_eq!(all[8..], ["homeassistant.tar.gz: homeassistant.json", "ssl.tar.gz: fullchain.pem"]);
-    for (path, content) in [("ssl.tar.gz: fullchain.pem", "-----BEGIN"), ("ssl.tar.gz:fullchain.pem", "-----BEGIN"), (&all[8], "{}")] {
+    for (path, content) in
+        [("ssl.tar.gz: fullchain.pem", "-----BEGIN"), ("ssl.tar.gz:fullchain.pem", "-----BEGIN"), (&all[8], "{}")]
+    {
         assert_eq!(cat(&browser, path).0, content.as_bytes(), "{path}");
     }
-    assert_eq!(refused(&browser, "ssl.tar.gz: chain.pem"), "the archive does not contain ssl.tar.gz: chain.pem; there is ssl.tar.gz: fullchain.pem");
+    assert_eq!(
+        refused(&browser, "ssl.tar.gz: chain.pem"),
+        "the archive does not contain ssl.tar.gz: chain.pem; there is ssl.tar.gz: fullchain.pem"
+    );
     let other = open(PLAIN.archive(&lived_in()));
     assert!(compared(&browser, &other, false).is_same());
-    let removed: Vec<String> = compared(&browser, &other, true).removed.into_iter().map(|difference| difference.path).collect();
+    let removed: Vec<String> =
+        compared(&browser, &other, true).removed.into_iter().map(|difference| difference.path).collect();
     assert_eq!(removed, all[8..]);
 }
 
 #[test]
 fn a_backup_of_add_ons_alone_says_what_it_holds() {
     let ssl = gzip(&Inner::default().file("fullchain.pem", b"x").ended()).0;
-    let archive = habackup::outer::Outer::new(Vec::new(), crafted::MTIME).member("./backup.json", &PLAIN.manifest()).unwrap();
+    let archive =
+        habackup::outer::Outer::new(Vec::new(), crafted::MTIME).member("./backup.json", &PLAIN.manifest()).unwrap();
     let browser = open(archive.member("ssl.tar.gz", &ssl).unwrap().finish().unwrap().0);
-    assert_eq!(refused(&browser, "fullchain.pem"), "the archive holds no Home Assistant config directory; there is ssl.tar.gz");
+    assert_eq!(
+        refused(&browser, "fullchain.pem"),
+        "the archive holds no Home Assistant config directory; there is ssl.tar.gz"
+    );
     assert_eq!(names(&browser, true), ["ssl.tar.gz: fullchain.pem"]);
     assert!(compared(&browser, &browser, true).is_same());
 }
@@ -199,12 +231,21 @@ fn a_backup_of_add_ons_alone_says_what_it_holds() {
 #[test]
 fn names_that_lead_out_or_steer_a_terminal_are_shown_for_what_they_are() {
     let odd = "data/www/\x1b[2Jx";
-    let inner = lived_in().file("data/../../escaped", b"1").file("/data/escaped", b"2").file(odd, b"3").member(b"data/caf\xe9", Kind::File, b"4", 0o644, b"");
+    let inner = lived_in().file("data/../../escaped", b"1").file("/data/escaped", b"2").file(odd, b"3").member(
+        b"data/caf\xe9",
+        Kind::File,
+        b"4",
+        0o644,
+        b"",
+    );
     for layout in [PLAIN, PLAIN.without_index()] {
         let browser = open(layout.archive(&inner));
         let listed = names(&browser, false);
         assert_eq!(listed[8..], ["www/\\x1b[2Jx", "caf\\xe9"]);
-        assert_eq!(names(&browser, true)[8..10], ["homeassistant.tar.gz: data/../../escaped", "homeassistant.tar.gz: /data/escaped"]);
+        assert_eq!(
+            names(&browser, true)[8..10],
+            ["homeassistant.tar.gz: data/../../escaped", "homeassistant.tar.gz: /data/escaped"]
+        );
         assert_eq!((cat(&browser, &listed[8]).0, cat(&browser, &listed[9]).0), (b"3".to_vec(), b"4".to_vec()));
         assert_eq!(cat(&browser, "www/\x1b[2Jx").0, b"3");
         assert!(refused(&browser, "\x1b[2J").contains("does not contain \\x1b[2J;"));
@@ -214,7 +255,11 @@ fn names_that_lead_out_or_steer_a_terminal_are_shown_for_what_they_are() {
 
 #[test]
 fn what_is_no_regular_file_is_named() {
-    let inner = Inner::least().file("data/a", b"a").odd("data/b", b'1', "data/a").odd("data/pipe", b'6', "").odd("data/device", b'3', "");
+    let inner = Inner::least().file("data/a", b"a").odd("data/b", b'1', "data/a").odd("data/pipe", b'6', "").odd(
+        "data/device",
+        b'3',
+        "",
+    );
     let browser = open(PLAIN.without_index().archive(&inner));
     assert_eq!(refused(&browser, "b"), "b is another name of a, not a file");
     assert_eq!(refused(&browser, "pipe"), "pipe is a named pipe, not a file");
@@ -224,8 +269,11 @@ fn what_is_no_regular_file_is_named() {
 #[test]
 fn damage_is_told_and_a_small_file_is_printed_whole_or_not_at_all() {
     let inner = Inner::least().file("data/noise", &noise(3_000_000, 5)).file("data/small", &noise(900_000, 6));
-    // Bytes that nothing vouches for before the end of the archive can't be told from right ones; these are authenticated.
-    for layout in [PLAIN.completed(SecureTarVersion::V3), PLAIN.completed(SecureTarVersion::V3).uncompressed().without_index()] {
+    // Bytes that nothing vouches for before the end of the archive can't be told from right ones; these are
+    // authenticated.
+    for layout in
+        [PLAIN.completed(SecureTarVersion::V3), PLAIN.completed(SecureTarVersion::V3).uncompressed().without_index()]
+    {
         let mut archive = layout.archive(&inner);
         // In the second half of the last file.
         let at = archive.len() - 300_000;
@@ -257,7 +305,10 @@ fn an_archive_that_is_cut_short_gives_out_what_is_there() {
 #[test]
 fn an_index_that_is_wrong_costs_a_second_try_without_it() {
     let inner = lived_in();
-    let shifted = Inner::least().file("data/more", b"x").directory("data/www", 0o750).file("data/www/noise", &noise(3_000_000, 1));
+    let shifted = Inner::least()
+        .file("data/more", b"x")
+        .directory("data/www", 0o750)
+        .file("data/www/noise", &noise(3_000_000, 1));
     let archive = PLAIN.archive_of(&inner.ended(), &shifted.files, &PLAIN.manifest(), &[]);
     let browser = open(archive);
     let (out, found) = cat(&browser, "www/noise");
@@ -288,14 +339,24 @@ fn the_same_content_is_the_same_however_it_is_packed() {
 
 #[test]
 fn every_kind_of_difference_is_found_with_and_without_an_index() {
-    let before = Inner::least().file("data/gone", b"123").file("data/same-size", b"abc").file("data/grown", b"1").symlink("data/link", "here");
+    let before = Inner::least()
+        .file("data/gone", b"123")
+        .file("data/same-size", b"abc")
+        .file("data/grown", b"1")
+        .symlink("data/link", "here");
     let before = before.file("data/turned", b"").directory("data/dir", 0o700).file("data/z", b"z");
-    let after = Inner::least().file("data/z", b"z").file("data/same-size", b"abd").file("data/grown", b"12").symlink("data/link", "there");
+    let after = Inner::least()
+        .file("data/z", b"z")
+        .file("data/same-size", b"abd")
+        .file("data/grown", b"12")
+        .symlink("data/link", "there");
     let after = after.directory("data/turned", 0o755).directory("data/dir", 0o755).directory("data/new", 0o755);
     for a in [PLAIN, PLAIN.without_index()] {
         for b in [PLAIN.completed(SecureTarVersion::V3), PLAIN.uncompressed().without_index()] {
             let found = compared(&open(a.archive(&before)), &open(b.archive(&after)), false);
-            let paths = |list: &[engine::browse::Difference]| list.iter().map(|difference| difference.path.clone()).collect::<Vec<_>>();
+            let paths = |list: &[engine::browse::Difference]| {
+                list.iter().map(|difference| difference.path.clone()).collect::<Vec<_>>()
+            };
             assert_eq!(paths(&found.added), ["new"]);
             assert_eq!(paths(&found.removed), ["gone"]);
             assert_eq!(paths(&found.changed), ["grown", "link", "same-size", "turned"]);
@@ -309,7 +370,8 @@ fn every_kind_of_difference_is_found_with_and_without_an_index() {
 #[test]
 fn what_differs_in_size_is_not_read() {
     let (large, larger) = (noise(24 << 20, 3), noise((24 << 20) + 1, 4));
-    let archive = |content: &[u8]| counted(PLAIN.archive(&Inner::least().file("data/large", content).file("data/late", b"late")));
+    let archive =
+        |content: &[u8]| counted(PLAIN.archive(&Inner::least().file("data/large", content).file("data/late", b"late")));
     let (a, b) = (archive(&large), archive(&larger));
     let found = compared(&try_open(&a, None).unwrap(), &try_open(&b, None).unwrap(), false);
     assert_eq!((found.changed.len(), found.same), (1, 5));

@@ -1,4 +1,5 @@
-//! Archives that are read by ranges from a place: a small file costs little, and a place that fails is never mistaken for damage.
+//! Archives that are read by ranges from a place: a small file costs little, and a place that fails is never mistaken
+//! for damage.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -125,13 +126,21 @@ fn options(password: Option<&str>) -> RestoreOptions {
 
 #[test]
 fn a_small_file_out_of_a_large_archive_costs_little() {
-    // Two pieces of half a MiB before the one with the file, the beginning of that, headers and index; completed bytes come in whole chunks of a MiB.
+    // Two pieces of half a MiB before the one with the file, the beginning of that, headers and index; completed bytes
+    // come in whole chunks of a MiB.
     for (password, most) in [(None, 11 << 17), (Some("secret"), 9 << 18)] {
         let directory = tempfile::tempdir().unwrap();
         let small = archive(directory.path(), password);
         let far = far(directory.path(), u64::MAX);
         let into = directory.path().join("back");
-        restore(ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>), &into, &options(password), &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        restore(
+            ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>),
+            &into,
+            &options(password),
+            &|_, _| {},
+            &AtomicBool::new(false),
+        )
+        .unwrap();
         assert!(fs::read(into.join("m-small.bin")).unwrap() == small);
         assert_eq!(fs::metadata(&into).unwrap().mode() & 0o777, 0o750, "the directory's own mode");
         assert!(far.file.len() > 50 << 20);
@@ -163,7 +172,13 @@ fn reading_all_of_it_fetches_little_more_than_it() {
     archive(directory.path(), None);
     let far = far(directory.path(), u64::MAX);
     let options = VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() };
-    let found = verify(ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    let found = verify(
+        ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>),
+        &options,
+        &|_, _| {},
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     assert!(found.is_good() && found.used_index, "{:?}", found.findings);
     assert!(far.file.fetched() <= far.file.len() / 20 * 21, "{} bytes of {}", far.file.fetched(), far.file.len());
 }
@@ -192,7 +207,12 @@ fn a_place_that_fails_is_not_mistaken_for_damage() {
     archive(directory.path(), None);
     for answers in [0, 3, 12, 30] {
         let source = || ArchiveSource::Remote(far(directory.path(), answers));
-        let verified = verify(source(), &VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() }, &|_, _| {}, &AtomicBool::new(false));
+        let verified = verify(
+            source(),
+            &VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() },
+            &|_, _| {},
+            &AtomicBool::new(false),
+        );
         assert!(matches!(verified, Err(VerifyError::Open(OpenError::Place(_)))), "{answers}: {verified:?}");
         let inspected = inspect(source(), &InspectOptions::default(), &|_, _| {}, &AtomicBool::new(false));
         assert!(matches!(inspected, Err(InspectError::Open(OpenError::Place(_)))), "{answers}: {inspected:?}");

@@ -98,9 +98,17 @@ impl Home {
     /// What comes out of the archive, by path.
     fn restored(&self, archive: &str, password: Option<Password>) -> BTreeMap<PathBuf, Vec<u8>> {
         let into = self.0.path().join(format!("restored-{archive}"));
-        let options =
-            RestoreOptions { only: Vec::new(), database_only: false, replace: false, force: false, owner: None, password, threads: engine::all_cores() };
-        restore(&self.0.path().join("out").join(archive), &into, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let options = RestoreOptions {
+            only: Vec::new(),
+            database_only: false,
+            replace: false,
+            force: false,
+            owner: None,
+            password,
+            threads: engine::all_cores(),
+        };
+        restore(&self.0.path().join("out").join(archive), &into, &options, &|_, _| {}, &AtomicBool::new(false))
+            .unwrap();
         let mut found = BTreeMap::new();
         let mut open = vec![into.clone()];
         while let Some(directory) = open.pop() {
@@ -109,8 +117,11 @@ impl Home {
                 if path.is_dir() && !path.is_symlink() {
                     open.push(path.clone());
                 }
-                let content =
-                    if path.is_symlink() { fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes() } else { fs::read(&path).unwrap_or_default() };
+                let content = if path.is_symlink() {
+                    fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+                } else {
+                    fs::read(&path).unwrap_or_default()
+                };
                 found.insert(path.strip_prefix(&into).unwrap().to_owned(), content);
             }
         }
@@ -133,7 +144,8 @@ fn half_noise(length: usize, seed: u64) -> Vec<u8> {
 
 /// In a process of its own, as every other program is: a connection here would share the locks.
 fn sql(path: &Path, statements: &str) {
-    let script = "import sqlite3,sys\nd=sqlite3.connect(sys.argv[1],timeout=30)\nfor s in sys.argv[2].split(';'): d.execute(s)\nd.commit()\nd.close()";
+    let script = "import sqlite3,sys\nd=sqlite3.connect(sys.argv[1],timeout=30)\nfor s in sys.argv[2].split(';'): \
+        d.execute(s)\nd.commit()\nd.close()";
     assert!(Command::new("python3").arg("-c").arg(script).arg(path).arg(statements).status().unwrap().success());
 }
 
@@ -143,7 +155,10 @@ fn python_with_securetar() -> Option<String> {
     if found.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{python} cannot import securetar, and CI must not skip");
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{python} cannot import securetar, and CI must not skip"
+    );
     eprintln!("SKIPPED: {python} cannot import securetar; set HAUL_PYTHON to a Python that can");
     None
 }
@@ -175,16 +190,28 @@ fn every_kind_of_archive_has_true_sizes_from_its_first_byte() {
     home.write("www/empty.txt", b"");
     let python = python_with_securetar();
     for compressed in [true, false] {
-        for (password, securetar) in [(None, SecureTar::Auto), (Some("pass word"), SecureTar::V2), (Some("pass word"), SecureTar::V3)] {
-            let options = || BackupOptions { compressed, securetar, password: password.map(Password::new), ..home.options() };
+        for (password, securetar) in
+            [(None, SecureTar::Auto), (Some("pass word"), SecureTar::V2), (Some("pass word"), SecureTar::V3)]
+        {
+            let options =
+                || BackupOptions { compressed, securetar, password: password.map(Password::new), ..home.options() };
             let sent = home.send_while(options(), |_| {});
-            let direct = engine::backup(&options(), None, &std::sync::Arc::default(), &std::sync::Arc::default()).unwrap();
+            let direct =
+                engine::backup(&options(), None, &std::sync::Arc::default(), &std::sync::Arc::default()).unwrap();
             // That one stays on this disk.
-            let notes: Vec<&String> = direct.warnings.iter().filter(|warning| !warning.contains("same file system")).collect();
+            let notes: Vec<&String> =
+                direct.warnings.iter().filter(|warning| !warning.contains("same file system")).collect();
             assert_eq!((sent.status, sent.warnings.iter().collect()), (Status::Complete, notes));
-            assert_eq!((sent.entries, sent.bytes_in, sent.databases.len()), (direct.entries, direct.bytes_in, direct.databases.len()));
+            assert_eq!(
+                (sent.entries, sent.bytes_in, sent.databases.len()),
+                (direct.entries, direct.bytes_in, direct.databases.len())
+            );
             let filling = sent.archive.size_bytes - direct.archive.size_bytes;
-            assert!(filling <= direct.archive.size_bytes / 200 + (64 << 10), "{filling} of {}", direct.archive.size_bytes);
+            assert!(
+                filling <= direct.archive.size_bytes / 200 + (64 << 10),
+                "{filling} of {}",
+                direct.archive.size_bytes
+            );
             if compressed {
                 assert!(filling >= 32 << 10);
             }
@@ -194,7 +221,11 @@ fn every_kind_of_archive_has_true_sizes_from_its_first_byte() {
                 let word = if password.is_some() { "pass word" } else { "" };
                 let output = Command::new(python).args(["-c", PYTHON]).arg(home.sent()).arg(word).output().unwrap();
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count() as u64, sent.entries + 1, "with the config directory itself");
+                assert_eq!(
+                    String::from_utf8(output.stdout).unwrap().lines().count() as u64,
+                    sent.entries + 1,
+                    "with the config directory itself"
+                );
             }
             for directory in ["restored-sent.tar", "restored-direct.tar"] {
                 fs::remove_dir_all(home.0.path().join(directory)).unwrap();
@@ -253,7 +284,11 @@ fn changed(content: &[u8], compressed: bool, change: impl Fn(&Path) + Send + 'st
 
 fn assert_lost(report: &BackupReport, words: &str) {
     assert_eq!(report.status, Status::Incomplete);
-    assert!(report.skipped.iter().any(|skipped| skipped.path == "media/large.bin" && skipped.reason.contains(words)), "{:?}", report.skipped);
+    assert!(
+        report.skipped.iter().any(|skipped| skipped.path == "media/large.bin" && skipped.reason.contains(words)),
+        "{:?}",
+        report.skipped
+    );
 }
 
 #[test]
@@ -282,7 +317,9 @@ fn a_large_file_that_grew_is_cut() {
 fn a_large_file_that_shrank_is_padded_and_named() {
     for compressed in [true, false] {
         let content = half_noise(3 << 20, 4);
-        let (report, restored) = changed(&content, compressed, |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 20).unwrap());
+        let (report, restored) = changed(&content, compressed, |path| {
+            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 20).unwrap();
+        });
         assert_lost(&report, "shrank");
         assert!(restored[..1 << 20] == content[..1 << 20] && restored[1 << 20..].iter().all(|byte| *byte == 0));
     }
@@ -294,7 +331,10 @@ fn changes_that_the_slack_does_not_cover_become_zeros() {
     let content = half_noise(8 << 20, 5);
     let (report, restored) = changed(&content, true, |path| {
         let mut worse = half_noise(8 << 20, 6);
-        worse[1 << 20..].iter_mut().enumerate().for_each(|(n, byte)| *byte = byte.wrapping_mul(n as u8 | 1).wrapping_add((n >> 8) as u8));
+        worse[1 << 20..]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(n, byte)| *byte = byte.wrapping_mul(n as u8 | 1).wrapping_add((n >> 8) as u8));
         fs::write(path, worse).unwrap();
     });
     assert_lost(&report, "between measuring and sending");
@@ -334,7 +374,13 @@ fn without_compression_any_change_of_the_same_length_is_sent() {
 
 fn rollback_database(home: &Home, megabytes: u32) -> PathBuf {
     let path = home.config().join("other.db");
-    sql(&path, &format!("pragma journal_mode=delete;create table t(x);insert into t values (randomblob({megabytes}000000));insert into t values ('first')"));
+    sql(
+        &path,
+        &format!(
+            "pragma journal_mode=delete;create table t(x);insert into t values (randomblob({megabytes}000000));insert \
+             into t values ('first')"
+        ),
+    );
     path
 }
 
@@ -358,7 +404,8 @@ fn a_large_rollback_database_that_changes_is_measured_again_and_then_held() {
                 sql(&path, "insert into t values (randomblob(500000));insert into t values ('second')");
             } else {
                 // From now on whoever writes waits.
-                let script = "import sqlite3,sys\nd=sqlite3.connect(sys.argv[1],timeout=0.2)\ntry: d.execute('insert into t values (1)'); d.commit()\nexcept sqlite3.OperationalError: sys.exit(0)\nsys.exit(1)";
+                let script = "import sqlite3,sys\nd=sqlite3.connect(sys.argv[1],timeout=0.2)\ntry: d.execute('insert \
+                    into t values (1)'); d.commit()\nexcept sqlite3.OperationalError: sys.exit(0)\nsys.exit(1)";
                 assert!(Command::new("python3").arg("-c").arg(script).arg(&path).status().unwrap().success());
             }
         });

@@ -1,5 +1,6 @@
-//! Archives after Home Assistant Core took their encryption off, for a download, or put one on, for a place that wants it: Core's way of doing so, with Python's own
-//! `tarfile` and `securetar`. Without a Python that has it (`HAUL_PYTHON`) the tests say so and pass, except in CI.
+//! Archives after Home Assistant Core took their encryption off, for a download, or put one on, for a place that wants
+//! it: Core's way of doing so, with Python's own `tarfile` and `securetar`. Without a Python that has it
+//! (`HAUL_PYTHON`) the tests say so and pass, except in CI.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod crafted;
@@ -21,7 +22,10 @@ fn python() -> Option<String> {
     if found.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{python} cannot import securetar, and CI must not skip");
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{python} cannot import securetar, and CI must not skip"
+    );
     eprintln!("SKIPPED: {python} cannot import a current securetar; set HAUL_PYTHON to a Python that can");
     None
 }
@@ -53,7 +57,11 @@ fn whole(what: &str, archive: &[u8], password: Option<&str>) {
     let bench = Bench::new();
     let verification = bench.verify(archive, password).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(verification.is_good(), "{what}: {:?}", verification.findings);
-    assert!(!verification.findings.iter().any(|finding| finding.message.contains("destroys")), "{what}: {:?}", verification.findings);
+    assert!(
+        !verification.findings.iter().any(|finding| finding.message.contains("destroys")),
+        "{what}: {:?}",
+        verification.findings
+    );
     assert_eq!(verification.manifest.name, "Nightly", "{what}");
     assert_eq!(verification.manifest.protected, password.is_some(), "{what}");
     let mut options = everything();
@@ -70,7 +78,9 @@ fn an_archive_is_whole_after_core_changed_its_encryption_however_often() {
     let inner = inner();
     for version in [SecureTarVersion::V2, SecureTarVersion::V3] {
         for layout in [PLAIN, PLAIN.uncompressed(), PLAIN.without_index()] {
-            let what = |layout: Layout, does: &str| format!("{version:?}, compressed {}, index {}: {does}", layout.compressed, layout.index);
+            let what = |layout: Layout, does: &str| {
+                format!("{version:?}, compressed {}, index {}: {does}", layout.compressed, layout.index)
+            };
             let completed = layout.completed(version).archive(&inner);
             let opened = recipher(&python, "decrypt", PASSWORD, version, &completed);
             whole(&what(layout, "decrypted"), &opened, None);

@@ -1,4 +1,5 @@
-//! Repairing every archive of `tests/fixtures`: what is written is restored by every reader, and what is not, or not all of it, stands in a list below.
+//! Repairing every archive of `tests/fixtures`: what is written is restored by every reader, and what is not, or not
+//! all of it, stands in a list below.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::{
@@ -108,7 +109,10 @@ fn look(archive: &Path) -> Inspection {
 }
 
 fn told(repaired: &Repaired) -> String {
-    let notes = repaired.notes.iter().map(|note| format!("   {:?} {}: {}\n", note.kind, note.member.as_deref().unwrap_or("-"), note.what));
+    let notes = repaired
+        .notes
+        .iter()
+        .map(|note| format!("   {:?} {}: {}\n", note.kind, note.member.as_deref().unwrap_or("-"), note.what));
     let findings = repaired.result.iter().flat_map(|result| &result.findings);
     notes.chain(findings.map(|finding| format!("   still {} {}\n", finding.defect.id(), finding.what))).collect()
 }
@@ -120,12 +124,14 @@ fn class(outcome: &Result<Repaired, RepairError>) -> &'static str {
         Err(error) if error.to_string().contains("password is wrong") => "hopeless",
         Err(error) if error.to_string().contains("a password is needed") => "locked",
         Err(_) => "failed",
-        Ok(repaired) => match (&repaired.written, repaired.result.as_ref().is_some_and(Inspection::is_restored_everywhere)) {
-            (None, true) => "good",
-            (None, false) => "beyond",
-            (Some(_), true) => "repaired",
-            (Some(_), false) => "still bad",
-        },
+        Ok(repaired) => {
+            match (&repaired.written, repaired.result.as_ref().is_some_and(Inspection::is_restored_everywhere)) {
+                (None, true) => "good",
+                (None, false) => "beyond",
+                (Some(_), true) => "repaired",
+                (Some(_), false) => "still bad",
+            }
+        }
     }
 }
 
@@ -158,7 +164,11 @@ fn every_broken_archive_that_can_be_repaired_is_restored_by_every_reader() {
         let before = (fs::read(&bad).unwrap(), fs::metadata(&bad).unwrap().modified().unwrap());
         let outcome = run(&bad, &options(good.clone(), made.password(name)));
         if kept.is_some() {
-            println!("== {name}: {}\n{}", class(&outcome), outcome.as_ref().map_or_else(|error| format!("   {error}\n"), told));
+            println!(
+                "== {name}: {}\n{}",
+                class(&outcome),
+                outcome.as_ref().map_or_else(|error| format!("   {error}\n"), told)
+            );
         }
         if !expected(name).contains(&class(&outcome)) {
             let lines = outcome.as_ref().map_or_else(ToString::to_string, told);
@@ -167,7 +177,10 @@ fn every_broken_archive_that_can_be_repaired_is_restored_by_every_reader() {
         let is_written = outcome.as_ref().is_ok_and(|repaired| repaired.written.is_some());
         assert_eq!(good.exists(), is_written, "{name}");
         if is_written {
-            assert!(outcome.as_ref().is_ok_and(|repaired| !repaired.notes.is_empty()), "{name}: written without a word");
+            assert!(
+                outcome.as_ref().is_ok_and(|repaired| !repaired.notes.is_empty()),
+                "{name}: written without a word"
+            );
             settled(name, &good, made.password(name));
             let damage = damage(&good, made.password(name));
             assert!(damage.iter().all(|what| what.contains("database")), "{name} is written damaged: {damage:?}");
@@ -182,7 +195,8 @@ fn every_broken_archive_that_can_be_repaired_is_restored_by_every_reader() {
 fn settled(name: &str, good: &Path, password: Option<&str>) {
     let again = good.with_extension("again.tar");
     let second = run(good, &options(again, password)).unwrap();
-    let repeated = second.notes.iter().filter(|note| !matches!(note.kind, NoteKind::Doubtful | NoteKind::Unrepaired)).count();
+    let repeated =
+        second.notes.iter().filter(|note| !matches!(note.kind, NoteKind::Doubtful | NoteKind::Unrepaired)).count();
     assert_eq!(repeated, 0, "{name} a second time:\n{}", told(&second));
 }
 
@@ -207,7 +221,14 @@ type Wish<'a> = (&'a str, Encryption, Option<Recompress>, SecureTar, Option<&'a 
 
 #[test]
 fn whatever_a_good_archive_is_converted_to_its_contents_stay_the_same() {
-    let names = ["good-core-plain", "good-core-v2", "good-supervisor-style", "good-supervisor-style-v2", "good-not-compressed", "good-extra-member"];
+    let names = [
+        "good-core-plain",
+        "good-core-v2",
+        "good-supervisor-style",
+        "good-supervisor-style-v2",
+        "good-not-compressed",
+        "good-extra-member",
+    ];
     let Some(made) = Fixtures::make(&names).unwrap() else { return };
     let out = tempfile::tempdir().unwrap();
     let other = "tr0ub4dor&3";
@@ -218,14 +239,26 @@ fn whatever_a_good_archive_is_converted_to_its_contents_stay_the_same() {
                 ("keep", Encryption::Keep, Some(Recompress::Stored), SecureTar::V3, password),
                 ("decrypt", Encryption::Remove, None, SecureTar::Auto, None),
                 ("change", Encryption::Change(Password::new(other)), None, SecureTar::V2, Some(other)),
-                ("change-3", Encryption::Change(Password::new(other)), Some(Recompress::To(Level::Small)), SecureTar::V3, Some(other)),
+                (
+                    "change-3",
+                    Encryption::Change(Password::new(other)),
+                    Some(Recompress::To(Level::Small)),
+                    SecureTar::V3,
+                    Some(other),
+                ),
             ]
         } else {
             [
                 ("small", Encryption::Keep, Some(Recompress::To(Level::Small)), SecureTar::Auto, None),
                 ("stored", Encryption::Keep, Some(Recompress::Stored), SecureTar::Auto, None),
                 ("encrypt", Encryption::Add(Password::new(PASSWORD)), None, SecureTar::Auto, Some(PASSWORD)),
-                ("encrypt-3", Encryption::Add(Password::new(PASSWORD)), Some(Recompress::Stored), SecureTar::V3, Some(PASSWORD)),
+                (
+                    "encrypt-3",
+                    Encryption::Add(Password::new(PASSWORD)),
+                    Some(Recompress::Stored),
+                    SecureTar::V3,
+                    Some(PASSWORD),
+                ),
             ]
         };
         for (wish, encryption, recompress, securetar, new) in wishes {
@@ -253,7 +286,8 @@ fn a_new_name_gets_a_new_slug_so_that_both_can_be_listed() {
     assert!(path.file_name().unwrap().to_string_lossy().starts_with("After_the_move_2025-06-20"), "{}", path.display());
 }
 
-/// Core changed the encryption and left the old sizes beside the new ones: readers then see the description cut and everything else out of step.
+/// Core changed the encryption and left the old sizes beside the new ones: readers then see the description cut and
+/// everything else out of step.
 #[test]
 fn what_core_broke_when_it_changed_the_encryption_comes_back_whole() {
     let names = ["good-core-plain", "sizes-in-records-after-decryption", "sizes-in-records-after-encryption"];
@@ -293,7 +327,14 @@ fn an_archive_that_core_would_destroy_is_named_and_written_anew_without_any_othe
 #[test]
 fn whatever_says_something_else_than_before_has_a_slug_of_its_own() {
     let plain = "good-core-plain";
-    let names = [plain, "good-core-v2", "member-without-dot-slash", "supervisor-version-newer", "part-missing", "inner-compressed-though-declared-not"];
+    let names = [
+        plain,
+        "good-core-v2",
+        "member-without-dot-slash",
+        "supervisor-version-newer",
+        "part-missing",
+        "inner-compressed-though-declared-not",
+    ];
     let Some(made) = Fixtures::make(&names).unwrap() else { return };
     let out = tempfile::tempdir().unwrap();
     let keep = || Encryption::Keep;
@@ -311,12 +352,22 @@ fn whatever_says_something_else_than_before_has_a_slug_of_its_own() {
         ("inner-compressed-though-declared-not", keep(), None, false),
     ];
     for (number, (name, encryption, recompress, is_kept)) in cases.into_iter().enumerate() {
-        let text = |slug: &str| habackup::manifest::slug(name, &look(&made.path("good-core-plain")).manifest.date) == slug;
-        let wish = RepairOptions { encryption, recompress, ..options(out.path().join(format!("{number}.tar")), made.password(name)) };
+        let text =
+            |slug: &str| habackup::manifest::slug(name, &look(&made.path("good-core-plain")).manifest.date) == slug;
+        let wish = RepairOptions {
+            encryption,
+            recompress,
+            ..options(out.path().join(format!("{number}.tar")), made.password(name))
+        };
         let repaired = run(&made.path(name), &wish).unwrap();
         let slug = &repaired.result.as_ref().unwrap().manifest.slug;
         assert_eq!(text(slug), is_kept, "{number} {name}: {}", told(&repaired));
-        assert_eq!(repaired.notes.iter().any(|note| note.what.starts_with("slug: ")), !is_kept, "{name}: {}", told(&repaired));
+        assert_eq!(
+            repaired.notes.iter().any(|note| note.what.starts_with("slug: ")),
+            !is_kept,
+            "{name}: {}",
+            told(&repaired)
+        );
         assert!(slug.len() == 8 && slug.bytes().all(|byte| byte.is_ascii_hexdigit()), "{slug}");
     }
 }
@@ -329,25 +380,35 @@ fn an_archive_with_a_part_that_is_still_encrypted_opens_without_a_password() {
     let out = tempfile::tempdir().unwrap();
     let bad = made.path(name);
     let threads = std::num::NonZeroUsize::MIN;
-    for (password, why, lock) in
-        [(None, "no password was given", "a password is needed"), (Some("wrong"), "the password that was given does not open it", "the password is wrong")]
-    {
+    for (password, why, lock) in [
+        (None, "no password was given", "a password is needed"),
+        (Some("wrong"), "the password that was given does not open it", "the password is wrong"),
+    ] {
         let password = password.map(Password::new);
-        let verification = verify(&bad, &VerifyOptions { password: password.clone(), threads }, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let verification =
+            verify(&bad, &VerifyOptions { password: password.clone(), threads }, &|_, _| {}, &AtomicBool::new(false))
+                .unwrap();
         assert_eq!(verification.judgement.verdict, Verdict::Incomplete, "{:?}", verification.findings);
         assert_eq!(verification.judgement.missing, ["addons_local"]);
-        let says = |text: &str| verification.findings.iter().any(|finding| finding.member == part && finding.message.contains(text));
+        let says = |text: &str| {
+            verification.findings.iter().any(|finding| finding.member == part && finding.message.contains(text))
+        };
         assert!(says("still encrypted") && says(why), "{:?}", verification.findings);
         let browser = Browser::open(&bad, password.as_ref(), threads, &|_, _| {}).unwrap();
         browser.cat(b".HA_VERSION", &mut Vec::new(), &AtomicBool::new(false)).unwrap();
-        let locked = browser.cat(format!("{part}: note.txt").as_bytes(), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
+        let locked =
+            browser.cat(format!("{part}: note.txt").as_bytes(), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
         assert!(locked.to_string().contains(lock), "{locked}");
     }
     for (password, is_right) in [(None, false), (Some("wrong"), false), (Some(PASSWORD), true)] {
         let good = out.path().join(format!("{password:?}.tar"));
         let repaired = run(&bad, &options(good.clone(), password)).unwrap();
         let result = repaired.result.as_ref().unwrap();
-        assert!(!result.manifest.protected && result.parts.iter().all(|part| part.encrypted.is_none()), "{}", told(&repaired));
+        assert!(
+            !result.manifest.protected && result.parts.iter().all(|part| part.encrypted.is_none()),
+            "{}",
+            told(&repaired)
+        );
         assert_eq!(repaired.is_incomplete(), !is_right, "{}", told(&repaired));
         assert_eq!(result.parts.iter().any(|seen| seen.name == part), is_right);
         assert!(result.is_restored_everywhere(), "{}", told(&repaired));
@@ -426,14 +487,25 @@ fn a_configuration_is_found_wherever_it_lies_in_a_tar() {
     for (bad, lost) in [(absolute, 0), (stars, 0), (beside, 1)] {
         let good = bad.with_extension("good.tar");
         let repaired = run(&bad, &options(good.clone(), None)).unwrap();
-        assert_eq!(repaired.notes.iter().filter(|note| note.kind == NoteKind::Lost).count(), lost, "{}", told(&repaired));
+        assert_eq!(
+            repaired.notes.iter().filter(|note| note.kind == NoteKind::Lost).count(),
+            lost,
+            "{}",
+            told(&repaired)
+        );
         let compared = same(&expected, &good, (None, None));
         assert!(compared.is_same() && compared.same >= 4, "{}: {compared:?}", bad.display());
     }
 }
 
 /// What is missing or other than it was, and whether that was told.
-fn honest(what: &str, original: &Path, good: &Path, password: Option<&str>, outcome: &Result<Repaired, RepairError>) -> bool {
+fn honest(
+    what: &str,
+    original: &Path,
+    good: &Path,
+    password: Option<&str>,
+    outcome: &Result<Repaired, RepairError>,
+) -> bool {
     let repaired = match outcome {
         Ok(repaired) if repaired.written.is_some() => repaired,
         Ok(_) | Err(RepairError::Hopeless { .. } | RepairError::NoVersion(_)) => return false,
@@ -464,7 +536,13 @@ fn wherever_an_archive_is_cut_what_is_whole_is_kept_and_what_is_gone_is_told() {
                 let compared = same(&made.path(name), &good, (made.password(name), made.password(name)));
                 assert!(compared.changed.is_empty(), "{name} cut at {end}: {compared:?}\n{}", told(repaired));
             }
-            written += usize::from(honest(&format!("{name} cut at {end}"), &made.path(name), &good, made.password(name), &outcome));
+            written += usize::from(honest(
+                &format!("{name} cut at {end}"),
+                &made.path(name),
+                &good,
+                made.password(name),
+                &outcome,
+            ));
         }
         assert!(written > 20, "{name}: {written} were written");
     }

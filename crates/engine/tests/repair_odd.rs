@@ -1,4 +1,5 @@
-//! Repairing what is odd inside an archive: names that come twice, links to links, slashes, copies of configurations, headers that are damaged.
+//! Repairing what is odd inside an archive: names that come twice, links to links, slashes, copies of configurations,
+//! headers that are damaged.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crafted;
@@ -53,7 +54,14 @@ fn repaired(tar: &[u8], more: &[(&str, &[u8])], part: &str) -> (Repaired, Files)
     let bad = bench.put(&layout.archive_of(tar, &[], &layout.manifest(), more));
     let good = bench.path("good.tar");
     let options = keeping(good.clone());
-    let repaired = repair(&bad.as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();
+    let repaired = repair(
+        &bad.as_path().into(),
+        &options,
+        None,
+        &Arc::new(Progress::default()),
+        &Arc::new(AtomicBool::new(false)),
+    )
+    .unwrap();
     let outer = std::fs::read(good).map(|bytes| files(&bytes)).unwrap_or_default();
     let inner = outer.get(part).map(|bytes| files(bytes)).unwrap_or_default();
     (repaired, inner)
@@ -90,7 +98,12 @@ fn header(tar: &[u8], name: &str) -> usize {
 
 /// The words of the notes about a member.
 fn told<'r>(repaired: &'r Repaired, member: &str) -> Vec<(NoteKind, &'r str)> {
-    repaired.notes.iter().filter(|note| note.member.as_deref() == Some(member)).map(|note| (note.kind, note.what.as_str())).collect()
+    repaired
+        .notes
+        .iter()
+        .filter(|note| note.member.as_deref() == Some(member))
+        .map(|note| (note.kind, note.what.as_str()))
+        .collect()
 }
 
 #[test]
@@ -112,7 +125,11 @@ fn what_is_lost_is_told_however_much_was_put_right() {
 fn a_link_to_a_link_to_a_large_file_is_that_file() {
     let large: Vec<u8> = (0..2_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for content in [&large[..], b"small"] {
-        let inner = Inner::least().file("data/a", content).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").odd("data/d", b'1', "data/c");
+        let inner = Inner::least()
+            .file("data/a", content)
+            .odd("data/b", b'1', "data/a")
+            .odd("data/c", b'1', "data/b")
+            .odd("data/d", b'1', "data/c");
         let (repaired, files) = main_of(&inner);
         assert!(!repaired.is_incomplete());
         for name in ["data/b", "data/c", "data/d"] {
@@ -124,7 +141,11 @@ fn a_link_to_a_link_to_a_large_file_is_that_file() {
 #[test]
 fn a_link_beside_a_name_that_comes_twice_is_what_it_led_to() {
     for first in [vec![1; 3], vec![1; 2 << 20]] {
-        let inner = Inner::least().file("data/a", &first).odd("data/b", b'1', "data/a").odd("data/c", b'1', "data/b").file("data/a", b"two");
+        let inner = Inner::least()
+            .file("data/a", &first)
+            .odd("data/b", b'1', "data/a")
+            .odd("data/c", b'1', "data/b")
+            .file("data/a", b"two");
         let (repaired, files) = main_of(&inner);
         assert!(!repaired.is_incomplete(), "{:?}", repaired.notes);
         assert!(files["data/b"] == first && files["data/c"] == first && files["data/a"] == b"two");
@@ -133,7 +154,8 @@ fn a_link_beside_a_name_that_comes_twice_is_what_it_led_to() {
 
 #[test]
 fn a_link_to_itself_does_not_cost_the_file_and_one_to_a_folder_is_told_once() {
-    let inner = Inner::least().file("data/a", b"one").odd("data/a", b'1', "data/a").odd("data/s", b'1', "data/.storage");
+    let inner =
+        Inner::least().file("data/a", b"one").odd("data/a", b'1', "data/a").odd("data/s", b'1', "data/.storage");
     let (repaired, files) = main_of(&inner);
     assert_eq!(files["data/a"], b"one");
     assert_eq!(told(&repaired, "data/a").len(), 1, "{:?}", repaired.notes);
@@ -142,8 +164,14 @@ fn a_link_to_itself_does_not_cost_the_file_and_one_to_a_folder_is_told_once() {
 
 #[test]
 fn an_old_copy_inside_the_configuration_is_not_taken_for_it() {
-    let inner = Inner::default().directory("data", 0o755).file("data/.HA_VERSION", b"2026.3.0").file("data/automations.yaml", b"precious");
-    let inner = inner.file("data/old/.HA_VERSION", b"2020.1.0").file("data/old/configuration.yaml", b"a:").file("data/old/.storage/auth", b"{}");
+    let inner = Inner::default()
+        .directory("data", 0o755)
+        .file("data/.HA_VERSION", b"2026.3.0")
+        .file("data/automations.yaml", b"precious");
+    let inner = inner
+        .file("data/old/.HA_VERSION", b"2020.1.0")
+        .file("data/old/configuration.yaml", b"a:")
+        .file("data/old/.storage/auth", b"{}");
     // Cut before what else the configuration has.
     let (repaired, files) = repaired(&inner.bytes, &[], "homeassistant.tar");
     assert!(repaired.is_incomplete());
@@ -154,14 +182,21 @@ fn an_old_copy_inside_the_configuration_is_not_taken_for_it() {
 
 #[test]
 fn a_leading_slash_costs_nothing() {
-    let inner = Inner::default().directory("/data", 0o755).file("/data/.HA_VERSION", b"2026.3.0").directory("/data/.storage", 0o700);
-    let inner = inner.file("/data/.storage/auth", b"{\"users\":[]}").file("/data/configuration.yaml", b"default_config:\n");
+    let inner = Inner::default()
+        .directory("/data", 0o755)
+        .file("/data/.HA_VERSION", b"2026.3.0")
+        .directory("/data/.storage", 0o700);
+    let inner =
+        inner.file("/data/.storage/auth", b"{\"users\":[]}").file("/data/configuration.yaml", b"default_config:\n");
     let share = Inner::default().file("/share/x", b"1").file("./share/y", b"2").file("/../z", b"3").ended();
     let (first, files) = repaired(&inner.ended(), &[("share.tar", &share)], "homeassistant.tar");
     assert_eq!(files[AUTH], b"{\"users\":[]}");
     assert_eq!((first.counts.lost, told(&first, "/../z").len()), (1, 1), "{:?}", first.notes);
     let (_, files) = repaired(&inner.ended(), &[("share.tar", &share)], "share.tar");
-    assert_eq!(files.iter().map(|(name, body)| (name.as_str(), &body[..])).collect::<Vec<_>>(), [("./share/y", &b"2"[..]), ("share/x", b"1")]);
+    assert_eq!(
+        files.iter().map(|(name, body)| (name.as_str(), &body[..])).collect::<Vec<_>>(),
+        [("./share/y", &b"2"[..]), ("share/x", b"1")]
+    );
 }
 
 #[test]
@@ -174,7 +209,11 @@ fn of_two_databases_the_last_whole_one_is_kept() {
     let inner = Inner::least().file(name, &database).file(name, &database[..4096]);
     let (repaired, files) = main_of(&inner);
     assert!(files[name] == database);
-    assert!(told(&repaired, name).iter().any(|(kind, what)| *kind == NoteKind::Lost && what.contains("last whole one")), "{:?}", repaired.notes);
+    assert!(
+        told(&repaired, name).iter().any(|(kind, what)| *kind == NoteKind::Lost && what.contains("last whole one")),
+        "{:?}",
+        repaired.notes
+    );
 }
 
 #[test]
@@ -218,8 +257,17 @@ fn names_whose_ends_are_gone_do_not_fall_together_without_a_word() {
             tar[at] = 0xff;
         }
         let (repaired, files) = repaired(&tar, &[], "homeassistant.tar");
-        assert!(files["data/last"] == b"last" && files.len() == 5 && files.values().any(|body| body == b"one"), "{:?}", files.keys());
-        let cut: Vec<_> = repaired.notes.iter().filter(|note| note.member.as_ref().is_some_and(|name| name.contains("nnn"))).map(|note| note.kind).collect();
+        assert!(
+            files["data/last"] == b"last" && files.len() == 5 && files.values().any(|body| body == b"one"),
+            "{:?}",
+            files.keys()
+        );
+        let cut: Vec<_> = repaired
+            .notes
+            .iter()
+            .filter(|note| note.member.as_ref().is_some_and(|name| name.contains("nnn")))
+            .map(|note| note.kind)
+            .collect();
         assert!(cut.contains(&NoteKind::Doubtful) && cut.contains(&NoteKind::Lost), "{:?}", repaired.notes);
     }
 }
@@ -238,7 +286,11 @@ fn a_damaged_size_swallows_nothing() {
         let mut tar = sound.clone();
         tar[at + 124..at + 135].copy_from_slice(size.as_bytes());
         let (repaired, files) = repaired(&tar, &[], "homeassistant.tar");
-        assert!([0, 2, 3, 4].iter().all(|number| files[&format!("data/z{number}")] == body), "{size}: {:?}", repaired.notes);
+        assert!(
+            [0, 2, 3, 4].iter().all(|number| files[&format!("data/z{number}")] == body),
+            "{size}: {:?}",
+            repaired.notes
+        );
         assert!(!files.contains_key("data/z1"));
         assert!(matches!(told(&repaired, "data/z1")[..], [(NoteKind::Lost, _)]), "{size}: {:?}", repaired.notes);
     }
@@ -250,9 +302,12 @@ fn what_a_damaged_description_said_is_not_lost() {
     let inner = Inner::least();
     let whole = "it was missing or damaged; its content comes from the copy in haul.index";
     let cut = "it was cut short; what is left is kept, and the rest is derived from the archive";
-    for (layout, what) in
-        [(PLAIN, whole), (PLAIN.completed(SecureTarVersion::V2), whole), (PLAIN.completed(SecureTarVersion::V3), whole), (PLAIN.without_index(), cut)]
-    {
+    for (layout, what) in [
+        (PLAIN, whole),
+        (PLAIN.completed(SecureTarVersion::V2), whole),
+        (PLAIN.completed(SecureTarVersion::V3), whole),
+        (PLAIN.without_index(), cut),
+    ] {
         let bench = Bench::new();
         let mut archive = layout.archive(&inner);
         let said = Archive::open(&archive).unwrap().manifest().unwrap().to_json();
@@ -262,12 +317,21 @@ fn what_a_damaged_description_said_is_not_lost() {
         archive[at + end..at + said.len()].fill(b' ');
         let good = bench.path("good.tar");
         let options = RepairOptions { password: layout.protection.map(|_| Password::new(PASSWORD)), ..keeping(good) };
-        let repaired =
-            repair(&bench.put(&archive).as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();
+        let repaired = repair(
+            &bench.put(&archive).as_path().into(),
+            &options,
+            None,
+            &Arc::new(Progress::default()),
+            &Arc::new(AtomicBool::new(false)),
+        )
+        .unwrap();
         assert!(repaired.notes.iter().any(|note| note.what == what), "{:?}", repaired.notes);
         assert!(!repaired.is_incomplete(), "{:?}", repaired.notes);
         let (before, after) = (Manifest::parse(&said).unwrap(), &repaired.result.as_ref().unwrap().manifest);
-        assert_eq!((before.name(), before.date(), before.slug()), (Some(&*after.name), Some(&*after.date), Some(&*after.slug)));
+        assert_eq!(
+            (before.name(), before.date(), before.slug()),
+            (Some(&*after.name), Some(&*after.date), Some(&*after.slug))
+        );
         assert_eq!(after.protected, layout.protection.is_some());
     }
 }

@@ -1,4 +1,5 @@
-//! Repairing what is around the parts: the gzip streams they are compressed in, the headers between them, what the whole archive was packed in.
+//! Repairing what is around the parts: the gzip streams they are compressed in, the headers between them, what the
+//! whole archive was packed in.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -23,7 +24,19 @@ const MAIN: &str = "homeassistant.tar.gz";
 fn member(name: &str, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let size = content.len() as u64;
-    encode(&Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime: (1_700_000_000, 0), link: b"", uid: 0, gid: 0 }, &mut out);
+    encode(
+        &Header {
+            path: name.as_bytes(),
+            kind: Kind::File,
+            size,
+            mode: 0o644,
+            mtime: (1_700_000_000, 0),
+            link: b"",
+            uid: 0,
+            gid: 0,
+        },
+        &mut out,
+    );
     out.extend_from_slice(content);
     out.resize(out.len() + padding(size), 0);
     out
@@ -102,7 +115,12 @@ fn archive(main: Vec<u8>) -> Vec<u8> {
 /// Three parts, and the description last.
 fn large() -> Vec<u8> {
     let main = gz(&configuration(b"x"));
-    tar(&[(MAIN, main), ("media.tar.gz", folder("m")), ("share.tar.gz", folder("s")), ("./backup.json", description(&["media", "share"]))])
+    tar(&[
+        (MAIN, main),
+        ("media.tar.gz", folder("m")),
+        ("share.tar.gz", folder("s")),
+        ("./backup.json", description(&["media", "share"])),
+    ])
 }
 
 /// Where the header of a member stands.
@@ -134,7 +152,13 @@ impl Outcome {
             asked: Asked::default(),
             now: Zoned::now(),
         };
-        let repaired = repair(&path.as_path().into(), &options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false)));
+        let repaired = repair(
+            &path.as_path().into(),
+            &options,
+            None,
+            &Arc::new(Progress::default()),
+            &Arc::new(AtomicBool::new(false)),
+        );
         Self { repaired, good, _folder: folder }
     }
 
@@ -145,7 +169,9 @@ impl Outcome {
 
     fn notes(&self) -> String {
         let notes = self.repaired.as_ref().unwrap().notes.iter();
-        let lines: Vec<String> = notes.map(|note| format!("{:?} {}: {}", note.kind, note.member.as_deref().unwrap_or_default(), note.what)).collect();
+        let lines: Vec<String> = notes
+            .map(|note| format!("{:?} {}: {}", note.kind, note.member.as_deref().unwrap_or_default(), note.what))
+            .collect();
         lines.join("\n")
     }
 
@@ -209,12 +235,18 @@ fn another_archive_behind_the_end_is_no_part_of_this_one() {
 
 #[test]
 fn a_damaged_header_costs_its_member_and_not_the_one_before() {
-    for (name, kept) in [("media.tar.gz", "share.tar.gz"), ("share.tar.gz", "media.tar.gz"), ("./backup.json", "share.tar.gz")] {
+    for (name, kept) in
+        [("media.tar.gz", "share.tar.gz"), ("share.tar.gz", "media.tar.gz"), ("./backup.json", "share.tar.gz")]
+    {
         let mut bad = large();
         let at = place(&bad, name);
         bad[at..at + BLOCK].copy_from_slice(&noise(BLOCK, 11));
         let outcome = Outcome::of(&bad);
-        assert!(outcome.has(NoteKind::Lost, "is damaged; the member it described is lost"), "{name}: {}", outcome.notes());
+        assert!(
+            outcome.has(NoteKind::Lost, "is damaged; the member it described is lost"),
+            "{name}: {}",
+            outcome.notes()
+        );
         assert!(!outcome.notes().contains("size in its header"), "{name}: {}", outcome.notes());
         assert!(outcome.names().contains(&kept.to_owned()), "{name}: {:?}", outcome.names());
     }
@@ -243,7 +275,8 @@ fn what_is_wrong_with_the_packing_around_an_archive_is_told() {
 
 #[test]
 fn members_of_a_packed_archive_are_found_without_unpacking_it_for_each() {
-    let extra: Vec<(String, Vec<u8>)> = (0..4000).map(|number| (format!("e{number}.bin"), noise(2000, number))).collect();
+    let extra: Vec<(String, Vec<u8>)> =
+        (0..4000).map(|number| (format!("e{number}.bin"), noise(2000, number))).collect();
     let mut members = vec![("./backup.json", description(&[])), (MAIN, gz(&configuration(b"x")))];
     members.extend(extra.iter().map(|(name, content)| (name.as_str(), content.clone())));
     let begun = Instant::now();

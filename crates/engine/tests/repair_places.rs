@@ -1,4 +1,5 @@
-//! A repaired archive of many inner archives, each with a size that is known at its end, straight to a place that takes parts.
+//! A repaired archive of many inner archives, each with a size that is known at its end, straight to a place that takes
+//! parts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../store/tests/common/mod.rs"]
@@ -28,7 +29,10 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, content) in members {
         let (path, size) = (name.as_bytes(), content.len() as u64);
-        encode(&Header { path, kind: Kind::File, size, mode: 0o644, mtime: (1_700_000_000, 0), link: b"", uid: 0, gid: 0 }, &mut out);
+        encode(
+            &Header { path, kind: Kind::File, size, mode: 0o644, mtime: (1_700_000_000, 0), link: b"", uid: 0, gid: 0 },
+            &mut out,
+        );
         out.extend_from_slice(content);
         out.resize(out.len() + padding(size), 0);
     }
@@ -46,12 +50,18 @@ fn archive(directory: &Path, addons: usize) -> PathBuf {
         "crypto": null, "protected": false, "compressed": true, "homeassistant": { "version": "2025.6.3", "exclude_database": false, "size": 1.0 },
         "folders": [], "repositories": [], "docker": { "registries": {} }, "extra": {}, "addons": (0..addons).map(addon).collect::<Vec<_>>(),
     });
-    let mut outer = Outer::new(Vec::new(), (1_700_000_000, 0)).member("./backup.json", json.to_string().as_bytes()).unwrap();
+    let mut outer =
+        Outer::new(Vec::new(), (1_700_000_000, 0)).member("./backup.json", json.to_string().as_bytes()).unwrap();
     for n in 0..addons {
-        let about = serde_json::json!({ "system": { "slug": format!("a{n}"), "name": format!("A{n}"), "version": "1.0" } }).to_string();
-        outer = outer.member(&format!("a{n}.tar.gz"), &tar(&[("addon.json", about.as_bytes()), ("data/x", &noise(3_000_000))])).unwrap();
+        let about =
+            serde_json::json!({ "system": { "slug": format!("a{n}"), "name": format!("A{n}"), "version": "1.0" } })
+                .to_string();
+        outer = outer
+            .member(&format!("a{n}.tar.gz"), &tar(&[("addon.json", about.as_bytes()), ("data/x", &noise(3_000_000))]))
+            .unwrap();
     }
-    let main = [("data/.HA_VERSION", &b"2025.6.3"[..]), ("data/configuration.yaml", b"x:"), ("data/.storage/auth", b"{}")];
+    let main =
+        [("data/.HA_VERSION", &b"2025.6.3"[..]), ("data/configuration.yaml", b"x:"), ("data/.storage/auth", b"{}")];
     let (bytes, _) = outer.member("homeassistant.tar.gz", &tar(&main)).unwrap().finish().unwrap();
     let path = directory.join("full.tar");
     std::fs::write(&path, bytes).unwrap();
@@ -62,7 +72,11 @@ fn repaired(archive: &Path, memory: &Memory, bridge: &Bridge, context: &Context)
     let options = RepairOptions {
         asked: Asked::default(),
         password: None,
-        destination: Destination::Place { sink: Arc::new(memory.clone()), name: Some("good.tar".into()), context: None },
+        destination: Destination::Place {
+            sink: Arc::new(memory.clone()),
+            name: Some("good.tar".into()),
+            context: None,
+        },
         encryption: Encryption::Keep,
         securetar: SecureTar::Auto,
         recompress: None,
@@ -79,7 +93,8 @@ fn repaired(archive: &Path, memory: &Memory, bridge: &Bridge, context: &Context)
 #[test]
 fn many_inner_archives_arrive_at_a_place_that_takes_parts() {
     let dir = tempfile::tempdir().unwrap();
-    let (archive, bridge, mut context, memory) = (archive(dir.path(), 10), Bridge::start().unwrap(), context(&dir.path().join("state")), Memory::new(parts()));
+    let (archive, bridge, mut context, memory) =
+        (archive(dir.path(), 10), Bridge::start().unwrap(), context(&dir.path().join("state")), Memory::new(parts()));
     context.tuning.part_size = Some(1 << 20);
     let repaired = repaired(&archive, &memory, &bridge, &context).unwrap();
     assert!(repaired.written.unwrap().copy.is_fine());
@@ -95,7 +110,8 @@ fn many_inner_archives_arrive_at_a_place_that_takes_parts() {
 #[test]
 fn a_repair_to_a_place_that_takes_nothing_ends_when_it_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
-    let (archive, bridge, context, memory) = (archive(dir.path(), 10), Bridge::start().unwrap(), context(&dir.path().join("state")), Memory::new(parts()));
+    let (archive, bridge, context, memory) =
+        (archive(dir.path(), 10), Bridge::start().unwrap(), context(&dir.path().join("state")), Memory::new(parts()));
     memory.world.lock().unwrap().pause = Duration::from_hours(1);
     let stopping = Arc::clone(&context.cancel);
     std::thread::scope(|scope| {

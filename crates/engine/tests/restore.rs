@@ -53,14 +53,19 @@ fn every_layout_comes_back_with_modes_times_and_links() {
         .directory("data/hollow", 0o555);
     for (name, layout) in layouts() {
         let bench = Bench::new();
-        let restored = bench.restore(&layout.archive(&inner), &everything()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let restored =
+            bench.restore(&layout.archive(&inner), &everything()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(bench.read("www/noise"), noise, "{name}");
         assert_eq!(restored.entries, 12, "{name}");
         assert_eq!(restored.used_index, layout.index, "{name}");
         assert!(restored.left_out.is_empty() && restored.warnings.is_empty(), "{name}: {restored:?}");
         let config = bench.path("config");
         let auth = fs::metadata(config.join(".storage/auth")).unwrap();
-        assert_eq!((auth.mode() & 0o7777, auth.mtime(), auth.mtime_nsec()), (0o600, MTIME.0, i64::from(MTIME.1)), "{name}");
+        assert_eq!(
+            (auth.mode() & 0o7777, auth.mtime(), auth.mtime_nsec()),
+            (0o600, MTIME.0, i64::from(MTIME.1)),
+            "{name}"
+        );
         for (directory, mode) in [(".storage", 0o700), ("www", 0o750), ("hollow", 0o555), (".", 0o755)] {
             assert_eq!(fs::metadata(config.join(directory)).unwrap().mode() & 0o7777, mode, "{name}: {directory}");
         }
@@ -112,7 +117,10 @@ fn nothing_is_written_through_a_symbolic_link() {
         let restored = bench.restore(&layout.archive(&inner), &everything()).unwrap();
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1, "{name}: {restored:?}");
         assert_eq!(bench.read("file"), b"of its own", "{name}");
-        assert!(fs::symlink_metadata(bench.path("config/way")).unwrap().is_dir(), "{name}: the directory with files was kept");
+        assert!(
+            fs::symlink_metadata(bench.path("config/way")).unwrap().is_dir(),
+            "{name}: the directory with files was kept"
+        );
         assert!(restored.left_out.iter().any(|left| left.path == "way"), "{name}: {:?}", restored.left_out);
         assert!(!bench.path("config/hard").exists());
         assert_eq!(bench.names("."), ["config"], "{name}");
@@ -244,7 +252,15 @@ fn a_wrong_or_missing_password_is_said_before_anything_happens() {
             let bench = Bench::new();
             let options = RestoreOptions { password: password.map(habackup::securetar::Password::new), ..everything() };
             let error = bench.restore(&archive, &options).unwrap_err();
-            assert!(matches!(error, RestoreError::Open(engine::read::OpenError::PasswordNeeded(_) | engine::read::OpenError::WrongPassword)), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    RestoreError::Open(
+                        engine::read::OpenError::PasswordNeeded(_) | engine::read::OpenError::WrongPassword
+                    )
+                ),
+                "{error}"
+            );
             assert_eq!(bench.names("."), [""; 0]);
         }
     }
@@ -318,8 +334,11 @@ fn what_a_killed_restore_left_is_removed_but_not_a_live_one_nor_anything_else() 
 
 #[test]
 fn single_files_come_by_pattern_with_and_without_an_index() {
-    let inner =
-        Inner::config().directory("data/www", 0o711).file("data/www/noise", &noise()).file("data/www/more/deep.js", b"js").file("data/automations.yaml", b"[]");
+    let inner = Inner::config()
+        .directory("data/www", 0o711)
+        .file("data/www/noise", &noise())
+        .file("data/www/more/deep.js", b"js")
+        .file("data/automations.yaml", b"[]");
     for (name, layout) in layouts() {
         let archive = layout.archive(&inner);
         let bench = Bench::new();
@@ -335,7 +354,11 @@ fn single_files_come_by_pattern_with_and_without_an_index() {
 
         let bench = Bench::new();
         let error = bench.restore(&archive, &only(&["automation.yaml"])).unwrap_err();
-        assert_eq!(error.to_string(), "nothing in the archive matches automation.yaml; there is automations.yaml", "{name}");
+        assert_eq!(
+            error.to_string(),
+            "nothing in the archive matches automation.yaml; there is automations.yaml",
+            "{name}"
+        );
         assert_eq!(bench.names("."), [""; 0], "{name}");
     }
 }
@@ -363,14 +386,18 @@ fn database(text: &str) -> Vec<u8> {
 
 #[test]
 fn the_database_alone_takes_the_place_of_the_old_one_and_of_its_log() {
-    let inner = Inner::config().file("data/home-assistant_v2.db", &database("new")).file("data/home-assistant_v2.db-wal", b"");
+    let inner =
+        Inner::config().file("data/home-assistant_v2.db", &database("new")).file("data/home-assistant_v2.db-wal", b"");
     for (name, layout) in layouts() {
         let bench = Bench::new();
         let config = bench.path("config");
         fs::create_dir(&config).unwrap();
-        for (file, text) in
-            [("home-assistant_v2.db", "old"), ("home-assistant_v2.db-wal", "log"), ("home-assistant_v2.db-shm", "shm"), ("configuration.yaml", "mine")]
-        {
+        for (file, text) in [
+            ("home-assistant_v2.db", "old"),
+            ("home-assistant_v2.db-wal", "log"),
+            ("home-assistant_v2.db-shm", "shm"),
+            ("configuration.yaml", "mine"),
+        ] {
             fs::write(config.join(file), text).unwrap();
         }
         let options = RestoreOptions { database_only: true, replace: true, ..everything() };
@@ -415,7 +442,12 @@ fn single_files_replace_only_their_own_kind_and_nothing_through_a_link() {
 fn archives_of_the_supervisor_give_only_the_config_directory() {
     let tar = Inner::default().file("homeassistant.json", b"{}").file("data/configuration.yaml", b"x").ended();
     let addon = crafted::gzip(&Inner::default().file("addon.json", b"{}").ended()).0;
-    let archive = PLAIN.without_index().archive_of(&tar, &[], &PLAIN.manifest(), &[("core_ssh.tar.gz", &addon), ("share.tar.gz", &addon)]);
+    let archive = PLAIN.without_index().archive_of(
+        &tar,
+        &[],
+        &PLAIN.manifest(),
+        &[("core_ssh.tar.gz", &addon), ("share.tar.gz", &addon)],
+    );
     let bench = Bench::new();
     let restored = bench.restore(&archive, &everything()).unwrap();
     assert_eq!(restored.other_archives, ["core_ssh.tar.gz", "share.tar.gz"]);
@@ -435,10 +467,12 @@ fn a_stopped_restore_leaves_nothing() {
         let bench = Bench::new();
         let archive = bench.put(&layout.archive(&Inner::config()));
         let stopped = std::sync::atomic::AtomicBool::new(true);
-        let error = engine::restore::restore(&archive, &bench.path("config"), &everything(), &|_, _| {}, &stopped).unwrap_err();
+        let error =
+            engine::restore::restore(&archive, &bench.path("config"), &everything(), &|_, _| {}, &stopped).unwrap_err();
         assert!(matches!(error, RestoreError::Cancelled), "{name}: {error}");
         assert_eq!(bench.names(".").len(), 1, "{name}: only the archive");
-        let options = engine::verify::VerifyOptions { password: everything().password, threads: std::num::NonZeroUsize::MIN };
+        let options =
+            engine::verify::VerifyOptions { password: everything().password, threads: std::num::NonZeroUsize::MIN };
         let verified = engine::verify::verify(&archive, &options, &|_, _| {}, &stopped);
         assert!(matches!(verified, Err(engine::verify::VerifyError::Cancelled)), "{name}");
     }
@@ -473,7 +507,10 @@ fn nothing_is_replaced_under_a_running_home_assistant_unless_forced() {
         fs::write(bench.path("config/configuration.yaml"), b"old").unwrap();
         let lock = run_lock(&bench.path("config"));
         let error = bench.restore(&archive, &options).unwrap_err();
-        let words = format!("Home Assistant seems to be running in {}: a process holds the lock .ha_run.lock", bench.path("config").display());
+        let words = format!(
+            "Home Assistant seems to be running in {}: a process holds the lock .ha_run.lock",
+            bench.path("config").display()
+        );
         assert_eq!(error.to_string(), words);
         assert_eq!((bench.names("."), bench.read("configuration.yaml")), (vec!["config".to_owned()], b"old".to_vec()));
         bench.restore(&archive, &RestoreOptions { force: true, ..options.clone() }).unwrap();
@@ -488,7 +525,9 @@ fn every_pattern_that_fits_nothing_is_named() {
     let inner = Inner::config().file("data/www/a.js", b"a");
     for (name, layout) in layouts() {
         let bench = Bench::new();
-        let restored = bench.restore(&layout.archive(&inner), &only(&["configuration.yaml", "secrets.yaml", "www", "www/*.css"])).unwrap();
+        let restored = bench
+            .restore(&layout.archive(&inner), &only(&["configuration.yaml", "secrets.yaml", "www", "www/*.css"]))
+            .unwrap();
         assert_eq!(restored.unmatched, ["secrets.yaml", "www/*.css"], "{name}");
         let bench = Bench::new();
         assert!(bench.restore(&layout.archive(&inner), &everything()).unwrap().unmatched.is_empty(), "{name}");
@@ -502,10 +541,17 @@ fn what_root_restores_belongs_to_whom_the_directory_belongs() {
     let is_root = rustix::process::geteuid().is_root();
     let owners = |bench: &Bench| -> Vec<(u32, u32)> {
         let names = [".", "configuration.yaml", ".storage", ".storage/auth", "link", "www"];
-        names.iter().map(|name| fs::symlink_metadata(bench.path("config").join(name)).map(|found| (found.uid(), found.gid())).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| {
+                fs::symlink_metadata(bench.path("config").join(name)).map(|found| (found.uid(), found.gid())).unwrap()
+            })
+            .collect()
     };
     // In the directory above, in an empty one, in one that is replaced, and as the user says.
-    for (makes, replace, said) in [(false, false, None), (true, false, None), (true, true, None), (true, true, Some((1002, 1003)))] {
+    for (makes, replace, said) in
+        [(false, false, None), (true, false, None), (true, true, None), (true, true, Some((1002, 1003)))]
+    {
         let bench = Bench::new();
         let model = if makes { bench.path("config") } else { bench.directory.path().to_owned() };
         if makes {
@@ -531,7 +577,10 @@ fn what_root_restores_belongs_to_whom_the_directory_belongs() {
             Some(_) => "as --owner says".to_owned(),
             None => format!("like {}; --owner UID:GID changes that", model.display()),
         };
-        assert_eq!(restored.warnings, [format!("the restored files belong to user {}, group {}, {why}", wanted.0, wanted.1)]);
+        assert_eq!(
+            restored.warnings,
+            [format!("the restored files belong to user {}, group {}, {why}", wanted.0, wanted.1)]
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Plans of what to keep, as tables: each file under `golden/retention` says the clock, the rules and the archives, and behind each `|` what the plan makes of it.
-//! `UPDATE_GOLDEN=1` writes the last column anew.
+//! Plans of what to keep, as tables: each file under `golden/retention` says the clock, the rules and the archives, and
+//! behind each `|` what the plan makes of it. `UPDATE_GOLDEN=1` writes the last column anew.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fmt::Write, fs, path::PathBuf};
@@ -186,10 +186,22 @@ fn a_stretch_beyond_the_calendars_beginning_keeps_everything() {
 #[test]
 fn a_name_that_is_listed_twice_is_decided_about_once_and_stays() {
     let now: Zoned = "2026-11-22T04:00:00+00:00[UTC]".parse().unwrap();
-    let candidates = ["2026-11-21T03:00:00Z new.tar", "2026-11-20T03:00:00Z old.tar", "2026-11-21T03:00:00Z new.tar", "2026-11-19T03:00:00Z older.tar"];
+    let candidates = [
+        "2026-11-21T03:00:00Z new.tar",
+        "2026-11-20T03:00:00Z old.tar",
+        "2026-11-21T03:00:00Z new.tar",
+        "2026-11-19T03:00:00Z older.tar",
+    ];
     let decisions = plan(&candidates.map(candidate), &rules("last=1"), &now);
     let outcomes: Vec<_> = decisions.iter().map(|decision| (decision.name.as_str(), outcome(decision))).collect();
-    assert_eq!(outcomes, [("new.tar", "listed more than once".into()), ("old.tar", "newest whole, last".into()), ("older.tar", "REMOVE".to_owned())]);
+    assert_eq!(
+        outcomes,
+        [
+            ("new.tar", "listed more than once".into()),
+            ("old.tar", "newest whole, last".into()),
+            ("older.tar", "REMOVE".to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -199,13 +211,19 @@ fn a_plan_that_leaves_an_instance_without_anything_whole_says_so() {
         let candidates: Vec<Candidate> = lines.iter().map(|line| candidate(line)).collect();
         let rules = rules("last=1");
         let decisions = plan(&candidates, &rules, &now);
-        without_whole(&candidates, &decisions, &rules, &now).into_iter().map(|instance| instance.unwrap_or("nobody").to_owned()).collect::<Vec<_>>()
+        without_whole(&candidates, &decisions, &rules, &now)
+            .into_iter()
+            .map(|instance| instance.unwrap_or("nobody").to_owned())
+            .collect::<Vec<_>>()
     };
     let (newer, older) = ("2026-11-21T03:00:00Z a incomplete of=home", "2026-11-20T03:00:00Z b incomplete of=home");
     assert_eq!(touched(&[newer]), [""; 0], "nothing goes");
     assert_eq!(touched(&[newer, older]), ["home"]);
     assert_eq!(touched(&[newer, older, "2026-11-19T03:00:00Z c of=home"]), [""; 0]);
-    assert_eq!(touched(&[newer, older, "2026-11-19T03:00:00Z c of=cabin", "2026-11-18T03:00:00Z d of=cabin"]), ["home"]);
+    assert_eq!(
+        touched(&[newer, older, "2026-11-19T03:00:00Z c of=cabin", "2026-11-18T03:00:00Z d of=cabin"]),
+        ["home"]
+    );
     // Whose the incomplete ones are nobody knows.
     let (newer, older) = ("2026-11-21T03:00:00Z a incomplete", "2026-11-20T03:00:00Z b incomplete");
     assert_eq!(touched(&[newer, older]), ["nobody"]);

@@ -1,5 +1,10 @@
 //! How much there is, how much of it is holes, what makes it large, and how much room stays free.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and prints what it skips or measures")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and prints what it skips or measures"
+)]
 
 use std::{
     fs,
@@ -63,12 +68,30 @@ fn a_sparse_file_comes_back_with_every_byte() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"goes on", 70_000_000).unwrap();
     file.set_len(200_000_000).unwrap();
     for (compressed, level) in [(true, Level::Fast), (true, Level::Small), (false, Level::Fast)] {
-        let report = back_up(&BackupOptions { compressed, level, ..options(&config, &out.join(format!("{compressed}{level:?}.tar"))) }).unwrap();
+        let report = back_up(&BackupOptions {
+            compressed,
+            level,
+            ..options(&config, &out.join(format!("{compressed}{level:?}.tar")))
+        })
+        .unwrap();
         assert_eq!(report.status, Status::Complete);
-        assert!(report.bytes_in > 200_000_000 && (!compressed || report.archive.size_bytes < 5_000_000), "{}", report.archive.size_bytes);
-        let script = "import sys,tarfile\no=tarfile.open(sys.argv[1])\nf=[m for m in o if m.name.startswith('homeassistant')][0]\ni=tarfile.open(fileobj=o.extractfile(f),mode='r|*')\nfor m in i:\n if m.name=='data/www.img':\n  f=i.extractfile(m); n=0\n  while True:\n   b=f.read(1<<24)\n   if not b: break\n   for w in (b'begins',b'goes on'):\n    if w in b: print(w.decode(),n+b.index(w))\n   n+=len(b)\n  print(n)";
+        assert!(
+            report.bytes_in > 200_000_000 && (!compressed || report.archive.size_bytes < 5_000_000),
+            "{}",
+            report.archive.size_bytes
+        );
+        let script = "import sys,tarfile\no=tarfile.open(sys.argv[1])\nf=[m for m in o if \
+            m.name.startswith('homeassistant')][0]\ni=tarfile.open(fileobj=o.extractfile(f),mode='r|*')\nfor m in i:\n \
+            if m.name=='data/www.img':\n  f=i.extractfile(m); n=0\n  while True:\n   b=f.read(1<<24)\n   if not b: \
+            break\n   for w in (b'begins',b'goes on'):\n    if w in b: print(w.decode(),n+b.index(w))\n   n+=len(b)\n  \
+            print(n)";
         let output = Command::new("python3").arg("-c").arg(script).arg(report.local_path().unwrap()).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "begins 0\ngoes on 70000000\n200000000\n", "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "begins 0\ngoes on 70000000\n200000000\n",
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         fs::remove_file(report.local_path().unwrap()).unwrap();
     }
 }
@@ -77,20 +100,33 @@ fn a_sparse_file_comes_back_with_every_byte() {
 fn what_makes_a_backup_large_is_said_in_one_note() {
     let dir = tempfile::tempdir().unwrap();
     let (config, out) = places(dir.path());
-    let largest = |report: &BackupReport| report.warnings.iter().filter(|warning| warning.starts_with("the largest parts")).cloned().collect::<Vec<_>>();
+    let largest = |report: &BackupReport| {
+        report.warnings.iter().filter(|warning| warning.starts_with("the largest parts")).cloned().collect::<Vec<_>>()
+    };
     assert_eq!(largest(&back_up(&options(&config, &out.join("a.tar"))).unwrap()), [""; 0]);
     for (directory, name) in [("backup", "old.tar"), (".snapshots", "x"), ("esphome/.esphome", "x")] {
         fs::create_dir_all(config.join(directory)).unwrap();
         noise(&config.join(directory).join(name), 2_000_000);
     }
     let said = largest(&back_up(&options(&config, &out.join("b.tar"))).unwrap());
-    assert!(said.len() == 1 && ["backup/*.tar", ".snapshots", "esphome/.esphome", "--exclude"].iter().all(|part| said[0].contains(part)), "{said:?}");
+    assert!(
+        said.len() == 1
+            && ["backup/*.tar", ".snapshots", "esphome/.esphome", "--exclude"]
+                .iter()
+                .all(|part| said[0].contains(part)),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn a_backup_beside_its_source_leaves_room_and_says_that_it_is_beside_it() {
     let dir = tempfile::tempdir().unwrap();
-    if !Command::new("mount").args(["-t", "tmpfs", "-o", "size=60m", "tmpfs"]).arg(dir.path()).status().is_ok_and(|status| status.success()) {
+    if !Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=60m", "tmpfs"])
+        .arg(dir.path())
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         eprintln!("skipped: mounting needs root");
         return;
     }
@@ -114,7 +150,9 @@ fn a_backup_beside_its_source_leaves_room_and_says_that_it_is_beside_it() {
         let mut both = options(&config, &out.join("both.tar"));
         both.destinations.push(Destination::Path(elsewhere.path().join("both.tar")));
         let report = back_up(&both)?;
-        assert!(report.copies.iter().filter(|copy| copy.error.is_some()).count() == 1 && !out.join("both.tar").exists());
+        assert!(
+            report.copies.iter().filter(|copy| copy.error.is_some()).count() == 1 && !out.join("both.tar").exists()
+        );
         back_up(&BackupOptions { force: true, ..tight })?;
         // Certainly too much: refused before anything is written.
         fs::remove_file(out.join("tight.tar"))?;

@@ -29,7 +29,11 @@ fn is_bad(result: &Result<Verification, VerifyError>) -> bool {
 }
 
 fn messages(verification: &Verification) -> Vec<String> {
-    verification.findings.iter().map(|finding| format!("{:?} {}: {}", finding.severity, finding.member, finding.message)).collect()
+    verification
+        .findings
+        .iter()
+        .map(|finding| format!("{:?} {}: {}", finding.severity, finding.member, finding.message))
+        .collect()
 }
 
 /// The findings of an archive with these members besides the usual ones.
@@ -68,11 +72,19 @@ fn all_that_was_padded_behind_the_end_is_read() {
     padded.resize(archive.len() + (3 << 20), 0);
     let verification = verify(PLAIN, &padded).unwrap();
     assert!(verification.is_good(), "{:?}", messages(&verification));
-    assert!(messages(&verification).iter().any(|message| message.contains("more bytes follow its end")), "{:?}", messages(&verification));
+    assert!(
+        messages(&verification).iter().any(|message| message.contains("more bytes follow its end")),
+        "{:?}",
+        messages(&verification)
+    );
     let middle = archive.len() + (2 << 20);
     padded[middle] = 1;
     let verification = verify(PLAIN, &padded).unwrap();
-    assert!(messages(&verification).contains(&format!("Damage : data follows the end of the archive, at byte {middle}")), "{:?}", messages(&verification));
+    assert!(
+        messages(&verification).contains(&format!("Damage : data follows the end of the archive, at byte {middle}")),
+        "{:?}",
+        messages(&verification)
+    );
 }
 
 #[test]
@@ -103,7 +115,8 @@ fn what_carries_no_checksum_is_told() {
         for layout in [layout, layout.uncompressed()] {
             let archive = layout.without_index().archive(&Inner::config());
             let verification = verify(layout, &archive).unwrap();
-            let expected = if layout.compressed || layout.protection == V3.protection { &[][..] } else { &["homeassistant.tar"] };
+            let expected =
+                if layout.compressed || layout.protection == V3.protection { &[][..] } else { &["homeassistant.tar"] };
             assert_eq!(verification.without_checksum, expected, "{:?} {}", layout.protection, layout.compressed);
         }
     }
@@ -159,7 +172,8 @@ fn any_changed_byte_is_found() {
             if !is_bad(&result) {
                 let mut changed = archive.clone();
                 changed[at] ^= flip;
-                // A run of zeros is the same from whatever distance it is repeated: another way to write the very same content.
+                // A run of zeros is the same from whatever distance it is repeated: another way to write the very same
+                // content.
                 let same = gzip.contains(&at) && inflated(&changed) == tar;
                 // A later version of the index, or of Home Assistant in the description: no damage, but said.
                 let said = found(&result) && (at == index.start + 8 || manifest.contains(&at));
@@ -176,8 +190,13 @@ fn any_changed_byte_under_encryption_without_authentication_is_found() {
     for at in 0..archive.len() {
         let result = flipped(V2, &archive, at, 0xff);
         assert!(found(&result), "changed at {at} of {}", archive.len());
-        // An index that does not open may as well be one that Home Assistant took along when it encrypted the archive anew: no damage.
-        assert!(is_bad(&result) || (index.start + 32..index.start + 64).contains(&at), "changed at {at} of {}, index at {index:?}", archive.len());
+        // An index that does not open may as well be one that Home Assistant took along when it encrypted the archive
+        // anew: no damage.
+        assert!(
+            is_bad(&result) || (index.start + 32..index.start + 64).contains(&at),
+            "changed at {at} of {}, index at {index:?}",
+            archive.len()
+        );
     }
 }
 
@@ -189,7 +208,10 @@ fn any_changed_byte_of_a_v3_container_is_found() {
     for at in heads.chain((0..archive.len()).step_by(131)) {
         let result = flipped(V3, &archive, at, 0xff);
         assert!(found(&result), "changed at {at} of {}, inner at {inner:?}, index at {index:?}", archive.len());
-        assert!(is_bad(&result) || (index.start + 32..index.start + 96).contains(&at), "changed at {at}, index at {index:?}");
+        assert!(
+            is_bad(&result) || (index.start + 32..index.start + 96).contains(&at),
+            "changed at {at}, index at {index:?}"
+        );
     }
 }
 
@@ -216,7 +238,9 @@ fn what_follows_the_compressed_data_is_found_unless_it_is_zeros() {
     let (gzip, _) = crafted::gzip(&tar);
     let layout = PLAIN.without_index();
     let archive = |body: &[u8]| {
-        let outer = habackup::outer::Outer::new(Vec::new(), crafted::MTIME).member("./backup.json", &layout.manifest()).unwrap();
+        let outer = habackup::outer::Outer::new(Vec::new(), crafted::MTIME)
+            .member("./backup.json", &layout.manifest())
+            .unwrap();
         outer.member("homeassistant.tar.gz", body).unwrap().finish().unwrap().0
     };
     assert_eq!(messages(&verify(layout, &archive(&[gzip.as_slice(), &[0; 700]].concat())).unwrap()), [""; 0]);
@@ -234,7 +258,12 @@ fn what_follows_the_compressed_data_is_found_unless_it_is_zeros() {
 fn an_inner_archive_cut_where_home_assistant_sees_its_end_is_found() {
     let inner = Inner::config();
     for layout in [PLAIN, PLAIN.without_index(), PLAIN.uncompressed().without_index()] {
-        for (cut, name) in [(0, "at the end marker"), (512, "inside the end marker"), (-512, "before the last block"), (-300, "inside a block")] {
+        for (cut, name) in [
+            (0, "at the end marker"),
+            (512, "inside the end marker"),
+            (-512, "before the last block"),
+            (-300, "inside a block"),
+        ] {
             let length = (inner.bytes.len() as i64 + cut) as usize;
             let archive = layout.archive_of(&inner.ended()[..length], &inner.files, &layout.manifest(), &[]);
             assert!(is_bad(&verify(layout, &archive)), "{name}");
@@ -269,13 +298,18 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
         assert!(findings.iter().any(|finding| finding.starts_with(expected)), "{expected}: {findings:#?}");
     }
     // A hard link and the like can't be in an index of ours: that is named too.
-    assert!(findings.iter().any(|finding| finding.starts_with("Wrapper haul.index: the index does not list")), "{findings:#?}");
+    assert!(
+        findings.iter().any(|finding| finding.starts_with("Wrapper haul.index: the index does not list")),
+        "{findings:#?}"
+    );
 }
 
 #[test]
 fn a_member_is_judged_by_where_it_is_unpacked() {
     let layout = PLAIN.without_index();
-    let judged = |inner: &Inner| verify(layout, &layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[])).unwrap().judgement.verdict;
+    let judged = |inner: &Inner| {
+        verify(layout, &layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[])).unwrap().judgement.verdict
+    };
     assert_eq!(judged(&Inner::config().file("data/../b", b"")), Verdict::Whole, "it goes up and down again");
     assert_eq!(judged(&Inner::config().file("data/../../b", b"")), Verdict::Unrestorable);
     for data in ["data", "./data", ".//data"] {
@@ -287,19 +321,31 @@ fn a_member_is_judged_by_where_it_is_unpacked() {
 fn a_config_directory_that_would_come_back_empty_is_named() {
     let findings = findings_of(&Inner::default().file("data/configuration.yaml", b""));
     assert!(findings.iter().any(|finding| finding.starts_with("Loss data/.storage: it is missing")), "{findings:?}");
-    assert!(findings.iter().any(|finding| finding.starts_with("Warning data/.HA_VERSION: it is missing")), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| finding.starts_with("Warning data/.HA_VERSION: it is missing")),
+        "{findings:?}"
+    );
     let findings = findings_of(&Inner::default().file("configuration.yaml", b""));
-    assert!(findings.iter().any(|finding| finding.starts_with("WouldNotRestore : the configuration does not lie below 'data/'")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.starts_with("WouldNotRestore : the configuration does not lie below 'data/'")),
+        "{findings:?}"
+    );
 }
 
 #[test]
 fn a_description_that_does_not_fit_what_is_there_is_named() {
     let inner = Inner::config();
-    let archive = |manifest: &[u8]| verify(PLAIN, &PLAIN.archive_of(&inner.ended(), &inner.files, manifest, &[])).unwrap();
+    let archive =
+        |manifest: &[u8]| verify(PLAIN, &PLAIN.archive_of(&inner.ended(), &inner.files, manifest, &[])).unwrap();
     let text = |replace: &str, by: &str| String::from_utf8(PLAIN.manifest()).unwrap().replace(replace, by).into_bytes();
     for (manifest, expected) in [
         (text("2026.3.0", "2026.3.1"), "Warning data/.HA_VERSION: says 2026.3.0, backup.json says 2026.3.1"),
-        (text("\"protected\":false", "\"protected\":true"), "Warning homeassistant.tar.gz: backup.json says that it is encrypted, and it is not"),
+        (
+            text("\"protected\":false", "\"protected\":true"),
+            "Warning homeassistant.tar.gz: backup.json says that it is encrypted, and it is not",
+        ),
         (PLAIN.manifest_with("2026.3.0", false), "Loss data/home-assistant_v2.db: it is missing"),
     ] {
         let found = messages(&archive(&manifest));
@@ -329,7 +375,10 @@ fn a_database_is_checked_and_its_empty_log_asked_for() {
     let verification = verify(layout, &archive).unwrap();
     let found = messages(&verification);
     assert!(found[0].starts_with("Loss data/home-assistant_v2.db: the database is damaged"), "{found:?}");
-    assert!(found.iter().any(|finding| finding.starts_with("Warning data/home-assistant_v2.db-wal: it is missing")), "{found:?}");
+    assert!(
+        found.iter().any(|finding| finding.starts_with("Warning data/home-assistant_v2.db-wal: it is missing")),
+        "{found:?}"
+    );
     assert!(!verification.databases[0].sound);
 }
 
@@ -340,7 +389,10 @@ fn a_wrong_index_is_damage_of_the_index_alone() {
     inner.files[1].size += 1;
     inner.files.truncate(2);
     let verification = verify(PLAIN, &PLAIN.archive_of(&right, &inner.files, &PLAIN.manifest(), &[])).unwrap();
-    assert_eq!(messages(&verification), ["Wrapper haul.index: the index does not list what the archive holds, first at data/.HA_VERSION"]);
+    assert_eq!(
+        messages(&verification),
+        ["Wrapper haul.index: the index does not list what the archive holds, first at data/.HA_VERSION"]
+    );
     assert_eq!(verification.entries, 7);
 
     // Pieces of another compression: the index does not fit the gzip member.
@@ -348,10 +400,14 @@ fn a_wrong_index_is_damage_of_the_index_alone() {
     let (_, pieces) = crafted::gzip(&other.ended());
     let (gzip, _) = crafted::gzip(&right);
     let index = habackup::index::IndexBuilder::new("homeassistant.tar.gz").finish(Some(&pieces), &[]);
-    let outer = habackup::outer::Outer::new(Vec::new(), crafted::MTIME).member("./backup.json", &PLAIN.manifest()).unwrap();
+    let outer =
+        habackup::outer::Outer::new(Vec::new(), crafted::MTIME).member("./backup.json", &PLAIN.manifest()).unwrap();
     let outer = outer.member("homeassistant.tar.gz", &gzip).unwrap().member("haul.index", &index).unwrap();
     let verification = verify(PLAIN, &outer.finish().unwrap().0).unwrap();
-    assert_eq!(messages(&verification), ["Wrapper haul.index: the index does not match the archive, which is intact without it"]);
+    assert_eq!(
+        messages(&verification),
+        ["Wrapper haul.index: the index does not match the archive, which is intact without it"]
+    );
     assert!(!verification.used_index);
 }
 
@@ -384,16 +440,24 @@ fn other_inner_archives_are_read_to_their_end_too() {
     let inner = Inner::config();
     let (mut addon, _) = crafted::gzip(&Inner::default().file("addon.json", b"{}").ended());
     let layout = PLAIN.without_index();
-    let archive = |addon: &[u8]| layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[("core_ssh.tar.gz", addon)]);
+    let archive =
+        |addon: &[u8]| layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[("core_ssh.tar.gz", addon)]);
     let verification = verify(layout, &archive(&addon)).unwrap();
     // That backup.json does not announce it is all that is wrong with it.
     let is_announced = |message: &String| !message.contains("backup.json does not announce it");
-    assert!(!messages(&verification).iter().any(is_announced) && verification.entries == 8, "{:?}", messages(&verification));
+    assert!(
+        !messages(&verification).iter().any(is_announced) && verification.entries == 8,
+        "{:?}",
+        messages(&verification)
+    );
     let at = addon.len() - 6;
     addon[at] ^= 0x10;
     let verification = verify(layout, &archive(&addon)).unwrap();
     assert!(
-        verification.findings.iter().any(|finding| finding.severity == Severity::Damage && finding.member.starts_with("core_ssh")),
+        verification
+            .findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Damage && finding.member.starts_with("core_ssh")),
         "{:?}",
         messages(&verification)
     );

@@ -1,8 +1,9 @@
-//! An outer archive that is already there: its members found by walking the headers, without reading a body, and what Home Assistant will make of it.
-//! Owns the members' places and the description; what is inside the inner archives is not looked at.
+//! An outer archive that is already there: its members found by walking the headers, without reading a body, and what
+//! Home Assistant will make of it. Owns the members' places and the description; what is inside the inner archives is
+//! not looked at.
 //!
-//! Works for Core's archives (description first), Supervisor's (description last) and ours. A damaged archive opens as far as it goes:
-//! [`Archive::problems`] then names the damage, and the members before it can still be read.
+//! Works for Core's archives (description first), Supervisor's (description last) and ours. A damaged archive opens as
+//! far as it goes: [`Archive::problems`] then names the damage, and the members before it can still be read.
 
 use std::{
     io::{self, Read},
@@ -20,7 +21,8 @@ use crate::problem::{Problem, Severity, shown};
 use crate::read_at::ReadAt;
 use crate::tar::{self, Entry, EntryKind, Reader, Tail, TarError};
 
-/// Descriptions beyond this are refused. Real ones have a few kilobytes, and parsed JSON takes up to twenty times its length.
+/// Descriptions beyond this are refused. Real ones have a few kilobytes, and parsed JSON takes up to twenty times its
+/// length.
 pub const MANIFEST_MAX: u64 = 2 << 20;
 
 /// Python and GNU tar fill an archive with zeros to a multiple of this, so fewer bytes follow its end marker.
@@ -53,7 +55,10 @@ pub struct Member {
 impl Member {
     /// Whether it is an archive inside the archive, by its name.
     pub fn is_inner_archive(&self) -> bool {
-        self.kind == EntryKind::File && !self.name.contains('/') && !self.name.starts_with("._") && is_archive_name(self.name.as_bytes())
+        self.kind == EntryKind::File
+            && !self.name.contains('/')
+            && !self.name.starts_with("._")
+            && is_archive_name(self.name.as_bytes())
     }
 }
 
@@ -67,7 +72,10 @@ pub enum ArchiveError {
     #[error("the archive is empty")]
     Empty,
     /// Packed as a whole. Home Assistant answers with an error.
-    #[error("the archive is compressed with {0} as a whole; Home Assistant reads only a plain tar with compressed members, so unpack it first")]
+    #[error(
+        "the archive is compressed with {0} as a whole; Home Assistant reads only a plain tar with compressed members, \
+         so unpack it first"
+    )]
     Compressed(&'static str),
     /// No tar archive.
     #[error("this is no tar archive: {0}")]
@@ -95,10 +103,12 @@ pub struct Archive<S> {
 pub const NO_END: &str = "the archive has no end marker; members after its last one may be missing";
 
 impl<S: ReadAt> Archive<S> {
-    /// Walks the headers of `source`. Fails only when there is no archive to speak of; whatever else is wrong becomes a problem.
+    /// Walks the headers of `source`. Fails only when there is no archive to speak of; whatever else is wrong becomes a
+    /// problem.
     pub fn open(source: S) -> Result<Self, ArchiveError> {
         refuse_other_formats(&source)?;
-        let mut archive = Self { source, members: Vec::new(), manifest: None, problems: Vec::new(), tail: None, unread: 0..0 };
+        let mut archive =
+            Self { source, members: Vec::new(), manifest: None, problems: Vec::new(), tail: None, unread: 0..0 };
         archive.walk()?;
         archive.check_own_headers()?;
         archive.note_size_records();
@@ -128,10 +138,15 @@ impl<S: ReadAt> Archive<S> {
         self.manifest.as_ref()
     }
 
-    /// The member with Home Assistant's configuration directory: the one the description names, else the one that is there.
+    /// The member with Home Assistant's configuration directory: the one the description names, else the one that is
+    /// there.
     pub fn home_assistant(&self) -> Option<&Member> {
         let compressed = self.manifest.as_ref().is_none_or(Manifest::compressed);
-        let names = if compressed { ["homeassistant.tar.gz", "homeassistant.tar"] } else { ["homeassistant.tar", "homeassistant.tar.gz"] };
+        let names = if compressed {
+            ["homeassistant.tar.gz", "homeassistant.tar"]
+        } else {
+            ["homeassistant.tar", "homeassistant.tar.gz"]
+        };
         names.iter().find_map(|name| self.member(name))
     }
 
@@ -187,12 +202,18 @@ impl<S: ReadAt> Archive<S> {
             }
         };
         if let Some(offset) = reader.stained_padding() {
-            self.problems.push(Problem::new(Severity::Damaged, format!("the filling after a member was changed, at byte {offset}")));
+            self.problems.push(Problem::new(
+                Severity::Damaged,
+                format!("the filling after a member was changed, at byte {offset}"),
+            ));
         }
         match ended {
             Ok((tail, unread)) => {
                 if !unread.is_empty() {
-                    let text = format!("{} more bytes follow its end than an archive has there; readers pass over them", unread.end - unread.start);
+                    let text = format!(
+                        "{} more bytes follow its end than an archive has there; readers pass over them",
+                        unread.end - unread.start
+                    );
                     self.problems.push(Problem::new(Severity::Notice, text));
                 }
                 if tail.marker_blocks < 2 {
@@ -205,7 +226,8 @@ impl<S: ReadAt> Archive<S> {
             Err(error) if self.members.is_empty() => return Err(ArchiveError::NotTar(error)),
             Err(error) => {
                 let problem = Problem::new(Severity::Damaged, error.to_string());
-                let inside = self.members.last().filter(|_| matches!(error, TarError::Truncated { part: tar::Part::Body, .. }));
+                let inside =
+                    self.members.last().filter(|_| matches!(error, TarError::Truncated { part: tar::Part::Body, .. }));
                 self.problems.push(match inside {
                     Some(member) => problem.in_member(shown(&member.name)),
                     None => problem,
@@ -215,8 +237,8 @@ impl<S: ReadAt> Archive<S> {
         Ok(())
     }
 
-    /// Only zeros may follow the end marker. A file can be padded to any length, and a server can claim any, so of more than one record only that and the last
-    /// block are read.
+    /// Only zeros may follow the end marker. A file can be padded to any length, and a server can claim any, so of more
+    /// than one record only that and the last block are read.
     fn look_behind(&self, marker_blocks: u8, end: u64) -> Result<(Tail, Range<u64>), TarError> {
         let length = self.source.len();
         let first = end..length.min(end + RECORD);
@@ -228,11 +250,15 @@ impl<S: ReadAt> Archive<S> {
                 return Err(TarError::Garbage { offset: range.start + at as u64 });
             }
         }
-        Ok((Tail { marker_blocks, zeros_after: length - end - (last.start - first.end), length }, first.end..last.start))
+        Ok((
+            Tail { marker_blocks, zeros_after: length - end - (last.start - first.end), length },
+            first.end..last.start,
+        ))
     }
 
-    /// Haul writes headers in one way only, with one time for all, so in an archive of its own also the bytes can be checked that tar's checksum
-    /// leaves out. Core writes new headers when it re-encrypts an archive, and passes the index on: those are the same, or differ in far more than a few bytes.
+    /// Haul writes headers in one way only, with one time for all, so in an archive of its own also the bytes can be
+    /// checked that tar's checksum leaves out. Core writes new headers when it re-encrypts an archive, and passes the
+    /// index on: those are the same, or differ in far more than a few bytes.
     fn check_own_headers(&mut self) -> io::Result<()> {
         const FEW: usize = 8;
         let [first, .., last] = self.members.as_slice() else {
@@ -255,7 +281,10 @@ impl<S: ReadAt> Archive<S> {
         let time = usize::from(fits(1) > fits(0));
         for (member, by_time) in self.members.iter().zip(&differences) {
             if matches!(by_time[time], Some(1..=FEW)) {
-                self.problems.push(Problem::new(Severity::Damaged, "its header was changed after it was written").in_member(shown(&member.name)));
+                self.problems.push(
+                    Problem::new(Severity::Damaged, "its header was changed after it was written")
+                        .in_member(shown(&member.name)),
+                );
             }
         }
         Ok(())
@@ -263,22 +292,29 @@ impl<S: ReadAt> Archive<S> {
 
     /// What happens to such an archive in Home Assistant Core; see [`outer`].
     fn note_size_records(&mut self) {
-        let has_record = |member: &Member| member.pax_size.is_some() && (member.name == MANIFEST || member.is_inner_archive());
+        let has_record =
+            |member: &Member| member.pax_size.is_some() && (member.name == MANIFEST || member.is_inner_archive());
         if self.members.iter().any(has_record) {
-            let text = "Home Assistant destroys this archive if it changes its encryption (in a download with the password, or on the way to a place with \
-                        another setting), because its headers hold sizes twice; `haul repair` writes it anew without them";
+            let text = "Home Assistant destroys this archive if it changes its encryption (in a download with the \
+                password, or on the way to a place with \
+                        another setting), because its headers hold sizes twice; `haul repair` writes it anew without \
+                        them";
             self.problems.push(Problem::new(Severity::Notice, text));
         }
     }
 
     fn read_manifest(&mut self) -> Result<(), ArchiveError> {
         let Some(member) = self.member(MANIFEST).or_else(|| self.member("backup.json")).cloned() else {
-            self.problems.push(Problem::new(Severity::Refused, "there is no backup.json; Home Assistant does not take the file for a backup"));
+            self.problems.push(Problem::new(
+                Severity::Refused,
+                "there is no backup.json; Home Assistant does not take the file for a backup",
+            ));
             return Ok(());
         };
         let name = member.name.clone();
         if name != MANIFEST {
-            let text = "backup.json must be named './backup.json'; Home Assistant answers the upload with an internal error (HTTP 500)";
+            let text = "backup.json must be named './backup.json'; Home Assistant answers the upload with an internal \
+                error (HTTP 500)";
             self.problems.push(Problem::new(Severity::Refused, text).in_member(name.clone()));
         }
         if member.size > MANIFEST_MAX {
@@ -303,7 +339,8 @@ impl<S: ReadAt> Archive<S> {
         Ok(())
     }
 
-    /// Whether inner archives are encrypted as the description says. Only contradictions count: the oldest encrypted form has no mark.
+    /// Whether inner archives are encrypted as the description says. Only contradictions count: the oldest encrypted
+    /// form has no mark.
     fn check_protection(&mut self) -> io::Result<()> {
         let Some(protected) = self.manifest.as_ref().map(Manifest::protected) else {
             return Ok(());
@@ -325,7 +362,8 @@ impl<S: ReadAt> Archive<S> {
             let text = if protected && head.starts_with(b"\x1f\x8b\x08") {
                 "backup.json says it is encrypted, but it is not; Home Assistant tries to decrypt it and fails"
             } else if !protected && head == *b"SecureTar" && main_is_sealed {
-                "it is encrypted, but backup.json says it is not; Home Assistant does not ask for the password and fails"
+                "it is encrypted, but backup.json says it is not; Home Assistant does not ask for the password and \
+                 fails"
             } else {
                 continue;
             };
@@ -349,13 +387,18 @@ impl<S: ReadAt> Archive<S> {
             let other = name.strip_suffix(".gz").map_or_else(|| format!("{name}.gz"), str::to_owned);
             let is_main = name.starts_with("homeassistant.tar");
             let text = if self.member(&other).is_some() {
-                format!("backup.json says the member is called so, but it is called {}; Home Assistant does not find it", shown(&other))
+                format!(
+                    "backup.json says the member is called so, but it is called {}; Home Assistant does not find it",
+                    shown(&other)
+                )
             } else if is_main {
                 "the member is missing although backup.json lists it; Home Assistant cannot restore it".to_owned()
             } else {
                 "the member is missing although backup.json lists it; Home Assistant restores the rest".to_owned()
             };
-            missing.push(Problem::new(if is_main { Severity::Refused } else { Severity::Lost }, text).in_member(shown(&name)));
+            missing.push(
+                Problem::new(if is_main { Severity::Refused } else { Severity::Lost }, text).in_member(shown(&name)),
+            );
         }
         if manifest.home_assistant_version().is_none() && self.home_assistant().is_some() {
             let text = "the member is there, but backup.json does not mention Home Assistant; it would not be restored";
@@ -364,7 +407,8 @@ impl<S: ReadAt> Archive<S> {
         self.problems.extend(missing);
         let mut names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
         names.sort_unstable();
-        let twice: Vec<String> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| shown(pair[0])).collect();
+        let twice: Vec<String> =
+            names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| shown(pair[0])).collect();
         for name in twice {
             let (severity, text) = if name == MANIFEST {
                 (Severity::Notice, "two members have this name, and the last one counts")
@@ -394,7 +438,8 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
     let mut note = |severity, text: String| problems.push(Problem::new(severity, text).in_member(name.clone()));
     let base = entry.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     if base.starts_with(b"._") {
-        let text = "macOS put this file into the archive; Home Assistant then takes the backup for encrypted or unreadable (pack it with COPYFILE_DISABLE=1)";
+        let text = "macOS put this file into the archive; Home Assistant then takes the backup for encrypted or \
+            unreadable (pack it with COPYFILE_DISABLE=1)";
         note(Severity::Refused, text.to_owned());
     }
     if leaves(&entry.path) {
@@ -402,14 +447,26 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
     }
     let stripped = entry.path.strip_prefix(b"./").unwrap_or_default();
     if is_archive_name(stripped) {
-        note(Severity::Refused, "the name of an inner archive must not begin with './'; Home Assistant does not find it".to_owned());
+        note(
+            Severity::Refused,
+            "the name of an inner archive must not begin with './'; Home Assistant does not find it".to_owned(),
+        );
     }
     if entry.sizes_disagree() {
         let pax = entry.pax_size.unwrap_or_default();
-        note(Severity::Notice, format!("its two headers disagree on its size: {} and {pax} bytes, of which readers take the second", entry.ustar_size));
+        note(
+            Severity::Notice,
+            format!(
+                "its two headers disagree on its size: {} and {pax} bytes, of which readers take the second",
+                entry.ustar_size
+            ),
+        );
     }
     if !matches!(entry.kind, EntryKind::File | EntryKind::Directory) {
-        note(Severity::Notice, "it is neither a file nor a directory; Home Assistant writes no such members".to_owned());
+        note(
+            Severity::Notice,
+            "it is neither a file nor a directory; Home Assistant writes no such members".to_owned(),
+        );
     }
 }
 

@@ -1,9 +1,10 @@
-//! The outer archive, written front to back with sizes that are known only afterwards. Owns the layout and what must be patched;
-//! where the bytes go is the [`Placement`]'s business, what is in the members the caller's.
+//! The outer archive, written front to back with sizes that are known only afterwards. Owns the layout and what must be
+//! patched; where the bytes go is the [`Placement`]'s business, what is in the members the caller's.
 //!
-//! Every member has a PAX header with its time and nothing of its size, so a late size changes no offset: the size in the header block and
-//! its checksum are patched in place. A `size` record would be read as well, but Home Assistant Core copies a member's records when it takes
-//! encryption off or puts it on, and the old size in them would win over the new one: the archive would be destroyed.
+//! Every member has a PAX header with its time and nothing of its size, so a late size changes no offset: the size in
+//! the header block and its checksum are patched in place. A `size` record would be read as well, but Home Assistant
+//! Core copies a member's records when it takes encryption off or puts it on, and the old size in them would win over
+//! the new one: the archive would be destroyed.
 
 use std::io::{self, Write};
 
@@ -20,7 +21,8 @@ pub trait Placement {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Overwrites bytes appended before; `offset` counts from the archive's first byte.
     fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Told of every stretch that [`Self::patch`] will overwrite, before anything behind it is appended: for places that must hold such bytes back.
+    /// Told of every stretch that [`Self::patch`] will overwrite, before anything behind it is appended: for places
+    /// that must hold such bytes back.
     fn late(&mut self, offset: u64, length: u64) {
         let _ = (offset, length);
     }
@@ -96,7 +98,8 @@ impl<P: Placement> Outer<P> {
         Ok(member.end()?.0)
     }
 
-    /// Adds a member whose body is overwritten later, by [`Self::patch`] at the offset that comes with the archive; its length is settled.
+    /// Adds a member whose body is overwritten later, by [`Self::patch`] at the offset that comes with the archive; its
+    /// length is settled.
     pub fn member_for_later(self, name: &str, body: &[u8]) -> Result<(Self, u64), OuterError> {
         let mut member = self.begin_known(name, body.len() as u64)?;
         let offset = member.data_offset();
@@ -155,19 +158,22 @@ fn size_fields(data_offset: u64) -> u64 {
 
 /// Length of an archive with these members (name and size of the body), as [`Outer`] lays it out.
 pub fn archive_len(members: &[(&str, u64)], mtime: (i64, u32)) -> u64 {
-    let member = |&(name, size): &(&str, u64)| header(name, size, mtime, Form::Member).len() as u64 + size + tar::padding(size) as u64;
+    let member = |&(name, size): &(&str, u64)| {
+        header(name, size, mtime, Form::Member).len() as u64 + size + tar::padding(size) as u64
+    };
     (members.iter().map(member).sum::<u64>() + tar::END.len() as u64).next_multiple_of(RECORD)
 }
 
 fn header(name: &str, size: u64, mtime: (i64, u32), form: Form) -> Vec<u8> {
-    let header = Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime, link: b"", uid: 0, gid: 0 };
+    let header =
+        Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime, link: b"", uid: 0, gid: 0 };
     let mut bytes = Vec::with_capacity(3 * BLOCK);
     tar::encode_as(&header, form, &mut bytes);
     bytes
 }
 
-/// In how many bytes `found` differs from the headers that stand before such a member in an archive of Haul: as [`Outer`] writes them or used to, or as Core
-/// wrote them anew. `None` when even the length is another.
+/// In how many bytes `found` differs from the headers that stand before such a member in an archive of Haul: as
+/// [`Outer`] writes them or used to, or as Core wrote them anew. `None` when even the length is another.
 pub fn header_difference(found: &[u8], name: &str, size: u64, mtime: (i64, u32)) -> Option<usize> {
     let mut least = None;
     for form in [Form::Member, Form::RewrittenMember, Form::FormerMember] {
@@ -226,7 +232,8 @@ impl<P: Placement> Member<P> {
         self.outer.position - self.data_offset
     }
 
-    /// Announces that bytes of this member's body will be overwritten; `offset` counts from its first byte, which may not be written yet.
+    /// Announces that bytes of this member's body will be overwritten; `offset` counts from its first byte, which may
+    /// not be written yet.
     pub fn late(&mut self, offset: u64, length: u64) {
         self.outer.placement.late(self.data_offset + offset, length);
     }
@@ -281,7 +288,8 @@ mod tests {
     /// An archive as it was laid out before, with sizes in the records.
     fn former(mtime: (i64, u32)) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for (name, body) in [("./backup.json", b"{}".as_slice()), ("homeassistant.tar.gz", b"x"), (index::MEMBER, b"y")] {
+        for (name, body) in [("./backup.json", b"{}".as_slice()), ("homeassistant.tar.gz", b"x"), (index::MEMBER, b"y")]
+        {
             bytes.extend(header(name, body.len() as u64, mtime, Form::FormerMember));
             bytes.extend_from_slice(body);
             bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
@@ -295,12 +303,19 @@ mod tests {
         let bytes = former((1_700_000_000, 120_000_000));
         let archive = Archive::open(&bytes).unwrap();
         let whole: Vec<_> = archive.problems().iter().filter(|problem| problem.member.is_none()).collect();
-        assert!(matches!(whole[..], [problem] if problem.severity == Severity::Notice && problem.text.contains("destroys this archive")), "{whole:?}");
+        assert!(
+            matches!(whole[..], [problem] if problem.severity == Severity::Notice && problem.text.contains("destroys this archive")),
+            "{whole:?}"
+        );
         assert!(archive.members().iter().all(|member| member.pax_size == Some(member.size)));
         assert!(!archive.problems().iter().any(|problem| problem.severity == Severity::Damaged));
         let mut changed = bytes;
         changed[BLOCK + 40] ^= 1; // in the time of the first header's record
-        let found = Archive::open(&changed).unwrap().problems().iter().any(|problem| problem.text.contains("changed after it was written"));
+        let found = Archive::open(&changed)
+            .unwrap()
+            .problems()
+            .iter()
+            .any(|problem| problem.text.contains("changed after it was written"));
         assert!(found);
     }
 }

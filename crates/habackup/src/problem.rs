@@ -1,4 +1,5 @@
-//! What is wrong with an archive, in plain words. Owns the shape of such a statement; finding them is the work of the modules that read.
+//! What is wrong with an archive, in plain words. Owns the shape of such a statement; finding them is the work of the
+//! modules that read.
 
 use std::fmt;
 

@@ -11,7 +11,8 @@ pub trait ReadAt: Sync {
     /// Length in bytes.
     fn len(&self) -> u64;
 
-    /// Says that this stretch will be read next, in order, and what follows it will not: something far away fetches it at once and no more than it.
+    /// Says that this stretch will be read next, in order, and what follows it will not: something far away fetches it
+    /// at once and no more than it.
     fn announce(&self, _range: Range<u64>) {}
 
     /// Whether there is nothing to read.

@@ -1,7 +1,8 @@
 //! Home Assistant's own settings files, and whether their bytes can be right.
 //!
-//! Home Assistant keeps users, integrations and registries as JSON in `.storage`. A power cut or a worn-out card leaves such a file empty, cut short or full of
-//! zeros. At its next start Home Assistant renames it to `….corrupt.<time>` and goes on with nothing in its place, so a backup of it restores nothing either.
+//! Home Assistant keeps users, integrations and registries as JSON in `.storage`. A power cut or a worn-out card leaves
+//! such a file empty, cut short or full of zeros. At its next start Home Assistant renames it to `….corrupt.<time>` and
+//! goes on with nothing in its place, so a backup of it restores nothing either.
 
 /// The recorder's database, below the configuration directory, where nothing else is set.
 pub const RECORDER: &[u8] = b"home-assistant_v2.db";
@@ -74,7 +75,8 @@ pub fn damage(path: &[u8], bytes: &[u8]) -> Option<Damage> {
     Some(Damage { what, lost })
 }
 
-/// What a start without the file or directory of this path loses of what makes Home Assistant this one and no other; `None` for everything else.
+/// What a start without the file or directory of this path loses of what makes Home Assistant this one and no other;
+/// `None` for everything else.
 pub fn lost_without(path: &[u8]) -> Option<&'static str> {
     match path {
         b"" | b".storage" => Some("users, integrations and devices"),
@@ -145,13 +147,21 @@ mod tests {
             ("scripts.yaml", b"", None),
             ("www/zeros.yaml", &[0; 30], None),
         ] {
-            assert_eq!(damage(path.as_bytes(), bytes).map(|damage| damage.what), what, "{path} {:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                damage(path.as_bytes(), bytes).map(|damage| damage.what),
+                what,
+                "{path} {:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 
     #[test]
     fn the_loss_is_named() {
         let damage = damage(b".storage/auth", b"").map(|damage| damage.to_string());
-        assert_eq!(damage.as_deref(), Some("it is empty; at its next start, Home Assistant will lose the users: nobody can log in"));
+        assert_eq!(
+            damage.as_deref(),
+            Some("it is empty; at its next start, Home Assistant will lose the users: nobody can log in")
+        );
     }
 }

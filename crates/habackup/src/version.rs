@@ -1,4 +1,5 @@
-//! Home Assistant's version numbers, as `.HA_VERSION` and `backup.json` hold them. Owns parsing and order; where they are read from does not matter here.
+//! Home Assistant's version numbers, as `.HA_VERSION` and `backup.json` hold them. Owns parsing and order; where they
+//! are read from does not matter here.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -131,8 +132,14 @@ mod tests {
 
     #[test]
     fn securetar_v3_begins_with_the_release_of_2026_3() {
-        for (text, v3) in [("2026.2.3", false), ("2026.3.0.dev0", false), ("2026.3.0b1", false), ("2026.3.0", true), ("2026.3.1b0", true), ("2026.11.0", true)]
-        {
+        for (text, v3) in [
+            ("2026.2.3", false),
+            ("2026.3.0.dev0", false),
+            ("2026.3.0b1", false),
+            ("2026.3.0", true),
+            ("2026.3.1b0", true),
+            ("2026.11.0", true),
+        ] {
             assert_eq!(text.parse::<HaVersion>().unwrap().uses_securetar_v3(), v3, "{text}");
         }
     }

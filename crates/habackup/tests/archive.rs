@@ -21,7 +21,15 @@ const TIME: (i64, u32) = (1_700_000_000, 123_456_000);
 
 fn manifest() -> Vec<u8> {
     let date = "2026-11-22T00:41:00.123456+00:00".parse().unwrap();
-    Manifest::new(&Draft { name: "Test", date, home_assistant: "2026.3.1", exclude_database: false, protected: false, compressed: true }).to_json()
+    Manifest::new(&Draft {
+        name: "Test",
+        date,
+        home_assistant: "2026.3.1",
+        exclude_database: false,
+        protected: false,
+        compressed: true,
+    })
+    .to_json()
 }
 
 /// An archive as Haul lays it out; `late` decides how the big member's size becomes known.
@@ -31,7 +39,12 @@ fn own(body: &[u8], late: bool) -> Vec<u8> {
 
 fn own_at(body: &[u8], late: bool, mtime: (i64, u32)) -> Vec<u8> {
     let outer = Outer::new(Vec::new(), mtime).member("./backup.json", &manifest()).unwrap();
-    let mut member = if late { outer.begin_late("homeassistant.tar.gz") } else { outer.begin_known("homeassistant.tar.gz", body.len() as u64) }.unwrap();
+    let mut member = if late {
+        outer.begin_late("homeassistant.tar.gz")
+    } else {
+        outer.begin_known("homeassistant.tar.gz", body.len() as u64)
+    }
+    .unwrap();
     for piece in body.chunks(1000) {
         member.write_all(piece).unwrap();
     }
@@ -41,7 +54,8 @@ fn own_at(body: &[u8], late: bool, mtime: (i64, u32)) -> Vec<u8> {
     let (bytes, length) = outer.member("haul.index", b"index").unwrap().finish().unwrap();
     assert_eq!(length, bytes.len() as u64);
     assert_eq!(length % 10_240, 0);
-    let members = [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", body.len() as u64), ("haul.index", 5)];
+    let members =
+        [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", body.len() as u64), ("haul.index", 5)];
     assert_eq!(archive_len(&members, mtime), length, "the length is known from the sizes");
     bytes
 }
@@ -55,7 +69,19 @@ fn foreign(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = Vec::new();
     for &(name, body) in members {
         let size = <[u8]>::len(body) as u64;
-        tar::encode(&Header { path: name.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime: TIME, link: b"", uid: 0, gid: 0 }, &mut out);
+        tar::encode(
+            &Header {
+                path: name.as_bytes(),
+                kind: Kind::File,
+                size,
+                mode: 0o644,
+                mtime: TIME,
+                link: b"",
+                uid: 0,
+                gid: 0,
+            },
+            &mut out,
+        );
         out.extend_from_slice(body);
         out.resize(out.len() + tar::padding(size), 0);
     }
@@ -106,7 +132,8 @@ with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as outer:
 "#;
     let length = manifest().len();
     let expected = format!(
-        "./backup.json {length} 1700000000.123456 ['mtime'] {length}\nhomeassistant.tar.gz 3000 1700000000.123456 ['mtime'] 3000\nhaul.index 5 1700000000.123456 ['mtime'] 5\nb'{{\"compressed\":t'\n",
+        "./backup.json {length} 1700000000.123456 ['mtime'] {length}\nhomeassistant.tar.gz 3000 1700000000.123456 \
+         ['mtime'] 3000\nhaul.index 5 1700000000.123456 ['mtime'] 5\nb'{{\"compressed\":t'\n",
     );
     assert_eq!(String::from_utf8(python(program, &[], &bytes)).unwrap(), expected);
     let directory = tempfile::tempdir().unwrap();
@@ -139,7 +166,9 @@ impl Placement for Sparse {
 /// An archive with a member of so many zeros, as a sparse file; `late` as in [`own`].
 fn sparse(size: u64, late: bool, directory: &Path) -> PathBuf {
     let outer = Outer::new(Sparse::default(), TIME).member("./backup.json", &manifest()).unwrap();
-    let mut member = if late { outer.begin_late("homeassistant.tar.gz") } else { outer.begin_known("homeassistant.tar.gz", size) }.unwrap();
+    let mut member =
+        if late { outer.begin_late("homeassistant.tar.gz") } else { outer.begin_known("homeassistant.tar.gz", size) }
+            .unwrap();
     let piece = vec![0; 64 << 20];
     let mut left = size;
     while left > 0 {
@@ -170,8 +199,13 @@ fn a_member_of_any_size_is_read_by_all() {
             assert_eq!(archive.problems(), []);
             let member = archive.home_assistant().unwrap();
             assert_eq!((member.size, member.ustar_size, member.pax_size), (size, size, None));
-            assert_eq!(member.data_offset - member.header_offset, 3 * 512, "the header has the same length at any size");
-            let program = "import sys, tarfile; print([(t.name, t.size, *t.pax_headers) for t in tarfile.open(sys.argv[1], 'r:')])";
+            assert_eq!(
+                member.data_offset - member.header_offset,
+                3 * 512,
+                "the header has the same length at any size"
+            );
+            let program = "import sys, tarfile; print([(t.name, t.size, *t.pax_headers) for t in \
+                tarfile.open(sys.argv[1], 'r:')])";
             let seen = String::from_utf8(python(program, &[&path], b"")).unwrap();
             let names = [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", size), ("haul.index", 5)];
             let expected = names.map(|(name, size)| format!("('{name}', {size}, 'mtime')")).join(", ");
@@ -182,7 +216,8 @@ fn a_member_of_any_size_is_read_by_all() {
     }
 }
 
-/// What Core does with an archive on its way to a place with another encryption setting: every member's header copied with its PAX records, its size changed.
+/// What Core does with an archive on its way to a place with another encryption setting: every member's header copied
+/// with its PAX records, its size changed.
 const REWRITE: &str = r#"
 import copy, io, sys, tarfile
 grow = int(sys.argv[1])
@@ -197,7 +232,13 @@ with tarfile.open(fileobj=data, mode="r|") as old, tarfile.open(fileobj=sys.stdo
 
 #[test]
 fn an_archive_survives_core_changing_the_size_of_its_members() {
-    for mtime in [TIME, (1_700_000_000, 0), (1_700_000_001, 500_000_000), (1_700_000_000, 999_999_999), (1_700_000_000, 500_000_001)] {
+    for mtime in [
+        TIME,
+        (1_700_000_000, 0),
+        (1_700_000_001, 500_000_000),
+        (1_700_000_000, 999_999_999),
+        (1_700_000_000, 500_000_001),
+    ] {
         for late in [true, false] {
             let bytes = own_at(&vec![b'y'; 3000], late, mtime);
             for grow in [0_u64, 7, 600] {
@@ -227,7 +268,9 @@ with tarfile.open(sys.argv[1], "r|") as old:
     let path = sparse(9 << 30, true, directory.path());
     let headers = python(program, &[&path], b"");
     let mut rest = headers.as_slice();
-    for (name, size) in [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", 9 << 30), ("haul.index", 5)] {
+    for (name, size) in
+        [("./backup.json", manifest().len() as u64), ("homeassistant.tar.gz", 9 << 30), ("haul.index", 5)]
+    {
         let (header, others) = rest.split_at(3 * 512);
         assert_eq!(header_difference(header, name, size, TIME), Some(0), "{name}");
         rest = others;
@@ -297,7 +340,10 @@ fn a_cut_archive_still_shows_what_is_whole() {
     let whole = own(&[b'x'; 7000], true);
     let archive = Archive::open(whole[..6000].to_vec()).unwrap();
     assert_eq!(archive.manifest().unwrap().name(), Some("Test"));
-    assert_eq!(texts(archive.problems(), Severity::Damaged), ["homeassistant.tar.gz: the archive ends at byte 6000, inside a file's content"]);
+    assert_eq!(
+        texts(archive.problems(), Severity::Damaged),
+        ["homeassistant.tar.gz: the archive ends at byte 6000, inside a file's content"]
+    );
     assert!(archive.tail().is_none());
     let mut rest = Vec::new();
     archive.body(archive.home_assistant().unwrap()).read_to_end(&mut rest).unwrap();
@@ -317,7 +363,11 @@ impl ReadAt for Padded {
         self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         assert!(offset + buffer.len() as u64 <= self.length);
         for (at, byte) in (offset..).zip(buffer) {
-            *byte = if at + 1 == self.length { self.last } else { self.archive.get(at as usize).copied().unwrap_or_default() };
+            *byte = if at + 1 == self.length {
+                self.last
+            } else {
+                self.archive.get(at as usize).copied().unwrap_or_default()
+            };
         }
         Ok(())
     }
@@ -350,7 +400,12 @@ fn what_somebody_padded_to_any_length_opens_at_once() {
 #[test]
 fn any_flipped_bit_in_an_own_archive_outside_the_bodies_is_found() {
     let whole = own(&[b'x'; 700], true);
-    let bodies: Vec<_> = Archive::open(&whole).unwrap().members().iter().map(|member| member.data_offset..member.data_offset + member.size).collect();
+    let bodies: Vec<_> = Archive::open(&whole)
+        .unwrap()
+        .members()
+        .iter()
+        .map(|member| member.data_offset..member.data_offset + member.size)
+        .collect();
     for at in 0..whole.len() {
         if bodies.iter().any(|body| body.contains(&(at as u64))) {
             continue;
@@ -359,7 +414,10 @@ fn any_flipped_bit_in_an_own_archive_outside_the_bodies_is_found() {
             let mut changed = whole.clone();
             changed[at] ^= 1 << bit;
             if let Ok(archive) = Archive::open(&changed) {
-                assert!(archive.problems().iter().any(|problem| problem.severity > Severity::Notice), "byte {at} bit {bit}");
+                assert!(
+                    archive.problems().iter().any(|problem| problem.severity > Severity::Notice),
+                    "byte {at} bit {bit}"
+                );
             }
         }
     }
@@ -368,18 +426,42 @@ fn any_flipped_bit_in_an_own_archive_outside_the_bodies_is_found() {
 #[test]
 fn mistakes_people_make_are_named() {
     let manifest = manifest();
-    let refused = |members: &[(&str, &[u8])]| texts(Archive::open(&foreign(members)).unwrap().problems(), Severity::Refused).join("\n");
-    assert!(refused(&[("backup.json", &manifest), ("homeassistant.tar.gz", b"x")]).contains("must be named './backup.json'"));
-    assert!(refused(&[("./backup.json", &manifest), ("./homeassistant.tar.gz", b"x")]).contains("must not begin with './'"));
-    assert!(refused(&[("./._backup.json", b"x"), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")]).contains("macOS"));
+    let refused = |members: &[(&str, &[u8])]| {
+        texts(Archive::open(&foreign(members)).unwrap().problems(), Severity::Refused).join("\n")
+    };
+    assert!(
+        refused(&[("backup.json", &manifest), ("homeassistant.tar.gz", b"x")])
+            .contains("must be named './backup.json'")
+    );
+    assert!(
+        refused(&[("./backup.json", &manifest), ("./homeassistant.tar.gz", b"x")]).contains("must not begin with './'")
+    );
+    assert!(
+        refused(&[("./._backup.json", b"x"), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")])
+            .contains("macOS")
+    );
     assert!(refused(&[("./backup.json", &manifest)]).contains("homeassistant.tar.gz: the member is missing"));
-    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar", b"x")]).contains("it is called homeassistant.tar;"));
+    assert!(
+        refused(&[("./backup.json", &manifest), ("homeassistant.tar", b"x")])
+            .contains("it is called homeassistant.tar;")
+    );
     assert!(refused(&[("homeassistant.tar.gz", b"x")]).contains("there is no backup.json"));
     assert!(refused(&[("./backup.json", b"[]")]).contains("not a JSON object"));
-    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("homeassistant.tar.gz", b"x")]).contains("two members"));
-    assert!(refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("../escaped", b"x")]).contains("points outside the archive"));
-    let twice: &[(&str, &[u8])] = &[("./backup.json", &manifest), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")];
-    assert!(texts(Archive::open(&foreign(twice)).unwrap().problems(), Severity::Notice).join("\n").contains("the last one counts"));
+    assert!(
+        refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("homeassistant.tar.gz", b"x")])
+            .contains("two members")
+    );
+    assert!(
+        refused(&[("./backup.json", &manifest), ("homeassistant.tar.gz", b"x"), ("../escaped", b"x")])
+            .contains("points outside the archive")
+    );
+    let twice: &[(&str, &[u8])] =
+        &[("./backup.json", &manifest), ("./backup.json", &manifest), ("homeassistant.tar.gz", b"x")];
+    assert!(
+        texts(Archive::open(&foreign(twice)).unwrap().problems(), Severity::Notice)
+            .join("\n")
+            .contains("the last one counts")
+    );
     let damaged = texts(Archive::open(&foreign(&[("./backup.json", b"{")])).unwrap().problems(), Severity::Damaged);
     assert!(damaged[0].contains("backup.json is not JSON"));
 }
@@ -387,7 +469,8 @@ fn mistakes_people_make_are_named() {
 #[test]
 fn encryption_that_contradicts_the_description_is_named() {
     let plain = manifest();
-    let protected = String::from_utf8(plain.clone()).unwrap().replace(r#""protected":false"#, r#""protected":true"#).into_bytes();
+    let protected =
+        String::from_utf8(plain.clone()).unwrap().replace(r#""protected":false"#, r#""protected":true"#).into_bytes();
     let refused = |manifest: &[u8], body: &[u8]| {
         let bytes = foreign(&[("./backup.json", manifest), ("homeassistant.tar.gz", body)]);
         texts(Archive::open(&bytes).unwrap().problems(), Severity::Refused).join("\n")

@@ -3,7 +3,8 @@
 
 use habackup::{
     readers::{
-        Asked, Content, ContentEnd, Defect, Description, Effect, Facts, Failing, Finding, Inner, OuterMember, Reader, Sealing, Shape, Stage, findings, verdicts,
+        Asked, Content, ContentEnd, Defect, Description, Effect, Facts, Failing, Finding, Inner, OuterMember, Reader,
+        Sealing, Shape, Stage, findings, verdicts,
     },
     securetar::SecureTarVersion,
     tar::EntryKind,
@@ -48,10 +49,20 @@ fn facts(changes: &Value, parts: Vec<Inner>, password: bool) -> Facts {
     for (key, value) in changes.as_object().unwrap() {
         fields[key] = value.clone();
     }
-    let name =
-        |inner: &Inner| OuterMember { name: inner.name.clone(), kind: EntryKind::File, size: inner.size, sizes: None, size_record: false, libarchive: false };
-    let mut facts =
-        Facts { length: 10_240, password, description: Some(Description::parse("./backup.json", fields.to_string().as_bytes())), ..Facts::default() };
+    let name = |inner: &Inner| OuterMember {
+        name: inner.name.clone(),
+        kind: EntryKind::File,
+        size: inner.size,
+        sizes: None,
+        size_record: false,
+        libarchive: false,
+    };
+    let mut facts = Facts {
+        length: 10_240,
+        password,
+        description: Some(Description::parse("./backup.json", fields.to_string().as_bytes())),
+        ..Facts::default()
+    };
     facts.outer.members = parts.iter().map(name).collect();
     facts.outer.members.push(OuterMember {
         name: "./backup.json".to_owned(),
@@ -92,8 +103,11 @@ fn supervisor_tries_the_password_on_the_first_member_that_is_called_like_an_arch
     const V3: Shape = Shape::Encrypted(SecureTarVersion::V3);
     let protected = json!({"protected": true, "homeassistant": null, "folders": ["share"]});
     // No configuration in it: the folder's archive tells.
-    for (opens, password, defect) in [(None, false, Some(Defect::PasswordNotGiven)), (Some(false), true, Some(Defect::WrongPassword)), (Some(true), true, None)]
-    {
+    for (opens, password, defect) in [
+        (None, false, Some(Defect::PasswordNotGiven)),
+        (Some(false), true, Some(Defect::WrongPassword)),
+        (Some(true), true, None),
+    ] {
         let facts = facts(&protected, vec![part("share.tar.gz", V3, opens)], password);
         let expected = defect.map_or((Effect::Restores, None), |defect| (PASSWORD, Some(defect)));
         assert_eq!(of(&facts, Reader::Supervisor), expected);
@@ -109,19 +123,41 @@ fn supervisor_tries_the_password_on_the_first_member_that_is_called_like_an_arch
     let plain = facts(&both, vec![part("share.tar.gz", Shape::Gzip, None), main()], true);
     assert_eq!(of(&plain, Reader::Supervisor), (PASSWORD, Some(Defect::ProtectedButPlain)));
     // What Core left encrypted in a download without encryption.
-    let left = facts(&json!({"folders": ["addons/local"]}), vec![part("addons_local.tar.gz", V3, None), main_part()], false);
+    let left =
+        facts(&json!({"folders": ["addons/local"]}), vec![part("addons_local.tar.gz", V3, None), main_part()], false);
     assert_eq!(of(&left, Reader::Supervisor), (PASSWORD, Some(Defect::EncryptedNotProtected)));
     assert_eq!(of(&left, Reader::CoreSince20263).0, Effect::Restores);
 }
 
 #[test]
 fn folders_alone_are_for_supervisor_and_nothing_is_wrong_with_them() {
-    let folders = || facts(&json!({"homeassistant": null, "folders": ["share"]}), vec![part("share.tar.gz", Shape::Gzip, None)], false);
-    let asked = |facts: &Facts| verdicts(facts, &findings(facts)).into_iter().map(|verdict| (verdict.reader, verdict.effect)).collect::<Vec<_>>();
+    let folders = || {
+        facts(
+            &json!({"homeassistant": null, "folders": ["share"]}),
+            vec![part("share.tar.gz", Shape::Gzip, None)],
+            false,
+        )
+    };
+    let asked = |facts: &Facts| {
+        verdicts(facts, &findings(facts))
+            .into_iter()
+            .map(|verdict| (verdict.reader, verdict.effect))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(asked(&folders()), [(Reader::Supervisor, Effect::Restores)]);
-    assert!(find(&folders(), Defect::InnerMissing).is_some_and(|finding| finding.outcomes.is_empty()), "it is said nevertheless");
+    assert!(
+        find(&folders(), Defect::InnerMissing).is_some_and(|finding| finding.outcomes.is_empty()),
+        "it is said nevertheless"
+    );
     let all = Facts { asked: Asked::All, ..folders() };
-    assert_eq!(asked(&all), [(Reader::CoreBefore20263, PASSWORD), (Reader::CoreSince20263, PASSWORD), (Reader::Supervisor, Effect::Restores)]);
+    assert_eq!(
+        asked(&all),
+        [
+            (Reader::CoreBefore20263, PASSWORD),
+            (Reader::CoreSince20263, PASSWORD),
+            (Reader::Supervisor, Effect::Restores)
+        ]
+    );
     // One that is announced and gone is another matter.
     let gone = facts(&json!({"folders": ["share"]}), vec![part("share.tar.gz", Shape::Gzip, None)], false);
     assert_eq!(asked(&gone).len(), 2);
@@ -149,7 +185,11 @@ fn a_supervisors_version_is_held_against_the_date_of_the_backup_alone() {
 fn the_supervisors_own_part_is_named_where_it_is_encrypted() {
     let with = |shape, opens| {
         let sealed = opens == Some(true);
-        facts(&json!({"protected": sealed}), vec![part("homeassistant.tar.gz", shape, opens), part("supervisor.tar.gz", shape, opens)], sealed)
+        facts(
+            &json!({"protected": sealed}),
+            vec![part("homeassistant.tar.gz", shape, opens), part("supervisor.tar.gz", shape, opens)],
+            sealed,
+        )
     };
     let facts = with(Shape::Encrypted(SecureTarVersion::V3), Some(true));
     let finding = find(&facts, Defect::SupervisorConfig).unwrap();
@@ -167,7 +207,10 @@ fn what_supervisors_schema_stumbles_over_is_told_from_what_it_refuses() {
         (json!("share"), "Can't validate data for …"),
         (json!({}), "Can't validate data for …"),
     ] {
-        assert_eq!(supervisor(&facts(&json!({"folders": folders}), vec![main_part()], false), Defect::Folders), (refuses.clone(), Some(says.to_owned())));
+        assert_eq!(
+            supervisor(&facts(&json!({"folders": folders}), vec![main_part()], false), Defect::Folders),
+            (refuses.clone(), Some(says.to_owned()))
+        );
     }
     for (section, says) in [
         (json!("2026.11.0"), Some("AttributeError: 'str' object has no attribute 'get'")),
@@ -176,7 +219,8 @@ fn what_supervisors_schema_stumbles_over_is_told_from_what_it_refuses() {
         (json!(0), None),
         (json!({}), None),
     ] {
-        let (effect, said) = supervisor(&facts(&json!({"homeassistant": section}), vec![main_part()], false), Defect::HomeAssistant);
+        let (effect, said) =
+            supervisor(&facts(&json!({"homeassistant": section}), vec![main_part()], false), Defect::HomeAssistant);
         assert_eq!((effect == refuses, said.as_deref()), (says.is_some(), says), "{section}");
     }
     for (repositories, fine) in [
@@ -201,7 +245,8 @@ fn members_that_lead_out_are_refused_by_every_reader_of_today() {
         }
     }
     // A folder is emptied before its archive is refused.
-    let mut facts = facts(&json!({"folders": ["share"]}), vec![main_part(), part("share.tar.gz", Shape::Gzip, None)], false);
+    let mut facts =
+        facts(&json!({"folders": ["share"]}), vec![main_part(), part("share.tar.gz", Shape::Gzip, None)], false);
     facts.parts[0].content.as_mut().unwrap().escaping.push(b"../x".to_vec());
     assert_eq!(of(&facts, Reader::Supervisor), (Effect::Loses("share.tar.gz".to_owned()), Some(Defect::Escaping)));
     assert_eq!(of(&facts, Reader::CoreSince20263).0, Effect::Restores);
@@ -209,7 +254,12 @@ fn members_that_lead_out_are_refused_by_every_reader_of_today() {
 
 #[test]
 fn a_changed_first_message_of_securetar_3_is_no_wrong_password_to_supervisor() {
-    let mut facts = facts(&json!({"protected": true}), vec![part("homeassistant.tar.gz", Shape::Encrypted(SecureTarVersion::V3), Some(true))], true);
-    *facts.main.as_mut().unwrap().content.as_mut().unwrap() = Content { compressed: true, end: ContentEnd::Failed(Failing::Tampered), ..Content::default() };
+    let mut facts = facts(
+        &json!({"protected": true}),
+        vec![part("homeassistant.tar.gz", Shape::Encrypted(SecureTarVersion::V3), Some(true))],
+        true,
+    );
+    *facts.main.as_mut().unwrap().content.as_mut().unwrap() =
+        Content { compressed: true, end: ContentEnd::Failed(Failing::Tampered), ..Content::default() };
     assert_eq!(supervisor(&facts, Defect::SecureTarDamaged), (PASSWORD, Some("Unexpected failure".to_owned())));
 }

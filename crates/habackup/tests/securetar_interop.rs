@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use habackup::read_at::{ReadAt, Window};
-use habackup::securetar::{Decryptor, Encryptor, Expect, Keyring, Keys, Password, RandomAccess, SecureTarVersion, container_len};
+use habackup::securetar::{
+    Decryptor, Encryptor, Expect, Keyring, Keys, Password, RandomAccess, SecureTarVersion, container_len,
+};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +21,10 @@ fn python() -> Option<String> {
     if found.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{python} cannot import securetar, and CI must not skip");
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{python} cannot import securetar, and CI must not skip"
+    );
     eprintln!("SKIPPED: {python} cannot import a current securetar; set HAUL_PYTHON to a Python that can");
     None
 }
@@ -112,7 +117,8 @@ fn the_inner_archives_of_a_python_archive_open_with_one_keyring() {
     let path = folder.path().join("archive.tar");
     run(&python, "archive", &path);
     let archive = std::fs::read(path).unwrap();
-    let starts: Vec<usize> = (0..archive.len()).step_by(512).filter(|at| archive[*at..].starts_with(b"SecureTar")).collect();
+    let starts: Vec<usize> =
+        (0..archive.len()).step_by(512).filter(|at| archive[*at..].starts_with(b"SecureTar")).collect();
     assert_eq!(starts.len(), 2);
     let mut keyring = Keyring::new(Password::new(PASSWORD));
     for start in starts {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use habackup::read_at::ReadAt;
-use habackup::securetar::{Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError, SecureTarVersion};
+use habackup::securetar::{
+    Decryptor, Expect, Header, Keyring, Password, RandomAccess, SecureTarError, SecureTarVersion,
+};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Read;

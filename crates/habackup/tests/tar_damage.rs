@@ -101,15 +101,19 @@ fn a_flipped_bit_outside_the_bodies_is_found_or_harmless() {
         let found = loop {
             match reader.next_entry() {
                 Ok(Some(_)) => {}
-                Ok(None) => break reader.stained_padding().is_some() || reader.finish().is_err() || !reader.ended_properly(),
+                Ok(None) => {
+                    break reader.stained_padding().is_some() || reader.finish().is_err() || !reader.ended_properly();
+                }
                 Err(_) => break true,
             }
         };
         // The records of a PAX header have no checksum of their own: a changed time or letter stands.
-        let in_records = entries.iter().any(|(entry, _)| (entry.header_offset + 512..entry.ustar_offset).contains(&(at as u64)));
+        let in_records =
+            entries.iter().any(|(entry, _)| (entry.header_offset + 512..entry.ustar_offset).contains(&(at as u64)));
         // A checksum may be padded with spaces as well as with zeros, and its last byte closes it in one of two ways.
-        let block =
-            entries.iter().find(|(entry, _)| [entry.header_offset, entry.ustar_offset].iter().any(|start| (*start..start + 512).contains(&(at as u64))));
+        let block = entries.iter().find(|(entry, _)| {
+            [entry.header_offset, entry.ustar_offset].iter().any(|start| (*start..start + 512).contains(&(at as u64)))
+        });
         let in_checksum = block.is_some() && matches!(at % 512, 148 | 155);
         assert!(found || in_records || in_checksum, "byte {at}");
     }
@@ -166,7 +170,10 @@ fn impossible_sizes_are_refused() {
     huge[4] = 0x7f;
     huge[5..].fill(0xff);
     for size in [negative, huge, *b"99999999999\0", [0xc0; 12]] {
-        assert!(matches!(read_all(&block(b'0', &size, b"x")[..]), Err(TarError::BadField { field: "size", offset: 0 })), "{size:?}");
+        assert!(
+            matches!(read_all(&block(b'0', &size, b"x")[..]), Err(TarError::BadField { field: "size", offset: 0 })),
+            "{size:?}"
+        );
     }
 }
 

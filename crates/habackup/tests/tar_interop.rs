@@ -38,8 +38,15 @@ fn samples() -> Vec<Sample> {
         link: vec![],
         owner: 1000,
     };
-    let symlink =
-        |path: &[u8], link: Vec<u8>| Sample { path: path.to_vec(), kind: Kind::Symlink, body: vec![], mode: 0o777, mtime: (1_700_000_000, 0), link, owner: 0 };
+    let symlink = |path: &[u8], link: Vec<u8>| Sample {
+        path: path.to_vec(),
+        kind: Kind::Symlink,
+        body: vec![],
+        mode: 0o777,
+        mtime: (1_700_000_000, 0),
+        link,
+        owner: 0,
+    };
     let long_directory = vec![b'd'; 100];
     let mut samples = vec![
         directory(b"data"),
@@ -119,7 +126,8 @@ fn list(archive: &[u8]) -> String {
         let dash = |bytes: &[u8]| if bytes.is_empty() { "-".to_owned() } else { hex(bytes) };
         let (path, link) = (dash(&entry.path), dash(&entry.link));
         let mtime = decimal(entry.mtime);
-        writeln!(text, "{kind} {path} {link} {} {:o} {} {} {mtime} - -", entry.size, entry.mode, entry.uid, entry.gid).unwrap();
+        writeln!(text, "{kind} {path} {link} {} {:o} {} {} {mtime} - -", entry.size, entry.mode, entry.uid, entry.gid)
+            .unwrap();
     }
     assert!(reader.ended_properly());
     reader.finish().unwrap();
@@ -185,7 +193,8 @@ fn compare_extracted(samples: &[Sample], root: &Path) {
 #[test]
 fn sizes_from_8_gib_are_read_by_python_and_gnu_tar() {
     for size in [tar::USTAR_SIZE_MAX, tar::USTAR_SIZE_MAX + 1, 9 << 30, 1 << 50] {
-        let header = Header { path: b"big", kind: Kind::File, size, mode: 0o644, mtime: (1, 0), link: b"", uid: 0, gid: 0 };
+        let header =
+            Header { path: b"big", kind: Kind::File, size, mode: 0o644, mtime: (1, 0), link: b"", uid: 0, gid: 0 };
         let mut bytes = Vec::new();
         tar::encode(&header, &mut bytes);
         let entry = Reader::new(&bytes[..]).next_entry().unwrap().unwrap();
@@ -261,7 +270,8 @@ fn gnu_tars_formats_are_read_as_python_reads_them() {
         if format == "v7" {
             std::fs::remove_dir_all(root.join("p".repeat(90))).unwrap();
         }
-        let archive = gnu_tar(&[&["-cf", "-", "--format", format, "data"], &numeric[..]].concat(), directory.path(), b"");
+        let archive =
+            gnu_tar(&[&["-cf", "-", "--format", format, "data"], &numeric[..]].concat(), directory.path(), b"");
         assert_eq!(list(&archive), String::from_utf8(python(LIST, &[], &archive)).unwrap(), "{format}");
     }
 }

@@ -1,4 +1,5 @@
-//! `tar::python` against Python's own `tarfile` (3.13 or newer, the rig's if the machine has none), and against bytes of any kind.
+//! `tar::python` against Python's own `tarfile` (3.13 or newer, the rig's if the machine has none), and against bytes
+//! of any kind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::{
@@ -149,7 +150,10 @@ fn python() -> Option<Command> {
     in_rig.arg(rig.join("2026.11.0")).arg("/opt/ha/bin/python3");
     let own = [env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into()), "python3".into()].map(Command::new);
     own.into_iter().chain([in_rig]).find_map(|mut python| {
-        let new_enough = Command::new(python.get_program()).args(python.get_args()).args(["-c", "import sys; sys.exit(sys.version_info < (3, 13))"]).output();
+        let new_enough = Command::new(python.get_program())
+            .args(python.get_args())
+            .args(["-c", "import sys; sys.exit(sys.version_info < (3, 13))"])
+            .output();
         new_enough.is_ok_and(|output| output.status.success()).then(|| {
             python.args(["-c", ASK]);
             python
@@ -167,8 +171,11 @@ fn a_tar_is_walked_as_python_walks_it() {
     let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let sent = archives.clone();
-    let sender =
-        std::thread::spawn(move || sent.iter().for_each(|bytes| input.write_all(&[&(bytes.len() as u64).to_be_bytes(), bytes.as_slice()].concat()).unwrap()));
+    let sender = std::thread::spawn(move || {
+        sent.iter().for_each(|bytes| {
+            input.write_all(&[&(bytes.len() as u64).to_be_bytes(), bytes.as_slice()].concat()).unwrap();
+        });
+    });
     let output = child.wait_with_output().unwrap();
     sender.join().unwrap();
     let (mut compared, mut differ) = (0, Vec::new());
@@ -177,12 +184,22 @@ fn a_tar_is_walked_as_python_walks_it() {
         // Other exceptions end a reader as well, but in words of their own.
         let Some(end) = said[1].as_str() else { continue };
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let seen: Vec<_> =
-            said[0].as_array().unwrap().iter().map(|member| (text(&member[0]), member[1].as_u64().unwrap_or(u64::MAX), member[2].as_u64().unwrap())).collect();
+        let seen: Vec<_> = said[0]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|member| (text(&member[0]), member[1].as_u64().unwrap_or(u64::MAX), member[2].as_u64().unwrap()))
+            .collect();
         compared += 1;
         let ours = walk(bytes);
         if ours != (seen.clone(), end.to_owned()) {
-            differ.push(format!("Python: {} members, '{end}': {seen:?}; we: {} members, '{}': {:?}", seen.len(), ours.0.len(), ours.1, ours.0));
+            differ.push(format!(
+                "Python: {} members, '{end}': {seen:?}; we: {} members, '{}': {:?}",
+                seen.len(),
+                ours.0.len(),
+                ours.1,
+                ours.0
+            ));
         }
     }
     assert!(compared > archives.len() * 9 / 10, "only {compared} were read");

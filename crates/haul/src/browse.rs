@@ -1,4 +1,5 @@
-//! An archive opened to be looked into: its password, and what is said when it has no index. What is done with it is the commands' business.
+//! An archive opened to be looked into: its password, and what is said when it has no index. What is done with it is
+//! the commands' business.
 
 use std::{
     io::{IsTerminal, stdout},
@@ -20,7 +21,11 @@ use crate::{
 };
 
 /// Opens an archive, and asks for the password when it turns out to be needed and somebody is there to answer.
-pub(crate) fn open<'a>(source: &ArchiveSource, given: Option<Password>, progress: ProgressFn<'a>) -> Result<(Browser<'a>, Option<Password>), Failure> {
+pub(crate) fn open<'a>(
+    source: &ArchiveSource,
+    given: Option<Password>,
+    progress: ProgressFn<'a>,
+) -> Result<(Browser<'a>, Option<Password>), Failure> {
     let attempt = |password: Option<&Password>| Browser::open(source.clone(), password, engine::all_cores(), progress);
     Ok(password::with(given, |error| Some(error), attempt)?)
 }
@@ -40,7 +45,10 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn start(how: ProgressArg, verb: &'static str, progress: &Arc<Progress>) -> Self {
-        Self { display: Some(Display::start(how, Job::reading(verb), Arc::clone(progress))), shared: stdout().is_terminal() }
+        Self {
+            display: Some(Display::start(how, Job::reading(verb), Arc::clone(progress))),
+            shared: stdout().is_terminal(),
+        }
     }
 
     /// The result begins.

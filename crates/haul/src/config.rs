@@ -1,7 +1,8 @@
 //! `haul.toml`: the places the user named, and options that need not be typed each time.
 //!
-//! An option is the same word everywhere: flag, environment variable and key. What stands in the file becomes the default of the flag, so a flag beats the
-//! environment, and the environment beats the file. What a key of a destination means is the adapter's business; here it is only known by name.
+//! An option is the same word everywhere: flag, environment variable and key. What stands in the file becomes the
+//! default of the flag, so a flag beats the environment, and the environment beats the file. What a key of a
+//! destination means is the adapter's business; here it is only known by name.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -107,7 +108,8 @@ impl Config {
         format!("there is no configuration file ({})", usual.join(", "))
     }
 
-    /// Whether an option's value is neither typed nor in the environment but stands in the command's table. What a destination says of itself beats that.
+    /// Whether an option's value is neither typed nor in the environment but stands in the command's table. What a
+    /// destination says of itself beats that.
     pub(crate) fn is_from_table(&self, id: &str) -> bool {
         self.from_table.contains(id)
     }
@@ -115,7 +117,9 @@ impl Config {
     fn note_sources(&mut self, matches: &ArgMatches) {
         let Some((name, matches)) = matches.subcommand() else { return };
         let settings = self.tables.get(name).map_or(&[][..], Vec::as_slice);
-        let default = |id: &str| matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::DefaultValue);
+        let default = |id: &str| {
+            matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::DefaultValue)
+        };
         self.from_table = settings.iter().map(|setting| setting.id.clone()).filter(|id| default(id)).collect();
     }
 
@@ -134,8 +138,15 @@ impl Config {
 
     fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let file = File { path, text };
-        let root = DeTable::parse(text).map_err(|error| file.wrong(error.span().map_or(0, |span| span.start), error.message()))?.into_inner();
-        let known: Vec<&str> = CONFIGURABLE.iter().copied().filter(|name| subcommand(&Cli::command(), name).is_some()).chain(["destinations"]).collect();
+        let root = DeTable::parse(text)
+            .map_err(|error| file.wrong(error.span().map_or(0, |span| span.start), error.message()))?
+            .into_inner();
+        let known: Vec<&str> = CONFIGURABLE
+            .iter()
+            .copied()
+            .filter(|name| subcommand(&Cli::command(), name).is_some())
+            .chain(["destinations"])
+            .collect();
         let mut config = Self::default();
         for (key, value) in &root {
             let name = key.get_ref().as_ref();
@@ -147,7 +158,10 @@ impl Config {
                 for (name, value) in table {
                     let text = name.get_ref().as_ref();
                     if text.is_empty() || text == "-" || text.starts_with('.') || text.contains(['/', '\\', ':']) {
-                        return Err(file.wrong(name.span().start, format!("{text:?} can't be a destination's name; use letters and digits")));
+                        return Err(file.wrong(
+                            name.span().start,
+                            format!("{text:?} can't be a destination's name; use letters and digits"),
+                        ));
                     }
                     config.destinations.insert(text.to_owned(), file.destination(text, value)?);
                 }
@@ -170,7 +184,8 @@ impl Config {
         let explicit = |arg: &Arg| {
             let id = arg.get_id().as_str();
             let known = typed.try_contains_id(id).is_ok();
-            (known && typed.value_source(id) == Some(ValueSource::CommandLine)) || arg.get_env().and_then(env::var_os).is_some()
+            (known && typed.value_source(id) == Some(ValueSource::CommandLine))
+                || arg.get_env().and_then(env::var_os).is_some()
         };
         let mut command = command;
         for setting in settings {
@@ -182,7 +197,8 @@ impl Config {
                 continue;
             }
             let values = setting.values.iter().map(|value| leaked(value));
-            command = command.mut_subcommand(name, |sub| sub.mut_arg(&setting.id, |arg| arg.required(false).default_values(values)));
+            command = command
+                .mut_subcommand(name, |sub| sub.mut_arg(&setting.id, |arg| arg.required(false).default_values(values)));
         }
         command
     }
@@ -200,7 +216,11 @@ pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
         return Ok((parsed(with_every_environment(Cli::command()), &arguments)?.0, Config::default()));
     };
     let needs_file = early.subcommand_name().is_some_and(|name| !WITHOUT.contains(&name));
-    let mut config = if needs_file { Config::load(early.get_one::<PathBuf>("config").map(PathBuf::as_path))? } else { Config::default() };
+    let mut config = if needs_file {
+        Config::load(early.get_one::<PathBuf>("config").map(PathBuf::as_path))?
+    } else {
+        Config::default()
+    };
     let (cli, matches) = parsed(config.apply(Cli::command(), &early), &arguments)?;
     config.note_sources(&matches);
     Ok((cli, config))
@@ -240,9 +260,11 @@ fn answered(error: &clap::Error) -> Failure {
 /// Advice for whoever lets the shell put several archives where one is wanted, as in `haul verify /backups/*.tar`.
 fn one_at_a_time(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(extra)) = error.get(ContextKind::InvalidArg) else { return None };
-    let is_archive =
-        error.kind() == ErrorKind::UnknownArgument && !extra.starts_with('-') && Path::new(extra).extension().is_some_and(|extension| extension == "tar");
-    let command = is_archive.then(env::args).and_then(|mut typed| typed.nth(1)).filter(|command| !command.starts_with('-'))?;
+    let is_archive = error.kind() == ErrorKind::UnknownArgument
+        && !extra.starts_with('-')
+        && Path::new(extra).extension().is_some_and(|extension| extension == "tar");
+    let command =
+        is_archive.then(env::args).and_then(|mut typed| typed.nth(1)).filter(|command| !command.starts_with('-'))?;
     Some(format!("give one archive at a time: for archive in DIR/*.tar; do haul {command} \"$archive\"; done"))
 }
 
@@ -255,7 +277,9 @@ fn wants_json(matches: &ArgMatches) -> bool {
 }
 
 fn with_every_environment(command: Command) -> Command {
-    CONFIGURABLE.iter().fold(command, |command, name| if subcommand(&command, name).is_some() { with_environment(command, name) } else { command })
+    CONFIGURABLE.iter().fold(command, |command, name| {
+        if subcommand(&command, name).is_some() { with_environment(command, name) } else { command }
+    })
 }
 
 /// Lets every option of a command come from `HAUL_OPTION` as well.
@@ -270,13 +294,15 @@ fn with_environment(command: Command, name: &str) -> Command {
                 ArgAction::Append => {
                     // What help says of options with one value.
                     let text = env::var(variable).unwrap_or_default();
-                    let help = arg.get_help().map(|help| format!("{help} [env: {variable}={text}]")).unwrap_or_default();
+                    let help =
+                        arg.get_help().map(|help| format!("{help} [env: {variable}={text}]")).unwrap_or_default();
                     let arg = arg.help(help).hide_default_value(true);
                     if text.is_empty() {
                         return arg;
                     }
                     let separator = if text.contains('\n') { '\n' } else { ',' };
-                    let values: Vec<_> = text.split(separator).map(str::trim).filter(|value| !value.is_empty()).map(leaked).collect();
+                    let values: Vec<_> =
+                        text.split(separator).map(str::trim).filter(|value| !value.is_empty()).map(leaked).collect();
                     arg.required(false).default_values(values)
                 }
                 _ => arg.env(variable),
@@ -296,12 +322,14 @@ fn variable(command: &str, key: &str) -> &'static str {
 
 /// Whether the default of an option that may be given several times came from the environment.
 fn is_from_environment(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Append) && key(arg).is_some_and(|key| env::var_os(format!("HAUL_{}", key.to_uppercase())).is_some())
+    matches!(arg.get_action(), ArgAction::Append)
+        && key(arg).is_some_and(|key| env::var_os(format!("HAUL_{}", key.to_uppercase())).is_some())
 }
 
 /// The key that an argument has in the file; help and the like have none.
 fn key(arg: &Arg) -> Option<String> {
-    let usable = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append | ArgAction::SetTrue) && !arg.is_hide_set();
+    let usable =
+        matches!(arg.get_action(), ArgAction::Set | ArgAction::Append | ArgAction::SetTrue) && !arg.is_hide_set();
     match arg.get_long() {
         Some(long) => usable.then(|| long.replace('-', "_")),
         None => (usable && arg.is_positional()).then(|| arg.get_id().to_string()),
@@ -332,7 +360,9 @@ fn read(path: &Path) -> Result<String, Failure> {
     let text = store::files::read_short(path, LONGEST, &AtomicBool::new(false));
     text.map(|text| text.to_string()).map_err(|error| {
         let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
-        Failure::usage(format!("can't read the configuration file {shown}: {reason}")).hint("name another one with --config FILE").about(shown, reason)
+        Failure::usage(format!("can't read the configuration file {shown}: {reason}"))
+            .hint("name another one with --config FILE")
+            .about(shown, reason)
     })
 }
 
@@ -358,7 +388,10 @@ impl File<'_> {
     }
 
     fn table<'v, 'i>(&self, name: &str, value: &'v Spanned<DeValue<'i>>) -> Result<&'v DeTable<'i>, Failure> {
-        value.get_ref().as_table().ok_or_else(|| self.wrong(value.span().start, format!("{name} must be a table, like [{name}]")))
+        value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| self.wrong(value.span().start, format!("{name} must be a table, like [{name}]")))
     }
 
     /// Text, a number or a boolean, as text.
@@ -375,7 +408,9 @@ impl File<'_> {
     fn destination(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Named, Failure> {
         let table = self.table(&format!("destinations.{name}"), value)?;
         let Some(url) = table.get("url") else {
-            return Err(self.wrong(value.span().start, format!("[destinations.{name}] has no url")).hint("for example: url = \"s3://bucket/backups\""));
+            return Err(self
+                .wrong(value.span().start, format!("[destinations.{name}] has no url"))
+                .hint("for example: url = \"s3://bucket/backups\""));
         };
         let text = self.scalar("url", url)?;
         let text = if text.contains("://") { text } else { self.placed(&text) };
@@ -394,11 +429,17 @@ impl File<'_> {
                 "give_up_after" => common.give_up_after = Some(duration(&text).map_err(wrong)?),
                 "part_size" => common.part_size = Some(size(&text).map_err(wrong)?),
                 "limit" => common.limit = Some(Limit::new(rate(&text).map_err(wrong)?)),
-                "must_be_mounted" if !matches!(address, Address::Local(_)) => return Err(wrong("it applies only to directories".to_owned())),
-                "must_be_mounted" => common.must_be_mounted = value.get_ref().as_bool().ok_or_else(|| wrong("it must be true or false".to_owned()))?,
+                "must_be_mounted" if !matches!(address, Address::Local(_)) => {
+                    return Err(wrong("it applies only to directories".to_owned()));
+                }
+                "must_be_mounted" => {
+                    common.must_be_mounted =
+                        value.get_ref().as_bool().ok_or_else(|| wrong("it must be true or false".to_owned()))?;
+                }
                 "verify" => {
                     let verify = <VerifyArg as clap::ValueEnum>::from_str(&text, false);
-                    common.verify = Some(verify.map_err(|_| wrong(format!("{text:?} is neither \"auto\" nor \"read-back\"")))?);
+                    common.verify =
+                        Some(verify.map_err(|_| wrong(format!("{text:?} is neither \"auto\" nor \"read-back\"")))?);
                 }
                 _ => {
                     let known = store::keys(&address);
@@ -432,12 +473,17 @@ impl File<'_> {
                 let failure = self.unknown(key.span().start, "key", text, keys.iter().map(|(known, _)| known.as_str()));
                 return Err(match owners(&command, text).as_slice() {
                     [] => failure,
-                    owners => self.wrong(key.span().start, format!("{text:?} is not a key of [{name}]; it belongs to {}", owners.join(" or "))),
+                    owners => self.wrong(
+                        key.span().start,
+                        format!("{text:?} is not a key of [{name}]; it belongs to {}", owners.join(" or ")),
+                    ),
                 });
             };
             let several = matches!(arg.get_action(), ArgAction::Append);
             let values = match value.get_ref() {
-                DeValue::Array(items) if several => items.iter().map(|item| self.scalar(text, item)).collect::<Result<_, _>>()?,
+                DeValue::Array(items) if several => {
+                    items.iter().map(|item| self.scalar(text, item)).collect::<Result<_, _>>()?
+                }
                 _ => vec![self.scalar(text, value)?],
             };
             let flag = matches!(arg.get_action(), ArgAction::SetTrue);
@@ -446,7 +492,9 @@ impl File<'_> {
             }
             for value_text in values.iter().filter(|_| !flag) {
                 if let Some(reason) = refused(name, arg, value_text) {
-                    return Err(self.wrong(value.span().start, format!("invalid value {value_text:?} for {text}{reason}")));
+                    return Err(
+                        self.wrong(value.span().start, format!("invalid value {value_text:?} for {text}{reason}"))
+                    );
                 }
             }
             settings.push(Setting { id: arg.get_id().to_string(), values });
@@ -457,7 +505,10 @@ impl File<'_> {
 
 /// The tables that have this key.
 fn owners(command: &Command, wanted: &str) -> Vec<String> {
-    let has = |name: &&&str| subcommand(command, name).is_some_and(|about| about.get_arguments().any(|arg| key(arg).as_deref() == Some(wanted)));
+    let has = |name: &&&str| {
+        subcommand(command, name)
+            .is_some_and(|about| about.get_arguments().any(|arg| key(arg).as_deref() == Some(wanted)))
+    };
     CONFIGURABLE.iter().filter(has).map(|name| format!("[{name}]")).collect()
 }
 
@@ -471,7 +522,12 @@ fn refused(command: &str, arg: &Arg, value: &str) -> Option<String> {
     if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
         return None;
     }
-    let possible: Vec<String> = arg.get_possible_values().iter().filter(|value| !value.is_hide_set()).map(|value| value.get_name().to_owned()).collect();
+    let possible: Vec<String> = arg
+        .get_possible_values()
+        .iter()
+        .filter(|value| !value.is_hide_set())
+        .map(|value| value.get_name().to_owned())
+        .collect();
     if !possible.is_empty() {
         return Some(format!("; it is one of {}", possible.join(", ")));
     }
@@ -496,24 +552,47 @@ mod tests {
     #[test]
     fn every_mistake_names_the_line_and_the_nearest_word() {
         let cases = [
-            ("[destinatons.x]\nurl = \"/b\"", "haul.toml, line 1: there is no table \"destinatons\"; did you mean \"destinations\"?"),
+            (
+                "[destinatons.x]\nurl = \"/b\"",
+                "haul.toml, line 1: there is no table \"destinatons\"; did you mean \"destinations\"?",
+            ),
             ("\n[backup]\nlevl = \"small\"", "haul.toml, line 3: there is no key \"levl\"; did you mean \"level\"?"),
-            ("[backup]\nkeep_daily = 7", "haul.toml, line 2: \"keep_daily\" is not a key of [backup]; it belongs to [prune]"),
-            ("[receive]\nlimit = \"1MB/s\"", "haul.toml, line 2: \"limit\" is not a key of [receive]; it belongs to [backup] or [push]"),
-            ("[backup]\nlevel = \"tiny\"", "haul.toml, line 2: invalid value \"tiny\" for level; it is one of fast, balanced, small, none"),
+            (
+                "[backup]\nkeep_daily = 7",
+                "haul.toml, line 2: \"keep_daily\" is not a key of [backup]; it belongs to [prune]",
+            ),
+            (
+                "[receive]\nlimit = \"1MB/s\"",
+                "haul.toml, line 2: \"limit\" is not a key of [receive]; it belongs to [backup] or [push]",
+            ),
+            (
+                "[backup]\nlevel = \"tiny\"",
+                "haul.toml, line 2: invalid value \"tiny\" for level; it is one of fast, balanced, small, none",
+            ),
             ("[backup]\ngentle = \"yes\"", "haul.toml, line 2: gentle must be true or false"),
-            ("[backup]\nthreads = 0", "haul.toml, line 2: invalid value \"0\" for threads: write a whole number, 1 or more"),
+            (
+                "[backup]\nthreads = 0",
+                "haul.toml, line 2: invalid value \"0\" for threads: write a whole number, 1 or more",
+            ),
             ("[destinations.x]\n", "haul.toml, line 1: [destinations.x] has no url"),
-            ("[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"", "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?"),
+            (
+                "[destinations.x]\nurl = \"/b\"\ngive_up_aftr = \"6h\"",
+                "haul.toml, line 3: there is no key \"give_up_aftr\"; did you mean \"give_up_after\"?",
+            ),
             (
                 "[destinations.x]\nurl = \"/b\"\ngive_up_after = \"soon\"",
-                "haul.toml, line 3: give_up_after: invalid duration \"soon\": write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo",
+                "haul.toml, line 3: give_up_after: invalid duration \"soon\": write it like 90s, 45m, 6h, 2d12h, 8w or \
+                 1y6mo",
             ),
             (
                 "[destinations.x]\nurl = \"stfp://host/\"",
-                "haul.toml, line 2: can't use stfp://host/: stfp:// is not a kind of destination; did you mean sftp://?",
+                "haul.toml, line 2: can't use stfp://host/: stfp:// is not a kind of destination; did you mean \
+                 sftp://?",
             ),
-            ("[destinations.\"a/b\"]\nurl = \"/b\"", "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits"),
+            (
+                "[destinations.\"a/b\"]\nurl = \"/b\"",
+                "haul.toml, line 1: \"a/b\" can't be a destination's name; use letters and digits",
+            ),
         ];
         for (text, message) in cases {
             assert_eq!(refusal(text), message);
@@ -528,7 +607,11 @@ mod tests {
 
     #[test]
     fn paths_are_meant_from_where_the_file_is() {
-        let config = Config::parse(Path::new("/etc/haul/haul.toml"), "[destinations.near]\nurl = \"backups\"\npart_size = \"8MiB\"").unwrap();
+        let config = Config::parse(
+            Path::new("/etc/haul/haul.toml"),
+            "[destinations.near]\nurl = \"backups\"\npart_size = \"8MiB\"",
+        )
+        .unwrap();
         let named = config.destination("near").unwrap();
         assert_eq!(named.address, Address::Local("/etc/haul/backups".into()));
         assert_eq!(named.common.part_size, Some(8 << 20));
@@ -538,7 +621,8 @@ mod tests {
 
     #[test]
     fn what_a_destination_says_of_itself_beats_the_commands_table_and_nothing_else() {
-        let file = "[backup]\nto = \"x\"\ngive_up_after = \"1h\"\nverify = \"auto\"\n[destinations.x]\nurl = \"/b\"\ngive_up_after = \"5m\"";
+        let file = "[backup]\nto = \"x\"\ngive_up_after = \"1h\"\nverify = \"auto\"\n[destinations.x]\nurl \
+            = \"/b\"\ngive_up_after = \"5m\"";
         let (args, config) = backup_and_config(file, &[]);
         assert_eq!(args.sending.waiting.give_up_after, Some(Duration::from_hours(1)));
         assert!(config.is_from_table("give_up_after") && config.is_from_table("verify"));
@@ -566,7 +650,8 @@ mod tests {
 
     #[test]
     fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-        let file = "[backup]\nto = \"/b\"\nlevel = \"small\"\nexclude = [\"*.log\", \"www/**\"]\nexclude_database = true";
+        let file =
+            "[backup]\nto = \"/b\"\nlevel = \"small\"\nexclude = [\"*.log\", \"www/**\"]\nexclude_database = true";
         let args = backup(file, &[]);
         assert!(matches!(args.level, crate::args::LevelArg::Small));
         assert_eq!(args.exclude, ["*.log", "www/**"]);

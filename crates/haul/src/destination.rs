@@ -1,7 +1,7 @@
 //! From what the user typed for a place to a connection with it.
 //!
-//! A destination is a name from `haul.toml`, a URL or a path; with `/NAME.tar` behind it, one archive there. How each kind of place works is the `store`'s
-//! business; here lives what all connections of one run share.
+//! A destination is a name from `haul.toml`, a URL or a path; with `/NAME.tar` behind it, one archive there. How each
+//! kind of place works is the `store`'s business; here lives what all connections of one run share.
 
 use std::{
     env,
@@ -56,7 +56,10 @@ impl Destination {
         let name = self.name.as_deref().unwrap_or_default();
         match &self.address {
             Address::Local(_) => self.address.to_string(),
-            _ => self.typed.strip_suffix(name).map_or_else(|| self.address.to_string(), |rest| rest.trim_end_matches('/').to_owned()),
+            _ => self
+                .typed
+                .strip_suffix(name)
+                .map_or_else(|| self.address.to_string(), |rest| rest.trim_end_matches('/').to_owned()),
         }
     }
 
@@ -70,7 +73,8 @@ impl Destination {
     /// Refuses a name where a whole place is meant.
     pub(crate) fn place(&self) -> Result<(), Failure> {
         match &self.name {
-            Some(name) => Err(Failure::usage(format!("{} names an archive; expected a destination", self.typed)).hint(format!("leave out /{name}"))),
+            Some(name) => Err(Failure::usage(format!("{} names an archive; expected a destination", self.typed))
+                .hint(format!("leave out /{name}"))),
             None => Ok(()),
         }
     }
@@ -112,7 +116,10 @@ const LONGEST_NAME: usize = 255 - ".pin".len();
 /// Refuses a name under which no other command would find the archive again.
 pub(crate) fn check_archive_name(name: &str) -> Result<(), Failure> {
     if !has_archive_ending(name) || name == ".tar" {
-        return Err(Failure::usage(format!("{name:?} does not end in .tar, so no other command would find the archive")).hint("give a name that ends in .tar"));
+        return Err(Failure::usage(format!(
+            "{name:?} does not end in .tar, so no other command would find the archive"
+        ))
+        .hint("give a name that ends in .tar"));
     }
     if name.len() > LONGEST_NAME {
         let message = format!("the name {name:?} has {} bytes; the limit is {LONGEST_NAME}", name.len());
@@ -121,7 +128,8 @@ pub(crate) fn check_archive_name(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Understands what the user typed for a place. Nothing is touched but the local file system, to tell directories from archives.
+/// Understands what the user typed for a place. Nothing is touched but the local file system, to tell directories from
+/// archives.
 pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failure> {
     let (first, rest) = text.split_once('/').unwrap_or((text, ""));
     let Some(named) = config.destination(first) else {
@@ -133,16 +141,22 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
                 let message = format!("there is neither a destination nor a file {first:?}; did you mean {near:?}?");
                 return Err(Failure::usage(message).hint("`haul destination list` shows the names in haul.toml"));
             }
-            // A bare word is a destination's name, or a new file; making a directory of that name would hide the mistake.
+            // A bare word is a destination's name, or a new file; making a directory of that name would hide the
+            // mistake.
             if !text.contains('/') && !has_archive_ending(text) {
-                let message = format!("{text:?} is neither a directory on this machine nor a destination: {}", config.searched());
-                return Err(Failure::usage(message).hint(format!("define it in haul.toml as [destinations.{text}], or give the path of an existing directory")));
+                let message =
+                    format!("{text:?} is neither a directory on this machine nor a destination: {}", config.searched());
+                return Err(Failure::usage(message).hint(format!(
+                    "define it in haul.toml as [destinations.{text}], or give the path of an existing directory"
+                )));
             }
         }
         let (address, name) = address.split_name();
         // `%2F` in an address: a name that leads somewhere else.
         if let Some(name) = name.as_deref().filter(|name| name.contains(['/', '\0'])) {
-            return Err(Failure::usage(format!("{name:?} is not an archive name")).hint("an archive name contains no slash"));
+            return Err(
+                Failure::usage(format!("{name:?} is not an archive name")).hint("an archive name contains no slash")
+            );
         }
         let typed = if matches!(address, Address::Remote(_)) { store::address::shown(text) } else { text.to_owned() };
         return Ok(Destination { typed, address, options: Options::default(), common: Common::default(), name });
@@ -162,7 +176,13 @@ pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failur
         }
         Address::Stdout => {}
     }
-    Ok(Destination { typed: text.to_owned(), address, options: named.options.clone(), common: named.common.clone(), name })
+    Ok(Destination {
+        typed: text.to_owned(),
+        address,
+        options: named.options.clone(),
+        common: named.common.clone(),
+        name,
+    })
 }
 
 /// What all connections of one run share.
@@ -199,8 +219,11 @@ impl Network {
     pub(crate) fn start(give_up_after: Option<Duration>, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
         // Fails only when there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let bridge = Bridge::start().map_err(|error| Failure::new(FAILED, format!("can't start the network's threads: {}", engine::plain_reason(&error))))?;
-        let tuning = Tuning { give_up_after: give_up_after.unwrap_or(Tuning::default().give_up_after), ..Tuning::default() };
+        let bridge = Bridge::start().map_err(|error| {
+            Failure::new(FAILED, format!("can't start the network's threads: {}", engine::plain_reason(&error)))
+        })?;
+        let tuning =
+            Tuning { give_up_after: give_up_after.unwrap_or(Tuning::default().give_up_after), ..Tuning::default() };
         let mut context = Context::new(tuning, state_directory(), Arc::clone(cancel))?;
         if stdin().is_terminal() && stderr().is_terminal() {
             context.ask = Some(Arc::new(ask));
@@ -273,28 +296,42 @@ impl Network {
     fn reach(&self, destination: &Destination, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
         let policy = RetryPolicy::new(context);
         let label = destination.address.to_string();
-        let store = self.patiently(&policy, policy.contact(&label, || store::connect(&destination.address, &destination.options, context)))?;
+        let store = self.patiently(
+            &policy,
+            policy.contact(&label, || store::connect(&destination.address, &destination.options, context)),
+        )?;
         self.connected.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         Ok(store)
     }
 
-    /// Makes contact with all of them at the same time: one that is dead shall not be waited for before the next is tried.
+    /// Makes contact with all of them at the same time: one that is dead shall not be waited for before the next is
+    /// tried.
     pub(crate) fn connect_all(&self, destinations: &[&Destination]) -> Vec<Result<Arc<dyn Sink>, Failure>> {
         std::thread::scope(|scope| {
-            let trying: Vec<_> = destinations.iter().map(|destination| scope.spawn(|| self.connect_to_send(destination))).collect();
+            let trying: Vec<_> =
+                destinations.iter().map(|destination| scope.spawn(|| self.connect_to_send(destination))).collect();
             let died = || Failure::new(FAILED, "connecting ended unexpectedly");
             trying.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died()))).collect()
         })
     }
 
     /// Asks a connected place for something, patiently.
-    pub(crate) fn ask<T, F: Future<Output = Result<T, StoreError>>>(&self, destination: &Destination, question: impl FnMut() -> F) -> Result<T, Failure> {
+    pub(crate) fn ask<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        destination: &Destination,
+        question: impl FnMut() -> F,
+    ) -> Result<T, Failure> {
         let policy = RetryPolicy::new(&self.context_for(destination));
         Ok(self.patiently(&policy, policy.retry(question))?)
     }
 
     /// What a place has under a name that was typed, which it may have been given a moment ago.
-    pub(crate) fn find(&self, destination: &Destination, store: &Arc<dyn Store>, name: &str) -> Result<Option<Entry>, Failure> {
+    pub(crate) fn find(
+        &self,
+        destination: &Destination,
+        store: &Arc<dyn Store>,
+        name: &str,
+    ) -> Result<Option<Entry>, Failure> {
         let policy = RetryPolicy::new(&self.context_for(destination));
         // A directory of this machine shows at once what it has.
         let is_here = matches!(destination.address, Address::Local(_));
@@ -302,7 +339,8 @@ impl Network {
         Ok(self.patiently(&policy, found)?)
     }
 
-    /// Waits for `work`, and says on standard error what for when that takes long: a command that is silent looks broken.
+    /// Waits for `work`, and says on standard error what for when that takes long: a command that is silent looks
+    /// broken.
     fn patiently<T>(&self, policy: &RetryPolicy, work: impl Future<Output = T>) -> T {
         self.bridge.wait(async {
             let mut work = std::pin::pin!(work);
@@ -412,7 +450,13 @@ mod tests {
 
     fn at(address: &str, verify: Option<VerifyArg>) -> Destination {
         let common = Common { verify, ..Common::default() };
-        Destination { typed: address.to_owned(), address: Address::parse(address).unwrap(), options: Options::default(), common, name: None }
+        Destination {
+            typed: address.to_owned(),
+            address: Address::parse(address).unwrap(),
+            options: Options::default(),
+            common,
+            name: None,
+        }
     }
 
     #[test]
@@ -434,7 +478,9 @@ mod tests {
         let destination = at(directory.path().to_str().unwrap(), None);
         let store = network.connect_to_look(&destination).unwrap();
         let (answer, answered) = std::sync::mpsc::channel();
-        std::thread::spawn(move || answer.send(network.find(&destination, &store, "nothing.tar").is_ok_and(|found| found.is_none())));
+        std::thread::spawn(move || {
+            answer.send(network.find(&destination, &store, "nothing.tar").is_ok_and(|found| found.is_none()))
+        });
         assert!(answered.recv_timeout(Duration::from_mins(1)).unwrap());
     }
 
@@ -448,7 +494,11 @@ mod tests {
         assert_eq!(give_up_after(&typed, &own), Duration::from_hours(2));
         let from_table = Network { said: None, ..typed.clone() };
         assert_eq!(give_up_after(&from_table, &own), Duration::from_mins(5));
-        assert_eq!(give_up_after(&from_table, &at("/b", None)), Duration::from_hours(2), "the table's holds for the others");
+        assert_eq!(
+            give_up_after(&from_table, &at("/b", None)),
+            Duration::from_hours(2),
+            "the table's holds for the others"
+        );
     }
 
     #[test]

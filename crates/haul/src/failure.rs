@@ -64,15 +64,25 @@ impl From<BackupError> for Failure {
                 misused("give the directory that holds configuration.yaml and .HA_VERSION")
             }
             BackupError::Config { .. } => failed("give the directory that holds configuration.yaml and .HA_VERSION"),
-            BackupError::NotADirectory(_) => misused("give the directory that holds configuration.yaml and .HA_VERSION"),
-            BackupError::NoVersion { instead: Some(instead), .. } => misused(&format!("did you mean {}?", instead.display())),
-            BackupError::NoVersion { .. } | BackupError::StrangeVersion { .. } => {
-                misused("give the directory that holds configuration.yaml; if it is the right one, give the version, for example --ha-version 2026.11.1")
+            BackupError::NotADirectory(_) => {
+                misused("give the directory that holds configuration.yaml and .HA_VERSION")
             }
+            BackupError::NoVersion { instead: Some(instead), .. } => {
+                misused(&format!("did you mean {}?", instead.display()))
+            }
+            BackupError::NoVersion { .. } | BackupError::StrangeVersion { .. } => misused(
+                "give the directory that holds configuration.yaml; if it is the right one, give the version, for \
+                 example --ha-version 2026.11.1",
+            ),
             BackupError::VersionSaid(_) => misused("a version looks like 2026.11.1"),
             BackupError::Name { .. } => misused("choose another --name"),
-            BackupError::Pattern { .. } => misused("* matches anything within one name, ** any directories, ? one character, [a-z] one of a set"),
-            BackupError::NotMounted(point) => failed(&format!("mount it (`mount {}`), so that the backup does not fill the disk below it", shown(point))),
+            BackupError::Pattern { .. } => {
+                misused("* matches anything within one name, ** any directories, ? one character, [a-z] one of a set")
+            }
+            BackupError::NotMounted(point) => failed(&format!(
+                "mount it (`mount {}`), so that the backup does not fill the disk below it",
+                shown(point)
+            )),
             BackupError::Store(error) => store_failure(error, &message),
             BackupError::AllFailed(errors) => match errors.first() {
                 Some(first) => store_failure(first, &message),
@@ -80,12 +90,16 @@ impl From<BackupError> for Failure {
             },
             BackupError::NotThere(_) => misused("omit --compress, or use --compress auto"),
             BackupError::Library => failed("build it inside its source directory, with `make build`"),
-            BackupError::Pipeline(_) => failed("nothing was left behind; please report this with the command you typed"),
+            BackupError::Pipeline(_) => {
+                failed("nothing was left behind; please report this with the command you typed")
+            }
         };
         match error {
             BackupError::Config { path, source } => failure.about(shown(&path), engine::plain_reason(&source)),
             BackupError::NotADirectory(path) => failure.about(shown(&path), "it is not a directory"),
-            BackupError::NoVersion { directory, .. } => failure.about(shown(&directory), "there is no .HA_VERSION file"),
+            BackupError::NoVersion { directory, .. } => {
+                failure.about(shown(&directory), "there is no .HA_VERSION file")
+            }
             BackupError::NotMounted(path) => failure.about(shown(&path), "nothing is mounted there"),
             _ => failure,
         }
@@ -142,28 +156,33 @@ impl From<OpenError> for Failure {
         match &error {
             OpenError::Read { path, source } => {
                 let failure = match source.kind() {
-                    ErrorKind::NotFound => Self::usage(message).hint("check the name; `haul list DIR` shows the archives in a directory"),
-                    ErrorKind::IsADirectory => Self::usage(format!("{} is a directory; expected an archive", shown(path)))
-                        .hint(format!("`haul list {}` shows its archives", shown(path))),
-                    ErrorKind::PermissionDenied => Self::new(FAILED, message).hint("run haul as root, or as the user that owns the file"),
-                    // A pipe or an endless device.
-                    ErrorKind::InvalidInput if source.raw_os_error().is_none() => {
-                        Self::usage(message).hint("save the archive to a file first: Haul reads its end before its middle")
+                    ErrorKind::NotFound => {
+                        Self::usage(message).hint("check the name; `haul list DIR` shows the archives in a directory")
                     }
+                    ErrorKind::IsADirectory => {
+                        Self::usage(format!("{} is a directory; expected an archive", shown(path)))
+                            .hint(format!("`haul list {}` shows its archives", shown(path)))
+                    }
+                    ErrorKind::PermissionDenied => {
+                        Self::new(FAILED, message).hint("run haul as root, or as the user that owns the file")
+                    }
+                    // A pipe or an endless device.
+                    ErrorKind::InvalidInput if source.raw_os_error().is_none() => Self::usage(message)
+                        .hint("save the archive to a file first: Haul reads its end before its middle"),
                     _ => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
                 };
                 failure.about(shown(path), engine::plain_reason(source))
             }
             OpenError::Place(_) => Self::new(FAILED, message),
-            OpenError::NotABackup { path, reason } => {
-                Self::new(DAMAGED, message).hint("give a .tar file that Haul or Home Assistant made").about(shown(path), reason)
-            }
-            OpenError::PasswordNeeded(path) => {
-                Self::usage(message).hint("give it with --password-file FILE or in HAUL_PASSWORD").about(shown(path), "it is encrypted")
-            }
-            OpenError::WrongPassword => {
-                Self::new(FAILED, message).hint("nothing was changed; Home Assistant shows its key under Settings > System > Backups > Encryption key")
-            }
+            OpenError::NotABackup { path, reason } => Self::new(DAMAGED, message)
+                .hint("give a .tar file that Haul or Home Assistant made")
+                .about(shown(path), reason),
+            OpenError::PasswordNeeded(path) => Self::usage(message)
+                .hint("give it with --password-file FILE or in HAUL_PASSWORD")
+                .about(shown(path), "it is encrypted"),
+            OpenError::WrongPassword => Self::new(FAILED, message).hint(
+                "nothing was changed; Home Assistant shows its key under Settings > System > Backups > Encryption key",
+            ),
         }
     }
 }
@@ -189,41 +208,69 @@ impl From<RestoreError> for Failure {
             RestoreError::NotADirectory { path } => Some((shown(path), "it is not a directory".to_owned())),
             RestoreError::LinkInTheWay { path } => Some((shown(path), "it is a symbolic link".to_owned())),
             RestoreError::NoSpace { path, .. } => Some((shown(path), "there is not enough space".to_owned())),
-            RestoreError::Target { path, source } | RestoreError::Stranded { path, source, .. } | RestoreError::Unconfirmed { path, source, .. } => {
-                Some((shown(path), engine::plain_reason(source)))
-            }
+            RestoreError::Target { path, source }
+            | RestoreError::Stranded { path, source, .. }
+            | RestoreError::Unconfirmed { path, source, .. } => Some((shown(path), engine::plain_reason(source))),
             RestoreError::Damaged { member, message } => Some((member.clone(), message.clone())),
             _ => None,
         };
         let failure = match error {
             RestoreError::Open(error) => error.into(),
             RestoreError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
-            RestoreError::NoConfig => Self::new(DAMAGED, message).hint("a backup of add-ons or folders alone does not include it"),
-            RestoreError::Damaged { .. } => {
-                Self::new(DAMAGED, message).hint("nothing was changed; `haul verify` lists everything that is wrong, and --only may still restore single files")
-            }
+            RestoreError::NoConfig => Self::new(DAMAGED, message).hint(
+                "a backup of add-ons or folders alone does not \
+                include it",
+            ),
+            RestoreError::Damaged { .. } => Self::new(DAMAGED, message).hint(
+                "nothing was changed; `haul verify` lists everything that is wrong, \
+                    and --only may still restore single files",
+            ),
             RestoreError::Pattern(_) => misused("* matches anything within one name, ** any directories"),
-            RestoreError::NothingMatched { .. } => misused("patterns are relative to the config directory, for example '.storage/core.*'"),
-            RestoreError::NotEmpty(_) => {
-                misused("give a new or empty directory, or use --replace to replace its content (Haul keeps the old content beside it)")
-            }
-            RestoreError::Running { .. } => {
-                failed("nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it is not running")
-            }
-            RestoreError::Less { .. } => Self::new(DAMAGED, message)
-                .hint("nothing was changed; choose another archive, restore this one into a new directory, or use --force to replace anyway"),
+            RestoreError::NothingMatched { .. } => misused(
+                "patterns are relative to the config directory, for example \
+                '.storage/core.*'",
+            ),
+            RestoreError::NotEmpty(_) => misused(
+                "give a new or empty directory, or use --replace to replace its content (Haul keeps the old \
+                    content beside it)",
+            ),
+            RestoreError::Running { .. } => failed(
+                "nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or \
+                    use --force if it is not running",
+            ),
+            RestoreError::Less { .. } => Self::new(DAMAGED, message).hint(
+                "nothing was changed; choose another archive, restore this one into a new directory, or use \
+                    --force to replace anyway",
+            ),
             RestoreError::Mounts { mounts, .. } => {
-                let commands: Vec<String> =
-                    mounts.iter().rev().map(|mount| format!("`umount {}`", engine::shown(mount.as_os_str().as_encoded_bytes()))).collect();
-                failed(&format!("nothing was changed; unmount first ({}), restore, and mount again", commands.join(", ")))
+                let commands: Vec<String> = mounts
+                    .iter()
+                    .rev()
+                    .map(|mount| format!("`umount {}`", engine::shown(mount.as_os_str().as_encoded_bytes())))
+                    .collect();
+                failed(&format!(
+                    "nothing was changed; unmount first ({}), restore, and mount \
+                    again",
+                    commands.join(", ")
+                ))
             }
             RestoreError::Owner { .. } => misused("run haul as root, or leave out --owner"),
             RestoreError::Stranded { kept: Some(kept), .. } => {
                 failed(&format!("the previous content is in {}: move it back once the disk works again", shown(&kept)))
             }
-            RestoreError::Stranded { kept: None, .. } => failed("some of the archive's files may be there: check the disk, then restore again"),
-            RestoreError::Unconfirmed { kept: Some(kept), .. } => failed(&format!("check the disk; the previous content is kept as {}", shown(&kept))),
-            RestoreError::Unconfirmed { kept: None, .. } => failed("check the disk before you rely on the restored files"),
+            RestoreError::Stranded { kept: None, .. } => failed(
+                "some of the archive's files may be there: check the \
+                disk, then restore again",
+            ),
+            RestoreError::Unconfirmed { kept: Some(kept), .. } => failed(&format!(
+                "check the disk; the previous \
+                content is kept as {}",
+                shown(&kept)
+            )),
+            RestoreError::Unconfirmed { kept: None, .. } => failed(
+                "check the disk before you rely on the restored \
+                files",
+            ),
             RestoreError::NotADirectory { .. } => misused("give a new or empty directory"),
             RestoreError::LinkInTheWay { .. } => misused("give the directory itself"),
             RestoreError::NoSpace { .. } => failed("free some space there; nothing was changed"),
@@ -241,11 +288,21 @@ impl From<BrowseError> for Failure {
             BrowseError::Open(error) => error.into(),
             BrowseError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was changed"),
             BrowseError::NoConfig(_) => failed("`haul ls --all` shows what is in it"),
-            BrowseError::NotThere { .. } => failed("`haul ls` shows the names, which are relative to the config directory"),
-            BrowseError::Link { .. } => failed("name the file it points to; `haul restore --only` restores the link itself"),
-            BrowseError::NotAFile { .. } => failed("`haul ls` shows what is in it; `haul restore --only` restores whole directories"),
-            BrowseError::Pattern(_) => Self::usage(message).hint("* matches anything within one name, ** any directories"),
-            BrowseError::Damaged { .. } => Self::new(DAMAGED, message).hint("`haul verify` lists everything that is wrong"),
+            BrowseError::NotThere { .. } => {
+                failed("`haul ls` shows the names, which are relative to the config directory")
+            }
+            BrowseError::Link { .. } => {
+                failed("name the file it points to; `haul restore --only` restores the link itself")
+            }
+            BrowseError::NotAFile { .. } => {
+                failed("`haul ls` shows what is in it; `haul restore --only` restores whole directories")
+            }
+            BrowseError::Pattern(_) => {
+                Self::usage(message).hint("* matches anything within one name, ** any directories")
+            }
+            BrowseError::Damaged { .. } => {
+                Self::new(DAMAGED, message).hint("`haul verify` lists everything that is wrong")
+            }
             BrowseError::Output(_) => failed("check whether there is space where standard output goes"),
         }
     }

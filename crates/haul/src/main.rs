@@ -1,6 +1,7 @@
 //! The program: reads the command line, runs one command, and ends with the exit code and the words the user deserves.
 //!
-//! What backups are is the engine's business; here live arguments ([`args`]), passwords, progress, reports and the table of failures ([`failure`]).
+//! What backups are is the engine's business; here live arguments ([`args`]), passwords, progress, reports and the
+//! table of failures ([`failure`]).
 
 mod args;
 mod browse;
@@ -33,7 +34,8 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    // A file that may not grow any further (`ulimit -f`) fails with an error of its own; the signal would end the program with everything half done.
+    // A file that may not grow any further (`ulimit -f`) fails with an error of its own; the signal would end the
+    // program with everything half done.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let code = config::command_line().and_then(|(cli, config)| run(&cli.command, &config)).unwrap_or_else(|failure| {
         output::failure(&failure);
@@ -61,7 +63,9 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
         Command::Pin(args) => command::pin::pin(args, config, &interruption()?),
         Command::Unpin(args) => command::pin::unpin(args, config, &interruption()?),
         Command::Destination(DestinationCommand::List { json }) => command::destination::list(config, *json),
-        Command::Destination(DestinationCommand::Check(args)) => command::destination::check(args, config, &interruption()?),
+        Command::Destination(DestinationCommand::Check(args)) => {
+            command::destination::check(args, config, &interruption()?)
+        }
         Command::Receive(args) => command::receive::run(args, config, &interruption()?),
         Command::Peers(args) => command::peers::run(args),
         Command::Auth(args) => command::auth::run(args, config, &interruption()?),
@@ -74,9 +78,11 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
             Ok(DONE)
         }
         Command::Man { directory } => {
-            let written = std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+            let written =
+                std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
             written.map_err(|error| {
-                let (directory, reason) = (engine::shown(directory.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
+                let (directory, reason) =
+                    (engine::shown(directory.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
                 Failure::new(FAILED, format!("can't write manual pages to {directory}: {reason}"))
                     .hint("give a directory that you may write to")
                     .about(directory, reason)
@@ -86,7 +92,8 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
     }
 }
 
-/// Set by the first Ctrl-C, SIGTERM or SIGHUP: the job then stops and tidies up. The second one ends the program at once; the next run tidies up after it.
+/// Set by the first Ctrl-C, SIGTERM or SIGHUP: the job then stops and tidies up. The second one ends the program at
+/// once; the next run tidies up after it.
 fn interruption() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {

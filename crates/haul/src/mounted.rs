@@ -1,8 +1,8 @@
-//! Directories that should be on a disk or a share of their own. When that is not mounted, the directory below the mount point would take the backups: they would
-//! fill the wrong disk, and be out of sight once the mount is back.
+//! Directories that should be on a disk or a share of their own. When that is not mounted, the directory below the
+//! mount point would take the backups: they would fill the wrong disk, and be out of sight once the mount is back.
 //!
-//! Told by `/etc/fstab`, by `must_be_mounted` in `haul.toml`, and by what was seen earlier: which mount held the directory when a backup arrived there is kept in
-//! the state directory.
+//! Told by `/etc/fstab`, by `must_be_mounted` in `haul.toml`, and by what was seen earlier: which mount held the
+//! directory when a backup arrived there is kept in the state directory.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,8 @@ type Seen = BTreeMap<String, String>;
 /// Of more than these, those that are gone are forgotten.
 const MOST: usize = 100;
 
-/// Refuses a directory whose mount is missing. `config_dir`: what is backed up, if that is known. `force`: what was seen earlier does not count.
+/// Refuses a directory whose mount is missing. `config_dir`: what is backed up, if that is known. `force`: what was
+/// seen earlier does not count.
 pub(crate) fn check(goal: &Destination, config_dir: Option<&Path>, force: bool) -> Result<(), Failure> {
     let Some(archive) = goal.local_archive() else { return Ok(()) };
     engine::mounts::ask_for(&archive_in(&archive))?;
@@ -34,7 +35,9 @@ pub(crate) fn check(goal: &Destination, config_dir: Option<&Path>, force: bool) 
     if goal.common.must_be_mounted {
         let config_dir = config_dir.and_then(|path| path.canonicalize().ok());
         // The one that holds everything is not meant, nor is the one Home Assistant runs from.
-        let is_own = |point: &PathBuf| point != Path::new("/") && !config_dir.as_ref().is_some_and(|config| config.starts_with(point));
+        let is_own = |point: &PathBuf| {
+            point != Path::new("/") && !config_dir.as_ref().is_some_and(|config| config.starts_with(point))
+        };
         if !point.as_ref().is_some_and(is_own) {
             let message = format!("nothing is mounted at {shown}, but the destination is set to must_be_mounted");
             return Err(Failure::new(FAILED, message).hint("mount it, then try again; nothing was written"));
@@ -44,8 +47,12 @@ pub(crate) fn check(goal: &Destination, config_dir: Option<&Path>, force: bool) 
     let (Some(point), Some(before)) = (point, seen().remove(&key(&directory))) else { return Ok(()) };
     let is_gone = point != Path::new(&before) && Path::new(&before).starts_with(&point);
     if is_gone && !force && !holds_archives(&directory) {
-        let message = format!("{shown} had backups on a mount at {before}; now nothing is mounted there, and the directory holds no backup");
-        return Err(Failure::new(FAILED, message).hint("mount it, or use --force if backups should go there from now on; nothing was written"));
+        let message = format!(
+            "{shown} had backups on a mount at {before}; now nothing is mounted there, and the directory holds no \
+             backup"
+        );
+        return Err(Failure::new(FAILED, message)
+            .hint("mount it, or use --force if backups should go there from now on; nothing was written"));
     }
     Ok(())
 }
@@ -84,7 +91,9 @@ fn key(directory: &Path) -> String {
 }
 
 fn holds_archives(directory: &Path) -> bool {
-    fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "tar")))
+    fs::read_dir(directory).is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "tar"))
+    })
 }
 
 fn path() -> PathBuf {

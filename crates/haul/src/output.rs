@@ -44,7 +44,8 @@ pub(crate) fn expect_json() {
 /// One JSON document on standard output.
 pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
     DOCUMENT.store(PRINTED, Ordering::Relaxed);
-    let mut text = serde_json::to_string_pretty(document).map_err(|error| Failure::new(FAILED, format!("the report could not be written: {error}")))?;
+    let mut text = serde_json::to_string_pretty(document)
+        .map_err(|error| Failure::new(FAILED, format!("the report could not be written: {error}")))?;
     text.push('\n');
     text_out(&text)
 }
@@ -76,7 +77,8 @@ pub(crate) fn bytes_out(bytes: &[u8]) -> Result<bool, Failure> {
 
 /// Nothing can be printed.
 pub(crate) fn unwritable(error: &std::io::Error) -> Failure {
-    Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(error))).hint("check whether there is space where it goes")
+    Failure::new(FAILED, format!("can't write to standard output: {}", engine::plain_reason(error)))
+        .hint("check whether there is space where it goes")
 }
 
 /// Remarks on standard error, each with its kind in front.
@@ -119,11 +121,15 @@ pub(crate) fn failure(failure: &Failure) {
 /// The document of a command that failed, if one was asked for and none was printed before.
 pub(crate) fn failed_document(failure: &Failure) {
     if DOCUMENT.load(Ordering::Relaxed) == WANTED {
-        let (subject, why) = failure.about.as_deref().map(|(subject, reason)| (subject.as_str(), reason.as_str())).unzip();
+        let (subject, why) =
+            failure.about.as_deref().map(|(subject, reason)| (subject.as_str(), reason.as_str())).unzip();
         let status = if failure.code == INTERRUPTED { "interrupted" } else { "failed" };
         let (what, hint) = (sanitize(&failure.message), failure.hint.as_deref());
         // Standard error says it as well.
-        let _ = json(&Failed { status, error: Trouble { what, subject, why, hint, exit_code: failure.code, done: &failure.done } });
+        let _ = json(&Failed {
+            status,
+            error: Trouble { what, subject, why, hint, exit_code: failure.code, done: &failure.done },
+        });
     }
 }
 
@@ -137,5 +143,9 @@ pub(crate) fn told(failure: &Failure) {
 }
 
 fn paint(text: &str, color: &str) -> String {
-    if stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+    if stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{color}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }

@@ -1,4 +1,5 @@
-//! Passwords come from a file, the environment or the terminal, never from an argument: arguments are seen by every process of the machine.
+//! Passwords come from a file, the environment or the terminal, never from an argument: arguments are seen by every
+//! process of the machine.
 
 use std::{
     io::{IsTerminal, stderr, stdin},
@@ -56,7 +57,9 @@ pub(crate) fn new(file: Option<&Path>, cancel: &AtomicBool) -> Result<Password, 
         fit(secret.expose())?;
         return Ok(Password::new(secret.expose()));
     }
-    let needed = || Failure::usage("a new password is needed").hint(format!("give it with --new-password-file FILE or in {NEW}"));
+    let needed = || {
+        Failure::usage("a new password is needed").hint(format!("give it with --new-password-file FILE or in {NEW}"))
+    };
     let first = prompt("New password of the archive: ").ok_or_else(needed)?;
     fit(&first)?;
     if prompt("Repeat the new password: ").as_ref() != Some(&first) {
@@ -68,11 +71,13 @@ pub(crate) fn new(file: Option<&Path>, cancel: &AtomicBool) -> Result<Password, 
 /// Whether a password can be typed where Home Assistant asks for it.
 fn fit(password: &str) -> Result<(), Failure> {
     if password.contains(char::is_control) {
-        let message = "the password contains a line break or another control character, which can't be typed into Home Assistant";
+        let message =
+            "the password contains a line break or another control character, which can't be typed into Home Assistant";
         return Err(Failure::usage(message).hint("choose a password on one line, without tabs"));
     }
     if password.trim() != password {
-        let note = "the password begins or ends with a space, and Home Assistant will need that space too; remove it if it is a mistake";
+        let note = "the password begins or ends with a space, and Home Assistant will need that space too; remove it \
+            if it is a mistake";
         output::notes("note", std::iter::once(note.to_owned()));
     }
     Ok(())
@@ -83,15 +88,15 @@ fn from_environment(variable: &str) -> Result<Option<Secret>, Failure> {
         Ok(text) => {
             let password = bare(&text);
             if password.is_empty() {
-                return Err(
-                    Failure::usage(format!("the environment variable {variable} is empty")).hint(format!("unset {variable} to work without a password"))
-                );
+                return Err(Failure::usage(format!("the environment variable {variable} is empty"))
+                    .hint(format!("unset {variable} to work without a password")));
             }
             Ok(Some(in_kit(password, &format!("in {variable}")).unwrap_or_else(|| Secret::new(password))))
         }
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8")).hint("put the password into a file and use --password-file"))
+            Err(Failure::usage(format!("the environment variable {variable} is not valid UTF-8"))
+                .hint("put the password into a file and use --password-file"))
         }
     }
 }
@@ -104,7 +109,9 @@ pub(crate) fn from_file(path: &Path, cancel: &AtomicBool) -> Result<Password, Fa
 fn read(path: &Path, cancel: &AtomicBool) -> Result<Secret, Failure> {
     let text = text(path, "password file", HINT, LONGEST, cancel)?;
     let shown = engine::shown(path.as_os_str().as_encoded_bytes());
-    let refused = |why: &str| Err(Failure::usage(format!("the password file {shown} {why}")).hint(HINT).about(&shown, format!("it {why}")));
+    let refused = |why: &str| {
+        Err(Failure::usage(format!("the password file {shown} {why}")).hint(HINT).about(&shown, format!("it {why}")))
+    };
     let password = bare(&text);
     if password.is_empty() {
         return refused("is empty");
@@ -119,7 +126,13 @@ fn read(path: &Path, cancel: &AtomicBool) -> Result<Secret, Failure> {
 }
 
 /// The text of a file that holds a secret; `what` it is called. A pipe is waited for.
-pub(crate) fn text(path: &Path, what: &str, hint: &str, most: u64, cancel: &AtomicBool) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn text(
+    path: &Path,
+    what: &str,
+    hint: &str,
+    most: u64,
+    cancel: &AtomicBool,
+) -> Result<Zeroizing<String>, Failure> {
     store::files::read_short(path, most, cancel).map_err(|error| {
         if cancel.load(Ordering::Relaxed) {
             return Failure::new(INTERRUPTED, "interrupted");
@@ -129,7 +142,8 @@ pub(crate) fn text(path: &Path, what: &str, hint: &str, most: u64, cancel: &Atom
     })
 }
 
-/// Some editors put an invisible mark in front, and files and many a variable end with a newline; neither is part of the password.
+/// Some editors put an invisible mark in front, and files and many a variable end with a newline; neither is part of
+/// the password.
 fn bare(text: &str) -> &str {
     text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])
 }
@@ -147,9 +161,9 @@ fn in_kit(text: &str, place: &str) -> Option<Secret> {
     Some(Secret::new(key))
 }
 
-/// Lets `attempt` use the password that was given. One that turns out to be needed is asked for, if somebody is there to answer; one that is wrong and looks
-/// like a key of Home Assistant with a slip is tried in its exact form. `unopened` finds in an error why the archive did not open. Returns what was made, and
-/// the password that fitted.
+/// Lets `attempt` use the password that was given. One that turns out to be needed is asked for, if somebody is there
+/// to answer; one that is wrong and looks like a key of Home Assistant with a slip is tried in its exact form.
+/// `unopened` finds in an error why the archive did not open. Returns what was made, and the password that fitted.
 pub(crate) fn with<T, E>(
     given: Option<Password>,
     unopened: impl Fn(&E) -> Option<&OpenError>,
@@ -174,11 +188,19 @@ pub(crate) fn with<T, E>(
         && let Some(unbared) = password.as_ref().and_then(unbared)
         && let Ok(made) = attempt(Some(&unbared))
     {
-        let note = format!("the password is correct only with the line break at the end of {VARIABLE}, which can't be typed into Home Assistant");
-        output::notes("note", [note, "`haul repair --change-password` writes an archive with another password".to_owned()].into_iter());
+        let note = format!(
+            "the password is correct only with the line break at the end of {VARIABLE}, which can't be typed into Home \
+             Assistant"
+        );
+        output::notes(
+            "note",
+            [note, "`haul repair --change-password` writes an archive with another password".to_owned()].into_iter(),
+        );
         return Ok((made, Some(unbared)));
     }
-    let Some(mended) = password.filter(|_| is_wrong(&error)).and_then(|password| password.mended()) else { return Err(error) };
+    let Some(mended) = password.filter(|_| is_wrong(&error)).and_then(|password| password.mended()) else {
+        return Err(error);
+    };
     match attempt(Some(&mended.password)) {
         Ok(made) => {
             say_how_it_fits(&mended);
@@ -191,7 +213,13 @@ pub(crate) fn with<T, E>(
 
 /// Says which form of the key opened the archive, and nothing of the key.
 pub(crate) fn say_how_it_fits(mended: &Mended) {
-    output::notes("note", std::iter::once(format!("the encryption key is correct {}; Home Assistant accepts it only in that form", mended.how.join(", "))));
+    output::notes(
+        "note",
+        std::iter::once(format!(
+            "the encryption key is correct {}; Home Assistant accepts it only in that form",
+            mended.how.join(", ")
+        )),
+    );
 }
 
 /// Asks at the terminal, when there is one.

@@ -50,7 +50,9 @@ impl Display {
             ProgressArg::Auto => stderr().is_terminal(),
         };
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || if bar { draw_bar(job, &progress, &stopped) } else { print_lines(job, &progress, &stopped) });
+        let thread = std::thread::spawn(move || {
+            if bar { draw_bar(job, &progress, &stopped) } else { print_lines(job, &progress, &stopped) }
+        });
         Self { stop, thread: Some(thread) }
     }
 }
@@ -138,7 +140,12 @@ impl Figures {
             limit: progress.limited_by(job.encrypted).as_str(),
             waiting: waiting(progress),
             remark: progress.remark(),
-            behind: progress.places().iter().filter(|place| !place.has_ended()).min_by_key(|place| place.acknowledged()).map(|place| behind(place)),
+            behind: progress
+                .places()
+                .iter()
+                .filter(|place| !place.has_ended())
+                .min_by_key(|place| place.acknowledged())
+                .map(|place| behind(place)),
         }
     }
 
@@ -174,7 +181,8 @@ impl Figures {
     }
 }
 
-/// Tells what is being done where there are no figures: a line that turns on a terminal, lines elsewhere. Gone when dropped.
+/// Tells what is being done where there are no figures: a line that turns on a terminal, lines elsewhere. Gone when
+/// dropped.
 pub(crate) struct Steps {
     bar: Option<ProgressBar>,
     is_plain: bool,
@@ -192,7 +200,10 @@ impl Steps {
             return Self { bar: None, is_plain: true };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(ProgressStyle::with_template("{spinner:.cyan} {elapsed:>3}  {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner:.cyan} {elapsed:>3}  {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         bar.enable_steady_tick(REDRAW);
         Self { bar: Some(bar), is_plain: false }
     }

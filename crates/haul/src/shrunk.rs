@@ -1,5 +1,6 @@
-//! One note when an archive is much smaller than the last one of the same instance in its place: the history may have gone elsewhere, a directory may not have been
-//! mounted. Costs a listing; the archives are looked into only when one there is more than twice as large.
+//! One note when an archive is much smaller than the last one of the same instance in its place: the history may have
+//! gone elsewhere, a directory may not have been mounted. Costs a listing; the archives are looked into only when one
+//! there is more than twice as large.
 
 use std::{
     fs::{self, File},
@@ -54,14 +55,21 @@ impl<'n> Neighbours<'n> {
             let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let entry = |entry: fs::DirEntry| {
                 let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-                Some(Entry { name: entry.file_name().into_string().ok()?, size: metadata.len(), modified: metadata.modified().ok(), link: false })
+                Some(Entry {
+                    name: entry.file_name().into_string().ok()?,
+                    size: metadata.len(),
+                    modified: metadata.modified().ok(),
+                    link: false,
+                })
             };
             let entries = fs::read_dir(directory).ok()?.flatten().filter_map(entry).collect();
             return Some(Self { entries, reach: Reach::Here(directory.to_owned()) });
         }
         let network = network?;
         let (store, context) = destinations.iter().find_map(|destination| match inner(destination) {
-            Destination::Place { sink, context, .. } if sink.label() == copy.place => Some((Arc::clone(sink).store()?, context)),
+            Destination::Place { sink, context, .. } if sink.label() == copy.place => {
+                Some((Arc::clone(sink).store()?, context))
+            }
             _ => None,
         })?;
         let context = context.clone().unwrap_or_else(|| network.context.clone());
@@ -70,7 +78,13 @@ impl<'n> Neighbours<'n> {
         Some(Self { entries, reach: Reach::There(network, context, store) })
     }
 
-    fn note(mut self, copy: &CopyReport, size: u64, password: Option<&Password>, cancel: &AtomicBool) -> Option<String> {
+    fn note(
+        mut self,
+        copy: &CopyReport,
+        size: u64,
+        password: Option<&Password>,
+        cancel: &AtomicBool,
+    ) -> Option<String> {
         let own_name = copy.path.as_ref().and_then(|path| path.file_name()?.to_str()).unwrap_or(&copy.name).to_owned();
         self.entries.retain(|entry| entry.name == own_name || is_archive_name(&entry.name));
         if !self.entries.iter().any(|entry| entry.size / 2 > size) {
@@ -80,7 +94,9 @@ impl<'n> Neighbours<'n> {
         let own = self.entries.iter().find(|entry| entry.name == own_name)?;
         let instance = self.instance(own)?;
         let others = self.entries.iter().filter(|entry| entry.name != own_name).take(LOOKED_AT);
-        let last = others.into_iter().find(|entry| !cancel.load(Ordering::Relaxed) && self.instance(entry).as_ref() == Some(&instance))?;
+        let last = others
+            .into_iter()
+            .find(|entry| !cancel.load(Ordering::Relaxed) && self.instance(entry).as_ref() == Some(&instance))?;
         if last.size / 2 <= size {
             return None;
         }
@@ -89,12 +105,17 @@ impl<'n> Neighbours<'n> {
             (Some(now), Some(before)) if 2 * (now.history + now.rest) > before.history + before.rest => return None,
             (Some(now), Some(before)) => {
                 let change = |now: u64, before: u64| format!("{} instead of {}", in_units(now), in_units(before));
-                format!(": unpacked, the history has {}, everything else {}", change(now.history, before.history), change(now.rest, before.rest))
+                format!(
+                    ": unpacked, the history has {}, everything else {}",
+                    change(now.history, before.history),
+                    change(now.rest, before.rest)
+                )
             }
             _ => String::new(),
         };
         Some(format!(
-            "this archive has {}, but the last one at this destination, {}, has {}{what}; make sure that nothing is missing before older archives are removed",
+            "this archive has {}, but the last one at this destination, {}, has {}{what}; make sure that nothing is \
+             missing before older archives are removed",
             in_units(size),
             last.name,
             in_units(last.size)
@@ -104,19 +125,26 @@ impl<'n> Neighbours<'n> {
     fn source(&self, entry: &Entry) -> ArchiveSource {
         match &self.reach {
             Reach::Here(directory) => ArchiveSource::Path(directory.join(&entry.name)),
-            Reach::There(network, context, store) => {
-                ArchiveSource::Remote(Arc::new(Far(RemoteFile::of(network.bridge, context, Arc::clone(store), entry.clone()))))
-            }
+            Reach::There(network, context, store) => ArchiveSource::Remote(Arc::new(Far(RemoteFile::of(
+                network.bridge,
+                context,
+                Arc::clone(store),
+                entry.clone(),
+            )))),
         }
     }
 
     /// Of which instance an archive is; nothing where it does not say that, and `None` where it is no archive.
     fn instance(&self, entry: &Entry) -> Option<String> {
-        let of = |manifest: Option<&habackup::manifest::Manifest>| manifest.map(|manifest| manifest.instance().unwrap_or_default().to_owned());
+        let of = |manifest: Option<&habackup::manifest::Manifest>| {
+            manifest.map(|manifest| manifest.instance().unwrap_or_default().to_owned())
+        };
         match &self.reach {
             Reach::Here(directory) => of(Archive::open(File::open(directory.join(&entry.name)).ok()?).ok()?.manifest()),
             Reach::There(network, context, store) => {
-                of(Archive::open(Far(RemoteFile::of(network.bridge, context, Arc::clone(store), entry.clone()))).ok()?.manifest())
+                of(Archive::open(Far(RemoteFile::of(network.bridge, context, Arc::clone(store), entry.clone())))
+                    .ok()?
+                    .manifest())
             }
         }
     }

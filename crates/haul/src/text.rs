@@ -45,8 +45,15 @@ mod tests {
 
     #[test]
     fn bytes_have_at_most_three_digits_and_a_unit() {
-        let cases =
-            [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (999_499, "999 kB"), (999_600, "1.0 MB"), (25_300_000_000, "25.3 GB"), (1_104_000_000, "1.10 GB")];
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1500, "1.5 kB"),
+            (999_499, "999 kB"),
+            (999_600, "1.0 MB"),
+            (25_300_000_000, "25.3 GB"),
+            (1_104_000_000, "1.10 GB"),
+        ];
         for (count, text) in cases {
             assert_eq!(bytes(count), text);
         }

@@ -7,19 +7,28 @@ use jiff::{Span, SpanRelativeTo};
 /// A stretch of time: `90s`, `6h`, `2d12h`; a day has 24 hours.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let span = span(text)?;
-    let exact = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok().and_then(|exact| Duration::try_from(exact).ok());
-    exact.filter(|duration| !duration.is_zero()).ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h or 2d12h"))
+    let exact =
+        span.to_duration(SpanRelativeTo::days_are_24_hours()).ok().and_then(|exact| Duration::try_from(exact).ok());
+    exact
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h or 2d12h"))
 }
 
 /// A stretch of the calendar: as [`duration`], with weeks, months (`3mo`) and years.
 pub(crate) fn span(text: &str) -> Result<Span, String> {
     let span: Option<Span> = text.parse().ok();
-    span.filter(|span| span.is_positive()).ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"))
+    span.filter(|span| span.is_positive())
+        .ok_or_else(|| format!("invalid duration {text:?}: write it like 90s, 45m, 6h, 2d12h, 8w or 1y6mo"))
 }
 
 /// Bytes a second: `2MB/s`, `500kB/s`; the `/s` may be left out.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
-    let wrong = || format!("invalid rate {text:?}: write it like 500kB/s or 2MB/s; the minimum is {}kB/s", store::limit::SLOWEST / 1000);
+    let wrong = || {
+        format!(
+            "invalid rate {text:?}: write it like 500kB/s or 2MB/s; the minimum is {}kB/s",
+            store::limit::SLOWEST / 1000
+        )
+    };
     let amount = text.trim();
     let amount = ["/s", "ps"].iter().find_map(|unit| amount.strip_suffix(unit)).unwrap_or(amount);
     size(amount.trim()).ok().filter(|rate| *rate >= store::limit::SLOWEST).ok_or_else(wrong)
@@ -65,7 +74,9 @@ mod tests {
 
     #[test]
     fn rates_are_understood() {
-        for (text, bytes) in [("2MB/s", 2_000_000), ("500kB/s", 500_000), ("500 kB/s", 500_000), ("1MiB", 1 << 20), ("64000", 64_000)] {
+        for (text, bytes) in
+            [("2MB/s", 2_000_000), ("500kB/s", 500_000), ("500 kB/s", 500_000), ("1MiB", 1 << 20), ("64000", 64_000)]
+        {
             assert_eq!(rate(text), Ok(bytes), "{text}");
         }
         for text in ["", "0", "fast", "10B/s", "2MB/h"] {

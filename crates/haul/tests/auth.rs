@@ -15,7 +15,9 @@ fn haul(drive: &Drive, home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
     command.args(args).env_clear().env("HOME", home).env("XDG_STATE_HOME", home.join("state"));
     let address = drive.address();
-    command.env("HAUL_GDRIVE_API_URL", Drive::api_url(address)).env("HAUL_GDRIVE_UPLOAD_URL", Drive::upload_url(address));
+    command
+        .env("HAUL_GDRIVE_API_URL", Drive::api_url(address))
+        .env("HAUL_GDRIVE_UPLOAD_URL", Drive::upload_url(address));
     command.env("HAUL_GDRIVE_OAUTH_URL", Drive::oauth_url(address));
     command
 }
@@ -29,10 +31,14 @@ fn a_machine_is_signed_in_shown_and_signed_out() {
     let (drive, home) = (Drive::start(), tempfile::tempdir().unwrap());
     let secret = home.path().join("secret");
     fs::write(&secret, CLIENT_SECRET).unwrap();
-    let mut child = haul(&drive, home.path(), &["auth", "gdrive", "--client-id", CLIENT_ID, "--client-secret-file", secret.to_str().unwrap()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = haul(
+        &drive,
+        home.path(),
+        &["auth", "gdrive", "--client-id", CLIENT_ID, "--client-secret-file", secret.to_str().unwrap()],
+    )
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();

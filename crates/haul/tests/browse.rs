@@ -43,7 +43,12 @@ impl Place {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", self.dir.path()).env("TZ", "Europe/Berlin");
         command
     }
@@ -71,7 +76,8 @@ impl Place {
         assert!(output.status.success(), "{}", said(&output));
     }
 
-    /// An archive as Home Assistant lays it out, by the library that Home Assistant uses: no index, and more than one inner archive.
+    /// An archive as Home Assistant lays it out, by the library that Home Assistant uses: no index, and more than one
+    /// inner archive.
     fn foreign(&self, name: &str) {
         const MAKE: &str = "\
 import io, json, sys, tarfile
@@ -81,9 +87,12 @@ def inner(root, arc):
         tar.add(root, arcname=arc)
     return out.getvalue()
 with tarfile.open(sys.argv[1], 'w:') as outer:
-    meta = {'slug': '12345678', 'version': 2, 'name': 'Its own', 'date': '2026-11-22T04:30:00+00:00', 'type': 'partial', 'compressed': True,
-            'protected': False, 'homeassistant': {'version': '2026.11.0', 'exclude_database': False}, 'folders': ['ssl'], 'addons': []}
-    for name, body in (('./backup.json', json.dumps(meta).encode()), ('homeassistant.tar.gz', inner('config', 'data')), ('ssl.tar.gz', inner('ssl', '.'))):
+    meta = \
+    {'slug': '12345678', 'version': 2, 'name': 'Its own', 'date': '2026-11-22T04:30:00+00:00', 'type': 'partial', 'compressed': True,
+            'protected': False, 'homeassistant': {'version': '2026.11.0', 'exclude_database': False}, 'folders': \
+            ['ssl'], 'addons': []}
+    for name, body in (('./backup.json', json.dumps(meta).encode()), ('homeassistant.tar.gz', inner('config', \
+    'data')), ('ssl.tar.gz', inner('ssl', '.'))):
         info = tarfile.TarInfo(name)
         info.size = len(body)
         outer.addfile(info, io.BytesIO(body))
@@ -136,7 +145,11 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
             "www/\\x1b[2J.txt"
         ]
     );
-    assert_eq!(place.done(&["ls", "a.tar", ".storage/auth"]), "-            13  .storage/auth\n", "no column where nothing is known");
+    assert_eq!(
+        place.done(&["ls", "a.tar", ".storage/auth"]),
+        "-            13  .storage/auth\n",
+        "no column where nothing is known"
+    );
     assert_eq!(place.done(&["ls", "a.tar", "www"]).lines().count(), 2, "a directory takes all below it along");
     std::os::unix::fs::symlink("../configuration.yaml", place.path("config/www/linked")).unwrap();
     // It notes that Core drops relative links.
@@ -146,9 +159,13 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
     let linked = json(&place.done(&["ls", "links.tar", "www/linked", "--json"]));
     assert_eq!(linked["entries"][0]["link"], "../configuration.yaml", "{linked}");
     let listed = json(&place.done(&["ls", "a.tar", "**/auth", "--json"]));
-    assert_eq!((&listed["used_index"], &listed["entries"][0]["path"], &listed["entries"][0]["size"]), (&true.into(), &".storage/auth".into(), &13.into()));
+    assert_eq!(
+        (&listed["used_index"], &listed["entries"][0]["path"], &listed["entries"][0]["size"]),
+        (&true.into(), &".storage/auth".into(), &13.into())
+    );
     assert_eq!((&listed["entries"][0]["type"], &listed["entries"][0]["mode"]), (&"file".into(), &Value::Null));
-    let nothing = "haul: a.tar holds nothing that matches *.yml\n  patterns are relative to the config directory, for example '.storage/core.*'\n";
+    let nothing = "haul: a.tar holds nothing that matches *.yml\n  patterns are relative to the config directory, for \
+        example '.storage/core.*'\n";
     assert_eq!(place.refused(&["ls", "a.tar", "*.yml"]), (1, nothing.to_owned()));
     let (code, said) = place.refused(&["ls", "a.tar", "/config"]);
     assert!(code == 2 && said.contains("is absolute"), "{said}");
@@ -157,7 +174,9 @@ fn an_archive_is_listed_whole_or_by_a_pattern() {
 #[test]
 fn one_file_is_printed_and_nothing_else() {
     let place = Place::new();
-    for (name, more) in [("plain.tar", &[][..]), ("completed.tar", &["--password-file", "secret"]), ("bare.tar", &["--uncompressed"])] {
+    for (name, more) in
+        [("plain.tar", &[][..]), ("completed.tar", &["--password-file", "secret"]), ("bare.tar", &["--uncompressed"])]
+    {
         place.backup(name, more);
         let password: &[&str] = if name == "completed.tar" { more } else { &[] };
         for file in ["noise.bin", ".storage/auth", "./configuration.yaml"] {
@@ -182,7 +201,11 @@ fn one_file_is_printed_and_nothing_else() {
 fn passwords_are_asked_for_and_wrong_ones_are_told() {
     let place = Place::new();
     place.backup("completed.tar", &["--password-file", "secret"]);
-    for command in [&["ls", "completed.tar"][..], &["cat", "completed.tar", "configuration.yaml"], &["diff", "completed.tar", "completed.tar"]] {
+    for command in [
+        &["ls", "completed.tar"][..],
+        &["cat", "completed.tar", "configuration.yaml"],
+        &["diff", "completed.tar", "completed.tar"],
+    ] {
         let (code, said) = place.refused(command);
         assert!(code == 2 && said.contains("completed.tar is encrypted: a password is needed"), "{said}");
         let (code, said) = place.refused(&[command, &["--password-file", "other"]].concat());
@@ -197,16 +220,25 @@ fn home_assistants_own_archives_are_streamed_and_that_is_said() {
     let place = Place::new();
     place.foreign("its.tar");
     let output = place.haul(&["ls", "its.tar", "configuration.yaml"]);
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), "note: its.tar has no index, so Haul reads it to its end\n".to_owned()));
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), "note: its.tar has no index, so Haul reads it to its end\n".to_owned())
+    );
     let line = text(&output.stdout);
     assert!(line.starts_with("-rw-r--r--            16  20") && line.ends_with("  configuration.yaml\n"), "{line}");
     let all = text(&place.haul(&["ls", "its.tar", "--all"]).stdout);
     assert!(all.ends_with("  ssl.tar.gz: fullchain.pem\n"), "{all}");
     let output = place.haul(&["cat", "its.tar", "ssl.tar.gz: fullchain.pem"]);
-    assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("-----BEGIN", "note: its.tar has no index, so Haul reads it up to the file\n"));
+    assert_eq!(
+        (text(&output.stdout).as_str(), text(&output.stderr).as_str()),
+        ("-----BEGIN", "note: its.tar has no index, so Haul reads it up to the file\n")
+    );
     let listed = json(&text(&place.haul(&["ls", "its.tar", "--all", "--json"]).stdout));
     let last = listed["entries"].as_array().unwrap().last().unwrap().clone();
-    assert_eq!((&last["archive"], &last["path"], &last["mode"]), (&"ssl.tar.gz".into(), &"fullchain.pem".into(), &"0644".into()));
+    assert_eq!(
+        (&last["archive"], &last["path"], &last["mode"]),
+        (&"ssl.tar.gz".into(), &"fullchain.pem".into(), &"0644".into())
+    );
     assert!(last["modified"].as_str().unwrap().ends_with('Z'));
 
     let whole = fs::read(place.path("its.tar")).unwrap();
@@ -226,7 +258,10 @@ fn two_archives_are_compared() {
     place.backup("a.tar", &[]);
     place.backup("same.tar", &["--password-file", "secret", "--level", "small"]);
     place.foreign("its.tar");
-    assert_eq!(place.done(&["diff", "a.tar", "same.tar", "--password-file", "secret"]), "No differences in 10 entries\n");
+    assert_eq!(
+        place.done(&["diff", "a.tar", "same.tar", "--password-file", "secret"]),
+        "No differences in 10 entries\n"
+    );
     assert_eq!(text(&place.haul(&["diff", "a.tar", "its.tar"]).stdout), "No differences in 10 entries\n");
 
     place.write("config/configuration.yaml", b"default_config:#");
@@ -243,13 +278,19 @@ fn two_archives_are_compared() {
 ";
     for a in ["a.tar", "same.tar"] {
         let output = place.haul(&["diff", a, "b.tar", "--password-file", "secret", "--password-file-b", "other"]);
-        assert_eq!((output.status.code(), text(&output.stdout).as_str(), text(&output.stderr).as_str()), (Some(1), expected, ""));
+        assert_eq!(
+            (output.status.code(), text(&output.stdout).as_str(), text(&output.stderr).as_str()),
+            (Some(1), expected, "")
+        );
     }
     let (code, said) = place.refused(&["diff", "same.tar", "b.tar", "--password-file", "secret"]);
     assert!(code == 1 && said.starts_with("haul: b.tar: the password is wrong"), "{said}");
     let output = place.haul(&["diff", "a.tar", "b.tar", "--password-file", "other", "--json"]);
     let report = json(&text(&output.stdout));
-    assert_eq!((&report["status"], &report["same"], &report["changed"][0]["after"]["size"]), (&"different".into(), &7.into(), &2.into()));
+    assert_eq!(
+        (&report["status"], &report["same"], &report["changed"][0]["after"]["size"]),
+        (&"different".into(), &7.into(), &2.into())
+    );
     assert_eq!((&report["removed"][0]["path"], &report["removed"][0]["after"]), (&"noise.bin".into(), &Value::Null));
 }
 
@@ -258,7 +299,9 @@ fn a_reader_that_goes_away_is_no_failure() {
     let place = Place::new();
     place.backup("a.tar", &[]);
     place.foreign("its.tar");
-    for command in [&["cat", "a.tar", "noise.bin"][..], &["cat", "its.tar", "noise.bin", "--progress", "none"], &["ls", "a.tar"]] {
+    for command in
+        [&["cat", "a.tar", "noise.bin"][..], &["cat", "its.tar", "noise.bin", "--progress", "none"], &["ls", "a.tar"]]
+    {
         let mut child = place.command(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut first = [0; 10];
         child.stdout.take().unwrap().read_exact(&mut first).unwrap();
@@ -280,7 +323,12 @@ fn a_terminal_is_spared_what_is_no_text() {
     }
     let on_terminal = |arguments: &str| {
         let typed = format!("{} cat a.tar {arguments}", env!("CARGO_BIN_EXE_haul"));
-        let output = Command::new("script").args(["-qec", &typed, "/dev/null"]).current_dir(place.dir.path()).stdin(Stdio::null()).output().unwrap();
+        let output = Command::new("script")
+            .args(["-qec", &typed, "/dev/null"])
+            .current_dir(place.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         (output.status.code().unwrap(), text(&output.stdout))
     };
     let (code, shown) = on_terminal("configuration.yaml");
@@ -313,7 +361,12 @@ fn places_far_away_are_looked_into_like_files() {
         let inspected = far(&["--config", "haul.toml", "inspect", archive]);
         assert_eq!(about(&inspected), about(&place.haul(&["inspect", "b.tar"])), "{}", text(&inspected.stderr));
         let compared = far(&["--config", "haul.toml", "diff", archive, "b.tar"]);
-        assert_eq!((compared.status.code(), text(&compared.stdout).as_str()), (Some(0), "No differences in 10 entries\n"), "{}", text(&compared.stderr));
+        assert_eq!(
+            (compared.status.code(), text(&compared.stdout).as_str()),
+            (Some(0), "No differences in 10 entries\n"),
+            "{}",
+            text(&compared.stderr)
+        );
     }
     let missing = far(&["cat", "s3://bucket/none.tar", "configuration.yaml"]);
     assert!(!missing.status.success() && missing.stdout.is_empty());

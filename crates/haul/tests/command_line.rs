@@ -1,5 +1,10 @@
 //! The program as a user meets it: exit codes, words, signals, and what is left behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::case_sensitive_file_extension_comparisons)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::case_sensitive_file_extension_comparisons
+)]
 
 #[path = "command_line/secrets.rs"]
 mod secrets;
@@ -92,7 +97,12 @@ fn start(place: &Place, args: &[&str]) -> Child {
 /// Waits until the growing file has some megabytes in it.
 fn wait_until_writing(place: &Place) {
     let deadline = Instant::now() + Duration::from_mins(1);
-    let is_writing = || fs::read_dir(place.out()).unwrap().flatten().any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 2 << 20));
+    let is_writing = || {
+        fs::read_dir(place.out())
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 2 << 20))
+    };
     while !is_writing() {
         assert!(Instant::now() < deadline, "the backup does not begin to write");
         std::thread::sleep(Duration::from_millis(5));
@@ -110,7 +120,10 @@ fn a_backup_is_made_verified_and_restored() {
     assert_eq!(said(&backup).0, 0, "{}", said(&backup).1);
     assert!(text(&backup.stdout).starts_with("Backed up 7 entries ("), "{}", text(&backup.stdout));
     let name = place.left().remove(0);
-    assert!(name.starts_with("Haul_backup_2026.11.0_") && Path::new(&name).extension().is_some_and(|e| e == "tar"), "{name}");
+    assert!(
+        name.starts_with("Haul_backup_2026.11.0_") && Path::new(&name).extension().is_some_and(|e| e == "tar"),
+        "{name}"
+    );
     let archive = format!("out/{name}");
 
     let verify = place.haul(&["verify", &archive]);
@@ -129,7 +142,10 @@ fn a_backup_is_made_verified_and_restored() {
     assert_eq!(said(&replaced).0, 0, "{}", said(&replaced).1);
     assert!(!place.dir.path().join("back/mine.txt").exists());
     let kept = fs::read_dir(place.dir.path()).unwrap().flatten().find(|entry| entry.path().join("mine.txt").exists());
-    assert!(text(&replaced.stdout).contains(kept.unwrap().file_name().to_str().unwrap()), "the old directory is kept and named");
+    assert!(
+        text(&replaced.stdout).contains(kept.unwrap().file_name().to_str().unwrap()),
+        "the old directory is kept and named"
+    );
 }
 
 #[test]
@@ -145,7 +161,18 @@ fn json_has_every_promised_field() {
     let place = Place::new();
     let output = place.haul(&["backup", "config", "--to", "out/b.tar", "--json", "--name", "Mine"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for field in ["status", "archive", "entries", "bytes_in", "seconds", "limited_by", "stages", "skipped", "warnings", "databases"] {
+    for field in [
+        "status",
+        "archive",
+        "entries",
+        "bytes_in",
+        "seconds",
+        "limited_by",
+        "stages",
+        "skipped",
+        "warnings",
+        "databases",
+    ] {
         assert!(report.get(field).is_some(), "{field} is missing");
     }
     for field in ["path", "size_bytes", "sha256", "slug", "name", "protected"] {
@@ -175,28 +202,54 @@ fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
         (
             &["backup", "none", "--to", "out"],
             2,
-            "haul: can't read none: no such file or directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n",
+            "haul: can't read none: no such file or directory\n  give the directory that holds configuration.yaml and \
+             .HA_VERSION\n",
         ),
         (
             &["backup", "config/configuration.yaml", "--to", "out"],
             2,
-            "haul: config/configuration.yaml is not a directory\n  give the directory that holds configuration.yaml and .HA_VERSION\n",
+            "haul: config/configuration.yaml is not a directory\n  give the directory that holds configuration.yaml \
+             and .HA_VERSION\n",
         ),
-        (&["backup", ".", "--to", "out"], 2, "so it does not look like a Home Assistant config directory\n  did you mean "),
+        (
+            &["backup", ".", "--to", "out"],
+            2,
+            "so it does not look like a Home Assistant config directory\n  did you mean ",
+        ),
         (&["backup", "nothing", "--to", "out"], 2, "give the version, for example --ha-version 2026.11.1\n"),
-        (&["backup", "config", "--to", "./none"], 2, "haul: ./none does not exist\n  create it first: mkdir -p ./none\n"),
-        (&["backup", "config", "--to", "none"], 2, "haul: \"none\" is neither a directory on this machine nor a destination: "),
+        (
+            &["backup", "config", "--to", "./none"],
+            2,
+            "haul: ./none does not exist\n  create it first: mkdir -p ./none\n",
+        ),
+        (
+            &["backup", "config", "--to", "none"],
+            2,
+            "haul: \"none\" is neither a directory on this machine nor a destination: ",
+        ),
         (
             &["backup", "config", "--to", "out/taken.tar"],
             1,
             "haul: out/taken.tar exists already\n  Haul overwrites nothing: choose another name, or give a directory\n",
         ),
         (&["backup", "config", "--to", "out", "--name", "a/b"], 2, "haul: the name \"a/b\" can't be used: "),
-        (&["backup", "config", "--to", "out", "--password-file", "empty"], 2, "haul: the password file empty is empty\n"),
-        (&["backup", "config", "--to", "out", "--password-file", "none"], 2, "haul: can't read the password file none: no such file or directory\n"),
+        (
+            &["backup", "config", "--to", "out", "--password-file", "empty"],
+            2,
+            "haul: the password file empty is empty\n",
+        ),
+        (
+            &["backup", "config", "--to", "out", "--password-file", "none"],
+            2,
+            "haul: can't read the password file none: no such file or directory\n",
+        ),
         (&["verify", "none.tar"], 2, "haul: can't read none.tar: no such file or directory\n"),
         (&["verify", "config/not-a-tar.tar"], 4, "haul: config/not-a-tar.tar is not a Home Assistant backup: "),
-        (&["verify", "config"], 2, "haul: config is a directory; expected an archive\n  `haul list config` shows its archives\n"),
+        (
+            &["verify", "config"],
+            2,
+            "haul: config is a directory; expected an archive\n  `haul list config` shows its archives\n",
+        ),
         (&["frobnicate"], 2, "unrecognized subcommand"),
     ];
     for (args, code, words) in cases {
@@ -232,7 +285,9 @@ fn pipe(path: &Path) {
 fn a_pipe_or_a_device_is_no_archive_and_nothing_waits_for_one() {
     let place = Place::new();
     pipe(&place.dir.path().join("pipe.tar"));
-    for (what, said_of_it) in [("pipe.tar", "it is a pipe, not a file"), ("/dev/zero", "it is a device without an end, not a file")] {
+    for (what, said_of_it) in
+        [("pipe.tar", "it is a pipe, not a file"), ("/dev/zero", "it is a device without an end, not a file")]
+    {
         let commands: [&[&str]; 7] = [
             &["verify", what],
             &["inspect", what],
@@ -260,7 +315,10 @@ fn a_history_that_is_only_linked_is_missed() {
     fs::write(place.dir.path().join("outside.db"), "").unwrap();
     std::os::unix::fs::symlink("../outside.db", place.config().join("home-assistant_v2.db")).unwrap();
     let (code, text) = told(&place.haul(&["backup", "config", "--to", "out/a.tar"]));
-    assert!(code == 3 && text.contains("it is a symbolic link to ../outside.db: the history itself is NOT in this backup"), "{text}");
+    assert!(
+        code == 3 && text.contains("it is a symbolic link to ../outside.db: the history itself is NOT in this backup"),
+        "{text}"
+    );
     let (code, text) = told(&place.haul(&["verify", "out/a.tar"]));
     assert!(code == 4 && text.contains("incomplete: a restore loses"), "{text}");
     let (code, text) = told(&place.haul(&["restore", "out/a.tar", "--into", "there"]));
@@ -307,7 +365,11 @@ fn a_damaged_archive_is_exit_4_and_names_the_member() {
     fs::write(&path, &bytes).unwrap();
     let output = place.haul(&["verify", "out/a.tar"]);
     assert_eq!(said(&output).0, 4);
-    assert!(text(&output.stdout).contains("DAMAGED") && text(&output.stdout).contains("homeassistant.tar.gz"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("DAMAGED") && text(&output.stdout).contains("homeassistant.tar.gz"),
+        "{}",
+        text(&output.stdout)
+    );
     let restore = place.haul(&["restore", "out/a.tar", "--into", "back"]);
     assert_eq!(said(&restore).0, 4, "{}", said(&restore).1);
     assert!(!place.dir.path().join("back").exists());
@@ -357,7 +419,8 @@ fn a_killed_backup_leaves_no_final_name_and_the_next_one_tidies_up() {
 fn an_unreadable_file_makes_the_backup_incomplete_and_is_named() {
     let place = Place::new();
     place.write("secret.key", b"x");
-    fs::set_permissions(place.config().join("secret.key"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    fs::set_permissions(place.config().join("secret.key"), std::os::unix::fs::PermissionsExt::from_mode(0o000))
+        .unwrap();
     let mut command = if rustix::process::geteuid().is_root() {
         // Root reads everything, so somebody else makes the backup.
         for path in [place.dir.path().to_owned(), place.out()] {
@@ -371,12 +434,20 @@ fn an_unreadable_file_makes_the_backup_incomplete_and_is_named() {
     } else {
         Command::new(env!("CARGO_BIN_EXE_haul"))
     };
-    let output = command.args(["backup", "config", "--to", "out/a.tar"]).current_dir(place.dir.path()).output().unwrap();
+    let output =
+        command.args(["backup", "config", "--to", "out/a.tar"]).current_dir(place.dir.path()).output().unwrap();
     let (code, message) = said(&output);
     assert_eq!(code, 3, "{message}");
-    assert!(message.contains("not saved: secret.key: permission denied (run haul as root or as Home Assistant's user)"), "{message}");
+    assert!(
+        message.contains("not saved: secret.key: permission denied (run haul as root or as Home Assistant's user)"),
+        "{message}"
+    );
     assert!(text(&output.stdout).contains("NOT everything"));
-    assert_eq!(said(&place.haul(&["verify", "out/a.tar"])).0, 3, "the archive itself is sound, and knows that something is missing");
+    assert_eq!(
+        said(&place.haul(&["verify", "out/a.tar"])).0,
+        3,
+        "the archive itself is sound, and knows that something is missing"
+    );
 }
 
 #[test]
@@ -392,7 +463,11 @@ fn memory_stays_bounded_whatever_the_input() {
         let mut peak = 0;
         while child.try_wait().unwrap().is_none() {
             let now = fs::read_to_string(&status).unwrap_or_default();
-            peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0));
+            peak = peak.max(
+                now.lines()
+                    .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
+                    .unwrap_or(0),
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(child.wait().unwrap().success());
@@ -408,7 +483,8 @@ fn nothing_of_database_or_archive_comes_to_stay_in_the_page_cache() {
     let config = place.dir.path().join("sample");
     let database = config.join("home-assistant_v2.db");
     let cached = |path: &Path| -> u64 {
-        let output = Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(path).output().unwrap();
+        let output =
+            Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(path).output().unwrap();
         text(&output.stdout).trim().parse().unwrap()
     };
     let file = fs::File::open(&database).unwrap();
@@ -421,7 +497,11 @@ fn nothing_of_database_or_archive_comes_to_stay_in_the_page_cache() {
     let size = fs::metadata(&database).unwrap().len();
     assert!(before < size / 10, "the test could not empty the cache");
     assert!(cached(&database) < size / 10, "{} of {size} bytes of the database are cached", cached(&database));
-    assert!(cached(&place.out().join("a.tar")) < 2 << 20, "{} bytes of the archive are cached", cached(&place.out().join("a.tar")));
+    assert!(
+        cached(&place.out().join("a.tar")) < 2 << 20,
+        "{} bytes of the archive are cached",
+        cached(&place.out().join("a.tar"))
+    );
 
     drop(fs::read(&database).unwrap());
     let output = place.haul(&["backup", "sample", "--to", "out/b.tar"]);
@@ -467,7 +547,8 @@ fn help_completions_and_manual_are_complete() {
 #[test]
 fn gentle_and_plain_progress_work_without_a_terminal() {
     let place = Place::new();
-    let output = place.haul(&["backup", "config", "--to", "out/a.tar", "--gentle", "--progress", "plain", "--level", "small"]);
+    let output =
+        place.haul(&["backup", "config", "--to", "out/a.tar", "--gentle", "--progress", "plain", "--level", "small"]);
     assert_eq!(said(&output).0, 0, "{}", said(&output).1);
     assert_eq!(said(&place.haul(&["verify", "out/a.tar", "--progress", "bar"])).0, 0);
 }
@@ -486,7 +567,9 @@ fn members_and_archives_over_8_gib_are_read_by_python_and_by_us() {
         let output = place.haul(&[&["backup", "config", "--to", "out/l.tar"], args].concat());
         assert_eq!(said(&output).0, 0, "{}", said(&output).1);
         // Only headers are read: inflating 8 GiB in Python would take minutes.
-        let script = "import sys,tarfile\no=tarfile.open(sys.argv[1],'r:')\nn=o.getnames()[1]\nsizes=[]\nif not n.endswith('gz'): sizes=[m.size for m in tarfile.open(fileobj=o.extractfile(n),mode='r:') if m.name=='data/large.bin']\nprint(n,o.getmember(n).size,sizes)";
+        let script = "import sys,tarfile\no=tarfile.open(sys.argv[1],'r:')\nn=o.getnames()[1]\nsizes=[]\nif not \
+            n.endswith('gz'): sizes=[m.size for m in tarfile.open(fileobj=o.extractfile(n),mode='r:') if \
+            m.name=='data/large.bin']\nprint(n,o.getmember(n).size,sizes)";
         let listed = Command::new("python3").arg("-c").arg(script).arg(place.out().join("l.tar")).output().unwrap();
         let listed = text(&listed.stdout);
         assert!(listed.starts_with(inner), "{listed}");
@@ -503,9 +586,15 @@ fn members_and_archives_over_8_gib_are_read_by_python_and_by_us() {
 #[test]
 fn a_wait_for_a_locked_database_is_said_and_an_interruption_ends_it() {
     let place = Place::new();
-    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],isolation_level=None)\nc.execute('create table t(x)')\nc.execute('begin exclusive')\nprint('locked',flush=True)\nsys.stdin.read()";
-    let mut owner =
-        Command::new("python3").args(["-c", script]).arg(place.config().join("locked.db")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],isolation_level=None)\nc.execute('create table \
+        t(x)')\nc.execute('begin exclusive')\nprint('locked',flush=True)\nsys.stdin.read()";
+    let mut owner = Command::new("python3")
+        .args(["-c", script])
+        .arg(place.config().join("locked.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut word = [0; 6];
     owner.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
     let mut child = command(&["backup", "config", "--to", "out", "--progress", "plain"])
@@ -515,7 +604,9 @@ fn a_wait_for_a_locked_database_is_said_and_an_interruption_ends_it() {
         .spawn()
         .unwrap();
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("waiting for locked.db: another process has locked it exclusively")));
+    assert!(
+        lines.any(|line| line.unwrap().contains("waiting for locked.db: another process has locked it exclusively"))
+    );
     let sent = Instant::now();
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -543,7 +634,11 @@ fn what_is_pushed_is_looked_at_and_sent_as_it_is() {
     ];
     for (archive, says) in cases {
         let (code, said) = said(&place.haul(&["push", archive, "--to", "out", "--progress", "none"]));
-        assert_eq!((code, said.lines().count(), said.starts_with(says)), (0, usize::from(!says.is_empty()), true), "{archive}: {said}");
+        assert_eq!(
+            (code, said.lines().count(), said.starts_with(says)),
+            (0, usize::from(!says.is_empty()), true),
+            "{archive}: {said}"
+        );
     }
     assert_eq!(place.left().len(), cases.len());
 }
@@ -555,15 +650,29 @@ fn help_names_every_environment_variable_and_the_receivers_name_is_its_own() {
     for variable in ["[env: HAUL_TO=", "[env: HAUL_EXCLUDE=", "[env: HAUL_NAME="] {
         assert!(help("backup").contains(variable), "{variable}");
     }
-    assert!(help("receive").contains("[env: HAUL_RECEIVE_NAME=") && !help("receive").contains("HAUL_NAME"), "{}", help("receive"));
-    assert!(help("prune").contains("[env: HAUL_PRUNE_VERIFY=") && !help("prune").contains("HAUL_VERIFY"), "{}", help("prune"));
+    assert!(
+        help("receive").contains("[env: HAUL_RECEIVE_NAME=") && !help("receive").contains("HAUL_NAME"),
+        "{}",
+        help("receive")
+    );
+    assert!(
+        help("prune").contains("[env: HAUL_PRUNE_VERIFY=") && !help("prune").contains("HAUL_VERIFY"),
+        "{}",
+        help("prune")
+    );
 }
 
 #[test]
 fn several_archives_where_one_is_wanted_lead_to_a_loop() {
     let place = Place::new();
     let (code, words) = said(&place.haul(&["verify", "a.tar", "b.tar"]));
-    assert!(code == 2 && words.contains("tip: give one archive at a time: for archive in DIR/*.tar; do haul verify \"$archive\"; done"), "{words}");
+    assert!(
+        code == 2
+            && words.contains(
+                "tip: give one archive at a time: for archive in DIR/*.tar; do haul verify \"$archive\"; done"
+            ),
+        "{words}"
+    );
     let (code, words) = said(&place.haul(&["verify", "a.tar", "--fast"]));
     assert!(code == 2 && !words.contains("one archive at a time"), "{words}");
 }

@@ -1,5 +1,11 @@
-//! Every command in every situation that goes wrong: exit code, words for a person, one document for a script, and nothing left behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and prints what it skips or measures")]
+//! Every command in every situation that goes wrong: exit code, words for a person, one document for a script, and
+//! nothing left behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and prints what it skips or measures"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -60,7 +66,11 @@ impl Place {
     }
 
     fn set(&self, command: &mut Command) {
-        command.current_dir(self.dir.path()).stdin(Stdio::null()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", self.path("home")).env("XDG_STATE_HOME", self.path("state")).env("TZ", "UTC");
         if self.path("haul.toml").exists() {
             command.env("HAUL_CONFIG", self.path("haul.toml"));
@@ -108,12 +118,16 @@ fn check_failure(args: &[&str], output: &Output, code: i32) {
     let sentence = lines.next().unwrap_or_default();
     assert!(sentence.len() > "haul: ".len(), "{args:?} says nothing of it:\n{words}");
     let is_told = code == 130 && sentence.contains(';');
-    assert!(is_told || lines.next().is_some_and(|hint| hint.starts_with("  ") && hint.len() > 4), "{args:?} gives no advice:\n{words}");
+    assert!(
+        is_told || lines.next().is_some_and(|hint| hint.starts_with("  ") && hint.len() > 4),
+        "{args:?} gives no advice:\n{words}"
+    );
 }
 
 /// The one document of a command that failed.
 fn check_document(args: &[&str], output: &Output, code: i32) {
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {:?}", text(&output.stdout)));
+    let document: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{args:?}: {error}: {:?}", text(&output.stdout)));
     let error = &document["error"];
     assert_eq!(document["status"], if code == 130 { "interrupted" } else { "failed" }, "{args:?}: {document}");
     assert_eq!(error["exit_code"], code, "{args:?}: {document}");
@@ -257,7 +271,8 @@ fn what_was_typed_wrongly_or_stands_in_the_way_is_said() {
         (&["restore", "out/a.tar", "--into", "config"], 2),
     ];
     // All of them are tried before one is complained of.
-    let failed: Vec<_> = cases.iter().filter(|(args, code)| std::panic::catch_unwind(|| fails(&place, args, *code)).is_err()).collect();
+    let failed: Vec<_> =
+        cases.iter().filter(|(args, code)| std::panic::catch_unwind(|| fails(&place, args, *code)).is_err()).collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
 
@@ -309,7 +324,10 @@ fn a_place_that_can_not_be_reached_is_waited_for_aloud_and_given_up() {
             assert!(document["error"]["why"].as_str().unwrap().contains("connection refused"), "{document}");
         }
         let words = text(&output.stderr);
-        assert!(words.contains("waiting: could not connect to webdav://127.0.0.1:"), "{args:?} waits in silence:\n{words}");
+        assert!(
+            words.contains("waiting: could not connect to webdav://127.0.0.1:"),
+            "{args:?} waits in silence:\n{words}"
+        );
         assert_eq!(place.everything(), before, "{args:?} left something behind");
     }
 }
@@ -364,14 +382,29 @@ fn a_full_or_closed_standard_output_is_no_accident() {
     place.write("haul.toml", b"");
     let mut all = readers("out/a.tar");
     all.retain(|args| !matches!(args[0], "repair" | "restore" | "get"));
-    all.extend([vec!["list", "out"], vec!["list", "out", "--json"], vec!["verify", "out/a.tar", "--json"], vec!["destination", "list"]]);
-    all.extend([vec!["peers"], vec!["completions", "bash"], vec!["--help"], vec!["backup", "--help"], vec!["--version"]]);
+    all.extend([
+        vec!["list", "out"],
+        vec!["list", "out", "--json"],
+        vec!["verify", "out/a.tar", "--json"],
+        vec!["destination", "list"],
+    ]);
+    all.extend([
+        vec!["peers"],
+        vec!["completions", "bash"],
+        vec!["--help"],
+        vec!["backup", "--help"],
+        vec!["--version"],
+    ]);
     let before = place.everything();
     for args in all {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let output = place.command(&args).stdout(full).output().unwrap();
         check_failure(&args, &output, 1);
-        assert!(text(&output.stderr).contains("can't write to standard output: no space"), "{args:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("can't write to standard output: no space"),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
 
         let mut child = place.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
@@ -380,7 +413,10 @@ fn a_full_or_closed_standard_output_is_no_accident() {
         check_words(&args, &text(&output.stderr));
         assert_eq!(place.everything(), before);
     }
-    for (end, words) in [("/dev/full", "free some space where standard output goes"), ("", "find out why the program at the other end of the pipe ended")] {
+    for (end, words) in [
+        ("/dev/full", "free some space where standard output goes"),
+        ("", "find out why the program at the other end of the pipe ended"),
+    ] {
         let args = ["backup", "config", "--to", "-"];
         let mut command = place.command(&args);
         let output = if end.is_empty() {
@@ -429,7 +465,8 @@ fn a_disk_without_room_is_named_and_keeps_nothing() {
     let made = place.command(&["backup", "config", "--to", "out/large.tar"]).output().unwrap();
     assert!(made.status.success());
     fs::create_dir(place.path("small")).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "none"]).arg(place.path("small")).output();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "none"]).arg(place.path("small")).output();
     if !mounted.is_ok_and(|mounted| mounted.status.success()) {
         assert!(std::env::var_os("CI").is_none(), "a small file system can't be mounted");
         eprintln!("skipped: this needs to mount a small file system");
@@ -506,11 +543,20 @@ fn what_is_done_at_places_is_told_in_one_document() {
         serde_json::from_slice(&output.stdout).unwrap()
     };
     let restored = json(&["restore", "out/a.tar", "--into", "back"]);
-    assert_eq!((restored["status"].as_str(), restored["archive"].as_str(), restored["kept"].is_null()), (Some("complete"), Some("out/a.tar"), true));
-    assert!(restored["into"].as_str().unwrap().ends_with("/back") && restored["entries"].as_u64().unwrap() > 0, "{restored}");
+    assert_eq!(
+        (restored["status"].as_str(), restored["archive"].as_str(), restored["kept"].is_null()),
+        (Some("complete"), Some("out/a.tar"), true)
+    );
+    assert!(
+        restored["into"].as_str().unwrap().ends_with("/back") && restored["entries"].as_u64().unwrap() > 0,
+        "{restored}"
+    );
     let fetched = json(&["get", "out/a.tar", "--to", "b.tar"]);
     let size = fs::metadata(place.path("b.tar")).unwrap().len();
-    assert_eq!((fetched["status"].as_str(), fetched["path"].as_str(), fetched["size_bytes"].as_u64()), (Some("complete"), Some("b.tar"), Some(size)));
+    assert_eq!(
+        (fetched["status"].as_str(), fetched["path"].as_str(), fetched["size_bytes"].as_u64()),
+        (Some("complete"), Some("b.tar"), Some(size))
+    );
     let pinned = json(&["pin", "out/a.tar"]);
     assert_eq!(pinned.to_string(), r#"{"archives":["out/a.tar"],"status":"pinned"}"#);
     fails(&place, &["rm", "out/a.tar", "--yes"], 1);

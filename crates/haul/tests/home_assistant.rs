@@ -193,7 +193,9 @@ fn live(version: Version) -> Result<PathBuf, String> {
     command.arg(&out);
     command.arg("--backup").arg(format!("plain={backup}"));
     let protected = format!("protected={backup} --password-file '{}'", password_file.display());
-    command.arg("--backup").arg(format!("protected-v2={backup} --securetar v2 --password-file '{}'", password_file.display()));
+    command
+        .arg("--backup")
+        .arg(format!("protected-v2={backup} --securetar v2 --password-file '{}'", password_file.display()));
     command.arg("--backup").arg(protected);
     for wish in far.wishes(&password_file, version) {
         command.arg("--backup").arg(wish);
@@ -241,7 +243,11 @@ impl Far {
         let (there, state) = (out.join("machine"), out.join("state"));
         fs::create_dir(&there)?;
         let mut receive = haul("receive", None);
-        receive.arg("--to").arg(&there).args(["--listen", "127.0.0.1:0", "--name", "nas"]).env("XDG_STATE_HOME", out.join("machine-state"));
+        receive
+            .arg("--to")
+            .arg(&there)
+            .args(["--listen", "127.0.0.1:0", "--name", "nas"])
+            .env("XDG_STATE_HOME", out.join("machine-state"));
         let machine = Receiving::start(&mut receive, "Receiving into ");
         toml.push("[destinations.machine]".to_owned());
         toml.push(format!("url = \"{}\"", machine.url));
@@ -251,7 +257,11 @@ impl Far {
     }
 
     fn introduce(&self, command: &mut Command) {
-        command.env("HAUL_CONFIG", &self.config).env("AWS_ENDPOINT_URL", self.bucket.url()).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+        command
+            .env("HAUL_CONFIG", &self.config)
+            .env("AWS_ENDPOINT_URL", self.bucket.url())
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_REGION", "us-east-1");
         command.env("HAUL_PAIRING_CODE", &self.machine.code).env("XDG_STATE_HOME", &self.state);
         command.env("AWS_ACCESS_KEY_ID", s3::ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", s3::SECRET_KEY);
     }
@@ -261,13 +271,19 @@ impl Far {
         let protection = format!("--password-file '{}'", password_file.display());
         let mut wishes = Vec::new();
         for (kind, protection) in [("plain", ""), ("protected", &protection)] {
-            wishes.push(format!("pipe-{kind}=sh -c \"'{HAUL}' backup {{config}} --to - --progress none {protection} > {{archive}}\""));
+            wishes.push(format!(
+                "pipe-{kind}=sh -c \"'{HAUL}' backup {{config}} --to - --progress none {protection} > {{archive}}\""
+            ));
             wishes.push(there_and_back(&format!("parts-{kind}"), "bucket", protection));
             if version == Version::TODAY {
                 continue;
             }
             wishes.push(there_and_back(&format!("machine-{kind}"), "machine", protection));
-            wishes.push(there_and_back(&format!("elsewhere-{kind}"), "machine", &format!("--compress there {protection}")));
+            wishes.push(there_and_back(
+                &format!("elsewhere-{kind}"),
+                "machine",
+                &format!("--compress there {protection}"),
+            ));
             if self.web.is_some() {
                 wishes.push(there_and_back(&format!("web-{kind}"), "web", protection));
             }

@@ -1,5 +1,6 @@
-//! The crate `homeassistant` against real ones, which `tests/rig` runs: fresh and set up, through restores and restarts, with archives that Haul made while the
-//! other instance was running. Says so and does nothing where the rig is missing, except in CI.
+//! The crate `homeassistant` against real ones, which `tests/rig` runs: fresh and set up, through restores and
+//! restarts, with archives that Haul made while the other instance was running. Says so and does nothing where the rig
+//! is missing, except in CI.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -12,7 +13,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use homeassistant::{Arrival, Begun, Expected, Instance, Kind, Phase, Progress, RestoreRequest, Secret, Stage, Timeouts, Tls, Upload, Way, local_agent};
+use homeassistant::{
+    Arrival, Begun, Expected, Instance, Kind, Phase, Progress, RestoreRequest, Secret, Stage, Timeouts, Tls, Upload,
+    Way, local_agent,
+};
 use testkit::{
     proxy::{Death, Proxy},
     rig::{self, Running, Version, tell},
@@ -65,7 +69,8 @@ async fn a_backup_without_users_is_told_as_a_lost_restore() {
     let archive = back_up(&bare, &directory.path().join("bare.tar"));
     let instance = look(&new.url).await.unwrap();
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
-    let wish = RestoreRequest { password: Some(Secret::new(PASSWORD)), ..RestoreRequest::new(backup_id, "backup.local") };
+    let wish =
+        RestoreRequest { password: Some(Secret::new(PASSWORD)), ..RestoreRequest::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
     let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::RestoreLost, "{error}");
@@ -87,7 +92,8 @@ async fn a_restored_one_in_recovery_mode_is_not_called_restored() {
     let timeouts = Timeouts { loaded: Duration::from_secs(15), ..Timeouts::default() };
     let instance = Instance::look(&new.url, Tls::default(), timeouts).await.unwrap();
     let backup_id = instance.upload("backup.local", upload(&archive.path, true)).await.unwrap();
-    let wish = RestoreRequest { password: Some(Secret::new(PASSWORD)), ..RestoreRequest::new(backup_id, "backup.local") };
+    let wish =
+        RestoreRequest { password: Some(Secret::new(PASSWORD)), ..RestoreRequest::new(backup_id, "backup.local") };
     instance.restore(&wish).await.unwrap();
     let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!(error.kind, Kind::OnlyCore, "{error}");
@@ -100,7 +106,10 @@ async fn into_a_fresh_one(version: Version, new: &Running, archive: &Archive) ->
     let seen = instance.seen();
     assert_eq!((seen.version.as_deref(), seen.proxy, seen.no_socket.is_none()), (Some(version.as_str()), None, true));
     let Phase::Fresh { agent, manager, installation } = &seen.phase else { panic!("{seen:?}") };
-    assert_eq!((*agent, installation.as_deref(), manager.is_idle()), ("backup.local", Some("Home Assistant Core"), true));
+    assert_eq!(
+        (*agent, installation.as_deref(), manager.is_idle()),
+        ("backup.local", Some("Home Assistant Core"), true)
+    );
 
     assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::No);
     line.cut_at([line.uploaded() + archive.expected.size.unwrap() / 2], Death::Reset);
@@ -124,7 +133,10 @@ async fn into_a_fresh_one(version: Version, new: &Running, archive: &Archive) ->
     assert_eq!(backup_id, archive.expected.slug);
     assert_eq!(instance.did_it_arrive(&archive.expected).await.unwrap(), Arrival::Yes { backup_id: backup_id.clone() });
 
-    let wish = |password: &str| RestoreRequest { password: Some(Secret::new(password)), ..RestoreRequest::new(&backup_id, *agent) };
+    let wish = |password: &str| RestoreRequest {
+        password: Some(Secret::new(password)),
+        ..RestoreRequest::new(&backup_id, *agent)
+    };
     let wrong = instance.restore(&wish("not it")).await.unwrap_err();
     assert_eq!(wrong.kind, Kind::WrongPassword, "{wrong}");
     let unknown = instance.restore(&RestoreRequest::new("00000000", *agent)).await.unwrap_err();
@@ -187,22 +199,39 @@ struct Archive {
 /// Made by Haul, protected, of a directory that may be in use.
 fn back_up(config: &Path, archive: &Path) -> Archive {
     let done = Command::new(HAUL)
-        .args(["backup".as_ref(), config.as_os_str(), "--to".as_ref(), archive.as_os_str(), "--progress".as_ref(), "none".as_ref()])
+        .args([
+            "backup".as_ref(),
+            config.as_os_str(),
+            "--to".as_ref(),
+            archive.as_os_str(),
+            "--progress".as_ref(),
+            "none".as_ref(),
+        ])
         .env("HAUL_PASSWORD", PASSWORD)
         .output()
         .unwrap();
     assert!(matches!(done.status.code(), Some(0 | 3)) && archive.exists(), "{}", String::from_utf8_lossy(&done.stderr));
-    let listed = Command::new("tar").args(["-xOf".as_ref(), archive.as_os_str(), "./backup.json".as_ref()]).output().unwrap();
+    let listed =
+        Command::new("tar").args(["-xOf".as_ref(), archive.as_os_str(), "./backup.json".as_ref()]).output().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let text = |key: &str| json[key].as_str().unwrap().to_owned();
     let size = Some(archive.metadata().unwrap().len());
-    let expected = Expected { agent: "backup.local".into(), slug: text("slug"), name: text("name"), date: text("date"), size };
+    let expected =
+        Expected { agent: "backup.local".into(), slug: text("slug"), name: text("name"), date: text("date"), size };
     Archive { path: archive.to_owned(), expected }
 }
 
-fn upload(archive: &Path, with_length: bool) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
+fn upload(
+    archive: &Path,
+    with_length: bool,
+) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
     let bytes = Bytes::from(fs::read(archive).unwrap());
     let length = with_length.then_some(bytes.len() as u64);
     let pieces: Vec<_> = bytes.chunks(1 << 20).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    Upload { file_name: archive.file_name().unwrap().to_string_lossy().into_owned(), length, stream: stream::iter(pieces), progress: Progress::default() }
+    Upload {
+        file_name: archive.file_name().unwrap().to_string_lossy().into_owned(),
+        length,
+        stream: stream::iter(pieces),
+        progress: Progress::default(),
+    }
 }

@@ -1,4 +1,5 @@
-//! Retention never removes the last good copy: links, names of one archive, backups without their history, random bytes, and what paired machines sent.
+//! Retention never removes the last good copy: links, names of one archive, backups without their history, random
+//! bytes, and what paired machines sent.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -10,7 +11,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-const SETTINGS: [&str; 5] = ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding", "core.device_registry"];
+const SETTINGS: [&str; 5] =
+    ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding", "core.device_registry"];
 const DAY: u64 = 86_400;
 
 struct Place {
@@ -29,7 +31,8 @@ impl Place {
                 fs::write(path, r#"{"version":1,"key":"x","data":{}}"#).unwrap();
             }
         }
-        fs::write(config.join(".storage/core.uuid"), r#"{"version":1,"key":"core.uuid","data":{"uuid":"a1b2c3"}}"#).unwrap();
+        fs::write(config.join(".storage/core.uuid"), r#"{"version":1,"key":"core.uuid","data":{"uuid":"a1b2c3"}}"#)
+            .unwrap();
         place
     }
 
@@ -48,7 +51,12 @@ impl Place {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(args).current_dir(self.dir.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.dir.path());
         command.env("TZ", "UTC").stdin(Stdio::null());
         command
     }
@@ -68,7 +76,10 @@ impl Place {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.path("out")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(self.path("out"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -78,8 +89,10 @@ impl Place {
         let mut bytes = fs::read(self.path(archive)).unwrap();
         let key = b"\"date\":\"";
         let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
-        let made = fs::metadata(self.path(archive)).unwrap().modified().unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let day = jiff::Timestamp::from_second((made - days_ago * DAY) as i64).unwrap().strftime("%Y-%m-%d").to_string();
+        let made =
+            fs::metadata(self.path(archive)).unwrap().modified().unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let day =
+            jiff::Timestamp::from_second((made - days_ago * DAY) as i64).unwrap().strftime("%Y-%m-%d").to_string();
         bytes[at..at + 10].copy_from_slice(day.as_bytes());
         fs::write(self.path("out").join(to), bytes).unwrap();
     }
@@ -90,7 +103,8 @@ impl Place {
         fs::write(self.path("out").join(format!("{archive}.via")), note).unwrap();
     }
 
-    /// Overwrites the configuration in an archive from this byte on, or from its middle, with what looks like random bytes.
+    /// Overwrites the configuration in an archive from this byte on, or from its middle, with what looks like random
+    /// bytes.
     fn spoil(&self, archive: &str, from: Option<usize>) {
         let path = self.path("out").join(archive);
         let mut bytes = fs::read(&path).unwrap();
@@ -130,7 +144,11 @@ fn a_link_is_no_archive_and_what_it_leads_to_stays() {
     symlink("1.tar", place.path("out/chosen.tar")).unwrap();
     symlink("/nowhere/gone.tar", place.path("out/dangling.tar")).unwrap();
     let (code, said) = place.prune(&["--keep-last", "1", "--yes"]);
-    assert_eq!((code, place.names()), (0, ["1.tar", "3.tar", "chosen.tar", "dangling.tar"].map(str::to_owned).to_vec()), "{said}");
+    assert_eq!(
+        (code, place.names()),
+        (0, ["1.tar", "3.tar", "chosen.tar", "dangling.tar"].map(str::to_owned).to_vec()),
+        "{said}"
+    );
     assert!(said.contains("the link chosen.tar leads to it"), "{said}");
     let (code, said) = place.haul(&["pin", "out/chosen.tar"]);
     assert!(code == 2 && said.contains("is a link") && !place.path("out/chosen.tar.pin").exists(), "{said}");
@@ -155,7 +173,11 @@ fn a_backup_without_history_does_not_push_out_the_last_that_has_it() {
     place.backup("bare-1.tar", &["--exclude-database"]);
     place.backup("bare-2.tar", &["--exclude-database"]);
     let (_, listed) = place.haul(&["list", "out"]);
-    assert_eq!(listed.lines().filter(|line| line.contains("no history") && line.contains("bare-")).count(), 2, "{listed}");
+    assert_eq!(
+        listed.lines().filter(|line| line.contains("no history") && line.contains("bare-")).count(),
+        2,
+        "{listed}"
+    );
     let (code, said) = place.prune(&["--keep-last", "1", "--yes"]);
     assert_eq!((code, place.names()), (0, ["bare-2.tar", "full.tar"].map(str::to_owned).to_vec()), "{said}");
     assert!(said.contains("newest with history"), "{said}");
@@ -209,8 +231,8 @@ fn numbers_are_said_as_they_are() {
     assert!(code == 2 && said.contains("the rules keep nothing: a rule of 0 has no effect"), "{said}");
 }
 
-/// What DESTINATIONS.md promises of `haul receive --append-only`: what a paired machine sends pushes out nothing within a week of its arrival, nothing by the dates
-/// that it claims, and nothing that another machine sent.
+/// What DESTINATIONS.md promises of `haul receive --append-only`: what a paired machine sends pushes out nothing within
+/// a week of its arrival, nothing by the dates that it claims, and nothing that another machine sent.
 #[test]
 fn a_flood_from_a_paired_machine_pushes_out_nothing() {
     let place = Place::new();
@@ -233,10 +255,18 @@ fn a_flood_from_a_paired_machine_pushes_out_nothing() {
     }
     let (code, said) = place.prune(&["--keep-daily", "7", "--yes"]);
     assert_eq!(code, 0, "{said}");
-    let left = |prefix: &str| place.names().into_iter().filter(|name| name.starts_with(prefix) && !name.contains(".via")).count();
+    let left = |prefix: &str| {
+        place.names().into_iter().filter(|name| name.starts_with(prefix) && !name.contains(".via")).count()
+    };
     assert_eq!((left("real-"), left("forged-"), left("other-")), (7, 20, 1), "{said}");
-    assert!(said.contains("arrived less than a week ago") && said.contains("its date does not fit its arrival"), "{said}");
-    assert!(!place.path("out/real-16.tar").exists() && !place.path("out/real-16.tar.via").exists(), "its note went with it");
+    assert!(
+        said.contains("arrived less than a week ago") && said.contains("its date does not fit its arrival"),
+        "{said}"
+    );
+    assert!(
+        !place.path("out/real-16.tar").exists() && !place.path("out/real-16.tar.via").exists(),
+        "its note went with it"
+    );
     // A week later those with a date that fits count on the day they arrived, all together for one.
     for n in 0..20 {
         place.received(&format!("forged-{n:02}.tar"), "aa", 8);
@@ -265,11 +295,13 @@ impl Drop for Keeping {
 }
 
 fn keeping(place: &Place) -> Keeping {
-    let mut receive = place.command(&["receive", "--append-only", "--to", "out", "--listen", "127.0.0.1:0", "--name", "nas"]);
+    let mut receive =
+        place.command(&["receive", "--append-only", "--to", "out", "--listen", "127.0.0.1:0", "--name", "nas"]);
     let mut child = receive.env("XDG_STATE_HOME", place.path("nas")).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let url = format!("haul://{}", lines.next().unwrap().rsplit(' ').next().unwrap());
-    let code = lines.find(|line| line.starts_with("Pairing code: ")).unwrap().split_whitespace().nth(2).unwrap().to_owned();
+    let code =
+        lines.find(|line| line.starts_with("Pairing code: ")).unwrap().split_whitespace().nth(2).unwrap().to_owned();
     std::thread::spawn(move || lines.for_each(drop));
     Keeping { child, url, code }
 }
@@ -278,15 +310,25 @@ fn keeping(place: &Place) -> Keeping {
 fn a_receiver_that_keeps_what_it_has_notes_who_sent_what_and_takes_no_pins() {
     let place = Place::new();
     let nas = keeping(&place);
-    let paired = place.command(&["backup", "config", "--to", &format!("{}/a.tar", nas.url)]).env("HAUL_PAIRING_CODE", &nas.code).output().unwrap();
+    let paired = place
+        .command(&["backup", "config", "--to", &format!("{}/a.tar", nas.url)])
+        .env("HAUL_PAIRING_CODE", &nas.code)
+        .output()
+        .unwrap();
     let (code, said) = told(&paired);
     assert_eq!(code, 0, "{said}");
     assert_eq!(place.names(), ["a.tar", "a.tar.via"]);
     let (code, said) = place.haul(&["pin", &format!("{}/a.tar", nas.url)]);
-    assert!(code == 1 && said.contains("takes only archives (.tar)") && said.contains("on the receiving machine itself"), "{said}");
+    assert!(
+        code == 1 && said.contains("takes only archives (.tar)") && said.contains("on the receiving machine itself"),
+        "{said}"
+    );
     for more in [&["--yes"][..], &["--dry-run"]] {
         let (code, said) = place.haul(&[&["prune", &nas.url, "--keep-last", "1"], more].concat());
-        assert!(code == 1 && said.contains("prune on the receiving machine itself") && !said.contains("Removed"), "{said}");
+        assert!(
+            code == 1 && said.contains("prune on the receiving machine itself") && !said.contains("Removed"),
+            "{said}"
+        );
     }
     drop(nas);
     let (_, listed) = place.haul(&["list", "out"]);

@@ -50,7 +50,8 @@ impl Place {
     }
 
     fn receive_at(&self, listen: &str) -> Receiving {
-        let mut receive = command(&self.path("nas"), &["receive", "--to", "backups", "--listen", listen, "--name", "nas"]);
+        let mut receive =
+            command(&self.path("nas"), &["receive", "--to", "backups", "--listen", listen, "--name", "nas"]);
         Receiving::start(receive.current_dir(self.dir.path()), "Receiving into backups as nas, at 127.0.0.1:")
     }
 
@@ -61,7 +62,12 @@ impl Place {
 
 fn command(state: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-    command.args(args).env_remove("HAUL_PASSWORD").env_remove("HAUL_PAIRING_CODE").env("XDG_STATE_HOME", state).env("HOME", state);
+    command
+        .args(args)
+        .env_remove("HAUL_PASSWORD")
+        .env_remove("HAUL_PAIRING_CODE")
+        .env("XDG_STATE_HOME", state)
+        .env("HOME", state);
     command
 }
 
@@ -102,7 +108,8 @@ fn a_code_typed_once_joins_two_machines_until_one_forgets() {
 
     let known = place.haul("green", &["peers"], None);
     assert!(out(&known).contains("receives from here") && out(&known).contains("nas"), "{}", out(&known));
-    let known: serde_json::Value = serde_json::from_slice(&place.haul("nas", &["peers", "--json"], None).stdout).unwrap();
+    let known: serde_json::Value =
+        serde_json::from_slice(&place.haul("nas", &["peers", "--json"], None).stdout).unwrap();
     let name = known[0]["name"].as_str().unwrap();
     assert_eq!(known[0]["role"], "sender");
 
@@ -110,7 +117,11 @@ fn a_code_typed_once_joins_two_machines_until_one_forgets() {
     assert_eq!(forgot.status.code(), Some(0), "{}", out(&forgot));
     let third = place.haul("green", &["backup", "config", "--to", &url], None);
     assert_eq!(third.status.code(), Some(1), "{}", out(&third));
-    assert!(out(&third).contains("it does not know this machine") && out(&third).contains("haul peers forget 'nas'"), "{}", out(&third));
+    assert!(
+        out(&third).contains("it does not know this machine") && out(&third).contains("haul peers forget 'nas'"),
+        "{}",
+        out(&third)
+    );
     assert_eq!(place.backups().len(), 2);
     assert_eq!(place.haul("nas", &["peers", "forget", "nobody"], None).status.code(), Some(2));
 }
@@ -160,7 +171,10 @@ fn a_backup_made_by_the_other_machine_restores_like_one_made_here() {
         ("plain", &["--compress", "there"][..]),
         ("stored", &["--compress", "there", "--uncompressed"]),
         ("sealed", &["--compress", "there", "--password-file", "password"]),
-        ("sealed2", &["--compress", "there", "--password-file", "password", "--securetar", "v2", "--verify", "read-back"]),
+        (
+            "sealed2",
+            &["--compress", "there", "--password-file", "password", "--securetar", "v2", "--verify", "read-back"],
+        ),
     ] {
         let sent = backup(name, more);
         assert_eq!(sent.status.code(), Some(0), "{name}: {}", out(&sent));
@@ -178,19 +192,28 @@ fn a_backup_made_by_the_other_machine_restores_like_one_made_here() {
         assert_eq!(verified.status.code(), Some(0), "{name}: {}", out(&verified));
         // By its index, which was begun on one machine and finished on the other.
         let target = format!("restored-{name}");
-        let restored = place.haul("nas", &[&["restore", file, "--into", &target, "--only", "large.bin"], password].concat(), None);
+        let restored =
+            place.haul("nas", &[&["restore", file, "--into", &target, "--only", "large.bin"], password].concat(), None);
         assert_eq!(restored.status.code(), Some(0), "{name}: {}", out(&restored));
         assert!(fs::read(place.path(&target).join("large.bin")).unwrap() == vec![0x5a; 12_000_000], "{name}");
     }
     assert_eq!(place.backups().len(), 4);
-    assert!(place.backups().iter().all(|path| path.extension().is_some_and(|extension| extension == "tar")), "{:?}", place.backups());
+    assert!(
+        place.backups().iter().all(|path| path.extension().is_some_and(|extension| extension == "tar")),
+        "{:?}",
+        place.backups()
+    );
 }
 
 #[test]
 fn the_faster_way_is_found_by_trying_both() {
     let place = Place::new();
     let receiving = place.receive();
-    let sent = place.haul("green", &["backup", "config", "--to", &receiving.url, "--compress", "auto", "--json"], Some(&receiving.code));
+    let sent = place.haul(
+        "green",
+        &["backup", "config", "--to", &receiving.url, "--compress", "auto", "--json"],
+        Some(&receiving.code),
+    );
     assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
     let report = json(&sent);
     for rate in ["here", "there", "line", "ratio"] {
@@ -224,7 +247,8 @@ fn on_a_thin_line_this_machine_compresses() {
     let line = Proxy::raw(receiving.url.strip_prefix("haul://").unwrap().parse().unwrap()).unwrap();
     line.throttle(Some(4_000_000));
     let url = format!("haul://{}", line.address());
-    let sent = place.haul("green", &["backup", "config", "--to", &url, "--compress", "auto", "--json"], Some(&receiving.code));
+    let sent =
+        place.haul("green", &["backup", "config", "--to", &url, "--compress", "auto", "--json"], Some(&receiving.code));
     assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
     let report = json(&sent);
     assert_eq!(report["division"]["there"], false, "{report}");
@@ -241,7 +265,11 @@ fn a_line_that_breaks_costs_what_is_made_there_nothing() {
     let paired = place.haul("green", &["backup", "config", "--to", &url, "--exclude", "*.bin"], Some(&receiving.code));
     assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
     line.cut_at_random(7, 8, 6_000_000);
-    let sent = place.haul("green", &["backup", "config", "--to", &url, "--compress", "there", "--name", "cut", "--json"], None);
+    let sent = place.haul(
+        "green",
+        &["backup", "config", "--to", &url, "--compress", "there", "--name", "cut", "--json"],
+        None,
+    );
     assert_eq!(sent.status.code(), Some(0), "{}", out(&sent));
     let report = json(&sent);
     assert!(report["copies"][0]["retries"].as_u64().unwrap() > 0, "{report}");
@@ -258,8 +286,15 @@ fn a_receiver_that_is_killed_and_started_again_gets_it_from_the_start() {
     let url = receiving.url.clone();
     let paired = place.haul("green", &["backup", "config", "--to", &url, "--exclude", "*.bin"], Some(&receiving.code));
     assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
-    let mut sending = command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", "again"]);
-    let sending = sending.current_dir(place.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut sending =
+        command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", "again"]);
+    let sending = sending
+        .current_dir(place.dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while !place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part")) {
         assert!(std::time::Instant::now() < until);
@@ -290,8 +325,15 @@ fn a_receiver_that_is_stopped_leaves_nothing_and_is_waited_for() {
     assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
     // The maker waits for the line when it is stopped.
     line.throttle(Some(10_000_000));
-    let mut sending = command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", "again"]);
-    let sending = sending.current_dir(place.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut sending =
+        command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", "again"]);
+    let sending = sending
+        .current_dir(place.dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while place.backups().len() < 2 {
         assert!(std::time::Instant::now() < until);
@@ -321,10 +363,18 @@ fn nothing_stays_of_what_was_given_up_on_the_way() {
     assert_eq!(paired.status.code(), Some(0), "{}", out(&paired));
 
     let backup = |name: &str| {
-        let mut command = command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", name]);
-        command.current_dir(place.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        let mut command =
+            command(&place.path("green"), &["backup", "config", "--to", &url, "--compress", "there", "--name", name]);
+        command
+            .current_dir(place.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     };
-    let unfinished = || place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part"));
+    let unfinished =
+        || place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part"));
     let wait_for = |what: &str, condition: &dyn Fn() -> bool| {
         let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
         while !condition() {
@@ -350,7 +400,8 @@ fn nothing_stays_of_what_was_given_up_on_the_way() {
     wait_for("it is gone", &|| place.backups().len() == 2);
 }
 
-/// What a check tries out is no news for those who read the receiver's log, and does not look like a backup that failed.
+/// What a check tries out is no news for those who read the receiver's log, and does not look like a backup that
+/// failed.
 #[test]
 fn a_check_of_a_receiver_leaves_no_alarm_in_its_log() {
     let place = Place::new();

@@ -1,4 +1,5 @@
-//! A restore as a user meets it: under a running Home Assistant, on file systems that can't sync, with keys that have slips.
+//! A restore as a user meets it: under a running Home Assistant, on file systems that can't sync, with keys that have
+//! slips.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "restoring/bombs.rs"]
@@ -52,7 +53,10 @@ impl Place {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -73,7 +77,14 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn new(path: &Path) -> Self {
-        assert!(Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(path).status().unwrap().success());
+        assert!(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"])
+                .arg(path)
+                .status()
+                .unwrap()
+                .success()
+        );
         Self(path.to_owned())
     }
 }
@@ -92,7 +103,9 @@ fn a_running_home_assistant_is_not_replaced_and_says_so() {
     fs::write(place.path("config/mine"), "mine").unwrap();
     let lock = fs::File::create(place.path("config/.ha_run.lock")).unwrap();
     flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-    let words = "haul: Home Assistant seems to be running in config: a process holds the lock .ha_run.lock\n  nothing was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it is not running\n";
+    let words = "haul: Home Assistant seems to be running in config: a process holds the lock .ha_run.lock\n  nothing \
+        was changed; stop Home Assistant first (for example `docker stop homeassistant`), or use --force if it is not \
+        running\n";
     let said = place.haul(&restore);
     assert_eq!(said.0, 1, "{said:?}");
     assert_eq!(said.1.replace(&place.path("config").display().to_string(), "config"), words);
@@ -118,7 +131,12 @@ fn failing(mut command: Command, numbers: &[libc::c_long], errno: i32) -> Output
     let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
     for number in numbers {
         program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, u32::try_from(*number).unwrap()));
-        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap()));
+        program.push(statement(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap(),
+        ));
     }
     program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
     let install = move || {
@@ -137,14 +155,19 @@ fn failing(mut command: Command, numbers: &[libc::c_long], errno: i32) -> Output
 
 #[test]
 fn a_file_system_that_cannot_sync_is_no_failure_and_words_follow_what_was_done() {
-    const UNCONFIRMED: &str = "note: the target's file system can't confirm that everything is on the disk; wait a while before you switch it off\n";
+    const UNCONFIRMED: &str = "note: the target's file system can't confirm that everything is on the disk; wait a \
+        while before you switch it off\n";
     for (calls, errno, expected) in [
         (&[libc::SYS_fsync][..], libc::EINVAL, Ok(())),
         (&[libc::SYS_fsync], libc::EOPNOTSUPP, Ok(())),
         (&[libc::SYS_fsync, libc::SYS_syncfs], libc::ENOSYS, Ok(())),
         (&[libc::SYS_syncfs], libc::EINVAL, Ok(())),
         (&[libc::SYS_fsync], libc::EIO, Err("input/output error\n  ")),
-        (&[libc::SYS_syncfs], libc::EIO, Err("input/output error\n  check the permissions and the mount; nothing was changed\n")),
+        (
+            &[libc::SYS_syncfs],
+            libc::EIO,
+            Err("input/output error\n  check the permissions and the mount; nothing was changed\n"),
+        ),
     ] {
         for replace in [false, true] {
             let place = Place::new();
@@ -179,11 +202,19 @@ fn a_file_system_that_cannot_sync_is_no_failure_and_words_follow_what_was_done()
 #[test]
 fn a_file_that_may_not_grow_fails_in_words_and_leaves_nothing() {
     let place = Place::new();
-    let noise: Vec<u8> = (0..3_000_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
+    let noise: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
     fs::write(place.path("config/noise"), noise).unwrap();
     let limited = |args: &str| {
         let script = format!("ulimit -f 1000; exec \"$0\" {args}");
-        Said::of(&Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_haul")]).current_dir(place.dir.path()).stdin(Stdio::null()).output().unwrap())
+        Said::of(
+            &Command::new("sh")
+                .args(["-c", &script, env!("CARGO_BIN_EXE_haul")])
+                .current_dir(place.dir.path())
+                .stdin(Stdio::null())
+                .output()
+                .unwrap(),
+        )
     };
     let said = limited("backup config --to a.tar");
     assert!(said.0 == 1 && said.1.contains("this large"), "{said:?}");
@@ -191,7 +222,10 @@ fn a_file_that_may_not_grow_fails_in_words_and_leaves_nothing() {
     assert_eq!(place.haul(&["backup", "config", "--to", "a.tar"]).0, 0);
     for args in ["restore a.tar --into new", "repair a.tar --to b.tar --recompress fast"] {
         let said = limited(args);
-        assert!(said.0 == 1 && (said.1.contains("file too large") || said.1.contains("this large")), "{args}: {said:?}");
+        assert!(
+            said.0 == 1 && (said.1.contains("file too large") || said.1.contains("this large")),
+            "{args}: {said:?}"
+        );
         assert_eq!(place.names(), ["a.tar", "config"], "{args}");
     }
 }
@@ -199,10 +233,12 @@ fn a_file_that_may_not_grow_fails_in_words_and_leaves_nothing() {
 #[test]
 fn a_backup_to_a_file_system_that_cannot_sync_is_made() {
     let place = Place::new();
-    let said = Said::of(&failing(place.command(&["backup", "config", "--to", "a.tar"]), &[libc::SYS_fsync], libc::EINVAL));
+    let said =
+        Said::of(&failing(place.command(&["backup", "config", "--to", "a.tar"]), &[libc::SYS_fsync], libc::EINVAL));
     assert_eq!(said.0, 0, "{said:?}");
     assert_eq!(place.haul(&["verify", "a.tar"]).0, 0);
-    let said = Said::of(&failing(place.command(&["get", "./a.tar", "--to", "b.tar"]), &[libc::SYS_fsync], libc::EINVAL));
+    let said =
+        Said::of(&failing(place.command(&["get", "./a.tar", "--to", "b.tar"]), &[libc::SYS_fsync], libc::EINVAL));
     assert_eq!(said.0, 0, "{said:?}");
     assert_eq!(fs::read(place.path("a.tar")).unwrap(), fs::read(place.path("b.tar")).unwrap());
 }
@@ -215,7 +251,8 @@ fn write(path: &Path, text: &str) {
 fn the_emergency_kit_and_slips_in_its_key_open_an_archive() {
     let place = Place::new();
     let kit = format!(
-        "Home Assistant Backup Emergency Kit\n\nDate: 1/1/2026, 10:00:00 AM\n\nEncryption key:\n{KEY}\n\nFor more information visit: https://www.home-assistant.io\n"
+        "Home Assistant Backup Emergency Kit\n\nDate: 1/1/2026, 10:00:00 AM\n\nEncryption key:\n{KEY}\n\nFor more \
+         information visit: https://www.home-assistant.io\n"
     );
     write(&place.path("kit.txt"), &kit);
     write(&place.path("key"), &format!("{KEY}\n"));
@@ -224,19 +261,43 @@ fn the_emergency_kit_and_slips_in_its_key_open_an_archive() {
     write(&place.path("lines"), "first\nsecond\n");
     assert_eq!(place.haul(&["backup", "config", "--to", "a.tar", "--password-file", "key"]).0, 0);
 
-    let fits = "note: the encryption key is correct without quotes, without blanks, in capital letters, with a dash after every four characters; Home Assistant accepts it only in that form\n";
-    for (file, note) in [("key", ""), ("kit.txt", "note: using the encryption key from the emergency kit kit.txt\n"), ("slip", fits)] {
-        let commands: [&[&str]; 5] =
-            [&["verify", "a.tar"], &["inspect", "a.tar"], &["ls", "a.tar"], &["cat", "a.tar", "configuration.yaml"], &["diff", "a.tar", "a.tar"]];
+    let fits = "note: the encryption key is correct without quotes, without blanks, in capital letters, with a dash \
+        after every four characters; Home Assistant accepts it only in that form\n";
+    for (file, note) in
+        [("key", ""), ("kit.txt", "note: using the encryption key from the emergency kit kit.txt\n"), ("slip", fits)]
+    {
+        let commands: [&[&str]; 5] = [
+            &["verify", "a.tar"],
+            &["inspect", "a.tar"],
+            &["ls", "a.tar"],
+            &["cat", "a.tar", "configuration.yaml"],
+            &["diff", "a.tar", "a.tar"],
+        ];
         for command in commands {
             let said = place.haul(&[command, &["--password-file", file]].concat());
             assert_eq!(said, Said(0, note.to_owned()), "{command:?} {file}");
         }
         let into = format!("from-{file}");
-        assert_eq!(place.haul(&["restore", "a.tar", "--into", &into, "--password-file", file]), Said(0, note.to_owned()), "{file}");
+        assert_eq!(
+            place.haul(&["restore", "a.tar", "--into", &into, "--password-file", file]),
+            Said(0, note.to_owned()),
+            "{file}"
+        );
         assert!(place.path(&into).join("configuration.yaml").exists());
-        let repaired = place.haul(&["repair", "a.tar", "--to", &format!("{file}.tar"), "--password-file", file, "--recompress", "fast"]);
-        assert!(place.path(&format!("{file}.tar")).exists() && repaired.1.contains(note) && !repaired.1.contains("ABCD"), "{file}: {repaired:?}");
+        let repaired = place.haul(&[
+            "repair",
+            "a.tar",
+            "--to",
+            &format!("{file}.tar"),
+            "--password-file",
+            file,
+            "--recompress",
+            "fast",
+        ]);
+        assert!(
+            place.path(&format!("{file}.tar")).exists() && repaired.1.contains(note) && !repaired.1.contains("ABCD"),
+            "{file}: {repaired:?}"
+        );
     }
     let said = place.haul(&["verify", "a.tar", "--password-file", "other"]);
     assert!(said.0 == 1 && said.1.starts_with("haul: the password is wrong\n"), "{said:?}");
@@ -252,7 +313,8 @@ fn each_pattern_that_fits_nothing_is_named() {
     assert_eq!(said.0, 0, "a note alone");
     assert!(said.1.contains("note: --exclude yours has no effect: "), "{said:?}");
     assert!(!said.1.contains("--exclude mine"), "{said:?}");
-    let said = place.haul(&["restore", "a.tar", "--into", "some", "--only", "configuration.yaml", "--only", "secrets.yaml"]);
+    let said =
+        place.haul(&["restore", "a.tar", "--into", "some", "--only", "configuration.yaml", "--only", "secrets.yaml"]);
     assert_eq!(said, Said(3, "note: nothing in the archive matches --only secrets.yaml\n".to_owned()));
     assert!(place.path("some/configuration.yaml").exists());
 }

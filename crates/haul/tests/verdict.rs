@@ -1,4 +1,5 @@
-//! One verdict: whatever is missing in a configuration, every command says the same of its backup, in its first line and its exit code.
+//! One verdict: whatever is missing in a configuration, every command says the same of its backup, in its first line
+//! and its exit code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::{
@@ -14,7 +15,8 @@ use std::{
 
 use serde_json::Value;
 
-const SETTINGS: [&str; 5] = ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding", "core.device_registry"];
+const SETTINGS: [&str; 5] =
+    ["auth", "auth_provider.homeassistant", "core.config_entries", "onboarding", "core.device_registry"];
 const PASSWORD: &str = "correct horse battery staple";
 
 struct Place {
@@ -49,13 +51,22 @@ impl Place {
                 fs::write(path, r#"{"version":1,"key":"x","data":{}}"#).unwrap();
             }
         }
-        fs::write(config.join(".storage/core.uuid"), format!(r#"{{"version":1,"key":"core.uuid","data":{{"uuid":"{instance}"}}}}"#)).unwrap();
+        fs::write(
+            config.join(".storage/core.uuid"),
+            format!(r#"{{"version":1,"key":"core.uuid","data":{{"uuid":"{instance}"}}}}"#),
+        )
+        .unwrap();
         config
     }
 
     fn haul(&self, args: &[&str], password: Option<&str>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(args).current_dir(self.dir.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.dir.path());
         command.stdin(Stdio::null());
         if let Some(password) = password {
             command.env("HAUL_PASSWORD", password);
@@ -124,7 +135,8 @@ fn cases() -> Vec<Case> {
             "history in MariaDB",
             |config| {
                 without_database(config);
-                fs::write(config.join("configuration.yaml"), "recorder:\n  db_url: mysql://ha:x@core-mariadb/ha\n").unwrap();
+                fs::write(config.join("configuration.yaml"), "recorder:\n  db_url: mysql://ha:x@core-mariadb/ha\n")
+                    .unwrap();
             },
             "",
         ),
@@ -133,16 +145,29 @@ fn cases() -> Vec<Case> {
             "damaged history in another file",
             |config| {
                 history_in_another_file(config);
-                fs::OpenOptions::new().write(true).open(config.join("db/history.db")).unwrap().write_all_at(&[0xa5; 4096 * 3], 4096 * 8).unwrap();
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(config.join("db/history.db"))
+                    .unwrap()
+                    .write_all_at(&[0xa5; 4096 * 3], 4096 * 8)
+                    .unwrap();
             },
             "the history",
         ),
-        case("no storage", |config| fs::remove_dir_all(config.join(".storage")).unwrap(), "users, integrations and devices"),
+        case(
+            "no storage",
+            |config| fs::remove_dir_all(config.join(".storage")).unwrap(),
+            "users, integrations and devices",
+        ),
         case("no users", |config| remove(config, ".storage/auth"), "nobody can log in"),
         case("no passwords", |config| remove(config, ".storage/auth_provider.homeassistant"), "nobody can log in"),
         case("no integrations", |config| remove(config, ".storage/core.config_entries"), "all integrations"),
         case("never set up", |config| remove(config, ".storage/onboarding"), "welcome page"),
-        case("no configuration.yaml", |config| remove(config, "configuration.yaml"), "the settings in configuration.yaml"),
+        case(
+            "no configuration.yaml",
+            |config| remove(config, "configuration.yaml"),
+            "the settings in configuration.yaml",
+        ),
         case(
             "empty database",
             |config| {
@@ -152,15 +177,25 @@ fn cases() -> Vec<Case> {
             "the history",
         ),
         case("empty users", |config| fs::write(config.join(".storage/auth"), "").unwrap(), "the users"),
-        case("zeros instead of integrations", |config| fs::write(config.join(".storage/core.config_entries"), [0; 400]).unwrap(), "all integrations"),
-        case("devices cut short", |config| fs::write(config.join(".storage/core.device_registry"), r#"{"version":1,"da"#).unwrap(), "the devices"),
+        case(
+            "zeros instead of integrations",
+            |config| fs::write(config.join(".storage/core.config_entries"), [0; 400]).unwrap(),
+            "all integrations",
+        ),
+        case(
+            "devices cut short",
+            |config| fs::write(config.join(".storage/core.device_registry"), r#"{"version":1,"da"#).unwrap(),
+            "the devices",
+        ),
         case("first page of the database is zeros", |config| overwrite(config, 0, &[0; 4096]), "the history"),
         case("pages of the database are noise", |config| overwrite(config, 4096 * 8, &[0xa5; 4096 * 3]), "the history"),
     ]
 }
 
-/// The ways in which an archive comes to be: with its verdict put in afterwards, encrypted, and measured before it is written.
-const WAYS: [(&str, Option<&str>, &[&str]); 3] = [("plain", None, &[]), ("encrypted", Some(PASSWORD), &[]), ("uncompressed", None, &["--uncompressed"])];
+/// The ways in which an archive comes to be: with its verdict put in afterwards, encrypted, and measured before it is
+/// written.
+const WAYS: [(&str, Option<&str>, &[&str]); 3] =
+    [("plain", None, &[]), ("encrypted", Some(PASSWORD), &[]), ("uncompressed", None, &["--uncompressed"])];
 
 #[test]
 fn every_command_says_the_same() {
@@ -172,15 +207,27 @@ fn every_command_says_the_same() {
         for (way, password, args) in WAYS {
             let name = format!("{}, {way}", case.name);
             let archive = format!("out/{way}.tar");
-            let backup = ["backup", "config", "--to", &archive, "--json"].into_iter().chain(args.iter().copied()).chain(case.args.iter().copied());
+            let backup = ["backup", "config", "--to", &archive, "--json"]
+                .into_iter()
+                .chain(args.iter().copied())
+                .chain(case.args.iter().copied());
             let made = place.haul(&backup.collect::<Vec<_>>(), password);
             assert_eq!(code(&made), if essential { 3 } else { 0 }, "{name}: {}", told(&made));
             assert_eq!(judged(&made), (verdict.to_owned(), essential), "{name}: backup");
             agree(&place, &archive, password, &name, &case);
         }
         // Where nothing can be put in afterwards.
-        let streamed = place.haul(&["backup", "config", "--to", "-"].into_iter().chain(case.args.iter().copied()).collect::<Vec<_>>(), None);
-        assert_eq!(code(&streamed), if essential { 3 } else { 0 }, "{}: {}", case.name, String::from_utf8_lossy(&streamed.stderr));
+        let streamed = place.haul(
+            &["backup", "config", "--to", "-"].into_iter().chain(case.args.iter().copied()).collect::<Vec<_>>(),
+            None,
+        );
+        assert_eq!(
+            code(&streamed),
+            if essential { 3 } else { 0 },
+            "{}: {}",
+            case.name,
+            String::from_utf8_lossy(&streamed.stderr)
+        );
         fs::write(place.path("out/streamed.tar"), &streamed.stdout).unwrap();
         agree(&place, "out/streamed.tar", None, &format!("{}, streamed", case.name), &case);
     }
@@ -217,10 +264,15 @@ fn an_incomplete_archive_that_is_pushed_is_called_so() {
     fs::remove_file(config.join(".storage/auth")).unwrap();
     assert_eq!(code(&place.haul(&["backup", "config", "--to", "a.tar"], None)), 3);
     let pushed = place.haul(&["push", "a.tar", "--to", "out/"], None);
-    assert!(code(&pushed) == 0 && told(&pushed).contains("note: the archive is incomplete: a restore loses"), "{}", told(&pushed));
+    assert!(
+        code(&pushed) == 0 && told(&pushed).contains("note: the archive is incomplete: a restore loses"),
+        "{}",
+        told(&pushed)
+    );
 }
 
-/// Without compression nothing but sizes is measured: what is wrong with a large database shows when the description has left.
+/// Without compression nothing but sizes is measured: what is wrong with a large database shows when the description
+/// has left.
 #[test]
 fn what_the_description_of_a_stream_could_not_say_is_said() {
     let place = Place::new();
@@ -228,10 +280,19 @@ fn what_the_description_of_a_stream_could_not_say_is_said() {
     for (name, bytes) in [("large", 12_000_000), ("small", 100_000)] {
         spoil(&place.config_of(name, "a1b2c3", bytes));
     }
-    for (args, too_late) in [(&["large", "--uncompressed"][..], true), (&["large"], false), (&["small", "--uncompressed"], false), (&["small"], false)] {
+    for (args, too_late) in [
+        (&["large", "--uncompressed"][..], true),
+        (&["large"], false),
+        (&["small", "--uncompressed"], false),
+        (&["small"], false),
+    ] {
         let streamed = place.haul(&[&["backup", "--to", "-"], args].concat(), None);
         let said = String::from_utf8_lossy(&streamed.stderr);
-        assert_eq!((code(&streamed), said.contains("after it had sent the archive's own description")), (3, too_late), "{args:?}: {said}");
+        assert_eq!(
+            (code(&streamed), said.contains("after it had sent the archive's own description")),
+            (3, too_late),
+            "{args:?}: {said}"
+        );
         assert_eq!(said.matches("damaged on this machine").count(), 1, "{args:?}: {said}");
         assert!(said.contains("image of a DAMAGED database"), "{args:?}: {said}");
     }
@@ -247,12 +308,25 @@ fn agree(place: &Place, archive: &str, password: Option<&str>, name: &str, case:
         let said = run(&[]);
         assert_eq!(code(&said), if is_whole { 0 } else { 4 }, "{name}: {command}: {}", told(&said));
         let line = first_line(&said);
-        assert!(is_whole || line.contains("incomplete: a restore loses") && line.contains(case.lost), "{name}: {command}: {line}");
+        assert!(
+            is_whole || line.contains("incomplete: a restore loses") && line.contains(case.lost),
+            "{name}: {command}: {line}"
+        );
         assert!(!line.contains("Good") || is_whole, "{name}: {line}");
     }
     let listed = json(&place.haul(&["list", "out", "--json"], None));
-    let item = listed["archives"].as_array().unwrap().iter().find(|item| archive.ends_with(item["name"].as_str().unwrap())).unwrap().clone();
-    assert_eq!((item["verdict"].as_str().unwrap(), item["essential"].as_bool().unwrap()), (expected.0.as_str(), expected.1), "{name}: list");
+    let item = listed["archives"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| archive.ends_with(item["name"].as_str().unwrap()))
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (item["verdict"].as_str().unwrap(), item["essential"].as_bool().unwrap()),
+        (expected.0.as_str(), expected.1),
+        "{name}: list"
+    );
     assert_eq!(item["instance"].as_str(), place.path("config/.storage").exists().then_some("a1b2c3"), "{name}");
     let into = format!("restored-{}", archive.rsplit('/').next().unwrap());
     let restored = place.haul(&["restore", archive, "--into", &into], password);
@@ -274,7 +348,11 @@ fn as_nobody(place: &Place, args: &[&str]) -> Output {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).args(args).current_dir(place.dir.path());
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(program)
+        .args(args)
+        .current_dir(place.dir.path());
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/nonexistent").output().unwrap()
 }
 
@@ -297,7 +375,14 @@ fn nights_as_the_wrong_user_do_not_push_out_the_good_archive() {
         assert!(first_line(&made).contains("incomplete: a restore loses"), "{}", told(&made));
     }
     let listed = told(&place.haul(&["list", "out"], None));
-    assert_eq!(listed.lines().filter(|line| line.contains("incomplete (loses essentials)") && line.ends_with("-bad.tar")).count(), 3, "{listed}");
+    assert_eq!(
+        listed
+            .lines()
+            .filter(|line| line.contains("incomplete (loses essentials)") && line.ends_with("-bad.tar"))
+            .count(),
+        3,
+        "{listed}"
+    );
     let verified = place.haul(&["verify", "out/1-bad.tar"], None);
     assert_eq!(code(&verified), 4, "{}", told(&verified));
     for rule in ["--keep-last=3", "--keep-daily=7"] {
@@ -309,7 +394,11 @@ fn nights_as_the_wrong_user_do_not_push_out_the_good_archive() {
     fs::set_permissions(place.path("out/0-good.tar"), fs::Permissions::from_mode(0o600)).unwrap();
     let listed = as_nobody(&place, &["list", place.path("out").to_str().unwrap()]);
     assert_eq!(code(&listed), 3, "{}", told(&listed));
-    assert!(told(&listed).lines().any(|line| line.contains("unreadable") && line.ends_with("0-good.tar")), "{}", told(&listed));
+    assert!(
+        told(&listed).lines().any(|line| line.contains("unreadable") && line.ends_with("0-good.tar")),
+        "{}",
+        told(&listed)
+    );
 }
 
 #[test]
@@ -326,7 +415,8 @@ fn what_was_unreadable_is_named_wherever_its_archive_is_told_of() {
         fs::write(&path, "x").unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    let named = "3 entries that were unreadable, doubtful or damaged when the backup was made: a\\x3b b, odd\\x0a\\xff.bin, www.bin";
+    let named = "3 entries that were unreadable, doubtful or damaged when the backup was made: a\\x3b b, \
+        odd\\x0a\\xff.bin, www.bin";
     for (archive, essential) in [("out/a.tar", false), ("out/b.tar", true)] {
         if essential {
             fs::remove_file(config.join(".storage/auth")).unwrap();
@@ -342,11 +432,20 @@ fn what_was_unreadable_is_named_wherever_its_archive_is_told_of() {
         tells(&place.haul(&["list", "out"], None), 0);
         tells(&place.haul(&["restore", archive, "--into", &format!("{archive}-restored")], None), 3);
         let listed = json(&place.haul(&["list", "out", "--json"], None));
-        let item = listed["archives"].as_array().unwrap().iter().find(|item| archive.ends_with(item["name"].as_str().unwrap())).unwrap();
+        let item = listed["archives"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|item| archive.ends_with(item["name"].as_str().unwrap()))
+            .unwrap();
         assert!(item["missing"].as_str().unwrap().ends_with(named), "{listed}");
     }
     let listed = told(&place.haul(&["list", "out"], None));
-    assert!(listed.contains("  incomplete                     a.tar") && listed.contains("  incomplete (loses essentials)  b.tar"), "{listed}");
+    assert!(
+        listed.contains("  incomplete                     a.tar")
+            && listed.contains("  incomplete (loses essentials)  b.tar"),
+        "{listed}"
+    );
 }
 
 #[test]
@@ -374,7 +473,11 @@ fn what_would_leave_only_incomplete_archives_is_refused() {
     }
     let refused = place.haul(&["prune", "out", "--keep-last", "1", "--yes"], None);
     assert_eq!(code(&refused), 1, "{}", told(&refused));
-    assert!(told(&refused).contains("whole") && place.path("out/1.tar").exists() && place.path("out/2.tar").exists(), "{}", told(&refused));
+    assert!(
+        told(&refused).contains("whole") && place.path("out/1.tar").exists() && place.path("out/2.tar").exists(),
+        "{}",
+        told(&refused)
+    );
     let planned = place.haul(&["prune", "out", "--keep-last", "1", "--dry-run"], None);
     assert!(code(&planned) == 0 && told(&planned).contains("only incomplete"), "{}", told(&planned));
     let pruned = place.haul(&["prune", "out", "--keep-last", "1", "--yes", "--even-without-whole"], None);
@@ -391,7 +494,10 @@ fn an_archive_that_was_cut_is_still_hauls_and_goes() {
     let cut = fs::OpenOptions::new().write(true).open(place.path("out/1.tar")).unwrap();
     cut.set_len(cut.metadata().unwrap().len() / 2).unwrap();
     let listed = told(&place.haul(&["list", "out"], None));
-    assert!(listed.lines().any(|line| line.contains("  Haul  ") && line.contains("DAMAGED") && line.ends_with("1.tar")), "{listed}");
+    assert!(
+        listed.lines().any(|line| line.contains("  Haul  ") && line.contains("DAMAGED") && line.ends_with("1.tar")),
+        "{listed}"
+    );
     assert_eq!(code(&place.haul(&["prune", "out", "--keep-last", "2", "--yes"], None)), 0);
     assert!(!place.path("out/1.tar").exists() && place.path("out/2.tar").exists());
 }
@@ -407,7 +513,8 @@ fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
         let whole = fs::read(place.path(made)).unwrap();
         let opened = habackup::archive::Archive::open(whole.as_slice()).unwrap();
         let index = opened.member(habackup::index::MEMBER).unwrap();
-        let (begin, end) = (index.data_offset as usize, (index.data_offset + index.size).next_multiple_of(512) as usize);
+        let (begin, end) =
+            (index.data_offset as usize, (index.data_offset + index.size).next_multiple_of(512) as usize);
         let flipped = |at: usize| {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
@@ -425,8 +532,16 @@ fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
             fs::write(place.path("bad.tar"), &bytes).unwrap();
             for command in ["verify", "inspect"] {
                 let output = place.haul(&[command, "bad.tar"], password);
-                assert!(code(&output) == 3 && first_line(&output).contains("every file in it is whole"), "{kind}, {command}: {}", told(&output));
-                assert_eq!(json(&place.haul(&[command, "bad.tar", "--json"], password))["judgement"]["verdict"], "wrapper", "{kind}, {command}");
+                assert!(
+                    code(&output) == 3 && first_line(&output).contains("every file in it is whole"),
+                    "{kind}, {command}: {}",
+                    told(&output)
+                );
+                assert_eq!(
+                    json(&place.haul(&[command, "bad.tar", "--json"], password))["judgement"]["verdict"],
+                    "wrapper",
+                    "{kind}, {command}"
+                );
             }
             let output = place.haul(&["repair", "bad.tar", "--to", "good.tar"], password);
             assert_eq!(code(&output), 0, "{kind}: {}", told(&output));
@@ -434,7 +549,8 @@ fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
             assert_eq!(code(&output), 0, "{kind}: {}", told(&output));
             fs::remove_file(place.path("good.tar")).unwrap();
         }
-        // A wrong bit in the index's header: readers refuse such an archive, and repair leaves nothing of the old index in the new one.
+        // A wrong bit in the index's header: readers refuse such an archive, and repair leaves nothing of the old index
+        // in the new one.
         fs::write(place.path("bad.tar"), flipped(begin - 512 + 2)).unwrap();
         for command in ["verify", "inspect"] {
             let output = place.haul(&[command, "bad.tar"], password);
@@ -444,7 +560,10 @@ fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
         assert_eq!(code(&output), 0, "{}", told(&output));
         assert_eq!(code(&place.haul(&["verify", "good.tar"], password)), 0);
         let repaired = fs::read(place.path("good.tar")).unwrap();
-        assert_eq!(habackup::archive::Archive::open(repaired.as_slice()).unwrap().members().len(), opened.members().len());
+        assert_eq!(
+            habackup::archive::Archive::open(repaired.as_slice()).unwrap().members().len(),
+            opened.members().len()
+        );
         fs::remove_file(place.path("good.tar")).unwrap();
     }
 }
@@ -474,8 +593,18 @@ fn a_repaired_archive_carries_the_verdict_of_what_is_in_it() {
         place.haul(&["backup", "config", "--to", &old], None);
         place.haul(&["repair", &old, "--to", &new, "--recompress", "small"], None);
         let listed = json(&place.haul(&["list", "out", "--json"], None));
-        let item = listed["archives"].as_array().unwrap().iter().find(|item| new.ends_with(item["name"].as_str().unwrap())).unwrap().clone();
-        assert_eq!((item["verdict"].as_str(), item["essential"].as_bool()), (Some(if lost { "incomplete" } else { "whole" }), Some(lost)), "{listed}");
+        let item = listed["archives"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|item| new.ends_with(item["name"].as_str().unwrap()))
+            .unwrap()
+            .clone();
+        assert_eq!(
+            (item["verdict"].as_str(), item["essential"].as_bool()),
+            (Some(if lost { "incomplete" } else { "whole" }), Some(lost)),
+            "{listed}"
+        );
         assert_eq!(item["instance"], "a1b2c3");
     }
 }

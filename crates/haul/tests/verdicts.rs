@@ -1,6 +1,7 @@
-//! What inspecting says against what real Home Assistants did with the same archives: `tests/fixtures` makes one archive for
-//! every defect, the program itself some more. Where the rig is, Home Assistant is asked afresh, and the answers that are kept
-//! are compared with that; where it is not, they are believed. `HAUL_VERDICTS` names a folder for the tables (`make verdicts`).
+//! What inspecting says against what real Home Assistants did with the same archives: `tests/fixtures` makes one
+//! archive for every defect, the program itself some more. Where the rig is, Home Assistant is asked afresh, and the
+//! answers that are kept are compared with that; where it is not, they are believed. `HAUL_VERDICTS` names a folder for
+//! the tables (`make verdicts`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::{
@@ -46,7 +47,12 @@ enum Way {
 }
 
 impl Own {
-    const fn new(name: &'static str, password: Option<&'static str>, arguments: &'static [&'static str], way: Way) -> Self {
+    const fn new(
+        name: &'static str,
+        password: Option<&'static str>,
+        arguments: &'static [&'static str],
+        way: Way,
+    ) -> Self {
         Self { name, password, arguments, way }
     }
 
@@ -74,18 +80,25 @@ const OF_ITS_OWN: [Own; 12] = [
 ];
 
 /// Where nothing in the archive tells, with the reason.
-const UNTELLABLE: [(&str, &str); 1] = [("securetar-v2-not-compressed-damaged", "SecureTar 2 has no checksum, and without compression nothing else has one")];
+const UNTELLABLE: [(&str, &str); 1] = [(
+    "securetar-v2-not-compressed-damaged",
+    "SecureTar 2 has no checksum, and without compression nothing else has one",
+)];
 
 fn look(version: Version, archive: &Path, password: Option<&str>) -> Inspection {
-    let options =
-        InspectOptions { password: password.map(Password::new), asked: Asked::Target(version.as_str().parse().unwrap()), ..InspectOptions::default() };
+    let options = InspectOptions {
+        password: password.map(Password::new),
+        asked: Asked::Target(version.as_str().parse().unwrap()),
+        ..InspectOptions::default()
+    };
     inspect(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap()
 }
 
 /// Archives as this program makes them, of the configuration that all fixtures are made of.
 fn make_our_own(made: &mut Fixtures, version: Version) {
     let config = tempfile::tempdir().unwrap();
-    let unpacked = haul(None).arg("restore").arg(made.path("good-core-plain")).arg("--into").arg(config.path()).output().unwrap();
+    let unpacked =
+        haul(None).arg("restore").arg(made.path("good-core-plain")).arg("--into").arg(config.path()).output().unwrap();
     assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
     let bucket = S3Server::start(&["bucket"]).unwrap();
     for own in OF_ITS_OWN.iter().filter(|own| own.is_for(version)) {
@@ -107,7 +120,12 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
                 done(backup.arg(&first));
                 // Compressed another way, so that it is written anew.
                 let mut repair = haul(own.password);
-                repair.arg("repair").arg(&first).args(own.arguments).args(["--target", version.as_str(), "--recompress", "small"]);
+                repair.arg("repair").arg(&first).args(own.arguments).args([
+                    "--target",
+                    version.as_str(),
+                    "--recompress",
+                    "small",
+                ]);
                 done(repair.args(["--rename", own.name, "--to"]).arg(&path));
                 fs::remove_file(first).unwrap();
             }
@@ -178,7 +196,12 @@ fn loses(row: &Value) -> bool {
     let database = |path: &&str| path.starts_with("home-assistant_v2.db");
     let gone = list("lost").iter().any(|path| !(database(path) && (history || excluded)) && *path != ".HA_VERSION");
     let changed = list("changed").iter().any(|path| !(database(path) && history));
-    gone || changed || !(history || excluded) || !login || welcomes || !list("escaped").is_empty() || !row["next_start"].is_null()
+    gone || changed
+        || !(history || excluded)
+        || !login
+        || welcomes
+        || !list("escaped").is_empty()
+        || !row["next_start"].is_null()
 }
 
 fn class(effect: &Effect) -> &'static str {
@@ -204,9 +227,15 @@ fn compare(version: Version, row: &Value, inspection: &Inspection) -> (String, S
     let same = did == ours || (ours == "may lose" && matches!(did, "loses" | "restores"));
     let says = verdict.says.clone().unwrap_or_default();
     // The place of the file is another, and the quotation stops before it.
-    let plain = |text: &str| text.replace("/config/backups/", "").replace(&format!("{}.tar", row["fixture"].as_str().unwrap_or_default()), "…");
-    let words = said.is_empty() || plain(&says).contains(&plain(&said)) || (!says.is_empty() && plain(&said).contains(&plain(&says)));
-    let with = |class: &str, words: &str| if words.is_empty() { class.to_owned() } else { format!("{class} ({words})") };
+    let plain = |text: &str| {
+        text.replace("/config/backups/", "")
+            .replace(&format!("{}.tar", row["fixture"].as_str().unwrap_or_default()), "…")
+    };
+    let words = said.is_empty()
+        || plain(&says).contains(&plain(&said))
+        || (!says.is_empty() && plain(&said).contains(&plain(&says)));
+    let with =
+        |class: &str, words: &str| if words.is_empty() { class.to_owned() } else { format!("{class} ({words})") };
     let because = verdict.because.map_or(String::new(), |defect| format!(" [{}]", defect.id()));
     (with(did, &said), with(ours, &says) + &because, same && words)
 }
@@ -229,8 +258,10 @@ fn answers(version: Version, made: &mut Fixtures) -> (BTreeMap<String, Value>, V
     println!("Home Assistant {} was asked about {} archives", version.as_str(), asked.len());
     let ours = |name: &String| OF_ITS_OWN.iter().any(|own| own.name == name);
     let names = kept.keys().chain(asked.keys().filter(|name| !kept.contains_key(*name) && !ours(name)));
-    let differ =
-        names.filter(|name| kept.get(*name) != asked.get(*name)).map(|name| format!("{name}: the kept answer is not what Home Assistant does")).collect();
+    let differ = names
+        .filter(|name| kept.get(*name) != asked.get(*name))
+        .map(|name| format!("{name}: the kept answer is not what Home Assistant does"))
+        .collect();
     (asked, differ)
 }
 
@@ -238,7 +269,11 @@ fn answers(version: Version, made: &mut Fixtures) -> (BTreeMap<String, Value>, V
 fn lost_by_recoding(rows: &BTreeMap<String, Value>) -> impl Iterator<Item = String> + '_ {
     OF_ITS_OWN.iter().filter_map(|own| {
         let row = rows.get(own.name)?;
-        let recoded = if own.password.is_some() { vec![&row["download"], &row["upload"]["fetched"]] } else { vec![&row["encrypted"]] };
+        let recoded = if own.password.is_some() {
+            vec![&row["download"], &row["upload"]["fetched"]]
+        } else {
+            vec![&row["encrypted"]]
+        };
         let wrong = recoded.into_iter().find(|answer| answer["members"].as_u64().is_none_or(|members| members < 30))?;
         Some(format!("{}: Home Assistant destroys it: {wrong}", own.name))
     })
@@ -258,7 +293,8 @@ fn agree(version: Version) {
     let Some(mut made) = Fixtures::make(&[]).unwrap() else { return };
     let (rows, mut differ) = answers(version, &mut made);
     differ.extend(lost_by_recoding(&rows));
-    let mut table = format!("fixture | Home Assistant {} | haul inspect | same\n--- | --- | --- | ---\n", version.as_str());
+    let mut table =
+        format!("fixture | Home Assistant {} | haul inspect | same\n--- | --- | --- | ---\n", version.as_str());
     let mut agreed = 0;
     for (name, row) in &rows {
         let (did, ours, same) = compare(version, row, &look(version, &made.path(name), made.password(name)));

@@ -13,13 +13,25 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let invalid = |reason: &str| Error::new(words(&without_login(text), 200), Operation::Look, Kind::Invalid, reason);
     if !text.contains("://") {
         let shown = words(&without_login(text), 200);
-        let error = Error::new(shown.clone(), Operation::Look, Kind::Invalid, "the address does not begin with http:// or https://");
+        let error = Error::new(
+            shown.clone(),
+            Operation::Look,
+            Kind::Invalid,
+            "the address does not begin with http:// or https://",
+        );
         return Err(error.advise(format!("write http://{}", shown.trim_start_matches('/').trim_end_matches("?…"))));
     }
-    let url = Url::parse(text).map_err(|error| Error::new("this address", Operation::Look, Kind::Invalid, error.to_string()))?;
+    let url = Url::parse(text)
+        .map_err(|error| Error::new("this address", Operation::Look, Kind::Invalid, error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         // Not shown: it may hold a password.
-        return Err(Error::new(shown(&url), Operation::Look, Kind::Invalid, "the address contains a user name or password").advise("put the token in a file"));
+        return Err(Error::new(
+            shown(&url),
+            Operation::Look,
+            Kind::Invalid,
+            "the address contains a user name or password",
+        )
+        .advise("put the token in a file"));
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(invalid("the address does not begin with http:// or https://"));
@@ -49,11 +61,14 @@ pub(crate) fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// Where a request for `asked` may be sent on to without asking anybody: the same host, the same path, never from https to http. A backup holds every secret of a
-/// home; a redirect does not decide which machine gets it.
+/// Where a request for `asked` may be sent on to without asking anybody: the same host, the same path, never from https
+/// to http. A backup holds every secret of a home; a redirect does not decide which machine gets it.
 pub(crate) fn followed(asked: &Url, location: &str) -> Option<Url> {
     let target = asked.join(location).ok()?;
-    let stays = target.host() == asked.host() && target.path() == asked.path() && target.username().is_empty() && target.password().is_none();
+    let stays = target.host() == asked.host()
+        && target.path() == asked.path()
+        && target.username().is_empty()
+        && target.password().is_none();
     let safe = target.scheme() == "https" || (target.scheme() == "http" && asked.scheme() == "http");
     (stays && safe && target != *asked).then(|| base(target))
 }
@@ -92,8 +107,14 @@ mod tests {
     #[test]
     fn a_redirect_is_followed_to_the_same_host_only_and_never_to_less_safety() {
         let from = |asked: &str, location: &str| followed(&Url::parse(asked).unwrap(), location).map(|url| shown(&url));
-        assert_eq!(from("http://ha.example/api/onboarding", "https://ha.example/api/onboarding").as_deref(), Some("https://ha.example"));
-        assert_eq!(from("http://ha.example:8123/api/onboarding", "https://ha.example:8443/api/onboarding").as_deref(), Some("https://ha.example:8443"));
+        assert_eq!(
+            from("http://ha.example/api/onboarding", "https://ha.example/api/onboarding").as_deref(),
+            Some("https://ha.example")
+        );
+        assert_eq!(
+            from("http://ha.example:8123/api/onboarding", "https://ha.example:8443/api/onboarding").as_deref(),
+            Some("https://ha.example:8443")
+        );
         assert_eq!(from("http://ha.example/api/onboarding", "https://other.example/api/onboarding"), None);
         assert_eq!(from("https://ha.example/api/onboarding", "http://ha.example/api/onboarding"), None);
         assert_eq!(from("https://ha.example/api/onboarding", "https://ha.example/login"), None);

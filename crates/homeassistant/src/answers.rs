@@ -1,4 +1,5 @@
-//! What Home Assistant's answers hold, as far as anybody here needs it. Unknown keys, other versions' shapes and nulls are taken as they come.
+//! What Home Assistant's answers hold, as far as anybody here needs it. Unknown keys, other versions' shapes and nulls
+//! are taken as they come.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +44,9 @@ impl Manager {
             return if self.state == "receive_backup" { Arrival::Underway } else { Arrival::No };
         };
         match (expected.size, backup.size_at(&expected.agent)) {
-            (Some(sent), Some(there)) if sent != there => Arrival::OtherSize { backup_id: backup.backup_id.clone(), size: there },
+            (Some(sent), Some(there)) if sent != there => {
+                Arrival::OtherSize { backup_id: backup.backup_id.clone(), size: there }
+            }
             _ => Arrival::Yes { backup_id: backup.backup_id.clone() },
         }
     }
@@ -101,7 +104,8 @@ impl Backup {
             (Ok(there), Ok(sent)) => there == sent,
             _ => self.date == expected.date,
         };
-        (!expected.slug.is_empty() && self.backup_id == expected.slug) || (self.name == expected.name && !expected.date.is_empty() && same_date())
+        (!expected.slug.is_empty() && self.backup_id == expected.slug)
+            || (self.name == expected.name && !expected.date.is_empty() && same_date())
     }
 }
 
@@ -125,7 +129,8 @@ pub struct Expected {
 pub enum Arrival {
     /// It is not there.
     No,
-    /// It is not there, and the other side is still taking an upload: this one, unless somebody else uploads too. Ask again.
+    /// It is not there, and the other side is still taking an upload: this one, unless somebody else uploads too. Ask
+    /// again.
     Underway,
     /// It is there, whole as far as can be told.
     Yes {
@@ -218,7 +223,13 @@ mod tests {
         "state":"idle","last_action_event":{"manager_state":"restore_backup","reason":"x","stage":null,"state":"failed"}}"#;
 
     fn expected() -> Expected {
-        Expected { agent: "backup.local".into(), slug: "1a2b3c4d".into(), name: "home".into(), date: "2026-08-01T00:00:00.5Z".into(), size: Some(512) }
+        Expected {
+            agent: "backup.local".into(),
+            slug: "1a2b3c4d".into(),
+            name: "home".into(),
+            date: "2026-08-01T00:00:00.5Z".into(),
+            size: Some(512),
+        }
     }
 
     #[test]
@@ -237,8 +248,14 @@ mod tests {
         let yes = Arrival::Yes { backup_id: "1a2b3c4d".into() };
         assert_eq!(manager.find(&expected()), yes);
         assert_eq!(manager.find(&Expected { slug: "other".into(), ..expected() }), yes);
-        assert_eq!(manager.find(&Expected { slug: String::new(), date: "2026-08-01T00:00:01Z".into(), ..expected() }), Arrival::No);
-        assert_eq!(manager.find(&Expected { size: Some(513), ..expected() }), Arrival::OtherSize { backup_id: "1a2b3c4d".into(), size: 512 });
+        assert_eq!(
+            manager.find(&Expected { slug: String::new(), date: "2026-08-01T00:00:01Z".into(), ..expected() }),
+            Arrival::No
+        );
+        assert_eq!(
+            manager.find(&Expected { size: Some(513), ..expected() }),
+            Arrival::OtherSize { backup_id: "1a2b3c4d".into(), size: 512 }
+        );
         assert_eq!(manager.find(&Expected::default()), Arrival::No);
         let busy = Manager { state: "receive_backup".into(), ..manager };
         assert_eq!(busy.find(&Expected::default()), Arrival::Underway);
@@ -247,7 +264,8 @@ mod tests {
 
     #[test]
     fn the_agent_on_the_instances_own_disk_is_known() {
-        let agents = |ids: &[&str]| ids.iter().map(|id| Agent { agent_id: (*id).to_owned(), name: None }).collect::<Vec<_>>();
+        let agents =
+            |ids: &[&str]| ids.iter().map(|id| Agent { agent_id: (*id).to_owned(), name: None }).collect::<Vec<_>>();
         assert_eq!(local_agent(&agents(&["cloud.cloud", "hassio.local"])), Some("hassio.local"));
         assert_eq!(local_agent(&agents(&["backup.local"])), Some("backup.local"));
         assert_eq!(local_agent(&agents(&["s3.abc"])), None);
@@ -263,7 +281,8 @@ mod tests {
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
-                prop::collection::hash_map("[a-z_]{1,8}", inner, 0..4).prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into())
+                prop::collection::hash_map("[a-z_]{1,8}", inner, 0..4)
+                    .prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into())
             ]
         })
     }

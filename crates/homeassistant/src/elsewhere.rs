@@ -1,4 +1,5 @@
-//! Another port of the same host, where a restored instance may answer: its configuration says where it listens, and that is another one's than before.
+//! Another port of the same host, where a restored instance may answer: its configuration says where it listens, and
+//! that is another one's than before.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ impl Elsewhere {
         &self.0.place
     }
 
-    /// Whether still nothing answers there. Whoever does before the restore is another one, such as the old instance on the same machine.
+    /// Whether still nothing answers there. Whoever does before the restore is another one, such as the old instance on
+    /// the same machine.
     pub async fn is_free(&self) -> bool {
         let base = self.0.base();
         let Some(port) = base.port_or_known_default() else { return false };
@@ -37,7 +39,8 @@ impl Elsewhere {
 }
 
 impl Instance {
-    /// The same host at another port, with or without a certificate. `None` when that is where the instance answers already.
+    /// The same host at another port, with or without a certificate. `None` when that is where the instance answers
+    /// already.
     pub fn at_port(&self, port: u16, tls: bool) -> Option<Elsewhere> {
         let mut base = self.wire.base().clone();
         if base.port_or_known_default() == Some(port) {

@@ -1,4 +1,5 @@
-//! The one error of this crate: what was tried with which instance, why it failed, what it means, and what to do about it.
+//! The one error of this crate: what was tried with which instance, why it failed, what it means, and what to do about
+//! it.
 
 use std::fmt;
 

@@ -1,11 +1,13 @@
-//! A running or fresh Home Assistant, seen from outside: what answers at an address, taking a backup there, restoring it, and following the restart.
+//! A running or fresh Home Assistant, seen from outside: what answers at an address, taking a backup there, restoring
+//! it, and following the restart.
 //!
 //! ```text
 //! Instance::look ─▶ Phase::Fresh ─▶ upload ─▶ restore ─▶ follow_restart(FirstPage) ─▶ Restored
 //!               └─▶ Phase::SetUp ─▶ admin(token) ─▶ upload ─▶ restore ─▶ follow_restart(Token) ─▶ Restored
 //! ```
 //!
-//! Every call is one attempt. Whether to try again is for the caller, who asks [`Instance::did_it_arrive`] first. Nothing here knows what an archive is.
+//! Every call is one attempt. Whether to try again is for the caller, who asks [`Instance::did_it_arrive`] first.
+//! Nothing here knows what an archive is.
 //!
 //! | module | owns |
 //! |---|---|

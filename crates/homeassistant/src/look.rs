@@ -128,7 +128,9 @@ async fn arrive(mut wire: Wire) -> Result<(Wire, Answer), Error> {
         if !answer.status.is_redirection() {
             return Ok((wire, answer));
         }
-        let Some(base) = address::followed(&wire.url("api/onboarding"), answer.location()) else { return Err(answer.refusal(&wire.place, Operation::Look)) };
+        let Some(base) = address::followed(&wire.url("api/onboarding"), answer.location()) else {
+            return Err(answer.refusal(&wire.place, Operation::Look));
+        };
         wire = wire.moved(base);
     }
     Err(wire.error(Operation::Look, Kind::Elsewhere, "it redirects in a circle"))
@@ -191,7 +193,9 @@ fn offers_login(body: &[u8]) -> bool {
 /// The page that the operating system shows while it fetches Home Assistant.
 async fn is_preparing(wire: &Wire) -> bool {
     let Ok(page) = wire.glance(Operation::Look, "").await else { return false };
-    page.status.is_success() && page.title().is_some_and(|title| title.contains("Home Assistant")) && page.text().to_ascii_lowercase().contains("landingpage")
+    page.status.is_success()
+        && page.title().is_some_and(|title| title.contains("Home Assistant"))
+        && page.text().to_ascii_lowercase().contains("landingpage")
 }
 
 async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
@@ -206,7 +210,11 @@ async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
             404 if version.and_then(year_and_month).is_some_and(|version| version < TAKES_BACKUPS_SINCE) => {
                 let version = version.unwrap_or_default();
                 return Err(wire
-                    .error(Operation::Look, Kind::TooOld, format!("Home Assistant {version} does not accept a backup on its welcome page"))
+                    .error(
+                        Operation::Look,
+                        Kind::TooOld,
+                        format!("Home Assistant {version} does not accept a backup on its welcome page"),
+                    )
                     .advise("update it to 2025.2 or newer, or finish onboarding and give an administrator's token"));
             }
             // What an instance brings up last.

@@ -1,5 +1,5 @@
-//! The way through the restart: what a restoring instance shows from outside, and what that means. Looking is apart from judging, so that every order of sights
-//! can be tried without a Home Assistant.
+//! The way through the restart: what a restoring instance shows from outside, and what that means. Looking is apart
+//! from judging, so that every order of sights can be tried without a Home Assistant.
 
 use std::time::{Duration, Instant};
 
@@ -54,10 +54,16 @@ pub struct Restored {
 }
 
 impl Instance {
-    /// Follows a restore that has begun until the instance is up again, and tells every new stage, and one that lasts now and then, with the time since
-    /// the restore began. Ends with what came up, or with why it did not.
-    /// What it restores may make it answer `elsewhere`; the address it had before comes first, where a proxy may still lead to it.
-    pub async fn follow_restart(&self, way: &Way, elsewhere: &[Elsewhere], mut told: impl FnMut(&Stage, Duration) + Send) -> Result<Restored, Error> {
+    /// Follows a restore that has begun until the instance is up again, and tells every new stage, and one that lasts
+    /// now and then, with the time since the restore began. Ends with what came up, or with why it did not. What it
+    /// restores may make it answer `elsewhere`; the address it had before comes first, where a proxy may still lead to
+    /// it.
+    pub async fn follow_restart(
+        &self,
+        way: &Way,
+        elsewhere: &[Elsewhere],
+        mut told: impl FnMut(&Stage, Duration) + Send,
+    ) -> Result<Restored, Error> {
         let since = Instant::now();
         let mut follower = Follower::new(way);
         let mut last: Option<(Stage, Instant)> = None;
@@ -66,26 +72,36 @@ impl Instance {
             let (seen, wire) = look_around(&self.wire, way, elsewhere, &mut follower).await;
             match follower.judge(&seen) {
                 Verdict::Restored => {
-                    let address = if seen == Sight::SpeaksTls { wire.place.replacen("http://", "https://", 1) } else { wire.place.clone() };
+                    let address = if seen == Sight::SpeaksTls {
+                        wire.place.replacen("http://", "https://", 1)
+                    } else {
+                        wire.place.clone()
+                    };
                     is_loaded(wire, &seen, |stage| told(stage, since.elapsed())).await?;
                     let version = version(wire).await.ok().flatten();
                     return Ok(Restored { address, version, took: since.elapsed() });
                 }
                 Verdict::Failed(reason) => {
                     let said = words(&reason, 500);
-                    return Err(error(Kind::RestoreFailed, format!("the restore failed, and Home Assistant says: {said}"))
-                        .advise("its log says more; the backup is still there, so you can try again")
-                        .quoting(said));
+                    return Err(error(
+                        Kind::RestoreFailed,
+                        format!("the restore failed, and Home Assistant says: {said}"),
+                    )
+                    .advise("its log says more; the backup is still there, so you can try again")
+                    .quoting(said));
                 }
                 Verdict::Lost(reason) => {
-                    return Err(error(Kind::RestoreLost, reason.to_owned())
-                        .advise("check whether the backup holds the .storage folder, and what Home Assistant's log says about the restore"));
+                    return Err(error(Kind::RestoreLost, reason.to_owned()).advise(
+                        "check whether the backup holds the .storage folder, and what Home Assistant's log \
+                            says about the restore",
+                    ));
                 }
                 Verdict::Going(stage) => {
                     if since.elapsed() >= self.wire.timeouts.restart {
                         return Err(timed_out(&self.wire, &stage, elsewhere));
                     }
-                    let is_old = |(told, when): &(Stage, Instant)| *told == stage && when.elapsed() < self.wire.timeouts.again;
+                    let is_old =
+                        |(told, when): &(Stage, Instant)| *told == stage && when.elapsed() < self.wire.timeouts.again;
                     if !last.as_ref().is_some_and(is_old) {
                         told(&stage, since.elapsed());
                         last = Some((stage, Instant::now()));
@@ -103,17 +119,23 @@ fn timed_out(wire: &Wire, stage: &Stage, elsewhere: &[Elsewhere]) -> Error {
     if let (Stage::Down, [first, ..]) = (stage, elsewhere) {
         let reason = format!("it went down and has not come up again in {waited}, there or at {}", first.address());
         return wire.error(Operation::Follow, Kind::TimedOut, reason).advise(format!(
-            "start it by hand if nothing restarts it; a container must publish the port of the restored configuration, as in {}",
+            "start it by hand if nothing restarts it; a container must publish the port of the restored configuration, \
+             as in {}",
             first.address()
         ));
     }
     let (reason, advice) = match stage {
-        Stage::Working(_) => ("it has not restarted", "check its log, and restart it by hand: the restore happens when it starts"),
+        Stage::Working(_) => {
+            ("it has not restarted", "check its log, and restart it by hand: the restore happens when it starts")
+        }
         Stage::Down => (
             "it went down and has not come up again",
-            "start it by hand if nothing restarts it; the restored configuration may also use another port or a certificate (http: in its configuration.yaml)",
+            "start it by hand if nothing restarts it; the restored configuration may also use another port or a \
+             certificate (http: in its configuration.yaml)",
         ),
-        Stage::Starting => ("it answers but does not become ready", "check its log; upgrading a large history can take long"),
+        Stage::Starting => {
+            ("it answers but does not become ready", "check its log; upgrading a large history can take long")
+        }
     };
     wire.error(Operation::Follow, Kind::TimedOut, format!("{reason} in {waited}")).advise(advice)
 }
@@ -175,17 +197,22 @@ impl Follower {
             }
             Sight::Unready if self.went_down => Verdict::Going(Stage::Starting),
             Sight::Unready => Verdict::Going(Stage::Working(None)),
-            // The token was good before: its user is gone, so all users are others. Asking again would look like somebody who guesses.
+            // The token was good before: its user is gone, so all users are others. Asking again would look like
+            // somebody who guesses.
             Sight::SetUp if self.with_token && self.has_restarted() => Verdict::Restored,
-            Sight::SetUp if self.with_token => {
-                Verdict::Lost("it no longer knows the token, and Haul did not see it restart: it is unclear whether it restored anything")
-            }
+            Sight::SetUp if self.with_token => Verdict::Lost(
+                "it no longer knows the token, and Haul did not see it restart: it is unclear whether it restored \
+                 anything",
+            ),
             Sight::SetUp | Sight::SpeaksTls if self.steady >= STEADY && self.has_restarted() => Verdict::Restored,
-            Sight::SetUp | Sight::SpeaksTls if self.steady >= VERY_STEADY => {
-                Verdict::Lost("somebody finished onboarding meanwhile, and Haul did not see it restart: it is unclear whether it restored anything")
-            }
+            Sight::SetUp | Sight::SpeaksTls if self.steady >= VERY_STEADY => Verdict::Lost(
+                "somebody finished onboarding meanwhile, and Haul did not see it restart: it is unclear whether it \
+                 restored anything",
+            ),
             Sight::SetUp | Sight::SpeaksTls => Verdict::Going(Stage::Starting),
-            Sight::FirstPage(manager) | Sight::Known(manager) => self.judge_manager(manager, matches!(seen, Sight::Known(_))),
+            Sight::FirstPage(manager) | Sight::Known(manager) => {
+                self.judge_manager(manager, matches!(seen, Sight::Known(_)))
+            }
         }
     }
 
@@ -196,7 +223,8 @@ impl Follower {
     fn judge_manager(&mut self, manager: &Manager, is_known: bool) -> Verdict {
         let event = manager.restore();
         let state = event.and_then(|event| event.state.as_deref());
-        self.is_restarting |= matches!(state, Some("completed" | "core_restart")) || event.and_then(|event| event.stage.as_deref()) == Some("core_restart");
+        self.is_restarting |= matches!(state, Some("completed" | "core_restart"))
+            || event.and_then(|event| event.stage.as_deref()) == Some("core_restart");
         match state {
             Some("failed") => {
                 let reason = event.and_then(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
@@ -210,7 +238,9 @@ impl Follower {
             Some("completed") if self.went_down => Verdict::Going(Stage::Starting),
             Some(_) => Verdict::Going(Stage::Working(event.and_then(|event| event.stage.clone()))),
             None if manager.state == "blocked" => Verdict::Going(Stage::Starting),
-            None if self.went_down && self.steady >= STEADY => Verdict::Lost("it restarted and came up as if nothing had been restored"),
+            None if self.went_down && self.steady >= STEADY => {
+                Verdict::Lost("it restarted and came up as if nothing had been restored")
+            }
             None if self.went_down => Verdict::Going(Stage::Starting),
             None if self.steady >= VERY_STEADY => Verdict::Lost("it has not started to restore anything"),
             None => Verdict::Going(Stage::Working(None)),
@@ -218,8 +248,14 @@ impl Follower {
     }
 }
 
-/// A look at where it was and, when it is not up there, at where else it may be. Nothing answered elsewhere before the restore: what does now has restarted.
-async fn look_around<'a>(wire: &'a Wire, way: &Way, elsewhere: &'a [Elsewhere], follower: &mut Follower) -> (Sight, &'a Wire) {
+/// A look at where it was and, when it is not up there, at where else it may be. Nothing answered elsewhere before the
+/// restore: what does now has restarted.
+async fn look_around<'a>(
+    wire: &'a Wire,
+    way: &Way,
+    elsewhere: &'a [Elsewhere],
+    follower: &mut Follower,
+) -> (Sight, &'a Wire) {
     let seen = sight(wire, way, follower.went_down).await;
     if !matches!(seen, Sight::Down | Sight::Unready) {
         return (seen, wire);
@@ -237,8 +273,8 @@ async fn look_around<'a>(wire: &'a Wire, way: &Way, elsewhere: &'a [Elsewhere], 
     (seen, wire)
 }
 
-/// An instance in recovery mode asks its visitors to log in like any other, with few of its parts loaded. `person`, which every other start loads, brings an address
-/// that answers to nobody, but is there.
+/// An instance in recovery mode asks its visitors to log in like any other, with few of its parts loaded. `person`,
+/// which every other start loads, brings an address that answers to nobody, but is there.
 const OF_EVERY_START: &str = "api/image/upload";
 
 /// Waits until all of it is loaded. An error when that takes too long: it is in recovery mode.
@@ -265,10 +301,13 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
         tokio::time::sleep(wire.timeouts.pause(looks)).await;
     }
     let waited = in_words(wire.timeouts.loaded);
-    let reason =
-        format!("the backup is restored, but only the core of Home Assistant has started in {waited}: it is in recovery mode, or upgrades a large history");
+    let reason = format!(
+        "the backup is restored, but only the core of Home Assistant has started in {waited}: it is in recovery mode, \
+         or upgrades a large history"
+    );
     Err(wire.error(Operation::Follow, Kind::OnlyCore, reason).advise(
-        "log in as before: in recovery mode Home Assistant says so, and Settings > System > Logs names the cause, often a file outside the config directory that this machine lacks",
+        "log in as before: in recovery mode Home Assistant says so, and Settings > System > Logs names the cause, \
+         often a file outside the config directory that this machine lacks",
     ))
 }
 
@@ -291,7 +330,9 @@ async fn sight(wire: &Wire, way: &Way, went_down: bool) -> Sight {
         (Way::Token(token), _) => known(wire, token).await,
         (Way::FirstPage, Some(steps)) if is_user_made(&steps) => Sight::SetUp,
         (Way::FirstPage, Some(_)) => first_page(wire).await,
-        (Way::FirstPage, None) if answer.status == 404 && is_set_up(wire, Operation::Follow).await.unwrap_or(false) => Sight::SetUp,
+        (Way::FirstPage, None) if answer.status == 404 && is_set_up(wire, Operation::Follow).await.unwrap_or(false) => {
+            Sight::SetUp
+        }
         (Way::FirstPage, None) => Sight::Unready,
     }
 }
@@ -319,7 +360,8 @@ async fn known(wire: &Wire, token: &Secret) -> Sight {
     }
 }
 
-/// Whether there is a server with a certificate where there was one without; which one does not matter, nothing is said to it.
+/// Whether there is a server with a certificate where there was one without; which one does not matter, nothing is said
+/// to it.
 async fn speaks_tls(wire: &Wire) -> bool {
     if wire.base().scheme() != "http" {
         return false;
@@ -377,19 +419,31 @@ mod tests {
 
     #[test]
     fn a_first_page_that_is_gone_is_a_restored_instance() {
-        let sights = [page(Some(("core_restart", None))), Sight::Down, Sight::Unready, Sight::SetUp, Sight::SetUp, Sight::SetUp];
+        let sights =
+            [page(Some(("core_restart", None))), Sight::Down, Sight::Unready, Sight::SetUp, Sight::SetUp, Sight::SetUp];
         assert_eq!(end(&Way::FirstPage, sights), "restored");
         // A restart that was faster than two looks.
-        assert_eq!(end(&Way::FirstPage, [page(Some(("completed", None))), Sight::SetUp, Sight::SetUp, Sight::SetUp]), "restored");
+        assert_eq!(
+            end(&Way::FirstPage, [page(Some(("completed", None))), Sight::SetUp, Sight::SetUp, Sight::SetUp]),
+            "restored"
+        );
         assert_eq!(end(&Way::FirstPage, [Sight::Down, Sight::SetUp, Sight::Unready, Sight::SetUp]), "going");
-        assert_eq!(end(&Way::FirstPage, [Sight::Down, Sight::SpeaksTls, Sight::SpeaksTls, Sight::SpeaksTls]), "restored");
+        assert_eq!(
+            end(&Way::FirstPage, [Sight::Down, Sight::SpeaksTls, Sight::SpeaksTls, Sight::SpeaksTls]),
+            "restored"
+        );
     }
 
     #[test]
     fn a_first_page_that_somebody_finished_is_no_restored_instance() {
-        let sights = || std::iter::once(page(Some(("in_progress", None)))).chain(std::iter::repeat_with(|| Sight::SetUp).take(10));
+        let sights = || {
+            std::iter::once(page(Some(("in_progress", None)))).chain(std::iter::repeat_with(|| Sight::SetUp).take(10))
+        };
         assert_eq!(end(&Way::FirstPage, sights()), "going");
-        assert!(end(&Way::FirstPage, sights().chain(std::iter::repeat_with(|| Sight::SetUp).take(30))).starts_with("lost: somebody finished"));
+        assert!(
+            end(&Way::FirstPage, sights().chain(std::iter::repeat_with(|| Sight::SetUp).take(30)))
+                .starts_with("lost: somebody finished")
+        );
         assert!(end(&token(), [Sight::SetUp]).starts_with("lost: it no longer knows the token"));
     }
 
@@ -408,15 +462,24 @@ mod tests {
         assert_eq!(end(&Way::FirstPage, sights), "lost: it restarted and came up as if nothing had been restored");
         let completed = || page(Some(("completed", None)));
         let sights = [Sight::Down, completed(), completed(), completed()];
-        assert_eq!(end(&Way::FirstPage, sights), "lost: it restored the backup but shows its welcome page again: the backup holds no users");
-        assert_eq!(end(&Way::FirstPage, std::iter::repeat_with(|| page(None)).take(50)), "lost: it has not started to restore anything");
+        assert_eq!(
+            end(&Way::FirstPage, sights),
+            "lost: it restored the backup but shows its welcome page again: the backup holds no users"
+        );
+        assert_eq!(
+            end(&Way::FirstPage, std::iter::repeat_with(|| page(None)).take(50)),
+            "lost: it has not started to restore anything"
+        );
     }
 
     #[test]
     fn a_failed_restore_is_told_with_home_assistants_reason() {
         let failed = page(Some(("failed", Some("Invalid password"))));
         assert_eq!(end(&Way::FirstPage, [Sight::Down, failed]), "failed: Invalid password");
-        assert_eq!(end(&token(), [Sight::Down, Sight::Known(manager("idle", Some(("failed", None))))]), "failed: no reason");
+        assert_eq!(
+            end(&token(), [Sight::Down, Sight::Known(manager("idle", Some(("failed", None))))]),
+            "failed: no reason"
+        );
     }
 
     #[test]
@@ -428,7 +491,12 @@ mod tests {
         let state = prop_oneof![Just("idle"), Just("blocked"), Just("restore_backup")];
         let restore = prop::option::of(prop_oneof![Just("in_progress"), Just("core_restart"), Just("completed")]);
         let manager = (state, restore).prop_map(|(state, restore)| manager(state, restore.map(|state| (state, None))));
-        prop_oneof![Just(Sight::Down), Just(Sight::Unready), manager.clone().prop_map(Sight::FirstPage), manager.prop_map(Sight::Known)]
+        prop_oneof![
+            Just(Sight::Down),
+            Just(Sight::Unready),
+            manager.clone().prop_map(Sight::FirstPage),
+            manager.prop_map(Sight::Known)
+        ]
     }
 
     proptest! {

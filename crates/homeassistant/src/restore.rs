@@ -32,11 +32,19 @@ pub struct RestoreRequest {
 impl RestoreRequest {
     /// Home Assistant with its history.
     pub fn new(backup_id: impl Into<String>, agent: impl Into<String>) -> Self {
-        Self { backup_id: backup_id.into(), agent: agent.into(), password: None, database: true, addons: Vec::new(), folders: Vec::new() }
+        Self {
+            backup_id: backup_id.into(),
+            agent: agent.into(),
+            password: None,
+            database: true,
+            addons: Vec::new(),
+            folders: Vec::new(),
+        }
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let mut request = json!({ "backup_id": self.backup_id, "agent_id": self.agent, "restore_database": self.database });
+        let mut request =
+            json!({ "backup_id": self.backup_id, "agent_id": self.agent, "restore_database": self.database });
         // Core refuses the very keys that Supervisors need.
         if !self.addons.is_empty() {
             request["restore_addons"] = json!(self.addons);
@@ -75,7 +83,9 @@ impl Instance {
         self.while_fresh(Operation::Restore, &answer)?;
         let refusal = answer.refusal(&self.wire.place, Operation::Restore);
         // A proxy that lost Home Assistant on the way: it may well be restarting.
-        if matches!(refusal.kind, Kind::Proxy(vendor) if vendor != Vendor::HomeAssistant) && matches!(answer.status.as_u16(), 502..=504 | 520..=524) {
+        if matches!(refusal.kind, Kind::Proxy(vendor) if vendor != Vendor::HomeAssistant)
+            && matches!(answer.status.as_u16(), 502..=504 | 520..=524)
+        {
             return Ok(Begun::Unheard(refusal));
         }
         match serde_json::from_slice::<Refusal>(&answer.body) {
@@ -90,12 +100,14 @@ fn refused(wire: &Wire, code: &str, said: String) -> Error {
     let error = if code == "incorrect_password" {
         wire.error(Operation::Restore, Kind::WrongPassword, "the backup's password is wrong")
     } else if said.contains("manager busy") {
-        wire.error(Operation::Restore, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
+        wire.error(Operation::Restore, Kind::Busy, "it is busy with another backup, upload or restore")
+            .advise("try again in a few minutes")
     } else if said.contains("not found") {
         wire.error(Operation::Restore, Kind::NotFound, format!("it does not find the backup ({said})"))
     } else {
         let what = if said.is_empty() { words(code, 60) } else { said.clone() };
-        wire.error(Operation::Restore, Kind::Refused, format!("Home Assistant says: {what}")).advise("its log says more")
+        wire.error(Operation::Restore, Kind::Refused, format!("Home Assistant says: {what}"))
+            .advise("its log says more")
     };
     if said.is_empty() { error } else { error.quoting(said) }
 }

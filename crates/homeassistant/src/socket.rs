@@ -1,4 +1,5 @@
-//! Home Assistant's WebSocket: over a connection that the HTTP client opened, so that certificates, proxies and waiting are as everywhere else.
+//! Home Assistant's WebSocket: over a connection that the HTTP client opened, so that certificates, proxies and waiting
+//! are as everywhere else.
 
 use std::time::Duration;
 
@@ -79,9 +80,14 @@ impl Socket {
             Err(answer) => return Err(no_socket(wire, operation, &answer)),
         };
         if accepted != answer_to(&key) {
-            return Err(wire.error(operation, Kind::Protocol, "something in between answered in place of its WebSocket"));
+            return Err(wire.error(
+                operation,
+                Kind::Protocol,
+                "something in between answered in place of its WebSocket",
+            ));
         }
-        let config = WebSocketConfig::default().max_message_size(Some(LONGEST_MESSAGE)).max_frame_size(Some(LONGEST_MESSAGE));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(LONGEST_MESSAGE)).max_frame_size(Some(LONGEST_MESSAGE));
         let stream = WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await;
         let mut socket = Self { stream, wire: wire.clone(), operation, last_id: 0, version: None };
         let hello = socket.expect().await?;
@@ -109,7 +115,11 @@ impl Socket {
     pub(crate) async fn call<T: serde::de::DeserializeOwned>(&mut self, command: &str) -> Result<T, Error> {
         match self.command(json!({ "type": command }), self.wire.timeouts.stall).await? {
             Outcome::Done(result) => serde_json::from_value(result).map_err(|error| {
-                self.wire.error(self.operation, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)))
+                self.wire.error(
+                    self.operation,
+                    Kind::Protocol,
+                    format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)),
+                )
             }),
             Outcome::Refused(refusal) => Err(self.refused(&refusal)),
             Outcome::Gone => Err(self.gone()),
@@ -162,14 +172,18 @@ impl Socket {
                 .wire
                 .error(self.operation, Kind::Credentials, "the token is not an administrator's")
                 .advise("create a long-lived access token in an administrator's profile there"),
-            "unknown_command" => {
-                self.wire.error(self.operation, Kind::TooOld, "it does not know this command").advise("Home Assistant accepts backups since 2025.1: update it")
+            "unknown_command" => self
+                .wire
+                .error(self.operation, Kind::TooOld, "it does not know this command")
+                .advise("Home Assistant accepts backups since 2025.1: update it"),
+            "password_incorrect" => {
+                self.wire.error(self.operation, Kind::WrongPassword, "the backup's password is wrong")
             }
-            "password_incorrect" => self.wire.error(self.operation, Kind::WrongPassword, "the backup's password is wrong"),
             "backup_not_found" => self.wire.error(self.operation, Kind::NotFound, "it does not know this backup"),
-            _ if said.contains("manager busy") => {
-                self.wire.error(self.operation, Kind::Busy, "it is busy with another backup, upload or restore").advise("try again in a few minutes")
-            }
+            _ if said.contains("manager busy") => self
+                .wire
+                .error(self.operation, Kind::Busy, "it is busy with another backup, upload or restore")
+                .advise("try again in a few minutes"),
             code => {
                 let what = if said.is_empty() { words(code, 60) } else { said.clone() };
                 self.wire
@@ -190,7 +204,8 @@ impl Socket {
     }
 
     async fn send(&mut self, message: &Value) -> Result<(), Error> {
-        let sent = tokio::time::timeout(self.wire.timeouts.stall, self.stream.send(Message::text(message.to_string()))).await;
+        let sent =
+            tokio::time::timeout(self.wire.timeouts.stall, self.stream.send(Message::text(message.to_string()))).await;
         match sent {
             Ok(Ok(())) => Ok(()),
             // Not its words: they could repeat the message, and with it the token.
@@ -240,16 +255,24 @@ fn answer_to(key: &str) -> String {
 /// A proxy passes pages on and forgets WebSockets, which is the usual mistake.
 fn no_socket(wire: &Wire, operation: Operation, answer: &crate::proxy::Answer) -> Error {
     // Home Assistant itself complains about what the proxy made of the request.
-    let vendor = answer.passed_by().or(Some(answer.vendor()).filter(|vendor| *vendor != Vendor::HomeAssistant)).unwrap_or(Vendor::Unknown);
+    let vendor = answer
+        .passed_by()
+        .or(Some(answer.vendor()).filter(|vendor| *vendor != Vendor::HomeAssistant))
+        .unwrap_or(Vendor::Unknown);
     let advice = match vendor {
-        Vendor::Nginx => "set proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; for it in nginx",
+        Vendor::Nginx => {
+            "set proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header \
+             Connection \"upgrade\"; for it in nginx"
+        }
         Vendor::Apache => "add upgrade=websocket to its ProxyPass in Apache",
         Vendor::Cloudflare => "enable WebSockets under Network in Cloudflare's dashboard",
         _ => "let the proxy pass WebSockets on, or give Home Assistant's own address in the home network",
     };
     let status = answer.status.as_u16();
     if matches!(status, 400 | 404 | 405 | 426 | 501) || answer.status.is_success() {
-        return wire.error(operation, Kind::Proxy(vendor), format!("the WebSocket connection fails ({status})")).advise(advice);
+        return wire
+            .error(operation, Kind::Proxy(vendor), format!("the WebSocket connection fails ({status})"))
+            .advise(advice);
     }
     answer.refusal(&wire.place, operation)
 }

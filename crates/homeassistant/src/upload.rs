@@ -1,4 +1,5 @@
-//! An upload: a backup as the first part of a form, passed on as it comes, never whole in memory; and who is to blame when it breaks.
+//! An upload: a backup as the first part of a form, passed on as it comes, never whole in memory; and who is to blame
+//! when it breaks.
 
 use std::{
     fmt, io,
@@ -55,7 +56,8 @@ pub struct Upload<S> {
 }
 
 impl Instance {
-    /// Uploads to a fresh instance; the id by which the backup is restored. One attempt: when it fails, ask [`Self::did_it_arrive`] before another.
+    /// Uploads to a fresh instance; the id by which the backup is restored. One attempt: when it fails, ask
+    /// [`Self::did_it_arrive`] before another.
     pub async fn upload<S, E>(&self, agent: &str, upload: Upload<S>) -> Result<String, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -81,7 +83,11 @@ where
     E: fmt::Display + Send + 'static,
 {
     if !is_bare(&upload.file_name) {
-        return Err(wire.error(Operation::Upload, Kind::Invalid, format!("{:?} is not a valid file name", upload.file_name)));
+        return Err(wire.error(
+            Operation::Upload,
+            Kind::Invalid,
+            format!("{:?} is not a valid file name", upload.file_name),
+        ));
     }
     let boundary = boundary().map_err(|error| wire.error(Operation::Upload, Kind::Invalid, error.to_string()))?;
     let pulse = Arc::new(Pulse { sent: upload.progress.clone(), ..Pulse::default() });
@@ -113,8 +119,15 @@ async fn watch<T>(wire: &Wire, pulse: &Pulse, work: impl Future<Output = T>) -> 
         let is_sent = pulse.is_sent.load(Ordering::Relaxed);
         let most = if is_sent { wire.timeouts.answer } else { wire.timeouts.stall };
         if since.elapsed() >= most {
-            let reason = if is_sent { "accepted the whole backup, then gave no answer for" } else { "accepted no more data for" };
-            return Err(after(wire.error(Operation::Upload, Kind::Broken, format!("it {reason} {}", in_words(most))), pulse));
+            let reason = if is_sent {
+                "accepted the whole backup, then gave no answer for"
+            } else {
+                "accepted no more data for"
+            };
+            return Err(after(
+                wire.error(Operation::Upload, Kind::Broken, format!("it {reason} {}", in_words(most))),
+                pulse,
+            ));
         }
     }
 }
@@ -127,7 +140,9 @@ fn after(mut error: Error, pulse: &Pulse) -> Error {
         let all = if pulse.is_sent.load(Ordering::Relaxed) { "all, " } else { "" };
         error.reason = format!("{} (after {all}{how_far})", error.reason);
         error.advice.get_or_insert_with(|| {
-            "check the connection and that Home Assistant keeps running; a proxy in between that limits the size or time of uploads often ends them without an error".to_owned()
+            "check the connection and that Home Assistant keeps running; a proxy in between that limits the size or \
+             time of uploads often ends them without an error"
+                .to_owned()
         });
     }
     error
@@ -169,9 +184,20 @@ struct Form<S> {
 impl<S> Form<S> {
     fn new(upload: Upload<S>, boundary: &str, pulse: Arc<Pulse>) -> Self {
         let name = &upload.file_name;
-        let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: application/x-tar\r\n\r\n");
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: \
+             application/x-tar\r\n\r\n"
+        );
         let tail = format!("\r\n--{boundary}--\r\n");
-        Self { head: head.into(), rest: Bytes::new(), file: Some(Box::pin(upload.stream)), tail: tail.into(), length: upload.length, read: 0, pulse }
+        Self {
+            head: head.into(),
+            rest: Bytes::new(),
+            file: Some(Box::pin(upload.stream)),
+            tail: tail.into(),
+            length: upload.length,
+            read: 0,
+            pulse,
+        }
     }
 
     fn whole_length(&self) -> Option<u64> {
@@ -215,7 +241,9 @@ where
                 Some(Ok(piece)) => {
                     form.read += piece.len() as u64;
                     if let Some(length) = form.length.filter(|length| form.read > *length) {
-                        return Poll::Ready(Some(Err(form.fail(format!("the backup is longer than the {length} bytes that were announced")))));
+                        return Poll::Ready(Some(Err(
+                            form.fail(format!("the backup is longer than the {length} bytes that were announced"))
+                        )));
                     }
                     form.rest = piece;
                 }
@@ -234,7 +262,9 @@ where
 
 /// A name that stands between quotes in a header and ends up in a folder of the other side.
 fn is_bare(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | '"'))
+    !matches!(name, "" | "." | "..")
+        && name.len() <= 255
+        && !name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | '"'))
 }
 
 /// A line that stands in no backup.
@@ -252,7 +282,10 @@ mod tests {
 
     use super::*;
 
-    fn collect(pieces: Vec<Result<Vec<u8>, &'static str>>, length: Option<u64>) -> (Vec<u8>, Option<u64>, Option<String>, u64) {
+    fn collect(
+        pieces: Vec<Result<Vec<u8>, &'static str>>,
+        length: Option<u64>,
+    ) -> (Vec<u8>, Option<u64>, Option<String>, u64) {
         let pulse = Arc::new(Pulse::default());
         let pieces = stream::iter(pieces.into_iter().map(|piece| piece.map(Bytes::from)));
         let upload = Upload { file_name: "a.tar".into(), length, stream: pieces, progress: Progress::default() };
@@ -269,7 +302,10 @@ mod tests {
     fn what_the_source_says_is_kept_apart_from_what_the_line_does() {
         assert_eq!(collect(vec![Ok(vec![1]), Err("the disk is broken")], None).2.unwrap(), "the disk is broken");
         assert_eq!(collect(vec![Ok(vec![1])], Some(2)).2.unwrap(), "the backup ended after 1 of 2 bytes");
-        assert_eq!(collect(vec![Ok(vec![1, 2, 3])], Some(2)).2.unwrap(), "the backup is longer than the 2 bytes that were announced");
+        assert_eq!(
+            collect(vec![Ok(vec![1, 2, 3])], Some(2)).2.unwrap(),
+            "the backup is longer than the 2 bytes that were announced"
+        );
     }
 
     #[test]

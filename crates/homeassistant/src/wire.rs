@@ -52,7 +52,8 @@ impl Wire {
                 .redirect(reqwest::redirect::Policy::none())
                 .tls_danger_accept_invalid_certs(tls.insecure)
         };
-        // Slim images have no list of authorities: http:// works all the same, and https:// says that nobody is trusted.
+        // Slim images have no list of authorities: http:// works all the same, and https:// says that nobody is
+        // trusted.
         let client = builder()
             .build()
             .or_else(|_| builder().tls_certs_only(Vec::new()).build())
@@ -89,11 +90,17 @@ impl Wire {
 
     /// As [`Self::get`], for nothing but a sign of life.
     pub(crate) async fn glance(&self, operation: Operation, path: &str) -> Result<Answer, Error> {
-        self.exchange(operation, self.client.get(self.url(path)), self.timeouts.stall.min(Duration::from_secs(15))).await
+        self.exchange(operation, self.client.get(self.url(path)), self.timeouts.stall.min(Duration::from_secs(15)))
+            .await
     }
 
     /// Sends a request with a small body or none, and reads the whole answer.
-    pub(crate) async fn exchange(&self, operation: Operation, request: RequestBuilder, timeouts: Duration) -> Result<Answer, Error> {
+    pub(crate) async fn exchange(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        timeouts: Duration,
+    ) -> Result<Answer, Error> {
         let exchange = async {
             match tokio::time::timeout(timeouts, request.send()).await {
                 Ok(Ok(response)) => self.read(operation, response).await,
@@ -129,7 +136,12 @@ impl Wire {
     }
 
     /// Asks for a WebSocket; the connection, or what was answered instead.
-    pub(crate) async fn upgrade(&self, operation: Operation, path: &str, key: &str) -> Result<Result<(reqwest::Upgraded, String), Answer>, Error> {
+    pub(crate) async fn upgrade(
+        &self,
+        operation: Operation,
+        path: &str,
+        key: &str,
+    ) -> Result<Result<(reqwest::Upgraded, String), Answer>, Error> {
         let request = self
             .client
             .get(self.url(path))
@@ -144,24 +156,46 @@ impl Wire {
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             return self.read(operation, response).await.map(Err);
         }
-        let accepted = response.headers().get("sec-websocket-accept").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let accepted = response
+            .headers()
+            .get("sec-websocket-accept")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
         Ok(Ok((response.upgrade().await.map_err(|error| self.broken(operation, &error))?, accepted)))
     }
 
     /// Signs a request.
-    pub(crate) fn signed(&self, operation: Operation, request: RequestBuilder, token: &Secret) -> Result<RequestBuilder, Error> {
-        let value: HeaderValue = token.bearer().ok_or_else(|| self.error(operation, Kind::Credentials, "the token contains invalid characters"))?;
+    pub(crate) fn signed(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        token: &Secret,
+    ) -> Result<RequestBuilder, Error> {
+        let value: HeaderValue = token
+            .bearer()
+            .ok_or_else(|| self.error(operation, Kind::Credentials, "the token contains invalid characters"))?;
         Ok(request.header(AUTHORIZATION, value))
     }
 
     /// A request for JSON that has to succeed.
-    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(&self, operation: Operation, answer: &Answer) -> Result<T, Error> {
+    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(
+        &self,
+        operation: Operation,
+        answer: &Answer,
+    ) -> Result<T, Error> {
         if !answer.status.is_success() {
             return Err(answer.refusal(&self.place, operation));
         }
         serde_json::from_slice(&answer.body).map_err(|error| {
             let html = answer.title().map(|_| self.error(operation, Kind::NotHomeAssistant, answer.strange()));
-            html.unwrap_or_else(|| self.error(operation, Kind::Protocol, format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200))))
+            html.unwrap_or_else(|| {
+                self.error(
+                    operation,
+                    Kind::Protocol,
+                    format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)),
+                )
+            })
         })
     }
 
@@ -180,14 +214,16 @@ impl Wire {
         }
         if lower.contains("certificate") {
             return self.error(operation, Kind::Certificate, reason).advise(
-                "its certificate is not trusted here: check the host name, install its authority's certificate on this machine, or give --insecure, which trusts whoever answers",
+                "its certificate is not trusted here: check the host name, install its authority's certificate on this \
+                 machine, or give --insecure, which trusts whoever answers",
             );
         }
         if error.is_connect() {
             let advice = if lower.contains("dns") || lower.contains("lookup") || lower.contains("name or service") {
                 "check the name, or use the IP address, such as http://192.168.1.20:8123"
             } else {
-                "check that Home Assistant is running there, that the port is right (8123 unless changed) and that no firewall is in between"
+                "check that Home Assistant is running there, that the port is right (8123 unless changed) and that no \
+                 firewall is in between"
             };
             return self.error(operation, Kind::Unreachable, format!("no connection: {reason}")).advise(advice);
         }

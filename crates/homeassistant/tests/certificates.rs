@@ -1,4 +1,5 @@
-//! Instances with a certificate: one that is not trusted here, one that is taken as it is, and one that came with the restored configuration.
+//! Instances with a certificate: one that is not trusted here, one that is taken as it is, and one that came with the
+//! restored configuration.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -26,7 +27,8 @@ async fn with_certificate(inner: SocketAddr, at: &str) -> (SocketAddr, JoinHandl
     let _ = rustls::crypto::ring::default_provider().install_default();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+    let config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(at).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -34,7 +36,10 @@ async fn with_certificate(inner: SocketAddr, at: &str) -> (SocketAddr, JoinHandl
         while let Ok((socket, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let (Ok(mut outer), Ok(mut inner)) = (acceptor.accept(socket).await, TcpStream::connect(inner).await) else { return };
+                let (Ok(mut outer), Ok(mut inner)) = (acceptor.accept(socket).await, TcpStream::connect(inner).await)
+                else {
+                    return;
+                };
                 let _ = copy_bidirectional(&mut outer, &mut inner).await;
             });
         }

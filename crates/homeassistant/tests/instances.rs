@@ -1,4 +1,5 @@
-//! The whole way with a fake instance: looking, uploading, restoring, following, fresh and set up. The real one is asked by the tests of `haul`.
+//! The whole way with a fake instance: looking, uploading, restoring, following, fresh and set up. The real one is
+//! asked by the tests of `haul`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -15,7 +16,10 @@ async fn a_fresh_instance_tells_its_version_its_kind_and_who_keeps_backups() {
     let fake = Fake::start(Mind::default());
     let instance = look(&format!("{}/onboarding.html", fake.url())).await.unwrap();
     let seen = instance.seen();
-    assert_eq!((seen.address.as_str(), seen.version.as_deref(), &seen.redirected_from), (fake.url().as_str(), Some("2026.11.0"), &None));
+    assert_eq!(
+        (seen.address.as_str(), seen.version.as_deref(), &seen.redirected_from),
+        (fake.url().as_str(), Some("2026.11.0"), &None)
+    );
     let Phase::Fresh { agent, installation, .. } = &seen.phase else { panic!("{seen:?}") };
     assert_eq!((*agent, installation.as_deref()), ("hassio.local", Some("Home Assistant OS")));
 }
@@ -35,7 +39,11 @@ async fn one_too_old_to_take_backups_is_told_so() {
     assert_eq!(error.kind, Kind::TooOld);
     assert_eq!(
         error.to_string(),
-        format!("could not find Home Assistant at {}: Home Assistant 2024.12.5 does not accept a backup on its welcome page", fake.url())
+        format!(
+            "could not find Home Assistant at {}: Home Assistant 2024.12.5 does not accept a backup on its welcome \
+             page",
+            fake.url()
+        )
     );
 }
 
@@ -93,18 +101,30 @@ async fn a_slow_source_is_no_silent_server() {
 async fn a_refused_restore_is_told_in_home_assistants_words() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
-    let request = RestoreRequest { password: Some(Secret::new("sesame")), ..RestoreRequest::new("1a2b3c4d", "hassio.local") };
+    let request =
+        RestoreRequest { password: Some(Secret::new("sesame")), ..RestoreRequest::new("1a2b3c4d", "hassio.local") };
     let refused = async |body| {
         fake.think(|mind| mind.restore = (400, body));
         instance.restore(&request).await.unwrap_err()
     };
     assert_eq!(refused(json!({ "code": "incorrect_password" })).await.kind, Kind::WrongPassword);
-    let failed = refused(json!({ "code": "restore_failed", "message": "Backup 1a2b3c4d not found in agent hassio.local" })).await;
-    assert_eq!((failed.kind, failed.said.as_deref()), (Kind::NotFound, Some("Backup 1a2b3c4d not found in agent hassio.local")));
+    let failed =
+        refused(json!({ "code": "restore_failed", "message": "Backup 1a2b3c4d not found in agent hassio.local" }))
+            .await;
+    assert_eq!(
+        (failed.kind, failed.said.as_deref()),
+        (Kind::NotFound, Some("Backup 1a2b3c4d not found in agent hassio.local"))
+    );
     let other = refused(json!({ "code": "restore_failed", "message": "the version is newer" })).await;
-    assert_eq!(other.to_string(), format!("could not restore the backup on {}: Home Assistant says: the version is newer", fake.url()));
+    assert_eq!(
+        other.to_string(),
+        format!("could not restore the backup on {}: Home Assistant says: the version is newer", fake.url())
+    );
     let asked = fake.mind().restores.pop().unwrap();
-    assert_eq!(asked, json!({ "backup_id": "1a2b3c4d", "agent_id": "hassio.local", "restore_database": true, "password": "sesame" }));
+    assert_eq!(
+        asked,
+        json!({ "backup_id": "1a2b3c4d", "agent_id": "hassio.local", "restore_database": true, "password": "sesame" })
+    );
 }
 
 #[tokio::test]
@@ -113,7 +133,8 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
     let line = testkit::proxy::Proxy::http(fake.address).unwrap();
     let instance = look(&line.url()).await.unwrap();
     assert!(matches!(instance.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap(), Begun::Said));
-    let restoring = json!({ "manager_state": "restore_backup", "stage": "home_assistant", "state": "in_progress", "reason": null });
+    let restoring =
+        json!({ "manager_state": "restore_backup", "stage": "home_assistant", "state": "in_progress", "reason": null });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "restore_backup", "last_action_event": restoring }));
     let (mut stages, mut waited) = (Vec::new(), Vec::new());
     let restored = instance.follow_restart(&Way::FirstPage, &[], |stage, so_far| {
@@ -136,11 +157,14 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
     assert!(waited.is_sorted());
 }
 
-/// What answers where, once it went down, and where it is then found: at its old address, where a proxy may lead to it, before its new one.
+/// What answers where, once it went down, and where it is then found: at its old address, where a proxy may lead to it,
+/// before its new one.
 #[tokio::test]
 async fn a_restored_instance_is_found_at_its_old_port_or_at_that_of_its_configuration() {
     let up = || Mind { user_made: None, ..Mind::default() };
-    for (name, comes_back, comes_up_elsewhere) in [("old", true, None), ("new", false, Some(up())), ("both", true, Some(up()))] {
+    for (name, comes_back, comes_up_elsewhere) in
+        [("old", true, None), ("new", false, Some(up())), ("both", true, Some(up()))]
+    {
         let fake = Fake::start(Mind::default());
         let line = testkit::proxy::Proxy::http(fake.address).unwrap();
         let instance = look(&line.url()).await.unwrap();
@@ -219,7 +243,8 @@ async fn a_restart_that_does_not_end_ends_patience() {
 async fn a_restore_that_fails_in_the_restart_is_told_with_its_reason() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
-    let failed = json!({ "manager_state": "restore_backup", "stage": null, "state": "failed", "reason": "Invalid password" });
+    let failed =
+        json!({ "manager_state": "restore_backup", "stage": null, "state": "failed", "reason": "Invalid password" });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "idle", "last_action_event": failed }));
     let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
     assert_eq!((error.kind, error.said.as_deref()), (Kind::RestoreFailed, Some("Invalid password")));
@@ -235,9 +260,15 @@ async fn an_administrators_token_opens_an_instance_that_is_set_up_and_shows_nowh
     assert!(admin.info().await.unwrap().is_idle());
     let mut events = admin.events().await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap().manager_state, "idle");
-    assert!(matches!(admin.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap(), Begun::Unheard(_)));
+    assert!(matches!(
+        admin.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap(),
+        Begun::Unheard(_)
+    ));
     fake.think(|mind| mind.restore = (400, json!({ "code": "password_incorrect", "message": "Incorrect password" })));
-    assert_eq!(admin.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap_err().kind, Kind::WrongPassword);
+    assert_eq!(
+        admin.restore(&RestoreRequest::new("1a2b3c4d", "hassio.local")).await.unwrap_err().kind,
+        Kind::WrongPassword
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! What stands in the way: proxies that limit, lose timeouts or send elsewhere, lines that break, servers that are something else.
+//! What stands in the way: proxies that limit, lose timeouts or send elsewhere, lines that break, servers that are
+//! something else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -10,7 +11,9 @@ use serde_json::json;
 use testkit::home_assistant::{Fake, Mind};
 use testkit::proxy::{Answer, Death, Proxy, Rule};
 
-const NGINX_413: &str = "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body>\r\n<center><h1>413 Request Entity Too Large</h1></center>\r\n<hr><center>nginx/1.26.3</center>\r\n</body>\r\n</html>\r\n";
+const NGINX_413: &str = "<html>\r\n<head><title>413 Request Entity Too \
+    Large</title></head>\r\n<body>\r\n<center><h1>413 Request Entity Too \
+    Large</h1></center>\r\n<hr><center>nginx/1.26.3</center>\r\n</body>\r\n</html>\r\n";
 
 /// An instance behind a line that does as the test says.
 async fn behind() -> (Fake, Proxy, Instance) {
@@ -34,7 +37,10 @@ async fn a_limit_of_nginx_is_explained_whether_it_reads_the_body_or_not() {
     for answer in [page(), page().hasty()] {
         let error = uploading_against(answer).await;
         assert_eq!(error.kind, Kind::Proxy(Vendor::Nginx), "{error}");
-        assert!(error.advice.as_ref().unwrap().starts_with("set client_max_body_size 0; for it in nginx, or give"), "{error:?}");
+        assert!(
+            error.advice.as_ref().unwrap().starts_with("set client_max_body_size 0; for it in nginx, or give"),
+            "{error:?}"
+        );
     }
 }
 
@@ -50,7 +56,10 @@ async fn a_proxy_that_loses_patience_is_explained() {
 #[tokio::test]
 async fn an_upload_is_never_sent_on_to_where_a_redirect_leads() {
     for status in [301, 302, 307, 308] {
-        let error = uploading_against(Answer::new(status).header("server", "Caddy").header("location", "https://elsewhere.example/api")).await;
+        let error = uploading_against(
+            Answer::new(status).header("server", "Caddy").header("location", "https://elsewhere.example/api"),
+        )
+        .await;
         assert_eq!(error.kind, Kind::Elsewhere);
         assert!(error.reason.ends_with("a redirect to https://elsewhere.example"), "{error}");
     }
@@ -67,7 +76,12 @@ async fn a_redirect_to_the_same_host_is_followed_when_looking_and_one_to_another
     line.rule(Rule::when(|_| true).answer(to("https://other.example")));
     let error = look(&line.url()).await.unwrap_err();
     assert_eq!(error.kind, Kind::Elsewhere);
-    assert!(error.to_string().ends_with("a server in between answered 301 (Moved Permanently), a redirect to https://other.example"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("a server in between answered 301 (Moved Permanently), a redirect to https://other.example"),
+        "{error}"
+    );
     line.rule(Rule::when(|_| true).always().answer(to(&line.url())));
     assert_eq!(look(&line.url()).await.unwrap_err().kind, Kind::Elsewhere);
 }
@@ -81,7 +95,10 @@ async fn another_server_is_not_taken_for_home_assistant() {
     says(html(200, "<html><head><title>FRITZ!Box</title></head></html>"));
     let error = look(&line.url()).await.unwrap_err();
     assert_eq!(error.kind, Kind::NotHomeAssistant);
-    assert!(error.to_string().ends_with("what answers is not Home Assistant: it calls itself “FRITZ!Box” (200)"), "{error}");
+    assert!(
+        error.to_string().ends_with("what answers is not Home Assistant: it calls itself “FRITZ!Box” (200)"),
+        "{error}"
+    );
     line.calm();
     says(html(404, "<title>Synology</title>"));
     assert_eq!(look(&line.url()).await.unwrap_err().kind, Kind::NotHomeAssistant);
@@ -116,7 +133,8 @@ async fn a_line_that_breaks_says_how_far_it_got_and_whether_it_arrived_can_be_as
         assert_eq!(error.kind, Kind::Broken, "{error}");
         assert!(error.reason.contains("(after "), "{error}");
     }
-    let expected = Expected { agent: "hassio.local".into(), slug: "1a2b3c4d".into(), size: Some(9), ..Expected::default() };
+    let expected =
+        Expected { agent: "hassio.local".into(), slug: "1a2b3c4d".into(), size: Some(9), ..Expected::default() };
     assert_eq!(instance.did_it_arrive(&expected).await.unwrap(), Arrival::No);
     let backup = json!({ "backup_id": "1a2b3c4d", "name": "home", "date": "2026-01-01", "agents": { "hassio.local": { "protected": false, "size": 9 } } });
     fake.think(|mind| mind.info = json!({ "backups": [backup], "state": "idle", "last_action_event": null }));
@@ -149,7 +167,9 @@ async fn a_restore_whose_answer_is_lost_may_have_begun() {
     line.rule(Rule::when(|head| head.method == "POST").lose_answer(Death::Reset));
     assert!(matches!(instance.restore(&request).await.unwrap(), Begun::Unheard(error) if error.kind == Kind::Broken));
     line.rule(Rule::when(|head| head.method == "POST").answer(Answer::new(502).header("server", "nginx")));
-    assert!(matches!(instance.restore(&request).await.unwrap(), Begun::Unheard(error) if error.kind == Kind::Proxy(Vendor::Nginx)));
+    assert!(
+        matches!(instance.restore(&request).await.unwrap(), Begun::Unheard(error) if error.kind == Kind::Proxy(Vendor::Nginx))
+    );
     line.down();
     assert_eq!(instance.restore(&request).await.unwrap_err().kind, Kind::Unreachable);
 }
@@ -158,7 +178,10 @@ async fn a_restore_whose_answer_is_lost_may_have_begun() {
 async fn a_proxy_home_assistant_does_not_trust_is_named_as_the_reason() {
     let fake = Fake::start(Mind::default());
     let line = Proxy::http(fake.address).unwrap();
-    let refusal = Answer::new(400).header("content-type", "text/plain").header("referrer-policy", "no-referrer").header("x-content-type-options", "nosniff");
+    let refusal = Answer::new(400)
+        .header("content-type", "text/plain")
+        .header("referrer-policy", "no-referrer")
+        .header("x-content-type-options", "nosniff");
     line.rule(Rule::when(|_| true).always().answer(refusal.body("400: Bad Request")));
     let error = look(&line.url()).await.unwrap_err();
     assert!(error.reason.contains("does not trust the proxy"), "{error}");

@@ -35,9 +35,9 @@ pub(crate) fn check_kinds(main: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Fails if `main` is a second name (hard link) of a WAL database whose log stands beside another name in the same folder:
-/// SQLite looks for log and locks by name, so it would miss commits, and checkpoints would change the file while it is read.
-/// See <https://www.sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file>.
+/// Fails if `main` is a second name (hard link) of a WAL database whose log stands beside another name in the same
+/// folder: SQLite looks for log and locks by name, so it would miss commits, and checkpoints would change the file
+/// while it is read. See <https://www.sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file>.
 ///
 /// May open `main`, so the caller holds its pin and has no connection to it yet.
 pub(crate) fn check_names(main: &Path, metadata: &Metadata) -> Result<(), OpenError> {
@@ -54,7 +54,9 @@ pub(crate) fn check_names(main: &Path, metadata: &Metadata) -> Result<(), OpenEr
 /// Another name of the same inode in the same folder that has a `-wal`. Opens nothing.
 fn name_with_log(main: &Path, metadata: &Metadata) -> Option<PathBuf> {
     let names = fs::read_dir(main.parent()?).ok()?.flatten().map(|entry| entry.path());
-    let is_same = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (metadata.dev(), metadata.ino()));
+    let is_same = |path: &PathBuf| {
+        fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (metadata.dev(), metadata.ino()))
+    };
     names.filter(|path| path != main).filter(is_same).find(|path| fs::symlink_metadata(companion(path, "-wal")).is_ok())
 }
 

@@ -68,6 +68,9 @@ mod tests {
     fn an_error_of_the_system_is_told_without_its_number() {
         let error = OpenError::from(io::Error::from_raw_os_error(13));
         assert_eq!(error.to_string(), "the database could not be read: Permission denied");
-        assert_eq!(OpenError::from(io::Error::other("too long")).to_string(), "the database could not be read: too long");
+        assert_eq!(
+            OpenError::from(io::Error::other("too long")).to_string(),
+            "the database could not be read: too long"
+        );
     }
 }

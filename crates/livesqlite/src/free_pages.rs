@@ -25,16 +25,22 @@ pub(crate) enum FreeList {
     TooLong,
 }
 
-/// Bytes of a trunk page that mean something: the next trunk, the number of leaves, the leaves. `None` if that is more than
-/// the page.
+/// Bytes of a trunk page that mean something: the next trunk, the number of leaves, the leaves. `None` if that is more
+/// than the page.
 pub(crate) fn trunk_len(page: &[u8]) -> Option<usize> {
     let len = (be32(page, 4) as usize).checked_mul(4)?.checked_add(8)?;
     (len <= page.len()).then_some(len)
 }
 
 /// Walks the trunk pages of a database of `pages` pages, which `read` gets.
-pub(crate) fn find(header: &Header, pages: u64, mut read: impl FnMut(u32, &mut [u8]) -> io::Result<()>) -> io::Result<FreeList> {
-    let (Some(mut leaves), Some(mut trunks)) = (PageSet::new(pages), PageSet::new(pages)) else { return Ok(FreeList::TooLong) };
+pub(crate) fn find(
+    header: &Header,
+    pages: u64,
+    mut read: impl FnMut(u32, &mut [u8]) -> io::Result<()>,
+) -> io::Result<FreeList> {
+    let (Some(mut leaves), Some(mut trunks)) = (PageSet::new(pages), PageSet::new(pages)) else {
+        return Ok(FreeList::TooLong);
+    };
     let lock = lock_page(header.page_size);
     let usable = |page: u32| page > 1 && u64::from(page) <= pages && u64::from(page) != lock;
     let mut page = vec![0; header.page_size as usize];
@@ -56,5 +62,9 @@ pub(crate) fn find(header: &Header, pages: u64, mut read: impl FnMut(u32, &mut [
         }
         trunk = be32(&page, 0);
     }
-    Ok(if listed == u64::from(header.free_pages) { FreeList::Known(FreePages { leaves, trunks }) } else { FreeList::Broken })
+    Ok(if listed == u64::from(header.free_pages) {
+        FreeList::Known(FreePages { leaves, trunks })
+    } else {
+        FreeList::Broken
+    })
 }

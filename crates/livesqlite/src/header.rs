@@ -70,7 +70,8 @@ impl Header {
         if page.len() < HEADER_LEN {
             return Err(OpenError::corrupt("the file ends inside the header"));
         }
-        let page_size = page_size_field(be16(page, 16)).ok_or_else(|| OpenError::corrupt("the page size in the header is impossible"))?;
+        let page_size = page_size_field(be16(page, 16))
+            .ok_or_else(|| OpenError::corrupt("the page size in the header is impossible"))?;
         if page[21..24] != [64, 32, 32] {
             return Err(OpenError::corrupt("the payload fractions in the header are wrong"));
         }

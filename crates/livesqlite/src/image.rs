@@ -74,7 +74,9 @@ impl Image {
 
     /// Does the main file end inside page 1, and nothing replaces that? SQLite would take zeros for the rest.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.base.fd().is_some() && self.base_len < u64::from(self.page_size) && self.layer.next_replaced(1, 2).is_none()
+        self.base.fd().is_some()
+            && self.base_len < u64::from(self.page_size)
+            && self.layer.next_replaced(1, 2).is_none()
     }
 
     /// One page, out of order; for the few that must be looked at before the stream begins.
@@ -155,7 +157,10 @@ impl Image {
         }
         // Nobody who keeps to SQLite's locks cuts it off now.
         if done < out.len() && start + (done as u64) < self.base_len {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the database file was cut short while it was read"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the database file was cut short while it was read",
+            ));
         }
         out[done..].fill(0);
         Ok(())
@@ -226,8 +231,14 @@ mod tests {
     fn each_call_times_what_may_come_of_it() {
         let sound = || Told { page: Ok(2), is_valid: true };
         let bytes = read(sound(), |_| None).unwrap();
-        assert!(bytes[512 * 4..512 * 6].iter().all(|byte| *byte == 2) && bytes[512 * 6..].iter().all(|byte| *byte == 1));
-        assert_eq!(read(Told { page: Err(io::ErrorKind::Other), ..sound() }, |_| None).unwrap_err().kind(), io::ErrorKind::Other, "a page of the log");
+        assert!(
+            bytes[512 * 4..512 * 6].iter().all(|byte| *byte == 2) && bytes[512 * 6..].iter().all(|byte| *byte == 1)
+        );
+        assert_eq!(
+            read(Told { page: Err(io::ErrorKind::Other), ..sound() }, |_| None).unwrap_err().kind(),
+            io::ErrorKind::Other,
+            "a page of the log"
+        );
         assert!(read(Told { is_valid: false, ..sound() }, |_| None).is_err(), "the lock");
         let cut = |file: &File| {
             file.set_len(512 * 7 + 100).unwrap();

@@ -15,8 +15,9 @@ const AT_WORK: Range<u64> = 0x4000_0000..0x4000_0200;
 /// Locks in the `-shm`: the last of them (`UNIX_SHM_DMS`) is held for as long as a WAL database is open at all.
 const OPEN: Range<u64> = 120..129;
 
-/// Whether another process has the database at `path` open (in WAL mode) or is at work in it (in every mode). Sees processes of other
-/// containers too, as long as they run on the same kernel. A database that is not there is not in use.
+/// Whether another process has the database at `path` open (in WAL mode) or is at work in it (in every mode). Sees
+/// processes of other containers too, as long as they run on the same kernel. A database that is not there is not in
+/// use.
 pub fn is_in_use(path: &Path) -> io::Result<bool> {
     let mut shm = OsString::from(path);
     shm.push("-shm");
@@ -32,7 +33,10 @@ fn is_locked(path: &Path, range: Range<u64>) -> io::Result<bool> {
         if is_pinned(&metadata) {
             return Ok(Some(true));
         }
-        let file: File = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
+        let file: File = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(path)?;
         sys::is_locked(&file, range.start, range.end - range.start).map(Some)
     });
     match found {

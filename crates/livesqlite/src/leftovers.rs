@@ -25,8 +25,8 @@ impl Leftovers {
         Self { main: main.to_owned(), inode, made_wal: absent("-wal"), made_shm: absent("-shm") }
     }
 
-    /// Removes under the same lock that SQLite's own last connection takes: whoever uses a WAL holds a shared lock on the
-    /// main file, so while everything is locked nobody uses it, and nobody can begin to.
+    /// Removes under the same lock that SQLite's own last connection takes: whoever uses a WAL holds a shared lock on
+    /// the main file, so while everything is locked nobody uses it, and nobody can begin to.
     fn tidy(&self) -> std::io::Result<()> {
         let (wal, shm) = (companion(&self.main, "-wal"), companion(&self.main, "-shm"));
         let wal_len = match fs::metadata(&wal) {

@@ -1,10 +1,12 @@
 //! A consistent image, as a sized byte stream, of a SQLite database that others are writing.
 //!
 //! [`Snapshot`] opens a database read-only, pins one read transaction and yields the whole file as it was at that
-//! moment, while other processes go on committing. Nothing is copied to disk and nothing is locked longer than the read.
+//! moment, while other processes go on committing. Nothing is copied to disk and nothing is locked longer than the
+//! read.
 //!
-//! POSIX locks belong to a process, so two rules hold for the program around this crate: before it opens a file that may
-//! be part of a database it asks [`is_pinned`], and it keeps no SQLite connection of its own to a database it images.
+//! POSIX locks belong to a process, so two rules hold for the program around this crate: before it opens a file that
+//! may be part of a database it asks [`is_pinned`], and it keeps no SQLite connection of its own to a database it
+//! images.
 //!
 //! ```
 //! use livesqlite::{Options, Snapshot, check::ImageChecker};
@@ -51,7 +53,9 @@
 //! | [`check`] | a one-pass structural check of an image |
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("livesqlite works on Linux only: it needs file leases, locks that belong to a descriptor, and /proc/self/fd");
+compile_error!(
+    "livesqlite works on Linux only: it needs file leases, locks that belong to a descriptor, and /proc/self/fd"
+);
 
 pub mod check;
 pub mod page_cache;

@@ -1,7 +1,7 @@
 //! Finds the descriptors that SQLite itself opened, and asks the kernel whether our locks on them still stand.
 //!
-//! A descriptor of our own on a database file is out of the question: closing it would drop SQLite's locks (see `pins`).
-//! SQLite does not tell its descriptors, but `/proc/self/fd` does.
+//! A descriptor of our own on a database file is out of the question: closing it would drop SQLite's locks (see
+//! `pins`). SQLite does not tell its descriptors, but `/proc/self/fd` does.
 
 use std::fs;
 use std::ops::Range;
@@ -26,8 +26,9 @@ impl OwnFd {
         unsafe { sys::lend(self.raw) }
     }
 
-    /// Does this process hold a POSIX read lock that begins in `range`? `None`: the kernel would not say. The kernel lists
-    /// a lock only under the descriptor that took it, which may be one that SQLite shares with another connection.
+    /// Does this process hold a POSIX read lock that begins in `range`? `None`: the kernel would not say. The kernel
+    /// lists a lock only under the descriptor that took it, which may be one that SQLite shares with another
+    /// connection.
     pub(crate) fn holds_read_lock(self, range: &Range<u64>) -> Option<bool> {
         let inode = rustix::fs::fstat(self.lend()).ok()?;
         let mut holds = false;
@@ -53,12 +54,14 @@ pub(crate) fn of(path: &Path) -> Vec<RawFd> {
 
 fn with_inode(dev: u64, ino: u64) -> Vec<RawFd> {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
-    let is_it = |fd: &RawFd| fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|found| found.dev() == dev && found.ino() == ino);
+    let is_it = |fd: &RawFd| {
+        fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|found| found.dev() == dev && found.ino() == ino)
+    };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_it).collect()
 }
 
-/// The descriptor that SQLite has opened for `path` since [`of`] answered `before`. One that was there before belongs to
-/// somebody else, who might close it.
+/// The descriptor that SQLite has opened for `path` since [`of`] answered `before`. One that was there before belongs
+/// to somebody else, who might close it.
 pub(crate) fn opened_since(before: &[RawFd], path: &Path) -> Option<OwnFd> {
     of(path).into_iter().find(|fd| !before.contains(fd)).map(|raw| OwnFd { raw })
 }

@@ -1,9 +1,10 @@
 //! What a read leaves behind in the page cache: nothing that was not there before.
 //!
-//! Home Assistant's working set is in the cache and must stay; the rest of a large database would push it out. So before a
-//! stretch of a file is read, the kernel is asked what of it is resident; after the reader has passed, the rest is dropped
-//! again. `cachestat` (Linux 6.5) answers for a whole stretch at once, `mincore` for each page. Where neither says
-//! anything, everything stays. (Of files that this process may not write, `mincore` calls every page resident.)
+//! Home Assistant's working set is in the cache and must stay; the rest of a large database would push it out. So
+//! before a stretch of a file is read, the kernel is asked what of it is resident; after the reader has passed, the
+//! rest is dropped again. `cachestat` (Linux 6.5) answers for a whole stretch at once, `mincore` for each page. Where
+//! neither says anything, everything stays. (Of files that this process may not write, `mincore` calls every page
+//! resident.)
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -31,8 +32,8 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
-    /// The reader is about to read up to `end`. Judges one window further than that, so that the kernel's own read-ahead
-    /// never runs into a window that was not judged, and starts reading the cold stretches from disk.
+    /// The reader is about to read up to `end`. Judges one window further than that, so that the kernel's own
+    /// read-ahead never runs into a window that was not judged, and starts reading the cold stretches from disk.
     pub(crate) fn before(&mut self, fd: BorrowedFd<'_>, end: u64, file_len: u64) {
         let target = (end + WINDOW).min(file_len);
         while self.judged_to < target {
@@ -98,7 +99,8 @@ pub struct ReadGuard {
 }
 
 impl ReadGuard {
-    /// Looks at what is resident of a file of `length` bytes that is about to be read. All of it at once: later, read-ahead would blur the answer.
+    /// Looks at what is resident of a file of `length` bytes that is about to be read. All of it at once: later,
+    /// read-ahead would blur the answer.
     pub fn new(file: &File, length: u64) -> Self {
         Self::asking(&Linux, file, length)
     }

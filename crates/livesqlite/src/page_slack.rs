@@ -1,7 +1,9 @@
-//! Unused space inside b-tree pages: what rows and index entries left there when they were deleted or moved to another page.
+//! Unused space inside b-tree pages: what rows and index entries left there when they were deleted or moved to another
+//! page.
 //!
-//! No reader ever looks at it, but it travels: on a recorder database the gaps alone are 5 % of the file and, being remains, compress
-//! badly (2.6 % of the compressed size). Format: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
+//! No reader ever looks at it, but it travels: on a recorder database the gaps alone are 5 % of the file and, being
+//! remains, compress badly (2.6 % of the compressed size). Format:
+//! <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
 use crate::header::{HEADER_LEN, be16, be32};
 
@@ -9,17 +11,18 @@ use crate::header::{HEADER_LEN, be16, be32};
 const AUTO_VACUUM: usize = 52;
 /// Bytes at the end of each page that belong to an extension, such as a checksum of the page.
 const RESERVED: usize = 20;
-/// From this many pages on, the number of the next page, which overflow and trunk pages begin with, can look like a b-tree page's type.
+/// From this many pages on, the number of the next page, which overflow and trunk pages begin with, can look like a
+/// b-tree page's type.
 const FIRST_AMBIGUOUS: u64 = 2 << 24;
 
-/// Can a b-tree page of this database be told by its first byte? Not beside pointer maps, nor in files of more than 2^25 pages. Pages
-/// with reserved bytes are left alone as well: a checksum there would cover the gaps.
+/// Can a b-tree page of this database be told by its first byte? Not beside pointer maps, nor in files of more than
+/// 2^25 pages. Pages with reserved bytes are left alone as well: a checksum there would cover the gaps.
 pub(crate) fn is_certain(first_page: &[u8], pages: u64) -> bool {
     pages < FIRST_AMBIGUOUS && first_page[RESERVED] == 0 && be32(first_page, AUTO_VACUUM) == 0
 }
 
-/// Zeros the unused space of `page`, which was found to be a sound b-tree page ([`Verdict::Tree`](crate::check::Verdict)); `is_first` for the page with
-/// the database header in front.
+/// Zeros the unused space of `page`, which was found to be a sound b-tree page
+/// ([`Verdict::Tree`](crate::check::Verdict)); `is_first` for the page with the database header in front.
 pub(crate) fn clear(page: &mut [u8], is_first: bool) {
     let header = if is_first { HEADER_LEN } else { 0 };
     let pointers = header + if matches!(page[header], 2 | 5) { 12 } else { 8 };

@@ -1,9 +1,9 @@
 //! The process-wide list of files that belong to an open snapshot.
 //!
 //! POSIX locks belong to the process, not to the descriptor: when *any* descriptor of a file is closed, every lock this
-//! process holds on that file is gone. A walk that opened and closed a database's `-shm` would thereby drop the read lock
-//! that keeps a snapshot whole, and the next checkpoint of another process would rewrite the pages being read. So whoever
-//! is about to open a file in this process asks [`is_pinned`] first.
+//! process holds on that file is gone. A walk that opened and closed a database's `-shm` would thereby drop the read
+//! lock that keeps a snapshot whole, and the next checkpoint of another process would rewrite the pages being read. So
+//! whoever is about to open a file in this process asks [`is_pinned`] first.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -29,8 +29,9 @@ fn inode(metadata: &Metadata) -> Inode {
 }
 
 /// Does this file (by device and inode; take the metadata with `lstat`) belong to a snapshot that is open in this
-/// process? Main file, `-wal`, `-shm` and `-journal` do. If so it must not be opened: closing it would end the snapshot's
-/// read lock. (Files that others make beside a database while its snapshot is open may be opened: where that can happen, the locks belong to descriptors.)
+/// process? Main file, `-wal`, `-shm` and `-journal` do. If so it must not be opened: closing it would end the
+/// snapshot's read lock. (Files that others make beside a database while its snapshot is open may be opened: where that
+/// can happen, the locks belong to descriptors.)
 pub fn is_pinned(metadata: &Metadata) -> bool {
     lock().as_ref().is_some_and(|map| map.contains_key(&inode(metadata)))
 }

@@ -57,23 +57,25 @@ impl Options {
         self
     }
 
-    /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows of other
-    /// pages where those can be told for certain. In a damaged database nothing more is zeroed once the damage shows. Default: yes.
+    /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows
+    /// of other pages where those can be told for certain. In a damaged database nothing more is zeroed once the damage
+    /// shows. Default: yes.
     #[must_use]
     pub fn zero_unused(mut self, zero: bool) -> Self {
         self.zero_unused = zero;
         self
     }
 
-    /// Raised from another thread, `flag` ends [`Snapshot::open`] with [`OpenError::Cancelled`] within 50 ms of waiting.
+    /// Raised from another thread, `flag` ends [`Snapshot::open`] with [`OpenError::Cancelled`] within 50 ms of
+    /// waiting.
     #[must_use]
     pub fn cancel(mut self, flag: Arc<AtomicBool>) -> Self {
         self.cancel = Some(flag);
         self
     }
 
-    /// Keep the read transaction open behind the last page too, so that [`Snapshot::rewind`] can give the same image again.
-    /// Default: no.
+    /// Keep the read transaction open behind the last page too, so that [`Snapshot::rewind`] can give the same image
+    /// again. Default: no.
     #[must_use]
     pub fn hold(mut self, hold: bool) -> Self {
         self.hold = hold;
@@ -126,8 +128,9 @@ pub struct Info {
 
 /// A database as one commit left it, to be read from its first byte to its last.
 ///
-/// `Read` yields exactly [`len`](Self::len) bytes. The read transaction ends, and every file is closed, in the very call
-/// that delivers the last page, unless [`Options::hold`] says otherwise: then when it is dropped. An error while reading is final: what was delivered so far is not a database.
+/// `Read` yields exactly [`len`](Self::len) bytes. The read transaction ends, and every file is closed, in the very
+/// call that delivers the last page, unless [`Options::hold`] says otherwise: then when it is dropped. An error while
+/// reading is final: what was delivered so far is not a database.
 ///
 /// While a snapshot is open, nothing else in this process may open its files: see [`is_pinned`](crate::is_pinned).
 pub struct Snapshot {
@@ -158,8 +161,9 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    /// Pins the latest commit of the database at `path`. Blocks no writer of a WAL database. Opening the same inode again
-    /// in this process (a hard link) waits until the first snapshot is closed, then fails with [`OpenError::Locked`].
+    /// Pins the latest commit of the database at `path`. Blocks no writer of a WAL database. Opening the same inode
+    /// again in this process (a hard link) waits until the first snapshot is closed, then fails with
+    /// [`OpenError::Locked`].
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
         let wait = LockWait::new(options.busy_timeout, options.cancel.clone()).telling(options.waiting.clone());
         let path = fs::canonicalize(path)?;
@@ -181,7 +185,8 @@ impl Snapshot {
         Self::over(image, leftovers, pin, options)
     }
 
-    /// SQLite first; without it only where it refuses. On a read-only mount a living owner can make it refuse for a moment.
+    /// SQLite first; without it only where it refuses. On a read-only mount a living owner can make it refuse for a
+    /// moment.
     fn image(path: &Path, pin: &mut Pin, wait: &LockWait) -> Result<Image, OpenError> {
         loop {
             let step = wait.step()?;
@@ -195,7 +200,9 @@ impl Snapshot {
                     wait.tell();
                     thread::sleep(RETRY);
                 }
-                Err(OpenError::Corrupt { .. }) if !begins_like_a_database(path)? => return Err(OpenError::NotADatabase),
+                Err(OpenError::Corrupt { .. }) if !begins_like_a_database(path)? => {
+                    return Err(OpenError::NotADatabase);
+                }
                 decided => return decided,
             }
         }
@@ -227,7 +234,16 @@ impl Snapshot {
             journal_mode: if header.wal { JournalMode::Wal } else { JournalMode::Rollback },
             change_counter: header.change_counter,
         };
-        Ok(Self { info, held: Some(held), watch, position: 0, stage: Vec::new(), stage_at: 0, failed: false, holds: options.hold })
+        Ok(Self {
+            info,
+            held: Some(held),
+            watch,
+            position: 0,
+            stage: Vec::new(),
+            stage_at: 0,
+            failed: false,
+            holds: options.hold,
+        })
     }
 
     /// Page size, page count, journal mode.
@@ -250,8 +266,9 @@ impl Snapshot {
         self.info.journal_mode == JournalMode::Rollback
     }
 
-    /// What can't be in a sound database, in plain words, at most about twenty; empty for a sound one. Complete once the last byte was read,
-    /// also when the database is closed then. It costs nothing: it is what the pages showed on their way through.
+    /// What can't be in a sound database, in plain words, at most about twenty; empty for a sound one. Complete once
+    /// the last byte was read, also when the database is closed then. It costs nothing: it is what the pages showed on
+    /// their way through.
     pub fn damage(&self) -> &[String] {
         self.watch.damage()
     }
@@ -259,8 +276,8 @@ impl Snapshot {
     /// Ends the snapshot early. Dropping it does the same.
     pub fn close(self) {}
 
-    /// Begins again at the first byte: the same image, however much was committed meanwhile. Needs [`Options::hold`]; after a failure there is no image
-    /// to begin again.
+    /// Begins again at the first byte: the same image, however much was committed meanwhile. Needs [`Options::hold`];
+    /// after a failure there is no image to begin again.
     pub fn rewind(&mut self) -> io::Result<()> {
         let Some(held) = self.held.as_mut().filter(|_| self.holds && !self.failed) else {
             return Err(io::Error::other("the snapshot is closed"));

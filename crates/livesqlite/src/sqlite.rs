@@ -1,9 +1,9 @@
 //! The normal way in: a read transaction of SQLite itself.
 //!
-//! SQLite takes the locks, recovers a WAL index and decides which commit is visible. The transaction keeps the main file
-//! still: in rollback modes nobody may write it, and in WAL mode a checkpoint may not pass our read mark, so every page
-//! without a frame in the WAL is in the main file exactly as the snapshot wants it. Those are read from the file directly,
-//! in large pieces; only pages that have a frame are asked of SQLite, through `sqlite_dbpage`.
+//! SQLite takes the locks, recovers a WAL index and decides which commit is visible. The transaction keeps the main
+//! file still: in rollback modes nobody may write it, and in WAL mode a checkpoint may not pass our read mark, so every
+//! page without a frame in the WAL is in the main file exactly as the snapshot wants it. Those are read from the file
+//! directly, in large pieces; only pages that have a frame are asked of SQLite, through `sqlite_dbpage`.
 
 use std::io;
 use std::ops::Range;
@@ -34,8 +34,9 @@ const WAL_HEADER: u64 = 32;
 /// Fails unless this program's SQLite offers the `sqlite_dbpage` table; ask once, at start.
 pub fn check_library() -> Result<(), OpenError> {
     let connection = Connection::open_in_memory().map_err(|error| OpenError::Io(plain(&error)))?;
-    let has_it: bool =
-        connection.query_row("SELECT sqlite_compileoption_used('ENABLE_DBPAGE_VTAB')", [], |row| row.get(0)).map_err(|error| OpenError::Io(plain(&error)))?;
+    let has_it: bool = connection
+        .query_row("SELECT sqlite_compileoption_used('ENABLE_DBPAGE_VTAB')", [], |row| row.get(0))
+        .map_err(|error| OpenError::Io(plain(&error)))?;
     if has_it { Ok(()) } else { Err(OpenError::NoDbPage) }
 }
 
@@ -65,7 +66,8 @@ pub(crate) fn open(path: &Path, pin: &mut Pin, busy_timeout: Duration) -> Result
     let locks = visible([(main, SHARED_LOCKS), (shm, SHM_READ_LOCKS)]);
     let page_size = pragma(&connection, "PRAGMA page_size").map_err(|error| refusal(&error))? as u32;
     let pages = pragma(&connection, "PRAGMA page_count").map_err(|error| refusal(&error))? as u64;
-    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(|error| refusal(&error))?;
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(|error| refusal(&error))?;
     let replaced = match (main, mode.as_str()) {
         (None, _) => Replaced::All,
         (Some(_), "wal") => wal.and_then(|fd| framed_pages(fd, page_size, pages)).map_or(Replaced::All, Replaced::Some),
@@ -147,8 +149,8 @@ fn read_exact_at(fd: OwnFd, out: &mut [u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Those that the kernel lists now. A file system that keeps locks elsewhere (FUSE, a network) never lists them, so that one
-/// which is missing later proves nothing there.
+/// Those that the kernel lists now. A file system that keeps locks elsewhere (FUSE, a network) never lists them, so
+/// that one which is missing later proves nothing there.
 fn visible(locks: [(Option<OwnFd>, Range<u64>); 2]) -> Vec<(OwnFd, Range<u64>)> {
     let known = locks.into_iter().filter_map(|(fd, range)| fd.map(|fd| (fd, range)));
     known.filter(|(fd, range)| fd.holds_read_lock(range) == Some(true)).collect()
@@ -187,7 +189,9 @@ impl Layer for Transaction {
 
     fn still_valid(&self) -> io::Result<()> {
         if self.locks.iter().any(|(fd, range)| fd.holds_read_lock(range) == Some(false)) {
-            return Err(io::Error::other("the read lock was lost while reading: something in this process opened the file"));
+            return Err(io::Error::other(
+                "the read lock was lost while reading: something in this process opened the file",
+            ));
         }
         Ok(())
     }
@@ -213,7 +217,9 @@ fn refusal(error: &rusqlite::Error) -> Refusal {
     };
     match code.code {
         ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Refusal::MustWrite,
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Refusal::Final(OpenError::Locked { reason: text }),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+            Refusal::Final(OpenError::Locked { reason: text })
+        }
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Refusal::Final(OpenError::Corrupt { reason: text }),
         ErrorCode::SystemIoFailure if is_shared_memory(code.extended_code) => Refusal::MustWrite,
         _ => Refusal::Final(OpenError::Io(plain(error))),
@@ -228,7 +234,8 @@ fn without_pages(error: &rusqlite::Error) -> Refusal {
 }
 
 fn is_shared_memory(extended: i32) -> bool {
-    [ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMLOCK, ffi::SQLITE_IOERR_SHMMAP].contains(&extended)
+    [ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMLOCK, ffi::SQLITE_IOERR_SHMMAP]
+        .contains(&extended)
 }
 
 #[cfg(test)]
@@ -277,7 +284,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap().join("a.db");
         let db = Connection::open(&path).unwrap();
-        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(50000))").unwrap();
+        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(50000))")
+            .unwrap();
         let mut pin = Pin::take(&path.metadata().unwrap(), &LockWait::new(Duration::ZERO, None)).unwrap();
         let mut direct = open(&path, &mut pin, Duration::ZERO).unwrap();
         let (page_size, pages) = (direct.page_size(), direct.pages());

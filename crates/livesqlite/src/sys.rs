@@ -1,5 +1,5 @@
-//! The system calls that have no safe wrapper here. All unsafe code of this crate is in this file, but for one loan of a
-//! descriptor in `own_fd`.
+//! The system calls that have no safe wrapper here. All unsafe code of this crate is in this file, but for one loan of
+//! a descriptor in `own_fd`.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -33,8 +33,9 @@ pub(crate) fn resident(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Resul
         return Ok(flags);
     }
     let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours. PROT_NONE: it is never read,
-    // so a file that shrinks meanwhile cannot raise SIGBUS. Unmapping closes no descriptor and so releases no lock.
+    // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours. PROT_NONE: it is never
+    // read, so a file that shrinks meanwhile cannot raise SIGBUS. Unmapping closes no descriptor and so releases no
+    // lock.
     let window = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_SHARED, fd.as_raw_fd(), offset) };
     if window == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -47,7 +48,8 @@ pub(crate) fn resident(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Resul
     failure.map_or(Ok(flags), Err)
 }
 
-/// How many memory pages of a stretch of a file are in the page cache. `None` where the kernel (before 6.5) or a sandbox does not say.
+/// How many memory pages of a stretch of a file are in the page cache. `None` where the kernel (before 6.5) or a
+/// sandbox does not say.
 pub(crate) fn resident_pages(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Option<u64> {
     const CACHESTAT: libc::c_long = 451;
     #[repr(C)]
@@ -66,8 +68,9 @@ pub(crate) fn resident_pages(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Op
     }
     let range = Range { offset, length };
     let mut answer = Answer::default();
-    // SAFETY: both structs have the layout of `struct cachestat_range` and `struct cachestat` of linux/mman.h and live on this
-    // stack frame for the whole call, and the kernel writes only within `answer`. An unknown call number is an error.
+    // SAFETY: both structs have the layout of `struct cachestat_range` and `struct cachestat` of linux/mman.h and live
+    // on this stack frame for the whole call, and the kernel writes only within `answer`. An unknown call number is an
+    // error.
     let result = unsafe { libc::syscall(CACHESTAT, fd.as_raw_fd(), &raw const range, &raw mut answer, 0_u32) };
     (result == 0).then_some(answer.cached)
 }
@@ -120,7 +123,8 @@ pub(crate) fn is_locked(file: &File, start: u64, len: u64) -> io::Result<bool> {
     Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
 }
 
-/// Tells the holder of a lease that somebody waits for its end. By default the system ignores it, so one that comes astray harms nobody.
+/// Tells the holder of a lease that somebody waits for its end. By default the system ignores it, so one that comes
+/// astray harms nobody.
 const LEASE_SIGNAL: libc::c_int = libc::SIGURG;
 /// Numbers of Linux's `asm-generic/fcntl.h`, which the `libc` crate does not have everywhere.
 const F_SETSIG: libc::c_int = 10;
@@ -136,7 +140,8 @@ struct FileOwner {
 
 /// [`LEASE_SIGNAL`], and the signal that the kernel sends instead when it cannot queue that one.
 fn lease_signals() -> libc::sigset_t {
-    // SAFETY: a `sigset_t` is plain integers; `sigemptyset` and `sigaddset` write to that one value, and fail only for unknown signals.
+    // SAFETY: a `sigset_t` is plain integers; `sigemptyset` and `sigaddset` write to that one value, and fail only for
+    // unknown signals.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
@@ -146,8 +151,9 @@ fn lease_signals() -> libc::sigset_t {
     }
 }
 
-/// Takes a read lease (fcntl(2), "Leases") for the calling thread, which alone hears of its end by [`wait_for_lease_signal`]. `Ok(false)`: somebody has the
-/// file open for writing. Whoever opens it for writing from now on waits in the kernel until the lease has ended, at most `/proc/sys/fs/lease-break-time`.
+/// Takes a read lease (fcntl(2), "Leases") for the calling thread, which alone hears of its end by
+/// [`wait_for_lease_signal`]. `Ok(false)`: somebody has the file open for writing. Whoever opens it for writing from
+/// now on waits in the kernel until the lease has ended, at most `/proc/sys/fs/lease-break-time`.
 pub(crate) fn take_lease(file: &File) -> io::Result<bool> {
     let signals = lease_signals();
     // SAFETY: reads one `sigset_t`, which lives across the call; only this thread's mask changes.
@@ -192,6 +198,7 @@ pub(crate) fn wait_for_lease_signal() {
 
 /// Ends [`wait_for_lease_signal`] in a thread that took a lease.
 pub(crate) fn wake<T>(thread: &JoinHandle<T>) {
-    // SAFETY: the thread has not been joined, for its handle is still here, so its number is valid even if it has ended.
+    // SAFETY: the thread has not been joined, for its handle is still here, so its number is valid even if it has
+    // ended.
     unsafe { libc::pthread_kill(thread.as_pthread_t(), LEASE_SIGNAL) };
 }

@@ -1,8 +1,8 @@
 //! Looks at the pages of an image on their way out: is the database sound, and what of it may become zeros?
 //!
-//! What nothing refers to is zeroed only in a sound database: whoever mends a damaged one wants every byte. Damage shows
-//! itself while the pages pass, so nothing is zeroed from the page on with which it shows. A small database is looked
-//! through before its image begins (`snapshot`).
+//! What nothing refers to is zeroed only in a sound database: whoever mends a damaged one wants every byte. Damage
+//! shows itself while the pages pass, so nothing is zeroed from the page on with which it shows. A small database is
+//! looked through before its image begins (`snapshot`).
 
 use crate::check::{self, Marks, Problems, Shape, Verdict};
 use crate::free_pages::{FreeList, FreePages, trunk_len};
@@ -29,7 +29,8 @@ impl Watch {
     /// `first`: page 1 of a database with `pages` pages.
     pub(crate) fn new(first: &[u8], header: Header, pages: u64, list: FreeList, zero_unused: bool) -> Self {
         let mut problems = Problems::default();
-        let shape = Shape { pages: u32::try_from(pages).unwrap_or(u32::MAX), ..check::shape(first, &header, &mut problems) };
+        let shape =
+            Shape { pages: u32::try_from(pages).unwrap_or(u32::MAX), ..check::shape(first, &header, &mut problems) };
         let free = match list {
             FreeList::Known(free) => Some(free),
             FreeList::Broken => {
@@ -153,7 +154,10 @@ mod tests {
             watch.pass(2, &mut trunk);
             let usable = 512 - usize::from(reserved);
             assert_eq!(trunk[8..12], [0, 0, 0, 3]);
-            assert!(trunk[12..usable].iter().all(|byte| *byte == 0) && trunk[usable..].iter().all(|byte| *byte == 0xee), "{reserved}");
+            assert!(
+                trunk[12..usable].iter().all(|byte| *byte == 0) && trunk[usable..].iter().all(|byte| *byte == 0xee),
+                "{reserved}"
+            );
             watch.pass(3, &mut vec![0xee; 512]);
             watch.end();
             assert_eq!(watch.damage(), Vec::<String>::new());

@@ -27,18 +27,28 @@ fn counts(image: &[u8], piece: usize) -> Counts {
 /// What SQLite itself counts.
 fn counted(path: &Path) -> (Vec<(String, u64)>, Option<Span>) {
     let db = Connection::open(path).unwrap();
-    let mut names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'k' ORDER BY name").unwrap();
+    let mut names = db
+        .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND \
+        name <> 'k' ORDER BY name",
+        )
+        .unwrap();
     let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    let rows = |name: &String| db.query_row(&format!("SELECT COUNT(*) FROM {name}"), [], |row| row.get::<_, u32>(0)).map(u64::from).unwrap();
+    let rows = |name: &String| {
+        db.query_row(&format!("SELECT COUNT(*) FROM {name}"), [], |row| row.get::<_, u32>(0)).map(u64::from).unwrap()
+    };
     let tables = names.iter().map(|name| (name.clone(), rows(name))).collect();
-    let span = db.query_row("SELECT CAST(MIN(at) AS INTEGER), CAST(MAX(at) AS INTEGER) FROM s WHERE at >= 1000000000", [], |row| {
-        Ok(row.get::<_, Option<u32>>(0)?.zip(row.get(1)?).map(|(first, last)| Span { first, last }))
-    });
+    let span = db.query_row(
+        "SELECT CAST(MIN(at) AS INTEGER), CAST(MAX(at) AS INTEGER) FROM s WHERE at >= 1000000000",
+        [],
+        |row| Ok(row.get::<_, Option<u32>>(0)?.zip(row.get(1)?).map(|(first, last)| Span { first, last })),
+    );
     (tables, span.unwrap())
 }
 
 fn integrity(path: &Path) -> bool {
-    let verdict = Connection::open(path).and_then(|db| db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)));
+    let verdict =
+        Connection::open(path).and_then(|db| db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)));
     verdict.is_ok_and(|words| words == "ok")
 }
 
@@ -79,14 +89,18 @@ fn apply(db: &Connection, index: usize, step: &Step) {
             )
         }
         Step::Delete { modulo } => {
-            format!("DELETE FROM t WHERE id % {modulo} = 0; DELETE FROM k WHERE length(a) % {modulo} = 0; DELETE FROM s WHERE id % {modulo} < 2")
+            format!(
+                "DELETE FROM t WHERE id % {modulo} = 0; DELETE FROM k WHERE length(a) % {modulo} = 0; DELETE FROM s \
+                 WHERE id % {modulo} < 2"
+            )
         }
         Step::Update { modulo, bytes } => format!("UPDATE t SET v = randomblob({bytes}) WHERE id % {modulo} = 1"),
         Step::Keyed { rows } => {
             format!("{} INSERT OR IGNORE INTO k SELECT hex(randomblob(x % 700)), x FROM n", series(*rows))
         }
         Step::Drop => format!(
-            "CREATE TABLE d{index}(a, b); CREATE INDEX e{index} ON d{index}(b); INSERT INTO d{index} SELECT v, w FROM t LIMIT 200; DROP TABLE d{}",
+            "CREATE TABLE d{index}(a, b); CREATE INDEX e{index} ON d{index}(b); INSERT INTO d{index} SELECT v, w FROM \
+             t LIMIT 200; DROP TABLE d{}",
             if index.is_multiple_of(2) { index } else { return apply_extra(db, index) }
         ),
         Step::Vacuum => "VACUUM".to_owned(),
@@ -96,15 +110,20 @@ fn apply(db: &Connection, index: usize, step: &Step) {
 }
 
 fn apply_extra(db: &Connection, index: usize) {
-    db.execute_batch(&format!("CREATE TABLE d{index}(a, b); CREATE VIEW v{index} AS SELECT 1; CREATE INDEX e{index} ON d{index}(b)")).unwrap();
+    db.execute_batch(&format!(
+        "CREATE TABLE d{index}(a, b); CREATE VIEW v{index} AS SELECT 1; CREATE INDEX e{index} ON d{index}(b)"
+    ))
+    .unwrap();
 }
 
 fn build(path: &Path, page_size: u32, auto_vacuum: u32, secure: bool, steps: &[Step]) {
     let db = Connection::open(path).unwrap();
     db.execute_batch(&format!(
-        "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA secure_delete={secure}; PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY;
+        "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA secure_delete={secure}; PRAGMA \
+         synchronous=OFF; PRAGMA journal_mode=MEMORY;
          CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB, w TEXT); CREATE INDEX i ON t(w); CREATE INDEX j ON t(v);
-         CREATE TABLE k(a TEXT PRIMARY KEY, b) WITHOUT ROWID; CREATE TABLE s(id INTEGER PRIMARY KEY, state VARCHAR(255), at FLOAT);"
+         CREATE TABLE k(a TEXT PRIMARY KEY, b) WITHOUT ROWID; CREATE TABLE s(id INTEGER PRIMARY KEY, state \
+         VARCHAR(255), at FLOAT);"
     ))
     .unwrap();
     for (index, step) in steps.iter().enumerate() {
@@ -215,7 +234,12 @@ proptest! {
 fn sample() -> (TempDir, Vec<u8>) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("a.db");
-    let steps = [Step::Insert { rows: 900, bytes: 300 }, Step::Keyed { rows: 200 }, Step::Insert { rows: 20, bytes: 30_000 }, Step::Delete { modulo: 3 }];
+    let steps = [
+        Step::Insert { rows: 900, bytes: 300 },
+        Step::Keyed { rows: 200 },
+        Step::Insert { rows: 20, bytes: 30_000 },
+        Step::Delete { modulo: 3 },
+    ];
     build(&path, 1024, 0, false, &steps);
     let image = image(&path);
     (dir, image)
@@ -242,7 +266,10 @@ fn a_page_of_garbage_zeros_or_another_page_is_found() {
         if whole[at..at + 4] == [0; 4] {
             continue;
         }
-        for (kind, filler) in [vec![0xa5; 1024], vec![0; 1024], whole[..1024].to_vec(), whole[1024..2048].to_vec()].into_iter().enumerate() {
+        for (kind, filler) in [vec![0xa5; 1024], vec![0; 1024], whole[..1024].to_vec(), whole[1024..2048].to_vec()]
+            .into_iter()
+            .enumerate()
+        {
             if whole[at..at + 1024] == filler {
                 continue;
             }
@@ -286,7 +313,9 @@ fn most_flips_in_structure_that_sqlite_finds_are_found() {
 #[test]
 fn impossible_header_fields_are_found() {
     let (_dir, whole) = sample();
-    for (at, value) in [(0, b'X'), (16, 3), (18, 9), (20, 255), (21, 65), (28, 1), (35, 255), (39, 255), (47, 9), (59, 9)] {
+    for (at, value) in
+        [(0, b'X'), (16, 3), (18, 9), (20, 255), (21, 65), (28, 1), (35, 255), (39, 255), (47, 9), (59, 9)]
+    {
         let mut bytes = whole.clone();
         // The sample is random: a page number may end in this value already.
         bytes[at] = if whole[at] == value { value - 1 } else { value };
@@ -303,7 +332,8 @@ fn extreme_row_ids_full_text_and_utf_16_are_sound() {
         "PRAGMA encoding='UTF-16be'; PRAGMA page_size=512;
          CREATE TABLE t(id INTEGER PRIMARY KEY, v);
          INSERT INTO t VALUES (-9223372036854775808, 1), (9223372036854775807, 2), (0, 3), (-1, 4), (1099511627776, 5);
-         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<3000) INSERT INTO t SELECT -x*x*x*7919, hex(randomblob(x % 90)) FROM n WHERE true ON CONFLICT DO NOTHING;
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<3000) INSERT INTO t SELECT -x*x*x*7919, \
+         hex(randomblob(x % 90)) FROM n WHERE true ON CONFLICT DO NOTHING;
          CREATE VIRTUAL TABLE f USING fts5(v); INSERT INTO f SELECT v FROM t;
          CREATE VIRTUAL TABLE r USING rtree(id, a, b); INSERT INTO r SELECT rowid, rowid, rowid + 1 FROM f;
          CREATE TABLE e(x); CREATE INDEX ex ON e(x); ANALYZE;",
@@ -354,8 +384,8 @@ fn a_database_cut_short_is_counted_as_far_as_it_goes() {
     }
 }
 
-/// A sound database of more than 2^21 pages, without a disk: one row, and the chain of its overflow pages. In page `spoilt` stands something else
-/// at `at`.
+/// A sound database of more than 2^21 pages, without a disk: one row, and the chain of its overflow pages. In page
+/// `spoilt` stands something else at `at`.
 fn problems_of_a_huge_one(spoilt: u32, at: usize, bytes: &[u8]) -> Vec<String> {
     const CHAIN: u32 = (2 << 20) + 5000;
     /// SQLite keeps its locks there, and never data.
@@ -377,7 +407,8 @@ fn problems_of_a_huge_one(spoilt: u32, at: usize, bytes: &[u8]) -> Vec<String> {
                 // A leaf with one cell: payload, row number, 39 bytes, the chain.
                 let payload = 39 + CHAIN * 508;
                 page[..10].copy_from_slice(&[13, 0, 0, 0, 1, 1, 207, 0, 1, 207]);
-                let varint = [28, 21, 14, 7, 0].map(|shift| ((payload >> shift) as u8 & 0x7f) | if shift == 0 { 0 } else { 0x80 });
+                let varint = [28, 21, 14, 7, 0]
+                    .map(|shift| ((payload >> shift) as u8 & 0x7f) | if shift == 0 { 0 } else { 0x80 });
                 page[463..468].copy_from_slice(&varint);
                 page[468] = 1;
                 page[508..].copy_from_slice(&3_u32.to_be_bytes());

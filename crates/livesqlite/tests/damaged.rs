@@ -17,8 +17,10 @@ fn database(dir: &TempDir, rows: u32, mode: &str) -> PathBuf {
     let path = dir.path().join("a.db");
     let db = Connection::open(&path).unwrap();
     db.execute_batch(&format!(
-        "PRAGMA journal_mode={mode}; PRAGMA synchronous=OFF; PRAGMA secure_delete=OFF; CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE gone(v);
-         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{rows}) INSERT INTO t(v) SELECT randomblob(2500) FROM n;
+        "PRAGMA journal_mode={mode}; PRAGMA synchronous=OFF; PRAGMA secure_delete=OFF; CREATE TABLE t(id INTEGER \
+         PRIMARY KEY, v); CREATE TABLE gone(v);
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{rows}) INSERT INTO t(v) SELECT \
+         randomblob(2500) FROM n;
          INSERT INTO gone SELECT v FROM t LIMIT 100; DROP TABLE gone; DELETE FROM t WHERE id % 3 = 0"
     ))
     .unwrap();
@@ -107,7 +109,9 @@ fn damage_is_told_without_zeroing_too() {
 fn no_kind_of_damage_passes_for_a_sound_database() {
     type Spoil = fn(&mut Vec<u8>);
     let table: &[(&str, Spoil)] = &[
-        ("noise over three pages", |bytes| bytes[9 * PAGE..12 * PAGE].iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * n * 31) >> 3) as u8)),
+        ("noise over three pages", |bytes| {
+            bytes[9 * PAGE..12 * PAGE].iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * n * 31) >> 3) as u8);
+        }),
         ("a page of zeros", |bytes| bytes[20 * PAGE..21 * PAGE].fill(0)),
         ("the first page of zeros", |bytes| bytes[..PAGE].fill(0)),
         ("the schema of zeros", |bytes| bytes[100..PAGE].fill(0)),

@@ -22,7 +22,10 @@ fn create(path: &Path, mode: &str) -> Connection {
 }
 
 fn insert(db: &Connection) -> rusqlite::Result<()> {
-    db.execute_batch("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<500) INSERT INTO t(v) SELECT randomblob(500) FROM n")
+    db.execute_batch(
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<500) INSERT INTO t(v) \
+        SELECT randomblob(500) FROM n",
+    )
 }
 
 fn all(snapshot: &mut Snapshot) -> Vec<u8> {
@@ -40,8 +43,17 @@ fn place() -> (tempfile::TempDir, PathBuf) {
 
 /// Commits in a process of its own: a connection here would share the locks.
 fn commit_elsewhere(path: &Path) -> bool {
-    let script = "import sqlite3,sys\nd=sqlite3.connect(sys.argv[1],timeout=0.2)\nd.execute('insert into t(v) values (randomblob(90000))')\nd.execute('delete from t where id<100')\nd.commit()\nd.execute('pragma wal_checkpoint(truncate)')";
-    std::process::Command::new("python3").arg("-c").arg(script).arg(path).stderr(std::process::Stdio::null()).status().unwrap().success()
+    let script = "import sqlite3,sys\nd=sqlite3.connect(sys.argv[1],timeout=0.2)\nd.execute('insert into t(v) values \
+        (randomblob(90000))')\nd.execute('delete from t where id<100')\nd.commit()\nd.execute('pragma \
+        wal_checkpoint(truncate)')";
+    std::process::Command::new("python3")
+        .arg("-c")
+        .arg(script)
+        .arg(path)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }
 
 #[test]

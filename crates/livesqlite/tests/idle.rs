@@ -1,4 +1,5 @@
-//! WAL databases that nobody has open when the snapshot begins: nothing is written, and whoever comes meanwhile neither waits nor spoils the image.
+//! WAL databases that nobody has open when the snapshot begins: nothing is written, and whoever comes meanwhile neither
+//! waits nor spoils the image.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 #[allow(unreachable_pub)]
@@ -53,7 +54,8 @@ fn idle(left: Left) -> (TempDir, PathBuf) {
 fn insert(db: &Connection, count: i64) -> rusqlite::Result<()> {
     db.execute_batch(&format!(
         "BEGIN IMMEDIATE;
-         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{count}) INSERT INTO a(v) SELECT randomblob(700) FROM n;
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{count}) INSERT INTO a(v) SELECT \
+         randomblob(700) FROM n;
          INSERT INTO b SELECT id, hex(randomblob(20)) FROM a WHERE id > (SELECT coalesce(max(id), 0) FROM b);
          COMMIT"
     ))
@@ -61,7 +63,9 @@ fn insert(db: &Connection, count: i64) -> rusqlite::Result<()> {
 
 /// Changes pages all over the file, in one transaction.
 fn rewrite(db: &Connection) -> rusqlite::Result<()> {
-    db.execute_batch("BEGIN IMMEDIATE; UPDATE a SET v = randomblob(700); UPDATE b SET v = hex(randomblob(20)); COMMIT")?;
+    db.execute_batch(
+        "BEGIN IMMEDIATE; UPDATE a SET v = randomblob(700); UPDATE b SET v = hex(randomblob(20)); COMMIT",
+    )?;
     insert(db, 500)
 }
 
@@ -79,8 +83,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 fn listing(path: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
     let dir = path.parent().unwrap();
     let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut found: Vec<_> =
-        files.chain([dir.to_owned()]).map(|file| (fs::metadata(&file).unwrap(), file)).map(|(m, file)| (file, m.len(), m.mtime(), m.mtime_nsec())).collect();
+    let mut found: Vec<_> = files
+        .chain([dir.to_owned()])
+        .map(|file| (fs::metadata(&file).unwrap(), file))
+        .map(|(m, file)| (file, m.len(), m.mtime(), m.mtime_nsec()))
+        .collect();
     found.sort();
     found
 }
@@ -111,8 +118,10 @@ fn look_into(image: &[u8]) -> (i64, i64) {
     let db = Connection::open(&path).unwrap();
     let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(verdict, "ok");
-    let counts = db
-        .query_row("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT max(id) FROM a)", [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]));
+    let counts =
+        db.query_row("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT max(id) FROM a)", [], |row| {
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+        });
     let [a, b, last] = counts.unwrap();
     assert_eq!((a, b), (last, last));
     (a, db.query_row("SELECT count(DISTINCT v) FROM a", [], |row| row.get(0)).unwrap())
@@ -142,7 +151,10 @@ fn another_process() {
         "make" => {
             let db = Connection::open(path).unwrap();
             db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0").unwrap();
-            db.execute_batch("CREATE TABLE a(id INTEGER PRIMARY KEY, v BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT)").unwrap();
+            db.execute_batch(
+                "CREATE TABLE a(id INTEGER PRIMARY KEY, v BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT)",
+            )
+            .unwrap();
             insert(&db, ROWS - 1000).unwrap();
             assert_eq!(checkpoint(&db).unwrap(), 0);
             insert(&db, 1000).unwrap();
@@ -190,7 +202,8 @@ fn come_and_go(path: &Path) {
             db.execute_batch("PRAGMA synchronous=OFF").unwrap();
             // Every row says which visit it is of.
             db.execute_batch(&format!(
-                "BEGIN IMMEDIATE; UPDATE a SET v = printf('%0700d', {visits}); INSERT INTO a(v) VALUES (printf('%0700d', {visits}));
+                "BEGIN IMMEDIATE; UPDATE a SET v = printf('%0700d', {visits}); INSERT INTO a(v) VALUES \
+                 (printf('%0700d', {visits}));
                  INSERT INTO b SELECT max(id), 'x' FROM a; COMMIT"
             ))
             .unwrap();
@@ -211,7 +224,8 @@ fn not_one_byte_is_written_and_no_file_appears() {
         let before = listing(&path);
         let mut reader = Other::start("image", &path);
         let said = reader.go_on();
-        // On a busy machine the kernel now and then counts one page of which nothing is to be seen; an index would be eight and more.
+        // On a busy machine the kernel now and then counts one page of which nothing is to be seen; an index would be
+        // eight and more.
         let written: u64 = said.split_once(' ').unwrap().0.parse().unwrap();
         assert!(written <= 4096, "{left:?}: {said}");
         assert_eq!(listing(&path), before, "{left:?}");
@@ -237,13 +251,15 @@ fn the_image_is_what_sqlite_would_have_seen() {
     }
 }
 
-/// Main file and log of a small database. The log has begun again once, so that older frames lie behind the last commit.
+/// Main file and log of a small database. The log has begun again once, so that older frames lie behind the last
+/// commit.
 fn main_and_log() -> (Vec<u8>, Vec<u8>) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("a.db");
     let db = Connection::open(&path).unwrap();
     db.execute_batch("PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0").unwrap();
-    db.execute_batch("CREATE TABLE a(id INTEGER PRIMARY KEY, v BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT)").unwrap();
+    db.execute_batch("CREATE TABLE a(id INTEGER PRIMARY KEY, v BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT)")
+        .unwrap();
     insert(&db, 40).unwrap();
     db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).unwrap();
     for _ in 0..4 {

@@ -1,4 +1,5 @@
-//! Databases that another process is using, or left behind: what a running, crashed or stopped Home Assistant looks like.
+//! Databases that another process is using, or left behind: what a running, crashed or stopped Home Assistant looks
+//! like.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 #[allow(unreachable_pub)]
@@ -52,8 +53,10 @@ fn rows(image: &[u8]) -> i64 {
 
 fn create(path: &Path, mode: &str, count: u32) -> Connection {
     let db = Connection::open(path).unwrap();
-    db.execute_batch(&format!("PRAGMA journal_mode={mode}; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;")).unwrap();
-    db.execute_batch("CREATE TABLE a(id INTEGER PRIMARY KEY, v BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT);").unwrap();
+    db.execute_batch(&format!("PRAGMA journal_mode={mode}; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;"))
+        .unwrap();
+    db.execute_batch("CREATE TABLE a(id INTEGER PRIMARY KEY, v BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT);")
+        .unwrap();
     insert(&db, count);
     db
 }
@@ -61,7 +64,8 @@ fn create(path: &Path, mode: &str, count: u32) -> Connection {
 fn insert(db: &Connection, count: u32) {
     db.execute_batch(&format!(
         "BEGIN IMMEDIATE;
-         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{count}) INSERT INTO a(v) SELECT randomblob(500) FROM n;
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{count}) INSERT INTO a(v) SELECT \
+         randomblob(500) FROM n;
          INSERT INTO b(id, v) SELECT id, hex(randomblob(20)) FROM a WHERE id > (SELECT coalesce(max(id), 0) FROM b);
          COMMIT"
     ))
@@ -81,7 +85,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn names(dir: &TempDir) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -157,7 +162,11 @@ fn another_process() {
             // A tiny cache makes SQLite write changed pages into the file long before the commit.
             "spill" => {
                 db.execute_batch("PRAGMA cache_size=4; PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE").unwrap();
-                db.execute_batch("UPDATE a SET v = randomblob(500); DELETE FROM b WHERE id % 2; INSERT INTO b SELECT id + 100000, hex(v) FROM a").unwrap();
+                db.execute_batch(
+                    "UPDATE a SET v = randomblob(500); DELETE FROM b WHERE id % 2; INSERT INTO b SELECT \
+                    id + 100000, hex(v) FROM a",
+                )
+                .unwrap();
                 say("ready");
                 wait();
             }
@@ -389,7 +398,10 @@ fn a_pipe_named_like_a_companion_is_an_error_and_no_wait() {
             let (done, result) = mpsc::channel();
             std::thread::spawn(move || done.send(Snapshot::open(&path, &quick()).map(drop)));
             let error = result.recv_timeout(Duration::from_secs(10)).expect("it hangs").unwrap_err();
-            assert_eq!(error.to_string(), format!("home-assistant_v2.db{suffix} beside the database is no regular file"));
+            assert_eq!(
+                error.to_string(),
+                format!("home-assistant_v2.db{suffix} beside the database is no regular file")
+            );
         }
     }
 }
@@ -478,7 +490,10 @@ fn another_name_of_a_wal_database_in_use_is_refused() {
     let _owner = Other::start("log", &path);
     let before = names(&dir);
     let error = Snapshot::open(&link, &quick()).unwrap_err();
-    assert_eq!(error.to_string(), "the file is another name of home-assistant_v2.db, whose write-ahead log is not beside this name");
+    assert_eq!(
+        error.to_string(),
+        "the file is another name of home-assistant_v2.db, whose write-ahead log is not beside this name"
+    );
     assert_eq!(names(&dir), before);
     assert_eq!(rows(&read(&path)), 2010);
 }
@@ -602,7 +617,16 @@ fn root_leaves_files_that_their_owner_can_open() {
 #[test]
 fn names_with_odd_bytes_are_only_names() {
     let dir = TempDir::new().unwrap();
-    for name in [&b"a b.db"[..], b"what?.db", b"50%41.db", b"#1.db", b"file:x.db", b":memory:", b"caf\xe9.db", b"a?mode=memory&x=.db"] {
+    for name in [
+        &b"a b.db"[..],
+        b"what?.db",
+        b"50%41.db",
+        b"#1.db",
+        b"file:x.db",
+        b":memory:",
+        b"caf\xe9.db",
+        b"a?mode=memory&x=.db",
+    ] {
         let path = dir.path().join(std::ffi::OsStr::from_bytes(name));
         drop(create(&path, "wal", 7));
         assert_eq!(rows(&read(&path)), 7);

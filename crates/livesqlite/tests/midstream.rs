@@ -1,6 +1,11 @@
-//! What can happen to a database while its image is being read: each way in × what SQLite does to it, and what no SQLite would do. An image is the one that was
-//! begun, or it is known to be none; it never passes for another.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test fails by panicking, and prints what it skips or measures")]
+//! What can happen to a database while its image is being read: each way in × what SQLite does to it, and what no
+//! SQLite would do. An image is the one that was begun, or it is known to be none; it never passes for another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it skips or measures"
+)]
 
 #[allow(unreachable_pub, dead_code)]
 mod process;
@@ -33,7 +38,11 @@ fn another_process() {
 }
 
 fn fill(db: &Connection) {
-    db.execute_batch("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<800) INSERT INTO t SELECT NULL, randomblob(700) FROM n").unwrap();
+    db.execute_batch(
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<800) INSERT INTO t SELECT \
+        NULL, randomblob(700) FROM n",
+    )
+    .unwrap();
 }
 
 /// How the database is found.
@@ -92,7 +101,11 @@ fn whatever_sqlite_does_meanwhile_the_image_is_the_one_that_was_begun() {
                 let mut other = owner.unwrap_or_else(|| Other::start(sql, &path));
                 other.go_on();
                 snapshot.read_to_end(&mut image).unwrap();
-                assert!(image == wanted && snapshot.damage().is_empty(), "{way:?} {part} {sql}: {:?}", snapshot.damage());
+                assert!(
+                    image == wanted && snapshot.damage().is_empty(),
+                    "{way:?} {part} {sql}: {:?}",
+                    snapshot.damage()
+                );
             }
         }
     }
@@ -137,7 +150,9 @@ fn what_no_sqlite_would_do_never_passes_for_a_sound_image() {
 #[test]
 fn an_index_that_is_cut_or_holds_anything_costs_no_commit() {
     // So many bytes of this value are in the `-shm` when the image is begun; with the owner who made it, and without.
-    for (length, value) in [(0, 0), (3, 0), (100, 0), (5000, 0), (32 << 10, 0), (40, 0xa5), (100, 0xa5), (32 << 10, 0xa5)] {
+    for (length, value) in
+        [(0, 0), (3, 0), (100, 0), (5000, 0), (32 << 10, 0), (40, 0xa5), (100, 0xa5), (32 << 10, 0xa5)]
+    {
         for has_owner in [true, false] {
             let (_dir, path, mut owner) = database(Way::Owned, "SELECT 1");
             let wanted = whole(&path);
@@ -151,7 +166,8 @@ fn an_index_that_is_cut_or_holds_anything_costs_no_commit() {
             snapshot.read_exact(&mut image).unwrap();
             if !has_owner {
                 // Whoever comes makes it anew, beside us.
-                let mut other = Other::start("INSERT INTO t SELECT NULL, v FROM t; PRAGMA wal_checkpoint(TRUNCATE)", &path);
+                let mut other =
+                    Other::start("INSERT INTO t SELECT NULL, v FROM t; PRAGMA wal_checkpoint(TRUNCATE)", &path);
                 other.go_on();
             }
             snapshot.read_to_end(&mut image).unwrap();

@@ -38,10 +38,12 @@ fn rows(dir: &TempDir, image: &[u8]) -> i64 {
 
 fn fill(path: &Path, page_size: u32, mode: &str, count: u32) -> Connection {
     let db = Connection::open(path).unwrap();
-    db.execute_batch(&format!("PRAGMA page_size={page_size}; PRAGMA journal_mode={mode}; PRAGMA synchronous=OFF;")).unwrap();
+    db.execute_batch(&format!("PRAGMA page_size={page_size}; PRAGMA journal_mode={mode}; PRAGMA synchronous=OFF;"))
+        .unwrap();
     db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB); CREATE INDEX i ON t(v);").unwrap();
     db.execute_batch(&format!(
-        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{count}) INSERT INTO t(v) SELECT randomblob(x % 700) FROM n"
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<{count}) INSERT INTO t(v) SELECT \
+         randomblob(x % 700) FROM n"
     ))
     .unwrap();
     db
@@ -110,7 +112,9 @@ fn a_broken_free_list_is_left_alone() {
     let at = (trunk as usize - 1) * 1024;
     // A loop, a leaf outside the file, a leaf that is page 1, a leaf listed twice, a count that cannot be.
     let leaf = whole[at + 8..at + 12].to_vec();
-    for (offset, value) in [(0, trunk.to_be_bytes().to_vec()), (8, vec![9; 4]), (8, vec![0, 0, 0, 1]), (12, leaf), (4, vec![0, 0, 9, 9])] {
+    for (offset, value) in
+        [(0, trunk.to_be_bytes().to_vec()), (8, vec![9; 4]), (8, vec![0, 0, 0, 1]), (12, leaf), (4, vec![0, 0, 9, 9])]
+    {
         let mut bytes = whole.clone();
         bytes[at + offset..at + offset + 4].copy_from_slice(&value);
         std::fs::write(new_db(&dir), &bytes).unwrap();
@@ -125,7 +129,8 @@ fn a_schema_that_this_program_cannot_parse_is_no_obstacle() {
         let db = fill(&new_db(&dir), 4096, mode, 500);
         db.execute_batch(
             "PRAGMA writable_schema=ON;
-             INSERT INTO sqlite_schema VALUES ('table', 'virtual', 'virtual', 0, 'CREATE VIRTUAL TABLE virtual USING nobody_has_this(x)');
+             INSERT INTO sqlite_schema VALUES ('table', 'virtual', 'virtual', 0, 'CREATE VIRTUAL TABLE virtual USING \
+             nobody_has_this(x)');
              INSERT INTO sqlite_schema VALUES ('table', 'broken', 'broken', 77, 'CREATE TABLE broken(((');",
         )
         .unwrap();
@@ -143,7 +148,12 @@ fn damage_that_sqlite_sees_at_once_is_reported() {
     drop(fill(&new_db(&dir), 4096, "delete", 500));
     let whole = std::fs::read(new_db(&dir)).unwrap();
     let garbage = [&whole[..16], &vec![0xa5; 50_000][..]].concat();
-    for (bytes, what) in [(&whole[..whole.len() / 2], "truncated"), (&whole[..100], "tiny"), (&whole[..30], "shorter"), (&garbage, "garbage")] {
+    for (bytes, what) in [
+        (&whole[..whole.len() / 2], "truncated"),
+        (&whole[..100], "tiny"),
+        (&whole[..30], "shorter"),
+        (&garbage, "garbage"),
+    ] {
         std::fs::write(new_db(&dir), bytes).unwrap();
         let error = Snapshot::open(&new_db(&dir), &options()).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "{what}: {error}");
@@ -182,8 +192,10 @@ fn reads_of_any_size_give_the_same_bytes() {
 fn a_database_of_more_than_a_gibibyte_skips_the_lock_page() {
     let dir = TempDir::new().unwrap();
     let db = Connection::open(new_db(&dir)).unwrap();
-    db.execute_batch("PRAGMA page_size=65536; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE t(v);").unwrap();
-    db.execute_batch("INSERT INTO t VALUES (zeroblob(560000000)), (zeroblob(560000000)), ('behind the lock page')").unwrap();
+    db.execute_batch("PRAGMA page_size=65536; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE t(v);")
+        .unwrap();
+    db.execute_batch("INSERT INTO t VALUES (zeroblob(560000000)), (zeroblob(560000000)), ('behind the lock page')")
+        .unwrap();
     drop(db);
     let mut snapshot = Snapshot::open(&new_db(&dir), &options()).unwrap();
     assert!(snapshot.len() > 1 << 30);
@@ -216,10 +228,15 @@ fn deleted_text_in_the_image(auto_vacuum: &str) -> bool {
     let dir = TempDir::new().unwrap();
     let path = new_db(&dir);
     let db = Connection::open(&path).unwrap();
-    db.execute_batch(&format!("PRAGMA auto_vacuum={auto_vacuum}; PRAGMA secure_delete=OFF; PRAGMA journal_mode=wal; CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); CREATE INDEX i ON t(v)")).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA auto_vacuum={auto_vacuum}; PRAGMA secure_delete=OFF; PRAGMA journal_mode=wal; \
+        CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); CREATE INDEX i ON t(v)"
+    ))
+    .unwrap();
     db.execute_batch(
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<9000)
-         INSERT INTO t SELECT x, CASE WHEN x % 3 = 0 THEN 'kept-' ELSE 'gone-' END || hex(randomblob(x % 40)) || x FROM n;
+         INSERT INTO t SELECT x, CASE WHEN x % 3 = 0 THEN 'kept-' ELSE 'gone-' END || hex(randomblob(x % 40)) || x \
+         FROM n;
          DELETE FROM t WHERE x_is_gone(v);"
             .replace("x_is_gone(v)", "v LIKE 'gone-%'")
             .as_str(),

@@ -10,14 +10,16 @@ use livesqlite::{Options, Snapshot};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// A database of about 40 MB on a real disk, nothing of it in the page cache. `None`, said aloud, where that cannot be had.
+/// A database of about 40 MB on a real disk, nothing of it in the page cache. `None`, said aloud, where that cannot be
+/// had.
 fn cold_database() -> Option<(TempDir, PathBuf)> {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = dir.path().join("a.db");
     let db = Connection::open(&path).unwrap();
     db.execute_batch(
         "PRAGMA journal_mode=WAL; CREATE TABLE t(v);
-         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<10000) INSERT INTO t SELECT randomblob(4000) FROM n;",
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n WHERE x<10000) INSERT INTO t SELECT \
+         randomblob(4000) FROM n;",
     )
     .unwrap();
     drop(db);
@@ -37,7 +39,8 @@ fn drop_from_cache(path: &Path) {
 
 /// Bytes of the file that are in the page cache.
 fn resident(path: &Path) -> Option<u64> {
-    let Ok(out) = Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(path).output() else {
+    let Ok(out) = Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(path).output()
+    else {
         println!("skipped: fincore is not installed");
         return None;
     };

@@ -19,7 +19,10 @@ use tempfile::TempDir;
 fn database(dir: &Path, mode: &str) -> PathBuf {
     let path = dir.join("a.db");
     let db = Connection::open(&path).unwrap();
-    db.execute_batch(&format!("PRAGMA journal_mode={mode}; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(20000))")).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA journal_mode={mode}; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(20000))"
+    ))
+    .unwrap();
     path
 }
 
@@ -51,7 +54,9 @@ fn cut(path: &Path, len: u64) {
 /// Every name in the directory with its bytes.
 fn content(dir: &Path) -> BTreeMap<OsString, Option<Vec<u8>>> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| (path.file_name().unwrap().to_owned(), path.is_file().then(|| fs::read(&path).unwrap()))).collect()
+    entries
+        .map(|path| (path.file_name().unwrap().to_owned(), path.is_file().then(|| fs::read(&path).unwrap())))
+        .collect()
 }
 
 /// Prepares a directory and names the file that is then opened.
@@ -169,7 +174,10 @@ fn a_refusal_leaves_the_directory_as_it_was() {
         assert!(expected(&error), "{name}: {error:?}");
         assert!(content(dir.path()) == before, "{name}: {:?} became {:?}", before.keys(), content(dir.path()).keys());
         for file in content(dir.path()).keys() {
-            assert!(!is_pinned(&fs::symlink_metadata(dir.path().join(file)).unwrap()), "{name}: {file:?} stayed pinned");
+            assert!(
+                !is_pinned(&fs::symlink_metadata(dir.path().join(file)).unwrap()),
+                "{name}: {file:?} stayed pinned"
+            );
         }
     }
 }
@@ -192,7 +200,11 @@ fn a_database_that_is_locked_or_given_up_is_left_as_it_was() {
 
 /// As [`content`], without the bytes of files that this process must not open now.
 fn content_but(dir: &Path, main: &Path) -> Vec<(OsString, u64)> {
-    let mut found: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()).map(|entry| (entry.file_name(), entry.metadata().unwrap().len())).collect();
+    let mut found: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name(), entry.metadata().unwrap().len()))
+        .collect();
     found.sort();
     assert!(found.iter().any(|(name, _)| Some(name.as_os_str()) == main.file_name()));
     found

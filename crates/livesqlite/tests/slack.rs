@@ -47,9 +47,11 @@ fn random_database(path: &Path, seed: u64) -> Connection {
     let encoding = ["UTF-8", "UTF-16le"][dice.roll(2) as usize];
     let db = Connection::open(path).unwrap();
     db.execute_batch(&format!(
-        "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA encoding='{encoding}'; PRAGMA journal_mode={mode};
+        "PRAGMA page_size={page_size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA encoding='{encoding}'; PRAGMA \
+         journal_mode={mode};
          PRAGMA synchronous=OFF; PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint={};
-         CREATE TABLE plain(id INTEGER PRIMARY KEY, a, b); CREATE INDEX by_a ON plain(a); CREATE INDEX by_both ON plain(b, a) WHERE a IS NOT NULL;
+         CREATE TABLE plain(id INTEGER PRIMARY KEY, a, b); CREATE INDEX by_a ON plain(a); CREATE INDEX by_both ON \
+         plain(b, a) WHERE a IS NOT NULL;
          CREATE TABLE keyed(k PRIMARY KEY, a) WITHOUT ROWID; CREATE TABLE wide(a, b, c, d UNIQUE);",
         [5, 1000][dice.roll(2) as usize]
     ))
@@ -100,7 +102,9 @@ fn dump(db: &Connection) -> Vec<String> {
         "SELECT rowid || quote(a) || quote(b) || quote(c) || quote(d) FROM wide NOT INDEXED",
         "SELECT quote(d) FROM wide ORDER BY d",
     ];
-    let texts = |sql| db.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect::<Vec<String>>();
+    let texts = |sql| {
+        db.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect::<Vec<String>>()
+    };
     queries.into_iter().flat_map(texts).collect()
 }
 
@@ -113,7 +117,10 @@ fn random_databases_and_their_images_hold_the_same_rows() {
         let db = random_database(&path, seed);
         let images = [true, false].map(|zero_unused| {
             let mut image = Vec::new();
-            Snapshot::open(&path, &Options::default().zero_unused(zero_unused)).unwrap().read_to_end(&mut image).unwrap();
+            Snapshot::open(&path, &Options::default().zero_unused(zero_unused))
+                .unwrap()
+                .read_to_end(&mut image)
+                .unwrap();
             image
         });
         changed += u64::from(images[0] != images[1]);

@@ -1,9 +1,9 @@
 //! Measures the crate on a file: `cargo run --release -p pargz --example measure -- FILE [ROUNDS [WHAT]]`.
 //!
-//! WHAT is `fast`, `levels`, `inflate` or `all`. Prints, for each level and number of threads, the best of ROUNDS (5) of compressing from memory
-//! into a sink that discards, and of every way back. Other work on the machine only ever makes a
-//! run slower, so the best is the figure to compare; on a busy machine the CPU time beside it (of
-//! all threads, least of the rounds, in steps of 10 ms) says more.
+//! WHAT is `fast`, `levels`, `inflate` or `all`. Prints, for each level and number of threads, the best of ROUNDS (5)
+//! of compressing from memory into a sink that discards, and of every way back. Other work on the machine only ever
+//! makes a run slower, so the best is the figure to compare; on a busy machine the CPU time beside it (of all threads,
+//! least of the rounds, in steps of 10 ms) says more.
 #![allow(clippy::print_stdout)]
 
 use std::{
@@ -56,7 +56,8 @@ fn run(data: &[u8], level: Level, threads: usize, sink: impl io::Write + Send) -
 fn compressing(data: &[u8], level: Level, threads: usize, rounds: usize) -> Result<(), Failure> {
     let (best, (summary, meters)) = best(rounds, || run(data, level, threads, io::sink()))?;
     println!(
-        "compress {level:?} on {threads}: {} in, 1/{:.4} | working {:?}, reading {:?}, waiting for source {:?}, for turn {:?}",
+        "compress {level:?} on {threads}: {} in, 1/{:.4} | working {:?}, reading {:?}, waiting for source {:?}, for \
+         turn {:?}",
         rate(data.len(), best),
         data.len() as f64 / summary.bytes_out as f64,
         meters.working(),
@@ -116,5 +117,10 @@ fn cpu_time() -> Duration {
 }
 
 fn rate(bytes: usize, (time, cpu): (Duration, Duration)) -> String {
-    format!("{:.3} s (CPU {:.2} s), {:.0} MB/s", time.as_secs_f64(), cpu.as_secs_f64(), bytes as f64 / 1e6 / time.as_secs_f64())
+    format!(
+        "{:.3} s (CPU {:.2} s), {:.0} MB/s",
+        time.as_secs_f64(),
+        cpu.as_secs_f64(),
+        bytes as f64 / 1e6 / time.as_secs_f64()
+    )
 }

@@ -121,7 +121,12 @@ impl<'a> Compressor<'a> {
     /// filled with empty deflate blocks, so that all readers see the same bytes as without. Fails with
     /// [`CompressError::TooLong`] before it writes more than was announced, and when fewer than [`MIN_PADDING`] bytes
     /// are left that can't be filled.
-    pub fn compress_to_length<R: Read + Send, W: Write + Send>(&self, source: R, sink: W, announced: Announced<'_>) -> Result<Summary, CompressError> {
+    pub fn compress_to_length<R: Read + Send, W: Write + Send>(
+        &self,
+        source: R,
+        sink: W,
+        announced: Announced<'_>,
+    ) -> Result<Summary, CompressError> {
         run(source, sink, self, Some(announced))
     }
 }
@@ -160,7 +165,10 @@ fn run<R: Read + Send, W: Write + Send>(
     let unwatched = Meters::new();
     let meters = compressor.meters.unwrap_or(&unwatched);
     let limit = match announced {
-        Some(announced) => Some(Limit { bytes: announced.length.checked_sub(AROUND).ok_or(CompressError::TooLong)?, piece: announced.piece }),
+        Some(announced) => Some(Limit {
+            bytes: announced.length.checked_sub(AROUND).ok_or(CompressError::TooLong)?,
+            piece: announced.piece,
+        }),
         None => None,
     };
     write(&mut sink, &HEADER, meters)?;

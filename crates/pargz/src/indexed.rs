@@ -85,7 +85,11 @@ impl<'a> IndexedInflater<'a> {
     /// the order of the data ends the reading: the reader returns it as an [`io::Error`] (which
     /// [`InflateError::from`] turns back), and so does this function, whatever `consume` made of it. At most 8 MiB per
     /// thread are held for members with restart points every 4 pieces.
-    pub fn inflate<S: ReadAt + ?Sized, T>(&self, body: &S, consume: impl FnOnce(&mut dyn Read) -> T) -> Result<T, InflateError> {
+    pub fn inflate<S: ReadAt + ?Sized, T>(
+        &self,
+        body: &S,
+        consume: impl FnOnce(&mut dyn Read) -> T,
+    ) -> Result<T, InflateError> {
         static NEVER: AtomicBool = AtomicBool::new(false);
         let unwatched = Meters::new();
         let table = self.table;
@@ -100,7 +104,13 @@ impl<'a> IndexedInflater<'a> {
             ahead: threads.max(threads * AHEAD_PER_THREAD / group_len),
             meters: self.meters.unwrap_or(&unwatched),
             cancel: self.cancel.unwrap_or(&NEVER),
-            state: Mutex::new(State { next: 0, released: 0, ready: BTreeMap::new(), spare: Vec::new(), stopped: false }),
+            state: Mutex::new(State {
+                next: 0,
+                released: 0,
+                ready: BTreeMap::new(),
+                spare: Vec::new(),
+                stopped: false,
+            }),
             changed: Condvar::new(),
         };
         thread::scope(|scope| {
@@ -123,7 +133,10 @@ impl<'a> IndexedInflater<'a> {
 }
 
 /// The consumer's side: reads through `consume`, then to the end.
-fn serve<S: ReadAt + ?Sized, T>(scheduler: &Scheduler<'_, S>, consume: impl FnOnce(&mut dyn Read) -> T) -> Result<T, InflateError> {
+fn serve<S: ReadAt + ?Sized, T>(
+    scheduler: &Scheduler<'_, S>,
+    consume: impl FnOnce(&mut dyn Read) -> T,
+) -> Result<T, InflateError> {
     // Also when `consume` panics: the helpers must not wait for it.
     let _stop = StopOnDrop(scheduler);
     let mut reader = OrderedReader::new(scheduler);

@@ -112,11 +112,18 @@ impl<R: Read> Inflater<R> {
         output.resize(OUTPUT, 0);
         while self.make(&mut output)? > 0 {}
         let Input { source, buffer, at, filled, consumed } = self.input;
-        Ok(Finished { source, leftover: buffer[at..filled].to_vec(), bytes_in: consumed, bytes_out: self.bytes_out, crc32: self.crc.finalize() })
+        Ok(Finished {
+            source,
+            leftover: buffer[at..filled].to_vec(),
+            bytes_in: consumed,
+            bytes_out: self.bytes_out,
+            crc32: self.crc.finalize(),
+        })
     }
 
-    /// Goes on behind a member whose end was read, or whose checksum or length was told to be wrong; after any other damage nobody knows where that would be. Counts
-    /// begin anew. The buffers serve every member, so that there may be millions.
+    /// Goes on behind a member whose end was read, or whose checksum or length was told to be wrong; after any other
+    /// damage nobody knows where that would be. Counts begin anew. The buffers serve every member, so that there may be
+    /// millions.
     pub fn next_member(&mut self) -> Result<Behind, InflateError> {
         match &self.stage {
             Stage::Ended | Stage::Failed(InflateError::WrongChecksum | InflateError::WrongLength) => {}
@@ -256,7 +263,11 @@ impl<R: Read> Finished<R> {
                     let mut more = (&mut self.source).take(1);
                     more.read_to_end(&mut rest).map_err(InflateError::Io)?;
                 }
-                return Err(if rest.starts_with(&MAGIC) { InflateError::SecondMember { at: found } } else { InflateError::Garbage { at: found } });
+                return Err(if rest.starts_with(&MAGIC) {
+                    InflateError::SecondMember { at: found }
+                } else {
+                    InflateError::Garbage { at: found }
+                });
             }
             at += bytes.len() as u64;
             bytes.clear();

@@ -80,7 +80,9 @@ mod tests {
     fn every_length_from_twenty_on_can_be_filled() {
         let possible: Vec<u64> = (0..ALL_FROM).filter(|length| exists(*length)).collect();
         assert_eq!(possible, [0, 5, 6, 10, 11, 12, 15, 16, 17, 18]);
-        for length in (0..300).chain([5 * BATCH - 1, 5 * BATCH, 5 * BATCH + 1, 1 << 20]).filter(|length| exists(*length)) {
+        for length in
+            (0..300).chain([5 * BATCH - 1, 5 * BATCH, 5 * BATCH + 1, 1 << 20]).filter(|length| exists(*length))
+        {
             let mut bytes = Vec::new();
             write(length, &mut bytes).unwrap();
             assert_eq!(bytes.len() as u64, length);

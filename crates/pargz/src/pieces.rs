@@ -74,8 +74,13 @@ impl ReadAt for std::fs::File {
 
 /// Reads `buf` and says where the bytes end if they end too early.
 pub(crate) fn read_at(body: &(impl ReadAt + ?Sized), buf: &mut [u8], offset: u64) -> Result<(), InflateError> {
-    body.read_exact_at(buf, offset)
-        .map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { InflateError::Truncated { at: body.len() } } else { InflateError::Io(error) })
+    body.read_exact_at(buf, offset).map_err(|error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            InflateError::Truncated { at: body.len() }
+        } else {
+            InflateError::Io(error)
+        }
+    })
 }
 
 /// Compressed bytes that are read at once where only the beginning of a piece is wanted.
@@ -83,8 +88,8 @@ const STEP: u64 = 32 << 10;
 /// The tables of a deflate block, which stand before its content.
 const MARGIN: u64 = 2 << 10;
 
-/// Where the compressed bytes end that hold the first `wanted` bytes of a piece that is `full` bytes long, most likely: pieces are not equally dense
-/// everywhere. What is missing is read when it shows, what is too much was small.
+/// Where the compressed bytes end that hold the first `wanted` bytes of a piece that is `full` bytes long, most likely:
+/// pieces are not equally dense everywhere. What is missing is read when it shows, what is too much was small.
 pub(crate) fn likely_end(length: u32, wanted: usize, full: usize) -> u64 {
     let length = u64::from(length);
     if wanted >= full {
@@ -140,8 +145,8 @@ impl PieceInflater {
         })
     }
 
-    /// Inflates the beginning of `piece` into `out`, which is shorter than the piece, and reads no more of the compressed bytes than that takes, give or take a
-    /// step. The group can't be gone on with after that.
+    /// Inflates the beginning of `piece` into `out`, which is shorter than the piece, and reads no more of the
+    /// compressed bytes than that takes, give or take a step. The group can't be gone on with after that.
     pub(crate) fn inflate_beginning(
         &mut self,
         body: &(impl ReadAt + ?Sized),

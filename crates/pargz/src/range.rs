@@ -19,11 +19,19 @@ use crate::{
 /// beyond what a part of a member can tell.
 pub fn read_range<'a, S: ReadAt + ?Sized>(body: &'a S, table: &'a PieceTable, range: Range<u64>) -> RangeReader<'a, S> {
     let end = range.end.min(table.bytes_in);
-    RangeReader { body, table, position: range.start.min(end), end, inflater: PieceInflater::new(), window: Window::Unopened, bytes: Vec::new() }
+    RangeReader {
+        body,
+        table,
+        position: range.start.min(end),
+        end,
+        inflater: PieceInflater::new(),
+        window: Window::Unopened,
+        bytes: Vec::new(),
+    }
 }
 
-/// Tells `body` which of its bytes [`read_range`] will read, as far as the table tells: the last piece's are a guess when only its beginning is wanted. Nothing
-/// when the table can't belong to `body`.
+/// Tells `body` which of its bytes [`read_range`] will read, as far as the table tells: the last piece's are a guess
+/// when only its beginning is wanted. Nothing when the table can't belong to `body`.
 pub fn announce_range<S: ReadAt + ?Sized>(body: &S, table: &PieceTable, range: Range<u64>) {
     let end = range.end.min(table.bytes_in);
     if range.start >= end || table.check(body.len()).is_err() {
@@ -32,7 +40,9 @@ pub fn announce_range<S: ReadAt + ?Sized>(body: &S, table: &PieceTable, range: R
     let first = table.restart_before((range.start / PIECE as u64) as usize);
     let last = ((end - 1) / PIECE as u64) as usize;
     let wanted = (end - last as u64 * PIECE as u64) as usize;
-    body.announce(table.offset(first)..table.offset(last) + likely_end(table.lengths[last], wanted, table.piece_len(last)));
+    body.announce(
+        table.offset(first)..table.offset(last) + likely_end(table.lengths[last], wanted, table.piece_len(last)),
+    );
 }
 
 /// Made by [`read_range`].

@@ -16,8 +16,8 @@ pub const MAX_RESTART_EVERY: u32 = 8;
 
 /// Where the pieces of one gzip member lie, made by [`crate::Compressor::compress`].
 ///
-/// The member is the header, the pieces one after another, padding where its length was announced, an
-/// empty last block of two bytes, and the trailer of eight. Every piece ends at a byte boundary. The pieces whose number divides by
+/// The member is the header, the pieces one after another, padding where its length was announced, an empty last block
+/// of two bytes, and the trailer of eight. Every piece ends at a byte boundary. The pieces whose number divides by
 /// `restart_every` refer to nothing before them; the others may refer to the 32 KiB before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PieceTable {

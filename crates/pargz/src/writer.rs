@@ -14,7 +14,8 @@ const WAITING: usize = 2;
 
 impl Compressor<'static> {
     /// Compresses what is written into it. [`Writer::finish`] ends the member; a writer that is dropped before leaves
-    /// an incomplete one in `sink`. One thread more than in [`compress`](Self::compress) exists, which the writer feeds.
+    /// an incomplete one in `sink`. One thread more than in [`compress`](Self::compress) exists, which the writer
+    /// feeds.
     pub fn writer<W: Write + Send + 'static>(self, sink: W) -> io::Result<Writer<W>> {
         let (sender, receiver) = sync_channel(WAITING);
         let worker = thread::Builder::new().name("compress".to_owned()).spawn(move || {

@@ -75,7 +75,8 @@ fn damage_in_a_large_member_is_found_on_any_number_of_threads() {
         let mut damaged = member.clone();
         let place = member.len() * step / 40;
         damaged[place] ^= 0x55;
-        let outcomes: Vec<_> = (1..=3).map(|n| indexed(&damaged, &summary.pieces, n).err().map(|error| error.to_string())).collect();
+        let outcomes: Vec<_> =
+            (1..=3).map(|n| indexed(&damaged, &summary.pieces, n).err().map(|error| error.to_string())).collect();
         assert!(outcomes.iter().all(|outcome| outcome.is_some() && *outcome == outcomes[0]), "{outcomes:?}");
         assert!(streamed(&damaged).is_err());
     }

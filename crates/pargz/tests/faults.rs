@@ -91,7 +91,10 @@ fn an_error_of_the_sink_ends_the_run_and_the_reading() {
                 let sink = Faulty { left, fault: || Err(io::ErrorKind::StorageFull.into()) };
                 options(n).compress(endless(), sink)
             });
-            assert!(matches!(&result, Err(CompressError::Sink(e)) if e.kind() == io::ErrorKind::StorageFull), "{result:?}");
+            assert!(
+                matches!(&result, Err(CompressError::Sink(e)) if e.kind() == io::ErrorKind::StorageFull),
+                "{result:?}"
+            );
         }
     }
 }
@@ -241,7 +244,10 @@ fn a_body_that_cannot_be_read_ends_inflating() {
                 let body = FaultyBody { bytes, reads_left: Mutex::new(reads), fault };
                 IndexedInflater::new(&table).threads(threads(n)).inflate(&body, |_| ())
             });
-            assert!(matches!(&result, Err(InflateError::Io(e)) if e.kind() == io::ErrorKind::ConnectionReset), "{result:?}");
+            assert!(
+                matches!(&result, Err(InflateError::Io(e)) if e.kind() == io::ErrorKind::ConnectionReset),
+                "{result:?}"
+            );
         }
     }
 }

@@ -14,7 +14,8 @@ use pargz::{Inflater, Level, PIECE};
 
 /// Runs a filter; `None` if the program is not installed.
 fn filter(command: &[&str], input: Vec<u8>) -> Option<Vec<u8>> {
-    let mut child = Command::new(command[0]).args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+    let mut child =
+        Command::new(command[0]).args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
     let mut stdin = child.stdin.take().unwrap();
     let feeder = thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
@@ -53,7 +54,8 @@ fn other_programs_read_our_members_as_exactly_one() {
 
 #[test]
 fn members_of_other_programs_are_read() {
-    let writers: [&[&str]; 5] = [&["gzip", "-1c"], &["gzip", "-9c"], &["igzip", "-0c"], &["igzip", "-3c"], &["pigz", "-p2", "-c"]];
+    let writers: [&[&str]; 5] =
+        [&["gzip", "-1c"], &["gzip", "-9c"], &["igzip", "-0c"], &["igzip", "-3c"], &["pigz", "-p2", "-c"]];
     for length in [0, 1, 100_000, 2 * PIECE + 3] {
         let data = records(length, 5);
         for writer in writers {

@@ -10,7 +10,10 @@ use std::{
 };
 
 use common::{compressed, inputs, noise, records, threads};
-use pargz::{Announced, CompressError, Compressor, IndexedInflater, InflateError, Inflater, Level, MIN_PADDING, PIECE, Summary, read_range};
+use pargz::{
+    Announced, CompressError, Compressor, IndexedInflater, InflateError, Inflater, Level, MIN_PADDING, PIECE, Summary,
+    read_range,
+};
 
 fn to_length(data: &[u8], length: u64, n: usize) -> Result<(Vec<u8>, Summary), CompressError> {
     let mut member = Vec::new();
@@ -129,7 +132,11 @@ fn other_programs_read_filled_members() {
     for more in [20, 21, 22, 23, 24, 5_000_003] {
         let (member, _) = to_length(&data, plain + more, 2).unwrap();
         for reader in readers {
-            let Ok(mut child) = Command::new(reader[0]).args(&reader[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else { continue };
+            let Ok(mut child) =
+                Command::new(reader[0]).args(&reader[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+            else {
+                continue;
+            };
             let mut stdin = child.stdin.take().unwrap();
             let output = std::thread::scope(|scope| {
                 let member = &member;

@@ -22,7 +22,10 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
 /// Bytes of any entropy: `kinds` different values from `first` on, so that both short and long codes occur.
 fn of_entropy(length: usize, first: u8, kinds: u16, seed: u64) -> Vec<u8> {
     let random = noise(2 * length, seed);
-    random.chunks_exact(2).map(|pair| first.wrapping_add((u16::from_le_bytes([pair[0], pair[1]]) % kinds) as u8)).collect()
+    random
+        .chunks_exact(2)
+        .map(|pair| first.wrapping_add((u16::from_le_bytes([pair[0], pair[1]]) % kinds) as u8))
+        .collect()
 }
 
 /// Reads or takes `data` in pieces of the given sizes, over and over.
@@ -78,7 +81,8 @@ proptest! {
         inflater.finish().unwrap().nothing_follows().unwrap();
     }
 
-    /// Sound and model weights compress by a few percent or not at all: just where a piece fits its room, or just does not.
+    /// Sound and model weights compress by a few percent or not at all: just where a piece fits its room, or just does
+    /// not.
     #[test]
     fn several_pieces_of_any_entropy_come_back(
         runs in prop::collection::vec((0..1_500_000_usize, any::<u8>(), 1..=256_u16, any::<u64>()), 1..4),

@@ -1,6 +1,8 @@
-//! The sender's end: dialling, pairing, and one connection over which requests follow each other without waiting for answers.
+//! The sender's end: dialling, pairing, and one connection over which requests follow each other without waiting for
+//! answers.
 //!
-//! A connection that breaks fails every request on it; the next request dials again. What a request's failure means is its caller's to know.
+//! A connection that breaks fails every request on it; the next request dials again. What a request's failure means is
+//! its caller's to know.
 
 use std::{
     collections::HashMap,
@@ -63,7 +65,8 @@ impl Dialer {
     pub async fn pair(&self, code: &Code, own_name: &str) -> Result<(String, Fingerprint), PeerError> {
         let (mut line, receiver) = self.dial(None, tls::PAIR).await?;
         let exported = line.get_ref().1.export_keying_material([0; 32], pairing::EXPORTER, None);
-        let exported = exported.map_err(|error| PeerError::Protocol(format!("the connection can't be used for pairing: {error}")))?;
+        let exported = exported
+            .map_err(|error| PeerError::Protocol(format!("the connection can't be used for pairing: {error}")))?;
         let binding = Binding { exported, sender: self.identity.fingerprint(), receiver };
         let name = pairing::begin(&mut line, &binding, code, own_name).await?;
         let _ = timeout(self.stall, line.shutdown()).await;
@@ -114,7 +117,8 @@ impl Client {
         self.send(request, body, &|_| Box::pin(std::future::ready(()))).await?.answer().await
     }
 
-    /// Sends a request, dialling if there is no connection; the answer can be waited for later. Bytes leave when `pace` is done with their number.
+    /// Sends a request, dialling if there is no connection; the answer can be waited for later. Bytes leave when `pace`
+    /// is done with their number.
     pub async fn send(&self, request: Request, body: &[Bytes], pace: Pace<'_>) -> Result<Pending, PeerError> {
         self.connect().await?.send(request, body, pace).await
     }
@@ -139,11 +143,14 @@ impl Client {
         let stall = self.dialer.stall;
         let (mut line, _) = self.dialer.dial(Some(self.receiver), tls::TALK).await?;
         frame::write(&mut line, &Hello { version: VERSION }, &[], stall).await?;
-        let Some(frame) = frame::read(&mut line, STRANGER, stall, stall, || {}).await? else { return Err(PeerError::NotPaired) };
+        let Some(frame) = frame::read(&mut line, STRANGER, stall, stall, || {}).await? else {
+            return Err(PeerError::NotPaired);
+        };
         let version = frame.head::<Hello>()?.version;
         if !(OLDEST..=VERSION).contains(&version) {
             return Err(PeerError::Protocol(format!(
-                "it speaks version {version} of the protocol, but this machine speaks {VERSION}: install the same version of haul on both"
+                "it speaks version {version} of the protocol, but this machine speaks {VERSION}: install the same \
+                 version of haul on both"
             )));
         }
         let number = self.dialled.fetch_add(1, Ordering::Relaxed) + 1;
@@ -155,7 +162,8 @@ impl Client {
 struct Link {
     number: u64,
     stall: Duration,
-    // Taken out while a message is written: one that is broken off in the middle leaves nothing that could be used further.
+    // Taken out while a message is written: one that is broken off in the middle leaves nothing that could be used
+    // further.
     writer: AsyncMutex<Option<BufWriter<WriteHalf<Line>>>>,
     shared: Arc<Shared>,
     next: AtomicU64,
@@ -253,7 +261,8 @@ impl Drop for Link {
 
 /// Hands every answer to whoever waits for it.
 async fn listen(mut line: ReadHalf<Line>, shared: Arc<Shared>, stall: Duration) {
-    // Whether silence is too long is decided by those who wait for an answer; between requests there may be any amount of it.
+    // Whether silence is too long is decided by those who wait for an answer; between requests there may be any amount
+    // of it.
     const FOR_EVER: Duration = Duration::from_hours(24 * 365);
     let why = loop {
         let frame = match frame::read(&mut line, FRIEND, FOR_EVER, stall, || shared.touch()).await {
@@ -326,8 +335,10 @@ mod tests {
         shared.waiting().extend([(1, tell), (2, late)]);
         drop(second);
         let answer = async |id, message| frame(&frame::opening(&Envelope { id, message }, 0).unwrap()).await;
-        // It is being worked on; done; the same again, as something else; to a question that nobody asked; to one that nobody waits for any more.
-        for (id, message) in [(1, Reply::Busy), (1, Reply::Done), (1, Reply::Gone), (9, Reply::Done), (2, Reply::Done)] {
+        // It is being worked on; done; the same again, as something else; to a question that nobody asked; to one that
+        // nobody waits for any more.
+        for (id, message) in [(1, Reply::Busy), (1, Reply::Done), (1, Reply::Gone), (9, Reply::Done), (2, Reply::Done)]
+        {
             deliver(&answer(id, message).await, &shared).unwrap();
         }
         assert_eq!(first.try_recv().unwrap().0, Reply::Done);

@@ -1,7 +1,7 @@
 //! The pairing code: short enough to type once, long enough that nobody guesses it in the few tries there are.
 //!
-//! 32 bits as two words of five letters, consonants and vowels in turn (the proquints of Daniel S. Wilkerson, arXiv:0901.4016): easy to read aloud, no letters that
-//! look alike, and no list of words.
+//! 32 bits as two words of five letters, consonants and vowels in turn (the proquints of Daniel S. Wilkerson,
+//! arXiv:0901.4016): easy to read aloud, no letters that look alike, and no list of words.
 
 use zeroize::Zeroizing;
 
@@ -18,13 +18,16 @@ impl Code {
     /// A fresh one.
     pub fn random() -> Result<Self, PeerError> {
         let mut bytes = [0; 4];
-        getrandom::fill(&mut bytes).map_err(|_| PeerError::Protocol("the operating system gave no random numbers".to_owned()))?;
+        getrandom::fill(&mut bytes)
+            .map_err(|_| PeerError::Protocol("the operating system gave no random numbers".to_owned()))?;
         Ok(Self::from_bits(u32::from_le_bytes(bytes)))
     }
 
     /// Understands what was typed: capitals, spaces and strokes make no difference.
     pub fn parse(text: &str) -> Self {
-        Self(Zeroizing::new(text.chars().filter(char::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase()).take(64).collect()))
+        Self(Zeroizing::new(
+            text.chars().filter(char::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase()).take(64).collect(),
+        ))
     }
 
     fn from_bits(bits: u32) -> Self {

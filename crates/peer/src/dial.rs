@@ -1,7 +1,8 @@
 //! A connection to a name, by whichever of its addresses answers first.
 //!
-//! A name may have an address that leads nowhere (an IPv6 address without IPv6, a machine that moved): packets to it are dropped, and nothing says so. The
-//! addresses are therefore tried one after the other at short intervals, all at the same time in the end, as browsers do it (RFC 8305).
+//! A name may have an address that leads nowhere (an IPv6 address without IPv6, a machine that moved): packets to it
+//! are dropped, and nothing says so. The addresses are therefore tried one after the other at short intervals, all at
+//! the same time in the end, as browsers do it (RFC 8305).
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,15 +19,19 @@ const HEAD_START: Duration = Duration::from_millis(300);
 
 /// Connects within that time, or says in plain words why not, and to which addresses.
 pub async fn connect(target: impl ToSocketAddrs, within: Duration) -> Result<TcpStream, String> {
-    let Ok(found) = timeout(within, lookup_host(target)).await else { return Err("looking up its name timed out".to_owned()) };
-    let addresses = by_turns(found.map_err(|error| format!("its name does not resolve: {}", reason(&error)))?.collect());
+    let Ok(found) = timeout(within, lookup_host(target)).await else {
+        return Err("looking up its name timed out".to_owned());
+    };
+    let addresses =
+        by_turns(found.map_err(|error| format!("its name does not resolve: {}", reason(&error)))?.collect());
     race(&addresses, within).await
 }
 
 /// Both families in turn, beginning with the one that the system prefers; no address twice.
 fn by_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut preferred, mut others): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut preferred, mut others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     preferred.reverse();
     others.reverse();
     let mut ordered: Vec<SocketAddr> = Vec::new();
@@ -122,7 +127,11 @@ mod tests {
         let (_hole, dead, _filling) = hole();
         let closed = { std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let why = race(&[closed, dead], Duration::from_millis(500)).await.unwrap_err();
-        assert!(why.contains(&format!("{closed}: connection refused")) && why.contains(&format!("{dead}: no answer within")), "{why}");
+        assert!(
+            why.contains(&format!("{closed}: connection refused"))
+                && why.contains(&format!("{dead}: no answer within")),
+            "{why}"
+        );
         assert!(connect("no-such-host.invalid:1", Duration::from_secs(20)).await.is_err());
     }
 }

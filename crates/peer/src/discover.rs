@@ -1,4 +1,5 @@
-//! Finding receivers on the local network (multicast DNS, RFC 6762). What is announced is a number drawn at random and a port: no name, no version, no key.
+//! Finding receivers on the local network (multicast DNS, RFC 6762). What is announced is a number drawn at random and
+//! a port: no name, no version, no key.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,10 +28,13 @@ impl Announcement {
     /// Announces a receiver at this port on every address of this machine.
     pub fn start(port: u16) -> Result<Self, PeerError> {
         let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|_| PeerError::Protocol("the operating system gave no random numbers".to_owned()))?;
+        getrandom::fill(&mut random)
+            .map_err(|_| PeerError::Protocol("the operating system gave no random numbers".to_owned()))?;
         let id = hexadecimal(&random);
         let daemon = ServiceDaemon::new().map_err(|error| failed(&error))?;
-        let info = ServiceInfo::new(SERVICE, &id, &format!("{id}.local."), "", port, HashMap::new()).map_err(|error| failed(&error))?.enable_addr_auto();
+        let info = ServiceInfo::new(SERVICE, &id, &format!("{id}.local."), "", port, HashMap::new())
+            .map_err(|error| failed(&error))?
+            .enable_addr_auto();
         let name = info.get_fullname().to_owned();
         daemon.register(info).map_err(|error| failed(&error))?;
         Ok(Self { daemon, name })
@@ -62,7 +66,8 @@ pub async fn search(within: Duration) -> Result<Vec<SocketAddr>, PeerError> {
     Ok(found.into_values().collect())
 }
 
-/// The address that needs the least to be reached: IPv4, else IPv6 beyond the link, whose addresses need an interface besides.
+/// The address that needs the least to be reached: IPv4, else IPv6 beyond the link, whose addresses need an interface
+/// besides.
 fn best(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
     let usable = |address: &IpAddr| match address {
         IpAddr::V4(_) => true,

@@ -1,4 +1,5 @@
-//! What is kept on this machine's disk: small private files that are replaced whole, and waiting until something is on the disk.
+//! What is kept on this machine's disk: small private files that are replaced whole, and waiting until something is on
+//! the disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,11 +10,14 @@ use std::{
 
 use rustix::io::Errno;
 
-/// What came of a sync. `Ok(false)`: this file system has no such call (some network shares, FUSE, 9p, sandboxes); it has not failed.
+/// What came of a sync. `Ok(false)`: this file system has no such call (some network shares, FUSE, 9p, sandboxes); it
+/// has not failed.
 pub fn synced(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)) => Ok(false),
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -30,7 +34,8 @@ pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
     synced(file.sync_all()).map(drop)
 }
 
-/// Replaces a file in one step: whoever looks finds the old content or the new, and only this user may read either. Makes the directory as well.
+/// Replaces a file in one step: whoever looks finds the old content or the new, and only this user may read either.
+/// Makes the directory as well.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;

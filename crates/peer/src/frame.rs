@@ -1,6 +1,7 @@
 //! How a message is laid out on the line: two lengths of four bytes (big endian), a head, a body.
 //!
-//! Lengths are checked against what the other side may say before a byte of memory is taken, and every read has its time.
+//! Lengths are checked against what the other side may say before a byte of memory is taken, and every read has its
+//! time.
 
 use std::{io, time::Duration};
 
@@ -41,7 +42,8 @@ pub struct Frame {
 impl Frame {
     /// What the head says.
     pub fn head<T: DeserializeOwned>(&self) -> Result<T, PeerError> {
-        serde_json::from_slice(&self.head).map_err(|_| PeerError::Protocol("the other side sent an invalid message".to_owned()))
+        serde_json::from_slice(&self.head)
+            .map_err(|_| PeerError::Protocol("the other side sent an invalid message".to_owned()))
     }
 }
 
@@ -58,14 +60,16 @@ pub fn lengths(prefix: [u8; PREFIX], bounds: Bounds) -> Result<(usize, usize), P
 /// A message's first bytes: lengths and head.
 pub fn opening(head: &impl Serialize, body: usize) -> Result<Vec<u8>, PeerError> {
     let mut bytes = vec![0; PREFIX];
-    serde_json::to_writer(&mut bytes, head).map_err(|error| PeerError::Protocol(format!("a message could not be written: {error}")))?;
+    serde_json::to_writer(&mut bytes, head)
+        .map_err(|error| PeerError::Protocol(format!("a message could not be written: {error}")))?;
     let head = (bytes.len() - PREFIX) as u32;
     bytes[..4].copy_from_slice(&head.to_be_bytes());
     bytes[4..PREFIX].copy_from_slice(&(body as u32).to_be_bytes());
     Ok(bytes)
 }
 
-/// Reads a message; `None` when the other side has ended the conversation properly before it. Waits `first` for it to begin, and `stall` for each further byte.
+/// Reads a message; `None` when the other side has ended the conversation properly before it. Waits `first` for it to
+/// begin, and `stall` for each further byte.
 pub async fn read(
     reader: &mut (impl AsyncRead + Unpin),
     bounds: Bounds,
@@ -90,7 +94,12 @@ pub async fn read(
     Ok(Some(Frame { head, body }))
 }
 
-async fn exactly(reader: &mut (impl AsyncRead + Unpin), length: usize, stall: Duration, moved: &impl Fn()) -> Result<Bytes, PeerError> {
+async fn exactly(
+    reader: &mut (impl AsyncRead + Unpin),
+    length: usize,
+    stall: Duration,
+    moved: &impl Fn(),
+) -> Result<Bytes, PeerError> {
     let mut bytes = BytesMut::with_capacity(length);
     while bytes.len() < length {
         let left = length - bytes.len();
@@ -103,7 +112,12 @@ async fn exactly(reader: &mut (impl AsyncRead + Unpin), length: usize, stall: Du
 }
 
 /// Writes a whole small message.
-pub async fn write(writer: &mut (impl AsyncWrite + Unpin), head: &impl Serialize, body: &[u8], stall: Duration) -> Result<(), PeerError> {
+pub async fn write(
+    writer: &mut (impl AsyncWrite + Unpin),
+    head: &impl Serialize,
+    body: &[u8],
+    stall: Duration,
+) -> Result<(), PeerError> {
     let opening = opening(head, body.len())?;
     in_time(stall, writer.write_all(&opening)).await?;
     for piece in body.chunks(SLICE) {
@@ -143,7 +157,15 @@ mod tests {
     }
 
     fn request() -> Envelope<Request> {
-        let put = Request::Put { upload: ".haul-x.part".into(), index: 3, offset: 7, length: 5, at: 0, total: Some(12), last: true };
+        let put = Request::Put {
+            upload: ".haul-x.part".into(),
+            index: 3,
+            offset: 7,
+            length: 5,
+            at: 0,
+            total: Some(12),
+            last: true,
+        };
         Envelope { id: 42, message: put }
     }
 

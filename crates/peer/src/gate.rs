@@ -1,6 +1,8 @@
-//! How long a pairing code lives, and how fast it may be guessed at: one try at a time, each wrong one makes all that follow wait longer, whoever they come from.
+//! How long a pairing code lives, and how fast it may be guessed at: one try at a time, each wrong one makes all that
+//! follow wait longer, whoever they come from.
 //!
-//! Whoever tries waits in a queue, and what the queue waits for (a pause, or the one before) keeps nobody from making a new code.
+//! Whoever tries waits in a queue, and what the queue waits for (a pause, or the one before) keeps nobody from making a
+//! new code.
 
 use std::{
     sync::{Mutex, MutexGuard as Held, PoisonError},
@@ -182,7 +184,8 @@ mod tests {
         try_within: Duration::from_millis(10),
     };
     /// Nobody waits for the end of such a pause.
-    const SLOW: GateLimits = GateLimits { first_pause: Duration::from_hours(1), longest_pause: Duration::from_hours(1), ..QUICK };
+    const SLOW: GateLimits =
+        GateLimits { first_pause: Duration::from_hours(1), longest_pause: Duration::from_hours(1), ..QUICK };
 
     fn is_waiting<T>(work: &mut (impl Future<Output = T> + Unpin)) -> bool {
         matches!(pin!(work).poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
@@ -202,7 +205,9 @@ mod tests {
         for tries in 0..4 {
             assert_eq!(gate.turn().await.unwrap().wrong().unwrap(), Wrong::Left(4 - tries));
         }
-        let Wrong::Replaced(second) = gate.turn().await.unwrap().wrong().unwrap() else { panic!("the code still lives") };
+        let Wrong::Replaced(second) = gate.turn().await.unwrap().wrong().unwrap() else {
+            panic!("the code still lives")
+        };
         assert_ne!(first, second);
         assert!(gate.state().not_before.is_some() && gate.state().wrong_in_a_row == 5);
         assert!(*gate.turn().await.unwrap().code() == Code::parse(&second));

@@ -1,4 +1,5 @@
-//! This machine's key and self-signed certificate, made once and kept in a file of mode 0600. The certificate says nothing: no name, no place.
+//! This machine's key and self-signed certificate, made once and kept in a file of mode 0600. The certificate says
+//! nothing: no name, no place.
 
 use std::{
     fmt, fs, io,
@@ -91,15 +92,24 @@ impl Identity {
                 Ok(file) => {
                     let metadata = file.metadata().map_err(|error| PeerError::state(&path, &error))?;
                     if metadata.mode() & 0o077 != 0 {
-                        return Err(PeerError::State { path, reason: "other users of this machine can read it; run chmod 600 on it".to_owned() });
+                        return Err(PeerError::State {
+                            path,
+                            reason: "other users of this machine can read it; run chmod 600 on it".to_owned(),
+                        });
                     }
-                    let text = Zeroizing::new(io::read_to_string(io::Read::take(file, 64 << 10)).map_err(|error| PeerError::state(&path, &error))?);
+                    let text = Zeroizing::new(
+                        io::read_to_string(io::Read::take(file, 64 << 10))
+                            .map_err(|error| PeerError::state(&path, &error))?,
+                    );
                     return Self::from_pem(&text).ok_or_else(|| PeerError::State {
                         path,
-                        reason: "it does not hold a key and a certificate; remove it, and pair the machines again".to_owned(),
+                        reason: "it does not hold a key and a certificate; remove it, and pair the machines again"
+                            .to_owned(),
                     });
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => create(state, &path).map_err(|error| PeerError::state(&path, &error))?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    create(state, &path).map_err(|error| PeerError::state(&path, &error))?;
+                }
                 Err(error) => return Err(PeerError::state(&path, &error)),
             }
         }

@@ -1,4 +1,5 @@
-//! The machines this one was paired with: one small file of mode 0600, replaced in one step, and read again as soon as another process changed it.
+//! The machines this one was paired with: one small file of mode 0600, replaced in one step, and read again as soon as
+//! another process changed it.
 
 use std::{
     fs::{self, OpenOptions},
@@ -74,7 +75,8 @@ impl Known {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
             Err(error) => return Err(PeerError::state(&path, &error)),
         };
-        let stamp = Stamp { inode: metadata.ino(), size: metadata.size(), changed: (metadata.ctime(), metadata.ctime_nsec()) };
+        let stamp =
+            Stamp { inode: metadata.ino(), size: metadata.size(), changed: (metadata.ctime(), metadata.ctime_nsec()) };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, peers)) = cache.as_ref()
             && *known == stamp
@@ -82,8 +84,10 @@ impl Known {
             return Ok(Arc::clone(peers));
         }
         let text = fs::read(&path).map_err(|error| PeerError::state(&path, &error))?;
-        let peers: Vec<Peer> = serde_json::from_slice(&text)
-            .map_err(|_| PeerError::State { path, reason: "it is not a list of paired machines; remove it, and pair them again".to_owned() })?;
+        let peers: Vec<Peer> = serde_json::from_slice(&text).map_err(|_| PeerError::State {
+            path,
+            reason: "it is not a list of paired machines; remove it, and pair them again".to_owned(),
+        })?;
         let peers = Arc::new(peers);
         *cache = Some((stamp, Arc::clone(&peers)));
         Ok(peers)
@@ -96,11 +100,21 @@ impl Known {
 
     /// The receiver that was reached at this address.
     pub fn receiver_at(&self, address: &str) -> Result<Option<Peer>, PeerError> {
-        Ok(self.list()?.iter().find(|peer| peer.role == Role::Receiver && peer.address.as_deref() == Some(address)).cloned())
+        Ok(self
+            .list()?
+            .iter()
+            .find(|peer| peer.role == Role::Receiver && peer.address.as_deref() == Some(address))
+            .cloned())
     }
 
     /// Notes a machine that was just paired, in the place of what was known of the same key; says under which name.
-    pub fn add(&self, name: &str, fingerprint: Fingerprint, role: Role, address: Option<&str>) -> Result<String, PeerError> {
+    pub fn add(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+        role: Role,
+        address: Option<&str>,
+    ) -> Result<String, PeerError> {
         self.change(|peers| {
             let same = |peer: &Peer| peer.fingerprint == fingerprint && peer.role == role;
             let elsewhere = |peer: &Peer| address.is_some() && peer.role == role && peer.address.as_deref() == address;
@@ -109,7 +123,8 @@ impl Known {
                 peer.address = None;
             }
             let wanted = plain_name(name);
-            let taken = |candidate: &str| peers.iter().any(|peer| peer.name == candidate && peer.fingerprint != fingerprint);
+            let taken =
+                |candidate: &str| peers.iter().any(|peer| peer.name == candidate && peer.fingerprint != fingerprint);
             let mut name = wanted.clone();
             for n in 2..=peers.len() + 2 {
                 if !taken(&name) {
@@ -118,13 +133,26 @@ impl Known {
                 name = format!("{wanted}-{n}");
             }
             let now = now();
-            peers.push(Peer { name: name.clone(), fingerprint, role, since: now, last_seen: now, address: address.map(str::to_owned) });
+            peers.push(Peer {
+                name: name.clone(),
+                fingerprint,
+                role,
+                since: now,
+                last_seen: now,
+                address: address.map(str::to_owned),
+            });
             name
         })
     }
 
     /// Notes that a machine was there, unless that is known within `precision`, and where, if that is new.
-    pub fn saw(&self, fingerprint: &Fingerprint, role: Role, address: Option<&str>, precision: Duration) -> Result<(), PeerError> {
+    pub fn saw(
+        &self,
+        fingerprint: &Fingerprint,
+        role: Role,
+        address: Option<&str>,
+        precision: Duration,
+    ) -> Result<(), PeerError> {
         let Some(peer) = self.find(fingerprint, role)? else { return Ok(()) };
         let moved = address.is_some() && peer.address.as_deref() != address;
         if !moved && now().saturating_sub(peer.last_seen) < precision.as_secs() {
@@ -140,10 +168,12 @@ impl Known {
         })
     }
 
-    /// Forgets every machine of this name (or whose fingerprint begins so, from eight digits on), and says which these were.
+    /// Forgets every machine of this name (or whose fingerprint begins so, from eight digits on), and says which these
+    /// were.
     pub fn forget(&self, name: &str) -> Result<Vec<Peer>, PeerError> {
         let digits: String = name.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_lowercase();
-        let meant = |peer: &Peer| peer.name == name || (digits.len() >= 8 && peer.fingerprint.to_string().starts_with(&digits));
+        let meant =
+            |peer: &Peer| peer.name == name || (digits.len() >= 8 && peer.fingerprint.to_string().starts_with(&digits));
         if !self.list()?.iter().any(meant) {
             return Ok(Vec::new());
         }
@@ -159,7 +189,13 @@ impl Known {
         let path = self.directory.join(FILE);
         let failed = |error: io::Error| PeerError::state(&path, &error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(failed)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.directory.join(LOCK)).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.directory.join(LOCK))
+            .map_err(failed)?;
         lock.lock().map_err(failed)?;
         let mut peers = self.list()?.as_ref().clone();
         let result = change(&mut peers);

@@ -1,7 +1,7 @@
 //! Two machines of the same user: pairing by a short code, mutual TLS with pinned keys, and the protocol between them.
 //!
-//! One machine receives ([`Server`]), the other sends ([`Client`]). What the receiver does with what it is asked is its [`Host`]'s business: nothing here knows
-//! what an archive or a destination is.
+//! One machine receives ([`Server`]), the other sends ([`Client`]). What the receiver does with what it is asked is its
+//! [`Host`]'s business: nothing here knows what an archive or a destination is.
 //!
 //! | module | owns |
 //! |---|---|

@@ -1,7 +1,8 @@
 //! What two machines that know each other can say: a request, its answer, and the words for a refusal.
 //!
-//! A request is a head (JSON, an [`Envelope`]) and a body (bytes as they are); so is an answer. Requests may follow each other without waiting; answers come in the same
-//! order. Unknown fields are ignored, so that either side may be the newer one.
+//! A request is a head (JSON, an [`Envelope`]) and a body (bytes as they are); so is an answer. Requests may follow
+//! each other without waiting; answers come in the same order. Unknown fields are ignored, so that either side may be
+//! the newer one.
 
 use std::fmt;
 
@@ -77,7 +78,8 @@ pub enum Request {
         /// Whether another process may want to continue it.
         keep: bool,
     },
-    /// Start an upload of what an archive is made of; the receiver makes the archive. Asked again with the same `upload`, it is the same one.
+    /// Start an upload of what an archive is made of; the receiver makes the archive. Asked again with the same
+    /// `upload`, it is the same one.
     Make {
         /// The sender's name for it.
         upload: String,

@@ -1,8 +1,9 @@
 //! How two machines become known to each other: SPAKE2 over the code, inside TLS 1.3 and bound to it.
 //!
-//! The certificates' fingerprints are the identities of SPAKE2, and the connection's exported key salts what is derived from its result. A man in the middle has two
-//! connections with two keys: he learns nothing from what passes, and may guess the code once per attempt, as anybody may. The sender confirms first, so a wrong
-//! guess is counted before the receiver has said anything that depends on the code. Names are told only to whoever has proved to know it.
+//! The certificates' fingerprints are the identities of SPAKE2, and the connection's exported key salts what is derived
+//! from its result. A man in the middle has two connections with two keys: he learns nothing from what passes, and may
+//! guess the code once per attempt, as anybody may. The sender confirms first, so a wrong guess is counted before the
+//! receiver has said anything that depends on the code. Names are told only to whoever has proved to know it.
 //!
 //! ```text
 //! sender                          receiver
@@ -74,8 +75,12 @@ impl Text {
 
     fn bytes(&self) -> Result<Vec<u8>, PeerError> {
         let digits = self.0.as_bytes();
-        let pairs =
-            digits.chunks(2).map(|pair| std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+        let pairs = digits.chunks(2).map(|pair| {
+            std::str::from_utf8(pair)
+                .ok()
+                .filter(|pair| pair.len() == 2)
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        });
         pairs.collect::<Option<_>>().ok_or_else(misunderstood)
     }
 }
@@ -138,7 +143,12 @@ async fn say(line: &mut (impl AsyncWrite + Unpin), message: &Message) -> Result<
 }
 
 /// The sender's side; returns what the receiver calls itself.
-pub async fn begin(line: &mut (impl AsyncRead + AsyncWrite + Unpin), binding: &Binding, code: &Code, own_name: &str) -> Result<String, PeerError> {
+pub async fn begin(
+    line: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    binding: &Binding,
+    code: &Code,
+    own_name: &str,
+) -> Result<String, PeerError> {
     let (sender, receiver) = spake_identities(binding);
     let (spake, share) = Spake2::<Ed25519Group>::start_a(&Password::new(code.bytes()), &sender, &receiver);
     say(line, &Message::Begin { share: Text::new(&share) }).await?;
@@ -150,7 +160,9 @@ pub async fn begin(line: &mut (impl AsyncRead + AsyncWrite + Unpin), binding: &B
     let keys = Keys::derive(binding, spake.finish(&share).map_err(|_| misunderstood())?)?;
     say(line, &Message::Confirm { proof: proof(&keys.sender, KNOWS, "")? }).await?;
     let name = match hear(line, SOON).await? {
-        Some(Message::Confirmed { proof, name }) if is_proved(&keys.receiver, KNOWS, &name, &proof) => plain_name(&name),
+        Some(Message::Confirmed { proof, name }) if is_proved(&keys.receiver, KNOWS, &name, &proof) => {
+            plain_name(&name)
+        }
         Some(Message::Confirmed { .. }) | None => return Err(PeerError::WrongCode),
         Some(_) => return Err(misunderstood()),
     };
@@ -192,11 +204,14 @@ pub async fn answer(
         say(line, &Message::Reply { share: Text::new(&share) }).await?;
         hear(line, SOON).await
     });
-    let Some(Message::Confirm { proof: theirs }) = confirmed.await.unwrap_or(Ok(None))? else { return Ok(Outcome::Nothing) };
+    let Some(Message::Confirm { proof: theirs }) = confirmed.await.unwrap_or(Ok(None))? else {
+        return Ok(Outcome::Nothing);
+    };
     if !is_proved(&keys.sender, KNOWS, "", &theirs) {
         return Ok(Outcome::Wrong(turn.wrong()?));
     }
-    say(line, &Message::Confirmed { proof: proof(&keys.receiver, KNOWS, own_name)?, name: own_name.to_owned() }).await?;
+    say(line, &Message::Confirmed { proof: proof(&keys.receiver, KNOWS, own_name)?, name: own_name.to_owned() })
+        .await?;
     let Some(Message::Named { proof, name }) = hear(line, SOON).await? else { return Ok(Outcome::Nothing) };
     if !is_proved(&keys.sender, NAME, &name, &proof) {
         return Err(misunderstood());
@@ -214,12 +229,18 @@ mod tests {
     use crate::{gate::GateLimits, identity::Identity};
 
     fn bindings() -> (Binding, Binding) {
-        let (sender, receiver) = (Identity::ephemeral().unwrap().fingerprint(), Identity::ephemeral().unwrap().fingerprint());
+        let (sender, receiver) =
+            (Identity::ephemeral().unwrap().fingerprint(), Identity::ephemeral().unwrap().fingerprint());
         let binding = || Binding { exported: [7; 32], sender, receiver };
         (binding(), binding())
     }
 
-    async fn pair(code: Option<&str>, near: &Binding, far: &Binding, gate: &Gate) -> (Result<String, PeerError>, Result<Outcome, PeerError>) {
+    async fn pair(
+        code: Option<&str>,
+        near: &Binding,
+        far: &Binding,
+        gate: &Gate,
+    ) -> (Result<String, PeerError>, Result<Outcome, PeerError>) {
         let (mut one, mut other) = tokio::io::duplex(4096);
         let shown = gate.renew().unwrap();
         let code = Code::parse(code.unwrap_or(&shown));

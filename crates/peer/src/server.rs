@@ -1,7 +1,8 @@
 //! The receiver's end: who may come in, and the conversation with those who may.
 //!
-//! The receiver never speaks first. Whoever is not known gets the pairing exchange and nothing else: any other word ends the connection, without one in return. There are
-//! few such connections at once, fewer from one address, and each has little time.
+//! The receiver never speaks first. Whoever is not known gets the pairing exchange and nothing else: any other word
+//! ends the connection, without one in return. There are few such connections at once, fewer from one address, and each
+//! has little time.
 
 use std::{
     collections::HashMap,
@@ -113,7 +114,9 @@ pub struct Server {
 impl Server {
     /// Opens the socket that [`Self::run`] takes; port 0 is any free one.
     pub async fn bind(address: &str) -> Result<TcpListener, PeerError> {
-        TcpListener::bind(address).await.map_err(|error| PeerError::Unreachable(format!("can't listen on {address}: {}", reason(&error))))
+        TcpListener::bind(address)
+            .await
+            .map_err(|error| PeerError::Unreachable(format!("can't listen on {address}: {}", reason(&error))))
     }
 
     /// Accepts connections until dropped.
@@ -136,7 +139,8 @@ impl Server {
             // Full: whoever comes now is turned away, and those inside run out of time soon.
             let Ok(stranger) = Arc::clone(&strangers).try_acquire_owned() else { continue };
             let Some(address) = Addresses::enter(&addresses, from, server.limits.strangers_each) else { continue };
-            let visit = Visit { server: Arc::clone(&server), friends: Arc::clone(&friends), stranger: (stranger, address) };
+            let visit =
+                Visit { server: Arc::clone(&server), friends: Arc::clone(&friends), stranger: (stranger, address) };
             tokio::spawn(visit.receive(socket, Arc::clone(&config)));
         }
     }
@@ -235,7 +239,13 @@ fn trouble(server: &Server, result: Result<(), PeerError>) {
 }
 
 /// Lets a known machine in, and gives its place among the strangers back.
-async fn talk(server: &Arc<Server>, friends: &Arc<Semaphore>, stranger: Stranger, mut line: Line, sender: Fingerprint) -> Result<(), PeerError> {
+async fn talk(
+    server: &Arc<Server>,
+    friends: &Arc<Semaphore>,
+    stranger: Stranger,
+    mut line: Line,
+    sender: Fingerprint,
+) -> Result<(), PeerError> {
     let within = server.limits.answer_within;
     // Read also from those who are not known: what lies unread would make the connection's end look like an accident.
     let hello = frame::read(&mut line, STRANGER, within, within, || {}).await;

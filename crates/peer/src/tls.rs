@@ -1,5 +1,6 @@
-//! TLS 1.3 between two machines that show each other self-signed certificates. Who is welcome is decided by the certificate's fingerprint alone; authorities,
-//! names and dates mean nothing here. Sessions are never resumed: every connection proves both keys anew.
+//! TLS 1.3 between two machines that show each other self-signed certificates. Who is welcome is decided by the
+//! certificate's fingerprint alone; authorities, names and dates mean nothing here. Sessions are never resumed: every
+//! connection proves both keys anew.
 
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ pub(crate) fn nameless() -> ServerName<'static> {
 /// Encryption in the order this machine prefers; the sender's order counts, for it has the cores to spare least.
 fn provider() -> CryptoProvider {
     let mut provider = ring::default_provider();
-    let (aes, chacha) = (ring::cipher_suite::TLS13_AES_128_GCM_SHA256, ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256);
+    let (aes, chacha) =
+        (ring::cipher_suite::TLS13_AES_128_GCM_SHA256, ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256);
     // Without instructions for AES (a Raspberry Pi 4, for one) ChaCha20 is several times faster.
     provider.cipher_suites = if has_aes() { vec![aes, chacha] } else { vec![chacha, aes] };
     provider
@@ -57,7 +59,8 @@ fn unusable(error: &Error) -> PeerError {
     PeerError::Protocol(format!("this machine's key can't be used: {error}"))
 }
 
-/// The receiver's side: every client shows a certificate and proves its key; who it is gets decided afterwards, in silence.
+/// The receiver's side: every client shows a certificate and proves its key; who it is gets decided afterwards, in
+/// silence.
 pub(crate) fn server(identity: &Identity) -> Result<Arc<ServerConfig>, PeerError> {
     let provider = Arc::new(provider());
     let verifier = Arc::new(AnyClient(Arc::clone(&provider)));
@@ -74,7 +77,11 @@ pub(crate) fn server(identity: &Identity) -> Result<Arc<ServerConfig>, PeerError
 }
 
 /// The sender's side. With `expected`, any other key ends the handshake before this machine shows its own.
-pub(crate) fn client(identity: &Identity, expected: Option<Fingerprint>, protocol: &[u8]) -> Result<Arc<ClientConfig>, PeerError> {
+pub(crate) fn client(
+    identity: &Identity,
+    expected: Option<Fingerprint>,
+    protocol: &[u8],
+) -> Result<Arc<ClientConfig>, PeerError> {
     let provider = Arc::new(provider());
     let verifier = Arc::new(PinnedServer { expected, provider: Arc::clone(&provider) });
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -117,12 +124,19 @@ impl ServerCertVerifier for PinnedServer {
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.expected {
-            Some(expected) if Fingerprint::of(end_entity) != expected => Err(CertificateError::ApplicationVerificationFailure.into()),
+            Some(expected) if Fingerprint::of(end_entity) != expected => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
             _ => Ok(ServerCertVerified::assertion()),
         }
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         Err(Error::General("TLS 1.2 is not supported".to_owned()))
     }
 
@@ -148,11 +162,21 @@ impl ClientCertVerifier for AnyClient {
         &[]
     }
 
-    fn verify_client_cert(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: UnixTime) -> Result<ClientCertVerified, Error> {
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         Err(Error::General("TLS 1.2 is not supported".to_owned()))
     }
 

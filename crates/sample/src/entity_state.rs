@@ -112,7 +112,8 @@ impl EntityState {
                 ["heat", "off", "heat", "heat"][(at / 43_200.0) as usize % 4].clone_into(&mut self.text);
             }
             Behaviour::Sun => {
-                ["below_horizon", "above_horizon"][usize::from((at % 86_400.0 - 43_200.0).abs() < 18_000.0)].clone_into(&mut self.text);
+                ["below_horizon", "above_horizon"][usize::from((at % 86_400.0 - 43_200.0).abs() < 18_000.0)]
+                    .clone_into(&mut self.text);
             }
             Behaviour::Weather => {
                 self.value = (self.value + random.normal() * 0.4).clamp(-9.0, 33.0);
@@ -235,14 +236,21 @@ impl EntityState {
     /// The row for the period that ends now; `reset` begins a new period.
     pub(crate) fn statistics(&mut self, random: &mut Random, reset: bool) -> StatisticsRow {
         if let Behaviour::Meter { .. } = self.behaviour {
-            return StatisticsRow { mean: None, least: None, most: None, state: self.text.parse().ok(), sum: Some((self.counted * 1e4).round() / 1e4) };
+            return StatisticsRow {
+                mean: None,
+                least: None,
+                most: None,
+                state: self.text.parse().ok(),
+                sum: Some((self.counted * 1e4).round() / 1e4),
+            };
         }
         if self.count == 0.0 {
             self.count_in();
         }
         // Time-weighted means have all the digits of a float.
         let mean = self.sum / self.count + random.normal() * (self.most - self.least) * 0.01;
-        let row = StatisticsRow { mean: Some(mean), least: Some(self.least), most: Some(self.most), state: None, sum: None };
+        let row =
+            StatisticsRow { mean: Some(mean), least: Some(self.least), most: Some(self.most), state: None, sum: None };
         if reset {
             (self.sum, self.count) = (0.0, 0.0);
         }

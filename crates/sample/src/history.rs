@@ -148,7 +148,8 @@ impl<'c> Filler<'c> {
         let mean_gap = span / planned;
         let (mut now, mut next_five, mut next_hour) = (start, next(start, 300.0), next(start, 3600.0));
         let mut refreshes = 0_u64;
-        while !refreshes.is_multiple_of(1024) || pages.query_row([], |row| row.get::<_, i64>(0))? as u64 * 4096 < bytes {
+        while !refreshes.is_multiple_of(1024) || pages.query_row([], |row| row.get::<_, i64>(0))? as u64 * 4096 < bytes
+        {
             refreshes += 1;
             let written = self.refresh(now)?;
             // Exponential gaps: refreshes of different devices know nothing of one another.
@@ -285,7 +286,10 @@ impl<'c> Filler<'c> {
 
     /// What the nightly purge does: rows go, their pages stay as free pages.
     fn purge(&self, first_kept: i64) -> Result<(), Error> {
-        self.database.execute("UPDATE states SET old_state_id = NULL WHERE old_state_id < ?1 AND state_id >= ?1", [first_kept])?;
+        self.database.execute(
+            "UPDATE states SET old_state_id = NULL WHERE old_state_id < ?1 AND state_id >= ?1",
+            [first_kept],
+        )?;
         self.database.execute("DELETE FROM states WHERE state_id < ?1", [first_kept])?;
         Ok(())
     }
@@ -302,7 +306,11 @@ fn next(at: f64, period: f64) -> f64 {
 
 fn insert_constants(database: &Connection) -> Result<(), Error> {
     let mut change = database.prepare("INSERT INTO schema_changes (schema_version, changed) VALUES (?1, ?2)")?;
-    for (version, moment) in [(48, "2025-01-03 07:11:02.114213"), (50, "2025-04-05 18:40:29.902117"), (SCHEMA_VERSION, "2026-07-02 06:02:51.340180")] {
+    for (version, moment) in [
+        (48, "2025-01-03 07:11:02.114213"),
+        (50, "2025-04-05 18:40:29.902117"),
+        (SCHEMA_VERSION, "2026-07-02 06:02:51.340180"),
+    ] {
         change.execute(params![version, moment])?;
     }
     let mut migration = database.prepare("INSERT INTO migration_changes (migration_id, version) VALUES (?1, ?2)")?;
@@ -316,7 +324,8 @@ fn insert_constants(database: &Connection) -> Result<(), Error> {
     ] {
         migration.execute(params![name, version])?;
     }
-    let mut run = database.prepare("INSERT INTO recorder_runs (start, \"end\", closed_incorrect, created) VALUES (?1, ?2, ?3, ?1)")?;
+    let mut run = database
+        .prepare("INSERT INTO recorder_runs (start, \"end\", closed_incorrect, created) VALUES (?1, ?2, ?3, ?1)")?;
     run.execute(params!["2026-11-05 05:59:41.220187", "2026-11-12 20:14:10.771003", false])?;
     run.execute(params!["2026-11-12 20:15:02.905518", None::<&str>, true])?;
     let mut statistics_run = database.prepare("INSERT INTO statistics_runs (start) VALUES (?1)")?;
@@ -326,7 +335,14 @@ fn insert_constants(database: &Connection) -> Result<(), Error> {
         }
     }
     let mut event_type = database.prepare("INSERT INTO event_types (event_type) VALUES (?1)")?;
-    for name in ["call_service", "automation_triggered", "script_started", "zha_event", "homeassistant_started", "panels_updated"] {
+    for name in [
+        "call_service",
+        "automation_triggered",
+        "script_started",
+        "zha_event",
+        "homeassistant_started",
+        "panels_updated",
+    ] {
         event_type.execute([name])?;
     }
     Ok(())
@@ -345,7 +361,15 @@ fn insert_metadata(database: &Connection, home: &Home, entities: &mut [EntitySta
         let Some(class) = entity.state_class else { continue };
         next_id += 1;
         let mean = class == "measurement";
-        statistics.execute(params![next_id, entity.id, entity.unit, entity.unit_class, mean, !mean, i64::from(mean)])?;
+        statistics.execute(params![
+            next_id,
+            entity.id,
+            entity.unit,
+            entity.unit_class,
+            mean,
+            !mean,
+            i64::from(mean)
+        ])?;
         state.statistics_id = Some(next_id);
     }
     Ok(())
@@ -357,7 +381,10 @@ fn insert_event_data(database: &Connection, home: &Home) -> Result<Vec<i64>, Err
     for (_, entity) in home.entities() {
         let domain = entity.id.split('.').next().unwrap_or("light");
         for service in ["turn_on", "turn_off", "toggle"] {
-            let text = format!(r#"{{"domain":"{domain}","service":"{service}","service_data":{{"entity_id":["{}"]}}}}"#, entity.id);
+            let text = format!(
+                r#"{{"domain":"{domain}","service":"{service}","service_data":{{"entity_id":["{}"]}}}}"#,
+                entity.id
+            );
             let id = ids.len() as i64 + 1;
             insert.execute(params![id, fnv1a_32(text.as_bytes()), text])?;
             ids.push(id);

@@ -91,7 +91,14 @@ pub(crate) const PLATFORMS: [(&str, &str); 13] = [
     ("backup", "Backup"),
 ];
 
-fn sensor(device: &str, suffix: &str, class: &'static str, unit: &'static str, unit_class: Option<&'static str>, behaviour: Behaviour) -> Entity {
+fn sensor(
+    device: &str,
+    suffix: &str,
+    class: &'static str,
+    unit: &'static str,
+    unit_class: Option<&'static str>,
+    behaviour: Behaviour,
+) -> Entity {
     let state_class = match behaviour {
         Behaviour::Meter { .. } => "total_increasing",
         _ => "measurement",
@@ -108,7 +115,15 @@ fn sensor(device: &str, suffix: &str, class: &'static str, unit: &'static str, u
 }
 
 fn plain(domain: &str, name: &str, class: Option<&'static str>, behaviour: Behaviour) -> Entity {
-    Entity { id: format!("{domain}.{}", slug(name)), name: name.to_owned(), behaviour, unit: None, device_class: class, state_class: None, unit_class: None }
+    Entity {
+        id: format!("{domain}.{}", slug(name)),
+        name: name.to_owned(),
+        behaviour,
+        unit: None,
+        device_class: class,
+        state_class: None,
+        unit_class: None,
+    }
 }
 
 fn slug(name: &str) -> String {
@@ -149,7 +164,18 @@ impl Home {
         entities: Vec<Entity>,
     ) {
         let entry = PLATFORMS.iter().position(|(key, _)| *key == platform).unwrap_or(0);
-        self.devices.push(Device { id: random.hex(32), name, maker, model, platform, entry_id: entry_id(entry), area, entities, weight, change });
+        self.devices.push(Device {
+            id: random.hex(32),
+            name,
+            maker,
+            model,
+            platform,
+            entry_id: entry_id(entry),
+            area,
+            entities,
+            weight,
+            change,
+        });
     }
 
     /// What every room has: a climate sensor, motion, a light, a metering plug.
@@ -157,9 +183,23 @@ impl Home {
         let name = format!("{room} Climate");
         let temperature = 17.0 + random.unit() * 6.0;
         let sensors = vec![
-            sensor(&name, "Temperature", "temperature", "°C", Some("temperature"), walk(temperature, 0.08, -12.0, 38.0, 2)),
+            sensor(
+                &name,
+                "Temperature",
+                "temperature",
+                "°C",
+                Some("temperature"),
+                walk(temperature, 0.08, -12.0, 38.0, 2),
+            ),
             sensor(&name, "Humidity", "humidity", "%", Some("unitless"), walk(48.0, 0.4, 20.0, 92.0, 2)),
-            sensor(&name, "Pressure", "atmospheric_pressure", "hPa", Some("pressure"), walk(1013.0, 0.15, 970.0, 1045.0, 1)),
+            sensor(
+                &name,
+                "Pressure",
+                "atmospheric_pressure",
+                "hPa",
+                Some("pressure"),
+                walk(1013.0, 0.15, 970.0, 1045.0, 1),
+            ),
             sensor(&name, "Battery", "battery", "%", Some("unitless"), walk(82.0, 0.3, 5.0, 100.0, 0)),
         ];
         self.add(random, name, "Aqara", "lumi.weather", "zha", area, 5, 0.55, sensors);
@@ -168,13 +208,22 @@ impl Home {
         let motion = vec![
             plain("binary_sensor", &format!("{name} Occupancy"), Some("occupancy"), Behaviour::Words(&["on", "off"])),
             sensor(&name, "Illuminance", "illuminance", "lx", None, walk(140.0, 18.0, 0.0, 2400.0, 0)),
-            sensor(&name, "Device Temperature", "temperature", "°C", Some("temperature"), walk(23.0, 0.2, 5.0, 45.0, 1)),
+            sensor(
+                &name,
+                "Device Temperature",
+                "temperature",
+                "°C",
+                Some("temperature"),
+                walk(23.0, 0.2, 5.0, 45.0, 1),
+            ),
         ];
         self.add(random, name, "Philips", "SML001", "zha", area, 6, 0.7, motion);
 
         let name = format!("{room} Ceiling");
-        let light =
-            vec![plain("light", &name, None, Behaviour::Light), plain("update", &format!("{name} Firmware"), Some("firmware"), Behaviour::Words(&["off"]))];
+        let light = vec![
+            plain("light", &name, None, Behaviour::Light),
+            plain("update", &format!("{name} Firmware"), Some("firmware"), Behaviour::Words(&["off"])),
+        ];
         self.add(random, name, "Signify", "LCA001", "hue", area, 1, 0.6, light);
 
         let name = format!("{room} Plug");
@@ -183,10 +232,24 @@ impl Home {
             sensor(&name, "Power", "power", "W", Some("power"), walk(85.0, 9.0, 0.0, 2300.0, 1)),
             sensor(&name, "Voltage", "voltage", "V", Some("voltage"), walk(230.0, 0.5, 218.0, 246.0, 1)),
             sensor(&name, "Current", "current", "A", Some("electric_current"), walk(0.37, 0.05, 0.0, 10.0, 3)),
-            sensor(&name, "Energy", "energy", "kWh", Some("energy"), Behaviour::Meter { per_update: 0.0021, decimals: 4 }),
+            sensor(
+                &name,
+                "Energy",
+                "energy",
+                "kWh",
+                Some("energy"),
+                Behaviour::Meter { per_update: 0.0021, decimals: 4 },
+            ),
         ];
         // A helper that adds the power up: nobody rounds it, so its states have all the digits of a float.
-        let mut sum = sensor(&name, "Energy Sum", "energy", "kWh", Some("energy"), Behaviour::Meter { per_update: 0.0021, decimals: 13 });
+        let mut sum = sensor(
+            &name,
+            "Energy Sum",
+            "energy",
+            "kWh",
+            Some("energy"),
+            Behaviour::Meter { per_update: 0.0021, decimals: 13 },
+        );
         sum.state_class = Some("total");
         let mut plug = plug;
         plug.push(sum);
@@ -199,11 +262,32 @@ impl Home {
         let mut meter = vec![
             sensor(&name, "Power Consumption", "power", "kW", Some("power"), walk(0.62, 0.06, 0.0, 9.0, 3)),
             sensor(&name, "Power Production", "power", "kW", Some("power"), walk(1.4, 0.09, 0.0, 6.0, 3)),
-            sensor(&name, "Energy Consumption", "energy", "kWh", Some("energy"), Behaviour::Meter { per_update: 0.001, decimals: 3 }),
+            sensor(
+                &name,
+                "Energy Consumption",
+                "energy",
+                "kWh",
+                Some("energy"),
+                Behaviour::Meter { per_update: 0.001, decimals: 3 },
+            ),
         ];
         for phase in ["L1", "L2", "L3"] {
-            meter.push(sensor(&name, &format!("Voltage {phase}"), "voltage", "V", Some("voltage"), walk(231.0, 0.4, 218.0, 246.0, 1)));
-            meter.push(sensor(&name, &format!("Current {phase}"), "current", "A", Some("electric_current"), walk(1.3, 0.2, 0.0, 25.0, 1)));
+            meter.push(sensor(
+                &name,
+                &format!("Voltage {phase}"),
+                "voltage",
+                "V",
+                Some("voltage"),
+                walk(231.0, 0.4, 218.0, 246.0, 1),
+            ));
+            meter.push(sensor(
+                &name,
+                &format!("Current {phase}"),
+                "current",
+                "A",
+                Some("electric_current"),
+                walk(1.3, 0.2, 0.0, 25.0, 1),
+            ));
         }
         self.add(random, name, "Landis+Gyr", "E360", "dsmr", "cellar", 90, 0.45, meter);
 
@@ -211,18 +295,46 @@ impl Home {
         let mut inverter = vec![
             sensor(&name, "AC Power", "power", "W", Some("power"), walk(1450.0, 60.0, 0.0, 6000.0, 2)),
             sensor(&name, "Frequency", "frequency", "Hz", None, walk(50.0, 0.01, 49.8, 50.2, 3)),
-            sensor(&name, "Energy Day", "energy", "Wh", Some("energy"), Behaviour::Meter { per_update: 1.9, decimals: 2 }),
+            sensor(
+                &name,
+                "Energy Day",
+                "energy",
+                "Wh",
+                Some("energy"),
+                Behaviour::Meter { per_update: 1.9, decimals: 2 },
+            ),
         ];
         for string in 1..=2 {
-            inverter.push(sensor(&name, &format!("DC Voltage {string}"), "voltage", "V", Some("voltage"), walk(380.0, 2.0, 0.0, 600.0, 2)));
-            inverter.push(sensor(&name, &format!("DC Current {string}"), "current", "A", Some("electric_current"), walk(3.1, 0.2, 0.0, 14.0, 2)));
+            inverter.push(sensor(
+                &name,
+                &format!("DC Voltage {string}"),
+                "voltage",
+                "V",
+                Some("voltage"),
+                walk(380.0, 2.0, 0.0, 600.0, 2),
+            ));
+            inverter.push(sensor(
+                &name,
+                &format!("DC Current {string}"),
+                "current",
+                "A",
+                Some("electric_current"),
+                walk(3.1, 0.2, 0.0, 14.0, 2),
+            ));
         }
         self.add(random, name, "Fronius", "Symo 6.0", "fronius", "garage", 45, 0.7, inverter);
 
         let name = "Heat Pump".to_owned();
         let mut pump = vec![plain("climate", &name, None, Behaviour::Climate)];
         for probe in ["Flow", "Return", "Outdoor", "Hot Water", "Evaporator", "Compressor"] {
-            pump.push(sensor(&name, &format!("{probe} Temperature"), "temperature", "°C", Some("temperature"), walk(34.0, 0.25, -15.0, 90.0, 1)));
+            pump.push(sensor(
+                &name,
+                &format!("{probe} Temperature"),
+                "temperature",
+                "°C",
+                Some("temperature"),
+                walk(34.0, 0.25, -15.0, 90.0, 1),
+            ));
         }
         pump.push(plain("binary_sensor", "Heat Pump Defrost", Some("running"), Behaviour::Words(&["off", "on"])));
         self.add(random, name, "Espressif", "esp32-poe", "esphome", "cellar", 30, 0.5, pump);
@@ -234,8 +346,18 @@ impl Home {
             let phone = vec![
                 plain("device_tracker", &name, None, Behaviour::Tracker),
                 sensor(&name, "Battery Level", "battery", "%", Some("unitless"), walk(63.0, 1.5, 1.0, 100.0, 0)),
-                plain("sensor", &format!("{name} Activity"), None, Behaviour::Words(&["Stationary", "Walking", "Automotive", "Unknown"])),
-                plain("sensor", &format!("{name} Geocoded Location"), None, Behaviour::Words(&["Marktplatz 1", "Bahnhofstraße 12", "Am Hang 3", "unknown"])),
+                plain(
+                    "sensor",
+                    &format!("{name} Activity"),
+                    None,
+                    Behaviour::Words(&["Stationary", "Walking", "Automotive", "Unknown"]),
+                ),
+                plain(
+                    "sensor",
+                    &format!("{name} Geocoded Location"),
+                    None,
+                    Behaviour::Words(&["Marktplatz 1", "Bahnhofstraße 12", "Am Hang 3", "unknown"]),
+                ),
             ];
             self.add(random, name, "Apple", "iPhone 15", "mobile_app", area, 3, 0.6, phone);
         }

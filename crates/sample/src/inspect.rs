@@ -17,10 +17,13 @@ pub struct History {
     pub last_state_id: i64,
 }
 
-/// Reads `home-assistant_v2.db` in `dir`. Opens it for writing, as Home Assistant will: this is a test of the whole database, its log included.
+/// Reads `home-assistant_v2.db` in `dir`. Opens it for writing, as Home Assistant will: this is a test of the whole
+/// database, its log included.
 pub fn history(dir: &Path) -> Result<History, Error> {
     let database = Connection::open_with_flags(dir.join("home-assistant_v2.db"), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let integrity = database.query_row("PRAGMA integrity_check", (), |row| row.get(0))?;
-    let (states, last) = database.query_row("SELECT count(*), coalesce(max(state_id), 0) FROM states", (), |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
+    let (states, last) = database.query_row("SELECT count(*), coalesce(max(state_id), 0) FROM states", (), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get(1)?))
+    })?;
     Ok(History { integrity, states: states.unsigned_abs(), last_state_id: last })
 }

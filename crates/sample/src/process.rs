@@ -91,12 +91,19 @@ impl RecordedSummary {
 
 /// The child's whole work: records until `stop` ends (standard input closed by the parent, or the parent
 /// gone), then writes one line of JSON to `answer`.
-pub fn run_recorder(dir: &Path, interval: Duration, mut stop: impl Read, mut answer: impl Write) -> Result<RecordedSummary, Error> {
+pub fn run_recorder(
+    dir: &Path,
+    interval: Duration,
+    mut stop: impl Read,
+    mut answer: impl Write,
+) -> Result<RecordedSummary, Error> {
     let recorder = Recorder::start(dir, interval)?;
     // Whatever is said on standard input is ignored; an unreadable one counts as closed.
     let _ = io::copy(&mut stop, &mut io::sink());
     let summary = RecordedSummary::from(&recorder.stop()?);
-    writeln!(answer, "{}", summary.to_json()).and_then(|()| answer.flush()).map_err(|error| Error::Recorder(format!("could not answer: {error}")))?;
+    writeln!(answer, "{}", summary.to_json())
+        .and_then(|()| answer.flush())
+        .map_err(|error| Error::Recorder(format!("could not answer: {error}")))?;
     Ok(summary)
 }
 
@@ -110,7 +117,11 @@ impl RecorderProcess {
     /// Starts `command` (which must call [`run_recorder`] on `dir` with its standard streams) and returns once
     /// the first commit is in the write-ahead log.
     pub fn start(mut command: Command, dir: &Path) -> Result<Self, Error> {
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| Error::Recorder(format!("could not be started: {error}")))?;
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| Error::Recorder(format!("could not be started: {error}")))?;
         let mut process = Self { child };
         // Only its size is asked: opening the log here would disturb the locks of this process.
         let log = dir.join("home-assistant_v2.db-wal");
@@ -135,7 +146,9 @@ impl RecorderProcess {
             answer.read_to_string(&mut text).map_err(|error| Error::Recorder(format!("gave no answer: {error}")))?;
         }
         let status = self.child.wait().map_err(|error| Error::Recorder(format!("cannot be waited for: {error}")))?;
-        RecordedSummary::from_json(&text).filter(|_| status.success()).ok_or_else(|| Error::Recorder(format!("failed ({status})")))
+        RecordedSummary::from_json(&text)
+            .filter(|_| status.success())
+            .ok_or_else(|| Error::Recorder(format!("failed ({status})")))
     }
 }
 

@@ -68,6 +68,9 @@ impl Random {
     /// The same as 26 letters and digits (Crockford's base 32), as the registries print it.
     pub(crate) fn ulid_text(&mut self, seconds: f64) -> String {
         let value = u128::from_be_bytes(self.ulid(seconds));
-        (0..26).rev().map(|i| char::from(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"[(value >> (5 * i)) as usize & 31])).collect()
+        (0..26)
+            .rev()
+            .map(|i| char::from(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"[(value >> (5 * i)) as usize & 31]))
+            .collect()
     }
 }

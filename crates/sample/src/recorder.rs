@@ -90,7 +90,10 @@ struct Writer {
 impl Writer {
     fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("home-assistant_v2.db");
-        let database = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let database = Connection::open_with_flags(
+            path,
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         // As Home Assistant sets up its connection, except that it waits for locks and this one counts them.
         database.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA cache_size = -16384; PRAGMA synchronous = NORMAL;
@@ -128,7 +131,12 @@ impl Writer {
                     self.recorded.last_state_id = Some(last);
                     break;
                 }
-                Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => {
+                Err(error)
+                    if matches!(
+                        error.sqlite_error_code(),
+                        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                    ) =>
+                {
                     self.recorded.busy_errors += 1;
                     std::thread::sleep(Duration::from_millis(1));
                 }

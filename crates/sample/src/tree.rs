@@ -88,27 +88,40 @@ fn configuration(writer: &mut Writer, home: &Home) -> Result<(), Error> {
           automation: !include automations.yaml\nscript: !include scripts.yaml\nscene: !include scenes.yaml\n\n\
           recorder:\n  purge_keep_days: 10\n\nhttp:\n  server_port: 8123\n",
     )?;
-    writer.private("secrets.yaml", b"# Use this file to store secrets like usernames and passwords.\nmqtt_password: not-a-real-one\n")?;
+    writer.private(
+        "secrets.yaml",
+        b"# Use this file to store secrets like usernames and passwords.\nmqtt_password: not-a-real-one\n",
+    )?;
     let mut automations = String::new();
     for (number, (area, room)) in AREAS.iter().enumerate() {
         let _ = write!(
             automations,
             "- id: '17259{number:07}'\n  alias: {room} light follows motion\n  description: ''\n  triggers:\n  \
-             - trigger: state\n    entity_id:\n    - binary_sensor.{area}_motion_occupancy\n    to: 'on'\n  conditions:\n  \
+             - trigger: state\n    entity_id:\n    - binary_sensor.{area}_motion_occupancy\n    to: 'on'\n  \
+             conditions:\n  \
              - condition: numeric_state\n    entity_id: sensor.{area}_motion_illuminance\n    below: 60\n  actions:\n  \
-             - action: light.turn_on\n    target:\n      entity_id: light.{area}_ceiling\n    data:\n      brightness_pct: 70\n  mode: restart\n"
+             - action: light.turn_on\n    target:\n      entity_id: light.{area}_ceiling\n    data:\n      \
+             brightness_pct: 70\n  mode: restart\n"
         );
     }
     writer.file("automations.yaml", automations.as_bytes())?;
-    writer.file("scripts.yaml", b"good_night:\n  alias: Good night\n  sequence:\n  - action: light.turn_off\n    target:\n      entity_id: all\n")?;
+    writer.file(
+        "scripts.yaml",
+        b"good_night:\n  alias: Good night\n  sequence:\n  - action: light.turn_off\n    \
+        target:\n      entity_id: all\n",
+    )?;
     let mut scenes = String::from("- id: '1725950000001'\n  name: Evening\n  entities:\n");
     for (_, entity) in home.entities().filter(|(_, entity)| entity.id.starts_with("light.")) {
         let _ = write!(scenes, "    {}:\n      brightness: 120\n      state: 'on'\n", entity.id);
     }
     writer.file("scenes.yaml", scenes.as_bytes())?;
     writer.file("themes/evening.yaml", b"Evening:\n  primary-color: '#8a5a2b'\n  accent-color: '#d08c3f'\n")?;
-    for (domain, name) in [("automation", "motion_light"), ("automation", "notify_leaving_zone"), ("script", "confirmable_notification")] {
-        let text = format!("blueprint:\n  name: {name}\n  domain: {domain}\n  input:\n    target:\n      name: Target\nmode: restart\n");
+    for (domain, name) in
+        [("automation", "motion_light"), ("automation", "notify_leaving_zone"), ("script", "confirmable_notification")]
+    {
+        let text = format!(
+            "blueprint:\n  name: {name}\n  domain: {domain}\n  input:\n    target:\n      name: Target\nmode: restart\n"
+        );
         writer.file(&format!("blueprints/{domain}/homeassistant/{name}.yaml"), text.as_bytes())?;
     }
     Ok(())
@@ -118,7 +131,9 @@ fn configuration(writer: &mut Writer, home: &Home) -> Result<(), Error> {
 fn components(writer: &mut Writer, random: &mut Random) -> Result<(), Error> {
     for (component, modules) in [("hacs", 140), ("solar_forecast", 60), ("room_presence", 60)] {
         let root = format!("custom_components/{component}");
-        let manifest = format!("{{\n  \"domain\": \"{component}\",\n  \"name\": \"{component}\",\n  \"config_flow\": true,\n  \"version\": \"2.0.5\"\n}}\n");
+        let manifest = format!(
+            "{{\n  \"domain\": \"{component}\",\n  \"name\": \"{component}\",\n  \"config_flow\": true,\n  \"version\": \"2.0.5\"\n}}\n"
+        );
         writer.file(&format!("{root}/manifest.json"), manifest.as_bytes())?;
         for number in 0..modules {
             let folder = ["", "utils/", "repositories/", "websocket/"][number % 4];
@@ -131,7 +146,8 @@ fn components(writer: &mut Writer, random: &mut Random) -> Result<(), Error> {
             }
         }
         for language in ["de", "en", "fr", "nl", "pt-BR"] {
-            let text = format!("{{\"config\": {{\"step\": {{\"user\": {{\"title\": \"{component} {language}\"}}}}}}}}\n");
+            let text =
+                format!("{{\"config\": {{\"step\": {{\"user\": {{\"title\": \"{component} {language}\"}}}}}}}}\n");
             writer.file(&format!("{root}/translations/{language}.json"), text.as_bytes())?;
         }
     }
@@ -143,7 +159,8 @@ fn python(random: &mut Random, component: &str) -> String {
     let verbs = ["update", "fetch", "parse", "register", "validate", "schedule", "remove", "restore"];
     let nouns = ["device", "entity", "state", "config_entry", "coordinator", "repository", "session", "token"];
     let mut text = format!(
-        "\"\"\"Part of {component}.\"\"\"\nfrom __future__ import annotations\n\nimport asyncio\nimport logging\n\n_LOGGER = logging.getLogger(__name__)\n"
+        "\"\"\"Part of {component}.\"\"\"\nfrom __future__ import annotations\n\nimport asyncio\nimport \
+         logging\n\n_LOGGER = logging.getLogger(__name__)\n"
     );
     for _ in 0..5 + random.below(30) {
         let (verb, noun, other) = (random.pick(&verbs), random.pick(&nouns), random.pick(&nouns));
@@ -183,7 +200,8 @@ fn left_out(writer: &mut Writer, random: &mut Random) -> Result<(), Error> {
     for second in 0..6_000_u32 {
         let _ = writeln!(
             log,
-            "2026-11-19 {:02}:{:02}:{:02}.{:03} WARNING (MainThread) [homeassistant.components.shelly] Error fetching plug {} data",
+            "2026-11-19 {:02}:{:02}:{:02}.{:03} WARNING (MainThread) [homeassistant.components.shelly] Error fetching \
+             plug {} data",
             second / 3600,
             second / 60 % 60,
             second % 60,

@@ -11,7 +11,8 @@ use crate::home::Home;
 use crate::random::Random;
 
 const SCHEMA: &str = "
-    CREATE TABLE devices_v14 (ieee ieee NOT NULL, nwk INTEGER NOT NULL, status INTEGER NOT NULL, last_seen REAL NOT NULL);
+    CREATE TABLE devices_v14 (ieee ieee NOT NULL, nwk INTEGER NOT NULL, status INTEGER NOT NULL, last_seen REAL NOT \
+    NULL);
     CREATE UNIQUE INDEX devices_idx_v14 ON devices_v14 (ieee);
     CREATE TABLE endpoints_v14 (ieee ieee NOT NULL, endpoint_id INTEGER NOT NULL, profile_id INTEGER NOT NULL,
         device_type INTEGER NOT NULL, status INTEGER NOT NULL,
@@ -20,7 +21,8 @@ const SCHEMA: &str = "
     CREATE TABLE attributes_cache_v14 (ieee ieee NOT NULL, endpoint_id INTEGER NOT NULL, cluster_type INTEGER NOT NULL,
         cluster_id INTEGER NOT NULL, attr_id INTEGER NOT NULL, manufacturer_code INTEGER, value BLOB NOT NULL,
         last_updated REAL NOT NULL, FOREIGN KEY(ieee) REFERENCES devices_v14(ieee) ON DELETE CASCADE);
-    CREATE UNIQUE INDEX attributes_cache_idx_v14 ON attributes_cache_v14 (ieee, endpoint_id, cluster_type, cluster_id, attr_id);
+    CREATE UNIQUE INDEX attributes_cache_idx_v14 ON attributes_cache_v14 (ieee, endpoint_id, cluster_type, cluster_id, \
+    attr_id);
     PRAGMA user_version = 14;";
 
 pub(crate) fn create(path: &Path, home: &Home, random: &mut Random) -> Result<(), Error> {
@@ -52,7 +54,10 @@ pub(crate) fn create(path: &Path, home: &Home, random: &mut Random) -> Result<()
         for (cluster, attribute) in [(0, 4), (0, 5), (1, 33), (1026, 0), (1029, 0), (1030, 0)] {
             let value = random.below(30_000) as i64;
             let at = seen - random.unit() * 9_000.0;
-            transaction.execute("INSERT INTO attributes_cache_v14 VALUES (?1, 1, 0, ?2, ?3, NULL, ?4, ?5)", params![ieee, cluster, attribute, value, at])?;
+            transaction.execute(
+                "INSERT INTO attributes_cache_v14 VALUES (?1, 1, 0, ?2, ?3, NULL, ?4, ?5)",
+                params![ieee, cluster, attribute, value, at],
+            )?;
         }
     }
     transaction.commit()?;

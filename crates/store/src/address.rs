@@ -25,16 +25,19 @@ pub enum Address {
 }
 
 impl Address {
-    /// Understands what the user typed. Whatever has no `scheme://` is a path, unless it can only be the address of something else.
+    /// Understands what the user typed. Whatever has no `scheme://` is a path, unless it can only be the address of
+    /// something else.
     pub fn parse(text: &str) -> Result<Self, StoreError> {
         if text == "-" {
             return Ok(Self::Stdout);
         }
         let shown = shown(text);
         let refuse = |meant: Foreign| invalid(&shown, meant.reason).advise(meant.advice);
-        let is_scheme = |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        let is_scheme =
+            |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
-            return foreign::without_scheme(text, &shown).map_or_else(|| Ok(Self::Local(text.into())), |meant| Err(refuse(meant)));
+            return foreign::without_scheme(text, &shown)
+                .map_or_else(|| Ok(Self::Local(text.into())), |meant| Err(refuse(meant)));
         };
         let scheme = scheme.to_ascii_lowercase();
         if registry::names().all(|name| name != scheme) {
@@ -42,9 +45,13 @@ impl Address {
             if let Some(meant) = foreign::scheme(&scheme, shown_rest.trim_end_matches(redact::CUT)) {
                 return Err(refuse(meant));
             }
-            let nearest = registry::names().min_by_key(|known| strsim::damerau_levenshtein(known, &scheme)).unwrap_or("file");
-            return Err(invalid(&shown, format!("{scheme}:// is not a kind of destination; did you mean {nearest}://?"))
-                .advise(format!("known are {}", registry::names().collect::<Vec<_>>().join(", "))));
+            let nearest =
+                registry::names().min_by_key(|known| strsim::damerau_levenshtein(known, &scheme)).unwrap_or("file");
+            return Err(invalid(
+                &shown,
+                format!("{scheme}:// is not a kind of destination; did you mean {nearest}://?"),
+            )
+            .advise(format!("known are {}", registry::names().collect::<Vec<_>>().join(", "))));
         }
         if scheme == "s3" && rest.split(['?', '#']).next().is_none_or(|path| path.trim_matches('/').is_empty()) {
             return Err(invalid(&shown, "the address names no bucket").advise("write s3://BUCKET/PREFIX"));
@@ -56,7 +63,9 @@ impl Address {
                 .advise("put the password in a file instead, and name the file as password_file in haul.toml"));
         }
         if scheme == "file" {
-            let path = url.to_file_path().map_err(|()| invalid(&shown, "a file:// address needs three slashes and an absolute path"))?;
+            let path = url
+                .to_file_path()
+                .map_err(|()| invalid(&shown, "a file:// address needs three slashes and an absolute path"))?;
             return Ok(Self::Local(path));
         }
         Ok(Self::Remote(url))
@@ -67,7 +76,10 @@ impl Address {
         match self {
             Self::Local(path) if path.extension().is_some_and(|extension| extension == "tar") && !path.is_dir() => {
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), PathBuf::from);
+                let parent = path
+                    .parent()
+                    .filter(|parent| !parent.as_os_str().is_empty())
+                    .map_or_else(|| PathBuf::from("."), PathBuf::from);
                 (Self::Local(parent), name)
             }
             Self::Remote(mut url) => {
@@ -75,7 +87,9 @@ impl Address {
                     .path_segments()
                     .and_then(|mut segments| segments.next_back())
                     .filter(|last| Path::new(last).extension().is_some_and(|extension| extension == "tar"));
-                let Some(name) = last.map(|last| percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned()) else {
+                let Some(name) =
+                    last.map(|last| percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned())
+                else {
                     return (Self::Remote(url), None);
                 };
                 let path = url.path().rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();

@@ -1,4 +1,5 @@
-//! The one crossing between threads and sockets: a small runtime of its own, and a way to wait for its work from a thread.
+//! The one crossing between threads and sockets: a small runtime of its own, and a way to wait for its work from a
+//! thread.
 
 use std::{future::Future, io, sync::Arc};
 
@@ -27,7 +28,8 @@ impl Drop for Owned {
 impl Bridge {
     /// Starts the runtime's threads.
     pub fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(THREADS).thread_name("haul-net").enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(THREADS).thread_name("haul-net").enable_all().build()?;
         Ok(Self { runtime: Arc::new(Owned(Some(runtime))) })
     }
 
@@ -41,7 +43,10 @@ impl Bridge {
     }
 
     /// Starts `work`, which runs on without anybody waiting.
-    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
         match self.handle() {
             Some(handle) => handle.spawn(work),
             None => unreachable!("the runtime lives as long as its bridge"),

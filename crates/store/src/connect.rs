@@ -15,7 +15,9 @@ use crate::{
 pub async fn connect(address: &Address, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     match address {
         Address::Local(path) => Ok(Arc::new(Local::open(path)?)),
-        Address::Stdout => Err(invalid("standard output", "Haul can't read from it").advise("give a destination that keeps archives")),
+        Address::Stdout => {
+            Err(invalid("standard output", "Haul can't read from it").advise("give a destination that keeps archives"))
+        }
         Address::Remote(url) => match find(url) {
             Some(scheme) => (scheme.connect)(url, options, context).await,
             None => Err(invalid(url.scheme(), "there is no such kind of destination")),

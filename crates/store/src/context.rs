@@ -1,4 +1,5 @@
-//! What all connections of one run share: the HTTP client, the retry policy, where sessions are kept, and the places secrets come from.
+//! What all connections of one run share: the HTTP client, the retry policy, where sessions are kept, and the places
+//! secrets come from.
 
 use std::{
     collections::BTreeMap,
@@ -74,7 +75,8 @@ impl Context {
     }
 }
 
-/// A destination's settings beside its address, by key, as the configuration file has them (`endpoint`, `region`, `password_file`, …).
+/// A destination's settings beside its address, by key, as the configuration file has them (`endpoint`, `region`,
+/// `password_file`, …).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<String, String>);
 
@@ -103,14 +105,24 @@ impl Options {
         }
     }
 
-    /// A secret: from the file that `KEY_file` names, else from the environment variable. Files keep their trailing newline to themselves.
-    pub fn secret(&self, place: &str, key: &str, variable: &str, context: &Context) -> Result<Option<Secret>, StoreError> {
+    /// A secret: from the file that `KEY_file` names, else from the environment variable. Files keep their trailing
+    /// newline to themselves.
+    pub fn secret(
+        &self,
+        place: &str,
+        key: &str,
+        variable: &str,
+        context: &Context,
+    ) -> Result<Option<Secret>, StoreError> {
         let file_key = format!("{key}_file");
         // Many a tool that sets variables leaves the newline on, as editors do in files.
         let bare = |text: &str| text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']).to_owned();
-        let Some(path) = self.get(&file_key) else { return Ok(context.variable(variable).map(|text| Secret::new(bare(&text)))) };
-        let text = files::read_short(Path::new(path), LONGEST_SECRET, &context.cancel)
-            .map_err(|error| invalid(place, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error))))?;
+        let Some(path) = self.get(&file_key) else {
+            return Ok(context.variable(variable).map(|text| Secret::new(bare(&text))));
+        };
+        let text = files::read_short(Path::new(path), LONGEST_SECRET, &context.cancel).map_err(|error| {
+            invalid(place, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error)))
+        })?;
         let text = bare(&text);
         if text.is_empty() || text.contains('\n') {
             return Err(invalid(place, format!("{file_key} {path} does not hold one line with a secret")));

@@ -1,8 +1,9 @@
 //! The contract that every kind of place keeps, as a series of rules that are tried on a real one.
 //!
-//! The same suite tests the adapters and answers `haul destination check` for a user's own place. It respects what a place can't do ([`Abilities`]) and uses
-//! only names of its own, `haul-check-<random>-….tar`, which are gone when it ends, also after failures. Where nothing may be deleted, it leaves one archive and no more.
-//! It makes one attempt per step, like the adapters.
+//! The same suite tests the adapters and answers `haul destination check` for a user's own place. It respects what a
+//! place can't do ([`Abilities`]) and uses only names of its own, `haul-check-<random>-….tar`, which are gone when it
+//! ends, also after failures. Where nothing may be deleted, it leaves one archive and no more. It makes one attempt per
+//! step, like the adapters.
 
 mod bench;
 mod rules;
@@ -80,18 +81,28 @@ const RULES: &[(&str, Trial)] = &[
     ("a deleted archive is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
     ("names with spaces, umlauts and symbols stay as they are", |bench| Box::pin(rules::odd_names(bench))),
     ("cleaning up leaves uploads in progress alone", |bench| Box::pin(rules::sweep_spares(bench))),
-    ("cleaning up leaves another machine's uploads in progress alone", |bench| Box::pin(rules::sweep_spares_others(bench))),
+    ("cleaning up leaves another machine's uploads in progress alone", |bench| {
+        Box::pin(rules::sweep_spares_others(bench))
+    }),
     ("an interrupted upload continues where it stopped", |bench| Box::pin(rules::resumed(bench))),
     ("free space can be queried", |bench| Box::pin(rules::room(bench))),
 ];
 
 /// Tries every rule at `store`, tells each finding as soon as it is there, and returns them all.
-pub async fn check(store: &dyn Store, options: &ContractOptions, on_finding: &mut (dyn FnMut(&Finding) + Send)) -> Report {
+pub async fn check(
+    store: &dyn Store,
+    options: &ContractOptions,
+    on_finding: &mut (dyn FnMut(&Finding) + Send),
+) -> Report {
     try_rules(Bench::new(store, Some(store), *options), on_finding).await
 }
 
 /// As [`check`], at a place that keeps nothing.
-pub async fn check_sink(sink: &dyn Sink, options: &ContractOptions, on_finding: &mut (dyn FnMut(&Finding) + Send)) -> Report {
+pub async fn check_sink(
+    sink: &dyn Sink,
+    options: &ContractOptions,
+    on_finding: &mut (dyn FnMut(&Finding) + Send),
+) -> Report {
     try_rules(Bench::new(sink, None, *options), on_finding).await
 }
 

@@ -45,7 +45,8 @@ impl Operation {
 /// What a remote place's refusal means for whoever waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It may pass: a broken connection, an overloaded server, a name that does not resolve. Worth another try, after `retry_after` if the server said so.
+    /// It may pass: a broken connection, an overloaded server, a name that does not resolve. Worth another try, after
+    /// `retry_after` if the server said so.
     Transient {
         /// How long the server asked to wait.
         retry_after: Option<Duration>,
@@ -98,7 +99,9 @@ impl fmt::Display for RemoteError {
             Kind::Invalid => write!(f, "can't use {}: {}", self.place, self.reason),
             // The place keeps more than what was to be read or deleted.
             _ if self.operation == Operation::Read => write!(f, "could not read from {}: {}", self.place, self.reason),
-            _ if self.operation == Operation::Delete => write!(f, "could not delete from {}: {}", self.place, self.reason),
+            _ if self.operation == Operation::Delete => {
+                write!(f, "could not delete from {}: {}", self.place, self.reason)
+            }
             _ => write!(f, "could not {}: {}", self.operation.at(&self.place), self.reason),
         }
     }
@@ -137,7 +140,13 @@ pub enum StoreError {
 impl StoreError {
     /// A remote place's refusal.
     pub fn remote(place: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
-        Self::Remote(Box::new(RemoteError { place: place.into(), operation, kind, reason: reason.into(), advice: None }))
+        Self::Remote(Box::new(RemoteError {
+            place: place.into(),
+            operation,
+            kind,
+            reason: reason.into(),
+            advice: None,
+        }))
     }
 
     /// With what to do about it.
@@ -156,11 +165,16 @@ impl StoreError {
             Self::Exists(_) => Some("Haul overwrites nothing: choose another name, or give a directory".to_owned()),
             Self::NotADirectory(_) => Some("give an existing directory, or a file name that ends in .tar".to_owned()),
             Self::Missing(path) => Some(format!("create it first: mkdir -p {}", path.display())),
-            Self::Io { source, .. } if is_reserved(source) => {
-                Some("free some space there, choose another --to, or use that space with --force; nothing was left behind".to_owned())
+            Self::Io { source, .. } if is_reserved(source) => Some(
+                "free some space there, choose another --to, or use that space with --force; nothing was left behind"
+                    .to_owned(),
+            ),
+            Self::Io { .. } if self.is_full() => {
+                Some("free some space there, or choose another --to; nothing was left behind".to_owned())
             }
-            Self::Io { .. } if self.is_full() => Some("free some space there, or choose another --to; nothing was left behind".to_owned()),
-            Self::Io { .. } => Some("check the destination's permissions and mount; nothing was left behind".to_owned()),
+            Self::Io { .. } => {
+                Some("check the destination's permissions and mount; nothing was left behind".to_owned())
+            }
             Self::Cancelled => None,
         }
     }
@@ -173,7 +187,9 @@ impl StoreError {
             Self::NotADirectory(path) => Self::NotADirectory(path.clone()),
             Self::Missing(path) => Self::Missing(path.clone()),
             Self::Io { operation, path, source } => {
-                let source = source.raw_os_error().map_or_else(|| io::Error::new(source.kind(), source.to_string()), io::Error::from_raw_os_error);
+                let source = source
+                    .raw_os_error()
+                    .map_or_else(|| io::Error::new(source.kind(), source.to_string()), io::Error::from_raw_os_error);
                 Self::Io { operation: *operation, path: path.clone(), source }
             }
             Self::Remote(error) => Self::Remote(error.clone()),
@@ -199,10 +215,12 @@ impl StoreError {
         matches!(self.kind(), Some(Kind::Transient { .. }))
     }
 
-    /// True when what was sent is still there and the same upload may go on later: the line broke, the user stopped it, somebody must sign in again, or it is
-    /// tomorrow.
+    /// True when what was sent is still there and the same upload may go on later: the line broke, the user stopped it,
+    /// somebody must sign in again, or it is tomorrow.
     pub fn may_continue_later(&self) -> bool {
-        self.is_transient() || matches!(self, Self::Cancelled) || matches!(self.kind(), Some(Kind::Credentials | Kind::DailyLimit))
+        self.is_transient()
+            || matches!(self, Self::Cancelled)
+            || matches!(self.kind(), Some(Kind::Credentials | Kind::DailyLimit))
     }
 
     /// How long the other side asked to wait.
@@ -217,7 +235,10 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+                )
             }
             Self::Remote(error) => matches!(error.kind, Kind::Full { .. }),
             _ => false,
@@ -233,7 +254,10 @@ fn is_reserved(error: &io::Error) -> bool {
 /// What usually helps when a remote place refuses.
 fn usual_advice(kind: Kind) -> &'static str {
     match kind {
-        Kind::Transient { .. } => "it did not recover in time; nothing was left behind; try again later, or allow more time with --give-up-after",
+        Kind::Transient { .. } => {
+            "it did not recover in time; nothing was left behind; try again later, or allow more time with \
+             --give-up-after"
+        }
         Kind::Lost => "the other side lost what had been sent; try again",
         Kind::Credentials => "check the user name and the password, key or token file",
         Kind::Permission => "the account is not allowed to do this: check its permissions",
@@ -241,7 +265,9 @@ fn usual_advice(kind: Kind) -> &'static str {
         Kind::Full { .. } => "free some space there, or choose another --to",
         Kind::NotFound => "check the address; the folder or bucket must exist",
         Kind::Exists => "Haul overwrites nothing: give another name, as DEST/NAME.tar",
-        Kind::Mismatch => "the copy was removed; try again, and if it happens again, check the network and the server's disk",
+        Kind::Mismatch => {
+            "the copy was removed; try again, and if it happens again, check the network and the server's disk"
+        }
         Kind::Protocol => "check the address, and that the right server answers there",
         Kind::Invalid => "correct the address or the setting",
     }

@@ -1,5 +1,5 @@
-//! Files opened by a name under which something else may stand: a pipe that nobody writes to, a device without end, a link that somebody planted. Nothing here
-//! waits in `open`, which no signal would end.
+//! Files opened by a name under which something else may stand: a pipe that nobody writes to, a device without end, a
+//! link that somebody planted. Nothing here waits in `open`, which no signal would end.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -54,7 +54,8 @@ fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
 }
 
-/// Reads a short text whole: from a file, or from a pipe or terminal, which is waited for until `cancel` is set. More than `most` bytes are refused.
+/// Reads a short text whole: from a file, or from a pipe or terminal, which is waited for until `cancel` is set. More
+/// than `most` bytes are refused.
 pub fn read_short(path: &Path, most: u64, cancel: &AtomicBool) -> io::Result<Zeroizing<String>> {
     let mut file = open_at_once(path)?;
     if file.metadata()?.is_dir() {
@@ -66,7 +67,9 @@ pub fn read_short(path: &Path, most: u64, cancel: &AtomicBool) -> io::Result<Zer
         let pause = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
         match poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&pause)) {
             // Only what is waited for can be interrupted: who tidies up after an interruption reads keys as well.
-            Ok(0) | Err(rustix::io::Errno::INTR) if cancel.load(Ordering::Relaxed) => return Err(io::Error::other("interrupted")),
+            Ok(0) | Err(rustix::io::Errno::INTR) if cancel.load(Ordering::Relaxed) => {
+                return Err(io::Error::other("interrupted"));
+            }
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
             Ok(_) => {}
             Err(error) => return Err(error.into()),
@@ -79,11 +82,13 @@ pub fn read_short(path: &Path, most: u64, cancel: &AtomicBool) -> io::Result<Zer
             Err(error) => return Err(error),
         }
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Reads a file that is no more than `most` bytes long. Not from a pipe: for what is read beside sockets, where nothing may be waited for.
+/// Reads a file that is no more than `most` bytes long. Not from a pipe: for what is read beside sockets, where nothing
+/// may be waited for.
 pub fn read(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     open(path)?.take(most + 1).read_to_end(&mut bytes)?;
@@ -94,8 +99,8 @@ fn too_long(most: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"))
 }
 
-/// Opens what an earlier run left under a name that anybody can foresee, to read and write it further. `InvalidInput` when somebody else may have put it there:
-/// a link, a pipe, another user's file, or one that has a second name.
+/// Opens what an earlier run left under a name that anybody can foresee, to read and write it further. `InvalidInput`
+/// when somebody else may have put it there: a link, a pipe, another user's file, or one that has a second name.
 pub fn reopen(path: &Path) -> io::Result<File> {
     refuse_others(&fs::symlink_metadata(path)?, path)?;
     let file = open_to_lock(path)?;
@@ -106,7 +111,9 @@ pub fn reopen(path: &Path) -> io::Result<File> {
 /// As [`reopen`]; what somebody else put there loses its name, and what is not there is made, for this user alone.
 pub fn reopen_or_create(path: &Path) -> io::Result<File> {
     match reopen(path) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none() => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none() => {
+            fs::remove_file(path)?;
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
@@ -115,7 +122,11 @@ pub fn reopen_or_create(path: &Path) -> io::Result<File> {
 
 /// Opens a file for no more than its lock, without following a link.
 pub fn open_to_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY)).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY))
+        .open(path)
 }
 
 /// Whether an opened file still is the one under that name.
@@ -127,8 +138,14 @@ pub fn is_still(file: &File, path: &Path) -> bool {
 }
 
 fn refuse_others(found: &Metadata, path: &Path) -> io::Result<()> {
-    let is_own = found.is_file() && found.nlink() == 1 && (found.uid() == rustix::process::geteuid().as_raw() || Some(found.uid()) == owner_of_new(path));
-    if is_own { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file that haul made as this user")) }
+    let is_own = found.is_file()
+        && found.nlink() == 1
+        && (found.uid() == rustix::process::geteuid().as_raw() || Some(found.uid()) == owner_of_new(path));
+    if is_own {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file that haul made as this user"))
+    }
 }
 
 /// The user to whom a new file beside `path` belongs: on a share or a stick that may be another one than ours.
@@ -177,7 +194,10 @@ mod tests {
         fs::write(&file, "secret\n").unwrap();
         assert_eq!(read_short(&file, 7, &going_on).unwrap().as_str(), "secret\n");
         assert_eq!(read_short(&file, 6, &going_on).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(read_short(Path::new("/dev/zero"), 4096, &going_on).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            read_short(Path::new("/dev/zero"), 4096, &going_on).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
         assert_eq!(read_short(Path::new("/dev/null"), 4096, &going_on).unwrap().as_str(), "");
         assert_eq!(read_short(directory.path(), 4096, &going_on).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         fs::write(&file, [0xff]).unwrap();
@@ -220,6 +240,11 @@ mod tests {
             std::os::unix::fs::chown(at("foreign"), Some(12345), None).unwrap();
             assert_eq!(reopen_or_create(&at("foreign")).unwrap().metadata().unwrap().len(), 0);
         }
-        assert!(!fs::read_dir(directory.path()).unwrap().flatten().any(|entry| owner::is_temporary(&entry.file_name().to_string_lossy())));
+        assert!(
+            !fs::read_dir(directory.path())
+                .unwrap()
+                .flatten()
+                .any(|entry| owner::is_temporary(&entry.file_name().to_string_lossy()))
+        );
     }
 }

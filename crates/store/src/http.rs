@@ -31,8 +31,9 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A client without an overall timeout: how long an upload takes depends on its size. [`send`] notices silence.
 ///
-/// Which authorities are trusted is this machine's to say. Slim images have no list of them; there those count that come with the program, unless
-/// `SSL_CERT_FILE` or `SSL_CERT_DIR` name others: then nobody is trusted until they can be read, which only those notice who need it.
+/// Which authorities are trusted is this machine's to say. Slim images have no list of them; there those count that
+/// come with the program, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` name others: then nobody is trusted until they can
+/// be read, which only those notice who need it.
 pub(crate) fn client(tuning: &Tuning) -> Result<Client, StoreError> {
     let builder = || {
         Client::builder()
@@ -42,13 +43,18 @@ pub(crate) fn client(tuning: &Tuning) -> Result<Client, StoreError> {
             .redirect(reqwest::redirect::Policy::none())
     };
     let is_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
-    let client = builder().build().or_else(|_| builder().tls_certs_only(if is_named { Vec::new() } else { bundled_authorities() }).build());
+    let client = builder()
+        .build()
+        .or_else(|_| builder().tls_certs_only(if is_named { Vec::new() } else { bundled_authorities() }).build());
     client.map_err(|error| StoreError::remote("this machine", Operation::Connect, Kind::Protocol, chain(&error)))
 }
 
 /// Mozilla's list, as it was when the program was built.
 fn bundled_authorities() -> Vec<Certificate> {
-    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()).collect()
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .filter_map(|certificate| Certificate::from_der(certificate).ok())
+        .collect()
 }
 
 /// Puts a body on a request, with its length.
@@ -72,14 +78,27 @@ pub fn body(data: &Segments, activity: &Activity) -> Body {
     })))
 }
 
-/// Sends a request and waits for the answer's head, whatever its status. Silence for longer than `stall` (nothing taken of the body, nothing answered) is a
-/// passing error, like every broken connection.
-pub async fn send(place: &str, operation: Operation, request: RequestBuilder, activity: &Activity, stall: Duration) -> Result<Response, StoreError> {
+/// Sends a request and waits for the answer's head, whatever its status. Silence for longer than `stall` (nothing taken
+/// of the body, nothing answered) is a passing error, like every broken connection.
+pub async fn send(
+    place: &str,
+    operation: Operation,
+    request: RequestBuilder,
+    activity: &Activity,
+    stall: Duration,
+) -> Result<Response, StoreError> {
     quiet(place, operation, activity, stall, request.send()).await?.map_err(|error| broken(place, operation, &error))
 }
 
-/// Reads an answer's whole body, at most `most` bytes of it. One that only drips is given up like one that has fallen silent.
-pub async fn read_body(place: &str, operation: Operation, mut response: Response, most: u64, stall: Duration) -> Result<Bytes, StoreError> {
+/// Reads an answer's whole body, at most `most` bytes of it. One that only drips is given up like one that has fallen
+/// silent.
+pub async fn read_body(
+    place: &str,
+    operation: Operation,
+    mut response: Response,
+    most: u64,
+    stall: Duration,
+) -> Result<Bytes, StoreError> {
     let mut body = Vec::new();
     let started = Instant::now();
     loop {
@@ -92,7 +111,12 @@ pub async fn read_body(place: &str, operation: Operation, mut response: Response
         match next.map_err(|error| broken(place, operation, &error))? {
             None => return Ok(body.into()),
             Some(chunk) if body.len() as u64 + chunk.len() as u64 > most => {
-                return Err(StoreError::remote(place, operation, Kind::Protocol, "the answer is longer than any valid one"));
+                return Err(StoreError::remote(
+                    place,
+                    operation,
+                    Kind::Protocol,
+                    "the answer is longer than any valid one",
+                ));
             }
             Some(chunk) => body.extend_from_slice(&chunk),
         }
@@ -100,7 +124,13 @@ pub async fn read_body(place: &str, operation: Operation, mut response: Response
 }
 
 /// Waits for `work`, but not for longer than `stall` in which nothing moves.
-pub async fn quiet<T>(place: &str, operation: Operation, activity: &Activity, stall: Duration, work: impl Future<Output = T>) -> Result<T, StoreError> {
+pub async fn quiet<T>(
+    place: &str,
+    operation: Operation,
+    activity: &Activity,
+    stall: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T, StoreError> {
     tokio::pin!(work);
     let mut seen = activity.count();
     loop {
@@ -137,22 +167,32 @@ pub fn refused(place: &str, operation: Operation, status: StatusCode, headers: &
         404 | 410 => Kind::NotFound,
         412 => Kind::Exists,
         413 | 507 => Kind::Full { missing: None },
-        408 | 423 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=529 => Kind::Transient { retry_after: retry_after(headers) },
+        408 | 423 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=529 => {
+            Kind::Transient { retry_after: retry_after(headers) }
+        }
         _ => Kind::Protocol,
     };
     let said = said.trim();
     let name = status.canonical_reason().unwrap_or("unknown status");
-    let reason =
-        if said.is_empty() { format!("it answered {} ({name})", status.as_u16()) } else { format!("it answered {} ({name}): {said}", status.as_u16()) };
+    let reason = if said.is_empty() {
+        format!("it answered {} ({name})", status.as_u16())
+    } else {
+        format!("it answered {} ({name}): {said}", status.as_u16())
+    };
     StoreError::remote(place, operation, kind, reason)
 }
 
 /// As [`refused`], with the first words of the answer's body if it is plain text.
 pub async fn refused_by(place: &str, operation: Operation, response: Response, stall: Duration) -> StoreError {
     let (status, headers) = (response.status(), response.headers().clone());
-    let is_text = headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let is_text =
+        headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     let body = read_body(place, operation, response, MOST_OF_A_BODY, stall).await.unwrap_or_default();
-    let said = if is_text { String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(200).collect() } else { String::new() };
+    let said = if is_text {
+        String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(200).collect()
+    } else {
+        String::new()
+    };
     refused(place, operation, status, &headers, &said)
 }
 
@@ -182,26 +222,36 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 /// Why a certificate is not believed, and what helps.
 fn untrusted(why: &rustls::CertificateError) -> (&'static str, &'static str) {
     use rustls::CertificateError as Why;
-    const AUTHORITY: &str = "install its authority's certificate on this machine, or name it in SSL_CERT_FILE; slim images need the package ca-certificates";
+    const AUTHORITY: &str = "install its authority's certificate on this machine, or name it in SSL_CERT_FILE; slim \
+        images need the package ca-certificates";
     match why {
-        Why::Expired | Why::ExpiredContext { .. } => ("the server's certificate has expired", "renew it on the server, or correct this machine's clock"),
-        Why::NotValidYet | Why::NotValidYetContext { .. } => ("the server's certificate is not valid yet", "correct this machine's clock, preferably with NTP"),
+        Why::Expired | Why::ExpiredContext { .. } => {
+            ("the server's certificate has expired", "renew it on the server, or correct this machine's clock")
+        }
+        Why::NotValidYet | Why::NotValidYetContext { .. } => {
+            ("the server's certificate is not valid yet", "correct this machine's clock, preferably with NTP")
+        }
         Why::NotValidForName | Why::NotValidForNameContext { .. } => {
             ("the server's certificate is for another name", "use the host name that is in the certificate")
         }
-        Why::UnknownIssuer => ("the server's certificate comes from an authority that this machine does not know", AUTHORITY),
+        Why::UnknownIssuer => {
+            ("the server's certificate comes from an authority that this machine does not know", AUTHORITY)
+        }
         Why::Revoked => ("the server's certificate was revoked", "renew it on the server"),
         // A certificate that somebody made for himself, in a single step, is an authority's and a server's in one.
-        Why::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            ("the server presents a certificate authority's certificate as its own", "give the server a certificate of its own, signed by that authority")
-        }
+        Why::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+            "the server presents a certificate authority's certificate as its own",
+            "give the server a certificate of its own, signed by that authority",
+        ),
         _ => ("the server's certificate is not valid", AUTHORITY),
     }
 }
 
 fn chain(error: &reqwest::Error) -> String {
     match tls_error(error) {
-        Some(rustls::Error::InvalidMessage(_)) => return "no connection: the server does not speak TLS on this port".to_owned(),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            return "no connection: the server does not speak TLS on this port".to_owned();
+        }
         Some(rustls::Error::AlertReceived(_)) => return "no connection: it ended the TLS handshake".to_owned(),
         _ => {}
     }
@@ -238,11 +288,16 @@ mod tests {
     #[test]
     fn a_certificate_that_is_not_believed_is_told_in_words() {
         use rustls::CertificateError as Why;
-        for why in [Why::Expired, Why::NotValidYet, Why::NotValidForName, Why::UnknownIssuer, Why::Revoked, Why::BadEncoding] {
+        for why in
+            [Why::Expired, Why::NotValidYet, Why::NotValidForName, Why::UnknownIssuer, Why::Revoked, Why::BadEncoding]
+        {
             let hidden = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(why.clone()));
             let Some(rustls::Error::InvalidCertificate(found)) = tls_error(&hidden) else { panic!("{why:?}") };
             let (reason, advice) = untrusted(found);
-            assert!(reason.contains("certificate") && !reason.contains("::") && !advice.is_empty(), "{why:?}: {reason}");
+            assert!(
+                reason.contains("certificate") && !reason.contains("::") && !advice.is_empty(),
+                "{why:?}: {reason}"
+            );
         }
     }
 
@@ -306,7 +361,8 @@ mod tests {
 
     #[test]
     fn overload_may_pass_and_wrong_keys_do_not() {
-        let refuse = |status| refused("there", Operation::Write, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), "");
+        let refuse =
+            |status| refused("there", Operation::Write, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), "");
         for status in [429, 500, 502, 503, 504] {
             assert!(refuse(status).is_transient(), "{status}");
         }

@@ -1,7 +1,10 @@
-//! An object read at any place by any thread, as if it were a file: what lies together is fetched together, and reading in order is fetched ahead.
+//! An object read at any place by any thread, as if it were a file: what lies together is fetched together, and reading
+//! in order is fetched ahead.
 //!
-//! A jump costs one small request; whoever reads on gets ever larger ones, and the next of them are under way before they are needed. What was fetched is kept
-//! while there is room ([`CAPACITY`] in all). Who knows what will be read says so ([`RemoteFile::announce`]): that comes in one request, and nothing behind it. Trying again is [`RetryPolicy`]'s; what the bytes mean is the caller's.
+//! A jump costs one small request; whoever reads on gets ever larger ones, and the next of them are under way before
+//! they are needed. What was fetched is kept while there is room ([`CAPACITY`] in all). Who knows what will be read
+//! says so ([`RemoteFile::announce`]): that comes in one request, and nothing behind it. Trying again is
+//! [`RetryPolicy`]'s; what the bytes mean is the caller's.
 
 use std::{
     collections::BTreeMap,
@@ -67,7 +70,9 @@ impl RemoteFile {
     pub fn open(bridge: &Bridge, context: &Context, store: Arc<dyn Store>, name: &str) -> Result<Self, StoreError> {
         let policy = RetryPolicy::new(context);
         let found = bridge.wait(policy.found(|| store.entry(name)))?;
-        let entry = found.ok_or_else(|| StoreError::remote(store.label(), Operation::Read, Kind::NotFound, format!("there is no {name}")))?;
+        let entry = found.ok_or_else(|| {
+            StoreError::remote(store.label(), Operation::Read, Kind::NotFound, format!("there is no {name}"))
+        })?;
         Ok(Self::of(bridge, context, store, entry))
     }
 
@@ -83,7 +88,12 @@ impl RemoteFile {
             cache: Mutex::default(),
             arrived: Condvar::new(),
         };
-        Self { bridge: bridge.clone(), policy: RetryPolicy::new(context), context: context.clone(), shared: Arc::new(shared) }
+        Self {
+            bridge: bridge.clone(),
+            policy: RetryPolicy::new(context),
+            context: context.clone(),
+            shared: Arc::new(shared),
+        }
     }
 
     /// `PLACE/NAME`; never holds a secret.
@@ -116,8 +126,9 @@ impl RemoteFile {
         &self.policy
     }
 
-    /// Says that this stretch will be read next, in order, and what follows it will not. What of it is not there yet is fetched in the background at once, or as
-    /// reading proceeds where it is long; what fails is tried again by whoever reads it.
+    /// Says that this stretch will be read next, in order, and what follows it will not. What of it is not there yet is
+    /// fetched in the background at once, or as reading proceeds where it is long; what fails is tried again by whoever
+    /// reads it.
     pub fn announce(&self, range: Range<u64>) {
         let mut cache = self.shared.cache();
         let planned = cache.plan_announced(range, self.shared.size);
@@ -132,18 +143,25 @@ impl RemoteFile {
         let now = self.bridge.wait(self.policy.retry(|| shared.store.entry(&shared.name)))?;
         let reason = match now {
             None => "it was removed while Haul read it".to_owned(),
-            Some(now) if now.size != shared.size => format!("it changed while Haul read it: {} bytes instead of {}", now.size, shared.size),
+            Some(now) if now.size != shared.size => {
+                format!("it changed while Haul read it: {} bytes instead of {}", now.size, shared.size)
+            }
             Some(now) if now.modified.zip(shared.modified).is_some_and(|(now, then)| is_another_moment(now, then)) => {
                 "it was replaced while Haul read it".to_owned()
             }
             Some(_) => return Ok(()),
         };
-        Err(StoreError::remote(self.label(), Operation::Read, Kind::Mismatch, reason).advise("try again when nothing else is writing there"))
+        Err(StoreError::remote(self.label(), Operation::Read, Kind::Mismatch, reason)
+            .advise("try again when nothing else is writing there"))
     }
 
-    /// Fills `buffer` from `offset` on. The error, if there is one, holds a [`StoreError`] unless the bytes end before that.
+    /// Fills `buffer` from `offset` on. The error, if there is one, holds a [`StoreError`] unless the bytes end before
+    /// that.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.shared.size).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let end = offset
+            .checked_add(buffer.len() as u64)
+            .filter(|end| *end <= self.shared.size)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut at = offset;
         while at < end {
             let rest = &mut buffer[(at - offset) as usize..];
@@ -174,7 +192,9 @@ impl RemoteFile {
                 }
                 Found::Nothing => {
                     let range = cache.plan(at, buffer.len() as u64, self.shared.size);
-                    cache.extents.insert(range.start, Extent { end: range.end, bytes: None, touched: true, used: 0, read: 0 });
+                    cache
+                        .extents
+                        .insert(range.start, Extent { end: range.end, bytes: None, touched: true, used: 0, read: 0 });
                     self.fetch_ahead(&mut cache, at);
                     drop(cache);
                     return self.fetch_now(range, buffer);
@@ -220,7 +240,8 @@ impl RemoteFile {
     /// An object that was replaced or cut answers strangely; the reason is worth more than the answer.
     fn explained(&self, error: StoreError) -> StoreError {
         match error.kind() {
-            Some(Kind::Transient { .. } | Kind::Credentials | Kind::DailyLimit | Kind::Permission | Kind::Mismatch) | None => error,
+            Some(Kind::Transient { .. } | Kind::Credentials | Kind::DailyLimit | Kind::Permission | Kind::Mismatch)
+            | None => error,
             Some(_) => self.unchanged().err().unwrap_or(error),
         }
     }
@@ -228,7 +249,9 @@ impl RemoteFile {
 
 /// Some places tell fractions of a second in their lists, and only whole ones when they are asked for one object.
 fn is_another_moment(one: SystemTime, other: SystemTime) -> bool {
-    let parts = |moment: SystemTime| moment.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| (since.as_secs(), since.subsec_nanos()));
+    let parts = |moment: SystemTime| {
+        moment.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| (since.as_secs(), since.subsec_nanos()))
+    };
     match (parts(one), parts(other)) {
         (Some((one, 0)), Some((other, _))) | (Some((one, _)), Some((other, 0))) => one != other,
         _ => one != other,
@@ -324,7 +347,10 @@ impl Cache {
     fn look(&mut self, at: u64) -> Found {
         self.tick += 1;
         let tick = self.tick;
-        let Some((start, extent)) = self.extents.range_mut(..=at).next_back().filter(|(_, extent)| at < extent.end) else { return Found::Nothing };
+        let Some((start, extent)) = self.extents.range_mut(..=at).next_back().filter(|(_, extent)| at < extent.end)
+        else {
+            return Found::Nothing;
+        };
         let Some(bytes) = &extent.bytes else { return Found::UnderWay };
         extent.used = tick;
         let first = !std::mem::replace(&mut extent.touched, true);
@@ -359,8 +385,8 @@ impl Cache {
         }
     }
 
-    /// What is missing of an announced stretch, up to a large request's worth; the rest comes as it is read. Each with whether that rest needs no reader's touch
-    /// to be fetched, because there is none.
+    /// What is missing of an announced stretch, up to a large request's worth; the rest comes as it is read. Each with
+    /// whether that rest needs no reader's touch to be fetched, because there is none.
     fn plan_announced(&mut self, range: Range<u64>, size: u64) -> Vec<(Range<u64>, bool)> {
         let limit = range.end.min(size);
         let mut at = range.start;
@@ -391,14 +417,22 @@ impl Cache {
 
     /// What to fetch next for the reader at `at`, as far as there is room. Nothing for one who only just came.
     fn plan_ahead(&mut self, at: u64, size: u64) -> Vec<Range<u64>> {
-        let Some(mut end) = self.extents.range(..=at).next_back().map(|(_, extent)| extent.end) else { return Vec::new() };
+        let Some(mut end) = self.extents.range(..=at).next_back().map(|(_, extent)| extent.end) else {
+            return Vec::new();
+        };
         let mut ranges = Vec::new();
         for _ in 0..AHEAD {
             if let Some(extent) = self.extents.get(&end) {
                 end = extent.end;
                 continue;
             }
-            let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end && stream.window >= STEADY && stream.limit > end) else { break };
+            let Some(stream) = self
+                .streams
+                .iter_mut()
+                .find(|stream| stream.next == end && stream.window >= STEADY && stream.limit > end)
+            else {
+                break;
+            };
             stream.window = (stream.window * 2).min(LARGEST);
             let (window, limit) = (stream.window, stream.limit);
             let stop = self.gap_end(end, size).min(end + window).min(limit);
@@ -423,18 +457,23 @@ impl Cache {
 
     /// Room that nobody is fetching into.
     fn unclaimed(&self) -> u64 {
-        let under_way: u64 =
-            self.extents.iter().filter(|(_, extent)| extent.bytes.is_none() || !extent.touched).map(|(start, extent)| extent.end - start).sum();
+        let under_way: u64 = self
+            .extents
+            .iter()
+            .filter(|(_, extent)| extent.bytes.is_none() || !extent.touched)
+            .map(|(start, extent)| extent.end - start)
+            .sum();
         CAPACITY.saturating_sub(under_way)
     }
 
-    /// Forgets what was read to its end, then what was not used for the longest time, and only then what nobody has come to yet: that would have to be fetched
-    /// again for certain.
+    /// Forgets what was read to its end, then what was not used for the longest time, and only then what nobody has
+    /// come to yet: that would have to be fetched again for certain.
     fn make_room(&mut self, wanted: u64) {
         let mut held: u64 = self.extents.iter().map(|(start, extent)| extent.end - start).sum();
         while held + wanted > CAPACITY {
             let arrived = self.extents.iter().filter(|(_, extent)| extent.bytes.is_some());
-            let first = arrived.min_by_key(|(start, extent)| (!extent.touched, extent.read < extent.end - **start, extent.used));
+            let first = arrived
+                .min_by_key(|(start, extent)| (!extent.touched, extent.read < extent.end - **start, extent.used));
             let Some((start, length)) = first.map(|(start, extent)| (*start, extent.end - start)) else { return };
             self.extents.remove(&start);
             held -= length;

@@ -1,6 +1,7 @@
 //! Destinations: where an archive goes, whole or not at all, and from where it comes back.
 //!
-//! A destination takes bytes the way it can (`Placement`), and publishes the result under its final name in one step. Nothing here knows what an archive is.
+//! A destination takes bytes the way it can (`Placement`), and publishes the result under its final name in one step.
+//! Nothing here knows what an archive is.
 //!
 //! | module | owns |
 //! |---|---|
@@ -59,5 +60,8 @@ pub use limit::Limit;
 pub use parts::{Part, Segments};
 pub use scheme::Scheme;
 pub use secret::Secret;
-pub use store::{Abilities, Checked, Completed, CompressionJob, Entry, Expected, PartRules, Placement, RemoteCompressor, Session, Sink, Store, Upload};
+pub use store::{
+    Abilities, Checked, Completed, CompressionJob, Entry, Expected, PartRules, Placement, RemoteCompressor, Session,
+    Sink, Store, Upload,
+};
 pub use tuning::Tuning;

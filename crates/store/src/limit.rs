@@ -1,6 +1,8 @@
-//! A rate that uploads do not exceed: a bucket that fills at that rate, and from which every byte that leaves takes its share.
+//! A rate that uploads do not exceed: a bucket that fills at that rate, and from which every byte that leaves takes its
+//! share.
 //!
-//! It is asked where bytes leave (`parts::Activity`), in small pieces, so that the line is used evenly and not in bursts of whole parts.
+//! It is asked where bytes leave (`parts::Activity`), in small pieces, so that the line is used evenly and not in
+//! bursts of whole parts.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -102,7 +104,12 @@ mod tests {
         let limit = Limit::new(100_000);
         let start = Instant::now() + Duration::from_secs(10);
         let at = |millis| start + Duration::from_millis(millis);
-        let near = |wait: Duration, millis: u64| assert!(wait.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(1), "{wait:?} and not {millis}");
+        let near = |wait: Duration, millis: u64| {
+            assert!(
+                wait.abs_diff(Duration::from_millis(millis)) < Duration::from_millis(1),
+                "{wait:?} and not {millis}"
+            );
+        };
         near(limit.take(100_000, at(0)), 0);
         // The bucket's depth was there from the start.
         near(limit.take(50_000, at(0)), 750);

@@ -1,8 +1,9 @@
 //! Names for what is not finished yet, from which any later run can tell whether its maker still lives.
 //!
-//! `.haul-HOST-BOOT-PID-START-RANDOM.part`: a hash of the machine, a hash of its boot, the process and the moment it started. On the same machine that settles
-//! the question; what another machine left is only removed when it is very old. All places use these names, a directory of this machine like any other: the same folder
-//! may be reached as a mount by one machine and over SFTP by another.
+//! `.haul-HOST-BOOT-PID-START-RANDOM.part`: a hash of the machine, a hash of its boot, the process and the moment it
+//! started. On the same machine that settles the question; what another machine left is only removed when it is very
+//! old. All places use these names, a directory of this machine like any other: the same folder may be reached as a
+//! mount by one machine and over SFTP by another.
 
 use std::{fs, time::Duration};
 
@@ -23,7 +24,8 @@ pub fn temporary_name() -> String {
     format!(".{PREFIX}{}-{:08x}{SUFFIX}", own_tag(), u32::from_le_bytes(random))
 }
 
-/// A fresh name for something unfinished that another process may continue ([`crate::Expected::resumable`]): it counts as abandoned by its age alone.
+/// A fresh name for something unfinished that another process may continue ([`crate::Expected::resumable`]): it counts
+/// as abandoned by its age alone.
 pub fn lasting_name() -> String {
     let mut random = [0; 8];
     // As above.
@@ -31,7 +33,8 @@ pub fn lasting_name() -> String {
     format!(".{PREFIX}kept-{:016x}{SUFFIX}", u64::from_le_bytes(random))
 }
 
-/// True for the names made here, and for the same without the dot, at places that take none. Without it the name must be one that only Haul makes.
+/// True for the names made here, and for the same without the dot, at places that take none. Without it the name must
+/// be one that only Haul makes.
 pub fn is_temporary(name: &str) -> bool {
     tag_of(name).is_some()
 }
@@ -47,7 +50,9 @@ fn is_strict(tag: &str) -> bool {
     let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match tag.split('-').collect::<Vec<_>>()[..] {
-        [host, boot, process, started, random] => is_hex(host, 8) && is_hex(boot, 8) && is_number(process) && is_number(started) && is_hex(random, 8),
+        [host, boot, process, started, random] => {
+            is_hex(host, 8) && is_hex(boot, 8) && is_number(process) && is_number(started) && is_hex(random, 8)
+        }
         ["kept", random] => is_hex(random, 16),
         _ => false,
     }
@@ -73,10 +78,13 @@ fn own_tag() -> String {
     format!("{}-{}-{process}-{started}", host(), boot())
 }
 
-/// Containers often have no machine's number, and the same name everywhere: there, what was before the last start counts as another machine's.
+/// Containers often have no machine's number, and the same name everywhere: there, what was before the last start
+/// counts as another machine's.
 fn host() -> String {
     let read = |path| fs::read(path).unwrap_or_default();
-    let number = Some(read("/etc/machine-id")).filter(|number| !number.trim_ascii().is_empty()).unwrap_or_else(|| read("/proc/sys/kernel/random/boot_id"));
+    let number = Some(read("/etc/machine-id"))
+        .filter(|number| !number.trim_ascii().is_empty())
+        .unwrap_or_else(|| read("/proc/sys/kernel/random/boot_id"));
     // A container's processes have numbers of their own: what another one made is judged like another machine's.
     let numbers = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     short_hash(&[number, read("/proc/sys/kernel/hostname"), numbers.into_os_string().into_encoded_bytes()].concat())
@@ -86,7 +94,8 @@ fn boot() -> String {
     short_hash(&fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default())
 }
 
-/// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)). `None`: it is not there, or is dead and nobody has taken notice of it yet.
+/// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)). `None`: it is not there, or is
+/// dead and nobody has taken notice of it yet.
 fn start_of(process: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name in parentheses may hold spaces and parentheses.
@@ -158,7 +167,8 @@ mod tests {
         for name in ["haul-notes.part", "haul-a-b-c-d-e.part", "haul-kept-1.part", "haul.part", "haul-.part"] {
             assert!(!is_temporary(name) && !is_abandoned(name, Some(2 * STALE)), "{name}");
         }
-        let dead = format!("haul-{}", &temporary_name()[6..]).replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
+        let dead = format!("haul-{}", &temporary_name()[6..])
+            .replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
         assert!(is_abandoned(&dead, None));
     }
 

@@ -1,7 +1,7 @@
 //! The archive's bytes on their way: shared segments, and the parts that a place takes at a time.
 //!
-//! Several destinations hold the same segments; none copies them. A part stays in memory until its place has acknowledged it, so a broken connection costs a
-//! resend of that part and never a restart.
+//! Several destinations hold the same segments; none copies them. A part stays in memory until its place has
+//! acknowledged it, so a broken connection costs a resend of that part and never a restart.
 
 use std::{
     sync::{
@@ -85,7 +85,8 @@ impl Segments {
             let (from, to) = (offset.max(at), (offset + bytes.len() as u64).min(end));
             if from < to {
                 let mut own = piece.to_vec();
-                own[(from - at) as usize..(to - at) as usize].copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
+                own[(from - at) as usize..(to - at) as usize]
+                    .copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
                 *piece = Bytes::from(own);
             }
             at = end;
@@ -110,8 +111,8 @@ impl From<Bytes> for Segments {
     }
 }
 
-/// Whether bytes move: how a silent server is told from a slow one. Also keeps them to a rate, if there is one, and knows when everything was sent and only the
-/// server's answer is awaited.
+/// Whether bytes move: how a silent server is told from a slow one. Also keeps them to a rate, if there is one, and
+/// knows when everything was sent and only the server's answer is awaited.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
     count: Arc<AtomicU64>,

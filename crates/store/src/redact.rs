@@ -12,7 +12,8 @@ pub(crate) fn text(text: &str, end_of_scheme: usize) -> String {
     format!("{scheme}{}{cut}", without_password(rest))
 }
 
-/// A URL that was taken for an address: it holds no password, but what follows the first ? or # may be a key or a signature.
+/// A URL that was taken for an address: it holds no password, but what follows the first ? or # may be a key or a
+/// signature.
 pub(crate) fn url(url: &Url) -> String {
     let (kept, cut) = cut(url.as_str());
     format!("{kept}{cut}")

@@ -1,4 +1,5 @@
-//! Every kind of remote destination, once: connecting, addresses, the keys of the configuration file and the help are made from this table.
+//! Every kind of remote destination, once: connecting, addresses, the keys of the configuration file and the help are
+//! made from this table.
 //!
 //! A new one is a folder with a [`Scheme`], and a line here.
 
@@ -7,7 +8,16 @@ use url::Url;
 use crate::{gdrive, machine, nextcloud, object, scheme::Scheme, sftp, webdav};
 
 /// All of them, in the order in which they are shown.
-pub static SCHEMES: &[Scheme] = &[object::S3, object::AZURE, object::GOOGLE, gdrive::SCHEME, webdav::SCHEME, nextcloud::SCHEME, sftp::SCHEME, machine::SCHEME];
+pub static SCHEMES: &[Scheme] = &[
+    object::S3,
+    object::AZURE,
+    object::GOOGLE,
+    gdrive::SCHEME,
+    webdav::SCHEME,
+    nextcloud::SCHEME,
+    sftp::SCHEME,
+    machine::SCHEME,
+];
 
 /// A directory of this machine can be written as an address, too.
 const FILE: &str = "file";

@@ -1,4 +1,5 @@
-//! Trying again: what may pass is waited for, with growing and scattered pauses, until it works or has failed for too long.
+//! Trying again: what may pass is waited for, with growing and scattered pauses, until it works or has failed for too
+//! long.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -67,7 +68,10 @@ impl RetryPolicy {
 
     /// What is waited for right now.
     pub fn waiting(&self) -> Option<Waiting> {
-        self.state().waiting.clone().or_else(|| self.awaited.until().map(|until| Waiting { what: Pause::Answer, until }))
+        self.state()
+            .waiting
+            .clone()
+            .or_else(|| self.awaited.until().map(|until| Waiting { what: Pause::Answer, until }))
     }
 
     /// For one part of an upload: keeps to the rate, and shows here that the answer to it is awaited.
@@ -86,17 +90,32 @@ impl RetryPolicy {
     }
 
     /// Repeats `attempt` until it succeeds, fails for good, or the retry policy ends.
-    pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(&self, attempt: impl FnMut() -> F) -> Result<T, StoreError> {
+    pub async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
         self.retry_moving(&Activity::default(), attempt).await
     }
 
-    /// As [`Self::retry`], for making contact with `place`: a try that nobody answers ends when the time for first contact does.
-    pub async fn contact<T, F: Future<Output = Result<T, StoreError>>>(&self, place: &str, mut attempt: impl FnMut() -> F) -> Result<T, StoreError> {
+    /// As [`Self::retry`], for making contact with `place`: a try that nobody answers ends when the time for first
+    /// contact does.
+    pub async fn contact<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        place: &str,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
         let deadline = Instant::now() + self.budget(&self.state());
         self.retry(|| {
             let trying = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), attempt());
             async {
-                trying.await.unwrap_or_else(|_| Err(StoreError::remote(place, Operation::Connect, Kind::Transient { retry_after: None }, "it does not answer")))
+                trying.await.unwrap_or_else(|_| {
+                    Err(StoreError::remote(
+                        place,
+                        Operation::Connect,
+                        Kind::Transient { retry_after: None },
+                        "it does not answer",
+                    ))
+                })
             }
         })
         .await
@@ -108,7 +127,8 @@ impl RetryPolicy {
         if state.last_success.is_some() { give_up_after } else { first_contact.min(give_up_after) }
     }
 
-    /// As [`Self::retry`], but pauses do not grow from one try to the next while each moves bytes: a line that is cut again and again is no server that needs rest.
+    /// As [`Self::retry`], but pauses do not grow from one try to the next while each moves bytes: a line that is cut
+    /// again and again is no server that needs rest.
     pub async fn retry_moving<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         activity: &Activity,
@@ -140,7 +160,8 @@ impl RetryPolicy {
                 let now = Instant::now();
                 let mut state = self.state();
                 let budget = self.budget(&state);
-                // A try that ended in silence has failed since it began; one that moved bytes, and whatever another has done meanwhile, was no failure.
+                // A try that ended in silence has failed since it began; one that moved bytes, and whatever another has
+                // done meanwhile, was no failure.
                 let started = if has_moved { now } else { begun.max(state.last_success.unwrap_or(begun)) };
                 let failing = now.duration_since(*state.failing_since.get_or_insert(started));
                 let left = budget.saturating_sub(failing);
@@ -159,13 +180,22 @@ impl RetryPolicy {
         }
     }
 
-    /// Asks until the answer is `enough`. A place that may lag behind what it did is asked [`LOOKS`] times more, for half a minute in all; gives the last answer.
-    pub async fn settled<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl FnMut() -> F, enough: impl Fn(&T) -> bool) -> Result<T, StoreError> {
+    /// Asks until the answer is `enough`. A place that may lag behind what it did is asked [`LOOKS`] times more, for
+    /// half a minute in all; gives the last answer.
+    pub async fn settled<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        ask: impl FnMut() -> F,
+        enough: impl Fn(&T) -> bool,
+    ) -> Result<T, StoreError> {
         self.looking(LOOKS, ask, enough).await
     }
 
-    /// What is there under a name that somebody typed: it may be mistyped, or have been given a moment ago. So the place is asked [`GLANCES`] times more.
-    pub async fn found<T, F: Future<Output = Result<Option<T>, StoreError>>>(&self, ask: impl FnMut() -> F) -> Result<Option<T>, StoreError> {
+    /// What is there under a name that somebody typed: it may be mistyped, or have been given a moment ago. So the
+    /// place is asked [`GLANCES`] times more.
+    pub async fn found<T, F: Future<Output = Result<Option<T>, StoreError>>>(
+        &self,
+        ask: impl FnMut() -> F,
+    ) -> Result<Option<T>, StoreError> {
         self.looking(GLANCES, ask, Option::is_some).await
     }
 
@@ -183,8 +213,10 @@ impl RetryPolicy {
             }
             let pause = pause(&self.context.tuning, looks, None, scatter());
             looks += 1;
-            self.state().waiting =
-                Some(Waiting { what: Pause::Retry("the destination does not show the archive yet".to_owned()), until: Instant::now() + pause });
+            self.state().waiting = Some(Waiting {
+                what: Pause::Retry("the destination does not show the archive yet".to_owned()),
+                until: Instant::now() + pause,
+            });
             let slept = self.unless_cancelled(tokio::time::sleep(pause)).await;
             self.state().waiting = None;
             slept?;
@@ -218,7 +250,11 @@ fn given_up(error: StoreError, failing: Duration, asked: Option<Duration>, ever_
         ("; no attempt succeeded", "check the address, and that the other side is running")
     };
     error.reason = match asked {
-        Some(asked) => format!("{} (it asks to wait {}, which is longer than --give-up-after allows)", error.reason, in_words(asked)),
+        Some(asked) => format!(
+            "{} (it asks to wait {}, which is longer than --give-up-after allows)",
+            error.reason,
+            in_words(asked)
+        ),
         None => format!("{} (gave up after {}{never})", error.reason, in_words(failing)),
     };
     error.advice.get_or_insert_with(|| advice.to_owned());
@@ -234,8 +270,8 @@ fn in_words(time: Duration) -> String {
     }
 }
 
-/// The pause before try number `tries + 1`: doubled each time up to a bound, scattered over its upper half so that many clients don't come back at once; never
-/// shorter than the server asked for. `scatter` is between 0 and 1.
+/// The pause before try number `tries + 1`: doubled each time up to a bound, scattered over its upper half so that many
+/// clients don't come back at once; never shorter than the server asked for. `scatter` is between 0 and 1.
 fn pause(tuning: &Tuning, tries: u32, asked: Option<Duration>, scatter: f64) -> Duration {
     let full = tuning.first_pause.saturating_mul(1 << tries.min(20)).min(tuning.longest_pause);
     let scattered = full.mul_f64(0.5 + scatter / 2.0);
@@ -258,7 +294,12 @@ mod tests {
 
     fn policy(give_up_after: Duration) -> (RetryPolicy, Arc<AtomicBool>) {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let tuning = Tuning { first_pause: Duration::from_millis(1), give_up_after, first_contact: give_up_after, ..Tuning::default() };
+        let tuning = Tuning {
+            first_pause: Duration::from_millis(1),
+            give_up_after,
+            first_contact: give_up_after,
+            ..Tuning::default()
+        };
         let cancel = Arc::new(AtomicBool::new(false));
         (RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap()), cancel)
     }
@@ -278,7 +319,8 @@ mod tests {
         });
         assert_eq!(done.await.unwrap(), 4);
         assert_eq!(policy.retries(), 3);
-        let fatal = policy.retry(|| async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Credentials, "no")) });
+        let fatal = policy
+            .retry(|| async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Credentials, "no")) });
         assert_eq!(fatal.await.unwrap_err().kind(), Some(Kind::Credentials));
         assert_eq!(policy.retries(), 3);
     }
@@ -289,7 +331,10 @@ mod tests {
         let started = Instant::now();
         let error = policy.retry(|| async { Err::<(), _>(transient()) }).await.unwrap_err();
         assert!(error.is_transient());
-        assert_eq!(error.to_string(), "could not write to there: hiccup (gave up after less than a second; no attempt succeeded)");
+        assert_eq!(
+            error.to_string(),
+            "could not write to there: hiccup (gave up after less than a second; no attempt succeeded)"
+        );
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
@@ -311,10 +356,19 @@ mod tests {
     #[tokio::test]
     async fn who_asks_to_wait_longer_than_it_may_fail_is_not_waited_for() {
         let (policy, _) = policy(Duration::from_secs(5));
-        let busy =
-            || async { Err::<(), _>(StoreError::remote("there", Operation::Write, Kind::Transient { retry_after: Some(Duration::from_mins(10)) }, "busy")) };
+        let busy = || async {
+            Err::<(), _>(StoreError::remote(
+                "there",
+                Operation::Write,
+                Kind::Transient { retry_after: Some(Duration::from_mins(10)) },
+                "busy",
+            ))
+        };
         let error = policy.retry(busy).await.unwrap_err();
-        assert_eq!(error.to_string(), "could not write to there: busy (it asks to wait 10 min, which is longer than --give-up-after allows)");
+        assert_eq!(
+            error.to_string(),
+            "could not write to there: busy (it asks to wait 10 min, which is longer than --give-up-after allows)"
+        );
     }
 
     #[tokio::test]
@@ -325,7 +379,10 @@ mod tests {
             tries += 1;
             std::future::pending::<Result<(), StoreError>>()
         });
-        assert_eq!(error.await.unwrap_err().to_string(), "could not connect to there: it does not answer (gave up after 1 s; no attempt succeeded)");
+        assert_eq!(
+            error.await.unwrap_err().to_string(),
+            "could not connect to there: it does not answer (gave up after 1 s; no attempt succeeded)"
+        );
         assert_eq!(tries, 1);
     }
 

@@ -12,11 +12,13 @@ use crate::{
 };
 
 /// How a place is reached.
-pub(crate) type Connect = for<'a> fn(&'a Url, &'a Options, &'a Context) -> BoxFuture<'a, Result<Arc<dyn Store>, StoreError>>;
+pub(crate) type Connect =
+    for<'a> fn(&'a Url, &'a Options, &'a Context) -> BoxFuture<'a, Result<Arc<dyn Store>, StoreError>>;
 
 /// A kind of remote destination.
 pub struct Scheme {
-    /// What stands before `://` in its addresses. The first is the one to recommend; another speaks to the same servers, as without TLS.
+    /// What stands before `://` in its addresses. The first is the one to recommend; another speaks to the same
+    /// servers, as without TLS.
     pub names: &'static [&'static str],
     /// An address, for help and documentation.
     pub example: &'static str,

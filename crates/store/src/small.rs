@@ -12,7 +12,14 @@ use crate::{
 pub async fn put(store: &dyn Store, name: &str, content: Bytes) -> Result<(), StoreError> {
     let length = content.len() as u64;
     let upload = store.create(name, Expected::exactly(length)).await?;
-    let part = Part { index: 0, offset: 0, data: content.into(), total: Some(length), last: true, activity: Activity::default() };
+    let part = Part {
+        index: 0,
+        offset: 0,
+        data: content.into(),
+        total: Some(length),
+        last: true,
+        activity: Activity::default(),
+    };
     let done = match upload.put(&part).await {
         Ok(()) => upload.commit(&Completed { length, parts: 1, md5: None }).await.map(drop),
         Err(error) => Err(error),

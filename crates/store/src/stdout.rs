@@ -63,10 +63,14 @@ fn write(pieces: &[Bytes], written: &AtomicU64) -> io::Result<()> {
 
 fn failed(error: &io::Error) -> StoreError {
     let (kind, reason, advice) = match error.kind() {
-        io::ErrorKind::BrokenPipe => {
-            (Kind::Protocol, "the program that reads it has ended".to_owned(), "find out why the program at the other end of the pipe ended")
+        io::ErrorKind::BrokenPipe => (
+            Kind::Protocol,
+            "the program that reads it has ended".to_owned(),
+            "find out why the program at the other end of the pipe ended",
+        ),
+        io::ErrorKind::StorageFull => {
+            (Kind::Full { missing: None }, crate::error::reason(error), "free some space where standard output goes")
         }
-        io::ErrorKind::StorageFull => (Kind::Full { missing: None }, crate::error::reason(error), "free some space where standard output goes"),
         _ => (Kind::Protocol, crate::error::reason(error), "check where standard output goes"),
     };
     StoreError::remote(LABEL, Operation::Write, kind, reason).advise(advice)
@@ -97,7 +101,12 @@ impl Upload for StdoutUpload {
         if written == completed.length {
             return Ok(Checked::Size);
         }
-        Err(StoreError::remote(LABEL, Operation::Check, Kind::Mismatch, format!("{written} bytes were accepted instead of {}", completed.length)))
+        Err(StoreError::remote(
+            LABEL,
+            Operation::Check,
+            Kind::Mismatch,
+            format!("{written} bytes were accepted instead of {}", completed.length),
+        ))
     }
 
     async fn abort(&self) -> Result<(), StoreError> {

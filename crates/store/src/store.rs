@@ -1,7 +1,9 @@
-//! What every destination does. A [`Sink`] takes archives, a [`Store`] keeps them as well; an adapter implements both, or the first alone, and an [`Upload`].
+//! What every destination does. A [`Sink`] takes archives, a [`Store`] keeps them as well; an adapter implements both,
+//! or the first alone, and an [`Upload`].
 //!
-//! An adapter makes ONE attempt per call and says by its error's [`Kind`](crate::Kind) whether another may succeed; waiting and trying again is the caller's
-//! (`retry`). Every call may therefore come again with the same arguments, and must then do no harm.
+//! An adapter makes ONE attempt per call and says by its error's [`Kind`](crate::Kind) whether another may succeed;
+//! waiting and trying again is the caller's (`retry`). Every call may therefore come again with the same arguments, and
+//! must then do no harm.
 
 use std::{
     ops::Range,
@@ -56,7 +58,8 @@ pub struct Abilities {
     pub needs_length: bool,
     /// Can't continue a broken upload at all: it begins anew ([`Kind::Lost`](crate::Kind::Lost)).
     pub restarts: bool,
-    /// Gives an MD5 of what arrived, so one of what is sent is worth computing ([`Completed::md5`]). Sequential places only.
+    /// Gives an MD5 of what arrived, so one of what is sent is worth computing ([`Completed::md5`]). Sequential places
+    /// only.
     pub md5: bool,
     /// An interrupted upload can be continued by another process ([`Upload::session`]).
     pub resumable: bool,
@@ -148,11 +151,13 @@ pub trait Sink: Send + Sync {
     /// What it can do.
     fn abilities(&self) -> Abilities;
 
-    /// Starts an object that will be called `name`. Nothing is to be seen under that name before [`Upload::commit`]. Fails with
-    /// [`Kind::Exists`](crate::Kind::Exists) when the name already exists, and with `Full` when `expected` can't fit.
+    /// Starts an object that will be called `name`. Nothing is to be seen under that name before [`Upload::commit`].
+    /// Fails with [`Kind::Exists`](crate::Kind::Exists) when the name already exists, and with `Full` when `expected`
+    /// can't fit.
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError>;
 
-    /// What a user should know of this place, as far as the calls so far have shown it: whole sentences without a full stop.
+    /// What a user should know of this place, as far as the calls so far have shown it: whole sentences without a full
+    /// stop.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
@@ -187,7 +192,8 @@ pub trait Store: Sink {
     /// Removes what killed runs left unfinished (`owner::is_abandoned`), and says how much that was.
     async fn remove_abandoned(&self) -> Result<u32, StoreError>;
 
-    /// What whoever keeps archives here should know, asked of the place itself; beside [`Sink::notes`]. What it does not tell is left out.
+    /// What whoever keeps archives here should know, asked of the place itself; beside [`Sink::notes`]. What it does
+    /// not tell is left out.
     async fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
@@ -203,7 +209,8 @@ pub trait Store: Sink {
     }
 }
 
-/// A place with cores of its own: it can be sent what an archive is made of. What a recipe says is not the store's business; it may hold secrets.
+/// A place with cores of its own: it can be sent what an archive is made of. What a recipe says is not the store's
+/// business; it may hold secrets.
 #[async_trait]
 pub trait RemoteCompressor: Send + Sync {
     /// What it is called.
@@ -227,19 +234,21 @@ pub struct CompressionJob {
 /// One object on its way. Dropping it leaves what was sent to the next sweep; whoever gives up says [`Self::abort`].
 #[async_trait]
 pub trait Upload: Send + Sync {
-    /// Hands over one part. Called again with the same part after a passing error; what of it already arrived must not be there twice. In order and one at a
-    /// time, unless the place takes [`Placement::Parts`].
+    /// Hands over one part. Called again with the same part after a passing error; what of it already arrived must not
+    /// be there twice. In order and one at a time, unless the place takes [`Placement::Parts`].
     async fn put(&self, part: &Part) -> Result<(), StoreError>;
 
     /// Overwrites bytes that were put. Only at [`Placement::Random`].
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Everything was put: makes the object visible under its name, compares what the place offers with `completed`, and says by what. Never replaces an object.
-    /// A difference is [`Kind::Mismatch`](crate::Kind::Mismatch), and nothing then stays under the name. What was said here is the truth for everybody: what can't be
-    /// compared (the place shows no size, no checksum, not even the name yet) is no difference.
+    /// Everything was put: makes the object visible under its name, compares what the place offers with `completed`,
+    /// and says by what. Never replaces an object. A difference is [`Kind::Mismatch`](crate::Kind::Mismatch), and
+    /// nothing then stays under the name. What was said here is the truth for everybody: what can't be compared (the
+    /// place shows no size, no checksum, not even the name yet) is no difference.
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError>;
 
-    /// What the user should know of a committed upload, such as something that could not be tidied up. Never a reason to doubt the archive.
+    /// What the user should know of a committed upload, such as something that could not be tidied up. Never a reason
+    /// to doubt the archive.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
@@ -252,7 +261,8 @@ pub trait Upload: Send + Sync {
         None
     }
 
-    /// After [`Store::resume`]: which bytes are there already, in order and not overlapping. At `Parts` these are the ranges of whole parts.
+    /// After [`Store::resume`]: which bytes are there already, in order and not overlapping. At `Parts` these are the
+    /// ranges of whole parts.
     fn kept(&self) -> Vec<Range<u64>> {
         Vec::new()
     }

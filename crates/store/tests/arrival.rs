@@ -1,4 +1,5 @@
-//! What a commit returned is the truth: whatever the looks after it show, nothing that arrived is deleted, missing or failed.
+//! What a commit returned is the truth: whatever the looks after it show, nothing that arrived is deleted, missing or
+//! failed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common {
@@ -21,7 +22,8 @@ use common::{
     memory::{Memory, context, noise, parts},
 };
 use store::{
-    Abilities, Bridge, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, Placement, Session, Sink, Store, StoreError, Upload,
+    Abilities, Bridge, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, Placement, Session, Sink,
+    Store, StoreError, Upload,
     contract::{self, ContractOptions},
     inbound::RemoteFile,
     local::Local,
@@ -72,7 +74,10 @@ fn what_a_place_shows_late_has_arrived_all_the_same() {
                 let (run, memory) = (Run::new(), Memory::new(placement));
                 let place: Arc<dyn Store> = Arc::new(Hiding::new(Arc::new(memory.clone()), Hides::Committed(looks)));
                 let arrived = run.send(Arc::clone(&place), &whole, read_back).unwrap();
-                assert!(arrived.notes.is_empty() && arrived.uncompared.is_none(), "{placement:?}, {looks}: {arrived:?}");
+                assert!(
+                    arrived.notes.is_empty() && arrived.uncompared.is_none(),
+                    "{placement:?}, {looks}: {arrived:?}"
+                );
                 assert_eq!(arrived.checked == Checked::ReadBack, read_back);
                 assert!(memory.object("a.tar").unwrap() == whole);
 
@@ -120,14 +125,21 @@ async fn a_list_that_lacks_entries_is_found_out() {
     let options = ContractOptions { settle: Duration::from_millis(20), longest: Duration::from_mins(1) };
     let findings = contract::check(&place, &options, &mut |_| ()).await.findings;
     assert!(findings.iter().any(|finding| !finding.is_fine()));
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3, "nothing was removed that was not the check's own");
+    assert_eq!(
+        std::fs::read_dir(directory.path()).unwrap().count(),
+        3,
+        "nothing was removed that was not the check's own"
+    );
 }
 
 #[test]
 fn a_name_given_a_moment_ago_is_found() {
     let (run, memory) = (Run::new(), Memory::new(parts()));
     let place: Arc<dyn Store> = Arc::new(Hiding::new(Arc::new(memory), Hides::Committed(9)));
-    assert!(!run.send(Arc::clone(&place), &noise(1000), false).unwrap().notes.is_empty(), "seven looks did not show it");
+    assert!(
+        !run.send(Arc::clone(&place), &noise(1000), false).unwrap().notes.is_empty(),
+        "seven looks did not show it"
+    );
     assert_eq!(RemoteFile::open(&run.bridge, &run.context, place, "a.tar").unwrap().len(), 1000);
 }
 
@@ -164,7 +176,16 @@ struct Moody {
 
 impl Moody {
     fn new(commit: Answer, entry: Answer, read: Answer) -> Self {
-        Self { inner: Memory::new(parts()), commit, entry, read, calls: Arc::default(), deleted: Arc::default(), notes: false, keeps: false }
+        Self {
+            inner: Memory::new(parts()),
+            commit,
+            entry,
+            read,
+            calls: Arc::default(),
+            deleted: Arc::default(),
+            notes: false,
+            keeps: false,
+        }
     }
 
     /// An error, if this is what comes now; and how often this call came before.

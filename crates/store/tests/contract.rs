@@ -1,4 +1,5 @@
-//! The contract suite on a local directory, and on places that break one rule each: a suite that can't fail proves nothing.
+//! The contract suite on a local directory, and on places that break one rule each: a suite that can't fail proves
+//! nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fs, ops::Range, path::PathBuf, sync::Arc, time::Duration};
@@ -21,7 +22,11 @@ async fn findings(store: &dyn Store) -> Vec<Finding> {
 }
 
 fn broken(findings: &[Finding]) -> Vec<String> {
-    findings.iter().filter(|finding| !finding.is_fine()).map(|finding| format!("{}: {:?}", finding.rule, finding.outcome)).collect()
+    findings
+        .iter()
+        .filter(|finding| !finding.is_fine())
+        .map(|finding| format!("{}: {:?}", finding.rule, finding.outcome))
+        .collect()
 }
 
 fn files(directory: &std::path::Path) -> Vec<PathBuf> {
@@ -106,7 +111,14 @@ impl Sink for Wicked {
         if self.vice == Vice::ListsUnfinished {
             fs::write(path.with_extension("unfinished"), "").unwrap();
         }
-        Ok(Box::new(WickedUpload { inner, vice: self.vice, path, skew: 0.into(), shift: None.into(), committed: false.into() }))
+        Ok(Box::new(WickedUpload {
+            inner,
+            vice: self.vice,
+            path,
+            skew: 0.into(),
+            shift: None.into(),
+            committed: false.into(),
+        }))
     }
     fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
         Some(self)
@@ -132,7 +144,9 @@ impl Store for Wicked {
         let bytes = self.inner.read(name, range.clone()).await;
         match self.vice {
             Vice::ReadsOneByteFewer if range.start > 0 => bytes.map(|bytes| bytes.slice(1..)),
-            Vice::TakesAbsentForDenied => bytes.map_err(|_| StoreError::remote("there", store::Operation::Read, store::Kind::Permission, "permission denied")),
+            Vice::TakesAbsentForDenied => bytes.map_err(|_| {
+                StoreError::remote("there", store::Operation::Read, store::Kind::Permission, "permission denied")
+            }),
             _ => bytes,
         }
     }
@@ -177,7 +191,9 @@ impl Upload for WickedUpload {
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let mut completed = completed.clone();
         completed.length = completed.length.checked_add_signed(*self.skew.lock().unwrap()).unwrap();
-        if matches!(self.vice, Vice::ShowsEarly | Vice::Replaces) && !std::mem::replace(&mut *self.committed.lock().unwrap(), true) {
+        if matches!(self.vice, Vice::ShowsEarly | Vice::Replaces)
+            && !std::mem::replace(&mut *self.committed.lock().unwrap(), true)
+        {
             let _ = fs::remove_file(&self.path);
         }
         if self.vice == Vice::FailsASecondCommit && std::mem::replace(&mut *self.committed.lock().unwrap(), true) {

@@ -16,7 +16,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Bridge, Context, Entry, Expected, Kind, Operation, Session, Sink, Store, StoreError, Tuning, Upload, inbound::RemoteFile, local::Local,
+    Abilities, Bridge, Context, Entry, Expected, Kind, Operation, Session, Sink, Store, StoreError, Tuning, Upload,
+    inbound::RemoteFile, local::Local,
 };
 
 /// A directory whose reads fail as often as told.

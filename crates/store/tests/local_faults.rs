@@ -1,5 +1,5 @@
-//! Each call by which a file of this machine comes into being says no: the disk is full, broken, or can't do that at all. The calls fail in a process of their own, by
-//! `strace`.
+//! Each call by which a file of this machine comes into being says no: the disk is full, broken, or can't do that at
+//! all. The calls fail in a process of their own, by `strace`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{fs, io::Write, path::Path};
@@ -35,7 +35,16 @@ async fn send(directory: &Path, resumable: bool) -> Result<(), StoreError> {
         for (index, at) in (0..bytes.len()).step_by(PIECE).enumerate() {
             let data = Segments::from(bytes.slice(at..bytes.len().min(at + PIECE)));
             let last = at + PIECE >= bytes.len();
-            upload.put(&Part { index: index as u32, offset: at as u64, data, total: None, last, activity: Activity::default() }).await?;
+            upload
+                .put(&Part {
+                    index: index as u32,
+                    offset: at as u64,
+                    data,
+                    total: None,
+                    last,
+                    activity: Activity::default(),
+                })
+                .await?;
         }
         upload.patch(1, &bytes[1..4]).await?;
         upload.commit(&Completed { length: bytes.len() as u64, parts: 4, md5: None }).await
@@ -70,7 +79,8 @@ fn whatever_call_fails_an_archive_is_there_whole_or_not_at_all() {
     }
     // The calls that fail, and whether the archive arrives all the same.
     let cases: &[(&[&str], bool)] = &[
-        // Counted for each thread: for the one that tries out whether bytes can be changed there, and for the one that writes.
+        // Counted for each thread: for the one that tries out whether bytes can be changed there, and for the one that
+        // writes.
         (&["pwrite64:error=ENOSPC:when=1"], false),
         (&["pwrite64:error=EIO:when=2+"], false),
         (&["pwrite64:error=EDQUOT:when=5"], false),
@@ -106,8 +116,11 @@ fn whatever_call_fails_an_archive_is_there_whole_or_not_at_all() {
                 let there = fs::read(dir.path().join("a.tar")).ok();
                 assert!(if arrived { there.as_deref() == Some(&whole()[..]) } else { there.is_none() }, "{case}");
                 assert_eq!(fs::read(dir.path().join("before.tar")).unwrap(), b"before", "{case}");
-                let left: Vec<_> =
-                    fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).filter(|name| name != "a.tar" && name != "before.tar").collect();
+                let left: Vec<_> = fs::read_dir(dir.path())
+                    .unwrap()
+                    .map(|entry| entry.unwrap().file_name())
+                    .filter(|name| name != "a.tar" && name != "before.tar")
+                    .collect();
                 let is_tidied = !calls.iter().any(|call| call.starts_with("unlink"));
                 assert!(left.is_empty() || !is_tidied, "{case}: {left:?}");
                 // What is left is gone after the next run, which has no such trouble.

@@ -57,8 +57,11 @@ impl Receiving {
             let gate = Arc::new(Gate::new(QUICK_GATE));
             let code = gate.renew().unwrap();
             log.lock().unwrap().push(Event::Code(code));
-            let receiver =
-                Receiver::new(Arc::new(Local::open(&to).unwrap()), &state, ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) });
+            let receiver = Receiver::new(
+                Arc::new(Local::open(&to).unwrap()),
+                &state,
+                ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) },
+            );
             let server = Server {
                 identity: Identity::load_or_create(&state).unwrap(),
                 name: "nas".into(),
@@ -159,7 +162,14 @@ fn parts(bytes: &Bytes, size: usize) -> Vec<Part> {
     let part = |index: usize| {
         let data = Segments::from(bytes.slice(index * size..bytes.len().min((index + 1) * size)));
         let last = index + 1 == count;
-        Part { index: index as u32, offset: (index * size) as u64, data, total: last.then_some(bytes.len() as u64), last, activity: Activity::default() }
+        Part {
+            index: index as u32,
+            offset: (index * size) as u64,
+            data,
+            total: last.then_some(bytes.len() as u64),
+            last,
+            activity: Activity::default(),
+        }
     };
     (0..count).map(part).collect()
 }
@@ -189,7 +199,12 @@ fn a_receiver_keeps_the_contract() {
 }
 
 fn dialer(address: SocketAddr, identity: Identity) -> Dialer {
-    Dialer { address: address.to_string(), identity: Arc::new(identity), connect_timeout: Duration::from_secs(5), stall: Duration::from_secs(5) }
+    Dialer {
+        address: address.to_string(),
+        identity: Arc::new(identity),
+        connect_timeout: Duration::from_secs(5),
+        stall: Duration::from_secs(5),
+    }
 }
 
 #[test]
@@ -273,7 +288,11 @@ fn a_person_may_mistype_twice() {
     let count = Arc::clone(&asked);
     context.ask = Some(Arc::new(move |question| {
         assert!(question.contains("Pairing code"), "{question}");
-        Some(if count.fetch_add(1, Ordering::Relaxed) < 2 { "oops".to_owned() } else { code.to_uppercase().replace('-', " ") })
+        Some(if count.fetch_add(1, Ordering::Relaxed) < 2 {
+            "oops".to_owned()
+        } else {
+            code.to_uppercase().replace('-', " ")
+        })
     }));
     assert!(Runtime::new().unwrap().block_on(connect(receiving.address, &context)).is_ok());
     assert_eq!(asked.load(Ordering::Relaxed), 3);
@@ -455,7 +474,14 @@ fn what_a_killed_sender_left_is_removed_by_its_next_run() {
         let identity = Identity::load_or_create(&machine::state(&context.state)).unwrap();
         let dialer = dialer(receiving.address, identity);
         let client = Client::new(dialer.clone(), dialer.look().await.unwrap());
-        let create = Request::Create { upload: dead, name: "dead.tar".into(), about: None, exact: None, least: None, keep: false };
+        let create = Request::Create {
+            upload: dead,
+            name: "dead.tar".into(),
+            about: None,
+            exact: None,
+            least: None,
+            keep: false,
+        };
         client.call(create, &[]).await.unwrap();
         let kept = store.create("kept.tar", Expected { resumable: true, ..Expected::default() }).await.unwrap();
         let living = store.create("living.tar", Expected::default()).await.unwrap();
@@ -479,7 +505,11 @@ fn names_that_lead_elsewhere_are_refused() {
             assert_eq!(store.entry(name).await.err().unwrap().kind(), Some(Kind::Invalid), "{name:?}");
             assert_eq!(store.read(name, 0..1).await.err().unwrap().kind(), Some(Kind::Invalid), "{name:?}");
             assert_eq!(store.delete(name).await.err().unwrap().kind(), Some(Kind::Invalid), "{name:?}");
-            assert_eq!(store.create(name, Expected::default()).await.err().unwrap().kind(), Some(Kind::Invalid), "{name:?}");
+            assert_eq!(
+                store.create(name, Expected::default()).await.err().unwrap().kind(),
+                Some(Kind::Invalid),
+                "{name:?}"
+            );
         }
         assert_eq!(fs::read(rig.dir.path().join("secret")).unwrap(), b"secret");
     });

@@ -1,4 +1,5 @@
-//! Each call that a sender makes at a receiver × what can come of it: it is refused for now, not done, done without an answer, done twice, answered with something else.
+//! Each call that a sender makes at a receiver × what can come of it: it is refused for now, not done, done without an
+//! answer, done twice, answered with something else.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -111,18 +112,26 @@ fn upload(planned: Planned, archive: &[u8]) -> (Result<Outcome, StoreError>, The
     fs::create_dir(&to).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let fault = Arc::new(Mutex::new(Some(planned)));
-    let (address, code) = runtime.block_on(receive(&to, &machine::state(&dir.path().join("there")), Arc::clone(&fault)));
-    let tuning = Tuning { stall: Duration::from_secs(1), first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(50), ..Tuning::default() };
+    let (address, code) =
+        runtime.block_on(receive(&to, &machine::state(&dir.path().join("there")), Arc::clone(&fault)));
+    let tuning = Tuning {
+        stall: Duration::from_secs(1),
+        first_pause: Duration::from_millis(5),
+        longest_pause: Duration::from_millis(50),
+        ..Tuning::default()
+    };
     let mut context = Context::new(tuning, dir.path().join("here"), Arc::default()).unwrap();
     context.environment = Arc::new(move |name| Some(code.clone()).filter(|_| name == "HAUL_PAIRING_CODE"));
     let bridge = Bridge::start().unwrap();
     let address = Address::parse(&format!("haul://{address}")).unwrap();
     let options = Options::default();
-    let connected = bridge.wait(RetryPolicy::new(&context).retry(|| async { store::connect(&address, &options, &context).await }));
+    let connected =
+        bridge.wait(RetryPolicy::new(&context).retry(|| async { store::connect(&address, &options, &context).await }));
     let outcome = connected.and_then(|store| send(store, archive, &Network { bridge: &bridge, context: &context }));
     assert_eq!(*fault.lock().unwrap(), None, "it was never asked for");
     let there = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap());
-    let there = there.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
+    let there =
+        there.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
     runtime.shutdown_background();
     (outcome, there)
 }
@@ -130,7 +139,11 @@ fn upload(planned: Planned, archive: &[u8]) -> (Result<Outcome, StoreError>, The
 async fn receive(to: &Path, state: &Path, fault: Arc<Mutex<Option<Planned>>>) -> (std::net::SocketAddr, String) {
     let gate = Arc::new(Gate::new(GateLimits::default()));
     let code = gate.renew().unwrap();
-    let receiver = Receiver::new(Arc::new(Local::open(to).unwrap()), state, ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) });
+    let receiver = Receiver::new(
+        Arc::new(Local::open(to).unwrap()),
+        state,
+        ReceiverOptions { builder: None, append_only: false, on_event: Arc::new(|_| {}) },
+    );
     let server = Server {
         identity: Identity::load_or_create(state).unwrap(),
         name: "nas".into(),
@@ -148,7 +161,11 @@ async fn receive(to: &Path, state: &Path, fault: Arc<Mutex<Option<Planned>>>) ->
 }
 
 fn send(store: Arc<dyn Store>, archive: &[u8], network: &Network<'_>) -> Result<Outcome, StoreError> {
-    let mut outbound = Outbound::prepare(vec![Target::Place { sink: store, name: NAME.into(), context: None }], Some(*network), false)?;
+    let mut outbound = Outbound::prepare(
+        vec![Target::Place { sink: store, name: NAME.into(), context: None }],
+        Some(*network),
+        false,
+    )?;
     outbound.begin(Expected { about: Some(archive.len() as u64), ..Expected::default() })?;
     // The first bytes are known last.
     let _ = outbound.append(&[b"????", &archive[4..]].concat());
@@ -161,7 +178,8 @@ fn send(store: Arc<dyn Store>, archive: &[u8], network: &Network<'_>) -> Result<
 fn whatever_comes_of_a_call_the_archive_arrives_or_it_is_said_why_not_and_nothing_half_stays() {
     use Fault::{Garbled, Gone, Ignored, Refused, Taken, Twice, Unheard};
     let archive: Vec<u8> = (0..9_000_000_u32).map(|at| (at * 7 + at / 251) as u8).collect();
-    // Each call that an upload is made of, the second look at the name being the one after its end; and what it ends with when the answer is something else.
+    // Each call that an upload is made of, the second look at the name being the one after its end; and what it ends
+    // with when the answer is something else.
     let calls: [(&str, u32, Option<Kind>); 10] = [
         ("abilities", 0, Some(Kind::Protocol)),
         ("entry", 0, Some(Kind::Protocol)),
@@ -176,11 +194,17 @@ fn whatever_comes_of_a_call_the_archive_arrives_or_it_is_said_why_not_and_nothin
         // The receiver has said that it has the archive.
         ("entry", 1, None),
     ];
-    let passing = [Refused, Ignored, Unheard, Twice].map(|fault| calls.map(|(call, after, _)| (call, after, fault, None)));
+    let passing =
+        [Refused, Ignored, Unheard, Twice].map(|fault| calls.map(|(call, after, _)| (call, after, fault, None)));
     let garbled = calls.map(|(call, after, end)| (call, after, Garbled, end));
     let lost = ["resume", "put", "patch", "commit"].map(|call| (call, 0, Gone, Some(Kind::Lost)));
     let mut rows = passing.concat();
-    rows.extend(garbled.into_iter().chain(lost).chain([("create", 0, Taken, Some(Kind::Exists)), ("commit", 0, Taken, Some(Kind::Exists))]));
+    rows.extend(
+        garbled
+            .into_iter()
+            .chain(lost)
+            .chain([("create", 0, Taken, Some(Kind::Exists)), ("commit", 0, Taken, Some(Kind::Exists))]),
+    );
     // Most of them wait for a silence to be long enough.
     let rows = Mutex::new(rows);
     std::thread::scope(|scope| {

@@ -9,7 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Session, Store, StoreError, Tuning,
+    Address, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Session, Store,
+    StoreError, Tuning,
     contract::{self, ContractOptions},
     parts::Activity,
     retry::RetryPolicy,
@@ -22,7 +23,9 @@ async fn connect(url: &str, user: &str, password: &str) -> Result<Arc<dyn Store>
 
 async fn connect_within(stall: Duration, url: &str, user: &str, password: &str) -> Result<Arc<dyn Store>, StoreError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut context = Context::new(Tuning { stall, ..Tuning::default() }, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let mut context =
+        Context::new(Tuning { stall, ..Tuning::default() }, "/nonexistent".into(), Arc::new(AtomicBool::new(false)))
+            .unwrap();
     let (user, password) = (user.to_owned(), password.to_owned());
     context.environment = Arc::new(move |name| match name {
         "HAUL_NEXTCLOUD_USER" => Some(user.clone()).filter(|user| !user.is_empty()),
@@ -53,7 +56,14 @@ const CHUNK: u64 = 5 << 20;
 fn parts() -> [Part; 2] {
     let part = |index: u32, offset: u64, data: Bytes| {
         let last = index == 1;
-        Part { index, offset, data: Segments::from(data), total: last.then_some(CHUNK + 3), last, activity: Activity::default() }
+        Part {
+            index,
+            offset,
+            data: Segments::from(data),
+            total: last.then_some(CHUNK + 3),
+            last,
+            activity: Activity::default(),
+        }
     };
     [part(0, 0, vec![7; CHUNK as usize].into()), part(1, CHUNK, Bytes::from_static(b"end"))]
 }
@@ -83,7 +93,8 @@ fn holds(server: &Nextcloud, name: &str) {
 async fn a_nextcloud_keeps_the_contract() {
     let (server, store) = fake("").await;
     assert!(matches!(store.abilities().placement, Placement::Parts(_)));
-    let findings = contract::check(&*store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await.findings;
+    let findings =
+        contract::check(&*store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await.findings;
     let broken: Vec<_> = findings.into_iter().filter(|finding| !finding.is_fine()).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!(transfers(&server), Vec::<String>::new());
@@ -145,7 +156,14 @@ async fn refusals_of_a_chunk_are_told_apart() {
     let (server, store) = fake("").await;
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
     let passing = Kind::Transient { retry_after: None };
-    for (status, expected) in [(423, passing), (429, passing), (500, passing), (503, passing), (507, Kind::Full { missing: None }), (403, Kind::Permission)] {
+    for (status, expected) in [
+        (423, passing),
+        (429, passing),
+        (500, passing),
+        (503, passing),
+        (507, Kind::Full { missing: None }),
+        (403, Kind::Permission),
+    ] {
         server.meet("PUT", Trouble::Before(status));
         assert_eq!(kind(upload.put(&parts()[0]).await), expected, "{status}");
     }
@@ -170,9 +188,22 @@ async fn a_full_account_is_noticed_before_and_under_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_while_putting_together_does_no_harm() {
-    for trouble in [Trouble::After(504), Trouble::After(423), Trouble::Before(423), Trouble::Before(502), Trouble::Later(Duration::from_millis(50))] {
+    for trouble in [
+        Trouble::After(504),
+        Trouble::After(423),
+        Trouble::Before(423),
+        Trouble::Before(502),
+        Trouble::Later(Duration::from_millis(50)),
+    ] {
         let server = Nextcloud::start("").await.unwrap();
-        let store = connect_within(Duration::from_millis(200), &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
+        let store = connect_within(
+            Duration::from_millis(200),
+            &format!("nextcloud://{}/Backups", server.authority()),
+            USER,
+            PASSWORD,
+        )
+        .await
+        .unwrap();
         let upload = store.create("a.tar", Expected::default()).await.unwrap();
         for part in &parts() {
             upload.put(part).await.unwrap();
@@ -256,7 +287,14 @@ async fn while_it_may_be_assembling_it_is_only_asked() {
     // A proxy gives up waiting; a second MOVE would begin the work anew.
     for status in [504, 502, 423] {
         let server = Nextcloud::start("").await.unwrap();
-        let store = connect_within(Duration::from_millis(300), &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
+        let store = connect_within(
+            Duration::from_millis(300),
+            &format!("nextcloud://{}/Backups", server.authority()),
+            USER,
+            PASSWORD,
+        )
+        .await
+        .unwrap();
         let upload = store.create("a.tar", Expected::default()).await.unwrap();
         for part in parts() {
             upload.put(&part).await.unwrap();
@@ -277,7 +315,14 @@ async fn while_it_may_be_assembling_it_is_only_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_assembled_in_its_time_is_asked_for_again() {
     let server = Nextcloud::start("").await.unwrap();
-    let store = connect_within(Duration::from_millis(100), &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
+    let store = connect_within(
+        Duration::from_millis(100),
+        &format!("nextcloud://{}/Backups", server.authority()),
+        USER,
+        PASSWORD,
+    )
+    .await
+    .unwrap();
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
     for part in parts() {
         upload.put(&part).await.unwrap();
@@ -292,12 +337,20 @@ async fn what_was_not_assembled_in_its_time_is_asked_for_again() {
     holds(&server, "a.tar");
 }
 
-/// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in a row. Whatever happens, the archive is there whole or
-/// not at all, what was there before stays, and no chunk is left of one that arrived.
+/// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in
+/// a row. Whatever happens, the archive is there whole or not at all, what was there before stays, and no chunk is left
+/// of one that arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
     let stall = Duration::from_millis(300);
-    let troubles = [Trouble::Before(403), Trouble::Before(404), Trouble::Before(500), Trouble::After(504), Trouble::Slow(stall * 2), Trouble::CutList];
+    let troubles = [
+        Trouble::Before(403),
+        Trouble::Before(404),
+        Trouble::Before(500),
+        Trouble::After(504),
+        Trouble::Slow(stall * 2),
+        Trouble::CutList,
+    ];
     let of_moves = [Trouble::Later(stall), Trouble::Busy(stall, 504), Trouble::Before(412)];
     for method in ["PROPFIND", "MKCOL", "PUT", "MOVE", "DELETE"] {
         let cases = troubles.iter().filter(|trouble| method == "PROPFIND" || !matches!(trouble, Trouble::CutList));
@@ -306,9 +359,17 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                 let case = format!("{method} {trouble:?} {times}");
                 let server = Nextcloud::start("").await.unwrap();
                 server.place(&path("before.tar"), b"before", Duration::ZERO);
-                let store = connect_within(stall, &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD).await.unwrap();
+                let store =
+                    connect_within(stall, &format!("nextcloud://{}/Backups", server.authority()), USER, PASSWORD)
+                        .await
+                        .unwrap();
                 (0..times).for_each(|_| server.meet(method, *trouble));
-                let tuning = Tuning { stall, first_pause: Duration::from_millis(5), give_up_after: Duration::from_secs(5), ..Tuning::default() };
+                let tuning = Tuning {
+                    stall,
+                    first_pause: Duration::from_millis(5),
+                    give_up_after: Duration::from_secs(5),
+                    ..Tuning::default()
+                };
                 let policy = RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::default()).unwrap());
                 let whole = completed();
                 let ended = async {
@@ -331,11 +392,15 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                     Ok(_) => {
                         let file = server.file(&path("a.tar")).expect("the file is there");
                         assert!(file.len() as u64 == CHUNK + 3 && file.ends_with(b"end"), "{case}");
-                        // A folder that is made long after everybody has left stays, empty, until this process has ended.
+                        // A folder that is made long after everybody has left stays, empty, until this process has
+                        // ended.
                         let is_late = |left: &String| matches!(trouble, Trouble::Slow(_)) && left.ends_with('/');
                         assert!(transfers(&server).iter().all(is_late), "{case}: {:?}", transfers(&server));
                     }
-                    Err(error) => assert!(server.file(&path("a.tar")).is_none_or(|file| file.len() as u64 == CHUNK + 3), "{case}: {error}"),
+                    Err(error) => assert!(
+                        server.file(&path("a.tar")).is_none_or(|file| file.len() as u64 == CHUNK + 3),
+                        "{case}: {error}"
+                    ),
                 }
                 assert_eq!(server.file(&path("before.tar")).as_deref(), Some(&b"before"[..]), "{case}");
                 // What may pass has passed.
@@ -344,7 +409,8 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                 // A trouble that was not met yet meets this.
                 let Ok(listed) = policy.retry(|| store.list()).await else { continue };
                 assert!(
-                    listed.iter().any(|entry| entry.name == "before.tar") && listed.len() == 1 + usize::from(server.file(&path("a.tar")).is_some()),
+                    listed.iter().any(|entry| entry.name == "before.tar")
+                        && listed.len() == 1 + usize::from(server.file(&path("a.tar")).is_some()),
                     "{case}"
                 );
             }

@@ -47,11 +47,15 @@ async fn a_bucket_with_object_lock_keeps_the_contract_and_its_versions() {
     server.make_locked("locked").unwrap();
     let proxy = Proxy::http(server.address()).unwrap();
     let bare = |head: &Head| {
-        let has_sum = head.header("content-md5").is_some() || head.headers.iter().any(|(name, _)| name.starts_with("x-amz-checksum-"));
+        let has_sum = head.header("content-md5").is_some()
+            || head.headers.iter().any(|(name, _)| name.starts_with("x-amz-checksum-"));
         head.method == "PUT" && !has_sum
     };
-    let refusal = "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required</Message></Error>";
-    proxy.rule(Rule::when(bare).always().answer(Answer::new(400).header("content-type", "application/xml").body(refusal)));
+    let refusal = "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is \
+        required</Message></Error>";
+    proxy.rule(
+        Rule::when(bare).always().answer(Answer::new(400).header("content-type", "application/xml").body(refusal)),
+    );
     let store = connect(&Setup::s3(&proxy.url()), "s3://locked/home").await.unwrap();
     assert_eq!(broken(&*store).await, Vec::<String>::new());
     let remarks = store.remarks().await;

@@ -12,7 +12,10 @@ use testkit::{
 
 fn azure() -> (Azure, Setup) {
     let server = Azure::start(&["backups"]).unwrap();
-    let setup = Setup::empty().with("endpoint", &server.url()).with("account", ACCOUNT).with_variable("AZURE_STORAGE_KEY", ACCESS_KEY);
+    let setup = Setup::empty()
+        .with("endpoint", &server.url())
+        .with("account", ACCOUNT)
+        .with_variable("AZURE_STORAGE_KEY", ACCESS_KEY);
     (server, setup)
 }
 
@@ -27,7 +30,8 @@ async fn an_azure_container_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_access_signature_is_enough() {
     let (server, setup) = azure();
-    let file = setup.file("sas", "?sv=2023-11-03&ss=b&srt=sco&sp=rwdlac&se=2030-01-01T00%3A00%3A00Z&sig=abc%2Bdef%3D\n");
+    let file =
+        setup.file("sas", "?sv=2023-11-03&ss=b&srt=sco&sp=rwdlac&se=2030-01-01T00%3A00%3A00Z&sig=abc%2Bdef%3D\n");
     let setup = Setup::empty().with("endpoint", &server.url()).with("account", ACCOUNT).with("sas_token_file", &file);
     let store = connect(&setup, "azblob://backups").await.unwrap();
     let (parts, bytes) = small_parts(2, 100_000);
@@ -58,7 +62,8 @@ async fn azure_tells_missing_containers_and_keys_apart() {
     let (_server, setup) = azure();
     let error = connect(&setup, "azblob://elsewhere").await.err().unwrap();
     assert_eq!(error.kind(), Some(Kind::NotFound), "{error}");
-    let error = connect(&setup.with_variable("AZURE_STORAGE_KEY", "not base64!"), "azblob://backups").await.err().unwrap();
+    let error =
+        connect(&setup.with_variable("AZURE_STORAGE_KEY", "not base64!"), "azblob://backups").await.err().unwrap();
     assert_eq!(error.kind(), Some(Kind::Credentials), "{error}");
     let error = connect(&setup.with("account", "somebodyelse"), "azblob://backups").await.err().unwrap();
     assert_eq!(error.kind(), Some(Kind::Credentials), "{error}");
@@ -69,7 +74,9 @@ async fn a_google_bucket_keeps_the_contract_where_it_speaks_like_s3() {
     let server = S3Server::start_as_google(&["backups"]).unwrap();
     let file = Setup::empty();
     let key = file.file("key.json", r#"{"private_key":"","private_key_id":"","client_email":"","disable_oauth":true}"#);
-    let store = connect(&file.with("endpoint", &server.url()).with("credentials_file", &key), "gs://backups/home").await.unwrap();
+    let store = connect(&file.with("endpoint", &server.url()).with("credentials_file", &key), "gs://backups/home")
+        .await
+        .unwrap();
     let broken = broken(&*store).await;
     assert_eq!(broken, Vec::<String>::new());
     assert_eq!((server.unfinished(), server.keys("backups")), (0, Vec::new()));

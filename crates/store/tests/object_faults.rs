@@ -1,5 +1,5 @@
-//! What buckets of others do: keys that may not delete, Object Lock, versions, few parts, lagging looks, lost metadata, pages of HTML. A real S3 server, and in
-//! front of it a proxy that answers some requests in its place.
+//! What buckets of others do: keys that may not delete, Object Lock, versions, few parts, lagging looks, lost metadata,
+//! pages of HTML. A real S3 server, and in front of it a proxy that answers some requests in its place.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod object_common;
@@ -49,12 +49,16 @@ impl Bucket {
 }
 
 fn refusal(status: u16, code: &str, message: &str) -> Answer {
-    let body = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
     Answer::new(status).header("content-type", "application/xml").body(&body)
 }
 
 fn page() -> Answer {
-    Answer::new(200).header("content-type", "text/html").body("<!DOCTYPE html>\n<html><title>Log in to the network</title></html>")
+    Answer::new(200)
+        .header("content-type", "text/html")
+        .body("<!DOCTYPE html>\n<html><title>Log in to the network</title></html>")
 }
 
 fn deletes(head: &Head) -> bool {
@@ -71,7 +75,8 @@ fn looks_at_archive(head: &Head) -> bool {
 
 /// Commits as the callers do: again and again while it may pass.
 async fn commit(upload: &dyn Upload, completed: &Completed) -> Result<Checked, StoreError> {
-    let tuning = Tuning { first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(20), ..Tuning::default() };
+    let tuning =
+        Tuning { first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(20), ..Tuning::default() };
     let context = Context::new(tuning, "/nonexistent".into(), std::sync::Arc::default()).unwrap();
     RetryPolicy::new(&context).retry(|| upload.commit(completed)).await
 }
@@ -81,7 +86,11 @@ async fn every_put_bears_a_checksum() {
     let bucket = Bucket::new();
     // As buckets with Object Lock answer.
     let bare = |head: &Head| head.method == "PUT" && head.header("content-md5").is_none();
-    bucket.proxy.rule(Rule::when(bare).always().answer(refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required")));
+    bucket.proxy.rule(Rule::when(bare).always().answer(refusal(
+        400,
+        "InvalidRequest",
+        "Content-MD5 OR x-amz-checksum- HTTP header is required",
+    )));
     let store = bucket.store().await;
     upload(&*store, "locked.tar").await;
     assert_eq!(bucket.keys(), (vec!["home/locked.tar".to_owned()], 0));
@@ -126,9 +135,18 @@ async fn a_key_that_may_not_delete_stores_archives_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_may_not_delete_keeps_the_contract_and_one_archive_stays() {
     let bucket = Bucket::new();
-    bucket.proxy.rule(Rule::when(|head| head.method == "DELETE").always().answer(refusal(403, "AccessDenied", "Access Denied")));
+    bucket.proxy.rule(Rule::when(|head| head.method == "DELETE").always().answer(refusal(
+        403,
+        "AccessDenied",
+        "Access Denied",
+    )));
     let store = bucket.store().await;
-    let report = contract::check(&*store, &ContractOptions { settle: Duration::ZERO, ..ContractOptions::default() }, &mut |_| {}).await;
+    let report = contract::check(
+        &*store,
+        &ContractOptions { settle: Duration::ZERO, ..ContractOptions::default() },
+        &mut |_| {},
+    )
+    .await;
     let broken: Vec<_> = report.findings.iter().filter(|finding| !finding.is_fine()).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     let kept = report.findings.iter().filter(|finding| finding.outcome == Outcome::Kept).count();
@@ -147,10 +165,13 @@ async fn a_list_that_is_cut_is_no_list() {
     upload(&*store, "one.tar").await;
     upload(&*store, "two.tar").await;
     let item = "<Contents><Key>home/one.tar</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified><ETag>&quot;a&quot;</ETag><Size>1</Size></Contents>";
-    let whole = format!("<?xml version=\"1.0\"?><ListBucketResult><Name>backups</Name><IsTruncated>false</IsTruncated>{item}");
+    let whole =
+        format!("<?xml version=\"1.0\"?><ListBucketResult><Name>backups</Name><IsTruncated>false</IsTruncated>{item}");
     for body in ["", "<?xml version=\"1.0\"?>", &whole, &format!("{whole}<Contents><Key>home/tw")] {
         let cut = Answer::new(200).header("content-type", "application/xml").body(body);
-        bucket.proxy.rule(Rule::when(|head| head.method == "GET" && head.target.contains("list-type")).times(2).answer(cut));
+        bucket
+            .proxy
+            .rule(Rule::when(|head| head.method == "GET" && head.target.contains("list-type")).times(2).answer(cut));
         assert!(store.list().await.is_err(), "{body}");
         assert!(store.remove_abandoned().await.is_err(), "{body}");
     }
@@ -162,7 +183,8 @@ async fn a_bucket_that_keeps_versions_is_told() {
     let bucket = Bucket::new();
     let store = bucket.store().await;
     let asks = |head: &Head| head.target.contains("versioning");
-    let status = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
+    let status = "<VersioningConfiguration \
+        xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
     bucket.proxy.rule(Rule::when(asks).answer(Answer::new(200).header("content-type", "application/xml").body(status)));
     let remarks = store.remarks().await;
     assert!(remarks.len() == 1 && remarks[0].contains("NoncurrentVersionExpiration"), "{remarks:?}");
@@ -237,7 +259,8 @@ async fn an_archive_that_is_shown_late_is_looked_for_and_not_sent_again() {
     }
 }
 
-/// The answer to the last request was lost, and the store shows the archive only later: its upload is gone, and that is no reason to send it again.
+/// The answer to the last request was lost, and the store shows the archive only later: its upload is gone, and that is
+/// no reason to send it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_and_a_late_look_do_not_send_an_archive_twice() {
     let bucket = Bucket::new();
@@ -246,7 +269,11 @@ async fn a_lost_answer_and_a_late_look_do_not_send_an_archive_twice() {
     let upload = store.create("late.tar", Expected::default()).await.unwrap();
     put_all(&*upload, &parts).await;
     bucket.proxy.rule(Rule::when(completes).lose_answer(testkit::proxy::Death::Reset));
-    bucket.proxy.rule(Rule::when(completes).always().answer(refusal(404, "NoSuchUpload", "The specified upload does not exist.")));
+    bucket.proxy.rule(Rule::when(completes).always().answer(refusal(
+        404,
+        "NoSuchUpload",
+        "The specified upload does not exist.",
+    )));
     bucket.proxy.rule(Rule::when(looks_at_archive).times(4).answer(Answer::new(404)));
     let checked = commit(&*upload, &Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
     assert_eq!(checked, Checked::PartChecksums);
@@ -260,13 +287,17 @@ async fn a_store_that_loses_metadata_keeps_the_archive() {
     let (parts, bytes) = small_parts(1, 1000);
     let upload = store.create("bare.tar", Expected::default()).await.unwrap();
     put_all(&*upload, &parts).await;
-    let bare = Answer::new(200).body(&"x".repeat(1000)).header("etag", "\"opaque\"").header("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT");
+    let bare = Answer::new(200)
+        .body(&"x".repeat(1000))
+        .header("etag", "\"opaque\"")
+        .header("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT");
     bucket.proxy.rule(Rule::when(looks_at_archive).after(1).always().answer(bare));
     assert!(upload.commit(&Completed { length: bytes.len() as u64, parts: 1, md5: None }).await.is_ok());
     assert_eq!(bucket.keys(), (vec!["home/bare.tar".to_owned()], 0));
 }
 
-/// Each request that an upload makes × what may come back: it ends well or with a reason, and leaves nothing that the next run does not know.
+/// Each request that an upload makes × what may come back: it ends well or with a reason, and leaves nothing that the
+/// next run does not know.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_request_fails_nothing_is_left_under_the_name() {
     type Wants = fn(&Head) -> bool;
@@ -277,8 +308,15 @@ async fn whatever_request_fails_nothing_is_left_under_the_name() {
         ("part", |head| head.target.contains("partNumber=")),
         ("complete", completes),
     ];
-    let answers =
-        || [Answer::new(403), refusal(500, "InternalError", ""), refusal(403, "AccessDenied", "storage cap exceeded"), page(), Answer::new(200).body("cut")];
+    let answers = || {
+        [
+            Answer::new(403),
+            refusal(500, "InternalError", ""),
+            refusal(403, "AccessDenied", "storage cap exceeded"),
+            page(),
+            Answer::new(200).body("cut"),
+        ]
+    };
     for (name, wants) in requests {
         for answer in answers() {
             let bucket = Bucket::new();
@@ -315,7 +353,10 @@ fn a_cap_that_is_used_up_is_told_from_missing_rights() {
         let cap = "Cannot upload files, storage cap exceeded. See the Caps &amp; Alerts page to increase your cap.";
         bucket.proxy.rule(Rule::when(begins).answer(refusal(403, "AccessDenied", cap)));
         let Some(StoreError::Remote(error)) = store.create("x.tar", Expected::default()).await.err() else { panic!() };
-        assert!(matches!(error.kind, Kind::Full { .. }) && error.advice.as_ref().unwrap().contains("Caps & Alerts"), "{error:?}");
+        assert!(
+            matches!(error.kind, Kind::Full { .. }) && error.advice.as_ref().unwrap().contains("Caps & Alerts"),
+            "{error:?}"
+        );
     });
 }
 

@@ -148,7 +148,16 @@ fn hiccups_cost_a_part_and_no_more() {
     let whole = noise(30_000_000);
     for placement in [Placement::Random, parts(), Placement::Sequential] {
         let (run, memory) = (Run::new(), Memory::new(placement));
-        memory.script([Some(HICCUP), None, Some(Fault::DoneButSilent), Some(HICCUP), Some(HICCUP), None, None, Some(Fault::DoneButSilent)]);
+        memory.script([
+            Some(HICCUP),
+            None,
+            Some(Fault::DoneButSilent),
+            Some(HICCUP),
+            Some(HICCUP),
+            None,
+            None,
+            Some(Fault::DoneButSilent),
+        ]);
         let outcomes = run.send(vec![Run::place(&memory)], &whole, false);
         assert!(outcomes[0].result.is_ok(), "{outcomes:?}");
         assert_eq!(outcomes[0].retries, 5);
@@ -278,7 +287,10 @@ fn an_upload_the_other_side_lost_is_pushed_again_from_the_start() {
 #[test]
 fn an_archive_far_beyond_what_was_expected_gets_through_in_larger_parts() {
     let whole = noise(31_500_000);
-    let (run, mut memory) = (Run::new(), Memory::new(Placement::Parts(PartRules { smallest: 1 << 20, largest: 1 << 30, most: 20, equal: false })));
+    let (run, mut memory) = (
+        Run::new(),
+        Memory::new(Placement::Parts(PartRules { smallest: 1 << 20, largest: 1 << 30, most: 20, equal: false })),
+    );
     memory.abilities.preferred = 1 << 20;
     let mut outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
     outbound.begin(Expected::default()).unwrap();
@@ -410,7 +422,8 @@ fn an_archive_that_changes_while_it_is_pushed_does_not_arrive() {
     assert_eq!(std::fs::read_dir(run.dir.path().join("state")).unwrap().count(), 0);
 }
 
-/// Sends `members` members of `length` bytes with two late fields each, as a repair does; gives the outcome, and what should have arrived.
+/// Sends `members` members of `length` bytes with two late fields each, as a repair does; gives the outcome, and what
+/// should have arrived.
 fn send_late_members(mut outbound: Outbound, members: usize, length: usize) -> (Vec<Outcome>, Vec<u8>) {
     let body = noise(length);
     let mut whole = Vec::new();
@@ -472,7 +485,10 @@ fn whoever_waits_for_a_place_hears_that_the_user_stops() {
     // The place takes nothing, so this waits; and ends.
     while outbound.append(&segment).is_ok() {}
     let outcomes = outbound.finish();
-    assert!(matches!(outcomes[0].result, Err(StoreError::Cancelled)), "what lacks bytes is never published: {outcomes:?}");
+    assert!(
+        matches!(outcomes[0].result, Err(StoreError::Cancelled)),
+        "what lacks bytes is never published: {outcomes:?}"
+    );
     let world = memory.world.lock().unwrap();
     assert!(world.objects.is_empty() && world.unfinished.is_empty());
 }
@@ -504,7 +520,10 @@ fn an_upload_lost_beside_a_local_copy_begins_anew_from_that() {
         memory.script([None, Some(Fault::Fail(Kind::Lost)), None, None, None, Some(Fault::Fail(Kind::Lost))]);
         let outcomes = run.send(vec![run.file(), Run::place(&memory)], &whole, true);
         assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{placement:?}: {outcomes:?}");
-        assert!(memory.object("a.tar").unwrap() == whole && memory.world.lock().unwrap().unfinished.is_empty(), "{placement:?}");
+        assert!(
+            memory.object("a.tar").unwrap() == whole && memory.world.lock().unwrap().unfinished.is_empty(),
+            "{placement:?}"
+        );
         // Without one nobody has what is lost.
         let (run, memory) = (Run::new(), Memory::new(placement));
         memory.script([None, Some(Fault::Fail(Kind::Lost))]);

@@ -1,4 +1,5 @@
-//! What paired machines may do at a receiver, asked of it directly: each request, also one that is refused, comes twice, too late or with too little.
+//! What paired machines may do at a receiver, asked of it directly: each request, also one that is refused, comes
+//! twice, too late or with too little.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -29,7 +30,11 @@ impl Rig {
     fn with(store: Arc<dyn Store>, append_only: bool, state: tempfile::TempDir) -> Self {
         let told = Arc::<Mutex<Vec<ReceiverEvent>>>::default();
         let log = Arc::clone(&told);
-        let options = ReceiverOptions { builder: None, append_only, on_event: Arc::new(move |event| log.lock().unwrap().push(event)) };
+        let options = ReceiverOptions {
+            builder: None,
+            append_only,
+            on_event: Arc::new(move |event| log.lock().unwrap().push(event)),
+        };
         Self { receiver: Receiver::new(store, state.path(), options), told, state }
     }
 
@@ -39,7 +44,14 @@ impl Rig {
 
     async fn send(&self, whose: u8, request: Request, body: &[u8]) -> Result<Reply, Refusal> {
         let fingerprint = serde_json::from_str(&format!("\"{}\"", format!("{whose:02x}").repeat(32))).unwrap();
-        let peer = Peer { name: format!("machine {whose}"), fingerprint, role: Role::Sender, since: 0, last_seen: 0, address: None };
+        let peer = Peer {
+            name: format!("machine {whose}"),
+            fingerprint,
+            role: Role::Sender,
+            since: 0,
+            last_seen: 0,
+            address: None,
+        };
         self.receiver.serve(&peer, request, Bytes::copy_from_slice(body)).await.map(|(reply, _)| reply)
     }
 
@@ -50,7 +62,8 @@ impl Rig {
 
     /// A piece of the first part, which ends the archive.
     async fn put(&self, whose: u8, name: &str, length: u64, at: u64, body: &[u8]) -> Result<Reply, Refusal> {
-        let request = Request::Put { upload: upload(name), index: 0, offset: 0, length, at, total: Some(length), last: true };
+        let request =
+            Request::Put { upload: upload(name), index: 0, offset: 0, length, at, total: Some(length), last: true };
         self.send(whose, request, body).await
     }
 
@@ -114,7 +127,8 @@ async fn a_receiver_that_keeps_what_it_has_lets_nobody_delete_replace_or_unpin()
 }
 
 fn names(directory: &std::path::Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

@@ -28,7 +28,8 @@ fn the_documentation_names_every_kind_and_key() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/DESTINATIONS.md")).unwrap();
     for scheme in SCHEMES {
         let name = scheme.names[0];
-        let is_there = text.contains(&format!("`{name}://")) || text.contains(&format!("`{}(s)://", name.trim_end_matches('s')));
+        let is_there =
+            text.contains(&format!("`{name}://")) || text.contains(&format!("`{}(s)://", name.trim_end_matches('s')));
         assert!(is_there, "{name}:// is not in DESTINATIONS.md");
         for key in scheme.keys.iter().filter(|key| !UNDOCUMENTED.contains(key)) {
             assert!(text.contains(&format!("`{key}`")), "{key} of {name} is not in DESTINATIONS.md");

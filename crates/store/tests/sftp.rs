@@ -39,9 +39,17 @@ impl Place {
         let server = Sshd::start(settings).unwrap();
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join(".ssh")).unwrap();
-        let tuning = Tuning { connect_timeout: Duration::from_secs(20), stall: Duration::from_secs(20), ..Tuning::default() };
+        let tuning =
+            Tuning { connect_timeout: Duration::from_secs(20), stall: Duration::from_secs(20), ..Tuning::default() };
         let key = server.user_key().display().to_string();
-        let place = Self { home, options: BTreeMap::from([("key_file".to_owned(), key)]), environment: BTreeMap::new(), tuning, only_looks: false, server };
+        let place = Self {
+            home,
+            options: BTreeMap::from([("key_file".to_owned(), key)]),
+            environment: BTreeMap::new(),
+            tuning,
+            only_looks: false,
+            server,
+        };
         place.know("ed25519");
         Some(place)
     }
@@ -71,7 +79,10 @@ impl Place {
     }
 
     fn files(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.server.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(self.server.root())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -128,7 +139,11 @@ async fn a_real_server_keeps_the_contract() {
     assert_eq!(place.files(), Vec::<String>::new());
     let measured = contract::measure(store.as_ref(), 16 << 20).await.unwrap();
     let rate = |seconds: f64| (measured.bytes >> 20) as f64 / seconds;
-    eprintln!("up {:.0} MiB/s, down {:.0} MiB/s", rate(measured.upload_seconds), rate(measured.download_seconds.unwrap()));
+    eprintln!(
+        "up {:.0} MiB/s, down {:.0} MiB/s",
+        rate(measured.upload_seconds),
+        rate(measured.download_seconds.unwrap())
+    );
 }
 
 #[tokio::test]
@@ -143,7 +158,8 @@ async fn an_unknown_host_is_refused_with_its_fingerprint_and_how_to_trust_it() {
     assert!(advice.contains(&format!("mkdir -p ~/.ssh && {command}")), "{advice}");
     fs::create_dir(place.home.path().join(".ssh")).unwrap();
 
-    let lines = Command::new("ssh-keygen").arg("-lf").arg(place.server.path("host_ed25519.pub")).output().unwrap().stdout;
+    let lines =
+        Command::new("ssh-keygen").arg("-lf").arg(place.server.path("host_ed25519.pub")).output().unwrap().stdout;
     let fingerprint = String::from_utf8(lines).unwrap().split(' ').nth(1).unwrap().to_owned();
     refused(place.connect().await, Kind::Protocol, &fingerprint);
 
@@ -172,7 +188,14 @@ async fn a_host_known_by_another_kind_of_key_or_a_hashed_name_is_known() {
     place.connect().await.unwrap();
     place.know("ed25519");
     assert!(
-        Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(place.known_hosts()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+        Command::new("ssh-keygen")
+            .args(["-q", "-H", "-f"])
+            .arg(place.known_hosts())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
     );
     let hashed = fs::read_to_string(place.known_hosts()).unwrap();
     assert!(hashed.starts_with("|1|"), "{hashed}");
@@ -257,7 +280,8 @@ async fn the_agent_lends_its_keys() {
     while !socket.exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let added = Command::new("ssh-add").arg("-q").arg(place.server.user_key()).env("SSH_AUTH_SOCK", &socket).status().unwrap();
+    let added =
+        Command::new("ssh-add").arg("-q").arg(place.server.user_key()).env("SSH_AUTH_SOCK", &socket).status().unwrap();
     assert!(added.success());
     place.options.clear();
     place.environment.insert("SSH_AUTH_SOCK".to_owned(), socket.display().to_string());
@@ -381,10 +405,13 @@ async fn a_link_is_shown_as_one_and_one_that_leads_nowhere_not_at_all() {
     std::os::unix::fs::symlink("a.tar", root.join("latest.tar")).unwrap();
     std::os::unix::fs::symlink("b.tar", root.join("gone.tar")).unwrap();
     let store = place.connect().await.unwrap();
-    let mut listed: Vec<_> = store.list().await.unwrap().into_iter().map(|entry| (entry.name, entry.size, entry.link)).collect();
+    let mut listed: Vec<_> =
+        store.list().await.unwrap().into_iter().map(|entry| (entry.name, entry.size, entry.link)).collect();
     listed.sort();
     assert_eq!(listed, [("a.tar".to_owned(), 7, false), ("latest.tar".to_owned(), 7, true)]);
-    assert!(store.entry("latest.tar").await.unwrap().unwrap().link && !store.entry("a.tar").await.unwrap().unwrap().link);
+    assert!(
+        store.entry("latest.tar").await.unwrap().unwrap().link && !store.entry("a.tar").await.unwrap().unwrap().link
+    );
     assert_eq!(store.entry("gone.tar").await.unwrap(), None);
     store.delete("latest.tar").await.unwrap();
     assert_eq!(place.files(), ["a.tar", "gone.tar"]);
@@ -414,7 +441,11 @@ struct Small(PathBuf);
 impl Small {
     fn mount(at: &Path) -> Option<Self> {
         fs::create_dir(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(at).stderr(Stdio::null()).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+            .arg(at)
+            .stderr(Stdio::null())
+            .status();
         mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
     }
 }
@@ -489,7 +520,8 @@ async fn another_process_goes_on_behind_what_was_acknowledged_not_behind_the_las
     let store = place.connect().await.unwrap();
     let whole = sample(40 << 20);
     let parts = parts(&whole, 8 << 20);
-    let upload = store.create("a.tar", Expected { resumable: true, ..Expected::exactly(whole.len() as u64) }).await.unwrap();
+    let upload =
+        store.create("a.tar", Expected { resumable: true, ..Expected::exactly(whole.len() as u64) }).await.unwrap();
     for part in &parts[..3] {
         upload.put(part).await.unwrap();
     }

@@ -1,5 +1,5 @@
-//! Each request that goes to an SFTP server says no, is cut off, is done unheard, comes late or is never answered, once and twice in a row; and what happens there
-//! when somebody else touches the files.
+//! Each request that goes to an SFTP server says no, is cut off, is done unheard, comes late or is never answered, once
+//! and twice in a row; and what happens there when somebody else touches the files.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "common/sftp_server.rs"]
@@ -9,7 +9,10 @@ use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sftp_server::{Asks, Call, Fault, PASSWORD, SftpServer};
-use store::{Checked, Completed, Context, Expected, Kind, Part, Segments, Store, StoreError, Tuning, Upload, parts::Activity, retry::RetryPolicy};
+use store::{
+    Checked, Completed, Context, Expected, Kind, Part, Segments, Store, StoreError, Tuning, Upload, parts::Activity,
+    retry::RetryPolicy,
+};
 
 const STALL: Duration = Duration::from_millis(400);
 const WHOLE: &[u8] = b"abcdefghi";
@@ -42,7 +45,8 @@ fn completed() -> Completed {
     Completed { length: 9, parts: 3, md5: None }
 }
 
-/// A whole upload with its correction, as the callers do it: again and again while it may pass, and given up at the end.
+/// A whole upload with its correction, as the callers do it: again and again while it may pass, and given up at the
+/// end.
 async fn send(store: &dyn Store, policy: &RetryPolicy, before_the_end: impl FnOnce()) -> Result<Checked, StoreError> {
     let upload = policy.retry(|| store.create("a.tar", Expected::exactly(9))).await?;
     let whole = completed();
@@ -102,7 +106,8 @@ async fn survives(call: Call, fault: Fault, times: usize) {
     assert_eq!(policy.retry(|| store.read("before.tar", 0..6)).await.unwrap(), "before", "{case}");
 }
 
-/// Whatever happens, the archive is there whole or not at all, what was there before stays, and nothing half-done is left.
+/// Whatever happens, the archive is there whole or not at all, what was there before stays, and nothing half-done is
+/// left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_request_fails_an_archive_is_there_whole_or_not_at_all() {
     let calls = [Call::Open, Call::Close, Call::Write, Call::Lstat, Call::Fstat, Call::Rename, Call::Extended];
@@ -110,14 +115,18 @@ async fn whatever_request_fails_an_archive_is_there_whole_or_not_at_all() {
     let refusals = [4, 3, 2, 5, 8].map(Fault::Refused);
     let others = [Fault::Unheard, Fault::Cut, Fault::Silent, Fault::Late(STALL * 2)];
     for call in calls {
-        let cases = refusals.iter().chain(&others).flat_map(|fault| (1..=2).map(move |times| tokio::spawn(survives(call, *fault, times))));
+        let cases = refusals
+            .iter()
+            .chain(&others)
+            .flat_map(|fault| (1..=2).map(move |times| tokio::spawn(survives(call, *fault, times))));
         for case in cases.collect::<Vec<_>>() {
             case.await.unwrap();
         }
     }
 }
 
-/// Reading: the list, a look, the bytes, deleting, sweeping. A refusal is one; a list is never taken for whole when it broke off.
+/// Reading: the list, a look, the bytes, deleting, sweeping. A refusal is one; a list is never taken for whole when it
+/// broke off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_request_fails_what_lies_there_is_neither_missed_nor_removed() {
     let Some(server) = SftpServer::start(Asks::Outright).await else { return };
@@ -126,7 +135,9 @@ async fn whatever_request_fails_what_lies_there_is_neither_missed_nor_removed() 
     }
     let policy = RetryPolicy::new(&context());
     let store = policy.retry(|| server.connect(PASSWORD, context())).await.unwrap();
-    for fault in [Fault::Refused(4), Fault::Refused(3), Fault::Unheard, Fault::Cut, Fault::Silent, Fault::Late(STALL * 2)] {
+    for fault in
+        [Fault::Refused(4), Fault::Refused(3), Fault::Unheard, Fault::Cut, Fault::Silent, Fault::Late(STALL * 2)]
+    {
         let passes = !matches!(fault, Fault::Refused(_));
         for call in [Call::Opendir, Call::Readdir] {
             server.meet(call, [fault]);
@@ -160,7 +171,11 @@ async fn somebody_elses_hand_is_noticed() {
         ("takes the name", |_, to| fs::write(to, "theirs").unwrap(), Kind::Exists),
         ("removes it", |from, _| fs::remove_file(from).unwrap(), Kind::Lost),
         ("cuts it", |from, _| fs::File::options().write(true).open(from).unwrap().set_len(4).unwrap(), Kind::Mismatch),
-        ("adds to it", |from, _| fs::File::options().write(true).open(from).unwrap().set_len(20).unwrap(), Kind::Mismatch),
+        (
+            "adds to it",
+            |from, _| fs::File::options().write(true).open(from).unwrap().set_len(20).unwrap(),
+            Kind::Mismatch,
+        ),
     ];
     for (what, touch, kind) in touches {
         let Some(server) = SftpServer::start(Asks::Outright).await else { return };

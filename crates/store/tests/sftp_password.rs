@@ -1,5 +1,5 @@
-//! SFTP with a password, which a real OpenSSH server checks against the machine's own users. So the SSH side is a server in this process that lets one user in by
-//! password alone; behind it is OpenSSH's own `sftp-server`.
+//! SFTP with a password, which a real OpenSSH server checks against the machine's own users. So the SSH side is a
+//! server in this process that lets one user in by password alone; behind it is OpenSSH's own `sftp-server`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "common/sftp_server.rs"]
@@ -15,7 +15,12 @@ use store::{
 
 fn context() -> Context {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Context::new(Tuning { stall: Duration::from_secs(20), ..Tuning::default() }, "/nonexistent".into(), std::sync::Arc::default()).unwrap()
+    Context::new(
+        Tuning { stall: Duration::from_secs(20), ..Tuning::default() },
+        "/nonexistent".into(),
+        std::sync::Arc::default(),
+    )
+    .unwrap()
 }
 
 async fn keeps_the_contract(asks: Asks) {

@@ -67,7 +67,8 @@ impl Apache {
 }
 
 fn configuration(root: &Path, port: u16) -> String {
-    let modules = ["mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic", "dav", "dav_fs", "alias"];
+    let modules =
+        ["mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic", "dav", "dav_fs", "alias"];
     let modules = modules.map(|name| format!("LoadModule {name}_module {MODULES}/mod_{name}.so")).join("\n");
     let root = root.display();
     format!(

@@ -1,7 +1,8 @@
-//! A Blob service in memory that speaks enough of Azure's protocol for uploads in blocks, and refuses what the real one refuses.
+//! A Blob service in memory that speaks enough of Azure's protocol for uploads in blocks, and refuses what the real one
+//! refuses.
 //!
-//! Source of the rules: Microsoft's reference of the Blob service REST API (Put Block, Put Block List, Get Block List, Put Blob, List Blobs, conditional headers).
-//! Signatures are looked for, and not recomputed.
+//! Source of the rules: Microsoft's reference of the Blob service REST API (Put Block, Put Block List, Get Block List,
+//! Put Blob, List Blobs, conditional headers). Signatures are looked for, and not recomputed.
 
 use std::{
     collections::BTreeMap,
@@ -98,7 +99,11 @@ impl Azure {
 
     /// Names of all blobs of a container.
     pub fn blobs(&self, container: &str) -> Vec<String> {
-        lock(&self.account).containers.get(container).map(|container| container.blobs.keys().cloned().collect()).unwrap_or_default()
+        lock(&self.account)
+            .containers
+            .get(container)
+            .map(|container| container.blobs.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Forgets all blocks that are not part of a blob, as the real service does after a week.
@@ -121,14 +126,28 @@ async fn answer(State(account): State<Shared>, Query(query): Query<Parameters>, 
         Err(_) => Err((StatusCode::BAD_REQUEST, "InvalidInput")),
     };
     answered.unwrap_or_else(|(status, code)| {
-        let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>The fake says no.</Message></Error>");
+        let text = format!(
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>The fake says \
+            no.</Message></Error>"
+        );
         let body = if is_head { Body::empty() } else { Body::from(text) };
-        let built = Response::builder().status(status).header("x-ms-error-code", code).header("content-type", "application/xml").body(body);
+        let built = Response::builder()
+            .status(status)
+            .header("x-ms-error-code", code)
+            .header("content-type", "application/xml")
+            .body(body);
         built.unwrap_or_default()
     })
 }
 
-fn decide(account: &mut Account, method: &Method, path: &str, query: &Parameters, headers: &HeaderMap, body: Bytes) -> Answer {
+fn decide(
+    account: &mut Account,
+    method: &Method,
+    path: &str,
+    query: &Parameters,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Answer {
     authorized(query, headers)?;
     account.changes += 1;
     let tag = format!("\"0x8D{:013X}\"", account.changes);
@@ -160,9 +179,13 @@ fn authorized(query: &Parameters, headers: &HeaderMap) -> Result<(), (StatusCode
         return Ok(());
     }
     let Some(value) = headers.get("authorization").and_then(|value| value.to_str().ok()) else { return refused };
-    let signature = value.strip_prefix(&format!("SharedKey {ACCOUNT}:")).and_then(|signature| BASE64_STANDARD.decode(signature).ok());
+    let signature = value
+        .strip_prefix(&format!("SharedKey {ACCOUNT}:"))
+        .and_then(|signature| BASE64_STANDARD.decode(signature).ok());
     // HMAC-SHA256.
-    if signature.is_some_and(|signature| signature.len() == 32) && (headers.contains_key("x-ms-date") || headers.contains_key("date")) {
+    if signature.is_some_and(|signature| signature.len() == 32)
+        && (headers.contains_key("x-ms-date") || headers.contains_key("date"))
+    {
         Ok(())
     } else {
         refused
@@ -173,7 +196,8 @@ fn put_block(container: &mut Container, name: &str, query: &Parameters, headers:
     let id = query.get("blockid").ok_or((StatusCode::BAD_REQUEST, "InvalidQueryParameterValue"))?;
     let length = BASE64_STANDARD.decode(id).map_err(|_| (StatusCode::BAD_REQUEST, "InvalidBlockId"))?.len();
     let blocks = container.uncommitted.entry(name.to_owned()).or_default();
-    if length > 64 || blocks.keys().any(|other| BASE64_STANDARD.decode(other).is_ok_and(|other| other.len() != length)) {
+    if length > 64 || blocks.keys().any(|other| BASE64_STANDARD.decode(other).is_ok_and(|other| other.len() != length))
+    {
         return Err((StatusCode::BAD_REQUEST, "InvalidBlobOrBlock"));
     }
     if body.is_empty() {
@@ -199,7 +223,8 @@ fn put_block_list(container: &mut Container, name: &str, headers: &HeaderMap, bo
     let mut whole = Vec::new();
     let none = BTreeMap::new();
     let blocks = container.uncommitted.get(name).unwrap_or(&none);
-    let listed = between(&text, "<Uncommitted>", "</Uncommitted>").into_iter().chain(between(&text, "<Latest>", "</Latest>"));
+    let listed =
+        between(&text, "<Uncommitted>", "</Uncommitted>").into_iter().chain(between(&text, "<Latest>", "</Latest>"));
     for (count, id) in listed.enumerate() {
         if count >= MOST_BLOCKS {
             return Err((StatusCode::BAD_REQUEST, "BlockListTooLong"));
@@ -222,12 +247,18 @@ fn put_blob(container: &mut Container, name: &str, headers: &HeaderMap, body: By
 
 fn refuse_existing(container: &Container, name: &str, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let is_conditional = headers.get("if-none-match").is_some_and(|value| value.as_bytes() == b"*");
-    if is_conditional && container.blobs.contains_key(name) { Err((StatusCode::CONFLICT, "BlobAlreadyExists")) } else { Ok(()) }
+    if is_conditional && container.blobs.contains_key(name) {
+        Err((StatusCode::CONFLICT, "BlobAlreadyExists"))
+    } else {
+        Ok(())
+    }
 }
 
 fn store(container: &mut Container, name: &str, headers: &HeaderMap, bytes: Bytes, tag: &str) -> Answer {
     let metadata = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-ms-meta-"));
-    let metadata = metadata.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
+    let metadata = metadata
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
     container.blobs.insert(name.to_owned(), Blob { bytes, tag: tag.to_owned(), metadata });
     reply(StatusCode::CREATED, &[("etag", tag), ("last-modified", NOW)], Body::empty())
 }
@@ -246,7 +277,12 @@ fn get(container: &Container, name: &str, is_head: bool, headers: &HeaderMap) ->
     let blob = container.blobs.get(name).ok_or((StatusCode::NOT_FOUND, "BlobNotFound"))?;
     let asked = headers.get("x-ms-range").or_else(|| headers.get("range")).and_then(|range| range.to_str().ok());
     let whole = blob.bytes.len();
-    let mut given = vec![("etag", blob.tag.as_str()), ("last-modified", NOW), ("x-ms-blob-type", "BlockBlob"), ("accept-ranges", "bytes")];
+    let mut given = vec![
+        ("etag", blob.tag.as_str()),
+        ("last-modified", NOW),
+        ("x-ms-blob-type", "BlockBlob"),
+        ("accept-ranges", "bytes"),
+    ];
     given.extend(blob.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let length = whole.to_string();
     if is_head {
@@ -270,7 +306,10 @@ fn list(container: &Container, query: &Parameters) -> Answer {
     let prefix = query.get("prefix").map_or("", String::as_str);
     let delimiter = query.get("delimiter").map(String::as_str);
     let mut folders = Vec::new();
-    let mut text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Prefix>{}</Prefix><Blobs>", escape(prefix));
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Prefix>{}</Prefix><Blobs>",
+        escape(prefix)
+    );
     for (name, blob) in container.blobs.iter().filter(|(name, _)| name.starts_with(prefix)) {
         let rest = &name[prefix.len()..];
         if let Some((folder, _)) = delimiter.and_then(|delimiter| rest.split_once(delimiter)) {

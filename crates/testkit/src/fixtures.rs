@@ -23,17 +23,24 @@ impl Fixtures {
     pub fn make(names: &[&str]) -> io::Result<Option<Self>> {
         let python = env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".into());
         let out = tempfile::tempdir()?;
-        let made = Command::new(&python).arg(home().join("make")).arg(out.path()).args(names).env("PYTHONDONTWRITEBYTECODE", "1").output();
+        let made = Command::new(&python)
+            .arg(home().join("make"))
+            .arg(out.path())
+            .args(names)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output();
         if made.as_ref().is_ok_and(|made| made.status.success()) {
             let list = serde_json::from_slice(&fs::read(out.path().join("fixtures.json"))?)?;
             return Ok(Some(Self { out, list }));
         }
-        let why = made.map_or_else(|error| error.to_string(), |made| String::from_utf8_lossy(&made.stderr).trim().to_owned());
+        let why =
+            made.map_or_else(|error| error.to_string(), |made| String::from_utf8_lossy(&made.stderr).trim().to_owned());
         if env::var_os("CI").is_some() {
             return Err(io::Error::other(format!("the fixtures can't be made: {why}")));
         }
         let last = why.lines().last().unwrap_or_default();
-        let _ = writeln!(io::stderr(), "SKIPPED: the fixtures can't be made ({last}); HAUL_PYTHON names a Python that can");
+        let _ =
+            writeln!(io::stderr(), "SKIPPED: the fixtures can't be made ({last}); HAUL_PYTHON names a Python that can");
         Ok(None)
     }
 
@@ -85,7 +92,10 @@ pub fn ask(version: Version, folder: &Path) -> io::Result<String> {
     if asked.status.success() {
         return String::from_utf8(asked.stdout).map_err(io::Error::other);
     }
-    Err(io::Error::other(format!("Home Assistant could not be asked: {}", String::from_utf8_lossy(&asked.stderr).trim())))
+    Err(io::Error::other(format!(
+        "Home Assistant could not be asked: {}",
+        String::from_utf8_lossy(&asked.stderr).trim()
+    )))
 }
 
 fn home() -> PathBuf {

@@ -1,5 +1,6 @@
-//! A Home Assistant as seen from outside, in this process: the requests of the crate `homeassistant`, answered in the words of the real one. What it says can be
-//! changed between two requests, as a restart does. What only a Supervisor says is from reading its source: no real one was asked.
+//! A Home Assistant as seen from outside, in this process: the requests of the crate `homeassistant`, answered in the
+//! words of the real one. What it says can be changed between two requests, as a restart does. What only a Supervisor
+//! says is from reading its source: no real one was asked.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "for tests only: what fails here fails a test")]
 
@@ -148,7 +149,12 @@ impl Fake {
 
 /// As the real one answers: with its guard headers.
 fn answer(status: u16, kind: &'static str, body: String) -> Response {
-    let headers = [("content-type", kind), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff"), ("server", "")];
+    let headers = [
+        ("content-type", kind),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+        ("server", ""),
+    ];
     (StatusCode::from_u16(status).unwrap(), headers, body).into_response()
 }
 
@@ -176,7 +182,10 @@ async fn onboarding(State(mind): State<Shared>) -> Response {
 async fn providers(State(mind): State<Shared>) -> Response {
     match mind.lock().unwrap().user_made {
         Some(false) => said(400, &json!({ "message": "Onboarding not finished", "code": "onboarding_required" })),
-        _ => said(200, &json!({ "providers": [{ "name": "Home Assistant Local", "id": null, "type": "homeassistant" }], "preselect_remember_me": false })),
+        _ => said(
+            200,
+            &json!({ "providers": [{ "name": "Home Assistant Local", "id": null, "type": "homeassistant" }], "preselect_remember_me": false }),
+        ),
     }
 }
 
@@ -279,7 +288,8 @@ async fn socket(State(mind): State<Shared>, mut request: Request) -> Response {
         return plain(400, "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\".");
     }
     let key = request.headers().get("sec-websocket-key").unwrap().to_str().unwrap().to_owned();
-    let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize());
+    let accept =
+        STANDARD.encode(Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize());
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(connection) = upgrade.await else { return };
@@ -313,7 +323,9 @@ fn reply(mind: &Shared, message: &Value) -> Vec<Value> {
         "supervisor/api" if message["endpoint"] == "/host/info" && mind.disk_free.is_some() => {
             done(json!({ "hostname": "homeassistant", "disk_free": mind.disk_free, "disk_total": 28.5 }))
         }
-        "backup/agents/info" => done(json!({ "agents": [{ "agent_id": "hassio.local", "name": "local" }, { "agent_id": "cloud.cloud" }] })),
+        "backup/agents/info" => {
+            done(json!({ "agents": [{ "agent_id": "hassio.local", "name": "local" }, { "agent_id": "cloud.cloud" }] }))
+        }
         "backup/subscribe_events" => {
             let mut replies = vec![json!({ "id": id, "type": "event", "event": { "manager_state": "idle" } })];
             replies.extend(done(Value::Null));
@@ -327,6 +339,8 @@ fn reply(mind: &Shared, message: &Value) -> Vec<Value> {
                 _ => vec![json!({ "id": id, "type": "result", "success": false, "error": mind.restore.1 })],
             }
         }
-        _ => vec![json!({ "id": id, "type": "result", "success": false, "error": { "code": "unknown_command", "message": "Unknown command." } })],
+        _ => vec![
+            json!({ "id": id, "type": "result", "success": false, "error": { "code": "unknown_command", "message": "Unknown command." } }),
+        ],
     }
 }

@@ -1,5 +1,5 @@
-//! Servers that follow a real protocol and refuse what the real one refuses, a proxy that breaks connections on purpose, and programs whose
-//! system calls fail; for tests only.
+//! Servers that follow a real protocol and refuse what the real one refuses, a proxy that breaks connections on
+//! purpose, and programs whose system calls fail; for tests only.
 
 pub mod apache;
 pub mod azure;

@@ -1,4 +1,5 @@
-//! Another S3 server: Python's moto in a process of its own. Stricter than `s3s-fs` about part sizes, and it lists unfinished uploads.
+//! Another S3 server: Python's moto in a process of its own. Stricter than `s3s-fs` about part sizes, and it lists
+//! unfinished uploads.
 
 use std::{
     env,
@@ -19,10 +20,15 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts a server that has these buckets. `None` where Python or moto is missing, which is said, and fails where `CI` is set.
+    /// Starts a server that has these buckets. `None` where Python or moto is missing, which is said, and fails where
+    /// `CI` is set.
     pub fn start(buckets: &[&str]) -> io::Result<Option<Self>> {
         let python = env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let found = Command::new(&python).args(["-c", "import moto.server"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let found = Command::new(&python)
+            .args(["-c", "import moto.server"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         if !found.is_ok_and(|status| status.success()) {
             if env::var("CI").is_ok_and(|value| value == "true") {
                 return Err(io::Error::other("moto is missing: set HAUL_PYTHON to a Python that has it"));
@@ -33,8 +39,12 @@ impl Moto {
         // Free a moment ago; nobody else is handed it that soon.
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let script = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])";
-        let process =
-            Command::new(&python).args(["-c", script, &address.port().to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let process = Command::new(&python)
+            .args(["-c", script, &address.port().to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         let moto = Self { address, process };
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -73,7 +83,12 @@ impl Moto {
 
     fn send(&self, method: &str, target: &str, headers: &str, body: &str) -> io::Result<String> {
         let mut socket = TcpStream::connect(self.address)?;
-        write!(socket, "{method} {target} HTTP/1.0\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\r\n{body}", self.address, body.len())?;
+        write!(
+            socket,
+            "{method} {target} HTTP/1.0\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )?;
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -1,5 +1,6 @@
-//! A Nextcloud in memory: WebDAV below `remote.php/dav`, and chunked upload v2 with the rules of the real one (names and number of chunks, `Destination` on
-//! each request, `OC-Total-Length` compared, no `.part` names, quota). [`Nextcloud::plain`] is the same as an ordinary WebDAV server of many tempers.
+//! A Nextcloud in memory: WebDAV below `remote.php/dav`, and chunked upload v2 with the rules of the real one (names
+//! and number of chunks, `Destination` on each request, `OC-Total-Length` compared, no `.part` names, quota).
+//! [`Nextcloud::plain`] is the same as an ordinary WebDAV server of many tempers.
 
 mod files;
 mod reply;
@@ -48,11 +49,13 @@ pub enum Trouble {
     After(u16),
     /// A `MOVE` of chunks is accepted (202) and done a moment later.
     Later(Duration),
-    /// A `MOVE` of chunks is done a moment later, and this is answered at once, as by a proxy that does not wait. Another `MOVE` meanwhile begins the work anew.
+    /// A `MOVE` of chunks is done a moment later, and this is answered at once, as by a proxy that does not wait.
+    /// Another `MOVE` meanwhile begins the work anew.
     Busy(Duration, u16),
     /// It is done, and answered, only after a while, whether the other side still waits or not.
     Slow(Duration),
-    /// A list stops behind its first entry and ends with an error behind its last element, as golang.org/x/net/webdav does.
+    /// A list stops behind its first entry and ends with an error behind its last element, as golang.org/x/net/webdav
+    /// does.
     CutList,
 }
 
@@ -170,28 +173,39 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let method = parts.method.as_str().to_owned();
     locked(&shared.requests).push(format!("{method} {}", parts.uri.path()));
-    let Some(path) = parts.uri.path().strip_prefix(&shared.base) else { return reply::error(StatusCode::NOT_FOUND, "not here") };
+    let Some(path) = parts.uri.path().strip_prefix(&shared.base) else {
+        return reply::error(StatusCode::NOT_FOUND, "not here");
+    };
     if path == "/status.php" {
         return Response::new(Body::from(r#"{"installed":true,"maintenance":false,"productname":"Nextcloud"}"#));
     }
     let is_known = [USER, MAIL].map(|user| format!("Basic {}", STANDARD.encode(format!("{user}:{PASSWORD}"))));
     if parts.headers.get("authorization").is_none_or(|given| is_known.iter().all(|known| given != known.as_str())) {
         let mut response = reply::error(StatusCode::UNAUTHORIZED, "No public access to this resource");
-        response.headers_mut().insert("www-authenticate", http::HeaderValue::from_static(r#"Basic realm="Nextcloud", charset="UTF-8""#));
+        response
+            .headers_mut()
+            .insert("www-authenticate", http::HeaderValue::from_static(r#"Basic realm="Nextcloud", charset="UTF-8""#));
         return response;
     }
     if path == "/ocs/v2.php/cloud/user" && parts.headers.contains_key("ocs-apirequest") {
-        return Response::new(Body::from(format!(r#"{{"ocs":{{"meta":{{"statuscode":200}},"data":{{"id":"{USER}"}}}}}}"#)));
+        return Response::new(Body::from(format!(
+            r#"{{"ocs":{{"meta":{{"statuscode":200}},"data":{{"id":"{USER}"}}}}}}"#
+        )));
     }
-    let Some(path) = path.strip_prefix("/remote.php/dav") else { return reply::error(StatusCode::NOT_FOUND, "not here") };
-    let Ok(body) = axum::body::to_bytes(body, LARGEST).await else { return reply::error(StatusCode::BAD_REQUEST, "the body broke off") };
+    let Some(path) = path.strip_prefix("/remote.php/dav") else {
+        return reply::error(StatusCode::NOT_FOUND, "not here");
+    };
+    let Ok(body) = axum::body::to_bytes(body, LARGEST).await else {
+        return reply::error(StatusCode::BAD_REQUEST, "the body broke off");
+    };
     let trouble = {
         let mut script = locked(&shared.script);
         let next = script.iter().position(|(of, _)| *of == method);
         next.and_then(|index| script.remove(index)).map(|(_, trouble)| trouble)
     };
     finish_what_was_put_off(&shared);
-    if shared.refuses_dots.load(Ordering::Relaxed) && path.rsplit('/').next().is_some_and(|name| name.starts_with('.')) {
+    if shared.refuses_dots.load(Ordering::Relaxed) && path.rsplit('/').next().is_some_and(|name| name.starts_with('.'))
+    {
         return reply::error(StatusCode::FORBIDDEN, "not such a name");
     }
     if let (Some((wait, status)), "MOVE") = (*locked(&shared.busy), method.as_str())

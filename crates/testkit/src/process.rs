@@ -21,10 +21,16 @@ impl Server {
         let mut server = Self(child);
         let until = Instant::now() + Duration::from_mins(1);
         while Instant::now() < until {
-            if TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_secs(1)).is_ok() {
+            if TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_secs(1))
+                .is_ok()
+            {
                 return Some(server);
             }
-            assert!(matches!(server.0.try_wait(), Ok(None)), "the server ended: {}", std::fs::read_to_string(log).unwrap_or_default());
+            assert!(
+                matches!(server.0.try_wait(), Ok(None)),
+                "the server ended: {}",
+                std::fs::read_to_string(log).unwrap_or_default()
+            );
             thread::sleep(Duration::from_millis(50));
         }
         panic!("the server does not listen: {}", std::fs::read_to_string(log).unwrap_or_default());

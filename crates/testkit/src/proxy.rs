@@ -1,7 +1,8 @@
 //! A line that breaks on purpose: a proxy on loopback between a real client and a real server, which follows a script.
 //!
-//! What it owns: how and when a connection dies, falls silent, is refused or slow, and, where the line speaks HTTP, which requests get another answer than the
-//! server's. What it leaves to others: what the bytes mean. Everything that passed is counted, so that a test can say what a break may cost.
+//! What it owns: how and when a connection dies, falls silent, is refused or slow, and, where the line speaks HTTP,
+//! which requests get another answer than the server's. What it leaves to others: what the bytes mean. Everything that
+//! passed is counted, so that a test can say what a break may cost.
 //!
 //! ```no_run
 //! # use testkit::proxy::{Answer, Death, Proxy, Rule};
@@ -118,7 +119,8 @@ pub enum Fate {
 
 type Predicate = Box<dyn Fn(&Head) -> bool + Send>;
 
-/// Some requests, and what is to happen to them. Rules are asked in the order in which they were given; the first that wants a request gets it.
+/// Some requests, and what is to happen to them. Rules are asked in the order in which they were given; the first that
+/// wants a request gets it.
 pub struct Rule {
     wants: Predicate,
     skip: u32,
@@ -326,7 +328,8 @@ impl Proxy {
     }
 
     fn start(upstream: SocketAddr, protocol: Protocol) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("proxy").enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("proxy").enable_all().build()?;
         let guard = runtime.enter();
         let port = bind(([127, 0, 0, 1], 0).into())?;
         let address = port.local_addr()?;
@@ -358,14 +361,16 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Breaks the connection that carries the byte at each of these positions, counted over everything that was uploaded since the start.
+    /// Breaks the connection that carries the byte at each of these positions, counted over everything that was
+    /// uploaded since the start.
     pub fn cut_at(&self, positions: impl IntoIterator<Item = u64>, death: Death) {
         let mut script = self.shared.script();
         script.cuts.extend(positions.into_iter().map(|at| (at, death)));
         script.cuts.make_contiguous().sort_unstable_by_key(|(at, _)| *at);
     }
 
-    /// Breaks `times` connections at random places of the next `span` uploaded bytes, both ways of dying in turn. The same seed gives the same places.
+    /// Breaks `times` connections at random places of the next `span` uploaded bytes, both ways of dying in turn. The
+    /// same seed gives the same places.
     pub fn cut_at_random(&self, seed: u64, times: u32, span: u64) {
         let start = self.uploaded();
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -382,7 +387,8 @@ impl Proxy {
         self.shared.script().silent_connections += count;
     }
 
-    /// The connection that carries the byte at this position of all that is uploaded takes nothing more and says nothing more.
+    /// The connection that carries the byte at this position of all that is uploaded takes nothing more and says
+    /// nothing more.
     pub fn hush_at(&self, position: u64) {
         let mut script = self.shared.script();
         script.hushes.push_back(position);

@@ -1,5 +1,5 @@
-//! The real Home Assistants that `tests/rig` prepares: whether they can be used here, the scripts that drive them, and an
-//! instance that runs.
+//! The real Home Assistants that `tests/rig` prepares: whether they can be used here, the scripts that drive them, and
+//! an instance that runs.
 
 use std::{
     env, io,
@@ -77,7 +77,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts one, fresh or with this user, who is set up and whose token is in `CONFIG.token`. Returns when it answers.
+    /// Starts one, fresh or with this user, who is set up and whose token is in `CONFIG.token`. Returns when it
+    /// answers.
     pub fn start(version: Version, config: &Path, user: Option<&str>) -> io::Result<Self> {
         let mut command = version.script("instance");
         if let Some(user) = user {

@@ -1,4 +1,5 @@
-//! An S3 server in this process: `s3s-fs` on a directory of its own, on a free port of the loopback, with one pair of keys.
+//! An S3 server in this process: `s3s-fs` on a directory of its own, on a free port of the loopback, with one pair of
+//! keys.
 
 use std::{io, net::SocketAddr, path::Path, thread};
 
@@ -32,7 +33,8 @@ impl S3Server {
         Self::start_with(buckets, false)
     }
 
-    /// The same as Google speaks it: bearer tokens, which are not looked at, and Google's names of metadata and conditions.
+    /// The same as Google speaks it: bearer tokens, which are not looked at, and Google's names of metadata and
+    /// conditions.
     pub fn start_as_google(buckets: &[&str]) -> io::Result<Self> {
         Self::start_with(buckets, true)
     }
@@ -78,7 +80,9 @@ impl S3Server {
                             Ok::<_, s3s::HttpError>(answer)
                         }
                     });
-                    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), translating);
+                    let connection = http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .serve_connection(TokioIo::new(socket), translating);
                     tokio::spawn(connection);
                 }
             });
@@ -104,7 +108,11 @@ impl S3Server {
 
     /// How many unfinished uploads and parts of such there are.
     pub fn unfinished(&self) -> usize {
-        let names = std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let names = std::fs::read_dir(self.directory.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(".upload")).count()
     }
 
@@ -137,7 +145,8 @@ fn from_google(headers: &mut HeaderMap) {
 }
 
 fn rename(headers: &mut HeaderMap, from: &str, to: &str) {
-    let renamed = headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(from)?.to_owned(), value.clone())));
+    let renamed =
+        headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(from)?.to_owned(), value.clone())));
     for (rest, value) in renamed.collect::<Vec<_>>() {
         headers.remove(format!("{from}{rest}"));
         if let Ok(name) = HeaderName::from_bytes(format!("{to}{rest}").as_bytes()) {

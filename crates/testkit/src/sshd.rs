@@ -16,7 +16,8 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether the server and the programs around it are installed.
 pub fn is_installed() -> bool {
-    Path::new(PROGRAM).exists() && Command::new("ssh-keygen").arg("-?").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    Path::new(PROGRAM).exists()
+        && Command::new("ssh-keygen").arg("-?").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 /// A running server; ends when dropped.
@@ -28,7 +29,8 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one that the user who runs this may log in to with [`Self::user_key`]. `settings` are further lines of its configuration.
+    /// Starts one that the user who runs this may log in to with [`Self::user_key`]. `settings` are further lines of
+    /// its configuration.
     pub fn start(settings: &str) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -84,13 +86,16 @@ impl Sshd {
         self.run()
     }
 
-    /// Kills the processes that serve connections, as a crash or a lost line would; the server itself goes on. Says how many.
+    /// Kills the processes that serve connections, as a crash or a lost line would; the server itself goes on. Says how
+    /// many.
     pub fn kill_sessions(&self) -> io::Result<usize> {
         let Some(child) = &self.child else { return Ok(0) };
         let mut killed = 0;
         for process in descendants(child.id()) {
             // Whoever ended by itself meanwhile is fine.
-            killed += usize::from(Command::new("kill").arg("-9").arg(process.to_string()).stderr(Stdio::null()).status()?.success());
+            killed += usize::from(
+                Command::new("kill").arg("-9").arg(process.to_string()).stderr(Stdio::null()).status()?.success(),
+            );
         }
         Ok(killed)
     }
@@ -109,8 +114,10 @@ impl Sshd {
         let _ = fs::create_dir_all("/run/sshd");
         let at = self.directory.path().display();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_ed25519\nHostKey {at}/host_ecdsa\nAuthorizedKeysFile {at}/authorized_keys\n\
-             PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nUseDNS no\n\
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_ed25519\nHostKey \
+             {at}/host_ecdsa\nAuthorizedKeysFile {at}/authorized_keys\n\
+             PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication \
+             no\nPermitRootLogin yes\nUseDNS no\n\
              MaxStartups 100\nSubsystem sftp internal-sftp\n{settings}\n",
             port = self.port,
             settings = self.settings

@@ -15,7 +15,11 @@ use std::{
 pub fn can_trace() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
-        let traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stdin(Stdio::null()).stderr(Stdio::null()).status();
+        let traced = Command::new("strace")
+            .args(["-qq", "-o", "/dev/null", "true"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         let can = traced.is_ok_and(|status| status.success());
         if !can {
             assert!(std::env::var("CI").is_err(), "strace is needed");

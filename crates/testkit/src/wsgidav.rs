@@ -28,7 +28,11 @@ fn python() -> String {
 
 /// Whether the Python that `HAUL_PYTHON` names has it.
 pub fn is_installed() -> bool {
-    Command::new(python()).args(["-c", "import wsgidav, cheroot"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new(python())
+        .args(["-c", "import wsgidav, cheroot"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 impl Wsgidav {

@@ -25,7 +25,11 @@ fn server() -> (SocketAddr, Arc<AtomicUsize>) {
             let (mut connection, counter) = (connection.unwrap(), Arc::clone(&counter));
             thread::spawn(move || {
                 while let Ok(text) = head(&mut connection) {
-                    let length: u64 = text.to_lowercase().split("content-length: ").nth(1).map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
+                    let length: u64 = text
+                        .to_lowercase()
+                        .split("content-length: ")
+                        .nth(1)
+                        .map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
                     if io::copy(&mut Read::take(&mut connection, length), &mut io::sink()).unwrap_or(0) < length {
                         return;
                     }
@@ -64,7 +68,10 @@ fn without_a_script_everything_passes_and_is_counted() {
     assert!(ask(proxy.address(), "PUT", 100_000).unwrap().contains("200"));
     assert!(proxy.uploaded() > 100_000 && proxy.uploaded() < 100_100, "{}", proxy.uploaded());
     assert!(proxy.downloaded() >= 40);
-    assert_eq!((served.load(Ordering::SeqCst), proxy.connections(), proxy.breaks(), proxy.requests().len()), (1, 1, 0, 1));
+    assert_eq!(
+        (served.load(Ordering::SeqCst), proxy.connections(), proxy.breaks(), proxy.requests().len()),
+        (1, 1, 0, 1)
+    );
 }
 
 #[test]
@@ -75,7 +82,9 @@ fn a_connection_dies_at_the_byte_that_was_told_and_the_next_one_lives() {
         proxy.cut_at([50_000], death);
         let kind = ask(proxy.address(), "PUT", 100_000).unwrap_err().kind();
         match death {
-            Death::Reset => assert!(matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{kind:?}"),
+            Death::Reset => {
+                assert!(matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{kind:?}");
+            }
             Death::Close => assert_eq!(kind, io::ErrorKind::UnexpectedEof),
         }
         assert_eq!((proxy.uploaded(), proxy.breaks(), served.load(Ordering::SeqCst)), (50_000, 1, 0));
@@ -87,7 +96,9 @@ fn a_connection_dies_at_the_byte_that_was_told_and_the_next_one_lives() {
 fn requests_meet_the_rule_that_wants_them_and_only_so_often() {
     let (upstream, served) = server();
     let proxy = Proxy::http(upstream).unwrap();
-    proxy.rule(Rule::when(|head| head.method == "PUT").after(1).times(2).answer(Answer::new(429).header("Retry-After", "3")));
+    proxy.rule(
+        Rule::when(|head| head.method == "PUT").after(1).times(2).answer(Answer::new(429).header("Retry-After", "3")),
+    );
     let status = |method| ask(proxy.address(), method, 10).unwrap();
     assert!(status("PUT").contains("200"));
     assert!(status("PUT").contains("429") && status("POST").contains("200"));

@@ -1,6 +1,7 @@
 //! Circles between the modules of one crate: of two that need each other neither can be read alone.
 //!
-//! What a module takes is told by its `use` declarations. A module is free to take from those inside it, and these from it.
+//! What a module takes is told by its `use` declarations. A module is free to take from those inside it, and these from
+//! it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,9 @@ pub(crate) fn circles(name: &str, src: &Path) -> Result<Vec<String>> {
     }
     Ok(groups(&graph)
         .into_iter()
-        .map(|group| format!("{name}: {} take from each other; what they share belongs in a module below them", group.join(", ")))
+        .map(|group| {
+            format!("{name}: {} take from each other; what they share belongs in a module below them", group.join(", "))
+        })
         .collect())
 }
 
@@ -94,13 +97,16 @@ fn nearest(path: &str, files: &BTreeMap<String, String>) -> String {
 }
 
 fn are_nested(one: &str, other: &str) -> bool {
-    let is_within = |inner: &str, outer: &str| inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    let is_within = |inner: &str, outer: &str| {
+        inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+    };
     is_within(one, other) || is_within(other, one)
 }
 
 /// Modules that all lead to one another.
 fn groups(graph: &Graph) -> Vec<Vec<String>> {
-    let reached: BTreeMap<&str, BTreeSet<&str>> = graph.keys().map(|module| (module.as_str(), reachable(module, graph))).collect();
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        graph.keys().map(|module| (module.as_str(), reachable(module, graph))).collect();
     let leads = |from: &str, to: &str| reached.get(from).is_some_and(|found| found.contains(to));
     let mut found: Vec<Vec<String>> = Vec::new();
     for module in graph.keys().filter(|module| leads(module, module)) {
@@ -131,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_circle_is_found_and_a_road_is_none() {
-        assert_eq!(taken("f/g", "use super::h::I;\nuse crate::{a::{b, c::{d, self}}, e};"), ["a::b", "a::c::d", "a::c::self", "e", "f::h::I"]);
+        assert_eq!(
+            taken("f/g", "use super::h::I;\nuse crate::{a::{b, c::{d, self}}, e};"),
+            ["a::b", "a::c::d", "a::c::self", "e", "f::h::I"]
+        );
         let graph = |edges: &[(&str, &str)]| {
             let mut graph = Graph::new();
             for (from, to) in edges {

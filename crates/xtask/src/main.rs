@@ -1,6 +1,7 @@
 //! Checks for the people who work on Haul: `cargo xtask layers`.
 //!
-//! Cargo already forbids circles between crates. This forbids the rest: who may know whom, and what must never come in below.
+//! Cargo already forbids circles between crates. This forbids the rest: who may know whom, and what must never come in
+//! below.
 
 mod circles;
 
@@ -28,7 +29,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("haul", &["engine", "habackup", "homeassistant", "peer", "sample", "store"]),
     ("xtask", &[]),
 ];
-/// Bytes are synchronous: sockets and their runtimes have no business below these crates. The one crossing is in `store`.
+/// Bytes are synchronous: sockets and their runtimes have no business below these crates. The one crossing is in
+/// `store`.
 const SYNCHRONOUS: &[&str] = &["pargz", "livesqlite", "habackup", "sample"];
 /// These know `store`, and with it a runtime, but not by name.
 const UNAWARE: &[&str] = &["engine"];
@@ -46,7 +48,8 @@ const BLOCK: &str = concat!("unsafe", " {");
 /// More lines than this and a file has more than one idea.
 const MOST_LINES: usize = 700;
 /// Crates whose modules take from each other in one direction.
-const WITHOUT_CIRCLES: &[&str] = &["engine", "habackup", "haul", "homeassistant", "livesqlite", "pargz", "peer", "sample", "store", "testkit"];
+const WITHOUT_CIRCLES: &[&str] =
+    &["engine", "habackup", "haul", "homeassistant", "livesqlite", "pargz", "peer", "sample", "store", "testkit"];
 
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
@@ -64,7 +67,10 @@ fn main() -> ExitCode {
 
 fn layers() -> Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]).output().context("cargo metadata did not start")?;
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .output()
+        .context("cargo metadata did not start")?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata gave no JSON")?;
     let root = metadata["workspace_root"].as_str().context("no workspace_root")?;
     let mut problems = crate_problems(&metadata);
@@ -79,7 +85,9 @@ fn layers() -> Result<()> {
 }
 
 fn crate_problems(metadata: &Value) -> Vec<String> {
-    let names: BTreeMap<&str, &str> = list(&metadata["packages"]).filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?))).collect();
+    let names: BTreeMap<&str, &str> = list(&metadata["packages"])
+        .filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?)))
+        .collect();
     let mut knows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for node in list(&metadata["resolve"]["nodes"]) {
         let Some(name) = node["id"].as_str().and_then(|id| names.get(id)) else { continue };
@@ -99,7 +107,9 @@ fn crate_problems(metadata: &Value) -> Vec<String> {
         }
     }
     for (name, allowed) in MAY_KNOW {
-        for known in knows.get(name).into_iter().flatten().filter(|known| ours.contains(*known) && !allowed.contains(known)) {
+        for known in
+            knows.get(name).into_iter().flatten().filter(|known| ours.contains(*known) && !allowed.contains(known))
+        {
             problems.push(format!("{name} must not know {known}"));
         }
     }

@@ -47,14 +47,24 @@ pub(crate) struct Made {
 }
 
 impl Layout {
-    /// `backup.json` as the sender of the tar has judged it. Nothing but the verdict is taken from there, and one that says nothing leaves it open.
+    /// `backup.json` as the sender of the tar has judged it. Nothing but the verdict is taken from there, and one that
+    /// says nothing leaves it open.
     fn judged_elsewhere(&self, said: Option<&[u8]>) -> Vec<u8> {
         let open = self.json(None);
-        let is_ours = |json: &&[u8]| json.len() == open.len() && Manifest::parse(json).is_ok_and(|manifest| manifest.to_stamped_json(None) == open);
+        let is_ours = |json: &&[u8]| {
+            json.len() == open.len()
+                && Manifest::parse(json).is_ok_and(|manifest| manifest.to_stamped_json(None) == open)
+        };
         said.filter(is_ours).map_or_else(|| open.clone(), <[u8]>::to_vec)
     }
 
-    pub(crate) fn measure(&self, plan: Plan, holds_writers: bool, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Measured, BackupError> {
+    pub(crate) fn measure(
+        &self,
+        plan: Plan,
+        holds_writers: bool,
+        progress: &Arc<Progress>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Measured, BackupError> {
         let measured = measure::measure(plan, self.inner_name(), self.compression, holds_writers, progress, cancel);
         let mut measured = measured.map_err(|error| match Broken::from(error) {
             Broken::Inside(reason) => BackupError::Pipeline(reason),
@@ -72,7 +82,13 @@ impl Layout {
 }
 
 /// Lays the archive out; when that breaks, every copy is given up.
-pub(crate) fn write_archive(layout: &Layout, work: Work<'_>, mut output: Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Made, Ended> {
+pub(crate) fn write_archive(
+    layout: &Layout,
+    work: Work<'_>,
+    mut output: Output,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Made, Ended> {
     match lay_out(layout, work, &mut output, progress, cancel) {
         Ok((bytes_in, length, findings)) => Ok(Made { output, bytes_in, length, findings }),
         Err(broken) => {
@@ -82,8 +98,15 @@ pub(crate) fn write_archive(layout: &Layout, work: Work<'_>, mut output: Output,
     }
 }
 
-/// `./backup.json`, the inner archive, the index. Gives the bytes of the inner tar, the archive's length, and what was found on the way.
-fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<(u64, u64, Findings), Broken> {
+/// `./backup.json`, the inner archive, the index. Gives the bytes of the inner tar, the archive's length, and what was
+/// found on the way.
+fn lay_out(
+    layout: &Layout,
+    work: Work<'_>,
+    output: &mut Output,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(u64, u64, Findings), Broken> {
     let outer = Outer::new(output, layout.mtime);
     // The description comes first and the verdict is known last, unless the source was measured before.
     let (outer, json_at) = match &work {
@@ -103,7 +126,14 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
     let mut sink = layout.sink(member, announced.map(|(inner, _)| inner))?;
     let (bytes_in, findings, index, mut outer, verdict) = match work {
         Work::Once(plan) => {
-            let mut source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+            let mut source = TarSource::new(
+                inner_name,
+                &plan.scope,
+                plan.first,
+                plan.findings,
+                Arc::clone(progress),
+                Arc::clone(cancel),
+            );
             let (pieces, sum) = layout.pack(&mut source, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;
             let bytes_in = source.position();
@@ -118,7 +148,13 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
             let (member, nonces) = sink.finish(true)?;
             let (bytes_in, index) = delivery.finish().map_err(|error| Broken::Inside(plain(&error)))?;
             let json = layout.judged_elsewhere(index.description());
-            (bytes_in, Findings::default(), index.completed(&json, pieces.as_ref(), sum, &nonces), member.end()?.0, Some(json))
+            (
+                bytes_in,
+                Findings::default(),
+                index.completed(&json, pieces.as_ref(), sum, &nonces),
+                member.end()?.0,
+                Some(json),
+            )
         }
         Work::Measured(measured, _) => {
             let mut sent = measured.send(&mut sink, progress, cancel)?;
@@ -136,7 +172,9 @@ fn lay_out(layout: &Layout, work: Work<'_>, output: &mut Output, progress: &Arc<
     let outer = layout.index(outer, index)?;
     let (_, length) = outer.finish()?;
     match announced {
-        Some((_, Lengths { total, .. })) if total != length => Err(Broken::Inside(format!("the archive has {length} bytes instead of {total}"))),
+        Some((_, Lengths { total, .. })) if total != length => {
+            Err(Broken::Inside(format!("the archive has {length} bytes instead of {total}")))
+        }
         _ => Ok((bytes_in, length, findings)),
     }
 }

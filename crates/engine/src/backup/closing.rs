@@ -39,7 +39,10 @@ pub(crate) struct Finished {
 pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished, progress: &Progress) -> BackupReport {
     let Finished { bytes_in, length, mut findings, copies, elsewhere } = finished;
     findings.warn_all(progress.pulse.late());
-    findings.warn_all(room::about_copies(&intent.root, copies.iter().filter(|copy| copy.error.is_none()).map(|copy| copy.path.as_ref())));
+    findings.warn_all(room::about_copies(
+        &intent.root,
+        copies.iter().filter(|copy| copy.error.is_none()).map(|copy| copy.path.as_ref()),
+    ));
     let judgement = Judgement::of_source(&findings, &intent.manifest);
     let protected = options.password.is_some();
     // What another machine encrypts takes no time here.
@@ -50,7 +53,11 @@ pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished
     let sha256 = path.as_deref().filter(|_| options.digest).and_then(|path| {
         progress.enter(Phase::Rereading);
         // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
-        digest(path).map_err(|error| findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)))).ok()
+        digest(path)
+            .map_err(|error| {
+                findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)));
+            })
+            .ok()
     });
     let is_fine = judgement.verdict == Verdict::Whole && copies.iter().all(CopyReport::is_fine);
     let status = if is_fine { findings.status() } else { Status::Incomplete };
@@ -60,7 +67,15 @@ pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished
     BackupReport {
         status,
         judgement,
-        archive: ArchiveReport { file_name: intent.file_name, path, size_bytes: length, sha256, slug, name: intent.name, protected },
+        archive: ArchiveReport {
+            file_name: intent.file_name,
+            path,
+            size_bytes: length,
+            sha256,
+            slug,
+            name: intent.name,
+            protected,
+        },
         copies,
         division: None,
         entries,

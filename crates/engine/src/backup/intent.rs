@@ -56,7 +56,8 @@ pub struct Identity {
     pub date: String,
 }
 
-/// Makes sure that a backup with these options can be made, as far as that can be told without reading anything but the version.
+/// Makes sure that a backup with these options can be made, as far as that can be told without reading anything but the
+/// version.
 pub fn identity(options: &BackupOptions) -> Result<Identity, BackupError> {
     let Intent { version, name, manifest, .. } = Intent::of(options)?;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
@@ -82,14 +83,24 @@ impl Intent {
         self.laid_out(options, Keys::create)
     }
 
-    /// The same with keys that open nothing, for a sample that another machine tries: it may turn out to be no part of this backup, and gets none of its secrets.
+    /// The same with keys that open nothing, for a sample that another machine tries: it may turn out to be no part of
+    /// this backup, and gets none of its secrets.
     pub(crate) fn trial_layout(&self, options: &BackupOptions) -> Result<Layout, BackupError> {
         self.laid_out(options, |version, _| Keys::trial(version))
     }
 
-    fn laid_out(&self, options: &BackupOptions, keys: impl FnOnce(SecureTarVersion, &Password) -> Result<Keys, SecureTarError>) -> Result<Layout, BackupError> {
+    fn laid_out(
+        &self,
+        options: &BackupOptions,
+        keys: impl FnOnce(SecureTarVersion, &Password) -> Result<Keys, SecureTarError>,
+    ) -> Result<Layout, BackupError> {
         let create = |password| keys(container_version(options.securetar, &self.version), password);
-        let keys = options.password.as_ref().map(create).transpose().map_err(|error| BackupError::Pipeline(error.to_string()))?;
+        let keys = options
+            .password
+            .as_ref()
+            .map(create)
+            .transpose()
+            .map_err(|error| BackupError::Pipeline(error.to_string()))?;
         let threads = options.threads.unwrap_or_else(all_cores);
         let now = options.now.timestamp();
         Ok(Layout {
@@ -100,11 +111,23 @@ impl Intent {
         })
     }
 
-    /// Looks at everything that goes in. Neither do the archives being written, whose identities (device, inode) are `writing`, nor earlier ones beside them:
-    /// each archive would hold all of those.
-    pub(crate) fn plan(&self, writing: Vec<(u64, u64)>, archives: &[PathBuf], progress: &Progress, cancel: &AtomicBool) -> Result<Plan, BackupError> {
-        let directory = |archive: &PathBuf| archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).metadata();
-        let directories = archives.iter().filter_map(|archive| directory(archive).ok()).map(|metadata| (metadata.dev(), metadata.ino())).collect();
+    /// Looks at everything that goes in. Neither do the archives being written, whose identities (device, inode) are
+    /// `writing`, nor earlier ones beside them: each archive would hold all of those.
+    pub(crate) fn plan(
+        &self,
+        writing: Vec<(u64, u64)>,
+        archives: &[PathBuf],
+        progress: &Progress,
+        cancel: &AtomicBool,
+    ) -> Result<Plan, BackupError> {
+        let directory = |archive: &PathBuf| {
+            archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).metadata()
+        };
+        let directories = archives
+            .iter()
+            .filter_map(|archive| directory(archive).ok())
+            .map(|metadata| (metadata.dev(), metadata.ino()))
+            .collect();
         plan::plan(&self.root, self.rules.clone(), Outputs { files: writing, directories }, &progress.pulse, cancel)
     }
 }
@@ -130,7 +153,9 @@ fn instance_id(root: &Path) -> Option<String> {
 fn rules(options: &BackupOptions) -> Result<Rules, BackupError> {
     let mut rules = Rules::new(!options.exclude_database);
     for pattern in &options.exclude {
-        rules.exclude(pattern.as_bytes()).map_err(|error| BackupError::Pattern { pattern: pattern.clone(), reason: error.to_string() })?;
+        rules
+            .exclude(pattern.as_bytes())
+            .map_err(|error| BackupError::Pattern { pattern: pattern.clone(), reason: error.to_string() })?;
     }
     Ok(rules)
 }

@@ -1,4 +1,5 @@
-//! What makes a backup large: the largest directories, and what well-known programs leave behind that nobody needs back.
+//! What makes a backup large: the largest directories, and what well-known programs leave behind that nobody needs
+//! back.
 
 use std::collections::HashMap;
 
@@ -74,7 +75,10 @@ impl Largest {
             .filter(|(_, (bytes, _))| *bytes >= UNNEEDED)
             .map(|(pattern, (bytes, what))| (*bytes, pattern.as_slice(), Some(*what)))
             .collect();
-        let top = self.directories.iter().filter(|(path, bytes)| !path.contains(&b'/') && *path != b".storage" && is_large(**bytes));
+        let top = self
+            .directories
+            .iter()
+            .filter(|(path, bytes)| !path.contains(&b'/') && *path != b".storage" && is_large(**bytes));
         named.extend(top.map(|(path, bytes)| self.inside(path, *bytes)).map(|(bytes, path)| (bytes, path, None)));
         named.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
         named.truncate(NAMED);
@@ -87,7 +91,10 @@ impl Largest {
                 format!("{} ({}{what})", shown(path), in_units(*bytes))
             })
             .collect();
-        Some(format!("the largest parts of this backup: {}; for example, --exclude '{example}' leaves the first one out", list.join(", ")))
+        Some(format!(
+            "the largest parts of this backup: {}; for example, --exclude '{example}' leaves the first one out",
+            list.join(", ")
+        ))
     }
 
     /// The directory that has most of what is in this one, else this one.
@@ -107,7 +114,9 @@ fn known(relative: &[u8]) -> Option<(Vec<u8>, &'static str)> {
     let (name, directories) = steps.split_last()?;
     for (depth, step) in directories.iter().enumerate() {
         // `deps` is Home Assistant's only at the top.
-        let found = DIRECTORIES.iter().find(|(directory, _)| directory.as_bytes() == *step && (*directory != "deps" || depth == 0));
+        let found = DIRECTORIES
+            .iter()
+            .find(|(directory, _)| directory.as_bytes() == *step && (*directory != "deps" || depth == 0));
         if let Some((_, what)) = found {
             return Some((steps[..=depth].join(&b'/'), what));
         }
@@ -159,7 +168,8 @@ mod tests {
         ];
         assert_eq!(
             note(&files),
-            "the largest parts of this backup: custom_components/eye (146 GB), media (2.00 GB), www (1.30 GB); for example, --exclude 'custom_components/eye' leaves the first one out"
+            "the largest parts of this backup: custom_components/eye (146 GB), media (2.00 GB), www (1.30 GB); for \
+             example, --exclude 'custom_components/eye' leaves the first one out"
         );
         assert!(note(&[("www/a", 200_000_000), ("b", 100_000_000)]).contains("www (200 MB)"), "a large share");
     }
@@ -176,10 +186,15 @@ mod tests {
         ];
         assert_eq!(
             note(&files),
-            "the largest parts of this backup: *.db.corrupt.* (6.0 MB, damaged databases that Home Assistant set aside), backup/*.tar (5.0 MB, older backups), \
-             .snapshots (4.0 MB, file system snapshots); for example, --exclude '*.db.corrupt.*' leaves the first one out"
+            "the largest parts of this backup: *.db.corrupt.* (6.0 MB, damaged databases that Home Assistant set \
+             aside), backup/*.tar (5.0 MB, older backups), \
+             .snapshots (4.0 MB, file system snapshots); for example, --exclude '*.db.corrupt.*' leaves the first one \
+             out"
         );
-        assert!(note(&[("esphome/.esphome/build/x", 3_000_000)]).contains("esphome/.esphome (3.0 MB, ESPHome's build output)"));
+        assert!(
+            note(&[("esphome/.esphome/build/x", 3_000_000)])
+                .contains("esphome/.esphome (3.0 MB, ESPHome's build output)")
+        );
         assert!(note(&[("deps/x", 3_000_000)]).contains("packages that Home Assistant reinstalls"));
     }
 }

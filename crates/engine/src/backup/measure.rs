@@ -1,8 +1,10 @@
-//! The measuring pass: an archive's every length, before its first byte, for places where nothing can be corrected afterwards.
+//! The measuring pass: an archive's every length, before its first byte, for places where nothing can be corrected
+//! afterwards.
 //!
-//! The source runs through the compressor into nothing, and the length that comes out is announced with some slack. Then it is replayed, from the same open
-//! snapshots, into exactly that length: what of the slack no changed file used up is filled with deflate blocks that hold nothing. An uncompressed archive needs
-//! no such pass: its sizes follow from what the files are said to have.
+//! The source runs through the compressor into nothing, and the length that comes out is announced with some slack.
+//! Then it is replayed, from the same open snapshots, into exactly that length: what of the slack no changed file used
+//! up is filled with deflate blocks that hold nothing. An uncompressed archive needs no such pass: its sizes follow
+//! from what the files are said to have.
 
 use std::{
     io::{self, Write},
@@ -34,7 +36,8 @@ use crate::{
 const SLACK_PER_MILLE: u64 = 4;
 /// … for any archive: what filling may cost is 0.5 % and 64 KiB.
 const SLACK_AT_LEAST: u64 = 32 << 10;
-/// Of the slack, this part is never promised to changed blocks: zeros in the place of a lost file may compress a little worse than what they replace.
+/// Of the slack, this part is never promised to changed blocks: zeros in the place of a lost file may compress a little
+/// worse than what they replace.
 const KEPT_BACK: u64 = 4;
 
 /// A source that was gone through once, and what its archive's lengths will be.
@@ -66,8 +69,8 @@ pub(crate) struct Sent {
     pub(crate) findings: Findings,
 }
 
-/// Goes through the source. `compression`: `None` for a plain inner tar. `holds_writers`: after databases in a rollback mode have changed between measuring and
-/// sending, their writers must wait until they are sent.
+/// Goes through the source. `compression`: `None` for a plain inner tar. `holds_writers`: after databases in a rollback
+/// mode have changed between measuring and sending, their writers must wait until they are sent.
 pub(crate) fn measure(
     plan: Plan,
     inner_name: &str,
@@ -78,7 +81,8 @@ pub(crate) fn measure(
 ) -> Result<Measured, CompressError> {
     progress.begin(Phase::Measuring, plan.bytes);
     let root = plan.scope.root.clone();
-    let source = TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+    let source =
+        TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
     let mut source = source.recorded(holds_writers, compression.is_none());
     let (compression, measured) = if let Some(options) = compression {
         // What limits a backup is told by the pass that sends.
@@ -115,8 +119,16 @@ impl Measured {
         self.recording.length
     }
 
-    /// Every length of an archive of `manifest` (name and length), the inner archive and the index, encrypted if a `version` is given.
-    pub(crate) fn lengths(&self, manifest: (&str, u64), inner: &str, index: &str, version: Option<SecureTarVersion>, mtime: (i64, u32)) -> Lengths {
+    /// Every length of an archive of `manifest` (name and length), the inner archive and the index, encrypted if a
+    /// `version` is given.
+    pub(crate) fn lengths(
+        &self,
+        manifest: (&str, u64),
+        inner: &str,
+        index: &str,
+        version: Option<SecureTarVersion>,
+        mtime: (i64, u32),
+    ) -> Lengths {
         let sealed = |length: u64| version.and_then(|version| container_len(version, length)).unwrap_or(length);
         let member = sealed(self.inner);
         let pieces = self.compression.as_ref().map(|(_, pieces)| pieces.lengths.len());
@@ -126,11 +138,19 @@ impl Measured {
     }
 
     /// Sends the inner archive, [`Self::inner`] bytes of it. Can be called again after it failed.
-    pub(crate) fn send(&mut self, sink: impl Write + Send, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<Sent, Broken> {
+    pub(crate) fn send(
+        &mut self,
+        sink: impl Write + Send,
+        progress: &Arc<Progress>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Sent, Broken> {
         let tar_len = self.recording.length;
-        let ledger = self.compression.as_ref().map(|(_, pieces)| Ledger::new(pieces.clone(), self.slack - self.slack / KEPT_BACK));
-        let mut source =
-            source::replay(&mut self.recording, &self.root, ledger.as_ref(), Arc::clone(progress), cancel).map_err(|source::Stale| Broken::Stale)?;
+        let ledger = self
+            .compression
+            .as_ref()
+            .map(|(_, pieces)| Ledger::new(pieces.clone(), self.slack - self.slack / KEPT_BACK));
+        let mut source = source::replay(&mut self.recording, &self.root, ledger.as_ref(), Arc::clone(progress), cancel)
+            .map_err(|source::Stale| Broken::Stale)?;
         let (pieces, sum) = if let (Some((options, _)), Some(ledger)) = (&self.compression, &ledger) {
             progress.set_threads(options.get_threads().get());
             let announced = Announced { length: self.inner, piece: &|piece, length| ledger.settle(piece, length) };
@@ -139,13 +159,21 @@ impl Measured {
             (None, Some(pipeline::copy(&mut source, sink, progress, cancel)?))
         };
         if source.position() != tar_len {
-            return Err(Broken::Inside(format!("the inner archive has {} bytes instead of {tar_len}", source.position())));
+            return Err(Broken::Inside(format!(
+                "the inner archive has {} bytes instead of {tar_len}",
+                source.position()
+            )));
         }
         Ok(Sent { pieces, sum, findings: source.finish() })
     }
 
     /// The index of the archive that was sent.
-    pub(crate) fn index(&mut self, pieces: Option<&habackup::index::Pieces>, sum: Option<Sum>, nonces: &[[u8; 8]]) -> Vec<u8> {
+    pub(crate) fn index(
+        &mut self,
+        pieces: Option<&habackup::index::Pieces>,
+        sum: Option<Sum>,
+        nonces: &[[u8; 8]],
+    ) -> Vec<u8> {
         self.recording.index.sum(sum);
         self.recording.index.finish(pieces, nonces)
     }

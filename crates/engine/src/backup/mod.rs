@@ -56,9 +56,15 @@ use crate::{
 /// How often an archive is begun anew because the only place it goes to lost what it had got.
 const BEGINNINGS: u32 = 5;
 
-/// Makes one archive. Every copy that arrived stands under its final name, whole and checked, when this returns; of every other nothing is left, as far as its
-/// place can be reached. An error means that no copy arrived. `network` may be missing when all destinations are paths.
-pub fn backup(options: &BackupOptions, network: Option<&Network<'_>>, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, BackupError> {
+/// Makes one archive. Every copy that arrived stands under its final name, whole and checked, when this returns; of
+/// every other nothing is left, as far as its place can be reached. An error means that no copy arrived. `network` may
+/// be missing when all destinations are paths.
+pub fn backup(
+    options: &BackupOptions,
+    network: Option<&Network<'_>>,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
     let mut begun = 1;
     let mut road = Road { measured: None, holds_writers: false };
@@ -69,12 +75,18 @@ pub fn backup(options: &BackupOptions, network: Option<&Network<'_>>, progress: 
             Choice::Here(_) => attempt(options, network, &mut road, progress, cancel),
         };
         match attempted {
-            Err(Ended::Failed(BackupError::Store(error))) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => progress.restart(),
+            Err(Ended::Failed(BackupError::Store(error))) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => {
+                progress.restart();
+            }
             Err(Ended::Stale) if begun < BEGINNINGS => {
                 road = Road { measured: None, holds_writers: true };
                 progress.restart();
             }
-            Err(Ended::Stale) => return Err(BackupError::Pipeline("a database changed every time between measuring and sending".to_owned())),
+            Err(Ended::Stale) => {
+                return Err(BackupError::Pipeline(
+                    "a database changed every time between measuring and sending".to_owned(),
+                ));
+            }
             Err(Ended::Failed(error)) => return Err(error),
             Ok(report) => return Ok(choice.noted(report)),
         }
@@ -96,13 +108,16 @@ fn attempt(
     cancel: &Arc<AtomicBool>,
 ) -> Result<BackupReport, Ended> {
     let intent = Intent::of(options)?;
-    let targets: Vec<Target> = options.destinations.iter().map(|destination| destination.target(&intent.file_name)).collect();
+    let targets: Vec<Target> =
+        options.destinations.iter().map(|destination| destination.target(&intent.file_name)).collect();
     let paths: Vec<PathBuf> = targets.iter().filter_map(destination::path).collect();
-    let read_back: Vec<bool> = options.destinations.iter().map(|destination| options.read_back || destination.is_read_back()).collect();
+    let read_back: Vec<bool> =
+        options.destinations.iter().map(|destination| options.read_back || destination.is_read_back()).collect();
     for path in &paths {
         mounts::ask_for(path)?;
     }
-    let mut outbound = Outbound::prepare_each(targets.into_iter().zip(read_back.iter().copied()).collect(), network.copied())?;
+    let mut outbound =
+        Outbound::prepare_each(targets.into_iter().zip(read_back.iter().copied()).collect(), network.copied())?;
     let layout = intent.layout(options)?;
     let plan = |outbound: &Outbound| intent.plan(outbound.identities(), &paths, progress, cancel);
     let (work, expected) = if outbound.needs_sizes() || outbound.needs_length() {
@@ -132,10 +147,12 @@ fn attempt(
     let made = write_archive(&layout, work, output, progress, cancel)?;
     progress.enter(Phase::Finishing);
     if read_back.contains(&true) {
-        // Reading everything back takes long, and nobody's database shall wait for it; should the copy be lost that late, its source is measured anew.
+        // Reading everything back takes long, and nobody's database shall wait for it; should the copy be lost that
+        // late, its source is measured anew.
         road.measured = None;
     }
     let copies = destination::settle(made.output.into_outbound().finish())?;
-    let finished = Finished { bytes_in: made.bytes_in, length: made.length, findings: made.findings, copies, elsewhere: false };
+    let finished =
+        Finished { bytes_in: made.bytes_in, length: made.length, findings: made.findings, copies, elsewhere: false };
     Ok(report(options, intent, finished, progress))
 }

@@ -1,4 +1,5 @@
-//! One look over the config directory before anything is written: how much there is, which databases block their writers, and what a restore would lose.
+//! One look over the config directory before anything is written: how much there is, which databases block their
+//! writers, and what a restore would lose.
 
 use std::{
     ffi::OsStr,
@@ -55,12 +56,19 @@ pub(crate) struct Plan {
 }
 
 /// Looks at everything that goes in. Opens and closes files, so it must be over before the first database is opened.
-pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<Pulse>, cancel: &AtomicBool) -> Result<Plan, BackupError> {
+pub(crate) fn plan(
+    root: &Path,
+    mut rules: Rules,
+    outputs: Outputs,
+    pulse: &Arc<Pulse>,
+    cancel: &AtomicBool,
+) -> Result<Plan, BackupError> {
     let recorder = configuration::history(root);
     let history = if let History::Here(path) = &recorder { path.clone() } else { Vec::new() };
     rules.history_is(&history);
     let mounts = Arc::new(mounts::to_leave_out(root));
-    let scope = Scope { root: root.to_owned(), rules: Arc::new(rules), mounts, history, outputs, pulse: Arc::clone(pulse) };
+    let scope =
+        Scope { root: root.to_owned(), rules: Arc::new(rules), mounts, history, outputs, pulse: Arc::clone(pulse) };
     let mut first = Vec::new();
     let mut largest: Option<(u64, Found)> = None;
     let mut parts = Largest::default();
@@ -77,7 +85,10 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<
         let Step::Entry(found) = step else { continue };
         if found.kind == Kind::File && found.path != root.join(OsStr::from_bytes(&found.relative)) {
             let target = shown(found.path.as_os_str().as_bytes());
-            findings.warn(format!("{} is a symbolic link, which a restore would lose: the archive holds its target instead, {target}", shown(&found.relative)));
+            findings.warn(format!(
+                "{} is a symbolic link, which a restore would lose: the archive holds its target instead, {target}",
+                shown(&found.relative)
+            ));
         }
         has_storage |= found.relative.starts_with(b".storage/");
         warn_of_losses(&found, &mut findings);
@@ -101,14 +112,16 @@ pub(crate) fn plan(root: &Path, mut rules: Rules, outputs: Outputs, pulse: &Arc<
     }
     if !has_storage {
         findings.warn(
-            "this backup holds nothing from .storage (it is missing, empty, excluded or unreadable): a restore will lose users, integrations and settings; check that this is the right directory and the right user",
+            "this backup holds nothing from .storage (it is missing, empty, excluded or unreadable): a restore will \
+             lose users, integrations and settings; check that this is the right directory and the right user",
         );
     }
-    findings.warn_all(
-        scope.rules.unused().map(|pattern| {
-            format!("--exclude {} has no effect: it matches nothing, or only what Haul leaves out anyway", shown(pattern.to_string().as_bytes()))
-        }),
-    );
+    findings.warn_all(scope.rules.unused().map(|pattern| {
+        format!(
+            "--exclude {} has no effect: it matches nothing, or only what Haul leaves out anyway",
+            shown(pattern.to_string().as_bytes())
+        )
+    }));
     findings.history.clone_from(&scope.history);
     match linked_history(&scope, &recorder).filter(|_| !has_history) {
         Some((history, why)) => findings.lost(history, why),
@@ -131,7 +144,8 @@ fn bytes_in_holes(found: &Found) -> u64 {
 fn about_holes(found: &Found, empty: u64) -> Option<String> {
     (empty >= MANY_HOLES).then(|| {
         format!(
-            "{} is {} long, and {} of that are holes: as zeros they take about {} in the archive, and some time; --exclude leaves it out",
+            "{} is {} long, and {} of that are holes: as zeros they take about {} in the archive, and some time; \
+             --exclude leaves it out",
             shown(&found.relative),
             in_units(found.metadata.len()),
             in_units(empty),
@@ -145,11 +159,16 @@ fn about_history(scope: &Scope, recorder: &History, has_history: bool, ages: &Ag
     match recorder {
         History::Elsewhere(told) | History::Unknown(told) => Some(told.clone()),
         History::Here(path) if scope.rules.exclusion_with_parents(path).is_some() => None,
-        History::Here(path) if !has_history => Some(format!("this backup holds no history: the directory has no {}", shown(path))),
+        History::Here(path) if !has_history => Some(format!(
+            "this backup holds no history: the directory has no \
+            {}",
+            shown(path)
+        )),
         History::Here(path) => ages.idle().map(|days| {
             let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
             format!(
-                "{} was last written {days} before the rest of Home Assistant's data: check whether the history is kept elsewhere or the recorder has stopped",
+                "{} was last written {days} before the rest of Home Assistant's data: check whether the history is \
+                 kept elsewhere or the recorder has stopped",
                 shown(path)
             )
         }),
@@ -189,12 +208,19 @@ fn linked_history<'a>(scope: &Scope, recorder: &'a History) -> Option<(&'a [u8],
         return None;
     }
     let target = shown(target.as_os_str().as_bytes());
-    Some((history, format!("it is a symbolic link to {target}: the history itself is NOT in this backup; back up that file too, or set db_url to its path")))
+    Some((
+        history,
+        format!(
+            "it is a symbolic link to {target}: the history itself is NOT in this backup; back up that file too, or \
+             set db_url to its path"
+        ),
+    ))
 }
 
 /// Says what Core's restore will not bring back, once per tree.
 fn warn_of_losses(found: &Found, findings: &mut Findings) {
-    let link = if found.kind == Kind::Symlink { fs::read_link(&found.path).unwrap_or_default() } else { PathBuf::new() };
+    let link =
+        if found.kind == Kind::Symlink { fs::read_link(&found.path).unwrap_or_default() } else { PathBuf::new() };
     for loss in rules::what_restore_drops(&found.relative, found.kind, link.as_os_str().as_bytes()) {
         let said_above = match loss {
             Loss::NamedBackups => !found.relative.ends_with(b"/backups"),
@@ -207,7 +233,8 @@ fn warn_of_losses(found: &Found, findings: &mut Findings) {
     }
 }
 
-/// True for a database that is not in WAL mode. Only a file of whole pages can be one, which spares opening all the others.
+/// True for a database that is not in WAL mode. Only a file of whole pages can be one, which spares opening all the
+/// others.
 fn blocks_writers(found: &Found) -> bool {
     if found.metadata.len() < 512 || !found.metadata.len().is_multiple_of(512) {
         return false;
@@ -236,5 +263,8 @@ pub(crate) fn version(root: &Path, said: Option<&str>) -> Result<HaVersion, Back
 
 /// The config directory, when the user named the directory around it.
 fn config_below(root: &Path) -> Option<PathBuf> {
-    ["homeassistant", "config", ".homeassistant"].iter().map(|name| root.join(name)).find(|path| path.join(".HA_VERSION").is_file())
+    ["homeassistant", "config", ".homeassistant"]
+        .iter()
+        .map(|name| root.join(name))
+        .find(|path| path.join(".HA_VERSION").is_file())
 }

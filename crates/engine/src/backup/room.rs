@@ -1,4 +1,5 @@
-//! The file system that Home Assistant runs from, when backups go there as well: what must stay free, and what such a backup is not good for.
+//! The file system that Home Assistant runs from, when backups go there as well: what must stay free, and what such a
+//! backup is not good for.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -17,7 +18,8 @@ fn is_shared(root: &Path, archive: &Path) -> bool {
     device(root).is_some_and(|own| device(directory) == Some(own))
 }
 
-/// How many bytes a backup to this path must leave to Home Assistant's recorder and to everybody else there; `None` on another file system.
+/// How many bytes a backup to this path must leave to Home Assistant's recorder and to everybody else there; `None` on
+/// another file system.
 pub(crate) fn reserve(root: &Path, archive: &Path) -> Option<u64> {
     if !is_shared(root, archive) {
         return None;
@@ -36,6 +38,8 @@ pub(crate) fn about_copies<'p>(root: &Path, copies: impl Iterator<Item = Option<
         }
     }
     any.then(|| {
-        "the backup is on the same file system as the config directory: if that disk fails, both are lost; send a copy to another destination too".to_owned()
+        "the backup is on the same file system as the config directory: if that disk fails, both are lost; send a copy \
+         to another destination too"
+            .to_owned()
     })
 }

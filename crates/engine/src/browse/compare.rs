@@ -1,6 +1,7 @@
-//! Two archives, entry by entry. Where both have an index, only what lies under the same name with the same size is read; contents pass by as digests. What is
-//! held of an entry is its name, a row of 40 bytes and, where its content was read, 32 bytes of digest, whatever the archives weigh. Rows are sorted once and then
-//! merged, so nothing is searched for. Modes and times are not compared: an index does not hold them.
+//! Two archives, entry by entry. Where both have an index, only what lies under the same name with the same size is
+//! read; contents pass by as digests. What is held of an entry is its name, a row of 40 bytes and, where its content
+//! was read, 32 bytes of digest, whatever the archives weigh. Rows are sorted once and then merged, so nothing is
+//! searched for. Modes and times are not compared: an index does not hold them.
 
 use std::{cmp::Ordering, mem, ops::Range, sync::atomic::AtomicBool, thread};
 
@@ -110,7 +111,8 @@ impl Table {
         let name = self.names.len();
         match item.path.get(..PATH_MAX + 1) {
             None => self.names.extend_from_slice(item.path),
-            // No system can have such a name: what tells it apart from others is enough, with as much of it as is shown.
+            // No system can have such a name: what tells it apart from others is enough, with as much of it as is
+            // shown.
             Some(beginning) => {
                 self.names.extend_from_slice(beginning);
                 self.names.extend_from_slice(&Sha256::digest(item.path));
@@ -177,7 +179,10 @@ pub fn compare(a: &Browser<'_>, b: &Browser<'_>, all: bool, cancel: &AtomicBool)
 }
 
 /// Two jobs at the same time; the first one's error is told first.
-fn both<A: Send, B: Send>(a: impl FnOnce() -> Result<A, BrowseError> + Send, b: impl FnOnce() -> Result<B, BrowseError> + Send) -> Result<(A, B), BrowseError> {
+fn both<A: Send, B: Send>(
+    a: impl FnOnce() -> Result<A, BrowseError> + Send,
+    b: impl FnOnce() -> Result<B, BrowseError> + Send,
+) -> Result<(A, B), BrowseError> {
     let died = || BrowseError::Damaged { member: String::new(), message: "reading ended unexpectedly".into() };
     let (a, b) = thread::scope(|scope| {
         let a = scope.spawn(a);
@@ -253,7 +258,13 @@ impl Browser<'_> {
         (!path.is_empty() && (archive.is_none() || all)).then(|| entry.describe(archive, path))
     }
 
-    fn stream_into(&self, member: &Member, all: bool, table: &mut Table, cancel: &AtomicBool) -> Result<(), BrowseError> {
+    fn stream_into(
+        &self,
+        member: &Member,
+        all: bool,
+        table: &mut Table,
+        cancel: &AtomicBool,
+    ) -> Result<(), BrowseError> {
         let walked = self.stream(member, cancel, |entry, content| {
             if let Some(item) = self.item(member, &entry.path, entry, all) {
                 let digest = if has_content(item.kind, item.size) { table.keep(digest(entry, content)?) } else { NONE };
@@ -280,7 +291,13 @@ impl Browser<'_> {
         }
     }
 
-    fn read_stretches(&self, member: &Member, table: &mut Table, wanted: &Wanted, cancel: &AtomicBool) -> Result<(), BrowseError> {
+    fn read_stretches(
+        &self,
+        member: &Member,
+        table: &mut Table,
+        wanted: &Wanted,
+        cancel: &AtomicBool,
+    ) -> Result<(), BrowseError> {
         let Some(index) = self.index_of(member) else { return Ok(()) };
         let wrong = || BrowseError::Damaged { member: member.name.clone(), message: "the index is wrong".into() };
         let stretch = |(order, file): (usize, FileEntry)| -> Option<Range<u64>> {
@@ -297,10 +314,13 @@ impl Browser<'_> {
                 while files.next_if(|(_, file)| file.header_offset < stretch.start).is_some() {}
                 let walked = walk(reader, false, cancel, |entry, content| {
                     // The index lists what the archive holds in the archive's order.
-                    let is_listed = |file: &FileEntry| self.place(member, &file.path) == self.place(member, &entry.path);
+                    let is_listed =
+                        |file: &FileEntry| self.place(member, &file.path) == self.place(member, &entry.path);
                     let listed = files.next_if(|(_, file)| is_listed(file));
                     // Gaps between what is wanted are read through and hold other entries.
-                    let Some(row) = listed.and_then(|(order, _)| wanted.row(order)) else { return Ok(Flow::Continue(())) };
+                    let Some(row) = listed.and_then(|(order, _)| wanted.row(order)) else {
+                        return Ok(Flow::Continue(()));
+                    };
                     if table.rows[row].state() != (State { kind: entry.kind.into(), size: entry.size }) {
                         return Err(wrong());
                     }

@@ -17,9 +17,14 @@ const MOST_LINKS: usize = 100;
 type Targets = HashMap<u64, Vec<u8>>;
 
 impl Browser<'_> {
-    /// Hands every entry to `each`, in the order of the archive, until that says it is enough: those of the config directory, with `all` also those that
-    /// lie beside it and in other inner archives.
-    pub fn list(&self, all: bool, cancel: &AtomicBool, mut each: impl FnMut(&Item<'_>) -> Flow) -> Result<(), BrowseError> {
+    /// Hands every entry to `each`, in the order of the archive, until that says it is enough: those of the config
+    /// directory, with `all` also those that lie beside it and in other inner archives.
+    pub fn list(
+        &self,
+        all: bool,
+        cancel: &AtomicBool,
+        mut each: impl FnMut(&Item<'_>) -> Flow,
+    ) -> Result<(), BrowseError> {
         let listed = self.members(all).and_then(|members| {
             for member in members {
                 if self.list_one(member, all, cancel, &mut each)?.is_break() {
@@ -31,12 +36,24 @@ impl Browser<'_> {
         self.settled(listed)
     }
 
-    fn list_one(&self, member: &Member, all: bool, cancel: &AtomicBool, each: &mut impl FnMut(&Item<'_>) -> Flow) -> Result<Flow, BrowseError> {
+    fn list_one(
+        &self,
+        member: &Member,
+        all: bool,
+        cancel: &AtomicBool,
+        each: &mut impl FnMut(&Item<'_>) -> Flow,
+    ) -> Result<Flow, BrowseError> {
         let mut tell = |path: &[u8], entry: &dyn Described| {
             let (archive, path) = self.place(member, path);
-            if path.is_empty() || (archive.is_some() && !all) { Flow::Continue(()) } else { each(&entry.describe(archive, path)) }
+            if path.is_empty() || (archive.is_some() && !all) {
+                Flow::Continue(())
+            } else {
+                each(&entry.describe(archive, path))
+            }
         };
-        let Some(index) = self.index_of(member) else { return self.stream(member, cancel, |entry, _| Ok(tell(&entry.path, entry))) };
+        let Some(index) = self.index_of(member) else {
+            return self.stream(member, cancel, |entry, _| Ok(tell(&entry.path, entry)));
+        };
         // The list itself does not depend on them.
         let targets = self.targets(member, index, cancel).unwrap_or_default();
         for file in index.files() {

@@ -1,7 +1,7 @@
 //! Looks into an archive without unpacking it: what it lists, one file out of it, how it differs from another.
 //!
-//! With the index only what is asked for is read; without it the archive is streamed, no further than needed. Restoring into a directory is `restore`'s business,
-//! judging all of an archive is `verify`'s.
+//! With the index only what is asked for is read; without it the archive is streamed, no further than needed. Restoring
+//! into a directory is `restore`'s business, judging all of an archive is `verify`'s.
 //!
 //! | module | owns |
 //! |---|---|
@@ -133,7 +133,9 @@ impl From<EntryKind> for ItemKind {
             EntryKind::Directory => Self::Directory,
             EntryKind::Symlink => Self::Symlink,
             EntryKind::HardLink => Self::HardLink,
-            EntryKind::Fifo | EntryKind::Char | EntryKind::Block | EntryKind::GnuSparse | EntryKind::Other(_) => Self::Other,
+            EntryKind::Fifo | EntryKind::Char | EntryKind::Block | EntryKind::GnuSparse | EntryKind::Other(_) => {
+                Self::Other
+            }
         }
     }
 }
@@ -190,7 +192,12 @@ pub struct Browser<'a> {
 
 impl<'a> Browser<'a> {
     /// Opens `source`, a path or something far away, and tries the password.
-    pub fn open(source: impl Into<ArchiveSource>, password: Option<&Password>, threads: NonZeroUsize, progress: ProgressFn<'a>) -> Result<Self, OpenError> {
+    pub fn open(
+        source: impl Into<ArchiveSource>,
+        password: Option<&Password>,
+        threads: NonZeroUsize,
+        progress: ProgressFn<'a>,
+    ) -> Result<Self, OpenError> {
         let source = source.into();
         Ok(Self { opened: Opened::open(&source, password, progress)?, source, threads })
     }
@@ -228,14 +235,19 @@ impl<'a> Browser<'a> {
 
     /// A member, if its password was given where it needs one.
     fn unlocked<'m>(&self, member: &'m Member) -> Result<&'m Member, BrowseError> {
-        if self.opened.is_locked(member) { Err(self.opened.lock_of(self.source.shown().join(&member.name)).into()) } else { Ok(member) }
+        if self.opened.is_locked(member) {
+            Err(self.opened.lock_of(self.source.shown().join(&member.name)).into())
+        } else {
+            Ok(member)
+        }
     }
 
     fn index_of(&self, member: &Member) -> Option<&Index> {
         if self.is_config(member) { self.opened.index_of(member) } else { None }
     }
 
-    /// The result of a job, unless the bytes could not be had, or are no longer those of one archive: what else seems wrong then means nothing.
+    /// The result of a job, unless the bytes could not be had, or are no longer those of one archive: what else seems
+    /// wrong then means nothing.
     fn settled<T>(&self, result: Result<T, BrowseError>) -> Result<T, BrowseError> {
         match result {
             Err(error @ (BrowseError::Cancelled | BrowseError::Output(_))) => Err(error),
@@ -271,7 +283,15 @@ trait Described {
 impl Described for Entry {
     fn describe<'i>(&'i self, archive: Option<&'i str>, path: &'i [u8]) -> Item<'i> {
         let link = (!self.link.is_empty()).then_some(self.link.as_slice());
-        Item { archive, path, kind: self.kind.into(), size: self.size, mode: Some(self.mode & 0o7777), mtime: Some(self.mtime), link }
+        Item {
+            archive,
+            path,
+            kind: self.kind.into(),
+            size: self.size,
+            mode: Some(self.mode & 0o7777),
+            mtime: Some(self.mtime),
+            link,
+        }
     }
 }
 

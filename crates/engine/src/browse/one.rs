@@ -76,10 +76,11 @@ impl Sink<'_> {
 }
 
 impl Browser<'_> {
-    /// Writes the content of the file at `path` to `out`: a path below the config directory, or `ARCHIVE: PATH` for what lies in or beside another inner archive.
+    /// Writes the content of the file at `path` to `out`: a path below the config directory, or `ARCHIVE: PATH` for
+    /// what lies in or beside another inner archive.
     ///
-    /// By the index the last entry of this name counts, from a stream the first, and nothing behind it is read. An error after the first byte leaves `out` with
-    /// the beginning of the file.
+    /// By the index the last entry of this name counts, from a stream the first, and nothing behind it is read. An
+    /// error after the first byte leaves `out` with the beginning of the file.
     pub fn cat(&self, path: &[u8], out: &mut dyn Write, cancel: &AtomicBool) -> Result<Found, BrowseError> {
         let mut sink = Sink { out, bytes: 0 };
         let found = self.wanted(path).and_then(|wanted| self.fetch(&wanted, &mut sink, cancel));
@@ -91,7 +92,11 @@ impl Browser<'_> {
     fn wanted(&self, typed: &[u8]) -> Result<Wanted<'_>, BrowseError> {
         for member in self.opened.outside.inner() {
             if let Some(rest) = typed.strip_prefix(member.name.as_bytes()).and_then(|rest| rest.strip_prefix(b":")) {
-                return Ok(Wanted { member: self.unlocked(member)?, beside: true, path: tidy(rest.trim_ascii_start()) });
+                return Ok(Wanted {
+                    member: self.unlocked(member)?,
+                    beside: true,
+                    path: tidy(rest.trim_ascii_start()),
+                });
             }
         }
         Ok(Wanted { member: self.config()?, beside: false, path: tidy(typed) })
@@ -108,7 +113,13 @@ impl Browser<'_> {
         self.by_stream(wanted, sink, cancel)
     }
 
-    fn by_index(&self, wanted: &Wanted<'_>, index: &Index, sink: &mut Sink<'_>, cancel: &AtomicBool) -> Result<Found, BrowseError> {
+    fn by_index(
+        &self,
+        wanted: &Wanted<'_>,
+        index: &Index,
+        sink: &mut Sink<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<Found, BrowseError> {
         let mut nearest = Nearest::new([wanted.path.clone()]);
         let mut listed = None;
         for file in index.files() {
@@ -136,7 +147,8 @@ impl Browser<'_> {
             })
             .map(drop)
         })?;
-        let warnings = found.ok_or_else(|| BrowseError::Damaged { member: String::new(), message: "the index is wrong".into() })?;
+        let warnings = found
+            .ok_or_else(|| BrowseError::Damaged { member: String::new(), message: "the index is wrong".into() })?;
         Ok(Found { bytes: 0, used_index: true, warnings })
     }
 
@@ -158,18 +170,32 @@ impl Browser<'_> {
 /// Whether the archive has what the index says.
 fn fits(listed: &FileEntry, entry: &Entry) -> bool {
     let length = listed.data_offset - listed.header_offset;
-    entry.path == listed.path && ItemKind::from(entry.kind) == listed.kind.into() && entry.size == listed.size && entry.data_offset == length
+    entry.path == listed.path
+        && ItemKind::from(entry.kind) == listed.kind.into()
+        && entry.size == listed.size
+        && entry.data_offset == length
 }
 
-/// Hands the content of a regular file on, and says what is wrong with a database (`check`: no checksum covers these bytes).
-fn deliver(wanted: &Wanted<'_>, entry: &Entry, content: &mut Content<'_, '_>, sink: &mut Sink<'_>, check: bool) -> Result<Vec<String>, BrowseError> {
+/// Hands the content of a regular file on, and says what is wrong with a database (`check`: no checksum covers these
+/// bytes).
+fn deliver(
+    wanted: &Wanted<'_>,
+    entry: &Entry,
+    content: &mut Content<'_, '_>,
+    sink: &mut Sink<'_>,
+    check: bool,
+) -> Result<Vec<String>, BrowseError> {
     let path = wanted.name();
     let is = |what: &str| Err(BrowseError::NotAFile { path: path.clone(), what: what.to_owned() });
     match entry.kind {
         EntryKind::File => {}
         EntryKind::Symlink => return Err(BrowseError::Link { path, to: shown(&entry.link) }),
         EntryKind::HardLink => {
-            let to = if wanted.beside { plain(&entry.link) } else { config_path(&entry.link).ok().flatten().unwrap_or(&entry.link) };
+            let to = if wanted.beside {
+                plain(&entry.link)
+            } else {
+                config_path(&entry.link).ok().flatten().unwrap_or(&entry.link)
+            };
             return is(&format!("another name of {}", shown(to)));
         }
         EntryKind::Directory => return is("a directory"),

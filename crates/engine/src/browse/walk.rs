@@ -1,5 +1,5 @@
-//! An inner tar from its first header to as far as it is wanted. Owns stopping early, and every statement about where it is broken; what is done with an entry
-//! is the caller's.
+//! An inner tar from its first header to as far as it is wanted. Owns stopping early, and every statement about where
+//! it is broken; what is done with an entry is the caller's.
 
 use std::{
     io::Read,
@@ -35,8 +35,8 @@ impl Content<'_, '_> {
     }
 }
 
-/// Hands every entry of a tar stream to `visit`, until that says it is enough. What it leaves of an entry's content is passed over.
-/// `whole`: the stream must end as an archive does; otherwise it is a stretch of one.
+/// Hands every entry of a tar stream to `visit`, until that says it is enough. What it leaves of an entry's content is
+/// passed over. `whole`: the stream must end as an archive does; otherwise it is a stretch of one.
 pub(super) fn walk(
     source: &mut dyn Read,
     whole: bool,
@@ -63,7 +63,8 @@ pub(super) fn walk(
 }
 
 impl Browser<'_> {
-    /// Walks an inner archive from its beginning, and to its last checksum unless `visit` says before that it is enough.
+    /// Walks an inner archive from its beginning, and to its last checksum unless `visit` says before that it is
+    /// enough.
     pub(super) fn stream(
         &self,
         member: &Member,

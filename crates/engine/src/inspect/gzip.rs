@@ -1,5 +1,5 @@
-//! A gzip stream as Python's `tarfile` reads it: members beyond the first only where the mode reads them, checksums where it comes to them, and the end of the input as the
-//! mode takes it. What was met stays to be asked for.
+//! A gzip stream as Python's `tarfile` reads it: members beyond the first only where the mode reads them, checksums
+//! where it comes to them, and the end of the input as the mode takes it. What was met stays to be asked for.
 
 use std::io::{self, Read};
 

@@ -50,14 +50,18 @@ pub(super) fn of(content: &Content, counts: Option<Counts>, rows: bool) -> Optio
     if !database.is_one {
         return Some(history);
     }
-    let Some(counts) = counts else { return Some(History { untold: Some("it has too many pages to track"), ..history }) };
+    let Some(counts) = counts else {
+        return Some(History { untold: Some("it has too many pages to track"), ..history });
+    };
     let moment = |seconds: u32| Timestamp::from_second(seconds.into()).ok();
     let states = counts.tables.iter().find(|table| table.table == STATES.table).map(|table| table.rows);
     let untold = match (counts.span, states) {
         (Some(_), _) => None,
         (None, None) => Some("it has no table of states"),
         (None, Some(0)) => Some("it holds no states"),
-        (None, Some(_)) if counts.has_column && !counts.whole_span => Some("the database changed too late to be read in one pass"),
+        (None, Some(_)) if counts.has_column && !counts.whole_span => {
+            Some("the database changed too late to be read in one pass")
+        }
         (None, Some(_)) => Some("its states have no times in a known form, as before 2023.2"),
     };
     Some(History {
@@ -65,7 +69,8 @@ pub(super) fn of(content: &Content, counts: Option<Counts>, rows: bool) -> Optio
         last_state: counts.span.and_then(|span| moment(span.last)),
         all_states: counts.whole_span,
         untold,
-        rows: rows.then(|| counts.tables.into_iter().map(|table| Rows { table: table.table, rows: table.rows }).collect()),
+        rows: rows
+            .then(|| counts.tables.into_iter().map(|table| Rows { table: table.table, rows: table.rows }).collect()),
         all_rows: counts.all_rows,
         ..history
     })

@@ -1,4 +1,5 @@
-//! One inner archive: what it is by its first bytes, whether the password opens it, and one pass over the tar in it as Python makes it.
+//! One inner archive: what it is by its first bytes, whether the password opens it, and one pass over the tar in it as
+//! Python makes it.
 
 use std::{
     io::{self, BufRead, Read},
@@ -94,7 +95,13 @@ fn shape(window: &impl ReadAt, protected: bool) -> io::Result<Shape> {
     })
 }
 
-fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, source: impl Read, configuration: bool) -> io::Result<()> {
+fn sealed(
+    job: &mut Job<'_>,
+    inner: &mut Inner,
+    version: SecureTarVersion,
+    source: impl Read,
+    configuration: bool,
+) -> io::Result<()> {
     let Some(keyring) = job.keyring.as_mut() else { return Ok(()) };
     let opened = Decryptor::open_with(source, keyring, Expect::Archive);
     let mut plain = match opened {
@@ -117,8 +124,11 @@ fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, sourc
                 return Err(error);
             }
             // Nothing of it can be had; the name is all there is to go by.
-            inner.content =
-                Some(Content { compressed: inner.name.as_bytes().ends_with(b".gz"), end: ContentEnd::Failed(Failing::Tampered), ..Content::default() });
+            inner.content = Some(Content {
+                compressed: inner.name.as_bytes().ends_with(b".gz"),
+                end: ContentEnd::Failed(Failing::Tampered),
+                ..Content::default()
+            });
             return Ok(());
         }
     };
@@ -126,7 +136,9 @@ fn sealed(job: &mut Job<'_>, inner: &mut Inner, version: SecureTarVersion, sourc
     let mut content = pass(job, Box::new(Decrypted::new(plain, &status)), compressed, Mode::Streaming, configuration)?;
     // What the header says of the sizes is said already.
     if let Some(damage) = status.get().undecrypted.filter(|_| inner.sealing.sizes.is_none()) {
-        if version == SecureTarVersion::V3 && matches!(content.end, ContentEnd::Failed(_) | ContentEnd::Silent(_) | ContentEnd::Unmarked) {
+        if version == SecureTarVersion::V3
+            && matches!(content.end, ContentEnd::Failed(_) | ContentEnd::Silent(_) | ContentEnd::Unmarked)
+        {
             content.end = ContentEnd::Failed(Failing::Tampered);
         } else {
             inner.sealing.damage = Some(damage);
@@ -142,7 +154,10 @@ fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
     let Some(keyring) = job.keyring.as_mut() else { return };
     let Ok(plain) = Decryptor::open_with(source, keyring, Expect::Archive) else { return };
     let status = SharedStatus::default();
-    let mut walk = Walk::new(Forward { source: Gzip::new(Decrypted::new(plain, &status), Mode::Seeking, &status), scratch: Vec::new() });
+    let mut walk = Walk::new(Forward {
+        source: Gzip::new(Decrypted::new(plain, &status), Mode::Seeking, &status),
+        scratch: Vec::new(),
+    });
     let mut seen = 0;
     // Where this ends, and how, is not what any reader would come to see.
     while let Ok(member) = walk.step()
@@ -211,7 +226,13 @@ struct Pass {
     collector: Collector,
 }
 
-fn pass<'s>(job: &Job<'_>, source: Box<dyn Read + 's>, compressed: bool, mode: Mode, configuration: bool) -> io::Result<Content> {
+fn pass<'s>(
+    job: &Job<'_>,
+    source: Box<dyn Read + 's>,
+    compressed: bool,
+    mode: Mode,
+    configuration: bool,
+) -> io::Result<Content> {
     let status = SharedStatus::default();
     let mut source: Box<dyn Read + 's> = if compressed { Box::new(Gzip::new(source, mode, &status)) } else { source };
     let mut pass = Pass::default();
@@ -254,17 +275,36 @@ impl Pass {
             if job.cancel.load(Ordering::Relaxed) {
                 return Ok(ContentEnd::Clean);
             }
-            let sizes_disagree = member.pax_size.is_some_and(|pax| member.block_size.is_some_and(|block| block != pax && !(block == 0 && pax >> 33 != 0)));
-            let header = MemberHeader { name: &member.name, kind: member.kind, size: member.size, link: &member.link, sizes_disagree };
+            let sizes_disagree = member.pax_size.is_some_and(|pax| {
+                member.block_size.is_some_and(|block| block != pax && !(block == 0 && pax >> 33 != 0))
+            });
+            let header = MemberHeader {
+                name: &member.name,
+                kind: member.kind,
+                size: member.size,
+                link: &member.link,
+                sizes_disagree,
+            };
             let below = self.collector.header(&header, configuration);
-            if let Some(end) = self.body(job, &mut walk, below.map(|below| Body::of(&below, member.size).counting(STATES)), &mut buffer)? {
+            if let Some(end) = self.body(
+                job,
+                &mut walk,
+                below.map(|below| Body::of(&below, member.size).counting(STATES)),
+                &mut buffer,
+            )? {
                 return Ok(end);
             }
         }
     }
 
     /// Reads a body. What stops Python there is the end.
-    fn body(&mut self, job: &Job<'_>, walk: &mut Walk<impl Input>, mut body: Option<Body>, buffer: &mut [u8]) -> io::Result<Option<ContentEnd>> {
+    fn body(
+        &mut self,
+        job: &Job<'_>,
+        walk: &mut Walk<impl Input>,
+        mut body: Option<Body>,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<ContentEnd>> {
         let mut end = None;
         while walk.left() > 0 && !job.cancel.load(Ordering::Relaxed) {
             let wanted = walk.left().min(buffer.len() as u64);

@@ -1,7 +1,8 @@
-//! What each of Home Assistant's readers will do with an archive, in whatever state that is: gathers the facts in one pass and asks [`habackup::readers`].
+//! What each of Home Assistant's readers will do with an archive, in whatever state that is: gathers the facts in one
+//! pass and asks [`habackup::readers`].
 //!
-//! `verify` asks whether every byte is as it was written; this asks what becomes of a restore. So nothing here stops at damage: what can still be seen behind it is
-//! seen, the way Home Assistant's own readers would see it.
+//! `verify` asks whether every byte is as it was written; this asks what becomes of a restore. So nothing here stops at
+//! damage: what can still be seen behind it is seen, the way Home Assistant's own readers would see it.
 //!
 //! | module | owns |
 //! |---|---|
@@ -90,7 +91,8 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Whether every reader that was asked restores what is in it. A backup without a configuration is for Supervisor alone.
+    /// Whether every reader that was asked restores what is in it. A backup without a configuration is for Supervisor
+    /// alone.
     pub fn is_restored_everywhere(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.effect.is_restored())
     }
@@ -117,12 +119,18 @@ struct Job<'a> {
 }
 
 /// Looks at `archive`: a path, or something far away.
-pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Inspection, InspectError> {
+pub fn inspect(
+    archive: impl Into<ArchiveSource>,
+    options: &InspectOptions,
+    progress: ProgressFn<'_>,
+    cancel: &AtomicBool,
+) -> Result<Inspection, InspectError> {
     let started = Instant::now();
     let source = archive.into();
     let path = source.shown();
     let file = ArchiveFile::open(&source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
-    let mut job = Job { file: &file, cancel, keyring: options.password.clone().map(Keyring::new), counts: Cell::default() };
+    let mut job =
+        Job { file: &file, cancel, keyring: options.password.clone().map(Keyring::new), counts: Cell::default() };
     let gathered = gather(&mut job, options.password.is_some(), &options.asked, |_, _| None);
     if cancel.load(Ordering::Relaxed) {
         return Err(InspectError::Cancelled);
@@ -139,8 +147,8 @@ pub fn inspect(archive: impl Into<ArchiveSource>, options: &InspectOptions, prog
     Ok(Inspection { history, ..report(&facts, findings, verdicts, started) })
 }
 
-/// The facts about an archive of which inner archives were read already: `read` gives what was found in the one that begins there, if all of it could be read, and as
-/// the configuration or not.
+/// The facts about an archive of which inner archives were read already: `read` gives what was found in the one that
+/// begins there, if all of it could be read, and as the configuration or not.
 pub(crate) fn facts(
     file: &ArchiveFile<'_>,
     password: Option<&Password>,
@@ -151,8 +159,14 @@ pub(crate) fn facts(
     gather(&mut job, password.is_some(), &Asked::default(), read)
 }
 
-fn gather(job: &mut Job<'_>, password: bool, asked: &Asked, mut read: impl FnMut(u64, bool) -> Option<Content>) -> io::Result<Facts> {
-    let mut facts = Facts { length: habackup::read_at::ReadAt::len(job.file), password, asked: asked.clone(), ..Facts::default() };
+fn gather(
+    job: &mut Job<'_>,
+    password: bool,
+    asked: &Asked,
+    mut read: impl FnMut(u64, bool) -> Option<Content>,
+) -> io::Result<Facts> {
+    let mut facts =
+        Facts { length: habackup::read_at::ReadAt::len(job.file), password, asked: asked.clone(), ..Facts::default() };
     let members = outer::look(job, &mut facts)?;
     facts.nature = nature::of(job, &facts.outer)?;
     let protected = facts.description.as_ref().is_some_and(readers::Description::protected);
@@ -173,8 +187,11 @@ fn gather(job: &mut Job<'_>, password: bool, asked: &Asked, mut read: impl FnMut
 }
 
 fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started: Instant) -> Inspection {
-    let manifest =
-        facts.description.as_ref().and_then(|description| description.value.as_ref().ok()).and_then(|value| Manifest::parse(value.to_string().as_bytes()).ok());
+    let manifest = facts
+        .description
+        .as_ref()
+        .and_then(|description| description.value.as_ref().ok())
+        .and_then(|value| Manifest::parse(value.to_string().as_bytes()).ok());
     let announced = manifest.as_ref().map(|manifest| {
         let folders = manifest.folders().into_iter().map(str::to_owned);
         folders.chain(manifest.addons().into_iter().map(|addon| format!("{} {}", addon.name, addon.version))).collect()
@@ -196,7 +213,11 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         announced: announced.unwrap_or_default(),
         parts: facts.main.iter().chain(&facts.parts).map(part).collect(),
         history: None,
-        locked: facts.main.as_ref().or(facts.parts.first()).is_some_and(|asking| asking.is_sealed() && asking.sealing.opens.is_none()),
+        locked: facts
+            .main
+            .as_ref()
+            .or(facts.parts.first())
+            .is_some_and(|asking| asking.is_sealed() && asking.sealing.opens.is_none()),
         findings,
         verdicts,
         seconds: started.elapsed().as_secs_f64(),

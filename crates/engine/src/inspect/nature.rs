@@ -56,7 +56,9 @@ pub(super) fn of(job: &Job<'_>, outer: &Outer) -> io::Result<Nature> {
     Ok(match first.as_slice() {
         [0x1f, 0x8b, ..] => gzip(job),
         [b'P', b'K', 3 | 5, 4 | 6, ..] => zip(job, &first)?,
-        [b'S', b'e', b'c', b'u', b'r', b'e', b'T', b'a', b'r', ..] => Nature::Piece("an encrypted part of a backup (homeassistant.tar.gz or an add-on's)"),
+        [b'S', b'e', b'c', b'u', b'r', b'e', b'T', b'a', b'r', ..] => {
+            Nature::Piece("an encrypted part of a backup (homeassistant.tar.gz or an add-on's)")
+        }
         _ if livesqlite::is_database(&first) => Nature::Piece("a database alone (home-assistant_v2.db?)"),
         _ => text(&first, length),
     })
@@ -78,7 +80,8 @@ fn only_zeros(job: &Job<'_>, length: u64) -> io::Result<bool> {
 
 fn text(first: &[u8], length: u64) -> Nature {
     let start = String::from_utf8_lossy(first);
-    let readable = std::str::from_utf8(first).is_ok() || start.chars().filter(|character| *character == char::REPLACEMENT_CHARACTER).count() < 3;
+    let readable = std::str::from_utf8(first).is_ok()
+        || start.chars().filter(|character| *character == char::REPLACEMENT_CHARACTER).count() < 3;
     if !readable || length > 1 << 20 {
         return Nature::Tar;
     }
@@ -95,8 +98,11 @@ fn text(first: &[u8], length: u64) -> Nature {
     } else if text.starts_with(['{', '[']) {
         Nature::Answer("a JSON response", said_in_json(text).unwrap_or_default())
     } else if length < BLOCK as u64 {
-        // `401: Unauthorized` is what Home Assistant answers. Anything else may be a password that was taken for a backup.
-        let has_status = text.len() > 4 && text.bytes().take(3).all(|byte| byte.is_ascii_digit()) && text[3..].starts_with([':', ' ']);
+        // `401: Unauthorized` is what Home Assistant answers. Anything else may be a password that was taken for a
+        // backup.
+        let has_status = text.len() > 4
+            && text.bytes().take(3).all(|byte| byte.is_ascii_digit())
+            && text[3..].starts_with([':', ' ']);
         Nature::Answer("a short text", if has_status { text.trim_end().to_owned() } else { String::new() })
     } else {
         Nature::Tar
@@ -118,7 +124,9 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {
 fn tar(outer: &Outer) -> Nature {
     let names: Vec<&str> = outer.members.iter().map(habackup::readers::OuterMember::plain_name).collect();
     let base = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
-    if names.iter().any(|name| matches!(base(name).as_str(), "backup.json" | "snapshot.json") || base(name).starts_with("homeassistant.tar")) {
+    if names.iter().any(|name| {
+        matches!(base(name).as_str(), "backup.json" | "snapshot.json") || base(name).starts_with("homeassistant.tar")
+    }) {
         return Nature::Tar;
     }
     by_names(&names).unwrap_or(Nature::Tar)
@@ -130,7 +138,8 @@ fn by_names(names: &[&str]) -> Option<Nature> {
     if names.first().is_some_and(|name| name.starts_with("snapshot/") || name.starts_with("multivol_snapshot/")) {
         return Some(Nature::Other("a duplicity volume"));
     }
-    if any("README") && any("config") && names.iter().any(|name| name.contains("index.") || name.contains("integrity.")) {
+    if any("README") && any("config") && names.iter().any(|name| name.contains("index.") || name.contains("integrity."))
+    {
         return Some(Nature::Other("a Borg repository"));
     }
     if below("snapshots") && below("keys") && below("index") {
@@ -162,7 +171,9 @@ fn gzip(job: &Job<'_>) -> Nature {
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match by_names(&names) {
-        Some(Nature::Piece(what)) if what.starts_with("homeassistant.tar") => Nature::Piece("homeassistant.tar.gz alone, the configuration part of a backup"),
+        Some(Nature::Piece(what)) if what.starts_with("homeassistant.tar") => {
+            Nature::Piece("homeassistant.tar.gz alone, the configuration part of a backup")
+        }
         Some(Nature::Piece(_)) => Nature::Piece("a configuration in a gzipped tar"),
         Some(nature) => nature,
         None => Nature::Other("a gzip file"),
@@ -180,8 +191,10 @@ fn zip(job: &Job<'_>, first: &[u8]) -> io::Result<Nature> {
 fn by_first_name(first: &[u8]) -> Nature {
     let length = first.get(26..28).map_or(0, |bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])));
     let name = String::from_utf8_lossy(first.get(30..30 + length).unwrap_or_default()).into_owned();
-    let is_configuration =
-        name.contains(".storage") || [".HA_VERSION", "configuration.yaml", "automations.yaml", "secrets.yaml"].iter().any(|known| name.ends_with(known));
+    let is_configuration = name.contains(".storage")
+        || [".HA_VERSION", "configuration.yaml", "automations.yaml", "secrets.yaml"]
+            .iter()
+            .any(|known| name.ends_with(known));
     if name.as_bytes().ends_with(b".tar") || name.ends_with("backup.json") {
         Nature::Packed("zip")
     } else if is_configuration {

@@ -87,18 +87,21 @@ pub(super) fn look(job: &mut Job<'_>, facts: &mut Facts) -> io::Result<Vec<Membe
     Ok(members)
 }
 
-/// Whether Haul wrote an archive longer than it is. Core adds zeros to what it decrypts, up to the length it had announced.
+/// Whether Haul wrote an archive longer than it is. Core adds zeros to what it decrypts, up to the length it had
+/// announced.
 fn is_short(job: &Job<'_>, members: &[Member]) -> bool {
-    let is_ours = |member: &Member| {
-        let mut raw = vec![0; (member.data_offset - member.header_offset).min(HEADER_MAX) as usize];
-        job.file.read_exact_at(&mut raw, member.header_offset).is_ok()
-            && Reader::new(raw.as_slice())
-                .next_entry()
-                .ok()
-                .flatten()
-                .is_some_and(|entry| header_difference(&raw, &text(&member.name), member.size, entry.mtime) == Some(0))
+    let is_ours =
+        |member: &Member| {
+            let mut raw = vec![0; (member.data_offset - member.header_offset).min(HEADER_MAX) as usize];
+            job.file.read_exact_at(&mut raw, member.header_offset).is_ok()
+                && Reader::new(raw.as_slice()).next_entry().ok().flatten().is_some_and(|entry| {
+                    header_difference(&raw, &text(&member.name), member.size, entry.mtime) == Some(0)
+                })
+        };
+    let Some(last) = members.last().filter(|_| members.iter().any(|member| member.name == index::MEMBER.as_bytes()))
+    else {
+        return false;
     };
-    let Some(last) = members.last().filter(|_| members.iter().any(|member| member.name == index::MEMBER.as_bytes())) else { return false };
     let end = last.data_offset + last.size + padding(last.size) as u64;
     job.file.len() < (end + 2 * BLOCK as u64).next_multiple_of(RECORD) && members.iter().any(is_ours)
 }
@@ -113,8 +116,16 @@ fn index_damage(job: &mut Job<'_>, members: &[Member]) -> Option<String> {
 
 fn seen(member: &Member) -> OuterMember {
     // Python writes 0 where a size does not fit.
-    let sizes = member.block_size.zip(member.pax_size).filter(|(block, pax)| block != pax && !(*block == 0 && *pax >> 33 != 0));
-    OuterMember { name: text(&member.name), kind: member.kind, size: member.size, sizes, size_record: member.pax_size.is_some(), libarchive: member.libarchive }
+    let sizes =
+        member.block_size.zip(member.pax_size).filter(|(block, pax)| block != pax && !(*block == 0 && *pax >> 33 != 0));
+    OuterMember {
+        name: text(&member.name),
+        kind: member.kind,
+        size: member.size,
+        sizes,
+        size_record: member.pax_size.is_some(),
+        libarchive: member.libarchive,
+    }
 }
 
 fn text(name: &[u8]) -> String {
@@ -125,7 +136,9 @@ fn text(name: &[u8]) -> String {
 fn description(job: &Job<'_>, members: &[Member]) -> io::Result<Option<Description>> {
     let called = |name: &'static [u8]| members.iter().find(|member| base(member) == name);
     let exact = members.iter().rfind(|member| member.name == MANIFEST.as_bytes());
-    let Some(member) = exact.or_else(|| called(b"backup.json")).or_else(|| called(b"snapshot.json")) else { return Ok(None) };
+    let Some(member) = exact.or_else(|| called(b"backup.json")).or_else(|| called(b"snapshot.json")) else {
+        return Ok(None);
+    };
     let size = member.size.min(MANIFEST_MAX).min(job.file.len().saturating_sub(member.data_offset));
     let mut bytes = vec![0; size as usize];
     job.file.read_exact_at(&mut bytes, member.data_offset)?;
@@ -135,7 +148,9 @@ fn description(job: &Job<'_>, members: &[Member]) -> io::Result<Option<Descripti
 /// Whether a member is an archive inside the archive, under its right name or another.
 pub(super) fn is_inner(member: &Member) -> bool {
     let base = base(member);
-    member.kind == EntryKind::File && !base.starts_with(b"._") && (base.ends_with(b".tar") || base.ends_with(b".tar.gz"))
+    member.kind == EntryKind::File
+        && !base.starts_with(b"._")
+        && (base.ends_with(b".tar") || base.ends_with(b".tar.gz"))
 }
 
 fn base(member: &Member) -> &[u8] {
@@ -144,8 +159,16 @@ fn base(member: &Member) -> &[u8] {
 
 /// Which member is the configuration: by its right name, the one that Core finds first; else by the nearest name.
 pub(super) fn main(members: &[Member], description: Option<&Description>) -> Option<usize> {
-    let compressed = description.and_then(|description| description.get("compressed")).is_none_or(|compressed| compressed.as_bool() != Some(false));
-    let names: [&[u8]; 2] = if compressed { [b"homeassistant.tar.gz", b"homeassistant.tar"] } else { [b"homeassistant.tar", b"homeassistant.tar.gz"] };
+    let compressed = description
+        .and_then(|description| description.get("compressed"))
+        .is_none_or(|compressed| compressed.as_bool() != Some(false));
+    let names: [&[u8]; 2] = if compressed {
+        [b"homeassistant.tar.gz", b"homeassistant.tar"]
+    } else {
+        [b"homeassistant.tar", b"homeassistant.tar.gz"]
+    };
     let exact = names.iter().find_map(|name| members.iter().rposition(|member| member.name == *name));
-    exact.or_else(|| names.iter().find_map(|name| members.iter().rposition(|member| is_inner(member) && base(member) == *name)))
+    exact.or_else(|| {
+        names.iter().find_map(|name| members.iter().rposition(|member| is_inner(member) && base(member) == *name))
+    })
 }

@@ -167,7 +167,8 @@ impl Progress {
         if begins {
             self.planned_nanos.store(self.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
-        self.made_nanos.store(if phase == Phase::Finishing { self.elapsed().as_nanos() as u64 } else { 0 }, Ordering::Relaxed);
+        self.made_nanos
+            .store(if phase == Phase::Finishing { self.elapsed().as_nanos() as u64 } else { 0 }, Ordering::Relaxed);
         let number = match phase {
             Phase::Planning => 0,
             Phase::Running => 1,
@@ -228,7 +229,8 @@ impl Progress {
         outputs.places.iter().find_map(|place| place.waiting()).or_else(|| outputs.reading.as_ref()?.waiting())
     }
 
-    /// What on this machine nothing goes on without, once it takes long: a lock, a disk or a share that does not answer.
+    /// What on this machine nothing goes on without, once it takes long: a lock, a disk or a share that does not
+    /// answer.
     pub fn standstill(&self) -> Option<String> {
         self.pulse.standstill()
     }
@@ -269,15 +271,35 @@ impl Progress {
         let sealed = (self.sinking.seconds() - self.append.seconds()).max(0.0);
         let (write, written) = self.writing();
         let blocked = (pipeline.waiting_for_source() + pipeline.waiting_for_turn()).as_secs_f64();
-        let mut stages = vec![StageReport { name: Stage::Reading, busy_seconds: read, blocked_seconds: idle(read), bytes: self.reading.bytes() }];
+        let mut stages = vec![StageReport {
+            name: Stage::Reading,
+            busy_seconds: read,
+            blocked_seconds: idle(read),
+            bytes: self.reading.bytes(),
+        }];
         let compressing = pipeline.working().as_secs_f64();
         if compressing > 0.0 {
-            stages.push(StageReport { name: Stage::Compressing, busy_seconds: compressing, blocked_seconds: blocked, bytes: self.sinking.bytes() });
+            stages.push(StageReport {
+                name: Stage::Compressing,
+                busy_seconds: compressing,
+                blocked_seconds: blocked,
+                bytes: self.sinking.bytes(),
+            });
         }
         if encrypted {
-            stages.push(StageReport { name: Stage::Encrypting, busy_seconds: sealed, blocked_seconds: self.append.seconds(), bytes: self.sinking.bytes() });
+            stages.push(StageReport {
+                name: Stage::Encrypting,
+                busy_seconds: sealed,
+                blocked_seconds: self.append.seconds(),
+                bytes: self.sinking.bytes(),
+            });
         }
-        stages.push(StageReport { name: Stage::Writing, busy_seconds: write, blocked_seconds: idle(write), bytes: written });
+        stages.push(StageReport {
+            name: Stage::Writing,
+            busy_seconds: write,
+            blocked_seconds: idle(write),
+            bytes: written,
+        });
         stages
     }
 
@@ -291,14 +313,16 @@ impl Progress {
 
     /// The stage that the others wait for.
     ///
-    /// A stage that works on one thread limits when it is busy nearly all the time; compressing has all threads, so its share is taken of all of them.
+    /// A stage that works on one thread limits when it is busy nearly all the time; compressing has all threads, so its
+    /// share is taken of all of them.
     pub fn limited_by(&self, encrypted: bool) -> Stage {
         let wall = self.running().as_secs_f64().max(1e-9);
         let threads = self.threads.load(Ordering::Relaxed).max(1) as f64;
         let stage = busiest(&self.stages(encrypted), wall, threads);
         // A small archive is made, and waits in memory, long before a slow place has all of it.
         let made = self.made_nanos.load(Ordering::Relaxed);
-        let sending = if made == 0 { 0.0 } else { self.elapsed().saturating_sub(Duration::from_nanos(made)).as_secs_f64() };
+        let sending =
+            if made == 0 { 0.0 } else { self.elapsed().saturating_sub(Duration::from_nanos(made)).as_secs_f64() };
         let waits = stage == Stage::Writing || sending > wall / 2.0;
         if waits && self.places().iter().any(|place| place.is_limited()) { Stage::Limit } else { stage }
     }
@@ -331,7 +355,11 @@ mod tests {
         progress.restart();
         progress.begin(Phase::Running, 100);
         assert_eq!((progress.done(), progress.total()), (0, 100));
-        assert!(progress.stages(true).iter().all(|stage| stage.busy_seconds < 1.0 && stage.bytes == 0), "{:?}", progress.stages(true));
+        assert!(
+            progress.stages(true).iter().all(|stage| stage.busy_seconds < 1.0 && stage.bytes == 0),
+            "{:?}",
+            progress.stages(true)
+        );
     }
 
     #[test]

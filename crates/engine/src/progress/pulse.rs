@@ -1,5 +1,6 @@
-//! What this machine is being asked for right now, so that whoever waits can be told what for: a file on a mount that does not answer, a database that another
-//! process has locked. Also the write-ahead log of the database under way, which can't be emptied meanwhile.
+//! What this machine is being asked for right now, so that whoever waits can be told what for: a file on a mount that
+//! does not answer, a database that another process has locked. Also the write-ahead log of the database under way,
+//! which can't be emptied meanwhile.
 
 use std::{
     path::{Path, PathBuf},
@@ -57,8 +58,13 @@ impl Pulse {
         answer
     }
 
-    /// Opens a database; `open` raises the flag that it is given when another process has it locked. Says for how long that one was waited for, if it was.
-    pub(crate) fn open_database<T>(&self, relative: &[u8], open: impl FnOnce(Arc<AtomicBool>) -> T) -> (T, Option<Duration>) {
+    /// Opens a database; `open` raises the flag that it is given when another process has it locked. Says for how long
+    /// that one was waited for, if it was.
+    pub(crate) fn open_database<T>(
+        &self,
+        relative: &[u8],
+        open: impl FnOnce(Arc<AtomicBool>) -> T,
+    ) -> (T, Option<Duration>) {
         let (begun, is_locked) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         self.state().locked = Some((relative.to_vec(), begun, Arc::clone(&is_locked)));
         let opened = open(Arc::clone(&is_locked));
@@ -107,7 +113,8 @@ impl Pulse {
 pub(crate) fn about_log(relative: &[u8], database: &Path) -> Option<String> {
     let length = in_units(long_log(&log_of(database))?);
     Some(format!(
-        "{}: its write-ahead log has grown to {length}, because SQLite can't empty it while the backup reads the database; a faster or local destination shortens that",
+        "{}: its write-ahead log has grown to {length}, because SQLite can't empty it while the backup reads the \
+         database; a faster or local destination shortens that",
         shown(relative)
     ))
 }

@@ -1,4 +1,5 @@
-//! The archive's bytes, read at any place by any thread: a file, without leaving it in the page cache when it was not there before, or something far away.
+//! The archive's bytes, read at any place by any thread: a file, without leaving it in the page cache when it was not
+//! there before, or something far away.
 
 use std::{
     fs::File,
@@ -31,7 +32,8 @@ pub trait Source: Send + Sync {
     /// Fills `buffer` from `offset` on. Tries again what may pass; an error is the end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Says that this stretch will be read next, in order, and what follows it will not, so that it can be fetched at once.
+    /// Says that this stretch will be read next, in order, and what follows it will not, so that it can be fetched at
+    /// once.
     fn announce(&self, _range: Range<u64>) {}
 
     /// Fails when these are no longer the bytes they were when it was opened.
@@ -72,7 +74,8 @@ pub(crate) struct ArchiveFile<'a> {
 
 enum Bytes {
     Here { file: File, guard: Mutex<ReadGuard> },
-    // Whoever fails first says it for all: what can't be fetched must not look like damage, nor be waited for by everybody in turn.
+    // Whoever fails first says it for all: what can't be fetched must not look like damage, nor be waited for by
+    // everybody in turn.
     There { source: Arc<dyn Source>, failed: Mutex<Option<io::Error>> },
 }
 
@@ -86,17 +89,21 @@ impl<'a> ArchiveFile<'a> {
                 let guard = Mutex::new(ReadGuard::new(&file, length));
                 (Bytes::Here { file, guard }, length)
             }
-            ArchiveSource::Remote(source) => (Bytes::There { source: Arc::clone(source), failed: Mutex::default() }, source.length()),
+            ArchiveSource::Remote(source) => {
+                (Bytes::There { source: Arc::clone(source), failed: Mutex::default() }, source.length())
+            }
         };
         Ok(Self { bytes, length, reached: AtomicU64::new(0), progress })
     }
 
-    /// Why the bytes could not be had, if that is so; told once. Asks whether they are still the same, too, since half of one archive and half of another look
-    /// like damage.
+    /// Why the bytes could not be had, if that is so; told once. Asks whether they are still the same, too, since half
+    /// of one archive and half of another look like damage.
     pub(crate) fn failure(&self) -> Option<io::Error> {
         match &self.bytes {
             Bytes::Here { .. } => None,
-            Bytes::There { source, failed } => failed.lock().unwrap_or_else(PoisonError::into_inner).take().or_else(|| source.unchanged().err()),
+            Bytes::There { source, failed } => {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).take().or_else(|| source.unchanged().err())
+            }
         }
     }
 
@@ -104,7 +111,13 @@ impl<'a> ArchiveFile<'a> {
         match &self.bytes {
             Bytes::Here { file, .. } => file.read_exact_at(buffer, offset)?,
             Bytes::There { source, failed } => {
-                let broken = || failed.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|error| io::Error::new(error.kind(), error.to_string()));
+                let broken = || {
+                    failed
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .as_ref()
+                        .map(|error| io::Error::new(error.kind(), error.to_string()))
+                };
                 if let Some(error) = broken() {
                     return Err(error);
                 }

@@ -1,4 +1,5 @@
-//! A part read as far as it can be had: decrypted, inflated member after member, and ended where damage begins. What was met stays to be asked for.
+//! A part read as far as it can be had: decrypted, inflated member after member, and ended where damage begins. What
+//! was met stays to be asked for.
 
 use std::{
     io::{self, Read},
@@ -143,7 +144,8 @@ impl<R: Read> Gunzip<R> {
                 if let InflateError::Io(error) = error {
                     return Err(error);
                 }
-                let uninflated = Uninflated { is_cut: matches!(error, InflateError::Truncated { .. }), reason: error.to_string() };
+                let uninflated =
+                    Uninflated { is_cut: matches!(error, InflateError::Truncated { .. }), reason: error.to_string() };
                 self.status.note(|status| status.uninflated = Some(uninflated));
             }
         }

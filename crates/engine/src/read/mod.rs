@@ -1,7 +1,8 @@
-//! An archive opened for reading: what its outer tar holds, the password, the index, and each inner archive as plain tar bytes.
+//! An archive opened for reading: what its outer tar holds, the password, the index, and each inner archive as plain
+//! tar bytes.
 //!
-//! With a usable index an inner archive is decrypted and inflated on all cores, without one as a stream. What the bytes mean, and
-//! what is wrong with an archive beyond not being readable, is for `verify` and `restore` to say.
+//! With a usable index an inner archive is decrypted and inflated on all cores, without one as a stream. What the bytes
+//! mean, and what is wrong with an archive beyond not being readable, is for `verify` and `restore` to say.
 
 pub(crate) mod beginning;
 mod body;
@@ -124,16 +125,22 @@ impl From<InflateError> for Broken {
 
 impl<'a> Opened<'a> {
     /// Walks the outer archive, tries the password, reads the index.
-    pub(crate) fn open(source: &ArchiveSource, password: Option<&Password>, progress: ProgressFn<'a>) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        source: &ArchiveSource,
+        password: Option<&Password>,
+        progress: ProgressFn<'a>,
+    ) -> Result<Self, OpenError> {
         let path = source.shown();
-        let file = ArchiveFile::open(source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
+        let file =
+            ArchiveFile::open(source, progress).map_err(|source| OpenError::Read { path: path.clone(), source })?;
         announce_ends(&file);
         let outside = Outside::read(&file).map_err(|error| match (file.failure(), error) {
             (Some(source), _) | (None, ArchiveError::Io(source)) => OpenError::of(path.clone(), source),
             (None, error) => OpenError::NotABackup { path: path.clone(), reason: error.to_string() },
         })?;
         let sealed = outside.inner().any(|member| member.shape == Shape::Encrypted);
-        // Home Assistant leaves parts encrypted when it decrypts a download; the configuration can be had without their password.
+        // Home Assistant leaves parts encrypted when it decrypts a download; the configuration can be had without their
+        // password.
         let is_needed = outside.home_assistant().is_none_or(|member| member.shape == Shape::Encrypted);
         let keyring = match password {
             None if sealed && is_needed => return Err(OpenError::PasswordNeeded(path)),
@@ -146,14 +153,17 @@ impl<'a> Opened<'a> {
             (opened.keyring, opened.has_wrong_password) = (None, true);
             password = Ok(());
         }
-        if !matches!(source, ArchiveSource::Path(_)) && (password.is_err() || matches!(opened.index, IndexState::Damaged(_))) {
+        if !matches!(source, ArchiveSource::Path(_))
+            && (password.is_err() || matches!(opened.index, IndexState::Damaged(_)))
+        {
             opened.reached(source)?;
         }
         password?;
         Ok(opened)
     }
 
-    /// Fails when bytes could not be had, or are no longer those of one archive: what else seems wrong then means nothing.
+    /// Fails when bytes could not be had, or are no longer those of one archive: what else seems wrong then means
+    /// nothing.
     pub(crate) fn reached(&self, source: &ArchiveSource) -> Result<(), OpenError> {
         self.file.failure().map_or(Ok(()), |error| Err(OpenError::of(source.shown(), error)))
     }
@@ -186,10 +196,14 @@ impl<'a> Opened<'a> {
     }
 
     fn window(&self, member: &Member) -> Result<Window<&ArchiveFile<'a>>, SecureTarError> {
-        Window::new(&self.file, member.data_offset, member.present).ok_or_else(|| SecureTarError::Io(io::ErrorKind::UnexpectedEof.into()))
+        Window::new(&self.file, member.data_offset, member.present)
+            .ok_or_else(|| SecureTarError::Io(io::ErrorKind::UnexpectedEof.into()))
     }
 
-    fn with_keyring<T>(&self, use_it: impl FnOnce(&mut Keyring) -> Result<T, SecureTarError>) -> Result<T, SecureTarError> {
+    fn with_keyring<T>(
+        &self,
+        use_it: impl FnOnce(&mut Keyring) -> Result<T, SecureTarError>,
+    ) -> Result<T, SecureTarError> {
         let keyring = self.keyring.as_ref().ok_or(SecureTarError::WrongPassword)?;
         use_it(&mut keyring.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -204,9 +218,9 @@ impl<'a> Opened<'a> {
         match member.shape {
             Shape::Gzip => true,
             Shape::Tar | Shape::Unknown => false,
-            Shape::Encrypted => {
-                self.decryptor(member).is_ok_and(|mut plain| io::BufRead::fill_buf(&mut plain).is_ok_and(|first| Format::of(first) == Format::Gzip))
-            }
+            Shape::Encrypted => self.decryptor(member).is_ok_and(|mut plain| {
+                io::BufRead::fill_buf(&mut plain).is_ok_and(|first| Format::of(first) == Format::Gzip)
+            }),
         }
     }
 
@@ -240,11 +254,12 @@ impl<'a> Opened<'a> {
         if member.shape != Shape::Encrypted {
             return Ok(Body::Plain(window));
         }
-        self.with_keyring(|keyring| RandomAccess::open(window, keyring, Expect::Archive, index.nonces().to_vec())).map(|body| Body::Encrypted(Box::new(body)))
+        self.with_keyring(|keyring| RandomAccess::open(window, keyring, Expect::Archive, index.nonces().to_vec()))
+            .map(|body| Body::Encrypted(Box::new(body)))
     }
 
-    /// Hands `consume` the inner tar, on all threads by the index. Everything is read and checked even if `consume` stops early,
-    /// unless `stop` is set.
+    /// Hands `consume` the inner tar, on all threads by the index. Everything is read and checked even if `consume`
+    /// stops early, unless `stop` is set.
     pub(crate) fn read_indexed<T>(
         &self,
         member: &Member,
@@ -264,7 +279,10 @@ impl<'a> Opened<'a> {
         };
         // What `consume` made is wanted even when the member then turns out to be broken.
         let mut made = None;
-        let result = IndexedInflater::new(&table).threads(threads).cancel(stop).inflate(&body, |reader| made = Some(consume(reader)));
+        let result = IndexedInflater::new(&table)
+            .threads(threads)
+            .cancel(stop)
+            .inflate(&body, |reader| made = Some(consume(reader)));
         match (made, result) {
             (Some(made), result) => Ok((made, result.map_err(Broken::from))),
             (None, Err(error)) => Err(error.into()),
@@ -282,10 +300,13 @@ impl<'a> Opened<'a> {
     ) -> Result<(T, Result<(), Broken>), Broken> {
         if member.shape == Shape::Encrypted {
             let mut plain = self.decryptor(member)?;
-            let gzip = Format::of(io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?) == Format::Gzip;
+            let gzip = Format::of(io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?)
+                == Format::Gzip;
             return Ok(match (gzip, threads.get()) {
                 (false, 1) => finish(Summed::new(plain, self.sum_of(member)), stop, consume),
-                (false, _) => piped(Summed::new(plain, self.sum_of(member)), stop, |reader| finish(reader, stop, consume)),
+                (false, _) => {
+                    piped(Summed::new(plain, self.sum_of(member)), stop, |reader| finish(reader, stop, consume))
+                }
                 (true, 1) => finish(Strict::new(plain), stop, consume),
                 (true, 2) => piped(Strict::new(plain), stop, |reader| finish(reader, stop, consume)),
                 // The pipe's reading end stays on the thread that inflates.
@@ -309,17 +330,20 @@ impl<'a> Opened<'a> {
         index.sum().filter(|_| index.member() == member.name)
     }
 
-    /// Would a changed byte in the content of a file be noticed? Gzip and SecureTar 3 carry checksums; a plain tar, by itself or in an older SecureTar, has
-    /// none but for its headers, unless there is one in the index.
+    /// Would a changed byte in the content of a file be noticed? Gzip and SecureTar 3 carry checksums; a plain tar, by
+    /// itself or in an older SecureTar, has none but for its headers, unless there is one in the index.
     pub(crate) fn has_checksum(&self, member: &Member) -> bool {
         match member.shape {
             // Nothing is read of what is unknown.
             Shape::Gzip | Shape::Unknown => true,
             Shape::Tar => self.sum_of(member).is_some(),
             Shape::Encrypted => {
-                let is_authenticated = || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
+                let is_authenticated =
+                    || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
                 let is_compressed = || {
-                    let plain = self.decryptor(member).and_then(|mut plain| Ok(Format::of(io::BufRead::fill_buf(&mut plain)?) == Format::Gzip));
+                    let plain = self
+                        .decryptor(member)
+                        .and_then(|mut plain| Ok(Format::of(io::BufRead::fill_buf(&mut plain)?) == Format::Gzip));
                     plain.unwrap_or(false)
                 };
                 self.sum_of(member).is_some() || is_authenticated() || is_compressed()
@@ -352,7 +376,9 @@ pub(crate) fn read_index(file: &ArchiveFile<'_>, offset: u64, size: u64, keyring
         let Some(keyring) = keyring else { return IndexState::Foreign("it is still encrypted".into()) };
         bytes = match unseal_index(&bytes, keyring) {
             Ok(plain) => plain,
-            Err(SecureTarError::WrongPassword) => return IndexState::Foreign("it can't be opened with this password".into()),
+            Err(SecureTarError::WrongPassword) => {
+                return IndexState::Foreign("it can't be opened with this password".into());
+            }
             Err(error) => return IndexState::Damaged(error.to_string()),
         };
     }
@@ -377,17 +403,26 @@ fn unseal_index(container: &[u8], keyring: &mut Keyring) -> Result<Vec<u8>, Secu
 fn announce_ends(file: &ArchiveFile<'_>) {
     let length = file.len();
     file.announce(0..length.min(BEGINNING));
-    // An index is about as long as a four-thousandth of a real archive; what is missing of it is fetched when that shows.
+    // An index is about as long as a four-thousandth of a real archive; what is missing of it is fetched when that
+    // shows.
     let end = (length / 4096).clamp(BEGINNING, LONGEST_END);
     file.announce(length.saturating_sub(end)..length);
 }
 
-fn piped_twice<T>(plain: impl Read + Send, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> (T, Result<(), Broken>) {
+fn piped_twice<T>(
+    plain: impl Read + Send,
+    stop: &AtomicBool,
+    consume: impl FnOnce(&mut dyn Read) -> T,
+) -> (T, Result<(), Broken>) {
     piped::piped_through(plain, Strict::new, stop, |reader| finish(reader, stop, consume))
 }
 
 /// Lets `consume` read, then reads what it left, so that everything is checked.
-fn finish<T>(mut source: impl Read, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> (T, Result<(), Broken>) {
+fn finish<T>(
+    mut source: impl Read,
+    stop: &AtomicBool,
+    consume: impl FnOnce(&mut dyn Read) -> T,
+) -> (T, Result<(), Broken>) {
     let made = consume(&mut source);
     let mut buffer = vec![0; 256 << 10];
     loop {

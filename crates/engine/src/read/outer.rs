@@ -77,7 +77,8 @@ impl Outside {
         {
             archive.body(member).read_to_end(&mut manifest_text)?;
         }
-        let home_assistant = archive.home_assistant().and_then(|found| archive.members().iter().position(|member| member == found));
+        let home_assistant =
+            archive.home_assistant().and_then(|found| archive.members().iter().position(|member| member == found));
         Ok(Self {
             members,
             manifest: archive.manifest().cloned(),

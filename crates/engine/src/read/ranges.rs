@@ -1,4 +1,5 @@
-//! Stretches of an inner tar by the index: which of them are read as one, and that the next are fetched while one is looked at.
+//! Stretches of an inner tar by the index: which of them are read as one, and that the next are fetched while one is
+//! looked at.
 
 use std::{
     io::{self, Read},
@@ -40,7 +41,8 @@ impl<'f, 'a> Ranges<'f, 'a> {
         }
     }
 
-    /// Hands the stretches to `visit`, one after the other; each must be read to its end. `lost` makes an error of one that was not.
+    /// Hands the stretches to `visit`, one after the other; each must be read to its end. `lost` makes an error of one
+    /// that was not.
     pub(crate) fn each<E>(
         &self,
         ranges: &[Range<u64>],
@@ -65,7 +67,9 @@ pub(crate) fn join(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u6
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match joined.last_mut() {
-            Some(last) if range.start.saturating_sub(last.end) <= JOINED && range.start >= last.end => last.end = range.end,
+            Some(last) if range.start.saturating_sub(last.end) <= JOINED && range.start >= last.end => {
+                last.end = range.end;
+            }
             _ => joined.push(range),
         }
     }

@@ -1,4 +1,5 @@
-//! What lies in a zip, by the directory at its end: there it says for each file what no header before the file needs to say.
+//! What lies in a zip, by the directory at its end: there it says for each file what no header before the file needs to
+//! say.
 
 use std::io;
 
@@ -33,7 +34,10 @@ impl Entry {
     /// Whether it may be a whole archive of Home Assistant.
     pub(crate) fn is_tar(&self) -> bool {
         let base = self.name.rsplit(['/', '\\']).next().unwrap_or_default().as_bytes();
-        base.len() > 4 && base[base.len() - 4..].eq_ignore_ascii_case(b".tar") && !base.starts_with(b"._") && !self.name.starts_with("__MACOSX/")
+        base.len() > 4
+            && base[base.len() - 4..].eq_ignore_ascii_case(b".tar")
+            && !base.starts_with(b"._")
+            && !self.name.starts_with("__MACOSX/")
     }
 
     /// Where its data begin.
@@ -62,7 +66,10 @@ pub(crate) fn entries(file: &impl ReadAt) -> io::Result<Option<Vec<Entry>>> {
     let from = length.saturating_sub(FARTHEST);
     let mut tail = vec![0; (length - from) as usize];
     file.read_exact_at(&mut tail, from)?;
-    let Some(at) = (0..tail.len().saturating_sub(END - 1)).rev().find(|at| tail[*at..].starts_with(b"PK\x05\x06")) else { return Ok(None) };
+    let Some(at) = (0..tail.len().saturating_sub(END - 1)).rev().find(|at| tail[*at..].starts_with(b"PK\x05\x06"))
+    else {
+        return Ok(None);
+    };
     let (mut size, mut start) = (u64::from(word(&tail, at + 12)), u64::from(word(&tail, at + 16)));
     let end = from + at as u64;
     if (size == u64::from(u32::MAX) || start == u64::from(u32::MAX)) && end >= LOCATOR {
@@ -87,7 +94,8 @@ pub(crate) fn entries(file: &impl ReadAt) -> io::Result<Option<Vec<Entry>>> {
 fn parse(mut directory: &[u8], length: u64) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     while directory.starts_with(b"PK\x01\x02") && directory.len() >= ENTRY {
-        let (name, extra, comment) = (usize::from(short(directory, 28)), usize::from(short(directory, 30)), usize::from(short(directory, 32)));
+        let (name, extra, comment) =
+            (usize::from(short(directory, 28)), usize::from(short(directory, 30)), usize::from(short(directory, 32)));
         let mut entry = Entry {
             name: String::from_utf8_lossy(directory.get(ENTRY..ENTRY + name)?).into_owned(),
             method: short(directory, 10),
@@ -112,7 +120,9 @@ fn enlarge(entry: &mut Entry, mut extra: &[u8]) {
     while extra.len() >= 4 {
         let Some(field) = extra.get(4..4 + usize::from(short(extra, 2))) else { return };
         if short(extra, 0) == 1 {
-            let wide = [&mut entry.size, &mut entry.packed, &mut entry.header].into_iter().filter(|number| **number == u64::from(u32::MAX));
+            let wide = [&mut entry.size, &mut entry.packed, &mut entry.header]
+                .into_iter()
+                .filter(|number| **number == u64::from(u32::MAX));
             for (number, bytes) in wide.zip(field.chunks_exact(8)) {
                 *number = long(bytes, 0);
             }

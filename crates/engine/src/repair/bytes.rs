@@ -46,10 +46,17 @@ impl<'a> Bytes<'a> {
     }
 
     /// The one archive in a zip.
-    pub(super) fn unzipped(file: &'a ArchiveFile<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Result<Self, Unfit>> {
+    pub(super) fn unzipped(
+        file: &'a ArchiveFile<'a>,
+        notes: &mut Notes,
+        cancel: &'a AtomicBool,
+    ) -> io::Result<Result<Self, Unfit>> {
         let shut = |what: &str, advice| Ok(Err(Unfit { what: what.to_owned(), advice }));
         let Some(entries) = zip::entries(file)? else {
-            return shut("the directory at the end of the zip is missing or damaged", "fetch it again, or unpack it with a program that repairs zips");
+            return shut(
+                "the directory at the end of the zip is missing or damaged",
+                "fetch it again, or unpack it with a program that repairs zips",
+            );
         };
         let tars: Vec<&zip::Entry> = entries.iter().filter(|entry| entry.is_tar()).collect();
         let [entry] = tars.as_slice() else {
@@ -57,7 +64,10 @@ impl<'a> Bytes<'a> {
                 return shut("the zip contains no .tar", "look for the backup where this file comes from");
             }
             let names: Vec<String> = tars.iter().map(|entry| crate::text::shown(entry.name.as_bytes())).collect();
-            return shut(&format!("it contains several archives: {}", names.join(", ")), "unpack it, and repair each of them");
+            return shut(
+                &format!("it contains several archives: {}", names.join(", ")),
+                "unpack it, and repair each of them",
+            );
         };
         let start = entry.data(file)?;
         match (entry.method, entry.encrypted) {
@@ -73,7 +83,10 @@ impl<'a> Bytes<'a> {
                 let window = Window::new(file, start, entry.packed.min(left)).ok_or(io::ErrorKind::UnexpectedEof)?;
                 Ok(Ok(Self::Stored(window)))
             }
-            _ => shut("it is packed in a way that Haul can't unpack", "unpack it with the program that packed it, and repair its content"),
+            _ => shut(
+                "it is packed in a way that Haul can't unpack",
+                "unpack it with the program that packed it, and repair its content",
+            ),
         }
     }
 }
@@ -121,7 +134,8 @@ impl<'a> Way<'a> {
     }
 }
 
-/// A packed archive. It is inflated from the start again whenever something before what is at hand is wanted, which those who read it in order don't do.
+/// A packed archive. It is inflated from the start again whenever something before what is at hand is wanted, which
+/// those who read it in order don't do.
 pub(super) struct Packed<'a> {
     way: Way<'a>,
     length: u64,
@@ -171,7 +185,10 @@ impl<'a> Packed<'a> {
             notes.lost("", format!("its packing can't be read to the end ({broken}): the rest is lost"));
         }
         if status.unequal {
-            notes.doubtful("", "the checksum of its packing was wrong: something in it has changed, and nothing shows what");
+            notes.doubtful(
+                "",
+                "the checksum of its packing was wrong: something in it has changed, and nothing shows what",
+            );
         }
         if status.trailing {
             notes.whole("extra data followed its packing; it is left out");

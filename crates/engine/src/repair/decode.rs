@@ -61,7 +61,11 @@ impl<'a> Plain<'a> {
 }
 
 /// Opens a part from its beginning; can be done again.
-pub(super) fn open<'a>(bytes: &'a Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) -> Result<Plain<'a>, Shut> {
+pub(super) fn open<'a>(
+    bytes: &'a Bytes<'_>,
+    piece: &Piece,
+    keyring: &Mutex<Option<Keyring>>,
+) -> Result<Plain<'a>, Shut> {
     let window = || Window::new(bytes, piece.offset, piece.size).ok_or(io::Error::from(io::ErrorKind::UnexpectedEof));
     let status = SharedStatus::default();
     let format = Format::at(&window()?)?;
@@ -69,7 +73,11 @@ pub(super) fn open<'a>(bytes: &'a Bytes<'_>, piece: &Piece, keyring: &Mutex<Opti
         Format::Empty => return Err(Shut::Unknown("it is empty".into())),
         Format::Gzip | Format::Tar | Format::Zeros => {
             let compressed = format == Format::Gzip;
-            return Ok(Plain { form: Form { sealed: None, compressed }, tar: inflated(Box::new(Stream::new(window()?)), compressed, &status), status });
+            return Ok(Plain {
+                form: Form { sealed: None, compressed },
+                tar: inflated(Box::new(Stream::new(window()?)), compressed, &status),
+                status,
+            });
         }
         Format::SecureTar => true,
         Format::Unknown => false,

@@ -1,4 +1,5 @@
-//! `backup.json` of the new archive: what the old one said, as far as every reader takes it, made true by what is in the archive.
+//! `backup.json` of the new archive: what the old one said, as far as every reader takes it, made true by what is in
+//! the archive.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -50,12 +51,15 @@ pub(super) enum State {
     Cut,
 }
 
-/// A description as it was meant, where it is damaged in a way that leaves no doubt, or as much of it as is there; else why it is of no use.
+/// A description as it was meant, where it is damaged in a way that leaves no doubt, or as much of it as is there; else
+/// why it is of no use.
 pub(super) fn read(bytes: &[u8]) -> Result<(Map<String, Value>, State), &'static str> {
     if let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) {
         return Ok((fields, State::Sound));
     }
-    let wide = |from: fn([u8; 2]) -> u16| String::from_utf16_lossy(&bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]])).collect::<Vec<_>>());
+    let wide = |from: fn([u8; 2]) -> u16| {
+        String::from_utf16_lossy(&bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]])).collect::<Vec<_>>())
+    };
     let text = match bytes {
         [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
         [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
@@ -167,9 +171,13 @@ impl Writer<'_> {
             return Ok(String::new());
         };
         let valid = |text: &str| text.parse::<HaVersion>().is_ok();
-        let said = old.get("version").or(Some(&old)).and_then(Value::as_str).filter(|text| valid(text)).map(str::to_owned);
+        let said =
+            old.get("version").or(Some(&old)).and_then(Value::as_str).filter(|text| valid(text)).map(str::to_owned);
         let inside = || main.version.clone().filter(|text| valid(text));
-        let version = said.or_else(inside).or_else(|| self.known.version.map(|version| version.as_str().to_owned())).ok_or(NoVersion)?;
+        let version = said
+            .or_else(inside)
+            .or_else(|| self.known.version.map(|version| version.as_str().to_owned()))
+            .ok_or(NoVersion)?;
         let mut section = if let Value::Object(section) = old { section } else { Map::new() };
         if section.get("version").and_then(Value::as_str) != Some(version.as_str()) {
             self.notes.repaired(NAME, format!("homeassistant.version: it says {version}"));
@@ -180,13 +188,18 @@ impl Writer<'_> {
         let is_told = !main.database && !main.lost_database && self.fields.get("extra").is_some_and(knows_history);
         if is_told && excluded.as_ref().is_none_or(Value::is_boolean) {
             // Nothing was left out that the archive was to hold.
-        } else if excluded.as_ref().and_then(Value::as_bool).unwrap_or(false) == main.database || excluded.as_ref().is_some_and(|flag| !flag.is_boolean()) {
+        } else if excluded.as_ref().and_then(Value::as_bool).unwrap_or(false) == main.database
+            || excluded.as_ref().is_some_and(|flag| !flag.is_boolean())
+        {
             if main.database {
                 self.notes.repaired(NAME, "it now says that the history is in the archive");
             } else if main.lost_database {
                 self.notes.repaired(NAME, "it now says that the history is not in the archive");
             } else {
-                self.notes.lost(NAME, "it said that the history is in the archive, but it is not; it now says that it was left out");
+                self.notes.lost(
+                    NAME,
+                    "it said that the history is in the archive, but it is not; it now says that it was left out",
+                );
             }
             section.insert("exclude_database".into(), json!(!main.database));
         }
@@ -209,10 +222,12 @@ impl Writer<'_> {
                     Err(_) => (self.guessed_date(), "it was not a date; it is now the date of the newest file"),
                 },
             },
-            Some(Value::Number(number)) => match number.as_f64().and_then(|seconds| Timestamp::from_second(seconds as i64).ok()) {
-                Some(moment) => (WallTime::from(moment).to_string(), "it was a number of seconds"),
-                None => (self.guessed_date(), "it was not a date; it is now the date of the newest file"),
-            },
+            Some(Value::Number(number)) => {
+                match number.as_f64().and_then(|seconds| Timestamp::from_second(seconds as i64).ok()) {
+                    Some(moment) => (WallTime::from(moment).to_string(), "it was a number of seconds"),
+                    None => (self.guessed_date(), "it was not a date; it is now the date of the newest file"),
+                }
+            }
             _ => (self.guessed_date(), "it was missing; it is now the date of the newest file"),
         };
         // A date that was taken apart must be one again.
@@ -223,7 +238,14 @@ impl Writer<'_> {
 
     /// The newest file's, unless that is from the future.
     fn guessed_date(&self) -> String {
-        let newest = self.known.main.into_iter().chain(self.known.parts.values().copied()).map(|survey| survey.newest).max().unwrap_or_default();
+        let newest = self
+            .known
+            .main
+            .into_iter()
+            .chain(self.known.parts.values().copied())
+            .map(|survey| survey.newest)
+            .max()
+            .unwrap_or_default();
         let now = self.known.now.timestamp();
         match Timestamp::from_second(newest) {
             Ok(moment) if newest > 0 && moment <= now => WallTime::from(moment).to_string(),
@@ -234,8 +256,14 @@ impl Writer<'_> {
     fn name(&mut self, version: &str) {
         if let Some(name) = self.known.rename {
             if self.text("name") != Some(name) {
-                let before = self.text("name").map_or_else(|| "nothing".to_owned(), |name| format!("\"{}\"", crate::text::shown(name.as_bytes())));
-                self.notes.repaired(NAME, format!("name: it is \"{}\", and was {before}", crate::text::shown(name.as_bytes())));
+                let before = self.text("name").map_or_else(
+                    || "nothing".to_owned(),
+                    |name| format!("\"{}\"", crate::text::shown(name.as_bytes())),
+                );
+                self.notes.repaired(
+                    NAME,
+                    format!("name: it is \"{}\", and was {before}", crate::text::shown(name.as_bytes())),
+                );
                 self.fields.insert("name".into(), json!(name));
                 self.fields.remove("slug");
             }
@@ -246,7 +274,10 @@ impl Writer<'_> {
             Some(Value::Number(number)) => number.to_string(),
             _ => String::new(),
         };
-        let mut name: String = old.chars().map(|character| if character.is_control() || matches!(character, '/' | '\\') { '-' } else { character }).collect();
+        let mut name: String = old
+            .chars()
+            .map(|character| if character.is_control() || matches!(character, '/' | '\\') { '-' } else { character })
+            .collect();
         if name.get(1..2) == Some(":") {
             name.replace_range(1..2, "-");
         }
@@ -257,27 +288,34 @@ impl Writer<'_> {
             name = format!("Repaired backup {version}");
             name.truncate(name.trim_end().len());
         }
-        let why = format!("it is \"{}\", which every reader can use as a file name", crate::text::shown(name.as_bytes()));
+        let why =
+            format!("it is \"{}\", which every reader can use as a file name", crate::text::shown(name.as_bytes()));
         self.set("name", json!(name), &why);
     }
 
     fn slug(&mut self, date: &str) {
-        let usable = |slug: &str| !slug.is_empty() && slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        let usable = |slug: &str| {
+            !slug.is_empty() && slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        };
         if !self.text("slug").is_some_and(usable) {
             let slug = manifest::slug(self.text("name").unwrap_or_default(), date);
             self.set("slug", json!(slug), &format!("it is {slug}, derived from name and date"));
         }
     }
 
-    /// Supervisor refuses a backup that has the slug of one that it knows and says something else, and deletes the file; where the one that it knows is named
-    /// by its slug, that one is gone as well. So whatever says something else gets another slug, that follows from what it says.
+    /// Supervisor refuses a backup that has the slug of one that it knows and says something else, and deletes the
+    /// file; where the one that it knows is named by its slug, that one is gone as well. So whatever says something
+    /// else gets another slug, that follows from what it says.
     fn slug_of_its_own(&mut self, before: &Map<String, Value>, date: &str) {
         let now = identity(&self.fields);
         let is_same_slug = before.contains_key("slug") && before.get("slug") == now.get("slug");
         if is_same_slug && now != *before {
             let name = self.text("name").unwrap_or_default();
             let slug = manifest::slug(&format!("{name} - {}", Value::Object(now)), date);
-            let why = format!("it is now {slug}: Supervisor refuses a backup that has another backup's slug and different content, and deletes its file");
+            let why = format!(
+                "it is now {slug}: Supervisor refuses a backup that has another backup's slug and different content, \
+                 and deletes its file"
+            );
             self.set("slug", json!(slug), &why);
         }
     }
@@ -297,9 +335,17 @@ impl Writer<'_> {
             self.set("type", json!("partial"), "it is partial");
         }
         let (compressed, protected) = (self.known.compressed, self.known.protected);
-        self.set("compressed", json!(compressed), if compressed { "the archives in it are compressed" } else { "the archives in it are not compressed" });
+        self.set(
+            "compressed",
+            json!(compressed),
+            if compressed { "the archives in it are compressed" } else { "the archives in it are not compressed" },
+        );
         if self.fields.get("protected").is_some() || protected {
-            self.set("protected", json!(protected), if protected { "the archives in it are encrypted" } else { "the archives in it are not encrypted" });
+            self.set(
+                "protected",
+                json!(protected),
+                if protected { "the archives in it are encrypted" } else { "the archives in it are not encrypted" },
+            );
         }
         match self.fields.get("crypto") {
             Some(Value::String(crypto)) if crypto == "aes128" && protected => {}
@@ -310,7 +356,8 @@ impl Writer<'_> {
 
     fn folders_and_addons(&mut self) {
         let stem = |folder: &str| folder.replace('/', "_");
-        let mut undeclared: HashSet<String> = self.known.parts.keys().filter(|part| **part != SUPERVISOR).map(|part| (*part).to_owned()).collect();
+        let mut undeclared: HashSet<String> =
+            self.known.parts.keys().filter(|part| **part != SUPERVISOR).map(|part| (*part).to_owned()).collect();
         let declared = self.list("folders");
         let mut folders: Vec<Value> = Vec::new();
         for folder in declared.iter().flatten() {
@@ -323,7 +370,10 @@ impl Writer<'_> {
                 folders.push(folder.clone());
             } else if !FOLDERS.contains(&name) {
                 let kept = if is_there { "; its archive is kept" } else { "" };
-                self.notes.repaired(NAME, format!("folders: no reader knows '{}'; it is left out{kept}", crate::text::shown(name.as_bytes())));
+                self.notes.repaired(
+                    NAME,
+                    format!("folders: no reader knows '{}'; it is left out{kept}", crate::text::shown(name.as_bytes())),
+                );
             } else if is_there {
                 folders.push(folder.clone());
             } else if !folders.contains(folder) {
@@ -371,7 +421,10 @@ impl Writer<'_> {
                 let mut others = undeclared.iter().filter(|part| is_addon(part));
                 others.next().filter(|_| others.next().is_none()).cloned()
             });
-            let who = slug.clone().or_else(|| fields.get("name").and_then(Value::as_str).map(str::to_owned)).unwrap_or_else(|| "one without a name".to_owned());
+            let who = slug
+                .clone()
+                .or_else(|| fields.get("name").and_then(Value::as_str).map(str::to_owned))
+                .unwrap_or_else(|| "one without a name".to_owned());
             let who = crate::text::shown(who.as_bytes());
             let Some(slug) = slug.filter(|slug| undeclared.remove(slug)) else {
                 self.notes.lost(NAME, format!("addons: {who} is listed but not in the archive"));
@@ -388,7 +441,10 @@ impl Writer<'_> {
             undeclared.remove(&slug);
             let mut fields = Map::new();
             self.complete(&slug, &mut fields);
-            self.notes.repaired(NAME, format!("addons: {} is in the archive but was not listed", crate::text::shown(slug.as_bytes())));
+            self.notes.repaired(
+                NAME,
+                format!("addons: {} is in the archive but was not listed", crate::text::shown(slug.as_bytes())),
+            );
             addons.push(Value::Object(fields));
         }
         addons
@@ -420,10 +476,19 @@ impl Writer<'_> {
             self.remove("docker", "it was not an object; it is left out");
         }
         if let Some(list) = self.fields.get("repositories").cloned() {
-            let is_address =
-                |value: &Value| value.as_str().is_some_and(|text| text.contains("://") || text.starts_with("git@") || matches!(text, "core" | "local"));
+            let is_address = |value: &Value| {
+                value.as_str().is_some_and(|text| {
+                    text.contains("://") || text.starts_with("git@") || matches!(text, "core" | "local")
+                })
+            };
             let built_in = json!(OFFICIAL_REPOSITORY);
-            let kept: Vec<Value> = list.as_array().into_iter().flatten().filter(|value| is_address(value) && **value != built_in).cloned().collect();
+            let kept: Vec<Value> = list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|value| is_address(value) && **value != built_in)
+                .cloned()
+                .collect();
             let why = if list.as_array().is_some_and(|list| list.contains(&built_in)) {
                 "Supervisor always has its own repository, and fails at its address"
             } else {
@@ -433,7 +498,10 @@ impl Writer<'_> {
         }
         let is_text = self.fields.get("supervisor_version").is_none_or(Value::is_string);
         if !is_text || self.known.supervisor_newer {
-            self.remove("supervisor_version", "it kept every older Supervisor from restoring the archive; it is left out");
+            self.remove(
+                "supervisor_version",
+                "it kept every older Supervisor from restoring the archive; it is left out",
+            );
         }
     }
 }
@@ -454,10 +522,15 @@ mod tests {
         assert_eq!(meant(br#"{"a":[1,2]}"#), is(r#"{"a":[1,2]}"#, State::Sound));
         assert_eq!(meant(b"\xef\xbb\xbf{\"a\":1}"), is(r#"{"a":1}"#, State::Whole));
         assert_eq!(meant(br#"{"a":[1,2,],"b":",}",}"#), is(r#"{"a":[1,2],"b":",}"}"#, State::Whole));
-        for cut in [r#"{"a":1,"b":{"c":2},"d":"x,y\"","#, r#"{"a":1,"b":{"c":2},"d":"x,y\"","e"#, r#"{"a":1,"b":{"c":2},"d":"x,y\"","e":{"f":1,"#] {
+        for cut in [
+            r#"{"a":1,"b":{"c":2},"d":"x,y\"","#,
+            r#"{"a":1,"b":{"c":2},"d":"x,y\"","e"#,
+            r#"{"a":1,"b":{"c":2},"d":"x,y\"","e":{"f":1,"#,
+        ] {
             assert_eq!(meant(cut.as_bytes()), is(r#"{"a":1,"b":{"c":2},"d":"x,y\""}"#, State::Cut));
         }
-        let wide: Vec<u8> = [0xfeff_u16].into_iter().chain("{\"a\":1}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let wide: Vec<u8> =
+            [0xfeff_u16].into_iter().chain("{\"a\":1}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
         assert_eq!(meant(&wide), is(r#"{"a":1}"#, State::Whole));
         assert_eq!(read(b"\0\0\0").unwrap_err(), "it is empty");
         assert_eq!(read(b"[1]").unwrap_err(), "it is not an object");

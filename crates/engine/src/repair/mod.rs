@@ -1,7 +1,9 @@
-//! A new archive of all that can be kept of another one, in whatever state that is, and a line for everything that was done. The old one is only read.
+//! A new archive of all that can be kept of another one, in whatever state that is, and a line for everything that was
+//! done. The old one is only read.
 //!
-//! Three passes: `inspect` says what the file is, a first look at every part says what is whole, and the second one streams that into the new archive. Memory stays
-//! bounded as in a backup; beside that there are names of what is not simply kept, and small files that hard links lead to.
+//! Three passes: `inspect` says what the file is, a first look at every part says what is whole, and the second one
+//! streams that into the new archive. Memory stays bounded as in a backup; beside that there are names of what is not
+//! simply kept, and small files that hard links lead to.
 //!
 //! | module | owns |
 //! |---|---|
@@ -208,7 +210,9 @@ pub fn repair(
         return Err(BackupError::Name { name, reason: reason.to_owned() }.into());
     }
     if let Destination::Path(path) = options.destination.place()
-        && path.symlink_metadata().is_ok_and(|found| !found.is_dir() && !found.is_symlink() || path.exists() && !path.is_dir())
+        && path
+            .symlink_metadata()
+            .is_ok_and(|found| !found.is_dir() && !found.is_symlink() || path.exists() && !path.is_dir())
     {
         return Err(StoreError::Exists(path.clone()).into());
     }
@@ -231,7 +235,11 @@ fn attempt(
     let file = ArchiveFile::open(source, &report).map_err(read)?;
     let mut notes = Notes::default();
     let unwrapped = plan::unwrapped(&file, &before, &mut notes, cancel).map_err(read)?;
-    let bytes = unwrapped.map_err(|unfit| RepairError::Hopeless { archive: archive.clone(), what: unfit.what, advice: unfit.advice.to_owned() })?;
+    let bytes = unwrapped.map_err(|unfit| RepairError::Hopeless {
+        archive: archive.clone(),
+        what: unfit.what,
+        advice: unfit.advice.to_owned(),
+    })?;
     let planned = plan::plan(&bytes, notes, &archive, options, &before, cancel);
     // What could not be had must not look like damage.
     if let Some(error) = file.failure() {
@@ -258,12 +266,20 @@ fn attempt(
     Ok(Repaired::of(notes, Some(written), result))
 }
 
-fn look(source: &ArchiveSource, password: Option<Password>, asked: &Asked, progress: &Arc<Progress>, cancel: &AtomicBool) -> Result<Inspection, RepairError> {
+fn look(
+    source: &ArchiveSource,
+    password: Option<Password>,
+    asked: &Asked,
+    progress: &Arc<Progress>,
+    cancel: &AtomicBool,
+) -> Result<Inspection, RepairError> {
     let options = InspectOptions { password, asked: asked.clone(), ..InspectOptions::default() };
-    inspect(source.clone(), &options, &|done, total| progress.report(done, total), cancel).map_err(|error| match error {
-        InspectError::Open(error) => error.into(),
-        InspectError::Cancelled => RepairError::Cancelled,
-    })
+    inspect(source.clone(), &options, &|done, total| progress.report(done, total), cancel).map_err(
+        |error| match error {
+            InspectError::Open(error) => error.into(),
+            InspectError::Cancelled => RepairError::Cancelled,
+        },
+    )
 }
 
 /// What is no archive, and none of its pieces.
@@ -271,6 +287,10 @@ fn refuse(archive: &Path, inspection: &Inspection) -> Result<(), RepairError> {
     const NOTHING: [Defect; 4] = [Defect::EmptyFile, Defect::ZerosOnly, Defect::ErrorPage, Defect::NotHomeAssistant];
     match inspection.findings.iter().find(|finding| NOTHING.contains(&finding.defect)) {
         None => Ok(()),
-        Some(finding) => Err(RepairError::Hopeless { archive: archive.to_owned(), what: finding.what.clone(), advice: finding.repair.to_owned() }),
+        Some(finding) => Err(RepairError::Hopeless {
+            archive: archive.to_owned(),
+            what: finding.what.clone(),
+            advice: finding.repair.to_owned(),
+        }),
     }
 }

@@ -29,8 +29,8 @@ pub struct Note {
     pub what: String,
 }
 
-/// More notes of one kind than this are counted, not kept: an archive may have a million members that are not as they should be, and what is lost
-/// must not be crowded out by what was put right.
+/// More notes of one kind than this are counted, not kept: an archive may have a million members that are not as they
+/// should be, and what is lost must not be crowded out by what was put right.
 const MOST: u64 = 2000;
 
 /// How many notes there are of each kind, listed or not.

@@ -1,4 +1,5 @@
-//! The members of an outer archive in whatever state: headers that are damaged or lie about sizes are told by what follows them.
+//! The members of an outer archive in whatever state: headers that are damaged or lie about sizes are told by what
+//! follows them.
 
 use std::{
     io::{self, Cursor, Read},
@@ -59,7 +60,9 @@ fn base(name: &str) -> &str {
 }
 
 fn is_inner(base: &str) -> bool {
-    let ends = |end: &str| base.len() > end.len() && base.as_bytes()[base.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes());
+    let ends = |end: &str| {
+        base.len() > end.len() && base.as_bytes()[base.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+    };
     !base.starts_with("._") && (ends(".tar") || ends(".tar.gz"))
 }
 
@@ -74,7 +77,10 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool
         }
     }
     if scout.has_size_record {
-        scout.notes.whole("its headers gave sizes twice, so Home Assistant would have destroyed it when changing its encryption; they now give them once");
+        scout.notes.whole(
+            "its headers gave sizes twice, so Home Assistant would have destroyed it when changing its \
+            encryption; they now give them once",
+        );
     }
     Ok((scout.pieces, scout.marked))
 }
@@ -82,7 +88,8 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool
 struct HeaderScanner<'a, B> {
     bytes: &'a B,
     cancel: &'a AtomicBool,
-    /// A member that Home Assistant writes anew when it changes the encryption says its size in a record, which it would copy.
+    /// A member that Home Assistant writes anew when it changes the encryption says its size in a record, which it
+    /// would copy.
     has_size_record: bool,
     pieces: Vec<Piece>,
     marked: bool,
@@ -134,7 +141,8 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         Ok(Some(next.unwrap_or(length)))
     }
 
-    /// Zeros are the end marker, or a header that is gone: what follows them tells. A name that was there before begins another archive, which nobody asked for.
+    /// Zeros are the end marker, or a header that is gone: what follows them tells. A name that was there before begins
+    /// another archive, which nobody asked for.
     fn end(&mut self, at: u64) -> io::Result<Option<u64>> {
         let next = self.search(at + BLOCK as u64)?;
         if let Some(next) = next {
@@ -179,7 +187,9 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         let mut extended = Reader::new(Cursor::new(first).chain(rest(at + BLOCK as u64)));
         let _ = extended.next_entry();
         let behind = at + extended.offset().saturating_sub(BLOCK as u64);
-        let Some(second) = self.block(behind)?.filter(|_| behind > at).as_ref().and_then(mended) else { return Ok(None) };
+        let Some(second) = self.block(behind)?.filter(|_| behind > at).as_ref().and_then(mended) else {
+            return Ok(None);
+        };
         let head = rest(at + BLOCK as u64).take(behind - at - BLOCK as u64);
         let whole = Cursor::new(first).chain(head).chain(Cursor::new(second)).chain(rest(behind + BLOCK as u64));
         let mut whole = Reader::new(whole);
@@ -196,23 +206,31 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         for (size, is_padded) in sizes.iter().map(|size| (*size, true)).chain(sizes.iter().map(|size| (*size, false))) {
             let end = data.saturating_add(size);
             let next = end.saturating_add(padding(size) as u64);
-            if end <= length && self.is_boundary(next, found.entry.size)? && (!is_padded || !self.some(end, next.min(length))?) {
+            if end <= length
+                && self.is_boundary(next, found.entry.size)?
+                && (!is_padded || !self.some(end, next.min(length))?)
+            {
                 if size != found.entry.size || found.entry.sizes_disagree() {
-                    self.notes.repaired(name, "the sizes in its headers disagreed; Haul keeps the one that fits the data");
+                    self.notes
+                        .repaired(name, "the sizes in its headers disagreed; Haul keeps the one that fits the data");
                 }
                 return Ok((size, Some(next)));
             }
         }
-        let (size, behind) = (found.entry.size, data.saturating_add(found.entry.size).saturating_add(padding(found.entry.size) as u64));
+        let (size, behind) =
+            (found.entry.size, data.saturating_add(found.entry.size).saturating_add(padding(found.entry.size) as u64));
         // What says where it ends agrees with its header: it is the next header that does not hold.
         if size > 0 && behind <= length && self.ends_at(data, size, own)? {
             return Ok((size, Some(behind)));
         }
         let next = self.search(data)?;
         let size = next.unwrap_or(length).saturating_sub(data);
-        let is_cut = next.is_none() && size < found.entry.size && self.some(length.saturating_sub(4 * BLOCK as u64).max(data), length)?;
+        let is_cut = next.is_none()
+            && size < found.entry.size
+            && self.some(length.saturating_sub(4 * BLOCK as u64).max(data), length)?;
         if !is_cut {
-            self.notes.repaired(name, "the size in its header was wrong; Haul found its end from the data that follows");
+            self.notes
+                .repaired(name, "the size in its header was wrong; Haul found its end from the data that follows");
         }
         Ok((size, next))
     }
@@ -226,10 +244,12 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
             return Ok(None);
         }
         let header = Header::read(&mut &first[..there]).ok();
-        Ok(header.and_then(|header| container_len(header.version(), header.plaintext_len.filter(|length| *length > 0)?)))
+        Ok(header
+            .and_then(|header| container_len(header.version(), header.plaintext_len.filter(|length| *length > 0)?)))
     }
 
-    /// Whether its content says that it is so long: an encrypted one by its header, a tar by its end marker, a gzip stream by its end, all by the zeros behind them.
+    /// Whether its content says that it is so long: an encrypted one by its header, a tar by its end marker, a gzip
+    /// stream by its end, all by the zeros behind them.
     fn ends_at(&self, data: u64, size: u64, own: Option<u64>) -> io::Result<bool> {
         let (Some(first), None) = (self.block(data)?, own) else { return Ok(own == Some(size)) };
         let ends_in_zeros = |count: u64| Ok(size >= count && !self.some(data + size - count, data + size)?);
@@ -240,7 +260,9 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         if filling >= TELLING {
             return Ok(!self.some(data + size, data + size + filling)?);
         }
-        let Some(window) = Window::new(self.bytes, data, size).filter(|_| Format::of(&first) == Format::Gzip) else { return Ok(false) };
+        let Some(window) = Window::new(self.bytes, data, size).filter(|_| Format::of(&first) == Format::Gzip) else {
+            return Ok(false);
+        };
         let status = SharedStatus::default();
         io::copy(&mut Gunzip::new(Stream::new(window), Until::End, &status), &mut io::sink())?;
         let status = status.get();
@@ -256,7 +278,9 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         let Some(block) = self.block(at)? else { return Ok(true) };
         // An empty member before zeros is one whose size was never filled in, or the last one.
         let is_zero = block.iter().all(|byte| *byte == 0);
-        Ok(is_header(&block) || mended(&block).is_some() || (is_zero && (size > 0 || !self.some(at, length.min(at + BEHIND))?)))
+        Ok(is_header(&block)
+            || mended(&block).is_some()
+            || (is_zero && (size > 0 || !self.some(at, length.min(at + BEHIND))?)))
     }
 
     fn block(&self, at: u64) -> io::Result<Option<[u8; BLOCK]>> {

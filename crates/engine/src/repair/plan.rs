@@ -104,7 +104,8 @@ pub(super) fn plan(
             _ => {}
         }
     }
-    let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &keyring, &mut notes, cancel) }.map_err(failed)?;
+    let sorted = if is_bare { bare(bytes, before, &mut notes) } else { sort(bytes, &keyring, &mut notes, cancel) }
+        .map_err(failed)?;
     let job = Job { bytes, archive, cancel, keyring, is_protected: before.manifest.protected };
     let surveyed = job.surveys(sorted.inner, &mut notes)?;
     if surveyed.is_empty() {
@@ -123,7 +124,9 @@ fn hopeless(archive: &Path, before: &Inspection, notes: &Notes) -> RepairError {
     });
     // Of an end mark that is missing as well no reader asks.
     let first = before.findings.iter().find(|finding| !finding.outcomes.is_empty()).or(before.findings.first());
-    let what = said.or_else(|| first.map(|finding| finding.what.clone())).unwrap_or_else(|| "none of it is readable".to_owned());
+    let what = said
+        .or_else(|| first.map(|finding| finding.what.clone()))
+        .unwrap_or_else(|| "none of it is readable".to_owned());
     let advice = if has(before, Defect::NotWrapped) {
         "make a tar of the configuration it belongs to, and repair that"
     } else {
@@ -137,26 +140,46 @@ fn has(inspection: &Inspection, defect: Defect) -> bool {
 }
 
 /// The archive itself; `None` where it is packed in a way that Haul does not know.
-pub(super) fn unwrapped<'a>(file: &'a ArchiveFile<'a>, before: &Inspection, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Result<Bytes<'a>, Unfit>> {
+pub(super) fn unwrapped<'a>(
+    file: &'a ArchiveFile<'a>,
+    before: &Inspection,
+    notes: &mut Notes,
+    cancel: &'a AtomicBool,
+) -> io::Result<Result<Bytes<'a>, Unfit>> {
     if !has(before, Defect::WrapperPacked) {
         return Ok(Ok(Bytes::Plain(file)));
     }
     notes.whole("the whole archive was packed twice; it is unpacked");
-    if Format::at(file)? == Format::Gzip { Bytes::gunzipped(file, notes, cancel).map(Ok) } else { Bytes::unzipped(file, notes, cancel) }
+    if Format::at(file)? == Format::Gzip {
+        Bytes::gunzipped(file, notes, cancel).map(Ok)
+    } else {
+        Bytes::unzipped(file, notes, cancel)
+    }
 }
 
 /// A configuration without an archive around it.
 fn bare(bytes: &Bytes<'_>, before: &Inspection, notes: &mut Notes) -> io::Result<Sorted> {
     let mut sorted = Sorted::default();
     if matches!(Format::at(bytes)?, Format::Gzip | Format::SecureTar | Format::Tar) {
-        let what = before.findings.iter().find(|finding| finding.defect == Defect::NotWrapped).map(|finding| finding.what.as_str());
+        let what = before
+            .findings
+            .iter()
+            .find(|finding| finding.defect == Defect::NotWrapped)
+            .map(|finding| finding.what.as_str());
         notes.whole(format!("{}; it is one now", what.unwrap_or_default()));
-        sorted.inner.insert(MAIN.to_owned(), vec![Piece { name: MAIN.to_owned(), offset: 0, size: bytes.len(), cut: false }]);
+        sorted
+            .inner
+            .insert(MAIN.to_owned(), vec![Piece { name: MAIN.to_owned(), offset: 0, size: bytes.len(), cut: false }]);
     }
     Ok(sorted)
 }
 
-fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, cancel: &AtomicBool) -> io::Result<Sorted> {
+fn sort(
+    bytes: &Bytes<'_>,
+    keyring: &Mutex<Option<Keyring>>,
+    notes: &mut Notes,
+    cancel: &AtomicBool,
+) -> io::Result<Sorted> {
     let mut sorted = Sorted::default();
     let mut descriptions: Vec<Piece> = Vec::new();
     let mut of_index = None;
@@ -169,7 +192,8 @@ fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, 
             notes.left_out(&piece.name, "macOS left it there");
         } else if piece.is_inner() {
             let lower = base.to_ascii_lowercase();
-            let length = lower.strip_suffix(".tar.gz").or_else(|| lower.strip_suffix(".tar")).map_or(base.len(), str::len);
+            let length =
+                lower.strip_suffix(".tar.gz").or_else(|| lower.strip_suffix(".tar")).map_or(base.len(), str::len);
             sorted.inner.entry(base[..length].to_owned()).or_default().push(piece);
         } else if base == index::MEMBER || !piece.cut && is_index(bytes, &piece, keyring)? {
             of_index = Some(piece);
@@ -188,7 +212,8 @@ fn sort(bytes: &Bytes<'_>, keyring: &Mutex<Option<Keyring>>, notes: &mut Notes, 
     Ok(sorted)
 }
 
-/// The description that readers take, or the nearest to it that can be read: a whole one, the copy of it, the beginning of one.
+/// The description that readers take, or the nearest to it that can be read: a whole one, the copy of it, the beginning
+/// of one.
 fn describe(
     bytes: &Bytes<'_>,
     mut pieces: Vec<Piece>,
@@ -235,7 +260,11 @@ fn describe(
 }
 
 /// The copy of the description that an index holds; `None` where there is none that can be read.
-fn copied(bytes: &Bytes<'_>, of_index: Option<&Piece>, keyring: &Mutex<Option<Keyring>>) -> io::Result<Option<Map<String, Value>>> {
+fn copied(
+    bytes: &Bytes<'_>,
+    of_index: Option<&Piece>,
+    keyring: &Mutex<Option<Keyring>>,
+) -> io::Result<Option<Map<String, Value>>> {
     let Some(piece) = of_index.filter(|piece| !piece.cut) else { return Ok(None) };
     let parsed = index_in(bytes, piece, keyring)?.and_then(|plain| Index::parse(&plain).ok());
     let fields = parsed.as_ref().and_then(Index::description).and_then(|json| description::read(json).ok());
@@ -261,7 +290,9 @@ fn index_in(bytes: &Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) 
         let mut keyring = keyring.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(keyring) = keyring.as_mut() else { return Ok(None) };
         let mut opened = Vec::new();
-        let Ok(mut encrypted) = Decryptor::open_with(plain.as_slice(), keyring, Expect::Magic(index::MAGIC)) else { return Ok(None) };
+        let Ok(mut encrypted) = Decryptor::open_with(plain.as_slice(), keyring, Expect::Magic(index::MAGIC)) else {
+            return Ok(None);
+        };
         if encrypted.read_to_end(&mut opened).is_err() {
             return Ok(None);
         }
@@ -281,7 +312,11 @@ struct Job<'a, 'b> {
 
 impl Job<'_, '_> {
     /// Reads every part to its end.
-    fn surveys(&self, inner: BTreeMap<String, Vec<Piece>>, notes: &mut Notes) -> Result<Vec<(String, Piece, Survey)>, RepairError> {
+    fn surveys(
+        &self,
+        inner: BTreeMap<String, Vec<Piece>>,
+        notes: &mut Notes,
+    ) -> Result<Vec<(String, Piece, Survey)>, RepairError> {
         let mut surveyed = Vec::new();
         let (mut shut, mut locked) = (Vec::new(), Vec::new());
         for (stem, pieces) in inner {
@@ -305,17 +340,22 @@ impl Job<'_, '_> {
                 surveyed.push((stem, piece, seen));
             }
         }
-        let is_plain = |(stem, _, seen): &(String, Piece, Survey)| stem == MAIN && seen.form.is_some_and(|form| form.sealed.is_none());
+        let is_plain = |(stem, _, seen): &(String, Piece, Survey)| {
+            stem == MAIN && seen.form.is_some_and(|form| form.sealed.is_none())
+        };
         let has_plain = surveyed.iter().any(is_plain);
-        if !shut.is_empty() && !has_plain && surveyed.iter().all(|(_, _, seen)| seen.form.is_none_or(|form| form.sealed.is_none())) {
+        if !shut.is_empty()
+            && !has_plain
+            && surveyed.iter().all(|(_, _, seen)| seen.form.is_none_or(|form| form.sealed.is_none()))
+        {
             return Err(OpenError::WrongPassword.into());
         }
         if !locked.is_empty() && !has_plain {
             return Err(OpenError::PasswordNeeded(self.archive.to_owned()).into());
         }
         for name in locked {
-            let what =
-                "it is still encrypted, as Home Assistant leaves it when it decrypts a download, and no password was given; it remains only in the old archive";
+            let what = "it is still encrypted, as Home Assistant leaves it when it decrypts a download, and no \
+                password was given; it remains only in the old archive";
             notes.lost(name, what);
         }
         for name in shut {
@@ -325,7 +365,14 @@ impl Job<'_, '_> {
     }
 
     /// Reads one to its end; `None`: it can't be opened, and why is noted.
-    fn survey(&self, stem: &str, piece: &Piece, notes: &mut Notes, shut: &mut Vec<String>, locked: &mut Vec<String>) -> Result<Option<Survey>, RepairError> {
+    fn survey(
+        &self,
+        stem: &str,
+        piece: &Piece,
+        notes: &mut Notes,
+        shut: &mut Vec<String>,
+        locked: &mut Vec<String>,
+    ) -> Result<Option<Survey>, RepairError> {
         let failed = |error| RepairError::from(OpenError::of(self.archive.to_owned(), error));
         match decode::open(self.bytes, piece, &self.keyring) {
             Ok(plain) => {
@@ -397,7 +444,11 @@ impl Making<'_> {
         let find = |stem: &str| surveyed.iter().find(|(other, ..)| other == stem).map(|(_, _, survey)| survey);
         let known = Known {
             main: find(MAIN),
-            parts: surveyed.iter().filter(|(stem, ..)| stem != MAIN).map(|(stem, _, survey)| (stem.as_str(), survey)).collect(),
+            parts: surveyed
+                .iter()
+                .filter(|(stem, ..)| stem != MAIN)
+                .map(|(stem, _, survey)| (stem.as_str(), survey))
+                .collect(),
             rename: self.options.rename.as_deref(),
             version: self.options.ha_version.as_ref(),
             supervisor_newer: has(self.before, Defect::SupervisorNewer),
@@ -406,7 +457,8 @@ impl Making<'_> {
             protected,
             now: &self.options.now,
         };
-        let manifest = description::describe(fields, &known, &mut notes).map_err(|_| RepairError::NoVersion(self.archive.to_owned()))?;
+        let manifest = description::describe(fields, &known, &mut notes)
+            .map_err(|_| RepairError::NoVersion(self.archive.to_owned()))?;
         let was = surveyed.iter().find_map(|(_, _, survey)| survey.form.and_then(|form| form.sealed));
         let sealing = protected.then(|| self.sealing(&manifest, was));
         let (mut main, mut parts) = (None, Vec::new());
@@ -417,13 +469,17 @@ impl Making<'_> {
             if stem == MAIN { main = Some(part) } else { parts.push(part) }
         }
         if main.as_ref().is_some_and(|part: &Part| part.survey.version.is_none()) {
-            notes.repaired("data/.HA_VERSION", format!("it was missing; it is now {}", manifest.home_assistant_version().unwrap_or_default()));
+            notes.repaired(
+                "data/.HA_VERSION",
+                format!("it was missing; it is now {}", manifest.home_assistant_version().unwrap_or_default()),
+            );
         }
         Ok(Plan { manifest, main, parts, others, keyring, sealing, level, notes })
     }
 
     fn level(&self, surveyed: &[(String, Piece, Survey)], notes: &mut Notes) -> Option<Level> {
-        let was = surveyed.iter().find(|(stem, ..)| stem == MAIN).or(surveyed.first()).and_then(|(_, _, survey)| survey.form);
+        let was =
+            surveyed.iter().find(|(stem, ..)| stem == MAIN).or(surveyed.first()).and_then(|(_, _, survey)| survey.form);
         match self.options.recompress {
             Some(Recompress::Stored) => {
                 notes.whole("it is no longer compressed, as requested");
@@ -449,7 +505,9 @@ impl Making<'_> {
                 notes.whole("it is now encrypted, as requested");
                 Ok(true)
             }
-            (Encryption::Add(_), true) => refused("is encrypted already", "use --change-password to change its password"),
+            (Encryption::Add(_), true) => {
+                refused("is encrypted already", "use --change-password to change its password")
+            }
             (Encryption::Change(_), true) => {
                 notes.whole("it has the new password, as requested");
                 Ok(true)
@@ -475,7 +533,15 @@ impl Making<'_> {
     }
 
     /// Says what is otherwise about a part as a whole.
-    fn form(&self, piece: &Piece, name: &str, survey: &Survey, compressed: bool, sealing: Option<SecureTarVersion>, notes: &mut Notes) {
+    fn form(
+        &self,
+        piece: &Piece,
+        name: &str,
+        survey: &Survey,
+        compressed: bool,
+        sealing: Option<SecureTarVersion>,
+        notes: &mut Notes,
+    ) {
         let Some(form) = survey.form else { return };
         if self.is_bare {
             return;
@@ -505,7 +571,14 @@ impl Making<'_> {
             (Some(was), Some(is)) if was != is && minded => {
                 let why = if is_asked { "" } else { ", which not every reader knows" };
                 let asked = if is_asked { ", as requested" } else { "" };
-                notes.repaired(name, format!("it was encrypted with SecureTar {}{why}; it is now SecureTar {}{asked}", number(was), number(is)));
+                notes.repaired(
+                    name,
+                    format!(
+                        "it was encrypted with SecureTar {}{why}; it is now SecureTar {}{asked}",
+                        number(was),
+                        number(is)
+                    ),
+                );
             }
             _ => {}
         }

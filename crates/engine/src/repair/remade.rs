@@ -1,5 +1,5 @@
-//! The second pass over an inner archive: a new tar, member after member, of what the first pass found whole. Nothing is held but one header, and small files that hard
-//! links lead to.
+//! The second pass over an inner archive: a new tar, member after member, of what the first pass found whole. Nothing
+//! is held but one header, and small files that hard links lead to.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::names::{is_top, normal};
 
-/// Files that hard links lead to are kept up to this size, and all of them together up to [`ROOM`]; larger ones are read again.
+/// Files that hard links lead to are kept up to this size, and all of them together up to [`ROOM`]; larger ones are
+/// read again.
 const SMALL: u64 = 1 << 20;
 const ROOM: u64 = 16 << 20;
 
@@ -92,7 +93,12 @@ pub(super) struct Done {
 }
 
 impl<'a> Remade<'a> {
-    pub(super) fn new(again: Again<'a>, survey: &'a Survey, index: Option<IndexBuilder>, mtime: (i64, u32)) -> io::Result<Self> {
+    pub(super) fn new(
+        again: Again<'a>,
+        survey: &'a Survey,
+        index: Option<IndexBuilder>,
+        mtime: (i64, u32),
+    ) -> io::Result<Self> {
         let walker = Walker::new(again()?);
         Ok(Self {
             again,
@@ -159,7 +165,8 @@ impl<'a> Remade<'a> {
     fn extra(&mut self, extra: Extra) {
         let mode = if extra.kind == Kind::Directory { 0o755 } else { 0o644 };
         let size = extra.content.len() as u64;
-        let header = Header { path: &extra.path, kind: extra.kind, size, mode, mtime: self.mtime, link: b"", uid: 0, gid: 0 };
+        let header =
+            Header { path: &extra.path, kind: extra.kind, size, mode, mtime: self.mtime, link: b"", uid: 0, gid: 0 };
         self.begin(&header, Body::Kept(Cursor::new(extra.content.into())));
     }
 
@@ -167,7 +174,8 @@ impl<'a> Remade<'a> {
     fn member(&mut self, number: u64, entry: &Entry) -> io::Result<bool> {
         let source = normal(&entry.path);
         let fate = self.survey.fates.get(&number);
-        let is_older = entry.kind != EntryKind::Directory && self.survey.repeats.get(&source).is_some_and(|last| *last != number);
+        let is_older =
+            entry.kind != EntryKind::Directory && self.survey.repeats.get(&source).is_some_and(|last| *last != number);
         if fate == Some(&Fate::Drop) {
             return Ok(false);
         }
@@ -211,7 +219,8 @@ impl<'a> Remade<'a> {
             }
         }
         let mode = if fate == Some(&Fate::Folder) { 0o755 } else { entry.mode };
-        let header = Header { path: &path, kind, size, mode, mtime: entry.mtime, link: &link, uid: entry.uid, gid: entry.gid };
+        let header =
+            Header { path: &path, kind, size, mode, mtime: entry.mtime, link: &link, uid: entry.uid, gid: entry.gid };
         self.begin(&header, body);
         Ok(true)
     }
@@ -263,7 +272,9 @@ impl<'a> Remade<'a> {
         Ok(match self.targets.get(target) {
             None => None,
             Some(Target::Link(link)) => Some((Some(link.clone()), Body::None, 0)),
-            Some(Target::Kept(content)) => Some((None, Body::Kept(Cursor::new(Arc::clone(content))), content.len() as u64)),
+            Some(Target::Kept(content)) => {
+                Some((None, Body::Kept(Cursor::new(Arc::clone(content))), content.len() as u64))
+            }
             Some(Target::Member(number)) => {
                 let number = *number;
                 let mut walker = Walker::new((self.again)()?);
@@ -287,11 +298,19 @@ impl<'a> Remade<'a> {
         encode(header, &mut self.ready);
         let header_offset = self.position + (before - self.taken) as u64;
         if let Some(index) = &mut self.index {
-            let folder = (header.kind == Kind::Directory).then_some(Folder { mode: header.mode & 0o7777, mtime: header.mtime });
+            let folder =
+                (header.kind == Kind::Directory).then_some(Folder { mode: header.mode & 0o7777, mtime: header.mtime });
             let path = header.path.to_vec();
             let data_offset = header_offset + (self.ready.len() - before) as u64;
             // What can't be in an index is found without it.
-            let _ = index.push(&FileEntry { path, kind: header.kind, header_offset, data_offset, size: header.size, folder });
+            let _ = index.push(&FileEntry {
+                path,
+                kind: header.kind,
+                header_offset,
+                data_offset,
+                size: header.size,
+                folder,
+            });
         }
         self.left = header.size;
         self.fill = padding(header.size);

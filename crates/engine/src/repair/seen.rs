@@ -76,7 +76,8 @@ impl Seen {
 
 /// Bytes of a database by its header, where that is valid.
 fn declared_size(header: &[u8]) -> Option<u64> {
-    let word = |at: usize| header.get(at..at + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let word =
+        |at: usize| header.get(at..at + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     let page = match header.get(16..18)? {
         [0, 1] => 65_536,
         [high, low] => u64::from(u16::from_be_bytes([*high, *low])),

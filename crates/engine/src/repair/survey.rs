@@ -1,4 +1,5 @@
-//! The first pass over an inner archive: which members are whole, which can't go into the new one as they are, and what only the whole of it tells.
+//! The first pass over an inner archive: which members are whole, which can't go into the new one as they are, and what
+//! only the whole of it tells.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -181,7 +182,8 @@ impl Pass {
         }
         let is_short = ended == End::Cut || (ended == End::Unmarked && (cut || broken.is_some()));
         if is_short {
-            let why = broken.map_or_else(|| "it breaks off".to_owned(), |broken| format!("the rest is unreadable ({broken})"));
+            let why = broken
+                .map_or_else(|| "it breaks off".to_owned(), |broken| format!("the rest is unreadable ({broken})"));
             let kept = match self.survey.whole {
                 0 => "none of it can be kept".to_owned(),
                 1 => "the member before that is kept, the rest is lost".to_owned(),
@@ -208,7 +210,10 @@ impl Pass {
             let wanted = left.min(buffer.len() as u64) as usize;
             match walker.read(&mut buffer[..wanted])? {
                 None if *mended && walker.is_overrun() => {
-                    self.survey.notes.lost(&path, "its header and its size were damaged: another member begins within it; it is left out");
+                    self.survey.notes.lost(
+                        &path,
+                        "its header and its size were damaged: another member begins within it; it is left out",
+                    );
                     self.drop(*number);
                     return Ok(true);
                 }
@@ -223,7 +228,11 @@ impl Pass {
             }
         }
         if *nameless {
-            self.survey.notes.doubtful(&path, "the data before its header is damaged and may have held a longer name; it is kept under the name in the header");
+            self.survey.notes.doubtful(
+                &path,
+                "the data before its header is damaged and may have held a longer name; \
+                it is kept under the name in the header",
+            );
         }
         self.survey.bytes += entry.size;
         if *mended {
@@ -238,10 +247,14 @@ impl Pass {
     fn decide(&mut self, misfit: bool) {
         let Some((number, entry, path, seen)) = self.mended.take() else { return };
         if misfit {
-            self.survey.notes.lost(&path, "its header and its size were damaged: nothing shows where it ends; it is left out");
+            self.survey
+                .notes
+                .lost(&path, "its header and its size were damaged: nothing shows where it ends; it is left out");
             self.drop(number);
         } else {
-            self.survey.notes.doubtful(&path, "its header was damaged; it is kept as the header most likely described it");
+            self.survey
+                .notes
+                .doubtful(&path, "its header was damaged; it is kept as the header most likely described it");
             self.judge(number, &entry, path, seen);
         }
     }
@@ -277,7 +290,8 @@ impl Pass {
         let is_repeated = self.names.repeated(&path);
         if self.breaks > 0 {
             if is_repeated && !self.since.has(&path) {
-                let what = "it occurs again after a damaged header, where it may be another file; the earlier one is kept";
+                let what =
+                    "it occurs again after a damaged header, where it may be another file; the earlier one is kept";
                 if is_folder {
                     self.survey.notes.left_out(&path, what);
                 } else {
@@ -363,7 +377,9 @@ impl Pass {
         }
         for at in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
             if let Some(number) = self.links.remove(&path[..at]) {
-                self.survey.notes.repaired(&path[..at], "it was a symbolic link with files below it; it is now a folder");
+                self.survey
+                    .notes
+                    .repaired(&path[..at], "it was a symbolic link with files below it; it is now a folder");
                 self.survey.fates.insert(number, Fate::Folder);
             }
         }
@@ -381,7 +397,9 @@ impl Pass {
         };
         if marker > 0 {
             *self.markers.entry(parent.to_vec()).or_default() |= marker;
-        } else if let Some(storage) = parent.strip_suffix(b"/.storage").or_else(|| (parent == b".storage").then_some(&parent[..0])) {
+        } else if let Some(storage) =
+            parent.strip_suffix(b"/.storage").or_else(|| (parent == b".storage").then_some(&parent[..0]))
+        {
             *self.markers.entry(storage.to_vec()).or_default() |= 4;
         }
         if base == b".HA_RESTORE" {
@@ -397,7 +415,15 @@ impl Pass {
             let short = seen.is_short(entry.size);
             let problems = seen.checker.map(ImageChecker::finish);
             let is_one = problems.is_some();
-            self.databases.push(Database { number, path, size: entry.size, is_one, short, has_log: seen.has_log, problems: problems.unwrap_or_default() });
+            self.databases.push(Database {
+                number,
+                path,
+                size: entry.size,
+                is_one,
+                short,
+                has_log: seen.has_log,
+                problems: problems.unwrap_or_default(),
+            });
         }
     }
 
@@ -409,12 +435,16 @@ impl Pass {
             } else {
                 format!("{} names in it began with a slash, and are now", self.absolute)
             };
-            self.survey.notes.repaired(name, format!("{what} written without it: a restore accepts nothing that points outside the archive"));
+            self.survey.notes.repaired(
+                name,
+                format!("{what} written without it: a restore accepts nothing that points outside the archive"),
+            );
         }
         if self.config {
             self.settle_configuration(name);
         }
-        let mut repeats: Vec<_> = self.survey.repeats.iter().filter(|(path, _)| !self.settled.contains(*path)).collect();
+        let mut repeats: Vec<_> =
+            self.survey.repeats.iter().filter(|(path, _)| !self.settled.contains(*path)).collect();
         repeats.sort_unstable_by_key(|(_, number)| **number);
         for (path, _) in repeats {
             self.survey.notes.repaired(path, "it occurred more than once; the last one is kept");
@@ -422,7 +452,10 @@ impl Pass {
         for (number, path, target) in std::mem::take(&mut self.hard) {
             let is_dropped = self.survey.fates.get(&number) == Some(&Fate::Drop);
             if !is_dropped && self.survey.repeats.get(&path).is_none_or(|last| *last == number) {
-                self.survey.notes.repaired(&path, format!("it was a hard link to {}; it is now a separate file", crate::text::shown(&target)));
+                self.survey.notes.repaired(
+                    &path,
+                    format!("it was a hard link to {}; it is now a separate file", crate::text::shown(&target)),
+                );
             }
         }
     }
@@ -431,7 +464,8 @@ impl Pass {
         self.survey.root = self.root(name == MAIN);
         let root = self.survey.root.clone();
         if root != b"data" {
-            let place = if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::text::shown(&root)) };
+            let place =
+                if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::text::shown(&root)) };
             self.survey.notes.repaired(name, format!("the configuration was {place}; it is now below data/"));
         }
         for (number, path) in std::mem::take(&mut self.wishes) {
@@ -441,20 +475,31 @@ impl Pass {
             }
         }
         self.survey.has_root = root.is_empty() || self.names.has(&root);
-        self.survey.version = self.versions.iter().rfind(|(parent, _)| *parent == root).map(|(_, version)| version.clone());
+        self.survey.version =
+            self.versions.iter().rfind(|(parent, _)| *parent == root).map(|(_, version)| version.clone());
         self.history(&root);
     }
 
-    /// `data`, where a backup has the configuration. Elsewhere the folder in which most of what only a configuration has lies; among equals the one nearest to the top.
-    /// What lies below a folder that says its version is an old copy.
+    /// `data`, where a backup has the configuration. Elsewhere the folder in which most of what only a configuration
+    /// has lies; among equals the one nearest to the top. What lies below a folder that says its version is an old
+    /// copy.
     fn root(&self, is_bare: bool) -> Vec<u8> {
-        if self.has_data && (!is_bare || (self.markers.contains_key(&b"data"[..]) && !self.markers.contains_key(&b""[..]))) {
+        if self.has_data
+            && (!is_bare || (self.markers.contains_key(&b"data"[..]) && !self.markers.contains_key(&b""[..])))
+        {
             return b"data".to_vec();
         }
-        let is_copy = |path: &[u8]| self.markers.iter().any(|(other, marks)| marks & 1 > 0 && other != path && below(path, other).is_some());
+        let is_copy = |path: &[u8]| {
+            self.markers.iter().any(|(other, marks)| marks & 1 > 0 && other != path && below(path, other).is_some())
+        };
         let rank = |(path, marks): &(&Vec<u8>, &u8)| {
             let depth = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).count();
-            (marks.count_ones(), path.as_slice() == b"data", std::cmp::Reverse(depth), std::cmp::Reverse((*path).clone()))
+            (
+                marks.count_ones(),
+                path.as_slice() == b"data",
+                std::cmp::Reverse(depth),
+                std::cmp::Reverse((*path).clone()),
+            )
         };
         match self.markers.iter().filter(|(path, _)| !is_copy(path)).max_by_key(rank) {
             Some((root, _)) => root.clone(),
@@ -475,7 +520,10 @@ impl Pass {
             let has_log = log.is_some_and(|(_, size)| size > 0);
             let is_recorder = database.path == recorder;
             if is_recorder && database.short && !has_log {
-                self.survey.notes.lost(&database.path, "the database was cut short; it is left out, and Home Assistant starts a new one");
+                self.survey.notes.lost(
+                    &database.path,
+                    "the database was cut short; it is left out, and Home Assistant starts a new one",
+                );
                 self.survey.lost_database = true;
                 self.drop(database.number);
                 if let Some((number, _)) = log {
@@ -502,10 +550,14 @@ impl Pass {
         if self.survey.wants_log {
             let path = [&recorder[..], b"-wal"].concat();
             if self.survey.lacks_log {
-                let what = "it was missing; Haul adds an empty one. If the database was in use when it was copied, the newest history is lost";
+                let what = "it was missing; Haul adds an empty one. If the database was in use when it was copied, the \
+                    newest history is lost";
                 self.survey.notes.doubtful(path, what);
             } else {
-                self.survey.notes.repaired(path, "it was missing, but a restore of the history alone needs it; Haul adds an empty one");
+                self.survey.notes.repaired(
+                    path,
+                    "it was missing, but a restore of the history alone needs it; Haul adds an empty one",
+                );
             }
         }
     }
@@ -520,7 +572,10 @@ impl Pass {
         {
             self.survey.repeats.insert(recorder.to_vec(), whole.number);
             self.settled.insert(recorder.to_vec());
-            self.survey.notes.lost(recorder, "it occurred more than once; the last one was cut short, so the last whole one is kept");
+            self.survey.notes.lost(
+                recorder,
+                "it occurred more than once; the last one was cut short, so the last whole one is kept",
+            );
         }
     }
 
@@ -533,9 +588,15 @@ impl Pass {
         } else if let Some(problem) = database.problems.first() {
             let problem = problem.trim_start_matches("the database is damaged: ");
             if has_log {
-                notes.unrepaired(&database.path, format!("the database is incomplete without its log ({problem}); both are kept"));
+                notes.unrepaired(
+                    &database.path,
+                    format!("the database is incomplete without its log ({problem}); both are kept"),
+                );
             } else {
-                notes.unrepaired(&database.path, format!("the database is damaged ({problem}); it is kept as it is{begins}"));
+                notes.unrepaired(
+                    &database.path,
+                    format!("the database is damaged ({problem}); it is kept as it is{begins}"),
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
-//! The members of an inner tar, past damage: a header that does not hold is taken for what it most likely said, and where it said nothing the walk goes on at the next one
-//! that does. Two walks over the same bytes meet the same members under the same numbers.
+//! The members of an inner tar, past damage: a header that does not hold is taken for what it most likely said, and
+//! where it said nothing the walk goes on at the next one that does. Two walks over the same bytes meet the same
+//! members under the same numbers.
 
 use std::{
     collections::VecDeque,

@@ -54,9 +54,11 @@ pub(super) fn write(
 ) -> Result<(Written, Notes), RepairError> {
     let layout = layout(plan, options)?;
     let target = options.destination.target(&plan.file_name());
-    let mut outbound = Outbound::prepare(vec![target], network.copied(), options.read_back || options.destination.is_read_back())?;
+    let mut outbound =
+        Outbound::prepare(vec![target], network.copied(), options.read_back || options.destination.is_read_back())?;
     if outbound.needs_sizes() || outbound.needs_length() {
-        let reason = "this destination needs every size in advance: write the archive to a file, and send that with `haul push`";
+        let reason =
+            "this destination needs every size in advance: write the archive to a file, and send that with `haul push`";
         let _ = outbound.abort();
         return Err(BackupError::Pipeline(reason.to_owned()).into());
     }
@@ -111,7 +113,8 @@ impl Job<'_, '_> {
     /// Writes the parts; gives the length of the archive, and how many members are in its parts.
     fn lay_out(&self, output: &mut Output, notes: &mut Notes) -> Result<(u64, u64), Broken> {
         let mut members = 0;
-        let (mut outer, json_at) = Outer::new(output, self.layout.mtime).member_for_later(MANIFEST, &self.layout.json(None))?;
+        let (mut outer, json_at) =
+            Outer::new(output, self.layout.mtime).member_for_later(MANIFEST, &self.layout.json(None))?;
         let mut index = None;
         for part in self.plan.all() {
             let is_main = self.plan.main.as_ref().is_some_and(|main| std::ptr::eq(main, part));
@@ -140,7 +143,8 @@ impl Job<'_, '_> {
 
     fn judge(&self, built: &IndexBuilder, notes: &Notes) -> Result<Judgement, Broken> {
         let index = Index::parse(&built.finish(None, &[])).map_err(|error| Broken::Inside(error.to_string()))?;
-        let names = notes.list.iter().filter(|note| note.kind == NoteKind::Lost).filter_map(|note| note.member.as_deref());
+        let names =
+            notes.list.iter().filter(|note| note.kind == NoteKind::Lost).filter_map(|note| note.member.as_deref());
         Ok(Judgement::of_repaired(&index, &self.plan.manifest, self.before, (notes.counts.lost, names)))
     }
 
@@ -163,7 +167,11 @@ impl Job<'_, '_> {
         }
         if part.survey.version.is_none() {
             let version = self.plan.manifest.home_assistant_version().unwrap_or_default();
-            first.push(Extra { path: b"data/.HA_VERSION".to_vec(), content: version.as_bytes().to_vec(), kind: Kind::File });
+            first.push(Extra {
+                path: b"data/.HA_VERSION".to_vec(),
+                content: version.as_bytes().to_vec(),
+                kind: Kind::File,
+            });
         }
         if part.survey.wants_log {
             last.push(Extra { path: [b"data/", RECORDER, b"-wal"].concat(), content: Vec::new(), kind: Kind::File });
@@ -173,7 +181,8 @@ impl Job<'_, '_> {
 
     fn copy<'o>(&self, outer: Outer<&'o mut Output>, piece: &Piece) -> Result<Outer<&'o mut Output>, Broken> {
         let mut member = outer.begin_known(&piece.name, piece.size)?;
-        let window = Window::new(self.bytes, piece.offset, piece.size).ok_or_else(|| Broken::Inside("the archive changed while Haul read it".into()))?;
+        let window = Window::new(self.bytes, piece.offset, piece.size)
+            .ok_or_else(|| Broken::Inside("the archive changed while Haul read it".into()))?;
         let mut source = Stream::new(window);
         let mut buffer = vec![0; BLOCK];
         loop {

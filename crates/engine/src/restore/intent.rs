@@ -1,11 +1,12 @@
 //! What a restore was about to do when it was killed in the middle of its swap, and how the next one puts that right.
 //!
-//! Before the first rename the intent is written into the staging directory and synced. It stays for as long as what was there before is on its way aside, and
-//! as long as it is there, taking the swap back is right: nothing new stands at the target yet. Once the last of the old is aside the intent is removed, for from
-//! then on somebody may be at work with what is new.
+//! Before the first rename the intent is written into the staging directory and synced. It stays for as long as what
+//! was there before is on its way aside, and as long as it is there, taking the swap back is right: nothing new stands
+//! at the target yet. Once the last of the old is aside the intent is removed, for from then on somebody may be at work
+//! with what is new.
 //!
-//! Nothing here deletes or replaces what this program did not make, whatever was done to the directories meanwhile: names are moved only to where none stands, and
-//! directories are recognised by their inode.
+//! Nothing here deletes or replaces what this program did not make, whatever was done to the directories meanwhile:
+//! names are moved only to where none stands, and directories are recognised by their inode.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -91,7 +92,8 @@ impl Intent {
     fn to_bytes(&self) -> Vec<u8> {
         let way = WAYS.iter().find(|(way, _)| *way == self.way).map_or("", |(_, name)| name);
         let numbers = format!("{}\0{}", self.old, self.new);
-        [FORM.as_bytes(), way.as_bytes(), self.target.as_bytes(), self.kept.as_bytes(), numbers.as_bytes(), b""].join(&0)
+        [FORM.as_bytes(), way.as_bytes(), self.target.as_bytes(), self.kept.as_bytes(), numbers.as_bytes(), b""]
+            .join(&0)
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -111,15 +113,26 @@ impl Intent {
         })
     }
 
-    /// Takes back what was done of it. `tree` is where the killed restore had unpacked to, beneath `parent`. Says in words what was done, if anything was.
-    pub(super) fn take_back(&self, tree: (&OwnedFd, &OsStr), parent: &OwnedFd, parent_path: &Path) -> io::Result<Option<String>> {
+    /// Takes back what was done of it. `tree` is where the killed restore had unpacked to, beneath `parent`. Says in
+    /// words what was done, if anything was.
+    pub(super) fn take_back(
+        &self,
+        tree: (&OwnedFd, &OsStr),
+        parent: &OwnedFd,
+        parent_path: &Path,
+    ) -> io::Result<Option<String>> {
         match self.way {
             Way::Whole => self.whole(tree, parent, parent_path),
             Way::Children | Way::Parts => self.pieces(parent, parent_path),
         }
     }
 
-    fn whole(&self, (stage, tree): (&OwnedFd, &OsStr), parent: &OwnedFd, parent_path: &Path) -> io::Result<Option<String>> {
+    fn whole(
+        &self,
+        (stage, tree): (&OwnedFd, &OsStr),
+        parent: &OwnedFd,
+        parent_path: &Path,
+    ) -> io::Result<Option<String>> {
         let (target, kept) = (directory(parent, &self.target)?, directory(parent, &self.kept)?);
         if target == Some(self.old) && kept == Some(self.new) {
             // The new tree under the name that is meant for the old one: back into the stage, which is removed.
@@ -135,7 +148,8 @@ impl Intent {
 
     fn pieces(&self, parent: &OwnedFd, parent_path: &Path) -> io::Result<Option<String>> {
         let path = if self.target.is_empty() { parent_path.to_owned() } else { parent_path.join(&self.target) };
-        let found = if self.target.is_empty() { Some(fs::fstat(parent)?.st_ino) } else { directory(parent, &self.target)? };
+        let found =
+            if self.target.is_empty() { Some(fs::fstat(parent)?.st_ino) } else { directory(parent, &self.target)? };
         if found != Some(self.old) {
             return Ok(None);
         }
@@ -170,7 +184,8 @@ impl Intent {
         Ok((!moves.is_empty()).then(|| back(&path)))
     }
 
-    /// What goes back where. All of it or nothing: half of an old configuration beside half of one that somebody made since may fit by chance.
+    /// What goes back where. All of it or nothing: half of an old configuration beside half of one that somebody made
+    /// since may fit by chance.
     fn plan(&self, kept: &OwnedFd, into: &OwnedFd) -> io::Result<Plan> {
         let mut plan = Plan { moves: Vec::new(), emptied: Vec::new(), in_the_way: false };
         let mut waiting = vec![PathBuf::new()];
@@ -203,10 +218,14 @@ struct Plan {
 }
 
 fn back(target: &Path) -> String {
-    format!("an earlier restore into {} was stopped halfway; Haul first put the previous content back", shown(target.as_os_str().as_bytes()))
+    format!(
+        "an earlier restore into {} was stopped halfway; Haul first put the previous content back",
+        shown(target.as_os_str().as_bytes())
+    )
 }
 
-/// Inode of the directory under this name on the file system of `parent`. Its device need not be written down, which may change from boot to boot.
+/// Inode of the directory under this name on the file system of `parent`. Its device need not be written down, which
+/// may change from boot to boot.
 fn directory(parent: &OwnedFd, name: &OsStr) -> io::Result<Option<u64>> {
     let stat = match fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(None),
@@ -222,14 +241,24 @@ mod tests {
 
     #[test]
     fn an_intent_is_read_as_it_was_written_and_half_of_one_is_none() {
-        let intent = Intent { way: Way::Parts, target: OsStr::from_bytes(b"con\xfffig\n").into(), kept: "kept".into(), old: 7, new: u64::MAX };
+        let intent = Intent {
+            way: Way::Parts,
+            target: OsStr::from_bytes(b"con\xfffig\n").into(),
+            kept: "kept".into(),
+            old: 7,
+            new: u64::MAX,
+        };
         let bytes = intent.to_bytes();
         assert_eq!(Intent::parse(&bytes), Some(intent.clone()));
         for length in 0..bytes.len() {
             assert_eq!(Intent::parse(&bytes[..length]), None, "{length}");
         }
         for (target, kept) in [("..", "kept"), ("a/b", "kept"), ("a", ""), ("a", "..")] {
-            assert_eq!(Intent::parse(&Intent { target: target.into(), kept: kept.into(), ..intent.clone() }.to_bytes()), None, "{target} {kept}");
+            assert_eq!(
+                Intent::parse(&Intent { target: target.into(), kept: kept.into(), ..intent.clone() }.to_bytes()),
+                None,
+                "{target} {kept}"
+            );
         }
     }
 }

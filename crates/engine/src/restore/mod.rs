@@ -1,7 +1,8 @@
 //! Brings a config directory back out of an archive: into a new or empty directory, or in place of one that is kept.
 //!
-//! Everything is unpacked into a staging directory first, read to the archive's last checksum and synced; only then does a rename
-//! make it the target. A restore that fails leaves nothing behind, and one that is killed leaves what the next one removes.
+//! Everything is unpacked into a staging directory first, read to the archive's last checksum and synced; only then
+//! does a rename make it the target. A restore that fails leaves nothing behind, and one that is killed leaves what the
+//! next one removes.
 //!
 //! | module | owns |
 //! |---|---|
@@ -68,17 +69,18 @@ use unpack::{Stop, Unpacked, Unpacker};
 /// What a restore is told.
 #[derive(Clone, Debug)]
 pub struct RestoreOptions {
-    /// Patterns on paths inside the config directory (`*` does not cross `/`, `**` does); a directory takes all below it. Empty: everything.
+    /// Patterns on paths inside the config directory (`*` does not cross `/`, `**` does); a directory takes all below
+    /// it. Empty: everything.
     pub only: Vec<String>,
     /// Only the recorder's database.
     pub database_only: bool,
-    /// Take the place of a directory that is not empty. What was there is kept beside it. With `only` or `database_only` just those
-    /// files are replaced.
+    /// Take the place of a directory that is not empty. What was there is kept beside it. With `only` or
+    /// `database_only` just those files are replaced.
     pub replace: bool,
     /// With `replace`, also while Home Assistant seems to be running there.
     pub force: bool,
-    /// User and group that get what is restored, which takes root. `None`: restored by root, the owner of the directory that is there already, or of
-    /// the one that the new directory stands in.
+    /// User and group that get what is restored, which takes root. `None`: restored by root, the owner of the directory
+    /// that is there already, or of the one that the new directory stands in.
     pub owner: Option<(u32, u32)>,
     /// For encrypted archives.
     pub password: Option<Password>,
@@ -113,14 +115,15 @@ pub struct Restoration {
     pub protected: bool,
     /// Whether the archive's index was used.
     pub used_index: bool,
-    /// Whether the archive was read to its end and its checksum compared; not when an index let single files be fetched.
+    /// Whether the archive was read to its end and its checksum compared; not when an index let single files be
+    /// fetched.
     pub checked_whole: bool,
     /// Wall-clock seconds.
     pub seconds: f64,
 }
 
-/// Why a restore failed. Nothing is left behind, and what was there is as it was, except for [`RestoreError::Stranded`] and
-/// [`RestoreError::Unconfirmed`].
+/// Why a restore failed. Nothing is left behind, and what was there is as it was, except for [`RestoreError::Stranded`]
+/// and [`RestoreError::Unconfirmed`].
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The archive can't be read at all.
@@ -212,7 +215,8 @@ pub enum RestoreError {
         source: io::Error,
     },
     /// The swap failed halfway, and taking it back failed as well.
-    #[error("can't move the restored files into {}: {}; and Haul could not put everything back as it was", path.display(), plain(source))]
+    #[error("can't move the restored files into {}: {}; and Haul could not put everything back as it \
+        was", path.display(), plain(source))]
     Stranded {
         /// The directory.
         path: PathBuf,
@@ -272,7 +276,8 @@ pub fn restore(
     let mut target = Target::look(into)?;
     let mut said = Vec::new();
     if nobody_at_work(&target, options).is_ok() {
-        said = stage::put_right(target.beside(), &target.name_beside()).map_err(|source| RestoreError::Target { path: into.to_owned(), source })?;
+        said = stage::put_right(target.beside(), &target.name_beside())
+            .map_err(|source| RestoreError::Target { path: into.to_owned(), source })?;
         target = Target::look(into)?;
     }
     if target.now == Now::Filled && !options.replace {
@@ -304,7 +309,8 @@ fn nobody_at_work(target: &Target, options: &RestoreOptions) -> Result<(), Resto
     if target.now != Now::Filled || options.force {
         return Ok(());
     }
-    running::sign_of_life(&target.path).map_or(Ok(()), |sign| Err(RestoreError::Running { path: target.path.clone(), sign }))
+    running::sign_of_life(&target.path)
+        .map_or(Ok(()), |sign| Err(RestoreError::Running { path: target.path.clone(), sign }))
 }
 
 /// Whom everything is given to, if that is somebody else.
@@ -326,7 +332,12 @@ fn selection(options: &RestoreOptions) -> Result<Selection, PatternError> {
     if options.only.is_empty() {
         return Ok(Selection::Everything);
     }
-    options.only.iter().map(|pattern| Pattern::new(pattern.as_bytes())).collect::<Result<_, _>>().map(Selection::Fitting)
+    options
+        .only
+        .iter()
+        .map(|pattern| Pattern::new(pattern.as_bytes()))
+        .collect::<Result<_, _>>()
+        .map(Selection::Fitting)
 }
 
 struct Job<'a> {
@@ -367,9 +378,15 @@ impl Job<'_> {
     /// Unpacks by the best way there is. An index that turns out to be wrong costs a second try without it.
     fn unpack(&self, member: &Member, stage: &Stage) -> Result<Outcome, RestoreError> {
         if let Some(index) = self.opened.index_of(member) {
-            let tried = if self.selection.is_everything() { self.by_pieces(member, index, stage) } else { self.by_ranges(member, index, stage) };
+            let tried = if self.selection.is_everything() {
+                self.by_pieces(member, index, stage)
+            } else {
+                self.by_ranges(member, index, stage)
+            };
             match tried {
-                Err(RestoreError::Damaged { .. }) => stage.reset().map_err(|source| self.target_failed(String::new(), source))?,
+                Err(RestoreError::Damaged { .. }) => {
+                    stage.reset().map_err(|source| self.target_failed(String::new(), source))?;
+                }
                 other => return other,
             }
         }
@@ -452,8 +469,8 @@ impl Job<'_> {
         self.finish(tree, done, true, false)
     }
 
-    /// Stretches of the inner tar to read, neighbours joined, and the modes of the directories on the way. An older index does not know those: then they are
-    /// read from the tar.
+    /// Stretches of the inner tar to read, neighbours joined, and the modes of the directories on the way. An older
+    /// index does not know those: then they are read from the tar.
     fn ranges(&self, index: &Index, nearest: &mut Nearest) -> (Vec<Range<u64>>, Folders) {
         let mut wanted = Vec::new();
         let mut folders = Vec::new();
@@ -462,7 +479,9 @@ impl Job<'_> {
             let Ok(Some(path)) = config_path(&file.path) else { continue };
             let end = file.data_offset + file.size + habackup::tar::padding(file.size) as u64;
             let range = file.header_offset..end;
-            parents.retain(|(parent, ..)| parent.is_empty() || (path.starts_with(parent) && path.get(parent.len()) == Some(&b'/')));
+            parents.retain(|(parent, ..)| {
+                parent.is_empty() || (path.starts_with(parent) && path.get(parent.len()) == Some(&b'/'))
+            });
             if self.selection.wants(path) {
                 for (parent, range, folder) in parents.drain(..) {
                     match folder {
@@ -484,7 +503,11 @@ impl Job<'_> {
     }
 
     fn patterns(&self) -> Vec<String> {
-        if self.options.database_only { vec![String::from_utf8_lossy(RECORDER).into_owned()] } else { self.options.only.clone() }
+        if self.options.database_only {
+            vec![String::from_utf8_lossy(RECORDER).into_owned()]
+        } else {
+            self.options.only.clone()
+        }
     }
 
     fn nothing_matched(&self, nearest: Nearest) -> RestoreError {
@@ -501,7 +524,13 @@ impl Job<'_> {
         }
     }
 
-    fn finish(&self, tree: Tree, mut done: Unpacked, used_index: bool, checked_whole: bool) -> Result<Outcome, RestoreError> {
+    fn finish(
+        &self,
+        tree: Tree,
+        mut done: Unpacked,
+        used_index: bool,
+        checked_whole: bool,
+    ) -> Result<Outcome, RestoreError> {
         let mut written = tree.finish().map_err(|source| self.target_failed(String::new(), source))?;
         for (path, reason) in std::mem::take(&mut written.refusals) {
             done.entries = done.entries.saturating_sub(1);
@@ -547,7 +576,9 @@ impl Job<'_> {
             swap::whole(stage, self.target, &now)
         }?;
         // A mount point stays itself in a swap; its owner changes only when the user says so.
-        if let (true, Some((uid, gid))) = (self.target.inside && self.selection.is_everything() && self.options.owner.is_some(), self.owner) {
+        if let (true, Some((uid, gid))) =
+            (self.target.inside && self.selection.is_everything() && self.options.owner.is_some(), self.owner)
+        {
             let _ = chownat(CWD, &self.target.path, Some(uid), Some(gid), AtFlags::empty());
         }
         Ok(Placed { confirmed: placed.confirmed && on_disk && outcome.written.confirmed, ..placed })
@@ -555,7 +586,10 @@ impl Job<'_> {
 
     fn unmatched(&self, done: &Unpacked) -> Vec<String> {
         let patterns = self.options.only.iter().enumerate().filter(|_| !self.options.database_only);
-        patterns.filter(|(number, _)| !done.fitting.contains(number)).map(|(_, pattern)| shown(pattern.as_bytes())).collect()
+        patterns
+            .filter(|(number, _)| !done.fitting.contains(number))
+            .map(|(_, pattern)| shown(pattern.as_bytes()))
+            .collect()
     }
 
     fn owner_note(&self) -> Option<String> {
@@ -580,7 +614,11 @@ impl Job<'_> {
             warnings.push("the target's file system does not keep owners or modes".to_owned());
         }
         if !placed.confirmed {
-            warnings.push("the target's file system can't confirm that everything is on the disk; wait a while before you switch it off".to_owned());
+            warnings.push(
+                "the target's file system can't confirm that everything is on the disk; wait a while before \
+                you switch it off"
+                    .to_owned(),
+            );
         }
         let judgement = self.judge(&done.content);
         if judgement.verdict != Verdict::Whole {

@@ -1,4 +1,5 @@
-//! Renames below two directories that never replace anything, follow no symbolic link, and can be taken back. What goes where, and why, is the caller's.
+//! Renames below two directories that never replace anything, follow no symbolic link, and can be taken back. What goes
+//! where, and why, is the caller's.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -16,7 +17,8 @@ use rustix::{
 };
 use store::local::synced;
 
-pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Renames that can be taken back.
 #[derive(Default)]
@@ -49,7 +51,8 @@ impl<'a> Moves<'a> {
         all
     }
 
-    /// Waits until every directory that a name came into or went from is on the disk; false where the file system can't tell.
+    /// Waits until every directory that a name came into or went from is on the disk; false where the file system can't
+    /// tell.
     pub(super) fn confirm(&self) -> io::Result<bool> {
         let above = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
         let mut confirmed = true;

@@ -1,7 +1,9 @@
-//! Whether Home Assistant, or anything else that writes, is at work in the directory that a restore would replace: at its end a Home Assistant writes its
-//! settings from memory over the restored ones, and two processes would use one database.
+//! Whether Home Assistant, or anything else that writes, is at work in the directory that a restore would replace: at
+//! its end a Home Assistant writes its settings from memory over the restored ones, and two processes would use one
+//! database.
 //!
-//! Looks only. The one lock that it takes, shared, it lets go at once; a Home Assistant that starts in that very moment says that another one runs.
+//! Looks only. The one lock that it takes, shared, it lets go at once; a Home Assistant that starts in that very moment
+//! says that another one runs.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -33,10 +35,14 @@ pub(super) fn sign_of_life(directory: &Path) -> Option<String> {
         return None;
     }
     // First what says who it is; without the right to look at other users' processes the locks tell.
-    if let Some((process, name)) = fs::read_dir("/proc").into_iter().flatten().flatten().find_map(|process| writes(&process.path(), &watched)) {
+    if let Some((process, name)) =
+        fs::read_dir("/proc").into_iter().flatten().flatten().find_map(|process| writes(&process.path(), &watched))
+    {
         return Some(format!("{process} has {name} open"));
     }
-    let in_use = watched.iter().find(|file| file.path.as_os_str().as_bytes().ends_with(DATABASE) && livesqlite::is_in_use(&file.path).unwrap_or(false))?;
+    let in_use = watched.iter().find(|file| {
+        file.path.as_os_str().as_bytes().ends_with(DATABASE) && livesqlite::is_in_use(&file.path).unwrap_or(false)
+    })?;
     Some(format!("a process has {} open", shown(in_use.name.as_bytes())))
 }
 
@@ -60,7 +66,8 @@ fn watched(directory: &Path) -> Vec<Watched> {
 
 fn is_locked(path: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    openat(CWD, path, flags, Mode::empty()).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+    openat(CWD, path, flags, Mode::empty())
+        .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
 }
 
 /// The process, by name and number, and the file of `watched` that it has open for writing.
@@ -88,7 +95,10 @@ fn writes(process: &Path, watched: &[Watched]) -> Option<(String, String)> {
 /// Whether a descriptor was opened for writing: whoever only reads is in nobody's way.
 fn is_for_writing(process: &Path, descriptor: &OsStr) -> bool {
     let Ok(text) = fs::read_to_string(process.join("fdinfo").join(descriptor)) else { return true };
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    let flags = text
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
     flags.is_none_or(|flags| OFlags::from_bits_retain(flags).intersects(OFlags::WRONLY | OFlags::RDWR))
 }
 
@@ -106,7 +116,8 @@ mod tests {
     /// A process of its own that runs `script` in the directory and then waits.
     fn play(directory: &Path, script: &str) -> Child {
         let script = format!("{script}; echo up; exec sleep 600");
-        let mut child = Command::new("sh").args(["-c", &script]).current_dir(directory).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            Command::new("sh").args(["-c", &script]).current_dir(directory).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
         child
     }

@@ -64,7 +64,10 @@ pub(crate) struct Nearest {
 
 impl Nearest {
     pub(crate) fn new(patterns: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        Self { patterns: patterns.into_iter().filter(|pattern| pattern.len() <= COMPARED).collect(), best: BTreeSet::new() }
+        Self {
+            patterns: patterns.into_iter().filter(|pattern| pattern.len() <= COMPARED).collect(),
+            best: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn consider(&mut self, path: &[u8]) {
@@ -127,7 +130,11 @@ mod tests {
 
     #[test]
     fn a_misspelt_or_half_named_file_is_offered() {
-        for (pattern, near) in [("automation.yaml", "automations.yaml"), ("auth", ".storage/auth"), ("/configuration.yml", "configuration.yaml")] {
+        for (pattern, near) in [
+            ("automation.yaml", "automations.yaml"),
+            ("auth", ".storage/auth"),
+            ("/configuration.yml", "configuration.yaml"),
+        ] {
             let mut nearest = Nearest::new([pattern.as_bytes().to_vec()]);
             for path in ["automations.yaml", ".storage/auth", "configuration.yaml", "www/x.js"] {
                 nearest.consider(path.as_bytes());

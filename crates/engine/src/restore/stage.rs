@@ -68,8 +68,8 @@ impl Stage {
         Ok(fs::mkdirat(&self.directory, TREE, Mode::RWXU)?)
     }
 
-    /// Whether [`Stage::sync`] says of everything that it is on the disk. Before Linux 5.8 it says nothing of writes that failed, and of a file system
-    /// in user space it never asks the program behind that.
+    /// Whether [`Stage::sync`] says of everything that it is on the disk. Before Linux 5.8 it says nothing of writes
+    /// that failed, and of a file system in user space it never asks the program behind that.
     pub(super) fn sync_tells_all(&self) -> bool {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         tells_of_failed_writes(&release) && fs::fstatfs(&self.directory).is_ok_and(|stat| stat.f_type as u64 != FUSE)
@@ -112,11 +112,12 @@ fn tells_of_failed_writes(release: &str) -> bool {
 
 /// Whether a directory entry is a staging directory, live or left behind.
 pub(super) fn is_stage(name: &[u8]) -> bool {
-    name.strip_prefix(PREFIX.as_bytes()).is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
+    name.strip_prefix(PREFIX.as_bytes())
+        .is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Takes back what a restore into `target`, a name in `parent_path` or empty for that directory itself, had done when it was killed in the middle of its swap.
-/// Says in words what was done.
+/// Takes back what a restore into `target`, a name in `parent_path` or empty for that directory itself, had done when
+/// it was killed in the middle of its swap. Says in words what was done.
 pub(super) fn put_right(parent_path: &Path, target: &OsStr) -> io::Result<Vec<String>> {
     let mut said = Vec::new();
     let parent = fs::openat(CWD, parent_path, DIRECTORY & !OFlags::NOFOLLOW, Mode::empty())?;
@@ -130,9 +131,13 @@ pub(super) fn put_right(parent_path: &Path, target: &OsStr) -> io::Result<Vec<St
     Ok(said)
 }
 
-/// Removes the staging directories in `parent` whose restore is no longer alive, but for those of other targets that are to be put right.
+/// Removes the staging directories in `parent` whose restore is no longer alive, but for those of other targets that
+/// are to be put right.
 fn remove_leftovers(parent: &OwnedFd) -> io::Result<()> {
-    leftovers(parent, |name, directory| if Intent::read(directory)?.is_none() { remove_tree(parent, name) } else { Ok(()) })
+    leftovers(
+        parent,
+        |name, directory| if Intent::read(directory)?.is_none() { remove_tree(parent, name) } else { Ok(()) },
+    )
 }
 
 /// Hands on the staging directories in `parent` whose restore is no longer alive, each under its lock.
@@ -240,7 +245,14 @@ mod tests {
 
     #[test]
     fn kernels_that_keep_failed_writes_to_themselves_are_known() {
-        for (release, tells) in [("5.4.0-150-generic", false), ("5.8", true), ("6.12.9-haos", true), ("4.19.0", false), ("5.10-rc1", true), ("", false)] {
+        for (release, tells) in [
+            ("5.4.0-150-generic", false),
+            ("5.8", true),
+            ("6.12.9-haos", true),
+            ("4.19.0", false),
+            ("5.10-rc1", true),
+            ("", false),
+        ] {
             assert_eq!(tells_of_failed_writes(release), tells, "{release}");
         }
     }

@@ -116,7 +116,14 @@ fn exchange(stage: &Stage, target: &Target, now: &str) -> Result<PathBuf, Failed
 }
 
 /// For file systems that can't exchange two names at once.
-fn trade_places(parent: &OwnedFd, kept: &OsStr, name: &OsStr, from: &OwnedFd, tree: &OsStr, kept_path: &Path) -> Result<(), Failed> {
+fn trade_places(
+    parent: &OwnedFd,
+    kept: &OsStr,
+    name: &OsStr,
+    from: &OwnedFd,
+    tree: &OsStr,
+    kept_path: &Path,
+) -> Result<(), Failed> {
     fs::renameat(parent, kept, from, tree)?;
     fs::renameat(parent, name, parent, kept)?;
     let Err(error) = fs::renameat(from, tree, parent, name) else { return Ok(()) };
@@ -158,7 +165,8 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
     let into = fs::openat(CWD, &target.path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
     let plan = plan_parts(&tree, &into, &target.path)?;
     target.mounts_in_the_way(&plan.aside.iter().chain(&plan.place).collect::<Vec<_>>())?;
-    let kept = if plan.aside.is_empty() { None } else { Some(make_kept(Way::Parts, stage, target, now).map_err(failed)?) };
+    let kept =
+        if plan.aside.is_empty() { None } else { Some(make_kept(Way::Parts, stage, target, now).map_err(failed)?) };
     let mut moves = Moves::default();
     let result = (|| {
         // First everything old steps aside, then everything new comes in, a database after its
@@ -184,7 +192,13 @@ fn old_is_aside(stage: &Stage, moves: &Moves<'_>) -> io::Result<()> {
     Intent::forget(stage.directory())
 }
 
-fn finish(moves: Moves<'_>, result: io::Result<bool>, parent: &OwnedFd, kept: Option<&OsStr>, parent_path: &Path) -> Result<Placed, Failed> {
+fn finish(
+    moves: Moves<'_>,
+    result: io::Result<bool>,
+    parent: &OwnedFd,
+    kept: Option<&OsStr>,
+    parent_path: &Path,
+) -> Result<Placed, Failed> {
     let kept_path = kept.map(|name| parent_path.join(name));
     let source = match result {
         Ok(confirmed) => return Ok(Placed { kept: kept_path, confirmed }),
@@ -257,8 +271,14 @@ fn intend(way: Way, stage: &Stage, target: &Target) -> io::Result<Intent> {
     Ok(Intent { way, target: target.name_beside(), kept: OsString::new(), old, new })
 }
 
-/// Takes the first free name for what was there before: `take` says that one is taken by [`io::ErrorKind::AlreadyExists`].
-fn kept_name(parent: &OwnedFd, target: &Target, now: &str, mut take: impl FnMut(&OsStr) -> io::Result<()>) -> io::Result<OsString> {
+/// Takes the first free name for what was there before: `take` says that one is taken by
+/// [`io::ErrorKind::AlreadyExists`].
+fn kept_name(
+    parent: &OwnedFd,
+    target: &Target,
+    now: &str,
+    mut take: impl FnMut(&OsStr) -> io::Result<()>,
+) -> io::Result<OsString> {
     for attempt in 0..KEPT_ATTEMPTS {
         let name = target.kept_name(now, attempt);
         if kind(parent, &name)?.is_some() {

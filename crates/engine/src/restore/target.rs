@@ -47,8 +47,10 @@ impl Target {
                     Some(parent) if !parent.as_os_str().is_empty() => parent,
                     _ => Path::new("."),
                 };
-                let parent = std::fs::canonicalize(parent).map_err(|source| RestoreError::Target { path: parent.to_owned(), source })?;
-                let stat = fs::stat(&parent).map_err(|error| RestoreError::Target { path: parent.clone(), source: error.into() })?;
+                let parent = std::fs::canonicalize(parent)
+                    .map_err(|source| RestoreError::Target { path: parent.to_owned(), source })?;
+                let stat = fs::stat(&parent)
+                    .map_err(|error| RestoreError::Target { path: parent.clone(), source: error.into() })?;
                 let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
                 Ok(Self { path: parent.join(name), now: Now::Missing, owner, mode: None, inside: false })
             }
@@ -87,18 +89,25 @@ impl Target {
         if self.inside { OsString::new() } else { self.path.file_name().unwrap_or_default().to_owned() }
     }
 
-    /// Refuses to move what is mounted somewhere in the target: a mount would go along with a directory that is put aside, and nothing can be moved into or
-    /// out of one. `moved` are the paths below the target that a restore moves.
+    /// Refuses to move what is mounted somewhere in the target: a mount would go along with a directory that is put
+    /// aside, and nothing can be moved into or out of one. `moved` are the paths below the target that a restore moves.
     pub(super) fn mounts_in_the_way(&self, moved: &[&PathBuf]) -> Result<(), RestoreError> {
         let in_the_way = |mount: &PathBuf| moved.iter().any(|path| path.starts_with(mount) || mount.starts_with(path));
-        let mounts = mounts::below(&self.path).into_iter().filter(in_the_way).map(|mount| self.path.join(mount)).collect();
+        let mounts =
+            mounts::below(&self.path).into_iter().filter(in_the_way).map(|mount| self.path.join(mount)).collect();
         self.refuse(mounts)
     }
 
     /// The same where everything in the target is moved.
     pub(super) fn any_mounts_in_the_way(&self) -> Result<(), RestoreError> {
         let is_left = |mount: &PathBuf| self.inside && mount.iter().next().is_some_and(stays);
-        self.refuse(mounts::below(&self.path).into_iter().filter(|mount| !is_left(mount)).map(|mount| self.path.join(mount)).collect())
+        self.refuse(
+            mounts::below(&self.path)
+                .into_iter()
+                .filter(|mount| !is_left(mount))
+                .map(|mount| self.path.join(mount))
+                .collect(),
+        )
     }
 
     fn refuse(&self, mounts: Vec<PathBuf>) -> Result<(), RestoreError> {
@@ -142,7 +151,8 @@ pub(super) fn stays(name: &std::ffi::OsStr) -> bool {
 /// Whether the directory itself can't be renamed.
 fn must_stay(path: &Path, device: u64) -> bool {
     let Some(parent) = path.parent() else { return true };
-    let mounted = fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty()).is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    let mounted = fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     let other_device = fs::stat(parent).is_ok_and(|stat| stat.st_dev != device);
     let writable = fs::accessat(CWD, parent, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
     mounted || other_device || !writable

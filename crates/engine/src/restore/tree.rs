@@ -23,7 +23,8 @@ use super::gentle::GentleFile;
 const CHAIN: usize = 48;
 /// No file system tree that people make is deeper; a bound keeps a hostile one from exhausting us.
 const DEEPEST: usize = 1024;
-/// Links and directories are kept until the end, up to this many bytes: an archive of a few megabytes can hold millions.
+/// Links and directories are kept until the end, up to this many bytes: an archive of a few megabytes can hold
+/// millions.
 const MOST_HELD: usize = 64 << 20;
 /// What one takes beside its name.
 const HELD_BESIDE: usize = 128;
@@ -99,7 +100,8 @@ pub(super) struct Filled {
 }
 
 impl Tree {
-    /// Fills the empty directory `root`. With `owner`, everything is given to that user; with `each_synced`, every file and directory is synced by itself.
+    /// Fills the empty directory `root`. With `owner`, everything is given to that user; with `each_synced`, every file
+    /// and directory is synced by itself.
     pub(super) fn new(root: OwnedFd, owner: Option<(Uid, Gid)>, each_synced: bool) -> Self {
         Self {
             root,
@@ -253,7 +255,8 @@ impl Tree {
             Err(Errno::PERM | Errno::NOTSUP) => return refused("the file system does not support symbolic links"),
             other => other?,
         }
-        let given = owner.map_or(Ok(()), |(uid, gid)| fs::chownat(parent, *name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW));
+        let given = owner
+            .map_or(Ok(()), |(uid, gid)| fs::chownat(parent, *name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW));
         // The time of a link itself is of no consequence where it can't be kept.
         let _ = fs::utimensat(parent, *name, &timestamps(link.mtime), AtFlags::SYMLINK_NOFOLLOW);
         self.keep(given)
@@ -342,7 +345,9 @@ impl Tree {
             let opened = open_directory(self.innermost(), part, make, &mut new);
             // Unless the archive says something of it, before or after.
             if new && self.hold(path_len(&parts[..=depth])).is_ok() {
-                self.directories.entry(parts[..=depth].join(&b'/')).or_insert_with(|| Meta { mode: 0o755, mtime: now() });
+                self.directories
+                    .entry(parts[..=depth].join(&b'/'))
+                    .or_insert_with(|| Meta { mode: 0o755, mtime: now() });
             }
             let fd = match opened {
                 Err(error) => {
@@ -366,7 +371,12 @@ impl Tree {
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-fn open_directory(parent: BorrowedFd<'_>, name: &[u8], make: bool, new: &mut bool) -> Result<Option<OwnedFd>, Obstacle> {
+fn open_directory(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    make: bool,
+    new: &mut bool,
+) -> Result<Option<OwnedFd>, Obstacle> {
     let open = || fs::openat(parent, name, DIRECTORY, Mode::empty());
     match open() {
         Err(Errno::NOENT) if make => {

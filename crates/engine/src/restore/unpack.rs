@@ -1,5 +1,5 @@
-//! From the inner tar to the tree: which members belong to the config directory, which are wanted, and what becomes of each.
-//! Writing safely is the tree's business, reading the archive is `open`'s.
+//! From the inner tar to the tree: which members belong to the config directory, which are wanted, and what becomes of
+//! each. Writing safely is the tree's business, reading the archive is `open`'s.
 
 use std::{
     collections::BTreeSet,
@@ -86,8 +86,15 @@ pub(super) struct Unpacker<'a> {
 }
 
 impl Unpacker<'_> {
-    /// Unpacks what is wanted of a tar stream. `whole`: the stream must end as an archive does; otherwise it is a stretch of one.
-    pub(super) fn run(&self, source: &mut dyn Read, whole: bool, tree: &mut Tree, done: &mut Unpacked) -> Result<(), Stop> {
+    /// Unpacks what is wanted of a tar stream. `whole`: the stream must end as an archive does; otherwise it is a
+    /// stretch of one.
+    pub(super) fn run(
+        &self,
+        source: &mut dyn Read,
+        whole: bool,
+        tree: &mut Tree,
+        done: &mut Unpacked,
+    ) -> Result<(), Stop> {
         let mut reader = Reader::new(source);
         let mut buffer = vec![0; BUFFER];
         let mut last = Vec::new();
@@ -120,7 +127,15 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn entry(&self, entry: &Entry, path: &[u8], body: &mut Reader<&mut dyn Read>, buffer: &mut [u8], tree: &mut Tree, done: &mut Unpacked) -> Result<(), Stop> {
+    fn entry(
+        &self,
+        entry: &Entry,
+        path: &[u8],
+        body: &mut Reader<&mut dyn Read>,
+        buffer: &mut [u8],
+        tree: &mut Tree,
+        done: &mut Unpacked,
+    ) -> Result<(), Stop> {
         let meta = Meta { mode: entry.mode, mtime: entry.mtime };
         let wanted = self.selection.wants(path);
         if wanted {
@@ -155,7 +170,15 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn file(&self, entry: &Entry, path: &[u8], body: &mut Reader<&mut dyn Read>, buffer: &mut [u8], tree: &mut Tree, done: &mut Unpacked) -> Result<(), Stop> {
+    fn file(
+        &self,
+        entry: &Entry,
+        path: &[u8],
+        body: &mut Reader<&mut dyn Read>,
+        buffer: &mut [u8],
+        tree: &mut Tree,
+        done: &mut Unpacked,
+    ) -> Result<(), Stop> {
         let mut file = match tree.file(path, entry.size) {
             Ok(file) => file,
             Err(obstacle) => return settle(obstacle, &entry.path, true, done),
@@ -165,7 +188,9 @@ impl Unpacker<'_> {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(Stop::Cancelled);
             }
-            let count = body.read(buffer).map_err(|error| Stop::Archive { member: shown(&entry.path), error: unwrap_tar(error) })?;
+            let count = body
+                .read(buffer)
+                .map_err(|error| Stop::Archive { member: shown(&entry.path), error: unwrap_tar(error) })?;
             if count == 0 {
                 break;
             }

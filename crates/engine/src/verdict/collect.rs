@@ -1,5 +1,5 @@
-//! What a configuration holds, gathered from its members while they pass. Whoever reads an archive feeds in what it meets; the rules about it are those of
-//! [`habackup::readers`].
+//! What a configuration holds, gathered from its members while they pass. Whoever reads an archive feeds in what it
+//! meets; the rules about it are those of [`habackup::readers`].
 
 use habackup::{
     readers::{Content, Database, Journal, Link, Special},
@@ -43,8 +43,8 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// A member, by its headers. In an archive that is not the `configuration`, only what leads out of it matters. Gives the path below `data` of a file whose
-    /// content counts.
+    /// A member, by its headers. In an archive that is not the `configuration`, only what leads out of it matters.
+    /// Gives the path below `data` of a file whose content counts.
     pub(crate) fn header(&mut self, header: &Header<'_>, configuration: bool) -> Option<Vec<u8>> {
         let name = kept(header.name);
         let path = normal(name);
@@ -59,7 +59,9 @@ impl Collector {
             return None;
         }
         self.member(header, &path);
-        let below = path.strip_prefix(b"data/").filter(|below| header.kind == EntryKind::File && too_long(below, b"").is_none());
+        let below = path
+            .strip_prefix(b"data/")
+            .filter(|below| header.kind == EntryKind::File && too_long(below, b"").is_none());
         below.map(<[u8]>::to_vec)
     }
 
@@ -68,7 +70,8 @@ impl Collector {
         if std::str::from_utf8(path).is_err() {
             push(&mut content.not_utf8, path.to_vec());
         }
-        if let Some(too_long) = too_long(header.name, if header.kind == EntryKind::Symlink { header.link } else { b"" }) {
+        if let Some(too_long) = too_long(header.name, if header.kind == EntryKind::Symlink { header.link } else { b"" })
+        {
             push(&mut content.too_long, (path.to_vec(), too_long));
         }
         if header.sizes_disagree {
@@ -85,7 +88,8 @@ impl Collector {
         if matches!(header.kind, EntryKind::Fifo | EntryKind::Char | EntryKind::Block) {
             push(&mut content.specials, Special { path: path.to_vec(), kind: header.kind });
         }
-        if self.ways_out.iter().any(|way| path.strip_prefix(way.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))) {
+        if self.ways_out.iter().any(|way| path.strip_prefix(way.as_slice()).is_some_and(|rest| rest.starts_with(b"/")))
+        {
             push(&mut content.through_links, path.to_vec());
         }
         if header.kind == EntryKind::Symlink && is_way_out(path, header.link) {
@@ -130,14 +134,18 @@ impl Collector {
     pub(crate) fn end(&mut self, body: Body) -> Ended {
         let Body { below, size, present, is_database, journal, page_size, checker, kept, .. } = body;
         if below == b".HA_VERSION" && size <= VERSION_FILE {
-            self.content.version = kept.as_deref().filter(|bytes| !bytes.is_empty()).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
+            self.content.version = kept
+                .as_deref()
+                .filter(|bytes| !bytes.is_empty())
+                .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
         } else if let Some(damage) = kept.and_then(|bytes| settings::damage(&below, &bytes)) {
             push(&mut self.content.damaged_settings, ([b"data/", below.as_slice()].concat(), damage));
         }
         let (problems, counts) = checker.map(ImageChecker::finish_counted).unwrap_or_default();
         if below == RECORDER {
             let journal = journal.unwrap_or(Journal::Other);
-            self.content.database = Some(Database { size, present, is_one: is_database, journal, page_size, problems: problems.clone() });
+            self.content.database =
+                Some(Database { size, present, is_one: is_database, journal, page_size, problems: problems.clone() });
         } else if !problems.is_empty() {
             push(&mut self.damaged, below.clone());
         }
@@ -152,7 +160,11 @@ impl Collector {
     /// All of it.
     pub(crate) fn finish(mut self) -> Content {
         let damaged = std::mem::take(&mut self.damaged);
-        self.content.damaged_databases = damaged.into_iter().filter(|below| !self.has_log(below)).map(|below| [b"data/", below.as_slice()].concat()).collect();
+        self.content.damaged_databases = damaged
+            .into_iter()
+            .filter(|below| !self.has_log(below))
+            .map(|below| [b"data/", below.as_slice()].concat())
+            .collect();
         self.content
     }
 }
@@ -193,7 +205,14 @@ fn note(content: &mut Content, below: &[u8], kind: Kind, size: u64, link: &[u8])
 pub(crate) fn note_unread(content: &mut Content, below: &[u8], kind: Kind, size: u64, link: &[u8]) {
     note(content, below, kind, size, link);
     if below == RECORDER && kind == Kind::File {
-        content.database = Some(Database { size, present: size, is_one: size > 0, journal: Journal::Other, page_size: 0, problems: Vec::new() });
+        content.database = Some(Database {
+            size,
+            present: size,
+            is_one: size > 0,
+            journal: Journal::Other,
+            page_size: 0,
+            problems: Vec::new(),
+        });
     }
 }
 
@@ -228,7 +247,8 @@ pub(crate) struct Ended {
 impl Body {
     /// For a file below `data`.
     pub(crate) fn of(below: &[u8], size: u64) -> Self {
-        let whole = size <= settings::LONGEST && settings::is_settings_file(below) || below == b".HA_VERSION" && size <= VERSION_FILE;
+        let whole = size <= settings::LONGEST && settings::is_settings_file(below)
+            || below == b".HA_VERSION" && size <= VERSION_FILE;
         Self { below: below.to_vec(), size, kept: whole.then(Vec::new), ..Self::default() }
     }
 

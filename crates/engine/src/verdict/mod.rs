@@ -1,5 +1,6 @@
-//! The one judgement of an archive's worth. `backup`, `verify`, `inspect` and `repair` gather the same facts and judge them here; the archive carries it as its
-//! [`Stamp`], from which `list`, `prune`, `get`, `restore` and `migrate` know it.
+//! The one judgement of an archive's worth. `backup`, `verify`, `inspect` and `repair` gather the same facts and judge
+//! them here; the archive carries it as its [`Stamp`], from which `list`, `prune`, `get`, `restore` and `migrate` know
+//! it.
 
 pub(crate) mod collect;
 
@@ -96,7 +97,8 @@ impl Judgement {
     /// By what the rules find in the archive, what each reader does about it, and what its maker knew was missing.
     pub(crate) fn of_archive(findings: &[Finding], verdicts: &[readers::Verdict], stamp: Option<&Stamp>) -> Self {
         let mut judgement = Self::of(findings, stamp);
-        let refusing: Vec<Reader> = verdicts.iter().filter(|verdict| verdict.effect.is_refused()).map(|verdict| verdict.reader).collect();
+        let refusing: Vec<Reader> =
+            verdicts.iter().filter(|verdict| verdict.effect.is_refused()).map(|verdict| verdict.reader).collect();
         if !refusing.is_empty() {
             judgement.at_least(Verdict::Unrestorable);
         }
@@ -135,7 +137,8 @@ impl Judgement {
     pub(crate) fn of_source(met: &Findings, manifest: &Manifest) -> Self {
         let is_history = |path: &Vec<u8>| path == RECORDER || *path == met.history;
         let history_inside = met.has_history && met.history != RECORDER;
-        let without_history = met.content.database.is_none() && !history_inside && !met.gaps.essential.iter().any(is_history);
+        let without_history =
+            met.content.database.is_none() && !history_inside && !met.gaps.essential.iter().any(is_history);
         let found = in_content(&met.content, manifest, without_history, history_inside);
         let mut judgement = Self { without_history, history_inside, ..Self::of(&found, None) };
         for path in &met.gaps.essential {
@@ -153,17 +156,25 @@ impl Judgement {
         judgement
     }
 
-    /// Of an archive that was made of another, by its index; of the content of files speaks what was found `before`, and `lost` are the notes of what could not be kept.
-    pub(crate) fn of_repaired<'n>(index: &Index, manifest: &Manifest, before: &[Finding], lost: (u64, impl Iterator<Item = &'n str>)) -> Self {
+    /// Of an archive that was made of another, by its index; of the content of files speaks what was found `before`,
+    /// and `lost` are the notes of what could not be kept.
+    pub(crate) fn of_repaired<'n>(
+        index: &Index,
+        manifest: &Manifest,
+        before: &[Finding],
+        lost: (u64, impl Iterator<Item = &'n str>),
+    ) -> Self {
         const OF_BODIES: [Defect; 3] = [Defect::DatabaseDamaged, Defect::SettingsDamaged, Defect::OtherDatabaseDamaged];
         let mut content = Content::default();
         for entry in index.files() {
-            if let Some(below) = entry.path.strip_prefix(b"data").map(|below| below.strip_prefix(b"/").unwrap_or(below)) {
+            if let Some(below) = entry.path.strip_prefix(b"data").map(|below| below.strip_prefix(b"/").unwrap_or(below))
+            {
                 note_unread(&mut content, below, entry.kind, entry.size, b"");
             }
         }
         let stamp = manifest.stamp().unwrap_or_default();
-        let (without_history, history_inside) = (content.database.is_none() && stamp.without_history, stamp.history_inside);
+        let (without_history, history_inside) =
+            (content.database.is_none() && stamp.without_history, stamp.history_inside);
         let mut found = in_content(&content, manifest, without_history, history_inside);
         found.extend(before.iter().filter(|finding| OF_BODIES.contains(&finding.defect)).cloned());
         let mut judgement = Self { without_history, history_inside, ..Self::of(&found, None) };
@@ -242,9 +253,13 @@ impl Judgement {
         match self.verdict {
             Verdict::Whole if self.without_history => "whole, without the history".to_owned(),
             Verdict::Whole => "whole".to_owned(),
-            Verdict::Wrapper => "every file in it is whole, but its end or its index is damaged; `haul repair` rewrites it".to_owned(),
+            Verdict::Wrapper => {
+                "every file in it is whole, but its end or its index is damaged; `haul repair` rewrites it".to_owned()
+            }
             Verdict::Incomplete => incomplete(&self.missing.join(Stamp::BETWEEN), self.essential),
-            Verdict::Unrestorable if !self.refused_by.is_empty() => format!("{} would NOT restore this", readers::named(&self.refused_by)),
+            Verdict::Unrestorable if !self.refused_by.is_empty() => {
+                format!("{} would NOT restore this", readers::named(&self.refused_by))
+            }
             Verdict::Unrestorable => "Home Assistant would NOT restore this".to_owned(),
             Verdict::Damaged => "DAMAGED".to_owned(),
         }
@@ -288,7 +303,12 @@ mod tests {
         assert_eq!(with_names("", &names(2)), "2 entries: www/0.png, www/1.png");
         let many = with_names("", &names(700));
         let told = many.matches(".png").count();
-        assert!(many.starts_with("700 entries: www/0.png, www/1.png, ") && many.ends_with(&format!(" and {} more", 700 - told)) && told > 20, "{many}");
+        assert!(
+            many.starts_with("700 entries: www/0.png, www/1.png, ")
+                && many.ends_with(&format!(" and {} more", 700 - told))
+                && told > 20,
+            "{many}"
+        );
         assert_eq!(with_names("the history", &names(1)), "the history; 1 entries: www/0.png");
         let long = "the history ".repeat(23);
         assert_eq!(with_names(&long, &names(3)), format!("{long}; 3 entries"), "no name fits");
@@ -309,6 +329,9 @@ mod tests {
         met.doubt(b".storage/auth", "torn");
         met.lost(b".storage/auth", "shrank");
         met.damaged(b".storage/auth", "no JSON");
-        assert_eq!((met.gaps.others, met.gaps.named, met.gaps.essential), (1, vec![b"www/a".to_vec()], vec![b".storage/auth".to_vec()]));
+        assert_eq!(
+            (met.gaps.others, met.gaps.named, met.gaps.essential),
+            (1, vec![b"www/a".to_vec()], vec![b".storage/auth".to_vec()])
+        );
     }
 }

@@ -24,7 +24,8 @@ pub enum Severity {
 pub struct Finding {
     /// How grave.
     pub severity: Severity,
-    /// The member it is about: of the outer archive, or a path below one of its inner archives. Empty when it is about the whole.
+    /// The member it is about: of the outer archive, or a path below one of its inner archives. Empty when it is about
+    /// the whole.
     pub member: String,
     /// What, as one sentence without its full stop.
     pub message: String,
@@ -79,7 +80,8 @@ impl Findings {
     }
 
     pub(super) fn has_damage(&self) -> bool {
-        self.gravest_unnamed == Some(Severity::Damage) || self.list.iter().any(|finding| finding.severity == Severity::Damage)
+        self.gravest_unnamed == Some(Severity::Damage)
+            || self.list.iter().any(|finding| finding.severity == Severity::Damage)
     }
 
     /// The gravest first, else in the order found.

@@ -83,7 +83,10 @@ impl Pass<'_> {
             seen.sound = true;
         }
         if let Some(at) = reader.stained_padding() {
-            seen.findings.damage(self.archive, format!("the padding after a file is not zero, at byte {at} of the unpacked archive"));
+            seen.findings.damage(
+                self.archive,
+                format!("the padding after a file is not zero, at byte {at} of the unpacked archive"),
+            );
         }
         seen.judge_databases();
         seen
@@ -96,7 +99,13 @@ impl Pass<'_> {
         }
     }
 
-    fn walk(&self, reader: &mut Reader<&mut dyn Read>, mut index: Option<Files<'_>>, seen: &mut Seen, last: &mut Option<Vec<u8>>) -> Result<(), TarError> {
+    fn walk(
+        &self,
+        reader: &mut Reader<&mut dyn Read>,
+        mut index: Option<Files<'_>>,
+        seen: &mut Seen,
+        last: &mut Option<Vec<u8>>,
+    ) -> Result<(), TarError> {
         let mut buffer = vec![0; BUFFER];
         while let Some(entry) = reader.next_entry()? {
             seen.entries += u64::from(!is_top(&entry.path, self.content == Content::HomeAssistant));
@@ -118,15 +127,24 @@ impl Pass<'_> {
         *last = None;
         match tail.marker_blocks {
             2 => {}
-            1 => seen.findings.damage(self.archive, "half of the end marker is missing: the archive may have been cut short"),
+            1 => seen
+                .findings
+                .damage(self.archive, "half of the end marker is missing: the archive may have been cut short"),
             _ => seen.findings.damage(self.archive, "the end marker is missing: the archive may have been cut short"),
         }
         Ok(())
     }
 
-    /// What a member's headers say of it; gives its path below `data` if its content counts. What readers make of it is judged by the facts.
+    /// What a member's headers say of it; gives its path below `data` if its content counts. What readers make of it is
+    /// judged by the facts.
     fn member(&self, entry: &Entry, seen: &mut Seen) -> Option<Vec<u8>> {
-        let header = Header { name: &entry.path, kind: entry.kind, size: entry.size, link: &entry.link, sizes_disagree: entry.sizes_disagree() };
+        let header = Header {
+            name: &entry.path,
+            kind: entry.kind,
+            size: entry.size,
+            link: &entry.link,
+            sizes_disagree: entry.sizes_disagree(),
+        };
         let beside = seen.collector.content.beside_data;
         let below = seen.collector.header(&header, self.content == Content::HomeAssistant);
         if seen.collector.content.beside_data > beside {
@@ -134,14 +152,24 @@ impl Pass<'_> {
         }
         match entry.kind {
             EntryKind::GnuSparse => seen.findings.warn(self.name(&entry.path), "is stored as a GNU sparse file"),
-            EntryKind::Other(kind) => seen.findings.warn(self.name(&entry.path), format!("is of an unknown kind ({kind})")),
+            EntryKind::Other(kind) => {
+                seen.findings.warn(self.name(&entry.path), format!("is of an unknown kind ({kind})"));
+            }
             _ => {}
         }
         below
     }
 
-    fn body(&self, entry: &Entry, below: Option<&[u8]>, reader: &mut Reader<&mut dyn Read>, buffer: &mut [u8], seen: &mut Seen) -> Result<(), TarError> {
-        // A database of an add-on may be written in the moment it is archived; only those of the config directory are ours to judge.
+    fn body(
+        &self,
+        entry: &Entry,
+        below: Option<&[u8]>,
+        reader: &mut Reader<&mut dyn Read>,
+        buffer: &mut [u8],
+        seen: &mut Seen,
+    ) -> Result<(), TarError> {
+        // A database of an add-on may be written in the moment it is archived; only those of the config directory are
+        // ours to judge.
         let mut body = below.map(|below| Body::of(below, entry.size));
         loop {
             if self.cancel.load(Ordering::Relaxed) {
@@ -159,7 +187,11 @@ impl Pass<'_> {
         if let Some(body) = body {
             let ended = seen.collector.end(body);
             if ended.is_database {
-                seen.databases.push(DatabaseVerdict { path: shown(&ended.below), bytes: ended.size, sound: ended.problems.is_empty() });
+                seen.databases.push(DatabaseVerdict {
+                    path: shown(&ended.below),
+                    bytes: ended.size,
+                    sound: ended.problems.is_empty(),
+                });
             }
             if !ended.problems.is_empty() {
                 seen.problems.push((ended.below, ended.problems));
@@ -179,7 +211,11 @@ impl Seen {
                 let problem = problem.strip_prefix("the database is damaged: ").unwrap_or(&problem).to_owned();
                 if has_log {
                     let severity = if path == RECORDER { Severity::Loss } else { Severity::Warning };
-                    self.findings.add(severity, &name, format!("the database is incomplete without its log: {problem}"));
+                    self.findings.add(
+                        severity,
+                        &name,
+                        format!("the database is incomplete without its log: {problem}"),
+                    );
                 } else {
                     self.findings.add(Severity::Loss, &name, format!("the database is damaged: {problem}"));
                 }

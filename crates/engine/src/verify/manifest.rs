@@ -13,20 +13,28 @@ use crate::{
 };
 
 /// Checks the manifest against the index, and judges the facts. Gives what the archive is worth.
-pub(super) fn check(outside: &Outside, facts: &Facts, index: &IndexState, findings: &mut Findings) -> (Summary, Judgement) {
+pub(super) fn check(
+    outside: &Outside,
+    facts: &Facts,
+    index: &IndexState,
+    findings: &mut Findings,
+) -> (Summary, Judgement) {
     let found = readers::findings(facts);
     let verdicts = readers::verdicts(facts, &found);
     let content = facts.main.as_ref().and_then(|main| main.content.as_ref());
     for finding in &found {
         add(finding, content, verdicts.len(), findings);
     }
-    let Some(manifest) = &outside.manifest else { return (Summary::default(), Judgement::of_archive(&found, &verdicts, None)) };
+    let Some(manifest) = &outside.manifest else {
+        return (Summary::default(), Judgement::of_archive(&found, &verdicts, None));
+    };
     if let IndexState::Usable(index) = index
         && index.describes(&outside.manifest_text) == Some(false)
     {
         findings.damage(MANIFEST, "has changed since it was written");
     }
-    if let (Some(inside), Some(said)) = (content.and_then(|content| content.version.as_deref()), manifest.home_assistant_version())
+    if let (Some(inside), Some(said)) =
+        (content.and_then(|content| content.version.as_deref()), manifest.home_assistant_version())
         && inside != said
     {
         findings.warn("data/.HA_VERSION", format!("says {inside}, backup.json says {said}"));
@@ -50,7 +58,14 @@ pub(super) fn check(outside: &Outside, facts: &Facts, index: &IndexState, findin
 /// What the archive's maker knew was missing. What is essential is no news where it is seen anyway.
 fn made_incomplete(stamp: &Stamp, is_seen: bool, findings: &mut Findings) {
     let severity = if stamp.essential && !is_seen { Severity::Loss } else { Severity::Warning };
-    findings.add(severity, MANIFEST, format!("says that the archive lacked something when it was made: {}", crate::text::shown(stamp.missing.as_bytes())));
+    findings.add(
+        severity,
+        MANIFEST,
+        format!(
+            "says that the archive lacked something when it was made: {}",
+            crate::text::shown(stamp.missing.as_bytes())
+        ),
+    );
 }
 
 /// What readers make of one thing, as a finding of this module. Damage that was found byte by byte is not told twice.
@@ -61,7 +76,11 @@ fn add(finding: &readers::Finding, content: Option<&Content>, asked: usize, find
             content.and_then(|content| content.database.as_ref()).is_some_and(|database| !database.problems.is_empty())
         }
         // By what opening the archive noticed.
-        Defect::OtherDatabaseDamaged | Defect::SizeRecord | Defect::OuterSizes | Defect::ManifestTwice | Defect::ManifestNotJson => true,
+        Defect::OtherDatabaseDamaged
+        | Defect::SizeRecord
+        | Defect::OuterSizes
+        | Defect::ManifestTwice
+        | Defect::ManifestNotJson => true,
         defect => is_damage(defect) && findings.has_damage(),
     };
     if is_told {
@@ -84,9 +103,16 @@ fn add(finding: &readers::Finding, content: Option<&Content>, asked: usize, find
         Effect::Loses(what) | Effect::Unnoticed(what) => Some(what),
         _ => None,
     });
-    let told = || finding.outcomes.iter().map(|outcome| (outcome.reader, outcome.effect.sentence(outcome.says.is_some(), Some(finding.defect))));
+    let told = || {
+        finding
+            .outcomes
+            .iter()
+            .map(|outcome| (outcome.reader, outcome.effect.sentence(outcome.says.is_some(), Some(finding.defect))))
+    };
     let message = match loss {
-        Some(loss) if effects().all(is_loss) && finding.outcomes.len() == asked => format!("{}; a restore loses {loss}", finding.what),
+        Some(loss) if effects().all(is_loss) && finding.outcomes.len() == asked => {
+            format!("{}; a restore loses {loss}", finding.what)
+        }
         _ if finding.outcomes.is_empty() || severity == Severity::Warning => finding.what.clone(),
         _ => format!("{} ({})", finding.what, readers::shared(told()).join("; ")),
     };

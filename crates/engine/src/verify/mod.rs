@@ -1,7 +1,7 @@
 //! Reads all of an archive and says everything that is wrong with it, in plain words.
 //!
-//! Home Assistant's own readers pass over much of it: a wrong checksum, an archive cut inside a header, bytes changed under encryption
-//! without authentication. Here every byte is either compared with something or known to mean nothing.
+//! Home Assistant's own readers pass over much of it: a wrong checksum, an archive cut inside a header, bytes changed
+//! under encryption without authentication. Here every byte is either compared with something or known to mean nothing.
 //!
 //! | module | owns |
 //! |---|---|
@@ -82,7 +82,8 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether Home Assistant restores this archive and, as far as there are checksums, every byte is as it was written.
+    /// Whether Home Assistant restores this archive and, as far as there are checksums, every byte is as it was
+    /// written.
     pub fn is_good(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity == Severity::Warning)
     }
@@ -100,7 +101,12 @@ pub enum VerifyError {
 }
 
 /// Verifies `archive`: a path, or something far away.
-pub fn verify(archive: impl Into<ArchiveSource>, options: &VerifyOptions, progress: ProgressFn<'_>, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
+pub fn verify(
+    archive: impl Into<ArchiveSource>,
+    options: &VerifyOptions,
+    progress: ProgressFn<'_>,
+    cancel: &AtomicBool,
+) -> Result<Verification, VerifyError> {
     let source = archive.into();
     let opened = Opened::open(&source, options.password.as_ref(), progress)?;
     let verification = look(&opened, &source, options, cancel)?;
@@ -110,11 +116,18 @@ pub fn verify(archive: impl Into<ArchiveSource>, options: &VerifyOptions, progre
     Ok(verification)
 }
 
-fn look(opened: &Opened<'_>, source: &ArchiveSource, options: &VerifyOptions, cancel: &AtomicBool) -> Result<Verification, VerifyError> {
+fn look(
+    opened: &Opened<'_>,
+    source: &ArchiveSource,
+    options: &VerifyOptions,
+    cancel: &AtomicBool,
+) -> Result<Verification, VerifyError> {
     let started = Instant::now();
     let mut job = Job { opened, options, cancel, findings: Findings::default(), used_index: false };
     // What readers refuse or lose is judged by the facts.
-    let is_own = |problem: &&Problem| matches!(problem.severity, problem::Severity::Notice | problem::Severity::Damaged) && problem.text != NO_END;
+    let is_own = |problem: &&Problem| {
+        matches!(problem.severity, problem::Severity::Notice | problem::Severity::Damaged) && problem.text != NO_END
+    };
     for problem in opened.outside.problems.iter().filter(is_own) {
         job.findings.problem(problem);
     }
@@ -140,12 +153,18 @@ fn look(opened: &Opened<'_>, source: &ArchiveSource, options: &VerifyOptions, ca
         if seen.sound {
             let compressed = opened.is_compressed(member);
             let gzip = if compressed { GzipEnd::Sound } else { GzipEnd::None };
-            read.insert(member.data_offset, (is_config, readers::Content { compressed, gzip, ..seen.collector.finish() }));
+            read.insert(
+                member.data_offset,
+                (is_config, readers::Content { compressed, gzip, ..seen.collector.finish() }),
+            );
         }
     }
     // What could not be read as it was written is looked at as readers do.
-    let known = |offset, is_config| read.remove(&offset).filter(|(as_config, _)| *as_config == is_config).map(|(_, content)| content);
-    let facts = inspect::facts(&opened.file, options.password.as_ref(), cancel, known).map_err(|error| OpenError::of(source.shown(), error))?;
+    let known = |offset, is_config| {
+        read.remove(&offset).filter(|(as_config, _)| *as_config == is_config).map(|(_, content)| content)
+    };
+    let facts = inspect::facts(&opened.file, options.password.as_ref(), cancel, known)
+        .map_err(|error| OpenError::of(source.shown(), error))?;
     if cancel.load(Ordering::Relaxed) {
         return Err(VerifyError::Cancelled);
     }
@@ -162,7 +181,10 @@ fn look(opened: &Opened<'_>, source: &ArchiveSource, options: &VerifyOptions, ca
     });
     if judgement.verdict == Verdict::Incomplete && judgement.missing.is_empty() {
         for finding in findings.iter().filter(|finding| finding.severity == Severity::Loss).take(NAMED_LOSSES) {
-            judgement.lose(if matches!(finding.member.as_str(), "" | MANIFEST) { &finding.message } else { &finding.member }, true);
+            judgement.lose(
+                if matches!(finding.member.as_str(), "" | MANIFEST) { &finding.message } else { &finding.member },
+                true,
+            );
         }
     }
     Ok(Verification {
@@ -193,14 +215,17 @@ impl Job<'_> {
         match &self.opened.index {
             // What is wrong with a damaged one is among the facts.
             IndexState::Absent | IndexState::Usable(_) | IndexState::Damaged(_) => {}
-            IndexState::Foreign(reason) => self.findings.warn(name, format!("the index was not used: {reason}; the archive itself does not need it")),
+            IndexState::Foreign(reason) => self
+                .findings
+                .warn(name, format!("the index was not used: {reason}; the archive itself does not need it")),
         }
     }
 
     fn protected(&self) -> Option<&'static str> {
         let main = self.opened.outside.home_assistant();
-        let member =
-            main.or_else(|| self.opened.outside.inner().find(|member| member.shape == Shape::Encrypted)).filter(|member| member.shape == Shape::Encrypted)?;
+        let member = main
+            .or_else(|| self.opened.outside.inner().find(|member| member.shape == Shape::Encrypted))
+            .filter(|member| member.shape == Shape::Encrypted)?;
         Some(match self.opened.sealed_header(member).ok()?.version() {
             SecureTarVersion::V1 => "SecureTar 1",
             SecureTarVersion::V2 => "SecureTar 2",
@@ -221,7 +246,9 @@ impl Job<'_> {
             self.findings.warn(&member.name, format!("is unread: it is encrypted, and {why}"));
             return Ok(Seen::default());
         }
-        if member.shape == Shape::Encrypted && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8]) {
+        if member.shape == Shape::Encrypted
+            && self.opened.sealed_header(member).is_ok_and(|header| header.reserved != [0; 8])
+        {
             self.findings.damage(&member.name, "the reserved bytes of the encryption header are not zero");
         }
         let (seen, broken) = match self.by_index(member)? {
@@ -244,21 +271,31 @@ impl Job<'_> {
     }
 
     fn pass<'p>(&'p self, member: &'p Member) -> Pass<'p> {
-        Pass { content: if self.is_config(member) { Content::HomeAssistant } else { Content::Other }, archive: &member.name, cancel: self.cancel }
+        Pass {
+            content: if self.is_config(member) { Content::HomeAssistant } else { Content::Other },
+            archive: &member.name,
+            cancel: self.cancel,
+        }
     }
 
     /// Reads on all cores. `None` when there is no index, or when the data may be better than the index.
     fn by_index(&mut self, member: &Member) -> Result<Option<(Seen, Option<Broken>)>, VerifyError> {
         let Some(index) = self.opened.index_of(member) else { return Ok(None) };
         let pass = self.pass(member);
-        let read = self.opened.read_indexed(member, index, self.options.threads, self.cancel, |reader| pass.run(reader, Some(index.files())));
+        let read = self.opened.read_indexed(member, index, self.options.threads, self.cancel, |reader| {
+            pass.run(reader, Some(index.files()))
+        });
         let index_name = habackup::index::MEMBER;
         match read {
             Ok((seen, _)) if seen.cancelled => Err(VerifyError::Cancelled),
             Ok((mut seen, Ok(()))) if !seen.findings.has_damage() => {
                 self.used_index = seen.index_differs.is_none();
                 if let Some(place) = seen.index_differs.take() {
-                    self.findings.add(Severity::Wrapper, index_name, format!("the index does not list what the archive holds, first at {place}"));
+                    self.findings.add(
+                        Severity::Wrapper,
+                        index_name,
+                        format!("the index does not list what the archive holds, first at {place}"),
+                    );
                 }
                 Ok(Some((seen, None)))
             }
@@ -266,7 +303,11 @@ impl Job<'_> {
                 // Either may be wrong: read once more without the index.
                 let (seen, broken) = self.by_stream(member)?;
                 if broken.is_none() && !seen.findings.has_damage() {
-                    self.findings.add(Severity::Wrapper, index_name, "the index does not match the archive, which is intact without it");
+                    self.findings.add(
+                        Severity::Wrapper,
+                        index_name,
+                        "the index does not match the archive, which is intact without it",
+                    );
                 }
                 Ok(Some((seen, broken)))
             }

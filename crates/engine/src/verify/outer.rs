@@ -1,4 +1,5 @@
-//! The outer tar, byte by byte: Home Assistant's reader asks only for names and sizes, so everything else is compared here.
+//! The outer tar, byte by byte: Home Assistant's reader asks only for names and sizes, so everything else is compared
+//! here.
 
 use std::{
     ops::Range,
@@ -75,7 +76,11 @@ fn check_rest(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Findings)
 }
 
 fn check_length(opened: &Opened<'_>, ours: bool, findings: &mut Findings) {
-    let end = opened.outside.members.last().map_or(0, |last| last.data_offset + last.size + habackup::tar::padding(last.size) as u64);
+    let end = opened
+        .outside
+        .members
+        .last()
+        .map_or(0, |last| last.data_offset + last.size + habackup::tar::padding(last.size) as u64);
     let length = ReadAt::len(&opened.file);
     let whole = (end + 2 * BLOCK as u64).next_multiple_of(RECORD);
     // What Haul wrote is too short then, which is among the facts.
@@ -109,13 +114,18 @@ fn strange(raw: &[u8]) -> Option<&'static str> {
         if !matches!(block[156], b'x' | b'g' | b'X' | b'L' | b'K') {
             return None;
         }
-        let size = block[124..135].iter().filter(|byte| (b'0'..=b'7').contains(byte)).fold(0_usize, |size, byte| size << 3 | usize::from(byte - b'0'));
+        let size = block[124..135]
+            .iter()
+            .filter(|byte| (b'0'..=b'7').contains(byte))
+            .fold(0_usize, |size, byte| size << 3 | usize::from(byte - b'0'));
         let padded = size.checked_next_multiple_of(BLOCK)?;
         let (body, next) = after.split_at_checked(padded)?;
         if body[size..].iter().any(|byte| *byte != 0) {
             return Some("the padding in its extended header is not zero");
         }
-        if matches!(block[156], b'x' | b'g' | b'X') && !keywords(&body[..size]).all(|keyword| KEYWORDS.contains(&keyword) || vendor(keyword)) {
+        if matches!(block[156], b'x' | b'g' | b'X')
+            && !keywords(&body[..size]).all(|keyword| KEYWORDS.contains(&keyword) || vendor(keyword))
+        {
             return Some("its extended header holds a record that no writer produces");
         }
         rest = next;
@@ -123,8 +133,21 @@ fn strange(raw: &[u8]) -> Option<&'static str> {
     None
 }
 
-const KEYWORDS: [&[u8]; 13] =
-    [b"atime", b"charset", b"comment", b"ctime", b"gid", b"gname", b"hdrcharset", b"linkpath", b"mtime", b"path", b"size", b"uid", b"uname"];
+const KEYWORDS: [&[u8]; 13] = [
+    b"atime",
+    b"charset",
+    b"comment",
+    b"ctime",
+    b"gid",
+    b"gname",
+    b"hdrcharset",
+    b"linkpath",
+    b"mtime",
+    b"path",
+    b"size",
+    b"uid",
+    b"uname",
+];
 
 /// A keyword such as `SCHILY.xattr.user.note`.
 fn vendor(keyword: &[u8]) -> bool {

@@ -42,7 +42,9 @@ impl Broken {
             Self::Cancelled => BackupError::Cancelled,
             Self::Inside(reason) => BackupError::Pipeline(reason),
             Self::Write(_) if cancel.load(Ordering::Relaxed) => BackupError::Cancelled,
-            Self::Write(source) => destination::all_failed(failures).unwrap_or_else(|| BackupError::Pipeline(plain(&source))),
+            Self::Write(source) => {
+                destination::all_failed(failures).unwrap_or_else(|| BackupError::Pipeline(plain(&source)))
+            }
         })
     }
 }

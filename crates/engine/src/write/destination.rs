@@ -72,9 +72,11 @@ impl Destination {
         match self {
             Self::Path(path) => Target::File(final_path(path, usual_name)),
             Self::ReadBack(inner) => inner.target(usual_name),
-            Self::Place { sink, name, context } => {
-                Target::Place { sink: Arc::clone(sink), name: name.clone().unwrap_or_else(|| usual_name.to_owned()), context: context.clone() }
-            }
+            Self::Place { sink, name, context } => Target::Place {
+                sink: Arc::clone(sink),
+                name: name.clone().unwrap_or_else(|| usual_name.to_owned()),
+                context: context.clone(),
+            },
         }
     }
 }
@@ -121,7 +123,17 @@ impl CopyReport {
     /// A place that could not even be reached.
     pub fn unreachable(place: &str, reason: &str, advice: Option<&str>) -> Self {
         let (error, advice) = (Some(reason.to_owned()), advice.map(str::to_owned));
-        Self { place: place.to_owned(), name: String::new(), path: None, checked: None, error, advice, notes: Vec::new(), uncompared: None, retries: 0 }
+        Self {
+            place: place.to_owned(),
+            name: String::new(),
+            path: None,
+            checked: None,
+            error,
+            advice,
+            notes: Vec::new(),
+            uncompared: None,
+            retries: 0,
+        }
     }
 
     /// Whether it arrived, and was compared as far as that was asked for.
@@ -133,9 +145,25 @@ impl CopyReport {
 impl From<Outcome> for CopyReport {
     fn from(outcome: Outcome) -> Self {
         let Outcome { label, name, path, result, retries } = outcome;
-        let report = Self { place: label, name, path: None, checked: None, error: None, advice: None, notes: Vec::new(), uncompared: None, retries };
+        let report = Self {
+            place: label,
+            name,
+            path: None,
+            checked: None,
+            error: None,
+            advice: None,
+            notes: Vec::new(),
+            uncompared: None,
+            retries,
+        };
         match result {
-            Ok(arrived) => Self { path, checked: Some(arrived.checked), notes: arrived.notes, uncompared: arrived.uncompared, ..report },
+            Ok(arrived) => Self {
+                path,
+                checked: Some(arrived.checked),
+                notes: arrived.notes,
+                uncompared: arrived.uncompared,
+                ..report
+            },
             Err(error) => Self { error: Some(error.to_string()), advice: error.advice(), ..report },
         }
     }
@@ -146,10 +174,12 @@ pub(crate) const ZEROS_SHRINK: u64 = 1000;
 /// No installation compresses better than to this part of itself: more room than that is certainly needed.
 const MOST_SAVED: u64 = 8;
 
-/// What is known of an archive's length from the length of the tar it is made of, `holes` bytes of which are zeros that nothing is stored for.
+/// What is known of an archive's length from the length of the tar it is made of, `holes` bytes of which are zeros that
+/// nothing is stored for.
 pub(crate) fn expected_of(bytes: u64, holes: u64, compressed: bool) -> Expected {
     let stored = bytes.saturating_sub(holes);
-    let (about, least) = if compressed { (stored + holes / ZEROS_SHRINK, stored / MOST_SAVED) } else { (bytes, bytes / 2) };
+    let (about, least) =
+        if compressed { (stored + holes / ZEROS_SHRINK, stored / MOST_SAVED) } else { (bytes, bytes / 2) };
     Expected { about: Some(about), least: Some(least), ..Expected::default() }
 }
 

@@ -76,9 +76,15 @@ impl Layout {
     }
 
     /// The way into a member, whose plain length is announced or put in afterwards.
-    pub(crate) fn sink<'o>(&self, mut member: Member<&'o mut Output>, announced: Option<u64>) -> Result<InnerSink<'o>, Broken> {
+    pub(crate) fn sink<'o>(
+        &self,
+        mut member: Member<&'o mut Output>,
+        announced: Option<u64>,
+    ) -> Result<InnerSink<'o>, Broken> {
         Ok(match (&self.keys, announced) {
-            (Some(keys), Some(inner)) => InnerSink::Encrypted(Box::new(Encryptor::with_known_size(keys, inner, member)?)),
+            (Some(keys), Some(inner)) => {
+                InnerSink::Encrypted(Box::new(Encryptor::with_known_size(keys, inner, member)?))
+            }
             (Some(keys), None) => {
                 member.late(SIZE_FIELD_OFFSET, 8);
                 InnerSink::Encrypted(Box::new(Encryptor::with_keys(keys, member)?))
@@ -87,7 +93,8 @@ impl Layout {
         })
     }
 
-    /// Brings a plain tar into a member of its own, compressed and encrypted; its size is put in afterwards. Gives what an index says of that.
+    /// Brings a plain tar into a member of its own, compressed and encrypted; its size is put in afterwards. Gives what
+    /// an index says of that.
     pub(crate) fn member<'o>(
         &self,
         outer: Outer<&'o mut Output>,
@@ -103,11 +110,16 @@ impl Layout {
     }
 
     /// Puts the index behind everything else.
-    pub(crate) fn index<'o>(&self, outer: Outer<&'o mut Output>, index: Vec<u8>) -> Result<Outer<&'o mut Output>, Broken> {
+    pub(crate) fn index<'o>(
+        &self,
+        outer: Outer<&'o mut Output>,
+        index: Vec<u8>,
+    ) -> Result<Outer<&'o mut Output>, Broken> {
         Ok(outer.member(INDEX, &sealed(index, self.keys.as_ref())?)?)
     }
 
-    /// Brings a plain tar into the inner archive. Gives where the pieces of a compressed one are, and the checksum of another.
+    /// Brings a plain tar into the inner archive. Gives where the pieces of a compressed one are, and the checksum of
+    /// another.
     pub(crate) fn pack(
         &self,
         source: impl Read + Send,
@@ -123,7 +135,8 @@ impl Layout {
     }
 }
 
-/// File names are private too: in an encrypted archive the index is a container of its own, opened by the same password.
+/// File names are private too: in an encrypted archive the index is a container of its own, opened by the same
+/// password.
 fn sealed(index: Vec<u8>, keys: Option<&Keys>) -> Result<Vec<u8>, Broken> {
     let Some(keys) = keys else { return Ok(index) };
     let mut encryptor = Encryptor::with_keys(keys, Vec::with_capacity(index.len() + 4096))?;

@@ -1,4 +1,5 @@
-//! From the inner tar's bytes to the destination: compress on all cores, encrypt, lay out, hand over. One road, measured at each joint.
+//! From the inner tar's bytes to the destination: compress on all cores, encrypt, lay out, hand over. One road,
+//! measured at each joint.
 
 use std::{
     io::{self, Read, Write},
@@ -70,7 +71,8 @@ pub(crate) enum InnerSink<'a> {
 }
 
 impl<'a> InnerSink<'a> {
-    /// Completes the encryption, fills in its size if that `is_late`, and gives the member back with the nonces that make its middle readable.
+    /// Completes the encryption, fills in its size if that `is_late`, and gives the member back with the nonces that
+    /// make its middle readable.
     pub(crate) fn finish(self, is_late: bool) -> Result<(Member<&'a mut Output>, Vec<[u8; 8]>), SecureTarError> {
         match self {
             Self::Plain(member) => Ok((*member, Vec::new())),
@@ -154,7 +156,12 @@ pub(crate) fn compress_to_length<R: Read + Send, W: Write + Send>(
 }
 
 /// Moves the whole source into the sink as it is. Gives what tells whether it arrived so.
-pub(crate) fn copy<R: Read, W: Write>(source: R, sink: W, progress: &Progress, cancel: &AtomicBool) -> Result<Sum, CompressError> {
+pub(crate) fn copy<R: Read, W: Write>(
+    source: R,
+    sink: W,
+    progress: &Progress,
+    cancel: &AtomicBool,
+) -> Result<Sum, CompressError> {
     let mut source = Timed { inner: source, clock: &progress.reading };
     let mut sink = Timed { inner: sink, clock: &progress.sinking };
     let mut block = vec![0; BLOCK];

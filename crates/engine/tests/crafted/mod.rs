@@ -85,7 +85,19 @@ impl Inner {
     /// A file whose header declares another size than its content has.
     pub(crate) fn declared(self, path: &str, size: u64, body: &[u8]) -> Self {
         let mut made = self;
-        tar::encode(&Header { path: path.as_bytes(), kind: Kind::File, size, mode: 0o644, mtime: (0, 0), link: b"", uid: 0, gid: 0 }, &mut made.bytes);
+        tar::encode(
+            &Header {
+                path: path.as_bytes(),
+                kind: Kind::File,
+                size,
+                mode: 0o644,
+                mtime: (0, 0),
+                link: b"",
+                uid: 0,
+                gid: 0,
+            },
+            &mut made.bytes,
+        );
         made.bytes.extend_from_slice(body);
         made
     }
@@ -134,8 +146,14 @@ impl Layout {
 
     pub(crate) fn manifest_with(self, version: &str, exclude_database: bool) -> Vec<u8> {
         let date = "2026-11-22T00:41:00.123456+01:00".parse().unwrap();
-        let draft =
-            Draft { name: "Nightly", date, home_assistant: version, exclude_database, protected: self.protection.is_some(), compressed: self.compressed };
+        let draft = Draft {
+            name: "Nightly",
+            date,
+            home_assistant: version,
+            exclude_database,
+            protected: self.protection.is_some(),
+            compressed: self.compressed,
+        };
         Manifest::new(&draft).to_json()
     }
 
@@ -144,7 +162,13 @@ impl Layout {
     }
 
     /// The whole archive around the bytes of an inner tar.
-    pub(crate) fn archive_of(self, tar: &[u8], files: &[FileEntry], manifest: &[u8], more: &[(&str, &[u8])]) -> Vec<u8> {
+    pub(crate) fn archive_of(
+        self,
+        tar: &[u8],
+        files: &[FileEntry],
+        manifest: &[u8],
+        more: &[(&str, &[u8])],
+    ) -> Vec<u8> {
         let name = if self.compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" };
         let (body, pieces) = if self.compressed {
             let (body, pieces) = gzip(tar);
@@ -154,7 +178,8 @@ impl Layout {
         };
         let keys = self.protection.map(|version| Keys::create(version, &Password::new(PASSWORD)).unwrap());
         let (body, nonces) = seal(body, keys.as_ref());
-        let mut outer = Outer::new(Vec::new(), MTIME).member("./backup.json", manifest).unwrap().member(name, &body).unwrap();
+        let mut outer =
+            Outer::new(Vec::new(), MTIME).member("./backup.json", manifest).unwrap().member(name, &body).unwrap();
         for (name, body) in more {
             outer = outer.member(name, body).unwrap();
         }
@@ -238,8 +263,10 @@ impl Bench {
 
     /// Names in a directory, sorted.
     pub(crate) fn names(&self, name: &str) -> Vec<String> {
-        let mut names: Vec<String> =
-            std::fs::read_dir(self.path(name)).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(self.path(name))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }

@@ -1,4 +1,5 @@
-//! A place that takes bytes only in order and wants the exact length beforehand. What it got is a file in the end; between measuring and sending it lets a test act.
+//! A place that takes bytes only in order and wants the exact length beforehand. What it got is a file in the end;
+//! between measuring and sending it lets a test act.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -9,7 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use engine::{BackupError, BackupOptions, BackupReport, Destination, Progress};
-use store::{Abilities, Bridge, Checked, Completed, Context, Expected, Kind, Operation, Part, Placement, Sink, StoreError, Tuning, Upload, outbound::Network};
+use store::{
+    Abilities, Bridge, Checked, Completed, Context, Expected, Kind, Operation, Part, Placement, Sink, StoreError,
+    Tuning, Upload, outbound::Network,
+};
 
 type Hook = Box<dyn FnMut(u32) + Send>;
 
@@ -99,7 +103,11 @@ impl Upload for Sending {
 
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let bytes = self.bytes.lock().unwrap();
-        assert_eq!((completed.length, bytes.len() as u64), (self.announced, self.announced), "exactly what was announced");
+        assert_eq!(
+            (completed.length, bytes.len() as u64),
+            (self.announced, self.announced),
+            "exactly what was announced"
+        );
         fs::write(&self.path, &*bytes).unwrap();
         Ok(Checked::Size)
     }
@@ -117,5 +125,10 @@ pub(crate) fn send(options: BackupOptions, line: Line) -> Result<BackupReport, B
     let context = Context::new(Tuning::default(), std::env::temp_dir(), Arc::clone(&cancel)).unwrap();
     let destination = Destination::Place { sink: Arc::new(line), name: Some("sent.tar".to_owned()), context: None };
     let options = BackupOptions { destinations: vec![destination], ..options };
-    engine::backup(&options, Some(&Network { bridge: &bridge, context: &context }), &Arc::new(Progress::default()), &cancel)
+    engine::backup(
+        &options,
+        Some(&Network { bridge: &bridge, context: &context }),
+        &Arc::new(Progress::default()),
+        &cancel,
+    )
 }

@@ -1,8 +1,8 @@
 //! Building an index while the inner archive is being written.
 
 use super::wire::{
-    CHECKSUM, PREFIX, SECTION, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, SECTION_SUM,
-    checksum, description_sum, put_number, put_section, zigzag,
+    CHECKSUM, PREFIX, SECTION, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER,
+    SECTION_NONCES, SECTION_PIECES, SECTION_SUM, checksum, description_sum, put_number, put_section, zigzag,
 };
 use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces, Sum};
 use crate::tar::{self, Kind};
@@ -25,7 +25,16 @@ pub struct IndexBuilder {
 impl IndexBuilder {
     /// `member` is the inner archive's name in the outer one, for example `homeassistant.tar.gz`.
     pub fn new(member: &str) -> Self {
-        Self { member: member.to_owned(), files: Vec::new(), folders: Vec::new(), count: 0, previous: Vec::new(), position: 0, description: None, sum: None }
+        Self {
+            member: member.to_owned(),
+            files: Vec::new(),
+            folders: Vec::new(),
+            count: 0,
+            previous: Vec::new(),
+            position: 0,
+            description: None,
+            sum: None,
+        }
     }
 
     /// Keeps what `backup.json` says, and what tells whether that is as it was written.
@@ -44,7 +53,8 @@ impl IndexBuilder {
     pub fn push(&mut self, file: &FileEntry) -> bool {
         let gap = file.header_offset.checked_sub(self.position);
         let headers = file.data_offset.checked_sub(file.header_offset);
-        let end = file.data_offset.checked_add(file.size).and_then(|end| end.checked_add(tar::padding(file.size) as u64));
+        let end =
+            file.data_offset.checked_add(file.size).and_then(|end| end.checked_add(tar::padding(file.size) as u64));
         let (Some(gap), Some(headers), Some(end)) = (gap, headers, end) else { return false };
         if file.path.len() > MAX_PATH {
             return false;
@@ -85,19 +95,28 @@ impl IndexBuilder {
         self.count == 0
     }
 
-    /// How long the index will be that [`IndexBuilder::finish`] makes of the entries so far and so many pieces and nonces.
+    /// How long the index will be that [`IndexBuilder::finish`] makes of the entries so far and so many pieces and
+    /// nonces.
     pub fn finished_len(&self, pieces: Option<usize>, nonces: usize) -> usize {
         let section = |len: Option<usize>| len.map_or(0, |len| SECTION + len);
         let nonces = (nonces > 0).then_some(nonces * 8);
         let folders = (!self.folders.is_empty()).then_some(self.folders.len());
         let files = section(Some(8 + self.files.len())) + section(folders);
-        let description = section(self.description.as_ref().map(|_| CHECKSUM)) + section(self.description.as_ref().map(Vec::len));
+        let description =
+            section(self.description.as_ref().map(|_| CHECKSUM)) + section(self.description.as_ref().map(Vec::len));
         let sum = section(self.sum.map(|_| SUM_LEN));
-        PREFIX + section(Some(self.member.len())) + section(pieces.map(pieces_len)) + section(nonces) + files + description + sum + CHECKSUM
+        PREFIX
+            + section(Some(self.member.len()))
+            + section(pieces.map(pieces_len))
+            + section(nonces)
+            + files
+            + description
+            + sum
+            + CHECKSUM
     }
 
-    /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is encrypted
-    /// with version 3.
+    /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is
+    /// encrypted with version 3.
     pub fn finish(&self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
         let pieces_len = pieces.map_or(0, |pieces| pieces_len(pieces.lengths.len()));
         let mut out = Vec::with_capacity(self.finished_len(pieces.map(|pieces| pieces.lengths.len()), nonces.len()));
@@ -143,8 +162,8 @@ impl IndexBuilder {
 }
 
 impl Index {
-    /// The bytes of an index of the same files, once it is known what `backup.json` says and how the inner archive was compressed and encrypted; see
-    /// [`IndexBuilder::finish`].
+    /// The bytes of an index of the same files, once it is known what `backup.json` says and how the inner archive was
+    /// compressed and encrypted; see [`IndexBuilder::finish`].
     pub fn completed(self, json: &[u8], pieces: Option<&Pieces>, sum: Option<Sum>, nonces: &[[u8; 8]]) -> Vec<u8> {
         let Self { member, files, folders, count, .. } = self;
         let mut builder = IndexBuilder { files, folders, count, ..IndexBuilder::new(&member) };

@@ -1,6 +1,6 @@
-//! The index an archive of ours carries as its last member: where the pieces of the compressed inner archive are,
-//! the nonces of its encrypted messages, and every file's place. Owns the bytes of that format (docs/FORMAT.md); what
-//! is done with them (fetching one file, inflating on all cores) belongs to the callers. An archive without an index, or
+//! The index an archive of ours carries as its last member: where the pieces of the compressed inner archive are, the
+//! nonces of its encrypted messages, and every file's place. Owns the bytes of that format (docs/FORMAT.md); what is
+//! done with them (fetching one file, inflating on all cores) belongs to the callers. An archive without an index, or
 //! with one that cannot be read, is as good as before: nothing is said only here.
 
 mod build;
@@ -77,7 +77,8 @@ pub struct FileEntry {
     pub data_offset: u64,
     /// Bytes of content.
     pub size: u64,
-    /// What a directory's header says beside its name, so that it need not be fetched for a file below it. `None` for all else, and in older indexes.
+    /// What a directory's header says beside its name, so that it need not be fetched for a file below it. `None` for
+    /// all else, and in older indexes.
     pub folder: Option<Folder>,
 }
 

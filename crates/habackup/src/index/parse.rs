@@ -2,8 +2,8 @@
 //! allocated by a number in the bytes, only by bytes that are there.
 
 use super::wire::{
-    CHECKSUM, Cursor, PREFIX, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER, SECTION_NONCES, SECTION_PIECES, SECTION_SUM,
-    checksum, description_sum, unzigzag,
+    CHECKSUM, Cursor, PREFIX, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER,
+    SECTION_NONCES, SECTION_PIECES, SECTION_SUM, checksum, description_sum, unzigzag,
 };
 use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces, Sum};
 use crate::tar::{self, Kind};
@@ -11,8 +11,8 @@ use crate::tar::{self, Kind};
 /// Bytes all paths together may unfold to: no real tree comes near, and copying them all takes a second or two.
 const MAX_PATHS: u64 = 1 << 32;
 
-/// A checked index. Whether it belongs to the archive it was found in is for the caller to see: Home Assistant passes it
-/// on untouched when it encrypts an archive anew.
+/// A checked index. Whether it belongs to the archive it was found in is for the caller to see: Home Assistant passes
+/// it on untouched when it encrypts an archive anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     pub(super) member: String,
@@ -83,7 +83,9 @@ impl Index {
             }
             SECTION_FOLDERS => self.folders = section.to_vec(),
             SECTION_DESCRIPTION => {
-                let sum = section.try_into().map_err(|_| IndexError::Malformed("the checksum of the description has another length"))?;
+                let sum = section
+                    .try_into()
+                    .map_err(|_| IndexError::Malformed("the checksum of the description has another length"))?;
                 self.description = Some(sum);
             }
             SECTION_COPY => self.copy = Some(section.to_vec()),
@@ -145,7 +147,8 @@ impl Index {
         self.description.map(|sum| sum == description_sum(json))
     }
 
-    /// What `backup.json` said when the archive was made, as it is nowhere else if that is damaged; `None` in older indexes.
+    /// What `backup.json` said when the archive was made, as it is nowhere else if that is damaged; `None` in older
+    /// indexes.
     pub fn description(&self) -> Option<&[u8]> {
         self.copy.as_deref()
     }
@@ -237,7 +240,12 @@ impl Iterator for Files<'_> {
 fn next_folder(folders: &mut Cursor<'_>) -> Result<Option<Folder>, IndexError> {
     let Some(mode) = folders.number()?.checked_sub(1) else { return Ok(None) };
     let (seconds, nanoseconds) = (unzigzag(folders.number()?), folders.number()?);
-    let folder = || Some(Folder { mode: u32::try_from(mode).ok()?, mtime: (seconds, u32::try_from(nanoseconds).ok().filter(|nanos| *nanos < 1_000_000_000)?) });
+    let folder = || {
+        Some(Folder {
+            mode: u32::try_from(mode).ok()?,
+            mtime: (seconds, u32::try_from(nanoseconds).ok().filter(|nanos| *nanos < 1_000_000_000)?),
+        })
+    };
     folder().map(Some).ok_or(IndexError::Malformed("a directory has a mode or time that cannot be"))
 }
 

@@ -4,11 +4,25 @@ use super::*;
 use proptest::prelude::*;
 
 fn pieces() -> Pieces {
-    Pieces { piece_size: 1 << 20, restart_every: 4, header_len: 10, lengths: vec![300, 200, 100], bytes_in: (2 << 20) + 5, crc32: 0xDEAD_BEEF }
+    Pieces {
+        piece_size: 1 << 20,
+        restart_every: 4,
+        header_len: 10,
+        lengths: vec![300, 200, 100],
+        bytes_in: (2 << 20) + 5,
+        crc32: 0xDEAD_BEEF,
+    }
 }
 
 fn files() -> Vec<FileEntry> {
-    let entry = |path: &str, kind, header_offset, data_offset, size| FileEntry { path: path.into(), kind, header_offset, data_offset, size, folder: None };
+    let entry = |path: &str, kind, header_offset, data_offset, size| FileEntry {
+        path: path.into(),
+        kind,
+        header_offset,
+        data_offset,
+        size,
+        folder: None,
+    };
     vec![
         entry("data", Kind::Directory, 0, 512, 0),
         entry("data/.storage", Kind::Directory, 512, 1024, 0),
@@ -81,7 +95,14 @@ fn a_directory_keeps_its_mode_and_time() {
     let mut files = files();
     files[0].folder = Some(Folder { mode: 0o755, mtime: (1_763_700_000, 999_999_999) });
     // One whose properties are not known, and one from before 1970.
-    files.push(FileEntry { path: b"data/old".to_vec(), kind: Kind::Directory, header_offset: 64 << 30, data_offset: (64 << 30) + 512, size: 0, folder: None });
+    files.push(FileEntry {
+        path: b"data/old".to_vec(),
+        kind: Kind::Directory,
+        header_offset: 64 << 30,
+        data_offset: (64 << 30) + 512,
+        size: 0,
+        folder: None,
+    });
     files[6].folder = Some(Folder { mode: 0, mtime: (i64::MIN, 0) });
     for file in &files {
         assert!(builder.push(file));
@@ -95,11 +116,22 @@ fn a_directory_keeps_its_mode_and_time() {
 fn directories_described_too_often_or_not_to_the_end_are_refused() {
     let mut builder = IndexBuilder::new("homeassistant.tar.gz");
     let folder = Some(Folder { mode: 0o755, mtime: (1, 2) });
-    assert!(builder.push(&FileEntry { path: b"data".to_vec(), kind: Kind::Directory, header_offset: 0, data_offset: 512, size: 0, folder }));
+    assert!(builder.push(&FileEntry {
+        path: b"data".to_vec(),
+        kind: Kind::Directory,
+        header_offset: 0,
+        data_offset: 512,
+        size: 0,
+        folder
+    }));
     let whole = builder.finish(None, &[]);
     let end = whole.len() - wire::CHECKSUM;
     // The section is the last one, and begins with its length.
-    for (length, bytes) in [(5_u64, [0xEE, 0x03, 2, 2, 0].as_slice()), (3, &[0xEE, 0x03, 2]), (8, &[0xEE, 0x03, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F])] {
+    for (length, bytes) in [
+        (5_u64, [0xEE, 0x03, 2, 2, 0].as_slice()),
+        (3, &[0xEE, 0x03, 2]),
+        (8, &[0xEE, 0x03, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]),
+    ] {
         let mut bytes = [&whole[..end - 4 - 8], &length.to_le_bytes(), bytes, &[0; wire::CHECKSUM]].concat();
         resum(&mut bytes);
         assert!(matches!(Index::parse(&bytes), Err(IndexError::Malformed(_))), "{length}");
@@ -109,7 +141,8 @@ fn directories_described_too_often_or_not_to_the_end_are_refused() {
 #[test]
 fn entries_that_go_backwards_are_left_out() {
     let mut builder = IndexBuilder::new("x");
-    let mut file = FileEntry { path: b"a".to_vec(), kind: Kind::File, header_offset: 0, data_offset: 512, size: 1, folder: None };
+    let mut file =
+        FileEntry { path: b"a".to_vec(), kind: Kind::File, header_offset: 0, data_offset: 512, size: 1, folder: None };
     assert!(builder.push(&file));
     assert!(!builder.push(&file));
     (file.header_offset, file.data_offset) = (1024, 512);
@@ -127,7 +160,14 @@ fn a_file_costs_about_25_bytes() {
     let mut position = 0;
     for n in 0..10_000u64 {
         let path = format!("data/custom_components/integration_{}/translations/{}.json", n / 40, n % 40).into_bytes();
-        let file = FileEntry { path, kind: Kind::File, header_offset: position, data_offset: position + 1536, size: 3000 + n % 500, folder: None };
+        let file = FileEntry {
+            path,
+            kind: Kind::File,
+            header_offset: position,
+            data_offset: position + 1536,
+            size: 3000 + n % 500,
+            folder: None,
+        };
         position = file.data_offset + file.size.next_multiple_of(512);
         assert!(builder.push(&file));
     }
@@ -231,7 +271,13 @@ fn paths_that_unfold_to_more_than_any_tree_has_are_refused() {
 
 fn entries() -> impl Strategy<Value = Vec<FileEntry>> {
     let kind = prop_oneof![Just(Kind::File), Just(Kind::Directory), Just(Kind::Symlink)];
-    let entry = (proptest::collection::vec(prop_oneof![Just(b'/'), any::<u8>()], 0..20), kind, 0u64..1 << 40, 0u64..5000, 0u64..1 << 40);
+    let entry = (
+        proptest::collection::vec(prop_oneof![Just(b'/'), any::<u8>()], 0..20),
+        kind,
+        0u64..1 << 40,
+        0u64..5000,
+        0u64..1 << 40,
+    );
     proptest::collection::vec(entry, 0..30).prop_map(|entries| {
         let mut position = 0;
         let mut files = Vec::new();
@@ -306,11 +352,27 @@ proptest! {
 #[test]
 fn the_documented_example_is_what_is_written() {
     let mut builder = IndexBuilder::new("a.tar.gz");
-    let entry =
-        |path: &str, kind, header_offset, size| FileEntry { path: path.into(), kind, header_offset, data_offset: header_offset + 512, size, folder: None };
-    assert!(builder.push(&FileEntry { folder: Some(Folder { mode: 0o755, mtime: (1, 0) }), ..entry("data", Kind::Directory, 0, 0) }));
+    let entry = |path: &str, kind, header_offset, size| FileEntry {
+        path: path.into(),
+        kind,
+        header_offset,
+        data_offset: header_offset + 512,
+        size,
+        folder: None,
+    };
+    assert!(builder.push(&FileEntry {
+        folder: Some(Folder { mode: 0o755, mtime: (1, 0) }),
+        ..entry("data", Kind::Directory, 0, 0)
+    }));
     assert!(builder.push(&entry("data/x", Kind::File, 512, 300)));
-    let pieces = Pieces { piece_size: 1 << 20, restart_every: 4, header_len: 10, lengths: vec![90], bytes_in: 2560, crc32: 0x0403_0201 };
+    let pieces = Pieces {
+        piece_size: 1 << 20,
+        restart_every: 4,
+        header_len: 10,
+        lengths: vec![90],
+        bytes_in: 2560,
+        crc32: 0x0403_0201,
+    };
     builder.describe(b"{}");
     let bytes = builder.finish(Some(&pieces), &[]);
     let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));

@@ -28,7 +28,8 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     half
 }
 
-/// The checksum of a description, whoever wrote it down: without what changes when Home Assistant encrypts or decrypts an archive anew.
+/// The checksum of a description, whoever wrote it down: without what changes when Home Assistant encrypts or decrypts
+/// an archive anew.
 pub(super) fn description_sum(json: &[u8]) -> [u8; CHECKSUM] {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(json) else { return checksum(json) };
     fields.remove("protected");

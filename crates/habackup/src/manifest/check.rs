@@ -1,5 +1,5 @@
-//! What Core and Supervisor demand of `backup.json`, read from their schemas and from the code that uses the fields. Every finding says which of
-//! them minds and what happens then.
+//! What Core and Supervisor demand of `backup.json`, read from their schemas and from the code that uses the fields.
+//! Every finding says which of them minds and what happens then.
 
 use std::collections::HashSet;
 
@@ -67,14 +67,19 @@ impl Manifest {
             match self.get(key) {
                 Some(Value::String(_)) => {}
                 None if key == "type" => findings.refused("'type' is missing; Supervisor refuses the backup"),
-                None => findings.refused(format!("'{key}' is missing; Core cannot list its backups any more and Supervisor refuses this one")),
-                Some(Value::Number(_)) if key == "slug" => findings.refused("'slug' is a number; Core takes it, Supervisor refuses the backup"),
+                None => findings.refused(format!(
+                    "'{key}' is missing; Core cannot list its backups any more and Supervisor refuses this one"
+                )),
+                Some(Value::Number(_)) if key == "slug" => {
+                    findings.refused("'slug' is a number; Core takes it, Supervisor refuses the backup");
+                }
                 Some(_) => findings.refused(format!("'{key}' is not a text; Core and Supervisor refuse the backup")),
             }
         }
         match self.slug() {
             Some("") => findings.notice("'slug' is empty; readers take it nevertheless"),
-            Some(slug) if slug.contains('/') => findings.refused(format!("'slug' is '{}', which names no file; Supervisor refuses the upload", shown(slug))),
+            Some(slug) if slug.contains('/') => findings
+                .refused(format!("'slug' is '{}', which names no file; Supervisor refuses the upload", shown(slug))),
             _ => {}
         }
         if let Some(kind) = self.text("type")
@@ -87,10 +92,13 @@ impl Manifest {
         }
         match self.date().map(str::parse::<WallTime>) {
             Some(Err(_)) if self.date().is_some_and(|date| date.parse::<jiff::civil::Date>().is_ok()) => {
-                findings.notice("'date' has no time of day, so it is read as midnight in whatever zone the reader is in");
+                findings
+                    .notice("'date' has no time of day, so it is read as midnight in whatever zone the reader is in");
             }
             Some(Err(error)) => findings.refused(format!("{error}; Core refuses the upload")),
-            Some(Ok(date)) if !date.has_zone() => findings.notice("'date' has no time zone, so it is read in whatever zone the reader is in"),
+            Some(Ok(date)) if !date.has_zone() => {
+                findings.notice("'date' has no time zone, so it is read in whatever zone the reader is in");
+            }
             _ => {}
         }
         if let (Some(name), Some(date), Some(slug)) = (self.name(), self.date(), self.slug())
@@ -110,10 +118,15 @@ impl Manifest {
         match self.get("compressed") {
             Some(Value::Bool(_)) => {}
             None => findings.refused("'compressed' is missing; Core fails to restore the backup"),
-            Some(_) => findings.refused("'compressed' is neither true nor false; Core and Supervisor may read it differently"),
+            Some(_) => {
+                findings.refused("'compressed' is neither true nor false; Core and Supervisor may read it differently");
+            }
         }
         if !matches!(self.get("protected"), None | Some(Value::Bool(_))) {
-            findings.notice("'protected' is neither true nor false; readers take it for true where it is not empty, and ask for a password");
+            findings.notice(
+                "'protected' is neither true nor false; readers take it for true where it is not empty, \
+                and ask for a password",
+            );
         }
         if !matches!(self.get("crypto"), None | Some(Value::Null)) && self.text("crypto") != Some("aes128") {
             findings.refused("'crypto' is not 'aes128'; Supervisor refuses the backup");
@@ -136,12 +149,14 @@ impl Manifest {
             None => findings.refused("'homeassistant.version' is missing; Core fails to restore the backup"),
             Some(Value::String(version)) if version.parse::<HaVersion>().is_ok() => {}
             Some(version) => findings.refused(format!(
-                "'homeassistant.version' is {}, which is no version of Home Assistant; Core cannot compare it with its own",
+                "'homeassistant.version' is {}, which is no version of Home Assistant; Core cannot compare it with its \
+                 own",
                 shown(&version.to_string())
             )),
         }
         if !matches!(section.get("exclude_database"), None | Some(Value::Bool(_))) {
-            findings.refused("'homeassistant.exclude_database' is neither true nor false; Supervisor refuses the backup");
+            findings
+                .refused("'homeassistant.exclude_database' is neither true nor false; Supervisor refuses the backup");
         }
         check_size(section, "homeassistant.size", findings);
     }
@@ -153,14 +168,21 @@ impl Manifest {
         let mut seen = HashSet::new();
         for folder in folders {
             match folder.as_str() {
-                None => findings.refused("'folders' lists something that is not a text; Core cannot list its backups any more"),
+                None => findings.refused(
+                    "'folders' lists something that is not a text; Core cannot list its backups \
+                    any more",
+                ),
                 // The oldest descriptions have it, and both readers still take it.
                 Some("homeassistant") => {}
                 Some(folder) if !FOLDERS.contains(&folder) => findings.refused(format!(
-                    "'folders' lists '{}', which is none of share, addons/local, ssl and media; Core cannot list its backups any more and Supervisor refuses this one",
+                    "'folders' lists '{}', which is none of share, addons/local, ssl and media; Core cannot list its \
+                     backups any more and Supervisor refuses this one",
                     shown(folder)
                 )),
-                Some(folder) if !seen.insert(folder) => findings.refused(format!("'folders' lists '{folder}' twice; Supervisor refuses the backup")),
+                Some(folder) if !seen.insert(folder) => findings.refused(format!(
+                    "'folders' lists '{folder}' twice; \
+                    Supervisor refuses the backup"
+                )),
                 Some(_) => {}
             }
         }
@@ -173,13 +195,20 @@ impl Manifest {
         let mut seen = HashSet::new();
         for (place, addon) in addons.iter().enumerate() {
             let Some(fields) = addon.as_object() else {
-                findings.refused("'addons' lists something that is not an object; Core cannot list its backups any more");
+                findings
+                    .refused("'addons' lists something that is not an object; Core cannot list its backups any more");
                 continue;
             };
-            let who = fields.get("slug").and_then(Value::as_str).map_or_else(|| format!("number {}", place + 1), |slug| format!("'{}'", shown(slug)));
+            let who = fields
+                .get("slug")
+                .and_then(Value::as_str)
+                .map_or_else(|| format!("number {}", place + 1), |slug| format!("'{}'", shown(slug)));
             for key in ["slug", "name", "version"] {
                 if !fields.get(key).is_some_and(Value::is_string) {
-                    findings.refused(format!("the add-on {who} has no {key}; Core cannot list its backups any more and Supervisor refuses this one"));
+                    findings.refused(format!(
+                        "the add-on {who} has no {key}; Core cannot list its backups any more and \
+                        Supervisor refuses this one"
+                    ));
                 }
             }
             check_size(fields, &format!("size of the add-on {who}"), findings);
@@ -197,9 +226,15 @@ impl Manifest {
         {
             findings.refused("'repositories' lists something that is not a text; Supervisor refuses the backup");
         }
-        let lists_official = self.get("repositories").and_then(Value::as_array).is_some_and(|list| list.iter().any(|entry| *entry == OFFICIAL_REPOSITORY));
+        let lists_official = self
+            .get("repositories")
+            .and_then(Value::as_array)
+            .is_some_and(|list| list.iter().any(|entry| *entry == OFFICIAL_REPOSITORY));
         if lists_official && self.get("addons").and_then(Value::as_array).is_some_and(|addons| !addons.is_empty()) {
-            findings.lost(format!("'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor has as `core`: it stops there, and restores no add-ons"));
+            findings.lost(format!(
+                "'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor has as `core`: \
+                it stops there, and restores no add-ons"
+            ));
         }
         for key in ["extra", "docker"] {
             if !matches!(self.get(key), None | Some(Value::Object(_))) {
@@ -221,7 +256,9 @@ impl Manifest {
 }
 
 fn check_size(fields: &Map<String, Value>, what: &str, findings: &mut Findings) {
-    let number = fields.get("size").is_none_or(|size| size.is_number() || size.as_str().is_some_and(|text| text.trim().parse::<f64>().is_ok()));
+    let number = fields
+        .get("size")
+        .is_none_or(|size| size.is_number() || size.as_str().is_some_and(|text| text.trim().parse::<f64>().is_ok()));
     if !number {
         findings.refused(format!("the {what} is not a number; Supervisor refuses the backup"));
     }

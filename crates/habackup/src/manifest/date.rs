@@ -1,4 +1,5 @@
-//! Dates in `backup.json`: a wall clock and its distance from UTC, since Home Assistant names files by the wall clock as written, in whatever zone that was.
+//! Dates in `backup.json`: a wall clock and its distance from UTC, since Home Assistant names files by the wall clock
+//! as written, in whatever zone that was.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +10,8 @@ use jiff::tz::Offset;
 use jiff::{Span, Timestamp, Zoned};
 use thiserror::Error;
 
-/// A moment as a clock on the wall showed it. Displayed like Python's `datetime.isoformat()`: `2026-11-22T00:41:00.123456+00:00`,
-/// without the fraction when it is zero. Microseconds; anything finer is cut off.
+/// A moment as a clock on the wall showed it. Displayed like Python's `datetime.isoformat()`:
+/// `2026-11-22T00:41:00.123456+00:00`, without the fraction when it is zero. Microseconds; anything finer is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallTime {
     clock: DateTime,

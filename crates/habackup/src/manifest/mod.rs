@@ -1,5 +1,5 @@
-//! `backup.json`, the description inside every archive. Owns its fields, the slug and the file name that follow from them, and what each
-//! reader refuses ([`Manifest::check`]). Where it stands in the archive is the archive's business.
+//! `backup.json`, the description inside every archive. Owns its fields, the slug and the file name that follow from
+//! them, and what each reader refuses ([`Manifest::check`]). Where it stands in the archive is the archive's business.
 
 mod check;
 mod date;
@@ -41,7 +41,8 @@ pub struct Addon<'a> {
     pub version: &'a str,
 }
 
-/// The description, every key kept. Getters give what is there in the right type; [`Manifest::check`] says what is missing or wrong.
+/// The description, every key kept. Getters give what is there in the right type; [`Manifest::check`] says what is
+/// missing or wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     fields: Map<String, Value>,
@@ -134,7 +135,10 @@ impl Manifest {
 
     /// Whether the recorder's database was left out.
     pub fn excludes_database(&self) -> bool {
-        self.get("homeassistant").and_then(|section| section.get("exclude_database")).and_then(Value::as_bool).unwrap_or(false)
+        self.get("homeassistant")
+            .and_then(|section| section.get("exclude_database"))
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
     }
 
     /// The folders in the backup, such as `share` or `addons/local`.
@@ -153,8 +157,13 @@ impl Manifest {
         let home_assistant = self.home_assistant_version().map(|_| "homeassistant");
         let folders = self.folders();
         // Old descriptions list the configuration as a folder.
-        let folders = folders.iter().filter(|folder| **folder != "homeassistant").map(|folder| folder.replace('/', "_"));
-        let stems = home_assistant.map(str::to_owned).into_iter().chain(self.addons().into_iter().map(|addon| addon.slug.to_owned())).chain(folders);
+        let folders =
+            folders.iter().filter(|folder| **folder != "homeassistant").map(|folder| folder.replace('/', "_"));
+        let stems = home_assistant
+            .map(str::to_owned)
+            .into_iter()
+            .chain(self.addons().into_iter().map(|addon| addon.slug.to_owned()))
+            .chain(folders);
         stems.map(|stem| format!("{stem}.{extension}")).collect()
     }
 
@@ -172,15 +181,16 @@ fn addon(value: &Value) -> Option<Addon<'_>> {
     Some(Addon { slug: text("slug")?, name: text("name").unwrap_or(""), version: text("version").unwrap_or("") })
 }
 
-/// The identifier Home Assistant gives a backup: the first eight hexadecimal digits of the SHA-1 of `"DATE - NAME"` in lower case.
+/// The identifier Home Assistant gives a backup: the first eight hexadecimal digits of the SHA-1 of `"DATE - NAME"` in
+/// lower case.
 pub fn slug(name: &str, date: &str) -> String {
     let digest = Sha1::digest(format!("{date} - {name}").to_lowercase().as_bytes());
     let [first, second, third, fourth, ..] = digest.0;
     format!("{:08x}", u32::from_be_bytes([first, second, third, fourth]))
 }
 
-/// The file name Home Assistant gives a backup in its `backups` directory: `NAME_2026-11-22_00.41_00123456.tar`, every run of white space
-/// in it an underscore.
+/// The file name Home Assistant gives a backup in its `backups` directory: `NAME_2026-11-22_00.41_00123456.tar`, every
+/// run of white space in it an underscore.
 pub fn file_name(name: &str, date: &WallTime) -> String {
     let text = format!("{name} {}.tar", date.file_name_part());
     text.split(is_python_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("_")

@@ -1,7 +1,9 @@
-//! What Haul writes into a description's `extra` once an archive is made: whether it is whole, what is missing if not, and of which instance it is.
+//! What Haul writes into a description's `extra` once an archive is made: whether it is whole, what is missing if not,
+//! and of which instance it is.
 //!
-//! The description comes first in an archive and the verdict is known last. So the JSON text is padded with spaces to a length that does not depend on the verdict,
-//! and overwritten in place. Home Assistant allows only texts and yes or no in `extra`, and keeps what it does not know.
+//! The description comes first in an archive and the verdict is known last. So the JSON text is padded with spaces to a
+//! length that does not depend on the verdict, and overwritten in place. Home Assistant allows only texts and yes or no
+//! in `extra`, and keeps what it does not know.
 
 use serde_json::{Map, Value, json};
 
@@ -112,7 +114,9 @@ impl Manifest {
     /// The JSON text with this verdict, or without one so far; the length is the same with any.
     pub fn to_stamped_json(&self, stamp: Option<&Stamp>) -> Vec<u8> {
         let mut stamped = self.clone();
-        stamped.change_extra(|extra| extra.retain(|key, _| ![VERDICT, MISSING, ESSENTIAL, HISTORY].contains(&key.as_str())));
+        stamped.change_extra(|extra| {
+            extra.retain(|key, _| ![VERDICT, MISSING, ESSENTIAL, HISTORY].contains(&key.as_str()));
+        });
         let length = stamped.to_json().len() + ROOM;
         if let Some(stamp) = stamp {
             stamped.change_extra(|extra| stamp.write(extra));
@@ -134,7 +138,8 @@ impl Manifest {
     }
 }
 
-/// Home Assistant's ids are 32 hexadecimal digits; whatever else stands there comes from elsewhere and is shown to people.
+/// Home Assistant's ids are 32 hexadecimal digits; whatever else stands there comes from elsewhere and is shown to
+/// people.
 fn is_instance(id: &str) -> bool {
     !id.is_empty() && id.len() <= INSTANCE_MAX && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -153,18 +158,34 @@ mod tests {
         let unstamped = manifest().to_stamped_json(None);
         assert_eq!(Manifest::parse(&unstamped).unwrap().stamp(), None);
         for missing in ["", "the history", "quotes \" and \\ and ends", &"\"ü".repeat(200)] {
-            for (essential, without_history, history_inside) in
-                [(false, false, false), (true, false, false), (false, true, false), (true, true, false), (true, false, true), (false, false, true)]
-            {
-                let stamp = Stamp { missing: missing.to_owned(), essential: essential && !missing.is_empty(), without_history, history_inside };
+            for (essential, without_history, history_inside) in [
+                (false, false, false),
+                (true, false, false),
+                (false, true, false),
+                (true, true, false),
+                (true, false, true),
+                (false, false, true),
+            ] {
+                let stamp = Stamp {
+                    missing: missing.to_owned(),
+                    essential: essential && !missing.is_empty(),
+                    without_history,
+                    history_inside,
+                };
                 let json = manifest().to_stamped_json(Some(&stamp));
                 assert_eq!(json.len(), unstamped.len(), "{missing}");
                 let read = Manifest::parse(&json).unwrap();
                 let back = read.stamp().unwrap();
                 assert!(missing.starts_with(&back.missing) && back.missing.is_empty() == missing.is_empty());
-                assert_eq!((back.essential, back.without_history, back.history_inside), (stamp.essential, without_history, history_inside));
+                assert_eq!(
+                    (back.essential, back.without_history, back.history_inside),
+                    (stamp.essential, without_history, history_inside)
+                );
                 assert_eq!(knows_history(read.get("extra").unwrap()), without_history || history_inside);
-                assert_eq!((read.instance(), read.get("extra").unwrap()["other"].as_bool()), (Some("a1b2"), Some(true)));
+                assert_eq!(
+                    (read.instance(), read.get("extra").unwrap()["other"].as_bool()),
+                    (Some("a1b2"), Some(true))
+                );
                 assert_eq!(read.to_stamped_json(None), unstamped);
             }
         }
@@ -175,7 +196,14 @@ mod tests {
         let stamp = Stamp { missing: "x".into(), essential: true, without_history: true, history_inside: false };
         let json = manifest().to_stamped_json(Some(&stamp));
         let read = Manifest::parse(&json).unwrap();
-        assert!(read.get("extra").unwrap().as_object().unwrap().values().all(|value| value.is_string() || value.is_boolean()));
+        assert!(
+            read.get("extra")
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|value| value.is_string() || value.is_boolean())
+        );
     }
 
     #[test]

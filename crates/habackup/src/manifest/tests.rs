@@ -7,7 +7,14 @@ use crate::problem::Severity;
 
 fn draft(date: &str) -> Draft<'_> {
     let date = date.parse().unwrap();
-    Draft { name: "Core 2026.3.1", date, home_assistant: "2026.3.1", exclude_database: false, protected: true, compressed: true }
+    Draft {
+        name: "Core 2026.3.1",
+        date,
+        home_assistant: "2026.3.1",
+        exclude_database: false,
+        protected: true,
+        compressed: true,
+    }
 }
 
 fn refusals(json: &str) -> Vec<String> {
@@ -46,11 +53,19 @@ fn file_names_are_home_assistants() {
 
 #[test]
 fn dates_look_like_pythons() {
-    for text in ["2026-11-22T00:41:00.123456+00:00", "2026-11-22T00:41:00-03:30", "2026-11-22T00:41:00.000001+00:00", "2026-11-22T00:41:00"] {
+    for text in [
+        "2026-11-22T00:41:00.123456+00:00",
+        "2026-11-22T00:41:00-03:30",
+        "2026-11-22T00:41:00.000001+00:00",
+        "2026-11-22T00:41:00",
+    ] {
         assert_eq!(text.parse::<WallTime>().unwrap().to_string(), text);
     }
     assert_eq!("2026-11-22T00:41:00Z".parse::<WallTime>().unwrap().to_string(), "2026-11-22T00:41:00+00:00");
-    assert_eq!("2026-11-22 00:41:00.5+00:00".parse::<WallTime>().unwrap().to_string(), "2026-11-22T00:41:00.500000+00:00");
+    assert_eq!(
+        "2026-11-22 00:41:00.5+00:00".parse::<WallTime>().unwrap().to_string(),
+        "2026-11-22T00:41:00.500000+00:00"
+    );
     for bad in ["", "yesterday", "2026-11-22", "2026-13-01T00:00:00Z"] {
         assert!(bad.parse::<WallTime>().is_err(), "{bad}");
     }
@@ -93,7 +108,10 @@ fn each_refusal_says_who_minds_and_why() {
 /// What every reader takes nevertheless, and what only costs add-ons.
 #[test]
 fn what_is_restored_all_the_same_is_no_refusal() {
-    let official = format!(r#""repositories":["{}"],"addons":[{{"slug":"x","name":"X","version":"1"}}]"#, crate::readers::OFFICIAL_REPOSITORY);
+    let official = format!(
+        r#""repositories":["{}"],"addons":[{{"slug":"x","name":"X","version":"1"}}]"#,
+        crate::readers::OFFICIAL_REPOSITORY
+    );
     for (from, to, severity, expected) in [
         (r#","version":2}"#, "}", Severity::Notice, "Supervisor takes the backup for one of the oldest"),
         (r#""protected":true"#, r#""protected":"yes""#, Severity::Notice, "neither true nor false"),
@@ -103,7 +121,10 @@ fn what_is_restored_all_the_same_is_no_refusal() {
         let json = GOOD.replace(from, to);
         assert!(json != GOOD, "{from}");
         let found = Manifest::parse(json.as_bytes()).unwrap().check();
-        assert!(found.iter().any(|problem| problem.severity == severity && problem.text.contains(expected)), "{to}: {found:?}");
+        assert!(
+            found.iter().any(|problem| problem.severity == severity && problem.text.contains(expected)),
+            "{to}: {found:?}"
+        );
         assert_eq!(refusals(&json), [""; 0], "{to}");
     }
 }
@@ -118,7 +139,10 @@ fn what_readers_take_in_their_own_way_is_only_noted() {
         let changed = GOOD.replace(from, to);
         assert_eq!(refusals(&changed), [""; 0], "{to}");
         let found = Manifest::parse(changed.as_bytes()).unwrap().check();
-        assert!(found.iter().any(|problem| problem.severity == Severity::Notice && problem.text.contains(expected)), "{to}: {found:?}");
+        assert!(
+            found.iter().any(|problem| problem.severity == Severity::Notice && problem.text.contains(expected)),
+            "{to}: {found:?}"
+        );
     }
 }
 
@@ -140,9 +164,15 @@ fn names_that_no_file_can_have_are_refused() {
 
 #[test]
 fn promised_members_follow_home_assistants_names() {
-    let json = GOOD.replace(r#""extra":{}"#, r#""folders":["addons/local","homeassistant","ssl"],"addons":[{"slug":"core_ssh","name":"SSH","version":"1"}]"#);
+    let json = GOOD.replace(
+        r#""extra":{}"#,
+        r#""folders":["addons/local","homeassistant","ssl"],"addons":[{"slug":"core_ssh","name":"SSH","version":"1"}]"#,
+    );
     let manifest = Manifest::parse(json.as_bytes()).unwrap();
-    assert_eq!(manifest.inner_archives(), ["homeassistant.tar.gz", "core_ssh.tar.gz", "addons_local.tar.gz", "ssl.tar.gz"]);
+    assert_eq!(
+        manifest.inner_archives(),
+        ["homeassistant.tar.gz", "core_ssh.tar.gz", "addons_local.tar.gz", "ssl.tar.gz"]
+    );
 }
 
 #[test]
@@ -156,7 +186,13 @@ fn what_is_no_json_object_is_an_error() {
 #[test]
 fn a_number_with_a_point_stays_what_it_was() {
     let manifest = |size: &str| Manifest::parse(format!(r#"{{"name":"x","size":{size}}}"#).as_bytes()).unwrap();
-    for size in ["1.666666666666666666666666666666666666666666666666666666666666665", "0.1", "123456789.12345679", "2.2250738585072011e-308", "1e23"] {
+    for size in [
+        "1.666666666666666666666666666666666666666666666666666666666666665",
+        "0.1",
+        "123456789.12345679",
+        "2.2250738585072011e-308",
+        "1e23",
+    ] {
         let read = manifest(size);
         assert_eq!(Manifest::parse(&read.to_json()).unwrap(), read, "{size}");
     }

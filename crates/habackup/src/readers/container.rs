@@ -1,7 +1,8 @@
 //! Which member holds the configuration, how it is encrypted and compressed, and whether a reader gets into it.
 //!
-//! Core, before a restore: `validate_password` looks for `homeassistant.tar`, then `homeassistant.tar.gz`, opens it with the password if the description says
-//! `protected`, else without, and reads the first header. Whatever fails there is "incorrect_password" to the browser.
+//! Core, before a restore: `validate_password` looks for `homeassistant.tar`, then `homeassistant.tar.gz`, opens it
+//! with the password if the description says `protected`, else without, and reads the first header. Whatever fails
+//! there is "incorrect_password" to the browser.
 
 use serde_json::Value;
 
@@ -15,8 +16,10 @@ const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
 const INCORRECT: &str = "incorrect_password";
 const OTHERWISE: &str = "backup.json was edited, or parts of several backups were put together";
 const NOT_GIVEN: &str = "without its password nobody restores it, and what is inside was not looked at";
-const GIVE_IT: &str = "give the password with --password-file; Home Assistant calls it the encryption key of the emergency kit";
-const ANOTHER_PASSWORD: &str = "the password is of another instance or of before it was changed, or the beginning of the member is damaged";
+const GIVE_IT: &str =
+    "give the password with --password-file; Home Assistant calls it the encryption key of the emergency kit";
+const ANOTHER_PASSWORD: &str =
+    "the password is of another instance or of before it was changed, or the beginning of the member is damaged";
 const EMERGENCY_KIT: &str = "look for the emergency kit of when the backup was made; nothing else opens it";
 const REWRITE: &str = "`haul repair` writes it as its name and backup.json say";
 
@@ -29,11 +32,14 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     parts(facts, found);
 }
 
-/// Supervisor tries the password on one member, whatever that holds, and restores nothing if that fails (`Backup.validate_backup`).
+/// Supervisor tries the password on one member, whatever that holds, and restores nothing if that fails
+/// (`Backup.validate_backup`).
 fn probed(facts: &Facts, found: &mut Vec<Finding>) {
     let Some(probed) = facts.probed() else { return };
     let is_main = |main: &Inner| std::ptr::eq(main, probed);
-    let Some(defect) = shut(facts, probed).filter(|defect| facts.main.as_ref().is_none_or(|main| !is_main(main) && shut(facts, main) != Some(*defect))) else {
+    let Some(defect) = shut(facts, probed)
+        .filter(|defect| facts.main.as_ref().is_none_or(|main| !is_main(main) && shut(facts, main) != Some(*defect)))
+    else {
         return;
     };
     let (what, why, repair) = match defect {
@@ -53,15 +59,25 @@ fn shut(facts: &Facts, inner: &Inner) -> Option<Defect> {
         (true, false) => Some(Defect::EncryptedNotProtected),
         (true, true) if !facts.password => Some(Defect::PasswordNotGiven),
         (true, true) if inner.sealing.opens == Some(false) => Some(Defect::WrongPassword),
-        (false, true) if facts.password && matches!(inner.shape, Shape::Gzip | Shape::Tar) => Some(Defect::ProtectedButPlain),
+        (false, true) if facts.password && matches!(inner.shape, Shape::Gzip | Shape::Tar) => {
+            Some(Defect::ProtectedButPlain)
+        }
         _ => None,
     }
 }
 
 fn missing(facts: &Facts, found: &mut Vec<Finding>) {
-    let announced = facts.description.as_ref().and_then(|description| description.get("homeassistant")).is_some_and(|section| !section.is_null());
+    let announced = facts
+        .description
+        .as_ref()
+        .and_then(|description| description.get("homeassistant"))
+        .is_some_and(|section| !section.is_null());
     let (what, why, repair) = if facts.outer.end != OuterEnd::Clean && facts.outer.end != OuterEnd::Unmarked {
-        ("the archive of the configuration is not in what is left", "the file was cut or is damaged before it", "fetch it again from where it was made")
+        (
+            "the archive of the configuration is not in what is left",
+            "the file was cut or is damaged before it",
+            "fetch it again from where it was made",
+        )
     } else if announced {
         (
             "the archive of the configuration is missing",
@@ -86,30 +102,46 @@ fn missing(facts: &Facts, found: &mut Vec<Finding>) {
 fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     let new = |defect, what: &str, why, repair| Finding::new(defect, what, why, repair).at(&main.name);
     if main.name.starts_with("./") {
-        let why = "it was packed anew with `tar cf backup.tar .`; Core compares the whole name, Supervisor takes either";
+        let why =
+            "it was packed anew with `tar cf backup.tar .`; Core compares the whole name, Supervisor takes either";
         let finding = new(Defect::InnerName, "its name must not begin with './'", why, REWRITE);
         found.push(finding.cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found")));
     }
     let protected = facts.description.as_ref().is_some_and(super::facts::Description::protected);
     if main.shape == Shape::Empty || (main.size == 0) {
         let why = "its writer was stopped before it went back to fill in the size";
-        found.push(new(Defect::InnerEmpty, "it has no bytes", why, "`haul repair` looks for its bytes behind the header").locked());
+        found.push(
+            new(Defect::InnerEmpty, "it has no bytes", why, "`haul repair` looks for its bytes behind the header")
+                .locked(),
+        );
         return;
     }
     match (main.shape, protected) {
         (Shape::Gzip | Shape::Tar, true) => {
             let why = "backup.json was edited or comes from another backup; readers decrypt what is not encrypted";
-            let finding = new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, and it is not", why, REWRITE);
+            let finding =
+                new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, and it is not", why, REWRITE);
             // Nobody who has a password leaves it out when asked for it.
             found.push(if facts.password {
                 finding.locked()
             } else {
-                finding.all(&Effect::Changes("asks for a password and takes none: only without one it is restored".into()), None)
+                finding.all(
+                    &Effect::Changes("asks for a password and takes none: only without one it is restored".into()),
+                    None,
+                )
             });
         }
         (Shape::Encrypted(_) | Shape::SealedUnknown, false) => {
             let why = "backup.json was edited or comes from another backup; readers then ask for no password";
-            found.push(new(Defect::EncryptedNotProtected, "it is encrypted, and backup.json says that it is not", why, REWRITE).locked());
+            found.push(
+                new(
+                    Defect::EncryptedNotProtected,
+                    "it is encrypted, and backup.json says that it is not",
+                    why,
+                    REWRITE,
+                )
+                .locked(),
+            );
         }
         (Shape::Unknown, _) => {
             let finding = new(
@@ -141,14 +173,21 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             found.push(finding.old_core(PASSWORD, Some(INCORRECT)));
         }
         Shape::SealedUnknown => {
-            let finding =
-                new(Defect::SecureTarVersion, "it is encrypted with a SecureTar newer than 3".into(), "a newer Home Assistant made it", "use a newer Haul");
+            let finding = new(
+                Defect::SecureTarVersion,
+                "it is encrypted with a SecureTar newer than \
+                    3"
+                .into(),
+                "a newer Home Assistant made it",
+                "use a newer Haul",
+            );
             found.push(finding.locked());
         }
         Shape::Encrypted(SecureTarVersion::V1) => found.push(new(
             Defect::SecureTarOld,
             "it is encrypted with SecureTar 1".into(),
-            "Home Assistant OS wrote it until 2023; it restores, but can't be downloaded without its encryption (\"Unsupported securetar version.\")",
+            "Home Assistant OS wrote it until 2023; it restores, but can't be downloaded without its encryption \
+             (\"Unsupported securetar version.\")",
             "`haul repair` encrypts it anew",
         )),
         _ => {}
@@ -159,7 +198,8 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             found.push(finding.locked());
         }
         Some(false) => {
-            let finding = new(Defect::WrongPassword, "the password does not open it".into(), ANOTHER_PASSWORD, EMERGENCY_KIT);
+            let finding =
+                new(Defect::WrongPassword, "the password does not open it".into(), ANOTHER_PASSWORD, EMERGENCY_KIT);
             found.push(finding.locked());
         }
         _ => {}
@@ -168,7 +208,8 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
         let finding = new(
             Defect::SecureTarSize,
             format!("its encryption header declares {declared} bytes, and {actual} are there"),
-            "its writer was stopped before it went back to fill in the size; a restore does not ask for it, a download without encryption fails",
+            "its writer was stopped before it went back to fill in the size; a restore does not ask for it, a download \
+             without encryption fails",
             "`haul repair` writes the header anew",
         );
         // What v3 declares is where its last message must be, which is looked for before anything is read.
@@ -180,12 +221,19 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
         found.push(finding);
     }
     if let Some(damage) = &main.sealing.damage {
-        let mut finding =
-            new(Defect::SecureTarDamaged, damage.clone(), "a bad disk or memory card, or a broken-off copy", "fetch it again from where it was made");
+        let mut finding = new(
+            Defect::SecureTarDamaged,
+            damage.clone(),
+            "a bad disk or memory card, or a broken-off copy",
+            "fetch it again from where it was made",
+        );
         finding = if main.shape == Shape::Encrypted(SecureTarVersion::V3) {
             finding.new_core(UNPACK, Some("SecureTarReadError")).supervisor(UNPACK, None)
         } else {
-            finding.all(&Effect::Unnoticed("bytes near the end of the encrypted data may be missing or wrong".into()), None)
+            finding.all(
+                &Effect::Unnoticed("bytes near the end of the encrypted data may be missing or wrong".into()),
+                None,
+            )
         };
         found.push(finding);
     }
@@ -200,7 +248,11 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
         _ => return,
     };
     if compressed != main.name.as_bytes().ends_with(b".gz") {
-        let what = if compressed { "it is compressed, and its name says that it is not" } else { "it is not compressed, and its name says that it is" };
+        let what = if compressed {
+            "it is compressed, and its name says that it is not"
+        } else {
+            "it is not compressed, and its name says that it is"
+        };
         let finding = Finding::new(Defect::InnerNotAsNamed, what, "it was renamed by hand", REWRITE).at(&main.name);
         found.push(finding.locked());
     }
@@ -213,7 +265,8 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
     // With what Supervisor says where one of them is missing.
     let folders = list("folders");
     let folders = folders.iter().filter_map(Value::as_str).filter(|name| *name != "homeassistant");
-    let mut announced: Vec<(String, String)> = folders.map(|name| (name.replace('/', "_"), format!("Can't find restore folder {}", shown(name)))).collect();
+    let mut announced: Vec<(String, String)> =
+        folders.map(|name| (name.replace('/', "_"), format!("Can't find restore folder {}", shown(name)))).collect();
     let addons = list("addons");
     let addons = addons.iter().filter_map(|addon| addon.get("slug")?.as_str());
     announced.extend(addons.map(|slug| (slug.to_owned(), format!("Can't find backup {}", shown(slug)))));
@@ -233,24 +286,44 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
     for part in &facts.parts {
         let name = base(part);
         if !announced.iter().any(|(known, _)| *known == name) && name != "supervisor" {
-            let finding = Finding::new(Defect::PartUnknown, "backup.json does not announce it", "backup.json was edited", REWRITE).at(&part.name);
+            let finding = Finding::new(
+                Defect::PartUnknown,
+                "backup.json does not announce it",
+                "backup.json was edited",
+                REWRITE,
+            )
+            .at(&part.name);
             found.push(finding.supervisor(Effect::Loses(shown(&name)), None));
         }
         let differs = part.shape != Shape::Empty && sealed.is_some_and(|sealed| sealed != part.is_sealed());
-        if differs || (sealed == Some(true) && part.sealing.opens == Some(false) && facts.main.as_ref().is_some_and(|main| main.sealing.opens == Some(true))) {
+        if differs
+            || (sealed == Some(true)
+                && part.sealing.opens == Some(false)
+                && facts.main.as_ref().is_some_and(|main| main.sealing.opens == Some(true)))
+        {
             let finding = if sealed == Some(false) && differs {
                 Finding::new(
                     Defect::PartEncryption,
                     "it is still encrypted, and the configuration is not",
-                    "Home Assistant leaves addons_local.tar.gz and supervisor.tar.gz so when it decrypts a download; it restores the configuration all the same",
+                    "Home Assistant leaves addons_local.tar.gz and supervisor.tar.gz so when it decrypts a download; \
+                     it restores the configuration all the same",
                     "`haul repair` decrypts it with the password it had, and leaves it out without",
                 )
             } else {
                 Finding::new(
                     Defect::PartEncryption,
-                    if differs { "it is not encrypted, and the configuration is" } else { "the configuration's password does not open it" },
-                    "parts of several backups were put together; a download without encryption fails (\"Unsupported securetar version.\" or \"The inner tar is not gzip or tar, wrong key?\")",
-                    if differs { "`haul repair` encrypts it as the configuration" } else { "`haul repair` leaves out what its password does not open" },
+                    if differs {
+                        "it is not encrypted, and the configuration is"
+                    } else {
+                        "the configuration's password does not open it"
+                    },
+                    "parts of several backups were put together; a download without encryption fails (\"Unsupported \
+                     securetar version.\" or \"The inner tar is not gzip or tar, wrong key?\")",
+                    if differs {
+                        "`haul repair` encrypts it as the configuration"
+                    } else {
+                        "`haul repair` leaves out what its password does not open"
+                    },
                 )
             };
             found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&name)), None));
@@ -259,11 +332,16 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
             let finding = Finding::new(
                 Defect::SupervisorConfig,
                 "Supervisor 2026.03.3 to 2026.08 restores nothing of it",
-                "they read it in a way that does not work while it is encrypted; 2026.09 and newer restore it, older ones do not know it",
+                "they read it in a way that does not work while it is encrypted; 2026.09 and newer restore it, older \
+                 ones do not know it",
                 "update Supervisor before the restore, or let `haul repair --decrypt` take the encryption off",
             );
-            let effect = Effect::Changes("network storage and registries come back from Supervisor 2026.09 on only".into());
-            found.push(finding.at(&part.name).supervisor(effect, Some("Failed to read supervisor config from backup: seeking backwards is not allowed")));
+            let effect =
+                Effect::Changes("network storage and registries come back from Supervisor 2026.09 on only".into());
+            found.push(finding.at(&part.name).supervisor(
+                effect,
+                Some("Failed to read supervisor config from backup: seeking backwards is not allowed"),
+            ));
         }
         super::inner::find_part(part, found);
     }

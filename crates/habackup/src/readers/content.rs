@@ -7,7 +7,8 @@ use super::{Defect, Description, Effect, Finding};
 use crate::manifest::stamp;
 use crate::problem::shown;
 
-const HIDDEN: &str = "it was packed or copied by hand with `*`, which leaves hidden files out, or files were chosen by hand";
+const HIDDEN: &str =
+    "it was packed or copied by hand with `*`, which leaves hidden files out, or files were chosen by hand";
 const FROM_ANOTHER: &str = "nothing makes it up; take it from another backup";
 
 pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
@@ -30,9 +31,13 @@ pub fn content_findings(content: &Content, description: Option<&Description>) ->
 
 fn judge(content: &Content, description: Option<&Description>, whole: bool, found: &mut Vec<Finding>) {
     if content.below_data == 0 {
-        let finding =
-            Finding::new(Defect::ConfigEmpty, "the configuration in it is empty", "the wrong folder was backed up, or none was mounted", FROM_ANOTHER)
-                .at("data");
+        let finding = Finding::new(
+            Defect::ConfigEmpty,
+            "the configuration in it is empty",
+            "the wrong folder was backed up, or none was mounted",
+            FROM_ANOTHER,
+        )
+        .at("data");
         found.push(finding.all(&Effect::Loses("everything: the configuration is emptied".into()), None));
         return;
     }
@@ -53,11 +58,29 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
         match (content.auth, content.auth_provider) {
             (Some(0), _) => {
                 let why = "it was packed while it was written";
-                loses(found, Defect::NoAuth, "data/.storage/auth", "it is empty", why, "the users' rights and every device's login");
+                loses(
+                    found,
+                    Defect::NoAuth,
+                    "data/.storage/auth",
+                    "it is empty",
+                    why,
+                    "the users' rights and every device's login",
+                );
             }
             (None, _) | (_, false) => {
-                let member = if content.auth.is_none() { "data/.storage/auth" } else { "data/.storage/auth_provider.homeassistant" };
-                loses(found, Defect::NoAuth, member, "it is missing", HIDDEN, "the users or their passwords: nobody can log in");
+                let member = if content.auth.is_none() {
+                    "data/.storage/auth"
+                } else {
+                    "data/.storage/auth_provider.homeassistant"
+                };
+                loses(
+                    found,
+                    Defect::NoAuth,
+                    member,
+                    "it is missing",
+                    HIDDEN,
+                    "the users or their passwords: nobody can log in",
+                );
             }
             _ => {}
         }
@@ -86,13 +109,18 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
         loses(found, Defect::NoStorage, "data/.storage", "it is missing", HIDDEN, lost);
     }
     if content.version.is_none() {
-        let why = "it was packed or copied by hand with `*`; Home Assistant takes the configuration for one of long ago and converts it";
-        let finding = Finding::new(Defect::NoVersion, "it is missing", why, "`haul repair` writes it from backup.json").at("data/.HA_VERSION");
+        let why = "it was packed or copied by hand with `*`; Home Assistant takes the configuration for one of long \
+            ago and converts it";
+        let finding = Finding::new(Defect::NoVersion, "it is missing", why, "`haul repair` writes it from backup.json")
+            .at("data/.HA_VERSION");
         found.push(finding.all(&Effect::Changes("Home Assistant does not know which version it was".into()), None));
     }
     let (what, lost) = match content.configuration {
         None => ("it is missing", "the settings in configuration.yaml"),
-        Some(Some(_)) => ("it is a symbolic link, which Core does not restore as one", "configuration.yaml, if what it leads to is not there"),
+        Some(Some(_)) => (
+            "it is a symbolic link, which Core does not restore as one",
+            "configuration.yaml, if what it leads to is not there",
+        ),
         Some(None) => ("", ""),
     };
     if !what.is_empty() {
@@ -101,8 +129,13 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
     }
     if content.restore_wish {
         let why = "the backup was made by hand while a restore was about to begin; the next start carries it out";
-        let finding = Finding::new(Defect::RestoreWish, "the wish for another restore lies in the configuration", why, "`haul repair` leaves it out")
-            .at("data/.HA_RESTORE");
+        let finding = Finding::new(
+            Defect::RestoreWish,
+            "the wish for another restore lies in the configuration",
+            why,
+            "`haul repair` leaves it out",
+        )
+        .at("data/.HA_RESTORE");
         let effect = Effect::Loses("the next start: it tries another restore and fails".into());
         found.push(finding.all(&effect, None));
     }
@@ -117,7 +150,8 @@ fn damaged_settings(content: &Content, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             Defect::SettingsDamaged,
             format!("it {}", damage.what),
-            "the power failed while it was written, or the disk is bad; Home Assistant puts it aside and goes on without it",
+            "the power failed while it was written, or the disk is bad; Home Assistant puts it aside and goes on \
+             without it",
             FROM_ANOTHER,
         );
         found.push(finding.at(path).all(&Effect::Loses(damage.lost.to_owned()), None));
@@ -133,7 +167,14 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
     match &content.database {
         None if !whole || (excluded && content.log.is_none_or(|size| size == 0)) => {}
         None if content.log.is_some_and(|size| size > 0) => {
-            loses(found, Defect::WalWithoutDatabase, LOG, "it is there without its database", "an exclusion of `*.db`", "the history");
+            loses(
+                found,
+                Defect::WalWithoutDatabase,
+                LOG,
+                "it is there without its database",
+                "an exclusion of `*.db`",
+                "the history",
+            );
         }
         None => {
             let why = "it was left out without a word in backup.json, or the history lies in another database";
@@ -144,7 +185,10 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
             let log = content.log.is_some_and(|size| size > 0);
             broken(database, log, NAME, found);
             // A header of 32 bytes, then frames of a page with 24 bytes before it.
-            let cut = content.log.and_then(|size| size.checked_sub(32)).is_some_and(|frames| database.page_size > 0 && frames % (database.page_size + 24) != 0);
+            let cut = content
+                .log
+                .and_then(|size| size.checked_sub(32))
+                .is_some_and(|frames| database.page_size > 0 && frames % (database.page_size + 24) != 0);
             if cut {
                 let why = "it was copied while it was written; what stands behind the cut is lost";
                 loses(found, Defect::DatabaseDamaged, LOG, "it ends within a page", why, "the newest history");
@@ -161,7 +205,9 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
             "it was copied while it was written, or the disk is bad; it comes back as it is",
             "`sqlite3 .recover` may save some of it",
         );
-        found.push(finding.at(path).all(&Effect::Unnoticed("what a damaged database of an integration holds".into()), None));
+        found.push(
+            finding.at(path).all(&Effect::Unnoticed("what a damaged database of an integration holds".into()), None),
+        );
     }
 }
 
@@ -180,11 +226,16 @@ fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) 
     let finding = Finding::new(
         Defect::DatabaseDamaged,
         what,
-        "it was copied while it was written, or cut, or the disk is bad; Home Assistant puts it aside as `….corrupt…` and begins a new one",
+        "it was copied while it was written, or cut, or the disk is bad; Home Assistant puts it aside as `….corrupt…` \
+         and begins a new one",
         "`haul repair` keeps it unless it was cut short; `sqlite3 .recover` may save some of it",
     );
     // With a log beside it, it need not be whole by itself.
-    let effect = if log { Effect::Unnoticed("the history, if its log does not complete it".into()) } else { Effect::Loses("the history".into()) };
+    let effect = if log {
+        Effect::Unnoticed("the history, if its log does not complete it".into())
+    } else {
+        Effect::Loses("the history".into())
+    };
     found.push(finding.at(name).all(&effect, None));
 }
 
@@ -204,13 +255,18 @@ fn without_log(database: &Database, log: &str, found: &mut Vec<Finding>) {
 }
 
 fn links(content: &Content, found: &mut Vec<Finding>) {
-    for (kind, lost) in
-        [(Link::Relative, "relative symbolic links vanish"), (Link::Absolute, "absolute symbolic links become copies of what they lead to, or vanish")]
-    {
+    for (kind, lost) in [
+        (Link::Relative, "relative symbolic links vanish"),
+        (Link::Absolute, "absolute symbolic links become copies of what they lead to, or vanish"),
+    ] {
         let mut of_kind = content.links.iter().filter(|(_, link)| *link == kind);
         if let Some((path, _)) = of_kind.next() {
             let others = of_kind.count();
-            let what = if others == 0 { "it is a symbolic link".to_owned() } else { format!("it is a symbolic link, as are {others} more") };
+            let what = if others == 0 {
+                "it is a symbolic link".to_owned()
+            } else {
+                format!("it is a symbolic link, as are {others} more")
+            };
             let finding = Finding::new(
                 Defect::Symlink,
                 what,
@@ -228,7 +284,11 @@ fn links(content: &Content, found: &mut Vec<Finding>) {
             "an integration keeps its own backups there",
             "copy it by hand: `haul restore --only` gets it out",
         );
-        found.push(finding.at(path).cores(&Effect::Changes(format!("{} is not restored", shown(&String::from_utf8_lossy(path)))), None));
+        found.push(
+            finding
+                .at(path)
+                .cores(&Effect::Changes(format!("{} is not restored", shown(&String::from_utf8_lossy(path)))), None),
+        );
     }
     if let Some(path) = content.apple.first() {
         let finding = Finding::new(

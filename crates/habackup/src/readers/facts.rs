@@ -31,9 +31,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The version of Home Assistant that made the archive: the one that readers go by, else the one that the configuration says.
+    /// The version of Home Assistant that made the archive: the one that readers go by, else the one that the
+    /// configuration says.
     pub fn made_by(&self) -> Option<HaVersion> {
-        let declared = self.description.as_ref().and_then(|description| description.get("homeassistant")?.get("version")?.as_str()?.parse().ok());
+        let declared = self
+            .description
+            .as_ref()
+            .and_then(|description| description.get("homeassistant")?.get("version")?.as_str()?.parse().ok());
         declared.or_else(|| self.main.as_ref()?.content.as_ref()?.version.as_deref()?.parse().ok())
     }
 
@@ -48,7 +52,9 @@ impl Facts {
 
     /// A whole archive of folders and add-ons alone, in which there is nothing for Core.
     fn is_for_supervisor(&self) -> bool {
-        let announces = |fields: &serde_json::Map<String, Value>| fields.get("homeassistant").is_some_and(|section| !section.is_null());
+        let announces = |fields: &serde_json::Map<String, Value>| {
+            fields.get("homeassistant").is_some_and(|section| !section.is_null())
+        };
         let fields = self.description.as_ref().and_then(|description| description.value.as_ref().ok()?.as_object());
         self.main.is_none()
             && !self.parts.is_empty()
@@ -58,7 +64,8 @@ impl Facts {
 
     /// The member that Supervisor opens to see whether the password is right: the first that is called like an archive.
     pub(super) fn probed(&self) -> Option<&Inner> {
-        let compressed = self.description.as_ref().and_then(|description| description.get("compressed")).is_none_or(truthy);
+        let compressed =
+            self.description.as_ref().and_then(|description| description.get("compressed")).is_none_or(truthy);
         let ending = if compressed { ".tar.gz" } else { ".tar" };
         let first = self.outer.members.iter().find(|member| member.name.ends_with(ending))?;
         self.main.iter().chain(&self.parts).find(|inner| inner.name == first.name)
@@ -217,7 +224,8 @@ impl JsonProblem {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return format!("str is not valid UTF-8: surrogates not allowed: {FIRST}");
         };
-        let at: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>() + error.column().saturating_sub(1);
+        let at: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>()
+            + error.column().saturating_sub(1);
         let place = format!("line {} column {} (char {at})", error.line(), error.column());
         match error.to_string() {
             said if said.starts_with("trailing comma") => {
@@ -229,7 +237,12 @@ impl JsonProblem {
             said if said.starts_with("EOF") => {
                 // The place behind the last character.
                 let last = text.rsplit('\n').next().unwrap_or_default().chars().count();
-                format!("unexpected end of data: line {} column {} (char {})", text.split('\n').count(), last + 1, text.chars().count())
+                format!(
+                    "unexpected end of data: line {} column {} (char {})",
+                    text.split('\n').count(),
+                    last + 1,
+                    text.chars().count()
+                )
             }
             _ => format!("unexpected character: {place}"),
         }
@@ -239,7 +252,12 @@ impl JsonProblem {
 /// `json.loads` of bytes, as far as it takes more than UTF-8: `json.detect_encoding`.
 fn python_reads(bytes: &[u8]) -> bool {
     let wide = |bytes: &[u8], big: bool| {
-        let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|pair| if big { u16::from_be_bytes(*pair) } else { u16::from_le_bytes(*pair) }).collect();
+        let units: Vec<u16> = bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|pair| if big { u16::from_be_bytes(*pair) } else { u16::from_le_bytes(*pair) })
+            .collect();
         String::from_utf16(&units).is_ok_and(|text| serde_json::from_str::<Value>(&text).is_ok())
     };
     match bytes {
@@ -457,7 +475,8 @@ pub struct Content {
     pub in_backups: Vec<Vec<u8>>,
     /// `AppleDouble` files.
     pub apple: Vec<Vec<u8>>,
-    /// Some members behind the first gzip member of an encrypted archive, directories left aside, and how many there are.
+    /// Some members behind the first gzip member of an encrypted archive, directories left aside, and how many there
+    /// are.
     pub behind: Vec<Vec<u8>>,
     /// All of them.
     pub behind_count: u64,
@@ -472,7 +491,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// Notes a member of the configuration by its path below `data` (`data` itself is the empty path), its size, and where it leads if it is a symbolic link.
+    /// Notes a member of the configuration by its path below `data` (`data` itself is the empty path), its size, and
+    /// where it leads if it is a symbolic link.
     pub fn note(&mut self, below: &[u8], size: u64, link: Option<Link>) {
         self.data = true;
         if below.is_empty() {

@@ -1,8 +1,9 @@
 //! The tar inside: where it ends too early, and members that no reader unpacks as they are.
 //!
-//! Core unpacks it with `tarfile` to a temporary directory (plain: `r:gz`, encrypted: `r|gz`), empties the configuration, then copies `data/` over it
-//! (`_extract_backup` in `backup_restore.py`). A gzip stream's checksum lies behind the end of the tar, where neither mode looks. Supervisor unpacks into the
-//! place itself, through the same two modes (`Backup.restore_homeassistant`).
+//! Core unpacks it with `tarfile` to a temporary directory (plain: `r:gz`, encrypted: `r|gz`), empties the
+//! configuration, then copies `data/` over it (`_extract_backup` in `backup_restore.py`). A gzip stream's checksum lies
+//! behind the end of the tar, where neither mode looks. Supervisor unpacks into the place itself, through the same two
+//! modes (`Backup.restore_homeassistant`).
 
 use super::facts::{Content, ContentEnd, Facts, Failing, GzipEnd, Inner, Shape};
 use super::{Defect, Effect, Finding, Stage};
@@ -39,8 +40,12 @@ pub(super) fn find_part(part: &Inner, found: &mut Vec<Finding>) {
     }
     // Such a folder is emptied before it is unpacked, and such an add-on is not restored.
     if content.escaping.iter().any(|path| !path.starts_with(b"/") && leaves(path)) {
-        let finding =
-            Finding::new(Defect::Escaping, "a member of it leads out of it", "an archive that wants to write elsewhere", "`haul repair` leaves it out");
+        let finding = Finding::new(
+            Defect::Escaping,
+            "a member of it leads out of it",
+            "an archive that wants to write elsewhere",
+            "`haul repair` leaves it out",
+        );
         found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&part.name)), Some(OUTSIDE)));
     }
 }
@@ -57,20 +62,35 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
         // Said by what is said of the gzip stream.
         ContentEnd::Unmarked | ContentEnd::Failed(_) if parallel => {}
         ContentEnd::Unmarked => {
-            let finding = Finding::new(Defect::InnerTruncated, "it ends without an end marker: what came behind this may be missing", BROKE_OFF, KEEP);
+            let finding = Finding::new(
+                Defect::InnerTruncated,
+                "it ends without an end marker: what came behind this may be missing",
+                BROKE_OFF,
+                KEEP,
+            );
             let effect = Effect::Unnoticed("files behind that may be missing".into());
             found.push(finding.at(place(main, content)).all(&effect, None));
         }
         ContentEnd::Silent(text) => {
-            let finding =
-                Finding::new(Defect::InnerDamaged, format!("behind this a header is damaged ({text}), which readers take for the end"), FLIPPED, KEEP);
-            found.push(finding.at(place(main, content)).all(&Effect::Loses("every file behind the damage".into()), None));
+            let finding = Finding::new(
+                Defect::InnerDamaged,
+                format!("behind this a header is damaged ({text}), which readers take for the end"),
+                FLIPPED,
+                KEEP,
+            );
+            found.push(
+                finding.at(place(main, content)).all(&Effect::Loses("every file behind the damage".into()), None),
+            );
         }
         ContentEnd::Failed(failing) => {
             let (defect, why, says) = match failing {
                 Failing::Read(text @ "unexpected end of data") => (Defect::InnerTruncated, BROKE_OFF, text),
                 Failing::Read(text) => (Defect::InnerDamaged, FLIPPED, text),
-                Failing::Eof => (Defect::InnerTruncated, BROKE_OFF, "Compressed file ended before the end-of-stream marker was reached"),
+                Failing::Eof => (
+                    Defect::InnerTruncated,
+                    BROKE_OFF,
+                    "Compressed file ended before the end-of-stream marker was reached",
+                ),
                 Failing::Zlib if main.is_sealed() => (Defect::InnerDamaged, FLIPPED, "invalid compressed data"),
                 Failing::Zlib => (Defect::InnerDamaged, FLIPPED, "Error -3 while decompressing data"),
                 Failing::Tampered => (Defect::SecureTarDamaged, FLIPPED, "SecureTarReadError"),
@@ -88,7 +108,12 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 matches!(failing, Failing::Read(_)).then(|| format!("Can't read tarfile …: {says}"))
             };
             let effect = if first_header { Effect::Refuses(Stage::Password) } else { UNPACK };
-            found.push(Finding::new(defect, what, why, KEEP).at(place(main, content)).cores(&effect, Some(says)).supervisor(effect.clone(), told.as_deref()));
+            found.push(
+                Finding::new(defect, what, why, KEEP)
+                    .at(place(main, content))
+                    .cores(&effect, Some(says))
+                    .supervisor(effect.clone(), told.as_deref()),
+            );
         }
     }
 }
@@ -100,7 +125,8 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
             let finding = new(
                 Defect::GzipMembers,
                 "it is compressed in several gzip members and encrypted",
-                "a parallel compressor wrote it (`pigz`, `bgzip`, `cat a.gz b.gz`); encrypted, readers stop after the first member",
+                "a parallel compressor wrote it (`pigz`, `bgzip`, `cat a.gz b.gz`); encrypted, readers stop after the \
+                 first member",
                 "`haul repair` compresses it anew as one member",
             );
             let (effect, says) = match content.end {
@@ -120,8 +146,12 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
             found.push(finding.all(&Effect::Unnoticed("some file is damaged, and no reader says so".into()), None));
         }
         GzipEnd::Truncated | GzipEnd::Corrupt if matches!(content.end, ContentEnd::Clean) => {
-            let finding =
-                new(Defect::InnerTruncated, "its compressed data breaks off behind the end of the tar in it", BROKE_OFF, "`haul repair` compresses it anew");
+            let finding = new(
+                Defect::InnerTruncated,
+                "its compressed data breaks off behind the end of the tar in it",
+                BROKE_OFF,
+                "`haul repair` compresses it anew",
+            );
             found.push(finding);
         }
         // The first form keeps no length: what fills its last block stays there.
@@ -164,12 +194,21 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
                 "files were chosen by hand",
                 "`haul repair` leaves it out",
             );
-            found.push(finding.at(path).cores(&UNPACK, Some(&format!("linkname '{target}' not found"))).supervisor(UNPACK, None));
+            found.push(
+                finding
+                    .at(path)
+                    .cores(&UNPACK, Some(&format!("linkname '{target}' not found")))
+                    .supervisor(UNPACK, None),
+            );
         }
     }
     if content.data_is_link {
-        let finding =
-            Finding::new(Defect::DataLink, "'data' is a symbolic link", "an archive that wants to write elsewhere", "`haul repair` makes a directory of it");
+        let finding = Finding::new(
+            Defect::DataLink,
+            "'data' is a symbolic link",
+            "an archive that wants to write elsewhere",
+            "`haul repair` makes a directory of it",
+        );
         found.push(finding.at("data").cores(&UNPACK, Some("[Errno 17] File exists")).supervisor(UNPACK, None));
     } else if !content.data && content.entries == 0 && matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked) {
         let finding = Finding::new(
@@ -179,12 +218,15 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
             "nothing makes it up; take it from another backup",
         );
         let emptied = Effect::Loses("everything: the configuration is emptied".into());
-        found.push(finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")).supervisor(emptied, None));
+        found.push(
+            finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")).supervisor(emptied, None),
+        );
     } else if !content.data && content.entries > 0 {
         let finding = Finding::new(
             Defect::NoData,
             "the configuration does not lie below 'data/'",
-            "it was packed by hand from within the configuration; Core copies only what is below 'data', Supervisor takes it as it is",
+            "it was packed by hand from within the configuration; Core copies only what is below 'data', Supervisor \
+             takes it as it is",
             "`haul repair` puts it there",
         );
         found.push(finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")));
@@ -193,21 +235,46 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let below_data = special.path.starts_with(b"data/");
         match special.kind {
             EntryKind::Fifo if below_data => {
-                let finding =
-                    Finding::new(Defect::Fifo, "it is a named pipe", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
+                let finding = Finding::new(
+                    Defect::Fifo,
+                    "it is a named pipe",
+                    "a program left it in the configuration",
+                    "`haul repair` leaves it out",
+                )
+                .at(&special.path);
                 let finding = finding.cores(&Effect::FailsAfterWipe, Some("is a named pipe"));
-                found.push(finding.supervisor(Effect::FailsAfterWipe, Some("Can't restore origin data: … is a named pipe")));
+                found.push(
+                    finding.supervisor(Effect::FailsAfterWipe, Some("Can't restore origin data: … is a named pipe")),
+                );
             }
             _ => {
-                let finding =
-                    Finding::new(Defect::Device, "it is a device", "a program left it in the configuration", "`haul repair` leaves it out").at(&special.path);
-                found.push(finding.all(&Effect::Changes("a device becomes a file with what could be read from it".into()), None));
+                let finding = Finding::new(
+                    Defect::Device,
+                    "it is a device",
+                    "a program left it in the configuration",
+                    "`haul repair` leaves it out",
+                )
+                .at(&special.path);
+                found.push(
+                    finding
+                        .all(&Effect::Changes("a device becomes a file with what could be read from it".into()), None),
+                );
             }
         }
     }
     for path in &content.escaping {
-        let what = if path.starts_with(b"/") || leaves(path) { "it points outside the archive" } else { "its name goes up and down again" };
-        let finding = Finding::new(Defect::Escaping, what, "an archive that wants to write elsewhere", "`haul repair` leaves it out").at(path);
+        let what = if path.starts_with(b"/") || leaves(path) {
+            "it points outside the archive"
+        } else {
+            "its name goes up and down again"
+        };
+        let finding = Finding::new(
+            Defect::Escaping,
+            what,
+            "an archive that wants to write elsewhere",
+            "`haul repair` leaves it out",
+        )
+        .at(path);
         let left_out = Effect::Changes("a member that leads out of the archive is left out".into());
         let finding = finding.old_core(left_out.clone(), None);
         // The `tar` filter takes leading slashes off, and refuses the others. Supervisor has it since 2026.02.3.
@@ -223,11 +290,14 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             Defect::EscapingLink,
             "it lies below a symbolic link that leads out of the archive",
-            "an archive that wants to write elsewhere; old readers follow the link, newer ones refuse it (Supervisor since 2026.02.3)",
+            "an archive that wants to write elsewhere; old readers follow the link, newer ones refuse it (Supervisor \
+             since 2026.02.3)",
             "do not restore it unless you know where it came from; `haul repair` makes a folder of the link",
         );
         let written = Effect::Loses("what has that name outside of the configuration: it is written over".into());
-        found.push(finding.at(path).old_core(written, None).new_core(UNPACK, Some(OUTSIDE)).supervisor(UNPACK, Some(OUTSIDE)));
+        found.push(
+            finding.at(path).old_core(written, None).new_core(UNPACK, Some(OUTSIDE)).supervisor(UNPACK, Some(OUTSIDE)),
+        );
     }
     if let Some(path) = content.repeated.first() {
         let finding = Finding::new(
@@ -242,22 +312,33 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
     for kind in [TooLong::Name, TooLong::Target] {
         let Some((path, _)) = content.too_long.iter().find(|(_, too_long)| *too_long == kind) else { continue };
         let why = "an archive that was made to do harm, or a damaged one";
-        let finding = Finding::new(Defect::NameTooLong, format!("it has {kind}"), why, "`haul repair` leaves it out").at(path);
+        let finding =
+            Finding::new(Defect::NameTooLong, format!("it has {kind}"), why, "`haul repair` leaves it out").at(path);
         found.push(match kind {
             TooLong::Name => finding.all(&UNPACK, Some(NAME_TOO_LONG)),
             // `tarfile` passes over a link that it can't make.
-            TooLong::Target => finding.all(&Effect::Changes("a symbolic link that leads too far is left out".into()), None),
+            TooLong::Target => {
+                finding.all(&Effect::Changes("a symbolic link that leads too far is left out".into()), None)
+            }
         });
     }
     if let Some(path) = content.not_utf8.first() {
-        let finding =
-            Finding::new(Defect::NameEncoding, "its name is no UTF-8", "it comes from an old disk or another system", "rename it before the next backup");
+        let finding = Finding::new(
+            Defect::NameEncoding,
+            "its name is no UTF-8",
+            "it comes from an old disk or another system",
+            "rename it before the next backup",
+        );
         found.push(finding.at(path));
     }
     if let Some(path) = content.sizes_disagree.first() {
-        let finding =
-            Finding::new(Defect::InnerSizes, "its two headers disagree on its size, of which readers take the second", "one of them was changed", KEEP)
-                .at(path);
+        let finding = Finding::new(
+            Defect::InnerSizes,
+            "its two headers disagree on its size, of which readers take the second",
+            "one of them was changed",
+            KEEP,
+        )
+        .at(path);
         found.push(finding);
     }
 }

@@ -1,7 +1,8 @@
 //! `backup.json`: what keeps a backup from being listed, uploaded or restored.
 //!
-//! Core: `read_backup` in `components/backup/util.py`, in the order of its lines, then `suggested_filename` for an upload. Its list survives `OSError`,
-//! `TarError`, `JSONDecodeError` and `KeyError`; whatever else is raised breaks the list of all local backups. Supervisor: the schema in `backups/validate.py`.
+//! Core: `read_backup` in `components/backup/util.py`, in the order of its lines, then `suggested_filename` for an
+//! upload. Its list survives `OSError`, `TarError`, `JSONDecodeError` and `KeyError`; whatever else is raised breaks
+//! the list of all local backups. Supervisor: the schema in `backups/validate.py`.
 
 use std::collections::HashSet;
 
@@ -24,17 +25,27 @@ const REWRITE: &str = "`haul repair` writes a description that every reader take
 
 /// What is refused when the backup is listed or uploaded.
 pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
-    let Some(description) = facts.description.as_ref().filter(|description| description.name == MANIFEST) else { return };
+    let Some(description) = facts.description.as_ref().filter(|description| description.name == MANIFEST) else {
+        return;
+    };
     let value = match &description.value {
         Ok(value) => value,
         Err(problem) => {
             let says = |words: &str| format!("orjson.JSONDecodeError: {words}");
-            let finding =
-                Finding::new(Defect::ManifestNotJson, "backup.json is no JSON", "it was edited by hand, written in another encoding, or damaged", REWRITE);
+            let finding = Finding::new(
+                Defect::ManifestNotJson,
+                "backup.json is no JSON",
+                "it was edited by hand, written in another encoding, or damaged",
+                REWRITE,
+            );
             let finding = finding.at(MANIFEST);
             let finding = finding.reader(Reader::CoreBefore20263, LIST, Some(&says(&problem.text)));
             let finding = finding.reader(Reader::CoreSince20263, LIST, Some(&says(&problem.text_since_20263)));
-            found.push(if problem.only_for_core { finding } else { finding.supervisor(LIST, Some("Can't read data for …")) });
+            found.push(if problem.only_for_core {
+                finding
+            } else {
+                finding.supervisor(LIST, Some("Can't read data for …"))
+            });
             return;
         }
     };
@@ -94,7 +105,10 @@ impl Listed<'_> {
                 return self.both(Defect::Addons, what, &LIST, &format!("KeyError: '{key}'"));
             }
             if !fields.get("slug").and_then(Value::as_str).is_none_or(|slug| slugs.insert(slug)) {
-                self.push(Self::finding(Defect::Addons, format!("the add-on {} is listed twice", shown(who))).supervisor(LIST, INVALID));
+                self.push(
+                    Self::finding(Defect::Addons, format!("the add-on {} is listed twice", shown(who)))
+                        .supervisor(LIST, INVALID),
+                );
             }
         }
     }
@@ -105,12 +119,15 @@ impl Listed<'_> {
             let says = format!("TypeError: '{}' object is not iterable", python_type(folders));
             let finding = Self::finding(Defect::Folders, "'folders' is no list").cores(&LIST_OF_ALL, Some(&says));
             // `v1_folderlist` looks for something in it before the schema sees what it is.
-            let raised = format!("TypeError: argument of type '{}' is not a container or iterable", python_type(folders));
+            let raised =
+                format!("TypeError: argument of type '{}' is not a container or iterable", python_type(folders));
             let has_no_in = matches!(folders, Value::Null | Value::Bool(_) | Value::Number(_));
             return self.push(finding.supervisor(LIST, if has_no_in { Some(&raised) } else { INVALID }));
         };
         // The oldest descriptions name the configuration there, which all readers take.
-        let known = |folder: &&Value| folder.as_str().is_some_and(|folder| folder == "homeassistant" || FOLDERS.contains(&folder));
+        let known = |folder: &&Value| {
+            folder.as_str().is_some_and(|folder| folder == "homeassistant" || FOLDERS.contains(&folder))
+        };
         if let Some(folder) = folders.iter().find(|folder| !known(folder)) {
             let text = folder.as_str().map_or_else(|| folder.to_string(), |text| format!("'{}'", shown(text)));
             let what = format!("'folders' lists {text}, which is none of share, addons/local, ssl and media");
@@ -118,7 +135,10 @@ impl Listed<'_> {
         }
         let mut names = HashSet::new();
         if let Some(folder) = folders.iter().filter_map(Value::as_str).find(|folder| !names.insert(*folder)) {
-            self.push(Self::finding(Defect::Folders, format!("'folders' lists '{}' twice", shown(folder))).supervisor(LIST, INVALID));
+            self.push(
+                Self::finding(Defect::Folders, format!("'folders' lists '{}' twice", shown(folder)))
+                    .supervisor(LIST, INVALID),
+            );
         }
     }
 
@@ -150,29 +170,48 @@ impl Listed<'_> {
                     .reader(Reader::CoreSince20263, LIST_OF_ALL, Some(&says_more))
                     .supervisor(LIST, INVALID)
             }
-            Some(Value::String(slug)) if slug.contains('/') => Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug)))
-                .supervisor(Effect::RefusesUpload, Some("Can't move backup file to storage")),
-            Some(Value::String(slug)) if slug.is_empty() => Self::finding(Defect::Slug, "'slug' is empty; readers take it nevertheless"),
+            Some(Value::String(slug)) if slug.contains('/') => {
+                Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug)))
+                    .supervisor(Effect::RefusesUpload, Some("Can't move backup file to storage"))
+            }
+            Some(Value::String(slug)) if slug.is_empty() => {
+                Self::finding(Defect::Slug, "'slug' is empty; readers take it nevertheless")
+            }
             Some(Value::String(_)) | None => return,
-            Some(other) => Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(LIST, INVALID),
+            Some(other) => {
+                Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(LIST, INVALID)
+            }
         };
         self.push(finding);
     }
 
-    /// Old Cores make the file's name of it as it is; newer ones compare it with what Windows would take for a file's name (`InvalidBackupFilename`).
+    /// Old Cores make the file's name of it as it is; newer ones compare it with what Windows would take for a file's
+    /// name (`InvalidBackupFilename`).
     fn name(&mut self) {
         let Some(name) = self.fields.get("name") else { return };
         let Some(name) = name.as_str() else {
-            let says = format!("TypeError: argument should be a str or an os.PathLike object where __fspath__ returns a str, not '{}'", python_type(name));
-            return self.push(Self::finding(Defect::Name, "'name' is no text").new_core(LIST_OF_ALL, Some(&says)).supervisor(LIST, INVALID));
+            let says = format!(
+                "TypeError: argument should be a str or an os.PathLike object where __fspath__ returns a str, not '{}'",
+                python_type(name)
+            );
+            return self.push(
+                Self::finding(Defect::Name, "'name' is no text")
+                    .new_core(LIST_OF_ALL, Some(&says))
+                    .supervisor(LIST, INVALID),
+            );
         };
         let mut finding = Self::finding(Defect::Name, format!("the name '{}' can't be a file's", shown(name)));
         if name.starts_with('/') {
-            finding = finding.old_core(Effect::Changes("the upload is stored outside of the folder of backups, or refused".into()), None);
+            finding = finding.old_core(
+                Effect::Changes("the upload is stored outside of the folder of backups, or refused".into()),
+                None,
+            );
         } else if name.contains('/') {
-            finding = finding.old_core(Effect::RefusesUpload, Some("Can't write backup file: [Errno 2] No such file or directory"));
+            finding = finding
+                .old_core(Effect::RefusesUpload, Some("Can't write backup file: [Errno 2] No such file or directory"));
         } else if name.len() > 255 - "_2026-11-22_10.00_00000000.tar".len() {
-            finding = finding.cores(&Effect::RefusesUpload, Some("Can't write backup file: [Errno 36] File name too long"));
+            finding =
+                finding.cores(&Effect::RefusesUpload, Some("Can't write backup file: [Errno 36] File name too long"));
         }
         if !is_windows_name(name) {
             finding = finding.new_core(LIST, Some(&format!("Invalid backup name: {}", python_text(name))));
@@ -207,8 +246,11 @@ impl Listed<'_> {
     fn schema(&mut self) {
         let mut refused = Vec::new();
         match self.fields.get("version") {
-            None | Some(Value::Number(_)) if !matches!(self.fields.get("version").and_then(Value::as_i64), None | Some(1 | 2)) => {
-                let finding = Self::finding(Defect::ManifestVersion, "the description's 'version' is neither 1 nor 2").supervisor(LIST, INVALID);
+            None | Some(Value::Number(_))
+                if !matches!(self.fields.get("version").and_then(Value::as_i64), None | Some(1 | 2)) =>
+            {
+                let finding = Self::finding(Defect::ManifestVersion, "the description's 'version' is neither 1 nor 2")
+                    .supervisor(LIST, INVALID);
                 self.push(finding);
             }
             _ => {}
@@ -221,7 +263,10 @@ impl Listed<'_> {
         }
         self.built_in();
         for key in refused {
-            self.push(Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes")).supervisor(LIST, INVALID));
+            self.push(
+                Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes"))
+                    .supervisor(LIST, INVALID),
+            );
         }
         self.supervisor();
     }
@@ -229,17 +274,21 @@ impl Listed<'_> {
     /// Supervisor knows its own repository by another name, and stops at the address before it comes to the add-ons.
     fn built_in(&mut self) {
         let repositories = self.fields.get("repositories").and_then(Value::as_array);
-        let is_there = repositories.is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(OFFICIAL_REPOSITORY)));
+        let is_there =
+            repositories.is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(OFFICIAL_REPOSITORY)));
         let has_addons = self.fields.get("addons").and_then(Value::as_array).is_some_and(|addons| !addons.is_empty());
         if is_there && has_addons {
             let what = format!("'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor has as `core`");
             let effect = Effect::Loses("the add-ons".into());
-            self.push(Self::finding(Defect::Repository, what).supervisor(effect, Some("Can't add core, already in the store")));
+            self.push(
+                Self::finding(Defect::Repository, what)
+                    .supervisor(effect, Some("Can't add core, already in the store")),
+            );
         }
     }
 
-    /// Supervisor restores nothing of a newer one than itself. Nobody can tell which one there will be; that this one did not exist when the backup was made, its
-    /// own date tells.
+    /// Supervisor restores nothing of a newer one than itself. Nobody can tell which one there will be; that this one
+    /// did not exist when the backup was made, its own date tells.
     fn supervisor(&mut self) {
         let Some(version) = self.fields.get("supervisor_version").and_then(Value::as_str) else { return };
         let date = self.fields.get("date").and_then(Value::as_str).unwrap_or_default();
@@ -255,14 +304,18 @@ impl Listed<'_> {
             "it was edited by hand, or the clock was wrong; Supervisor restores nothing of a newer one than itself",
             "`haul repair` leaves that field out",
         );
-        let effect = Effect::Changes(format!("only from version {version} on; older ones say that it was made on a newer Supervisor"));
+        let effect = Effect::Changes(format!(
+            "only from version {version} on; older ones say that it was made on a newer Supervisor"
+        ));
         self.push(finding.supervisor(effect, None));
     }
 }
 
 /// What a restore asks the description for, before it unpacks anything (`_extract_backup`).
 pub(super) fn find_restored(facts: &Facts, found: &mut Vec<Finding>) {
-    let Some(description) = facts.description.as_ref().filter(|description| description.name == MANIFEST) else { return };
+    let Some(description) = facts.description.as_ref().filter(|description| description.name == MANIFEST) else {
+        return;
+    };
     let Some(fields) = description.value.as_ref().ok().and_then(Value::as_object) else { return };
     home_assistant(facts, fields, found);
     if !fields.contains_key("compressed") {
@@ -271,10 +324,20 @@ pub(super) fn find_restored(facts: &Facts, found: &mut Vec<Finding>) {
     } else if let Some(main) = &facts.main {
         let compressed = fields.get("compressed").is_some_and(truthy);
         if main.name == if compressed { "homeassistant.tar" } else { "homeassistant.tar.gz" } {
-            let what = format!("'compressed' is {compressed}, so that readers look for another name than {}", main.name);
-            let finding = Finding::new(Defect::CompressedFlag, what, BY_HAND, "`haul repair` makes both agree").at(MANIFEST);
-            let missing = format!("Backup does not contain {}", if compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" });
-            found.push(finding.old_core(UNPACK, Some("Backup file … does not exist")).new_core(UNPACK, Some(&missing)).supervisor(UNPACK, None));
+            let what =
+                format!("'compressed' is {compressed}, so that readers look for another name than {}", main.name);
+            let finding =
+                Finding::new(Defect::CompressedFlag, what, BY_HAND, "`haul repair` makes both agree").at(MANIFEST);
+            let missing = format!(
+                "Backup does not contain {}",
+                if compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" }
+            );
+            found.push(
+                finding
+                    .old_core(UNPACK, Some("Backup file … does not exist"))
+                    .new_core(UNPACK, Some(&missing))
+                    .supervisor(UNPACK, None),
+            );
         }
     }
 }
@@ -287,7 +350,9 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
             None => "KeyError: 'version'".to_owned(),
             Some(Value::Null) => "Can't compare".to_owned(),
             Some(_) => {
-                let finding = Finding::new(Defect::HomeAssistant, "'homeassistant.version' is no text", BY_HAND, REWRITE).at(MANIFEST);
+                let finding =
+                    Finding::new(Defect::HomeAssistant, "'homeassistant.version' is no text", BY_HAND, REWRITE)
+                        .at(MANIFEST);
                 found.push(finding.cores(&UNPACK, Some("Can't compare")).supervisor(LIST, INVALID));
                 return;
             }
@@ -298,13 +363,18 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
     if facts.main.is_none() {
         return;
     }
-    let finding = Finding::new(Defect::HomeAssistant, "'homeassistant' does not say which version made the configuration", BY_HAND, REWRITE).at(MANIFEST);
+    let finding = Finding::new(
+        Defect::HomeAssistant,
+        "'homeassistant' does not say which version made the configuration",
+        BY_HAND,
+        REWRITE,
+    )
+    .at(MANIFEST);
     let finding = finding.cores(&UNPACK, Some(&says));
     // What says no version is no Home Assistant to `v1_homeassistant`, which asks anything else for its keys.
     found.push(match fields.get("homeassistant") {
-        Some(other) if truthy(other) && !other.is_object() => {
-            finding.supervisor(LIST, Some(&format!("AttributeError: '{}' object has no attribute 'get'", python_type(other))))
-        }
+        Some(other) if truthy(other) && !other.is_object() => finding
+            .supervisor(LIST, Some(&format!("AttributeError: '{}' object has no attribute 'get'", python_type(other)))),
         _ => finding.supervisor(Effect::Loses("the configuration: it does not see that there is one".into()), None),
     });
 }
@@ -312,7 +382,13 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
 fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
     let says = format!("You need at least Home Assistant version {} to restore this backup", shown(version));
     let Ok(made_by) = version.parse::<HaVersion>() else {
-        let finding = Finding::new(Defect::HomeAssistant, format!("'{}' is no version of Home Assistant", shown(version)), BY_HAND, REWRITE).at(MANIFEST);
+        let finding = Finding::new(
+            Defect::HomeAssistant,
+            format!("'{}' is no version of Home Assistant", shown(version)),
+            BY_HAND,
+            REWRITE,
+        )
+        .at(MANIFEST);
         let tries = Effect::Changes("restored, it tries to install that version, and fails".into());
         found.push(finding.cores(&UNPACK, Some(&says)).supervisor(tries, None));
         return;
@@ -344,10 +420,13 @@ fn is_windows_name(name: &str) -> bool {
 fn are_repositories(list: &Value) -> bool {
     let is_one = |text: &str| {
         let address = text.split('#').next().unwrap_or_default();
-        matches!(text, "core" | "local") || address.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
+        matches!(text, "core" | "local")
+            || address.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
     };
     let mut seen = HashSet::new();
-    list.as_array().is_some_and(|list| list.iter().all(|entry| entry.as_str().is_some_and(|text| is_one(text) && seen.insert(text))))
+    list.as_array().is_some_and(|list| {
+        list.iter().all(|entry| entry.as_str().is_some_and(|text| is_one(text) && seen.insert(text)))
+    })
 }
 
 /// The month of a Supervisor's version or of a date, counted from the year 0.

@@ -1,5 +1,6 @@
-//! What each of Home Assistant's readers does with an archive: whether it restores it, what it says if not, what it loses without a word, why, and what
-//! repairs it. Owns the rules and their words; gathering the [`Facts`] is the work of whoever reads the archive.
+//! What each of Home Assistant's readers does with an archive: whether it restores it, what it says if not, what it
+//! loses without a word, why, and what repairs it. Owns the rules and their words; gathering the [`Facts`] is the work
+//! of whoever reads the archive.
 //!
 //! | module | owns |
 //! |---|---|
@@ -11,8 +12,9 @@
 //! | `content` | what a configuration needs to come back as it was |
 //! | `words` | what readers do, in sentences |
 //!
-//! The rules of *Core 2025.1–2026.2* are those that Home Assistant 2025.6.3 follows when it is asked (`tests/fixtures`). The rules of the other two are read from
-//! Home Assistant Core 2026.11 (`backup_restore.py`, `components/backup/util.py`) and the Supervisor of August 2026 (`backups/backup.py`, `backups/validate.py`).
+//! The rules of *Core 2025.1–2026.2* are those that Home Assistant 2025.6.3 follows when it is asked
+//! (`tests/fixtures`). The rules of the other two are read from Home Assistant Core 2026.11 (`backup_restore.py`,
+//! `components/backup/util.py`) and the Supervisor of August 2026 (`backups/backup.py`, `backups/validate.py`).
 
 mod container;
 mod content;
@@ -28,8 +30,8 @@ use serde::Serialize;
 pub use content::content_findings;
 pub use defect::Defect;
 pub use facts::{
-    Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature, Outer, OuterEnd, OuterMember, Sealing,
-    Shape, Special,
+    Content, ContentEnd, Database, Description, Facts, Failing, GzipEnd, Inner, Journal, JsonProblem, Link, Nature,
+    Outer, OuterEnd, OuterMember, Sealing, Shape, Special,
 };
 pub use manifest::OFFICIAL_REPOSITORY;
 pub use words::{named, shared};
@@ -61,8 +63,9 @@ impl Reader {
         }
     }
 
-    /// The version of Core that it is taken for where an archive's version is compared with it: the target, or the newest of the range, if that has an end.
-    /// Supervisor compares nothing: it installs the Core that the archive is from.
+    /// The version of Core that it is taken for where an archive's version is compared with it: the target, or the
+    /// newest of the range, if that has an end. Supervisor compares nothing: it installs the Core that the archive is
+    /// from.
     fn version(self, asked: &Asked) -> Option<HaVersion> {
         match (self, asked) {
             (Self::CoreBefore20263 | Self::CoreSince20263, Asked::Target(target)) => Some(target.clone()),
@@ -86,7 +89,8 @@ impl Reader {
 /// Which readers are asked about an archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Asked {
-    /// Those that can restore it if nothing is wrong with it: Core of its own version and newer, and Supervisor. All of them where nothing says its version.
+    /// Those that can restore it if nothing is wrong with it: Core of its own version and newer, and Supervisor. All of
+    /// them where nothing says its version.
     #[default]
     Able,
     /// This version of Core, and Supervisor.

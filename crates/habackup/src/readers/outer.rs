@@ -1,7 +1,8 @@
 //! A file that is no archive at all, or whose outer tar is not as it should be.
 //!
-//! Core: `read_backup` opens the file with `tarfile.open(path, "r:")` and asks for the member `./backup.json`, for which `tarfile` walks to the end. What that
-//! raises becomes HTTP 500, and a warning when the folder is listed. The Supervisor does the same in `Backup.load`.
+//! Core: `read_backup` opens the file with `tarfile.open(path, "r:")` and asks for the member `./backup.json`, for
+//! which `tarfile` walks to the end. What that raises becomes HTTP 500, and a warning when the folder is listed. The
+//! Supervisor does the same in `Backup.load`.
 
 use super::facts::{Facts, Nature, OuterEnd};
 use super::{Defect, Effect, Finding, Stage};
@@ -11,7 +12,8 @@ use crate::problem::shown;
 
 const REFUSED: Effect = Effect::Refuses(Stage::List);
 const NOT_FOUND: &str = "KeyError: \"filename './backup.json' not found\"";
-const BROKE_OFF: &str = "a download or copy broke off, a disk was full, or an upload went through a proxy that limits its length";
+const BROKE_OFF: &str =
+    "a download or copy broke off, a disk was full, or an upload went through a proxy that limits its length";
 const DOWNLOAD_AGAIN: &str = "fetch it again from where it was made; `haul repair` keeps the members that are whole";
 const ANEW: &str = "`haul repair` writes it anew";
 const REPACK: &str = "`haul repair` writes it anew under the names that readers know";
@@ -25,9 +27,14 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
         members(facts, found);
     }
     let says = refusal(facts);
-    if let (Some(says), Some(finding)) = (says, found.get_mut(first..).and_then(|found| found.iter_mut().find(|finding| stops(finding.defect)))) {
+    if let (Some(says), Some(finding)) =
+        (says, found.get_mut(first..).and_then(|found| found.iter_mut().find(|finding| stops(finding.defect))))
+    {
         let reason = says.split_once(": ").map_or(says.as_str(), |(_, reason)| reason);
-        *finding = finding.clone().cores(&REFUSED, Some(&says)).supervisor(REFUSED, Some(&format!("Can't read backup tarfile …: {reason}")));
+        *finding = finding
+            .clone()
+            .cores(&REFUSED, Some(&says))
+            .supervisor(REFUSED, Some(&format!("Can't read backup tarfile …: {reason}")));
     }
 }
 
@@ -74,13 +81,15 @@ fn nature(facts: &Facts, found: &mut Vec<Finding>) {
         Nature::Packed(with) => Finding::new(
             Defect::WrapperPacked,
             format!("the whole backup is packed with {with}"),
-            "it was packed for sending, or by a browser or storage that does so by itself; the outer archive must be a plain tar",
+            "it was packed for sending, or by a browser or storage that does so by itself; the outer archive must be a \
+             plain tar",
             "unpack it once, or let `haul repair` do so",
         ),
         Nature::Piece(what) => Finding::new(
             Defect::NotWrapped,
             format!("this is {what}, and no backup around it"),
-            "it was packed by hand or taken out of a backup; readers want a tar with backup.json beside the packed configuration",
+            "it was packed by hand or taken out of a backup; readers want a tar with backup.json beside the packed \
+             configuration",
             if what.contains("tar") {
                 "`haul repair` makes a backup of it"
             } else {
@@ -89,8 +98,13 @@ fn nature(facts: &Facts, found: &mut Vec<Finding>) {
         ),
         Nature::Answer(kind, text) => Finding::new(
             Defect::ErrorPage,
-            if text.is_empty() { format!("this is {kind}, saved as a backup") } else { format!("this is {kind}, saved as a backup: {}", shown(text)) },
-            "the server answered the download with an error or a page to log in, and it was saved in the backup's place",
+            if text.is_empty() {
+                format!("this is {kind}, saved as a backup")
+            } else {
+                format!("this is {kind}, saved as a backup: {}", shown(text))
+            },
+            "the server answered the download with an error or a page to log in, and it was saved in the backup's \
+             place",
             "fetch it again, logged in",
         ),
         Nature::Other(what) => Finding::new(
@@ -155,11 +169,22 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
     match facts.outer.end {
         OuterEnd::Refused("unexpected end of data") => {
             let oversized = facts.outer.members.last().is_some_and(|member| member.size > facts.length);
-            let why = if oversized { "its size does not fit into the header's field, or the file broke off on its way" } else { BROKE_OFF };
-            found.push(Finding::new(Defect::OuterTruncated, "the file ends within this member", why, DOWNLOAD_AGAIN).at(last));
+            let why = if oversized {
+                "its size does not fit into the header's field, or the file broke off on its way"
+            } else {
+                BROKE_OFF
+            };
+            found.push(
+                Finding::new(Defect::OuterTruncated, "the file ends within this member", why, DOWNLOAD_AGAIN).at(last),
+            );
         }
         OuterEnd::Refused("truncated header" | "empty header" | "empty file") => {
-            found.push(Finding::new(Defect::OuterTruncated, "the file ends within a header", BROKE_OFF, DOWNLOAD_AGAIN));
+            found.push(Finding::new(
+                Defect::OuterTruncated,
+                "the file ends within a header",
+                BROKE_OFF,
+                DOWNLOAD_AGAIN,
+            ));
         }
         OuterEnd::Refused(text) => found.push(Finding::new(
             Defect::OuterDamaged,
@@ -181,7 +206,12 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
             );
         }
         OuterEnd::Unmarked => {
-            found.push(Finding::new(Defect::OuterEnd, "the archive has no end mark; something behind its last member may be missing", BROKE_OFF, ANEW));
+            found.push(Finding::new(
+                Defect::OuterEnd,
+                "the archive has no end mark; something behind its last member may be missing",
+                BROKE_OFF,
+                ANEW,
+            ));
         }
         OuterEnd::Clean if facts.outer.short => {
             found.push(Finding::new(Defect::OuterEnd, "zeros at the end of the archive are missing", BROKE_OFF, ANEW));
@@ -190,7 +220,10 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
     }
     if let Some(reason) = &facts.outer.index {
         let what = format!("the index is damaged ({reason}); the archive itself does not need it");
-        found.push(Finding::new(Defect::Index, what, "a bad disk or memory card; no reader but Haul looks at it", ANEW).at(INDEX));
+        found.push(
+            Finding::new(Defect::Index, what, "a bad disk or memory card; no reader but Haul looks at it", ANEW)
+                .at(INDEX),
+        );
     }
     if facts.outer.trailing {
         found.push(Finding::new(
@@ -222,20 +255,33 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             Defect::OuterEscaping,
             "its name leads out of the folder into which the archive is unpacked",
-            "an archive that wants to write elsewhere; Core takes the members that it knows, Supervisor unpacks them all (and passed over this one before 2026.02.3)",
+            "an archive that wants to write elsewhere; Core takes the members that it knows, Supervisor unpacks them \
+             all (and passed over this one before 2026.02.3)",
             "`haul repair` leaves it out",
         );
-        found
-            .push(finding.at(&first.name).supervisor(Effect::Refuses(Stage::Unpack), Some("Can't read backup tarfile …: …, which is outside the destination")));
+        found.push(finding.at(&first.name).supervisor(
+            Effect::Refuses(Stage::Unpack),
+            Some("Can't read backup tarfile …: …, which is outside the destination"),
+        ));
     }
-    let copied = |member: &&super::OuterMember| member.size_record && (member.name == MANIFEST || is_archive_name(member.name.as_bytes()));
-    if let Some(first) = facts.outer.members.iter().find(copied).filter(|_| facts.outer.members.iter().all(|member| member.sizes.is_none())) {
+    let copied = |member: &&super::OuterMember| {
+        member.size_record && (member.name == MANIFEST || is_archive_name(member.name.as_bytes()))
+    };
+    if let Some(first) = facts
+        .outer
+        .members
+        .iter()
+        .find(copied)
+        .filter(|_| facts.outer.members.iter().all(|member| member.sizes.is_none()))
+    {
         // Each reader restores it; it is what else Home Assistant may do with it.
         found.push(
             Finding::new(
                 Defect::SizeRecord,
-                "Home Assistant destroys this archive if it changes its encryption: in a download with the password, or on the way to a place with another setting",
-                "a second header says the size of this member, and Home Assistant keeps that when it writes the member with another size; it does so without an error",
+                "Home Assistant destroys this archive if it changes its encryption: in a download with the password, \
+                 or on the way to a place with another setting",
+                "a second header says the size of this member, and Home Assistant keeps that when it writes the member \
+                 with another size; it does so without an error",
                 "`haul repair` writes it anew without that header",
             )
             .at(&first.name),
@@ -246,8 +292,12 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
             found.push(
                 Finding::new(
                     Defect::OuterSizes,
-                    format!("its two headers disagree on its size: {block} and {pax} bytes, of which readers take the second"),
-                    "Home Assistant changed the encryption of an archive that said its sizes twice, or the member is over 8 GiB and its writer had no room for that in the first header",
+                    format!(
+                        "its two headers disagree on its size: {block} and {pax} bytes, of which readers take the \
+                        second"
+                    ),
+                    "Home Assistant changed the encryption of an archive that said its sizes twice, or the member is \
+                     over 8 GiB and its writer had no room for that in the first header",
                     "`haul repair` tells the right one by what follows, and writes it once",
                 )
                 .at(&member.name),

@@ -1,5 +1,5 @@
-//! How long names can be. An archive may hold longer ones (a PAX record has room for anything); no system can make them, so nothing that reads an archive
-//! keeps them.
+//! How long names can be. An archive may hold longer ones (a PAX record has room for anything); no system can make
+//! them, so nothing that reads an archive keeps them.
 
 use std::fmt;
 
@@ -27,7 +27,8 @@ impl fmt::Display for TooLong {
     }
 }
 
-/// Whether Linux can have a member of this name that links to `link`; the empty link is none. To unpack one that it can't have fails (`ENAMETOOLONG`).
+/// Whether Linux can have a member of this name that links to `link`; the empty link is none. To unpack one that it
+/// can't have fails (`ENAMETOOLONG`).
 pub fn too_long(path: &[u8], link: &[u8]) -> Option<TooLong> {
     if path.len() > PATH_MAX || path.split(|byte| *byte == b'/').any(|name| name.len() > NAME_MAX) {
         return Some(TooLong::Name);

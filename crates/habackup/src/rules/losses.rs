@@ -1,7 +1,9 @@
-//! What Home Assistant Core's restore silently loses of a sound archive, said before it happens. Supervisor's restore keeps all of these.
+//! What Home Assistant Core's restore silently loses of a sound archive, said before it happens. Supervisor's restore
+//! keeps all of these.
 //!
-//! Core unpacks into a temporary directory and copies `data/` over the configuration directory with Python's `copytree`, which ignores
-//! every entry named `backups` at any depth and follows symbolic links instead of copying them.
+//! Core unpacks into a temporary directory and copies `data/` over the configuration directory with Python's
+//! `copytree`, which ignores every entry named `backups` at any depth and follows symbolic links instead of copying
+//! them.
 
 use std::fmt;
 
@@ -27,13 +29,16 @@ impl fmt::Display for Loss {
             Self::NamedBackups => "Home Assistant Core restores nothing that is called 'backups'",
             Self::InBackups => "Home Assistant Core does not restore the backups directory",
             Self::RelativeLink => "Home Assistant Core drops relative symbolic links when it restores",
-            Self::AbsoluteLink => "Home Assistant Core restores a copy of what the symbolic link points to, or nothing when that is missing",
+            Self::AbsoluteLink => {
+                "Home Assistant Core restores a copy of what the symbolic link points to, or nothing \
+                when that is missing"
+            }
         })
     }
 }
 
-/// What Core's restore does to the entry at `path` (relative to the configuration directory), beyond restoring it. `link` is a symlink's target.
-/// The directory `backups` itself is no loss: every installation has its own.
+/// What Core's restore does to the entry at `path` (relative to the configuration directory), beyond restoring it.
+/// `link` is a symlink's target. The directory `backups` itself is no loss: every installation has its own.
 pub fn what_restore_drops(path: &[u8], kind: Kind, link: &[u8]) -> Vec<Loss> {
     let mut losses = Vec::new();
     let names: Vec<&[u8]> = components(path).collect();

@@ -1,10 +1,11 @@
-//! What a backup leaves out, and what a restore would lose. Owns both readers' exclusion lists, the user's own patterns, and the warnings;
-//! walking the directory is the caller's work.
+//! What a backup leaves out, and what a restore would lose. Owns both readers' exclusion lists, the user's own
+//! patterns, and the warnings; walking the directory is the caller's work.
 //!
-//! Core and Supervisor walk the configuration directory from the top (securetar's `atomic_contents_add`), ask their list about the path of each
-//! entry, and do not go into a directory that is excluded. So `tts/*` leaves `tts` in as an empty directory and drops everything below it, although
-//! the pattern matches only its direct children; `x.log` drops a directory of that name with all it holds. A caller that asks
-//! [`Rules::exclusion`] top-down and does not descend gets the same outcome; [`Rules::exclusion_with_parents`] gives it for a path alone.
+//! Core and Supervisor walk the configuration directory from the top (securetar's `atomic_contents_add`), ask their
+//! list about the path of each entry, and do not go into a directory that is excluded. So `tts/*` leaves `tts` in as an
+//! empty directory and drops everything below it, although the pattern matches only its direct children; `x.log` drops
+//! a directory of that name with all it holds. A caller that asks [`Rules::exclusion`] top-down and does not descend
+//! gets the same outcome; [`Rules::exclusion_with_parents`] gives it for a path alone.
 
 mod lengths;
 mod losses;
@@ -63,7 +64,8 @@ pub struct Exclusion<'a> {
 #[derive(Clone, Debug)]
 pub struct Rules {
     patterns: Vec<(List, Pattern)>,
-    /// Whether a pattern of the user's has left something out, in the order they were given; shared by all copies of these rules.
+    /// Whether a pattern of the user's has left something out, in the order they were given; shared by all copies of
+    /// these rules.
     used: Vec<Arc<AtomicBool>>,
 }
 
@@ -110,7 +112,8 @@ impl Rules {
     }
 
     fn find(&self, components: &[&[u8]]) -> Option<Exclusion<'_>> {
-        let (place, (list, pattern)) = self.patterns.iter().enumerate().find(|(_, (_, pattern))| pattern.matches_components(components))?;
+        let (place, (list, pattern)) =
+            self.patterns.iter().enumerate().find(|(_, (_, pattern))| pattern.matches_components(components))?;
         if *list == List::User {
             let before = self.patterns.iter().take(place).filter(|(list, _)| *list == List::User).count();
             if let Some(used) = self.used.get(before) {

@@ -1,9 +1,10 @@
-//! Glob patterns with the meaning of Python 3.13's `PurePath.full_match`, on raw bytes. Owns parsing and matching; which patterns apply is the rules' business.
+//! Glob patterns with the meaning of Python 3.13's `PurePath.full_match`, on raw bytes. Owns parsing and matching;
+//! which patterns apply is the rules' business.
 //!
-//! `**` as a whole component stands for any number of components (at the end: at least one), `*` for any run inside one component,
-//! `?` for one character, `[seq]` and `[!seq]` for one character in or not in a set. Hidden names match like any other. Bytes that are no UTF-8
-//! count as one character each, as Python's surrogate escapes do. The one departure: `[!seq]` never matches `/`, as the documentation has it;
-//! CPython 3.13 lets it.
+//! `**` as a whole component stands for any number of components (at the end: at least one), `*` for any run inside one
+//! component, `?` for one character, `[seq]` and `[!seq]` for one character in or not in a set. Hidden names match like
+//! any other. Bytes that are no UTF-8 count as one character each, as Python's surrogate escapes do. The one departure:
+//! `[!seq]` never matches `/`, as the documentation has it; CPython 3.13 lets it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -64,7 +65,10 @@ impl Pattern {
 
     /// A pattern that matches this path and no other.
     pub(super) fn literal(path: &[u8]) -> Self {
-        let escaped: Vec<u8> = path.iter().flat_map(|&byte| if b"*?[".contains(&byte) { vec![b'[', byte, b']'] } else { vec![byte] }).collect();
+        let escaped: Vec<u8> = path
+            .iter()
+            .flat_map(|&byte| if b"*?[".contains(&byte) { vec![b'[', byte, b']'] } else { vec![byte] })
+            .collect();
         Self { text: String::from_utf8_lossy(path).into_owned().into(), components: compile(&escaped) }
     }
 
@@ -79,7 +83,8 @@ impl Pattern {
         self.matches_components(&path)
     }
 
-    /// Whether `path` or any directory above it matches, so that a pattern naming a directory takes in everything below.
+    /// Whether `path` or any directory above it matches, so that a pattern naming a directory takes in everything
+    /// below.
     pub fn covers(&self, path: &[u8]) -> bool {
         let path: Vec<&[u8]> = components(path).collect();
         (1..=path.len()).any(|depth| self.matches_components(&path[..depth]))
@@ -168,7 +173,8 @@ fn tokens(component: &[u8]) -> Vec<Token> {
     tokens
 }
 
-/// Parses a set after its `[`; `None` when it never closes, then the bracket stands for itself. A `]` right at the start is a member.
+/// Parses a set after its `[`; `None` when it never closes, then the bracket stands for itself. A `]` right at the
+/// start is a member.
 fn set(characters: &[u32]) -> Option<(Token, usize)> {
     const BANG: u32 = '!' as u32;
     const DASH: u32 = '-' as u32;
@@ -203,7 +209,9 @@ fn matches_name(tokens: &[Token], name: &[u8]) -> bool {
             }
             Some(Token::Char(wanted)) => *wanted == character,
             Some(Token::AnyChar) => true,
-            Some(Token::Set { negated, ranges }) => ranges.iter().any(|&(low, high)| (low..=high).contains(&character)) != *negated,
+            Some(Token::Set { negated, ranges }) => {
+                ranges.iter().any(|&(low, high)| (low..=high).contains(&character)) != *negated
+            }
             None => false,
         };
         if matched {
@@ -221,7 +229,8 @@ fn matches_name(tokens: &[Token], name: &[u8]) -> bool {
     tokens[token..].iter().all(|token| matches!(token, Token::AnyRun))
 }
 
-/// The first character and its length in bytes. A byte that begins no UTF-8 sequence is a character of its own, outside Unicode's range of characters.
+/// The first character and its length in bytes. A byte that begins no UTF-8 sequence is a character of its own, outside
+/// Unicode's range of characters.
 fn first_character(bytes: &[u8]) -> Option<(u32, usize)> {
     let &first = bytes.first()?;
     if first.is_ascii() {
@@ -233,6 +242,9 @@ fn first_character(bytes: &[u8]) -> Option<(u32, usize)> {
         0xf0..=0xf4 => 4,
         _ => return Some((0xdc00 + u32::from(first), 1)),
     };
-    let character = bytes.get(..length).and_then(|sequence| std::str::from_utf8(sequence).ok()).and_then(|text| text.chars().next());
+    let character = bytes
+        .get(..length)
+        .and_then(|sequence| std::str::from_utf8(sequence).ok())
+        .and_then(|text| text.chars().next());
     Some(character.map_or((0xdc00 + u32::from(first), 1), |character| (u32::from(character), length)))
 }

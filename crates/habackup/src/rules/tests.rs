@@ -137,7 +137,13 @@ fn losses_of_cores_restore_are_named() {
 fn a_history_of_another_name_is_left_out_with_its_log() {
     let mut rules = Rules::new(false);
     rules.history_is(b"db/[old]*.db");
-    for (path, is_out) in [("db/[old]*.db", true), ("db/[old]*.db-wal", true), ("db/o.db", false), ("db/[old]x.db", false), ("home-assistant_v2.db", true)] {
+    for (path, is_out) in [
+        ("db/[old]*.db", true),
+        ("db/[old]*.db-wal", true),
+        ("db/o.db", false),
+        ("db/[old]x.db", false),
+        ("home-assistant_v2.db", true),
+    ] {
         assert_eq!(rules.exclusion(path.as_bytes()).is_some(), is_out, "{path}");
     }
     let mut rules = Rules::new(true);

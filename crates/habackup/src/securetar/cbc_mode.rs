@@ -89,7 +89,12 @@ fn padding_len(bytes: &[u8]) -> Option<usize> {
 
 /// What to say about a container that ended after `actual` plaintext bytes (`None`: its padding is wrong) and
 /// `container` bytes in all, of which `declared` plaintext bytes belong into `expected`.
-pub(super) fn verdict(declared: Option<u64>, actual: Option<u64>, container: u64, expected: Option<u64>) -> Result<(), SecureTarError> {
+pub(super) fn verdict(
+    declared: Option<u64>,
+    actual: Option<u64>,
+    container: u64,
+    expected: Option<u64>,
+) -> Result<(), SecureTarError> {
     match (actual, expected) {
         (Some(actual), _) if declared.is_none_or(|declared| declared == actual) => Ok(()),
         // A sound end in an unexpected place: the size field is what is wrong.

@@ -9,7 +9,10 @@ use crate::format::Format;
 use super::cbc_mode::{self, Decrypting};
 use super::keys::CipherStart;
 use super::message::{HEADROOM, MessageKey, TAG_FINAL, TAG_MESSAGE, plaintext};
-use super::{BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, Password, SecureTarError, SecureTarVersion, container_len, read_full};
+use super::{
+    BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, Password, SecureTarError, SecureTarVersion, container_len,
+    read_full,
+};
 
 /// How much of the content [`Expect::Archive`] looks at.
 pub(super) const FIRST_BYTES: usize = 512;
@@ -63,7 +66,9 @@ impl<R: Read> Decryptor<R> {
         let header = Header::read(&mut source)?;
         let body = match keyring.unlock(&header)?.cipher(&header).ok_or(SecureTarError::WrongPassword)? {
             CipherStart::Cbc { key, iv } => Body::Cbc(Box::new(CbcReader::new(&header, Decrypting::new(&key, &iv)))),
-            CipherStart::Stream { key, header: nonce } => Body::Stream(StreamReader::new(&header, MessageKey::new(&key, &nonce), &nonce)),
+            CipherStart::Stream { key, header: nonce } => {
+                Body::Stream(StreamReader::new(&header, MessageKey::new(&key, &nonce), &nonce))
+            }
         };
         let mut opened = Self { source, header, body, ready: 0..0, ending: None, failed: false };
         if matches!(opened.body, Body::Cbc(_)) {

@@ -9,7 +9,10 @@ use std::io::{self, Write};
 use super::cbc_mode::{self, Encrypting};
 use super::keys::CipherStart;
 use super::message::{TAG_FINAL, TAG_MESSAGE, next_nonce};
-use super::{BLOCK, CipherHeader, Header, Keys, MESSAGE, MESSAGE_OVERHEAD, Password, SIZE_FIELD_OFFSET, SecureTarError, SecureTarVersion};
+use super::{
+    BLOCK, CipherHeader, Header, Keys, MESSAGE, MESSAGE_OVERHEAD, Password, SIZE_FIELD_OFFSET, SecureTarError,
+    SecureTarVersion,
+};
 
 /// What is known once a container is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +73,12 @@ impl<W: Write> Encryptor<W> {
 
     pub(super) fn with_header(keys: &Keys, header: &Header, mut sink: W) -> Result<Self, SecureTarError> {
         let body = match (keys.cipher(header), &header.cipher) {
-            (Some(CipherStart::Cbc { key, iv }), CipherHeader::V2 { .. }) => Body::Cbc(Box::new(CbcWriter::new(&key, &iv))),
-            (Some(CipherStart::Stream { key, header }), CipherHeader::V3(_)) => Body::Stream(StreamWriter::new(&key, &header)),
+            (Some(CipherStart::Cbc { key, iv }), CipherHeader::V2 { .. }) => {
+                Body::Cbc(Box::new(CbcWriter::new(&key, &iv)))
+            }
+            (Some(CipherStart::Stream { key, header }), CipherHeader::V3(_)) => {
+                Body::Stream(StreamWriter::new(&key, &header))
+            }
             _ => return Err(SecureTarError::WriteV1),
         };
         sink.write_all(&header.to_bytes())?;
@@ -106,7 +113,11 @@ impl<W: Write> Encryptor<W> {
 
     /// A message that was half written cannot be written again: the cipher has moved on.
     fn refuse_after_failure(&self) -> io::Result<()> {
-        if self.failed { Err(io::Error::other("the encrypted data is incomplete after an earlier failure")) } else { Ok(()) }
+        if self.failed {
+            Err(io::Error::other("the encrypted data is incomplete after an earlier failure"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -208,7 +219,13 @@ impl StreamWriter {
         crypto_secretstream_xchacha20poly1305_init_pull(&mut state, header, key);
         let mut inonce = [0; 8];
         inonce.copy_from_slice(&header[16..]);
-        Self { state, pending: Vec::with_capacity(MESSAGE), sealed: vec![0; MESSAGE + MESSAGE_OVERHEAD], inonce, nonces: Vec::new() }
+        Self {
+            state,
+            pending: Vec::with_capacity(MESSAGE),
+            sealed: vec![0; MESSAGE + MESSAGE_OVERHEAD],
+            inonce,
+            nonces: Vec::new(),
+        }
     }
 
     fn write(&mut self, mut plain: &[u8], out: &mut Counted<'_, impl Write>) -> io::Result<()> {
@@ -240,7 +257,8 @@ impl StreamWriter {
 
     fn seal(&mut self, message: &[u8], tag: u8, out: &mut Counted<'_, impl Write>) -> io::Result<()> {
         let sealed = &mut self.sealed[..message.len() + MESSAGE_OVERHEAD];
-        crypto_secretstream_xchacha20poly1305_push(&mut self.state, sealed, message, None, tag).map_err(|error| io::Error::other(error.to_string()))?;
+        crypto_secretstream_xchacha20poly1305_push(&mut self.state, sealed, message, None, tag)
+            .map_err(|error| io::Error::other(error.to_string()))?;
         self.nonces.push(self.inonce);
         self.inonce = next_nonce(self.inonce, &sealed[1 + message.len()..]);
         out.put(sealed)

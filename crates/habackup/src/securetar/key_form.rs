@@ -1,5 +1,6 @@
-//! The form of the keys that Home Assistant makes (seven groups of four capital letters and digits, `ABCD-EFGH-…`), and what people make of them when they
-//! type one or hand over the whole emergency kit. Home Assistant takes nothing but the exact form.
+//! The form of the keys that Home Assistant makes (seven groups of four capital letters and digits, `ABCD-EFGH-…`), and
+//! what people make of them when they type one or hand over the whole emergency kit. Home Assistant takes nothing but
+//! the exact form.
 
 use zeroize::Zeroizing;
 
@@ -20,7 +21,8 @@ pub struct Mended {
 /// The key that `text` stands for, unless `text` is no such key, or one without a slip.
 pub(super) fn mended(text: &str) -> Option<Mended> {
     let bare: Zeroizing<String> = Zeroizing::new(text.chars().filter(|&c| !is_blank(c) && !is_quote(c)).collect());
-    let characters: Zeroizing<String> = Zeroizing::new(bare.chars().filter(|&c| !is_dash(c)).map(|c| c.to_ascii_uppercase()).collect());
+    let characters: Zeroizing<String> =
+        Zeroizing::new(bare.chars().filter(|&c| !is_dash(c)).map(|c| c.to_ascii_uppercase()).collect());
     if characters.len() != CHARACTERS || !characters.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
@@ -49,7 +51,9 @@ pub fn key_in(text: &str) -> Option<&str> {
 }
 
 fn is_key(word: &str) -> bool {
-    let is_group = |group: &str| group.len() == GROUP && group.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let is_group = |group: &str| {
+        group.len() == GROUP && group.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    };
     word.split('-').count() == CHARACTERS / GROUP && word.split('-').all(is_group)
 }
 
@@ -95,7 +99,8 @@ mod tests {
     #[test]
     fn a_kit_gives_its_key_and_two_keys_give_none() {
         let kit = format!(
-            "Home Assistant Backup Emergency Kit\r\n\r\nDate: 1/1/2026, 10:00:00 AM\r\n\r\nEncryption key:\r\n{KEY}\r\n\r\nhttps://www.home-assistant.io\r\n"
+            "Home Assistant Backup Emergency Kit\r\n\r\nDate: 1/1/2026, 10:00:00 AM\r\n\r\nEncryption \
+             key:\r\n{KEY}\r\n\r\nhttps://www.home-assistant.io\r\n"
         );
         assert_eq!(key_in(&kit), Some(KEY));
         assert_eq!(key_in(&format!("{kit}{KEY}")), Some(KEY), "the same once more");

@@ -33,7 +33,8 @@ impl Password {
         self.0.as_str() == text
     }
 
-    /// Home Assistant's own key that this one stands for, when it has a slip: small letters, blanks, quotes, other dashes.
+    /// Home Assistant's own key that this one stands for, when it has a slip: small letters, blanks, quotes, other
+    /// dashes.
     pub fn mended(&self) -> Option<key_form::Mended> {
         key_form::mended(&self.0)
     }
@@ -83,7 +84,8 @@ impl Keys {
             SecureTarVersion::V1 => Err(SecureTarError::WriteV1),
             SecureTarVersion::V2 => Ok(Self(Inner::Cbc(Zeroizing::new(random()?)))),
             SecureTarVersion::V3 => {
-                let (root, root_salt, validation_salt, validation_key) = (Zeroizing::new(random()?), random()?, random()?, random()?);
+                let (root, root_salt, validation_salt, validation_key) =
+                    (Zeroizing::new(random()?), random()?, random()?, random()?);
                 Ok(Self(Inner::Stream { root, root_salt, validation_salt, validation_key }))
             }
         }
@@ -96,8 +98,12 @@ impl Keys {
             CipherHeader::V1 { .. } | CipherHeader::V2 { .. } => Ok(Self(Inner::Cbc(cbc_key(password)))),
             CipherHeader::V3(stream) => {
                 let root = root_key(password, &stream.root_salt)?;
-                let keys =
-                    Self(Inner::Stream { root, root_salt: stream.root_salt, validation_salt: stream.validation_salt, validation_key: stream.validation_key });
+                let keys = Self(Inner::Stream {
+                    root,
+                    root_salt: stream.root_salt,
+                    validation_salt: stream.validation_salt,
+                    validation_key: stream.validation_key,
+                });
                 if keys.opens(stream) { Ok(keys) } else { Err(SecureTarError::WrongPassword) }
             }
         }
@@ -111,8 +117,8 @@ impl Keys {
         }
     }
 
-    /// The keys as bytes, for a machine that shall write the archive: with those of v3 it can open this archive only; with those of v2, which knows no salt before its
-    /// key, every archive of the same password.
+    /// The keys as bytes, for a machine that shall write the archive: with those of v3 it can open this archive only;
+    /// with those of v2, which knows no salt before its key, every archive of the same password.
     pub fn export(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(EXPORTED_V3));
         match &self.0 {
@@ -145,7 +151,12 @@ impl Keys {
                 let (validation_key, rest) = rest.split_first_chunk()?;
                 let mut root = Zeroizing::new([0; 32]);
                 root.copy_from_slice(first);
-                let keys = Inner::Stream { root, root_salt: *root_salt, validation_salt: *validation_salt, validation_key: *validation_key };
+                let keys = Inner::Stream {
+                    root,
+                    root_salt: *root_salt,
+                    validation_salt: *validation_salt,
+                    validation_key: *validation_key,
+                };
                 rest.is_empty().then_some(Self(keys))
             }
             _ => None,
@@ -188,7 +199,9 @@ impl Keys {
     /// What the cipher behind `header` starts with. `None` when the keys are of another version.
     pub(super) fn cipher(&self, header: &Header) -> Option<CipherStart> {
         match (&self.0, &header.cipher) {
-            (Inner::Cbc(key), CipherHeader::V1 { salt } | CipherHeader::V2 { salt }) => Some(CipherStart::Cbc { key: key.clone(), iv: cbc_iv(key, salt) }),
+            (Inner::Cbc(key), CipherHeader::V1 { salt } | CipherHeader::V2 { salt }) => {
+                Some(CipherStart::Cbc { key: key.clone(), iv: cbc_iv(key, salt) })
+            }
             (Inner::Stream { root, .. }, CipherHeader::V3(stream)) => {
                 Some(CipherStart::Stream { key: derived_key(root, &stream.stream_salt), header: stream.secretstream })
             }
@@ -277,7 +290,9 @@ fn root_key(password: &Password, salt: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>,
     let failed = |error: argon2::Error| SecureTarError::KeyDerivation(error.to_string());
     let params = Params::new(ARGON2_KIB, ARGON2_PASSES, 1, Some(32)).map_err(failed)?;
     let mut key = Zeroizing::new([0; 32]);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(password.0.as_bytes(), salt, &mut *key).map_err(failed)?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(password.0.as_bytes(), salt, &mut *key)
+        .map_err(failed)?;
     Ok(key)
 }
 

@@ -7,8 +7,8 @@
 //! the first eight bytes of its MAC are xored into it. Keystream block 0 keys Poly1305, block 1 encrypts the tag byte,
 //! the message starts at block 2. Source: libsodium, `crypto_secretstream_xchacha20poly1305.c`.
 //!
-//! The MAC covers the whole of block 1 (the tag byte and 63 zeros, encrypted), the ciphertext, padding and lengths. That
-//! is the ChaCha20-Poly1305 AEAD of RFC 8439 over `tag ‖ 63 zeros ‖ message`, but for one thing: libsodium pads by
+//! The MAC covers the whole of block 1 (the tag byte and 63 zeros, encrypted), the ciphertext, padding and lengths.
+//! That is the ChaCha20-Poly1305 AEAD of RFC 8439 over `tag ‖ 63 zeros ‖ message`, but for one thing: libsodium pads by
 //! `(16 - 64 + len) % 16` bytes instead of what completes a block. Both agree where `len` is a multiple of 16, as in
 //! every message but the last, so those go through the stream library's AEAD, which is nearly twice as fast.
 
@@ -16,7 +16,9 @@ use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
 use dryoc::classic::crypto_aead_chacha20poly1305_ietf::crypto_aead_chacha20poly1305_ietf_decrypt_detached_inplace;
 use dryoc::classic::crypto_core::crypto_core_hchacha20;
-use dryoc::classic::crypto_onetimeauth::{crypto_onetimeauth_final, crypto_onetimeauth_init, crypto_onetimeauth_update};
+use dryoc::classic::crypto_onetimeauth::{
+    crypto_onetimeauth_final, crypto_onetimeauth_init, crypto_onetimeauth_update,
+};
 use std::ops::Range;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -47,9 +49,9 @@ impl MessageKey {
         Self(subkey)
     }
 
-    /// Checks message number `index` and only then decrypts it in place. `buf` is [`HEADROOM`] bytes of any content, then
-    /// the sealed message. On success the plaintext stands at [`plaintext`], and the tag and the nonce of the next message
-    /// are returned. `None`, with the sealed message as it was, when it is not authentic.
+    /// Checks message number `index` and only then decrypts it in place. `buf` is [`HEADROOM`] bytes of any content,
+    /// then the sealed message. On success the plaintext stands at [`plaintext`], and the tag and the nonce of the next
+    /// message are returned. `None`, with the sealed message as it was, when it is not authentic.
     pub(super) fn open(&self, index: u64, inonce: [u8; 8], buf: &mut [u8]) -> Option<(u8, [u8; 8])> {
         buf.len().checked_sub(HEADROOM + MESSAGE_OVERHEAD)?;
         // The counter would wrap, and the stream rekey, after 4 PiB.
@@ -70,7 +72,8 @@ impl MessageKey {
         let authentic = if content.len().is_multiple_of(16) {
             let mut expected = [0; MAC];
             expected.copy_from_slice(mac);
-            crypto_aead_chacha20poly1305_ietf_decrypt_detached_inplace(content, &expected, None, &nonce, &self.0).is_ok()
+            crypto_aead_chacha20poly1305_ietf_decrypt_detached_inplace(content, &expected, None, &nonce, &self.0)
+                .is_ok()
         } else {
             let authentic = equal(&mac_of(mac_key, content), mac);
             if authentic {

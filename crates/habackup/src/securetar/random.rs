@@ -11,7 +11,9 @@ use super::cbc_mode::{self, Decrypting};
 use super::decrypt::{Expect, FIRST_BYTES};
 use super::keys::CipherStart;
 use super::message::{HEADROOM, MessageKey, TAG_FINAL, TAG_MESSAGE, plaintext};
-use super::{BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, SecureTarError, SecureTarVersion, container_len, message_count};
+use super::{
+    BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, SecureTarError, SecureTarVersion, container_len, message_count,
+};
 use crate::read_at::ReadAt;
 
 /// Opened messages kept, 1 MiB each: reads that lie side by side share the message between them.
@@ -38,9 +40,14 @@ impl<S: ReadAt> fmt::Debug for RandomAccess<S> {
 }
 
 impl<S: ReadAt> RandomAccess<S> {
-    /// `source` is exactly the container. `nonces` are those of [`super::Container`] (none for v1 and v2); they need not be
-    /// trusted. A wrong password, a length that does not fit the header and foreign nonces are said at once.
-    pub fn open(source: S, keyring: &mut Keyring, expect: Expect<'_>, nonces: Vec<[u8; 8]>) -> Result<Self, SecureTarError> {
+    /// `source` is exactly the container. `nonces` are those of [`super::Container`] (none for v1 and v2); they need
+    /// not be trusted. A wrong password, a length that does not fit the header and foreign nonces are said at once.
+    pub fn open(
+        source: S,
+        keyring: &mut Keyring,
+        expect: Expect<'_>,
+        nonces: Vec<[u8; 8]>,
+    ) -> Result<Self, SecureTarError> {
         let mut start = vec![0; source.len().min(super::V3_LEN as u64) as usize];
         source.read_exact_at(&mut start, 0)?;
         let header = Header::read(&mut start.as_slice())?;
@@ -85,7 +92,9 @@ impl<S: ReadAt> ReadAt for RandomAccess<S> {
         let header = self.header.size();
         self.source.announce(match &self.body {
             // A block is decrypted with the one before it, which may be the end of the header.
-            Body::Cbc(_) => header + range.start.saturating_sub(2 * BLOCK as u64)..header + end.next_multiple_of(BLOCK as u64),
+            Body::Cbc(_) => {
+                header + range.start.saturating_sub(2 * BLOCK as u64)..header + end.next_multiple_of(BLOCK as u64)
+            }
             // Messages are opened whole.
             Body::Stream(_) => {
                 let sealed = (MESSAGE + MESSAGE_OVERHEAD) as u64;
@@ -105,7 +114,13 @@ struct CbcBody {
 }
 
 impl CbcBody {
-    fn open(source: &impl ReadAt, header: &Header, key: Zeroizing<[u8; 16]>, iv: [u8; 16], expect: Expect<'_>) -> Result<(Body, u64), SecureTarError> {
+    fn open(
+        source: &impl ReadAt,
+        header: &Header,
+        key: Zeroizing<[u8; 16]>,
+        iv: [u8; 16],
+        expect: Expect<'_>,
+    ) -> Result<(Body, u64), SecureTarError> {
         let version = header.version();
         let header_len = header.size();
         let container = source.len();
@@ -125,7 +140,8 @@ impl CbcBody {
         let mut tail = vec![0; tail_len as usize];
         body.decrypt(source, &mut tail, body.tail_at)?;
         let complete = header_len + blocks_len == container && blocks_len > 0;
-        let actual = (complete && cbc_mode::strip(version, &mut tail).is_ok()).then(|| body.tail_at + tail.len() as u64);
+        let actual =
+            (complete && cbc_mode::strip(version, &mut tail).is_ok()).then(|| body.tail_at + tail.len() as u64);
         if version == SecureTarVersion::V1 && actual.is_none() {
             return Err(SecureTarError::Truncated { at: container });
         }
@@ -188,7 +204,12 @@ struct Kept {
 }
 
 impl StreamBody {
-    fn open(source: &impl ReadAt, header: &Header, key: MessageKey, nonces: Vec<[u8; 8]>) -> Result<(Body, u64), SecureTarError> {
+    fn open(
+        source: &impl ReadAt,
+        header: &Header,
+        key: MessageKey,
+        nonces: Vec<[u8; 8]>,
+    ) -> Result<(Body, u64), SecureTarError> {
         let container = source.len();
         let declared = header.plaintext_len.unwrap_or(0);
         if container_len(SecureTarVersion::V3, declared) != Some(container) {

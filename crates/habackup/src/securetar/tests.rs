@@ -187,7 +187,10 @@ fn a_cut_at_any_byte_is_reported() {
         let (container, sealed) = seal(version, &content(700));
         for len in 0..container.len() {
             let (_, result) = read(&container[..len]);
-            assert!(matches!(result, Err(SecureTarError::Truncated { at }) if at == len as u64), "{version:?} {len}: {result:?}");
+            assert!(
+                matches!(result, Err(SecureTarError::Truncated { at }) if at == len as u64),
+                "{version:?} {len}: {result:?}"
+            );
             assert!(read_anywhere(&container[..len], &sealed.nonces).is_err(), "{version:?} {len}");
         }
     }
@@ -280,7 +283,8 @@ fn declared_sizes_that_do_not_fit_are_reported() {
     for version in BOTH {
         for plain_len in [100usize, MESSAGE, MESSAGE + 1] {
             let (container, sealed) = seal(version, &content(plain_len));
-            for declared in [0, 1, plain_len as u64 - 1, plain_len as u64 + 1, 2 * plain_len as u64, 1 << 40, u64::MAX] {
+            for declared in [0, 1, plain_len as u64 - 1, plain_len as u64 + 1, 2 * plain_len as u64, 1 << 40, u64::MAX]
+            {
                 let mut changed = container.clone();
                 put_size(&mut changed, declared);
                 let (out, result) = read(&changed);

@@ -43,10 +43,12 @@ const DIGITS: usize = 20;
 pub(crate) enum Form {
     /// An entry of an inner archive: a record only where ustar alone would lose something.
     Entry,
-    /// A member of the outer archive: always an `mtime` record of fixed width and never one for the size, so that neither the header's length nor its
-    /// records depend on the size. Home Assistant Core copies the records when it changes a member's size, and a size among them would win over the new one.
+    /// A member of the outer archive: always an `mtime` record of fixed width and never one for the size, so that
+    /// neither the header's length nor its records depend on the size. Home Assistant Core copies the records when it
+    /// changes a member's size, and a size among them would win over the new one.
     Member,
-    /// A [`Form::Member`] of 8 GiB or more after Core wrote it anew: Python puts such a size into a record and zero into the header.
+    /// A [`Form::Member`] of 8 GiB or more after Core wrote it anew: Python puts such a size into a record and zero
+    /// into the header.
     RewrittenMember,
     /// A member as Haul wrote it before: with a `size` record of fixed width. Still read, and checked.
     FormerMember,
@@ -339,7 +341,16 @@ mod tests {
     #[test]
     fn a_plain_file_takes_one_block() {
         let mut out = Vec::new();
-        let header = Header { path: b"data/.HA_VERSION", kind: Kind::File, size: 8, mode: 0o100_644, mtime: (1, 0), link: b"", uid: 0, gid: 0 };
+        let header = Header {
+            path: b"data/.HA_VERSION",
+            kind: Kind::File,
+            size: 8,
+            mode: 0o100_644,
+            mtime: (1, 0),
+            link: b"",
+            uid: 0,
+            gid: 0,
+        };
         encode(&header, &mut out);
         assert_eq!(out.len(), BLOCK);
     }

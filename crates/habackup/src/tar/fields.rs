@@ -39,7 +39,8 @@ pub(super) fn write_base256(field: &mut [u8], value: u64) {
     field[start..].copy_from_slice(&value.to_be_bytes());
 }
 
-/// Reads an octal or base-256 number as Python's `tarfile` does: octal ends at the first NUL, spaces around it are ignored, empty is 0.
+/// Reads an octal or base-256 number as Python's `tarfile` does: octal ends at the first NUL, spaces around it are
+/// ignored, empty is 0.
 pub(super) fn read_number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 != 0 {
         return read_base256(field);

@@ -1,4 +1,5 @@
-//! Headers that are damaged, for whoever wants what stands behind them all the same: telling a header from other blocks, and a guess at what a damaged one said.
+//! Headers that are damaged, for whoever wants what stands behind them all the same: telling a header from other
+//! blocks, and a guess at what a damaged one said.
 
 use super::{
     BLOCK,
@@ -10,7 +11,8 @@ pub fn is_header(block: &[u8; BLOCK]) -> bool {
     block[MAGIC].starts_with(b"ustar") && fields::checksum_holds(block)
 }
 
-/// What a block that once was a header may have said: its checksum made to hold, numbers that are none made zero. `None` for what can't have been one.
+/// What a block that once was a header may have said: its checksum made to hold, numbers that are none made zero.
+/// `None` for what can't have been one.
 pub fn mended(block: &[u8; BLOCK]) -> Option<[u8; BLOCK]> {
     let name = fields::text(&block[NAME]);
     let is_name = !name.is_empty() && !name.iter().any(|byte| *byte < b' ' || *byte == 0x7f);
@@ -36,7 +38,19 @@ mod tests {
 
     fn header() -> [u8; BLOCK] {
         let mut out = Vec::new();
-        encode(&Header { path: b"data/a", kind: Kind::File, size: 5, mode: 0o644, mtime: (1, 0), link: b"", uid: 0, gid: 0 }, &mut out);
+        encode(
+            &Header {
+                path: b"data/a",
+                kind: Kind::File,
+                size: 5,
+                mode: 0o644,
+                mtime: (1, 0),
+                link: b"",
+                uid: 0,
+                gid: 0,
+            },
+            &mut out,
+        );
         let mut block = [0; BLOCK];
         block.copy_from_slice(&out);
         block

@@ -1,4 +1,5 @@
-//! PAX records: `"LENGTH KEY=VALUE\n"` lists that override fields of the header after them. Owns their parsing; how they combine is the reader's.
+//! PAX records: `"LENGTH KEY=VALUE\n"` lists that override fields of the header after them. Owns their parsing; how
+//! they combine is the reader's.
 
 /// What the records of one extended header say, as far as a backup's reader cares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +73,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
-/// `[-]SECONDS[.FRACTION]`, rounded down to nanoseconds; also the exponents that Python's `str(float)` makes of tiny times.
+/// `[-]SECONDS[.FRACTION]`, rounded down to nanoseconds; also the exponents that Python's `str(float)` makes of tiny
+/// times.
 fn time(text: &[u8]) -> Option<(i64, u32)> {
     if text.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
@@ -123,7 +125,16 @@ mod tests {
 
     #[test]
     fn records_with_a_wrong_length_are_refused() {
-        for bad in [&b"12 path=abc"[..], b"13 path=abc\n", b"0 \n", b"x path=a\n", b"999999999999999999999 a=b\n", b"7 path\n", b"3 \n", b"\0\0x"] {
+        for bad in [
+            &b"12 path=abc"[..],
+            b"13 path=abc\n",
+            b"0 \n",
+            b"x path=a\n",
+            b"999999999999999999999 a=b\n",
+            b"7 path\n",
+            b"3 \n",
+            b"\0\0x",
+        ] {
             assert!(parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
         assert_eq!(parse(b"12 path=abc\n\0\0").unwrap().path.as_deref(), Some(&b"abc"[..]));

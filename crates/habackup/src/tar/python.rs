@@ -1,8 +1,9 @@
-//! A tar archive as Python's `tarfile` walks it, which is how every reader of Home Assistant does: what it takes for the end, where it complains, in its
-//! own words. [`Reader`](super::Reader) says whether an archive is sound; this says what Home Assistant makes of one that is not.
+//! A tar archive as Python's `tarfile` walks it, which is how every reader of Home Assistant does: what it takes for
+//! the end, where it complains, in its own words. [`Reader`](super::Reader) says whether an archive is sound; this says
+//! what Home Assistant makes of one that is not.
 //!
-//! The rules are those of `tarfile.py` in Python 3.13 and 3.14: a damaged header behind the first one silently ends the archive, unless an extended header stands
-//! before it.
+//! The rules are those of `tarfile.py` in Python 3.13 and 3.14: a damaged header behind the first one silently ends the
+//! archive, unless an extended header stands before it.
 
 use std::io;
 
@@ -120,7 +121,8 @@ impl<I: Input> Walk<I> {
         }
     }
 
-    /// Reads from the body of the member last returned. Fewer bytes than it declares are `tarfile`'s "unexpected end of data".
+    /// Reads from the body of the member last returned. Fewer bytes than it declares are `tarfile`'s "unexpected end of
+    /// data".
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = (self.body_end.saturating_sub(self.position)).min(buffer.len() as u64) as usize;
         let count = self.input.fill(&mut buffer[..wanted])?;
@@ -226,7 +228,13 @@ impl<I: Input> Walk<I> {
         self.next = self.body_end.saturating_add(padding(body) as u64);
     }
 
-    fn extension(&mut self, block: &[u8; BLOCK], size: Option<u64>, header_offset: u64, depth: u8) -> Result<Member, Problem> {
+    fn extension(
+        &mut self,
+        block: &[u8; BLOCK],
+        size: Option<u64>,
+        header_offset: u64,
+        depth: u8,
+    ) -> Result<Member, Problem> {
         let size = size.ok_or(Problem::Invalid("invalid offset"))?;
         if size > EXTENSION_MAX || depth == NESTED {
             return Err(Problem::Invalid("invalid header"));
@@ -238,7 +246,11 @@ impl<I: Input> Walk<I> {
         let kind = block[TYPE];
         let records = if matches!(kind, b'L' | b'K') {
             let text = Some(fields::text(&body).to_vec());
-            if kind == b'L' { Records { path: text, ..Records::default() } } else { Records { link: text, ..Records::default() } }
+            if kind == b'L' {
+                Records { path: text, ..Records::default() }
+            } else {
+                Records { link: text, ..Records::default() }
+            }
         } else {
             records(&body).ok_or(Problem::Invalid("invalid header"))?
         };
@@ -303,7 +315,9 @@ fn records(mut body: &[u8]) -> Option<Records> {
             b"path" => found.path = Some(value.to_vec()),
             b"linkpath" => found.link = Some(value.to_vec()),
             // What is no number counts as 0.
-            b"size" => found.size = Some(std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0)),
+            b"size" => {
+                found.size = Some(std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+            }
             keyword => found.libarchive |= keyword.starts_with(b"LIBARCHIVE."),
         }
     }

@@ -1,5 +1,5 @@
-//! Entries in, from a stream nobody vouches for. Owns the walk from header to header and every statement about what is broken;
-//! what to do with an entry (extract, list, refuse) is the caller's.
+//! Entries in, from a stream nobody vouches for. Owns the walk from header to header and every statement about what is
+//! broken; what to do with an entry (extract, list, refuse) is the caller's.
 
 use std::io::{self, Read};
 
@@ -9,9 +9,9 @@ use super::fields::{self, GID, LINK, MAGIC, MODE, MTIME, NAME, PREFIX, SIZE, TYP
 use super::pax::{self, Overrides};
 use super::{BLOCK, USTAR_SIZE_MAX, padding};
 
-/// Extended headers and GNU long names beyond this are refused, for the size is the archive's word alone. Names take at most 4 KiB of it, other records
-/// (attributes, comments) may take more. What this lets through is held for one entry; which names are kept beyond it is the caller's to decide
-/// ([`too_long`](crate::rules::too_long)).
+/// Extended headers and GNU long names beyond this are refused, for the size is the archive's word alone. Names take at
+/// most 4 KiB of it, other records (attributes, comments) may take more. What this lets through is held for one entry;
+/// which names are kept beyond it is the caller's to decide ([`too_long`](crate::rules::too_long)).
 const EXTENSION_MAX: u64 = 1 << 20;
 
 /// What an entry is.
@@ -69,8 +69,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether the PAX record and the header block declare different sizes, so that readers disagree where the next entry begins.
-    /// A header block that cannot hold the size (from 8 GiB, written as 0 by Python) does not count.
+    /// Whether the PAX record and the header block declare different sizes, so that readers disagree where the next
+    /// entry begins. A header block that cannot hold the size (from 8 GiB, written as 0 by Python) does not count.
     pub fn sizes_disagree(&self) -> bool {
         self.pax_size.is_some_and(|pax| pax != self.ustar_size && !(pax > USTAR_SIZE_MAX && self.ustar_size == 0))
     }
@@ -160,7 +160,8 @@ pub enum TarError {
 /// How a stream ended, once all of it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// Zero blocks of the end marker: two in a sound archive; with one or none it may have been cut between two entries.
+    /// Zero blocks of the end marker: two in a sound archive; with one or none it may have been cut between two
+    /// entries.
     pub marker_blocks: u8,
     /// Zero bytes after the marker.
     pub zeros_after: u64,
@@ -175,7 +176,8 @@ enum State {
     Stopped,
 }
 
-/// Walks a tar stream entry by entry. The body of the entry last returned is read through [`Read`]; what is left of it is skipped by the next call.
+/// Walks a tar stream entry by entry. The body of the entry last returned is read through [`Read`]; what is left of it
+/// is skipped by the next call.
 ///
 /// After [`Reader::next_entry`] returned `None`, [`Reader::finish`] reads what follows the end marker.
 pub struct Reader<R> {
@@ -200,10 +202,19 @@ struct Pending {
 impl<R: Read> Reader<R> {
     /// Reads from the first byte of an archive.
     pub fn new(source: R) -> Self {
-        Self { source, offset: 0, body_left: 0, padding_left: 0, stained: None, global: Overrides::default(), state: State::Entries }
+        Self {
+            source,
+            offset: 0,
+            body_left: 0,
+            padding_left: 0,
+            stained: None,
+            global: Overrides::default(),
+            state: State::Entries,
+        }
     }
 
-    /// The next entry, or `None` at the end marker or where the stream ends between two entries. After an error only [`TarError::Stopped`] follows.
+    /// The next entry, or `None` at the end marker or where the stream ends between two entries. After an error only
+    /// [`TarError::Stopped`] follows.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         match self.state {
             State::Stopped => return Err(TarError::Stopped),
@@ -225,7 +236,8 @@ impl<R: Read> Reader<R> {
         self.state == State::Ended { marker_blocks: 2 }
     }
 
-    /// Offset of the first byte in a file's padding that is not zero, if any was met: harmless to every reader, but a changed byte.
+    /// Offset of the first byte in a file's padding that is not zero, if any was met: harmless to every reader, but a
+    /// changed byte.
     pub fn stained_padding(&self) -> Option<u64> {
         self.stained
     }
@@ -263,7 +275,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// For a source that can seek: lets `seek` move it over what is left of the body, instead of reading that. The padding is still read.
+    /// For a source that can seek: lets `seek` move it over what is left of the body, instead of reading that. The
+    /// padding is still read.
     pub fn skip_body_with(&mut self, seek: impl FnOnce(&mut R, u64) -> io::Result<()>) -> Result<(), TarError> {
         if let Err(error) = seek(&mut self.source, self.body_left) {
             self.state = State::Stopped;
@@ -428,7 +441,12 @@ impl<R: Read> Reader<R> {
             self.skip_sparse_maps(block)?;
         }
         let size = if has_body(kind) { declared } else { 0 };
-        if self.offset.checked_add(size).and_then(|end| end.checked_add(2 * BLOCK as u64)).is_none_or(|end| end > i64::MAX as u64) {
+        if self
+            .offset
+            .checked_add(size)
+            .and_then(|end| end.checked_add(2 * BLOCK as u64))
+            .is_none_or(|end| end > i64::MAX as u64)
+        {
             return Err(bad("size"));
         }
         let number = |field: &[u8], name| fields::read_number(field).ok_or(bad(name));
@@ -444,7 +462,10 @@ impl<R: Read> Reader<R> {
             kind,
             size,
             mode: number(&block[MODE], "mode")? as u32,
-            mtime: pax.mtime.or(self.global.mtime).map_or_else(|| number(&block[MTIME], "time").map(|seconds| (seconds, 0)), Ok)?,
+            mtime: pax
+                .mtime
+                .or(self.global.mtime)
+                .map_or_else(|| number(&block[MTIME], "time").map(|seconds| (seconds, 0)), Ok)?,
             uid: pax.uid.or(self.global.uid).map_or_else(|| id(number(&block[UID], "owner")?, "owner"), Ok)?,
             gid: pax.gid.or(self.global.gid).map_or_else(|| id(number(&block[GID], "group")?, "group"), Ok)?,
             link: pax.link.or(pending.link).unwrap_or_else(|| fields::text(&block[LINK]).to_vec()),
@@ -486,7 +507,8 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// The body of the entry last returned. Ends with an error that carries [`TarError::Truncated`] when the stream ends before the body does.
+/// The body of the entry last returned. Ends with an error that carries [`TarError::Truncated`] when the stream ends
+/// before the body does.
 impl<R: Read> Read for Reader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() || self.body_left == 0 {
@@ -512,7 +534,9 @@ fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 fn declared_size(block: &[u8; BLOCK], offset: u64) -> Result<u64, TarError> {
-    fields::read_number(&block[SIZE]).and_then(|size| u64::try_from(size).ok()).ok_or(TarError::BadField { offset, field: "size" })
+    fields::read_number(&block[SIZE])
+        .and_then(|size| u64::try_from(size).ok())
+        .ok_or(TarError::BadField { offset, field: "size" })
 }
 
 fn ustar_path(block: &[u8; BLOCK]) -> Vec<u8> {

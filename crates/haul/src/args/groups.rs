@@ -40,10 +40,12 @@ mod tests {
 
     #[test]
     fn every_command_stands_in_one_group() {
-        let mut shown: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().filter(|name| *name != "help").collect();
+        let mut shown: Vec<&str> =
+            GROUPS.iter().flat_map(|(_, names)| *names).copied().filter(|name| *name != "help").collect();
         shown.sort_unstable();
         let commands = Command::augment_subcommands(clap::Command::new("haul"));
-        let there: BTreeSet<&str> = commands.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
+        let there: BTreeSet<&str> =
+            commands.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
         assert_eq!(shown, there.into_iter().collect::<Vec<_>>());
     }
 

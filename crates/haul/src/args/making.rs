@@ -34,7 +34,8 @@ unpairs one.";
 pub(crate) struct BackupArgs {
     /// Home Assistant's config directory: the one with configuration.yaml and .HA_VERSION
     pub(crate) config_dir: PathBuf,
-    /// Destination: an existing directory (Haul names the file as Home Assistant does), NAME.tar, an address such as s3://bucket/backups, a name from haul.toml, or
+    /// Destination: an existing directory (Haul names the file as Home Assistant does), NAME.tar, an address such as
+    /// s3://bucket/backups, a name from haul.toml, or
     /// - for standard output; can be repeated
     #[arg(long, value_name = "DEST", required = true)]
     pub(crate) to: Vec<String>,
@@ -51,7 +52,8 @@ pub(crate) struct BackupArgs {
     /// Exclude the history (home-assistant_v2.db)
     #[arg(long)]
     pub(crate) exclude_database: bool,
-    /// Exclude files that match, relative to the config directory; ** matches any directories, and a directory includes everything below it
+    /// Exclude files that match, relative to the config directory; ** matches any directories, and a directory includes
+    /// everything below it
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Do not compress
@@ -60,7 +62,8 @@ pub(crate) struct BackupArgs {
     /// Compression level
     #[arg(long, value_enum, default_value_t = LevelArg::Fast)]
     pub(crate) level: LevelArg,
-    /// Which machine compresses and encrypts a backup to another machine (haul://…): this one, the other one, or the faster one by measurement
+    /// Which machine compresses and encrypts a backup to another machine (haul://…): this one, the other one, or the
+    /// faster one by measurement
     #[arg(long, value_enum, default_value_t = CompressArg::Here, value_name = "WHERE")]
     pub(crate) compress: CompressArg,
     /// Number of cores to use [default: all]
@@ -72,7 +75,8 @@ pub(crate) struct BackupArgs {
     /// Home Assistant's version, if the directory's .HA_VERSION is missing or wrong
     #[arg(long, value_name = "VERSION")]
     pub(crate) ha_version: Option<String>,
-    /// Back up even if a directory's mount seems to be missing, or if the backup fills the disk that Home Assistant runs from
+    /// Back up even if a directory's mount seems to be missing, or if the backup fills the disk that Home Assistant
+    /// runs from
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -81,7 +85,8 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendingArgs {
-    /// How to check each copy after it arrives: by size and checksums, as the destination offers, or by reading it back [default: auto]
+    /// How to check each copy after it arrives: by size and checksums, as the destination offers, or by reading it back
+    /// [default: auto]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) verify: Option<VerifyArg>,
     #[command(flatten)]
@@ -179,8 +184,8 @@ pub(crate) enum LevelArg {
 pub(crate) enum CompressArg {
     /// This machine
     Here,
-    /// The receiving machine: it gets the files themselves over the encrypted connection, and keys that open this backup (with --securetar v2, every backup with the same
-    /// password)
+    /// The receiving machine: it gets the files themselves over the encrypted connection, and keys that open this
+    /// backup (with --securetar v2, every backup with the same password)
     There,
     /// Whichever makes the backup faster
     Auto,

@@ -32,7 +32,8 @@ pub(crate) struct MigrateArgs {
     /// Exclude the history (home-assistant_v2.db)
     #[arg(long)]
     pub(crate) exclude_database: bool,
-    /// Exclude files that match, relative to the config directory; ** matches any directories, and a directory includes everything below it
+    /// Exclude files that match, relative to the config directory; ** matches any directories, and a directory includes
+    /// everything below it
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Check whether it would work, without sending anything

@@ -28,7 +28,8 @@ Exit codes:
        settings or the history
   130  interrupted";
 
-/// `0.1.0 (abc1234, ISA-L)`: the release, the commit where it is known, and what compresses. The build script says the last two.
+/// `0.1.0 (abc1234, ISA-L)`: the release, the commit where it is known, and what compresses. The build script says the
+/// last two.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HAUL_BUILD"), ")");
 
 /// Back up Home Assistant from its live config directory, using every core, and verify that the backup restores
@@ -37,8 +38,10 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HAUL_BUILD"
 pub(crate) struct Cli {
     /// Named destinations and defaults [default: ~/.config/haul/haul.toml, else /etc/haul/haul.toml]
     ///
-    /// [destinations.NAME] holds a url and the keys that its kind of destination needs. [backup], [push], [prune] and [receive] hold options of these commands, named like the flag with _ for -.
-    /// The environment variable HAUL_OPTION sets the same option (HAUL_RECEIVE_NAME for `receive --name`, HAUL_PRUNE_VERIFY for `prune --verify`). Flags override the environment, and the environment overrides the file.
+    /// [destinations.NAME] holds a url and the keys that its kind of destination needs. [backup], [push], [prune] and
+    /// [receive] hold options of these commands, named like the flag with _ for -. The environment variable HAUL_OPTION
+    /// sets the same option (HAUL_RECEIVE_NAME for `receive --name`, HAUL_PRUNE_VERIFY for `prune --verify`). Flags
+    /// override the environment, and the environment overrides the file.
     #[arg(long, global = true, value_name = "FILE", env = "HAUL_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
@@ -52,7 +55,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Move to another Home Assistant: back up, upload and restore in one step
     ///
-    /// Streams a backup straight into the other Home Assistant, restores it there, waits for the restart, and says which user can log in.
+    /// Streams a backup straight into the other Home Assistant, restores it there, waits for the restart, and says
+    /// which user can log in.
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(MigrateArgs),
     /// Upload an existing archive

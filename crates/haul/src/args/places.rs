@@ -35,9 +35,12 @@ only its structure and the beginnings of its parts; --verify reads the newest to
 
 /// The examples, and every kind of destination there is.
 pub(super) fn destinations() -> String {
-    let mut text = "Examples:\n  haul destination list\n  haul destination check offsite\n\nKinds of destinations:\n".to_owned();
+    let mut text =
+        "Examples:\n  haul destination list\n  haul destination check offsite\n\nKinds of destinations:\n".to_owned();
     let local = [("DIRECTORY", "a directory, or a share that is mounted"), ("-", "standard output")];
-    for (address, what) in local.into_iter().chain(store::registry::SCHEMES.iter().map(|scheme| (scheme.example, scheme.service))) {
+    for (address, what) in
+        local.into_iter().chain(store::registry::SCHEMES.iter().map(|scheme| (scheme.example, scheme.service)))
+    {
         let _ = writeln!(text, "  {address:<28} {what}");
     }
     text + "\ndocs/DESTINATIONS.md explains what each needs."
@@ -139,7 +142,8 @@ pub(crate) struct PruneArgs {
     /// Remove incomplete archives even of an instance that has no whole one
     #[arg(long)]
     pub(crate) even_without_whole: bool,
-    /// First read the newest whole archive of each instance to its end; if it is not whole, remove nothing of that instance
+    /// First read the newest whole archive of each instance to its end; if it is not whole, remove nothing of that
+    /// instance
     #[arg(long)]
     pub(crate) verify: bool,
     #[command(flatten)]

@@ -105,14 +105,16 @@ pub(crate) struct RestoreArgs {
     /// Restore only the history (home-assistant_v2.db)
     #[arg(long)]
     pub(crate) database_only: bool,
-    /// Replace the directory's content once everything is unpacked and checked; the old content is kept beside it, or in it if it is a mount point
+    /// Replace the directory's content once everything is unpacked and checked; the old content is kept beside it, or
+    /// in it if it is a mount point
     #[arg(long)]
     pub(crate) replace: bool,
     /// With --replace, even while Home Assistant seems to be running there, and even if the archive lacks users,
     /// settings or history
     #[arg(long, requires = "replace")]
     pub(crate) force: bool,
-    /// Owner of the restored files, as numbers (root only) [default: the owner of the directory, or of its parent if it is new]
+    /// Owner of the restored files, as numbers (root only) [default: the owner of the directory, or of its parent if it
+    /// is new]
     #[arg(long, value_name = "UID:GID", value_parser = owner)]
     pub(crate) owner: Option<(u32, u32)>,
     #[command(flatten)]
@@ -134,7 +136,8 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
 pub(crate) struct LsArgs {
     /// The archive: a file, or DEST/NAME.tar
     pub(crate) archive: PathBuf,
-    /// List only what matches, relative to the config directory; ** matches any directories, and a directory includes everything below it
+    /// List only what matches, relative to the config directory; ** matches any directories, and a directory includes
+    /// everything below it
     #[arg(value_name = "GLOB")]
     pub(crate) glob: Option<OsString>,
     /// Include add-ons and folders, which are outside the config directory

@@ -23,7 +23,8 @@ pub(crate) struct RepairArgs {
     /// The archive, in any condition: a file, or DEST/NAME.tar
     #[arg(value_name = "BAD")]
     pub(crate) archive: PathBuf,
-    /// Where to write the new archive: NAME.tar, an existing directory, an address such as s3://bucket/backups, or a name from haul.toml
+    /// Where to write the new archive: NAME.tar, an existing directory, an address such as s3://bucket/backups, or a
+    /// name from haul.toml
     #[arg(long, value_name = "GOOD")]
     pub(crate) to: String,
     /// Encrypt it with the password from --new-password-file or HAUL_NEW_PASSWORD

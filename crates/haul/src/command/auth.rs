@@ -71,7 +71,10 @@ fn show(settings: &Settings, network: &Network) -> Result<u8, Failure> {
     let account = network.bridge.wait(gdrive::account(settings, &network.context))?;
     let name = account.name.map_or_else(String::new, |name| format!(" of {name}"));
     let free = account.free.map_or_else(|| "without a limit".to_owned(), |free| format!("{} free", text::bytes(free)));
-    output::lines(&[format!("Signed in to {PLACE}{name}, {free}"), format!("Kept in {}, readable by this user only", settings.token_file.display())])?;
+    output::lines(&[
+        format!("Signed in to {PLACE}{name}, {free}"),
+        format!("Kept in {}, readable by this user only", settings.token_file.display()),
+    ])?;
     Ok(DONE)
 }
 
@@ -89,8 +92,11 @@ fn forget(settings: &Settings, network: &Network) -> Result<u8, Failure> {
     let revoked = grant.map(|grant| network.bridge.wait(auth::revoke(settings, &network.context, &grant)));
     file.remove()?;
     if let Some(Err(error)) = revoked {
-        return Err(Failure::new(FAILED, format!("{} was removed, but Google was not told: {error}", settings.token_file.display()))
-            .hint("take the access back at myaccount.google.com/connections"));
+        return Err(Failure::new(
+            FAILED,
+            format!("{} was removed, but Google was not told: {error}", settings.token_file.display()),
+        )
+        .hint("take the access back at myaccount.google.com/connections"));
     }
     output::lines(&[format!("Signed out, and {} removed", settings.token_file.display())])?;
     Ok(DONE)

@@ -9,7 +9,8 @@ use std::{
 };
 
 use engine::{
-    BackupOptions, BackupReport, Compress, CopyReport, Destination, Division, Level, Progress, SecureTar, Skipped, SkippedKind, Status, verdict::Verdict,
+    BackupOptions, BackupReport, Compress, CopyReport, Destination, Division, Level, Progress, SecureTar, Skipped,
+    SkippedKind, Status, verdict::Verdict,
 };
 
 use jiff::Zoned;
@@ -76,7 +77,14 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     // Without the history it is smaller because that was asked for.
     if !args.exclude_database {
         let (size, sockets) = (report.archive.size_bytes, goals.network.as_ref().map(Network::sockets));
-        report.warnings.extend(shrunk::notes(&options.destinations, &report.copies, size, sockets, options.password.as_ref(), cancel));
+        report.warnings.extend(shrunk::notes(
+            &options.destinations,
+            &report.copies,
+            size,
+            sockets,
+            options.password.as_ref(),
+            cancel,
+        ));
     }
     if !goals.unreachable.is_empty() {
         report.status = Status::Incomplete;
@@ -84,7 +92,9 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     }
     let told = if args.output.json { output::json(&report) } else { print(&report) };
     // The archive is there whether or not anybody could be told.
-    told.map_err(|failure| failure.hint(format!("the backup itself is complete: {}", report.copies.first().map(place).unwrap_or_default())))?;
+    told.map_err(|failure| {
+        failure.hint(format!("the backup itself is complete: {}", report.copies.first().map(place).unwrap_or_default()))
+    })?;
     Ok(match report.status {
         // What is missing is missing because the user wanted to stop.
         _ if was_interrupted(cancel, &report.copies) => INTERRUPTED,
@@ -131,7 +141,11 @@ impl Goals {
                 (Some(path), _) => is_mounted(goal).map(|()| Destination::Path(path)),
                 (None, Some(network)) => match connected.next() {
                     None => continue,
-                    Some(connected) => connected.map(|sink| Destination::Place { sink, name: goal.name.clone(), context: Some(network.context_for(goal)) }),
+                    Some(connected) => connected.map(|sink| Destination::Place {
+                        sink,
+                        name: goal.name.clone(),
+                        context: Some(network.context_for(goal)),
+                    }),
                 },
                 (None, None) => continue,
             };
@@ -139,12 +153,20 @@ impl Goals {
                 Ok(destination) => destination,
                 Err(failure) if failure.code == INTERRUPTED || wanted.len() == 1 => return Err(failure),
                 Err(failure) => {
-                    goals.unreachable.push(CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref()));
+                    goals.unreachable.push(CopyReport::unreachable(
+                        &goal.typed,
+                        &failure.message,
+                        failure.hint.as_deref(),
+                    ));
                     first_failure.get_or_insert(failure);
                     continue;
                 }
             };
-            goals.destinations.push(if read_back(goal) { Destination::ReadBack(Box::new(destination)) } else { destination });
+            goals.destinations.push(if read_back(goal) {
+                Destination::ReadBack(Box::new(destination))
+            } else {
+                destination
+            });
         }
         match first_failure {
             Some(failure) if goals.destinations.is_empty() => Err(failure),
@@ -160,7 +182,9 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     let head = match report.status {
         Status::Complete => "Backed up",
         Status::Incomplete if report.copies.iter().any(|copy| copy.error.is_some()) => "Backed up, but NOT everywhere:",
-        Status::Incomplete if report.skipped.iter().any(|skipped| skipped.kind == SkippedKind::Lost) => "Backed up, but NOT everything:",
+        Status::Incomplete if report.skipped.iter().any(|skipped| skipped.kind == SkippedKind::Lost) => {
+            "Backed up, but NOT everything:"
+        }
         Status::Incomplete => "Backed up, but some of it is damaged:",
     };
     let worth = match report.judgement.verdict {
@@ -177,7 +201,11 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
         lines.push(format!("  to    {}{}", place(copy), checked(copy)));
     }
     let lock = if archive.protected { ", encrypted" } else { "" };
-    lines.push(format!("  size  {}{}{lock}", text::bytes(archive.size_bytes), compression(report.bytes_in, archive.size_bytes)));
+    lines.push(format!(
+        "  size  {}{}{lock}",
+        text::bytes(archive.size_bytes),
+        compression(report.bytes_in, archive.size_bytes)
+    ));
     let rate = report.bytes_in as f64 / report.seconds.max(0.001);
     lines.push(format!("  rate  {}/s, limited by {}", text::bytes(rate as u64), report.limited_by.as_str()));
     lines.extend(report.division.as_ref().map(divided));
@@ -245,11 +273,15 @@ fn was_interrupted(cancel: &AtomicBool, copies: &[CopyReport]) -> bool {
     cancel.load(Ordering::Relaxed) && copies.iter().any(|copy| copy.error.as_ref() == Some(&interrupted))
 }
 
-/// What the user should know of the copies: those that failed and what to do about it, those that could not be compared, and remarks.
+/// What the user should know of the copies: those that failed and what to do about it, those that could not be
+/// compared, and remarks.
 pub(crate) fn copy_notes(copies: &[CopyReport]) {
     let failed: Vec<String> = copies.iter().filter_map(failed).collect();
     output::notes("failed", failed.into_iter());
-    output::notes("not compared", copies.iter().filter_map(|copy| copy.uncompared.clone()).collect::<Vec<_>>().into_iter());
+    output::notes(
+        "not compared",
+        copies.iter().filter_map(|copy| copy.uncompared.clone()).collect::<Vec<_>>().into_iter(),
+    );
     output::notes("note", copies.iter().flat_map(|copy| copy.notes.clone()).collect::<Vec<_>>().into_iter());
 }
 
@@ -257,7 +289,8 @@ pub(crate) fn copy_notes(copies: &[CopyReport]) {
 fn failed(copy: &CopyReport) -> Option<String> {
     let error = copy.error.as_ref()?;
     // Most errors name the place themselves.
-    let place = if error.contains(copy.place.trim_end_matches('/')) { String::new() } else { format!("{}: ", copy.place) };
+    let place =
+        if error.contains(copy.place.trim_end_matches('/')) { String::new() } else { format!("{}: ", copy.place) };
     let advice = copy.advice.as_ref().map_or_else(String::new, |advice| format!("; {advice}"));
     Some(format!("{place}{error}{advice}"))
 }
@@ -310,6 +343,9 @@ mod tests {
     fn a_copy_that_failed_is_told_with_its_place() {
         let of = |error: &str, advice| failed(&CopyReport::unreachable("s3://bucket/ha/", error, advice)).unwrap();
         assert_eq!(of("interrupted", None), "s3://bucket/ha/: interrupted");
-        assert_eq!(of("could not write to s3://bucket/ha: no room", Some("make room")), "could not write to s3://bucket/ha: no room; make room");
+        assert_eq!(
+            of("could not write to s3://bucket/ha: no room", Some("make room")),
+            "could not write to s3://bucket/ha: no room; make room"
+        );
     }
 }

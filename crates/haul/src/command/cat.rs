@@ -41,7 +41,11 @@ pub(crate) fn run(args: &CatArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
             Ok(DONE)
         }
         Err(error @ BrowseError::Damaged { .. }) => {
-            let hint = if begun { "only the beginning of the file was printed" } else { "nothing was printed; `haul verify` lists everything that is wrong" };
+            let hint = if begun {
+                "only the beginning of the file was printed"
+            } else {
+                "nothing was printed; `haul verify` lists everything that is wrong"
+            };
             Err(Failure::new(DAMAGED, error.to_string()).hint(hint))
         }
         Err(error) => Err(error.into()),
@@ -93,7 +97,9 @@ fn is_text(bytes: &[u8]) -> bool {
     let bytes = &bytes[begin..];
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) if error.error_len().is_none() => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
+        }
         Err(_) => return false,
     };
     !text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t'))

@@ -21,7 +21,8 @@ use crate::{
 /// A real recorder commits every few seconds; the demo's is far busier.
 const COMMIT_EVERY_MS: u64 = 20;
 /// What must come back to the last byte: users, registries, secrets, automations.
-const COMPARED: [&str; 6] = [".storage", ".HA_VERSION", "configuration.yaml", "automations.yaml", "secrets.yaml", "custom_components"];
+const COMPARED: [&str; 6] =
+    [".storage", ".HA_VERSION", "configuration.yaml", "automations.yaml", "secrets.yaml", "custom_components"];
 
 /// Where the demo works; removed at the end unless it is to be kept.
 struct Workplace {
@@ -64,7 +65,11 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failu
     let options = sample::Options { database_bytes: args.size.saturating_mul(1_000_000), seed: 1 };
     let made = sample::create(&config, &options).map_err(failed)?;
     let files = text::count(made.files, "file", "files");
-    say(format!("   {files}, {}, {}", text::count(made.entities as u64, "entity", "entities"), text::count(made.states_rows, "state", "states")))?;
+    say(format!(
+        "   {files}, {}, {}",
+        text::count(made.entities as u64, "entity", "entities"),
+        text::count(made.states_rows, "state", "states")
+    ))?;
 
     say(format!("2. Its recorder runs and commits new states every {COMMIT_EVERY_MS} ms"))?;
     let recorder = start_recorder(&config)?;
@@ -96,13 +101,19 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failu
     say("6. Comparing".to_owned())?;
     compare(&config, &restored, made.states_rows)?;
     if place.keep {
-        say(format!("Everything is kept in {}. The sample's user is {:?}, its password {:?}.", place.path.display(), USER.0, USER.1))?;
+        say(format!(
+            "Everything is kept in {}. The sample's user is {:?}, its password {:?}.",
+            place.path.display(),
+            USER.0,
+            USER.1
+        ))?;
     }
     Ok(DONE)
 }
 
 fn start_recorder(config: &Path) -> Result<RecorderProcess, Failure> {
-    let program = std::env::current_exe().map_err(|error| Failure::new(FAILED, format!("can't find this program: {}", engine::plain_reason(&error))))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::new(FAILED, format!("can't find this program: {}", engine::plain_reason(&error))))?;
     let mut command = Command::new(program);
     command.arg("demo-recorder").arg(config).arg("--interval-ms").arg(COMMIT_EVERY_MS.to_string());
     RecorderProcess::start(command, config).map_err(failed)
@@ -124,22 +135,35 @@ fn compare(config: &Path, restored: &Path, states_before: u64) -> Result<(), Fai
         return Err(Failure::new(DAMAGED, format!("the restored history is damaged: {}", history.integrity)));
     }
     if history.states < states_before {
-        return Err(Failure::new(DAMAGED, format!("the restored history has only {} of {states_before} states", history.states)));
+        return Err(Failure::new(
+            DAMAGED,
+            format!("the restored history has only {} of {states_before} states", history.states),
+        ));
     }
     let newer = text::count(history.states - states_before, "state", "states");
     output::lines(&[
-        format!("   {} of users, registries, settings and code: identical, byte for byte", text::count(files, "file", "files")),
-        format!("   history: integrity ok, every state from before the backup is there, plus {newer} written while the backup ran"),
+        format!(
+            "   {} of users, registries, settings and code: identical, byte for byte",
+            text::count(files, "file", "files")
+        ),
+        format!(
+            "   history: integrity ok, every state from before the backup is there, plus {newer} written while the \
+             backup ran"
+        ),
         "The backup restores.".to_owned(),
     ])
 }
 
-/// Compares a file or a tree; says how many files were compared. `.storage/tmp…` and `core.restore_state` were written after the backup by the running recorder,
-/// and caches are left out of a backup on purpose.
+/// Compares a file or a tree; says how many files were compared. `.storage/tmp…` and `core.restore_state` were written
+/// after the backup by the running recorder, and caches are left out of a backup on purpose.
 fn same(ours: &Path, theirs: &Path) -> Result<u64, Failure> {
     let differs = |what: &str| Failure::new(DAMAGED, format!("{} {what}", theirs.display()));
     let name = ours.file_name().unwrap_or_default().as_encoded_bytes();
-    if name.starts_with(b"tmp") || name == b"core.restore_state" || name == b"__pycache__" || name.windows(9).any(|part| part == b".corrupt.") {
+    if name.starts_with(b"tmp")
+        || name == b"core.restore_state"
+        || name == b"__pycache__"
+        || name.windows(9).any(|part| part == b".corrupt.")
+    {
         return Ok(0);
     }
     if ours.is_dir() {

@@ -27,13 +27,18 @@ struct Named<'a> {
 }
 
 pub(crate) fn list(config: &Config, json: bool) -> Result<u8, Failure> {
-    let named: Vec<Named<'_>> = config.destinations().map(|(name, named)| Named { name, url: named.address.to_string() }).collect();
+    let named: Vec<Named<'_>> =
+        config.destinations().map(|(name, named)| Named { name, url: named.address.to_string() }).collect();
     if json {
         output::json(&named)?;
     } else if named.is_empty() {
-        output::lines(&["haul.toml defines no destinations. To add one: [destinations.offsite], and below it url = \"s3://bucket/backups\"".to_owned()])?;
+        output::lines(&["haul.toml defines no destinations. To add one: [destinations.offsite], and below it url \
+            = \"s3://bucket/backups\""
+            .to_owned()])?;
     } else {
-        output::lines(&table(&named.iter().map(|named| [named.name.to_owned(), named.url.clone()]).collect::<Vec<_>>()))?;
+        output::lines(&table(
+            &named.iter().map(|named| [named.name.to_owned(), named.url.clone()]).collect::<Vec<_>>(),
+        ))?;
     }
     Ok(DONE)
 }
@@ -61,8 +66,11 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect(&place)?;
     if store.append_only() {
-        return Err(Failure::new(FAILED, format!("{} is append-only, so Haul could not remove what a check writes there", store.label()))
-            .hint("check it while `haul receive` runs without --append-only"));
+        return Err(Failure::new(
+            FAILED,
+            format!("{} is append-only, so Haul could not remove what a check writes there", store.label()),
+        )
+        .hint("check it while `haul receive` runs without --append-only"));
     }
     let abilities = store.abilities();
     let free = network.ask(&place, || store.space())?;
@@ -79,18 +87,24 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
         }
     };
     let policy = store::retry::RetryPolicy::new(&network.context_for(&place));
-    let report = network.bridge.wait(policy.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
+    let report =
+        network.bridge.wait(policy.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
     if cancel.load(Ordering::Relaxed) {
         // What was cut off is swept by the next backup, but there need not be one soon.
         let _ = network.bridge.wait(store.remove_abandoned());
-        return Err(Failure::new(INTERRUPTED, "interrupted").hint("archives whose names begin with haul-check- may be left behind"));
+        return Err(Failure::new(INTERRUPTED, "interrupted")
+            .hint("archives whose names begin with haul-check- may be left behind"));
     }
     let Report { findings, stays } = report?;
     told.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     let broken = findings.iter().filter(|finding| !finding.is_fine()).count();
     let mut advice = advice(&abilities, free, broken);
     if findings.iter().any(|finding| finding.outcome == Outcome::NotApplicable(contract::BUSY.to_owned())) {
-        advice.push("while a backup is being sent there, `haul list` and `haul prune` fail without changing anything: run them at another time".to_owned());
+        advice.push(
+            "while a backup is being sent there, `haul list` and `haul prune` fail without changing anything: \
+            run them at another time"
+                .to_owned(),
+        );
     }
     let speed = if let Some(stays) = &stays {
         advice.extend(append_only(stays, store.notes().is_empty()));
@@ -120,7 +134,9 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
             lines.push(pace(&speed));
         }
         lines.push(match broken {
-            0 if stays.is_some() => "Good, and append-only: backups work, and this account can't delete anything".to_owned(),
+            0 if stays.is_some() => {
+                "Good, and append-only: backups work, and this account can't delete anything".to_owned()
+            }
             0 => "Good: the destination keeps every rule that backups rely on".to_owned(),
             _ => format!("NOT good: {} broken", text::count(broken as u64, "rule is", "rules are")),
         });
@@ -149,7 +165,9 @@ fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String
             )
         }
         Placement::Sequential => {
-            "takes bytes only in order: a compressed backup reads everything twice, the first time to measure; --uncompressed reads it once".to_owned()
+            "takes bytes only in order: a compressed backup reads everything twice, the first time to measure; \
+             --uncompressed reads it once"
+                .to_owned()
         }
     };
     let again = match (abilities.restarts, abilities.resumable) {
@@ -157,7 +175,10 @@ fn describe(label: &str, abilities: &Abilities, free: Option<u64>) -> Vec<String
         (false, true) => "a broken connection costs one part; a later run can continue an interrupted push",
         (false, false) => "a broken connection costs one part; an interrupted push starts over",
     };
-    let room = free.map_or_else(|| "free space: not reported, or unlimited".to_owned(), |free| format!("free space: {}", text::bytes(free)));
+    let room = free.map_or_else(
+        || "free space: not reported, or unlimited".to_owned(),
+        |free| format!("free space: {}", text::bytes(free)),
+    );
     let mut lines = vec![label.to_owned(), format!("  {how}"), format!("  {again}")];
     if abilities.needs_length {
         lines.push("  it needs an archive's length before the first byte".to_owned());
@@ -185,16 +206,24 @@ fn advice(abilities: &Abilities, free: Option<u64>, broken: usize) -> Vec<String
     let mut advice = Vec::new();
     if broken > 0 {
         advice.push(
-            "do not rely on this destination until you understand the broken rules: check the server's version, its proxy and the account's rights".to_owned(),
+            "do not rely on this destination until you understand the broken rules: check the server's version, its \
+             proxy and the account's rights"
+                .to_owned(),
         );
     }
     if free.is_some_and(|free| free < 1 << 30) {
         advice.push("there is little free space: make some, or run `haul prune`".to_owned());
     }
     if abilities.restarts {
-        advice.push("if the server offers another protocol (SFTP, S3, Nextcloud's own address), prefer it: its uploads survive a broken connection".to_owned());
+        advice.push(
+            "if the server offers another protocol (SFTP, S3, Nextcloud's own address), prefer it: its uploads \
+            survive a broken connection"
+                .to_owned(),
+        );
     } else if abilities.placement == Placement::Sequential {
-        advice.push("if the server offers another protocol (SFTP, S3), prefer it: its backups need no measuring".to_owned());
+        advice.push(
+            "if the server offers another protocol (SFTP, S3), prefer it: its backups need no measuring".to_owned(),
+        );
     }
     advice
 }
@@ -204,10 +233,14 @@ fn append_only(stays: &str, untold: bool) -> Vec<String> {
     let mut said = Vec::new();
     if untold {
         said.push(
-            "somebody who takes over this machine can't delete the archives there, but neither can `haul prune` and `haul rm`: let the destination itself or another account remove old ones"
+            "somebody who takes over this machine can't delete the archives there, but neither can `haul prune` and \
+             `haul rm`: let the destination itself or another account remove old ones"
                 .to_owned(),
         );
     }
-    said.push(format!("{stays} is left there: delete it with an account that may. To leave nothing else behind, Haul skipped some rules and the speed test"));
+    said.push(format!(
+        "{stays} is left there: delete it with an account that may. To leave nothing else behind, Haul \
+        skipped some rules and the speed test"
+    ));
     said
 }

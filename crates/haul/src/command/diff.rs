@@ -40,7 +40,14 @@ pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     let report_b = |done, total| sum.report(&progress, 1, done, total);
     let of = |source: &engine::read::ArchiveSource, failure: Failure| {
         let message = format!("{}: {}", source.shown().display(), failure.message);
-        Failure { message: if failure.message.contains(&*source.shown().to_string_lossy()) { failure.message } else { message }, ..failure }
+        Failure {
+            message: if failure.message.contains(&*source.shown().to_string_lossy()) {
+                failure.message
+            } else {
+                message
+            },
+            ..failure
+        }
     };
     let (a, given) = browse::open(&source_a, given, &report_a).map_err(|failure| of(&source_a, failure))?;
     let (b, _) = browse::open(&source_b, given_b.or(given), &report_b).map_err(|failure| of(&source_b, failure))?;
@@ -94,8 +101,12 @@ fn lines(comparison: &Comparison) -> Vec<String> {
 
 fn remark(difference: &Difference) -> String {
     match (difference.before, difference.after) {
-        (Some(before), Some(after)) if before.kind != after.kind => format!("  ({} -> {})", described(before), described(after)),
-        (Some(before), Some(after)) if before.size != after.size => format!("  ({} -> {})", exact(before.size, after.size), exact(after.size, before.size)),
+        (Some(before), Some(after)) if before.kind != after.kind => {
+            format!("  ({} -> {})", described(before), described(after))
+        }
+        (Some(before), Some(after)) if before.size != after.size => {
+            format!("  ({} -> {})", exact(before.size, after.size), exact(after.size, before.size))
+        }
         (Some(State { kind: ItemKind::File, size }), Some(_)) => format!("  ({}, other content)", text::bytes(size)),
         (Some(State { kind: ItemKind::Symlink, .. }), Some(_)) => "  (points elsewhere)".to_owned(),
         (Some(_), Some(_)) => "  (other content)".to_owned(),

@@ -1,7 +1,7 @@
 //! `haul get`: an archive from a place into a file of this machine.
 //!
-//! The bytes grow in a hidden file beside the target ([`unfinished`]), so that an interrupted fetch goes on where it stopped. The final name appears when
-//! everything is there and on the disk.
+//! The bytes grow in a hidden file beside the target ([`unfinished`]), so that an interrupted fetch goes on where it
+//! stopped. The final name appears when everything is there and on the disk.
 
 mod unfinished;
 
@@ -48,7 +48,8 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let store = network.connect_to_look(&from)?;
     let Some(entry) = network.find(&from, &store, name)? else {
-        return Err(Failure::usage(format!("{} holds no {name}", store.label())).hint(format!("`haul list {}` shows what there is", from.place_typed())));
+        return Err(Failure::usage(format!("{} holds no {name}", store.label()))
+            .hint(format!("`haul list {}` shows what there is", from.place_typed())));
     };
     let started = std::time::Instant::now();
     let mut unfinished = Unfinished::open(&target, &store.label(), &entry)?;
@@ -61,30 +62,51 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let begun = copied?;
     let (damage, stamp) = unfinished.look();
     unfinished.publish(&target)?;
-    let done = |failure: Failure| failure.hint(format!("the download itself is complete: {}", engine::shown(target.as_os_str().as_encoded_bytes())));
+    let done = |failure: Failure| {
+        failure
+            .hint(format!("the download itself is complete: {}", engine::shown(target.as_os_str().as_encoded_bytes())))
+    };
     let seconds = started.elapsed().as_secs_f64();
     let missing = missing(stamp);
     let code = if damage.is_some() { DAMAGED } else { DONE };
     if args.output.json {
         let status = if damage.is_some() { "damaged" } else { "complete" };
         let (archive, size_bytes) = (remote.label(), remote.len());
-        output::json(&Document { status, archive, path: &target, size_bytes, earlier_bytes: begun, seconds, damage, missing }).map_err(done)?;
+        output::json(&Document {
+            status,
+            archive,
+            path: &target,
+            size_bytes,
+            earlier_bytes: begun,
+            seconds,
+            damage,
+            missing,
+        })
+        .map_err(done)?;
         return Ok(code);
     }
-    let mut lines = vec![format!("Fetched {} ({}) in {}", remote.label(), text::bytes(remote.len()), text::duration(seconds))];
+    let mut lines =
+        vec![format!("Fetched {} ({}) in {}", remote.label(), text::bytes(remote.len()), text::duration(seconds))];
     lines.push(format!("  to    {}", target.display()));
     if begun > 0 {
         lines.push(format!("  continued after the {} that an earlier run had fetched", text::bytes(begun)));
     }
     output::lines(&lines).map_err(done)?;
     output::notes("note", missing.into_iter());
-    output::notes("note", damage.map(|reason| format!("the archive is not whole, neither at the destination nor in this copy: {reason}")).into_iter());
+    output::notes(
+        "note",
+        damage
+            .map(|reason| format!("the archive is not whole, neither at the destination nor in this copy: {reason}"))
+            .into_iter(),
+    );
     Ok(code)
 }
 
 /// What its maker knew was missing in an archive.
 pub(super) fn missing(stamp: Option<Stamp>) -> Option<String> {
-    stamp.filter(|stamp| !stamp.is_whole()).map(|stamp| text::sanitize(&engine::verdict::incomplete(&stamp.missing, stamp.essential)))
+    stamp
+        .filter(|stamp| !stamp.is_whole())
+        .map(|stamp| text::sanitize(&engine::verdict::incomplete(&stamp.missing, stamp.essential)))
 }
 
 fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
@@ -94,7 +116,8 @@ fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
     }
     destination::check_archive_name(&target.file_name().unwrap_or_default().to_string_lossy())?;
     if fs::symlink_metadata(&target).is_ok() {
-        return Err(Failure::new(FAILED, format!("{} exists already", target.display())).hint("Haul overwrites nothing: choose another name or directory"));
+        return Err(Failure::new(FAILED, format!("{} exists already", target.display()))
+            .hint("Haul overwrites nothing: choose another name or directory"));
     }
     let directory = directory_of(&target);
     if !directory.is_dir() {

@@ -57,7 +57,8 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
         options.password = Some(asked);
         inspection = look(&source, &options, args, &progress, cancel)?;
     }
-    let is_shut = |inspection: &Inspection| inspection.findings.iter().any(|finding| finding.defect == Defect::WrongPassword);
+    let is_shut =
+        |inspection: &Inspection| inspection.findings.iter().any(|finding| finding.defect == Defect::WrongPassword);
     if is_shut(&inspection)
         && let Some(mended) = options.password.as_ref().and_then(Password::mended)
     {
@@ -88,7 +89,10 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>)
 /// Which readers the user asks about.
 pub(super) fn asked(args: &ReadersArgs) -> Result<Asked, Failure> {
     match &args.target {
-        Some(text) => text.parse().map(Asked::Target).map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1")),
+        Some(text) => text
+            .parse()
+            .map(Asked::Target)
+            .map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1")),
         None if args.all_readers => Ok(Asked::All),
         None => Ok(Asked::Able),
     }
@@ -147,7 +151,11 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
     let manifest = &inspection.manifest;
     let shown = |text: &str| engine::shown(text.as_bytes());
     if !manifest.name.is_empty() || !manifest.date.is_empty() {
-        let version = if manifest.home_assistant.is_empty() { String::new() } else { format!(", Home Assistant {}", shown(&manifest.home_assistant)) };
+        let version = if manifest.home_assistant.is_empty() {
+            String::new()
+        } else {
+            format!(", Home Assistant {}", shown(&manifest.home_assistant))
+        };
         let date = match manifest.date.parse::<Timestamp>() {
             Ok(date) => format!(" of {}", moment(date, &TimeZone::system())),
             Err(_) if manifest.date.is_empty() => String::new(),
@@ -158,7 +166,9 @@ fn contents(inspection: &Inspection, lines: &mut Vec<String>) {
     for part in &inspection.parts {
         let lock = part.encrypted.map_or(String::new(), |kind| format!(", encrypted ({kind})"));
         let inside = match (part.entries, part.content_bytes) {
-            (Some(entries), Some(bytes)) => format!(": {} ({})", text::count(entries, "entry", "entries"), text::bytes(bytes)),
+            (Some(entries), Some(bytes)) => {
+                format!(": {} ({})", text::count(entries, "entry", "entries"), text::bytes(bytes))
+            }
             _ => String::new(),
         };
         lines.push(format!("  {}, {}{lock}{inside}", shown(&part.name), text::bytes(part.bytes)));
@@ -180,11 +190,14 @@ fn history(history: &History, lines: &mut Vec<String>) {
         (None, Some(why)) => format!("; its time span is unknown: {why}"),
         (None, None) => String::new(),
     };
-    let log = history.log_bytes.map_or(String::new(), |bytes| format!("; its {} write-ahead log holds newer data", text::bytes(bytes)));
+    let log = history
+        .log_bytes
+        .map_or(String::new(), |bytes| format!("; its {} write-ahead log holds newer data", text::bytes(bytes)));
     let of = history.whole_bytes.map_or(String::new(), |bytes| format!(" of {}", text::bytes(bytes)));
     lines.push(format!("  history: {}{of}{span}{log}", text::bytes(history.bytes)));
     let Some(rows) = &history.rows else { return };
-    let table: Vec<[String; 2]> = rows.iter().map(|rows| [engine::shown(rows.table.as_bytes()), text::count(rows.rows, "row", "rows")]).collect();
+    let table: Vec<[String; 2]> =
+        rows.iter().map(|rows| [engine::shown(rows.table.as_bytes()), text::count(rows.rows, "row", "rows")]).collect();
     lines.extend(list::table(&table).into_iter().map(|line| format!("    {line}")));
     if !history.all_rows {
         lines.push("    These are the rows that Haul could reach; the database is damaged or cut short.".to_owned());
@@ -193,8 +206,11 @@ fn history(history: &History, lines: &mut Vec<String>) {
 
 pub(super) fn found(finding: &Finding) -> Vec<String> {
     let place = finding.member.as_ref().map_or(String::new(), |member| format!("{member}: "));
-    let mut lines =
-        vec![format!("{place}{} [{}]", finding.what, finding.defect.id()), format!("  why: {}", finding.why), format!("  repair: {}", finding.repair)];
+    let mut lines = vec![
+        format!("{place}{} [{}]", finding.what, finding.defect.id()),
+        format!("  why: {}", finding.why),
+        format!("  repair: {}", finding.repair),
+    ];
     let told = finding.outcomes.iter().map(|outcome| {
         let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", “{says}”"));
         (outcome.reader, format!("{}{says}", outcome.effect.sentence(outcome.says.is_some(), Some(finding.defect))))
@@ -212,9 +228,11 @@ pub(super) fn verdicts(verdicts: &[Verdict]) -> Vec<String> {
 fn verdict(verdict: &Verdict) -> String {
     let because = verdict.because.map_or(String::new(), |defect| format!(" [{}]", defect.id()));
     let others = match &verdict.effect {
-        Effect::Changes(first) | Effect::Unnoticed(first) | Effect::Loses(first) => {
-            verdict.losses.iter().filter(|loss| *loss != first).fold(String::new(), |told, loss| told + "; also " + loss)
-        }
+        Effect::Changes(first) | Effect::Unnoticed(first) | Effect::Loses(first) => verdict
+            .losses
+            .iter()
+            .filter(|loss| *loss != first)
+            .fold(String::new(), |told, loss| told + "; also " + loss),
         _ => String::new(),
     };
     format!("{}{others}{because}", verdict.effect.sentence(verdict.says.is_some(), verdict.because))

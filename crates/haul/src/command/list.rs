@@ -55,7 +55,8 @@ pub(crate) struct Item {
     pub(crate) pinned: bool,
     /// Home Assistant's id of the instance that it is of.
     pub(crate) instance: Option<String>,
-    /// `whole` or `incomplete`, as its maker said, `damaged`, or `unknown` where its maker did not say it and it looks sound from outside.
+    /// `whole` or `incomplete`, as its maker said, `damaged`, or `unknown` where its maker did not say it and it looks
+    /// sound from outside.
     pub(crate) verdict: &'static str,
     /// What is missing in an incomplete one, in words.
     pub(crate) missing: Option<String>,
@@ -149,10 +150,16 @@ pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     }
     let zone = TimeZone::system();
     let several = are_several(&items);
-    let mut rows: Vec<[String; 7]> = vec![["DATE", "SIZE", "VERSION", "MADE BY", if several { "INSTANCE" } else { "" }, "", "NAME"].map(str::to_owned)];
+    let mut rows: Vec<[String; 7]> = vec![
+        ["DATE", "SIZE", "VERSION", "MADE BY", if several { "INSTANCE" } else { "" }, "", "NAME"].map(str::to_owned),
+    ];
     rows.extend(items.iter().map(|item| row(item, several, &zone)));
     let mut lines = table(&rows);
-    lines.push(format!("{}, {}", text::count(items.len() as u64, "archive", "archives"), text::bytes(items.iter().map(|item| item.size).sum())));
+    lines.push(format!(
+        "{}, {}",
+        text::count(items.len() as u64, "archive", "archives"),
+        text::bytes(items.iter().map(|item| item.size).sum())
+    ));
     output::lines(&lines)?;
     let doubled = twice.iter().map(|name| format!("the destination lists {} more than once", text::sanitize(name)));
     output::notes("note", doubled.chain(items.iter().filter_map(note)).collect::<Vec<_>>().into_iter());
@@ -166,7 +173,11 @@ fn note(item: &Item) -> Option<String> {
 
 /// Whether the backups are not all of one instance.
 pub(crate) fn are_several(items: &[Item]) -> bool {
-    let instances: BTreeSet<_> = items.iter().filter(|item| matches!(item.made_by, Origin::Own | Origin::Other)).map(|item| &item.instance).collect();
+    let instances: BTreeSet<_> = items
+        .iter()
+        .filter(|item| matches!(item.made_by, Origin::Own | Origin::Other))
+        .map(|item| &item.instance)
+        .collect();
     instances.len() > 1
 }
 
@@ -228,7 +239,8 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(&widths).filter(|(_, width)| **width > 0).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells =
+            row.iter().zip(&widths).filter(|(_, width)| **width > 0).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
@@ -259,7 +271,12 @@ pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn 
             scope.spawn(|| {
                 while let Some(entry) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let pinned = listed.contains_key(&format!("{}{PIN}", entry.name));
-                    let file = RemoteFile::of(&network.bridge, &network.context_for(place), Arc::clone(store), (*entry).clone());
+                    let file = RemoteFile::of(
+                        &network.bridge,
+                        &network.context_for(place),
+                        Arc::clone(store),
+                        (*entry).clone(),
+                    );
                     let mut found = look(file, entry, pinned);
                     if let (Ok(Some(item)), Some(note)) = (&mut found, listed.get(&ArrivalNote::name(&entry.name))) {
                         match network.ask(place, || ArrivalNote::read(&**store, note)) {
@@ -286,7 +303,8 @@ pub(crate) fn is_archive_name(name: &str) -> bool {
 
 /// What one archive is; `None` when it vanished meanwhile.
 fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, Failure> {
-    let modified = entry.modified.and_then(|modified| Timestamp::try_from(modified).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let modified =
+        entry.modified.and_then(|modified| Timestamp::try_from(modified).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut item = Item {
         name: entry.name.clone(),
         size: entry.size,

@@ -51,7 +51,8 @@ struct Entry {
 
 pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let given = password::given(&args.password, cancel)?;
-    let pattern = args.glob.as_ref().map(|glob| Pattern::new(glob.as_bytes())).transpose().map_err(BrowseError::Pattern)?;
+    let pattern =
+        args.glob.as_ref().map(|glob| Pattern::new(glob.as_bytes())).transpose().map_err(BrowseError::Pattern)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let report = |done, total| progress.report(done, total);
@@ -91,7 +92,10 @@ pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
     if found {
         return Ok(DONE);
     }
-    let what = args.glob.as_ref().map_or_else(|| "is empty".to_owned(), |glob| format!("holds nothing that matches {}", shown(glob.as_bytes())));
+    let what = args
+        .glob
+        .as_ref()
+        .map_or_else(|| "is empty".to_owned(), |glob| format!("holds nothing that matches {}", shown(glob.as_bytes())));
     let failure = Failure::new(FAILED, format!("{} {what}", browser.label()));
     let beside = !args.all && !browser.other_archives().is_empty();
     Err(failure.hint(if beside {

@@ -100,10 +100,20 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
 
 fn token(args: &MigrateArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &args.token_file {
-        let text = password::text(path, "token file", "give a file that holds a long-lived access token", homeassistant::LONGEST, cancel)?;
+        let text = password::text(
+            path,
+            "token file",
+            "give a file that holds a long-lived access token",
+            homeassistant::LONGEST,
+            cancel,
+        )?;
         return Ok(Some(Secret::in_file(path, &text)?));
     }
-    Ok(std::env::var(TOKEN).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Secret::new))
+    Ok(std::env::var(TOKEN)
+        .ok()
+        .map(|token| token.trim().to_owned())
+        .filter(|token| !token.is_empty())
+        .map(Secret::new))
 }
 
 /// Whether what is there may be replaced. A fresh one holds nothing.
@@ -113,14 +123,17 @@ fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
     }
     let place = moving.target.place();
     if !args.replace {
-        return Err(Failure::usage(format!("{place} is set up already, and a restore replaces everything in it: users, devices, history"))
-            .hint("use --replace if you mean that, or give a fresh instance; nothing was sent"));
+        return Err(Failure::usage(format!(
+            "{place} is set up already, and a restore replaces everything in it: users, devices, history"
+        ))
+        .hint("use --replace if you mean that, or give a fresh instance; nothing was sent"));
     }
     if args.yes || args.dry_run {
         return Ok(());
     }
     if args.output.json {
-        return Err(Failure::usage("with --json Haul can't ask").hint("use --yes to replace it, or --dry-run to check without sending"));
+        return Err(Failure::usage("with --json Haul can't ask")
+            .hint("use --yes to replace it, or --dry-run to check without sending"));
     }
     let question = format!("Everything in {place} will be replaced: users, devices, history. Continue?");
     if destination::confirm(&question)? { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent or replaced")) }
@@ -137,7 +150,11 @@ fn introduced(source: &Source, target: &Target) -> Vec<String> {
     let kind = if target.is_fresh() { "fresh" } else { "set up already" };
     let installation = target.installation().map_or_else(String::new, |name| format!(" ({})", text::sanitize(name)));
     vec![
-        format!("From  {}: Home Assistant {}, {who}", engine::shown(source.directory.as_os_str().as_encoded_bytes()), source.version),
+        format!(
+            "From  {}: Home Assistant {}, {who}",
+            engine::shown(source.directory.as_os_str().as_encoded_bytes()),
+            source.version
+        ),
         format!("To    {}: Home Assistant {version}{installation}, {kind}", target.place()),
     ]
 }
@@ -154,7 +171,11 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
         report.limited_by.as_str()
     )];
     if is_all {
-        lines.push(format!("The backup is on {place} as “{}”; nothing was restored: {}", text::sanitize(&report.archive.name), messages::BY_HAND));
+        lines.push(format!(
+            "The backup is on {place} as “{}”; nothing was restored: {}",
+            text::sanitize(&report.archive.name),
+            messages::BY_HAND
+        ));
     }
     output::lines(&lines)?;
     output::notes("sent again", sent.breaks.clone().into_iter());
@@ -167,7 +188,14 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
 }
 
 /// The end: the one line that everybody waits for, or the document.
-fn told(args: &MigrateArgs, status: &'static str, moving: &Move, sent: Option<&Sent>, restored: Option<&Restored>, notes: &[String]) -> Result<u8, Failure> {
+fn told(
+    args: &MigrateArgs,
+    status: &'static str,
+    moving: &Move,
+    sent: Option<&Sent>,
+    restored: Option<&Restored>,
+    notes: &[String],
+) -> Result<u8, Failure> {
     let (source, target) = (&moving.source, &moving.target);
     if args.output.json {
         let document = Document {
@@ -180,7 +208,11 @@ fn told(args: &MigrateArgs, status: &'static str, moving: &Move, sent: Option<&S
                 agent: target.agent(),
                 fresh: target.is_fresh(),
             },
-            sent: sent.map(|sent| SentDocument { backup_id: &sent.backup_id, sent_again: &sent.breaks, backup: &sent.report }),
+            sent: sent.map(|sent| SentDocument {
+                backup_id: &sent.backup_id,
+                sent_again: &sent.breaks,
+                backup: &sent.report,
+            }),
             restored: restored.map(|restored| RestoredDocument {
                 address: &restored.address,
                 version: restored.version.as_deref(),
@@ -192,8 +224,12 @@ fn told(args: &MigrateArgs, status: &'static str, moving: &Move, sent: Option<&S
     } else if args.dry_run {
         output::lines(&["All checks passed. Nothing was sent.".to_owned()])?;
     } else if let Some(restored) = restored {
-        let version = restored.version.as_ref().map_or_else(String::new, |version| format!(" {}", text::sanitize(version)));
-        output::lines(&[format!("Home Assistant{version} is up again after {}", text::duration(restored.took.as_secs_f64()))])?;
+        let version =
+            restored.version.as_ref().map_or_else(String::new, |version| format!(" {}", text::sanitize(version)));
+        output::lines(&[format!(
+            "Home Assistant{version} is up again after {}",
+            text::duration(restored.took.as_secs_f64())
+        )])?;
         let who = if source.logins.is_empty() { "before".to_owned() } else { messages::any_of(&source.logins) };
         output::lines(&[format!("restored: log in as {who} at {}", restored.address)])?;
     }

@@ -35,9 +35,13 @@ fn list(known: &Known, json: bool) -> Result<u8, Failure> {
 fn forget(known: &Known, name: &str) -> Result<u8, Failure> {
     let gone = known.forget(name)?;
     if gone.is_empty() {
-        return Err(Failure::usage(format!("no machine called {name:?} is paired with this one")).hint("`haul peers` lists them"));
+        return Err(Failure::usage(format!("no machine called {name:?} is paired with this one"))
+            .hint("`haul peers` lists them"));
     }
-    let lines: Vec<String> = gone.iter().map(|peer| format!("Forgot {} ({}), which {}", peer.name, peer.fingerprint.short(), role(peer.role))).collect();
+    let lines: Vec<String> = gone
+        .iter()
+        .map(|peer| format!("Forgot {} ({}), which {}", peer.name, peer.fingerprint.short(), role(peer.role)))
+        .collect();
     output::lines(&lines)?;
     Ok(DONE)
 }
@@ -56,7 +60,13 @@ fn table(peers: &[Peer], zone: &TimeZone) -> Vec<String> {
             Some(address) => format!("{} (haul://{address})", peer.name),
             None => peer.name.clone(),
         };
-        [name, role(peer.role).to_owned(), peer.fingerprint.short(), moment(peer.since, zone), moment(peer.last_seen, zone)]
+        [
+            name,
+            role(peer.role).to_owned(),
+            peer.fingerprint.short(),
+            moment(peer.since, zone),
+            moment(peer.last_seen, zone),
+        ]
     };
     let rows: Vec<[String; 5]> = std::iter::once(head).chain(peers.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -71,7 +81,8 @@ fn table(peers: &[Peer], zone: &TimeZone) -> Vec<String> {
 
 /// To the minute, by the local clock.
 fn moment(seconds: u64, zone: &TimeZone) -> String {
-    let stamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
+    let stamp =
+        i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
     stamp.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
 }
 

@@ -14,7 +14,10 @@ pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let targets = rm::targets(&args.archives, config, &network)?;
     if let Some(link) = targets.iter().find(|target| target.link) {
-        let message = format!("{} is a link, and pinning it would not protect the archive it points to; nothing was pinned", link.label());
+        let message = format!(
+            "{} is a link, and pinning it would not protect the archive it points to; nothing was pinned",
+            link.label()
+        );
         return Err(Failure::usage(message).hint("pin that archive by its own name"));
     }
     rm::each(&targets, args.json, ("pinned", "Pinned"), |target| {

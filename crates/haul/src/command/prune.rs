@@ -41,13 +41,22 @@ struct Trouble {
 pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let counts = [args.keep_last, args.keep_daily, args.keep_weekly, args.keep_monthly, args.keep_yearly];
     let [last, daily, weekly, monthly, yearly] = counts.map(Option::unwrap_or_default);
-    let rules = Rules { last, daily, weekly, monthly, yearly, within: args.keep_within, include_foreign: args.include_foreign };
+    let rules =
+        Rules { last, daily, weekly, monthly, yearly, within: args.keep_within, include_foreign: args.include_foreign };
     if rules.keep_nothing() {
-        let why = if counts.iter().any(Option::is_some) { "the rules keep nothing: a rule of 0 has no effect" } else { "no rule was given" };
-        return Err(Failure::usage(why).hint("give at least one, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12"));
+        let why = if counts.iter().any(Option::is_some) {
+            "the rules keep nothing: a rule of 0 has no effect"
+        } else {
+            "no rule was given"
+        };
+        return Err(
+            Failure::usage(why).hint("give at least one, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12")
+        );
     }
     if args.json && !args.yes && !args.dry_run {
-        return Err(Failure::usage("with --json Haul can't ask").hint("use --yes to remove, or --dry-run to see the plan"));
+        return Err(
+            Failure::usage("with --json Haul can't ask").hint("use --yes to remove, or --dry-run to see the plan")
+        );
     }
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
@@ -59,26 +68,34 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
 fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failure> {
     let Reading { network, place, store, .. } = *at;
     if store.append_only() {
-        return Err(Failure::new(FAILED, format!("{} is append-only, so nothing can be pruned from this machine", store.label()))
-            .hint("`haul receive` runs with --append-only: prune on the receiving machine itself"));
+        return Err(Failure::new(
+            FAILED,
+            format!("{} is append-only, so nothing can be pruned from this machine", store.label()),
+        )
+        .hint("`haul receive` runs with --append-only: prune on the receiving machine itself"));
     }
     let Inventory { items, twice } = list::inventory(network, place, store)?;
     if let Some(name) = twice.first() {
         // What a name stands for is not certain then, and neither is that the list is whole.
-        return Err(Failure::new(FAILED, format!("{} lists {} more than once; nothing was removed", store.label(), text::sanitize(name)))
-            .hint("try again in a few minutes; if that does not help, look at the destination with another program"));
+        return Err(Failure::new(
+            FAILED,
+            format!("{} lists {} more than once; nothing was removed", store.label(), text::sanitize(name)),
+        )
+        .hint("try again in a few minutes; if that does not help, look at the destination with another program"));
     }
     let candidates: Vec<_> = items.iter().map(Item::candidate).collect();
     let now = Zoned::now();
     let plan = retention::plan(&candidates, rules, &now);
     let bare = retention::without_whole(&candidates, &plan, rules, &now);
-    let mut going: Vec<&Item> = plan.iter().filter(|decision| decision.is_removed()).filter_map(|decision| item_of(&items, decision)).collect();
+    let mut going: Vec<&Item> =
+        plan.iter().filter(|decision| decision.is_removed()).filter_map(|decision| item_of(&items, decision)).collect();
     if !args.json {
         show(&plan, &items, &going)?;
         let odd = plan.iter().filter(|decision| decision.keep.contains(&Reason::OddDate));
         let note = |decision: &Decision| {
             format!(
-                "{} claims a date that does not fit its arrival, so prune ignores it: examine it, and remove it with `haul rm`",
+                "{} claims a date that does not fit its arrival, so prune ignores it: examine it, and remove it with \
+                 `haul rm`",
                 text::sanitize(&decision.name)
             )
         };
@@ -105,11 +122,25 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         }
         removed = remove(network, place, store, &going, &mut failed)?;
     }
-    let done = |failure: Failure| if removed.is_empty() { failure } else { failure.hint(format!("removed before that: {}", removed.join(", "))) };
+    let done = |failure: Failure| {
+        if removed.is_empty() { failure } else { failure.hint(format!("removed before that: {}", removed.join(", "))) }
+    };
     if args.json {
-        output::json(&Document { place: store.label(), dry_run: args.dry_run, plan: &plan, removed: &removed, failed: &failed }).map_err(done)?;
+        output::json(&Document {
+            place: store.label(),
+            dry_run: args.dry_run,
+            plan: &plan,
+            removed: &removed,
+            failed: &failed,
+        })
+        .map_err(done)?;
     } else if !args.dry_run && planned > 0 {
-        output::lines(&[format!("Removed {} from {}", text::count(removed.len() as u64, "archive", "archives"), store.label())]).map_err(done)?;
+        output::lines(&[format!(
+            "Removed {} from {}",
+            text::count(removed.len() as u64, "archive", "archives"),
+            store.label()
+        )])
+        .map_err(done)?;
         output::notes("not removed", failed.iter().map(|trouble| format!("{}: {}", trouble.name, trouble.reason)));
     }
     if planned > 0 && !args.json {
@@ -132,10 +163,18 @@ fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failur
     for decision in plan {
         let item = item_of(items, decision);
         let size = item.map_or(0, |item| item.size);
-        let instance = if several { list::short(item.and_then(|item| item.instance.as_deref())) } else { String::new() };
+        let instance =
+            if several { list::short(item.and_then(|item| item.instance.as_deref())) } else { String::new() };
         let why: Vec<String> = decision.keep.iter().map(|reason| why(reason, item)).collect();
         let what = if decision.is_removed() { "REMOVE" } else { "keep" };
-        rows.push([what.to_owned(), list::moment(decision.when, &zone), text::bytes(size), instance, decision.name.clone(), why.join(", ")]);
+        rows.push([
+            what.to_owned(),
+            list::moment(decision.when, &zone),
+            text::bytes(size),
+            instance,
+            decision.name.clone(),
+            why.join(", "),
+        ]);
     }
     let mut lines = if plan.is_empty() { Vec::new() } else { list::table(&rows) };
     let freed: u64 = going.iter().map(|item| item.size).sum();
@@ -143,7 +182,11 @@ fn show(plan: &[Decision], items: &[Item], going: &[&Item]) -> Result<(), Failur
         format!("Nothing to remove: {}", text::count(plan.len() as u64, "archive stays", "archives stay"))
     } else {
         let kept = plan.len() - going.len();
-        format!("{} to remove ({}), {kept} to keep", text::count(going.len() as u64, "archive", "archives"), text::bytes(freed))
+        format!(
+            "{} to remove ({}), {kept} to keep",
+            text::count(going.len() as u64, "archive", "archives"),
+            text::bytes(freed)
+        )
     });
     output::lines(&lines)
 }
@@ -170,10 +213,20 @@ struct Reading<'a> {
     cancel: &'a Arc<AtomicBool>,
 }
 
-/// Reads the newest whole archive of each instance that something is to be removed of. Where it is not what its maker said, all of that instance stays.
-fn hold_back(going: &mut Vec<&Item>, reading: &Reading<'_>, plan: &[Decision], items: &[Item]) -> Result<Vec<Trouble>, Failure> {
+/// Reads the newest whole archive of each instance that something is to be removed of. Where it is not what its maker
+/// said, all of that instance stays.
+fn hold_back(
+    going: &mut Vec<&Item>,
+    reading: &Reading<'_>,
+    plan: &[Decision],
+    items: &[Item],
+) -> Result<Vec<Trouble>, Failure> {
     let mut failed = Vec::new();
-    for newest in plan.iter().filter(|decision| decision.keep.contains(&Reason::Newest)).filter_map(|decision| item_of(items, decision)) {
+    for newest in plan
+        .iter()
+        .filter(|decision| decision.keep.contains(&Reason::Newest))
+        .filter_map(|decision| item_of(items, decision))
+    {
         if !going.iter().any(|item| item.is_beside(newest)) {
             continue;
         }
@@ -191,7 +244,8 @@ impl Reading<'_> {
     /// What is wrong with an archive, reading it to its end.
     fn problem(&self, item: &Item) -> Result<Option<String>, Failure> {
         let network = self.network;
-        let file = RemoteFile::open(&network.bridge, &network.context_for(self.place), Arc::clone(self.store), &item.name)?;
+        let file =
+            RemoteFile::open(&network.bridge, &network.context_for(self.place), Arc::clone(self.store), &item.name)?;
         let source = ArchiveSource::Remote(Arc::new(Far(file)));
         match verify::quietly(&source, password::given(&self.args.password, self.cancel)?, self.cancel) {
             Ok(judgement) if judgement.verdict == Verdict::Whole => Ok(None),
@@ -203,18 +257,38 @@ impl Reading<'_> {
 }
 
 /// What stays is why the others may go; so it is looked at itself, and not in a list that may show what is gone.
-fn still_there(network: &Network, place: &Destination, store: &Arc<dyn Store>, plan: &[Decision], items: &[Item]) -> Result<(), Failure> {
+fn still_there(
+    network: &Network,
+    place: &Destination,
+    store: &Arc<dyn Store>,
+    plan: &[Decision],
+    items: &[Item],
+) -> Result<(), Failure> {
     for item in plan.iter().filter(|decision| !decision.is_removed()).filter_map(|decision| item_of(items, decision)) {
-        if network.ask(place, || store.entry(&item.name))?.is_none_or(|now| now.size != item.size || now.link != item.link) {
-            let message = format!("{} is listed at {}, but is missing there or differs from the list; nothing was removed", item.name, store.label());
-            return Err(Failure::new(FAILED, message).hint("the destination's list is not up to date: try again in a few minutes"));
+        if network
+            .ask(place, || store.entry(&item.name))?
+            .is_none_or(|now| now.size != item.size || now.link != item.link)
+        {
+            let message = format!(
+                "{} is listed at {}, but is missing there or differs from the list; nothing was removed",
+                item.name,
+                store.label()
+            );
+            return Err(Failure::new(FAILED, message)
+                .hint("the destination's list is not up to date: try again in a few minutes"));
         }
     }
     Ok(())
 }
 
 /// One that can't be removed does not keep the others from it.
-fn remove(network: &Network, place: &Destination, store: &Arc<dyn Store>, going: &[&Item], failed: &mut Vec<Trouble>) -> Result<Vec<String>, Failure> {
+fn remove(
+    network: &Network,
+    place: &Destination,
+    store: &Arc<dyn Store>,
+    going: &[&Item],
+    failed: &mut Vec<Trouble>,
+) -> Result<Vec<String>, Failure> {
     let mut removed = Vec::new();
     for item in going {
         match remove_one(network, place, store, item) {
@@ -231,7 +305,12 @@ fn remove(network: &Network, place: &Destination, store: &Arc<dyn Store>, going:
 }
 
 /// The plan may be old by the time somebody has answered: what is no longer what it was stays.
-fn remove_one(network: &Network, place: &Destination, store: &Arc<dyn Store>, item: &Item) -> Result<Option<String>, Failure> {
+fn remove_one(
+    network: &Network,
+    place: &Destination,
+    store: &Arc<dyn Store>,
+    item: &Item,
+) -> Result<Option<String>, Failure> {
     let pin = format!("{}{}", item.name, list::PIN);
     if network.ask(place, || store.entry(&pin))?.is_some() {
         return Ok(Some("it was pinned meanwhile".to_owned()));

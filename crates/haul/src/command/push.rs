@@ -38,23 +38,30 @@ struct Document<'a> {
 
 pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let unreadable = |error: std::io::Error| {
-        Failure::usage(format!("can't read {}: {}", args.archive.display(), engine::plain_reason(&error))).hint("give an archive on this machine")
+        Failure::usage(format!("can't read {}: {}", args.archive.display(), engine::plain_reason(&error)))
+            .hint("give an archive on this machine")
     };
     let metadata = std::fs::metadata(&args.archive).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(Failure::usage(format!("{} is not a file", args.archive.display())).hint("give an archive, NAME.tar"));
+        return Err(
+            Failure::usage(format!("{} is not a file", args.archive.display())).hint("give an archive, NAME.tar")
+        );
     }
     let remark = remark(&args.archive);
     let own_name = args.archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let goals = args.to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
     for goal in goals.iter().filter(|goal| goal.address != Address::Stdout) {
-        destination::check_archive_name(goal.name.as_deref().unwrap_or(&own_name))
-            .map_err(|failure| failure.hint(format!("give the name it should have there: --to {}/NAME.tar", goal.typed.trim_end_matches('/'))))?;
+        destination::check_archive_name(goal.name.as_deref().unwrap_or(&own_name)).map_err(|failure| {
+            failure
+                .hint(format!("give the name it should have there: --to {}/NAME.tar", goal.typed.trim_end_matches('/')))
+        })?;
     }
     if destination::uses_stdout(&goals)? {
         output::keep_stdout_free()?;
     }
-    let network = Network::start(args.sending.waiting.give_up_after, cancel)?.heeding(config).limited(args.sending.limit.limit, config);
+    let network = Network::start(args.sending.waiting.give_up_after, cancel)?
+        .heeding(config)
+        .limited(args.sending.limit.limit, config);
     let progress = Arc::new(Progress::default());
     let started = std::time::Instant::now();
     let (mut copies, mut failures) = (Vec::new(), Vec::new());
@@ -62,8 +69,9 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     for (goal, sink) in goals.iter().zip(connected) {
         let name = goal.name.clone().unwrap_or_else(|| own_name.clone());
         let read_back = goal.is_read_back(args.sending.verify, config);
-        let pushed =
-            mounted::check(goal, None, false).and(sink).and_then(|sink| push(args, goal, (&sink, &name, read_back), &network, &progress, metadata.len()));
+        let pushed = mounted::check(goal, None, false)
+            .and(sink)
+            .and_then(|sink| push(args, goal, (&sink, &name, read_back), &network, &progress, metadata.len()));
         match pushed {
             Ok(outcome) => {
                 if let Some(archive) = goal.local_archive() {
@@ -83,13 +91,23 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
         }
         return Err(failure);
     }
-    copies.extend(failures.iter().map(|(goal, failure)| CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref())));
+    copies.extend(
+        failures
+            .iter()
+            .map(|(goal, failure)| CopyReport::unreachable(&goal.typed, &failure.message, failure.hint.as_deref())),
+    );
     let seconds = started.elapsed().as_secs_f64();
     let done = |failure: Failure| failure.hint("the push itself is complete");
     if args.output.json {
-        output::json(&Document { archive: &args.archive, size_bytes: metadata.len(), seconds, copies: &copies }).map_err(done)?;
+        output::json(&Document { archive: &args.archive, size_bytes: metadata.len(), seconds, copies: &copies })
+            .map_err(done)?;
     } else {
-        let mut lines = vec![format!("Pushed {} ({}) in {}", args.archive.display(), text::bytes(metadata.len()), text::duration(seconds))];
+        let mut lines = vec![format!(
+            "Pushed {} ({}) in {}",
+            args.archive.display(),
+            text::bytes(metadata.len()),
+            text::duration(seconds)
+        )];
         for copy in copies.iter().filter(|copy| copy.error.is_none()) {
             lines.push(format!("  to    {}{}", place(copy), checked(copy)));
         }
@@ -100,7 +118,8 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) ->
     Ok(if copies.iter().all(CopyReport::is_fine) { DONE } else { INCOMPLETE })
 }
 
-/// What whoever relies on the copies should know of the archive, as far as its description and its outer structure tell. It is sent as it is all the same.
+/// What whoever relies on the copies should know of the archive, as far as its description and its outer structure
+/// tell. It is sent as it is all the same.
 fn remark(archive: &std::path::Path) -> Option<String> {
     let what = match Archive::open(std::fs::File::open(archive).ok()?) {
         Ok(opened) => remark_of(&opened)?,
@@ -150,7 +169,13 @@ fn push(
     let arrived = store::outbound::push(&PushOptions { file: &args.archive, name, read_back }, sink, &sockets, &meter);
     drop(display);
     match arrived {
-        Ok(arrived) => Ok(Outcome { label: sink.label(), name: name.to_owned(), path: None, result: Ok(arrived), retries: meter.retries() }),
+        Ok(arrived) => Ok(Outcome {
+            label: sink.label(),
+            name: name.to_owned(),
+            path: None,
+            result: Ok(arrived),
+            retries: meter.retries(),
+        }),
         Err(error) if sink.abilities().resumable && error.may_continue_later() => Err(to_be_continued(error, &context)),
         Err(error) => Err(error.into()),
     }
@@ -159,9 +184,12 @@ fn push(
 /// The same command goes on where it stopped, if there is a note of where that is.
 fn to_be_continued(error: StoreError, context: &Context) -> Failure {
     let remembered = store::outbound::can_remember(context);
-    let lost = format!("the same command starts over: Haul could not record its progress in {}", context.state.display());
+    let lost =
+        format!("the same command starts over: Haul could not record its progress in {}", context.state.display());
     match (error, remembered) {
-        (StoreError::Cancelled, true) => Failure::new(INTERRUPTED, "interrupted; run the same command again to continue"),
+        (StoreError::Cancelled, true) => {
+            Failure::new(INTERRUPTED, "interrupted; run the same command again to continue")
+        }
         (StoreError::Cancelled, false) => Failure::new(INTERRUPTED, "interrupted").hint(lost),
         (error, true) => {
             let kept = "the destination keeps what has arrived: run the same command again to continue";

@@ -35,7 +35,8 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let destination = destination::resolve(config, &args.to)?;
     destination.place()?;
     if destination.address == Address::Stdout {
-        return Err(Failure::usage("standard output can't take several backups").hint("give a directory or another destination"));
+        return Err(Failure::usage("standard output can't take several backups")
+            .hint("give a directory or another destination"));
     }
     let network = Network::start(None, cancel)?;
     let store = network.connect(&destination)?;
@@ -45,9 +46,14 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
         Address::Local(directory) => engine::Destination::Path(directory.clone()),
         _ => engine::Destination::Place { sink: store.clone(), name: None, context: None },
     };
-    let builder = ArchiveBuilder::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination)).map(Arc::new);
+    let builder = ArchiveBuilder::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination))
+        .map(Arc::new);
     let making = builder.clone().map(|builder| builder as Arc<dyn machine::ArchiveBuilder>);
-    let options = ReceiverOptions { builder: making, append_only: args.append_only, on_event: Arc::new(|event: ReceiverEvent| say(&happened(&event))) };
+    let options = ReceiverOptions {
+        builder: making,
+        append_only: args.append_only,
+        on_event: Arc::new(|event: ReceiverEvent| say(&happened(&event))),
+    };
     let receiver = Receiver::new(store, &state, options);
 
     let gate = Arc::new(Gate::new(peer::gate::GateLimits::default()));
@@ -62,7 +68,9 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
         limits: Limits::default(),
     };
     let listener = network.bridge.wait(Server::bind(&wanted.to_string()))?;
-    let address = listener.local_addr().map_err(|error| Failure::new(FAILED, format!("can't listen: {}", engine::plain_reason(&error))))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::new(FAILED, format!("can't listen: {}", engine::plain_reason(&error))))?;
     // Whoever listens only to this machine is not looked for by others.
     let announcement = if address.ip().is_loopback() { None } else { announce(address.port()) };
 
@@ -71,7 +79,10 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
         lines.push("Paired machines can add and read archives, but not delete them".to_owned());
     }
     if address.ip().is_loopback() {
-        lines.push(format!("Only this machine can reach it; --listen 0.0.0.0:{} opens it to the network", address.port()));
+        lines.push(format!(
+            "Only this machine can reach it; --listen 0.0.0.0:{} opens it to the network",
+            address.port()
+        ));
     }
     output::lines(&lines)?;
     let running = network.bridge.spawn(server.run(listener));
@@ -148,7 +159,9 @@ fn told(event: &Event) -> String {
         }
         Event::Paired(peer) => format!("Paired with {} ({})", peer.name, peer.fingerprint.short()),
         Event::WrongCode(0) => "Too many wrong codes were typed; the code is no longer valid".to_owned(),
-        Event::WrongCode(left) => format!("A wrong code was typed; {} left", text::count(u64::from(*left), "try is", "tries are")),
+        Event::WrongCode(left) => {
+            format!("A wrong code was typed; {} left", text::count(u64::from(*left), "try is", "tries are"))
+        }
         Event::Connected(_) => String::new(),
         Event::Trouble(trouble) => format!("Trouble: {trouble}"),
     }
@@ -172,7 +185,9 @@ impl From<PeerError> for Failure {
     fn from(error: PeerError) -> Self {
         let message = error.to_string();
         match error {
-            PeerError::Unreachable(_) => Self::new(FAILED, message).hint("choose another address or port with --listen"),
+            PeerError::Unreachable(_) => {
+                Self::new(FAILED, message).hint("choose another address or port with --listen")
+            }
             PeerError::State { .. } => Self::new(FAILED, message).hint("check the file's permissions and its disk"),
             _ => Self::new(FAILED, message),
         }
@@ -195,11 +210,20 @@ mod tests {
     fn what_happens_is_told_in_sentences() {
         let said = |name: &str, kind| happened(&ReceiverEvent { name: name.into(), from: "green".into(), kind });
         assert_eq!(said("a.tar", EventKind::Arrived(12_300_000)), "Received a.tar (12 MB) from green");
-        assert_eq!(said("a.tar", EventKind::Failed("no space left on the disk".into())), "Could not receive a.tar from green: no space left on the disk");
+        assert_eq!(
+            said("a.tar", EventKind::Failed("no space left on the disk".into())),
+            "Could not receive a.tar from green: no space left on the disk"
+        );
         assert_eq!(said("a.tar", EventKind::Deleted), "Deleted a.tar for green");
         assert_eq!(said("a.tar", EventKind::Kept), "Kept a.tar; green asked to delete it");
         assert_eq!(said("haul-check-0-done.tar", EventKind::Deleted), "");
-        assert_eq!(said(".haul-00000000-00000000-1-1-1ce422c3.part", EventKind::Failed("it can't be the name of an archive".into())), "");
+        assert_eq!(
+            said(
+                ".haul-00000000-00000000-1-1-1ce422c3.part",
+                EventKind::Failed("it can't be the name of an archive".into())
+            ),
+            ""
+        );
         assert_eq!(told(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");
         assert_eq!(told(&Event::WrongCode(1)), "A wrong code was typed; 1 try is left");
     }

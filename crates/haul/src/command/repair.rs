@@ -42,7 +42,9 @@ struct Document<'a> {
 
 pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let ha_version = match &args.ha_version {
-        Some(text) => Some(text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1"))?),
+        Some(text) => Some(
+            text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1"))?,
+        ),
         None => None,
     };
     let given = password::given(&args.password, cancel)?;
@@ -50,9 +52,18 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.sending.waiting, &progress, cancel)?;
     let archive = source.shown();
-    let mut goals = Goals::of(std::slice::from_ref(&args.to), &args.sending, config, |goal| mounted::check(goal, None, false), cancel)?;
+    let mut goals = Goals::of(
+        std::slice::from_ref(&args.to),
+        &args.sending,
+        config,
+        |goal| mounted::check(goal, None, false),
+        cancel,
+    )?;
     if goals.uses_stdout {
-        return Err(Failure::usage("a repaired archive can't go to standard output, because Haul corrects it at the end").hint("give a file or a directory"));
+        return Err(Failure::usage(
+            "a repaired archive can't go to standard output, because Haul corrects it at the end",
+        )
+        .hint("give a file or a directory"));
     }
     let Some(destination) = goals.destinations.pop() else { return Err(Failure::usage("no destination was given")) };
     let mut options = RepairOptions {
@@ -84,7 +95,9 @@ pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) 
         engine::repair::repair(&source, &options, sockets.as_ref(), &progress, cancel)
     })?;
     let (status, code) = outcome(&repaired);
-    let done = |failure: Failure| if repaired.written.is_some() { failure.hint("the repair itself is complete") } else { failure };
+    let done = |failure: Failure| {
+        if repaired.written.is_some() { failure.hint("the repair itself is complete") } else { failure }
+    };
     if args.output.json {
         output::json(&Document { status, archive: &archive, repaired: &repaired }).map_err(done)?;
     } else {
@@ -105,7 +118,8 @@ fn unopened(error: &RepairError) -> Option<&OpenError> {
 fn encryption(args: &RepairArgs, cancel: &AtomicBool) -> Result<Encryption, Failure> {
     if !args.encrypt && !args.change_password {
         if args.new_password_file.is_some() {
-            return Err(Failure::usage("a new password was given, but neither --encrypt nor --change-password").hint("use --encrypt or --change-password"));
+            return Err(Failure::usage("a new password was given, but neither --encrypt nor --change-password")
+                .hint("use --encrypt or --change-password"));
         }
         return Ok(if args.decrypt { Encryption::Remove } else { Encryption::Keep });
     }
@@ -139,7 +153,12 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
     lines.push(format!("{head} {} ({members}) in {}", archive.display(), text::duration(written.seconds)));
     lines.push(format!("  to    {}{}", place(&written.copy), checked(&written.copy)));
     lines.push(format!("  size  {}", text::bytes(written.size_bytes)));
-    let words = [(NoteKind::Repaired, "done"), (NoteKind::LeftOut, "left out"), (NoteKind::Doubtful, "doubtful"), (NoteKind::Lost, "LOST")];
+    let words = [
+        (NoteKind::Repaired, "done"),
+        (NoteKind::LeftOut, "left out"),
+        (NoteKind::Doubtful, "doubtful"),
+        (NoteKind::Lost, "LOST"),
+    ];
     // Looking at the new archive says it better.
     let unrepaired = repaired.result.is_none().then_some((NoteKind::Unrepaired, "can't be repaired"));
     for (kind, word) in words.into_iter().chain(unrepaired) {
@@ -147,7 +166,10 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
         lines.extend(notes.by_ref().take(SHOWN).map(|note| told(word, note)));
         let more = notes.count();
         if more > 0 {
-            lines.push(format!("{word}: and {} more like these (--json lists them)", text::count(more as u64, "line", "lines")));
+            lines.push(format!(
+                "{word}: and {} more like these (--json lists them)",
+                text::count(more as u64, "line", "lines")
+            ));
         }
     }
     if repaired.more_notes > 0 {
@@ -167,7 +189,12 @@ fn told(word: &str, note: &Note) -> String {
 /// What can't be repaired, and what readers make of it.
 fn rest(repaired: &Repaired, lines: &mut Vec<String>) {
     let Some(result) = &repaired.result else { return };
-    for finding in result.findings.iter().filter(|finding| finding.outcomes.iter().any(|outcome| !outcome.effect.is_restored())).take(SHOWN) {
+    for finding in result
+        .findings
+        .iter()
+        .filter(|finding| finding.outcomes.iter().any(|outcome| !outcome.effect.is_restored()))
+        .take(SHOWN)
+    {
         let mut told = found(finding).into_iter();
         lines.extend(told.next().map(|head| format!("can't be repaired: {head}")));
         lines.extend(told);
@@ -182,7 +209,9 @@ impl From<RepairError> for Failure {
             RepairError::Open(error) => error.into(),
             RepairError::Write(error) => error.into(),
             RepairError::Hopeless { advice, .. } => Self::new(DAMAGED, message).hint(advice),
-            RepairError::NoVersion(_) => Self::usage(message).hint("give the version, for example --ha-version 2026.11.1"),
+            RepairError::NoVersion(_) => {
+                Self::usage(message).hint("give the version, for example --ha-version 2026.11.1")
+            }
             RepairError::Encryption { advice, .. } => Self::new(FAILED, message).hint(advice),
             RepairError::Cancelled => Self::new(INTERRUPTED, "interrupted; nothing was left behind"),
         }

@@ -55,14 +55,26 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
         print(&restoration)
     };
     // The files are there whether or not anybody could be told.
-    told.map_err(|failure| failure.hint(format!("the restore itself is complete: {}", engine::shown(restoration.into.as_os_str().as_encoded_bytes()))))?;
+    told.map_err(|failure| {
+        failure.hint(format!(
+            "the restore itself is complete: {}",
+            engine::shown(restoration.into.as_os_str().as_encoded_bytes())
+        ))
+    })?;
     Ok(if complete { DONE } else { INCOMPLETE })
 }
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Failure> {
-    let options =
-        RestoreOptions { only: Vec::new(), database_only: false, replace: false, force: false, owner: None, password: None, threads: engine::all_cores() };
+    let options = RestoreOptions {
+        only: Vec::new(),
+        database_only: false,
+        replace: false,
+        force: false,
+        owner: None,
+        password: None,
+        threads: engine::all_cores(),
+    };
     print(&restore(&archive.into(), into, &options, ProgressArg::Auto, &Arc::default(), cancel)?)
 }
 
@@ -104,11 +116,20 @@ fn print(restoration: &Restoration) -> Result<(), Failure> {
         lines.push(format!("  kept  {} holds the previous content; remove it when all is well", kept.display()));
     }
     if !restoration.other_archives.is_empty() {
-        lines.push(format!("  not part of the config directory, not restored: {}", restoration.other_archives.join(", ")));
+        lines.push(format!(
+            "  not part of the config directory, not restored: {}",
+            restoration.other_archives.join(", ")
+        ));
     }
     output::lines(&lines)?;
-    output::notes("left out", restoration.left_out.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)));
-    output::notes("note", restoration.unmatched.iter().map(|pattern| format!("nothing in the archive matches --only {pattern}")));
+    output::notes(
+        "left out",
+        restoration.left_out.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)),
+    );
+    output::notes(
+        "note",
+        restoration.unmatched.iter().map(|pattern| format!("nothing in the archive matches --only {pattern}")),
+    );
     output::notes("note", restoration.warnings.iter().cloned());
     Ok(())
 }

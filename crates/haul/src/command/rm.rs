@@ -46,7 +46,9 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
     for text in typed {
         let destination = destination::resolve(config, text)?;
         let name = destination.archive()?.to_owned();
-        let known = places.iter().find(|(address, options, _)| (address, options) == (&destination.address, &destination.options));
+        let known = places
+            .iter()
+            .find(|(address, options, _)| (address, options) == (&destination.address, &destination.options));
         let store = match known {
             Some((_, _, store)) => Arc::clone(store),
             None => network.connect_to_look(&destination)?,
@@ -78,7 +80,11 @@ pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
     }
     if !args.yes {
         output::lines(&targets.iter().map(Target::label).collect::<Vec<_>>())?;
-        let question = if targets.len() == 1 { "Remove it permanently?".to_owned() } else { format!("Remove these {} archives permanently?", targets.len()) };
+        let question = if targets.len() == 1 {
+            "Remove it permanently?".to_owned()
+        } else {
+            format!("Remove these {} archives permanently?", targets.len())
+        };
         if !destination::confirm(&question)? {
             return Err(Failure::new(FAILED, "nothing was removed"));
         }

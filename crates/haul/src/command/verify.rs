@@ -63,7 +63,11 @@ fn code(verification: &Verification) -> u8 {
 }
 
 /// What an archive is worth, for others.
-pub(crate) fn quietly(archive: &ArchiveSource, password: Option<Password>, cancel: &Arc<AtomicBool>) -> Result<Judgement, Failure> {
+pub(crate) fn quietly(
+    archive: &ArchiveSource,
+    password: Option<Password>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Judgement, Failure> {
     verify(archive, password, ProgressArg::None, &Arc::default(), cancel).map(|verification| verification.judgement)
 }
 
@@ -137,5 +141,9 @@ fn sentence(finding: &Finding) -> String {
         Severity::Loss => "lost",
         Severity::Warning => "note",
     };
-    if finding.member.is_empty() { format!("{kind}: {}", finding.message) } else { format!("{kind}: {}: {}", finding.member, finding.message) }
+    if finding.member.is_empty() {
+        format!("{kind}: {}", finding.message)
+    } else {
+        format!("{kind}: {}: {}", finding.member, finding.message)
+    }
 }

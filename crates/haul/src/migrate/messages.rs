@@ -50,7 +50,10 @@ pub(crate) fn interrupted(reached: Reached, place: &str) -> Failure {
             format!("interrupted while sending to {place}; nothing was restored"),
             Some("run the same command again; if Home Assistant is busy, wait a minute"),
         ),
-        Reached::Unanswered => (format!("interrupted before {place} confirmed the backup; nothing was restored"), Some("the same command starts over")),
+        Reached::Unanswered => (
+            format!("interrupted before {place} confirmed the backup; nothing was restored"),
+            Some("the same command starts over"),
+        ),
         Reached::Sent => (format!("interrupted; the backup is on {place}, and nothing was restored"), Some(BY_HAND)),
         Reached::Restoring => (
             format!("interrupted; {place} is restoring and continues without haul"),
@@ -65,7 +68,8 @@ pub(crate) fn interrupted(reached: Reached, place: &str) -> Failure {
 }
 
 /// What to do with a backup that was only uploaded.
-pub(crate) const BY_HAND: &str = "restore it there under Settings > System > Backups, or from the welcome page if it still shows that";
+pub(crate) const BY_HAND: &str =
+    "restore it there under Settings > System > Backups, or from the welcome page if it still shows that";
 
 /// An end that came from waiting, which only an interruption has.
 pub(crate) fn ended(error: &StoreError, reached: Reached, place: &str) -> Failure {
@@ -81,7 +85,12 @@ mod tests {
 
     #[test]
     fn names_are_listed_as_people_list_them_and_many_are_counted() {
-        let names = |count: usize| ["ada", "bob", "carl", "dora", "emil", "fritz", "gerd"][..count].iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = |count: usize| {
+            ["ada", "bob", "carl", "dora", "emil", "fritz", "gerd"][..count]
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(any_of(&names(1)), "ada");
         assert_eq!(any_of(&names(2)), "ada or bob");
         assert_eq!(joined(&names(3), "and"), "ada, bob and carl");
@@ -99,7 +108,10 @@ mod tests {
         };
         assert_eq!(said(Reached::Nothing), "interrupted; nothing was sent to http://new:8123");
         assert_eq!(said(Reached::Sending), "interrupted while sending to http://new:8123; nothing was restored");
-        assert_eq!(said(Reached::Unanswered), "interrupted before http://new:8123 confirmed the backup; nothing was restored");
+        assert_eq!(
+            said(Reached::Unanswered),
+            "interrupted before http://new:8123 confirmed the backup; nothing was restored"
+        );
         assert_eq!(said(Reached::Sent), "interrupted; the backup is on http://new:8123, and nothing was restored");
         assert_eq!(said(Reached::Restoring), "interrupted; http://new:8123 is restoring and continues without haul");
     }

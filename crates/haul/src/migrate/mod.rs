@@ -4,8 +4,9 @@
 //! Move::look ─▶ [stop] ─▶ send ─▶ [start] ─▶ restore ─▶ "log in as …"
 //! ```
 //!
-//! The backup is the engine's, with the new Home Assistant as its only place (`place`); how one speaks to a Home Assistant is the crate `homeassistant`'s business.
-//! What lives here is their order, and what it means for the user when one of them ends early.
+//! The backup is the engine's, with the new Home Assistant as its only place (`place`); how one speaks to a Home
+//! Assistant is the crate `homeassistant`'s business. What lives here is their order, and what it means for the user
+//! when one of them ends early.
 //!
 //! | module | owns |
 //! |---|---|
@@ -93,9 +94,10 @@ impl Move {
     pub(crate) fn look(wanted: Wanted, network: Network, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
         let options = options(&wanted);
         let identity = engine::identity(&options).map_err(|error| match error {
-            BackupError::NoVersion { instead: None, .. } | BackupError::StrangeVersion { .. } => {
-                Failure::usage(error.to_string()).hint("give the config directory: the one with configuration.yaml and the hidden .HA_VERSION and .storage")
-            }
+            BackupError::NoVersion { instead: None, .. } | BackupError::StrangeVersion { .. } => Failure::usage(
+                error.to_string(),
+            )
+            .hint("give the config directory: the one with configuration.yaml and the hidden .HA_VERSION and .storage"),
             other => other.into(),
         })?;
         let source = Source::look(&wanted.config, &identity)?;
@@ -106,7 +108,8 @@ impl Move {
         let target = network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(looking));
         let mut target = target.map_err(|error| messages::ended(&error, Reached::Nothing, &shown))??;
         target.suits(&source)?;
-        let expecting = network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(target.expect(&source)));
+        let expecting =
+            network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(target.expect(&source)));
         expecting.map_err(|error| messages::ended(&error, Reached::Nothing, &shown))?;
         Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: Arc::clone(cancel) })
     }
@@ -121,7 +124,11 @@ impl Move {
             Err(NotStopped::Failed(failure)) => return Err(failure),
             Err(NotStopped::Interrupted) => {
                 let failure = messages::interrupted(Reached::Nothing, self.target.place());
-                return Err(if self.wanted.start.is_some() { failure } else { with_hint(failure, "the old Home Assistant may have stopped") });
+                return Err(if self.wanted.start.is_some() {
+                    failure
+                } else {
+                    with_hint(failure, "the old Home Assistant may have stopped")
+                });
             }
         };
         drop(steps);
@@ -137,7 +144,9 @@ impl Move {
                 sent.notes.extend(started.err());
                 Ok(sent)
             }
-            (Err(failure), Ok(())) if self.wanted.start.is_none() => Err(with_hint(failure, "the old Home Assistant is still stopped")),
+            (Err(failure), Ok(())) if self.wanted.start.is_none() => {
+                Err(with_hint(failure, "the old Home Assistant is still stopped"))
+            }
             (Err(failure), Ok(())) => Err(failure),
             (Err(failure), Err(why)) => {
                 crate::output::notes("note", std::iter::once(why));
@@ -154,14 +163,17 @@ impl Move {
         let mut context = self.network.context.clone();
         // It has been spoken to: from now on it is waited for as long as any place that has worked.
         context.tuning.first_contact = context.tuning.give_up_after;
-        self.options.destinations = vec![Destination::Place { sink: Arc::new(store), name: None, context: Some(context) }];
+        self.options.destinations =
+            vec![Destination::Place { sink: Arc::new(store), name: None, context: Some(context) }];
         let progress = Arc::new(Progress::default());
         let job = Job { verb: "sending", encrypted: self.options.password.is_some(), names_limit: true };
         let display = Display::start(self.wanted.progress, job, Arc::clone(&progress));
         let outcome = engine::backup(&self.options, Some(&self.network.sockets()), &progress, &self.cancel);
         drop(display);
         let report = outcome.map_err(|error| self.not_sent(error, &ledger))?;
-        let Some(backup_id) = ledger.backup_id() else { return Err(Failure::new(FAILED, "the upload ended without an answer from Home Assistant")) };
+        let Some(backup_id) = ledger.backup_id() else {
+            return Err(Failure::new(FAILED, "the upload ended without an answer from Home Assistant"));
+        };
         Ok(Sent { report, backup_id, breaks: ledger.breaks(), notes: Vec::new() })
     }
 
@@ -179,7 +191,10 @@ impl Move {
                 messages::interrupted(reached, self.target.place())
             }
             (BackupError::Store(_), Some(last)) => {
-                crate::output::notes("sent again", breaks.iter().take(breaks.len().saturating_sub(1)).cloned().collect::<Vec<_>>().into_iter());
+                crate::output::notes(
+                    "sent again",
+                    breaks.iter().take(breaks.len().saturating_sub(1)).cloned().collect::<Vec<_>>().into_iter(),
+                );
                 let mut failure = Failure::from(last);
                 if breaks.len() > 1 {
                     failure.message = format!("{}, the last of {} tries", failure.message, breaks.len());

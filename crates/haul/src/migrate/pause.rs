@@ -1,5 +1,5 @@
-//! The old Home Assistant stopped for a while, by the user's own commands. Started again it is whatever happens: a small shell waits at a pipe, and starts it when
-//! told to or when this program is gone.
+//! The old Home Assistant stopped for a while, by the user's own commands. Started again it is whatever happens: a
+//! small shell waits at a pipe, and starts it when told to or when this program is gone.
 
 use std::{
     io::{self, Write},
@@ -13,8 +13,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::failure::{FAILED, Failure};
 
-/// Waits until its input says so or ends, deaf to what stops others, and runs its first argument. The stop command holds the other end of that input too: should this
-/// program be killed meanwhile, the start does not overtake the stop.
+/// Waits until its input says so or ends, deaf to what stops others, and runs its first argument. The stop command
+/// holds the other end of that input too: should this program be killed meanwhile, the start does not overtake the
+/// stop.
 const WATCH: &str = "trap '' INT TERM HUP; while read -r line; do break; done; trap - INT TERM HUP; exec sh -c \"$1\"";
 /// How often a command that runs is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,8 +45,11 @@ pub(crate) enum NotStopped {
 impl Stopped {
     /// Runs the stop command. Should it fail, or the user interrupt it, the start command runs before this returns.
     pub(crate) fn begin(stop: &str, start: Option<&str>, cancel: &AtomicBool) -> Result<Self, NotStopped> {
-        let failed = |what: String| NotStopped::Failed(Failure::new(FAILED, what).hint("nothing was sent; the new Home Assistant is as it was"));
-        let could_not = |error: io::Error| failed(format!("the stop command could not be run: {}", engine::plain_reason(&error)));
+        let failed = |what: String| {
+            NotStopped::Failed(Failure::new(FAILED, what).hint("nothing was sent; the new Home Assistant is as it was"))
+        };
+        let could_not =
+            |error: io::Error| failed(format!("the stop command could not be run: {}", engine::plain_reason(&error)));
         // First, so that there is no moment without it.
         let start = start.map(Waiting::new).transpose().map_err(could_not)?;
         let stopped = Self { start };
@@ -107,7 +111,12 @@ impl Waiting {
             // If nobody reads it, the shell is gone, which waiting for it tells.
             let _ = input.write_all(b"now\n");
         }
-        let wrong = |why: String| format!("the start command failed ({why}): the old Home Assistant may still be stopped; run it by hand: {}", self.text);
+        let wrong = |why: String| {
+            format!(
+                "the start command failed ({why}): the old Home Assistant may still be stopped; run it by hand: {}",
+                self.text
+            )
+        };
         match self.shell.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(wrong(ended(status))),
@@ -116,7 +125,8 @@ impl Waiting {
     }
 }
 
-/// Lets a command end that nobody wants any more. What it asked others to do goes on without it, so it is not ended before its time: a start must not overtake a stop.
+/// Lets a command end that nobody wants any more. What it asked others to do goes on without it, so it is not ended
+/// before its time: a start must not overtake a stop.
 fn give_up(running: &mut Child) {
     let group = Pid::from_child(running);
     if has_ended(running, GRACE) {
@@ -141,7 +151,8 @@ fn has_ended(running: &mut Child, within: Duration) -> bool {
     false
 }
 
-/// In a process group of its own, so that Ctrl-C is ours to judge; standard output is the report's, and passwords and tokens are nobody else's.
+/// In a process group of its own, so that Ctrl-C is ours to judge; standard output is the report's, and passwords and
+/// tokens are nobody else's.
 fn quiet(mut command: Command) -> Command {
     if let Ok(err) = io::stderr().as_fd().try_clone_to_owned() {
         command.stdout(err);

@@ -1,5 +1,6 @@
-//! The new Home Assistant as a place of the backup pipeline: it takes one archive, in one request, and can't go on after a break. Then it is asked whether the
-//! archive arrived after all, and if not, all of it is sent again. What an archive is, nobody knows here.
+//! The new Home Assistant as a place of the backup pipeline: it takes one archive, in one request, and can't go on
+//! after a break. Then it is asked whether the archive arrived after all, and if not, all of it is sent again. What an
+//! archive is, nobody knows here.
 
 use std::{
     convert::Infallible,
@@ -89,7 +90,11 @@ impl HomeAssistantStore {
         if free >= needed {
             return Ok(());
         }
-        let reason = format!("it has {} free, and needs at least {} for the backup and the unpacked files", text::bytes(free), text::bytes(needed));
+        let reason = format!(
+            "it has {} free, and needs at least {} for the backup and the unpacked files",
+            text::bytes(free),
+            text::bytes(needed)
+        );
         let full = refusal(self.target.place(), Kind::Full { missing: Some(needed - free) }, reason);
         Err(full.advise("free some space there, or leave out the history with --exclude-database; nothing was sent"))
     }
@@ -109,9 +114,11 @@ impl HomeAssistantStore {
                 Ok(true)
             }
             Ok(Arrival::No | Arrival::OtherSize { .. }) => Ok(false),
-            Ok(Arrival::Underway) => {
-                Err(refusal(self.target.place(), Kind::Transient { retry_after: Some(PAUSE) }, "it is still busy with the previous request"))
-            }
+            Ok(Arrival::Underway) => Err(refusal(
+                self.target.place(),
+                Kind::Transient { retry_after: Some(PAUSE) },
+                "it is still busy with the previous request",
+            )),
             Err(error) if error.is_transient() => Err(transient(&error)),
             Err(error) => Err(lasting(&self.ledger, error)),
         }
@@ -146,7 +153,13 @@ impl Sink for HomeAssistantStore {
         }
         let state = if is_there { State::Complete } else { State::Fresh };
         let (target, ledger) = (Arc::clone(&self.target), Arc::clone(&self.ledger));
-        Ok(Box::new(HomeAssistantUpload { target, ledger, name: name.to_owned(), expected: known, state: Waiting::new(state) }))
+        Ok(Box::new(HomeAssistantUpload {
+            target,
+            ledger,
+            name: name.to_owned(),
+            expected: known,
+            state: Waiting::new(state),
+        }))
     }
 }
 
@@ -183,9 +196,15 @@ impl Drop for Transfer {
 impl HomeAssistantUpload {
     fn open(&self) -> Transfer {
         let (pieces, incoming) = mpsc::channel(1);
-        let body = stream::unfold(incoming, |mut incoming| async { incoming.recv().await.map(|piece| (piece, incoming)) });
+        let body =
+            stream::unfold(incoming, |mut incoming| async { incoming.recv().await.map(|piece| (piece, incoming)) });
         // The file's end is announced by its length; a channel that closes early is noticed by that.
-        let upload = homeassistant::Upload { file_name: self.name.clone(), length: self.expected.size, stream: body, progress: Progress::default() };
+        let upload = homeassistant::Upload {
+            file_name: self.name.clone(),
+            length: self.expected.size,
+            stream: body,
+            progress: Progress::default(),
+        };
         let target = Arc::clone(&self.target);
         let answer = tokio::spawn(async move { target.upload(upload).await });
         let mut account = self.ledger.account();
@@ -298,7 +317,8 @@ impl Upload for HomeAssistantUpload {
             match self.target.did_it_arrive(&expected).await {
                 Ok(Arrival::OtherSize { size, .. }) => {
                     let reason = format!("it has {size} bytes instead of {}", completed.length);
-                    let advice = "nothing was restored; remove the backup there under Settings > System > Backups, and try again";
+                    let advice = "nothing was restored; remove the backup there under Settings > System > Backups, and \
+                        try again";
                     return Err(refusal(self.target.place(), Kind::Mismatch, reason).advise(advice));
                 }
                 Ok(Arrival::No | Arrival::Underway) => tokio::time::sleep(PAUSE).await,

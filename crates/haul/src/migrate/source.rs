@@ -1,4 +1,5 @@
-//! The Home Assistant that moves: which version it is, who may log in, and whether its directory holds what makes it this one and no other.
+//! The Home Assistant that moves: which version it is, who may log in, and whether its directory holds what makes it
+//! this one and no other.
 
 use std::{
     collections::BTreeSet,
@@ -97,7 +98,8 @@ struct Onboarding {
     done: Vec<String>,
 }
 
-/// `.storage/http`: from 2026.8 on what Home Assistant listens by, and what it tries out; before that a copy of what its YAML said.
+/// `.storage/http`: from 2026.8 on what Home Assistant listens by, and what it tries out; before that a copy of what
+/// its YAML said.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Http {
@@ -126,46 +128,76 @@ impl Slot {
 }
 
 impl Source {
-    /// Looks at the directory. A restore without users, or with users nobody can be, ends on the first page again: that is refused.
+    /// Looks at the directory. A restore without users, or with users nobody can be, ends on the first page again: that
+    /// is refused.
     pub(crate) fn look(directory: &Path, identity: &Identity) -> Result<Self, Failure> {
         let auth = directory.join(".storage/auth");
         let Some(Auth { users, credentials, refresh_tokens }) = read::<Auth>(&auth)? else {
-            return Err(Failure::usage(format!("{} has no .storage/auth: a restore would bring no users", directory.display()))
-                .hint("give the whole config directory, including its hidden files"));
+            return Err(Failure::usage(format!(
+                "{} has no .storage/auth: a restore would bring no users",
+                directory.display()
+            ))
+            .hint("give the whole config directory, including its hidden files"));
         };
         let mut people: Vec<&User> = users.iter().filter(|user| user.is_active && !user.system_generated).collect();
         if people.is_empty() {
-            return Err(Failure::new(FAILED, format!("{} holds no user who can log in", auth.display()))
-                .hint("check that this is the right directory; if so, finish onboarding in the old Home Assistant and try again"));
+            return Err(Failure::new(FAILED, format!("{} holds no user who can log in", auth.display())).hint(
+                "check that this is the right directory; if so, finish onboarding in the old Home Assistant and \
+                    try again",
+            ));
         }
         people.sort_by_key(|user| !user.is_owner);
         let provider = directory.join(".storage/auth_provider.homeassistant");
-        let known: Option<BTreeSet<String>> = read::<Provider>(&provider)?.map(|provider| provider.users.into_iter().map(|user| user.username).collect());
+        let known: Option<BTreeSet<String>> =
+            read::<Provider>(&provider)?.map(|provider| provider.users.into_iter().map(|user| user.username).collect());
         let mut logins = Vec::new();
         for person in people {
-            let own = credentials.iter().filter(|credential| credential.user_id == person.id && credential.auth_provider_type == BY_PASSWORD);
+            let own = credentials
+                .iter()
+                .filter(|credential| credential.user_id == person.id && credential.auth_provider_type == BY_PASSWORD);
             logins.extend(own.filter_map(|credential| credential.data.get("username")?.as_str().map(str::to_owned)));
         }
         let mut notes = Vec::new();
-        let (with, without): (Vec<_>, Vec<_>) = logins.into_iter().partition(|name| known.as_ref().is_some_and(|known| known.contains(name)));
+        let (with, without): (Vec<_>, Vec<_>) =
+            logins.into_iter().partition(|name| known.as_ref().is_some_and(|known| known.contains(name)));
         if !without.is_empty() {
-            notes.push(format!("{} has no password for {}, so they can't log in", provider.display(), super::messages::any_of(&without)));
+            notes.push(format!(
+                "{} has no password for {}, so they can't log in",
+                provider.display(),
+                super::messages::any_of(&without)
+            ));
         }
-        let done = read::<Onboarding>(&directory.join(".storage/onboarding")).ok().flatten().map(|stored| stored.done).unwrap_or_default();
+        let done = read::<Onboarding>(&directory.join(".storage/onboarding"))
+            .ok()
+            .flatten()
+            .map(|stored| stored.done)
+            .unwrap_or_default();
         if FIRST_STEPS.iter().any(|step| !done.iter().any(|done| done == step)) {
-            notes.push("onboarding was never finished in the old Home Assistant: the new one will show the rest of it".to_owned());
+            notes.push(
+                "onboarding was never finished in the old Home Assistant: the new one will show the rest of it"
+                    .to_owned(),
+            );
         }
         if directory.join(".storage/hassio").exists() {
-            let what = "add-ons, their data and the folders share, ssl and media are outside the config directory and do not move";
+            let what = "add-ons, their data and the folders share, ssl and media are outside the config directory and \
+                do not move";
             notes.push(what.to_owned());
         }
         // Only for a hint: whatever stands there instead is no reason to stop.
         let stored_http = read::<Http>(&directory.join(".storage/http")).ok().flatten();
         let tokens = refresh_tokens.into_iter().map(|token| token.id).collect();
-        Ok(Self { directory: directory.to_owned(), version: identity.version.clone(), logins: with, notes, stored_http, tokens })
+        Ok(Self {
+            directory: directory.to_owned(),
+            version: identity.version.clone(),
+            logins: with,
+            notes,
+            stored_http,
+            tokens,
+        })
     }
 
-    /// Where Home Assistant `version` listens with what is restored, the likeliest first. Unknown versions may be of either kind.
+    /// Where Home Assistant `version` listens with what is restored, the likeliest first. Unknown versions may be of
+    /// either kind.
     pub(crate) fn listening(&self, version: Option<&HaVersion>) -> Vec<Listening> {
         let rules = RULES_SINCE.parse::<HaVersion>().ok().zip(version).is_none_or(|(since, version)| *version >= since);
         let (stored, reads_yaml) = match self.stored_http.as_ref().filter(|_| rules) {
@@ -203,7 +235,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            let failure = Failure::new(FAILED, format!("can't read {}: {}", path.display(), engine::plain_reason(&error)));
+            let failure =
+                Failure::new(FAILED, format!("can't read {}: {}", path.display(), engine::plain_reason(&error)));
             return Err(failure.hint("run haul as root, or as the user that runs Home Assistant"));
         }
     };
@@ -212,8 +245,17 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
         // Where, and not what: the parser would repeat what stands there, and that may be a secret.
         Err(error) => {
             let (file, line, column) = (path.display(), error.line(), error.column());
-            Err(Failure::new(FAILED, format!("{file} is not in the form that Home Assistant writes (line {line}, column {column})"))
-                .hint("Home Assistant itself would set it aside and start fresh; `haul restore` brings the file back from a backup"))
+            Err(Failure::new(
+                FAILED,
+                format!(
+                    "{file} is not in the form that Home Assistant writes (line {line}, \
+                column {column})"
+                ),
+            )
+            .hint(
+                "Home Assistant itself would set it aside and start fresh; `haul restore` brings the file back \
+                    from a backup",
+            ))
         }
     }
 }
@@ -266,13 +308,13 @@ mod tests {
         assert!(source.notes.is_empty(), "{:?}", source.notes);
     }
 
-    /// What stands in `.storage/http` and in the configuration, and where an older and a newer Home Assistant then listen.
+    /// What stands in `.storage/http` and in the configuration, and where an older and a newer Home Assistant then
+    /// listen.
     #[test]
     fn the_restored_one_listens_where_its_version_looks() {
         let copy = r#"{"version":1,"data":{"server_port":8124,"cors_allowed_origins":[]}}"#;
         let ruling = r#"{"version":3,"data":{"stable":{"server_port":8125,"error":null},"pending":null,"yaml_migration_done":true}}"#;
-        let trying =
-            r#"{"data":{"stable":{"server_port":8125},"pending":{"server_port":443,"ssl_certificate":"/ssl/a.pem","error":null},"yaml_migration_done":true}}"#;
+        let trying = r#"{"data":{"stable":{"server_port":8125},"pending":{"server_port":443,"ssl_certificate":"/ssl/a.pem","error":null},"yaml_migration_done":true}}"#;
         let given_up = r#"{"data":{"stable":{"server_port":8125},"pending":{"server_port":443,"error":"not_promoted"},"yaml_migration_done":true}}"#;
         let not_yet = r#"{"data":{"stable":{"server_port":8125},"pending":null,"yaml_migration_done":false}}"#;
         let yaml = "http:\n  server_port: 8126\n";
@@ -291,7 +333,11 @@ mod tests {
             fs::write(directory.path().join("configuration.yaml"), yaml).unwrap();
             let source = looked(directory.path()).unwrap();
             let at = |version: &str| -> Vec<(u16, bool)> {
-                source.listening(Some(&version.parse().unwrap())).into_iter().map(|listening| (listening.port.unwrap(), listening.tls)).collect()
+                source
+                    .listening(Some(&version.parse().unwrap()))
+                    .into_iter()
+                    .map(|listening| (listening.port.unwrap(), listening.tls))
+                    .collect()
             };
             assert_eq!((&at("2026.7.4")[..], &at("2026.8.0")[..]), (older, newer), "{stored} {yaml}");
         }
@@ -310,7 +356,11 @@ mod tests {
         let secret = r#"{"data":{"users":"hunter2"}}"#;
         for text in ["", "{}", secret, "\u{0}"] {
             let failure = look(&[("auth", text)]).unwrap_err();
-            assert!(failure.message.contains(".storage/auth is not in the form that Home Assistant writes"), "{}", failure.message);
+            assert!(
+                failure.message.contains(".storage/auth is not in the form that Home Assistant writes"),
+                "{}",
+                failure.message
+            );
             assert!(!failure.message.contains("hunter2"), "{}", failure.message);
         }
         assert!(look(&[]).unwrap_err().message.ends_with("has no .storage/auth: a restore would bring no users"));

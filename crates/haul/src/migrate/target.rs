@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use habackup::version::HaVersion;
 use homeassistant::{
-    Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Phase, RestoreRequest, Secret, Timeouts, Tls, Upload, Way, local_agent,
+    Agent, Arrival, Begun, Elsewhere, Error, Expected, Instance, Manager, Phase, RestoreRequest, Secret, Timeouts, Tls,
+    Upload, Way, local_agent,
 };
 
 use super::{messages, source::Source};
@@ -33,7 +34,12 @@ pub(crate) struct Target {
 
 impl Target {
     /// Looks at what answers there. Refuses whatever can't take a backup; nothing is sent.
-    pub(crate) async fn look(address: &str, tls: Tls, token: Option<Secret>, give_up_after: Duration) -> Result<Self, Failure> {
+    pub(crate) async fn look(
+        address: &str,
+        tls: Tls,
+        token: Option<Secret>,
+        give_up_after: Duration,
+    ) -> Result<Self, Failure> {
         let instance = Instance::look(address, tls, timeouts(give_up_after)).await?;
         let place = instance.seen().address.clone();
         let is_unchecked = tls.insecure && place.starts_with("https");
@@ -41,26 +47,46 @@ impl Target {
             Phase::Fresh { installation, agent, manager } => {
                 idle(&place, manager)?;
                 let (agent, installation) = ((*agent).to_owned(), installation.clone());
-                Ok(Self { instance, agent, token: None, installation, is_unchecked, elsewhere: Vec::new(), taken: None })
+                Ok(Self {
+                    instance,
+                    agent,
+                    token: None,
+                    installation,
+                    is_unchecked,
+                    elsewhere: Vec::new(),
+                    taken: None,
+                })
             }
             Phase::Preparing => Err(Failure::new(FAILED, format!("{place} is still downloading Home Assistant"))
                 .hint("wait until its welcome page offers to create a home or restore a backup")),
             phase @ (Phase::Begun | Phase::SetUp) => {
-                let what = if *phase == Phase::Begun { "somebody has started to set it up" } else { "it is set up already" };
+                let what =
+                    if *phase == Phase::Begun { "somebody has started to set it up" } else { "it is set up already" };
                 let Some(token) = token else { return Err(no_token(&place, what)) };
                 let (admin, agents) = instance.admin(token.clone()).await?;
                 let manager = admin.info().await?;
                 let agent = own_agent(&place, &agents)?;
                 idle(&place, &manager)?;
-                Ok(Self { instance, agent, token: Some(token), installation: None, is_unchecked, elsewhere: Vec::new(), taken: None })
+                Ok(Self {
+                    instance,
+                    agent,
+                    token: Some(token),
+                    installation: None,
+                    is_unchecked,
+                    elsewhere: Vec::new(),
+                    taken: None,
+                })
             }
         }
     }
 
-    /// Looks at where it may answer with what is restored. The old one on the same machine is not it, nor is anybody else who is there before.
+    /// Looks at where it may answer with what is restored. The old one on the same machine is not it, nor is anybody
+    /// else who is there before.
     pub(crate) async fn expect(&mut self, source: &Source) {
         for listening in source.listening(self.version().as_ref()) {
-            let Some(elsewhere) = listening.port.and_then(|port| self.instance.at_port(port, listening.tls)) else { continue };
+            let Some(elsewhere) = listening.port.and_then(|port| self.instance.at_port(port, listening.tls)) else {
+                continue;
+            };
             if elsewhere.is_free().await {
                 self.elsewhere.push(elsewhere);
             } else {
@@ -77,13 +103,21 @@ impl Target {
                 "{place} seems to be the Home Assistant that runs from {}: the token is one of its own",
                 source.directory.display()
             ))
-            .hint("give another --to; if that instance got these users from an earlier restore, create a new token there"));
+            .hint(
+                "give another --to; if that instance got these users from an earlier restore, create a new token there",
+            ));
         }
         if let Some(version) = self.version()
             && version < source.version
         {
-            return Err(Failure::new(FAILED, format!("{place} runs Home Assistant {version} and would refuse a backup from the newer {}", source.version))
-                .hint(format!("update it to {} or newer first", source.version)));
+            return Err(Failure::new(
+                FAILED,
+                format!(
+                    "{place} runs Home Assistant {version} and would refuse a backup from the newer {}",
+                    source.version
+                ),
+            )
+            .hint(format!("update it to {} or newer first", source.version)));
         }
         Ok(())
     }
@@ -95,15 +129,24 @@ impl Target {
         if self.is_unchecked {
             notes.push("its certificate is not checked: anyone on the path can read everything".to_owned());
         }
-        if let Some(version) = self.version().filter(|version| LIMITED.iter().any(|limited| version.as_str().starts_with(limited))) {
-            notes.push(format!("Home Assistant {version} has a bug that limits uploads to 16 MiB: update it first if the backup is larger"));
+        if let Some(version) =
+            self.version().filter(|version| LIMITED.iter().any(|limited| version.as_str().starts_with(limited)))
+        {
+            notes.push(format!(
+                "Home Assistant {version} has a bug that limits uploads to 16 MiB: update it first if \
+                the backup is larger"
+            ));
         }
         if let Some(elsewhere) = self.elsewhere.first() {
-            notes.push(format!("the restored configuration uses another port: after the restore Home Assistant answers at {}", elsewhere.address()));
+            notes.push(format!(
+                "the restored configuration uses another port: after the restore Home Assistant answers at {}",
+                elsewhere.address()
+            ));
         }
         if let Some(taken) = &self.taken {
             notes.push(format!(
-                "the restored configuration uses another port, where something else answers now: {taken}; Haul follows the restore at {} only",
+                "the restored configuration uses another port, where something else answers now: {taken}; Haul follows \
+                 the restore at {} only",
                 self.place()
             ));
         }
@@ -111,10 +154,13 @@ impl Target {
             notes.push(format!("{from} redirects to {}; Haul uses that address", seen.address));
         }
         if let Some(proxy) = seen.proxy {
-            notes.push(format!("it is behind {proxy}; if that causes trouble, give Home Assistant's own address in the home network"));
+            notes.push(format!(
+                "it is behind {proxy}; if that causes trouble, give Home Assistant's own address in the home network"
+            ));
         }
         if self.version().is_none() {
-            let why = seen.no_socket.as_ref().map_or_else(|| "it does not tell".to_owned(), |error| error.reason.clone());
+            let why =
+                seen.no_socket.as_ref().map_or_else(|| "it does not tell".to_owned(), |error| error.reason.clone());
             notes.push(format!("its version is unknown ({why}): it must not be older than the old Home Assistant"));
         }
         notes
@@ -181,7 +227,8 @@ impl Target {
 
     /// A request for what this one restores.
     pub(crate) fn request(&self, backup_id: &str, password: Option<Secret>, has_database: bool) -> RestoreRequest {
-        // The Supervisor wants to hear what is in the backup. Core would keep its own history for a `false`, beside the devices of another home.
+        // The Supervisor wants to hear what is in the backup. Core would keep its own history for a `false`, beside the
+        // devices of another home.
         let database = has_database || self.agent != SUPERVISOR;
         RestoreRequest { password, database, ..RestoreRequest::new(backup_id, &self.agent) }
     }
@@ -196,7 +243,8 @@ impl Target {
         self.instance.follow_restart(&way, elsewhere, told).await
     }
 
-    /// Where it may answer next, without what answers by now, as the old one does when it was stopped meanwhile and started again.
+    /// Where it may answer next, without what answers by now, as the old one does when it was stopped meanwhile and
+    /// started again.
     pub(crate) async fn elsewhere(&self) -> Vec<Elsewhere> {
         let mut free = Vec::new();
         for elsewhere in &self.elsewhere {
@@ -226,15 +274,20 @@ fn idle(place: &str, manager: &Manager) -> Result<(), Failure> {
 }
 
 fn no_token(place: &str, what: &str) -> Failure {
-    Failure::new(FAILED, format!("{place} does not accept a backup without a login: {what}"))
-        .hint("if nothing in it matters, reinstall it and leave its welcome page as it is; to replace its content, use --replace with an administrator's --token-file")
+    Failure::new(FAILED, format!("{place} does not accept a backup without a login: {what}")).hint(
+        "if nothing in it matters, reinstall it and leave its welcome page as it is; to replace its content, use \
+            --replace with an administrator's --token-file",
+    )
 }
 
 fn own_agent(place: &str, agents: &[Agent]) -> Result<String, Failure> {
     let none = || {
         let ids: Vec<String> = agents.iter().map(|agent| agent.agent_id.clone()).collect();
-        Failure::new(FAILED, format!("{place} keeps no backups on its own disk, only on {}", messages::joined(&ids, "and")))
-            .hint("check under Settings > System > Backups whether local backups work there")
+        Failure::new(
+            FAILED,
+            format!("{place} keeps no backups on its own disk, only on {}", messages::joined(&ids, "and")),
+        )
+        .hint("check under Settings > System > Backups whether local backups work there")
     };
     local_agent(agents).map(str::to_owned).ok_or_else(none)
 }

@@ -17,13 +17,25 @@ fn passwords_work_by_file_and_environment_and_are_never_shown() {
     fs::write(place.dir.path().join("pw"), "hunter2-very-secret\n").unwrap();
     let backup = place.haul(&["backup", "config", "--to", "out/e.tar", "--password-file", "pw", "--json"]);
     assert_eq!(said(&backup).0, 0, "{}", said(&backup).1);
-    let by_environment = command(&["verify", "out/e.tar"]).current_dir(place.dir.path()).env("HAUL_PASSWORD", "hunter2-very-secret").output().unwrap();
+    let by_environment = command(&["verify", "out/e.tar"])
+        .current_dir(place.dir.path())
+        .env("HAUL_PASSWORD", "hunter2-very-secret")
+        .output()
+        .unwrap();
     assert_eq!(said(&by_environment).0, 0, "{}", said(&by_environment).1);
-    let wrong = command(&["verify", "out/e.tar"]).current_dir(place.dir.path()).env("HAUL_PASSWORD", "guess-of-mine").output().unwrap();
+    let wrong = command(&["verify", "out/e.tar"])
+        .current_dir(place.dir.path())
+        .env("HAUL_PASSWORD", "guess-of-mine")
+        .output()
+        .unwrap();
     assert_eq!((said(&wrong).0, said(&wrong).1.contains("the password is wrong")), (1, true), "{}", said(&wrong).1);
     let none = place.haul(&["restore", "out/e.tar", "--into", "back"]);
     assert_eq!(said(&none).0, 2);
-    assert!(said(&none).1.contains("a password is needed\n  give it with --password-file FILE or in HAUL_PASSWORD"), "{}", said(&none).1);
+    assert!(
+        said(&none).1.contains("a password is needed\n  give it with --password-file FILE or in HAUL_PASSWORD"),
+        "{}",
+        said(&none).1
+    );
     assert!(!place.dir.path().join("back").exists());
     for output in [backup, by_environment, wrong, none] {
         let all = text(&output.stdout) + &text(&output.stderr);
@@ -63,20 +75,29 @@ fn a_password_comes_through_a_pipe_and_a_silent_one_is_left_when_the_user_stops(
     fs::write(&path, "hunter2\n").unwrap();
     let (code, told) = said(&ended(child));
     assert_eq!(code, 0, "{told}");
-    let verify = command(&["verify", "out/p.tar"]).current_dir(place.dir.path()).env("HAUL_PASSWORD", "hunter2").output().unwrap();
+    let verify = command(&["verify", "out/p.tar"])
+        .current_dir(place.dir.path())
+        .env("HAUL_PASSWORD", "hunter2")
+        .output()
+        .unwrap();
     assert_eq!(said(&verify).0, 0, "{}", said(&verify).1);
 }
 
 #[test]
 fn a_password_means_the_same_by_file_and_environment_and_can_be_typed() {
     let place = Place::new();
-    let with = |args: &[&str], password: &str| said(&command(args).current_dir(place.dir.path()).env("HAUL_PASSWORD", password).output().unwrap());
+    let with = |args: &[&str], password: &str| {
+        said(&command(args).current_dir(place.dir.path()).env("HAUL_PASSWORD", password).output().unwrap())
+    };
     fs::write(place.dir.path().join("pw"), "\u{feff}hunter2\r\n").unwrap();
     assert_eq!(with(&["backup", "config", "--to", "out/n.tar"], "hunter2\n").0, 0);
     assert_eq!(said(&place.haul(&["verify", "out/n.tar", "--password-file", "pw"])).0, 0);
     for untypable in ["hun\nter2", "hunter2\t", "\u{7}hunter2"] {
         let (code, told) = with(&["backup", "config", "--to", "out/u.tar"], untypable);
-        assert!(code == 2 && told.contains("which can't be typed into Home Assistant") && !told.contains("ter2"), "{told}");
+        assert!(
+            code == 2 && told.contains("which can't be typed into Home Assistant") && !told.contains("ter2"),
+            "{told}"
+        );
         // Somebody may have made an archive with it all the same.
         let (code, told) = with(&["verify", "out/n.tar"], untypable);
         assert!(code == 1 && told.contains("the password is wrong"), "{told}");
@@ -109,7 +130,11 @@ fn what_was_made_with_a_line_break_at_the_end_of_the_variable_still_opens() {
     };
     engine::backup(&options, None, &std::sync::Arc::default(), &std::sync::Arc::default()).unwrap();
     for (password, code) in [("hunter2\n", 0), ("hunter2", 1)] {
-        let output = command(&["verify", "out/b.tar"]).current_dir(place.dir.path()).env("HAUL_PASSWORD", password).output().unwrap();
+        let output = command(&["verify", "out/b.tar"])
+            .current_dir(place.dir.path())
+            .env("HAUL_PASSWORD", password)
+            .output()
+            .unwrap();
         let (found, told) = said(&output);
         assert!(found == code && !told.contains("hunter2"), "{told}");
     }
@@ -135,9 +160,16 @@ fn a_password_that_is_missing_or_wrong_is_no_damage() {
     fs::write(place.dir.path().join("other"), "hunter3").unwrap();
     for format in ["v2", "v3"] {
         let archive = format!("out/{format}.tar");
-        assert_eq!(told(&place.haul(&["backup", "config", "--to", &archive, "--password-file", "pw", "--securetar", format])).0, 0);
-        let passwords: [(&[&str], i32); 3] = [(&[], 2), (&["--password-file", "other"], 1), (&["--password-file", "pw"], 0)];
-        for (command, (password, expected)) in ["verify", "inspect"].into_iter().flat_map(|command| passwords.map(|password| (command, password))) {
+        assert_eq!(
+            told(&place.haul(&["backup", "config", "--to", &archive, "--password-file", "pw", "--securetar", format]))
+                .0,
+            0
+        );
+        let passwords: [(&[&str], i32); 3] =
+            [(&[], 2), (&["--password-file", "other"], 1), (&["--password-file", "pw"], 0)];
+        for (command, (password, expected)) in
+            ["verify", "inspect"].into_iter().flat_map(|command| passwords.map(|password| (command, password)))
+        {
             let (code, text) = told(&place.haul(&[&[command, archive.as_str()], password].concat()));
             assert_eq!(code, expected, "{command} {password:?}: {text}");
             assert!(!text.contains("accepts no password"), "{text}");
@@ -176,7 +208,10 @@ fn a_secret_in_an_address_is_never_printed() {
             &["--config", "haul.toml", "destination", "list", "--json"],
         ];
         for args in commands {
-            let output = ended(start(&place, &[args, &["--give-up-after", "1s"][..if args.contains(&"destination") { 0 } else { 2 }]].concat()));
+            let output = ended(start(
+                &place,
+                &[args, &["--give-up-after", "1s"][..if args.contains(&"destination") { 0 } else { 2 }]].concat(),
+            ));
             let all = text(&output.stdout) + &text(&output.stderr);
             assert!(!all.contains("hunter2") && !all.is_empty(), "{args:?}: {all}");
         }

@@ -1,4 +1,5 @@
-//! Each call by which a backup reads its source says no, at one entry: that entry is named, and everything else is in the archive.
+//! Each call by which a backup reads its source says no, at one entry: that entry is named, and everything else is in
+//! the archive.
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +50,9 @@ fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
 fn place() -> Place {
     let place = Place::new();
     fs::create_dir_all(place.config().join("www/shelf")).unwrap();
-    for (name, length) in [("www/shelf/a", 9), ("www/shelf/b", 9), ("www/small", 5000), ("www/large", 5 << 20), ("www/what-follows", 9)] {
+    for (name, length) in
+        [("www/shelf/a", 9), ("www/shelf/b", 9), ("www/small", 5000), ("www/large", 5 << 20), ("www/what-follows", 9)]
+    {
         place.write(name, &(0..length).map(|at: u32| (at % 251) as u8 + 1).collect::<Vec<_>>());
     }
     symlink("small", place.config().join("www/link")).unwrap();
@@ -81,14 +84,32 @@ fn whatever_call_fails_the_entry_is_named_and_nothing_else_is_missing() {
         ("www/small", &["read:error=EIO"], 3, Missing, EIO),
         ("www/small", &["read:error=EIO:when=3+"], 3, Missing, EIO),
         ("www/large", &["read,pread64:error=EIO"], 3, Missing, EIO),
-        ("www/large", &["pread64:error=EIO:when=3+"], 3, Cut, "the disk can't read it (input/output error); the rest of its copy is zeros"),
+        (
+            "www/large",
+            &["pread64:error=EIO:when=3+"],
+            3,
+            Cut,
+            "the disk can't read it (input/output error); the rest of its copy is zeros",
+        ),
         ("www/large", &["lseek:error=EIO", "fadvise64:error=EIO", "mincore:error=EIO"], 0, Whole, ""),
         // SQLite can't read it, and its raw bytes can be had all the same; or they can't.
-        ("www/bees.db", &["pread64:error=EIO"], 3, Whole, "its raw files were archived as they are, which may or may not open"),
+        (
+            "www/bees.db",
+            &["pread64:error=EIO"],
+            3,
+            Whole,
+            "its raw files were archived as they are, which may or may not open",
+        ),
         ("www/bees.db", &["read,pread64:error=EIO"], 3, Missing, EIO),
         // At once, then when the names of before have been listed.
         ("www/shelf", &["getdents64:error=EIO"], 3, Missing, EIO),
-        ("www/shelf", &["getdents64:error=EIO:when=2+2"], 3, Whole, "only part of it could be listed: the disk can't read it"),
+        (
+            "www/shelf",
+            &["getdents64:error=EIO:when=2+2"],
+            3,
+            Whole,
+            "only part of it could be listed: the disk can't read it",
+        ),
         ("www/shelf", &["openat:error=EACCES"], 3, Missing, DENIED),
         // Nobody asks for extended attributes.
         ("www/small", &["getxattr,lgetxattr,fgetxattr,listxattr,llistxattr,flistxattr:error=EOPNOTSUPP"], 0, Whole, ""),
@@ -100,28 +121,42 @@ fn whatever_call_fails_the_entry_is_named_and_nothing_else_is_missing() {
         for to in ["out/b.tar", "-"] {
             let case = format!("{name} {calls:?} {to}");
             let mut traced = strace::failing(calls, Some(&place.config().join(name)), Path::new(HAUL));
-            traced.args(["backup", "config", "--threads", "1", "--to", to]).env_remove("HAUL_PASSWORD").current_dir(place.dir.path());
+            traced
+                .args(["backup", "config", "--threads", "1", "--to", to])
+                .env_remove("HAUL_PASSWORD")
+                .current_dir(place.dir.path());
             let output = traced.output().unwrap();
             if to == "-" {
                 fs::write(&archive, &output.stdout).unwrap();
             }
             let told = if to == "-" { String::new() } else { text(&output.stdout) } + &text(&output.stderr);
             assert_eq!(output.status.code(), Some(*code), "{case}: {told}");
-            assert!(words.is_empty() || told.lines().any(|line| line.contains(name) && line.contains(words)), "{case}: {told}");
+            assert!(
+                words.is_empty() || told.lines().any(|line| line.contains(name) && line.contains(words)),
+                "{case}: {told}"
+            );
 
-            let restored = command(&["restore", "out/b.tar", "--into", "back"]).current_dir(place.dir.path()).output().unwrap();
+            let restored =
+                command(&["restore", "out/b.tar", "--into", "back"]).current_dir(place.dir.path()).output().unwrap();
             assert!(matches!(restored.status.code(), Some(0 | 3)), "{case}: {}", said(&restored).1);
             let mut found = tree(&back);
             for (path, holds) in &original {
                 let is_below = path.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
                 let there = found.remove(path);
                 match (*becomes, path == name) {
-                    (Missing, true) if holds.is_empty() => assert_eq!(there.as_ref(), Some(holds), "{case}: the directory itself"),
+                    (Missing, true) if holds.is_empty() => {
+                        assert_eq!(there.as_ref(), Some(holds), "{case}: the directory itself");
+                    }
                     (Missing, _) if path == name || is_below => assert_eq!(there, None, "{case}: {path}"),
                     (Cut, true) => {
                         let there = there.unwrap();
                         let zeros = there.iter().rev().take_while(|byte| **byte == 0).count();
-                        assert!(zeros > 0 && there.len() == holds.len() && there[..there.len() - zeros] == holds[..holds.len() - zeros], "{case}");
+                        assert!(
+                            zeros > 0
+                                && there.len() == holds.len()
+                                && there[..there.len() - zeros] == holds[..holds.len() - zeros],
+                            "{case}"
+                        );
                     }
                     _ => assert!(there.as_ref() == Some(holds), "{case}: {path}"),
                 }

@@ -12,7 +12,8 @@ mod build;
 fn the_version_names_the_codec() {
     let said = text(&Place::new().haul(&["--version"]).stdout);
     let codec = if cfg!(feature = "isal") { "ISA-L" } else { "zlib-rs" };
-    let build = said.strip_prefix(concat!("haul ", env!("CARGO_PKG_VERSION"), " (")).and_then(|rest| rest.strip_suffix(")\n"));
+    let build =
+        said.strip_prefix(concat!("haul ", env!("CARGO_PKG_VERSION"), " (")).and_then(|rest| rest.strip_suffix(")\n"));
     assert_eq!(build.and_then(|build| build.rsplit(", ").next()), Some(codec), "{said:?}");
 }
 

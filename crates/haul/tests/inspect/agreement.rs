@@ -11,7 +11,8 @@ use engine::{
 use habackup::securetar::Password;
 use testkit::fixtures::Fixtures;
 
-/// What a user does about it is the same. Damaged bytes that no reader minds are damage for `verify`, and a finding for `inspect`.
+/// What a user does about it is the same. Damaged bytes that no reader minds are damage for `verify`, and a finding for
+/// `inspect`.
 fn agree(verified: Option<Verdict>, inspected: Verdict, has_findings: bool) -> bool {
     match verified {
         None => inspected >= Verdict::Unrestorable,
@@ -26,19 +27,25 @@ fn verify_and_inspect_agree_on_every_fixture() {
     let mut differ = Vec::new();
     for name in made.names() {
         let (path, password) = (made.path(&name), made.password(&name).map(Password::new));
-        let inspection =
-            inspect(path.as_path(), &InspectOptions { password: password.clone(), ..InspectOptions::default() }, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let inspection = inspect(
+            path.as_path(),
+            &InspectOptions { password: password.clone(), ..InspectOptions::default() },
+            &|_, _| {},
+            &AtomicBool::new(false),
+        )
+        .unwrap();
         let options = VerifyOptions { password, threads: NonZeroUsize::MIN };
         let (verified, why) = match verify(path.as_path(), &options, &|_, _| {}, &AtomicBool::new(false)) {
             Ok(verification) => (Some(verification.judgement.verdict), format!("{:?}", verification.findings)),
-            Err(VerifyError::Open(error @ (OpenError::NotABackup { .. } | OpenError::WrongPassword | OpenError::PasswordNeeded(_)))) => {
-                (None, error.to_string())
-            }
+            Err(VerifyError::Open(
+                error @ (OpenError::NotABackup { .. } | OpenError::WrongPassword | OpenError::PasswordNeeded(_)),
+            )) => (None, error.to_string()),
             Err(error) => panic!("{name}: {error}"),
         };
         let inspected = inspection.judgement.verdict;
         if !agree(verified, inspected, !inspection.findings.is_empty()) {
-            let found: Vec<_> = inspection.findings.iter().map(|finding| (finding.defect.id(), &finding.outcomes)).collect();
+            let found: Vec<_> =
+                inspection.findings.iter().map(|finding| (finding.defect.id(), &finding.outcomes)).collect();
             differ.push(format!("{name}: verify {verified:?}, inspect {inspected:?}\n   {why}\n   {found:?}"));
         }
     }

@@ -34,7 +34,12 @@ impl Bench {
 
     fn haul(&self, arguments: &[&str], password: Option<&str>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(arguments).args(["--progress", "none"]).current_dir(self.dir.path()).env_clear().env("HOME", self.dir.path());
+        command
+            .args(arguments)
+            .args(["--progress", "none"])
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("HOME", self.dir.path());
         command.envs(password.map(|password| ("HAUL_PASSWORD", password)));
         command.output().unwrap()
     }
@@ -45,7 +50,12 @@ impl Bench {
         let json = self.haul(&[&["inspect", "a.tar", "--json"], more].concat(), password);
         assert_eq!(text.status.code(), json.status.code());
         let document: Value = serde_json::from_slice(&json.stdout).unwrap();
-        let defects = document["findings"].as_array().unwrap().iter().map(|finding| finding["defect"].as_str().unwrap().to_owned()).collect();
+        let defects = document["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|finding| finding["defect"].as_str().unwrap().to_owned())
+            .collect();
         let said = String::from_utf8(text.stdout).unwrap();
         (text.status.code(), defects, said.rsplit("\n\n").next().unwrap().to_owned())
     }
@@ -61,7 +71,11 @@ fn an_archive_of_today_is_good_for_the_readers_that_can_restore_it() {
         }
         for target in ["2026.10.3", "2026.11.0b4", "2026.3.0", "2025.6.3"] {
             let (code, defects, said) = bench.inspect(&["--target", target], password);
-            assert_eq!((code, defects.iter().any(|defect| defect == "version-newer")), (Some(4), true), "{target}: {said}");
+            assert_eq!(
+                (code, defects.iter().any(|defect| defect == "version-newer")),
+                (Some(4), true),
+                "{target}: {said}"
+            );
             assert!(said.ends_with("Supervisor: restores it\n"), "{target}: {said}");
         }
         let (code, defects, said) = bench.inspect(&["--all-readers"], password);
@@ -89,8 +103,12 @@ fn a_clean_conversion_of_todays_archive_is_a_success() {
     assert_eq!((untouched.status.code(), bench.path("none.tar").exists()), (Some(0), false), "{said}");
     assert!(said.contains("there is nothing to repair") && said.ends_with(NEW), "{said}");
     fs::write(bench.path("new"), "sesame\n").unwrap();
-    let conversions: [&[&str]; 4] =
-        [&["--recompress", "fast"], &["--recompress", "none"], &["--rename", "After the move"], &["--encrypt", "--new-password-file", "new"]];
+    let conversions: [&[&str]; 4] = [
+        &["--recompress", "fast"],
+        &["--recompress", "none"],
+        &["--rename", "After the move"],
+        &["--encrypt", "--new-password-file", "new"],
+    ];
     for (number, options) in conversions.into_iter().enumerate() {
         let to = format!("{number}.tar");
         let converted = bench.haul(&[&["repair", "a.tar", "--to", &to], options].concat(), None);
@@ -99,7 +117,8 @@ fn a_clean_conversion_of_todays_archive_is_a_success() {
         assert!(said.ends_with(NEW) && !said.contains("can't be repaired"), "{options:?}: {said}");
     }
     // Asked about a reader that is older, nothing helps.
-    let older = bench.haul(&["repair", "a.tar", "--to", "older.tar", "--recompress", "fast", "--target", "2025.6.3"], None);
+    let older =
+        bench.haul(&["repair", "a.tar", "--to", "older.tar", "--recompress", "fast", "--target", "2025.6.3"], None);
     assert_eq!(older.status.code(), Some(4));
     assert!(String::from_utf8(older.stdout).unwrap().contains("[version-newer]"));
 }

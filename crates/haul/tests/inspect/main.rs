@@ -1,4 +1,5 @@
-//! The words of `haul inspect`, kept beside this file as they are printed: read them aloud when they change. `HAUL_GOLDEN=write` writes them anew.
+//! The words of `haul inspect`, kept beside this file as they are printed: read them aloud when they change.
+//! `HAUL_GOLDEN=write` writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod agreement;
@@ -120,7 +121,13 @@ fn every_defect_is_said_in_plain_words() {
     for name in SHOWN {
         let path = made.path(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.arg("inspect").arg(&path).args(["--progress", "none"]).env_clear().env("TZ", "Europe/Berlin").env("HOME", path.parent().unwrap());
+        command
+            .arg("inspect")
+            .arg(&path)
+            .args(["--progress", "none"])
+            .env_clear()
+            .env("TZ", "Europe/Berlin")
+            .env("HOME", path.parent().unwrap());
         if let Some(password) = made.password(name) {
             command.env("HAUL_PASSWORD", password);
         }
@@ -129,8 +136,13 @@ fn every_defect_is_said_in_plain_words() {
         }
         let output = command.output().unwrap();
         let said = plain(&String::from_utf8(output.stdout).unwrap(), &path);
-        let restored =
-            said.trim_end().rsplit("\n\n").next().unwrap().lines().all(|verdict| verdict.contains(": restores it") && !verdict.contains("may not be whole"));
+        let restored = said
+            .trim_end()
+            .rsplit("\n\n")
+            .next()
+            .unwrap()
+            .lines()
+            .all(|verdict| verdict.contains(": restores it") && !verdict.contains("may not be whole"));
         let expected = match name {
             "password-not-given" => 2,
             "wrong-password" => 1,
@@ -157,13 +169,21 @@ fn rows_are_told_when_asked_for() {
     let rows = |name: &str| {
         let path = made.path(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(["inspect", "--rows", "--progress", "none"]).arg(&path).env_clear().env("TZ", "Europe/Berlin").env("HOME", path.parent().unwrap());
+        command
+            .args(["inspect", "--rows", "--progress", "none"])
+            .arg(&path)
+            .env_clear()
+            .env("TZ", "Europe/Berlin")
+            .env("HOME", path.parent().unwrap());
         let said = plain(&String::from_utf8(command.output().unwrap().stdout).unwrap(), &path);
         said.split("\n\n").next().unwrap().to_owned()
     };
     assert_eq!(rows("good-core-plain"), GOOD_ROWS.trim_end());
     let damaged = rows("database-truncated");
-    assert!(damaged.ends_with("These are the rows that Haul could reach; the database is damaged or cut short."), "{damaged}");
+    assert!(
+        damaged.ends_with("These are the rows that Haul could reach; the database is damaged or cut short."),
+        "{damaged}"
+    );
 }
 
 const GOOD_ROWS: &str = r#"ARCHIVE: N kB, whole
@@ -190,17 +210,28 @@ fn of_a_history_that_was_cut_only_what_is_there_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let (config, archive) = (dir.path().join("config"), dir.path().join("a.tar"));
     sample::create(&config, &sample::Options { database_bytes: 4 << 20, seed: 5 }).unwrap();
-    let haul =
-        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_haul")).args(args).current_dir(dir.path()).env_clear().env("HOME", dir.path()).output().unwrap();
+    let haul = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_haul"))
+            .args(args)
+            .current_dir(dir.path())
+            .env_clear()
+            .env("HOME", dir.path())
+            .output()
+            .unwrap()
+    };
     assert!(haul(&["backup", "config", "--to", "a.tar", "--level", "none"]).status.success());
     let (whole, size) = (fs::read(&archive).unwrap(), fs::metadata(config.join("home-assistant_v2.db")).unwrap().len());
     let history = |length: usize| {
         fs::write(&archive, &whole[..length]).unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&haul(&["inspect", "a.tar", "--json"]).stdout).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_slice(&haul(&["inspect", "a.tar", "--json"]).stdout).unwrap();
         document["history"].clone()
     };
-    let cuts: Vec<_> = (1..20).map(|twentieth| (whole.len() / 20 * twentieth, history(whole.len() / 20 * twentieth))).collect();
-    let within = |(length, history): &&(usize, serde_json::Value)| history["whole_bytes"] == size && history["bytes"].as_u64().unwrap() < *length as u64;
+    let cuts: Vec<_> =
+        (1..20).map(|twentieth| (whole.len() / 20 * twentieth, history(whole.len() / 20 * twentieth))).collect();
+    let within = |(length, history): &&(usize, serde_json::Value)| {
+        history["whole_bytes"] == size && history["bytes"].as_u64().unwrap() < *length as u64
+    };
     assert!(cuts.iter().filter(within).count() > 5, "{cuts:?}");
     assert_eq!(history(whole.len())["bytes"], size);
 }
@@ -209,8 +240,13 @@ fn of_a_history_that_was_cut_only_what_is_there_is_counted() {
 fn a_script_reads_each_readers_verdict_and_its_reason() {
     let Some(made) = Fixtures::make(&["member-without-dot-slash"]).unwrap() else { return };
     let path = made.path("member-without-dot-slash");
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_haul")).args(["inspect", "--json"]).arg(&path).env_clear().env("HOME", path.parent().unwrap()).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_haul"))
+        .args(["inspect", "--json"])
+        .arg(&path)
+        .env_clear()
+        .env("HOME", path.parent().unwrap())
+        .output()
+        .unwrap();
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["status"], "bad");
     for verdict in document["verdicts"].as_array().unwrap() {
@@ -239,14 +275,19 @@ fn whatever_is_changed_something_can_be_said_and_a_verdict_has_a_reason() {
         } else {
             for _ in 0..=random(4) {
                 // Headers stand at multiples of 512; most of what is interesting is there.
-                let at = if random(2) == 0 { random(bytes.len()) } else { random(bytes.len() / 512) * 512 + random(512) };
+                let at =
+                    if random(2) == 0 { random(bytes.len()) } else { random(bytes.len() / 512) * 512 + random(512) };
                 let end = (at + 1 + random(40)).min(bytes.len());
                 let byte = [0, 0xff, b'0', b'7', b'/', random(256) as u8][random(6)];
                 bytes[at..end].fill(byte);
             }
         }
         fs::write(&path, &bytes).unwrap();
-        let options = InspectOptions { password: made.password(name).map(Password::new), rows: true, ..InspectOptions::default() };
+        let options = InspectOptions {
+            password: made.password(name).map(Password::new),
+            rows: true,
+            ..InspectOptions::default()
+        };
         let found = inspect(&path, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
         assert!(found.is_restored_everywhere() || !found.findings.is_empty(), "{name}, round {round}");
     }
@@ -271,7 +312,11 @@ fn memory_stays_bounded_whatever_the_archive() {
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         let now = fs::read_to_string(&status).unwrap_or_default();
-        peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0));
+        peak = peak.max(
+            now.lines()
+                .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
+                .unwrap_or(0),
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();

@@ -1,4 +1,5 @@
-//! `haul migrate`: into a real Home Assistant, which `tests/rig` runs, and into one that is played, for what a real one does not do when it is asked to.
+//! `haul migrate`: into a real Home Assistant, which `tests/rig` runs, and into one that is played, for what a real one
+//! does not do when it is asked to.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod played;
@@ -47,8 +48,16 @@ impl Place {
     /// `haul migrate CONFIG --to URL …`, run in this directory.
     fn migrate(&self, config: &Path, url: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args([OsStr::new("migrate"), config.as_os_str(), "--to".as_ref(), url.as_ref()]).args(more).current_dir(self.dir.path());
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path()).env("TZ", "Europe/Berlin").stdin(Stdio::null());
+        command
+            .args([OsStr::new("migrate"), config.as_os_str(), "--to".as_ref(), url.as_ref()])
+            .args(more)
+            .current_dir(self.dir.path());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.dir.path())
+            .env("TZ", "Europe/Berlin")
+            .stdin(Stdio::null());
         command
     }
 }

@@ -63,10 +63,15 @@ fn not_one_byte_is_written_here() {
 #[test]
 fn an_encrypted_backup_is_restored_with_its_password_and_one_without_a_history_says_so() {
     let (place, fake) = (small(), fresh());
-    let (code, said) = run(place.migrate(&config(&place), &fake.url(), &["--exclude-database"]).env("HAUL_PASSWORD", PASSWORD));
+    let (code, said) =
+        run(place.migrate(&config(&place), &fake.url(), &["--exclude-database"]).env("HAUL_PASSWORD", PASSWORD));
     assert_eq!(code, 0, "{said}");
     let wish = &fake.mind().restores[0];
-    assert_eq!((&wish["agent_id"], &wish["password"], &wish["restore_database"]), (&"hassio.local".into(), &PASSWORD.into(), &false.into()), "{wish}");
+    assert_eq!(
+        (&wish["agent_id"], &wish["password"], &wish["restore_database"]),
+        (&"hassio.local".into(), &PASSWORD.into(), &false.into()),
+        "{wish}"
+    );
     let (headers, _) = &fake.mind().uploads[0];
     assert!(headers.contains_key("content-length"), "its length is announced");
     assert!(!said.contains(PASSWORD), "{said}");
@@ -87,7 +92,12 @@ fn one_that_still_reads_when_the_line_breaks_is_asked_until_it_is_done() {
     let (place, fake) = (small(), fresh());
     fake.think(|mind| mind.reads_for = Duration::from_secs(5));
     let line = Proxy::http(fake.address).unwrap();
-    let child = place.migrate(&config(&place), &line.url(), &["--progress", "plain"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = place
+        .migrate(&config(&place), &line.url(), &["--progress", "plain"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     wait_until("it has everything", || !fake.mind().uploads.is_empty());
     line.down();
     std::thread::sleep(Duration::from_millis(500));
@@ -104,7 +114,12 @@ fn a_line_that_never_holds_ends_with_its_reason() {
     line.cut_at((1..40).map(|n| n * 60_000), Death::Reset);
     let (code, said) = run(&mut place.migrate(&config(&place), &line.url(), &[]));
     assert_eq!((code, fake.mind().uploads.len(), fake.mind().restores.len()), (1, 0, 0), "{said}");
-    assert!(said.contains("could not upload to") && said.contains("the last of 5 tries") && said.contains("nothing was restored"), "{said}");
+    assert!(
+        said.contains("could not upload to")
+            && said.contains("the last of 5 tries")
+            && said.contains("nothing was restored"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -157,7 +172,12 @@ fn the_start_command_runs_whatever_happens() {
 fn a_stop_command_that_takes_its_time_can_be_interrupted() {
     let (place, fake) = (small(), fresh());
     let commands = ["--stop-command", "echo stop >> order; sleep 100", "--start-command", "echo start >> order"];
-    let child = place.migrate(&config(&place), &fake.url(), &commands).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = place
+        .migrate(&config(&place), &fake.url(), &commands)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     wait_until("it is being stopped", || read(&place.path("order")) == "stop\n");
     let output = end_by(child, Signal::INT);
     assert_eq!((output.status.code(), read(&place.path("order")).as_str()), (Some(130), "stop\nstart\n"));
@@ -170,13 +190,19 @@ fn an_interruption_says_what_it_means_for_the_new_one() {
     // More than all buffers on the way hold.
     fs::write(place.path("config/noise.bin"), noise(16 << 20)).unwrap();
     let line = Proxy::http(fake.address).unwrap();
-    let begin = || place.migrate(&config(&place), &line.url(), &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begin = || {
+        place.migrate(&config(&place), &line.url(), &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
     line.throttle(Some(40_000));
     let child = begin();
     wait_until("it sends", || line.uploaded() > 20_000);
     let output = end_by(child, Signal::INT);
     assert_eq!(output.status.code(), Some(130));
-    assert!(said(&output).contains(&format!("interrupted while sending to {}; nothing was restored", line.url())), "{}", said(&output));
+    assert!(
+        said(&output).contains(&format!("interrupted while sending to {}; nothing was restored", line.url())),
+        "{}",
+        said(&output)
+    );
     line.throttle(None);
 
     let child = begin();
@@ -184,7 +210,11 @@ fn an_interruption_says_what_it_means_for_the_new_one() {
     std::thread::sleep(Duration::from_millis(200));
     let output = end_by(child, Signal::INT);
     assert_eq!(output.status.code(), Some(130));
-    assert!(said(&output).contains(&format!("interrupted; {} is restoring and continues without haul", line.url())), "{}", said(&output));
+    assert!(
+        said(&output).contains(&format!("interrupted; {} is restoring and continues without haul", line.url())),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Real ones: an instance that runs and is written to moves into fresh ones, plain over a line that breaks and encrypted, and into one that was set up by others.
+//! Real ones: an instance that runs and is written to moves into fresh ones, plain over a line that breaks and
+//! encrypted, and into one that was set up by others.
 
 use std::{
     fs,
@@ -27,7 +28,8 @@ for n in range(10**9):
 const COUNT: &str = "
 import sqlite3, sys
 db = sqlite3.connect('file:' + sys.argv[1] + '?mode=ro', uri=True)
-rows = db.execute(\"select cast(state as integer) from states join states_meta using (metadata_id) where states_meta.entity_id = 'sensor.writer' and state glob '[0-9]*'\")
+rows = db.execute(\"select cast(state as integer) from states join states_meta using (metadata_id) where \
+states_meta.entity_id = 'sensor.writer' and state glob '[0-9]*'\")
 seen = {row[0] for row in rows}
 print(len(seen), len(set(range(max(seen, default=0) + 1)) - seen))
 ";
@@ -96,7 +98,10 @@ fn a_restored_home_assistant_is_followed_to_the_port_of_its_configuration() {
         let (code, said) = run(&mut place.migrate(&config, &new.url, &[]));
         rig::tell(&said);
         assert_eq!(code, 0, "{said}");
-        assert!(said.contains(&format!("uses another port: after the restore Home Assistant answers at {url}\n")), "{said}");
+        assert!(
+            said.contains(&format!("uses another port: after the restore Home Assistant answers at {url}\n")),
+            "{said}"
+        );
         assert!(said.contains(&format!("restored: log in as ada at {url}\n")), "{said}");
         new.url = url;
         assert_is_known(&new, fs::read_to_string(place.path("old.token")).unwrap().trim());
@@ -117,7 +122,10 @@ fn plain_over_a_line_that_breaks(place: &Place, old: &Running, new: &Running) {
 
 fn one_that_is_set_up_is_left_alone(place: &Place, old: &Running, new: &Running) {
     let (code, said) = run(&mut place.migrate(&old.config, &new.url, &[]));
-    assert!(code == 1 && said.contains("does not accept a backup without a login: it is set up already"), "{code} {said}");
+    assert!(
+        code == 1 && said.contains("does not accept a backup without a login: it is set up already"),
+        "{code} {said}"
+    );
     let token = place.path("old.token").display().to_string();
     let (code, said) = run(&mut place.migrate(&old.config, &new.url, &["--token-file", &token, "--replace", "--yes"]));
     assert!(code == 2 && said.contains(": the token is one of its own"), "{code} {said}");
@@ -126,7 +134,11 @@ fn one_that_is_set_up_is_left_alone(place: &Place, old: &Running, new: &Running)
 fn what_can_not_work_is_refused(place: &Place, old: &Running, new: &Running) {
     let line = Proxy::http(new.address().unwrap()).unwrap();
     let page = "<hr><center>nginx/1.26.3</center>";
-    line.rule(Rule::when(|head| head.method == "POST").always().answer(Answer::new(413).header("server", "nginx/1.26.3").body(page).hasty()));
+    line.rule(
+        Rule::when(|head| head.method == "POST")
+            .always()
+            .answer(Answer::new(413).header("server", "nginx/1.26.3").body(page).hasty()),
+    );
     let (code, said) = run(&mut place.migrate(&old.config, &line.url(), &[]));
     assert!(code == 1 && said.contains("set client_max_body_size 0; for it in nginx"), "{code} {said}");
 
@@ -137,7 +149,10 @@ fn what_can_not_work_is_refused(place: &Place, old: &Running, new: &Running) {
     }
     fs::write(newer.join(".HA_VERSION"), "2031.1.0").unwrap();
     let (code, said) = run(&mut place.migrate(&newer, &new.url, &[]));
-    assert!(code == 1 && said.contains("runs Home Assistant 2025.6.3 and would refuse a backup from the newer 2031.1.0"), "{code} {said}");
+    assert!(
+        code == 1 && said.contains("runs Home Assistant 2025.6.3 and would refuse a backup from the newer 2031.1.0"),
+        "{code} {said}"
+    );
     assert_eq!(backups(new), 0);
 
     let (code, said) = run(&mut place.migrate(&old.config, &new.url, &["--dry-run"]));
@@ -151,10 +166,17 @@ fn encrypted_and_stopped(place: &Place, old: &Running, new: &Running) {
     assert_eq!(backups(new), 1);
     let password = place.write("password", PASSWORD).display().to_string();
     let commands = ["--stop-command", "echo stop >> order", "--start-command", "echo start >> order"];
-    let output = place.migrate(&old.config, &new.url, &[&["--password-file", &password, "--json"], &commands[..]].concat()).output().unwrap();
+    let output = place
+        .migrate(&old.config, &new.url, &[&["--password-file", &password, "--json"], &commands[..]].concat())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", crate::said(&output));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&document["status"], &document["from"]["logins"][0]), (&"restored".into(), &"ada".into()), "{document}");
+    assert_eq!(
+        (&document["status"], &document["from"]["logins"][0]),
+        (&"restored".into(), &"ada".into()),
+        "{document}"
+    );
     assert_eq!(document["sent"]["backup"]["archive"]["protected"], true);
     assert_eq!(fs::read_to_string(place.path("order")).unwrap(), "stop\nstart\n");
 }
@@ -166,13 +188,15 @@ fn one_set_up_by_others_is_replaced(place: &Place, old: &Running, other: &Runnin
     let (code, said) = run(&mut place.migrate(&old.config, &other.url, &["--token-file", &token, "--replace"]));
     assert!(code == 2 && said.contains("add --yes"), "{code} {said}");
     assert_eq!(backups(other), 0);
-    let (code, said) = run(&mut place.migrate(&old.config, &other.url, &["--token-file", &token, "--replace", "--yes"]));
+    let (code, said) =
+        run(&mut place.migrate(&old.config, &other.url, &["--token-file", &token, "--replace", "--yes"]));
     assert!(code == 0 && said.contains(&format!("restored: log in as ada at {}\n", other.url)), "{code} {said}");
 }
 
 /// The old users can do what they could.
 fn assert_is_known(new: &Running, token: &str) {
-    let script = "import sys, urllib.request\nrequest = urllib.request.Request(sys.argv[1] + '/api/config', headers={'Authorization': 'Bearer ' + sys.argv[2]})\nprint(urllib.request.urlopen(request).status)";
+    let script = "import sys, urllib.request\nrequest = urllib.request.Request(sys.argv[1] + '/api/config', \
+        headers={'Authorization': 'Bearer ' + sys.argv[2]})\nprint(urllib.request.urlopen(request).status)";
     let asked = Command::new("python3").args(["-c", script, &new.url, token]).output().unwrap();
     assert_eq!(text(&asked.stdout).trim(), "200", "{}", text(&asked.stderr));
 }
@@ -181,7 +205,8 @@ fn assert_is_known(new: &Running, token: &str) {
 fn assert_moved(place: &Place, new: &Running, token: &str) {
     assert_is_known(new, token);
     let database = new.config.join("home-assistant_v2.db");
-    let counted = Command::new("python3").args(["-c", COUNT]).arg(&database).current_dir(place.dir.path()).output().unwrap();
+    let counted =
+        Command::new("python3").args(["-c", COUNT]).arg(&database).current_dir(place.dir.path()).output().unwrap();
     let counted = text(&counted.stdout) + &text(&counted.stderr);
     let numbers: Vec<u64> = counted.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     let [states, missing] = numbers[..] else { panic!("{counted}") };
@@ -192,7 +217,8 @@ fn assert_moved(place: &Place, new: &Running, token: &str) {
 /// How many archives lie in an instance's own folder.
 fn backups(instance: &Running) -> usize {
     let folder = instance.config.join("backups");
-    fs::read_dir(folder).map_or(0, |entries| entries.filter(|entry| is_archive(&entry.as_ref().unwrap().path())).count())
+    fs::read_dir(folder)
+        .map_or(0, |entries| entries.filter(|entry| is_archive(&entry.as_ref().unwrap().path())).count())
 }
 
 fn is_archive(path: &Path) -> bool {

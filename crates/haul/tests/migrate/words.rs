@@ -1,4 +1,5 @@
-//! Everything that `haul migrate` says, kept beside this file as it is printed: read it aloud when it changes. `HAUL_GOLDEN=write` writes it anew.
+//! Everything that `haul migrate` says, kept beside this file as it is printed: read it aloud when it changes.
+//! `HAUL_GOLDEN=write` writes it anew.
 
 use std::{fs, path::Path};
 
@@ -54,7 +55,9 @@ fn manager(state: &str) -> Value {
 }
 
 fn cases() -> Vec<Case> {
-    let nginx = |status, page: &str| Answer::new(status).header("server", "nginx/1.26.3").header("content-type", "text/html").body(page);
+    let nginx = |status, page: &str| {
+        Answer::new(status).header("server", "nginx/1.26.3").header("content-type", "text/html").body(page)
+    };
     vec![
         Case::new("done", 0),
         Case::new("done-encrypted", 0).typed(&["--password-file", "password"]),
@@ -123,7 +126,11 @@ fn listen(config: &Path, port: u16) {
 fn plain(text: &str, place: &Place, url: &str) -> String {
     let text = text.replace(url, "http://new:8123").replace(&place.dir.path().display().to_string(), "HERE");
     // The same machine's other ports.
-    let text = text.split("http://127.0.0.1:").map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit())).collect::<Vec<_>>().join("http://new:8888");
+    let text = text
+        .split("http://127.0.0.1:")
+        .map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()))
+        .collect::<Vec<_>>()
+        .join("http://new:8888");
     let mut words: Vec<&str> = text.split(' ').collect();
     for at in 1..words.len() {
         let unit = words[at].split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
@@ -133,7 +140,9 @@ fn plain(text: &str, place: &Place, url: &str) -> String {
         }
     }
     let text = words.join(" ");
-    ["reading", "compressing", "encrypting", "writing"].iter().fold(text, |text, stage| text.replace(&format!("limited by {stage}"), "limited by …"))
+    ["reading", "compressing", "encrypting", "writing"]
+        .iter()
+        .fold(text, |text, stage| text.replace(&format!("limited by {stage}"), "limited by …"))
 }
 
 #[test]
@@ -151,7 +160,8 @@ fn everything_is_said_in_plain_words() {
         let port = url.rsplit(':').next().unwrap();
         listen(&place.path("config"), port.parse().unwrap());
         (case.prepare)(&place.path("config"));
-        let (code, said) = run(&mut place.migrate(&place.path("config"), &url, &[case.args, &["--progress", "none"]].concat()));
+        let (code, said) =
+            run(&mut place.migrate(&place.path("config"), &url, &[case.args, &["--progress", "none"]].concat()));
         let said = plain(&said, &place, &url);
         assert_eq!(code, case.code, "{}: {said}", case.name);
         kept(case.name, &said);
@@ -163,7 +173,11 @@ fn what_is_no_home_assistant_is_told_apart() {
     let place = Place::lived_in("2026.11.0", 1 << 20);
     let fake = Fake::start(Mind::default());
     let line = Proxy::http(fake.address).unwrap();
-    line.rule(Rule::when(|_| true).always().answer(Answer::new(200).header("content-type", "text/html").body("<title>FRITZ!Box</title>")));
+    line.rule(
+        Rule::when(|_| true)
+            .always()
+            .answer(Answer::new(200).header("content-type", "text/html").body("<title>FRITZ!Box</title>")),
+    );
     let (code, said) = run(&mut place.migrate(&place.path("config"), &line.url(), &[]));
     assert_eq!(code, 1);
     kept("something-else", &plain(&said, &place, &line.url()));

@@ -29,7 +29,8 @@ fn a_place_that_refuses_does_not_disturb_the_others() {
         eprintln!("skipped: openssh-server is not installed");
         return;
     }
-    let (place, server, ssh) = (Place::noisy(12 << 20), S3Server::start(&["bucket"]).unwrap(), sshd::Sshd::start("").unwrap());
+    let (place, server, ssh) =
+        (Place::noisy(12 << 20), S3Server::start(&["bucket"]).unwrap(), sshd::Sshd::start("").unwrap());
     sshd::make_key(&place.path("stranger"), "ed25519", "").unwrap();
     fs::write(place.path("known_hosts"), ssh.known_host("ed25519").unwrap()).unwrap();
     let toml = format!(
@@ -40,12 +41,18 @@ fn a_place_that_refuses_does_not_disturb_the_others() {
         place.path("known_hosts").display()
     );
     fs::write(place.path("haul.toml"), toml).unwrap();
-    let args = ["--config", "haul.toml", "backup", "config", "--to", "out", "--to", "s3://bucket/home", "--to", "closed"];
+    let args =
+        ["--config", "haul.toml", "backup", "config", "--to", "out", "--to", "s3://bucket/home", "--to", "closed"];
     let output = place.with_s3(&server.url(), &args).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     let stands: Vec<&str> = out.lines().filter(|line| line.starts_with("  to ")).collect();
-    assert!(stands.len() == 2 && stands[0].contains("out/Haul_backup_") && stands[1].contains("s3://bucket/home/Haul_backup_"), "{out}");
+    assert!(
+        stands.len() == 2
+            && stands[0].contains("out/Haul_backup_")
+            && stands[1].contains("s3://bucket/home/Haul_backup_"),
+        "{out}"
+    );
     let failed: Vec<&str> = err.lines().filter(|line| line.contains("failed")).collect();
     assert!(failed.len() == 1 && failed[0].contains("sftp://root@127.0.0.1"), "{err}");
     let name = names(&place.path("out")).remove(0);
@@ -110,7 +117,12 @@ fn a_push_that_was_killed_goes_on_where_it_stopped() {
             .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
             .collect::<Vec<_>>()
     };
-    let parts = || records().iter().map(|record| fs::read_to_string(record).unwrap_or_default().matches("\"tag\"").count()).sum::<usize>();
+    let parts = || {
+        records()
+            .iter()
+            .map(|record| fs::read_to_string(record).unwrap_or_default().matches("\"tag\"").count())
+            .sum::<usize>()
+    };
     wait_until("some parts arrived", || parts() >= 3);
     signal(&child, Signal::KILL);
     child.wait().unwrap();
@@ -162,7 +174,10 @@ fn everything_works_from_a_bucket() {
 fn an_archive_that_is_much_smaller_than_the_last_one_at_a_remote_place_is_told() {
     let (place, server) = (Place::noisy(400_000), S3Server::start(&["bucket"]).unwrap());
     let said = |name: &str| {
-        let output = place.with_s3(&server.url(), &["backup", "config", "--to", "s3://bucket/home", "--name", name]).output().unwrap();
+        let output = place
+            .with_s3(&server.url(), &["backup", "config", "--to", "s3://bucket/home", "--name", name])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stderr)
     };
@@ -170,5 +185,10 @@ fn an_archive_that_is_much_smaller_than_the_last_one_at_a_remote_place_is_told()
     assert!(!said("same").contains("the last one at this destination"));
     fs::remove_file(place.path("config/noise.bin")).unwrap();
     let told = said("small");
-    assert!(told.contains("the last one at this destination") && told.contains("everything else") && told.contains("instead of 400 kB"), "{told}");
+    assert!(
+        told.contains("the last one at this destination")
+            && told.contains("everything else")
+            && told.contains("instead of 400 kB"),
+        "{told}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Backups to places away from this machine, made by the program itself: what they cost here, and what is left when they end badly.
+//! Backups to places away from this machine, made by the program itself: what they cost here, and what is left when
+//! they end badly.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod endings;
@@ -64,8 +65,16 @@ impl Place {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-        command.env("HOME", self.path("home")).env("XDG_STATE_HOME", self.path("state")).env("XDG_CACHE_HOME", self.path("cache"));
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .env("HOME", self.path("home"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CACHE_HOME", self.path("cache"));
         command.env("TMPDIR", self.path("tmp")).env("XDG_CONFIG_HOME", self.path("xdg")).env("TZ", "Europe/Berlin");
         command
     }
@@ -93,7 +102,8 @@ impl Place {
         assert!(changed.is_empty(), "{changed:?}");
     }
 
-    /// Every file and directory that a run must leave alone, with its size and time. A file that came and went changes its directory's time.
+    /// Every file and directory that a run must leave alone, with its size and time. A file that came and went changes
+    /// its directory's time.
     fn listing(&self) -> BTreeMap<PathBuf, (u64, SystemTime)> {
         let mut found = BTreeMap::new();
         let mut open: Vec<PathBuf> = OWN.iter().chain(&["out", "config"]).map(|name| self.path(name)).collect();
@@ -104,7 +114,10 @@ impl Place {
             }
             // The index of a log is memory that readers and writers share: whoever reads notes there how far.
             let is_shared = path.extension().is_some_and(|extension| extension == "db-shm");
-            found.insert(path, (metadata.len(), if is_shared { SystemTime::UNIX_EPOCH } else { metadata.modified().unwrap() }));
+            found.insert(
+                path,
+                (metadata.len(), if is_shared { SystemTime::UNIX_EPOCH } else { metadata.modified().unwrap() }),
+            );
         }
         found
     }

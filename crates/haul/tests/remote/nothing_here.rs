@@ -27,7 +27,8 @@ struct Owner(Child);
 
 impl Owner {
     fn of(place: &Place) -> Self {
-        let script = "import sqlite3,sys\nopen=[sqlite3.connect(path) for path in sys.argv[1:]]\n[one.execute('pragma user_version=1') for one in open]\nprint('open',flush=True)\nsys.stdin.read()";
+        let script = "import sqlite3,sys\nopen=[sqlite3.connect(path) for path in sys.argv[1:]]\n[one.execute('pragma \
+            user_version=1') for one in open]\nprint('open',flush=True)\nsys.stdin.read()";
         let mut command = Command::new("python3");
         command.args(["-c", script]).args(["home-assistant_v2.db", "zigbee.db"]).current_dir(place.path("config"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -45,9 +46,10 @@ impl Drop for Owner {
     }
 }
 
-/// Readers note in the index of a log, memory that they share with the writers, how far they see. The kernel counts that as a page written if it has just
-/// brought the same page to the disk on the writer's account. Now and then, on a busy machine, it counts one page where there is no such index at all and no
-/// file or directory has changed. Nothing else may be counted: for one database an index of SQLite's own would be more.
+/// Readers note in the index of a log, memory that they share with the writers, how far they see. The kernel counts
+/// that as a page written if it has just brought the same page to the disk on the writer's account. Now and then, on a
+/// busy machine, it counts one page where there is no such index at all and no file or directory has changed. Nothing
+/// else may be counted: for one database an index of SQLite's own would be more.
 fn assert_nothing_written(cost: &watch::Cost) {
     const NOTES: u64 = 2 * 4 * 4096;
     eprintln!("{} bytes written", cost.written);
@@ -61,7 +63,8 @@ fn a_backup_to_a_bucket_writes_nothing_here() {
     let before = place.listing();
     for (args, name) in [(&[][..], "fast.tar"), (&["--uncompressed"], "plain.tar")] {
         let goal = format!("s3://bucket/home/{name}");
-        let cost = watch::run(&mut place.with_s3(&server.url(), &[&["backup", "config", "--to", &goal], args].concat()));
+        let cost =
+            watch::run(&mut place.with_s3(&server.url(), &[&["backup", "config", "--to", &goal], args].concat()));
         assert!(cost.status.success(), "{}", cost.stderr);
         assert_nothing_written(&cost);
         place.assert_unchanged_since(&before);
@@ -92,10 +95,14 @@ fn a_backup_to_a_drive_writes_nothing_here() {
     let (place, drive) = (Place::lived_in(DATABASE), Drive::start());
     let _owner = Owner::of(&place);
     let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
-    TokenFile::new(&place.path("state/haul/gdrive-token.json")).save(&Grant { client, refresh_token: Secret::new(drive.sign_in()), signed_in: None }).unwrap();
+    TokenFile::new(&place.path("state/haul/gdrive-token.json"))
+        .save(&Grant { client, refresh_token: Secret::new(drive.sign_in()), signed_in: None })
+        .unwrap();
     let command = |args: &[&str]| {
         let (mut command, address) = (place.command(args), drive.address());
-        command.env("HAUL_GDRIVE_API_URL", Drive::api_url(address)).env("HAUL_GDRIVE_UPLOAD_URL", Drive::upload_url(address));
+        command
+            .env("HAUL_GDRIVE_API_URL", Drive::api_url(address))
+            .env("HAUL_GDRIVE_UPLOAD_URL", Drive::upload_url(address));
         command.env("HAUL_GDRIVE_OAUTH_URL", Drive::oauth_url(address));
         command
     };
@@ -127,7 +134,9 @@ fn a_backup_to_another_machine_writes_nothing_here() {
     assert!(paired.status.success(), "{}", crate::said(&paired));
     let before = place.listing();
     for (args, name) in [(&[][..], "Fast"), (&["--uncompressed"], "Plain"), (&["--compress", "there"], "There")] {
-        let cost = watch::run(&mut place.command(&[&["backup", "config", "--to", &receiving.url, "--name", name], args].concat()));
+        let cost = watch::run(
+            &mut place.command(&[&["backup", "config", "--to", &receiving.url, "--name", name], args].concat()),
+        );
         assert!(cost.status.success(), "{}", cost.stderr);
         assert_nothing_written(&cost);
         place.assert_unchanged_since(&before);
@@ -218,7 +227,8 @@ fn beside_databases_that_nobody_has_open_nothing_is_written_either() {
 #[test]
 fn memory_stays_bounded_whatever_the_places() {
     let (place, server) = (Place::lived_in(300 << 20), S3Server::start(&["bucket"]).unwrap());
-    let cases: [(&[&str], u64); 3] = [(&["s3://bucket/a"], 128), (&["s3://bucket/b", "s3://bucket/c", "s3://bucket/d"], 192), (&["-"], 128)];
+    let cases: [(&[&str], u64); 3] =
+        [(&["s3://bucket/a"], 128), (&["s3://bucket/b", "s3://bucket/c", "s3://bucket/d"], 192), (&["-"], 128)];
     for (goals, limit_mib) in cases {
         let mut args = vec!["backup", "config"];
         args.extend(goals.iter().flat_map(|goal| ["--to", goal]));

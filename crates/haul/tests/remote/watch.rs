@@ -39,7 +39,13 @@ pub(crate) fn run(command: &mut Command) -> Cost {
     let status = format!("/proc/{}/status", child.id());
     let mut peak_kib = 0;
     // Awaited without being taken away, so that its account outlives it.
-    while waitid(WaitId::Pid(Pid::from_child(&child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG).unwrap().is_none() {
+    while waitid(
+        WaitId::Pid(Pid::from_child(&child)),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG,
+    )
+    .unwrap()
+    .is_none()
+    {
         peak_kib = peak_kib.max(number(&fs::read_to_string(&status).unwrap_or_default(), "VmHWM:"));
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -48,7 +54,13 @@ pub(crate) fn run(command: &mut Command) -> Cost {
     let account = super::text(&bytes[..length]);
     assert!(account.contains("write_bytes:"), "the kernel keeps no account: {account}");
     let written = number(&account, "\nwrite_bytes:");
-    Cost { status: child.wait().unwrap(), written, peak_kib, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    Cost {
+        status: child.wait().unwrap(),
+        written,
+        peak_kib,
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
+    }
 }
 
 fn number(text: &str, field: &str) -> u64 {

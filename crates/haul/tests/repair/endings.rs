@@ -43,7 +43,12 @@ impl Place {
 
     fn haul(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(arguments).args(["--progress", "none"]).current_dir(self.dir.path()).env_clear().env("HOME", self.dir.path());
+        command
+            .args(arguments)
+            .args(["--progress", "none"])
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
@@ -56,7 +61,12 @@ impl Place {
     fn start(&self) -> Child {
         let child = self.haul(&["repair", "old.tar", "--to", "out/new.tar", "--recompress", "none"]).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_mins(2);
-        let is_writing = || fs::read_dir(self.path("out")).unwrap().flatten().any(|entry| entry.metadata().is_ok_and(|file| file.len() > 2 << 20));
+        let is_writing = || {
+            fs::read_dir(self.path("out"))
+                .unwrap()
+                .flatten()
+                .any(|entry| entry.metadata().is_ok_and(|file| file.len() > 2 << 20))
+        };
         while !is_writing() {
             assert!(Instant::now() < deadline, "it does not begin to write");
             std::thread::sleep(Duration::from_millis(2));
@@ -81,7 +91,12 @@ fn an_interrupted_repair_tidies_up_and_a_killed_one_leaves_no_half_archive() {
     child.kill().unwrap();
     child.wait().unwrap();
     let left = place.left();
-    assert!(left.len() == 1 && left[0].starts_with(".haul-") && Path::new(&left[0]).extension().is_some_and(|ending| ending == "part"), "{left:?}");
+    assert!(
+        left.len() == 1
+            && left[0].starts_with(".haul-")
+            && Path::new(&left[0]).extension().is_some_and(|ending| ending == "part"),
+        "{left:?}"
+    );
     let next = place.haul(&["repair", "old.tar", "--to", "out/new.tar", "--rename", "Next"]).output().unwrap();
     assert_eq!(next.status.code(), Some(NOBODY), "{}", super::errors(&next));
     assert_eq!(place.left(), ["new.tar"]);
@@ -107,7 +122,9 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn new(path: &Path) -> Self {
-        assert!(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(path).status().unwrap().success());
+        assert!(
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(path).status().unwrap().success()
+        );
         Self(path.to_owned())
     }
 }
@@ -122,13 +139,18 @@ impl Drop for Mounted {
 fn memory_stays_bounded_whatever_is_repaired() {
     let place = Place::with(512 * MIB, 64 * MIB);
     fs::write(place.path("password"), "correct horse battery staple").unwrap();
-    let arguments = ["repair", "old.tar", "--to", "out/new.tar", "--threads", "2", "--encrypt", "--new-password-file", "password"];
+    let arguments =
+        ["repair", "old.tar", "--to", "out/new.tar", "--threads", "2", "--encrypt", "--new-password-file", "password"];
     let mut child = place.haul(&arguments).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         let now = fs::read_to_string(&status).unwrap_or_default();
-        peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0));
+        peak = peak.max(
+            now.lines()
+                .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
+                .unwrap_or(0),
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(child.wait().unwrap().code(), Some(NOBODY));

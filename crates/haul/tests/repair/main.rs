@@ -1,4 +1,5 @@
-//! `haul repair` as a user meets it. Its words are kept beside this file as they are printed: read them aloud when they change. `HAUL_GOLDEN=write` writes them anew.
+//! `haul repair` as a user meets it. Its words are kept beside this file as they are printed: read them aloud when they
+//! change. `HAUL_GOLDEN=write` writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod endings;
@@ -53,7 +54,14 @@ impl Bench {
 
     fn command(&self, name: &str, to: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.arg("repair").arg(self.made.path(name)).arg("--to").arg(to).args(["--progress", "none"]).env_clear().env("HOME", self.out.path());
+        command
+            .arg("repair")
+            .arg(self.made.path(name))
+            .arg("--to")
+            .arg(to)
+            .args(["--progress", "none"])
+            .env_clear()
+            .env("HOME", self.out.path());
         if let Some(password) = self.made.password(name) {
             command.env("HAUL_PASSWORD", password);
         }
@@ -102,7 +110,13 @@ fn a_script_reads_what_was_done_and_what_was_lost() {
     assert_eq!(output.status.code(), Some(3), "{}", errors(&output));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["status"], "incomplete");
-    let lost: Vec<_> = document["notes"].as_array().unwrap().iter().filter(|note| note["kind"] == "lost").map(|note| &note["member"]).collect();
+    let lost: Vec<_> = document["notes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|note| note["kind"] == "lost")
+        .map(|note| &note["member"])
+        .collect();
     assert_eq!(lost, ["data/home-assistant_v2.db", "homeassistant.tar.gz"]);
     assert_eq!(document["written"]["members"], 30);
 }
@@ -137,7 +151,15 @@ fn a_password_is_put_on_changed_and_taken_off() {
     };
     let run = |archive: &Path, to: &Path, flag: &str, old: Option<&str>, new: Option<&Path>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.arg("repair").arg(archive).arg("--to").arg(to).arg(flag).args(["--progress", "none"]).env_clear().env("HOME", bench.out.path());
+        command
+            .arg("repair")
+            .arg(archive)
+            .arg("--to")
+            .arg(to)
+            .arg(flag)
+            .args(["--progress", "none"])
+            .env_clear()
+            .env("HOME", bench.out.path());
         command.envs(old.map(|old| ("HAUL_PASSWORD", old)));
         if let Some(new) = new {
             command.arg("--new-password-file").arg(new);
@@ -145,7 +167,8 @@ fn a_password_is_put_on_changed_and_taken_off() {
         let output = command.output().unwrap();
         (output.status.code(), errors(&output))
     };
-    let (plain, first, second, last) = (bench.made.path("good-core-plain"), bench.to("1.tar"), bench.to("2.tar"), bench.to("3.tar"));
+    let (plain, first, second, last) =
+        (bench.made.path("good-core-plain"), bench.to("1.tar"), bench.to("2.tar"), bench.to("3.tar"));
     let (one, two) = (new_password("one"), new_password("two"));
     assert_eq!(run(&plain, &first, "--encrypt", None, Some(&one)), (Some(0), String::new()));
     assert_eq!(run(&first, &second, "--change-password", Some("one"), Some(&two)), (Some(0), String::new()));
@@ -159,19 +182,31 @@ fn a_password_is_put_on_changed_and_taken_off() {
     assert!(code == Some(1) && said.contains("is not encrypted"), "{said}");
     assert!(!last.exists());
     assert_eq!(run(&second, &last, "--decrypt", Some("two"), None), (Some(0), String::new()));
-    let differ = Command::new(env!("CARGO_BIN_EXE_haul")).arg("diff").args([&plain, &last]).env_clear().env("HOME", bench.out.path()).status().unwrap();
+    let differ = Command::new(env!("CARGO_BIN_EXE_haul"))
+        .arg("diff")
+        .args([&plain, &last])
+        .env_clear()
+        .env("HOME", bench.out.path())
+        .status()
+        .unwrap();
     assert_eq!(differ.code(), Some(0));
 }
 
 #[test]
 fn a_password_is_never_an_argument() {
     let Some(bench) = Bench::new(&["good-core-plain"]) else { return };
-    let (nothing, to) = (bench.command("good-core-plain", &bench.to("a.tar")).arg("--encrypt").output().unwrap(), bench.to("b.tar"));
+    let (nothing, to) =
+        (bench.command("good-core-plain", &bench.to("a.tar")).arg("--encrypt").output().unwrap(), bench.to("b.tar"));
     assert_eq!(nothing.status.code(), Some(2), "{}", errors(&nothing));
     assert!(errors(&nothing).contains("HAUL_NEW_PASSWORD"), "{}", errors(&nothing));
-    let given = bench.command("good-core-plain", &to).arg("--encrypt").env("HAUL_NEW_PASSWORD", PASSWORD).output().unwrap();
+    let given =
+        bench.command("good-core-plain", &to).arg("--encrypt").env("HAUL_NEW_PASSWORD", PASSWORD).output().unwrap();
     assert_eq!(given.status.code(), Some(0), "{}", errors(&given));
-    let unasked = bench.command("good-core-plain", &bench.to("c.tar")).args(["--new-password-file", "/dev/null"]).output().unwrap();
+    let unasked = bench
+        .command("good-core-plain", &bench.to("c.tar"))
+        .args(["--new-password-file", "/dev/null"])
+        .output()
+        .unwrap();
     assert_eq!(unasked.status.code(), Some(2), "{}", errors(&unasked));
 }
 
@@ -185,13 +220,26 @@ fn a_version_that_nothing_says_is_asked_for() {
     assert!(Command::new("tar").arg("cf").arg(&bare).arg("-C").arg(&folder).arg(".").status().unwrap().success());
     let run = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.arg("repair").arg(&bare).arg("--to").arg(bench.to("good.tar")).args(more).args(["--progress", "none"]).env_clear();
+        command
+            .arg("repair")
+            .arg(&bare)
+            .arg("--to")
+            .arg(bench.to("good.tar"))
+            .args(more)
+            .args(["--progress", "none"])
+            .env_clear();
         command.env("HOME", bench.out.path()).output().unwrap()
     };
     let output = run(&[]);
     assert!(output.status.code() == Some(2) && errors(&output).contains("--ha-version"), "{}", errors(&output));
     // Nobody is in it, which is told.
     assert_eq!(run(&["--ha-version", "2025.6.3"]).status.code(), Some(4));
-    let printed = Command::new(env!("CARGO_BIN_EXE_haul")).arg("cat").arg(bench.to("good.tar")).arg(".HA_VERSION").env_clear().output().unwrap();
+    let printed = Command::new(env!("CARGO_BIN_EXE_haul"))
+        .arg("cat")
+        .arg(bench.to("good.tar"))
+        .arg(".HA_VERSION")
+        .env_clear()
+        .output()
+        .unwrap();
     assert_eq!(printed.stdout, b"2025.6.3");
 }

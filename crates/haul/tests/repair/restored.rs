@@ -1,4 +1,5 @@
-//! Every repaired archive in a real Home Assistant: the user is there, and so is the history, and nothing is missing but what stands below.
+//! Every repaired archive in a real Home Assistant: the user is there, and so is the history, and nothing is missing
+//! but what stands below.
 
 use std::fs;
 
@@ -13,7 +14,8 @@ use super::Bench;
 const HISTORY: [&str; 2] = ["home-assistant_v2.db", "home-assistant_v2.db-wal"];
 const AFTER_THE_CUT: [&str; 4] = ["home-assistant_v2.db", "home-assistant_v2.db-wal", "secrets.yaml", "www/"];
 
-/// What can't come back as it was: paths that are gone, and paths with other content. For each of them the archive does not contain more than that.
+/// What can't come back as it was: paths that are gone, and paths with other content. For each of them the archive does
+/// not contain more than that.
 const NAMED: [(&str, &[&str], &[&str]); 15] = [
     ("damaged-compression", &[], &["home-assistant_v2.db"]),
     ("damaged-file", &[], &["www/picture.jpg"]),
@@ -37,8 +39,11 @@ const NAMED: [(&str, &[&str], &[&str]); 15] = [
 const RUINS: [&str; 3] = ["config-empty", "sizes-over-8-gib-without-pax", "sizes-over-8-gib-wrapped"];
 
 /// What a restore brings that was something else before.
-const NEW: [(&str, &str); 3] =
-    [("hard-link", "zz_secrets.yaml"), ("hard-link-encrypted", "zz_secrets.yaml"), ("escaping-member-through-symlink", "zz/escaped")];
+const NEW: [(&str, &str); 3] = [
+    ("hard-link", "zz_secrets.yaml"),
+    ("hard-link-encrypted", "zz_secrets.yaml"),
+    ("escaping-member-through-symlink", "zz/escaped"),
+];
 
 #[test]
 fn every_repaired_archive_restores_in_home_assistant_with_its_user_and_its_history() {
@@ -57,7 +62,9 @@ fn every_repaired_archive_restores_in_home_assistant_with_its_user_and_its_histo
         if bench.to(&file).exists() {
             list.push(json!({ "fixture": name, "file": file, "password": bench.made.password(&name) }));
             // Home Assistant's own losses are told before it is asked.
-            let is_less = NAMED.iter().any(|(known, lost, changed)| *known == name && name != "member-twice" && !(lost.is_empty() && changed.is_empty()));
+            let is_less = NAMED.iter().any(|(known, lost, changed)| {
+                *known == name && name != "member-twice" && !(lost.is_empty() && changed.is_empty())
+            });
             assert!(!is_less || matches!(code, Some(3 | 4)), "{name} ended with {code:?}");
         }
     }
@@ -68,10 +75,17 @@ fn every_repaired_archive_restores_in_home_assistant_with_its_user_and_its_histo
         let asked = fixtures::ask(version, bench.out.path()).unwrap();
         let answers: Vec<Value> = asked.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(answers.len(), list.len());
-        let wrong: Vec<String> = answers.iter().filter_map(|answer| differs(answer).map(|how| format!("{}: {how}\n{answer}", answer["fixture"]))).collect();
-        let whole = answers.iter().filter(|answer| NAMED.iter().all(|(name, ..)| answer["fixture"] != *name)).count() - RUINS.len();
+        let wrong: Vec<String> = answers
+            .iter()
+            .filter_map(|answer| differs(answer).map(|how| format!("{}: {how}\n{answer}", answer["fixture"])))
+            .collect();
+        let whole = answers.iter().filter(|answer| NAMED.iter().all(|(name, ..)| answer["fixture"] != *name)).count()
+            - RUINS.len();
         let restored = answers.len();
-        rig::tell(&format!("{restored} repaired archives restored in Home Assistant {}, {whole} of them as if nothing had been wrong", version.as_str()));
+        rig::tell(&format!(
+            "{restored} repaired archives restored in Home Assistant {}, {whole} of them as if nothing had been wrong",
+            version.as_str()
+        ));
         assert!(wrong.is_empty(), "{}: {}", version.as_str(), wrong.join("\n"));
     }
 }
@@ -86,7 +100,10 @@ fn differs(answer: &Value) -> Option<String> {
     if RUINS.contains(&name) {
         return None;
     }
-    let (lost, changed) = NAMED.iter().find(|(known, ..)| *known == name).map_or((&[][..], &[][..]), |(_, lost, changed)| (*lost, *changed));
+    let (lost, changed) = NAMED
+        .iter()
+        .find(|(known, ..)| *known == name)
+        .map_or((&[][..], &[][..]), |(_, lost, changed)| (*lost, *changed));
     let history = [lost, changed].concat().contains(&"home-assistant_v2.db");
     let added: Vec<&str> = NEW.iter().filter(|(known, _)| *known == name).map(|(_, path)| *path).collect();
     let checks = [

@@ -34,7 +34,9 @@ impl Bomb {
             // Each of them twice.
             (_, "repeated") => file([format!("data/{}", number / 2).into_bytes(), long()].concat()),
             (_, "logs") => file([format!("data/{number}").into_bytes(), long(), b"-wal".to_vec()].concat()),
-            (_, "folders") => ([format!("data/{number}").into_bytes(), long()].concat(), Kind::Directory, Vec::new(), b""),
+            (_, "folders") => {
+                ([format!("data/{number}").into_bytes(), long()].concat(), Kind::Directory, Vec::new(), b"")
+            }
             (_, "escaping") => file([b"../".to_vec(), number.to_string().into_bytes(), long()].concat()),
             (_, "beside") => file([number.to_string().into_bytes(), long()].concat()),
             _ => (format!("data/{number}").into_bytes(), Kind::Symlink, long(), b""),
@@ -54,7 +56,19 @@ impl Read for Bomb {
         } else {
             let (path, kind, link, body) = self.member(self.next);
             let size = body.len() as u64;
-            encode(&Header { path: &path, kind, size, mode: 0o644, mtime: (1_750_000_000, 0), link: &link, uid: 0, gid: 0 }, &mut bytes);
+            encode(
+                &Header {
+                    path: &path,
+                    kind,
+                    size,
+                    mode: 0o644,
+                    mtime: (1_750_000_000, 0),
+                    link: &link,
+                    uid: 0,
+                    gid: 0,
+                },
+                &mut bytes,
+            );
             bytes.extend_from_slice(body);
             bytes.resize(bytes.len() + padding(size), 0);
         }
@@ -66,7 +80,12 @@ impl Read for Bomb {
 
 fn archive(place: &Place, kind: &'static str) {
     let mut bomb = Bomb { kind, next: 0, ready: Cursor::default() };
-    let mut gzip = Command::new("gzip").arg("-1").stdin(Stdio::piped()).stdout(fs::File::create(place.path("packed")).unwrap()).spawn().unwrap();
+    let mut gzip = Command::new("gzip")
+        .arg("-1")
+        .stdin(Stdio::piped())
+        .stdout(fs::File::create(place.path("packed")).unwrap())
+        .spawn()
+        .unwrap();
     std::io::copy(&mut bomb, gzip.stdin.as_mut().unwrap()).unwrap();
     drop(gzip.stdin.take());
     assert!(gzip.wait().unwrap().success());
@@ -80,7 +99,10 @@ fn archive(place: &Place, kind: &'static str) {
     let mut out = Vec::new();
     for (path, body) in [(&b"./backup.json"[..], description.as_bytes()), (b"homeassistant.tar.gz", &body)] {
         let size = body.len() as u64;
-        encode(&Header { path, kind: Kind::File, size, mode: 0o644, mtime: (1_750_000_000, 0), link: b"", uid: 0, gid: 0 }, &mut out);
+        encode(
+            &Header { path, kind: Kind::File, size, mode: 0o644, mtime: (1_750_000_000, 0), link: b"", uid: 0, gid: 0 },
+            &mut out,
+        );
         out.extend_from_slice(body);
         out.resize(out.len() + padding(size), 0);
     }
@@ -101,7 +123,11 @@ fn run(place: &Place, args: &[&str]) -> (Option<i32>, u64, String) {
             break ended.code();
         }
         let now = fs::read_to_string(&status).unwrap_or_default();
-        peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0));
+        peak = peak.max(
+            now.lines()
+                .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
+                .unwrap_or(0),
+        );
         std::thread::sleep(Duration::from_millis(2));
     };
     let text = String::from_utf8(fs::read(&said).unwrap()).unwrap();
@@ -130,7 +156,10 @@ fn memory_stays_bounded_whatever_names_an_archive_has() {
         }
         if kind == "names" || kind == "links" {
             let (code, _, said) = run(&place, &["verify", "repaired.tar"]);
-            assert!(matches!(code, Some(0 | 3 | 4)) && !said.contains("longer than Linux allows"), "{kind}: {said:.2000}");
+            assert!(
+                matches!(code, Some(0 | 3 | 4)) && !said.contains("longer than Linux allows"),
+                "{kind}: {said:.2000}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A restore that is killed before each of its system calls that changes a name or waits for the disk: what is under which name then, and what the next one
-//! makes of it.
+//! A restore that is killed before each of its system calls that changes a name or waits for the disk: what is under
+//! which name then, and what the next one makes of it.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,8 @@ use std::{
 
 use super::{Mounted, Place, write};
 
-const CHANGING: [libc::c_long; 6] = [libc::SYS_renameat2, libc::SYS_renameat, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_fsync, libc::SYS_syncfs];
+const CHANGING: [libc::c_long; 6] =
+    [libc::SYS_renameat2, libc::SYS_renameat, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_fsync, libc::SYS_syncfs];
 /// Of `renameat2`.
 const EXCHANGE: u32 = 2;
 
@@ -25,7 +26,13 @@ fn filter(exchange: bool) -> Vec<libc::sock_filter> {
     if !exchange {
         let refused = end(libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EINVAL).unwrap());
         // The fifth argument, of eight bytes each, behind the 16 that say which call it is and from where.
-        program.extend([unless(u32::try_from(libc::SYS_renameat2).unwrap(), 3), load(16 + 4 * 8), unless(EXCHANGE, 1), refused, load(0)]);
+        program.extend([
+            unless(u32::try_from(libc::SYS_renameat2).unwrap(), 3),
+            load(16 + 4 * 8),
+            unless(EXCHANGE, 1),
+            refused,
+            load(0),
+        ]);
     }
     for number in CHANGING {
         program.extend([unless(u32::try_from(number).unwrap(), 1), end(libc::SECCOMP_RET_TRACE)]);
@@ -78,7 +85,8 @@ fn killed_before(mut command: Command, number: usize, exchange: bool) -> Option<
             }
         }
         // What tracing itself sends is not for the program.
-        let signal = if matches!(libc::WSTOPSIG(status), libc::SIGTRAP | libc::SIGSTOP) { 0 } else { libc::WSTOPSIG(status) };
+        let signal =
+            if matches!(libc::WSTOPSIG(status), libc::SIGTRAP | libc::SIGSTOP) { 0 } else { libc::WSTOPSIG(status) };
         // SAFETY: as above; one that was killed meanwhile can't be continued, and need not.
         unsafe { libc::ptrace(libc::PTRACE_CONT, stopped, 0, signal) };
     }
@@ -95,7 +103,10 @@ fn tree(top: &Path) -> Tree {
             if entry.file_type().unwrap().is_dir() {
                 waiting.push(entry.path());
             } else {
-                found.insert(entry.path().strip_prefix(top).unwrap().to_owned(), fs::read_to_string(entry.path()).unwrap_or_default());
+                found.insert(
+                    entry.path().strip_prefix(top).unwrap().to_owned(),
+                    fs::read_to_string(entry.path()).unwrap_or_default(),
+                );
             }
         }
     }
@@ -118,7 +129,12 @@ struct Case {
 
 const CASES: [Case; 5] = [
     Case { label: "whole", exchange: true, mounted: false, only: &[] },
-    Case { label: "whole, on a file system where names can't trade places", exchange: false, mounted: false, only: &[] },
+    Case {
+        label: "whole, on a file system where names can't trade places",
+        exchange: false,
+        mounted: false,
+        only: &[],
+    },
     Case { label: "a mount point", exchange: true, mounted: true, only: &[] },
     Case { label: "parts", exchange: true, mounted: false, only: &["configuration.yaml", ".storage"] },
     Case { label: "parts of a mount point", exchange: true, mounted: true, only: &["configuration.yaml", ".storage"] },
@@ -164,19 +180,27 @@ impl Case {
     }
 
     fn kept(&self, scene: &Scene) -> Vec<Tree> {
-        named(&self.beside(scene), if self.mounted { "before-restore-" } else { "new.before-restore-" }).iter().map(|path| tree(path)).collect()
+        named(&self.beside(scene), if self.mounted { "before-restore-" } else { "new.before-restore-" })
+            .iter()
+            .map(|path| tree(path))
+            .collect()
     }
 
     /// The configuration at the target, without what lies beside it.
     fn now(scene: &Scene) -> Tree {
         let all = tree(&scene.place.path("new"));
-        all.into_iter().filter(|(path, _)| !path.to_str().unwrap().starts_with("before-restore-") && !path.starts_with(".haul-")).collect()
+        all.into_iter()
+            .filter(|(path, _)| !path.to_str().unwrap().starts_with("before-restore-") && !path.starts_with(".haul-"))
+            .collect()
     }
 
     /// What must be aside when all is done.
     fn aside(&self) -> Tree {
         let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only));
-        OLD.iter().filter(|(name, _)| wanted(name)).map(|(name, text)| (PathBuf::from(name), (*text).to_owned())).collect()
+        OLD.iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(name, text)| (PathBuf::from(name), (*text).to_owned()))
+            .collect()
     }
 }
 
@@ -206,8 +230,9 @@ fn a_restore_killed_at_any_step_loses_nothing_and_the_next_one_puts_it_right() {
             let was = Case::now(&scene);
             let old: Tree = OLD.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned())).collect();
             // All of the old is somewhere under a name of the user's.
-            let somewhere =
-                |(path, text): (&PathBuf, &String)| was.get(path) == Some(text) || case.kept(&scene).iter().any(|kept| kept.get(path) == Some(text));
+            let somewhere = |(path, text): (&PathBuf, &String)| {
+                was.get(path) == Some(text) || case.kept(&scene).iter().any(|kept| kept.get(path) == Some(text))
+            };
             assert!(old.iter().all(somewhere), "{label}: {was:?} {:?}", case.kept(&scene));
             if case.only.is_empty() && !case.mounted {
                 assert!(was == old || was == new || (was.is_empty() && !case.exchange), "{label}: {was:?}");
@@ -226,7 +251,10 @@ fn a_restore_killed_at_any_step_loses_nothing_and_the_next_one_puts_it_right() {
             assert_eq!(kept.iter().filter(|kept| **kept == aside).count(), 1, "{label}: {kept:?}");
             // Anything else that is kept once stood at the target.
             let others: Vec<&Tree> = kept.iter().filter(|kept| **kept != aside).collect();
-            assert!(others.iter().all(|kept| kept.iter().all(|(path, text)| new.get(path) == Some(text))), "{label}: {kept:?}");
+            assert!(
+                others.iter().all(|kept| kept.iter().all(|(path, text)| new.get(path) == Some(text))),
+                "{label}: {kept:?}"
+            );
             assert!(others.is_empty() || was != old, "{label}: what never stood there is not kept: {kept:?}");
             assert_eq!(named(&case.beside(&scene), ".haul-"), [] as [PathBuf; 0], "{label}");
             drop(scene.mount);

@@ -17,7 +17,10 @@ fn with_archive() -> Place {
 
 fn refused(place: &Place, said: &Said, mounts: &str, commands: &str) {
     let top = place.dir.path().canonicalize().unwrap();
-    let words = format!("haul: {mounts} mounted inside new\n  nothing was changed; unmount first ({commands}), restore, and mount again\n");
+    let words = format!(
+        "haul: {mounts} mounted inside new\n  nothing was changed; unmount first ({commands}), restore, and mount \
+         again\n"
+    );
     assert_eq!(said.1.replace(&format!("{}/", top.display()), ""), words);
     assert_eq!(said.0, 1);
 }

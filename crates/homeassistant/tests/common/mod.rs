@@ -26,8 +26,16 @@ pub(crate) async fn look(url: &str) -> Result<Instance, homeassistant::Error> {
     Instance::look(url, Tls::default(), timeouts()).await
 }
 
-pub(crate) fn file(bytes: &[u8], with_length: bool) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
+pub(crate) fn file(
+    bytes: &[u8],
+    with_length: bool,
+) -> Upload<impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static> {
     let pieces: Vec<_> = bytes.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let length = with_length.then_some(bytes.len() as u64);
-    Upload { file_name: "home.tar".into(), length, stream: futures_util::stream::iter(pieces), progress: Progress::default() }
+    Upload {
+        file_name: "home.tar".into(),
+        length,
+        stream: futures_util::stream::iter(pieces),
+        progress: Progress::default(),
+    }
 }

@@ -1,12 +1,14 @@
-//! How many rows each table has, and between which numbers one column of one table lies: from the pages as they pass by, in any order.
+//! How many rows each table has, and between which numbers one column of one table lies: from the pages as they pass
+//! by, in any order.
 //!
-//! Which page belongs to which table is known only when the last one has passed, and pages of the free list still hold what they held. So a page is noted with its
-//! number of rows and its children, and in the end the trees are walked from the roots that the schema names: what is not reached does not count. The column's place
-//! in a row stands in the schema, which comes early unless a database was altered late. The first pages before it wait; further ones are counted, but not looked into,
-//! and that is said.
+//! Which page belongs to which table is known only when the last one has passed, and pages of the free list still hold
+//! what they held. So a page is noted with its number of rows and its children, and in the end the trees are walked
+//! from the roots that the schema names: what is not reached does not count. The column's place in a row stands in the
+//! schema, which comes early unless a database was altered late. The first pages before it wait; further ones are
+//! counted, but not looked into, and that is said.
 //!
-//! Memory: 2 bytes per page, 4 for one that has a parent, 12 for one of the watched table, 4 MiB of pages that wait: for a gigabyte of recorder about 7 MiB, and never
-//! more than 52 MiB.
+//! Memory: 2 bytes per page, 4 for one that has a parent, 12 for one of the watched table, 4 MiB of pages that wait:
+//! for a gigabyte of recorder about 7 MiB, and never more than 52 MiB.
 
 use super::page::{Tree, split, varint};
 use crate::header::{HEADER_LEN, be16, be32};
@@ -153,13 +155,16 @@ impl Census {
             return;
         }
         self.inner.push(Inner { page: number, first_child: self.children.len() as u32 });
-        let child = |cell: &[u8; 2]| bytes.get(usize::from(u16::from_be_bytes(*cell))..).filter(|rest| rest.len() >= 4).map(|rest| be32(rest, 0));
+        let child = |cell: &[u8; 2]| {
+            bytes.get(usize::from(u16::from_be_bytes(*cell))..).filter(|rest| rest.len() >= 4).map(|rest| be32(rest, 0))
+        };
         self.children.extend(cells.iter().filter_map(child));
         self.children.push(last);
     }
 
     fn leaf(&mut self, number: u32, bytes: &[u8], cells: &[[u8; 2]]) {
-        let mut rows = cells.iter().filter_map(|cell| Row::of(bytes, usize::from(u16::from_be_bytes(*cell)))).peekable();
+        let mut rows =
+            cells.iter().filter_map(|cell| Row::of(bytes, usize::from(u16::from_be_bytes(*cell)))).peekable();
         if rows.peek().is_some_and(Row::is_of_schema) {
             rows.for_each(|row| self.schema(number, &row));
         } else if let Some(position) = self.watched {
@@ -175,7 +180,10 @@ impl Census {
         let since = self.column.since;
         let seconds = rows.filter_map(|row| row.moment(position)).filter(|moment| *moment >= since);
         let span = seconds.fold(None, |span: Option<Span>, moment| {
-            Some(span.map_or(Span { first: moment, last: moment }, |span| Span { first: span.first.min(moment), last: span.last.max(moment) }))
+            Some(span.map_or(Span { first: moment, last: moment }, |span| Span {
+                first: span.first.min(moment),
+                last: span.last.max(moment),
+            }))
         });
         self.stamped.extend(span.map(|span| Stamped { page: number, span }));
     }
@@ -190,14 +198,23 @@ impl Census {
         self.watched = Some(position);
         for (number, bytes) in std::mem::take(&mut self.waiting) {
             let cells = leaf_cells(&bytes);
-            self.stamp(number, cells.iter().filter_map(|cell| Row::of(&bytes, usize::from(u16::from_be_bytes(*cell)))), position);
+            self.stamp(
+                number,
+                cells.iter().filter_map(|cell| Row::of(&bytes, usize::from(u16::from_be_bytes(*cell)))),
+                position,
+            );
         }
     }
 
     fn schema(&mut self, number: u32, row: &Row<'_>) {
         let mut fields = row.fields();
-        let (Some(Field::Bytes(b"table")), Some(Field::Bytes(name)), _, Some(Field::Number(root)), Some(Field::Bytes(sql))) =
-            (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
+        let (
+            Some(Field::Bytes(b"table")),
+            Some(Field::Bytes(name)),
+            _,
+            Some(Field::Number(root)),
+            Some(Field::Bytes(sql)),
+        ) = (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
         else {
             return;
         };
@@ -220,7 +237,8 @@ impl Census {
     pub(super) fn finish(self) -> Option<Counts> {
         let mut reached = PageSet::new(self.rows.len() as u64).filter(|_| !self.overflowed)?;
         let mut schema = Vec::new();
-        let mut counts = Counts { all_rows: self.walk(1, &mut reached, |page, _| schema.push(page)), ..Counts::default() };
+        let mut counts =
+            Counts { all_rows: self.walk(1, &mut reached, |page, _| schema.push(page)), ..Counts::default() };
         for root in self.roots.iter().filter(|root| schema.contains(&root.found_in)) {
             let watched = self.watched.is_some_and(|position| root.position == Some(position));
             let (mut rows, mut looked_at) = (0, true);
@@ -232,7 +250,10 @@ impl Census {
                 looked_at &= page > self.passed_over || count == 0;
                 if let Ok(found) = self.stamped.binary_search_by_key(&page, |stamped| stamped.page) {
                     let Span { first, last } = self.stamped[found].span;
-                    counts.span = Some(counts.span.map_or(Span { first, last }, |span| Span { first: span.first.min(first), last: span.last.max(last) }));
+                    counts.span = Some(counts.span.map_or(Span { first, last }, |span| Span {
+                        first: span.first.min(first),
+                        last: span.last.max(last),
+                    }));
                 }
             });
             counts.all_rows &= whole;
@@ -302,7 +323,8 @@ impl<'p> Row<'p> {
     }
 
     fn is_of_schema(&self) -> bool {
-        let known = |field: Option<Field<'_>>| matches!(field, Some(Field::Bytes(b"table" | b"index" | b"view" | b"trigger")));
+        let known =
+            |field: Option<Field<'_>>| matches!(field, Some(Field::Bytes(b"table" | b"index" | b"view" | b"trigger")));
         known(self.fields().next()) && self.fields().count() == 5
     }
 
@@ -344,7 +366,11 @@ impl<'p> Iterator for Fields<'p> {
             12.. => Field::Bytes(bytes),
             _ if bytes.len() < size => return None,
             7 => Field::Real(f64::from_bits(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))),
-            _ => Field::Number(bytes[1..].iter().fold(i64::from(bytes[0].cast_signed()), |number, byte| number << 8 | i64::from(*byte))),
+            _ => Field::Number(
+                bytes[1..]
+                    .iter()
+                    .fold(i64::from(bytes[0].cast_signed()), |number, byte| number << 8 | i64::from(*byte)),
+            ),
         })
     }
 }
@@ -384,7 +410,8 @@ mod tests {
 
     #[test]
     fn a_columns_place_is_that_of_its_definition() {
-        let sql = "CREATE TABLE states (\n\tid INTEGER NOT NULL, \n\tamount DECIMAL(10, 2), `name` TEXT, last FLOAT, PRIMARY KEY (id), FOREIGN KEY(id) REFERENCES x (last))";
+        let sql = "CREATE TABLE states (\n\tid INTEGER NOT NULL, \n\tamount DECIMAL(10, 2), `name` TEXT, last FLOAT, \
+            PRIMARY KEY (id), FOREIGN KEY(id) REFERENCES x (last))";
         assert_eq!(position(sql, "id"), Some(0));
         assert_eq!(position(sql, "name"), Some(2));
         assert_eq!(position(sql, "last"), Some(3));

@@ -1,10 +1,10 @@
 //! Which page points to which, and whether that makes a database.
 //!
-//! In one pass a page is seen before it is known who uses it. What a page *can* be is certain, though: below 2^24 pages an
-//! overflow page or a trunk of the free list begins with a page number, hence with a zero byte, a b-tree page with 2, 5,
-//! 10 or 13, and pointer maps and the lock page have fixed places. Only leaves of the free list may hold anything, stale
-//! b-tree pages above all, and which pages those are is known at the end. So everything found is kept until then together
-//! with the page it was found in, and what was found in free pages is forgotten.
+//! In one pass a page is seen before it is known who uses it. What a page *can* be is certain, though: below 2^24 pages
+//! an overflow page or a trunk of the free list begins with a page number, hence with a zero byte, a b-tree page with
+//! 2, 5, 10 or 13, and pointer maps and the lock page have fixed places. Only leaves of the free list may hold
+//! anything, stale b-tree pages above all, and which pages those are is known at the end. So everything found is kept
+//! until then together with the page it was found in, and what was found in free pages is forgotten.
 
 use super::page::{Flaw, Reference, Shape, Tree, inspect};
 use super::pointer_map;
@@ -160,12 +160,13 @@ impl Graph {
         }
         let first_leaf = self.trunk_leaves.len() as u32;
         self.trunk_leaves.extend(leaves.iter().map(|leaf| u32::from_be_bytes(*leaf)));
-        self.all_trunks &= push(&mut self.trunks, Trunk { page, first_leaf, leaves: count as u32, next: be32(bytes, 0) });
+        self.all_trunks &=
+            push(&mut self.trunks, Trunk { page, first_leaf, leaves: count as u32, next: be32(bytes, 0) });
     }
 
     fn map(&mut self, number: u32, bytes: &[u8]) {
-        // A map may have entries for pages that no longer exist, so only the first flaw matters: if that page exists, the
-        // map is wrong, and if not, neither do those after it.
+        // A map may have entries for pages that no longer exist, so only the first flaw matters: if that page exists,
+        // the map is wrong, and if not, neither do those after it.
         if let Some(page) = pointer_map::first_flaw(number, bytes, &self.shape, MAX_PAGES as u32) {
             push(&mut self.maps, (number, page));
         }
@@ -236,7 +237,9 @@ impl Graph {
             let page = index as u32 + 1;
             match kind {
                 Kind::Flawed(flaw) if is_used(page) => problems.add(format!("page {page} is damaged: {flaw}")),
-                Kind::Unknown if is_used(page) => problems.add(format!("page {page} is damaged: it is of no known kind")),
+                Kind::Unknown if is_used(page) => {
+                    problems.add(format!("page {page} is damaged: it is of no known kind"));
+                }
                 Kind::Tree(tree) if page == 1 && !tree.table => problems.add("page 1 is not the schema".to_owned()),
                 _ => {}
             }

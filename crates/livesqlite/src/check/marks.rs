@@ -73,7 +73,8 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// `None` for databases that are too large. `free`: leaves and trunks of the list of free pages, where they are known.
+    /// `None` for databases that are too large. `free`: leaves and trunks of the list of free pages, where they are
+    /// known.
     pub(crate) fn new(shape: Shape, header: &Header, free: Option<(&PageSet, &PageSet)>) -> Option<Self> {
         let count = u64::from(shape.pages);
         if count == 0 || count > MAX_PAGES {
@@ -190,7 +191,12 @@ impl Marks {
             self.is_complete = false;
             return;
         }
-        self.trunks.push(Trunk { page, first_leaf: self.listed.len() as u32, leaves: count as u32, next: be32(bytes, 0) });
+        self.trunks.push(Trunk {
+            page,
+            first_leaf: self.listed.len() as u32,
+            leaves: count as u32,
+            next: be32(bytes, 0),
+        });
         self.listed.extend(leaves);
     }
 
@@ -328,7 +334,10 @@ impl Marks {
             }
         }
         if knows_all && problems.is_empty() && linked != self.promised {
-            problems.add(format!("the long rows should have {} more pages of their own, but there are {linked}", self.promised));
+            problems.add(format!(
+                "the long rows should have {} more pages of their own, but there are {linked}",
+                self.promised
+            ));
         }
     }
 }

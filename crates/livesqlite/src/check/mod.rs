@@ -1,16 +1,16 @@
 //! A structural check of a database image in one streaming pass: no seeking, no SQLite, bounded memory.
 //!
-//! It looks at every page by itself (`page`) and notes which page points to which (`graph`, or with less memory `marks`);
-//! when the stream ends, each page must have been reached exactly as often, and as what, a sound database demands. Contents of rows are not compared
-//! with indexes, so this finds damage to structure, not a flipped letter in a text. A database that
-//! `PRAGMA integrity_check` calls ok never gets a complaint.
+//! It looks at every page by itself (`page`) and notes which page points to which (`graph`, or with less memory
+//! `marks`); when the stream ends, each page must have been reached exactly as often, and as what, a sound database
+//! demands. Contents of rows are not compared with indexes, so this finds damage to structure, not a flipped letter in
+//! a text. A database that `PRAGMA integrity_check` calls ok never gets a complaint.
 //!
 //! If asked, it also counts rows on the way (`census`).
 //!
 //! Memory: one page, 10 bytes per page of the image, and lists of long rows and free pages: for a gigabyte of recorder
-//! about 3 MiB, and never more than 48 MiB. Above 2 Mi pages (8 GiB with 4096-byte pages) one byte per page and a list of
-//! free pages: for 25 GB 6.5 MiB, and never more than 52 MiB. There, what pages point to is judged only where free pages are blank,
-//! as in every image of this crate. Above 32 Mi pages (128 GiB) only header and length are checked.
+//! about 3 MiB, and never more than 48 MiB. Above 2 Mi pages (8 GiB with 4096-byte pages) one byte per page and a list
+//! of free pages: for 25 GB 6.5 MiB, and never more than 52 MiB. There, what pages point to is judged only where free
+//! pages are blank, as in every image of this crate. Above 32 Mi pages (128 GiB) only header and length are checked.
 
 mod census;
 mod graph;
@@ -119,7 +119,8 @@ impl ImageChecker {
         self.finish_counted().0
     }
 
-    /// The same, and what was counted, also of a damaged database: what can be reached of it. `None` where that was too large to be counted.
+    /// The same, and what was counted, also of a damaged database: what can be reached of it. `None` where that was too
+    /// large to be counted.
     pub fn finish_counted(mut self) -> (Vec<String>, Option<Counts>) {
         let census = if let State::Pages(pages) = &mut self.state { pages.census.take() } else { None };
         (self.judge(), census.and_then(Census::finish))
@@ -154,10 +155,13 @@ fn begin(head: &[u8], column: Option<Column>) -> State {
     let known = u64::from(if header.declared_is_current { header.declared_pages } else { 0 });
     let tracking = match problems.is_empty() {
         true if known <= graph::MAX_PAGES => Tracking::Graph(Box::new(Graph::new(shape))),
-        true => Marks::new(Shape { pages: known as u32, ..shape }, &header, None).map_or(Tracking::None, |marks| Tracking::Marks(Box::new(marks))),
+        true => Marks::new(Shape { pages: known as u32, ..shape }, &header, None)
+            .map_or(Tracking::None, |marks| Tracking::Marks(Box::new(marks))),
         false => Tracking::None,
     };
-    let census = column.filter(|_| problems.is_empty() && known <= graph::MAX_PAGES).map(|column| Census::new(column, shape.usable));
+    let census = column
+        .filter(|_| problems.is_empty() && known <= graph::MAX_PAGES)
+        .map(|column| Census::new(column, shape.usable));
     State::Pages(Box::new(Pages { header, size: shape.size, seen: 0, tracking, census, problems }))
 }
 

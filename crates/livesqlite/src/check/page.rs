@@ -1,5 +1,5 @@
-//! One b-tree page by itself: header, cell pointers, cells, free blocks.
-//! Format: <https://www.sqlite.org/fileformat2.html#b_tree_pages>; the accounting of bytes is that of `integrity_check`.
+//! One b-tree page by itself: header, cell pointers, cells, free blocks. Format:
+//! <https://www.sqlite.org/fileformat2.html#b_tree_pages>; the accounting of bytes is that of `integrity_check`.
 
 use crate::header::{HEADER_LEN, be16, be32, lock_page};
 
@@ -66,7 +66,13 @@ pub(super) enum Flaw {
 }
 
 /// Checks a b-tree page and reports every page number in it, those before the flaw included.
-pub(super) fn inspect(bytes: &[u8], is_first: bool, tree: Tree, shape: &Shape, mut found: impl FnMut(Reference)) -> Result<(), Flaw> {
+pub(super) fn inspect(
+    bytes: &[u8],
+    is_first: bool,
+    tree: Tree,
+    shape: &Shape,
+    mut found: impl FnMut(Reference),
+) -> Result<(), Flaw> {
     let at = if is_first { HEADER_LEN } else { 0 };
     let usable = shape.usable;
     let bytes = &bytes[..usable];

@@ -1,18 +1,22 @@
-//! Keeps the main file of a WAL database still that nobody has open, without a file on disk and without keeping anybody out.
+//! Keeps the main file of a WAL database still that nobody has open, without a file on disk and without keeping anybody
+//! out.
 //!
-//! A checkpoint is the only thing that writes to the main file against a shared lock on it. (Everything else takes an exclusive
-//! lock there: a connection's last words, another journal mode, an index in private memory.) It locks `WAL_READ_LOCK(0)` in the
-//! `-shm` exclusively first, so a shared lock on that byte keeps checkpoints out. Then the log cannot begin again from its start
-//! either, since that needs a log that was written back whole: what is in it stays, and whoever comes appends.
+//! A checkpoint is the only thing that writes to the main file against a shared lock on it. (Everything else takes an
+//! exclusive lock there: a connection's last words, another journal mode, an index in private memory.) It locks
+//! `WAL_READ_LOCK(0)` in the `-shm` exclusively first, so a shared lock on that byte keeps checkpoints out. Then the
+//! log cannot begin again from its start either, since that needs a log that was written back whole: what is in it
+//! stays, and whoever comes appends.
 //!
-//! * There is a `-shm`, left by a crash, and nobody holds its owners' lock: that byte is locked at once. Whoever comes begins by
-//!   making the index anew, in which nothing is written back yet.
-//! * There is none: a read lease on the main file. The kernel gives it only while nobody has the file open for writing, and makes
-//!   whoever wants to wait until it has ended. A thread hears of that, makes an empty `-shm` with the lock on it, and ends the lease:
-//!   the newcomer has waited for about a millisecond, and finds what it would find beside any reader.
+//! * There is a `-shm`, left by a crash, and nobody holds its owners' lock: that byte is locked at once. Whoever comes
+//!   begins by making the index anew, in which nothing is written back yet.
+//! * There is none: a read lease on the main file. The kernel gives it only while nobody has the file open for writing,
+//!   and makes whoever wants to wait until it has ended. A thread hears of that, makes an empty `-shm` with the lock on
+//!   it, and ends the lease: the newcomer has waited for about a millisecond, and finds what it would find beside any
+//!   reader.
 //!
-//! Should this program be stopped so long that the kernel ends the lease by itself, or be unable to make the `-shm`, the image counts
-//! only if the main file has not changed. The file's time must not have changed in any case: a program that is no SQLite may respect no lock.
+//! Should this program be stopped so long that the kernel ends the lease by itself, or be unable to make the `-shm`,
+//! the image counts only if the main file has not changed. The file's time must not have changed in any case: a program
+//! that is no SQLite may respect no lock.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
@@ -60,14 +64,19 @@ enum State {
 }
 
 impl Guard {
-    /// `main` is locked shared already. `None`: somebody has the database open, or it could not be kept still if somebody came.
+    /// `main` is locked shared already. `None`: somebody has the database open, or it could not be kept still if
+    /// somebody came.
     pub(super) fn take(main: &File, shm: &Path) -> io::Result<Option<Self>> {
         let before = Stamp::of(main)?;
         let main = main.try_clone()?;
-        let kept = |state| Arc::new(Kept { main, shm: shm.to_owned(), before, state: Mutex::new(state), over: AtomicBool::new(false) });
+        let kept = |state| {
+            Arc::new(Kept { main, shm: shm.to_owned(), before, state: Mutex::new(state), over: AtomicBool::new(false) })
+        };
         let guard = match open_regular(shm) {
             // The lock first: an owner who comes after the second look finds it.
-            Ok(found) if lock::keep_checkpoints_out(&found)? && !lock::is_owned(&found)? => Self { kept: kept(State::Locked(found)), watcher: None },
+            Ok(found) if lock::keep_checkpoints_out(&found)? && !lock::is_owned(&found)? => {
+                Self { kept: kept(State::Locked(found)), watcher: None }
+            }
             Ok(_) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => match Self::lease(kept(State::Leased))? {
                 Some(guard) => guard,
@@ -87,9 +96,13 @@ impl Guard {
         }
         let (tell, told) = mpsc::channel();
         let theirs = Arc::clone(&kept);
-        let watcher = thread::Builder::new().name("database-lease".into()).stack_size(STACK).spawn(move || theirs.watch(&tell))?;
+        let watcher = thread::Builder::new()
+            .name("database-lease".into())
+            .stack_size(STACK)
+            .spawn(move || theirs.watch(&tell))?;
         let guard = Self { kept, watcher: Some(watcher) };
-        // Readers that open the file for reading only get past the lease, and may have a `-shm`: they have all that SQLite needs.
+        // Readers that open the file for reading only get past the lease, and may have a `-shm`: they have all that
+        // SQLite needs.
         let is_alone = told.recv() == Ok(true) && !guard.kept.shm.exists();
         Ok(is_alone.then_some(guard))
     }
@@ -163,12 +176,20 @@ impl Kept {
         };
     }
 
-    /// An empty `-shm`, or the one that readers have, with the lock on it; with the owner and permissions that SQLite would give it.
+    /// An empty `-shm`, or the one that readers have, with the lock on it; with the owner and permissions that SQLite
+    /// would give it.
     fn locked_shm(&self) -> io::Result<Option<File>> {
         let main = self.main.metadata()?;
         let mode = main.mode() & 0o777;
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let shm = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(flags).open(&self.shm)?;
+        let shm = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(mode)
+            .custom_flags(flags)
+            .open(&self.shm)?;
         let found = shm.metadata()?;
         if found.len() == 0 && found.mode() & 0o777 != mode {
             shm.set_permissions(Permissions::from_mode(mode))?;

@@ -39,8 +39,8 @@ struct Segment {
     page_size: u32,
 }
 
-/// `None`: nothing to roll back. `page_size` is the main file's, for journals so old that they do not say; `limit` bounds
-/// the pages kept in memory.
+/// `None`: nothing to roll back. `page_size` is the main file's, for journals so old that they do not say; `limit`
+/// bounds the pages kept in memory.
 pub(super) fn parse(file: &File, len: u64, page_size: Option<u32>, limit: usize) -> Result<Option<Journal>, OpenError> {
     if len < MIN_LEN {
         return Ok(None);
@@ -52,7 +52,12 @@ pub(super) fn parse(file: &File, len: u64, page_size: Option<u32>, limit: usize)
         return Ok(None);
     }
     let sector = u64::from(first.sector);
-    let mut journal = Journal { page_size, original_pages: first.original_pages, pages: PageMap::new(), depends_on: super_journal(file, len)? };
+    let mut journal = Journal {
+        page_size,
+        original_pages: first.original_pages,
+        pages: PageMap::new(),
+        depends_on: super_journal(file, len)?,
+    };
     let mut next = Some(first);
     let mut at = 0;
     while let Some(current) = next.take() {
@@ -82,11 +87,19 @@ fn segment(file: &File, at: u64) -> io::Result<Option<Segment>> {
 }
 
 /// Notes the records of one segment. Returns where they end, or `None` when SQLite's playback would stop for good.
-fn records(file: &File, len: u64, mut at: u64, segment: &Segment, journal: &mut Journal, limit: usize) -> Result<Option<u64>, OpenError> {
+fn records(
+    file: &File,
+    len: u64,
+    mut at: u64,
+    segment: &Segment,
+    journal: &mut Journal,
+    limit: usize,
+) -> Result<Option<u64>, OpenError> {
     let size = u64::from(journal.page_size);
     let mut record = vec![0; journal.page_size as usize + 8];
     // All ones: the writer never synced, and there are no further headers.
-    let count = if segment.records == u32::MAX { len.saturating_sub(at) / (size + 8) } else { u64::from(segment.records) };
+    let count =
+        if segment.records == u32::MAX { len.saturating_sub(at) / (size + 8) } else { u64::from(segment.records) };
     for _ in 0..count {
         if read_up_to(file, &mut record, at)? < record.len() {
             return Ok(None);
@@ -112,7 +125,10 @@ fn records(file: &File, len: u64, mut at: u64, segment: &Segment, journal: &mut 
 
 /// Every 200th byte, counted back from the end of the page.
 fn checksum(data: &[u8], start: u32) -> u32 {
-    (1..).map_while(|step| data.len().checked_sub(step * 200)).filter(|at| *at > 0).fold(start, |sum, at| sum.wrapping_add(u32::from(data[at])))
+    (1..)
+        .map_while(|step| data.len().checked_sub(step * 200))
+        .filter(|at| *at > 0)
+        .fold(start, |sum, at| sum.wrapping_add(u32::from(data[at])))
 }
 
 /// The name at the journal's end, if there is a whole one.

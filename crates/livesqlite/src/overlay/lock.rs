@@ -17,7 +17,8 @@ const PENDING: u64 = LOCK_BYTE;
 const RESERVED: u64 = LOCK_BYTE + 1;
 const SHARED_FIRST: u64 = LOCK_BYTE + 2;
 const SHARED_LEN: u64 = 510;
-/// `WAL_READ_LOCK(0)` in the `-shm` file: locked by readers that take every page from the main file, and exclusively by a checkpoint while it writes there.
+/// `WAL_READ_LOCK(0)` in the `-shm` file: locked by readers that take every page from the main file, and exclusively by
+/// a checkpoint while it writes there.
 const SHM_READER: u64 = 123;
 /// The "dead man switch" in the `-shm` file: held shared by everyone who has the WAL open.
 const SHM_OWNER: u64 = 128;
@@ -91,7 +92,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(try_exclusive(file.as_file()).unwrap());
         let other = file.reopen().unwrap();
-        assert!(matches!(shared(&other, &LockWait::new(Duration::from_millis(30), None)), Err(OpenError::Locked { .. })));
+        assert!(matches!(
+            shared(&other, &LockWait::new(Duration::from_millis(30), None)),
+            Err(OpenError::Locked { .. })
+        ));
         let cancel = Arc::new(AtomicBool::new(false));
         let wait = LockWait::new(Duration::from_secs(20), Some(cancel.clone()));
         std::thread::scope(|scope| {

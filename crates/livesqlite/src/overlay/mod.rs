@@ -1,6 +1,6 @@
-//! The ways in where SQLite itself would have to write before it can read: a WAL database that nobody has open (it would
-//! make or rebuild the `-shm`), and, where it therefore refuses, a hot rollback journal or a WAL on a read-only mount.
-//! Nothing is written here: the image is the main file with the right pages laid over it.
+//! The ways in where SQLite itself would have to write before it can read: a WAL database that nobody has open (it
+//! would make or rebuild the `-shm`), and, where it therefore refuses, a hot rollback journal or a WAL on a read-only
+//! mount. Nothing is written here: the image is the main file with the right pages laid over it.
 //!
 //! No SQLite connection is open meanwhile, so a descriptor of our own on the main file is safe, and the locks on it are
 //! of the kind that belongs to the descriptor.
@@ -34,17 +34,22 @@ const MAX_REPLACED: usize = 1 << 20;
 /// Page number → where its bytes begin in the journal or WAL.
 type PageMap = HashMap<u32, u64>;
 
-/// Opens a WAL database that nobody has open, so that nothing is written to disk and whoever comes meanwhile is not kept
-/// waiting. `None`: somebody has it open, or one of the two cannot be promised; SQLite knows what to do then, and what to say
-/// about a file that makes no sense. `metadata` is that of the file that was meant.
+/// Opens a WAL database that nobody has open, so that nothing is written to disk and whoever comes meanwhile is not
+/// kept waiting. `None`: somebody has it open, or one of the two cannot be promised; SQLite knows what to do then, and
+/// what to say about a file that makes no sense. `metadata` is that of the file that was meant.
 pub(crate) fn open_idle(path: &Path, metadata: &Metadata) -> Option<Image> {
     idle(path, metadata).ok().flatten()
 }
 
 fn idle(path: &Path, metadata: &Metadata) -> Result<Option<Image>, OpenError> {
     let [wal_path, shm_path, journal_path] = SUFFIXES.map(|suffix| companion(path, suffix));
-    // Descriptors of this process: to close ours would drop the locks on theirs. A second name: others could keep another `-shm` beside that.
-    if !own_fd::of(path).is_empty() || metadata.nlink() > 1 || fs::symlink_metadata(&journal_path).is_ok() || lock::has_wal_owner(&shm_path)? {
+    // Descriptors of this process: to close ours would drop the locks on theirs. A second name: others could keep
+    // another `-shm` beside that.
+    if !own_fd::of(path).is_empty()
+        || metadata.nlink() > 1
+        || fs::symlink_metadata(&journal_path).is_ok()
+        || lock::has_wal_owner(&shm_path)?
+    {
         return Ok(None);
     }
     let main = open_regular(path)?;
@@ -52,7 +57,8 @@ fn idle(path: &Path, metadata: &Metadata) -> Result<Option<Image>, OpenError> {
     if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
         return Ok(None);
     }
-    // The lock before the guard: from here on nobody deletes a `-shm`, the guard's included, or changes the journal mode.
+    // The lock before the guard: from here on nobody deletes a `-shm`, the guard's included, or changes the journal
+    // mode.
     if !read_header(&main)?.wal || !lock::try_shared(&main)? {
         return Ok(None);
     }

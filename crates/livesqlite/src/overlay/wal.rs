@@ -47,7 +47,9 @@ pub(super) fn parse(file: &File, len: u64, limit: usize) -> Result<Option<Log>, 
         }
         open.push((page, at + FRAME_HEADER as u64));
         if open.len() + log.pages.len() > limit {
-            return Err(OpenError::Io(io::Error::other("the write-ahead log is too long to be read without its owner")));
+            return Err(OpenError::Io(io::Error::other(
+                "the write-ahead log is too long to be read without its owner",
+            )));
         }
         if committed_size != 0 {
             log.pages.extend(open.drain(..));
@@ -127,7 +129,9 @@ mod tests {
                 sum.add(&head);
                 sum.add(&data);
                 out.extend(head);
-                out.extend([77_u32.to_be_bytes(), 88_u32.to_be_bytes(), sum.s1.to_be_bytes(), sum.s2.to_be_bytes()].concat());
+                out.extend(
+                    [77_u32.to_be_bytes(), 88_u32.to_be_bytes(), sum.s1.to_be_bytes(), sum.s2.to_be_bytes()].concat(),
+                );
                 out.extend(data);
             }
         }

@@ -64,7 +64,8 @@ impl Drop for Other {
     }
 }
 
-/// This program, to be run again. Where it runs in an emulator, the kernel can't start it, and the emulator must be named.
+/// This program, to be run again. Where it runs in an emulator, the kernel can't start it, and the emulator must be
+/// named.
 fn this_program() -> Command {
     let program = std::env::current_exe().unwrap();
     let Some(emulator) = std::env::var_os("HAUL_EMULATOR") else { return Command::new(program) };

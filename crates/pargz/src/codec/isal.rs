@@ -37,7 +37,11 @@ impl IsalDeflate {
         let mut stream: Box<c::isal_zstream> = unsafe { Box::new_zeroed().assume_init() };
         // SAFETY: a valid, exclusively borrowed struct.
         unsafe { c::isal_deflate_init(&raw mut *stream) };
-        Self { stream, level_buffer: vec![0; level_buffer_len(level).div_ceil(size_of::<u128>())].into_boxed_slice(), level }
+        Self {
+            stream,
+            level_buffer: vec![0; level_buffer_len(level).div_ceil(size_of::<u128>())].into_boxed_slice(),
+            level,
+        }
     }
 
     /// See [`crate::codec::Encoder::deflate`].
@@ -61,7 +65,8 @@ impl IsalDeflate {
         stream.end_of_stream = 0;
         if !dictionary.is_empty() {
             // SAFETY: the call copies `dictionary.len()` bytes, at most a window, into the state.
-            let status = unsafe { c::isal_deflate_set_dict(stream, dictionary.as_ptr().cast_mut(), dictionary.len() as u32) };
+            let status =
+                unsafe { c::isal_deflate_set_dict(stream, dictionary.as_ptr().cast_mut(), dictionary.len() as u32) };
             if status != c::COMP_OK as i32 {
                 return Err(format!("the dictionary was refused (ISA-L {status})"));
             }
@@ -73,7 +78,9 @@ impl IsalDeflate {
         // SAFETY: the three buffers are as long as stated and borrowed for the whole call; the
         // level buffer is at least the minimum the library checks for the level.
         let status = unsafe { c::isal_deflate(stream) };
-        let complete = stream.avail_in == 0 && stream.avail_out > 0 && stream.internal_state.state == c::isal_zstate_state_ZSTATE_NEW_HDR;
+        let complete = stream.avail_in == 0
+            && stream.avail_out > 0
+            && stream.internal_state.state == c::isal_zstate_state_ZSTATE_NEW_HDR;
         let written = out.len() - stream.avail_out as usize;
         stream.next_in = ptr::null_mut();
         stream.next_out = ptr::null_mut();
@@ -144,7 +151,8 @@ impl IsalInflate {
         state.total_out = 0;
         // SAFETY: both buffers are as long as stated and borrowed for the whole call.
         let status = unsafe { c::isal_inflate(state) };
-        // After damage in a block header that began in an earlier call the library can leave more to read than it was given.
+        // After damage in a block header that began in an earlier call the library can leave more to read than it was
+        // given.
         let consumed = input.len().checked_sub(state.avail_in as usize);
         let produced = output.len().checked_sub(state.avail_out as usize);
         state.next_in = ptr::null_mut();

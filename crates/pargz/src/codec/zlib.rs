@@ -88,7 +88,11 @@ mod tests {
             let length = ZlibDeflate::new(level).piece(&[], &piece, &mut fresh).unwrap().unwrap();
             let mut zlib = ZlibDeflate::new(level);
             for short in [0, 1, 10, 100, length / 2, length - 1, length] {
-                assert_eq!(zlib.piece(&[], &piece, &mut vec![0; short]), Ok(None), "level {level}, {short} of {length}");
+                assert_eq!(
+                    zlib.piece(&[], &piece, &mut vec![0; short]),
+                    Ok(None),
+                    "level {level}, {short} of {length}"
+                );
                 let mut again = vec![0; fresh.len()];
                 assert_eq!(zlib.piece(&[], &piece, &mut again), Ok(Some(length)), "level {level}, after {short}");
                 assert!(again == fresh);

@@ -20,7 +20,19 @@ fn foreign(reason: impl Into<String>, advice: impl Into<String>) -> Foreign {
 
 const MOUNT: &str = "mount the share on this machine, then give the directory where it is mounted";
 /// Services that are reached through rclone only.
-const THROUGH_RCLONE: &[&str] = &["onedrive", "dropbox", "pcloud", "box", "mega", "icloud", "protondrive", "koofr", "jottacloud", "yandex", "rclone"];
+const THROUGH_RCLONE: &[&str] = &[
+    "onedrive",
+    "dropbox",
+    "pcloud",
+    "box",
+    "mega",
+    "icloud",
+    "protondrive",
+    "koofr",
+    "jottacloud",
+    "yandex",
+    "rclone",
+];
 /// Endings and beginnings of hosts that speak S3.
 const S3_HOSTS: &[&str] = &[
     "amazonaws.com",
@@ -41,22 +53,43 @@ pub(super) fn scheme(scheme: &str, rest: &str) -> Option<Foreign> {
         "smb" | "cifs" | "nfs" | "afp" => foreign(format!("Haul does not support {}", scheme.to_uppercase()), MOUNT),
         "ftp" | "ftps" => foreign(
             "Haul does not support FTP",
-            "use sftp://USER@HOST/PATH or webdavs://HOST/PATH if the server offers one, or mount it and give the directory",
+            "use sftp://USER@HOST/PATH or webdavs://HOST/PATH if the server offers one, or mount it and give the \
+             directory",
         ),
-        "ssh" | "scp" => foreign(no_kind(&format!("{scheme}://")), format!("over SSH, write sftp://{}", or(rest, "USER@HOST/PATH"))),
+        "ssh" | "scp" => {
+            foreign(no_kind(&format!("{scheme}://")), format!("over SSH, write sftp://{}", or(rest, "USER@HOST/PATH")))
+        }
         "rsync" => foreign("Haul does not support rsync", "over SSH, write sftp://USER@HOST/PATH"),
-        "dav" | "davs" => foreign(no_kind(&format!("{scheme}://")), format!("for WebDAV, write web{scheme}://{}", or(rest, "HOST/PATH"))),
-        "owncloud" | "ownclouds" => foreign(no_kind(&format!("{scheme}://")), format!("write nextcloud{}://{rest}", scheme.trim_start_matches("owncloud"))),
-        "b2" | "backblaze" => foreign("Backblaze B2 is reached through S3", s3_advice(or(rest, "BUCKET/PREFIX"), "https://s3.REGION.backblazeb2.com")),
-        "r2" => foreign("Cloudflare R2 is reached through S3", s3_advice(or(rest, "BUCKET/PREFIX"), "https://ACCOUNT.r2.cloudflarestorage.com")),
+        "dav" | "davs" => foreign(
+            no_kind(&format!("{scheme}://")),
+            format!("for WebDAV, write web{scheme}://{}", or(rest, "HOST/PATH")),
+        ),
+        "owncloud" | "ownclouds" => foreign(
+            no_kind(&format!("{scheme}://")),
+            format!("write nextcloud{}://{rest}", scheme.trim_start_matches("owncloud")),
+        ),
+        "b2" | "backblaze" => foreign(
+            "Backblaze B2 is reached through S3",
+            s3_advice(or(rest, "BUCKET/PREFIX"), "https://s3.REGION.backblazeb2.com"),
+        ),
+        "r2" => foreign(
+            "Cloudflare R2 is reached through S3",
+            s3_advice(or(rest, "BUCKET/PREFIX"), "https://ACCOUNT.r2.cloudflarestorage.com"),
+        ),
         "minio" | "wasabi" | "s3a" | "s3n" | "spaces" => {
             foreign(no_kind(&format!("{scheme}://")), s3_advice(or(rest, "BUCKET/PREFIX"), "https://HOST of the store"))
         }
-        "gcs" => foreign(no_kind("gcs://"), format!("for Google Cloud Storage, write gs://{}", or(rest, "BUCKET/PREFIX"))),
-        "az" | "azure" | "abs" | "wasb" | "wasbs" | "abfs" | "abfss" => {
-            foreign(no_kind(&format!("{scheme}://")), "for Azure Blob Storage, write azblob://CONTAINER/PREFIX and set account in haul.toml")
+        "gcs" => {
+            foreign(no_kind("gcs://"), format!("for Google Cloud Storage, write gs://{}", or(rest, "BUCKET/PREFIX")))
         }
-        "drive" | "googledrive" | "gd" => foreign(no_kind(&format!("{scheme}://")), format!("for Google Drive, write gdrive://{}", or(rest, "FOLDER"))),
+        "az" | "azure" | "abs" | "wasb" | "wasbs" | "abfs" | "abfss" => foreign(
+            no_kind(&format!("{scheme}://")),
+            "for Azure Blob Storage, write azblob://CONTAINER/PREFIX and set account in haul.toml",
+        ),
+        "drive" | "googledrive" | "gd" => foreign(
+            no_kind(&format!("{scheme}://")),
+            format!("for Google Drive, write gdrive://{}", or(rest, "FOLDER")),
+        ),
         other if THROUGH_RCLONE.contains(&other) => through_rclone(other),
         _ => return None,
     })
@@ -71,7 +104,8 @@ fn s3_advice(bucket: &str, endpoint: &str) -> String {
 }
 
 fn through_rclone(name: &str) -> Foreign {
-    let advice = "let rclone serve it (`rclone serve webdav REMOTE:`, then webdav://localhost:8080/), or mount it (`rclone mount --vfs-cache-mode writes`) and give \
+    let advice = "let rclone serve it (`rclone serve webdav REMOTE:`, then webdav://localhost:8080/), or mount it \
+        (`rclone mount --vfs-cache-mode writes`) and give \
                   the directory";
     foreign(format!("Haul does not support {name}"), advice)
 }
@@ -92,21 +126,38 @@ fn web(scheme: &str, rest: &str) -> Foreign {
         let user = if user.is_empty() { "USER" } else { user };
         let steps = [before, folder].map(|step| step.trim_matches('/'));
         let path: String = steps.into_iter().filter(|step| !step.is_empty()).flat_map(|step| ["/", step]).collect();
-        return foreign(what, format!("this is a Nextcloud or ownCloud: write nextcloud{secure}://{user}@{host}{}", or(&path, "/FOLDER")));
+        return foreign(
+            what,
+            format!("this is a Nextcloud or ownCloud: write nextcloud{secure}://{user}@{host}{}", or(&path, "/FOLDER")),
+        );
     }
-    if S3_HOSTS.iter().any(|known| name.ends_with(known)) || name.starts_with("s3.") || name.contains(".s3.") || name.starts_with("minio") {
-        let is_path_style = name.starts_with("s3") || name.starts_with("minio") || name.ends_with("r2.cloudflarestorage.com");
+    if S3_HOSTS.iter().any(|known| name.ends_with(known))
+        || name.starts_with("s3.")
+        || name.contains(".s3.")
+        || name.starts_with("minio")
+    {
+        let is_path_style =
+            name.starts_with("s3") || name.starts_with("minio") || name.ends_with("r2.cloudflarestorage.com");
         let (bucket, endpoint) = match name.split_once('.') {
             Some((bucket, endpoint)) if !is_path_style => (format!("{bucket}/{path}"), endpoint.to_owned()),
             _ => (path.to_owned(), host.to_owned()),
         };
-        return foreign(what, format!("this looks like S3: {}", s3_advice(or(&bucket, "BUCKET/PREFIX"), &format!("{scheme}://{endpoint}"))));
+        return foreign(
+            what,
+            format!(
+                "this looks like S3: {}",
+                s3_advice(or(&bucket, "BUCKET/PREFIX"), &format!("{scheme}://{endpoint}"))
+            ),
+        );
     }
     if name.ends_with("blob.core.windows.net") {
         let account = name.split('.').next().unwrap_or_default();
         return foreign(
             what,
-            format!("this is Azure Blob Storage: write azblob://{} and set account = \"{account}\" in haul.toml", or(path, "CONTAINER/PREFIX")),
+            format!(
+                "this is Azure Blob Storage: write azblob://{} and set account = \"{account}\" in haul.toml",
+                or(path, "CONTAINER/PREFIX")
+            ),
         );
     }
     match name.as_str() {
@@ -115,14 +166,24 @@ fn web(scheme: &str, rest: &str) -> Foreign {
         "www.dropbox.com" | "dropbox.com" => return through_rclone("dropbox"),
         _ => {}
     }
-    foreign(what, format!("for WebDAV, write webdav{secure}://{rest}; for a bucket, s3://BUCKET/PREFIX with endpoint = \"{scheme}://{host}\" in haul.toml"))
+    foreign(
+        what,
+        format!(
+            "for WebDAV, write webdav{secure}://{rest}; for a bucket, s3://BUCKET/PREFIX with endpoint \
+             = \"{scheme}://{host}\" in haul.toml"
+        ),
+    )
 }
 
-/// What is meant by text without `://` that looks like an address. A file or directory of that name counts first; [`is_here`] tells.
-/// `shown` is the text without secrets, which is all that is said of it.
+/// What is meant by text without `://` that looks like an address. A file or directory of that name counts first;
+/// [`is_here`] tells. `shown` is the text without secrets, which is all that is said of it.
 pub(super) fn without_scheme(text: &str, shown: &str) -> Option<Foreign> {
     if text.starts_with(r"\\") || text.starts_with("//") {
-        return if is_here(text) { None } else { Some(foreign(format!("{shown} looks like a share on the network"), MOUNT)) };
+        return if is_here(text) {
+            None
+        } else {
+            Some(foreign(format!("{shown} looks like a share on the network"), MOUNT))
+        };
     }
     let bare = shown.trim_end_matches(CUT);
     let (before, rest) = bare.split_once(':').filter(|(before, _)| !before.is_empty() && !before.contains('/'))?;
@@ -150,7 +211,10 @@ pub(super) fn without_scheme(text: &str, shown: &str) -> Option<Foreign> {
             "file" => format!("/{}", rest.trim_start_matches('/')),
             _ => rest.trim_start_matches('/').to_owned(),
         };
-        return Some(foreign(format!("{shown} is not an address that Haul knows"), format!("did you mean {known}://{rest}? {as_file}")));
+        return Some(foreign(
+            format!("{shown} is not an address that Haul knows"),
+            format!("did you mean {known}://{rest}? {as_file}"),
+        ));
     }
     if let Some(meant) = scheme(&known, rest.trim_start_matches('/')) {
         return Some(meant);
@@ -183,7 +247,8 @@ fn is_here(text: &str) -> bool {
     path.exists() || (is_archive && path.parent().is_some_and(Path::is_dir))
 }
 
-/// An address as it may be shown: without what may be a password, and without what follows the first ? or #, which may be a key or a signature.
+/// An address as it may be shown: without what may be a password, and without what follows the first ? or #, which may
+/// be a key or a signature.
 pub fn shown(text: &str) -> String {
     // A scheme, as far as there is one; `s3:https://` is one, too.
     let slashes = redact::behind_slashes(text);
@@ -218,8 +283,14 @@ mod tests {
             ("http://cloud.lan/remote.php/webdav/ha/", "write nextcloud://USER@cloud.lan/ha"),
             ("http://nas:5005/ha", "write webdav://nas:5005/ha"),
             ("https://x/y", "write webdavs://x/y"),
-            ("https://s3.eu-central-1.amazonaws.com/bucket/ha", "write s3://bucket/ha and set endpoint = \"https://s3.eu-central-1.amazonaws.com\""),
-            ("https://bucket.s3.us-west-004.backblazeb2.com/ha", "write s3://bucket/ha and set endpoint = \"https://s3.us-west-004.backblazeb2.com\""),
+            (
+                "https://s3.eu-central-1.amazonaws.com/bucket/ha",
+                "write s3://bucket/ha and set endpoint = \"https://s3.eu-central-1.amazonaws.com\"",
+            ),
+            (
+                "https://bucket.s3.us-west-004.backblazeb2.com/ha",
+                "write s3://bucket/ha and set endpoint = \"https://s3.us-west-004.backblazeb2.com\"",
+            ),
             ("https://acc.blob.core.windows.net/box/ha", "write azblob://box/ha and set account = \"acc\""),
             ("https://drive.google.com/drive/folders/1", "write gdrive://FOLDER"),
             ("smb://nas/ha", "mount the share"),
@@ -257,7 +328,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let there = format!("/{}", directory.path().display());
         assert_eq!(Address::parse(&there).unwrap(), Address::Local(there.clone().into()));
-        assert_eq!(Address::parse(&format!("{there}/new.tar")).unwrap(), Address::Local(format!("{there}/new.tar").into()));
+        assert_eq!(
+            Address::parse(&format!("{there}/new.tar")).unwrap(),
+            Address::Local(format!("{there}/new.tar").into())
+        );
         assert_eq!(Address::parse("./a:b").unwrap(), Address::Local("./a:b".into()));
         assert_eq!(Address::parse("/x/a:b").unwrap(), Address::Local("/x/a:b".into()));
         assert_eq!(Address::parse("S3://bucket/a").unwrap(), Address::parse("s3://bucket/a").unwrap());

@@ -54,7 +54,11 @@ pub(super) fn broken<T>(reason: impl Into<String>) -> Result<T, Fault> {
 }
 
 /// The step must fail, in one of these ways.
-pub(super) fn refused<T>(step: &str, result: Result<T, StoreError>, as_it_should: impl Fn(Kind) -> bool) -> Result<(), Fault> {
+pub(super) fn refused<T>(
+    step: &str,
+    result: Result<T, StoreError>,
+    as_it_should: impl Fn(Kind) -> bool,
+) -> Result<(), Fault> {
     match result {
         Ok(_) => broken(format!("{step} succeeded")),
         Err(error) if error.kind().is_some_and(&as_it_should) => Ok(()),
@@ -119,7 +123,16 @@ impl<'a> Bench<'a> {
         let mut random = [0; 8];
         let _ = getrandom::fill(&mut random);
         let prefix = format!("{PREFIX}{:016x}", u64::from_le_bytes(random));
-        Self { sink, store, abilities: sink.abilities(), options, prefix, names: Mutex::default(), uploads: Mutex::default(), kept: OnceLock::new() }
+        Self {
+            sink,
+            store,
+            abilities: sink.abilities(),
+            options,
+            prefix,
+            names: Mutex::default(),
+            uploads: Mutex::default(),
+            kept: OnceLock::new(),
+        }
     }
 
     /// A name of our own, which will be deleted at the end.
@@ -142,7 +155,8 @@ impl<'a> Bench<'a> {
         self.store.ok_or(Fault::NotApplicable("the destination can't be read"))
     }
 
-    /// Deletes an archive, and so learns whether that is allowed here. Where it is not, this one stays, and the other rules look at it instead of leaving more.
+    /// Deletes an archive, and so learns whether that is allowed here. Where it is not, this one stays, and the other
+    /// rules look at it instead of leaving more.
     pub(super) async fn delete_or_keep(&self, name: String, bytes: Bytes) {
         if let Some(store) = self.store
             && store.delete(&name).await.is_err_and(|error| error.kind() == Some(Kind::Permission))
@@ -158,10 +172,15 @@ impl<'a> Bench<'a> {
 
     /// What would leave another archive is not tried where none may be deleted.
     pub(super) fn needs_deleting(&self) -> Result<(), Fault> {
-        if self.kept.get().is_none() { Ok(()) } else { Err(Fault::NotApplicable("it would leave something that this account may not delete")) }
+        if self.kept.get().is_none() {
+            Ok(())
+        } else {
+            Err(Fault::NotApplicable("it would leave something that this account may not delete"))
+        }
     }
 
-    /// A finished archive to look at, of so many parts; at a place where nothing may be deleted the one that is there already.
+    /// A finished archive to look at, of so many parts; at a place where nothing may be deleted the one that is there
+    /// already.
     pub(super) async fn finished(&self, what: &str, parts: u64, seed: u64) -> Result<(String, Bytes), StoreError> {
         if let Some(kept) = self.kept.get() {
             return Ok(kept.clone());
@@ -189,7 +208,12 @@ impl<'a> Bench<'a> {
 
     pub(super) fn expected(&self, bytes: &Bytes, resumable: bool) -> Expected {
         let length = bytes.len() as u64;
-        Expected { about: Some(length), least: Some(length), exact: self.abilities.needs_length.then_some(length), resumable }
+        Expected {
+            about: Some(length),
+            least: Some(length),
+            exact: self.abilities.needs_length.then_some(length),
+            resumable,
+        }
     }
 
     /// The parts in order. Their total is known to the last one only, unless the place was told it before.
@@ -288,7 +312,10 @@ impl<'a> Bench<'a> {
     }
 
     /// It is, or soon becomes, as it should be: a place may take a moment to show what it was told.
-    pub(super) async fn becomes<F: Future<Output = Result<(), Fault>>>(&self, look: impl Fn() -> F) -> Result<(), Fault> {
+    pub(super) async fn becomes<F: Future<Output = Result<(), Fault>>>(
+        &self,
+        look: impl Fn() -> F,
+    ) -> Result<(), Fault> {
         let until = Instant::now() + self.options.settle;
         loop {
             match look().await {
@@ -301,13 +328,21 @@ impl<'a> Bench<'a> {
     /// The list is, or soon becomes, one without the complaint.
     pub(super) async fn list_becomes(&self, complaint: impl Fn(&[Entry]) -> Option<String>) -> Result<(), Fault> {
         let complaint = &complaint;
-        let looked = self.becomes(|| async move { complaint(&self.store()?.list().await?).map_or(Ok(()), broken) }).await;
+        let looked =
+            self.becomes(|| async move { complaint(&self.store()?.list().await?).map_or(Ok(()), broken) }).await;
         if looked.is_err() { self.unless_busy(self.store()?.list().await.err()).and(looked) } else { looked }
     }
 
-    /// Some servers can't show what is there while something is being sent there. Nothing is taken for missing then, so no rule is broken.
+    /// Some servers can't show what is there while something is being sent there. Nothing is taken for missing then, so
+    /// no rule is broken.
     pub(super) fn unless_busy(&self, failure: Option<StoreError>) -> Result<(), Fault> {
-        let is_sending = || self.uploads.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|started| !started.ended.load(Ordering::Relaxed));
+        let is_sending = || {
+            self.uploads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .any(|started| !started.ended.load(Ordering::Relaxed))
+        };
         match failure {
             Some(error) if error.is_transient() && is_sending() => Err(Fault::NotApplicable(BUSY)),
             _ => Ok(()),
@@ -355,7 +390,8 @@ impl<'a> Bench<'a> {
         let size = self.abilities.preferred.max(self.part_size()).next_multiple_of(self.abilities.multiple.max(1));
         let parts = cut(&bytes, size, self.abilities.needs_length);
         let completed = self.completed(&bytes, parts.len());
-        let at_once = if matches!(self.abilities.placement, Placement::Parts(_)) { self.abilities.concurrency.max(1) } else { 1 };
+        let at_once =
+            if matches!(self.abilities.placement, Placement::Parts(_)) { self.abilities.concurrency.max(1) } else { 1 };
 
         let clock = Instant::now();
         let started = self.start(&name, &bytes).await?;
@@ -389,7 +425,14 @@ fn cut(bytes: &Bytes, size: u64, length_is_known: bool) -> Vec<Part> {
     let part = |index: u64| {
         let (offset, last) = (index * size, index + 1 == count);
         let data = Segments::from(bytes.slice(offset as usize..length.min(offset + size) as usize));
-        Part { index: index as u32, offset, data, total: (last || length_is_known).then_some(length), last, activity: Activity::default() }
+        Part {
+            index: index as u32,
+            offset,
+            data,
+            total: (last || length_is_known).then_some(length),
+            last,
+            activity: Activity::default(),
+        }
     };
     (0..count).map(part).collect()
 }

@@ -13,7 +13,14 @@ use crate::{
 type Verdict = Result<(), Fault>;
 
 /// Endings of names as Home Assistant and its users make them.
-const ODD_NAMES: &[&str] = &["Automatic backup 2026.11.1", "Käse, Öl & süße Grüße", "a+b=c", "100% #1 50%25", "it's (mine) [old] ~x!@$^", "naïve–日本"];
+const ODD_NAMES: &[&str] = &[
+    "Automatic backup 2026.11.1",
+    "Käse, Öl & süße Grüße",
+    "a+b=c",
+    "100% #1 50%25",
+    "it's (mine) [old] ~x!@$^",
+    "naïve–日本",
+];
 
 pub(super) async fn read_back(bench: &Bench<'_>) -> Verdict {
     let (name, bytes) = (bench.name("whole"), bench.bytes(2, 1));
@@ -94,7 +101,9 @@ pub(super) async fn overwritten(bench: &Bench<'_>) -> Verdict {
     let mut wanted = bytes.to_vec();
     let across = bench.part_size() as usize - 3;
     let end = wanted.len() - 2;
-    for (offset, patch) in [(0, &b"first"[..]), (across, b"across two parts"), (end, b"zz"), (across, b"AGAIN"), (0, b"first")] {
+    for (offset, patch) in
+        [(0, &b"first"[..]), (across, b"across two parts"), (end, b"zz"), (across, b"AGAIN"), (0, b"first")]
+    {
         started.upload.patch(offset as u64, patch).await?;
         wanted[offset..offset + patch.len()].copy_from_slice(patch);
     }
@@ -116,7 +125,9 @@ pub(super) async fn given_up(bench: &Bench<'_>) -> Verdict {
         started.end();
         if bench.store().is_ok() {
             bench.lacks(&name).await?;
-            bench.list_becomes(|list| bench.unfinished(list, &[]).map(|left| format!("{left} was left behind"))).await?;
+            bench
+                .list_becomes(|list| bench.unfinished(list, &[]).map(|left| format!("{left} was left behind")))
+                .await?;
         }
     }
     Ok(())
@@ -207,10 +218,14 @@ pub(super) async fn listed(bench: &Bench<'_>) -> Verdict {
     bench
         .list_becomes(|list| match list.iter().find(|entry| entry.name == done) {
             None => Some(format!("the list lacks {done}")),
-            Some(entry) if entry.size != small.len() as u64 => Some(format!("the list says that {done} has {} bytes instead of {}", entry.size, small.len())),
+            Some(entry) if entry.size != small.len() as u64 => {
+                Some(format!("the list says that {done} has {} bytes instead of {}", entry.size, small.len()))
+            }
             // Not even one that is none of ours: who removes by a list must be able to trust it.
             Some(_) if doubled(list).is_some() => doubled(list).map(|name| format!("the list shows {name} twice")),
-            Some(_) => bench.unfinished(list, &[&done]).map(|name| format!("the list shows {name}, which is not finished")),
+            Some(_) => {
+                bench.unfinished(list, &[&done]).map(|name| format!("the list shows {name}, which is not finished"))
+            }
         })
         .await
 }
@@ -228,7 +243,11 @@ pub(super) async fn absent(bench: &Bench<'_>) -> Verdict {
 }
 
 async fn unreadable(bench: &Bench<'_>, name: &str) -> Verdict {
-    bench.becomes(|| async { refused("reading it", bench.store()?.read(name, 0..1).await, |kind| kind == Kind::NotFound) }).await
+    bench
+        .becomes(|| async {
+            refused("reading it", bench.store()?.read(name, 0..1).await, |kind| kind == Kind::NotFound)
+        })
+        .await
 }
 
 pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
@@ -236,11 +255,18 @@ pub(super) async fn ranges(bench: &Bench<'_>) -> Verdict {
     let (name, bytes) = bench.finished("ranges", 2, 14).await?;
     bench.holds(&name, &bytes).await?;
     let (size, middle) = (bytes.len() as u64, bench.part_size());
-    for range in [0..1, 0..4096, middle - 3..middle + 3, middle / 2..middle / 2 + 1, size - 1..size, size - 4096..size, 0..size] {
+    for range in
+        [0..1, 0..4096, middle - 3..middle + 3, middle / 2..middle / 2 + 1, size - 1..size, size - 4096..size, 0..size]
+    {
         let found = bench.store()?.read(&name, range.clone()).await?;
         if found != bytes.slice(range.start as usize..range.end as usize) {
             let wanted = range.end - range.start;
-            return broken(format!("bytes {} to {} are wrong (received {} bytes, asked for {wanted})", range.start, range.end - 1, found.len()));
+            return broken(format!(
+                "bytes {} to {} are wrong (received {} bytes, asked for {wanted})",
+                range.start,
+                range.end - 1,
+                found.len()
+            ));
         }
     }
     Ok(())
@@ -269,7 +295,9 @@ pub(super) async fn odd_names(bench: &Bench<'_>) -> Verdict {
         let name = bench.name(ending);
         bench.upload(&name, &bytes).await?;
         bench.holds(&name, &bytes).await?;
-        bench.list_becomes(|list| if shown(list, &name) { None } else { Some(format!("the list lacks {name}")) }).await?;
+        bench
+            .list_becomes(|list| if shown(list, &name) { None } else { Some(format!("the list lacks {name}")) })
+            .await?;
         bench.store()?.delete(&name).await?;
         bench.lacks(&name).await?;
     }
@@ -304,7 +332,11 @@ pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
         return Err(Fault::NotApplicable("the destination does not show unfinished uploads"));
     }
     bench.remove_abandoned().await?;
-    if bench.store()?.entry(&name).await?.is_some() { Ok(()) } else { broken("what another machine had under way was removed") }
+    if bench.store()?.entry(&name).await?.is_some() {
+        Ok(())
+    } else {
+        broken("what another machine had under way was removed")
+    }
 }
 
 pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
@@ -327,7 +359,9 @@ pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
     let kept = upload.kept();
     let started = bench.keep(upload);
     let sent = parts[1].end();
-    if kept.iter().any(|range| range.start >= range.end || range.end > sent) || kept.windows(2).any(|pair| pair[0].end > pair[1].start) {
+    if kept.iter().any(|range| range.start >= range.end || range.end > sent)
+        || kept.windows(2).any(|pair| pair[0].end > pair[1].start)
+    {
         return broken(format!("it says that it has {kept:?}, but was sent {sent} bytes"));
     }
     let is_kept = |offset: u64, end: u64| {

@@ -1,4 +1,5 @@
-//! Calls of the Drive's HTTP interface (v3): each makes one attempt, with a fresh access token if the one at hand is refused, and says what a refusal means.
+//! Calls of the Drive's HTTP interface (v3): each makes one attempt, with a fresh access token if the one at hand is
+//! refused, and says what a refusal means.
 
 use std::{
     collections::HashMap,
@@ -224,18 +225,27 @@ impl Api {
         self.flagged.load(Ordering::Relaxed)
     }
 
-    /// Sends a request with an access token. A refused token is replaced once; a fresh one that is refused may be taken a little later, but not for ever. Every other
-    /// answer is the caller's to judge.
-    pub(super) async fn send(&self, operation: Operation, activity: &Activity, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, StoreError> {
+    /// Sends a request with an access token. A refused token is replaced once; a fresh one that is refused may be taken
+    /// a little later, but not for ever. Every other answer is the caller's to judge.
+    pub(super) async fn send(
+        &self,
+        operation: Operation,
+        activity: &Activity,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Response, StoreError> {
         let stall = self.context.tuning.stall;
         let token = self.tokens.access(&self.place, operation, None).await?;
-        let answer = web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall).await?;
+        let answer =
+            web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall)
+                .await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             self.unheard.store(0, Ordering::Relaxed);
             return Ok(answer);
         }
         let token = self.tokens.access(&self.place, operation, Some(&token)).await?;
-        let answer = web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall).await?;
+        let answer =
+            web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall)
+                .await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             self.unheard.store(0, Ordering::Relaxed);
             return Ok(answer);
@@ -248,12 +258,20 @@ impl Api {
     }
 
     /// As [`Self::send`], for requests without a body worth watching.
-    pub(super) async fn ask(&self, operation: Operation, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, StoreError> {
+    pub(super) async fn ask(
+        &self,
+        operation: Operation,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Response, StoreError> {
         self.send(operation, &Activity::default(), request).await
     }
 
     /// As [`Self::ask`], for calls that succeed or fail; `None` when the object is not there.
-    async fn call<T: DeserializeOwned>(&self, operation: Operation, request: impl Fn(&Client) -> RequestBuilder) -> Result<Option<T>, StoreError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Option<T>, StoreError> {
         let answer = self.ask(operation, request).await?;
         match answer.status().as_u16() {
             200 | 201 => self.parsed(operation, answer).await.map(Some),
@@ -263,9 +281,14 @@ impl Api {
     }
 
     /// An answer's JSON.
-    pub(super) async fn parsed<T: DeserializeOwned>(&self, operation: Operation, answer: Response) -> Result<T, StoreError> {
+    pub(super) async fn parsed<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        answer: Response,
+    ) -> Result<T, StoreError> {
         let body = web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await?;
-        serde_json::from_slice(&body).map_err(|_| self.refuse(operation, Kind::Protocol, "its answer is not a valid Google Drive answer"))
+        serde_json::from_slice(&body)
+            .map_err(|_| self.refuse(operation, Kind::Protocol, "its answer is not a valid Google Drive answer"))
     }
 
     /// What a refusal means.
@@ -276,7 +299,8 @@ impl Api {
     async fn heard(&self, answer: Response, operation: Operation) -> Refusal {
         let (status, headers) = (answer.status(), answer.headers().clone());
         // A body that breaks says nothing; the status does.
-        let body = web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await.unwrap_or_default();
+        let body =
+            web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await.unwrap_or_default();
         Refusal { status, headers, details: serde_json::from_slice::<Complaint>(&body).unwrap_or_default().error }
     }
 
@@ -285,7 +309,11 @@ impl Api {
         if *status == StatusCode::FORBIDDEN
             && let Some((kind, reason, advice)) = details.errors.iter().find_map(|error| meaning(&error.reason))
         {
-            let kind = if let Kind::Transient { .. } = kind { Kind::Transient { retry_after: web::retry_after(headers) } } else { kind };
+            let kind = if let Kind::Transient { .. } = kind {
+                Kind::Transient { retry_after: web::retry_after(headers) }
+            } else {
+                kind
+            };
             let error = self.refuse(operation, kind, reason);
             return if advice.is_empty() { error } else { error.advise(advice) };
         }
@@ -295,14 +323,22 @@ impl Api {
     pub(super) async fn about(&self, operation: Operation) -> Result<About, StoreError> {
         let url = format!("{}/about", self.files);
         let fields = "user(displayName,emailAddress),storageQuota";
-        self.call(operation, |http| http.get(&url).query(&[("fields", fields)])).await?.ok_or_else(|| self.not_drive(operation))
+        self.call(operation, |http| http.get(&url).query(&[("fields", fields)]))
+            .await?
+            .ok_or_else(|| self.not_drive(operation))
     }
 
     /// All files that a query finds, oldest first.
     pub(super) async fn search(&self, operation: Operation, query: &str) -> Result<Vec<File>, StoreError> {
         let url = format!("{}/files", self.files);
         let fields = format!("nextPageToken,incompleteSearch,files({FIELDS})");
-        let asked = [("q", query), ("fields", &fields), ("pageSize", PAGE), ("supportsAllDrives", "true"), ("includeItemsFromAllDrives", "true")];
+        let asked = [
+            ("q", query),
+            ("fields", &fields),
+            ("pageSize", PAGE),
+            ("supportsAllDrives", "true"),
+            ("includeItemsFromAllDrives", "true"),
+        ];
         let mut files = Vec::new();
         let mut next: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -313,7 +349,11 @@ impl Api {
             // The folder that was asked about has gone.
             let Some(page) = page.await? else { return Ok(Vec::new()) };
             if page.incomplete_search {
-                return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "its search was incomplete, so the list may lack archives"));
+                return Err(self.refuse(
+                    operation,
+                    Kind::Transient { retry_after: None },
+                    "its search was incomplete, so the list may lack archives",
+                ));
             }
             files.extend(page.files);
             next = page.next_page_token.filter(|token| !token.is_empty());
@@ -334,17 +374,28 @@ impl Api {
     /// Makes a file without content, which is what a folder is.
     pub(super) async fn make(&self, metadata: &serde_json::Value) -> Result<File, StoreError> {
         let url = format!("{}/files", self.files);
-        let made = self.call(Operation::Create, |http| http.post(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")]).json(metadata));
+        let made = self.call(Operation::Create, |http| {
+            http.post(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")]).json(metadata)
+        });
         made.await?.ok_or_else(|| self.refuse(Operation::Create, Kind::NotFound, "the folder above it is gone"))
     }
 
     /// Changes what is known about a file; `None` when it is gone.
-    pub(super) async fn update(&self, operation: Operation, id: &str, metadata: &serde_json::Value) -> Result<Option<File>, StoreError> {
+    pub(super) async fn update(
+        &self,
+        operation: Operation,
+        id: &str,
+        metadata: &serde_json::Value,
+    ) -> Result<Option<File>, StoreError> {
         let url = self.file_url(id);
-        self.call(operation, |http| http.patch(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")]).json(metadata)).await
+        self.call(operation, |http| {
+            http.patch(&url).query(&[("fields", FIELDS), ("supportsAllDrives", "true")]).json(metadata)
+        })
+        .await
     }
 
-    /// Removes a file for good, past the trash; one that is gone is fine. In a shared drive only its managers may do that: there it goes to the trash.
+    /// Removes a file for good, past the trash; one that is gone is fine. In a shared drive only its managers may do
+    /// that: there it goes to the trash.
     pub(super) async fn delete(&self, operation: Operation, id: &str) -> Result<(), StoreError> {
         let url = self.file_url(id);
         let answer = self.ask(operation, |http| http.delete(&url).query(&[("supportsAllDrives", "true")])).await?;
@@ -363,7 +414,8 @@ impl Api {
         }
     }
 
-    /// Bytes of a file; `None` when it is gone. One that Google flags as harmful is asked for all the same: it is the user's own.
+    /// Bytes of a file; `None` when it is gone. One that Google flags as harmful is asked for all the same: it is the
+    /// user's own.
     pub(super) async fn download(&self, id: &str, from: u64, length: u64) -> Result<Option<Bytes>, StoreError> {
         let operation = Operation::Read;
         let last = from + length - 1;
@@ -379,7 +431,9 @@ impl Api {
         match answer.status().as_u16() {
             206 => {}
             404 => return Ok(None),
-            200 | 416 => return Err(self.refuse(operation, Kind::Protocol, "it does not return the range that was requested")),
+            200 | 416 => {
+                return Err(self.refuse(operation, Kind::Protocol, "it does not return the range that was requested"));
+            }
             _ => return Err(self.judge(operation, answer).await),
         }
         let range = answer.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
@@ -396,7 +450,10 @@ impl Api {
     async fn ask_for_bytes(&self, id: &str, from: u64, last: u64) -> Result<Response, StoreError> {
         let (url, is_flagged) = (self.file_url(id), self.is_flagged());
         let asked = |http: &Client| {
-            let request = http.get(&url).query(&[("alt", "media"), ("supportsAllDrives", "true")]).header(RANGE, format!("bytes={from}-{last}"));
+            let request = http
+                .get(&url)
+                .query(&[("alt", "media"), ("supportsAllDrives", "true")])
+                .header(RANGE, format!("bytes={from}-{last}"));
             if is_flagged { request.query(&[("acknowledgeAbuse", "true")]) } else { request }
         };
         self.ask(Operation::Read, asked).await
@@ -417,19 +474,33 @@ impl Api {
 fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
     let (transient, full) = (Kind::Transient { retry_after: None }, Kind::Full { missing: None });
     Some(match reason {
-        "rateLimitExceeded" | "userRateLimitExceeded" | "sharingRateLimitExceeded" => (transient, "it asks for fewer requests per second", ""),
+        "rateLimitExceeded" | "userRateLimitExceeded" | "sharingRateLimitExceeded" => {
+            (transient, "it asks for fewer requests per second", "")
+        }
         "backendError" | "internalError" | "transientError" => (transient, "it reports an internal error", ""),
         "storageQuotaExceeded" | "quotaExceeded" => (full, "its storage is full", MAKE_ROOM),
-        "teamDriveFileLimitExceeded" => {
-            (full, "the shared drive has reached its limit of files", "remove files from it (their number counts, not their size), or choose another --to")
+        "teamDriveFileLimitExceeded" => (
+            full,
+            "the shared drive has reached its limit of files",
+            "remove files from it (their number counts, not their size), or choose another --to",
+        ),
+        "numChildrenInNonRootLimitExceeded" => {
+            (full, "the folder has reached its limit of files", "remove files from it, or choose another folder")
         }
-        "numChildrenInNonRootLimitExceeded" => (full, "the folder has reached its limit of files", "remove files from it, or choose another folder"),
-        "activeItemCreationLimitExceeded" => (full, "the account has reached its limit of files", "remove files from it, and empty its trash"),
+        "activeItemCreationLimitExceeded" => {
+            (full, "the account has reached its limit of files", "remove files from it, and empty its trash")
+        }
         "uploadLimitExceeded" | "dailyLimitExceeded" | "dailyLimitExceededUnreg" => {
             (Kind::DailyLimit, "the account has reached its daily upload limit", "try again tomorrow")
         }
-        "downloadQuotaExceeded" => (Kind::DailyLimit, "the file has reached its daily download limit", "try again tomorrow"),
-        "domainPolicy" => (Kind::Permission, "the account's administrator does not allow it", "ask the administrator, or sign in with another account"),
+        "downloadQuotaExceeded" => {
+            (Kind::DailyLimit, "the file has reached its daily download limit", "try again tomorrow")
+        }
+        "domainPolicy" => (
+            Kind::Permission,
+            "the account's administrator does not allow it",
+            "ask the administrator, or sign in with another account",
+        ),
         "accessNotConfigured" => (
             Kind::Permission,
             "the Google Drive API is not enabled",
@@ -444,7 +515,8 @@ fn meaning(reason: &str) -> Option<(Kind, &'static str, &'static str)> {
     })
 }
 
-pub(super) const MAKE_ROOM: &str = "free some space in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
+pub(super) const MAKE_ROOM: &str =
+    "free some space in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
 const NOT_IN_AN_ID: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// A server's words as they may be shown: short, and without anything that could be a token or an upload's id.

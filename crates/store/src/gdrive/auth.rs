@@ -1,8 +1,8 @@
-//! Who may use the Drive: signing a device in (OAuth 2.0 for TV and limited-input devices, RFC 8628), the file that keeps the result, and access tokens made
-//! from it when they are needed.
+//! Who may use the Drive: signing a device in (OAuth 2.0 for TV and limited-input devices, RFC 8628), the file that
+//! keeps the result, and access tokens made from it when they are needed.
 //!
-//! The file holds the client's id and secret and the refresh token, so that nothing has to be given again. Access tokens live for an hour and are kept in memory
-//! only: a backup writes nothing to the local disk.
+//! The file holds the client's id and secret and the refresh token, so that nothing has to be given again. Access
+//! tokens live for an hour and are kept in memory only: a backup writes nothing to the local disk.
 
 use std::{
     fs, io,
@@ -43,7 +43,9 @@ const TESTING: Duration = Duration::from_hours(8 * 24);
 const SLOWER: Duration = Duration::from_secs(5);
 
 /// How a user gets a client id.
-pub const HOW_TO_GET_A_CLIENT: &str = "create one once: at console.cloud.google.com create a project, enable the Google Drive API in it, set up the OAuth consent screen and publish it (while it is in testing, every sign-in expires after 7 days), then create an OAuth client ID of the type \"TVs and Limited Input devices\"; \
+pub const HOW_TO_GET_A_CLIENT: &str = "create one once: at console.cloud.google.com create a project, enable the \
+    Google Drive API in it, set up the OAuth consent screen and publish it (while it is in testing, every sign-in \
+    expires after 7 days), then create an OAuth client ID of the type \"TVs and Limited Input devices\"; \
 put its secret into a file that only you can read, and run `haul auth gdrive --client-id ID --client-secret-file FILE`";
 const SIGN_IN: &str = "sign in with `haul auth gdrive`";
 pub(super) const SIGN_IN_AGAIN: &str = "sign in again with `haul auth gdrive`";
@@ -132,10 +134,18 @@ impl SignIn {
     pub fn new(settings: &Settings, context: &Context) -> Result<Self, StoreError> {
         let client = match (&settings.client_id, &settings.client_secret) {
             (Some(id), Some(secret)) => Client { id: id.clone(), secret: secret.clone() },
-            (Some(_), None) => return Err(refused(Kind::Invalid, "a client id was given without its secret").advise(HOW_TO_GET_A_CLIENT)),
+            (Some(_), None) => {
+                return Err(
+                    refused(Kind::Invalid, "a client id was given without its secret").advise(HOW_TO_GET_A_CLIENT)
+                );
+            }
             _ => match TokenFile::new(&settings.token_file).load()? {
                 Some(grant) => grant.client,
-                None => return Err(refused(Kind::Invalid, "signing in needs a client id of your own").advise(HOW_TO_GET_A_CLIENT)),
+                None => {
+                    return Err(
+                        refused(Kind::Invalid, "signing in needs a client id of your own").advise(HOW_TO_GET_A_CLIENT)
+                    );
+                }
             },
         };
         Ok(Self { context: context.clone(), oauth: settings.oauth_url.clone(), client })
@@ -170,14 +180,21 @@ impl SignIn {
         let answer = post(&self.context, &format!("{}/token", self.oauth), &form).await?;
         if answer.status().is_success() {
             let tokens: TokenAnswer = read(&self.context, answer).await?;
-            let refresh_token = tokens.refresh_token.ok_or_else(|| refused(Kind::Protocol, "it gave no refresh token"))?;
-            return Ok(Answer::Granted(Grant { client: self.client.clone(), refresh_token: Secret::new(refresh_token), signed_in: now() }));
+            let refresh_token =
+                tokens.refresh_token.ok_or_else(|| refused(Kind::Protocol, "it gave no refresh token"))?;
+            return Ok(Answer::Granted(Grant {
+                client: self.client.clone(),
+                refresh_token: Secret::new(refresh_token),
+                signed_in: now(),
+            }));
         }
         let (error, refusal) = read_refusal(&self.context, answer).await;
         match refusal.as_str() {
             "authorization_pending" => Ok(Answer::Pending),
             "slow_down" | "rate_limit_exceeded" => Ok(Answer::SlowDown),
-            "access_denied" => Err(refused(Kind::Permission, "access was denied on the page").advise("start again and allow it")),
+            "access_denied" => {
+                Err(refused(Kind::Permission, "access was denied on the page").advise("start again and allow it"))
+            }
             "expired_token" | "invalid_grant" => Err(expired()),
             other => Err(client_refused(other).unwrap_or(error)),
         }
@@ -244,7 +261,8 @@ impl TokenFile {
             Err(error) => return Err(self.failed("can't be read", &error)),
         };
         let Ok(stored) = serde_json::from_slice::<Stored>(&bytes) else {
-            return Err(refused(Kind::Invalid, format!("{} does not hold a sign-in", self.path.display())).advise(SIGN_IN_AGAIN));
+            return Err(refused(Kind::Invalid, format!("{} does not hold a sign-in", self.path.display()))
+                .advise(SIGN_IN_AGAIN));
         };
         let client = Client { id: stored.client_id, secret: Secret::new(stored.client_secret) };
         Ok(Some(Grant { client, refresh_token: Secret::new(stored.refresh_token), signed_in: stored.signed_in }))
@@ -259,7 +277,8 @@ impl TokenFile {
             signed_in: grant.signed_in,
         };
         let text = serde_json::to_vec(&stored).map_err(|error| self.failed("can't be written", &error.into()))?;
-        replace_private(&self.path, &zeroize::Zeroizing::new(text)).map_err(|error| self.failed("can't be written", &error))
+        replace_private(&self.path, &zeroize::Zeroizing::new(text))
+            .map_err(|error| self.failed("can't be written", &error))
     }
 
     /// Removes the file; says whether there was one.
@@ -278,7 +297,8 @@ impl TokenFile {
 
 /// Takes a sign-in back at Google, so that its tokens are worth nothing any more.
 pub async fn revoke(settings: &Settings, context: &Context, grant: &Grant) -> Result<(), StoreError> {
-    let answer = post(context, &format!("{}/revoke", settings.oauth_url), &[("token", grant.refresh_token.expose())]).await?;
+    let answer =
+        post(context, &format!("{}/revoke", settings.oauth_url), &[("token", grant.refresh_token.expose())]).await?;
     // 400: it was worth nothing already.
     if answer.status().is_success() || answer.status().as_u16() == 400 {
         return Ok(());
@@ -309,21 +329,38 @@ impl Tokens {
         let failed = |reason: String| StoreError::remote(place, Operation::Connect, Kind::Credentials, reason);
         let file = TokenFile::new(&settings.token_file);
         let Some(mut grant) = file.load()? else {
-            let advice =
-                if settings.client_id.is_some() { SIGN_IN.to_owned() } else { format!("{SIGN_IN}; it needs a client id of your own: {HOW_TO_GET_A_CLIENT}") };
+            let advice = if settings.client_id.is_some() {
+                SIGN_IN.to_owned()
+            } else {
+                format!("{SIGN_IN}; it needs a client id of your own: {HOW_TO_GET_A_CLIENT}")
+            };
             return Err(failed("nobody has signed in on this machine".to_owned()).advise(advice));
         };
         if settings.client_id.as_ref().is_some_and(|id| *id != grant.client.id) {
-            return Err(failed(format!("the sign-in in {} belongs to another client id", settings.token_file.display())).advise(SIGN_IN_AGAIN));
+            return Err(failed(format!(
+                "the sign-in in {} belongs to another client id",
+                settings.token_file.display()
+            ))
+            .advise(SIGN_IN_AGAIN));
         }
         if let Some(secret) = &settings.client_secret {
             grant.client.secret = secret.clone();
         }
-        Ok(Self { context: context.clone(), oauth: settings.oauth_url.clone(), file, state: Mutex::new(State { grant, access: None }) })
+        Ok(Self {
+            context: context.clone(),
+            oauth: settings.oauth_url.clone(),
+            file,
+            state: Mutex::new(State { grant, access: None }),
+        })
     }
 
     /// An access token that should work; `refused` is one that did not.
-    pub(super) async fn access(&self, place: &str, operation: Operation, refused: Option<&Secret>) -> Result<Secret, StoreError> {
+    pub(super) async fn access(
+        &self,
+        place: &str,
+        operation: Operation,
+        refused: Option<&Secret>,
+    ) -> Result<Secret, StoreError> {
         let mut state = self.state.lock().await;
         if let Some(access) = &state.access {
             let is_refused = refused.is_some_and(|refused| refused.expose() == access.token.expose());
@@ -372,7 +409,8 @@ fn over(signed_in: Option<u64>, now: Option<u64>) -> StoreError {
         return error.advise(SIGN_IN_AGAIN);
     }
     error.advise(format!(
-        "if nobody revoked it, the project is still in testing, where every sign-in expires after 7 days: publish it at console.cloud.google.com (OAuth consent screen), then {SIGN_IN_AGAIN}"
+        "if nobody revoked it, the project is still in testing, where every sign-in expires after 7 days: publish it \
+         at console.cloud.google.com (OAuth consent screen), then {SIGN_IN_AGAIN}"
     ))
 }
 
@@ -390,7 +428,8 @@ fn moved(mut error: StoreError, place: &str, operation: Operation) -> StoreError
 }
 
 async fn post(context: &Context, url: &str, form: &[(&str, &str)]) -> Result<Response, StoreError> {
-    http::send(PLACE, Operation::Connect, context.http.post(url).form(form), &Activity::default(), context.tuning.stall).await
+    http::send(PLACE, Operation::Connect, context.http.post(url).form(form), &Activity::default(), context.tuning.stall)
+        .await
 }
 
 async fn read<T: DeserializeOwned>(context: &Context, answer: Response) -> Result<T, StoreError> {
@@ -410,20 +449,24 @@ async fn read_refusal(context: &Context, answer: Response) -> (StoreError, Strin
 }
 
 fn client_refused(word: &str) -> Option<StoreError> {
-    let why =
-        match word {
-            "invalid_client" => "the client id or its secret is wrong, or the client is not of the type \"TVs and Limited Input devices\"",
-            "unauthorized_client" => "the client is not allowed to sign in devices; it must be of the type \"TVs and Limited Input devices\"",
-            "deleted_client" | "disabled_client" => "the client id was deleted or disabled",
-            "admin_policy_enforced" => "the account's administrator does not allow it",
-            "org_internal" => {
-                let error = refused(Kind::Credentials, "the client is only for accounts of its own organisation");
-                return Some(error.advise(
-                    "sign in with an account of that organisation, or set the user type to External at console.cloud.google.com (OAuth consent screen)",
-                ));
-            }
-            _ => return None,
-        };
+    let why = match word {
+        "invalid_client" => {
+            "the client id or its secret is wrong, or the client is not of the type \"TVs and Limited Input devices\""
+        }
+        "unauthorized_client" => {
+            "the client is not allowed to sign in devices; it must be of the type \"TVs and Limited Input devices\""
+        }
+        "deleted_client" | "disabled_client" => "the client id was deleted or disabled",
+        "admin_policy_enforced" => "the account's administrator does not allow it",
+        "org_internal" => {
+            let error = refused(Kind::Credentials, "the client is only for accounts of its own organisation");
+            return Some(error.advise(
+                "sign in with an account of that organisation, or set the user type to External at \
+                     console.cloud.google.com (OAuth consent screen)",
+            ));
+        }
+        _ => return None,
+    };
     Some(refused(Kind::Credentials, why).advise(HOW_TO_GET_A_CLIENT))
 }
 

@@ -1,5 +1,6 @@
-//! What is in the folder. Drive answers at once and truly about an id; its searches by name lag, and a listing may show an old name. So names are compared here,
-//! and what this process put there or removed is known by its id, whatever a listing shows.
+//! What is in the folder. Drive answers at once and truly about an id; its searches by name lag, and a listing may show
+//! an old name. So names are compared here, and what this process put there or removed is known by its id, whatever a
+//! listing shows.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -122,7 +123,12 @@ impl Contents {
     }
 
     /// A file by the name it has in one folder.
-    pub(super) async fn in_folder(&self, operation: Operation, folder: &str, name: &str) -> Result<Option<File>, StoreError> {
+    pub(super) async fn in_folder(
+        &self,
+        operation: Operation,
+        folder: &str,
+        name: &str,
+    ) -> Result<Option<File>, StoreError> {
         Ok(self.api.search(operation, &inside(folder)).await?.into_iter().find(|file| file.name == name))
     }
 
@@ -147,7 +153,9 @@ impl Contents {
         let own = self.state().own.get(name).cloned();
         let ids: Vec<String> = match own {
             Some(own) => vec![own.id],
-            None => self.all(operation).await?.into_iter().filter(|file| file.name == name).map(|file| file.id).collect(),
+            None => {
+                self.all(operation).await?.into_iter().filter(|file| file.name == name).map(|file| file.id).collect()
+            }
         };
         for id in ids {
             self.remove_id(&id).await?;

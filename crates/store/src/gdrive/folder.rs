@@ -1,8 +1,9 @@
-//! The folder that archives lie in: known by a property that stays with it when the user renames or moves it, made only when there is none.
+//! The folder that archives lie in: known by a property that stays with it when the user renames or moves it, made only
+//! when there is none.
 //!
-//! Drive's search by properties lags: a folder made a moment ago may not be found by it. So its id is kept in the state directory, and before one is made the folder
-//! above it is listed, which shows what is in it at once. Where several were made all the same (two machines in the same moment), all of them are read, and the
-//! oldest takes new archives.
+//! Drive's search by properties lags: a folder made a moment ago may not be found by it. So its id is kept in the state
+//! directory, and before one is made the folder above it is listed, which shows what is in it at once. Where several
+//! were made all the same (two machines in the same moment), all of them are read, and the oldest takes new archives.
 
 use std::{
     fs,
@@ -60,8 +61,8 @@ impl Folder {
         Self { path, record, known: Mutex::default(), made: AtomicBool::new(false) }
     }
 
-    /// Those that bear its mark, oldest first; none when there is no such folder. If all are in the trash that is an error: what is in them would soon be gone, and
-    /// another one beside them would hide that.
+    /// Those that bear its mark, oldest first; none when there is no such folder. If all are in the trash that is an
+    /// error: what is in them would soon be gone, and another one beside them would hide that.
     pub(super) async fn find(&self, api: &Api, operation: Operation) -> Result<Vec<Found>, StoreError> {
         let known = self.known();
         if !known.is_empty() && self.are_live(api, operation, &known).await? {
@@ -101,11 +102,15 @@ impl Folder {
         let (count, path) = (self.known().len(), self.path.join("/"));
         let mut notes = Vec::new();
         if self.made.load(Ordering::Relaxed) {
-            notes.push(format!("created the folder {path:?} in the Drive; Haul can't see a folder of that name that was created by hand"));
+            notes.push(format!(
+                "created the folder {path:?} in the Drive; Haul can't see a folder of that name that \
+                was created by hand"
+            ));
         }
         if count > 1 {
             notes.push(format!(
-                "{count} folders of this Drive are marked as {path:?}: Haul reads all of them and writes to the oldest; move the archives into that one at drive.google.com and delete the others"
+                "{count} folders of this Drive are marked as {path:?}: Haul reads all of them and writes to the \
+                 oldest; move the archives into that one at drive.google.com and delete the others"
             ));
         }
         notes
@@ -194,7 +199,8 @@ fn is_marked(file: &File, path: &[String]) -> bool {
 
 /// All that the search by the mark finds, those in the trash as well.
 async fn marked(api: &Api, operation: Operation, path: &[String]) -> Result<Vec<File>, StoreError> {
-    let query = format!("mimeType='{KIND}' and appProperties has {{ key='{PROPERTY}' and value={} }}", quoted(&mark(path)));
+    let query =
+        format!("mimeType='{KIND}' and appProperties has {{ key='{PROPERTY}' and value={} }}", quoted(&mark(path)));
     api.search(operation, &query).await
 }
 
@@ -204,7 +210,8 @@ async fn below(api: &Api, operation: Operation, parent: &Found, path: &[String])
     Ok(files.into_iter().filter(|file| is_marked(file, path)).collect())
 }
 
-/// Makes one. Somebody else may have made another meanwhile, and somebody may be writing into this one already: it stays, and whichever is the oldest is used.
+/// Makes one. Somebody else may have made another meanwhile, and somebody may be writing into this one already: it
+/// stays, and whichever is the oldest is used.
 async fn make(api: &Api, path: &[String], parent: &Found) -> Result<Found, StoreError> {
     let name = path.last().map_or("Haul", String::as_str);
     let metadata = serde_json::json!({ "name": name, "mimeType": KIND, "parents": [parent.id], "appProperties": { PROPERTY: mark(path) } });

@@ -76,14 +76,15 @@ pub async fn account(settings: &Settings, context: &Context) -> Result<Account, 
 /// The folder's path: what is the host in other addresses is its first step here, and keeps its case.
 fn path_of(url: &Url) -> Result<Vec<String>, StoreError> {
     if !url.username().is_empty() || url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(
-            invalid("gdrive://", "the address can only hold a folder").advise("write gdrive://Folder, with %40 for @, %3A for :, %3F for ? and %23 for #")
-        );
+        return Err(invalid("gdrive://", "the address can only hold a folder")
+            .advise("write gdrive://Folder, with %40 for @, %3A for :, %3F for ? and %23 for #"));
     }
     let steps = url.host_str().into_iter().chain(url.path().split('/')).filter(|step| !step.is_empty());
     let mut path = Vec::new();
     for step in steps {
-        let name = percent_decode_str(step).decode_utf8().map_err(|_| invalid("gdrive://", "the folder's name is not UTF-8"))?;
+        let name = percent_decode_str(step)
+            .decode_utf8()
+            .map_err(|_| invalid("gdrive://", "the folder's name is not UTF-8"))?;
         if name.contains('/') || name.chars().any(char::is_control) {
             return Err(invalid("gdrive://", format!("{name:?} is not a valid folder name")));
         }
@@ -165,7 +166,8 @@ impl Sink for Drive {
     }
 
     fn notes(&self) -> Vec<String> {
-        let flagged = "Google flags archives here as harmful; Haul reads them anyway, because they belong to the account";
+        let flagged =
+            "Google flags archives here as harmful; Haul reads them anyway, because they belong to the account";
         self.contents.folder.notes().into_iter().chain(self.api().is_flagged().then(|| flagged.to_owned())).collect()
     }
 
@@ -222,7 +224,8 @@ impl Store for Drive {
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {
         let operation = Operation::Connect;
-        let is_shared = self.contents.folder.find(self.api(), operation).await?.first().is_some_and(|found| found.is_shared);
+        let is_shared =
+            self.contents.folder.find(self.api(), operation).await?.first().is_some_and(|found| found.is_shared);
         if is_shared { Ok(None) } else { Ok(self.api().about(operation).await?.free()) }
     }
 
@@ -261,7 +264,8 @@ mod tests {
         assert_eq!(path("gdrive://MyBackups").unwrap(), ["MyBackups"]);
         assert_eq!(path("gdrive://My%20Home/Cabin%3F/").unwrap(), ["My Home", "Cabin?"]);
         assert_eq!(path("gdrive://Äpfel/Öl").unwrap(), ["Äpfel", "Öl"]);
-        for wrong in ["gdrive://me@Folder", "gdrive://Folder:80", "gdrive://Folder?x", "gdrive://a%2Fb", "gdrive://%ff"] {
+        for wrong in ["gdrive://me@Folder", "gdrive://Folder:80", "gdrive://Folder?x", "gdrive://a%2Fb", "gdrive://%ff"]
+        {
             assert_eq!(path(wrong).unwrap_err().kind(), Some(Kind::Invalid), "{wrong}");
         }
     }

@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// Keys of the configuration file.
-pub(super) const KEYS: &[&str] = &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"];
+pub(super) const KEYS: &[&str] =
+    &["client_id", "client_secret_file", "token_file", "api_url", "upload_url", "oauth_url"];
 
 const API: &str = "https://www.googleapis.com/drive/v3";
 const UPLOAD: &str = "https://www.googleapis.com/upload/drive/v3";
@@ -44,7 +45,9 @@ impl Settings {
         Ok(Self {
             client_id: options.get("client_id").map(str::to_owned),
             client_secret: options.secret(place, "client_secret", &variable("client_secret"), context)?,
-            token_file: options.get("token_file").map_or_else(|| context.state.join("gdrive-token.json"), PathBuf::from),
+            token_file: options
+                .get("token_file")
+                .map_or_else(|| context.state.join("gdrive-token.json"), PathBuf::from),
             api_url: address("api_url", API)?,
             upload_url: address("upload_url", UPLOAD)?,
             oauth_url: address("oauth_url", OAUTH)?,

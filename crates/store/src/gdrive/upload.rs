@@ -1,6 +1,8 @@
-//! One archive on its way: a resumable session, into which bytes go in order and which knows at any time how many it has kept.
+//! One archive on its way: a resumable session, into which bytes go in order and which knows at any time how many it
+//! has kept.
 //!
-//! The file that comes out of a session has a temporary name; it gets its own only after its size and checksum were compared.
+//! The file that comes out of a session has a temporary name; it gets its own only after its size and checksum were
+//! compared.
 
 use std::{fmt::Write as _, ops::Range, sync::Arc};
 
@@ -65,7 +67,8 @@ struct State {
     // Up to where this process has handed bytes over: more can't have been kept.
     offered: u64,
     total: Option<u64>,
-    // The end of a part that waits for the next one, and where it begins: the session kept an odd number of bytes, and wants whole multiples behind them too.
+    // The end of a part that waits for the next one, and where it begins: the session kept an odd number of bytes, and
+    // wants whole multiples behind them too.
     held: Option<(u64, Segments)>,
     // Something was sent and not answered: what is kept must be asked.
     unsure: bool,
@@ -77,7 +80,12 @@ struct State {
 }
 
 /// Starts a session. Nothing is to be seen in the folder before it has ended.
-pub(super) async fn start(contents: &Arc<Contents>, folder: &Found, name: &str, expected: Expected) -> Result<DriveUpload, StoreError> {
+pub(super) async fn start(
+    contents: &Arc<Contents>,
+    folder: &Found,
+    name: &str,
+    expected: Expected,
+) -> Result<DriveUpload, StoreError> {
     let api = &contents.api;
     // Room that is missing is only known of the account's own.
     let needed = expected.needs().filter(|_| !folder.is_shared);
@@ -195,7 +203,9 @@ impl DriveUpload {
     /// Asks the session what it has kept.
     async fn ask(&self, state: &mut State, operation: Operation) -> Result<(), StoreError> {
         let range = format!("bytes */{}", length_of(state.total.or(self.declared)));
-        let answer = self.api().ask(operation, |http| http.put(self.session.expose()).header(CONTENT_RANGE, &range).header(CONTENT_LENGTH, 0).body(""));
+        let answer = self.api().ask(operation, |http| {
+            http.put(self.session.expose()).header(CONTENT_RANGE, &range).header(CONTENT_LENGTH, 0).body("")
+        });
         let answer = answer.await?;
         self.take(state, operation, answer).await
     }
@@ -207,13 +217,15 @@ impl DriveUpload {
         state.offered = state.offered.max(last + 1);
         // Also when this future is dropped half-way.
         state.unsure = true;
-        let answer =
-            self.api().send(Operation::Write, activity, |http| web::with_body(http.put(self.session.expose()).header(CONTENT_RANGE, &range), data, activity));
+        let answer = self.api().send(Operation::Write, activity, |http| {
+            web::with_body(http.put(self.session.expose()).header(CONTENT_RANGE, &range), data, activity)
+        });
         let answer = answer.await?;
         if answer.status().as_u16() != 400 {
             return self.take(state, Operation::Write, answer).await;
         }
-        // Bytes of a connection that broke may arrive after the session was asked, and these then begin in the wrong place.
+        // Bytes of a connection that broke may arrive after the session was asked, and these then begin in the wrong
+        // place.
         let before = state.kept;
         let refusal = self.api().judge(Operation::Write, answer).await;
         self.ask(state, Operation::Write).await?;
@@ -224,13 +236,19 @@ impl DriveUpload {
     async fn take(&self, state: &mut State, operation: Operation, answer: Response) -> Result<(), StoreError> {
         match answer.status().as_u16() {
             308 => {
-                let Some(kept) = kept_of(&answer) else { return Err(self.refuse(operation, Kind::Protocol, "it does not say what it has stored")) };
+                let Some(kept) = kept_of(&answer) else {
+                    return Err(self.refuse(operation, Kind::Protocol, "it does not say what it has stored"));
+                };
                 if kept > state.offered {
                     let reason = format!("it claims to have {kept} bytes, but {} were sent", state.offered);
                     return Err(self.refuse(operation, Kind::Protocol, reason));
                 }
                 if kept < state.kept {
-                    return Err(self.refuse(operation, Kind::Lost, format!("it has lost {} bytes that it had confirmed", state.kept - kept)));
+                    return Err(self.refuse(
+                        operation,
+                        Kind::Lost,
+                        format!("it has lost {} bytes that it had confirmed", state.kept - kept),
+                    ));
                 }
                 state.kept = kept;
                 state.unsure = false;
@@ -258,7 +276,10 @@ impl DriveUpload {
                 }
                 Err(self.refuse(operation, Kind::Lost, reason))
             }
-            _ => Err(how_full(self.api(), self.api().judge(operation, answer).await, state.total.or(self.expected)).await),
+            _ => {
+                Err(how_full(self.api(), self.api().judge(operation, answer).await, state.total.or(self.expected))
+                    .await)
+            }
         }
     }
 
@@ -270,14 +291,18 @@ impl DriveUpload {
                 self.ask(state, Operation::Publish).await?;
             }
             if state.file.is_none() && state.kept == completed.length {
-                return Err(self.refuse(Operation::Publish, Kind::Transient { retry_after: None }, "it has all the bytes, but has not created the file yet"));
+                return Err(self.refuse(
+                    Operation::Publish,
+                    Kind::Transient { retry_after: None },
+                    "it has all the bytes, but has not created the file yet",
+                ));
             }
         }
         Ok(state.file.clone())
     }
 
-    /// In which way the file differs from what was sent, and by what they were compared. A size that is not said differs from nothing: the session has taken as
-    /// many bytes as there are.
+    /// In which way the file differs from what was sent, and by what they were compared. A size that is not said
+    /// differs from nothing: the session has taken as many bytes as there are.
     fn compared(file: &File, completed: &Completed) -> Result<Checked, String> {
         if let Some(arrived) = file.size.filter(|arrived| *arrived != completed.length) {
             return Err(format!("{arrived} bytes arrived instead of {}", completed.length));
@@ -287,7 +312,11 @@ impl DriveUpload {
             let _ = write!(text, "{byte:02x}");
             text
         });
-        if sent.eq_ignore_ascii_case(arrived) { Ok(Checked::Checksum) } else { Err("its MD5 differs from that of the data sent".to_owned()) }
+        if sent.eq_ignore_ascii_case(arrived) {
+            Ok(Checked::Checksum)
+        } else {
+            Err("its MD5 differs from that of the data sent".to_owned())
+        }
     }
 
     /// Removes the session and the file that may have come out of it.
@@ -343,7 +372,11 @@ impl Upload for DriveUpload {
         let state = &mut *state;
         state.total = part.total.or(state.total);
         if !part.last && !part.end().is_multiple_of(MULTIPLE) {
-            return Err(self.refuse(operation, Kind::Invalid, format!("a part ends at {}, which is not a multiple of {MULTIPLE}", part.end())));
+            return Err(self.refuse(
+                operation,
+                Kind::Invalid,
+                format!("a part ends at {}, which is not a multiple of {MULTIPLE}", part.end()),
+            ));
         }
         if state.unsure {
             self.ask(state, operation).await?;
@@ -351,21 +384,33 @@ impl Upload for DriveUpload {
         loop {
             if state.file.is_some() {
                 if part.end() > state.kept {
-                    return Err(self.refuse(operation, Kind::Protocol, "it considers the archive complete, but it is not"));
+                    return Err(self.refuse(
+                        operation,
+                        Kind::Protocol,
+                        "it considers the archive complete, but it is not",
+                    ));
                 }
                 return Ok(());
             }
             let before = state.kept;
             let (begins, data) = state.with_held(part);
             if before < begins {
-                return Err(self.refuse(operation, Kind::Lost, format!("it has only {before} of the {begins} bytes sent so far")));
+                return Err(self.refuse(
+                    operation,
+                    Kind::Lost,
+                    format!("it has only {before} of the {begins} bytes sent so far"),
+                ));
             }
             if before >= part.end() {
                 if part.last {
                     // All is there but the word that it is all.
                     self.ask(state, operation).await?;
                     if state.file.is_none() {
-                        return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "it has all the bytes, but has not created the file yet"));
+                        return Err(self.refuse(
+                            operation,
+                            Kind::Transient { retry_after: None },
+                            "it has all the bytes, but has not created the file yet",
+                        ));
                     }
                 }
                 return Ok(());
@@ -378,7 +423,11 @@ impl Upload for DriveUpload {
             }
             self.offer(state, &rest.take(now), &part.activity).await?;
             if state.file.is_none() && state.kept == before {
-                return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "it stored nothing of what was sent"));
+                return Err(self.refuse(
+                    operation,
+                    Kind::Transient { retry_after: None },
+                    "it stored nothing of what was sent",
+                ));
             }
         }
     }
@@ -400,7 +449,11 @@ impl Upload for DriveUpload {
             return Err(self.refuse(Operation::Check, kind, "the uploaded file is not there"));
         };
         if (file.size.is_none() || file.md5_checksum.is_none()) && state.is_to_be_asked_again() {
-            return Err(self.refuse(Operation::Check, Kind::Transient { retry_after: None }, "it does not report the file's size and checksum yet"));
+            return Err(self.refuse(
+                Operation::Check,
+                Kind::Transient { retry_after: None },
+                "it does not report the file's size and checksum yet",
+            ));
         }
         let checked = match Self::compared(&file, completed) {
             Ok(checked) => checked,
@@ -458,7 +511,13 @@ mod tests {
     fn a_session_elsewhere_gets_no_token() {
         let own = "https://www.googleapis.com/upload/drive/v3";
         assert!(same_server("https://www.googleapis.com/upload/drive/v3/files?upload_id=x", own));
-        for other in ["https://evil.example/upload", "http://www.googleapis.com/upload", "https://www.googleapis.com:8443/", "", "file:///etc"] {
+        for other in [
+            "https://evil.example/upload",
+            "http://www.googleapis.com/upload",
+            "https://www.googleapis.com:8443/",
+            "",
+            "file:///etc",
+        ] {
             assert!(!same_server(other, own), "{other}");
         }
     }

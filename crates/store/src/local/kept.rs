@@ -1,7 +1,8 @@
-//! A file that may be continued by another process: what was put stays when its writer ends, until somebody continues or aborts it, or for a week.
+//! A file that may be continued by another process: what was put stays when its writer ends, until somebody continues
+//! or aborts it, or for a week.
 //!
-//! Every byte that was put is the operating system's when [`Upload::put`] returns, so a killed writer loses none of them. A power cut may: after the machine was started
-//! anew such a file is not continued.
+//! Every byte that was put is the operating system's when [`Upload::put`] returns, so a killed writer loses none of
+//! them. A power cut may: after the machine was started anew such a file is not continued.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -67,10 +68,18 @@ impl KeptUpload {
         let failed = |source| StoreError::Io { operation: Operation::Create, path: directory.to_owned(), source };
         let file_name = owner::lasting_name();
         let temporary = directory.join(&file_name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
         let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         let note = Note { file: file_name, name: name.to_owned(), boot: boot() };
-        Ok(Self { temporary, destination, note, kept: 0, published: AtomicBool::new(false), file: Mutex::new(Some(Open { file, length: 0, pushed: 0 })) })
+        Ok(Self {
+            temporary,
+            destination,
+            note,
+            kept: 0,
+            published: AtomicBool::new(false),
+            file: Mutex::new(Some(Open { file, length: 0, pushed: 0 })),
+        })
     }
 
     /// Continues what another process left; `None` when it is gone or can't be trusted any more.
@@ -89,7 +98,12 @@ impl KeptUpload {
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
             let reason = "another process still works on this upload";
-            return Err(StoreError::remote(directory.display().to_string(), Operation::Create, Kind::Transient { retry_after: None }, reason));
+            return Err(StoreError::remote(
+                directory.display().to_string(),
+                Operation::Create,
+                Kind::Transient { retry_after: None },
+                reason,
+            ));
         }
         if note.boot != boot() {
             // Some of it may never have reached the disk, and nothing tells which.
@@ -107,7 +121,11 @@ impl KeptUpload {
         }))
     }
 
-    fn with_file<T>(&self, operation: Operation, work: impl FnOnce(&mut Open) -> io::Result<T>) -> Result<T, StoreError> {
+    fn with_file<T>(
+        &self,
+        operation: Operation,
+        work: impl FnOnce(&mut Open) -> io::Result<T>,
+    ) -> Result<T, StoreError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |source| StoreError::Io { operation, path: self.destination.clone(), source };
         let file = file.as_mut().ok_or_else(|| failed(io::Error::other("the upload has ended")))?;
@@ -147,15 +165,28 @@ impl Upload for KeptUpload {
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = slot.as_ref() else {
-            let ended = || StoreError::Io { operation: Operation::Publish, path: self.destination.clone(), source: io::Error::other("the upload has ended") };
+            let ended = || StoreError::Io {
+                operation: Operation::Publish,
+                path: self.destination.clone(),
+                source: io::Error::other("the upload has ended"),
+            };
             return if self.published.load(Ordering::Relaxed) { Ok(Checked::Size) } else { Err(ended()) };
         };
         if open.length != completed.length {
             let reason = format!("{} bytes arrived instead of {}", open.length, completed.length);
-            return Err(StoreError::remote(self.destination.display().to_string(), Operation::Check, Kind::Mismatch, reason));
+            return Err(StoreError::remote(
+                self.destination.display().to_string(),
+                Operation::Check,
+                Kind::Mismatch,
+                reason,
+            ));
         }
         let directory = parent(&self.destination);
-        synced(open.file.sync_all()).map_err(|source| StoreError::Io { operation: Operation::Sync, path: directory.to_owned(), source })?;
+        synced(open.file.sync_all()).map_err(|source| StoreError::Io {
+            operation: Operation::Sync,
+            path: directory.to_owned(),
+            source,
+        })?;
         let _ = fadvise(&open.file, 0, None, Advice::DontNeed);
         rename_without_replacing(&self.temporary, &self.destination)?;
         self.published.store(true, Ordering::Relaxed);
@@ -171,7 +202,11 @@ impl Upload for KeptUpload {
         }
         match fs::remove_file(&self.temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::Io { operation: Operation::Delete, path: self.temporary.clone(), source: error });
+                return Err(StoreError::Io {
+                    operation: Operation::Delete,
+                    path: self.temporary.clone(),
+                    source: error,
+                });
             }
             _ => *slot = None,
         }

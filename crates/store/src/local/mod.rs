@@ -1,7 +1,7 @@
 //! A directory of this machine, or one mounted into it.
 //!
-//! [`PendingFile`] is the fast way in: past the page cache, on a thread of its own. [`Local`] shows the same directory as a [`Store`], for whoever treats all
-//! places alike.
+//! [`PendingFile`] is the fast way in: past the page cache, on a thread of its own. [`Local`] shows the same directory
+//! as a [`Store`], for whoever treats all places alike.
 
 mod aligned;
 mod kept;
@@ -59,7 +59,12 @@ impl Local {
 
     fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is not a valid file name")));
+            return Err(StoreError::remote(
+                self.label(),
+                Operation::Read,
+                Kind::Invalid,
+                format!("{name:?} is not a valid file name"),
+            ));
         }
         Ok(self.directory.join(name))
     }
@@ -70,7 +75,8 @@ fn failed(operation: Operation, path: &Path) -> impl FnOnce(io::Error) -> StoreE
     move |source| StoreError::Io { operation, path, source }
 }
 
-/// The file of that name, or what a link of that name leads to; `None` when there is none. A link that leads nowhere is no archive.
+/// The file of that name, or what a link of that name leads to; `None` when there is none. A link that leads nowhere is
+/// no archive.
 fn look(path: &Path, name: &str) -> io::Result<Option<Entry>> {
     let own = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -107,7 +113,11 @@ impl Sink for Local {
             return Ok(Box::new(kept::KeptUpload::create(&self.directory, name)?));
         }
         let file = PendingFile::create(&self.path(name)?)?;
-        Ok(Box::new(LocalUpload { path: self.path(name)?, file: Mutex::new(Some(file)), published: AtomicBool::new(false) }))
+        Ok(Box::new(LocalUpload {
+            path: self.path(name)?,
+            file: Mutex::new(Some(file)),
+            published: AtomicBool::new(false),
+        }))
     }
 
     fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
@@ -128,7 +138,8 @@ impl Store for Local {
         for item in found {
             let item = item.map_err(failed(Operation::List, &self.directory))?;
             let Ok(name) = item.file_name().into_string() else { continue };
-            // What vanished meanwhile is not here any more; anything else that is not seen would make the list a part of itself.
+            // What vanished meanwhile is not here any more; anything else that is not seen would make the list a part
+            // of itself.
             let entry = look(&item.path(), &name).map_err(failed(Operation::List, &item.path()))?;
             entries.extend(entry.filter(|_| !is_temporary(name.as_ref())));
         }
@@ -151,13 +162,16 @@ impl Store for Local {
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name)?;
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { operation: Operation::Delete, path, source: error }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::Io { operation: Operation::Delete, path, source: error })
+            }
             _ => Ok(()),
         }
     }
 
     async fn space(&self) -> Result<Option<u64>, StoreError> {
-        let free = rustix::fs::statvfs(&self.directory).map_err(|error| failed(Operation::Connect, &self.directory)(error.into()))?;
+        let free = rustix::fs::statvfs(&self.directory)
+            .map_err(|error| failed(Operation::Connect, &self.directory)(error.into()))?;
         Ok(Some(free.f_bavail.saturating_mul(free.f_frsize)))
     }
 
@@ -175,7 +189,11 @@ struct LocalUpload {
 }
 
 impl LocalUpload {
-    fn with_file<T>(&self, operation: Operation, work: impl FnOnce(&mut PendingFile) -> io::Result<T>) -> Result<T, StoreError> {
+    fn with_file<T>(
+        &self,
+        operation: Operation,
+        work: impl FnOnce(&mut PendingFile) -> io::Result<T>,
+    ) -> Result<T, StoreError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |source| StoreError::Io { operation, path: self.path.clone(), source };
         let file = file.as_mut().ok_or_else(|| failed(io::Error::other("the upload has ended")))?;

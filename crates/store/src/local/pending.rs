@@ -1,8 +1,9 @@
 //! A file in a directory of this machine that appears under its final name whole or not at all.
 //!
-//! It grows under a temporary name of `owner` (mode 0600) in the target directory, locked as long as its writer lives. Publishing syncs it, then renames it without
-//! ever replacing a file. A writer that is dropped removes it. What a killed process left is removed by the next run, when its lock is free and its name says that
-//! nobody works on it: machines that reach the directory in another way hold no lock here.
+//! It grows under a temporary name of `owner` (mode 0600) in the target directory, locked as long as its writer lives.
+//! Publishing syncs it, then renames it without ever replacing a file. A writer that is dropped removes it. What a
+//! killed process left is removed by the next run, when its lock is free and its name says that nobody works on it:
+//! machines that reach the directory in another way hold no lock here.
 
 use std::{
     ffi::OsStr,
@@ -54,12 +55,15 @@ pub struct PendingFile {
 const LOOK_EVERY: u64 = 1 << 20;
 
 impl PendingFile {
-    /// Starts a file that will be called `destination`, in a directory that exists. Removes what killed runs left there.
+    /// Starts a file that will be called `destination`, in a directory that exists. Removes what killed runs left
+    /// there.
     pub fn create(destination: &Path) -> Result<Self, StoreError> {
         let directory = parent(destination);
         match fs::metadata(directory) {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory(directory.to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing(directory.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing(directory.to_owned()));
+            }
             _ => {}
         }
         refuse_existing(destination)?;
@@ -92,7 +96,8 @@ impl PendingFile {
         })
     }
 
-    /// From now on, so many bytes of the file system stay free. Fails at once when `least` bytes more would not leave them.
+    /// From now on, so many bytes of the file system stay free. Fails at once when `least` bytes more would not leave
+    /// them.
     pub fn keep_free(&mut self, bytes: u64, least: u64) -> io::Result<()> {
         self.reserve = bytes;
         self.look(least)
@@ -122,7 +127,8 @@ impl PendingFile {
         Ok((metadata.dev(), metadata.ino()))
     }
 
-    /// Adds bytes at the end. They may still be on their way when this returns; an error of an earlier write shows up here or in [`Self::publish`].
+    /// Adds bytes at the end. They may still be on their way when this returns; an error of an earlier write shows up
+    /// here or in [`Self::publish`].
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.reserve > 0 && self.length >= self.look_at {
             self.look(bytes.len() as u64)?;
@@ -216,7 +222,8 @@ fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
         let path = directory.join(owner::temporary_name());
         match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => {
-                // Waits for another run that is just looking whether the writer lives. A file system without locks only loses the tidying up after a kill.
+                // Waits for another run that is just looking whether the writer lives. A file system without locks only
+                // loses the tidying up after a kill.
                 let _ = flock(&file, FlockOperation::LockExclusive);
                 // That other run may have been first, and taken it for a leftover.
                 if file.metadata()?.nlink() > 0 {
@@ -230,7 +237,8 @@ fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::other("no free temporary name was found"))
 }
 
-/// Whether bytes that were written can be changed there. Some FUSE mounts (`rclone mount` without a cache, goofys) take a file from its beginning to its end only.
+/// Whether bytes that were written can be changed there. Some FUSE mounts (`rclone mount` without a cache, goofys) take
+/// a file from its beginning to its end only.
 fn can_rewrite(directory: &Path) -> bool {
     // What else is wrong there shows in the file itself.
     let Ok((path, file)) = create_temporary(directory) else { return true };
@@ -246,21 +254,26 @@ pub fn remove_leftovers(directory: &Path) -> usize {
     let mut removed = 0;
     for entry in entries.flatten() {
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|changed| changed.elapsed().ok());
+        let age =
+            entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|changed| changed.elapsed().ok());
         if !is_file || !entry.file_name().to_str().is_some_and(|name| owner::is_abandoned(name, age)) {
             continue;
         }
         let path = entry.path();
         // The lock is held until the name is gone, so nobody can begin to use the file in between.
         let Ok(file) = files::open_to_lock(&path) else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && files::is_still(&file, &path) && fs::remove_file(&path).is_ok() {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && files::is_still(&file, &path)
+            && fs::remove_file(&path).is_ok()
+        {
             removed += 1;
         }
     }
     removed
 }
 
-/// One step where the file system can do it; otherwise a hard link and a removal, which refuses an existing name just as well; otherwise a last look first.
+/// One step where the file system can do it; otherwise a hard link and a removal, which refuses an existing name just
+/// as well; otherwise a last look first.
 pub fn rename_without_replacing(from: &Path, to: &Path) -> Result<(), StoreError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => StoreError::Exists(to.to_owned()),

@@ -1,8 +1,9 @@
 //! Writes a file in order on a thread of its own, past the page cache where the file system allows it.
 //!
-//! The archive is never read again here, so caching it would only push out what Home Assistant needs, and copying it into the cache costs more CPU time than
-//! encrypting it. With `O_DIRECT` the thread sleeps while the device reads the memory itself. Where that is refused (tmpfs, some network and FUSE mounts)
-//! the bytes go through the cache and are dropped from it as soon as they are on the disk.
+//! The archive is never read again here, so caching it would only push out what Home Assistant needs, and copying it
+//! into the cache costs more CPU time than encrypting it. With `O_DIRECT` the thread sleeps while the device reads the
+//! memory itself. Where that is refused (tmpfs, some network and FUSE mounts) the bytes go through the cache and are
+//! dropped from it as soon as they are on the disk.
 
 use std::{
     fs::File,
@@ -179,7 +180,8 @@ impl Output {
         self.on_disk = self.written;
     }
 
-    /// Writes back what waits in the cache and forgets it there. Waiting here is what keeps the amount of dirty memory bounded.
+    /// Writes back what waits in the cache and forgets it there. Waiting here is what keeps the amount of dirty memory
+    /// bounded.
     fn push_out(&mut self) -> io::Result<()> {
         synced(rustix::fs::fdatasync(&self.file).map_err(io::Error::from))?;
         // Advice: a file system that ignores it loses nothing.

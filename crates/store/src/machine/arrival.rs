@@ -1,5 +1,5 @@
-//! What a receiver that keeps what it has notes beside each archive: which machine sent it, and when it arrived. Retention goes by that, and not by what the sender
-//! wrote into the archive.
+//! What a receiver that keeps what it has notes beside each archive: which machine sent it, and when it arrived.
+//! Retention goes by that, and not by what the sender wrote into the archive.
 //!
 //! The note is there before the archive gets its name, so that no archive of a paired machine is ever without one.
 
@@ -75,11 +75,19 @@ impl Drop for Arriving<'_> {
 
 impl Arrivals {
     /// Notes that `archive` arrives now. To be kept until the archive has its name.
-    pub(super) async fn note<'a>(&'a self, store: &'a dyn Store, archive: &str, peer: &Peer) -> Result<Arriving<'a>, Refusal> {
+    pub(super) async fn note<'a>(
+        &'a self,
+        store: &'a dyn Store,
+        archive: &str,
+        peer: &Peer,
+    ) -> Result<Arriving<'a>, Refusal> {
         {
             let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if names.iter().any(|name| name == archive) {
-                return Err(Refusal::new(RefusalKind::Passing { after: None }, "an archive of this name is already arriving"));
+                return Err(Refusal::new(
+                    RefusalKind::Passing { after: None },
+                    "an archive of this name is already arriving",
+                ));
             }
             names.push(archive.to_owned());
         }
@@ -108,13 +116,17 @@ impl Arriving<'_> {
             None => None,
         };
         if before.is_none_or(|before| before.key != note.key) {
-            return Err(Refusal::new(RefusalKind::Exists, format!("another machine's archive has the name {}", self.archive)));
+            return Err(Refusal::new(
+                RefusalKind::Exists,
+                format!("another machine's archive has the name {}", self.archive),
+            ));
         }
         self.store.delete(&name).await.map_err(failed)?;
         put(self.store, &self.archive, note).await.map_err(failed)
     }
 
-    /// The archive did not get its name. The note goes only where the archive can't appear after all; one that stays does no harm.
+    /// The archive did not get its name. The note goes only where the archive can't appear after all; one that stays
+    /// does no harm.
     pub(super) async fn failed(self, error: &StoreError) {
         if error.kind() == Some(Kind::Mismatch) && matches!(self.store.entry(&self.archive).await, Ok(None)) {
             let _ = self.store.delete(&ArrivalNote::name(&self.archive)).await;

@@ -1,4 +1,5 @@
-//! The receiver's side of archives that are made here: whoever knows what an archive is makes it, on a thread of its own, of bytes that arrive in order.
+//! The receiver's side of archives that are made here: whoever knows what an archive is makes it, on a thread of its
+//! own, of bytes that arrive in order.
 
 use std::sync::{Arc, OnceLock};
 

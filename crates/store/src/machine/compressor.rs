@@ -1,4 +1,5 @@
-//! The sender's view of a receiver that makes the archive itself: a place that takes, in order, what an archive is made of.
+//! The sender's view of a receiver that makes the archive itself: a place that takes, in order, what an archive is made
+//! of.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -30,7 +31,12 @@ impl RemoteCompressor for Far {
 
     async fn try_out(&self, recipe: &Value, sample: &[Bytes]) -> Result<Duration, StoreError> {
         let request = Request::Try { recipe: Recipe(recipe.clone()) };
-        let answer = self.0.client.call(request, sample).await.map_err(|error| self.0.connection.failed(Operation::Write, &error))?;
+        let answer = self
+            .0
+            .client
+            .call(request, sample)
+            .await
+            .map_err(|error| self.0.connection.failed(Operation::Write, &error))?;
         match answer.0 {
             Reply::Tried { nanos } => Ok(Duration::from_nanos(nanos)),
             _ => Err(self.0.connection.misunderstood(Operation::Write)),
@@ -39,7 +45,10 @@ impl RemoteCompressor for Far {
 
     fn job(&self, recipe: Value) -> CompressionJob {
         let made: Arc<OnceLock<Value>> = Arc::default();
-        CompressionJob { sink: Arc::new(JobSink { machine: Arc::clone(&self.0), recipe: Recipe(recipe), made: Arc::clone(&made) }), made }
+        CompressionJob {
+            sink: Arc::new(JobSink { machine: Arc::clone(&self.0), recipe: Recipe(recipe), made: Arc::clone(&made) }),
+            made,
+        }
     }
 }
 
@@ -75,6 +84,11 @@ impl Sink for JobSink {
         let (about, least, recipe) = (expected.about, expected.least, self.recipe.clone());
         let request = Request::Make { upload: upload.clone(), name: name.to_owned(), about, least, recipe };
         machine.create(name, request).await?;
-        Ok(Box::new(MachineUpload::of_job(Arc::clone(&machine.client), machine.connection.clone(), upload, Arc::clone(&self.made))))
+        Ok(Box::new(MachineUpload::of_job(
+            Arc::clone(&machine.client),
+            machine.connection.clone(),
+            upload,
+            Arc::clone(&self.made),
+        )))
     }
 }

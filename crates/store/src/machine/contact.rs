@@ -50,7 +50,8 @@ pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Connec
 
     let identity = Arc::new(Identity::load_or_create(&state).map_err(failed)?);
     let tuning = &context.tuning;
-    let dialer = Dialer { address: address.clone(), identity, connect_timeout: tuning.connect_timeout, stall: tuning.stall };
+    let dialer =
+        Dialer { address: address.clone(), identity, connect_timeout: tuning.connect_timeout, stall: tuning.stall };
     let receiver = if let Some(receiver) = known.receiver_at(&address).map_err(failed)? {
         receiver
     } else {
@@ -64,7 +65,11 @@ pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Connec
             known.find(&fingerprint, Role::Receiver).map_err(failed)?.ok_or_else(|| failed(PeerError::NotPaired))?
         }
     };
-    let label = if url.host_str().is_some_and(|host| !host.is_empty()) { label } else { format!("{label} ({})", receiver.name) };
+    let label = if url.host_str().is_some_and(|host| !host.is_empty()) {
+        label
+    } else {
+        format!("{label} ({})", receiver.name)
+    };
     let contact = Arc::new(Seen { state, receiver: receiver.fingerprint, address });
     Ok((Client::new(dialer, receiver.fingerprint), Connection { label, name: receiver.name, contact }))
 }
@@ -83,8 +88,12 @@ async fn pair(dialer: &Dialer, label: &str, context: &Context) -> Result<(String
             other => return other.map_err(failed),
         }
     }
-    Err(StoreError::remote(label, Operation::Connect, Kind::Credentials, "this machine is not paired with it")
-        .advise(format!("type the code that `haul receive` shows there when Haul asks for it, or give it once in the environment variable {VARIABLE}")))
+    Err(StoreError::remote(label, Operation::Connect, Kind::Credentials, "this machine is not paired with it").advise(
+        format!(
+            "type the code that `haul receive` shows there when Haul asks for it, or give it once in the \
+            environment variable {VARIABLE}"
+        ),
+    ))
 }
 
 async fn ask(label: &str, context: &Context) -> Option<String> {
@@ -104,15 +113,34 @@ async fn address(url: &Url) -> Result<String, StoreError> {
     if let Some(host) = url.host_str().filter(|host| !host.is_empty()) {
         return Ok(format!("{host}:{port}"));
     }
-    let found = discover::search(SEARCH).await.map_err(|error| convert::failed("haul://", "it", Operation::Connect, &error))?;
+    let found =
+        discover::search(SEARCH).await.map_err(|error| convert::failed("haul://", "it", Operation::Connect, &error))?;
     match found.as_slice() {
         [only] => Ok(only.to_string()),
-        [] => Err(StoreError::remote("haul://", Operation::Connect, Kind::NotFound, "no receiver was found on this network")
-            .advise("name it, as in haul://host; Haul finds a receiver only while it listens on the network (haul receive --listen 0.0.0.0:8744)")),
+        [] => Err(StoreError::remote(
+            "haul://",
+            Operation::Connect,
+            Kind::NotFound,
+            "no receiver was found on this \
+            network",
+        )
+        .advise(
+            "name it, as in haul://host; Haul finds a receiver only while it listens on the network (haul \
+                receive --listen 0.0.0.0:8744)",
+        )),
         several => {
             let list: Vec<String> = several.iter().map(|address| format!("haul://{address}")).collect();
-            Err(StoreError::remote("haul://", Operation::Connect, Kind::Invalid, format!("there are several receivers on this network: {}", list.join(", ")))
-                .advise("say which one"))
+            Err(StoreError::remote(
+                "haul://",
+                Operation::Connect,
+                Kind::Invalid,
+                format!(
+                    "there are several receivers \
+                on this network: {}",
+                    list.join(", ")
+                ),
+            )
+            .advise("say which one"))
         }
     }
 }

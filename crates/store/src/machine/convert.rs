@@ -13,12 +13,15 @@ use crate::{
 const PREFERRED: u64 = 8 << 20;
 
 /// What to do where a receiver keeps what it has.
-pub(super) const APPEND_ONLY: &str = "`haul receive` runs with --append-only: delete, pin, unpin or prune on the receiving machine itself";
+pub(super) const APPEND_ONLY: &str =
+    "`haul receive` runs with --append-only: delete, pin, unpin or prune on the receiving machine itself";
 
 pub(super) fn abilities(there: &message::Abilities) -> Abilities {
     let placement = match there.placement {
         message::Placement::Random => Placement::Random,
-        message::Placement::Parts { smallest, largest, most, equal } => Placement::Parts(PartRules { smallest, largest, most, equal }),
+        message::Placement::Parts { smallest, largest, most, equal } => {
+            Placement::Parts(PartRules { smallest, largest, most, equal })
+        }
         message::Placement::Sequential => Placement::Sequential,
     };
     Abilities {
@@ -36,7 +39,9 @@ pub(super) fn abilities(there: &message::Abilities) -> Abilities {
 pub(super) fn told_abilities(own: &Abilities) -> message::Abilities {
     let placement = match own.placement {
         Placement::Random => message::Placement::Random,
-        Placement::Parts(PartRules { smallest, largest, most, equal }) => message::Placement::Parts { smallest, largest, most, equal },
+        Placement::Parts(PartRules { smallest, largest, most, equal }) => {
+            message::Placement::Parts { smallest, largest, most, equal }
+        }
         Placement::Sequential => message::Placement::Sequential,
     };
     message::Abilities {
@@ -58,12 +63,17 @@ pub(super) fn entry(object: message::Object) -> Entry {
 }
 
 pub(super) fn object(entry: Entry) -> message::Object {
-    let modified = entry.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_millis() as u64);
+    let modified =
+        entry.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_millis() as u64);
     message::Object { name: entry.name, size: entry.size, modified, link: entry.link }
 }
 
-const CHECKED: [(Checked, &str); 4] =
-    [(Checked::Size, "size"), (Checked::Checksum, "checksum"), (Checked::PartChecksums, "part-checksums"), (Checked::ReadBack, "read-back")];
+const CHECKED: [(Checked, &str); 4] = [
+    (Checked::Size, "size"),
+    (Checked::Checksum, "checksum"),
+    (Checked::PartChecksums, "part-checksums"),
+    (Checked::ReadBack, "read-back"),
+];
 
 pub(super) fn checked(word: &str) -> Option<Checked> {
     CHECKED.iter().find(|(_, known)| *known == word).map(|(checked, _)| *checked)
@@ -76,7 +86,9 @@ pub(super) fn checked_word(checked: Checked) -> &'static str {
 /// What a receiver's own trouble means for its sender.
 pub(super) fn refusal(error: &StoreError) -> Refusal {
     let kind = match error.kind() {
-        Some(Kind::Transient { retry_after }) => RefusalKind::Passing { after: retry_after.map(|after| after.as_millis() as u64) },
+        Some(Kind::Transient { retry_after }) => {
+            RefusalKind::Passing { after: retry_after.map(|after| after.as_millis() as u64) }
+        }
         Some(Kind::Lost) => RefusalKind::Lost,
         Some(Kind::Credentials) => RefusalKind::Credentials,
         // The protocol has no word of its own for it.
@@ -106,17 +118,29 @@ pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &Peer
         PeerError::NotPaired => (
             Kind::Credentials,
             format!(
-                "it has forgotten this machine, or was reinstalled: run `haul peers forget '{name}'` on this machine, and try again with the code that `haul receive` shows there"
+                "it has forgotten this machine, or was reinstalled: run `haul peers forget '{name}'` on this machine, \
+                 and try again with the code that `haul receive` shows there"
             ),
         ),
         PeerError::KeyChanged => (
             Kind::Credentials,
-            format!("if {name} was reinstalled, run `haul peers forget '{name}'` and pair again; if not, something else answers in its place"),
+            format!(
+                "if {name} was reinstalled, run `haul peers forget '{name}'` and pair again; if not, something \
+                else answers in its place"
+            ),
         ),
-        PeerError::WrongCode => (Kind::Credentials, "type the code that `haul receive` shows there; it changes after five wrong tries".to_owned()),
-        PeerError::NoPairing => {
-            (Kind::Credentials, "its code has been used or has expired: for a new one, press Enter in `haul receive` there, or start it again".to_owned())
-        }
+        PeerError::WrongCode => (
+            Kind::Credentials,
+            "type the code that `haul receive` shows there; it changes after \
+            five wrong tries"
+                .to_owned(),
+        ),
+        PeerError::NoPairing => (
+            Kind::Credentials,
+            "its code has been used or has expired: for a new one, press Enter in `haul receive` \
+                there, or start it again"
+                .to_owned(),
+        ),
         PeerError::Protocol(_) => return told(Kind::Protocol),
         PeerError::State { .. } => (Kind::Permission, "check the file's permissions and its disk".to_owned()),
         PeerError::Refused(refusal) => {

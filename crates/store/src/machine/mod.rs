@@ -1,7 +1,8 @@
 //! A place: another machine that runs `haul receive`.
 //!
-//! The connection and its protocol are `peer`'s. Here they meet the rest: [`Machine`] is the sender's view of a receiver as a [`Store`], [`Receiver`] is the receiver's view of
-//! its own store as what a paired machine may ask for. The place takes bytes as the store behind the receiver does.
+//! The connection and its protocol are `peer`'s. Here they meet the rest: [`Machine`] is the sender's view of a
+//! receiver as a [`Store`], [`Receiver`] is the receiver's view of its own store as what a paired machine may ask for.
+//! The place takes bytes as the store behind the receiver does.
 
 mod arrival;
 mod building;
@@ -106,7 +107,8 @@ impl Connection {
 struct Machine {
     client: Arc<Client>,
     connection: Connection,
-    // Uploads whose creation was asked for without an answer: asked again, they get the same name, and so are the same ones.
+    // Uploads whose creation was asked for without an answer: asked again, they get the same name, and so are the same
+    // ones.
     creating: Mutex<HashMap<String, String>>,
 }
 
@@ -117,7 +119,9 @@ impl Machine {
 
     async fn listed<T: DeserializeOwned>(&self, operation: Operation, request: Request) -> Result<Vec<T>, StoreError> {
         match self.ask(operation, request).await? {
-            (Reply::Listed, body) => serde_json::from_slice(&body).map_err(|_| self.connection.misunderstood(operation)),
+            (Reply::Listed, body) => {
+                serde_json::from_slice(&body).map_err(|_| self.connection.misunderstood(operation))
+            }
             _ => Err(self.connection.misunderstood(operation)),
         }
     }
@@ -145,7 +149,14 @@ impl Machine {
     }
 
     fn upload(&self, id: String, placement: Placement, resumable: bool, kept: Vec<(u64, u64)>) -> Box<dyn Upload> {
-        Box::new(MachineUpload::new(Arc::clone(&self.client), self.connection.clone(), id, placement == Placement::Random, resumable, kept))
+        Box::new(MachineUpload::new(
+            Arc::clone(&self.client),
+            self.connection.clone(),
+            id,
+            placement == Placement::Random,
+            resumable,
+            kept,
+        ))
     }
 }
 
@@ -192,7 +203,12 @@ impl Store for Connected {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let Some(upload) = session.0.get("upload").and_then(|upload| upload.as_str()) else { return Ok(None) };
         match self.machine.ask(Operation::Create, Request::Resume { upload: upload.to_owned() }).await?.0 {
-            Reply::Upload { kept } => Ok(Some(self.machine.upload(upload.to_owned(), self.abilities.placement, self.abilities.resumable, kept))),
+            Reply::Upload { kept } => Ok(Some(self.machine.upload(
+                upload.to_owned(),
+                self.abilities.placement,
+                self.abilities.resumable,
+                kept,
+            ))),
             Reply::Gone => Ok(None),
             _ => Err(self.machine.connection.misunderstood(Operation::Create)),
         }
@@ -217,7 +233,10 @@ impl Store for Connected {
         while start < range.end {
             let end = range.end.min(start + READ);
             let request = Request::Read { name: name.to_owned(), start, end };
-            pending.push((end - start, self.machine.client.send(request, &[], &|_| Box::pin(std::future::ready(()))).await.map_err(failed)?));
+            pending.push((
+                end - start,
+                self.machine.client.send(request, &[], &|_| Box::pin(std::future::ready(()))).await.map_err(failed)?,
+            ));
             start = end;
         }
         let one = pending.len() == 1;

@@ -1,4 +1,5 @@
-//! What a receiver notes of uploads under way, so that their senders can go on after it was started anew: one small file each, mode 0600, in the state directory.
+//! What a receiver notes of uploads under way, so that their senders can go on after it was started anew: one small
+//! file each, mode 0600, in the state directory.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
@@ -53,7 +54,9 @@ impl Records {
 
     pub(super) fn load(&self, owner: &Fingerprint, upload: &str) -> io::Result<Option<Record>> {
         match fs::read(self.path(owner, upload)) {
-            Ok(text) => Ok(serde_json::from_slice::<Record>(&text).ok().filter(|record| record.owner == *owner && record.upload == upload)),
+            Ok(text) => Ok(serde_json::from_slice::<Record>(&text)
+                .ok()
+                .filter(|record| record.owner == *owner && record.upload == upload)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

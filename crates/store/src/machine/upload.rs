@@ -1,6 +1,7 @@
 //! One archive on its way to another machine.
 //!
-//! A part goes out in pieces that follow each other without waiting. On a new connection the receiver is asked first how far it got, so that nothing is sent that has arrived.
+//! A part goes out in pieces that follow each other without waiting. On a new connection the receiver is asked first
+//! how far it got, so that nothing is sent that has arrived.
 
 use std::{
     ops::Range,
@@ -46,7 +47,14 @@ struct State {
 }
 
 impl MachineUpload {
-    pub(super) fn new(client: Arc<Client>, connection: Connection, id: String, in_order: bool, resumable: bool, kept: Vec<(u64, u64)>) -> Self {
+    pub(super) fn new(
+        client: Arc<Client>,
+        connection: Connection,
+        id: String,
+        in_order: bool,
+        resumable: bool,
+        kept: Vec<(u64, u64)>,
+    ) -> Self {
         let there = kept.last().map_or(0, |(_, end)| *end);
         Self {
             client,
@@ -67,12 +75,17 @@ impl MachineUpload {
     }
 
     async fn ask(&self, operation: Operation, request: Request, body: &[Bytes]) -> Result<Reply, StoreError> {
-        self.client.call(request, body).await.map(|(reply, _)| reply).map_err(|error| self.connection.failed(operation, &error))
+        self.client
+            .call(request, body)
+            .await
+            .map(|(reply, _)| reply)
+            .map_err(|error| self.connection.failed(operation, &error))
     }
 
     /// Learns how far the upload got, once for each connection.
     async fn catch_up(&self, state: &mut State) -> Result<(), StoreError> {
-        let connection = self.client.connection().await.map_err(|error| self.connection.failed(Operation::Write, &error))?;
+        let connection =
+            self.client.connection().await.map_err(|error| self.connection.failed(Operation::Write, &error))?;
         if connection != state.connection {
             match self.ask(Operation::Write, Request::Resume { upload: self.id.clone() }, &[]).await? {
                 Reply::Upload { kept } => *state = State { connection, there: kept.last().map_or(0, |(_, end)| *end) },
@@ -91,8 +104,21 @@ impl MachineUpload {
         let mut answers = Vec::new();
         loop {
             let piece = rest.take(PIECE);
-            let request = Request::Put { upload: self.id.clone(), index: part.index, offset: part.offset, length, at, total: part.total, last: part.last };
-            answers.push(self.client.send(request, piece.pieces(), &|bytes| Box::pin(part.activity.pass(bytes))).await.map_err(failed)?);
+            let request = Request::Put {
+                upload: self.id.clone(),
+                index: part.index,
+                offset: part.offset,
+                length,
+                at,
+                total: part.total,
+                last: part.last,
+            };
+            answers.push(
+                self.client
+                    .send(request, piece.pieces(), &|bytes| Box::pin(part.activity.pass(bytes)))
+                    .await
+                    .map_err(failed)?,
+            );
             at += piece.len();
             rest = rest.skip(PIECE);
             if at >= length {
@@ -141,7 +167,8 @@ impl Upload for MachineUpload {
 
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
         let md5 = completed.md5.map(|md5| hexadecimal(&md5));
-        let request = Request::Commit { upload: self.id.clone(), length: completed.length, parts: completed.parts, md5 };
+        let request =
+            Request::Commit { upload: self.id.clone(), length: completed.length, parts: completed.parts, md5 };
         match self.ask(Operation::Publish, request, &[]).await? {
             Reply::Committed { checked, made, notes } => {
                 let _ = self.notes.set(notes);

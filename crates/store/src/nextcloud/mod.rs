@@ -1,4 +1,5 @@
-//! A place: Nextcloud and ownCloud, through their chunked upload (version 2). Everything but that upload is WebDAV, done by `webdav`'s client.
+//! A place: Nextcloud and ownCloud, through their chunked upload (version 2). Everything but that upload is WebDAV,
+//! done by `webdav`'s client.
 
 mod upload;
 
@@ -29,7 +30,8 @@ pub(crate) const SCHEME: Scheme = Scheme {
     connect: |url, options, context| Box::pin(connect(url, options, context)),
 };
 
-const LOGIN_ADVICE: &str = "create an app password (Settings, Security) and give it as password_file in haul.toml, or in HAUL_NEXTCLOUD_PASSWORD";
+const LOGIN_ADVICE: &str = "create an app password (Settings, Security) and give it as password_file in haul.toml, or \
+    in HAUL_NEXTCLOUD_PASSWORD";
 /// What a server says of itself.
 const LARGEST_STATUS: u64 = 64 << 10;
 
@@ -46,7 +48,13 @@ async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<
         (all[..depth].to_vec(), all[depth..].to_vec())
     };
     let dav = folder_below(&site.host, &[&base[..], &["remote.php", "dav"]].concat());
-    let home = Client::new(site.label.clone(), folder_below(&dav, &["files", &login.user]), Some(login.clone()), LOGIN_ADVICE, context);
+    let home = Client::new(
+        site.label.clone(),
+        folder_below(&dav, &["files", &login.user]),
+        Some(login.clone()),
+        LOGIN_ADVICE,
+        context,
+    );
     let user = account(&home, &folder_below(&site.host, &base)).await?;
     let uploads = folder_below(&dav, &["uploads", &user]);
     let root = folder_below(&dav, &[&["files", &user][..], &steps].concat());
@@ -84,10 +92,15 @@ async fn find(client: &Client, host: &Url, steps: &[String]) -> Result<usize, St
         let response = client.send(Operation::Connect, client.request(Method::GET, url), &Activity::default()).await?;
         match response.status().as_u16() {
             200 => {
-                let body = web::read_body(client.label(), Operation::Connect, response, LARGEST_STATUS, client.stall()).await?;
+                let body = web::read_body(client.label(), Operation::Connect, response, LARGEST_STATUS, client.stall())
+                    .await?;
                 let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
                 if status.get("maintenance").and_then(serde_json::Value::as_bool) == Some(true) {
-                    return Err(client.error(Operation::Connect, Kind::Transient { retry_after: None }, "it is in maintenance mode"));
+                    return Err(client.error(
+                        Operation::Connect,
+                        Kind::Transient { retry_after: None },
+                        "it is in maintenance mode",
+                    ));
                 }
                 if status.get("installed").is_some() {
                     return Ok(depth);
@@ -117,7 +130,12 @@ impl Sink for Nextcloud {
 
     fn abilities(&self) -> Abilities {
         Abilities {
-            placement: Placement::Parts(PartRules { smallest: 5 << 20, largest: 5_000_000_000, most: 10_000, equal: false }),
+            placement: Placement::Parts(PartRules {
+                smallest: 5 << 20,
+                largest: 5_000_000_000,
+                most: 10_000,
+                equal: false,
+            }),
             multiple: 1,
             preferred: 8 << 20,
             concurrency: 2,

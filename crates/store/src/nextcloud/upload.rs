@@ -1,4 +1,5 @@
-//! One upload in numbered chunks: a folder of its own takes them in any order, and a `MOVE` makes them one file under its final name.
+//! One upload in numbered chunks: a folder of its own takes them in any order, and a `MOVE` makes them one file under
+//! its final name.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +49,12 @@ pub(super) struct ChunkedUpload {
 
 impl ChunkedUpload {
     /// Makes the folder.
-    pub(super) async fn create(client: Arc<Client>, uploads: &Url, name: &str, expected: Expected) -> Result<Self, StoreError> {
+    pub(super) async fn create(
+        client: Arc<Client>,
+        uploads: &Url,
+        name: &str,
+        expected: Expected,
+    ) -> Result<Self, StoreError> {
         let identity = transfer_of(&client.beginning(expected.resumable));
         let upload = Self::of(client, uploads, identity, name, expected.resumable, BTreeMap::new());
         let mut request = upload.request(b"MKCOL", upload.transfer.clone())?;
@@ -80,7 +86,14 @@ impl ChunkedUpload {
         }
     }
 
-    fn of(client: Arc<Client>, uploads: &Url, identity: String, name: &str, resumable: bool, chunks: BTreeMap<u32, Range<u64>>) -> Self {
+    fn of(
+        client: Arc<Client>,
+        uploads: &Url,
+        identity: String,
+        name: &str,
+        resumable: bool,
+        chunks: BTreeMap<u32, Range<u64>>,
+    ) -> Self {
         Self {
             transfer: folder_below(uploads, &[&identity]),
             client,
@@ -96,17 +109,31 @@ impl ChunkedUpload {
     }
 
     /// Finds it again; `None` when it is gone. Only chunks that are there with the size they were sent with count.
-    pub(super) async fn resume(client: Arc<Client>, uploads: &Url, session: &Session) -> Result<Option<Self>, StoreError> {
+    pub(super) async fn resume(
+        client: Arc<Client>,
+        uploads: &Url,
+        session: &Session,
+    ) -> Result<Option<Self>, StoreError> {
         let text = |key: &str| session.0.get(key).and_then(|value| value.as_str()).map(str::to_owned);
         let (Some(name), Some(identity)) = (text("name"), text("transfer")) else { return Ok(None) };
-        if client.check_name(&name).is_err() || client.check_name(&identity).is_err() || !owner::is_temporary(&temporary_of(&identity)) {
+        if client.check_name(&name).is_err()
+            || client.check_name(&identity).is_err()
+            || !owner::is_temporary(&temporary_of(&identity))
+        {
             return Ok(None);
         }
-        let sent: BTreeMap<u32, Range<u64>> = session.0.get("chunks").cloned().and_then(|chunks| serde_json::from_value(chunks).ok()).unwrap_or_default();
-        let Some(there) = client.children(Operation::Create, folder_below(uploads, &[&identity])).await? else { return Ok(None) };
-        let sizes: BTreeMap<String, u64> = there.into_iter().filter_map(|chunk| Some((chunk.name().to_owned(), chunk.size?))).collect();
-        let is_there = |number: u32, range: &Range<u64>| sizes.get(&chunk_name(number)) == Some(&(range.end.saturating_sub(range.start)));
-        let mut chunks: BTreeMap<u32, Range<u64>> = sent.into_iter().filter(|(number, range)| is_there(*number, range)).collect();
+        let sent: BTreeMap<u32, Range<u64>> =
+            session.0.get("chunks").cloned().and_then(|chunks| serde_json::from_value(chunks).ok()).unwrap_or_default();
+        let Some(there) = client.children(Operation::Create, folder_below(uploads, &[&identity])).await? else {
+            return Ok(None);
+        };
+        let sizes: BTreeMap<String, u64> =
+            there.into_iter().filter_map(|chunk| Some((chunk.name().to_owned(), chunk.size?))).collect();
+        let is_there = |number: u32, range: &Range<u64>| {
+            sizes.get(&chunk_name(number)) == Some(&(range.end.saturating_sub(range.start)))
+        };
+        let mut chunks: BTreeMap<u32, Range<u64>> =
+            sent.into_iter().filter(|(number, range)| is_there(*number, range)).collect();
         // A file of sessions that was tampered with may hold anything.
         let mut end = 0;
         chunks.retain(|_, range| {
@@ -123,7 +150,8 @@ impl ChunkedUpload {
 
     /// Every request names the final address, by which the server knows where the bytes will live.
     fn request(&self, method: &'static [u8], url: Url) -> Result<reqwest::RequestBuilder, StoreError> {
-        let method = Method::from_bytes(method).map_err(|_| self.client.error(Operation::Write, Kind::Invalid, "the request has no name"))?;
+        let method = Method::from_bytes(method)
+            .map_err(|_| self.client.error(Operation::Write, Kind::Invalid, "the request has no name"))?;
         Ok(self.client.request(method, url).header("Destination", self.client.child(&self.name).as_str()))
     }
 
@@ -132,7 +160,11 @@ impl ChunkedUpload {
     }
 
     fn assembling(&self) -> StoreError {
-        self.client.error(Operation::Publish, Kind::Transient { retry_after: Some(ASSEMBLING) }, "it is still assembling the chunks")
+        self.client.error(
+            Operation::Publish,
+            Kind::Transient { retry_after: Some(ASSEMBLING) },
+            "it is still assembling the chunks",
+        )
     }
 
     fn busy_until(&self) -> Option<Instant> {
@@ -141,7 +173,8 @@ impl ChunkedUpload {
 
     /// Gives it time in proportion to the size, in which nobody asks for the same work again.
     fn let_it_work(&self, length: u64) {
-        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + self.client.digesting(length));
+        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Instant::now() + self.client.digesting(length));
     }
 
     async fn is_transfer_there(&self) -> Result<bool, StoreError> {
@@ -161,7 +194,11 @@ impl ChunkedUpload {
         // Before the answer, which may get lost.
         self.asked.store(true, Ordering::Relaxed);
         let asked_before = self.busy_until().is_some();
-        let response = match self.client.rename(from, self.client.child(&self.name).as_str(), &[(TOTAL, length.to_string())]).await {
+        let response = match self
+            .client
+            .rename(from, self.client.child(&self.name).as_str(), &[(TOTAL, length.to_string())])
+            .await
+        {
             Ok(response) => response,
             Err(error) => {
                 self.let_it_work(length);
@@ -215,7 +252,10 @@ impl Upload for ChunkedUpload {
             Some(total) => request.header(TOTAL, total),
             None => request,
         };
-        let response = self.client.send(Operation::Write, web::with_body(request, &part.data, &part.activity), &part.activity).await?;
+        let response = self
+            .client
+            .send(Operation::Write, web::with_body(request, &part.data, &part.activity), &part.activity)
+            .await?;
         match response.status().as_u16() {
             // 412: the server forgot what it noted about this upload.
             404 | 409 | 410 | 412 => return Err(self.lost(Operation::Write)),
@@ -246,7 +286,8 @@ impl Upload for ChunkedUpload {
     }
 
     fn session(&self) -> Option<Session> {
-        self.resumable.then(|| Session(json!({ "name": self.name, "transfer": self.identity, "chunks": *self.chunks() })))
+        self.resumable
+            .then(|| Session(json!({ "name": self.name, "transfer": self.identity, "chunks": *self.chunks() })))
     }
 
     fn kept(&self) -> Vec<Range<u64>> {
@@ -254,7 +295,8 @@ impl Upload for ChunkedUpload {
     }
 }
 
-/// Nextcloud refuses names that end in `.part`, so a transfer's folder bears the bare middle of an unfinished thing's name.
+/// Nextcloud refuses names that end in `.part`, so a transfer's folder bears the bare middle of an unfinished thing's
+/// name.
 pub(super) fn transfer_of(temporary: &str) -> String {
     temporary.trim_start_matches('.').trim_end_matches(".part").to_owned()
 }

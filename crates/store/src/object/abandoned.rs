@@ -43,7 +43,8 @@ pub(super) async fn remove(bucket: &Bucket) -> Result<u32, StoreError> {
     Ok(count + end_the_forgotten(bucket, &dead, &alive).await?)
 }
 
-/// Claims of uploads of which nobody knows whether they were begun, each with when it was tried, by our clock. Cheap to clone.
+/// Claims of uploads of which nobody knows whether they were begun, each with when it was tried, by our clock. Cheap to
+/// clone.
 #[derive(Clone, Default)]
 pub(super) struct Unsettled(Arc<Mutex<Vec<Dated>>>);
 
@@ -119,7 +120,8 @@ async fn end(bucket: &Bucket, (claim, written): &Dated, alive: &[Dated]) -> Resu
 
 /// Uploads of archives that have no claim and are too old for anybody to be at work.
 async fn end_the_forgotten(bucket: &Bucket, dead: &[Dated], alive: &[Dated]) -> Result<u32, StoreError> {
-    let claimed: BTreeSet<&str> = dead.iter().chain(alive).filter_map(|(claim, _)| claim.upload_id.as_deref()).collect();
+    let claimed: BTreeSet<&str> =
+        dead.iter().chain(alive).filter_map(|(claim, _)| claim.upload_id.as_deref()).collect();
     let prefix = if bucket.prefix.is_empty() { String::new() } else { format!("{}/", bucket.prefix) };
     let mut count = 0;
     for pending in known_pending(bucket, &prefix).await? {
@@ -137,7 +139,11 @@ async fn end_the_forgotten(bucket: &Bucket, dead: &[Dated], alive: &[Dated]) -> 
 /// Nothing where a store can't tell, or may not tell us.
 async fn known_pending(bucket: &Bucket, prefix: &str) -> Result<Vec<Pending>, StoreError> {
     match bucket.multipart.pending(prefix).await {
-        Err(error) if matches!(error.kind(), Some(Kind::Protocol | Kind::Permission | Kind::NotFound | Kind::Invalid)) => Ok(Vec::new()),
+        Err(error)
+            if matches!(error.kind(), Some(Kind::Protocol | Kind::Permission | Kind::NotFound | Kind::Invalid)) =>
+        {
+            Ok(Vec::new())
+        }
         found => found,
     }
 }

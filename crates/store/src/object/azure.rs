@@ -12,17 +12,25 @@ use super::{
 };
 use crate::error::StoreError;
 
-const KEYS_ADVICE: &str = "set account and access_key_file (or sas_token_file) for this destination, or AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY (or \
+const KEYS_ADVICE: &str = "set account and access_key_file (or sas_token_file) for this destination, or \
+    AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY (or \
                            AZURE_STORAGE_SAS_TOKEN)";
 
 pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
-    let combined = wanted.context.variable("AZURE_STORAGE_CONNECTION_STRING").map(|text| connection_string(&text)).unwrap_or_default();
+    let combined = wanted
+        .context
+        .variable("AZURE_STORAGE_CONNECTION_STRING")
+        .map(|text| connection_string(&text))
+        .unwrap_or_default();
     let account = wanted.setting("account", &["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"]);
-    let account = account.or_else(|| combined.get("accountname").cloned()).ok_or_else(|| wanted.no_keys("no storage account is named", KEYS_ADVICE))?;
+    let account = account
+        .or_else(|| combined.get("accountname").cloned())
+        .ok_or_else(|| wanted.no_keys("no storage account is named", KEYS_ADVICE))?;
     if account.is_empty() || !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(wanted.invalid(format!("{account:?} is not a valid storage account name")));
     }
-    let endpoint = wanted.setting("endpoint", &["AZURE_STORAGE_ENDPOINT"]).or_else(|| combined.get("blobendpoint").cloned());
+    let endpoint =
+        wanted.setting("endpoint", &["AZURE_STORAGE_ENDPOINT"]).or_else(|| combined.get("blobendpoint").cloned());
     let suffix = combined.get("endpointsuffix").map_or("core.windows.net", String::as_str);
     let endpoint = wanted.endpoint(&endpoint.unwrap_or_else(|| format!("https://{account}.blob.{suffix}")))?;
     let wire = Wire::new(wanted.context, &wanted.place, endpoint.host_str().unwrap_or_default());
@@ -33,7 +41,9 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         .with_allow_http(endpoint.scheme() == "http")
         .with_retry(Wanted::one_try())
         .with_http_connector(wire.clone());
-    let key = wanted.secret("access_key", "AZURE_STORAGE_KEY")?.or_else(|| wanted.context.variable("AZURE_STORAGE_ACCESS_KEY"));
+    let key = wanted
+        .secret("access_key", "AZURE_STORAGE_KEY")?
+        .or_else(|| wanted.context.variable("AZURE_STORAGE_ACCESS_KEY"));
     let sas = wanted.secret("sas_token", "AZURE_STORAGE_SAS_TOKEN")?;
     // What is named for this destination wins over the environment, whichever of the two it is.
     let prefers_sas = wanted.options.get("sas_token_file").is_some() && wanted.options.get("access_key_file").is_none();
@@ -42,13 +52,17 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let builder = match (key, sas) {
         (Some(key), _) => {
             if BASE64_STANDARD.decode(key.trim()).is_err() {
-                return Err(wanted.no_keys("the access key is not Base64", "copy the whole key from the storage account's page \"Access keys\""));
+                return Err(wanted.no_keys(
+                    "the access key is not Base64",
+                    "copy the whole key from the storage account's page \"Access keys\"",
+                ));
             }
             builder.with_access_key(key.trim())
         }
         (None, Some(sas)) => {
             let pairs = split_sas(sas.trim().trim_start_matches('?'));
-            builder.with_sas_authorization(pairs.map_err(|_| wanted.no_keys("the SAS token is not valid", KEYS_ADVICE))?)
+            builder
+                .with_sas_authorization(pairs.map_err(|_| wanted.no_keys("the SAS token is not valid", KEYS_ADVICE))?)
         }
         (None, None) if wanted.flag("instance_role")? => builder,
         (None, None) => return Err(wanted.no_keys("no access key and no SAS token was found", KEYS_ADVICE)),

@@ -62,9 +62,14 @@ impl Wanted<'_> {
 
     /// An endpoint's URL. Without encryption only where nobody can listen, or when the user says so.
     pub(super) fn endpoint(&self, text: &str) -> Result<Url, StoreError> {
-        let url = Url::parse(text.trim_end_matches('/')).ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
+        let url = Url::parse(text.trim_end_matches('/'))
+            .ok()
+            .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| {
-            self.invalid(format!("endpoint {:?} must have the form https://HOST or https://HOST:PORT", redact::text(text, redact::behind_slashes(text))))
+            self.invalid(format!(
+                "endpoint {:?} must have the form https://HOST or https://HOST:PORT",
+                redact::text(text, redact::behind_slashes(text))
+            ))
         })?;
         if url.password().is_some() || !url.username().is_empty() {
             return Err(self.invalid("the endpoint contains a user name or password"));
@@ -76,7 +81,9 @@ impl Wanted<'_> {
             None => false,
         };
         if url.scheme() == "http" && !is_near && !self.flag("allow_http")? {
-            return Err(self.invalid("the endpoint is not encrypted (http://)").advise("use https://, or set allow_http = true if you trust the network"));
+            return Err(self
+                .invalid("the endpoint is not encrypted (http://)")
+                .advise("use https://, or set allow_http = true if you trust the network"));
         }
         Ok(url)
     }
@@ -95,7 +102,10 @@ impl Wanted<'_> {
         let rules = multipart.rules();
         bytes.filter(|bytes| (rules.smallest.max(1 << 20)..=rules.largest).contains(bytes)).ok_or_else(|| {
             let smallest = rules.smallest.max(1 << 20) >> 20;
-            self.invalid(format!("part_size is {text:?}, but must be a size like 16MiB, from {smallest}MiB to {}GiB", rules.largest >> 30))
+            self.invalid(format!(
+                "part_size is {text:?}, but must be a size like 16MiB, from {smallest}MiB to {}GiB",
+                rules.largest >> 30
+            ))
         })
     }
 }

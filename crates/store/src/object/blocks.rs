@@ -1,7 +1,7 @@
 //! Azure's form of uploads: blocks with names of our choosing, which a list of those names makes a blob of.
 //!
-//! The library gives blocks random names and puts the list without a condition, so these requests are our own. The names hold the upload's number: two uploads
-//! for the same name can't mix.
+//! The library gives blocks random names and puts the list without a condition, so these requests are our own. The
+//! names hold the upload's number: two uploads for the same name can't mix.
 
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method,
@@ -57,7 +57,8 @@ impl Blocks {
         }
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
-        *request.uri_mut() = url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address is not valid"))?;
+        *request.uri_mut() =
+            url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address is not valid"))?;
         *request.headers_mut() = headers;
         if let Some((data, _)) = body {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
@@ -92,7 +93,9 @@ impl Multipart for Blocks {
     async fn begin(&self, _: &Path, _: &str) -> Result<String, StoreError> {
         let mut random = [0; 8];
         let filled = getrandom::fill(&mut random);
-        filled.map_err(|_| self.wire.error(Operation::Create, Kind::Invalid, "this machine provides no random numbers"))?;
+        filled.map_err(|_| {
+            self.wire.error(Operation::Create, Kind::Invalid, "this machine provides no random numbers")
+        })?;
         Ok(hex(&random))
     }
 
@@ -119,11 +122,20 @@ impl Multipart for Blocks {
         let mut headers = HeaderMap::new();
         headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
         headers.insert("x-ms-blob-content-type", HeaderValue::from_static("application/x-tar"));
-        if let (Ok(name), Ok(mark)) = (HeaderName::from_bytes(format!("x-ms-meta-{MARK}").as_bytes()), HeaderValue::from_str(mark)) {
+        if let (Ok(name), Ok(mark)) =
+            (HeaderName::from_bytes(format!("x-ms-meta-{MARK}").as_bytes()), HeaderValue::from_str(mark))
+        {
             headers.insert(name, mark);
         }
         let body = Segments::from(bytes::Bytes::from(list));
-        self.send(Operation::Publish, Method::PUT, (key, "comp=blocklist"), headers, Some((&body, &Activity::default()))).await?;
+        self.send(
+            Operation::Publish,
+            Method::PUT,
+            (key, "comp=blocklist"),
+            headers,
+            Some((&body, &Activity::default())),
+        )
+        .await?;
         Ok(())
     }
 
@@ -138,7 +150,15 @@ impl Multipart for Blocks {
     }
 
     async fn parts(&self, key: &Path, id: &str) -> Result<Vec<Listed>, StoreError> {
-        let listed = self.send(Operation::Create, Method::GET, (key, "comp=blocklist&blocklisttype=uncommitted"), HeaderMap::new(), None).await?;
+        let listed = self
+            .send(
+                Operation::Create,
+                Method::GET,
+                (key, "comp=blocklist&blocklisttype=uncommitted"),
+                HeaderMap::new(),
+                None,
+            )
+            .await?;
         let block = |text: &str| {
             let name = BASE64_STANDARD.decode(element(text, "Name")?).ok()?;
             let name = String::from_utf8(name).ok()?;

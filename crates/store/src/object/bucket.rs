@@ -44,7 +44,8 @@ impl Bucket {
             return Err(self.wire.error(operation, Kind::Invalid, format!("{name:?} is not a valid archive name")));
         }
         let text = if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
-        Path::parse(text).map_err(|_| self.wire.error(operation, Kind::Invalid, format!("{name:?} is not a valid name there")))
+        Path::parse(text)
+            .map_err(|_| self.wire.error(operation, Kind::Invalid, format!("{name:?} is not a valid name there")))
     }
 
     /// Everything right below the prefix, unfinished things included.

@@ -1,7 +1,8 @@
 //! Claims: tiny objects that say whose upload is under way, because the store itself only knows that there is one.
 //!
-//! A claim's name is a temporary one (`owner`), its content the key and the upload. It is written once, as soon as the upload has begun, and removed after it
-//! has ended, so whatever a killed run leaves can be found from its claim. Buckets that keep versions keep each of them: it is not written anew without need.
+//! A claim's name is a temporary one (`owner`), its content the key and the upload. It is written once, as soon as the
+//! upload has begun, and removed after it has ended, so whatever a killed run leaves can be found from its claim.
+//! Buckets that keep versions keep each of them: it is not written anew without need.
 //!
 //! A key that may not delete could not remove claims. As soon as that is known, none are made any more.
 
@@ -61,7 +62,9 @@ impl Claim {
         let key = bucket.key(name, Operation::Read)?;
         let work = async { bucket.objects.get(&key).await?.bytes().await };
         match bucket.wire.ask(Call::new(Operation::Read), work).await {
-            Ok(text) => Ok(serde_json::from_slice::<Self>(&text).ok().map(|claim| Self { name: name.to_owned(), ..claim })),
+            Ok(text) => {
+                Ok(serde_json::from_slice::<Self>(&text).ok().map(|claim| Self { name: name.to_owned(), ..claim }))
+            }
             Err(error) if error.kind() == Some(Kind::NotFound) => Ok(None),
             Err(error) => Err(error),
         }

@@ -24,10 +24,12 @@ pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> 
         return Err(invalid(&place, "the address of a bucket must be SCHEME://BUCKET/PREFIX")
             .advise("endpoint, region and keys are options of the destination in haul.toml"));
     }
-    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
+    let decoded =
+        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
     let bucket = url.host_str().and_then(|host| decoded(host).ok()).filter(|host| !host.is_empty());
     let bucket = bucket.ok_or_else(|| invalid(&place, "the address names no bucket"))?;
-    let prefix = decoded(url.path()).map_err(|_| invalid(&place, "the path is not UTF-8"))?.trim_matches('/').to_owned();
+    let prefix =
+        decoded(url.path()).map_err(|_| invalid(&place, "the path is not UTF-8"))?.trim_matches('/').to_owned();
     if prefix.split('/').any(|step| step == "." || step == ".." || (step.is_empty() && !prefix.is_empty())) {
         return Err(invalid(&place, "the path contains an empty component, . or .."));
     }

@@ -1,10 +1,13 @@
-//! S3 and every store that speaks it, Azure Blob Storage, Google Cloud Storage: buckets that take an archive in numbered parts.
+//! S3 and every store that speaks it, Azure Blob Storage, Google Cloud Storage: buckets that take an archive in
+//! numbered parts.
 //!
-//! Signing, addresses and the plain calls are `object_store`'s; what happens to an archive on its way is ours. Nothing is visible under an archive's name before
-//! its parts are put together, and that is refused when the name already exists.
+//! Signing, addresses and the plain calls are `object_store`'s; what happens to an archive on its way is ours. Nothing
+//! is visible under an archive's name before its parts are put together, and that is refused when the name already
+//! exists.
 //!
-//! A killed run leaves parts that cost money and that no listing shows. A `claim` beside the archive says whose they are, so that the next run's `abandoned` can end
-//! them. Azure forgets blocks that were never put together after a week by itself, and has no other way; there the claim only says who may go on.
+//! A killed run leaves parts that cost money and that no listing shows. A `claim` beside the archive says whose they
+//! are, so that the next run's `abandoned` can end them. Azure forgets blocks that were never put together after a week
+//! by itself, and has no other way; there the claim only says who may go on.
 //!
 //! | module | owns |
 //! |---|---|

@@ -134,7 +134,8 @@ impl<T: MultipartStore + ObjectStore> Numbered<T> {
         Ok(())
     }
 
-    /// Some stores deny what concerns an upload they don't know, as if it were somebody else's. With nothing in it, it may as well be gone.
+    /// Some stores deny what concerns an upload they don't know, as if it were somebody else's. With nothing in it, it
+    /// may as well be gone.
     async fn is_unknown(&self, key: &Path, id: &str) -> bool {
         match self.parts(key, id).await {
             Ok(parts) => parts.is_empty(),
@@ -143,12 +144,19 @@ impl<T: MultipartStore + ObjectStore> Numbered<T> {
     }
 
     /// A request below the bucket that the library has no call for.
-    fn request(&self, operation: Operation, method: Method, path: &str, query: &[(&str, &str)]) -> Result<HttpRequest, StoreError> {
+    fn request(
+        &self,
+        operation: Operation,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<HttpRequest, StoreError> {
         let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", encode_value(value))).collect();
         let url = format!("{}/{path}?{}", self.bucket, query.join("&"));
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
-        *request.uri_mut() = url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address is not valid"))?;
+        *request.uri_mut() =
+            url.parse().map_err(|_| self.wire.error(operation, Kind::Invalid, "the address is not valid"))?;
         Ok(request)
     }
 
@@ -159,7 +167,9 @@ impl<T: MultipartStore + ObjectStore> Numbered<T> {
                 Signer::Aws { credentials, region } => {
                     let credential = credentials.get_credential().await?;
                     let has_body = request.method() == Method::PUT;
-                    AwsAuthorizer::new(&credential, "s3", region).with_sign_payload(!has_body).try_authorize(request, None)?;
+                    AwsAuthorizer::new(&credential, "s3", region)
+                        .with_sign_payload(!has_body)
+                        .try_authorize(request, None)?;
                 }
                 Signer::Google { credentials } => {
                     let credential = credentials.get_credential().await?;
@@ -198,19 +208,23 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         self.wire.ask(Call::new(Operation::Create), self.store.create_multipart_opts(key, options)).await
     }
 
-    /// The library's own call hashes the part with SHA-256 when the line is not encrypted. Its MD5 is known already and has to be, since that is what most stores
-    /// name a part by; as a signed header it binds the bytes to the request just as well, and a part is hashed once.
+    /// The library's own call hashes the part with SHA-256 when the line is not encrypted. Its MD5 is known already and
+    /// has to be, since that is what most stores name a part by; as a signed header it binds the bytes to the request
+    /// just as well, and a part is hashed once.
     async fn put(&self, key: &Path, id: &str, part: &Part, md5: [u8; 16]) -> Result<Arrived, StoreError> {
         let path = utf8_percent_encode(key.as_ref(), KEPT).to_string();
         let number = (part.index + 1).to_string();
-        let mut request = self.request(Operation::Write, Method::PUT, &path, &[("partNumber", &number), ("uploadId", id)])?;
+        let mut request =
+            self.request(Operation::Write, Method::PUT, &path, &[("partNumber", &number), ("uploadId", id)])?;
         // Whoever looks at it refuses a part that was damaged on its way, whatever its tag means.
         request.headers_mut().extend(md5_header(md5));
         request.headers_mut().insert(CONTENT_LENGTH, part.data.len().into());
         self.sign(Operation::Write, &mut request).await?;
         let answer = self.wire.send(Call::new(Operation::Write).with_body(&part.data, &part.activity), request).await?;
         let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
-        let tag = tag.ok_or_else(|| self.wire.error(Operation::Write, Kind::Protocol, "it accepted a part without returning its ETag"))?;
+        let tag = tag.ok_or_else(|| {
+            self.wire.error(Operation::Write, Kind::Protocol, "it accepted a part without returning its ETag")
+        })?;
         Ok(Arrived { tag: tag.to_owned(), proven: bare(tag).eq_ignore_ascii_case(&hex(&md5)) })
     }
 
@@ -245,15 +259,25 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         let mut found = Vec::new();
         let mut after = "0".to_owned();
         for _ in 0..MOST_PAGES {
-            let page = self.page(Operation::Create, &path, &[("max-parts", "1000"), ("part-number-marker", &after), ("uploadId", id)]).await?;
+            let page = self
+                .page(
+                    Operation::Create,
+                    &path,
+                    &[("max-parts", "1000"), ("part-number-marker", &after), ("uploadId", id)],
+                )
+                .await?;
             for part in elements(&page, "Part") {
-                let number = element(part, "PartNumber").and_then(|number| number.parse::<u32>().ok()).and_then(|number| number.checked_sub(1));
+                let number = element(part, "PartNumber")
+                    .and_then(|number| number.parse::<u32>().ok())
+                    .and_then(|number| number.checked_sub(1));
                 let size = element(part, "Size").and_then(|size| size.parse().ok());
                 if let (Some(number), Some(tag), Some(size)) = (number, element(part, "ETag"), size) {
                     found.push((number, tag, size));
                 }
             }
-            match element(&page, "NextPartNumberMarker").filter(|_| element(&page, "IsTruncated").as_deref() == Some("true")) {
+            match element(&page, "NextPartNumberMarker")
+                .filter(|_| element(&page, "IsTruncated").as_deref() == Some("true"))
+            {
                 Some(next) => after = next,
                 None => break,
             }
@@ -280,12 +304,15 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
             }
             let page = self.page(Operation::List, "", &query).await?;
             for upload in elements(&page, "Upload") {
-                let begun = element(upload, "Initiated").and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(SystemTime::from);
+                let begun = element(upload, "Initiated")
+                    .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+                    .map(SystemTime::from);
                 if let (Some(key), Some(id)) = (element(upload, "Key"), element(upload, "UploadId")) {
                     found.push(Pending { key, id, begun });
                 }
             }
-            let next = element(&page, "NextKeyMarker").filter(|_| element(&page, "IsTruncated").as_deref() == Some("true"));
+            let next =
+                element(&page, "NextKeyMarker").filter(|_| element(&page, "IsTruncated").as_deref() == Some("true"));
             let Some(next) = next else { break };
             (key_marker, id_marker) = (next, element(&page, "NextUploadIdMarker").unwrap_or_default());
         }
@@ -322,7 +349,8 @@ pub(super) fn is_md5(tag: &str) -> bool {
     tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The tag of an object that was put together from parts with these tags, by S3's rule: MD5 of their MD5s, and how many there were.
+/// The tag of an object that was put together from parts with these tags, by S3's rule: MD5 of their MD5s, and how many
+/// there were.
 pub(super) fn whole_tag(parts: &[Arrived]) -> Option<String> {
     let mut md5 = Md5::new();
     for part in parts {

@@ -30,7 +30,8 @@ struct Place {
     unsettled: Unsettled,
 }
 
-/// Makes contact with a bucket: one request that fails for every reason that later ones would (no connection, wrong keys, no bucket).
+/// Makes contact with a bucket: one request that fails for every reason that later ones would (no connection, wrong
+/// keys, no bucket).
 pub(super) async fn open(bucket: Bucket, preferred: u64) -> Result<Arc<dyn Store>, StoreError> {
     bucket.objects(Operation::Connect).await?;
     Ok(Arc::new(Place { bucket, preferred, unsettled: Unsettled::default() }))
@@ -71,14 +72,26 @@ impl Sink for Place {
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         let key = self.bucket.key(name, Operation::Create)?;
         if owner::is_temporary(name) {
-            return Err(self.bucket.wire.error(Operation::Create, Kind::Invalid, format!("{name} is reserved for unfinished uploads")));
+            return Err(self.bucket.wire.error(
+                Operation::Create,
+                Kind::Invalid,
+                format!("{name} is reserved for unfinished uploads"),
+            ));
         }
         if self.bucket.look(name, Operation::Create).await?.is_some() {
             return Err(self.bucket.wire.error(Operation::Create, Kind::Exists, format!("{name} exists already")));
         }
         let (mut claim, now) = (Claim::new(&key, expected.resumable), SystemTime::now());
         match self.begin(&key, &mut claim).await {
-            Ok((id, unclaimed)) => Ok(Box::new(ObjectUpload::new(self.bucket.clone(), self.unsettled.clone(), name, key, id, claim, unclaimed))),
+            Ok((id, unclaimed)) => Ok(Box::new(ObjectUpload::new(
+                self.bucket.clone(),
+                self.unsettled.clone(),
+                name,
+                key,
+                id,
+                claim,
+                unclaimed,
+            ))),
             Err(error) => {
                 self.unsettled.leave(claim, now);
                 if !error.is_transient() {
@@ -90,7 +103,8 @@ impl Sink for Place {
     }
 
     fn notes(&self) -> Vec<String> {
-        let kept = "this key may not delete: nobody can delete archives with it, but neither can prune and rm, and a small hidden marker may stay behind";
+        let kept = "this key may not delete: nobody can delete archives with it, but neither can prune and rm, and a \
+            small hidden marker may stay behind";
         if self.bucket.keeps_everything.load(Ordering::Relaxed) { vec![kept.to_owned()] } else { Vec::new() }
     }
 
@@ -109,7 +123,11 @@ impl Store for Place {
 
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let found = self.bucket.objects(Operation::List).await?;
-        Ok(found.into_iter().filter(|(name, _)| !owner::is_temporary(name)).map(|(name, meta)| described(name, &meta)).collect())
+        Ok(found
+            .into_iter()
+            .filter(|(name, _)| !owner::is_temporary(name))
+            .map(|(name, meta)| described(name, &meta))
+            .collect())
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
@@ -121,7 +139,11 @@ impl Store for Place {
             return Ok(Bytes::new());
         }
         let key = self.bucket.key(name, Operation::Read)?;
-        let bytes = self.bucket.wire.ask(Call::new(Operation::Read), self.bucket.objects.get_range(&key, range.clone())).await?;
+        let bytes = self
+            .bucket
+            .wire
+            .ask(Call::new(Operation::Read), self.bucket.objects.get_range(&key, range.clone()))
+            .await?;
         if bytes.len() as u64 != range.end - range.start {
             let reason = format!("received {} bytes instead of {}", bytes.len(), range.end - range.start);
             return Err(self.bucket.wire.error(Operation::Read, Kind::Protocol, reason));
@@ -150,7 +172,8 @@ impl Store for Place {
         // Keys that may only store archives are often not told.
         if self.bucket.multipart.keeps_versions().await.unwrap_or(false) {
             remarks.push(
-                "the bucket keeps versions: removed archives stay there as old versions, and you pay for them, until a lifecycle rule removes them \
+                "the bucket keeps versions: removed archives stay there as old versions, and you pay for them, until a \
+                 lifecycle rule removes them \
                  (NoncurrentVersionExpiration; at Backblaze, \"Keep only the last version\")"
                     .to_owned(),
             );

@@ -10,7 +10,9 @@ const LONGEST_FILE: u64 = 1 << 20;
 /// The settings of a profile from both files; those of `credentials` win. `None`: neither file knows it.
 pub(super) fn read(context: &Context, name: &str) -> Option<BTreeMap<String, String>> {
     let home = context.variable("HOME").map(PathBuf::from);
-    let file = |variable: &str, name: &str| context.variable(variable).map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".aws").join(name)));
+    let file = |variable: &str, name: &str| {
+        context.variable(variable).map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".aws").join(name)))
+    };
     let load = |path: Option<PathBuf>| {
         let path = path.filter(|path| path.is_file())?;
         files::read_short(&path, LONGEST_FILE, &context.cancel).ok()
@@ -62,7 +64,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const TEXT: &str = "# keys\n[default]\naws_access_key_id = AKIA # mine\naws_secret_access_key=a=b/c+\n\n[ profile  work ]\nregion = eu-west-3\n\
+    const TEXT: &str = "# keys\n[default]\naws_access_key_id = AKIA # mine\naws_secret_access_key=a=b/c+\n\n[ profile  \
+        work ]\nregion = eu-west-3\n\
         s3 =\n    endpoint_url = http://nested\nendpoint_url = https://minio.example\n";
 
     #[test]

@@ -18,7 +18,8 @@ pub(super) fn hides_in_success(method: &Method, body: &[u8]) -> bool {
     method == Method::POST && element(&String::from_utf8_lossy(&body[..body.len().min(4096)]), "Error").is_some()
 }
 
-/// A success that the store can't have meant: a page for people, or a listing that is none. Networks with a login page and wrong endpoints answer like that.
+/// A success that the store can't have meant: a page for people, or a listing that is none. Networks with a login page
+/// and wrong endpoints answer like that.
 pub(super) fn is_foreign(method: &Method, query: &str, headers: &HeaderMap, body: &[u8]) -> bool {
     let start = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_lowercase();
     let lists = |what: &str| *method == Method::GET && query.split('&').any(|pair| pair == what);
@@ -33,21 +34,34 @@ pub(super) fn is_foreign(method: &Method, query: &str, headers: &HeaderMap, body
 }
 
 /// `own`: the store itself said it, and not whom we asked for credentials.
-pub(super) fn understand(place: &str, operation: Operation, own: bool, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> StoreError {
+pub(super) fn understand(
+    place: &str,
+    operation: Operation,
+    own: bool,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> StoreError {
     let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
     if !own && status.is_client_error() && !matches!(status.as_u16(), 408 | 429) {
         let reason = format!("no access token was given for these credentials ({})", status.as_u16());
         return StoreError::remote(place, operation, Kind::Credentials, reason).advise(KEYS_ADVICE);
     }
-    let code = headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned).or_else(|| element(&body, "Code"));
+    let code = headers
+        .get("x-ms-error-code")
+        .and_then(|code| code.to_str().ok())
+        .map(str::to_owned)
+        .or_else(|| element(&body, "Code"));
     let code = code.unwrap_or_default();
     let words = element(&body, "Message").unwrap_or_default();
-    let words: String = words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(MOST_WORDS).collect();
+    let words: String =
+        words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(MOST_WORDS).collect();
     if let Some(error) = moved(place, operation, status, headers, &code, &body) {
         return error;
     }
     if let Some((kind, advice)) = meaning_by_words(&words) {
-        return StoreError::remote(place, operation, kind, format!("the store answered {code}: {words}")).advise(advice);
+        return StoreError::remote(place, operation, kind, format!("the store answered {code}: {words}"))
+            .advise(advice);
     }
     let Some((kind, advice)) = meaning(&code, headers) else {
         let said = if code.is_empty() { words } else { format!("{code}: {words}") };
@@ -56,28 +70,45 @@ pub(super) fn understand(place: &str, operation: Operation, own: bool, status: S
             _ => http::refused(place, operation, status, headers, &said),
         };
     };
-    let reason = if words.is_empty() { format!("the store answered {code}") } else { format!("the store answered {code}: {words}") };
+    let reason = if words.is_empty() {
+        format!("the store answered {code}")
+    } else {
+        format!("the store answered {code}: {words}")
+    };
     let error = StoreError::remote(place, operation, kind, reason);
     if advice.is_empty() { error } else { error.advise(advice) }
 }
 
-const KEYS_ADVICE: &str = "check the access key and its secret; they come from the destination's options, the environment or the profile";
-const RIGHTS_ADVICE: &str = "the key must be allowed to list the bucket and to read, write and delete objects below the prefix";
+const KEYS_ADVICE: &str =
+    "check the access key and its secret; they come from the destination's options, the environment or the profile";
+const RIGHTS_ADVICE: &str =
+    "the key must be allowed to list the bucket and to read, write and delete objects below the prefix";
 
 /// What only the words tell.
 fn meaning_by_words(words: &str) -> Option<(Kind, String)> {
     let words = words.to_lowercase();
     // Backblaze says AccessDenied.
     if words.contains("storage cap exceeded") {
-        return Some((Kind::Full { missing: None }, "raise the storage cap on Backblaze's page \"Caps & Alerts\", or free some space".to_owned()));
+        return Some((
+            Kind::Full { missing: None },
+            "raise the storage cap on Backblaze's page \"Caps & Alerts\", or free some space".to_owned(),
+        ));
     }
     if words.contains("cap exceeded") {
-        return Some((Kind::Permission, "a daily cap is used up: raise it on Backblaze's page \"Caps & Alerts\", or try again tomorrow".to_owned()));
+        return Some((
+            Kind::Permission,
+            "a daily cap is used up: raise it on Backblaze's page \"Caps & Alerts\", or try again tomorrow".to_owned(),
+        ));
     }
     if words.contains("part number must be") {
         let most = words.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u32>().ok()).max();
         let most = most.filter(|most| *most > 1).map_or_else(|| "1000".to_owned(), |most| most.to_string());
-        return Some((Kind::Protocol, format!("this store takes fewer parts than others: set max_parts = {most} for this destination in haul.toml")));
+        return Some((
+            Kind::Protocol,
+            format!(
+                "this store takes fewer parts than others: set max_parts = {most} for this destination in haul.toml"
+            ),
+        ));
     }
     None
 }
@@ -96,10 +127,13 @@ fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
         | "UnauthorizedAccess"
         | "Unauthorized"
         | "AuthenticationRequired" => (Kind::Credentials, KEYS_ADVICE),
-        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "ExpiredTokenException" => {
-            (Kind::Credentials, "the session token has expired or is not valid: get a new one, or use a key that does not expire")
+        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "ExpiredTokenException" => (
+            Kind::Credentials,
+            "the session token has expired or is not valid: get a new one, or use a key that does not expire",
+        ),
+        "RequestTimeTooSkewed" | "RequestExpired" => {
+            (Kind::Credentials, "this machine's clock is wrong: correct it, preferably with NTP")
         }
-        "RequestTimeTooSkewed" | "RequestExpired" => (Kind::Credentials, "this machine's clock is wrong: correct it, preferably with NTP"),
         "AccessDenied"
         | "AllAccessDisabled"
         | "AccountProblem"
@@ -139,25 +173,43 @@ fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
         | "CapExceeded"
         | "storage_cap_exceeded"
         | "AccountLimitExceeded" => (Kind::Full { missing: None }, "free some space there or raise the limit"),
-        "EntityTooLarge" | "MaxMessageLengthExceeded" | "RequestBodyTooLarge" => (Kind::Protocol, "choose a smaller part_size"),
+        "EntityTooLarge" | "MaxMessageLengthExceeded" | "RequestBodyTooLarge" => {
+            (Kind::Protocol, "choose a smaller part_size")
+        }
         "EntityTooSmall" => (Kind::Protocol, "choose a larger part_size"),
         "PreconditionFailed" | "BlobAlreadyExists" | "ObjectAlreadyInActiveTierError" => (Kind::Exists, ""),
-        "InvalidBucketName" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "InvalidResourceName" | "KeyTooLongError" => {
-            (Kind::Invalid, "check the bucket's name and its region")
-        }
+        "InvalidBucketName"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "InvalidResourceName"
+        | "KeyTooLongError" => (Kind::Invalid, "check the bucket's name and its region"),
         _ => return None,
     })
 }
 
 /// The bucket lives in another region.
-fn moved(place: &str, operation: Operation, status: StatusCode, headers: &HeaderMap, code: &str, body: &str) -> Option<StoreError> {
-    let elsewhere = status.is_redirection() || matches!(code, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect");
+fn moved(
+    place: &str,
+    operation: Operation,
+    status: StatusCode,
+    headers: &HeaderMap,
+    code: &str,
+    body: &str,
+) -> Option<StoreError> {
+    let elsewhere = status.is_redirection()
+        || matches!(code, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect");
     if !elsewhere || status == StatusCode::NOT_MODIFIED {
         return None;
     }
-    let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned).or_else(|| element(body, "Region"));
+    let region = headers
+        .get("x-amz-bucket-region")
+        .and_then(|region| region.to_str().ok())
+        .map(str::to_owned)
+        .or_else(|| element(body, "Region"));
     let error = match &region {
-        Some(region) => StoreError::remote(place, operation, Kind::Invalid, format!("the bucket is in region {region}")),
+        Some(region) => {
+            StoreError::remote(place, operation, Kind::Invalid, format!("the bucket is in region {region}"))
+        }
         None => StoreError::remote(place, operation, Kind::Invalid, "the store redirects to another address"),
     };
     Some(match region {
@@ -197,8 +249,16 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, code: &str) -> StoreError {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>Because &amp; so.</Message></Error>");
-        understand("s3://b", Operation::Write, true, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+        let body =
+            format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>Because &amp; so.</Message></Error>");
+        understand(
+            "s3://b",
+            Operation::Write,
+            true,
+            StatusCode::from_u16(status).unwrap(),
+            &HeaderMap::new(),
+            body.as_bytes(),
+        )
     }
 
     #[test]
@@ -217,21 +277,32 @@ mod tests {
 
     #[test]
     fn the_servers_words_are_passed_on() {
-        assert_eq!(refused(403, "AccessDenied").to_string(), "could not write to s3://b: the store answered AccessDenied: Because & so.");
+        assert_eq!(
+            refused(403, "AccessDenied").to_string(),
+            "could not write to s3://b: the store answered AccessDenied: Because & so."
+        );
     }
 
     #[test]
     fn slow_down_says_how_long() {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", "9".parse().unwrap());
-        let error = understand("s3://b", Operation::Write, true, StatusCode::SERVICE_UNAVAILABLE, &headers, b"<Error><Code>SlowDown</Code></Error>");
+        let error = understand(
+            "s3://b",
+            Operation::Write,
+            true,
+            StatusCode::SERVICE_UNAVAILABLE,
+            &headers,
+            b"<Error><Code>SlowDown</Code></Error>",
+        );
         assert_eq!(error.retry_after(), Some(Duration::from_secs(9)));
     }
 
     #[test]
     fn another_region_is_named() {
         let body = b"<Error><Code>PermanentRedirect</Code><Region>eu-central-1</Region></Error>";
-        let error = understand("s3://b", Operation::Connect, true, StatusCode::MOVED_PERMANENTLY, &HeaderMap::new(), body);
+        let error =
+            understand("s3://b", Operation::Connect, true, StatusCode::MOVED_PERMANENTLY, &HeaderMap::new(), body);
         assert_eq!(error.to_string(), "can't use s3://b: the bucket is in region eu-central-1");
     }
 }

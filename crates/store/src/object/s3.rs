@@ -15,7 +15,8 @@ use super::{
 };
 use crate::error::StoreError;
 
-const KEYS_ADVICE: &str = "set access_key_id and secret_access_key_file for this destination, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in \
+const KEYS_ADVICE: &str = "set access_key_id and secret_access_key_file for this destination, or AWS_ACCESS_KEY_ID and \
+    AWS_SECRET_ACCESS_KEY, or a profile in \
                            ~/.aws/credentials";
 /// Hosts whose uploads may have fewer parts than elsewhere.
 const FEW_PARTS: &[(&str, u32)] = &[(".scw.cloud", 1000)];
@@ -31,8 +32,11 @@ const ROLE_VARIABLES: &[(&str, AmazonS3ConfigKey)] = &[
 
 pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let profile = chosen_profile(wanted)?;
-    let endpoint = wanted.setting("endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]).or_else(|| profile.get("endpoint_url").cloned());
-    let region = wanted.setting("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]).or_else(|| profile.get("region").cloned());
+    let endpoint = wanted
+        .setting("endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+        .or_else(|| profile.get("endpoint_url").cloned());
+    let region =
+        wanted.setting("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]).or_else(|| profile.get("region").cloned());
     let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         return Err(wanted.invalid(format!("{region:?} is not a valid region")));
@@ -49,7 +53,8 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         // The endpoint holds the bucket already, in its host or its path.
         .with_virtual_hosted_style_request(true)
         .with_allow_http(!is_encrypted)
-        // TLS guards the bytes of the small objects that the library sends itself; parts carry their signed MD5 in any case.
+        // TLS guards the bytes of the small objects that the library sends itself; parts carry their signed MD5 in any
+        // case.
         .with_unsigned_payload(is_encrypted)
         .with_disable_bulk_delete(true)
         .with_retry(Wanted::one_try())
@@ -73,11 +78,9 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
 /// `max_parts`, else what is known of the host.
 fn most_parts(wanted: &Wanted<'_>, host: &str) -> Result<u32, StoreError> {
     match wanted.options.get("max_parts") {
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|most| (1..=MOST_PARTS).contains(most))
-            .ok_or_else(|| wanted.invalid(format!("max_parts is {text:?}, but must be a number from 1 to {MOST_PARTS}"))),
+        Some(text) => text.parse().ok().filter(|most| (1..=MOST_PARTS).contains(most)).ok_or_else(|| {
+            wanted.invalid(format!("max_parts is {text:?}, but must be a number from 1 to {MOST_PARTS}"))
+        }),
         None => Ok(FEW_PARTS.iter().find(|(known, _)| host.ends_with(known)).map_or(MOST_PARTS, |(_, most)| *most)),
     }
 }
@@ -88,9 +91,10 @@ fn chosen_profile(wanted: &Wanted<'_>) -> Result<BTreeMap<String, String>, Store
     let name = asked.as_deref().unwrap_or("default");
     match profile::read(wanted.context, name) {
         Some(settings) => Ok(settings),
-        None if asked.is_some() => {
-            Err(wanted.no_keys(&format!("there is no profile {name} in ~/.aws/credentials or ~/.aws/config"), "add it, or name another one"))
-        }
+        None if asked.is_some() => Err(wanted.no_keys(
+            &format!("there is no profile {name} in ~/.aws/credentials or ~/.aws/config"),
+            "add it, or name another one",
+        )),
         None => Ok(BTreeMap::new()),
     }
 }
@@ -98,7 +102,9 @@ fn chosen_profile(wanted: &Wanted<'_>) -> Result<BTreeMap<String, String>, Store
 /// Where the bucket is: `https://HOST/BUCKET`, or with the bucket in the host's name.
 fn bucket_url(wanted: &Wanted<'_>, endpoint: Option<&str>, region: &str) -> Result<url::Url, StoreError> {
     let bucket = &wanted.bucket;
-    let is_name = !bucket.is_empty() && bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) && !bucket.contains("..");
+    let is_name = !bucket.is_empty()
+        && bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+        && !bucket.contains("..");
     if !is_name {
         return Err(wanted.invalid(format!("{bucket:?} is not a valid bucket name")));
     }
@@ -111,11 +117,19 @@ fn bucket_url(wanted: &Wanted<'_>, endpoint: Option<&str>, region: &str) -> Resu
     let base = wanted.endpoint(endpoint.unwrap_or(&format!("https://s3.{region}.{suffix}")))?;
     let port = base.port().map(|port| format!(":{port}")).unwrap_or_default();
     let (scheme, host, path) = (base.scheme(), base.host_str().unwrap_or_default(), base.path().trim_end_matches('/'));
-    let text = if own_style { format!("{scheme}://{host}{port}{path}/{bucket}") } else { format!("{scheme}://{bucket}.{host}{port}{path}") };
+    let text = if own_style {
+        format!("{scheme}://{host}{port}{path}/{bucket}")
+    } else {
+        format!("{scheme}://{bucket}.{host}{port}{path}")
+    };
     url::Url::parse(&text).map_err(|_| wanted.invalid("the endpoint and the bucket's name don't work together"))
 }
 
-fn with_keys(wanted: &Wanted<'_>, builder: AmazonS3Builder, profile: &BTreeMap<String, String>) -> Result<AmazonS3Builder, StoreError> {
+fn with_keys(
+    wanted: &Wanted<'_>,
+    builder: AmazonS3Builder,
+    profile: &BTreeMap<String, String>,
+) -> Result<AmazonS3Builder, StoreError> {
     let id = match wanted.options.get("access_key_id") {
         Some(id) => Some(id.to_owned()),
         None => wanted.secret("access_key_id", "AWS_ACCESS_KEY_ID")?,
@@ -128,9 +142,16 @@ fn with_keys(wanted: &Wanted<'_>, builder: AmazonS3Builder, profile: &BTreeMap<S
     let (id, secret, token) = match (id, secret) {
         (Some(id), Some(secret)) if !named => (id, secret, token),
         (Some(_), None) if !named => {
-            return Err(wanted.no_keys("an access key was given without its secret", "set secret_access_key_file or AWS_SECRET_ACCESS_KEY"));
+            return Err(wanted.no_keys(
+                "an access key was given without its secret",
+                "set secret_access_key_file or AWS_SECRET_ACCESS_KEY",
+            ));
         }
-        (None, Some(_)) if !named => return Err(wanted.no_keys("a secret was given without its access key", "set access_key_id or AWS_ACCESS_KEY_ID")),
+        (None, Some(_)) if !named => {
+            return Err(
+                wanted.no_keys("a secret was given without its access key", "set access_key_id or AWS_ACCESS_KEY_ID")
+            );
+        }
         _ => {
             let keys = profile.get("aws_access_key_id").cloned().zip(profile.get("aws_secret_access_key").cloned());
             let Some((id, secret)) = keys else { return with_role(wanted, builder) };

@@ -1,4 +1,5 @@
-//! One archive on its way into a bucket: its parts, the moment it gets its name, and what another process needs to go on.
+//! One archive on its way into a bucket: its parts, the moment it gets its name, and what another process needs to go
+//! on.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +27,8 @@ use crate::{
     store::{Checked, Completed, Session, Upload},
 };
 
-/// So often an object that must be there is looked for before the store's word for it has to do. Pauses grow in between.
+/// So often an object that must be there is looked for before the store's word for it has to do. Pauses grow in
+/// between.
 const LOOKS: u32 = 6;
 /// A claim of this age counts as fresh for some days more.
 const FRESH: Duration = Duration::from_hours(24);
@@ -82,7 +84,15 @@ pub(super) struct ObjectUpload {
 }
 
 impl ObjectUpload {
-    pub(super) fn new(bucket: Bucket, unsettled: Unsettled, name: &str, key: Path, id: String, claim: Claim, unclaimed: bool) -> Self {
+    pub(super) fn new(
+        bucket: Bucket,
+        unsettled: Unsettled,
+        name: &str,
+        key: Path,
+        id: String,
+        claim: Claim,
+        unclaimed: bool,
+    ) -> Self {
         Self {
             bucket,
             unsettled,
@@ -101,12 +111,20 @@ impl ObjectUpload {
     }
 
     /// Takes over what another process left, if the store still has it.
-    pub(super) async fn resume(bucket: Bucket, unsettled: Unsettled, state: ResumeState) -> Result<Option<Self>, StoreError> {
+    pub(super) async fn resume(
+        bucket: Bucket,
+        unsettled: Unsettled,
+        state: ResumeState,
+    ) -> Result<Option<Self>, StoreError> {
         let key = bucket.key(&state.name, Operation::Create)?;
         // A run that died after its last word to the store may have finished without knowing.
-        let finished = bucket.look(&state.name, Operation::Create).await?.is_some_and(|found| found.mark.as_ref() == Some(&state.claim));
+        let finished = bucket
+            .look(&state.name, Operation::Create)
+            .await?
+            .is_some_and(|found| found.mark.as_ref() == Some(&state.claim));
         // Whoever ended it, took its claim away.
-        let claimed = if finished || state.unclaimed { None } else { bucket.look(&state.claim, Operation::Create).await? };
+        let claimed =
+            if finished || state.unclaimed { None } else { bucket.look(&state.claim, Operation::Create).await? };
         if !finished && !state.unclaimed && claimed.is_none() {
             return Ok(None);
         }
@@ -119,7 +137,9 @@ impl ObjectUpload {
             Err(error) => return Err(error),
         };
         let is_there = |done: &Done| {
-            let same = |(index, tag, size): &(u32, String, u64)| *index == done.index && bare(tag) == bare(&done.tag) && *size == done.length;
+            let same = |(index, tag, size): &(u32, String, u64)| {
+                *index == done.index && bare(tag) == bare(&done.tag) && *size == done.length
+            };
             there.as_ref().is_none_or(|there| there.iter().any(same))
         };
         let mut parts: Vec<Done> = state.parts.into_iter().filter(is_there).collect();
@@ -158,7 +178,8 @@ impl ObjectUpload {
         }
     }
 
-    /// Gives the object its name, also when an earlier try already did and nobody heard the answer. `None`: the store says that it is there, and does not show it.
+    /// Gives the object its name, also when an earlier try already did and nobody heard the answer. `None`: the store
+    /// says that it is there, and does not show it.
     async fn publish(&self, parts: &[Arrived]) -> Result<Option<Found>, StoreError> {
         if self.completed.load(Ordering::Relaxed) {
             return self.completed_one().await;
@@ -169,10 +190,16 @@ impl ObjectUpload {
         let echoes = self.tried.swap(true, Ordering::Relaxed);
         let finished = self.bucket.multipart.finish(&self.key, &self.id, &self.claim.name, parts).await;
         match finished {
-            // A refusal may be the echo of a success: the upload is gone because it is an object now, which some stores show a little later.
+            // A refusal may be the echo of a success: the upload is gone because it is an object now, which some stores
+            // show a little later.
             Err(error) if !error.is_transient() => match self.own().await? {
                 Some(found) => Ok(Some(found)),
-                None if echoes && error.kind() == Some(Kind::Lost) && self.unseen.fetch_add(1, Ordering::Relaxed) < LOOKS => Err(self.not_seen_yet()),
+                None if echoes
+                    && error.kind() == Some(Kind::Lost)
+                    && self.unseen.fetch_add(1, Ordering::Relaxed) < LOOKS =>
+                {
+                    Err(self.not_seen_yet())
+                }
                 None => Err(error),
             },
             Err(error) => Err(error),
@@ -183,7 +210,8 @@ impl ObjectUpload {
         }
     }
 
-    /// The object that the store has put together for us. Some show it a little later, and some lose its mark; nobody else can have put it there.
+    /// The object that the store has put together for us. Some show it a little later, and some lose its mark; nobody
+    /// else can have put it there.
     async fn completed_one(&self) -> Result<Option<Found>, StoreError> {
         let found = self.bucket.look(&self.name, Operation::Publish).await?;
         match found {
@@ -214,24 +242,31 @@ impl ObjectUpload {
             let odd = parts.iter().position(|part| !part.proven && is_md5(&part.tag));
             // Where no checksum is ours, the store's tags are something else; where some are, all must be.
             return match odd {
-                Some(index) if proven > 0 => Err(format!("the checksum of part {} differs from that of the data sent", index + 1)),
+                Some(index) if proven > 0 => {
+                    Err(format!("the checksum of part {} differs from that of the data sent", index + 1))
+                }
                 _ => Ok(Checked::Size),
             };
         }
         let tag = found.tag.as_deref().map(bare).unwrap_or_default().to_lowercase();
         let follows_the_rule = tag.split_once('-').is_some_and(|(md5, count)| is_md5(md5) && !count.is_empty());
         match whole_tag(parts) {
-            Some(expected) if follows_the_rule && tag != expected => Err("the checksum of the archive differs from that of the data sent".to_owned()),
+            Some(expected) if follows_the_rule && tag != expected => {
+                Err("the checksum of the archive differs from that of the data sent".to_owned())
+            }
             _ => Ok(Checked::PartChecksums),
         }
     }
 
     fn arrived(&self, completed: &Completed) -> Result<Vec<Arrived>, StoreError> {
         let parts = self.parts();
-        let complete = (0..completed.parts).map(|index| parts.get(&index).map(|part| Arrived { tag: part.tag.clone(), proven: part.proven })).collect();
+        let complete = (0..completed.parts)
+            .map(|index| parts.get(&index).map(|part| Arrived { tag: part.tag.clone(), proven: part.proven }))
+            .collect();
         let complete: Option<Vec<Arrived>> = complete;
         let length: u64 = parts.range(..completed.parts).map(|(_, part)| part.length).sum();
-        let complete = complete.ok_or_else(|| self.error(Operation::Publish, Kind::Lost, "some of the archive's parts are missing"))?;
+        let complete = complete
+            .ok_or_else(|| self.error(Operation::Publish, Kind::Lost, "some of the archive's parts are missing"))?;
         if length != completed.length {
             let reason = format!("{length} bytes were sent instead of {}", completed.length);
             return Err(self.error(Operation::Check, Kind::Mismatch, reason));
@@ -253,14 +288,22 @@ impl Upload for ObjectUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
         let data = part.data.clone();
         let md5 = tokio::task::spawn_blocking(move || digest(&data)).await;
-        let md5 = md5.map_err(|_| self.error(Operation::Write, Kind::Transient { retry_after: None }, "the program is ending"))?;
+        let md5 = md5.map_err(|_| {
+            self.error(Operation::Write, Kind::Transient { retry_after: None }, "the program is ending")
+        })?;
         let arrived = self.bucket.multipart.put(&self.key, &self.id, part, md5).await?;
         let mut parts = self.parts();
         if !arrived.proven && is_md5(&arrived.tag) && parts.values().any(|part| part.proven) {
             let reason = format!("part {} arrived damaged", part.index + 1);
             return Err(self.error(Operation::Write, Kind::Transient { retry_after: None }, reason));
         }
-        let done = Done { index: part.index, offset: part.offset, length: part.data.len(), tag: arrived.tag, proven: arrived.proven };
+        let done = Done {
+            index: part.index,
+            offset: part.offset,
+            length: part.data.len(),
+            tag: arrived.tag,
+            proven: arrived.proven,
+        };
         parts.insert(part.index, done);
         Ok(())
     }
@@ -281,7 +324,9 @@ impl Upload for ObjectUpload {
                 None => Checked::Size,
                 Some(Err(reason)) => {
                     let reason = match self.bucket.remove(&self.name).await {
-                        Err(error) if error.kind() == Some(Kind::Permission) => format!("{reason}, and this key may not remove it"),
+                        Err(error) if error.kind() == Some(Kind::Permission) => {
+                            format!("{reason}, and this key may not remove it")
+                        }
                         done => done.map(|()| reason)?,
                     };
                     self.release().await?;
@@ -298,7 +343,11 @@ impl Upload for ObjectUpload {
         if self.checked().is_none() {
             // A commit whose answer was lost may have succeeded after all.
             if self.tried.load(Ordering::Relaxed)
-                && self.bucket.look(&self.name, Operation::Delete).await?.is_some_and(|found| found.mark.as_ref() == Some(&self.claim.name))
+                && self
+                    .bucket
+                    .look(&self.name, Operation::Delete)
+                    .await?
+                    .is_some_and(|found| found.mark.as_ref() == Some(&self.claim.name))
             {
                 self.bucket.remove(&self.name).await?;
             }

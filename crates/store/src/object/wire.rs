@@ -1,5 +1,6 @@
-//! How requests leave: through the connection pool that all HTTP places share, one attempt each, with a body that shows it moves, and with the server's own words
-//! kept when it refuses. What is asked and how it is signed belongs to `object_store`.
+//! How requests leave: through the connection pool that all HTTP places share, one attempt each, with a body that shows
+//! it moves, and with the server's own words kept when it refuses. What is asked and how it is signed belongs to
+//! `object_store`.
 
 use std::{
     fmt,
@@ -43,7 +44,13 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(operation: Operation) -> Self {
-        Self { operation, body: None, activity: Activity::default(), headers: HeaderMap::new(), refusal: Mutex::default() }
+        Self {
+            operation,
+            body: None,
+            activity: Activity::default(),
+            headers: HeaderMap::new(),
+            refusal: Mutex::default(),
+        }
     }
 
     /// With a body that leaves in mouthfuls, in place of the same bytes in the request.
@@ -110,10 +117,16 @@ impl Wire {
     }
 
     /// Does what `work` asks of the library, and says in our terms why it failed.
-    pub(super) async fn ask<T>(&self, call: Call, work: impl Future<Output = object_store::Result<T>>) -> Result<T, StoreError> {
+    pub(super) async fn ask<T>(
+        &self,
+        call: Call,
+        work: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, StoreError> {
         let operation = call.operation;
         let call = Arc::new(call);
-        CALL.scope(Arc::clone(&call), work).await.map_err(|error| call.take_refusal().unwrap_or_else(|| self.own_failure(operation, &error)))
+        CALL.scope(Arc::clone(&call), work)
+            .await
+            .map_err(|error| call.take_refusal().unwrap_or_else(|| self.own_failure(operation, &error)))
     }
 
     /// Sends a request of our own making; a refusal is an error.
@@ -121,7 +134,9 @@ impl Wire {
         let call = Arc::new(call);
         match self.exchange(&call, request).await {
             Ok(response) if response.status().is_success() => Ok(response),
-            _ => Err(call.take_refusal().unwrap_or_else(|| self.error(call.operation, Kind::Protocol, "its answer is not valid"))),
+            _ => Err(call
+                .take_refusal()
+                .unwrap_or_else(|| self.error(call.operation, Kind::Protocol, "its answer is not valid"))),
         }
     }
 
@@ -134,13 +149,18 @@ impl Wire {
         // What a parser says of itself helps nobody.
         let cause = cause.to_string();
         let is_for_people = !cause.contains("::") && !cause.contains('`');
-        let reason = if is_for_people { format!("its answer is not valid: {cause}") } else { "its answer is not valid".to_owned() };
+        let reason = if is_for_people {
+            format!("its answer is not valid: {cause}")
+        } else {
+            "its answer is not valid".to_owned()
+        };
         self.error(operation, Kind::Protocol, reason)
     }
 
     async fn exchange(&self, call: &Call, request: HttpRequest) -> Result<Response<Bytes>, HttpError> {
         let (parts, body) = request.into_parts();
-        let url: reqwest::Url = parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        let url: reqwest::Url =
+            parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let own = url.host_str().is_some_and(|host| host.ends_with(&*self.host));
         let mut request = self.http.request(parts.method.clone(), url).headers(parts.headers);
         request = match &call.body {
@@ -157,7 +177,9 @@ impl Wire {
         let answer = answer.map_err(|error| call.refuse(error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let query = answer.url().query().unwrap_or_default().to_owned();
-        let body = http::read_body(&self.place, call.operation, answer, LONGEST_ANSWER, self.stall).await.map_err(|error| call.refuse(error))?;
+        let body = http::read_body(&self.place, call.operation, answer, LONGEST_ANSWER, self.stall)
+            .await
+            .map_err(|error| call.refuse(error))?;
         if !status.is_success() || refusal::hides_in_success(&parts.method, &body) {
             let error = refusal::understand(&self.place, call.operation, own, status, &headers, &body);
             if status.is_success() {
@@ -166,8 +188,11 @@ impl Wire {
             call.refuse(error);
         }
         if own && status.is_success() && refusal::is_foreign(&parts.method, &query, &headers, &body) {
-            let error = self.error(call.operation, Kind::Protocol, format!("what answers there is not {}", self.kind()));
-            return Err(call.refuse(error.advise("check the endpoint; a network's login page or a proxy may have answered instead")));
+            let error =
+                self.error(call.operation, Kind::Protocol, format!("what answers there is not {}", self.kind()));
+            return Err(call.refuse(
+                error.advise("check the endpoint; a network's login page or a proxy may have answered instead"),
+            ));
         }
         let mut response = Response::new(body);
         *response.status_mut() = status;

@@ -16,13 +16,15 @@ use crate::{
     store::{Expected, Sink, Upload},
 };
 
-/// An upload that is being begun. It runs on by itself: one that is dropped midway would leave something behind at the place.
+/// An upload that is being begun. It runs on by itself: one that is dropped midway would leave something behind at the
+/// place.
 pub(super) type Creating = JoinHandle<Result<Box<dyn Upload>, StoreError>>;
 
 /// How long a place may take to answer that it has begun, once the user has stopped it.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// Begins an upload. What a place has begun when the user stops it, is taken back; where its answer does not come soon, that is left to the next run.
+/// Begins an upload. What a place has begun when the user stops it, is taken back; where its answer does not come soon,
+/// that is left to the next run.
 pub(super) async fn create(
     sink: &Arc<dyn Sink>,
     name: &str,
@@ -30,7 +32,8 @@ pub(super) async fn create(
     policy: &RetryPolicy,
     context: &Context,
 ) -> Result<Box<dyn Upload>, StoreError> {
-    // Each try runs by itself, for the retry policy drops what it waits for when the user stops it. It ends with the upload that nobody was there to take.
+    // Each try runs by itself, for the retry policy drops what it waits for when the user stops it. It ends with the
+    // upload that nobody was there to take.
     let mut tries = JoinSet::new();
     let created = policy
         .retry(|| {
@@ -56,7 +59,8 @@ pub(super) async fn create(
     created
 }
 
-/// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the next run removes.
+/// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the
+/// next run removes.
 pub(super) async fn undo(creating: Creating, longest: Duration) {
     let undone = timeout(longest, async {
         if let Ok(Ok(upload)) = creating.await {
@@ -114,7 +118,12 @@ mod tests {
         async fn create(&self, _: &str, _: Expected) -> Result<Box<dyn Upload>, StoreError> {
             if self.hiccups.load(Ordering::Relaxed) > 0 {
                 self.hiccups.fetch_sub(1, Ordering::Relaxed);
-                return Err(StoreError::remote("slow://", Operation::Create, Kind::Transient { retry_after: None }, "hiccup"));
+                return Err(StoreError::remote(
+                    "slow://",
+                    Operation::Create,
+                    Kind::Transient { retry_after: None },
+                    "hiccup",
+                ));
             }
             self.begun.fetch_add(1, Ordering::Relaxed);
             self.cancel.store(true, Ordering::Relaxed);

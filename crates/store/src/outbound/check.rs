@@ -63,7 +63,8 @@ impl Fingerprinting {
             let (from, to) = (patched.start.max(*start), patched.end.min(end));
             if from < to {
                 let mut own = segment.to_vec();
-                own[(from - start) as usize..(to - start) as usize].copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
+                own[(from - start) as usize..(to - start) as usize]
+                    .copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
                 if let Some(digest) = fingerprint.digests.get_mut((start / GRAIN) as usize) {
                     *digest = Sha256::digest(&own).into();
                 }
@@ -78,8 +79,14 @@ impl Fingerprinting {
     }
 }
 
-/// Reads all of `name` and compares. A stretch that differs is read a second time before anything is said: the fault may have been the reading's.
-pub(super) async fn compare(store: &dyn Store, name: &str, fingerprint: &Fingerprint, policy: &RetryPolicy) -> Result<Checked, StoreError> {
+/// Reads all of `name` and compares. A stretch that differs is read a second time before anything is said: the fault
+/// may have been the reading's.
+pub(super) async fn compare(
+    store: &dyn Store,
+    name: &str,
+    fingerprint: &Fingerprint,
+    policy: &RetryPolicy,
+) -> Result<Checked, StoreError> {
     let mut at = 0;
     while at < fingerprint.length {
         let end = (at + STRIDE).min(fingerprint.length);
@@ -92,7 +99,9 @@ pub(super) async fn compare(store: &dyn Store, name: &str, fingerprint: &Fingerp
             }
         }
         if let Some(place) = differs {
-            let reason = format!("{name} was read back and differs from the data sent, in the mebibyte that begins at byte {place}");
+            let reason = format!(
+                "{name} was read back and differs from the data sent, in the mebibyte that begins at byte {place}"
+            );
             return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, reason));
         }
         at = end;

@@ -1,7 +1,9 @@
-//! Cuts an archive's bytes into the parts a place takes, and holds back those with bytes that are not final yet. Pure: nothing here waits or sends.
+//! Cuts an archive's bytes into the parts a place takes, and holds back those with bytes that are not final yet. Pure:
+//! nothing here waits or sends.
 //!
-//! A part is held back only as long as a late range in it is open. Members come one after the other, each with its late fields at its beginning, so at most two
-//! parts (those on either side of a boundary in such a field) are held at a time, however many members there are.
+//! A part is held back only as long as a late range in it is open. Members come one after the other, each with its late
+//! fields at its beginning, so at most two parts (those on either side of a boundary in such a field) are held at a
+//! time, however many members there are.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -26,8 +28,8 @@ pub(crate) struct PartPlan {
 }
 
 impl PartPlan {
-    /// For an archive of about `about` bytes. `wished` replaces the place's preference. Where parts can't grow on the way they are so large from the start that
-    /// they suffice for twice as much.
+    /// For an archive of about `about` bytes. `wished` replaces the place's preference. Where parts can't grow on the
+    /// way they are so large from the start that they suffice for twice as much.
     pub(crate) fn new(abilities: &Abilities, about: Option<u64>, wished: Option<u64>) -> Self {
         let multiple = abilities.multiple.max(1);
         let anything = PartRules { smallest: 1, largest: u64::MAX, most: u32::MAX, equal: false };
@@ -37,7 +39,11 @@ impl PartPlan {
         };
         let steady = if rules.equal { u32::MAX } else { rules.most / 10 * 8 };
         let about = about.unwrap_or(0);
-        let needed = if rules.equal { about.saturating_mul(2).div_ceil(u64::from(rules.most.max(1))) } else { about.div_ceil(u64::from(steady.max(1))) };
+        let needed = if rules.equal {
+            about.saturating_mul(2).div_ceil(u64::from(rules.most.max(1)))
+        } else {
+            about.div_ceil(u64::from(steady.max(1)))
+        };
         let base = wished.unwrap_or(abilities.preferred).max(rules.smallest).max(needed).min(rules.largest);
         // Whole mebibytes are what the archive comes in.
         let grain = if base > 1 << 20 { multiple.max(1 << 20) } else { multiple };
@@ -75,7 +81,16 @@ pub(crate) struct Chunker<T> {
 impl<T> Chunker<T> {
     pub(crate) fn new(plan: PartPlan, placement: Placement) -> Self {
         let holds = matches!(placement, Placement::Parts(_));
-        Self { plan, holds, index: 0, offset: 0, filling: Segments::new(), tokens: Vec::new(), late: LateRanges::default(), held: BTreeMap::new() }
+        Self {
+            plan,
+            holds,
+            index: 0,
+            offset: 0,
+            filling: Segments::new(),
+            tokens: Vec::new(),
+            late: LateRanges::default(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// These bytes will be overwritten; none of them is in a part that was given out.
@@ -85,8 +100,8 @@ impl<T> Chunker<T> {
         }
     }
 
-    /// Overwrites bytes that were pushed; of those that come later, the pusher has the right ones. Gives the parts that waited for nothing else. `None` when some lie in
-    /// a part that has left.
+    /// Overwrites bytes that were pushed; of those that come later, the pusher has the right ones. Gives the parts that
+    /// waited for nothing else. `None` when some lie in a part that has left.
     pub(crate) fn patch(&mut self, offset: u64, bytes: &[u8]) -> Option<Vec<Ready<T>>> {
         if !self.holds {
             return Some(Vec::new());
@@ -117,7 +132,8 @@ impl<T> Chunker<T> {
         self.held.len()
     }
 
-    /// Takes the archive's next bytes; gives the parts that are full and certainly not the last. To be called until it gives no more.
+    /// Takes the archive's next bytes; gives the parts that are full and certainly not the last. To be called until it
+    /// gives no more.
     pub(crate) fn push(&mut self, mut bytes: Bytes, token: T) -> Vec<Ready<T>> {
         let mut ready = Vec::new();
         let mut token = Some(token);
@@ -137,8 +153,8 @@ impl<T> Chunker<T> {
         ready
     }
 
-    /// The most that can be sent this way, once the archive is found to be longer than that: it needs a part more than the place takes, and a larger one than those
-    /// before would be refused.
+    /// The most that can be sent this way, once the archive is found to be longer than that: it needs a part more than
+    /// the place takes, and a larger one than those before would be refused.
     pub(crate) fn outgrown(&self) -> Option<u64> {
         let most = self.plan.most.filter(|most| self.index >= *most && !self.filling.is_empty())?;
         Some(self.plan.size(0).saturating_mul(u64::from(most)))
@@ -149,7 +165,8 @@ impl<T> Chunker<T> {
         self.plan.size(self.index)
     }
 
-    /// The archive is complete: gives the last part, after those whose late bytes stayed as they were. And how many parts there are.
+    /// The archive is complete: gives the last part, after those whose late bytes stayed as they were. And how many
+    /// parts there are.
     pub(crate) fn seal(mut self) -> (Vec<Ready<T>>, u32) {
         let total = self.offset + self.filling.len();
         let last = self.cut(Some(total), true);
@@ -188,7 +205,16 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn abilities(placement: Placement, preferred: u64, multiple: u64) -> Abilities {
-        Abilities { placement, multiple, preferred, concurrency: 1, needs_length: false, restarts: false, md5: false, resumable: false }
+        Abilities {
+            placement,
+            multiple,
+            preferred,
+            concurrency: 1,
+            needs_length: false,
+            restarts: false,
+            md5: false,
+            resumable: false,
+        }
     }
 
     fn s3() -> Placement {
@@ -226,7 +252,10 @@ mod tests {
         let mut chunker = Chunker::new(PartPlan::new(&abilities(equal, 4, 1), None, None), equal);
         chunker.late(0..1);
         assert!(chunker.push(Bytes::from_static(b"aaaabbbb"), ()).iter().all(|(part, _)| part.index < 3));
-        assert!(chunker.push(Bytes::from_static(b"cccc"), ()).len() == 1 && chunker.outgrown().is_none(), "three parts are allowed");
+        assert!(
+            chunker.push(Bytes::from_static(b"cccc"), ()).len() == 1 && chunker.outgrown().is_none(),
+            "three parts are allowed"
+        );
         assert!(chunker.push(Bytes::from_static(b"d"), ()).iter().all(|(part, _)| part.index < 3));
         assert_eq!(chunker.outgrown(), Some(12));
     }
@@ -239,7 +268,8 @@ mod tests {
         left.extend(chunker.push(Bytes::from_static(b"aa??bbbb"), 1));
         chunker.late(2..4);
         left.extend(chunker.push(Bytes::from_static(b"ccccd"), 2));
-        // The first part left before it was known to be late: that is what must not happen, so the order of calls matters.
+        // The first part left before it was known to be late: that is what must not happen, so the order of calls
+        // matters.
         assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [0, 1, 2]);
 
         let mut chunker = Chunker::new(plan, s3());
@@ -247,11 +277,17 @@ mod tests {
         chunker.late(2..4);
         let left = chunker.push(Bytes::from_static(b"bbbbccccd"), 2);
         assert_eq!(left.iter().map(|(part, _)| part.index).collect::<Vec<_>>(), [1, 2]);
-        let freed: Vec<_> = chunker.patch(2, b"XY").unwrap().into_iter().map(|(part, token)| (part.index, part.data.to_bytes(), token)).collect();
+        let freed: Vec<_> = chunker
+            .patch(2, b"XY")
+            .unwrap()
+            .into_iter()
+            .map(|(part, token)| (part.index, part.data.to_bytes(), token))
+            .collect();
         assert_eq!(freed, [(0, Bytes::from_static(b"aaXY"), vec![1])], "it leaves as soon as it is right");
         let (rest, count) = chunker.seal();
         assert_eq!(count, 4);
-        let rest: Vec<_> = rest.iter().map(|(part, _)| (part.index, part.data.to_bytes(), part.total, part.last)).collect();
+        let rest: Vec<_> =
+            rest.iter().map(|(part, _)| (part.index, part.data.to_bytes(), part.total, part.last)).collect();
         assert_eq!(rest, [(3, Bytes::from_static(b"d"), Some(13), true)]);
     }
 
@@ -261,10 +297,27 @@ mod tests {
         let mut chunker = Chunker::new(plan, s3());
         chunker.late(1..2);
         chunker.late(3..6);
-        assert!(chunker.push(Bytes::from_static(b"a?a???bbcccc"), ()).is_empty(), "two parts wait, and the third is being filled");
+        assert!(
+            chunker.push(Bytes::from_static(b"a?a???bbcccc"), ()).is_empty(),
+            "two parts wait, and the third is being filled"
+        );
         assert_eq!(chunker.held(), 2);
-        assert!(chunker.patch(3, b"XYZ").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"YZbb")]));
-        assert!(chunker.patch(1, b"W").unwrap().iter().map(|(part, _)| part.data.to_bytes()).eq([Bytes::from_static(b"aWaX")]));
+        assert!(
+            chunker
+                .patch(3, b"XYZ")
+                .unwrap()
+                .iter()
+                .map(|(part, _)| part.data.to_bytes())
+                .eq([Bytes::from_static(b"YZbb")])
+        );
+        assert!(
+            chunker
+                .patch(1, b"W")
+                .unwrap()
+                .iter()
+                .map(|(part, _)| part.data.to_bytes())
+                .eq([Bytes::from_static(b"aWaX")])
+        );
         assert!(chunker.patch(1, b"V").is_none(), "it has left");
         assert!(chunker.patch(11, b"cd").unwrap().is_empty(), "the second byte comes later, and is right then");
         // What was announced and never came stays as it is.

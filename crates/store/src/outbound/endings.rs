@@ -13,18 +13,25 @@ const TIDYING: Duration = Duration::from_secs(20);
 
 /// What is said of a copy that was to be read back and could not be.
 pub(super) fn uncompared(name: &str, label: &str, error: &StoreError) -> String {
-    format!("{name} arrived at {label}, but Haul could not read it back and compare it ({error}); `haul verify` does that later")
+    format!(
+        "{name} arrived at {label}, but Haul could not read it back and compare it ({error}); `haul verify` does that \
+         later"
+    )
 }
 
 /// A copy that differs from what was sent and stays where it is, because it could not be deleted.
 pub(super) fn not_removed(error: StoreError, name: &str, label: &str) -> StoreError {
     error.advise(format!(
-        "the copy could not be deleted: delete {name} from {label} yourself, then try again; if it happens again, check the network and the server's disk"
+        "the copy could not be deleted: delete {name} from {label} yourself, then try again; if it happens again, \
+         check the network and the server's disk"
     ))
 }
 
 /// Tries to remove something and says whether it is gone; what can't be removed now is left to the next run.
-pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(context: &Context, remove: impl FnMut() -> F) -> bool {
+pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(
+    context: &Context,
+    remove: impl FnMut() -> F,
+) -> bool {
     tokio::time::timeout(TIDYING, brief(context).retry(remove)).await.is_ok_and(|removed| removed.is_ok())
 }
 

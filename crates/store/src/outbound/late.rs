@@ -14,7 +14,8 @@ impl LateRanges {
 
     /// These bytes are final.
     pub(super) fn close(&mut self, closed: &Range<u64>) {
-        let around = |range: &Range<u64>| [range.start..range.end.min(closed.start), range.start.max(closed.end)..range.end];
+        let around =
+            |range: &Range<u64>| [range.start..range.end.min(closed.start), range.start.max(closed.end)..range.end];
         self.0 = self.0.iter().flat_map(around).filter(|range| !range.is_empty()).collect();
     }
 

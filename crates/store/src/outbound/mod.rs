@@ -1,14 +1,18 @@
-//! One archive to several destinations at once: read and compressed once, each byte shared, one that fails disturbing no other.
+//! One archive to several destinations at once: read and compressed once, each byte shared, one that fails disturbing
+//! no other.
 //!
-//! Bytes come in from a thread ([`Outbound::append`]); a local file takes them directly, remote places over bounded channels of segments. A slow place slows the
-//! archive down; beside a local copy it does not: it then continues from that copy once that stands.
+//! Bytes come in from a thread ([`Outbound::append`]); a local file takes them directly, remote places over bounded
+//! channels of segments. A slow place slows the archive down; beside a local copy it does not: it then continues from
+//! that copy once that stands.
 //!
-//! Memory: a place holds what is under way, what is being filled and what is held back for a late field (one part, or the two on either side of it), in parts of
-//! 8 MiB unless the archive is beyond 60 GB; however many late fields there are.
+//! Memory: a place holds what is under way, what is being filled and what is held back for a late field (one part, or
+//! the two on either side of it), in parts of 8 MiB unless the archive is beyond 60 GB; however many late fields there
+//! are.
 
 mod begin;
 mod check;
 mod chunker;
+mod copies;
 mod endings;
 mod late;
 mod push;
@@ -16,45 +20,30 @@ mod remote_upload;
 
 use std::{
     io,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinHandle,
-};
 
-use begin::{Creating, undo};
+use begin::undo;
 pub use check::Fingerprint;
-use check::{Fingerprinting, GRAIN};
-use chunker::PartPlan;
+use check::Fingerprinting;
+pub(crate) use copies::ALONE;
+pub use copies::Outcome;
+use copies::{FileCopy, RemoteCopy, SEGMENT, State, TOGETHER, directory, file_name};
 pub use push::{PushOptions, can_remember, push};
+use remote_upload::Message;
 pub use remote_upload::{Arrived, UploadMeter};
-use remote_upload::{Message, RemoteUpload, budget_for, held_at_first};
 
 use crate::{
     bridge::Bridge,
     context::Context,
     error::{Kind, Operation, StoreError},
-    files,
-    local::{Local, PendingFile, WriteMeter, parent},
+    local::{PendingFile, WriteMeter},
     retry::RetryPolicy,
-    store::{Checked, Expected, Placement, Sink, Store, Upload},
+    store::{Expected, Placement, Sink},
 };
-
-/// Bytes per segment: the grain of memory, and of the digests for reading back.
-const SEGMENT: usize = GRAIN as usize;
-/// Parts under way at once to the only remote place, and to each of several: what bounds the memory.
-pub(crate) const ALONE: usize = 3;
-const TOGETHER: usize = 2;
-/// How long a file of this machine waits for a place to begin; a slower one gets its copy from that file.
-const HURRY: Duration = Duration::from_secs(10);
-/// How often an upload that the other side lost is begun anew.
-const BEGINNINGS: u32 = 5;
 
 /// One place an archive is to go to.
 #[expect(clippy::large_enum_variant, reason = "there is a handful of them")]
@@ -72,21 +61,6 @@ pub enum Target {
     },
 }
 
-/// What became of one copy.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The place, as users know it.
-    pub label: String,
-    /// The object's name there.
-    pub name: String,
-    /// The file, for a local copy.
-    pub path: Option<PathBuf>,
-    /// How it ended.
-    pub result: Result<Arrived, StoreError>,
-    /// Tries that had to be repeated.
-    pub retries: u64,
-}
-
 /// What sockets need.
 #[derive(Clone, Copy)]
 pub struct Network<'a> {
@@ -99,7 +73,7 @@ pub struct Network<'a> {
 /// An archive on its way to its destinations.
 pub struct Outbound {
     files: Vec<FileCopy>,
-    places: Vec<PlaceCopy>,
+    places: Vec<RemoteCopy>,
     network: Option<(Bridge, Context)>,
     filling: BytesMut,
     // Of whole segments; the one being filled comes after.
@@ -110,36 +84,10 @@ pub struct Outbound {
     cancelled: bool,
 }
 
-struct FileCopy {
-    path: PathBuf,
-    read_back: bool,
-    file: Option<PendingFile>,
-    failure: Option<StoreError>,
-}
-
-struct PlaceCopy {
-    sink: Arc<dyn Sink>,
-    name: String,
-    context: Context,
-    read_back: bool,
-    meter: Arc<UploadMeter>,
-    policy: RetryPolicy,
-    state: State,
-}
-
-enum State {
-    Prepared,
-    Live { sender: mpsc::UnboundedSender<Message>, budget: Arc<Semaphore>, task: JoinHandle<Result<Arrived, StoreError>>, detached_at: Option<u64> },
-    // As deferred; the upload is being begun meanwhile.
-    Beginning { creating: Creating, expected: Expected },
-    // Sent from the local copy once that stands.
-    Deferred,
-    Failed(StoreError),
-}
-
 impl Outbound {
-    /// Prepares every copy: local files are made, remote names looked at. A copy that can't be prepared is out of the race; the first failure is returned when
-    /// none is left. `read_back`: compare every byte of every copy after arrival.
+    /// Prepares every copy: local files are made, remote names looked at. A copy that can't be prepared is out of the
+    /// race; the first failure is returned when none is left. `read_back`: compare every byte of every copy after
+    /// arrival.
     pub fn prepare(targets: Vec<Target>, network: Option<Network<'_>>, read_back: bool) -> Result<Self, StoreError> {
         Self::prepare_each(targets.into_iter().map(|target| (target, read_back)).collect(), network)
     }
@@ -167,7 +115,7 @@ impl Outbound {
                         Ok(()) => State::Prepared,
                         Err(error) => State::Failed(error),
                     };
-                    places.push(PlaceCopy { sink, name, context, read_back, meter, policy, state });
+                    places.push(RemoteCopy { sink, name, context, read_back, meter, policy, state });
                 }
             }
         }
@@ -191,7 +139,8 @@ impl Outbound {
         Ok(outbound)
     }
 
-    /// True when a place can't be corrected afterwards and takes the bytes live: all sizes must be true from the first byte.
+    /// True when a place can't be corrected afterwards and takes the bytes live: all sizes must be true from the first
+    /// byte.
     pub fn needs_sizes(&self) -> bool {
         self.files.iter().any(|copy| copy.file.as_ref().is_some_and(|file| !file.is_rewritable()))
             || self.prepared().any(|place| place.sink.abilities().placement == Placement::Sequential)
@@ -202,7 +151,7 @@ impl Outbound {
         self.prepared().any(|place| place.sink.abilities().needs_length)
     }
 
-    fn prepared(&self) -> impl Iterator<Item = &PlaceCopy> {
+    fn prepared(&self) -> impl Iterator<Item = &RemoteCopy> {
         self.places.iter().filter(|place| matches!(place.state, State::Prepared))
     }
 
@@ -221,8 +170,8 @@ impl Outbound {
         self.places.iter().map(|place| Arc::clone(&place.meter)).collect()
     }
 
-    /// From now on, the local copy at `path` leaves so many bytes of its file system free; it has failed when that is certain not to be possible. Fails when no copy
-    /// is left.
+    /// From now on, the local copy at `path` leaves so many bytes of its file system free; it has failed when that is
+    /// certain not to be possible. Fails when no copy is left.
     pub fn keep_free(&mut self, path: &Path, bytes: u64, expected: Expected) -> Result<(), StoreError> {
         for copy in self.files.iter_mut().filter(|copy| copy.path == path) {
             if let Some(file) = &mut copy.file
@@ -249,7 +198,8 @@ impl Outbound {
         self.fail_if_none_is_left()
     }
 
-    /// Adds bytes at the end. Waits while a place has all it can hold, unless there is a local copy. Fails when no copy is left; [`Self::finish`] says why.
+    /// Adds bytes at the end. Waits while a place has all it can hold, unless there is a local copy. Fails when no copy
+    /// is left; [`Self::finish`] says why.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         for copy in &mut self.files {
             if let Some(file) = &mut copy.file
@@ -297,7 +247,8 @@ impl Outbound {
             }
         }
         // What nobody was given yet is right when it is handed over.
-        let (from, to) = (offset.max(self.position), (offset + bytes.len() as u64).min(self.position + self.filling.len() as u64));
+        let (from, to) =
+            (offset.max(self.position), (offset + bytes.len() as u64).min(self.position + self.filling.len() as u64));
         if from < to {
             self.filling[(from - self.position) as usize..(to - self.position) as usize]
                 .copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
@@ -309,7 +260,8 @@ impl Outbound {
         self.tell(|| Message::Patch(offset, bytes.clone()));
     }
 
-    /// The archive is complete: publishes and checks every copy, and says what became of each, in the order local, remote.
+    /// The archive is complete: publishes and checks every copy, and says what became of each, in the order local,
+    /// remote.
     pub fn finish(mut self) -> Vec<Outcome> {
         if !self.filling.is_empty() {
             self.hand_over();
@@ -319,13 +271,17 @@ impl Outbound {
         }
         let fingerprint = self.fingerprint.take().map(|fingerprint| Arc::new(fingerprint.finish()));
         self.tell(|| Message::Completed(fingerprint.clone()));
-        let mut outcomes: Vec<Outcome> = self.files.drain(..).map(|copy| copy.publish(fingerprint.as_deref(), self.network.as_ref())).collect();
+        let mut outcomes: Vec<Outcome> =
+            self.files.drain(..).map(|copy| copy.publish(fingerprint.as_deref(), self.network.as_ref())).collect();
         let copy = outcomes.iter().find(|outcome| outcome.result.is_ok()).and_then(|outcome| outcome.path.clone());
         let Some((bridge, _)) = self.network.take() else { return outcomes };
         // All at once: what is slow at one place shall not wait for another.
-        let places: Vec<PlaceCopy> = self.places.drain(..).collect();
+        let places: Vec<RemoteCopy> = self.places.drain(..).collect();
         outcomes.extend(std::thread::scope(|scope| {
-            let running: Vec<_> = places.into_iter().map(|place| scope.spawn(|| place.finish(copy.as_deref(), fingerprint.as_ref(), &bridge))).collect();
+            let running: Vec<_> = places
+                .into_iter()
+                .map(|place| scope.spawn(|| place.finish(copy.as_deref(), fingerprint.as_ref(), &bridge)))
+                .collect();
             running.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
         }));
         outcomes
@@ -362,8 +318,13 @@ impl Outbound {
     /// What becomes of the copies when the user stopped it.
     fn cancel(mut self) -> Vec<Outcome> {
         let outcome = |label, name, path| Outcome { label, name, path, result: Err(StoreError::Cancelled), retries: 0 };
-        let files = self.files.iter().map(|copy| outcome(directory(&copy.path), file_name(&copy.path), Some(copy.path.clone())));
-        let outcomes = files.chain(self.places.iter().map(|place| outcome(place.sink.label(), place.name.clone(), None))).collect();
+        let files = self
+            .files
+            .iter()
+            .map(|copy| outcome(directory(&copy.path), file_name(&copy.path), Some(copy.path.clone())));
+        let outcomes = files
+            .chain(self.places.iter().map(|place| outcome(place.sink.label(), place.name.clone(), None)))
+            .collect();
         self.files.clear();
         self.abort();
         outcomes
@@ -390,7 +351,8 @@ impl Outbound {
                 // A copy that has failed tells why when it is asked for its outcome.
                 let _ = sender.send(message());
             } else if let State::Live { sender, .. } = &place.state {
-                // What is still in its memory needs the corrections; the rest comes from the local copy, which has them. The end comes later.
+                // What is still in its memory needs the corrections; the rest comes from the local copy, which has
+                // them. The end comes later.
                 if !matches!(message(), Message::Completed(_)) {
                     let _ = sender.send(message());
                 }
@@ -435,213 +397,5 @@ async fn look(sink: &Arc<dyn Sink>, name: &str, policy: &RetryPolicy) -> Result<
     }
     // What can't be tidied up today stays for the next run; it is no reason to make no backup.
     let _ = policy.unless_cancelled(store.remove_abandoned()).await?;
-    Ok(())
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn directory(path: &Path) -> String {
-    parent(path).display().to_string()
-}
-
-impl FileCopy {
-    fn publish(self, fingerprint: Option<&Fingerprint>, network: Option<&(Bridge, Context)>) -> Outcome {
-        let (name, label) = (file_name(&self.path), directory(&self.path));
-        let result = match (self.file, self.failure) {
-            (_, Some(error)) => Err(error),
-            (Some(file), None) => file.publish().and_then(|published| {
-                let mut arrived = Arrived { length: published.length, checked: Checked::Size, notes: Vec::new(), uncompared: None };
-                if let (Some(fingerprint), Some((bridge, context)), true) = (fingerprint, network, self.read_back) {
-                    let compared = Local::open(parent(&self.path)).and_then(|store| {
-                        let compared = bridge.wait(check::compare(&store, &name, fingerprint, &RetryPolicy::new(context)));
-                        compared.map_err(|error| match error.kind() {
-                            Some(Kind::Mismatch) if bridge.wait(store.delete(&name)).is_err() => endings::not_removed(error, &name, &label),
-                            _ => error,
-                        })
-                    });
-                    match compared {
-                        Ok(checked) => arrived.checked = checked,
-                        Err(error) if error.kind() == Some(Kind::Mismatch) => return Err(error),
-                        Err(error) => arrived.uncompared = Some(endings::uncompared(&name, &label, &error)),
-                    }
-                }
-                Ok(arrived)
-            }),
-            (None, None) => Err(StoreError::Cancelled),
-        };
-        Outcome { label, name, path: Some(self.path), result, retries: 0 }
-    }
-}
-
-impl PlaceCopy {
-    /// Begins the upload. Unless `patient`, a place that does not answer soon is put off until the local copy stands.
-    fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
-        let (sink, name, policy, context) = (Arc::clone(&self.sink), self.name.clone(), self.policy.clone(), self.context.clone());
-        let mut creating: Creating = bridge.spawn(async move { begin::create(&sink, &name, expected, &policy, &context).await });
-        let created = bridge.wait(async { if patient { Some((&mut creating).await) } else { tokio::time::timeout(self.hurry(), &mut creating).await.ok() } });
-        match created {
-            Some(created) => {
-                let created = created.unwrap_or_else(|error| Err(endings::died(&self.sink.label(), &error)));
-                self.go_on(created, expected, parts_at_once, bridge);
-            }
-            None => self.state = State::Beginning { creating, expected },
-        }
-    }
-
-    /// How long a place may take until it is put off.
-    fn hurry(&self) -> Duration {
-        self.context.tuning.stall.min(HURRY)
-    }
-
-    /// The upload has begun, or could not.
-    fn go_on(&mut self, created: Result<Box<dyn Upload>, StoreError>, expected: Expected, parts_at_once: usize, bridge: &Bridge) {
-        let upload = match created {
-            Ok(upload) => Arc::from(upload),
-            Err(error) => {
-                self.meter.end();
-                self.state = State::Failed(error);
-                return;
-            }
-        };
-        let abilities = self.sink.abilities();
-        let plan = PartPlan::new(&abilities, expected.exact.or(expected.about), self.context.tuning.part_size);
-        let concurrency = abilities.concurrency.clamp(1, parts_at_once);
-        let budget = Arc::new(Semaphore::new(budget_for(plan.size(0), concurrency, held_at_first(abilities.placement))));
-        let task = RemoteUpload {
-            sink: Arc::clone(&self.sink),
-            name: self.name.clone(),
-            upload,
-            plan,
-            concurrency,
-            policy: self.policy.clone(),
-            context: self.context.clone(),
-            meter: Arc::clone(&self.meter),
-            budget: Arc::clone(&budget),
-            read_back: self.read_back,
-            resuming: None,
-        };
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let task = bridge.spawn(task.run(receiver));
-        self.state = State::Live { sender, budget, task, detached_at: None };
-    }
-
-    /// Takes a segment, or lets go of the stream when it is behind and a local copy is being made. Fails when the user stops it meanwhile.
-    fn take(&mut self, segment: &Bytes, offset: u64, may_detach: bool, bridge: &Bridge) -> Result<(), StoreError> {
-        let State::Live { sender, budget, detached_at, .. } = &mut self.state else { return Ok(()) };
-        if detached_at.is_some() {
-            return Ok(());
-        }
-        match Arc::clone(budget).try_acquire_owned() {
-            Ok(permit) => {
-                let _ = sender.send(Message::Bytes(segment.clone(), permit));
-            }
-            Err(tokio::sync::TryAcquireError::NoPermits) if may_detach => *detached_at = Some(offset),
-            Err(_) => {
-                if let Some(permit) = wait_for_budget(budget, &self.policy, bridge)? {
-                    let _ = sender.send(Message::Bytes(segment.clone(), permit));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Outcome {
-        let meter = Arc::clone(&self.meter);
-        let (label, name) = (self.sink.label(), self.name.clone());
-        let result = self.arrive(copy, fingerprint, bridge);
-        Outcome { label, name, path: None, result, retries: meter.retries() }
-    }
-
-    /// Beside a local copy, an upload that the other side lost begins anew from that.
-    fn arrive(mut self, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Result<Arrived, StoreError> {
-        let mut begun = 1;
-        loop {
-            let state = std::mem::replace(&mut self.state, State::Deferred);
-            match self.end(state, copy, fingerprint, bridge) {
-                Err(error) if error.kind() == Some(Kind::Lost) && copy.is_some() && begun < BEGINNINGS => self.meter.restart(),
-                result => return result,
-            }
-            begun += 1;
-        }
-    }
-
-    fn end(&mut self, mut state: State, copy: Option<&Path>, fingerprint: Option<&Arc<Fingerprint>>, bridge: &Bridge) -> Result<Arrived, StoreError> {
-        let no_copy = |label: String| StoreError::remote(label, Operation::Write, Kind::Lost, "the rest depends on the local copy, which failed");
-        let unreadable = |path: &Path, source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
-        let mut from = None;
-        if let State::Beginning { creating, expected } = state {
-            state = State::Deferred;
-            if copy.is_none() {
-                bridge.wait(undo(creating, self.hurry()));
-            } else if let Ok(Ok(upload)) = bridge.wait(creating) {
-                self.go_on(Ok(upload), expected, ALONE, bridge);
-                state = std::mem::replace(&mut self.state, State::Deferred);
-                from = Some(0);
-            }
-        }
-        if let (State::Deferred, Some(path)) = (&state, copy) {
-            let length = std::fs::metadata(path).map_err(|source| unreadable(path, source))?.len();
-            self.start(Expected::exactly(length), ALONE, true, bridge);
-            state = std::mem::replace(&mut self.state, State::Deferred);
-            from = Some(0);
-        }
-        match state {
-            State::Live { sender, budget, task, detached_at } => {
-                if let Some(offset) = detached_at.or(from) {
-                    let Some(path) = copy else {
-                        drop(sender);
-                        let _ = bridge.wait(task);
-                        return Err(no_copy(self.sink.label()));
-                    };
-                    // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
-                    match feed(path, offset, &sender, &budget, &self.policy, bridge) {
-                        Ok(()) => drop(sender.send(Message::Completed(fingerprint.cloned()))),
-                        Err(error) => {
-                            drop(sender);
-                            let _ = bridge.wait(task);
-                            return Err(error);
-                        }
-                    }
-                }
-                drop(sender);
-                bridge.wait(task).unwrap_or_else(|error| Err(endings::died(&self.sink.label(), &error)))
-            }
-            State::Failed(error) => Err(error),
-            State::Prepared => Err(StoreError::Cancelled),
-            State::Beginning { .. } | State::Deferred => Err(no_copy(self.sink.label())),
-        }
-    }
-}
-
-/// `None` when the place wants nothing more.
-fn wait_for_budget(budget: &Arc<Semaphore>, policy: &RetryPolicy, bridge: &Bridge) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
-    bridge.wait(policy.unless_cancelled(Arc::clone(budget).acquire_owned())).map(Result::ok)
-}
-
-/// Sends a file from `offset` on, as long as the place wants it.
-fn feed(
-    path: &Path,
-    offset: u64,
-    sender: &mpsc::UnboundedSender<Message>,
-    budget: &Arc<Semaphore>,
-    policy: &RetryPolicy,
-    bridge: &Bridge,
-) -> Result<(), StoreError> {
-    let unreadable = |source| StoreError::Io { operation: Operation::Read, path: path.to_owned(), source };
-    let file = files::open(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
-    let mut at = offset;
-    while at < length {
-        let Some(permit) = wait_for_budget(budget, policy, bridge)? else { return Ok(()) };
-        let mut segment = vec![0; (length - at).min(SEGMENT as u64) as usize];
-        file.read_exact_at(&mut segment, at).map_err(unreadable)?;
-        at += segment.len() as u64;
-        if sender.send(Message::Bytes(segment.into(), permit)).is_err() {
-            return Ok(());
-        }
-        let _ = rustix::fs::fadvise(&file, 0, std::num::NonZeroU64::new(at), rustix::fs::Advice::DontNeed);
-    }
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! An archive that exists already, to one place; continued where it stopped, by the same command, also after a `kill -9` or a reboot.
+//! An archive that exists already, to one place; continued where it stopped, by the same command, also after a `kill
+//! -9` or a reboot.
 //!
-//! What is needed for that is kept in the state directory (mode 0600) from the first part on, and removed when the copy has arrived or has failed for good.
+//! What is needed for that is kept in the state directory (mode 0600) from the first part on, and removed when the copy
+//! has arrived or has failed for good.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,11 +22,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    ALONE, Arrived, BEGINNINGS, Fingerprint, Message, Network, SEGMENT, UploadMeter, begin,
+    Arrived, Fingerprint, Message, Network, UploadMeter, begin,
     check::compare,
     chunker::PartPlan,
+    copies::{ALONE, BEGINNINGS, SEGMENT, feed},
     endings::{died, tidy},
-    feed, look,
+    look,
     remote_upload::{RemoteUpload, Resuming, budget_for},
 };
 use crate::{
@@ -53,8 +56,14 @@ struct Record {
     session: Session,
 }
 
-/// Sends the archive. An interruption or an end of retry policy leaves what arrived for the next call; every other failure leaves nothing.
-pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<UploadMeter>) -> Result<Arrived, StoreError> {
+/// Sends the archive. An interruption or an end of retry policy leaves what arrived for the next call; every other
+/// failure leaves nothing.
+pub fn push(
+    options: &PushOptions<'_>,
+    sink: &Arc<dyn Sink>,
+    network: &Network<'_>,
+    meter: &Arc<UploadMeter>,
+) -> Result<Arrived, StoreError> {
     let state = PushState::claim(options, sink.as_ref(), network.context)?;
     let mut begun = 0;
     loop {
@@ -69,7 +78,13 @@ pub fn push(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'
     }
 }
 
-fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_>, meter: &Arc<UploadMeter>, state: &PushState) -> Result<Arrived, StoreError> {
+fn attempt(
+    options: &PushOptions<'_>,
+    sink: &Arc<dyn Sink>,
+    network: &Network<'_>,
+    meter: &Arc<UploadMeter>,
+    state: &PushState,
+) -> Result<Arrived, StoreError> {
     let unreadable = |source| StoreError::Io { operation: Operation::Read, path: options.file.to_owned(), source };
     let metadata = fs::metadata(options.file).map_err(unreadable)?;
     let length = metadata.len();
@@ -78,7 +93,12 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
     meter.watch(policy.clone());
     let abilities = sink.abilities();
     let plan = PartPlan::new(&abilities, Some(length), context.tuning.part_size);
-    let record = |session| Record { length, modified: (metadata.mtime(), metadata.mtime_nsec()), part_size: plan.size(0), session };
+    let record = |session| Record {
+        length,
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        part_size: plan.size(0),
+        session,
+    };
 
     // Without a record nobody finds again what is left there.
     let may_stay = abilities.resumable && state.lock.is_some();
@@ -129,18 +149,26 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
         meter: Arc::clone(meter),
         budget: Arc::clone(&budget),
         read_back: options.read_back,
-        resuming: Some(Resuming { kept, whole_parts: matches!(abilities.placement, Placement::Parts(_)), may_stay, save: Box::new(save) }),
+        resuming: Some(Resuming {
+            kept,
+            whole_parts: matches!(abilities.placement, Placement::Parts(_)),
+            may_stay,
+            save: Box::new(save),
+        }),
     };
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = bridge.spawn(task.run(receiver));
     let read = feed(options.file, 0, &sender, &budget, &policy, bridge);
     // A failure must not leave before the sending task has ended.
-    let (read, fingerprint) = match read.and_then(|()| options.read_back.then(|| Fingerprint::of(options.file, context)).transpose()) {
-        Ok(fingerprint) => (Ok(()), fingerprint.map(Arc::new)),
-        Err(error) => (Err(error), None),
-    };
+    let (read, fingerprint) =
+        match read.and_then(|()| options.read_back.then(|| Fingerprint::of(options.file, context)).transpose()) {
+            Ok(fingerprint) => (Ok(()), fingerprint.map(Arc::new)),
+            Err(error) => (Err(error), None),
+        };
     let now = fs::metadata(options.file).map_err(unreadable);
-    let changed = now.is_ok_and(|now| (now.len(), now.mtime(), now.mtime_nsec()) != (length, metadata.mtime(), metadata.mtime_nsec()));
+    let changed = now.is_ok_and(|now| {
+        (now.len(), now.mtime(), now.mtime_nsec()) != (length, metadata.mtime(), metadata.mtime_nsec())
+    });
     if read.is_ok() && !changed {
         let _ = sender.send(Message::Completed(fingerprint));
     }
@@ -151,7 +179,8 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
         bridge.wait(tidy(context, || sent.abort()));
         state.forget();
         let reason = format!("{} changed while Haul sent it", options.file.display());
-        return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason).advise("send it again when nothing writes to it any more"));
+        return Err(StoreError::remote(sink.label(), Operation::Write, Kind::Mismatch, reason)
+            .advise("send it again when nothing writes to it any more"));
     }
     if !result.as_ref().is_err_and(StoreError::may_continue_later) {
         state.forget();
@@ -160,7 +189,13 @@ fn attempt(options: &PushOptions<'_>, sink: &Arc<dyn Sink>, network: &Network<'_
 }
 
 /// Whether the place has exactly this archive under exactly this name.
-async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, policy: &RetryPolicy, context: &Context) -> Result<bool, StoreError> {
+async fn is_there(
+    options: &PushOptions<'_>,
+    store: &dyn Store,
+    length: u64,
+    policy: &RetryPolicy,
+    context: &Context,
+) -> Result<bool, StoreError> {
     let same_size = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == length);
     if !same_size(&policy.settled(|| store.entry(options.name), same_size).await?) {
         return Ok(false);
@@ -173,7 +208,8 @@ async fn is_there(options: &PushOptions<'_>, store: &dyn Store, length: u64, pol
     }
 }
 
-/// Whether an interruption of this push leaves something that the same command can go on from, as far as the state directory is concerned.
+/// Whether an interruption of this push leaves something that the same command can go on from, as far as the state
+/// directory is concerned.
 pub fn can_remember(context: &Context) -> bool {
     let directory = &context.state;
     let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
@@ -209,7 +245,8 @@ enum Earlier {
 }
 
 impl PushState {
-    /// The one who sends this archive there. A state directory that can't be written only costs the going on after an interruption.
+    /// The one who sends this archive there. A state directory that can't be written only costs the going on after an
+    /// interruption.
     fn claim(options: &PushOptions<'_>, sink: &dyn Sink, context: &Context) -> Result<Self, StoreError> {
         let file = fs::canonicalize(options.file).unwrap_or_else(|_| options.file.to_owned());
         let identity = format!("{}\0{}\0{}", file.display(), sink.label(), options.name);
@@ -219,10 +256,13 @@ impl PushState {
         let lock = path.with_extension("lock");
         let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(&context.state);
         loop {
-            let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock) else { return Ok(Self { path, lock: None }) };
+            let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock) else {
+                return Ok(Self { path, lock: None });
+            };
             if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
                 let reason = format!("another haul process is already sending {} there", options.file.display());
-                return Err(StoreError::remote(sink.label(), Operation::Create, Kind::Exists, reason).advise("wait until it has ended"));
+                return Err(StoreError::remote(sink.label(), Operation::Create, Kind::Exists, reason)
+                    .advise("wait until it has ended"));
             }
             // Its last holder may have removed it just now.
             if file.metadata().is_ok_and(|metadata| metadata.nlink() > 0) {
@@ -232,8 +272,17 @@ impl PushState {
     }
 
     /// The upload an earlier call began, if the archive is still the same and the place still has it.
-    async fn continued(&self, store: &dyn Store, record: &impl Fn(Session) -> Record, policy: &RetryPolicy, context: &Context) -> Result<Earlier, StoreError> {
-        let Some(found) = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) else { return Ok(Earlier::None) };
+    async fn continued(
+        &self,
+        store: &dyn Store,
+        record: &impl Fn(Session) -> Record,
+        policy: &RetryPolicy,
+        context: &Context,
+    ) -> Result<Earlier, StoreError> {
+        let Some(found) = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
+        else {
+            return Ok(Earlier::None);
+        };
         let upload: Option<Arc<dyn Upload>> = match policy.retry(|| store.resume(&found.session)).await {
             Ok(upload) => upload.map(Arc::from),
             Err(error) if error.kind() == Some(Kind::Lost) => None,

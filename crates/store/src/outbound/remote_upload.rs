@@ -1,4 +1,5 @@
-//! One remote copy on its way: takes segments from the crossing, sends parts, and ends with a checked object under its name or with nothing.
+//! One remote copy on its way: takes segments from the crossing, sends parts, and ends with a checked object under its
+//! name or with nothing.
 
 use std::{
     ops::Range,
@@ -29,7 +30,8 @@ use crate::{
     store::{Checked, Completed, Entry, Placement, Sink, Store, Upload},
 };
 
-/// What goes over the crossing. Its last word is `Completed`; a channel that closes without it is an abort, never the end of an archive.
+/// What goes over the crossing. Its last word is `Completed`; a channel that closes without it is an abort, never the
+/// end of an archive.
 pub(super) enum Message {
     Bytes(Bytes, OwnedSemaphorePermit),
     Late(Range<u64>),
@@ -63,7 +65,13 @@ pub struct UploadMeter {
 impl UploadMeter {
     /// For the copy at the place called `label`.
     pub fn new(label: String) -> Self {
-        Self { label, acknowledged: AtomicU64::new(0), finishing: AtomicBool::new(false), ended: AtomicBool::new(false), policy: Mutex::default() }
+        Self {
+            label,
+            acknowledged: AtomicU64::new(0),
+            finishing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            policy: Mutex::default(),
+        }
     }
 
     /// The place.
@@ -165,7 +173,8 @@ pub(super) struct RemoteUpload {
     pub(super) resuming: Option<Resuming>,
 }
 
-/// Room for what is under way, one part being filled, those held back, and a little so that filling never stops for a single segment.
+/// Room for what is under way, one part being filled, those held back, and a little so that filling never stops for a
+/// single segment.
 pub(super) fn budget_for(part: u64, concurrency: usize, held: u64) -> usize {
     ((part.saturating_mul(concurrency as u64 + 1 + held)).div_ceil(SEGMENT as u64) + 2).max(4) as usize
 }
@@ -180,7 +189,8 @@ impl RemoteUpload {
     pub(super) async fn run(self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
         let mut sending = Sending::new(&self);
         let sent = self.send(messages, &mut sending).await;
-        // Whoever waits for room must learn at once that there will be none, and nothing may arrive behind the tidying up.
+        // Whoever waits for room must learn at once that there will be none, and nothing may arrive behind the tidying
+        // up.
         self.budget.close();
         sending.tasks.shutdown().await;
         let result = match sent {
@@ -188,7 +198,9 @@ impl RemoteUpload {
             Err(error) => Err(error),
         };
         let stays = |error: &StoreError| {
-            self.resuming.as_ref().is_some_and(|resuming| resuming.may_stay) && self.upload.session().is_some() && error.may_continue_later()
+            self.resuming.as_ref().is_some_and(|resuming| resuming.may_stay)
+                && self.upload.session().is_some()
+                && error.may_continue_later()
         };
         if result.as_ref().is_err_and(|error| !stays(error)) {
             tidy(&self.context, || self.upload.abort()).await;
@@ -241,7 +253,8 @@ impl RemoteUpload {
                     for ready in ready {
                         sending.start(ready).await?;
                     }
-                    // An archive beyond what was expected goes on in larger parts, and a late field may lie in two parts: none may need more room than there is.
+                    // An archive beyond what was expected goes on in larger parts, and a late field may lie in two
+                    // parts: none may need more room than there is.
                     let held = held_at_first(abilities.placement).max(chunker.held() as u64);
                     let wanted = budget_for(chunker.filling_size(), self.concurrency, held);
                     self.budget.add_permits(wanted.saturating_sub(budget));
@@ -263,7 +276,12 @@ impl RemoteUpload {
                 }
             }
             Placement::Sequential if !patches.is_empty() => {
-                return Err(StoreError::remote(self.sink.label(), Operation::Write, Kind::Protocol, "bytes already sent can't be changed"));
+                return Err(StoreError::remote(
+                    self.sink.label(),
+                    Operation::Write,
+                    Kind::Protocol,
+                    "bytes already sent can't be changed",
+                ));
             }
             Placement::Parts(_) | Placement::Sequential => {}
         }
@@ -291,25 +309,36 @@ impl RemoteUpload {
         Ok(arrived)
     }
 
-    /// Asks once more what is there now. The place has said that it has the archive; that it does not show it yet makes it no less true.
+    /// Asks once more what is there now. The place has said that it has the archive; that it does not show it yet makes
+    /// it no less true.
     async fn look(&self, store: &dyn Store, arrived: &mut Arrived) -> Result<(), StoreError> {
         let name = &self.name;
         let there = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == arrived.length);
         match self.policy.settled(|| store.entry(name), there).await {
-            Ok(None) => arrived.notes.push(format!("{name} arrived at {}, whose list does not show it yet", store.label())),
+            Ok(None) => {
+                arrived.notes.push(format!("{name} arrived at {}, whose list does not show it yet", store.label()));
+            }
             Ok(Some(entry)) if entry.size != arrived.length => {
                 let reason = format!("{name} arrived, but it has {} bytes instead of {}", entry.size, arrived.length);
-                let advice = "Haul left it there, because it may be another archive of that name: check it with `haul verify` before you delete it";
+                let advice = "Haul left it there, because it may be another archive of that name: check it with `haul \
+                    verify` before you delete it";
                 return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, reason).advise(advice));
             }
             Ok(Some(_)) => {}
-            Err(error) => arrived.notes.push(format!("{name} arrived at {}, but Haul could not check it afterwards: {error}", store.label())),
+            Err(error) => arrived
+                .notes
+                .push(format!("{name} arrived at {}, but Haul could not check it afterwards: {error}", store.label())),
         }
         Ok(())
     }
 
     /// A copy that differs is removed. One that can't be read is not: the place has confirmed it.
-    async fn read_back(&self, store: &dyn Store, fingerprint: &Fingerprint, arrived: &mut Arrived) -> Result<(), StoreError> {
+    async fn read_back(
+        &self,
+        store: &dyn Store,
+        fingerprint: &Fingerprint,
+        arrived: &mut Arrived,
+    ) -> Result<(), StoreError> {
         match compare(store, &self.name, fingerprint, &self.policy).await {
             Ok(checked) => arrived.checked = checked,
             Err(error) if error.kind() == Some(Kind::Mismatch) => {
@@ -345,7 +374,8 @@ impl<'a> Sending<'a> {
         while self.tasks.len() >= self.task.concurrency {
             self.one().await?;
         }
-        let (upload, policy, meter) = (Arc::clone(&self.task.upload), self.task.policy.clone(), Arc::clone(&self.task.meter));
+        let (upload, policy, meter) =
+            (Arc::clone(&self.task.upload), self.task.policy.clone(), Arc::clone(&self.task.meter));
         self.tasks.spawn(async move {
             put(upload.as_ref(), &part, &policy).await?;
             meter.add(part.data.len());

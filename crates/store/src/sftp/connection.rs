@@ -32,7 +32,8 @@ use crate::{
     error::{Kind, Operation, StoreError, reason},
 };
 
-/// Requests under way at once. With [`STEP`] that is as much as OpenSSH's channel takes before it wants to be waited for.
+/// Requests under way at once. With [`STEP`] that is as much as OpenSSH's channel takes before it wants to be waited
+/// for.
 pub(super) const UNDER_WAY: usize = 32;
 /// Bytes per request. Servers that don't state their limits take half of it for certain.
 pub(super) const STEP: u64 = 64 << 10;
@@ -58,7 +59,9 @@ pub(super) struct Connection {
 impl Connection {
     async fn open(target: &Target, trust: Trust, login: &Login, context: &Context) -> Result<Self, StoreError> {
         let label = target.label();
-        let transient = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Transient { retry_after: None }, reason);
+        let transient = |reason: String| {
+            StoreError::remote(&label, Operation::Connect, Kind::Transient { retry_after: None }, reason)
+        };
         let waiting = context.tuning.connect_timeout;
         let silent = |_| transient(format!("the server did not answer within {} s", waiting.as_secs()));
 
@@ -88,12 +91,15 @@ impl Connection {
             });
         }
         let closed = |_| {
-            transient("the server accepted the login and then closed the session".to_owned())
-                .advise("the server's own log says why: often a chroot directory that does not belong to root, or a login shell that does not exist")
+            transient("the server accepted the login and then closed the session".to_owned()).advise(
+                "the server's own log says why: often a chroot directory that does not belong to root, or a \
+                    login shell that does not exist",
+            )
         };
         let channel = timeout(waiting, handle.channel_open_session()).await.map_err(silent)?.map_err(closed)?;
         timeout(waiting, channel.request_subsystem(true, "sftp")).await.map_err(silent)?.map_err(closed)?;
-        let limits = SftpConfig { request_timeout_secs: NO_LIMIT_SECONDS, max_packet_len: 1 << 20, ..SftpConfig::default() };
+        let limits =
+            SftpConfig { request_timeout_secs: NO_LIMIT_SECONDS, max_packet_len: 1 << 20, ..SftpConfig::default() };
         let (stream, heard) = Overheard::new(channel.into_stream());
         // Read a packet at a time: of words where a number should be, more than four letters are wanted.
         let sftp = RawSftpSession::new_with_config(BufReader::new(stream), limits);
@@ -103,10 +109,14 @@ impl Connection {
                 let refuse = |reason: String| StoreError::remote(&label, Operation::Connect, Kind::Protocol, reason);
                 return Err(match (heard.words(), silence_or_failure) {
                     (Some(words), _) => refuse(format!("the server sent \"{words}\" where SFTP should begin")).advise(
-                        "a start-up file of this account (.bashrc, .profile) prints that: make it print only on terminals, or use internal-sftp on the server",
+                        "a start-up file of this account (.bashrc, .profile) prints that: make it print only on \
+                         terminals, or use internal-sftp on the server",
                     ),
                     (None, Err(elapsed)) => silent(elapsed),
-                    (None, _) => refuse("the server offers no SFTP".to_owned()).advise("enable its SFTP subsystem, or allow it for this user"),
+                    (None, _) => refuse("the server offers no SFTP".to_owned()).advise(
+                        "enable its SFTP subsystem, or \
+                        allow it for this user",
+                    ),
                 });
             }
         };
@@ -159,7 +169,11 @@ impl Connection {
         self.ask_within(self.stall * FLUSH_FACTOR, request).await
     }
 
-    async fn ask_within<T>(&self, stall: Duration, request: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
+    async fn ask_within<T>(
+        &self,
+        stall: Duration,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
         let mut request = pin!(request);
         loop {
             let before = self.answers.load(Ordering::Relaxed);
@@ -231,7 +245,8 @@ fn config(trust: &Trust, stall: Duration) -> client::Config {
     preferred.key = trust.preferred(&preferred.key).into();
     client::Config {
         preferred,
-        // A connection that is quiet because we have nothing to send must not be dropped by a router, nor a dead one be held.
+        // A connection that is quiet because we have nothing to send must not be dropped by a router, nor a dead one be
+        // held.
         keepalive_interval: Some(stall / 3),
         keepalive_max: 3,
         nodelay: true,
@@ -249,10 +264,17 @@ fn greeting_failed(label: &str, error: &russh::Error) -> StoreError {
                 AlgorithmKind::Compression => "compression",
                 AlgorithmKind::Mac => "checksum (MAC)",
             };
-            let reason = format!("the server offers no safe {what}: it has {}, but Haul needs one of {}", theirs.join(", "), ours.join(", "));
-            return StoreError::remote(label, Operation::Connect, Kind::Protocol, reason).advise("update the server's SSH, or enable the newer ones there");
+            let reason = format!(
+                "the server offers no safe {what}: it has {}, but Haul needs one of {}",
+                theirs.join(", "),
+                ours.join(", ")
+            );
+            return StoreError::remote(label, Operation::Connect, Kind::Protocol, reason)
+                .advise("update the server's SSH, or enable the newer ones there");
         }
-        russh::Error::KexInit | russh::Error::Version => (Kind::Protocol, "the server does not follow the SSH protocol"),
+        russh::Error::KexInit | russh::Error::Version => {
+            (Kind::Protocol, "the server does not follow the SSH protocol")
+        }
         _ => (Kind::Transient { retry_after: None }, "the connection broke during the greeting"),
     };
     StoreError::remote(label, Operation::Connect, kind, reason)
@@ -269,7 +291,8 @@ impl Heard {
     /// What it said, if that was for people. SFTP begins with a length, whose first byte is zero.
     fn words(&self) -> Option<String> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_text = bytes.iter().take(4).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80);
+        let is_text =
+            bytes.iter().take(4).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80);
         let text = String::from_utf8_lossy(&bytes);
         let line = text.trim().lines().next().unwrap_or_default();
         let line: String = line.chars().filter(|c| !c.is_control()).collect();
@@ -291,7 +314,11 @@ impl<S> Overheard<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         let mut heard = self.heard.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -368,7 +395,13 @@ pub(super) struct ConnectionPool {
 impl ConnectionPool {
     pub(super) fn new(target: Target, options: &Options, context: &Context) -> Result<Self, StoreError> {
         let login = Login::new(&target, options, context)?;
-        Ok(Self { target, options: options.clone(), login, context: context.clone(), current: tokio::sync::Mutex::new(None) })
+        Ok(Self {
+            target,
+            options: options.clone(),
+            login,
+            context: context.clone(),
+            current: tokio::sync::Mutex::new(None),
+        })
     }
 
     pub(super) fn target(&self) -> &Target {
@@ -388,14 +421,18 @@ impl ConnectionPool {
         Ok(connection)
     }
 
-    /// What to write instead, where an absolute path does not work: many servers give an account its home directory and nothing else.
+    /// What to write instead, where an absolute path does not work: many servers give an account its home directory and
+    /// nothing else.
     pub(super) async fn home_instead(&self, connection: &Connection) -> Option<String> {
         let below = self.target.path.strip_prefix('/')?;
         let home = connection.ask(connection.sftp.realpath(".")).await.ok()?.files.into_iter().next()?.filename;
         if home == "/" || self.target.path.starts_with(&format!("{}/", home.trim_end_matches('/'))) {
             return None;
         }
-        Some(format!("this account's home directory is {home}; for a path in it, write {}/~/{below}", self.target.server()))
+        Some(format!(
+            "this account's home directory is {home}; for a path in it, write {}/~/{below}",
+            self.target.server()
+        ))
     }
 
     /// The place's directory as an absolute path. It, or at least the one above, must be there.
@@ -413,7 +450,8 @@ impl ConnectionPool {
                 below => format!("{}/{below}", home.trim_end_matches('/')),
             }
         };
-        let nowhere = |what: &str| StoreError::remote(&label, Operation::Connect, Kind::NotFound, format!("{what} there"));
+        let nowhere =
+            |what: &str| StoreError::remote(&label, Operation::Connect, Kind::NotFound, format!("{what} there"));
         let make_it = "create the directory on the server first; Haul creates only the last component of the path";
         match connection.ask(connection.sftp.stat(&path)).await {
             Ok(found) if found.attrs.is_dir() => Ok(path),
@@ -421,7 +459,10 @@ impl ConnectionPool {
             Err(Fault::Missing) => match connection.ask(connection.sftp.stat(target::parent(&path))).await {
                 Ok(found) if found.attrs.is_dir() => Ok(path),
                 Ok(_) | Err(Fault::Missing) => {
-                    let advice = self.home_instead(&connection).await.map_or_else(|| make_it.to_owned(), |home| format!("{make_it}. {home}"));
+                    let advice = self
+                        .home_instead(&connection)
+                        .await
+                        .map_or_else(|| make_it.to_owned(), |home| format!("{make_it}. {home}"));
                     Err(nowhere(&format!("neither {path} nor the directory above it is")).advise(advice))
                 }
                 Err(fault) => Err(failed(fault)),

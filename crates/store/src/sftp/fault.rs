@@ -17,7 +17,8 @@ pub(super) enum Fault {
     End,
     /// The server can't do this at all.
     Unsupported,
-    /// The server's file system takes no such call, or no such name (OpenSSH's answer to `EINVAL` and names that are too long).
+    /// The server's file system takes no such call, or no such name (OpenSSH's answer to `EINVAL` and names that are
+    /// too long).
     Invalid,
     /// No room is left.
     Full,
@@ -33,13 +34,17 @@ impl From<Error> for Fault {
                 StatusCode::PermissionDenied => Self::Denied,
                 StatusCode::Eof => Self::End,
                 StatusCode::OpUnsupported => Self::Unsupported,
-                StatusCode::NoConnection | StatusCode::ConnectionLost => Self::Broken("the server lost its connection".to_owned()),
+                StatusCode::NoConnection | StatusCode::ConnectionLost => {
+                    Self::Broken("the server lost its connection".to_owned())
+                }
                 StatusCode::BadMessage => Self::Invalid,
                 StatusCode::Ok | StatusCode::Failure => Self::from_words(&status.error_message),
             },
             Error::Timeout => Self::Broken("the server did not answer".to_owned()),
             Error::Limited(what) => Self::Refused(what),
-            Error::IO(_) | Error::UnexpectedPacket | Error::UnexpectedBehavior(_) => Self::Broken("the connection broke".to_owned()),
+            Error::IO(_) | Error::UnexpectedPacket | Error::UnexpectedBehavior(_) => {
+                Self::Broken("the connection broke".to_owned())
+            }
         }
     }
 }
@@ -63,9 +68,15 @@ impl Fault {
             Self::Denied => (Kind::Permission, "permission denied".to_owned()),
             Self::End => (Kind::Protocol, "the file ended too early".to_owned()),
             Self::Unsupported => (Kind::Protocol, "the server can't do that".to_owned()),
-            Self::Invalid => (Kind::Protocol, "the server's file system does not accept that, or a name that long".to_owned()),
-            Self::Full => (Kind::Full { missing: None }, "no space left on the server, or its quota is used up".to_owned()),
-            Self::Refused(words) => (Kind::Protocol, format!("the server refused it with \"{words}\" and gave no reason")),
+            Self::Invalid => {
+                (Kind::Protocol, "the server's file system does not accept that, or a name that long".to_owned())
+            }
+            Self::Full => {
+                (Kind::Full { missing: None }, "no space left on the server, or its quota is used up".to_owned())
+            }
+            Self::Refused(words) => {
+                (Kind::Protocol, format!("the server refused it with \"{words}\" and gave no reason"))
+            }
         };
         StoreError::remote(place, operation, kind, reason)
     }

@@ -1,4 +1,5 @@
-//! Proving who we are: keys from files, the agent, a password. Whatever the server refuses, the next is tried; what was tried is told when none works.
+//! Proving who we are: keys from files, the agent, a password. Whatever the server refuses, the next is tried; what was
+//! tried is told when none works.
 
 use std::{
     io,
@@ -79,7 +80,9 @@ impl Login {
         if self.with_password(handle, &mut tried).await? {
             return Ok(());
         }
-        if self.key_file.is_none() && (self.with_agent(handle, &mut tried).await? || self.with_files(handle, &files, &mut tried).await?) {
+        if self.key_file.is_none()
+            && (self.with_agent(handle, &mut tried).await? || self.with_files(handle, &files, &mut tried).await?)
+        {
             return Ok(());
         }
         let reason = match tried.as_slice() {
@@ -87,17 +90,24 @@ impl Login {
             tried => format!("the server did not accept {}", tried.join(", nor ")),
         };
         let advice = format!(
-            "add the public key to ~/.ssh/authorized_keys of {} on the server, or name key_file or password_file in haul.toml (~/.ssh/config is not read)",
+            "add the public key to ~/.ssh/authorized_keys of {} on the server, or name key_file or password_file in \
+             haul.toml (~/.ssh/config is not read)",
             self.user
         );
         Err(StoreError::remote(&self.label, Operation::Connect, Kind::Credentials, reason).advise(advice))
     }
 
-    async fn with_files<H: Handler>(&self, handle: &mut Handle<H>, files: &[PathBuf], tried: &mut Vec<String>) -> Result<bool, StoreError> {
+    async fn with_files<H: Handler>(
+        &self,
+        handle: &mut Handle<H>,
+        files: &[PathBuf],
+        tried: &mut Vec<String>,
+    ) -> Result<bool, StoreError> {
         for path in files {
             let Some(key) = self.load(path, tried).await? else { continue };
             let hash = if key.algorithm().is_rsa() { self.rsa_hash(handle).await? } else { None };
-            let result = handle.authenticate_publickey(&self.user, PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await;
+            let result =
+                handle.authenticate_publickey(&self.user, PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await;
             tried.push(format!("the key {}", path.display()));
             if let Progress::Done = self.progress(handle, result)? {
                 return Ok(true);
@@ -114,7 +124,12 @@ impl Login {
         let text = match read.unwrap_or_else(|died| Err(io::Error::other(died))) {
             Ok(text) => text,
             Err(error) if !named && error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(invalid(&self.label, format!("the key {} can't be read: {}", path.display(), reason(&error)))),
+            Err(error) => {
+                return Err(invalid(
+                    &self.label,
+                    format!("the key {} can't be read: {}", path.display(), reason(&error)),
+                ));
+            }
         };
         let passphrase = self.passphrase.clone();
         // Deriving the key of an encrypted file takes a second of a core.
@@ -129,19 +144,36 @@ impl Login {
         let locked = |how: &str| format!("the key {} is encrypted, and {how}", path.display());
         match decoded {
             Ok(Ok(key)) => Ok(Some(key)),
-            Ok(Err(_)) if self.passphrase.is_some() && named => Err(invalid(&self.label, locked("the passphrase is wrong, or the key is damaged"))),
-            Ok(Err(keys::Error::KeyIsEncrypted)) if named => Err(invalid(&self.label, locked("no passphrase was given"))
-                .advise("name a file with the passphrase as passphrase_file in haul.toml, set HAUL_SFTP_PASSPHRASE, or add the key to an agent")),
+            Ok(Err(_)) if self.passphrase.is_some() && named => {
+                Err(invalid(&self.label, locked("the passphrase is wrong, or the key is damaged")))
+            }
+            Ok(Err(keys::Error::KeyIsEncrypted)) if named => {
+                Err(invalid(&self.label, locked("no passphrase was given")).advise(
+                    "name a file with the passphrase as passphrase_file in haul.toml, set HAUL_SFTP_PASSPHRASE, or \
+                    add the key to an agent",
+                ))
+            }
             Ok(Err(keys::Error::KeyIsEncrypted)) => {
                 tried.push(locked("could not be opened (passphrase_file, HAUL_SFTP_PASSPHRASE)"));
                 Ok(None)
             }
-            Ok(Err(_)) | Err(_) if named => Err(invalid(&self.label, format!("{} is not a usable private key", path.display()))),
+            Ok(Err(_)) | Err(_) if named => Err(invalid(
+                &self.label,
+                format!(
+                    "{} is not a usable private \
+                key",
+                    path.display()
+                ),
+            )),
             Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
 
-    async fn with_agent<H: Handler>(&self, handle: &mut Handle<H>, tried: &mut Vec<String>) -> Result<bool, StoreError> {
+    async fn with_agent<H: Handler>(
+        &self,
+        handle: &mut Handle<H>,
+        tried: &mut Vec<String>,
+    ) -> Result<bool, StoreError> {
         let Some(socket) = &self.agent else { return Ok(false) };
         // An agent that is gone is no reason not to try the rest.
         let Ok(mut agent) = AgentClient::connect_uds(socket).await else { return Ok(false) };
@@ -151,7 +183,9 @@ impl Login {
             let hash = if key.algorithm().is_rsa() { self.rsa_hash(handle).await? } else { None };
             let name = if comment.is_empty() { key.fingerprint(HashAlg::Sha256).to_string() } else { comment };
             // The agent's own refusal concerns this key only.
-            let Ok(result) = handle.authenticate_publickey_with(&self.user, key, hash, &mut agent).await else { continue };
+            let Ok(result) = handle.authenticate_publickey_with(&self.user, key, hash, &mut agent).await else {
+                continue;
+            };
             tried.push(format!("the agent's key {name}"));
             if let Progress::Done = self.progress(handle, Ok(result))? {
                 return Ok(true);
@@ -160,7 +194,11 @@ impl Login {
         Ok(false)
     }
 
-    async fn with_password<H: Handler>(&self, handle: &mut Handle<H>, tried: &mut Vec<String>) -> Result<bool, StoreError> {
+    async fn with_password<H: Handler>(
+        &self,
+        handle: &mut Handle<H>,
+        tried: &mut Vec<String>,
+    ) -> Result<bool, StoreError> {
         let Some(password) = &self.password else { return Ok(false) };
         tried.push("the password".to_owned());
         let result = handle.authenticate_password(&self.user, password.expose()).await;
@@ -182,7 +220,10 @@ impl Login {
                 Err(error) => return Err(self.broke(&error)),
             };
             // A question whose answer would be shown is not for the password.
-            let answers = prompts.iter().map(|prompt| if prompt.echo { String::new() } else { password.expose().to_owned() }).collect();
+            let answers = prompts
+                .iter()
+                .map(|prompt| if prompt.echo { String::new() } else { password.expose().to_owned() })
+                .collect();
             answer = handle.authenticate_keyboard_interactive_respond(answers).await;
         }
         Ok(false)
@@ -197,18 +238,29 @@ impl Login {
         }
     }
 
-    fn progress<H: Handler>(&self, handle: &Handle<H>, result: Result<AuthResult, russh::Error>) -> Result<Progress, StoreError> {
+    fn progress<H: Handler>(
+        &self,
+        handle: &Handle<H>,
+        result: Result<AuthResult, russh::Error>,
+    ) -> Result<Progress, StoreError> {
         match result {
             Ok(AuthResult::Success) => Ok(Progress::Done),
             // A broken connection looks like a refusal after which nothing is left to try.
-            Ok(AuthResult::Failure { remaining_methods, .. }) if handle.is_closed() && remaining_methods.is_empty() => Err(self.broke(&russh::Error::HUP)),
+            Ok(AuthResult::Failure { remaining_methods, .. }) if handle.is_closed() && remaining_methods.is_empty() => {
+                Err(self.broke(&russh::Error::HUP))
+            }
             Ok(AuthResult::Failure { .. }) => Ok(Progress::Refused),
             Err(error) => Err(self.broke(&error)),
         }
     }
 
     fn broke(&self, _: &russh::Error) -> StoreError {
-        StoreError::remote(&self.label, Operation::Connect, Kind::Transient { retry_after: None }, "the connection broke while logging in")
+        StoreError::remote(
+            &self.label,
+            Operation::Connect,
+            Kind::Transient { retry_after: None },
+            "the connection broke while logging in",
+        )
     }
 }
 

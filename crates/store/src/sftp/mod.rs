@@ -1,11 +1,11 @@
 //! A place: a directory of an SFTP server (`sftp://user@host[:port]/path`; `/~/path` begins in the home directory).
 //!
-//! Bytes go into a temporary file of mode 0600 beside the final name, many writes under way at once. Publishing syncs, compares the size and renames without
-//! replacing. A connection that breaks is made again by the next call, which looks how far the file came. `~/.ssh/config` is not read: what matters
-//! of it are options here ([`KEYS`]).
+//! Bytes go into a temporary file of mode 0600 beside the final name, many writes under way at once. Publishing syncs,
+//! compares the size and renames without replacing. A connection that breaks is made again by the next call, which
+//! looks how far the file came. `~/.ssh/config` is not read: what matters of it are options here ([`KEYS`]).
 //!
-//! `target` reads the address, `trust` decides about the host's key, `login` proves who we are, `connection` keeps the connection, `fault` says what a failure means,
-//! `upload` is one file on its way.
+//! `target` reads the address, `trust` decides about the host's key, `login` proves who we are, `connection` keeps the
+//! connection, `fault` says what a failure means, `upload` is one file on its way.
 
 mod connection;
 mod fault;
@@ -66,7 +66,9 @@ async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<
     if context.only_looks {
         let connection = shared.connection().await?;
         if shared.attributes(&connection, &shared.directory, Operation::Connect).await?.is_none() {
-            return Err(StoreError::remote(shared.label(), Operation::Connect, Kind::NotFound, NO_FOLDER).advise(CHECK_PATH));
+            return Err(
+                StoreError::remote(shared.label(), Operation::Connect, Kind::NotFound, NO_FOLDER).advise(CHECK_PATH)
+            );
         }
     }
     Ok(Arc::new(Sftp { shared: Arc::new(shared) }))
@@ -140,7 +142,11 @@ impl Store for Sftp {
         let failed = self.shared.failed(Operation::Read);
         let connection = self.shared.connection().await?;
         let path = self.shared.path(name)?;
-        let handle = connection.ask(connection.sftp.open(path, OpenFlags::READ, FileAttributes::empty())).await.map_err(&failed)?.handle;
+        let handle = connection
+            .ask(connection.sftp.open(path, OpenFlags::READ, FileAttributes::empty()))
+            .await
+            .map_err(&failed)?
+            .handle;
         let step = connection.step();
         let starts = (range.start..range.end).step_by(step as usize);
         let pieces = starts.map(|from| connection.read_exactly(&handle, from..range.end.min(from + step)));
@@ -176,7 +182,10 @@ impl Store for Sftp {
         let mut removed = 0;
         for (name, attributes) in self.shared.entries(&connection, Operation::List).await? {
             let age = modified(&attributes).and_then(|then| now.duration_since(then).ok());
-            if attributes.is_regular() && owner::is_abandoned(&name, age) && connection.ask(connection.sftp.remove(self.shared.path(&name)?)).await.is_ok() {
+            if attributes.is_regular()
+                && owner::is_abandoned(&name, age)
+                && connection.ask(connection.sftp.remove(self.shared.path(&name)?)).await.is_ok()
+            {
                 removed += 1;
             }
         }

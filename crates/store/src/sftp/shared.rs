@@ -33,7 +33,12 @@ impl Shared {
     /// Where `name` stands on the server.
     pub(super) fn path(&self, name: &str) -> Result<String, StoreError> {
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
-            return Err(StoreError::remote(self.label(), Operation::Read, Kind::Invalid, format!("{name:?} is not a valid file name")));
+            return Err(StoreError::remote(
+                self.label(),
+                Operation::Read,
+                Kind::Invalid,
+                format!("{name:?} is not a valid file name"),
+            ));
         }
         Ok(format!("{}/{name}", self.directory.trim_end_matches('/')))
     }
@@ -48,14 +53,30 @@ impl Shared {
     }
 
     /// The file of that name, or what a link of that name leads to. A link that leads nowhere is no archive.
-    pub(super) async fn look(&self, connection: &Connection, name: &str, own: FileAttributes, operation: Operation) -> Result<Option<Entry>, StoreError> {
+    pub(super) async fn look(
+        &self,
+        connection: &Connection,
+        name: &str,
+        own: FileAttributes,
+        operation: Operation,
+    ) -> Result<Option<Entry>, StoreError> {
         let is_link = own.is_symlink();
         let found = if is_link { self.attributes(connection, &self.path(name)?, operation).await? } else { Some(own) };
-        Ok(found.filter(FileAttributes::is_regular).map(|found| Entry { name: name.to_owned(), size: found.len(), modified: modified(&found), link: is_link }))
+        Ok(found.filter(FileAttributes::is_regular).map(|found| Entry {
+            name: name.to_owned(),
+            size: found.len(),
+            modified: modified(&found),
+            link: is_link,
+        }))
     }
 
     /// Attributes of what `name` leads to; `None` when nothing is there.
-    pub(super) async fn attributes(&self, connection: &Connection, path: &str, operation: Operation) -> Result<Option<FileAttributes>, StoreError> {
+    pub(super) async fn attributes(
+        &self,
+        connection: &Connection,
+        path: &str,
+        operation: Operation,
+    ) -> Result<Option<FileAttributes>, StoreError> {
         match connection.ask(connection.sftp.stat(path)).await {
             Ok(found) => Ok(Some(found.attrs)),
             Err(Fault::Missing) => Ok(None),
@@ -73,7 +94,11 @@ impl Shared {
     }
 
     /// Everything in the directory; nothing when the directory is still to be made.
-    pub(super) async fn entries(&self, connection: &Connection, operation: Operation) -> Result<Vec<(String, FileAttributes)>, StoreError> {
+    pub(super) async fn entries(
+        &self,
+        connection: &Connection,
+        operation: Operation,
+    ) -> Result<Vec<(String, FileAttributes)>, StoreError> {
         let failed = self.failed(operation);
         let handle = match connection.ask(connection.sftp.opendir(&self.directory)).await {
             Ok(handle) => handle.handle,

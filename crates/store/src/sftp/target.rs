@@ -26,10 +26,17 @@ impl Target {
     pub(super) fn parse(url: &Url, context: &Context) -> Result<Self, StoreError> {
         let place = &redact::url(url);
         let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
-        let text = |part: &str| decoded(part).map_err(|_| invalid(place, "the address contains characters that are not UTF-8"));
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid(place, "the address lacks a host: sftp://user@host/path"))?;
+        let text = |part: &str| {
+            decoded(part).map_err(|_| invalid(place, "the address contains characters that are not UTF-8"))
+        };
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| invalid(place, "the address lacks a host: sftp://user@host/path"))?;
         let host = text(host.trim_start_matches('[').trim_end_matches(']'))?.to_lowercase();
-        if host.starts_with('-') || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@'\"`$;&|<>(),*?!".contains(c)) {
+        if host.starts_with('-')
+            || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@'\"`$;&|<>(),*?!".contains(c))
+        {
             return Err(invalid(place, "the host name is not valid"));
         }
         let user = match url.username() {
@@ -45,7 +52,11 @@ impl Target {
             Some("" | "/") => ".".to_owned(),
             Some(rest) if rest.starts_with('/') => rest.trim_matches('/').to_owned(),
             _ if path.trim_matches('/').is_empty() => {
-                let shown = if path.is_empty() { "sftp://user@host/path, or sftp://user@host/~/path below the home directory" } else { "a directory, not /" };
+                let shown = if path.is_empty() {
+                    "sftp://user@host/path, or sftp://user@host/~/path below the home directory"
+                } else {
+                    "a directory, not /"
+                };
                 return Err(invalid(place, "the address lacks a directory").advise(format!("name {shown}")));
             }
             _ => format!("/{}", path.trim_matches('/')),
@@ -106,11 +117,17 @@ mod tests {
     #[test]
     fn user_host_port_and_path_are_understood() {
         let target = parse("sftp://bo%20b@NAS.local:2222/srv/my%20backups/").unwrap();
-        assert_eq!((target.user.as_str(), target.host.as_str(), target.port, target.path.as_str()), ("bo b", "nas.local", 2222, "/srv/my backups"));
+        assert_eq!(
+            (target.user.as_str(), target.host.as_str(), target.port, target.path.as_str()),
+            ("bo b", "nas.local", 2222, "/srv/my backups")
+        );
         assert_eq!(target.label(), "sftp://bo b@nas.local:2222/srv/my backups");
         assert_eq!(target.known_as(), "[nas.local]:2222");
         let home = parse("sftp://nas/~/backups").unwrap();
-        assert_eq!((home.user.as_str(), home.port, home.path.as_str(), home.known_as().as_str()), ("ida", 22, "backups", "nas"));
+        assert_eq!(
+            (home.user.as_str(), home.port, home.path.as_str(), home.known_as().as_str()),
+            ("ida", 22, "backups", "nas")
+        );
         assert_eq!(home.label(), "sftp://ida@nas/~/backups");
         assert_eq!(parse("sftp://[::1]/~").unwrap().path, ".");
         assert_eq!(parse("sftp://[::1]:2200/a").unwrap().known_as(), "[::1]:2200");

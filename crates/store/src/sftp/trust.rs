@@ -1,6 +1,8 @@
-//! Whether the host is the one it should be: `known_hosts`, or a fingerprint from the configuration. Nothing is ever trusted unasked.
+//! Whether the host is the one it should be: `known_hosts`, or a fingerprint from the configuration. Nothing is ever
+//! trusted unasked.
 //!
-//! Understood are hashed names, `[host]:port`, patterns, several keys per host and `@revoked`; host certificates (`@cert-authority`) are not.
+//! Understood are hashed names, `[host]:port`, patterns, several keys per host and `@revoked`; host certificates
+//! (`@cert-authority`) are not.
 
 use std::path::PathBuf;
 
@@ -43,16 +45,34 @@ impl Trust {
         let mut files = Vec::new();
         match (options.get("known_hosts"), context.variable("HOME")) {
             (Some(path), home) => files.push(super::login::expanded(path, home.as_deref())),
-            (None, Some(home)) => files.extend([PathBuf::from(home).join(".ssh/known_hosts"), PathBuf::from("/etc/ssh/ssh_known_hosts")]),
+            (None, Some(home)) => {
+                files.extend([PathBuf::from(home).join(".ssh/known_hosts"), PathBuf::from("/etc/ssh/ssh_known_hosts")]);
+            }
             (None, None) => files.push(PathBuf::from("/etc/ssh/ssh_known_hosts")),
         }
-        let file = if options.get("known_hosts").is_some() { files[0].display().to_string() } else { "~/.ssh/known_hosts".to_owned() };
+        let file = if options.get("known_hosts").is_some() {
+            files[0].display().to_string()
+        } else {
+            "~/.ssh/known_hosts".to_owned()
+        };
         let missing = files[0].parent().filter(|parent| !parent.exists());
         let missing = missing.and_then(|_| Some(file.rsplit_once('/')?.0.to_owned()));
-        let mut trust = Self { label, host: target.host.clone(), port: target.port, pinned, known: Vec::new(), revoked: Vec::new(), file, missing };
+        let mut trust = Self {
+            label,
+            host: target.host.clone(),
+            port: target.port,
+            pinned,
+            known: Vec::new(),
+            revoked: Vec::new(),
+            file,
+            missing,
+        };
         for path in files {
             // A file that is not there knows nobody.
-            trust.learn(&String::from_utf8_lossy(&crate::files::read(&path, LONGEST).unwrap_or_default()), &target.known_as());
+            trust.learn(
+                &String::from_utf8_lossy(&crate::files::read(&path, LONGEST).unwrap_or_default()),
+                &target.known_as(),
+            );
         }
         Ok(trust)
     }
@@ -61,7 +81,11 @@ impl Trust {
         for line in text.lines() {
             let mut fields = line.split_whitespace();
             let mut first = fields.next().unwrap_or_default();
-            let marker = if first.starts_with('@') { Some(std::mem::replace(&mut first, fields.next().unwrap_or_default())) } else { None };
+            let marker = if first.starts_with('@') {
+                Some(std::mem::replace(&mut first, fields.next().unwrap_or_default()))
+            } else {
+                None
+            };
             if first.starts_with('#') || !names(first, known_as) {
                 continue;
             }
@@ -95,7 +119,10 @@ impl Trust {
                 return Ok(());
             }
             let reason = format!("ITS KEY IS NOT THE CONFIGURED ONE: it is {fingerprint}, but host_key says {pinned}");
-            return Err(self.refuse(reason).advise("somebody may be impersonating this server; change host_key only if the server's key was really changed"));
+            return Err(self.refuse(reason).advise(
+                "somebody may be impersonating this server; change host_key only if \
+                the server's key was really changed",
+            ));
         }
         if self.known.iter().any(|known| same(&known)) {
             return Ok(());
@@ -103,15 +130,25 @@ impl Trust {
         let kind = key.algorithm();
         if self.known.iter().any(|known| same_kind(&known.algorithm(), &kind)) {
             let advice = format!(
-                "somebody may be impersonating this server. If its key was really changed, compare {fingerprint} with \"ssh-keygen -lf\" of its own key, then: \
+                "somebody may be impersonating this server. If its key was really changed, compare {fingerprint} \
+                 with \"ssh-keygen -lf\" of its own key, then: \
                  ssh-keygen -R '{}' && {}",
                 self.known_as(),
                 self.trust_command(&kind)
             );
-            return Err(self.refuse(format!("THE HOST'S KEY HAS CHANGED: it is now {fingerprint}, but {} holds another", self.file)).advise(advice));
+            return Err(self
+                .refuse(format!("THE HOST'S KEY HAS CHANGED: it is now {fingerprint}, but {} holds another", self.file))
+                .advise(advice));
         }
-        let advice = format!("compare the fingerprint with the server's own (\"ssh-keygen -lf\" of its key), then trust it by: {}", self.trust_command(&kind));
-        let reason = if self.known.is_empty() { "the host is not known yet" } else { "the host is known, but with another kind of key" };
+        let advice = format!(
+            "compare the fingerprint with the server's own (\"ssh-keygen -lf\" of its key), then trust it by: {}",
+            self.trust_command(&kind)
+        );
+        let reason = if self.known.is_empty() {
+            "the host is not known yet"
+        } else {
+            "the host is known, but with another kind of key"
+        };
         Err(self.refuse(format!("{reason}; its key is {} {fingerprint}", kind_name(&kind))).advise(advice))
     }
 
@@ -167,7 +204,8 @@ fn is_hash_of(hashed: &str, host: &str) -> bool {
     Hmac::<Sha1>::new_from_slice(&salt).is_ok_and(|hmac| hmac.chain_update(host).verify_slice(&hash).is_ok())
 }
 
-/// `*` stands for any characters, `?` for one. Goes back to the last star only, so long patterns cost no more than pattern times name.
+/// `*` stands for any characters, `?` for one. Goes back to the last star only, so long patterns cost no more than
+/// pattern times name.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut seen, mut star) = (0, 0, None);
     while seen < name.len() {

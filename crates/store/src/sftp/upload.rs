@@ -1,4 +1,5 @@
-//! One file on its way: written under a temporary name, continued on a new connection where the old one broke, renamed at the end.
+//! One file on its way: written under a temporary name, continued on a new connection where the old one broke, renamed
+//! at the end.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +28,8 @@ use crate::{
 /// With less room than this, a refused write means a full disk: the protocol has no number for it.
 const NO_ROOM: u64 = 1 << 20;
 
-/// How often what has arrived is written down for another process: not with every part, each of which would cost a sync.
+/// How often what has arrived is written down for another process: not with every part, each of which would cost a
+/// sync.
 const NOTED_EVERY: u64 = 16 << 20;
 
 /// What another process needs to continue.
@@ -89,7 +91,12 @@ impl SftpUpload {
             && wanted > free
         {
             let reason = format!("{free} bytes are free, but the archive needs {wanted}");
-            return Err(StoreError::remote(shared.label(), Operation::Create, Kind::Full { missing: Some(wanted - free) }, reason));
+            return Err(StoreError::remote(
+                shared.label(),
+                Operation::Create,
+                Kind::Full { missing: Some(wanted - free) },
+                reason,
+            ));
         }
         let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
         let memo = Memo { directory: shared.directory.clone(), temporary, name: name.to_owned(), complete: 0 };
@@ -127,7 +134,9 @@ impl SftpUpload {
             return Ok(None);
         }
         let connection = shared.connection().await?;
-        let Some(found) = shared.attributes(&connection, &shared.path(&memo.temporary)?, Operation::Read).await? else { return Ok(None) };
+        let Some(found) = shared.attributes(&connection, &shared.path(&memo.temporary)?, Operation::Read).await? else {
+            return Ok(None);
+        };
         // What was under way when the other process ended may have arrived in any order, with holes.
         let kept = memo.complete.min(found.len());
         let arrived = Lock::new(Arrived { up_to: kept, ..Arrived::default() });
@@ -143,7 +152,11 @@ impl SftpUpload {
     }
 
     /// The open file, on the connection that stands; true when that had to be opened anew.
-    async fn file(&self, state: &mut State, operation: Operation) -> Result<Option<(Arc<Connection>, String, bool)>, StoreError> {
+    async fn file(
+        &self,
+        state: &mut State,
+        operation: Operation,
+    ) -> Result<Option<(Arc<Connection>, String, bool)>, StoreError> {
         let connection = self.shared.connection().await?;
         if let Some((on, handle)) = &state.open
             && Arc::ptr_eq(on, &connection)
@@ -204,7 +217,8 @@ impl SftpUpload {
 
     /// A bare "failure" while writing is a full disk more often than anything else.
     async fn explained(&self, connection: &Connection, fault: Fault) -> Fault {
-        if matches!(fault, Fault::Refused(_)) && self.shared.space(connection).await.is_some_and(|free| free < NO_ROOM) {
+        if matches!(fault, Fault::Refused(_)) && self.shared.space(connection).await.is_some_and(|free| free < NO_ROOM)
+        {
             return Fault::Full;
         }
         fault
@@ -213,7 +227,8 @@ impl SftpUpload {
     /// The temporary file is gone. If our rename was under way, this is how a lost answer looks.
     async fn published_unheard(&self, state: &mut State, completed: &Completed) -> Result<Checked, StoreError> {
         let connection = self.shared.connection().await?;
-        let found = self.shared.attributes(&connection, &self.shared.path(&self.memo.name)?, Operation::Publish).await?;
+        let found =
+            self.shared.attributes(&connection, &self.shared.path(&self.memo.name)?, Operation::Publish).await?;
         match found {
             Some(found) if state.publishing && found.len() == completed.length => {
                 state.published = true;
@@ -224,7 +239,12 @@ impl SftpUpload {
         }
     }
 
-    async fn rename(&self, state: &mut State, connection: &Connection, completed: &Completed) -> Result<Checked, StoreError> {
+    async fn rename(
+        &self,
+        state: &mut State,
+        connection: &Connection,
+        completed: &Completed,
+    ) -> Result<Checked, StoreError> {
         let failed = self.shared.failed(Operation::Publish);
         let (from, to) = (self.temporary()?, self.shared.path(&self.memo.name)?);
         // Some servers' rename replaces.
@@ -299,10 +319,17 @@ impl Upload for SftpUpload {
             match flushed {
                 // File systems that can't flush have nothing to lose.
                 Ok(_) | Err(Fault::Unsupported | Fault::Invalid) => {}
-                Err(fault) => return Err(self.explained(&connection, fault).await.at(&self.shared.label(), Operation::Sync)),
+                Err(fault) => {
+                    return Err(self.explained(&connection, fault).await.at(&self.shared.label(), Operation::Sync));
+                }
             }
         }
-        let size = connection.ask(connection.sftp.fstat(&handle)).await.map_err(self.shared.failed(Operation::Check))?.attrs.len();
+        let size = connection
+            .ask(connection.sftp.fstat(&handle))
+            .await
+            .map_err(self.shared.failed(Operation::Check))?
+            .attrs
+            .len();
         state.open = None;
         // An error of closing is one of writing.
         if let Err(fault) = connection.ask(connection.sftp.close(&handle)).await {

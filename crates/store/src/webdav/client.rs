@@ -1,4 +1,5 @@
-//! WebDAV's verbs against one folder: addresses, the password, and what answers mean. Shared with `nextcloud`, which speaks the same to several folders.
+//! WebDAV's verbs against one folder: addresses, the password, and what answers mean. Shared with `nextcloud`, which
+//! speaks the same to several folders.
 
 use std::{
     ops::Range,
@@ -57,7 +58,8 @@ pub(crate) struct Client {
     stall: Duration,
     // What to do about a refused password.
     login_advice: &'static str,
-    // Temporary names under which something may have begun whose answer was lost, and whether they may outlive this process.
+    // Temporary names under which something may have begun whose answer was lost, and whether they may outlive this
+    // process.
     unheard: Mutex<Vec<(bool, String)>>,
     // Those of them that were begun again: a late server may make them once more when they have got their final name.
     doubtful: Mutex<Vec<String>>,
@@ -71,7 +73,13 @@ pub(crate) struct Client {
 
 impl Client {
     /// `root` ends with a slash.
-    pub(crate) fn new(label: String, root: Url, login: Option<Login>, login_advice: &'static str, context: &Context) -> Self {
+    pub(crate) fn new(
+        label: String,
+        root: Url,
+        login: Option<Login>,
+        login_advice: &'static str,
+        context: &Context,
+    ) -> Self {
         Self {
             label,
             http: context.http.clone(),
@@ -112,7 +120,8 @@ impl Client {
         self.is_dotless.store(true, Ordering::Relaxed);
     }
 
-    /// How long the server may take after the last byte of an upload: proxies hand on what they have taken, some servers compute checksums, some look for viruses.
+    /// How long the server may take after the last byte of an upload: proxies hand on what they have taken, some
+    /// servers compute checksums, some look for viruses.
     pub(crate) fn digesting(&self, length: u64) -> Duration {
         let each = Duration::from_secs(length / BYTES_PER_SECOND);
         self.stall * ANSWER_PATIENCE + each.min(LONGEST_DIGESTING)
@@ -167,7 +176,12 @@ impl Client {
         }
     }
 
-    pub(crate) async fn send(&self, operation: Operation, request: RequestBuilder, activity: &Activity) -> Result<Response, StoreError> {
+    pub(crate) async fn send(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        activity: &Activity,
+    ) -> Result<Response, StoreError> {
         web::send(&self.label, operation, request, activity, self.stall).await
     }
 
@@ -178,9 +192,14 @@ impl Client {
     /// What a refusal means, in the server's words where it has any.
     pub(crate) async fn refusal(&self, operation: Operation, response: Response) -> StoreError {
         let (status, headers) = (response.status(), response.headers().clone());
-        let wanted: Vec<_> = headers.get_all(WWW_AUTHENTICATE).iter().map(|scheme| scheme.as_bytes().to_ascii_lowercase()).collect();
-        if status == StatusCode::UNAUTHORIZED && !wanted.is_empty() && !wanted.iter().any(|scheme| scheme.windows(5).any(|word| word == b"basic")) {
-            let error = web::refused(&self.label, operation, status, &headers, "it does not accept Basic authentication");
+        let wanted: Vec<_> =
+            headers.get_all(WWW_AUTHENTICATE).iter().map(|scheme| scheme.as_bytes().to_ascii_lowercase()).collect();
+        if status == StatusCode::UNAUTHORIZED
+            && !wanted.is_empty()
+            && !wanted.iter().any(|scheme| scheme.windows(5).any(|word| word == b"basic"))
+        {
+            let error =
+                web::refused(&self.label, operation, status, &headers, "it does not accept Basic authentication");
             return error.advise("enable Basic authentication there, over https");
         }
         if is_xml(&headers) {
@@ -194,14 +213,21 @@ impl Client {
 
     fn advised(&self, status: StatusCode, error: StoreError) -> StoreError {
         match status.as_u16() {
-            400 if self.label.starts_with("webdav") && self.root.path().contains("/remote.php/") => {
-                error.advise("this looks like a Nextcloud or ownCloud, which refuses the names of unfinished files: use nextclouds://host/folder")
-            }
+            400 if self.label.starts_with("webdav") && self.root.path().contains("/remote.php/") => error.advise(
+                "this looks like a Nextcloud or ownCloud, which refuses the names of unfinished files: \
+                    use nextclouds://host/folder",
+            ),
             401 => error.advise(self.login_advice),
             403 => error.advise("this user is not allowed to do that: give the user write access to this folder"),
             411 => error.advise("this server needs an archive's length in advance, and none was given"),
-            413 => error.advise("the server limits the size of an upload: raise that limit there (nginx: client_max_body_size)"),
-            300..=399 => error.advise("the server redirects to another address: use that one, often with https (webdavs://, nextclouds://)"),
+            413 => error.advise(
+                "the server limits the size of an upload: raise that limit there (nginx: \
+                client_max_body_size)",
+            ),
+            300..=399 => error.advise(
+                "the server redirects to another address: use that one, often with https \
+                (webdavs://, nextclouds://)",
+            ),
             405 | 501 => error.advise("the server does not speak WebDAV at this address: check the path"),
             507 => error.advise("free some space there, or prune old backups"),
             _ => error,
@@ -209,8 +235,17 @@ impl Client {
     }
 
     /// `PROPFIND`. `None`: nothing is there.
-    pub(crate) async fn describe(&self, operation: Operation, url: Url, depth: &'static str) -> Result<Option<Vec<Resource>>, StoreError> {
-        let request = self.request(verb(b"PROPFIND")?, url).header("Depth", depth).header(CONTENT_TYPE, "application/xml; charset=utf-8").body(QUESTION);
+    pub(crate) async fn describe(
+        &self,
+        operation: Operation,
+        url: Url,
+        depth: &'static str,
+    ) -> Result<Option<Vec<Resource>>, StoreError> {
+        let request = self
+            .request(verb(b"PROPFIND")?, url)
+            .header("Depth", depth)
+            .header(CONTENT_TYPE, "application/xml; charset=utf-8")
+            .body(QUESTION);
         let response = self.ask(operation, request).await?;
         match response.status().as_u16() {
             207 => (),
@@ -246,7 +281,9 @@ impl Client {
     /// Its size. A server that does not tell one can't be used: nothing could be checked.
     pub(crate) async fn size(&self, operation: Operation, url: Url) -> Result<Option<u64>, StoreError> {
         let Some(file) = self.file(operation, url).await? else { return Ok(None) };
-        file.size.map(Some).ok_or_else(|| self.error(operation, Kind::Protocol, "it does not report the size of a file"))
+        file.size
+            .map(Some)
+            .ok_or_else(|| self.error(operation, Kind::Protocol, "it does not report the size of a file"))
     }
 
     /// [`crate::Store::list`]
@@ -255,7 +292,12 @@ impl Client {
         let found = found.ok_or_else(|| self.error(Operation::List, Kind::NotFound, "the folder does not exist"))?;
         let entries = found.into_iter().filter(|resource| !resource.is_folder && !owner::is_temporary(resource.name()));
         Ok(entries
-            .map(|resource| Entry { name: resource.name().to_owned(), size: resource.size.unwrap_or(0), modified: resource.modified, link: false })
+            .map(|resource| Entry {
+                name: resource.name().to_owned(),
+                size: resource.size.unwrap_or(0),
+                modified: resource.modified,
+                link: false,
+            })
             .collect())
     }
 
@@ -264,8 +306,13 @@ impl Client {
         self.check_name(name)?;
         let Some(file) = self.file(Operation::List, self.child(name)).await? else { return Ok(None) };
         // A size that is not said is not 0.
-        let size =
-            file.size.ok_or_else(|| self.error(Operation::List, Kind::Transient { retry_after: None }, format!("it does not report the size of {name}")))?;
+        let size = file.size.ok_or_else(|| {
+            self.error(
+                Operation::List,
+                Kind::Transient { retry_after: None },
+                format!("it does not report the size of {name}"),
+            )
+        })?;
         Ok(Some(Entry { name: name.to_owned(), size, modified: file.modified, link: false }))
     }
 
@@ -285,7 +332,9 @@ impl Client {
         if needed > free {
             let missing = needed - free;
             let reason = format!("it needs {needed} bytes, but only {free} are free");
-            return Err(self.error(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise("free some space there, or prune old backups"));
+            return Err(self
+                .error(Operation::Create, Kind::Full { missing: Some(missing) }, reason)
+                .advise("free some space there, or prune old backups"));
         }
         Ok(())
     }
@@ -325,7 +374,13 @@ impl Client {
     /// `PUT` of a few bytes.
     pub(crate) async fn put(&self, operation: Operation, url: Url, bytes: Bytes) -> Result<(), StoreError> {
         let activity = Activity::default();
-        let response = self.send(operation, web::with_body(self.request(Method::PUT, url), &Segments::from(bytes), &activity), &activity).await?;
+        let response = self
+            .send(
+                operation,
+                web::with_body(self.request(Method::PUT, url), &Segments::from(bytes), &activity),
+                &activity,
+            )
+            .await?;
         if response.status().is_success() { Ok(()) } else { Err(self.refusal(operation, response).await) }
     }
 
@@ -365,21 +420,34 @@ impl Client {
     }
 
     /// `MOVE`, never onto something. Gives the answer, whatever it is.
-    pub(crate) async fn rename(&self, from: Url, destination: &str, headers: &[(&'static str, String)]) -> Result<Response, StoreError> {
-        let mut request = self.request(verb(b"MOVE")?, from).header("Destination", destination).header("Overwrite", "F");
+    pub(crate) async fn rename(
+        &self,
+        from: Url,
+        destination: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Response, StoreError> {
+        let mut request =
+            self.request(verb(b"MOVE")?, from).header("Destination", destination).header("Overwrite", "F");
         for (name, value) in headers {
             request = request.header(*name, value);
         }
         web::send(&self.label, Operation::Publish, request, &Activity::default(), self.stall * MOVE_PATIENCE).await
     }
 
-    /// Gives what arrived as `temporary` its final name, having compared its size. Asked again after a lost answer, it finds its work done.
+    /// Gives what arrived as `temporary` its final name, having compared its size. Asked again after a lost answer, it
+    /// finds its work done.
     pub(crate) async fn publish(&self, temporary: &str, name: &str, length: u64) -> Result<Checked, StoreError> {
         let (from, to) = (self.child(temporary), self.child(name));
-        let Some(arrived) = self.size(Operation::Check, from.clone()).await? else { return self.published(name, length).await };
+        let Some(arrived) = self.size(Operation::Check, from.clone()).await? else {
+            return self.published(name, length).await;
+        };
         if arrived != length {
             self.delete(from).await?;
-            return Err(self.error(Operation::Check, Kind::Mismatch, format!("{arrived} bytes arrived instead of {length}")));
+            return Err(self.error(
+                Operation::Check,
+                Kind::Mismatch,
+                format!("{arrived} bytes arrived instead of {length}"),
+            ));
         }
         let mut response = self.rename(from.clone(), to.as_str(), &[]).await?;
         // A server behind a proxy may not recognise the address by which we know it, and calls it another host.
@@ -390,7 +458,9 @@ impl Client {
             207 => return Err(self.error(Operation::Publish, Kind::Protocol, "it could not rename the file")),
             200..=299 => (),
             // Either somebody else has the name, or an attempt whose answer was lost has it for us.
-            404 | 409 | 412 if self.size(Operation::Publish, from.clone()).await?.is_none() => return self.published(name, length).await,
+            404 | 409 | 412 if self.size(Operation::Publish, from.clone()).await?.is_none() => {
+                return self.published(name, length).await;
+            }
             412 => return Err(self.error(Operation::Publish, Kind::Exists, format!("{name} exists already"))),
             _ => return Err(self.refusal(Operation::Publish, response).await),
         }
@@ -417,7 +487,8 @@ impl Client {
         }
     }
 
-    /// Some servers (WsgiDAV) cut the name of a `MOVE` at its first question mark. The copy that is then called otherwise was made just now, since nothing is overwritten.
+    /// Some servers (WsgiDAV) cut the name of a `MOVE` at its first question mark. The copy that is then called
+    /// otherwise was made just now, since nothing is overwritten.
     async fn refuse_cut(&self, name: &str, length: u64) -> Result<(), StoreError> {
         let Some((cut, _)) = name.split_once(['?', '#']).filter(|(cut, _)| !cut.is_empty()) else { return Ok(()) };
         if self.size(Operation::Publish, self.child(cut)).await? != Some(length) {
@@ -446,13 +517,22 @@ impl Client {
                 Err(self.error(Operation::Check, Kind::Mismatch, format!("{size} bytes arrived instead of {length}")))
             }
             // It was told that the name was given: what is not seen yet is asked for again.
-            None => Err(self.error(Operation::Check, Kind::Transient { retry_after: None }, format!("{name} was renamed, but does not appear yet"))),
+            None => Err(self.error(
+                Operation::Check,
+                Kind::Transient { retry_after: None },
+                format!("{name} was renamed, but does not appear yet"),
+            )),
         }
     }
 
     /// Names that stay inside the folder.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), StoreError> {
-        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\']) || name.chars().any(char::is_control) {
+        if name.is_empty()
+            || name == "."
+            || name == ".."
+            || name.contains(['/', '\\'])
+            || name.chars().any(char::is_control)
+        {
             return Err(invalid(&self.label, format!("{name:?} is not a valid file name")));
         }
         Ok(())

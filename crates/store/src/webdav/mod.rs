@@ -1,4 +1,5 @@
-//! A place: WebDAV servers (RFC 4918), as NAS boxes, Apache and many others are. What a server takes besides whole files is tried out when contact is made.
+//! A place: WebDAV servers (RFC 4918), as NAS boxes, Apache and many others are. What a server takes besides whole
+//! files is tried out when contact is made.
 
 mod client;
 mod multistatus;
@@ -35,7 +36,8 @@ pub(crate) const SCHEME: Scheme = Scheme {
     connect: |url, options, context| Box::pin(connect(url, options, context)),
 };
 
-const LOGIN_ADVICE: &str = "check user and password: password_file in haul.toml, or HAUL_WEBDAV_USER and HAUL_WEBDAV_PASSWORD";
+const LOGIN_ADVICE: &str =
+    "check user and password: password_file in haul.toml, or HAUL_WEBDAV_USER and HAUL_WEBDAV_PASSWORD";
 
 /// Makes contact and asks what the place can do.
 async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
@@ -60,7 +62,11 @@ pub(crate) async fn enter(client: &Client, folder: Url, only_looks: bool) -> Res
             // What is no WebDAV at all may say that it can't do this as if the folder were there.
             match client.describe(Operation::Connect, folder, "0").await? {
                 Some(_) => Ok(()),
-                None => Err(client.error(Operation::Connect, Kind::NotFound, "the folder does not exist and could not be created")),
+                None => Err(client.error(
+                    Operation::Connect,
+                    Kind::NotFound,
+                    "the folder does not exist and could not be created",
+                )),
             }
         }
     }
@@ -85,9 +91,13 @@ impl Site {
         let _ = shown.set_username("");
         let label = redact::url(&shown).trim_end_matches('/').to_owned();
         let is_secure = url.scheme().ends_with('s');
-        let Some(name) = url.host_str().filter(|name| !name.is_empty()) else { return Err(invalid(&label, "the address names no host")) };
+        let Some(name) = url.host_str().filter(|name| !name.is_empty()) else {
+            return Err(invalid(&label, "the address names no host"));
+        };
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid(&label, "the address contains ? or #").advise("write %3F or %23 for these in a folder's name"));
+            return Err(
+                invalid(&label, "the address contains ? or #").advise("write %3F or %23 for these in a folder's name")
+            );
         }
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
         let host = Url::parse(&format!("{}://{name}{port}/", if is_secure { "https" } else { "http" }))
@@ -98,25 +108,34 @@ impl Site {
         }
         let login = login(&label, url, options, context, kind)?;
         if login.is_some() && !is_secure && !is_own_machine(&host) && !options.flag(&label, "allow_http")? {
-            return Err(invalid(&label, "the password would cross the network unencrypted")
-                .advise(format!("use {}s:// instead, or set allow_http = true if you trust the network", url.scheme())));
+            return Err(invalid(&label, "the password would cross the network unencrypted").advise(format!(
+                "use {}s:// instead, or set allow_http = true if you trust the network",
+                url.scheme()
+            )));
         }
         Ok(Self { label, host, steps, login })
     }
 }
 
-fn login(label: &str, url: &Url, options: &Options, context: &Context, kind: &str) -> Result<Option<Login>, StoreError> {
+fn login(
+    label: &str,
+    url: &Url,
+    options: &Options,
+    context: &Context,
+    kind: &str,
+) -> Result<Option<Login>, StoreError> {
     let user = match url.username() {
         "" => options.get("user").map(str::to_owned).or_else(|| context.variable(&format!("HAUL_{kind}_USER"))),
         user => Some(percent_decode_str(user).decode_utf8_lossy().into_owned()),
     };
     let password = options.secret(label, "password", &format!("HAUL_{kind}_PASSWORD"), context)?;
     match (user, password) {
-        (Some(user), Some(_)) if user.contains(':') => Err(invalid(label, "the user name contains a colon, which can't be sent")),
-        (Some(user), Some(password)) => Ok(Some(Login { user, password })),
-        (Some(_), None) => {
-            Err(invalid(label, "a user was given without a password").advise(format!("set password_file in haul.toml, or HAUL_{kind}_PASSWORD")))
+        (Some(user), Some(_)) if user.contains(':') => {
+            Err(invalid(label, "the user name contains a colon, which can't be sent"))
         }
+        (Some(user), Some(password)) => Ok(Some(Login { user, password })),
+        (Some(_), None) => Err(invalid(label, "a user was given without a password")
+            .advise(format!("set password_file in haul.toml, or HAUL_{kind}_PASSWORD"))),
         (None, Some(_)) => Err(invalid(label, "a password was given without a user")
             .advise(format!("write user@host in the address, set user in haul.toml, or set HAUL_{kind}_USER"))),
         (None, None) => Ok(None),
@@ -159,7 +178,9 @@ impl Sink for WebDav {
 
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError> {
         self.client.make_way(name, expected).await?;
-        let Some(way) = self.way else { return Ok(Box::new(WholeUpload::new(Arc::clone(&self.client), name, expected.exact))) };
+        let Some(way) = self.way else {
+            return Ok(Box::new(WholeUpload::new(Arc::clone(&self.client), name, expected.exact)));
+        };
         Ok(Box::new(PartialUpload::create(Arc::clone(&self.client), way, name, expected.resumable).await?))
     }
 

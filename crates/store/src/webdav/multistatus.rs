@@ -1,5 +1,6 @@
-//! What a server says about its files: the parts of a `207 Multi-Status` answer (RFC 4918) that matter here. Servers agree on the namespace and on little
-//! else, so prefixes, absolute and relative addresses, and every way to escape them are taken alike.
+//! What a server says about its files: the parts of a `207 Multi-Status` answer (RFC 4918) that matter here. Servers
+//! agree on the namespace and on little else, so prefixes, absolute and relative addresses, and every way to escape
+//! them are taken alike.
 
 use std::time::SystemTime;
 
@@ -23,7 +24,8 @@ pub(crate) struct Resource {
     pub(crate) is_folder: bool,
     pub(crate) size: Option<u64>,
     pub(crate) modified: Option<SystemTime>,
-    /// `quota-available-bytes`; `None` too when it is negative, which is how sabre/dav says that there is no limit or none known.
+    /// `quota-available-bytes`; `None` too when it is negative, which is how sabre/dav says that there is no limit or
+    /// none known.
     pub(crate) free: Option<u64>,
 }
 
@@ -50,8 +52,8 @@ pub(crate) struct Flaw {
     pub(crate) may_pass: bool,
 }
 
-/// Reads a multi-status answer, which counts only when it is whole. Some servers stop at the first file that they can't open, close all elements, and write their
-/// error behind the last one.
+/// Reads a multi-status answer, which counts only when it is whole. Some servers stop at the first file that they can't
+/// open, close all elements, and write their error behind the last one.
 pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, Flaw> {
     let mut reader = NsReader::from_str(text);
     let mut open: Vec<Option<String>> = Vec::new();
@@ -115,7 +117,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, Flaw> {
                     ("response", "href") => resource.steps = steps(value).unwrap_or_default(),
                     // What it can't describe is there all the same.
                     ("response", "status") => is_gone = is_absent(value),
-                    ("response", "propstat") if !properties.refused => adopt(&mut resource, &std::mem::take(&mut properties).found),
+                    ("response", "propstat") if !properties.refused => {
+                        adopt(&mut resource, &std::mem::take(&mut properties).found);
+                    }
                     ("propstat", "status") => properties.refused = !is_good(value),
                     ("resourcetype", "collection") => properties.found.is_folder = true,
                     ("prop", property) => properties.found.note(property, value),
@@ -144,7 +148,9 @@ impl Resource {
         match property {
             "getcontentlength" => self.size = value.parse().ok(),
             "quota-available-bytes" => self.free = value.parse().ok(),
-            "getlastmodified" => self.modified = jiff::fmt::rfc2822::parse(value).ok().map(|moment| moment.timestamp().into()),
+            "getlastmodified" => {
+                self.modified = jiff::fmt::rfc2822::parse(value).ok().map(|moment| moment.timestamp().into());
+            }
             _ => (),
         }
     }
@@ -194,23 +200,32 @@ fn is_absent(status: &str) -> bool {
     status.split_whitespace().nth(1).is_some_and(|code| matches!(code, "404" | "410"))
 }
 
-/// The decoded steps of an address, which may be whole or a path. `None` for names that are no UTF-8, which nothing here could ask for again.
+/// The decoded steps of an address, which may be whole or a path. `None` for names that are no UTF-8, which nothing
+/// here could ask for again.
 pub(crate) fn steps(href: &str) -> Option<Vec<String>> {
     let path = match href.split_once("://") {
         Some((_, rest)) if !href.starts_with('/') => rest.split_once('/').map_or("", |(_, path)| path),
         _ => href,
     };
     let path = path.split(['?', '#']).next().unwrap_or_default();
-    path.split('/').filter(|step| !step.is_empty()).map(|step| percent_decode_str(step).decode_utf8().ok().map(std::borrow::Cow::into_owned)).collect()
+    path.split('/')
+        .filter(|step| !step.is_empty())
+        .map(|step| percent_decode_str(step).decode_utf8().ok().map(std::borrow::Cow::into_owned))
+        .collect()
 }
 
-/// What lies directly in the folder whose path is `folder`. A server behind a proxy may know its folder by another path than we do; it is then the one
-/// with the fewest steps.
+/// What lies directly in the folder whose path is `folder`. A server behind a proxy may know its folder by another path
+/// than we do; it is then the one with the fewest steps.
 pub(crate) fn children(resources: Vec<Resource>, folder: &[String]) -> Vec<Resource> {
     let is_known = resources.iter().any(|resource| resource.steps == folder);
     let shortest = resources.iter().filter(|resource| resource.is_folder).min_by_key(|resource| resource.steps.len());
-    let folder = if is_known { folder.to_vec() } else { shortest.map_or_else(|| folder.to_vec(), |found| found.steps.clone()) };
-    let is_child = |resource: &Resource| resource.steps.len() == folder.len() + 1 && resource.steps.starts_with(&folder) && !resource.name().contains('/');
+    let folder =
+        if is_known { folder.to_vec() } else { shortest.map_or_else(|| folder.to_vec(), |found| found.steps.clone()) };
+    let is_child = |resource: &Resource| {
+        resource.steps.len() == folder.len() + 1
+            && resource.steps.starts_with(&folder)
+            && !resource.name().contains('/')
+    };
     resources.into_iter().filter(is_child).collect()
 }
 
@@ -303,9 +318,15 @@ mod tests {
     #[test]
     fn only_a_whole_answer_counts() {
         let whole = APACHE.trim_end();
-        for (more, is_whole) in
-            [("", true), ("\n \n", true), ("Internal Server Error", false), ("\n<p>", false), ("<a/>", false), ("&amp;", false), ("<", false)]
-        {
+        for (more, is_whole) in [
+            ("", true),
+            ("\n \n", true),
+            ("Internal Server Error", false),
+            ("\n<p>", false),
+            ("<a/>", false),
+            ("&amp;", false),
+            ("<", false),
+        ] {
             let found = parse(&format!("{whole}{more}"));
             assert_eq!(found.is_ok(), is_whole, "{more}");
             assert!(found.is_ok() || found.is_err_and(|flaw| flaw.may_pass), "{more}");

@@ -1,4 +1,5 @@
-//! Servers that let a piece of a file be written: how to find that out, and an upload that uses it, goes on after a break and can be patched.
+//! Servers that let a piece of a file be written: how to find that out, and an upload that uses it, goes on after a
+//! break and can be patched.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,12 +29,18 @@ pub(crate) enum Way {
     UpdateRange,
 }
 
-/// Tries on a tiny file. Many servers accept such a request and put the piece in the place of the whole, so that only reading back tells. `None`: neither way
-/// works, or nothing can be written at all.
+/// Tries on a tiny file. Many servers accept such a request and put the piece in the place of the whole, so that only
+/// reading back tells. `None`: neither way works, or nothing can be written at all.
 pub(crate) async fn probe(client: &Client) -> Result<Option<Way>, StoreError> {
-    let options = client.send(Operation::Connect, client.request(Method::OPTIONS, client.root().clone()), &Activity::default()).await?;
+    let options = client
+        .send(Operation::Connect, client.request(Method::OPTIONS, client.root().clone()), &Activity::default())
+        .await?;
     let features: Vec<&str> = options.headers().get_all("DAV").iter().filter_map(|value| value.to_str().ok()).collect();
-    let way = if features.iter().any(|list| list.contains("sabredav-partialupdate")) { Way::UpdateRange } else { Way::ContentRange };
+    let way = if features.iter().any(|list| list.contains("sabredav-partialupdate")) {
+        Way::UpdateRange
+    } else {
+        Way::ContentRange
+    };
     let mut found = try_out(client, &owner::temporary_name(), way).await;
     if found.as_ref().is_err_and(may_be_the_dot) {
         // Some proxies and servers refuse every name that begins with a dot.
@@ -65,7 +72,15 @@ async fn change(client: &Client, name: &str, way: Way) -> Result<bool, StoreErro
     client.put(Operation::Connect, client.child(name), Bytes::from_static(b"ab")).await?;
     // First beyond the end, then inside: the latter must not cut the file.
     for (offset, piece, expected) in [(1, "cd", "acd"), (0, "e", "ecd")] {
-        let response = write(client, name, way, offset, &Segments::from(Bytes::from_static(piece.as_bytes())), &Activity::default()).await?;
+        let response = write(
+            client,
+            name,
+            way,
+            offset,
+            &Segments::from(Bytes::from_static(piece.as_bytes())),
+            &Activity::default(),
+        )
+        .await?;
         // 201 would mean that a file was made, not changed.
         if !response.status().is_success() || response.status().as_u16() == 201 {
             return Ok(false);
@@ -80,7 +95,14 @@ async fn change(client: &Client, name: &str, way: Way) -> Result<bool, StoreErro
     Ok(true)
 }
 
-async fn write(client: &Client, name: &str, way: Way, offset: u64, data: &Segments, activity: &Activity) -> Result<Response, StoreError> {
+async fn write(
+    client: &Client,
+    name: &str,
+    way: Way,
+    offset: u64,
+    data: &Segments,
+    activity: &Activity,
+) -> Result<Response, StoreError> {
     let last = offset + data.len() - 1;
     let url = client.child(name);
     let request = match way {
@@ -121,11 +143,22 @@ impl PartialUpload {
     pub(crate) async fn resume(client: Arc<Client>, way: Way, session: &Session) -> Result<Option<Self>, StoreError> {
         let text = |key: &str| session.0.get(key).and_then(|value| value.as_str()).map(str::to_owned);
         let (Some(name), Some(temporary)) = (text("name"), text("temporary")) else { return Ok(None) };
-        if client.check_name(&name).is_err() || !owner::is_temporary(&temporary) || client.check_name(&temporary).is_err() {
+        if client.check_name(&name).is_err()
+            || !owner::is_temporary(&temporary)
+            || client.check_name(&temporary).is_err()
+        {
             return Ok(None);
         }
         let Some(size) = client.size(Operation::Create, client.child(&temporary)).await? else { return Ok(None) };
-        Ok(Some(Self { client, way, name, temporary, resumable: true, at_start: size, arrived: Mutex::new(Some(size)) }))
+        Ok(Some(Self {
+            client,
+            way,
+            name,
+            temporary,
+            resumable: true,
+            at_start: size,
+            arrived: Mutex::new(Some(size)),
+        }))
     }
 
     fn set(&self, arrived: Option<u64>) {

@@ -82,7 +82,13 @@ impl Drop for Transfer {
 
 impl WholeUpload {
     pub(crate) fn new(client: Arc<Client>, name: &str, exact: Option<u64>) -> Self {
-        Self { name: name.to_owned(), temporary: client.shown(owner::temporary_name()), client, exact, state: Mutex::new(State::Fresh) }
+        Self {
+            name: name.to_owned(),
+            temporary: client.shown(owner::temporary_name()),
+            client,
+            exact,
+            state: Mutex::new(State::Fresh),
+        }
     }
 
     fn lost(&self, reason: impl Into<String>) -> StoreError {
@@ -93,14 +99,20 @@ impl WholeUpload {
     fn open(&self) -> Transfer {
         let (pieces, incoming) = mpsc::channel(1);
         let client = Arc::clone(&self.client);
-        let mut request = client.request(Method::PUT, client.child(&self.temporary)).body(Body::wrap_stream(body(incoming)));
+        let mut request =
+            client.request(Method::PUT, client.child(&self.temporary)).body(Body::wrap_stream(body(incoming)));
         if let Some(length) = self.exact {
             request = request.header(CONTENT_LENGTH, length);
         }
         let answer = tokio::spawn(async move {
-            let response = request.send().await.map_err(|error| web::broken(client.label(), Operation::Write, &error))?;
+            let response =
+                request.send().await.map_err(|error| web::broken(client.label(), Operation::Write, &error))?;
             let may_work_on = matches!(response.status().as_u16(), 408 | 502 | 504 | 520..=529);
-            if response.status().is_success() { Ok(()) } else { Err(Refused { error: client.refusal(Operation::Write, response).await, may_work_on }) }
+            if response.status().is_success() {
+                Ok(())
+            } else {
+                Err(Refused { error: client.refusal(Operation::Write, response).await, may_work_on })
+            }
         });
         Transfer { pieces, answer, taken: 0 }
     }
@@ -144,8 +156,8 @@ impl WholeUpload {
         }
     }
 
-    /// Ends the body and waits for the answer. With an announced length the answer may well be quicker than the end. Where none comes, or one that says nothing of
-    /// the file, the server is asked whether it has it.
+    /// Ends the body and waits for the answer. With an announced length the answer may well be quicker than the end.
+    /// Where none comes, or one that says nothing of the file, the server is asked whether it has it.
     async fn finish(&self, transfer: &mut Transfer, activity: &Activity) -> Result<(), StoreError> {
         let (begun, length) = (Instant::now(), transfer.taken);
         let time = self.client.digesting(length);
@@ -164,7 +176,9 @@ impl WholeUpload {
             Ok(Err(_)) => Refused::from(self.lost("the request ended without an answer")),
             Err(error) => Refused::from(error),
         };
-        if !(refused.error.is_transient() && self.has_arrived(length, refused.may_work_on.then_some(begun + time)).await?) {
+        if !(refused.error.is_transient()
+            && self.has_arrived(length, refused.may_work_on.then_some(begun + time)).await?)
+        {
             return Err(refused.error);
         }
         Ok(())
@@ -212,7 +226,11 @@ impl WholeUpload {
         self.feed(transfer, part).await?;
         if part.last {
             if let Some(exact) = self.exact.filter(|exact| *exact != transfer.taken) {
-                return Err(self.client.error(Operation::Write, Kind::Mismatch, format!("got {} bytes instead of the {exact} announced", transfer.taken)));
+                return Err(self.client.error(
+                    Operation::Write,
+                    Kind::Mismatch,
+                    format!("got {} bytes instead of the {exact} announced", transfer.taken),
+                ));
             }
             self.finish(transfer, &part.activity).await?;
             *state = State::Complete(transfer.taken);
@@ -221,7 +239,8 @@ impl WholeUpload {
     }
 }
 
-/// The request's body. When nobody feeds it any more before its end, it fails, so that the server can't take a piece for the whole.
+/// The request's body. When nobody feeds it any more before its end, it fails, so that the server can't take a piece
+/// for the whole.
 fn body(incoming: mpsc::Receiver<Piece>) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     stream::unfold(Some(incoming), |incoming| async {
         let mut incoming = incoming?;

@@ -1,4 +1,5 @@
-//! Places that show less than they hold: one whose list and names lag behind what it has confirmed, and one whose list lacks entries.
+//! Places that show less than they hold: one whose list and names lag behind what it has confirmed, and one whose list
+//! lacks entries.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::{
@@ -9,7 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use store::{Abilities, Checked, Completed, Entry, Expected, Kind, Operation, Part, Session, Sink, Store, StoreError, Upload};
+use store::{
+    Abilities, Checked, Completed, Entry, Expected, Kind, Operation, Part, Session, Sink, Store, StoreError, Upload,
+};
 
 /// What a place hides.
 #[derive(Clone, Copy)]

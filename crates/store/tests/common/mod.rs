@@ -11,7 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement, Session, Sink, Store, StoreError, Tuning, Upload,
+    Abilities, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement, Session,
+    Sink, Store, StoreError, Tuning, Upload,
 };
 
 /// What the next call shall do instead of its work.
@@ -122,7 +123,11 @@ impl Store for Memory {
     }
     async fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let world = self.world.lock().unwrap();
-        Ok(world.objects.iter().map(|(name, bytes)| Entry { name: name.clone(), size: bytes.len() as u64, modified: None, link: false }).collect())
+        Ok(world
+            .objects
+            .iter()
+            .map(|(name, bytes)| Entry { name: name.clone(), size: bytes.len() as u64, modified: None, link: false })
+            .collect())
     }
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         Ok(self.list().await?.into_iter().find(|entry| entry.name == name))
@@ -167,7 +172,11 @@ impl Upload for MemoryUpload {
         let parts = world.unfinished.get_mut(&self.id).ok_or_else(|| refuse(Kind::Lost))?;
         if !matches!(self.store.abilities.placement, Placement::Parts(_)) {
             let there: u64 = parts.values().map(|bytes| bytes.len() as u64).sum();
-            assert!(part.offset == there || parts.contains_key(&part.offset), "part at {} comes when {there} bytes are there", part.offset);
+            assert!(
+                part.offset == there || parts.contains_key(&part.offset),
+                "part at {} comes when {there} bytes are there",
+                part.offset
+            );
         }
         parts.insert(part.offset, part.data.to_bytes().to_vec());
         if fault == Some(Fault::DoneButSilent) { Err(refuse(Kind::Transient { retry_after: None })) } else { Ok(()) }

@@ -1,6 +1,13 @@
-//! An SFTP server of which tests know every packet: SSH by a server in this process, behind it OpenSSH's own `sftp-server`, and between the two somebody who can
-//! refuse a request, hold it, delay it, or let it be done and lose the answer.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and prints what it skips or measures")]
+//! An SFTP server of which tests know every packet: SSH by a server in this process, behind it OpenSSH's own
+//! `sftp-server`, and between the two somebody who can refuse a request, hold it, delay it, or let it be done and lose
+//! the answer.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and prints what it skips or measures"
+)]
 
 use std::{
     borrow::Cow,
@@ -39,7 +46,9 @@ pub enum Asks {
 
 impl Asks {
     fn methods(self) -> MethodSet {
-        MethodSet::from(&[if self == Self::Outright { MethodKind::Password } else { MethodKind::KeyboardInteractive }][..])
+        MethodSet::from(
+            &[if self == Self::Outright { MethodKind::Password } else { MethodKind::KeyboardInteractive }][..],
+        )
     }
 
     /// As OpenSSH refuses: what may be tried is the same as before.
@@ -120,12 +129,17 @@ impl SftpServer {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        fs::write(files.path().join("known_hosts"), format!("[127.0.0.1]:{port} {}", fs::read_to_string(key.with_extension("pub")).unwrap())).unwrap();
+        fs::write(
+            files.path().join("known_hosts"),
+            format!("[127.0.0.1]:{port} {}", fs::read_to_string(key.with_extension("pub")).unwrap()),
+        )
+        .unwrap();
         let (seen, script) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
         let (log, faults) = (Arc::clone(&seen), Arc::clone(&script));
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let guest = Guest { asks, seen: Arc::clone(&log), script: Arc::clone(&faults), channels: BTreeMap::new() };
+                let guest =
+                    Guest { asks, seen: Arc::clone(&log), script: Arc::clone(&faults), channels: BTreeMap::new() };
                 if let Ok(session) = run_stream(Arc::clone(&config), socket, guest).await {
                     tokio::spawn(session);
                 }
@@ -141,7 +155,8 @@ impl SftpServer {
 
     /// The names there.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            fs::read_dir(self.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -194,7 +209,12 @@ impl Handler for Guest {
         Ok(if self.asks == Asks::Outright { self.judge("password", user, password) } else { self.asks.refuses() })
     }
 
-    async fn auth_keyboard_interactive<'a>(&'a mut self, user: &str, _: &str, response: Option<Response<'a>>) -> Result<Auth, Self::Error> {
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
         let Some(mut response) = response else {
             let prompts = Cow::Owned(vec![("Password: ".into(), false)]);
             return Ok(Auth::Partial { name: "".into(), instructions: "".into(), prompts });
@@ -203,14 +223,21 @@ impl Handler for Guest {
         Ok(self.judge("answer", user, &String::from_utf8_lossy(&answer)))
     }
 
-    async fn channel_open_session(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, _: &mut Session) -> Result<(), Self::Error> {
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
         self.channels.insert(channel.id(), channel);
         reply.accept().await;
         Ok(())
     }
 
     async fn subsystem_request(&mut self, id: ChannelId, name: &str, session: &mut Session) -> Result<(), Self::Error> {
-        let Some(channel) = self.channels.remove(&id).filter(|_| name == "sftp") else { return session.channel_failure(id) };
+        let Some(channel) = self.channels.remove(&id).filter(|_| name == "sftp") else {
+            return session.channel_failure(id);
+        };
         session.channel_success(id)?;
         let (ours, theirs) = UnixStream::pair()?;
         let end = || Ok::<_, io::Error>(Stdio::from(OwnedFd::from(theirs.try_clone()?)));
@@ -244,7 +271,11 @@ async fn hand_on(packet: &[u8], to: &tokio::sync::Mutex<impl AsyncWrite + Unpin>
 }
 
 /// Hands packets on both ways, until one side ends or the script says so.
-async fn between(client: impl AsyncRead + AsyncWrite, server: tokio::net::UnixStream, script: &Mutex<VecDeque<(Call, Fault)>>) -> io::Result<()> {
+async fn between(
+    client: impl AsyncRead + AsyncWrite,
+    server: tokio::net::UnixStream,
+    script: &Mutex<VecDeque<(Call, Fault)>>,
+) -> io::Result<()> {
     let (mut from_client, to_client) = tokio::io::split(client);
     let (mut from_server, to_server) = server.into_split();
     let (to_client, to_server) = (tokio::sync::Mutex::new(to_client), tokio::sync::Mutex::new(to_server));
@@ -263,7 +294,9 @@ async fn between(client: impl AsyncRead + AsyncWrite, server: tokio::net::UnixSt
                 None => hand_on(&request, &to_server).await?,
                 Some(Fault::Refused(code)) => {
                     let words = b"as told";
-                    let answer = [&[STATUS][..], &id, &code.to_be_bytes(), &(words.len() as u32).to_be_bytes(), words, &[0; 4]].concat();
+                    let answer =
+                        [&[STATUS][..], &id, &code.to_be_bytes(), &(words.len() as u32).to_be_bytes(), words, &[0; 4]]
+                            .concat();
                     hand_on(&answer, &to_client).await?;
                 }
                 Some(Fault::Unheard) => {

@@ -46,7 +46,12 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), options: BTreeMap::new(), environment: BTreeMap::new(), state: "/nonexistent".into() }
+        Self {
+            address: address.into(),
+            options: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            state: "/nonexistent".into(),
+        }
     }
 
     #[must_use]
@@ -163,7 +168,11 @@ impl Bench {
 
     pub fn connect(&self) -> Arc<dyn Store> {
         let context = self.context();
-        self.bridge.wait(store::retry::RetryPolicy::new(&context).retry(|| async { self.connection().connect(&context).await })).unwrap()
+        self.bridge
+            .wait(
+                store::retry::RetryPolicy::new(&context).retry(|| async { self.connection().connect(&context).await }),
+            )
+            .unwrap()
     }
 
     /// A rule's predicate for the requests of one step.
@@ -182,7 +191,12 @@ impl Bench {
         self.upload_with(store, &self.context(), during)
     }
 
-    pub fn upload_with(&self, store: &Arc<dyn Store>, context: &Context, during: impl FnMut(&UploadMeter, usize)) -> Ended {
+    pub fn upload_with(
+        &self,
+        store: &Arc<dyn Store>,
+        context: &Context,
+        during: impl FnMut(&UploadMeter, usize),
+    ) -> Ended {
         let started = Instant::now();
         let targets = vec![Target::Place { sink: store.clone(), name: NAME.into(), context: None }];
         let outcome = send(targets, &Network { bridge: &self.bridge, context }, during).remove(0);
@@ -191,18 +205,31 @@ impl Bench {
 
     /// The archive is there, byte by byte, nothing else is, and what was sent twice is bounded.
     pub fn assert_arrived(&self, store: &Arc<dyn Store>, ended: &Ended) {
-        let done = ended.outcome.result.as_ref().unwrap_or_else(|error| panic!("{error} (after {} tries)", ended.outcome.retries));
+        let done = ended
+            .outcome
+            .result
+            .as_ref()
+            .unwrap_or_else(|error| panic!("{error} (after {} tries)", ended.outcome.retries));
         assert_eq!(done.length, whole().len() as u64);
-        assert!(self.place.object(NAME).expect("the archive is there") == *whole(), "what arrived differs from what was sent");
+        assert!(
+            self.place.object(NAME).expect("the archive is there") == *whole(),
+            "what arrived differs from what was sent"
+        );
         self.assert_tidy();
-        let part = self.tuning.part_size.unwrap_or(store.abilities().preferred).max(match store.abilities().placement {
-            Placement::Parts(rules) => rules.smallest,
-            Placement::Random | Placement::Sequential => 1,
-        });
+        let part =
+            self.tuning.part_size.unwrap_or(store.abilities().preferred).max(match store.abilities().placement {
+                Placement::Parts(rules) => rules.smallest,
+                Placement::Random | Placement::Sequential => 1,
+            });
         let words = MIB + 8192 * self.proxy.requests().len() as u64;
         let bound = whole().len() as u64 + self.proxy.breaks() * part + words;
         let sent = self.proxy.uploaded();
-        assert!(sent <= bound, "{sent} bytes were sent for {}, and {} breaks explain only {bound}", whole().len(), self.proxy.breaks());
+        assert!(
+            sent <= bound,
+            "{sent} bytes were sent for {}, and {} breaks explain only {bound}",
+            whole().len(),
+            self.proxy.breaks()
+        );
     }
 
     /// Neither the archive nor anything else is there.
@@ -215,7 +242,8 @@ impl Bench {
         assert_eq!(self.place.leftovers(), Vec::<String>::new());
         // Nobody can end what was begun without its name having been heard.
         let is_beginning = self.step(Step::Create);
-        let unheard = self.proxy.requests().iter().filter(|seen| seen.fate == Fate::Unheard && is_beginning(&seen.head)).count();
+        let unheard =
+            self.proxy.requests().iter().filter(|seen| seen.fate == Fate::Unheard && is_beginning(&seen.head)).count();
         assert!(self.place.unfinished() <= unheard, "{} unfinished uploads stay", self.place.unfinished());
     }
 

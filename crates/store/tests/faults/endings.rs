@@ -48,12 +48,17 @@ fn stops_at(bench: &Bench, answer: Answer, status: u16, kinds: &[Kind]) {
 }
 
 pub fn wrong_credentials_stop_at_once(bench: Bench) {
-    let Some(connection) = bench.place.with_wrong_credentials(&bench.proxy.address().to_string()) else { panic!("it lets everybody in") };
+    let Some(connection) = bench.place.with_wrong_credentials(&bench.proxy.address().to_string()) else {
+        panic!("it lets everybody in")
+    };
     let context = connection.context(bench.tuning.clone(), bench.cancel.clone());
     let policy = store::retry::RetryPolicy::new(&context);
     let work = policy.retry(|| async {
         let store = connection.connect(&context).await?;
-        store.create(NAME, store::Expected { exact: Some(3), about: Some(3), ..store::Expected::default() }).await.map(|_| ())
+        store
+            .create(NAME, store::Expected { exact: Some(3), about: Some(3), ..store::Expected::default() })
+            .await
+            .map(|_| ())
     });
     let error = bench.bridge.wait(work).unwrap_err();
     assert!(matches!(error.kind(), Some(Kind::Credentials)), "{error} {:?}", error.kind());
@@ -82,7 +87,8 @@ pub fn an_interruption_leaves_nothing(bench: Bench) {
     let store = bench.connect();
     bench.proxy.throttle(Some(6_000_000));
     let cancel = Arc::clone(&bench.cancel);
-    let ended = bench.once_uploaded(4_000_000, || cancel.store(true, Ordering::Relaxed), || bench.upload(&store, no_watching));
+    let ended =
+        bench.once_uploaded(4_000_000, || cancel.store(true, Ordering::Relaxed), || bench.upload(&store, no_watching));
     assert!(matches!(ended.outcome.result, Err(StoreError::Cancelled)), "{:?}", ended.outcome);
     assert!(ended.took < Duration::from_secs(20), "{:?}", ended.took);
     bench.assert_nothing_there();
@@ -118,7 +124,8 @@ pub fn patience_ends_and_says_so(mut bench: Bench) {
     let store = bench.connect();
     // Slow enough that the line is down before everything has gone over it.
     bench.proxy.throttle(Some(20_000_000));
-    let ended = bench.once_uploaded(whole().len() as u64 / 2, || bench.proxy.down(), || bench.upload(&store, no_watching));
+    let ended =
+        bench.once_uploaded(whole().len() as u64 / 2, || bench.proxy.down(), || bench.upload(&store, no_watching));
     let error = ended.outcome.result.unwrap_err();
     assert_says(&error, &store);
     if !store.abilities().restarts {
@@ -132,7 +139,8 @@ pub fn patience_ends_and_says_so(mut bench: Bench) {
     sweep_until_clean(&bench, &store);
 }
 
-/// What this very process left is in use in the eyes of a sweep, so it must not be touched; and the place must take a new upload.
+/// What this very process left is in use in the eyes of a sweep, so it must not be touched; and the place must take a
+/// new upload.
 fn sweep_until_clean(bench: &Bench, store: &Arc<dyn Store>) {
     bench.bridge.wait(store.remove_abandoned()).unwrap();
     let ended = bench.upload(store, no_watching);
@@ -168,7 +176,9 @@ pub fn what_a_killed_process_left_is_swept(bench: Bench) {
     let mut swept = 0;
     while started.elapsed() < Duration::from_secs(10) {
         swept += bench.bridge.wait(store.remove_abandoned()).unwrap();
-        if bench.place.leftovers().is_empty() && (bench.place.unfinished() == 0 || !bench.place.ends_what_others_began()) {
+        if bench.place.leftovers().is_empty()
+            && (bench.place.unfinished() == 0 || !bench.place.ends_what_others_began())
+        {
             break;
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -203,9 +213,15 @@ pub fn a_broken_place_does_not_disturb_another(mut bench: Bench) {
     let context = bench.context();
     bench.proxy.cut_at([bench.proxy.uploaded() + 2_000_000], Death::Reset);
     bench.proxy.cut_at((0..500).map(|_| 0), Death::Reset);
-    let targets =
-        vec![Target::Place { sink: other, name: NAME.into(), context: None }, Target::Place { sink: store.clone(), name: NAME.into(), context: None }];
-    let outcomes = bench.once_uploaded(2_000_000, || bench.proxy.down(), || send(targets, &Network { bridge: &bench.bridge, context: &context }, no_watching));
+    let targets = vec![
+        Target::Place { sink: other, name: NAME.into(), context: None },
+        Target::Place { sink: store.clone(), name: NAME.into(), context: None },
+    ];
+    let outcomes = bench.once_uploaded(
+        2_000_000,
+        || bench.proxy.down(),
+        || send(targets, &Network { bridge: &bench.bridge, context: &context }, no_watching),
+    );
     outcomes[0].result.as_ref().unwrap();
     assert!(std::fs::read(beside.path().join(NAME)).unwrap() == *whole());
     assert_says(outcomes[1].result.as_ref().unwrap_err(), &store);

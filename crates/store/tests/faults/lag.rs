@@ -1,4 +1,5 @@
-//! Every kind of place, seen through somebody who shows late what was done there: archives that have arrived are not to be seen for a while, deleted ones still are.
+//! Every kind of place, seen through somebody who shows late what was done there: archives that have arrived are not to
+//! be seen for a while, deleted ones still are.
 
 use std::time::Duration;
 

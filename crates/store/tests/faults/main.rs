@@ -1,7 +1,16 @@
-//! The fault suite: every kind of place, its real client and a real server, and between them a line that breaks on purpose.
+//! The fault suite: every kind of place, its real client and a real server, and between them a line that breaks on
+//! purpose.
 //!
-//! A scenario is written once (`scenarios`) and tried at every place (`places`). What a place must say about itself for that is `bench::Place`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::needless_pass_by_value, clippy::unnecessary_wraps, unreachable_pub)]
+//! A scenario is written once (`scenarios`) and tried at every place (`places`). What a place must say about itself for
+//! that is `bench::Place`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    unreachable_pub
+)]
 
 mod bench;
 mod endings;

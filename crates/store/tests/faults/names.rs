@@ -37,7 +37,8 @@ impl Names {
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let fails = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        let fails =
+            self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
         let found = if !fails && name.as_str() == self.host {
             Ok(Box::new(std::iter::once(SocketAddr::from(([127, 0, 0, 1], 0)))) as Addrs)
         } else {
@@ -50,13 +51,18 @@ impl Resolve for Names {
 #[test]
 fn a_name_nobody_knows_may_pass_and_is_given_up_after_the_first_contacts_patience() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let tuning = Tuning { first_pause: Duration::from_millis(20), first_contact: Duration::from_millis(300), ..Tuning::default() };
+    let tuning = Tuning {
+        first_pause: Duration::from_millis(20),
+        first_contact: Duration::from_millis(300),
+        ..Tuning::default()
+    };
     let context = Context::new(tuning.clone(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
     let started = Instant::now();
     let policy = RetryPolicy::new(&context);
     let ask = || async {
         let request = context.http.get("http://no-such-host.invalid/");
-        http::send("webdav://no-such-host.invalid", Operation::Connect, request, &Activity::default(), tuning.stall).await
+        http::send("webdav://no-such-host.invalid", Operation::Connect, request, &Activity::default(), tuning.stall)
+            .await
     };
     let error = Bridge::start().unwrap().wait(policy.retry(ask)).unwrap_err();
     assert!(error.is_transient(), "{error}");

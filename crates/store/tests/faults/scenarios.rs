@@ -103,7 +103,11 @@ pub fn work_that_was_done_unheard_is_not_done_twice(bench: Bench) {
 
 pub fn nobody_listens_for_a_while(bench: Bench) {
     let store = bench.connect();
-    bench.once_uploaded(whole().len() as u64 / 2, || bench.proxy.down_for(Duration::from_millis(800)), || survive_at(&bench, &store));
+    bench.once_uploaded(
+        whole().len() as u64 / 2,
+        || bench.proxy.down_for(Duration::from_millis(800)),
+        || survive_at(&bench, &store),
+    );
 }
 
 /// Three connections may die when the line goes down; the rest is [`crate::names`]'.

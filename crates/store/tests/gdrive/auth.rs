@@ -166,7 +166,11 @@ async fn tokens_are_only_sent_encrypted_or_to_this_machine() {
     let rig = Rig::new();
     for address in ["http://drive.example.org/v3", "http://192.0.2.7/", "ftp://localhost/", "nonsense"] {
         let options = Options::new([("api_url".to_owned(), address.to_owned())].into());
-        assert_eq!(Settings::new("there", &options, &rig.context).unwrap_err().kind(), Some(Kind::Invalid), "{address}");
+        assert_eq!(
+            Settings::new("there", &options, &rig.context).unwrap_err().kind(),
+            Some(Kind::Invalid),
+            "{address}"
+        );
     }
 }
 
@@ -175,7 +179,13 @@ async fn no_error_shows_a_secret() {
     let rig = Rig::new();
     let place = rig.place().await;
     let bytes = archive(2 * PART);
-    for fault in [Fault::status(400), Fault::status(500), Fault::forbidden("accessNotConfigured"), Fault::Cut(5), Fault::Vanish(404)] {
+    for fault in [
+        Fault::status(400),
+        Fault::status(500),
+        Fault::forbidden("accessNotConfigured"),
+        Fault::Cut(5),
+        Fault::Vanish(404),
+    ] {
         let upload = begin(place.as_ref(), "a.tar").await;
         rig.drive.script(Call::Chunk, [fault]);
         rig.keeps_its_secrets(&upload.put(&parts(&bytes, PART)[0]).await.unwrap_err());

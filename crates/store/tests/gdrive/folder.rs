@@ -39,7 +39,9 @@ async fn a_folder_that_was_renamed_is_still_the_one() {
 #[tokio::test]
 async fn folders_lie_in_each_other_and_are_told_apart_by_case() {
     let rig = Rig::new();
-    for address in ["gdrive://Home/Cabin%20%26%20Lake", "gdrive://home", "gdrive://Home/Cabin%20%26%20Lake/", "gdrive://Home"] {
+    for address in
+        ["gdrive://Home/Cabin%20%26%20Lake", "gdrive://home", "gdrive://Home/Cabin%20%26%20Lake/", "gdrive://Home"]
+    {
         let place = rig.connect(address).await.unwrap();
         rig.send(place.as_ref(), &format!("{}.tar", rig.archives().len()), &archive(9)).await.unwrap();
     }
@@ -95,7 +97,10 @@ async fn a_folder_in_the_trash_gets_no_second_one_beside_it() {
     let folder = rig.drive.files()[0].id.clone();
     rig.drive.trash(&folder);
     let error = rig.send(place.as_ref(), "b.tar", &archive(9)).await.unwrap_err();
-    assert_eq!(error.to_string(), "could not create a file in gdrive://Backups: the folder \"Backups\" is in the trash");
+    assert_eq!(
+        error.to_string(),
+        "could not create a file in gdrive://Backups: the folder \"Backups\" is in the trash"
+    );
     assert_eq!(place.list().await.unwrap_err().kind(), Some(Kind::NotFound));
     assert_eq!(rig.folders(), 1);
     rig.drive.untrash(&folder);

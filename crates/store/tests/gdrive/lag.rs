@@ -13,14 +13,24 @@ use testkit::drive::{Call, Fault, Ways};
 use crate::{PART, Rig, archive, begin, completed, parts};
 
 /// Longer than any run here asks.
-const LONG: Ways =
-    Ways { lag: 1_000_000, stale_listings: false, no_size: 0, no_md5: 0, abusive: false, reversed: false, limit_zero: false, shared: false, bare_range: false };
+const LONG: Ways = Ways {
+    lag: 1_000_000,
+    stale_listings: false,
+    no_size: 0,
+    no_md5: 0,
+    abusive: false,
+    reversed: false,
+    limit_zero: false,
+    shared: false,
+    bare_range: false,
+};
 
 /// A backup as the engine makes it: the store is asked again after the end.
 fn back_up(rig: &Rig, store: &Arc<dyn Store>, name: &str, bytes: &[u8]) -> Outcome {
     let bridge = Bridge::start().unwrap();
     let target = Target::Place { sink: store.clone(), name: name.to_owned(), context: None };
-    let mut outbound = Outbound::prepare(vec![target], Some(Network { bridge: &bridge, context: &rig.context }), false).unwrap();
+    let mut outbound =
+        Outbound::prepare(vec![target], Some(Network { bridge: &bridge, context: &rig.context }), false).unwrap();
     outbound.begin(Expected { least: Some(bytes.len() as u64), ..Expected::default() }).unwrap();
     outbound.append(bytes).unwrap();
     outbound.finish().pop().unwrap()
@@ -158,7 +168,9 @@ async fn of_several_folders_with_the_mark_all_are_read_and_that_is_said() {
 
 #[tokio::test]
 async fn a_size_that_is_not_said_is_asked_again_and_nothing_is_removed() {
-    for (no_size, no_md5, checked) in [(2, 0, Checked::Checksum), (1000, 0, Checked::Checksum), (1000, 1000, Checked::Size)] {
+    for (no_size, no_md5, checked) in
+        [(2, 0, Checked::Checksum), (1000, 0, Checked::Checksum), (1000, 1000, Checked::Size)]
+    {
         let rig = Rig::new();
         let place = rig.place().await;
         rig.drive.behave(Ways { no_size, no_md5, ..Ways::default() });

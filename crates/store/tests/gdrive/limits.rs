@@ -84,7 +84,8 @@ fn a_sign_in_that_ends_and_a_limit_of_the_day_keep_what_arrived() {
         let place = bridge.wait(rig.place());
         let network = Network { bridge: &bridge, context: &rig.context };
         let meter = Arc::new(UploadMeter::new("there".to_owned()));
-        push(&PushOptions { file: &file, name: "a.tar", read_back: false }, &(place.clone() as _), &network, &meter).unwrap();
+        push(&PushOptions { file: &file, name: "a.tar", read_back: false }, &(place.clone() as _), &network, &meter)
+            .unwrap();
         assert_eq!(rig.archives(), ["a.tar"]);
         assert!(rig.drive.received() <= bytes.len() as u64 + (8 << 20), "it began anew");
         rig.is_clean();
@@ -99,7 +100,10 @@ async fn an_archive_that_google_flags_is_read_and_that_is_said() {
     rig.send(place.as_ref(), "a.tar", &bytes).await.unwrap();
     rig.drive.behave(Ways { abusive: true, ..Ways::default() });
     for range in [0..10, 5..PART as u64] {
-        assert_eq!(place.read("a.tar", range.clone()).await.unwrap(), bytes.slice(range.start as usize..range.end as usize));
+        assert_eq!(
+            place.read("a.tar", range.clone()).await.unwrap(),
+            bytes.slice(range.start as usize..range.end as usize)
+        );
     }
     assert!(place.notes().iter().any(|note| note.contains("flags")), "{:?}", place.notes());
     // Only its owner may take the risk.
@@ -127,7 +131,11 @@ async fn in_a_shared_drive_the_accounts_own_room_does_not_count_and_what_is_remo
     assert_eq!(place.space().await.unwrap(), None);
     rig.drive.set_quota(Some(10), 10);
     let refused = place.create("b.tar", store::Expected::exactly(5)).await.err();
-    assert_eq!(refused.and_then(|error| error.kind()), Some(Kind::Full { missing: None }), "what the drive itself says counts");
+    assert_eq!(
+        refused.and_then(|error| error.kind()),
+        Some(Kind::Full { missing: None }),
+        "what the drive itself says counts"
+    );
     assert_eq!(rig.drive.count(Call::About), 0, "nobody asks for room that does not count");
     place.delete("a.tar").await.unwrap();
     assert!(rig.drive.files().into_iter().find(|file| file.name == "a.tar").unwrap().trashed);

@@ -1,4 +1,5 @@
-//! Google Drive, against a fake that follows its protocol: the contract, and every rule of sessions, tokens, folders and room.
+//! Google Drive, against a fake that follows its protocol: the contract, and every rule of sessions, tokens, folders
+//! and room.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
@@ -94,7 +95,9 @@ impl Rig {
     fn sign_in_again(&self) {
         let refresh_token = Secret::new(self.drive.sign_in());
         let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
-        TokenFile::new(&self.context.state.join("gdrive-token.json")).save(&Grant { client, refresh_token, signed_in: None }).unwrap();
+        TokenFile::new(&self.context.state.join("gdrive-token.json"))
+            .save(&Grant { client, refresh_token, signed_in: None })
+            .unwrap();
     }
 
     /// As on another machine: only the sign-in is kept in the state directory.
@@ -130,7 +133,11 @@ impl Rig {
 }
 
 fn options(address: SocketAddr, more: &[(&str, &str)]) -> Options {
-    let own = [("api_url", Drive::api_url(address)), ("upload_url", Drive::upload_url(address)), ("oauth_url", Drive::oauth_url(address))];
+    let own = [
+        ("api_url", Drive::api_url(address)),
+        ("upload_url", Drive::upload_url(address)),
+        ("oauth_url", Drive::oauth_url(address)),
+    ];
     let mut all: BTreeMap<String, String> = own.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     all.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     Options::new(all)

@@ -4,7 +4,8 @@ use testkit::drive::{Call, Fault};
 
 use crate::{PART, Rig, archive};
 
-/// Whatever happens, the archive is there whole and once, or not at all; what was there before stays; and there is one folder.
+/// Whatever happens, the archive is there whole and once, or not at all; what was there before stays; and there is one
+/// folder.
 #[tokio::test]
 async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
     let bytes = archive(3 * PART + 1);
@@ -18,7 +19,17 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
         Fault::Silent,
         Fault::Incomplete,
     ];
-    let calls = [Call::Token, Call::About, Call::List, Call::Get, Call::Make, Call::Update, Call::Start, Call::Chunk, Call::Status];
+    let calls = [
+        Call::Token,
+        Call::About,
+        Call::List,
+        Call::Get,
+        Call::Make,
+        Call::Update,
+        Call::Start,
+        Call::Chunk,
+        Call::Status,
+    ];
     for call in calls {
         for fault in &faults {
             for times in 1..=2 {
@@ -49,7 +60,10 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                 assert!(call == Call::Make || rig.archives().contains(&"before.tar".to_owned()), "{case}");
                 assert!(rig.folders() <= 1, "{case}");
                 // What may pass has passed.
-                let passes = !matches!(fault, Fault::Status { status: 403 | 404, reason: "notFound" | "insufficientFilePermissions", .. });
+                let passes = !matches!(
+                    fault,
+                    Fault::Status { status: 403 | 404, reason: "notFound" | "insufficientFilePermissions", .. }
+                );
                 assert!(ended.is_ok() || !passes, "{case}: {:?}", ended.err());
             }
         }

@@ -83,7 +83,10 @@ async fn overload_passes_and_says_how_long_to_wait() {
     let upload = begin(place.as_ref(), "a.tar").await;
     let part = &parts(&bytes, PART)[0];
     for status in [429, 500, 502, 503, 504] {
-        rig.drive.script(Call::Chunk, [Fault::status(status), Fault::Status { status, reason: "backendError", retry_after: Some(7) }]);
+        rig.drive.script(
+            Call::Chunk,
+            [Fault::status(status), Fault::Status { status, reason: "backendError", retry_after: Some(7) }],
+        );
         assert_eq!(passing(upload.put(part).await.unwrap_err().kind()), None, "{status}");
         assert_eq!(passing(upload.put(part).await.unwrap_err().kind()), Some(Duration::from_secs(7)), "{status}");
     }
@@ -167,10 +170,16 @@ async fn what_can_not_fit_is_not_begun() {
     let rig = Rig::new();
     let place = rig.place().await;
     rig.drive.set_quota(Some(10_000_000), 9_000_000);
-    for expected in [Expected { least: Some(1_500_000), ..Expected::default() }, Expected { exact: Some(1_500_000), ..Expected::default() }] {
+    for expected in [
+        Expected { least: Some(1_500_000), ..Expected::default() },
+        Expected { exact: Some(1_500_000), ..Expected::default() },
+    ] {
         let error = place.create("a.tar", expected).await.err().unwrap();
         assert_eq!(error.kind(), Some(Kind::Full { missing: Some(500_000) }));
-        assert_eq!(error.to_string(), "could not create a file in gdrive://Backups: it needs 0.5 MB more than are free");
+        assert_eq!(
+            error.to_string(),
+            "could not create a file in gdrive://Backups: it needs 0.5 MB more than are free"
+        );
     }
     assert_eq!(rig.drive.count(Call::Start), 0);
     assert_eq!(place.space().await.unwrap(), Some(1_000_000));
@@ -280,7 +289,10 @@ async fn another_process_continues_where_the_session_stands() {
     let parts = parts(&bytes, PART);
     let session = {
         let place = rig.place().await;
-        let upload = place.create("a.tar", Expected { resumable: true, exact: Some(bytes.len() as u64), ..Expected::default() }).await.unwrap();
+        let upload = place
+            .create("a.tar", Expected { resumable: true, exact: Some(bytes.len() as u64), ..Expected::default() })
+            .await
+            .unwrap();
         upload.put(&parts[0]).await.unwrap();
         rig.drive.script(Call::Chunk, [Fault::Unanswered]);
         passing(upload.put(&parts[1]).await.unwrap_err().kind());

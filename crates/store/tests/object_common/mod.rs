@@ -87,7 +87,11 @@ pub async fn connect_with(setup: &Setup, address: &str, stall: Duration) -> Resu
 pub async fn broken(store: &dyn Store) -> Vec<String> {
     let options = ContractOptions { settle: Duration::ZERO, longest: Duration::from_mins(2) };
     let findings = contract::check(store, &options, &mut |_| {}).await.findings;
-    findings.iter().filter(|finding| !finding.is_fine()).map(|finding| format!("{}: {:?}", finding.rule, finding.outcome)).collect()
+    findings
+        .iter()
+        .filter(|finding| !finding.is_fine())
+        .map(|finding| format!("{}: {:?}", finding.rule, finding.outcome))
+        .collect()
 }
 
 /// Parts of that many bytes, and all of them together.
@@ -97,7 +101,14 @@ pub fn small_parts(count: u32, size: usize) -> (Vec<Part>, Bytes) {
         let offset = index as usize * size;
         let data = bytes.slice(offset..offset + size);
         let last = index + 1 == count;
-        Part { index, offset: offset as u64, data: data.into(), total: last.then_some(bytes.len() as u64), last, activity: Activity::default() }
+        Part {
+            index,
+            offset: offset as u64,
+            data: data.into(),
+            total: last.then_some(bytes.len() as u64),
+            last,
+            activity: Activity::default(),
+        }
     };
     ((0..count).map(part).collect(), bytes.clone())
 }
@@ -124,12 +135,19 @@ pub trait Claims {
 
 impl Claims for S3Server {
     fn rename_claim(&self, bucket: &str, of: &str) {
-        let claims = self.keys(bucket).into_iter().filter(|key| store::owner::is_temporary(key.rsplit('/').next().unwrap_or_default()));
+        let claims = self
+            .keys(bucket)
+            .into_iter()
+            .filter(|key| store::owner::is_temporary(key.rsplit('/').next().unwrap_or_default()));
         let root = self.directory().join(bucket);
         for key in claims {
             let path = root.join(&key);
             if std::fs::read_to_string(&path).unwrap().contains(of) {
-                std::fs::rename(&path, path.with_file_name(dead(Path::new(&key).file_name().unwrap().to_str().unwrap()))).unwrap();
+                std::fs::rename(
+                    &path,
+                    path.with_file_name(dead(Path::new(&key).file_name().unwrap().to_str().unwrap())),
+                )
+                .unwrap();
             }
         }
     }

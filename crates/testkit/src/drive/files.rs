@@ -29,12 +29,20 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
             let node = world.nodes[asked.id()].clone();
             partial(asked, &world.described(&node), USUAL)
         }
-        Call::Download if world.ways.abusive && asked.query.get("acknowledgeAbuse").map(String::as_str) != Some("true") => {
-            refusal(403, "cannotDownloadAbusiveFile", "This file has been identified as malware or spam and cannot be downloaded.")
+        Call::Download
+            if world.ways.abusive && asked.query.get("acknowledgeAbuse").map(String::as_str) != Some("true") =>
+        {
+            refusal(
+                403,
+                "cannotDownloadAbusiveFile",
+                "This file has been identified as malware or spam and cannot be downloaded.",
+            )
         }
         Call::Download => download(&world.nodes[asked.id()], asked.header("range")),
         Call::Update => update(world, asked),
-        Call::Delete if world.ways.shared => refusal(403, "insufficientFilePermissions", "The user does not have sufficient permissions for this file."),
+        Call::Delete if world.ways.shared => {
+            refusal(403, "insufficientFilePermissions", "The user does not have sufficient permissions for this file.")
+        }
         _ => {
             world.remove(asked.id());
             Reply::new(204)
@@ -59,14 +67,23 @@ fn about(world: &World, asked: &Asked) -> Reply {
     if world.ways.limit_zero {
         quota["limit"] = "0".into();
     }
-    partial(asked, &json!({ "user": { "displayName": "Haul Tester", "emailAddress": "tester@example.org" }, "storageQuota": quota }), "")
+    partial(
+        asked,
+        &json!({ "user": { "displayName": "Haul Tester", "emailAddress": "tester@example.org" }, "storageQuota": quota }),
+        "",
+    )
 }
 
 fn list(world: &mut World, asked: &Asked) -> Reply {
     let invalid = || refusal(400, "invalid", "Invalid Value");
     let q = asked.query.get("q").cloned().unwrap_or_default();
     let Some(terms) = query::parse(&q) else { return invalid() };
-    let Some(size) = asked.query.get("pageSize").map_or(Some(100), |size| size.parse().ok()).filter(|size| (1..=1000).contains(size)) else {
+    let Some(size) = asked
+        .query
+        .get("pageSize")
+        .map_or(Some(100), |size| size.parse().ok())
+        .filter(|size| (1..=1000).contains(size))
+    else {
         return invalid();
     };
     if asked.query.get("orderBy").is_some_and(|order| order != "createdTime") {
@@ -88,7 +105,8 @@ fn list(world: &mut World, asked: &Asked) -> Reply {
             _ => return invalid(),
         },
     };
-    let mut found: Vec<&Node> = world.nodes.values().filter(|node| !node.foreign && terms.iter().all(|term| term.holds(world, node))).collect();
+    let mut found: Vec<&Node> =
+        world.nodes.values().filter(|node| !node.foreign && terms.iter().all(|term| term.holds(world, node))).collect();
     found.sort_by_key(|node| node.created);
     if world.ways.reversed {
         found.reverse();
@@ -125,7 +143,11 @@ pub(super) fn node_of(world: &World, metadata: &Value) -> Result<Node, Reply> {
         if parents.len() != 1 {
             return Err(refusal(403, "multipleParentsNotAllowed", "A file has one parent"));
         }
-        node.parents = parents.iter().filter_map(Value::as_str).map(|id| if id == "root" { ROOT } else { id }.to_owned()).collect();
+        node.parents = parents
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|id| if id == "root" { ROOT } else { id }.to_owned())
+            .collect();
     }
     for parent in node.parents.iter().filter(|parent| *parent != ROOT) {
         if !world.visible(parent).is_some_and(Node::is_folder) {
@@ -141,7 +163,11 @@ fn change_properties(properties: &mut BTreeMap<String, String>, changes: &Value)
     for (key, value) in changes {
         match value.as_str() {
             Some(value) if key.len() + value.len() > MOST_OF_A_PROPERTY => {
-                return Err(refusal(400, "propertyLengthExceeded", "A property's key and value have at most 124 bytes"));
+                return Err(refusal(
+                    400,
+                    "propertyLengthExceeded",
+                    "A property's key and value have at most 124 bytes",
+                ));
             }
             Some(value) => drop(properties.insert(key.clone(), value.to_owned())),
             None => drop(properties.remove(key)),
@@ -202,7 +228,8 @@ fn download(node: &Node, range: Option<&str>) -> Reply {
         (from <= last && from < size).then_some((from, last.min(size - 1)))
     });
     let Some((from, last)) = bounds else {
-        return refusal(416, "requestedRangeNotSatisfiable", "Request range not satisfiable").with(header::CONTENT_RANGE, format!("bytes */{size}"));
+        return refusal(416, "requestedRangeNotSatisfiable", "Request range not satisfiable")
+            .with(header::CONTENT_RANGE, format!("bytes */{size}"));
     };
     Reply::new(206)
         .with(header::CONTENT_TYPE, node.mime.clone())

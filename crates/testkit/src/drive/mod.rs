@@ -1,8 +1,10 @@
-//! Google Drive as a program meets it: sign-in for devices, folders and files with properties, resumable uploads. Strict where the real one is, and more so: a
-//! chunk that is no multiple of 256 KiB, overlaps, leaves a gap or contradicts an earlier length is refused.
+//! Google Drive as a program meets it: sign-in for devices, folders and files with properties, resumable uploads.
+//! Strict where the real one is, and more so: a chunk that is no multiple of 256 KiB, overlaps, leaves a gap or
+//! contradicts an earlier length is refused.
 //!
-//! [`Drive::start`] serves on a port of its own until it is dropped. Faults are scripted per kind of call ([`Drive::script`]); what came in can be looked at
-//! afterwards ([`Drive::requests`], [`Drive::files`], [`Drive::open_sessions`]).
+//! [`Drive::start`] serves on a port of its own until it is dropped. Faults are scripted per kind of call
+//! ([`Drive::script`]); what came in can be looked at afterwards ([`Drive::requests`], [`Drive::files`],
+//! [`Drive::open_sessions`]).
 
 mod files;
 mod oauth;
@@ -48,7 +50,8 @@ impl Drive {
     /// # Panics
     /// When the machine gives no port or no thread.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| panic!("no port for the fake Drive: {error}"));
+        let listener =
+            TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| panic!("no port for the fake Drive: {error}"));
         let address = listener.local_addr().unwrap_or_else(|error| panic!("no port for the fake Drive: {error}"));
         let world = Shared::default();
         let (stop, stopped) = oneshot::channel();
@@ -143,7 +146,8 @@ impl Drive {
     /// All files and folders that the program made, oldest first.
     pub fn files(&self) -> Vec<Stored> {
         let world = self.world();
-        let mut files: Vec<Stored> = world.nodes.values().filter(|node| !node.foreign).map(|node| world.shown(node)).collect();
+        let mut files: Vec<Stored> =
+            world.nodes.values().filter(|node| !node.foreign).map(|node| world.shown(node)).collect();
         files.sort_by_key(|file| file.created);
         files
     }
@@ -201,10 +205,17 @@ impl Drive {
         }
     }
 
-    /// Puts a file into a folder. A foreign one was made by another program: this one can't see it. `age`: how long ago it was made and changed.
+    /// Puts a file into a folder. A foreign one was made by another program: this one can't see it. `age`: how long ago
+    /// it was made and changed.
     pub fn insert(&self, folder: &str, name: &str, data: &[u8], age: Duration, foreign: bool) -> String {
         let at = SystemTime::now() - age;
-        let node = Node { name: name.to_owned(), parents: vec![folder.to_owned()], data: data.to_vec(), foreign, ..Node::file(at) };
+        let node = Node {
+            name: name.to_owned(),
+            parents: vec![folder.to_owned()],
+            data: data.to_vec(),
+            foreign,
+            ..Node::file(at)
+        };
         self.world().insert(node)
     }
 

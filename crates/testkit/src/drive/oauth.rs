@@ -47,7 +47,10 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
 fn code(world: &mut World) -> Reply {
     let device_code = world.next_secret("AH-1Ng");
     let user_code = world.next("HAUL-");
-    world.codes.insert(device_code.clone(), Code { typed: user_code.clone(), approved: None, expired: false, asked: Instant::now() });
+    world.codes.insert(
+        device_code.clone(),
+        Code { typed: user_code.clone(), approved: None, expired: false, asked: Instant::now() },
+    );
     Reply::json(
         200,
         &json!({
@@ -61,7 +64,9 @@ fn code(world: &mut World) -> Reply {
 }
 
 fn asked_again(world: &mut World, form: &HashMap<String, String>) -> Reply {
-    let Some(code) = form.get("device_code").and_then(|code| world.codes.get_mut(code)) else { return refused(400, "invalid_grant") };
+    let Some(code) = form.get("device_code").and_then(|code| world.codes.get_mut(code)) else {
+        return refused(400, "invalid_grant");
+    };
     let waited = code.asked.elapsed();
     code.asked = Instant::now();
     // A little before its time is still polite: clocks of two programs differ.

@@ -1,4 +1,5 @@
-//! Search queries (`q`) and partial answers (`fields`), as far as a program for backups uses them; anything else is refused.
+//! Search queries (`q`) and partial answers (`fields`), as far as a program for backups uses them; anything else is
+//! refused.
 
 use serde_json::{Map, Value};
 
@@ -16,7 +17,9 @@ pub(super) enum Term {
 impl Term {
     pub(super) fn holds(&self, world: &World, node: &Node) -> bool {
         match self {
-            Self::In(folder) => node.parents.iter().any(|parent| parent == if folder == "root" { ROOT } else { folder }),
+            Self::In(folder) => {
+                node.parents.iter().any(|parent| parent == if folder == "root" { ROOT } else { folder })
+            }
             Self::Trashed(wanted) => world.is_trashed(node) == *wanted,
             // The real one compares loosely, and from an index that lags.
             Self::Name(name) if world.is_indexed(node) => node.name.eq_ignore_ascii_case(name),
@@ -51,7 +54,8 @@ pub(super) fn parse(query: &str) -> Option<Vec<Term>> {
 }
 
 fn term(tokens: &[Token]) -> Option<(Term, usize)> {
-    let words: Vec<&str> = tokens.iter().map(|token| if let Token::Word(word) = token { word.as_str() } else { "" }).collect();
+    let words: Vec<&str> =
+        tokens.iter().map(|token| if let Token::Word(word) = token { word.as_str() } else { "" }).collect();
     let text = |at: usize| if let Some(Token::Text(text)) = tokens.get(at) { Some(text.clone()) } else { None };
     match words.as_slice() {
         ["", "in", "parents", ..] => Some((Term::In(text(0)?), 3)),
@@ -60,7 +64,9 @@ fn term(tokens: &[Token]) -> Option<(Term, usize)> {
         ["name", "=", "", ..] => Some((Term::Name(text(2)?), 3)),
         ["mimeType", "=", "", ..] => Some((Term::Mime(text(2)?, true), 3)),
         ["mimeType", "!=", "", ..] => Some((Term::Mime(text(2)?, false), 3)),
-        ["appProperties", "has", "{", "key", "=", "", "and", "value", "=", "", "}", ..] => Some((Term::Property(text(5)?, text(9)?), 11)),
+        ["appProperties", "has", "{", "key", "=", "", "and", "value", "=", "", "}", ..] => {
+            Some((Term::Property(text(5)?, text(9)?), 11))
+        }
         _ => None,
     }
 }
@@ -100,7 +106,8 @@ fn tokens(query: &str) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
-/// What `fields` leaves of an answer. Fields that are not there are left out; `None` when the selection itself is broken.
+/// What `fields` leaves of an answer. Fields that are not there are left out; `None` when the selection itself is
+/// broken.
 pub(super) fn selected(value: &Value, fields: &str) -> Option<Value> {
     let mut chosen = Map::new();
     for field in split(fields)? {
@@ -114,7 +121,9 @@ pub(super) fn selected(value: &Value, fields: &str) -> Option<Value> {
         let Some(found) = value.get(name) else { continue };
         let found = match (inner, found) {
             (None, found) => found.clone(),
-            (Some(inner), Value::Array(items)) => Value::Array(items.iter().map(|item| selected(item, inner)).collect::<Option<_>>()?),
+            (Some(inner), Value::Array(items)) => {
+                Value::Array(items.iter().map(|item| selected(item, inner)).collect::<Option<_>>()?)
+            }
             (Some(inner), found) => selected(found, inner)?,
         };
         chosen.insert(name.to_owned(), found);

@@ -49,7 +49,9 @@ impl Reply {
     }
 
     pub(super) fn json(status: u16, value: &Value) -> Self {
-        Self::new(status).with(header::CONTENT_TYPE, "application/json; charset=UTF-8").body(value.to_string().into_bytes())
+        Self::new(status)
+            .with(header::CONTENT_TYPE, "application/json; charset=UTF-8")
+            .body(value.to_string().into_bytes())
     }
 
     pub(super) fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {

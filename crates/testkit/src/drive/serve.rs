@@ -1,4 +1,5 @@
-//! Connections, and the one road that every request takes: what it asks, which fault it meets, whether its token is good, the answer.
+//! Connections, and the one road that every request takes: what it asks, which fault it meets, whether its token is
+//! good, the answer.
 
 use std::{collections::HashMap, io, net::TcpListener, sync::Arc, time::Instant};
 
@@ -21,7 +22,10 @@ use super::{
 pub(super) fn serve(listener: TcpListener, world: &Shared, mut stopped: oneshot::Receiver<()>) {
     let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
-        let Ok(listener) = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) else { return };
+        let Ok(listener) = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener))
+        else {
+            return;
+        };
         loop {
             let stream = tokio::select! {
                 _ = &mut stopped => return,
@@ -48,7 +52,15 @@ async fn answer(request: Request<Incoming>, world: &Shared) -> io::Result<Respon
     let fault = lock(world).script.get_mut(&call).and_then(std::collections::VecDeque::pop_front);
     let most = if let Some(Fault::Cut(most)) = fault { most } else { u64::MAX };
     let (body, whole) = receive(Body::new(body), most).await;
-    let asked = Asked { call, method: head.method, path: head.uri.path().to_owned(), query, headers: head.headers, body, whole };
+    let asked = Asked {
+        call,
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query,
+        headers: head.headers,
+        body,
+        whole,
+    };
     let reply = decide(&mut lock(world), &asked, fault.as_ref());
     let dropped = matches!(fault, Some(Fault::Cut(_) | Fault::Unanswered | Fault::Silent)) || !asked.whole;
     lock(world).seen.push(Seen {
@@ -141,7 +153,8 @@ fn decide(world: &mut World, asked: &Asked, fault: Option<&Fault>) -> Reply {
     if !good {
         // The real one does not repeat the token; this one does, so that a careless program is found out.
         let message = format!("Invalid Credentials: {}", token.unwrap_or("none"));
-        return refusal(401, "authError", &message).with(header::WWW_AUTHENTICATE, "Bearer realm=\"https://accounts.google.com/\"");
+        return refusal(401, "authError", &message)
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"https://accounts.google.com/\"");
     }
     match asked.call {
         Call::Start | Call::Chunk | Call::Status | Call::Cancel => upload::answer(world, asked, fault),

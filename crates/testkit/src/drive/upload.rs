@@ -21,7 +21,9 @@ pub(super) fn answer(world: &mut World, asked: &Asked, fault: Option<&Fault>) ->
         return refusal(*status, "notFound", "Not Found");
     }
     // Taken out while it is worked on, and put back unless it ends.
-    let Some(mut session) = world.sessions.remove(&id) else { return refusal(404, "notFound", &format!("Not Found: {id}")) };
+    let Some(mut session) = world.sessions.remove(&id) else {
+        return refusal(404, "notFound", &format!("Not Found: {id}"));
+    };
     let reply = match asked.call {
         Call::Cancel if session.finished.is_none() => return Reply::new(499),
         Call::Cancel => refusal(404, "notFound", "Not Found"),
@@ -30,7 +32,9 @@ pub(super) fn answer(world: &mut World, asked: &Asked, fault: Option<&Fault>) ->
     };
     world.sessions.insert(id, session);
     match fault {
-        Some(Fault::Boast(kept)) if reply.status == 308 => Reply::new(308).with(header::RANGE, format!("bytes=0-{}", kept - 1)),
+        Some(Fault::Boast(kept)) if reply.status == 308 => {
+            Reply::new(308).with(header::RANGE, format!("bytes=0-{}", kept - 1))
+        }
         _ => reply,
     }
 }
@@ -86,7 +90,9 @@ fn status(world: &mut World, session: &mut Session, asked: &Asked) -> Reply {
 
 fn chunk(world: &mut World, session: &mut Session, asked: &Asked, fault: Option<&Fault>) -> Reply {
     let bad = |message: &str| refusal(400, "badRequest", message);
-    let Some((from, last, total)) = asked.header("content-range").and_then(parse) else { return bad("Invalid Content-Range") };
+    let Some((from, last, total)) = asked.header("content-range").and_then(parse) else {
+        return bad("Invalid Content-Range");
+    };
     if session.finished.is_some() {
         return bad("The upload has ended");
     }
@@ -120,7 +126,11 @@ fn chunk(world: &mut World, session: &mut Session, asked: &Asked, fault: Option<
     if let (Some(Fault::Corrupt), Some(byte)) = (fault, session.data.last_mut()) {
         *byte ^= 1;
     }
-    if session.total == Some(session.data.len() as u64) { finish(world, session) } else { standing(session, world.ways.bare_range) }
+    if session.total == Some(session.data.len() as u64) {
+        finish(world, session)
+    } else {
+        standing(session, world.ways.bare_range)
+    }
 }
 
 fn standing(session: &Session, bare: bool) -> Reply {
@@ -139,7 +149,9 @@ fn finish(world: &mut World, session: &mut Session) -> Reply {
 }
 
 fn finished(world: &mut World, session: &Session) -> Reply {
-    let Some(node) = session.finished.as_ref().and_then(|id| world.nodes.get(id)).cloned() else { return refusal(404, "notFound", "Not Found") };
+    let Some(node) = session.finished.as_ref().and_then(|id| world.nodes.get(id)).cloned() else {
+        return refusal(404, "notFound", "Not Found");
+    };
     let fields = session.fields.as_deref().unwrap_or("kind,id,name,mimeType");
     match query::selected(&world.described(&node), fields) {
         Some(selected) => Reply::json(200, &selected),
@@ -150,7 +162,9 @@ fn finished(world: &mut World, session: &Session) -> Reply {
 /// The length must be the same whenever it is said.
 fn agree(session: &mut Session, total: Option<u64>) -> Result<(), Reply> {
     match (session.total, total) {
-        (Some(known), Some(said)) if known != said => Err(refusal(400, "badRequest", "The length is not the one that was said before")),
+        (Some(known), Some(said)) if known != said => {
+            Err(refusal(400, "badRequest", "The length is not the one that was said before"))
+        }
         (known, said) => {
             session.total = known.or(said);
             Ok(())

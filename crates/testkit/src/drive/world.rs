@@ -113,7 +113,8 @@ pub(super) struct Code {
 #[expect(clippy::struct_excessive_bools, reason = "each is a way of its own")]
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
-    /// A file is found by its name or its properties only after so many more pages of searches; what is in a folder is known at once.
+    /// A file is found by its name or its properties only after so many more pages of searches; what is in a folder is
+    /// known at once.
     pub lag: u64,
     /// What a folder lists bears its old name just as long.
     pub stale_listings: bool,
@@ -182,7 +183,8 @@ impl World {
         format!("{prefix}{:08}", self.count)
     }
 
-    /// A token or id that nobody else may learn: as long as a real one, so that a short part of it can't be told from words.
+    /// A token or id that nobody else may learn: as long as a real one, so that a short part of it can't be told from
+    /// words.
     pub(super) fn next_secret(&mut self, prefix: &str) -> String {
         self.count += 1;
         let digest = Md5::digest(self.count.to_le_bytes());
@@ -214,7 +216,12 @@ impl World {
 
     pub(super) fn remove(&mut self, id: &str) {
         self.nodes.remove(id);
-        let inside: Vec<String> = self.nodes.values().filter(|node| node.parents.iter().any(|parent| parent == id)).map(|node| node.id.clone()).collect();
+        let inside: Vec<String> = self
+            .nodes
+            .values()
+            .filter(|node| node.parents.iter().any(|parent| parent == id))
+            .map(|node| node.id.clone())
+            .collect();
         for id in inside {
             self.remove(&id);
         }
@@ -226,7 +233,8 @@ impl World {
     }
 
     pub(super) fn is_trashed(&self, node: &Node) -> bool {
-        node.trashed || node.parents.iter().any(|parent| self.nodes.get(parent).is_some_and(|parent| self.is_trashed(parent)))
+        node.trashed
+            || node.parents.iter().any(|parent| self.nodes.get(parent).is_some_and(|parent| self.is_trashed(parent)))
     }
 
     /// Room left; `None` without limit.
@@ -319,7 +327,12 @@ fn rfc3339(at: SystemTime) -> String {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let millis = since.subsec_millis();
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]

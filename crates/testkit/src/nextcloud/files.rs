@@ -80,7 +80,10 @@ impl Files {
     }
 
     pub(super) fn paths(&self) -> Vec<String> {
-        self.nodes.iter().map(|(path, node)| if node.bytes.is_none() { format!("{path}/") } else { path.clone() }).collect()
+        self.nodes
+            .iter()
+            .map(|(path, node)| if node.bytes.is_none() { format!("{path}/") } else { path.clone() })
+            .collect()
     }
 
     pub(super) fn remove(&mut self, path: &str) -> bool {
@@ -91,18 +94,27 @@ impl Files {
     }
 
     fn free(&self) -> Option<u64> {
-        let used: u64 = self.nodes.values().filter_map(|node| node.bytes.as_ref()).map(|bytes| bytes.len() as u64).sum();
+        let used: u64 =
+            self.nodes.values().filter_map(|node| node.bytes.as_ref()).map(|bytes| bytes.len() as u64).sum();
         self.quota.map(|quota| quota.saturating_sub(used))
     }
 
     pub(super) fn act(&mut self, root: &str, method: &str, path: &str, headers: &HeaderMap, body: &Bytes) -> Response {
-        let Some(path) = reply::unescaped(path.trim_end_matches('/')) else { return reply::error(StatusCode::BAD_REQUEST, "no UTF-8") };
+        let Some(path) = reply::unescaped(path.trim_end_matches('/')) else {
+            return reply::error(StatusCode::BAD_REQUEST, "no UTF-8");
+        };
         let is_transfer = self.pieces.is_none() && path.starts_with("/uploads/");
         if is_transfer && matches!(method, "MKCOL" | "PUT" | "MOVE") && !headers.contains_key("destination") {
-            return reply::error(StatusCode::BAD_REQUEST, "Skipping chunked file writing as the destination header was not passed");
+            return reply::error(
+                StatusCode::BAD_REQUEST,
+                "Skipping chunked file writing as the destination header was not passed",
+            );
         }
         let extension = Path::new(last(&path)).extension().map(OsStr::to_ascii_lowercase);
-        if self.pieces.is_none() && matches!(method, "MKCOL" | "PUT") && extension.is_some_and(|extension| extension == "part" || extension == "filepart") {
+        if self.pieces.is_none()
+            && matches!(method, "MKCOL" | "PUT")
+            && extension.is_some_and(|extension| extension == "part" || extension == "filepart")
+        {
             return reply::error(StatusCode::BAD_REQUEST, "Filenames must not end with .part");
         }
         match method {
@@ -121,7 +133,8 @@ impl Files {
 
     fn options(&self) -> Response {
         let mut response = reply::empty(StatusCode::OK);
-        let features = if self.pieces == Some(Pieces::Patched) { "1, 3, sabredav-partialupdate" } else { "1, 3, extended-mkcol" };
+        let features =
+            if self.pieces == Some(Pieces::Patched) { "1, 3, sabredav-partialupdate" } else { "1, 3, extended-mkcol" };
         response.headers_mut().insert("dav", http::HeaderValue::from_static(features));
         response
     }
@@ -157,8 +170,12 @@ impl Files {
     fn get(&self, path: &str, headers: &HeaderMap) -> Response {
         let Some(bytes) = self.file(path) else { return reply::error(StatusCode::NOT_FOUND, "File not found") };
         let range = headers.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
-        let Some((first, end)) = range.filter(|_| !self.ignores_ranges) else { return reply::with(StatusCode::OK, bytes) };
-        let (Ok(first), Ok(end)) = (first.parse::<usize>(), end.parse::<usize>()) else { return reply::error(StatusCode::BAD_REQUEST, "range") };
+        let Some((first, end)) = range.filter(|_| !self.ignores_ranges) else {
+            return reply::with(StatusCode::OK, bytes);
+        };
+        let (Ok(first), Ok(end)) = (first.parse::<usize>(), end.parse::<usize>()) else {
+            return reply::error(StatusCode::BAD_REQUEST, "range");
+        };
         if first >= bytes.len() || end < first {
             return reply::error(StatusCode::RANGE_NOT_SATISFIABLE, "range");
         }
@@ -197,9 +214,14 @@ impl Files {
 
     fn put(&mut self, path: &str, headers: &HeaderMap, body: &Bytes) -> Response {
         if headers.get("if-match").is_some() && !self.nodes.contains_key(path) {
-            return reply::error(StatusCode::PRECONDITION_FAILED, "An If-Match header was specified, but the resource did not exist");
+            return reply::error(
+                StatusCode::PRECONDITION_FAILED,
+                "An If-Match header was specified, but the resource did not exist",
+            );
         }
-        let first = headers.get("content-range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse::<usize>().ok());
+        let first = headers
+            .get("content-range")
+            .and_then(|range| range.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse::<usize>().ok());
         match (self.pieces, first) {
             (Some(Pieces::Honoured), Some(first)) => self.write_at(path, first, body),
             (Some(Pieces::TakenForTheWhole), Some(_)) | (_, None) => self.store(path, body.clone()),
@@ -212,7 +234,9 @@ impl Files {
             return reply::empty(StatusCode::METHOD_NOT_ALLOWED);
         }
         let is_kind = headers.get("content-type").is_some_and(|kind| kind == "application/x-sabredav-partialupdate");
-        let first = headers.get("x-update-range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split('-').next()?.parse::<usize>().ok());
+        let first = headers
+            .get("x-update-range")
+            .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split('-').next()?.parse::<usize>().ok());
         match first {
             Some(first) if is_kind && self.nodes.contains_key(path) => self.write_at(path, first, body),
             Some(_) if is_kind => reply::error(StatusCode::NOT_FOUND, "File not found"),
@@ -236,12 +260,17 @@ impl Files {
 
     fn rename(&mut self, root: &str, path: &str, headers: &HeaderMap) -> Response {
         let destination = headers.get("destination").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let destination = destination.split_once("://").map_or(destination, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
+        let destination = destination
+            .split_once("://")
+            .map_or(destination, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
         let Some(to) = destination.strip_prefix(root).and_then(reply::unescaped) else {
             return reply::error(StatusCode::BAD_GATEWAY, "Destination is not in here");
         };
         if self.nodes.contains_key(&to) && headers.get("overwrite").is_some_and(|overwrite| overwrite == "F") {
-            return reply::error(StatusCode::PRECONDITION_FAILED, "The destination node already exists, and the overwrite header is set to false");
+            return reply::error(
+                StatusCode::PRECONDITION_FAILED,
+                "The destination node already exists, and the overwrite header is set to false",
+            );
         }
         if !self.nodes.contains_key(parent(&to)) {
             return reply::error(StatusCode::CONFLICT, "The destination node is not found");
@@ -259,14 +288,25 @@ impl Files {
             return reply::error(StatusCode::NOT_FOUND, "File not found");
         }
         // In the order of their names.
-        let chunks: Vec<Bytes> = self.nodes.iter().filter(|(path, _)| parent(path) == transfer).filter_map(|(_, node)| node.bytes.clone()).collect();
+        let chunks: Vec<Bytes> = self
+            .nodes
+            .iter()
+            .filter(|(path, _)| parent(path) == transfer)
+            .filter_map(|(_, node)| node.bytes.clone())
+            .collect();
         if chunks.iter().rev().skip(1).any(|chunk| chunk.len() < SMALLEST) {
-            return reply::error(StatusCode::BAD_REQUEST, "Your proposed upload is smaller than the minimum allowed size");
+            return reply::error(
+                StatusCode::BAD_REQUEST,
+                "Your proposed upload is smaller than the minimum allowed size",
+            );
         }
         let whole = chunks.concat();
         let announced = headers.get("oc-total-length").and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if let Some(announced) = announced.filter(|announced| *announced != whole.len()) {
-            return reply::error(StatusCode::BAD_REQUEST, &format!("Chunks on server do not sum up to {announced} but to {} bytes", whole.len()));
+            return reply::error(
+                StatusCode::BAD_REQUEST,
+                &format!("Chunks on server do not sum up to {announced} but to {} bytes", whole.len()),
+            );
         }
         self.remove(transfer);
         self.nodes.insert(to.to_owned(), Node { bytes: Some(whole.into()), modified: SystemTime::now() });

@@ -26,7 +26,8 @@ pub(super) fn xml(status: StatusCode, text: String) -> Response {
 
 pub(super) fn error(status: StatusCode, message: &str) -> Response {
     let text = format!(
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<d:error xmlns:d=\"DAV:\" xmlns:s=\"http://sabredav.org/ns\">\n  <s:exception>Sabre\\DAV\\Exception</s:exception>\n  <s:message>{message}</s:message>\n</d:error>\n"
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<d:error xmlns:d=\"DAV:\" xmlns:s=\"http://sabredav.org/ns\">\n  \
+         <s:exception>Sabre\\DAV\\Exception</s:exception>\n  <s:message>{message}</s:message>\n</d:error>\n"
     );
     xml(status, text)
 }
@@ -48,7 +49,8 @@ pub(super) fn date(moment: SystemTime) -> String {
     let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
-    let month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][month as usize - 1];
+    let month =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][month as usize - 1];
     format!("{weekday}, {day:02} {month} {year} {:02}:{:02}:{:02} GMT", rest / 3600, rest / 60 % 60, rest % 60)
 }
 

@@ -213,7 +213,8 @@ async fn downward(shared: &Shared, server: &mut ReadHalf<'_>, client: &mut Write
 }
 
 async fn send(server: &mut WriteHalf<'_>, bytes: &[u8]) -> Option<End> {
-    // A server that answers and closes before it has read everything has its say first: the other direction ends the connection.
+    // A server that answers and closes before it has read everything has its say first: the other direction ends the
+    // connection.
     if server.write_all(bytes).await.is_err() {
         tokio::time::sleep(PATIENCE).await;
         return Some(End::Natural);

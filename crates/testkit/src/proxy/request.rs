@@ -21,8 +21,12 @@ impl Head {
         let text = String::from_utf8_lossy(text);
         let mut lines = text.split("\r\n");
         let mut first = lines.next().unwrap_or_default().split(' ');
-        let (method, target) = (first.next().unwrap_or_default().to_owned(), first.next().unwrap_or_default().to_owned());
-        let headers = lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
+        let (method, target) =
+            (first.next().unwrap_or_default().to_owned(), first.next().unwrap_or_default().to_owned());
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+            .collect();
         Self { method, target, headers }
     }
 }
@@ -60,7 +64,8 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Looks at the next bytes; says what the first of them are and how many that concerns. To be called with the rest until nothing is left.
+    /// Looks at the next bytes; says what the first of them are and how many that concerns. To be called with the rest
+    /// until nothing is left.
     pub(super) fn next(&mut self, bytes: &[u8]) -> (usize, Event) {
         match &mut self.state {
             State::Between => self.head(bytes),
@@ -115,7 +120,10 @@ impl Follower {
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
         let from = before.saturating_sub(3);
-        let Some(end) = self.head[from..].windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4) else { return (bytes.len(), Event::More) };
+        let Some(end) = self.head[from..].windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4)
+        else {
+            return (bytes.len(), Event::More);
+        };
         let mut raw = std::mem::take(&mut self.head);
         raw.truncate(end);
         let head = Head::parse(&raw);
@@ -137,7 +145,8 @@ mod tests {
 
     #[test]
     fn any_split_finds_the_same_requests() {
-        let stream = b"PUT /a?x=1 HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloPOST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;q=1\r\nabc\r\n0\r\nt: 1\r\n\r\nGET /c HTTP/1.1\r\n\r\n";
+        let stream = b"PUT /a?x=1 HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloPOST /b HTTP/1.1\r\nTransfer-Encoding: \
+            chunked\r\n\r\n3;q=1\r\nabc\r\n0\r\nt: 1\r\n\r\nGET /c HTTP/1.1\r\n\r\n";
         for step in 1..stream.len() {
             let (mut follower, mut heads, mut bytes) = (Follower::default(), Vec::new(), 0);
             for mut piece in stream.chunks(step) {

@@ -37,7 +37,8 @@ use crate::{
 
 /// Messages, of 4 MiB at most, that wait for the compressor.
 const AHEAD: usize = 2;
-/// What a sender's word about the length can bring about in memory has an end: it decides how large the parts are. Beyond it they grow as they are needed.
+/// What a sender's word about the length can bring about in memory has an end: it decides how large the parts are.
+/// Beyond it they grow as they are needed.
 const LARGEST: u64 = 1 << 39;
 /// How long the end of this machine's own work waits for archives to be given up.
 const ENDING: Duration = Duration::from_secs(20);
@@ -61,8 +62,8 @@ struct Jobs {
 }
 
 impl ArchiveBuilder {
-    /// For a destination; `label` is what users know it as. `None` when it must know an archive's length before its first byte: then only whoever has the data can
-    /// make it.
+    /// For a destination; `label` is what users know it as. `None` when it must know an archive's length before its
+    /// first byte: then only whoever has the data can make it.
     pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
         let is_fit = destination.takes_late_sizes();
         is_fit.then(|| Self { destination, label, bridge, context, jobs: Mutex::default(), alive: Arc::default() })
@@ -99,7 +100,8 @@ impl ArchiveBuilder {
         let understood = Recipe::from_json(recipe).and_then(|recipe| Some((recipe.layout(None)?, recipe)));
         let Some((layout, recipe)) = understood else {
             let reason = "the sender asks for something that this version of haul does not support";
-            return Err(StoreError::remote(&self.label, Operation::Create, Kind::Protocol, reason).advise("install the same version of haul on both machines"));
+            return Err(StoreError::remote(&self.label, Operation::Create, Kind::Protocol, reason)
+                .advise("install the same version of haul on both machines"));
         };
         Ok((recipe, layout))
     }
@@ -136,9 +138,21 @@ impl machine::ArchiveBuilder for ArchiveBuilder {
         };
         let delivery = Delivery::new(pieces, Arc::clone(&cancel));
         let spawned = thread::Builder::new().name("haul-make".to_owned()).spawn(move || work.run(delivery, &begun));
-        let thread = spawned.map_err(|source| StoreError::remote(&self.label, Operation::Create, Kind::Transient { retry_after: None }, source.to_string()))?;
-        let job =
-            Arc::new(Job { label: self.label.clone(), cancel, sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), ended: Mutex::new(None) });
+        let thread = spawned.map_err(|source| {
+            StoreError::remote(
+                &self.label,
+                Operation::Create,
+                Kind::Transient { retry_after: None },
+                source.to_string(),
+            )
+        })?;
+        let job = Arc::new(Job {
+            label: self.label.clone(),
+            cancel,
+            sender: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+            ended: Mutex::new(None),
+        });
         self.enter(&job)?;
         if has_begun.recv().is_err() {
             return Err(job.failure());
@@ -169,8 +183,10 @@ struct Workbench {
 impl Workbench {
     /// From the first byte to the checked archive; `begun` hears when the destination has taken it on.
     fn run(self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
-        // Stopped, it is seen first by whoever waits for bytes, for the disk or for a socket, and each calls it something else.
-        self.make(delivery, begun).map_err(|error| if self.cancel.load(Ordering::Relaxed) { BackupError::Cancelled } else { error })
+        // Stopped, it is seen first by whoever waits for bytes, for the disk or for a socket, and each calls it
+        // something else.
+        self.make(delivery, begun)
+            .map_err(|error| if self.cancel.load(Ordering::Relaxed) { BackupError::Cancelled } else { error })
     }
 
     fn make(&self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
@@ -182,10 +198,12 @@ impl Workbench {
         let progress = Arc::new(Progress::default());
         progress.set_threads(self.layout.compression.map_or_else(all_cores, |options| options.get_threads()).get());
         let output = Output::new(outbound, Arc::clone(&progress));
-        let made = write_archive(&self.layout, Work::Delivered(delivery), output, &progress, &self.cancel).map_err(|ended| match ended {
-            Ended::Failed(error) => error,
-            Ended::Stale => BackupError::Cancelled,
-        })?;
+        let made = write_archive(&self.layout, Work::Delivered(delivery), output, &progress, &self.cancel).map_err(
+            |ended| match ended {
+                Ended::Failed(error) => error,
+                Ended::Stale => BackupError::Cancelled,
+            },
+        )?;
         let copies = destination::settle(made.output.into_outbound().finish())?;
         let checked = copies.first().and_then(|copy| copy.checked).unwrap_or(Checked::Size);
         let report = serde_json::to_value(MadeReport { size: made.length }).unwrap_or_default();
@@ -208,7 +226,8 @@ impl Job {
         let mut ended = lock(&self.ended);
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
-            let joined = thread.join().unwrap_or_else(|_| Err(BackupError::Pipeline("its maker ended unexpectedly".to_owned())));
+            let joined =
+                thread.join().unwrap_or_else(|_| Err(BackupError::Pipeline("its maker ended unexpectedly".to_owned())));
             *ended = Some(joined.map_err(|error| self.told(error)));
         }
         match &*ended {

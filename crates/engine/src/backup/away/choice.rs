@@ -51,8 +51,13 @@ impl Choice<'_> {
     }
 }
 
-/// Decides. Nothing is left anywhere; a machine that can't be asked is told from one that can't be reached by the error.
-pub(crate) fn choose<'a>(options: &BackupOptions, network: Option<&Network<'a>>, cancel: &Arc<AtomicBool>) -> Result<Choice<'a>, BackupError> {
+/// Decides. Nothing is left anywhere; a machine that can't be asked is told from one that can't be reached by the
+/// error.
+pub(crate) fn choose<'a>(
+    options: &BackupOptions,
+    network: Option<&Network<'a>>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Choice<'a>, BackupError> {
     if options.compress == Compress::Here {
         return Ok(Choice::Here(None));
     }
@@ -75,7 +80,10 @@ pub(crate) fn choose<'a>(options: &BackupOptions, network: Option<&Network<'a>>,
 }
 
 /// The only destination, if it can make archives; else why not.
-fn candidate<'a>(options: &BackupOptions, network: Option<&Network<'a>>) -> Result<(There<'a>, Arc<dyn RemoteCompressor>), String> {
+fn candidate<'a>(
+    options: &BackupOptions,
+    network: Option<&Network<'a>>,
+) -> Result<(There<'a>, Arc<dyn RemoteCompressor>), String> {
     let [destination] = options.destinations.as_slice() else {
         return Err("with several destinations this machine compresses, once for all of them".to_owned());
     };
@@ -138,7 +146,8 @@ fn sample(intent: &Intent, layout: &Layout, cancel: &Arc<AtomicBool>) -> Result<
     let progress = Arc::new(Progress::default());
     let plan = intent.plan(Vec::new(), &[], &progress, cancel)?;
     let first = plan.largest.into_iter().collect();
-    let source = TarSource::new(layout.inner_name(), &plan.scope, first, Findings::default(), progress, Arc::clone(cancel));
+    let source =
+        TarSource::new(layout.inner_name(), &plan.scope, first, Findings::default(), progress, Arc::clone(cancel));
     let mut sample = Vec::with_capacity(SAMPLE);
     // The source never fails; what it can't read it pads.
     let _ = source.take(SAMPLE as u64).read_to_end(&mut sample);

@@ -1,4 +1,5 @@
-//! Archives that another machine makes of what this one reads: a weak machine sends the plain inner tar, and the strong one compresses, encrypts and keeps it.
+//! Archives that another machine makes of what this one reads: a weak machine sends the plain inner tar, and the strong
+//! one compresses, encrypts and keeps it.
 //!
 //! | module | owns |
 //! |---|---|

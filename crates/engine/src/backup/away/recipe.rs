@@ -62,7 +62,12 @@ impl Recipe {
         };
         let threads = threads.unwrap_or_else(all_cores);
         let manifest = Manifest::parse(self.manifest.as_bytes()).ok()?;
-        Some(Layout { manifest, mtime: self.mtime, compression: level.map(|level| pargz::Compressor::new().level(level).threads(threads)), keys })
+        Some(Layout {
+            manifest,
+            mtime: self.mtime,
+            compression: level.map(|level| pargz::Compressor::new().level(level).threads(threads)),
+            keys,
+        })
     }
 
     /// For the line.

@@ -1,4 +1,5 @@
-//! What goes over the line: the inner tar in blocks, each with its length (four bytes, big endian) before it; a length of zero; and the tar's index, to the end.
+//! What goes over the line: the inner tar in blocks, each with its length (four bytes, big endian) before it; a length
+//! of zero; and the tar's index, to the end.
 
 use std::{
     io::{self, Read, Write},
@@ -85,7 +86,9 @@ impl Delivery {
                     self.piece = bytes;
                 }
                 Ok(Piece::End(length)) if length == self.taken => self.ended = true,
-                Ok(Piece::End(length)) => return Err(io::Error::other(format!("{} bytes arrived instead of {length}", self.taken))),
+                Ok(Piece::End(length)) => {
+                    return Err(io::Error::other(format!("{} bytes arrived instead of {length}", self.taken)));
+                }
                 Err(RecvTimeoutError::Timeout) if !self.cancel.load(Ordering::Relaxed) => {}
                 Err(_) => return Err(io::Error::other("the sender aborted")),
             }
@@ -124,7 +127,8 @@ impl Delivery {
             bytes.extend_from_slice(&self.piece);
             self.piece.clear();
         }
-        let index = Index::parse(&bytes).map_err(|error| io::Error::other(format!("the index can't be used: {error}")))?;
+        let index =
+            Index::parse(&bytes).map_err(|error| io::Error::other(format!("the index can't be used: {error}")))?;
         Ok((self.tar_len, index))
     }
 }

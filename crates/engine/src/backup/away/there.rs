@@ -1,4 +1,5 @@
-//! The end that reads: the plain tar of the live directory goes to the other machine, and what it made of it comes back as figures.
+//! The end that reads: the plain tar of the live directory goes to the other machine, and what it made of it comes back
+//! as figures.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -47,7 +48,12 @@ pub(crate) struct There<'a> {
 
 impl There<'_> {
     /// One archive. [`Kind::Lost`](store::Kind::Lost) when the other machine has nothing of it any more.
-    pub(crate) fn attempt(&self, options: &BackupOptions, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<BackupReport, Ended> {
+    pub(crate) fn attempt(
+        &self,
+        options: &BackupOptions,
+        progress: &Arc<Progress>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<BackupReport, Ended> {
         let intent = Intent::of(options)?;
         self.remove_abandoned();
         let layout = intent.layout(options)?;
@@ -57,7 +63,8 @@ impl There<'_> {
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
         let plan = intent.plan(Vec::new(), &[], progress, cancel)?;
         progress.begin(Phase::Running, plan.bytes);
-        // Of the tar only its length is known; the least is that of the archive, for the question whether there is room.
+        // Of the tar only its length is known; the least is that of the archive, for the question whether there is
+        // room.
         let expected = expected_of(plan.bytes, plan.holes, options.compressed);
         outbound.begin(Expected { about: Some(plan.bytes), ..expected })?;
         let mut output = Output::new(outbound, Arc::clone(progress));
@@ -74,7 +81,9 @@ impl There<'_> {
         let copies = destination::settle(outbound.finish())?;
         let made = job.made.get().and_then(|made| MadeReport::deserialize(made).ok());
         let Some(made) = made else {
-            return Err(BackupError::Pipeline(format!("{} did not report what it created", self.compressor.name())).into());
+            return Err(
+                BackupError::Pipeline(format!("{} did not report what it created", self.compressor.name())).into()
+            );
         };
         let finished = Finished { bytes_in, length: made.size, findings, copies, elsewhere: true };
         Ok(report(options, intent, finished, progress))
@@ -82,7 +91,8 @@ impl There<'_> {
 }
 
 impl There<'_> {
-    /// The machine is there, it has been asked: what it says now is no first contact, and a busy or restarting one is waited for.
+    /// The machine is there, it has been asked: what it says now is no first contact, and a busy or restarting one is
+    /// waited for.
     fn patient(&self) -> Context {
         let mut context = self.context.as_ref().unwrap_or(self.network.context).clone();
         context.tuning.first_contact = context.tuning.give_up_after;
@@ -97,8 +107,21 @@ impl There<'_> {
 }
 
 /// The tar and its index. Gives the tar's length, and what was found on the way.
-fn send(plan: Plan, layout: &Layout, output: &mut Output, progress: &Arc<Progress>, cancel: &Arc<AtomicBool>) -> Result<(u64, Findings), Broken> {
-    let mut source = TarSource::new(layout.inner_name(), &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+fn send(
+    plan: Plan,
+    layout: &Layout,
+    output: &mut Output,
+    progress: &Arc<Progress>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(u64, Findings), Broken> {
+    let mut source = TarSource::new(
+        layout.inner_name(),
+        &plan.scope,
+        plan.first,
+        plan.findings,
+        Arc::clone(progress),
+        Arc::clone(cancel),
+    );
     let mut blocks = Blocks(output);
     pipeline::copy(&mut source, &mut blocks, progress, cancel)?;
     let length = source.position();

@@ -98,7 +98,10 @@ impl<'a> Files<'a> {
                 Some("include") => at = self.load(&self.beside(&at, text))?,
                 Some("secret") => at = self.secret(&at, text.trim())?,
                 Some("env_var") => {
-                    self.gaps.push(format!("it is in the environment variable {}", text.split_whitespace().next().unwrap_or_default()));
+                    self.gaps.push(format!(
+                        "it is in the environment variable {}",
+                        text.split_whitespace().next().unwrap_or_default()
+                    ));
                     return None;
                 }
                 Some(tag) => {
@@ -112,7 +115,8 @@ impl<'a> Files<'a> {
 
     /// Secrets are looked up beside the file that names them, then in each directory above it up to the top.
     fn secret(&mut self, at: &Place, name: &str) -> Option<Place> {
-        let directories: Vec<PathBuf> = at.file.ancestors().skip(1).take_while(|path| path.starts_with(self.root)).map(Path::to_owned).collect();
+        let directories: Vec<PathBuf> =
+            at.file.ancestors().skip(1).take_while(|path| path.starts_with(self.root)).map(Path::to_owned).collect();
         for directory in directories {
             let path = directory.join("secrets.yaml");
             if path.exists()
@@ -128,7 +132,8 @@ impl<'a> Files<'a> {
     /// The path that is meant by a name in a file. What the container calls /config is the directory itself.
     fn beside(&self, at: &Place, name: &str) -> PathBuf {
         let name = Path::new(name.trim());
-        super::inside(self.root, name).map_or_else(|| at.file.parent().unwrap_or(self.root).join(name), |below| self.root.join(below))
+        super::inside(self.root, name)
+            .map_or_else(|| at.file.parent().unwrap_or(self.root).join(name), |below| self.root.join(below))
     }
 
     fn load(&mut self, path: &Path) -> Option<Place> {
@@ -153,10 +158,19 @@ impl<'a> Files<'a> {
 
     /// The YAML files that Home Assistant's directory tags take in: at any depth, hidden ones and secrets left aside.
     fn below(directory: &Path) -> Vec<PathBuf> {
-        let hidden = |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
-        let walk = walkdir::WalkDir::new(directory).follow_links(true).max_depth(8).sort_by_file_name().into_iter().filter_entry(move |entry| !hidden(entry));
+        let hidden =
+            |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
+        let walk = walkdir::WalkDir::new(directory)
+            .follow_links(true)
+            .max_depth(8)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(move |entry| !hidden(entry));
         walk.flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "yaml") && entry.file_name() != "secrets.yaml")
+            .filter(|entry| {
+                entry.path().extension().is_some_and(|extension| extension == "yaml")
+                    && entry.file_name() != "secrets.yaml"
+            })
             .filter(|entry| entry.file_type().is_file())
             .map(walkdir::DirEntry::into_path)
             .take(MOST_FILES)

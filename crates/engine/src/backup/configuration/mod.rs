@@ -1,5 +1,5 @@
-//! What Home Assistant's configuration files say that matters to a backup: where the recorder keeps its history, what lies outside the config directory, and
-//! where a restored instance will answer.
+//! What Home Assistant's configuration files say that matters to a backup: where the recorder keeps its history, what
+//! lies outside the config directory, and where a restored instance will answer.
 //!
 //! The address of a database holds a password and is never shown.
 
@@ -36,7 +36,9 @@ pub(crate) enum History {
 pub(crate) fn history(config: &Path) -> History {
     let mut files = Files::new(config);
     // A directory without a configuration has Home Assistant's defaults.
-    let Some(main) = files.main().filter(|_| config.join("configuration.yaml").exists()) else { return unknown(config, &files.gaps) };
+    let Some(main) = files.main().filter(|_| config.join("configuration.yaml").exists()) else {
+        return unknown(config, &files.gaps);
+    };
     let mut recorders = files.get(&main, "recorder");
     recorders.extend(in_packages(&mut files, &main, "recorder"));
     let addresses: Vec<_> = recorders.iter().flat_map(|recorder| files.get(recorder, "db_url")).collect();
@@ -93,7 +95,10 @@ fn unknown(config: &Path, gaps: &[String]) -> History {
         return History::Here(RECORDER.to_vec());
     }
     let why = gaps.first().map(|gap| shown(gap.as_bytes())).unwrap_or_default();
-    History::Unknown(format!("Haul could not find out where the recorder keeps its history ({why}): if it is in another database, back that up too"))
+    History::Unknown(format!(
+        "Haul could not find out where the recorder keeps its history ({why}): if it is in another database, back that \
+         up too"
+    ))
 }
 
 fn of_url(url: &str, config: &Path) -> History {
@@ -107,12 +112,18 @@ fn of_url(url: &str, config: &Path) -> History {
 }
 
 fn elsewhere(what: &str, tool: &str) -> History {
-    History::Elsewhere(format!("the recorder keeps its history in {what}: it is NOT in this backup; back it up with {tool} too"))
+    History::Elsewhere(format!(
+        "the recorder keeps its history in {what}: it is NOT in this backup; back it up with {tool} too"
+    ))
 }
 
 /// `sqlite:////absolute`, or `sqlite:///relative` to where Home Assistant runs, which is the config directory.
 fn of_file(url: &str, config: &Path) -> History {
-    let path = url.split_once("://").and_then(|(_, rest)| rest.strip_prefix('/')).and_then(|path| path.split('?').next()).unwrap_or_default();
+    let path = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.strip_prefix('/'))
+        .and_then(|path| path.split('?').next())
+        .unwrap_or_default();
     if path.is_empty() || path == ":memory:" {
         return History::Elsewhere("the recorder keeps its history in memory only: no backup can hold it".to_owned());
     }
@@ -121,7 +132,8 @@ fn of_file(url: &str, config: &Path) -> History {
     match below {
         Some(below) => History::Here(below.into_os_string().as_encoded_bytes().to_vec()),
         None => History::Elsewhere(format!(
-            "the recorder keeps its history in {}, outside the config directory: it is NOT in this backup; back up that file too",
+            "the recorder keeps its history in {}, outside the config directory: it is NOT in this backup; back up \
+             that file too",
             shown(path.as_os_str().as_bytes())
         )),
     }

@@ -1,4 +1,5 @@
-//! Files and directories outside the config directory that the configuration names: a new machine has to have them as well.
+//! Files and directories outside the config directory that the configuration names: a new machine has to have them as
+//! well.
 
 use std::{
     collections::BTreeSet,
@@ -36,15 +37,22 @@ pub(crate) fn files_outside(config: &Path) -> Option<String> {
             found.extend(files.text(&place));
         }
     }
-    let outside: Vec<String> =
-        found.iter().map(Path::new).filter(|path| leads_out(config, path)).map(|path| shown(path.as_os_str().as_encoded_bytes())).collect();
+    let outside: Vec<String> = found
+        .iter()
+        .map(Path::new)
+        .filter(|path| leads_out(config, path))
+        .map(|path| shown(path.as_os_str().as_encoded_bytes()))
+        .collect();
     if outside.is_empty() {
         return None;
     }
     let more = outside.len().saturating_sub(MOST_NAMED);
     let named = outside.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    Some(format!("configuration.yaml needs {named}{more} outside the config directory: they are NOT in this backup, so copy them to a new machine yourself"))
+    Some(format!(
+        "configuration.yaml needs {named}{more} outside the config directory: they are NOT in this backup, so copy \
+         them to a new machine yourself"
+    ))
 }
 
 /// What `!include …` names, in this file.
@@ -70,5 +78,9 @@ fn scalars(at: &Place) -> Vec<Place> {
 }
 
 fn leads_out(config: &Path, path: &Path) -> bool {
-    if path.is_absolute() { super::inside(config, path).is_none() } else { super::plain(path).is_none() && path != PathBuf::new() }
+    if path.is_absolute() {
+        super::inside(config, path).is_none()
+    } else {
+        super::plain(path).is_none() && path != PathBuf::new()
+    }
 }

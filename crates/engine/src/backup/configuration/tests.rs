@@ -23,7 +23,9 @@ fn default() -> History {
 #[test]
 fn a_history_elsewhere_is_found_in_every_form() {
     let at_top = |text: &str| vec![("configuration.yaml".to_owned(), text.replace("URL", URL))];
-    let with = |text: &str, name: &str, content: &str| [at_top(text), vec![(name.to_owned(), content.replace("URL", URL))]].concat();
+    let with = |text: &str, name: &str, content: &str| {
+        [at_top(text), vec![(name.to_owned(), content.replace("URL", URL))]].concat()
+    };
     for (form, files) in [
         ("plain", at_top("default_config:\n\nrecorder:\n  # keep\n  purge_keep_days: 30\n  db_url: URL\nhttp:\n")),
         ("quoted", at_top("recorder:\n  \"db_url\": 'URL'\n")),
@@ -39,15 +41,43 @@ fn a_history_elsewhere_is_found_in_every_form() {
         ("included address", with("recorder:\n  db_url: !include url.yaml\n", "url.yaml", "URL\n")),
         ("absolute include", with("recorder: !include /config/r/recorder.yaml\n", "r/recorder.yaml", "db_url: URL\n")),
         ("merged directory", with("recorder: !include_dir_merge_named rec/\n", "rec/r.yaml", "db_url: URL\n")),
-        ("named packages", with("homeassistant:\n  packages: !include_dir_named pkgs\n", "pkgs/deep/r.yaml", "recorder:\n  db_url: URL\n")),
-        ("merged packages", with("homeassistant:\n  packages: !include_dir_merge_named pkgs\n", "pkgs/r.yaml", "mine:\n  recorder:\n    db_url: URL\n")),
-        ("package by include", with("homeassistant:\n  packages:\n    r: !include r.yaml\n", "r.yaml", "recorder:\n  db_url: URL\n")),
+        (
+            "named packages",
+            with(
+                "homeassistant:\n  packages: !include_dir_named pkgs\n",
+                "pkgs/deep/r.yaml",
+                "recorder:\n  db_url: URL\n",
+            ),
+        ),
+        (
+            "merged packages",
+            with(
+                "homeassistant:\n  packages: !include_dir_merge_named pkgs\n",
+                "pkgs/r.yaml",
+                "mine:\n  recorder:\n    db_url: URL\n",
+            ),
+        ),
+        (
+            "package by include",
+            with("homeassistant:\n  packages:\n    r: !include r.yaml\n", "r.yaml", "recorder:\n  db_url: URL\n"),
+        ),
         ("package in place", at_top("homeassistant:\n  packages:\n    r:\n      recorder:\n        db_url: URL\n")),
-        ("core by include", with("homeassistant: !include core.yaml\n", "core.yaml", "packages:\n  r:\n    recorder:\n      db_url: URL\n")),
+        (
+            "core by include",
+            with(
+                "homeassistant: !include core.yaml\n",
+                "core.yaml",
+                "packages:\n  r:\n    recorder:\n      db_url: URL\n",
+            ),
+        ),
         (
             "secret beside the package",
             [
-                with("homeassistant:\n  packages: !include_dir_named pkgs\n", "pkgs/r.yaml", "recorder:\n  db_url: !secret db\n"),
+                with(
+                    "homeassistant:\n  packages: !include_dir_named pkgs\n",
+                    "pkgs/r.yaml",
+                    "recorder:\n  db_url: !secret db\n",
+                ),
                 vec![("pkgs/secrets.yaml".to_owned(), format!("db: {URL}\n"))],
             ]
             .concat(),
@@ -55,7 +85,11 @@ fn a_history_elsewhere_is_found_in_every_form() {
         (
             "secret above the package",
             [
-                with("homeassistant:\n  packages: !include_dir_named pkgs\n", "pkgs/r.yaml", "recorder:\n  db_url: !secret db\n"),
+                with(
+                    "homeassistant:\n  packages: !include_dir_named pkgs\n",
+                    "pkgs/r.yaml",
+                    "recorder:\n  db_url: !secret db\n",
+                ),
                 vec![("secrets.yaml".to_owned(), format!("db: {URL}\n"))],
             ]
             .concat(),
@@ -63,7 +97,9 @@ fn a_history_elsewhere_is_found_in_every_form() {
     ] {
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         match history(config(&files).path()) {
-            History::Elsewhere(told) => assert!(told.contains("MariaDB") && !told.contains("hunter2"), "{form}: {told}"),
+            History::Elsewhere(told) => {
+                assert!(told.contains("MariaDB") && !told.contains("hunter2"), "{form}: {told}");
+            }
             other => panic!("{form}: {other:?}"),
         }
     }
@@ -76,7 +112,13 @@ fn what_only_home_assistant_can_know_is_said_to_be_unknown() {
         (&[("configuration.yaml", "recorder:\n  db_url: !secret db\n")], "the secret db"),
         (&[("configuration.yaml", "recorder: !include recorder.yaml\n")], "recorder.yaml can't be read"),
         (&[("configuration.yaml", "recorder: {db_url: \n- x")], "parse configuration.yaml as YAML"),
-        (&[("configuration.yaml", "homeassistant:\n  packages: !include_dir_named p\n"), ("p/a.yaml", "recorder: [")], "parse p/a.yaml as YAML"),
+        (
+            &[
+                ("configuration.yaml", "homeassistant:\n  packages: !include_dir_named p\n"),
+                ("p/a.yaml", "recorder: ["),
+            ],
+            "parse p/a.yaml as YAML",
+        ),
     ] {
         match history(config(files).path()) {
             History::Unknown(told) => assert!(told.contains(why) && told.contains("could not find out"), "{told}"),
@@ -99,11 +141,16 @@ fn a_history_in_the_config_directory_is_found() {
         assert_eq!(history(config(&[("configuration.yaml", text)]).path()), default(), "{text}");
     }
     // One that breaks has nothing to say about the recorder.
-    let broken = [("configuration.yaml", "homeassistant:\n  packages: !include_dir_named p\n"), ("p/a.yaml", "light: [")];
+    let broken =
+        [("configuration.yaml", "homeassistant:\n  packages: !include_dir_named p\n"), ("p/a.yaml", "light: [")];
     assert_eq!(history(config(&broken).path()), default());
     let dir = config(&[]);
     let own = format!("recorder:\n  db_url: sqlite:///{}/db/history.db\n", dir.path().display());
-    for text in [own.as_str(), "recorder:\n  db_url: sqlite:////config/db/history.db\n", "recorder:\n  db_url: sqlite:///db/history.db\n"] {
+    for text in [
+        own.as_str(),
+        "recorder:\n  db_url: sqlite:////config/db/history.db\n",
+        "recorder:\n  db_url: sqlite:///db/history.db\n",
+    ] {
         fs::write(dir.path().join("configuration.yaml"), text).unwrap();
         assert_eq!(history(dir.path()), History::Here(b"db/history.db".to_vec()), "{text}");
     }
@@ -127,28 +174,45 @@ fn an_sqlite_history_outside_is_told() {
 
 #[test]
 fn files_that_include_each_other_come_to_an_end() {
-    let files = [("configuration.yaml", "recorder: !include a.yaml\n"), ("a.yaml", "!include b.yaml\n"), ("b.yaml", "!include a.yaml\n")];
+    let files = [
+        ("configuration.yaml", "recorder: !include a.yaml\n"),
+        ("a.yaml", "!include b.yaml\n"),
+        ("b.yaml", "!include a.yaml\n"),
+    ];
     assert_eq!(history(config(&files).path()), default());
 }
 
 #[test]
 fn what_the_start_needs_from_outside_is_told() {
-    let text = "http:\n  ssl_certificate: /ssl/fullchain.pem\n  ssl_key: /config/ssl/key.pem\nautomation: !include /share/a.yaml\n\
+    let text = "http:\n  ssl_certificate: /ssl/fullchain.pem\n  ssl_key: /config/ssl/key.pem\nautomation: !include \
+        /share/a.yaml\n\
                 homeassistant:\n  allowlist_external_dirs:\n    - /media\n    - www\nscript: !include scripts.yaml\n";
     let told = files_outside(config(&[("configuration.yaml", text)]).path()).unwrap();
     assert!(told.contains("/media, /share/a.yaml, /ssl/fullchain.pem outside"), "{told}");
-    assert_eq!(files_outside(config(&[("configuration.yaml", "http:\n  ssl_key: ssl/key.pem\nscript: !include a/../b.yaml\n")]).path()), None);
+    assert_eq!(
+        files_outside(
+            config(&[("configuration.yaml", "http:\n  ssl_key: ssl/key.pem\nscript: !include a/../b.yaml\n")]).path()
+        ),
+        None
+    );
 }
 
 #[test]
 fn where_it_listens_is_what_http_says() {
-    let at = |text: &str| listening(config(&[("configuration.yaml", text), ("http.yaml", "server_port: 8444\n")]).path());
+    let at =
+        |text: &str| listening(config(&[("configuration.yaml", text), ("http.yaml", "server_port: 8444\n")]).path());
     let on = |port, tls| Some(Listening { port, tls });
     assert_eq!(at("default_config:\n"), None);
     assert_eq!(at("http:\n  use_x_forwarded_for: true\n"), on(Some(8123), false));
     assert_eq!(at("http:\n  server_port: 8888\n"), on(Some(8888), false));
     assert_eq!(at("http: !include http.yaml\n"), on(Some(8444), false));
-    assert_eq!(at("http:\n  server_port: 443\n  ssl_certificate: /ssl/fullchain.pem\n  ssl_key: /ssl/privkey.pem\n"), on(Some(443), true));
+    assert_eq!(
+        at("http:\n  server_port: 443\n  ssl_certificate: /ssl/fullchain.pem\n  ssl_key: /ssl/privkey.pem\n"),
+        on(Some(443), true)
+    );
     assert_eq!(at("http:\n  server_port: !env_var PORT\n"), on(None, false));
-    assert_eq!(at("homeassistant:\n  packages:\n    web:\n      http:\n        server_port: 8555\n"), on(Some(8555), false));
+    assert_eq!(
+        at("homeassistant:\n  packages:\n    web:\n      http:\n        server_port: 8555\n"),
+        on(Some(8555), false)
+    );
 }

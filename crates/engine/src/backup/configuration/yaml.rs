@@ -54,7 +54,9 @@ pub(super) fn parse(text: &str) -> Option<Rc<Node>> {
     for event in Parser::new_from_str(text.trim_start_matches('\u{feff}')) {
         let (anchor, node) = match event.ok()?.0 {
             Event::Alias(anchor) => (0, Rc::clone(anchors.get(&anchor)?)),
-            Event::Scalar(text, _, anchor, tag) => (anchor, Rc::new(Node { tag: own(tag.as_deref()), value: Value::Scalar(text.into_owned()) })),
+            Event::Scalar(text, _, anchor, tag) => {
+                (anchor, Rc::new(Node { tag: own(tag.as_deref()), value: Value::Scalar(text.into_owned()) }))
+            }
             Event::SequenceStart(anchor, tag) => {
                 open.push(Open { anchor, tag: own(tag.as_deref()), is_mapping: false, items: Vec::new() });
                 continue;
@@ -106,9 +108,18 @@ mod tests {
         let tag = node.tag.as_ref().map(|tag| format!("!{tag} ")).unwrap_or_default();
         tag + &match &node.value {
             Value::Scalar(text) => text.clone(),
-            Value::Sequence(items) => format!("[{}]", items.iter().map(|item| shown(item)).collect::<Vec<_>>().join(", ")),
+            Value::Sequence(items) => {
+                format!("[{}]", items.iter().map(|item| shown(item)).collect::<Vec<_>>().join(", "))
+            }
             Value::Mapping(pairs) => {
-                format!("{{{}}}", pairs.iter().map(|(key, value)| format!("{}: {}", shown(key), shown(value))).collect::<Vec<_>>().join(", "))
+                format!(
+                    "{{{}}}",
+                    pairs
+                        .iter()
+                        .map(|(key, value)| format!("{}: {}", shown(key), shown(value)))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
             }
         }
     }

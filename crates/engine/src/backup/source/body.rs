@@ -15,8 +15,8 @@ use rustix::{
 
 use super::stream::{Stream, Trouble, modified};
 
-/// Files up to this size are read whole before their header is written, and again if they changed meanwhile. One that changes each time is taken as it is, and
-/// reported unless it only grew.
+/// Files up to this size are read whole before their header is written, and again if they changed meanwhile. One that
+/// changes each time is taken as it is, and reported unless it only grew.
 pub(crate) const WHOLE: u64 = 256 << 10;
 /// How often a changing small file is read before it is taken as it is.
 const ATTEMPTS: usize = 3;
@@ -42,7 +42,8 @@ impl Body {
         Self::Image { snapshot, left }
     }
 
-    /// Fills some of `buffer`; 0 when the body is complete. Never fails: what can't be read becomes zeros and a trouble.
+    /// Fills some of `buffer`; 0 when the body is complete. Never fails: what can't be read becomes zeros and a
+    /// trouble.
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> (usize, Option<Trouble>) {
         match self {
             Self::Empty => (0, None),
@@ -114,10 +115,11 @@ pub(super) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result
     }
 }
 
-/// Opens a regular file for reading, and nothing else that may have taken its name meanwhile, or that of a directory on the way: no symlink is followed, a FIFO
-/// can't hang it. `path` is absolute, and no link led there when it was found.
+/// Opens a regular file for reading, and nothing else that may have taken its name meanwhile, or that of a directory on
+/// the way: no symlink is followed, a FIFO can't hang it. `path` is absolute, and no link led there when it was found.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    // Closing a file that a database snapshot holds would take away the locks of the whole process (fcntl(2)): better to leave it out.
+    // Closing a file that a database snapshot holds would take away the locks of the whole process (fcntl(2)): better
+    // to leave it out.
     if livesqlite::is_pinned(&path.symlink_metadata()?) {
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it belongs to a database that Haul is reading"));
     }
@@ -146,7 +148,8 @@ fn open_without_links(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The beginning of a file somebody else is responsible for: a FIFO in its place can't hang it, and no size fills the memory.
+/// The beginning of a file somebody else is responsible for: a FIFO in its place can't hang it, and no size fills the
+/// memory.
 pub(crate) fn read_head(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let (file, _) = open(&path.canonicalize()?)?;
     let mut bytes = Vec::new();
@@ -154,8 +157,8 @@ pub(crate) fn read_head(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Is this what SQLite puts beside a database, and not somebody's file that is called like it? Logs, journals and their indexes have magic numbers; what is
-/// empty or was wiped by SQLite after use holds nothing.
+/// Is this what SQLite puts beside a database, and not somebody's file that is called like it? Logs, journals and their
+/// indexes have magic numbers; what is empty or was wiped by SQLite after use holds nothing.
 pub(crate) fn looks_like_side_file(path: &Path) -> bool {
     const MAGICS: [&[u8]; 5] = [
         b"\x37\x7f\x06\x82",
@@ -185,8 +188,8 @@ pub(crate) enum Whole {
     },
 }
 
-/// Reads a file of at most `most` bytes whole, again if it changed meanwhile; what is only appended to is whole as it was when it was read. `between` is called
-/// after each reading, before it is asked whether the file changed.
+/// Reads a file of at most `most` bytes whole, again if it changed meanwhile; what is only appended to is whole as it
+/// was when it was read. `between` is called after each reading, before it is asked whether the file changed.
 pub(crate) fn read_whole(file: &mut File, most: u64, mut between: impl FnMut(&File)) -> io::Result<Whole> {
     use std::io::Seek;
     let mut attempt = 0;
@@ -269,7 +272,10 @@ mod tests {
 
     #[test]
     fn a_file_that_shrank_is_padded_with_zeros() {
-        assert_eq!(drain(stream(b"twelve bytes", 20)), (b"twelve bytes\0\0\0\0\0\0\0\0".to_vec(), vec![Trouble::Shrank { missing: 8 }]));
+        assert_eq!(
+            drain(stream(b"twelve bytes", 20)),
+            (b"twelve bytes\0\0\0\0\0\0\0\0".to_vec(), vec![Trouble::Shrank { missing: 8 }])
+        );
     }
 
     #[test]
@@ -316,7 +322,9 @@ mod tests {
     #[test]
     fn a_small_file_that_outgrows_its_limit_is_left_to_be_streamed() {
         // What was read of it each time: the same, the same and more, something else.
-        for (grows, is_new, is_restless, expected) in [(false, false, false, 1), (true, false, false, 3), (true, true, true, 3)] {
+        for (grows, is_new, is_restless, expected) in
+            [(false, false, false, 1), (true, false, false, 3), (true, true, true, 3)]
+        {
             let (readings, whole) = read_restless(b"0123456789", 9, |file, reading| {
                 if is_new {
                     file.write_all_at(&[reading as u8; 10], 0).unwrap();
@@ -335,7 +343,9 @@ mod tests {
     fn a_diary_beside_a_database_is_not_its_journal() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("diary-journal");
-        for (content, is_side_file) in [(&b"Dear diary"[..], false), (b"", true), (&[0; 28], true), (b"\x37\x7f\x06\x82\0\x2d\xe2\x18", true)] {
+        for (content, is_side_file) in
+            [(&b"Dear diary"[..], false), (b"", true), (&[0; 28], true), (b"\x37\x7f\x06\x82\0\x2d\xe2\x18", true)]
+        {
             std::fs::write(&path, content).unwrap();
             assert_eq!(looks_like_side_file(&path), is_side_file, "{content:?}");
         }

@@ -3,7 +3,8 @@
 /// Names under which nothing but a database is kept.
 const DATABASES: [&[u8]; 3] = [b".db", b".sqlite", b".sqlite3"];
 
-/// What is wrong with a file of that name, length and beginning that is too short for a database or does not begin like one. `is_history`: it is the recorder's.
+/// What is wrong with a file of that name, length and beginning that is too short for a database or does not begin like
+/// one. `is_history`: it is the recorder's.
 pub(super) fn of_file(relative: &[u8], is_history: bool, head: &[u8], length: u64) -> Option<String> {
     if length == 0 {
         // Integrations may make theirs in advance.

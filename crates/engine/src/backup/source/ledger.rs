@@ -1,8 +1,10 @@
-//! How much longer the compressed data may become than it was measured. Owns the sum; what is sent instead of a block that would not fit is the source's business.
+//! How much longer the compressed data may become than it was measured. Owns the sum; what is sent instead of a block
+//! that would not fit is the source's business.
 //!
-//! Two tars that differ in one block may differ, compressed, in every piece that holds some of the block, and in the piece behind when the block reaches into the
-//! history that piece is primed with. No piece grows beyond its stored form. So a changed block may be sent if the credit covers that growth for each of its
-//! pieces; once a piece is written, what it really grew by takes the reservation's place.
+//! Two tars that differ in one block may differ, compressed, in every piece that holds some of the block, and in the
+//! piece behind when the block reaches into the history that piece is primed with. No piece grows beyond its stored
+//! form. So a changed block may be sent if the credit covers that growth for each of its pieces; once a piece is
+//! written, what it really grew by takes the reservation's place.
 
 use std::{
     collections::BTreeMap,
@@ -39,8 +41,11 @@ impl Ledger {
             return true;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let growths: Vec<(u64, i64)> =
-            self.concerned(changed).filter(|piece| !state.reserved.contains_key(piece)).map(|piece| (piece, self.growth(piece))).collect();
+        let growths: Vec<(u64, i64)> = self
+            .concerned(changed)
+            .filter(|piece| !state.reserved.contains_key(piece))
+            .map(|piece| (piece, self.growth(piece)))
+            .collect();
         let wanted: i64 = growths.iter().map(|(_, growth)| growth).sum();
         let promised: i64 = state.reserved.values().sum();
         let granted = promised + wanted <= state.credit;
@@ -61,7 +66,8 @@ impl Ledger {
         const SIZE: u64 = PIECE as u64;
         let (first, last) = (changed.start / SIZE, (changed.end - 1) / SIZE);
         let behind = last + 1;
-        let is_history = changed.end + HISTORY > behind * SIZE && !behind.is_multiple_of(u64::from(self.measured.restart_every));
+        let is_history =
+            changed.end + HISTORY > behind * SIZE && !behind.is_multiple_of(u64::from(self.measured.restart_every));
         let exists = behind * SIZE < self.measured.bytes_in;
         first..=if is_history && exists { behind } else { last }
     }
@@ -85,7 +91,17 @@ mod tests {
     /// Pieces that can grow by 1000 bytes each.
     fn ledger(credit: u64) -> Ledger {
         let length = pargz::longest_piece(PIECE) as u32 - 1000;
-        Ledger::new(PieceTable { piece_size: PIECE as u32, restart_every: 4, header_len: 10, lengths: vec![length; 8], bytes_in: 8 * MIB, crc32: 0 }, credit)
+        Ledger::new(
+            PieceTable {
+                piece_size: PIECE as u32,
+                restart_every: 4,
+                header_len: 10,
+                lengths: vec![length; 8],
+                bytes_in: 8 * MIB,
+                crc32: 0,
+            },
+            credit,
+        )
     }
 
     fn pieces(ledger: &Ledger, range: Range<u64>) -> Vec<u64> {

@@ -1,8 +1,10 @@
-//! The inner tar as a byte stream, made while it is read: the config directory's entries under `data/`, live databases as consistent images.
+//! The inner tar as a byte stream, made while it is read: the config directory's entries under `data/`, live databases
+//! as consistent images.
 //!
-//! It never fails: what can't be read is padded, left out and named. Closing a file takes away the locks that the whole process holds on it, so no file that
-//! belongs to an open snapshot is opened (`body::open` asks). One snapshot is open at a time, unless the pass is recorded: then they stay open, for the archive's sizes
-//! were announced and the second pass (`replay`) must give the same bytes.
+//! It never fails: what can't be read is padded, left out and named. Closing a file takes away the locks that the whole
+//! process holds on it, so no file that belongs to an open snapshot is opened (`body::open` asks). One snapshot is open
+//! at a time, unless the pass is recorded: then they stay open, for the archive's sizes were announced and the second
+//! pass (`replay`) must give the same bytes.
 
 mod body;
 mod damage;
@@ -78,7 +80,8 @@ struct Unimaged {
 
 impl From<OpenError> for Unimaged {
     fn from(error: OpenError) -> Self {
-        let kind = if matches!(error, OpenError::Corrupt { .. }) { SkippedKind::Damaged } else { SkippedKind::Doubtful };
+        let kind =
+            if matches!(error, OpenError::Corrupt { .. }) { SkippedKind::Damaged } else { SkippedKind::Doubtful };
         Self { kind, reason: error.to_string() }
     }
 }
@@ -98,7 +101,8 @@ pub(in crate::backup::source) struct Imaging {
 }
 
 pub(crate) struct TarSource {
-    // Databases whose writers wait while they are read come first, so that they wait in the first second and not in the last.
+    // Databases whose writers wait while they are read come first, so that they wait in the first second and not in the
+    // last.
     first: vec::IntoIter<Found>,
     walk: Walk,
     finished_walk: bool,
@@ -132,7 +136,14 @@ pub(crate) struct TarSource {
 }
 
 impl TarSource {
-    pub(crate) fn new(inner_name: &str, scope: &Scope, first: Vec<Found>, findings: Findings, progress: Arc<Progress>, cancel: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(
+        inner_name: &str,
+        scope: &Scope,
+        first: Vec<Found>,
+        findings: Findings,
+        progress: Arc<Progress>,
+        cancel: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             seen_first: first.iter().map(|found| found.relative.clone()).collect(),
             first: first.into_iter(),
@@ -158,8 +169,9 @@ impl TarSource {
         }
     }
 
-    /// As [`Self::new`], with a record of everything for a second pass. `holds_writers`: databases that block their writers stay open too. `sizes_only`: no content
-    /// is read but what is kept; the tar is to be gone through by [`Self::skim`].
+    /// As [`Self::new`], with a record of everything for a second pass. `holds_writers`: databases that block their
+    /// writers stay open too. `sizes_only`: no content is read but what is kept; the tar is to be gone through by
+    /// [`Self::skim`].
     #[must_use]
     pub(crate) fn recorded(self, holds_writers: bool, sizes_only: bool) -> Self {
         Self { recording: Some(Box::new(Recording::new(&self.history, holds_writers, sizes_only))), ..self }
@@ -230,8 +242,12 @@ impl TarSource {
         match found.kind {
             Kind::Directory => self.begin(&found.relative, Kind::Directory, &found.metadata, 0, b""),
             Kind::Symlink => match std::fs::read_link(&found.path) {
-                Ok(target) => self.begin(&found.relative, Kind::Symlink, &found.metadata, 0, target.as_os_str().as_bytes()),
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.gathered.findings.lost(&found.relative, "it is no longer a symbolic link"),
+                Ok(target) => {
+                    self.begin(&found.relative, Kind::Symlink, &found.metadata, 0, target.as_os_str().as_bytes());
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.gathered.findings.lost(&found.relative, "it is no longer a symbolic link");
+                }
                 Err(error) => self.unreadable(found, &error),
             },
             Kind::File if self.seen_first.contains(&found.relative) || self.is_side_file(found) => {}
@@ -239,9 +255,11 @@ impl TarSource {
         }
     }
 
-    /// `-wal`, `-shm` and `-journal` of a database whose image is in the archive: the image is whole without them, and wrong with them.
+    /// `-wal`, `-shm` and `-journal` of a database whose image is in the archive: the image is whole without them, and
+    /// wrong with them.
     fn is_side_file(&self, found: &Found) -> bool {
-        let of_imaged = |suffix: &&[u8]| found.relative.strip_suffix(*suffix).is_some_and(|main| self.imaged.contains(main));
+        let of_imaged =
+            |suffix: &&[u8]| found.relative.strip_suffix(*suffix).is_some_and(|main| self.imaged.contains(main));
         walk::SIDE_FILES.iter().any(of_imaged) && body::looks_like_side_file(&found.path)
     }
 
@@ -266,7 +284,8 @@ impl TarSource {
                     let findings = &mut self.gathered.findings;
                     let reason = format!("{reason}; its raw files were archived as they are");
                     match kind {
-                        SkippedKind::Damaged => findings.damaged(&found.relative, reason + damage::consequence(self.history == found.relative)),
+                        SkippedKind::Damaged => findings
+                            .damaged(&found.relative, reason + damage::consequence(self.history == found.relative)),
                         _ => findings.doubt(&found.relative, reason + ", which may or may not open"),
                     }
                     self.owe_log(found);
@@ -276,7 +295,9 @@ impl TarSource {
                 Ok((file, _)) => file,
                 Err(error) => return self.unreadable(found, &error),
             };
-        } else if let Some(damage) = damage::of_file(&found.relative, self.history == found.relative, &head, metadata.len()) {
+        } else if let Some(damage) =
+            damage::of_file(&found.relative, self.history == found.relative, &head, metadata.len())
+        {
             self.gathered.findings.damaged(&found.relative, damage);
         }
         let is_settings = settings::is_settings_file(&found.relative);
@@ -337,13 +358,18 @@ impl TarSource {
     /// Brings in a consistent image.
     fn add_database(&mut self, found: &Found) -> Result<(), Unimaged> {
         let (opened, waited) = self.progress.pulse.open_database(&found.relative, |waiting| {
-            let options = livesqlite::Options::default().cancel(Arc::clone(&self.cancel)).waiting(waiting).hold(self.recording.is_some());
+            let options = livesqlite::Options::default()
+                .cancel(Arc::clone(&self.cancel))
+                .waiting(waiting)
+                .hold(self.recording.is_some());
             Snapshot::open(&found.path, &options)
         });
         let mut snapshot = opened?;
         if let Some(waited) = waited {
             let (name, seconds) = (shown(&found.relative), waited.as_secs());
-            self.gathered.findings.warn(format!("{name}: the backup waited {seconds} s for it, because another process had locked it exclusively"));
+            self.gathered.findings.warn(format!(
+                "{name}: the backup waited {seconds} s for it, because another process had locked it exclusively"
+            ));
         }
         let info = snapshot.info();
         let report = DatabaseReport {
@@ -392,9 +418,11 @@ impl TarSource {
         Ok(())
     }
 
-    /// Home Assistant restores the recorder's database alone only together with a write-ahead log, so it gets an empty one unless its own goes in.
+    /// Home Assistant restores the recorder's database alone only together with a write-ahead log, so it gets an empty
+    /// one unless its own goes in.
     fn owe_log(&mut self, found: &Found) {
-        let own_goes_in = !self.imaged.contains(RECORDER) && found.path.with_file_name("home-assistant_v2.db-wal").exists();
+        let own_goes_in =
+            !self.imaged.contains(RECORDER) && found.path.with_file_name("home-assistant_v2.db-wal").exists();
         if found.relative == RECORDER && !own_goes_in {
             self.owed = Some(found.metadata.clone());
         }
@@ -435,7 +463,9 @@ impl TarSource {
     fn vanished(&mut self, relative: &[u8]) {
         // Home Assistant writes `.storage` files by way of `tmp…` names: their going is its everyday work.
         if !relative.starts_with(b".storage/tmp") {
-            self.gathered.findings.warn(format!("{} was deleted while the backup ran, so it is not in the archive", shown(relative)));
+            self.gathered
+                .findings
+                .warn(format!("{} was deleted while the backup ran, so it is not in the archive", shown(relative)));
         }
     }
 
@@ -476,17 +506,26 @@ impl TarSource {
     }
 }
 
-/// Tells what became of a file while it was read. Recordings and logs change every night: that is worth a note, and no reason to distrust the archive.
+/// Tells what became of a file while it was read. Recordings and logs change every night: that is worth a note, and no
+/// reason to distrust the archive.
 fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: &Trouble) {
     let is_transient = transient::is_transient(relative);
     let reason = match trouble {
-        Trouble::Torn => "a program wrote to it while Haul read it, so its copy may be half old and half new".to_owned(),
-        Trouble::Cut { length } => format!("a program wrote to it every time Haul read it: the archive holds only {size} of its {length} bytes"),
-        Trouble::Shrank { missing } => format!("it shrank while Haul read it: its last {missing} bytes in the archive are zeros"),
+        Trouble::Torn => {
+            "a program wrote to it while Haul read it, so its copy may be half old and half new".to_owned()
+        }
+        Trouble::Cut { length } => format!(
+            "a program wrote to it every time Haul read it: the archive holds only {size} of its {length} bytes"
+        ),
+        Trouble::Shrank { missing } => {
+            format!("it shrank while Haul read it: its last {missing} bytes in the archive are zeros")
+        }
         Trouble::Unreadable { reason } => format!("{reason}; the rest of its copy is zeros"),
     };
     match trouble {
-        Trouble::Torn | Trouble::Cut { .. } | Trouble::Shrank { .. } if is_transient => findings.warn(format!("{}: {reason}", shown(relative))),
+        Trouble::Torn | Trouble::Cut { .. } | Trouble::Shrank { .. } if is_transient => {
+            findings.warn(format!("{}: {reason}", shown(relative)));
+        }
         Trouble::Torn => findings.doubt(relative, reason),
         Trouble::Cut { .. } | Trouble::Shrank { .. } | Trouble::Unreadable { .. } => findings.lost(relative, reason),
     }
@@ -496,7 +535,9 @@ fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: &Trouble) 
 fn tell_of_wait(findings: &mut Findings, relative: &[u8], waited: Duration) {
     if waited >= NOTICEABLE {
         let (name, seconds) = (shown(relative), waited.as_secs());
-        findings.warn(format!("{name}: its writers had to wait {seconds} s while Haul read it, because it is not in WAL mode"));
+        findings.warn(format!(
+            "{name}: its writers had to wait {seconds} s while Haul read it, because it is not in WAL mode"
+        ));
     }
 }
 
@@ -517,7 +558,8 @@ fn put_end(position: u64, pending: &mut Vec<u8>) {
     pending.resize(pending.len() + (end.next_multiple_of(10_240) - end) as usize, 0);
 }
 
-/// The recorded tar once more, to be read to its end; `ledger` when it is compressed. Opens again what was let go for the sake of its writers.
+/// The recorded tar once more, to be read to its end; `ledger` when it is compressed. Opens again what was let go for
+/// the sake of its writers.
 pub(crate) fn replay<'a>(
     recording: &'a mut Recording,
     root: &Path,

@@ -1,7 +1,9 @@
-//! What one pass over the source remembers, so that a second gives the same tar: every header, the content of small files, a checksum of each block of large
-//! ones, and the open snapshots. The passes themselves are `TarSource` and `replay`.
+//! What one pass over the source remembers, so that a second gives the same tar: every header, the content of small
+//! files, a checksum of each block of large ones, and the open snapshots. The passes themselves are `TarSource` and
+//! `replay`.
 //!
-//! Memory: about 40 bytes per entry and as much for the index, 4 bytes per 256 KiB of large files, and [`MOST_KEPT`] of content.
+//! Memory: about 40 bytes per entry and as much for the index, 4 bytes per 256 KiB of large files, and [`MOST_KEPT`] of
+//! content.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -241,7 +243,8 @@ impl Recording {
                 Snapshot::open(&database.path, &options)
             });
             let Ok(snapshot) = opened else { return Err(Stale) };
-            let same_content = sizes_only || (snapshot.info().change_counter == database.counter && snapshot.blocks_writers());
+            let same_content =
+                sizes_only || (snapshot.info().change_counter == database.counter && snapshot.blocks_writers());
             if snapshot.len() != database.length || !same_content {
                 return Err(Stale);
             }
@@ -259,7 +262,8 @@ impl Database {
         self.snapshot.as_ref().and_then(|_| pulse::about_log(name, &self.path))
     }
 
-    /// Its bytes were given out: whoever waits to write need not wait for the rest of the archive. Says since when they did.
+    /// Its bytes were given out: whoever waits to write need not wait for the rest of the archive. Says since when they
+    /// did.
     pub(super) fn release(&mut self) -> Option<Instant> {
         self.snapshot = None;
         self.blocked_since.take()
@@ -365,7 +369,16 @@ mod tests {
     use super::*;
 
     fn header(kind: Kind, size: u64, link: &[u8]) -> Header<'_> {
-        Header { path: b"", kind, size, mode: 0o4755, mtime: (-5, 999_999_999), link, uid: 1000, gid: u64::from(u32::MAX) }
+        Header {
+            path: b"",
+            kind,
+            size,
+            mode: 0o4755,
+            mtime: (-5, 999_999_999),
+            link,
+            uid: 1000,
+            gid: u64::from(u32::MAX),
+        }
     }
 
     #[test]
@@ -382,7 +395,10 @@ mod tests {
         let mut cursor = Cursor::default();
         let mut entries = Vec::new();
         while let Some(entry) = cursor.next(&recording.entries) {
-            assert_eq!((entry.mode, entry.mtime, entry.owner), (0o4755, (-5, 999_999_999), (1000, u64::from(u32::MAX))));
+            assert_eq!(
+                (entry.mode, entry.mtime, entry.owner),
+                (0o4755, (-5, 999_999_999), (1000, u64::from(u32::MAX)))
+            );
             entries.push((entry.relative, entry.kind, entry.size, entry.link, entry.content));
         }
         let expected = [
@@ -392,7 +408,10 @@ mod tests {
             (b"a/x", Kind::File, 3, b"", Content::Kept),
             (b"\xff", Kind::File, 0, b"", Content::Image(300)),
         ];
-        assert_eq!(entries, expected.map(|(path, kind, size, link, content)| (path.to_vec(), kind, size, link.to_vec(), content)));
+        assert_eq!(
+            entries,
+            expected.map(|(path, kind, size, link, content)| (path.to_vec(), kind, size, link.to_vec(), content))
+        );
         assert_eq!(recording.kept, b"abc");
     }
 
@@ -401,7 +420,10 @@ mod tests {
         let mut recording = Recording::new(b"", false, false);
         for n in 0..10_000 {
             let path = format!("custom_components/integration_{}/translations/{}.json", n / 40, n % 40);
-            recording.push(path.as_bytes(), &Header { mtime: (1_700_000_000, 123_456_789), ..header(Kind::File, 3000, b"") });
+            recording.push(
+                path.as_bytes(),
+                &Header { mtime: (1_700_000_000, 123_456_789), ..header(Kind::File, 3000, b"") },
+            );
             recording.stream();
         }
         assert!(recording.entries.len() < 10_000 * 50, "{}", recording.entries.len());

@@ -1,7 +1,8 @@
-//! The tar of a recorded pass once more, byte for byte as far as the directory still is what it was: same entries, same headers, same sizes.
+//! The tar of a recorded pass once more, byte for byte as far as the directory still is what it was: same entries, same
+//! headers, same sizes.
 //!
-//! It never fails. What vanished or shrank becomes zeros, what grew is cut. A block of a large file that changed is sent if the ledger has room for it; if not, it
-//! and the rest of that file become zeros, and the file is reported.
+//! It never fails. What vanished or shrank becomes zeros, what grew is cut. A block of a large file that changed is
+//! sent if the ledger has room for it; if not, it and the rest of that file become zeros, and the file is reported.
 
 use std::{
     ffi::OsStr,
@@ -68,7 +69,12 @@ struct Compared {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(recording: &'a mut Recording, root: &Path, ledger: Option<&'a Ledger>, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(
+        recording: &'a mut Recording,
+        root: &Path,
+        ledger: Option<&'a Ledger>,
+        progress: Arc<Progress>,
+    ) -> Self {
         Self {
             findings: recording.findings.clone(),
             recording,
@@ -132,7 +138,11 @@ impl<'a> Replay<'a> {
     fn image(&mut self, number: usize, left: u64) -> Bytes {
         let snapshot = self.recording.databases.get_mut(number).and_then(|database| database.snapshot.as_mut());
         // One that broke was reported when it did.
-        if snapshot.is_some_and(|snapshot| snapshot.rewind().is_ok()) { Bytes::Image { number, left } } else { Bytes::Zeros { left } }
+        if snapshot.is_some_and(|snapshot| snapshot.rewind().is_ok()) {
+            Bytes::Image { number, left }
+        } else {
+            Bytes::Zeros { left }
+        }
     }
 
     fn open(&mut self, entry: &Entry) -> Bytes {
@@ -150,11 +160,26 @@ impl<'a> Replay<'a> {
                 if entry.content == Content::Unchecked {
                     return Bytes::Plain(Box::new(Body::Stream(Box::new(file))));
                 }
-                Bytes::Compared(Box::new(Compared { file, length: entry.size, at: 0, sums_from, block: Vec::new(), block_at: 0, is_lost: false }))
+                Bytes::Compared(Box::new(Compared {
+                    file,
+                    length: entry.size,
+                    at: 0,
+                    sums_from,
+                    block: Vec::new(),
+                    block_at: 0,
+                    is_lost: false,
+                }))
             }
             Err(error) => {
-                let what = if walk::is_gone(&error) { "it was deleted".to_owned() } else { format!("it is no longer readable ({})", walk::reason(&error)) };
-                self.findings.lost(&entry.relative, format!("{what} between measuring and sending: its copy in the archive is zeros"));
+                let what = if walk::is_gone(&error) {
+                    "it was deleted".to_owned()
+                } else {
+                    format!("it is no longer readable ({})", walk::reason(&error))
+                };
+                self.findings.lost(
+                    &entry.relative,
+                    format!("{what} between measuring and sending: its copy in the archive is zeros"),
+                );
                 Bytes::Zeros { left: entry.size }
             }
         }
@@ -210,8 +235,12 @@ impl<'a> Replay<'a> {
                 if *left == 0 {
                     return 0;
                 }
-                let snapshot = self.recording.databases.get_mut(*number).and_then(|database| database.snapshot.as_mut());
-                let read = snapshot.map_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()), |snapshot| body::read_some(snapshot.as_mut(), buffer));
+                let snapshot =
+                    self.recording.databases.get_mut(*number).and_then(|database| database.snapshot.as_mut());
+                let read = snapshot.map_or_else(
+                    || Err(io::ErrorKind::UnexpectedEof.into()),
+                    |snapshot| body::read_some(snapshot.as_mut(), buffer),
+                );
                 match read {
                     Ok(count) if count > 0 => {
                         *left -= count as u64;
@@ -230,7 +259,9 @@ impl<'a> Replay<'a> {
                     if file.at == file.length {
                         return 0;
                     }
-                    if let (Some(reason), Some(entry)) = (file.next_block(self.position, &self.recording.sums, self.ledger), &self.entry) {
+                    if let (Some(reason), Some(entry)) =
+                        (file.next_block(self.position, &self.recording.sums, self.ledger), &self.entry)
+                    {
                         self.findings.lost(&entry.relative, reason);
                     }
                 }
@@ -264,7 +295,12 @@ impl<'a> Replay<'a> {
                 // The first pass told it if it read the database, as it does with small ones in any case.
                 let report = self.findings.databases.iter_mut().find(|report| report.path == shown(&entry.relative));
                 let is_told = !sizes_only || report.as_ref().is_some_and(|report| report.damaged);
-                let problems = database.snapshot.as_ref().filter(|_| !is_told).map(|snapshot| snapshot.damage()).unwrap_or_default();
+                let problems = database
+                    .snapshot
+                    .as_ref()
+                    .filter(|_| !is_told)
+                    .map(|snapshot| snapshot.damage())
+                    .unwrap_or_default();
                 if let Some(reason) = damage::of_image(self.recording.history == entry.relative, problems) {
                     if let Some(report) = report {
                         report.damaged = true;
@@ -285,7 +321,8 @@ impl<'a> Replay<'a> {
 }
 
 impl Compared {
-    /// Reads the next block, which stands at `position` of the tar. Says why it and everything behind it is zeros, the first time it is.
+    /// Reads the next block, which stands at `position` of the tar. Says why it and everything behind it is zeros, the
+    /// first time it is.
     fn next_block(&mut self, position: u64, sums: &[u32], ledger: Option<&Ledger>) -> Option<String> {
         let wanted = (self.length - self.at).min(BLOCK as u64) as usize;
         let number = self.sums_from + (self.at / BLOCK as u64) as usize;
@@ -305,10 +342,17 @@ impl Compared {
         self.is_lost = true;
         self.block.fill(0);
         Some(match read {
-            Err(Trouble::Unreadable { reason }) => format!("{reason}; its bytes from {start} on in the archive are zeros"),
-            Err(_) => format!("it shrank between measuring and sending: its bytes from {start} on in the archive are zeros"),
+            Err(Trouble::Unreadable { reason }) => {
+                format!("{reason}; its bytes from {start} on in the archive are zeros")
+            }
+            Err(_) => {
+                format!("it shrank between measuring and sending: its bytes from {start} on in the archive are zeros")
+            }
             Ok(()) => {
-                format!("it changed too much between measuring and sending: its bytes from {start} on in the archive are zeros")
+                format!(
+                    "it changed too much between measuring and sending: its bytes from {start} on in the archive are \
+                     zeros"
+                )
             }
         })
     }

@@ -1,5 +1,5 @@
-//! The content of one open file, exactly as many bytes as were announced, whatever happens to the file meanwhile. Holes of a sparse file are zeros that nobody
-//! reads from the disk.
+//! The content of one open file, exactly as many bytes as were announced, whatever happens to the file meanwhile. Holes
+//! of a sparse file are zeros that nobody reads from the disk.
 
 use std::{
     fs::{File, Metadata},
@@ -13,7 +13,8 @@ use rustix::{
     io::Errno,
 };
 
-/// Of so many bytes it is remembered what they were, so that a file that was written anew is told from one that only grew.
+/// Of so many bytes it is remembered what they were, so that a file that was written anew is told from one that only
+/// grew.
 const HEAD: u64 = 64 << 10;
 /// What the system calls a block in a file's metadata.
 const BLOCK: u64 = 512;
@@ -114,7 +115,8 @@ pub(crate) enum Trouble {
     Unreadable { reason: String },
 }
 
-/// One read of a file from its first byte to the last that was announced. What is appended meanwhile is left for the next backup.
+/// One read of a file from its first byte to the last that was announced. What is appended meanwhile is left for the
+/// next backup.
 pub(crate) struct Stream<F = Guarded> {
     file: F,
     length: u64,
@@ -144,13 +146,15 @@ impl<F: Live> Stream<F> {
         self.length - self.at
     }
 
-    /// Fills some of `buffer`, which is not empty, with the next bytes. None come when all were given out; an error is final.
+    /// Fills some of `buffer`, which is not empty, with the next bytes. None come when all were given out; an error is
+    /// final.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Trouble> {
         if self.left() == 0 {
             return Ok(0);
         }
         if self.at == self.piece.end() {
-            self.piece = if self.is_sparse { piece(&self.file, self.at, self.length) } else { Piece::Data(self.length) };
+            self.piece =
+                if self.is_sparse { piece(&self.file, self.at, self.length) } else { Piece::Data(self.length) };
         }
         let wanted = (buffer.len() as u64).min(self.piece.end() - self.at) as usize;
         let buffer = &mut buffer[..wanted];
@@ -198,12 +202,15 @@ impl<F: Live> Stream<F> {
     }
 }
 
-/// What lies at `at` of a file, before `length`. Where the file system does not say it, or no longer holds, it is data: reading tells.
+/// What lies at `at` of a file, before `length`. Where the file system does not say it, or no longer holds, it is data:
+/// reading tells.
 fn piece(file: &impl Live, at: u64, length: u64) -> Piece {
     let hole_to = match file.data_from(at) {
         Ok(data) if data > at => data,
         // Nothing but a hole up to its end, which may be nearer than it was.
-        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => file.state().map_or(at, |(now, _)| now),
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            file.state().map_or(at, |(now, _)| now)
+        }
         Ok(_) => at,
         Err(_) => return Piece::Data(length),
     };

@@ -14,7 +14,14 @@ use crate::findings::Status;
 
 fn scope(root: &Path) -> Scope {
     let rules = Arc::new(Rules::new(true));
-    Scope { root: root.canonicalize().unwrap(), rules, mounts: Arc::default(), history: Vec::new(), outputs: Outputs::default(), pulse: Arc::default() }
+    Scope {
+        root: root.canonicalize().unwrap(),
+        rules,
+        mounts: Arc::default(),
+        history: Vec::new(),
+        outputs: Outputs::default(),
+        pulse: Arc::default(),
+    }
 }
 
 /// Lists the file `www/x`, lets something happen to it, and then reads all of the tar.
@@ -27,11 +34,13 @@ fn listed_then(happens: impl FnOnce(&Path)) -> (Vec<u8>, Gathered) {
     fs::write(&path, vec![b'x'; 300_000]).unwrap();
     fs::write(root.join("www/y"), "what follows").unwrap();
     let scope = scope(&root);
-    let listed: Vec<Found> = scope.walk().filter_map(|step| if let Step::Entry(found) = step { Some(found) } else { None }).collect();
+    let listed: Vec<Found> =
+        scope.walk().filter_map(|step| if let Step::Entry(found) = step { Some(found) } else { None }).collect();
     let listed: Vec<Found> = listed.into_iter().filter(|found| found.relative == b"www/x").collect();
     assert_eq!(listed.len(), 1);
     happens(&path);
-    let mut source = TarSource::new("x", &scope, listed, Findings::default(), Arc::new(Progress::default()), Arc::default());
+    let mut source =
+        TarSource::new("x", &scope, listed, Findings::default(), Arc::new(Progress::default()), Arc::default());
     let mut tar = Vec::new();
     source.read_to_end(&mut tar).unwrap();
     (tar, source.finish())
@@ -50,7 +59,9 @@ fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
         Fault(&'static str),
     }
     type Row<'t> = (&'t str, Box<dyn FnOnce(&Path)>, Says);
-    let fifo = |path: &Path| rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let fifo = |path: &Path| {
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    };
     let instead = |make: fn(&Path)| {
         move |path: &Path| {
             fs::remove_file(path).unwrap();
@@ -68,12 +79,23 @@ fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
             }),
             Says::Fault("no longer a regular file"),
         ),
-        ("a directory", Box::new(instead(|path| fs::create_dir(path).unwrap())), Says::Fault("no longer a regular file")),
-        ("a link", Box::new(instead(|path| symlink("../../secret", path).unwrap())), Says::Fault("symbolic link took its place")),
+        (
+            "a directory",
+            Box::new(instead(|path| fs::create_dir(path).unwrap())),
+            Says::Fault("no longer a regular file"),
+        ),
+        (
+            "a link",
+            Box::new(instead(|path| symlink("../../secret", path).unwrap())),
+            Says::Fault("symbolic link took its place"),
+        ),
         (
             "its directory becomes a link",
             Box::new(|path| {
-                let (directory, elsewhere) = (path.parent().unwrap(), path.parent().unwrap().parent().unwrap().parent().unwrap().join("elsewhere"));
+                let (directory, elsewhere) = (
+                    path.parent().unwrap(),
+                    path.parent().unwrap().parent().unwrap().parent().unwrap().join("elsewhere"),
+                );
                 fs::rename(directory, &elsewhere).unwrap();
                 fs::write(elsewhere.join("x"), "of somebody else").unwrap();
                 symlink(&elsewhere, directory).unwrap();
@@ -81,9 +103,21 @@ fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
             Says::Fault("symbolic link took its place"),
         ),
         ("another file", Box::new(instead(|path| fs::write(path, "something new").unwrap())), Says::Nothing),
-        ("a longer one", Box::new(|path| fs::File::options().append(true).open(path).unwrap().set_len(900_000).unwrap()), Says::Nothing),
-        ("a shorter one", Box::new(|path| fs::File::options().write(true).open(path).unwrap().set_len(3).unwrap()), Says::Nothing),
-        ("rewritten", Box::new(|path| fs::File::options().write(true).open(path).unwrap().write_all_at(b"new", 0).unwrap()), Says::Nothing),
+        (
+            "a longer one",
+            Box::new(|path| fs::File::options().append(true).open(path).unwrap().set_len(900_000).unwrap()),
+            Says::Nothing,
+        ),
+        (
+            "a shorter one",
+            Box::new(|path| fs::File::options().write(true).open(path).unwrap().set_len(3).unwrap()),
+            Says::Nothing,
+        ),
+        (
+            "rewritten",
+            Box::new(|path| fs::File::options().write(true).open(path).unwrap().write_all_at(b"new", 0).unwrap()),
+            Says::Nothing,
+        ),
     ];
     for (what, happens, says) in table {
         let (tar, Gathered { findings, .. }) = listed_then(happens);
@@ -92,9 +126,19 @@ fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
         assert!(tar.len().is_multiple_of(10_240), "{what}");
         assert!(!contains(&tar, "of somebody else"), "{what}");
         match says {
-            Says::Nothing => assert_eq!((status, skipped.len(), warnings.len()), (Status::Complete, 0, 0), "{what}: {skipped:?} {warnings:?}"),
-            Says::Note(words) => assert!(status == Status::Complete && warnings.iter().any(|warning| warning.contains(words)), "{what}: {warnings:?}"),
-            Says::Fault(words) => assert!(status == Status::Incomplete && skipped.iter().any(|skipped| skipped.reason.contains(words)), "{what}: {skipped:?}"),
+            Says::Nothing => assert_eq!(
+                (status, skipped.len(), warnings.len()),
+                (Status::Complete, 0, 0),
+                "{what}: {skipped:?} {warnings:?}"
+            ),
+            Says::Note(words) => assert!(
+                status == Status::Complete && warnings.iter().any(|warning| warning.contains(words)),
+                "{what}: {warnings:?}"
+            ),
+            Says::Fault(words) => assert!(
+                status == Status::Incomplete && skipped.iter().any(|skipped| skipped.reason.contains(words)),
+                "{what}: {skipped:?}"
+            ),
         }
     }
 }
@@ -106,7 +150,14 @@ fn begun_then(name: &str, happens: impl FnOnce(&Path)) -> Findings {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, vec![b'x'; 1_000_000]).unwrap();
     fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
-    let mut source = TarSource::new("x", &scope(dir.path()), Vec::new(), Findings::default(), Arc::new(Progress::default()), Arc::default());
+    let mut source = TarSource::new(
+        "x",
+        &scope(dir.path()),
+        Vec::new(),
+        Findings::default(),
+        Arc::new(Progress::default()),
+        Arc::default(),
+    );
     let mut tar = vec![0; 500_000];
     source.read_exact(&mut tar).unwrap();
     happens(&path);
@@ -165,7 +216,9 @@ fn directories_that_change_under_the_walk_end_in_steps_that_tell() {
         change(&inner);
         match walk.next() {
             Some(Step::Vanished { relative }) => assert!(relative == b"a/b/c" && words.is_empty()),
-            Some(Step::Lost { relative, reason }) => assert!(relative == b"a/b/c" && reason.contains(words), "{reason}"),
+            Some(Step::Lost { relative, reason }) => {
+                assert!(relative == b"a/b/c" && reason.contains(words), "{reason}");
+            }
             other => panic!("{other:?}"),
         }
         assert!(walk.next().is_none());

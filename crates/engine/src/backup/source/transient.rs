@@ -1,10 +1,10 @@
-//! Files that are written all the time and worth little as they were in one moment: recordings, pictures and logs. That one of them changes while it is read is
-//! what happens every night, and says nothing of the rest of the backup.
+//! Files that are written all the time and worth little as they were in one moment: recordings, pictures and logs. That
+//! one of them changes while it is read is what happens every night, and says nothing of the rest of the backup.
 
 /// Endings of recordings and pictures.
 const MEDIA: [&str; 28] = [
-    "3gp", "aac", "avi", "bmp", "flac", "flv", "gif", "jpeg", "jpg", "m3u8", "m4a", "m4s", "m4v", "mjpeg", "mjpg", "mkv", "mov", "mp3", "mp4", "mpd", "mpg",
-    "oga", "ogg", "opus", "png", "ts", "wav", "webm",
+    "3gp", "aac", "avi", "bmp", "flac", "flv", "gif", "jpeg", "jpg", "m3u8", "m4a", "m4s", "m4v", "mjpeg", "mjpg",
+    "mkv", "mov", "mp3", "mp4", "mpd", "mpg", "oga", "ogg", "opus", "png", "ts", "wav", "webm",
 ];
 
 /// Whether a file is a recording, a picture or a log, by its path below the config directory.
@@ -22,7 +22,9 @@ pub(super) fn is_transient(relative: &[u8]) -> bool {
 /// `x.log`, also numbered or dated: `x.log.1`, `x.log.2026-11-27`.
 fn is_log(name: &str) -> bool {
     let Some((_, behind)) = name.split_once(".log") else { return name == "log" };
-    behind.is_empty() || behind.starts_with('.') && behind[1..].chars().all(|character| character.is_ascii_digit() || "-_.:t".contains(character))
+    behind.is_empty()
+        || behind.starts_with('.')
+            && behind[1..].chars().all(|character| character.is_ascii_digit() || "-_.:t".contains(character))
 }
 
 fn is_data(name: &str) -> bool {
@@ -35,9 +37,16 @@ mod tests {
 
     #[test]
     fn recordings_and_logs_are_told_from_data() {
-        for path in
-            ["www/Garage.MP4", "media/cam/2026/x.jpg", "zigbee2mqtt/log/2026-11-27/log.txt", "a.log", "b.log.1", "b.log.2026-11-27", "logs/x", "stream.ts"]
-        {
+        for path in [
+            "www/Garage.MP4",
+            "media/cam/2026/x.jpg",
+            "zigbee2mqtt/log/2026-11-27/log.txt",
+            "a.log",
+            "b.log.1",
+            "b.log.2026-11-27",
+            "logs/x",
+            "stream.ts",
+        ] {
             assert!(is_transient(path.as_bytes()), "{path}");
         }
         for path in [

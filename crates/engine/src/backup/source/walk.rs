@@ -1,4 +1,5 @@
-//! Walks the config directory in a fixed order and says of everything it meets: it goes in, it stays out by rule, or it can't be had.
+//! Walks the config directory in a fixed order and says of everything it meets: it goes in, it stays out by rule, or it
+//! can't be had.
 
 use std::{
     collections::BTreeMap,
@@ -89,7 +90,8 @@ impl Scope {
             let path = self.root.join(OsStr::from_bytes(main));
             self.rules.exclusion(main).is_some() && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
         };
-        self.rules.exclusion(relative).is_some() || SIDE_FILES.iter().filter_map(|suffix| relative.strip_suffix(*suffix)).any(is_excluded_file)
+        self.rules.exclusion(relative).is_some()
+            || SIDE_FILES.iter().filter_map(|suffix| relative.strip_suffix(*suffix)).any(is_excluded_file)
     }
 
     pub(crate) fn walk(&self) -> Walk {
@@ -97,7 +99,8 @@ impl Scope {
     }
 }
 
-/// The names in one directory, sorted, in one piece of memory: a directory of a million files costs some ten bytes each beside their names.
+/// The names in one directory, sorted, in one piece of memory: a directory of a million files costs some ten bytes each
+/// beside their names.
 struct Names {
     bytes: Vec<u8>,
     places: Vec<(u32, u16)>,
@@ -183,7 +186,11 @@ impl Walk {
         if let Some(reason) = self.scope.mounts.get(Path::new(OsStr::from_bytes(&relative))) {
             return Some(Step::LeftOut { reason: reason.clone(), relative });
         }
-        let path = if relative.is_empty() { self.scope.root.clone() } else { self.scope.root.join(OsStr::from_bytes(&relative)) };
+        let path = if relative.is_empty() {
+            self.scope.root.clone()
+        } else {
+            self.scope.root.join(OsStr::from_bytes(&relative))
+        };
         let metadata = match path.symlink_metadata() {
             Ok(metadata) => metadata,
             Err(error) => return Some(explain(relative, &error)),
@@ -192,19 +199,35 @@ impl Walk {
         let identity = (metadata.dev(), metadata.ino());
         let kind = if kind.is_dir() {
             let crosses = self.open.last().is_some_and(|parent| parent.device != metadata.dev());
-            if let Some(reason) = own_directory(&relative).or_else(|| snapshot(&relative, crosses, || is_read_only(&path))) {
+            if let Some(reason) =
+                own_directory(&relative).or_else(|| snapshot(&relative, crosses, || is_read_only(&path)))
+            {
                 return Some(Step::LeftOut { relative, reason: reason.to_owned() });
             }
             match Names::read(&path) {
                 Ok((names, cut)) => {
-                    self.queued =
-                        cut.map(|error| Step::Lost { relative: relative.clone(), reason: format!("only part of it could be listed: {}", reason(&error)) });
+                    self.queued = cut.map(|error| Step::Lost {
+                        relative: relative.clone(),
+                        reason: format!("only part of it could be listed: {}", reason(&error)),
+                    });
                     let is_destination = self.scope.outputs.directories.contains(&identity);
-                    self.open.push(OpenDirectory { relative: relative.clone(), names, device: metadata.dev(), is_destination });
+                    self.open.push(OpenDirectory {
+                        relative: relative.clone(),
+                        names,
+                        device: metadata.dev(),
+                        is_destination,
+                    });
                 }
                 // Every ext4 file system has one, which nobody but root can look into.
-                Err(error) if relative == b"lost+found" && metadata.uid() == 0 && error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Some(Step::LeftOut { relative, reason: "the file system keeps it for repairs; it holds no files of yours".to_owned() });
+                Err(error)
+                    if relative == b"lost+found"
+                        && metadata.uid() == 0
+                        && error.kind() == io::ErrorKind::PermissionDenied =>
+                {
+                    return Some(Step::LeftOut {
+                        relative,
+                        reason: "the file system keeps it for repairs; it holds no files of yours".to_owned(),
+                    });
                 }
                 Err(error) => self.queued = Some(explain(relative.clone(), &error)),
             }
@@ -212,16 +235,22 @@ impl Walk {
         } else if kind.is_symlink() {
             if is_followed(&relative) {
                 match lead(&path) {
-                    Ok((path, metadata)) => return Some(Step::Entry(Found { relative, path, kind: Kind::File, metadata })),
+                    Ok((path, metadata)) => {
+                        return Some(Step::Entry(Found { relative, path, kind: Kind::File, metadata }));
+                    }
                     Err(error) => {
-                        let reason = format!("the target of this symbolic link can't be read ({}), and Home Assistant needs it", reason(&error));
+                        let reason = format!(
+                            "the target of this symbolic link can't be read ({}), and Home Assistant needs it",
+                            reason(&error)
+                        );
                         self.queued = Some(Step::Lost { relative: relative.clone(), reason });
                     }
                 }
             }
             Kind::Symlink
         } else if kind.is_file() {
-            let is_ours = path.file_name().is_some_and(store::local::is_temporary) || self.scope.outputs.files.contains(&identity);
+            let is_ours = path.file_name().is_some_and(store::local::is_temporary)
+                || self.scope.outputs.files.contains(&identity);
             if is_ours {
                 return None;
             }
@@ -236,7 +265,8 @@ impl Walk {
     }
 }
 
-/// Files that Home Assistant reads at its start. Core's restore loses symbolic links, so in their place goes what they lead to.
+/// Files that Home Assistant reads at its start. Core's restore loses symbolic links, so in their place goes what they
+/// lead to.
 pub(super) fn is_followed(relative: &[u8]) -> bool {
     relative.ends_with(b".yaml") && !relative.contains(&b'/')
 }
@@ -250,10 +280,13 @@ fn lead(path: &Path) -> io::Result<(PathBuf, Metadata)> {
 
 /// Directories that `haul restore --replace` makes.
 fn own_directory(relative: &[u8]) -> Option<&'static str> {
-    relative.starts_with(b"before-restore-").then_some("the configuration before a restore, kept by `haul restore --replace`")
+    relative
+        .starts_with(b"before-restore-")
+        .then_some("the configuration before a restore, kept by `haul restore --replace`")
 }
 
-/// Read-only snapshots of the very tree, as ZFS, btrfs and NAS systems show them below it. `crosses`: it is on another device or subvolume than its parent.
+/// Read-only snapshots of the very tree, as ZFS, btrfs and NAS systems show them below it. `crosses`: it is on another
+/// device or subvolume than its parent.
 fn snapshot(relative: &[u8], crosses: bool, is_read_only: impl Fn() -> bool) -> Option<&'static str> {
     const NAMES: [&[u8]; 5] = [b".zfs", b".snapshots", b".snapshot", b"#snapshot", b"@Recently-Snapshot"];
     let is_named = relative.split(|&byte| byte == b'/').any(|name| NAMES.contains(&name));
@@ -264,7 +297,8 @@ fn is_read_only(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS)
 }
 
-/// Whether a file is one of Home Assistant's backups, by its name and its first member's, before which a PAX header may stand.
+/// Whether a file is one of Home Assistant's backups, by its name and its first member's, before which a PAX header may
+/// stand.
 fn is_backup(path: &Path) -> bool {
     const BLOCK: usize = 512;
     let mut head = Vec::new();
@@ -277,7 +311,8 @@ fn explain(relative: Vec<u8>, error: &io::Error) -> Step {
     if is_gone(error) { Step::Vanished { relative } } else { Step::Lost { relative, reason: reason(error) } }
 }
 
-/// Deleted between being listed and being read: the backup is that of a moment later. A stale handle is not that: a whole share may be out of reach.
+/// Deleted between being listed and being read: the backup is that of a moment later. A stale handle is not that: a
+/// whole share may be out of reach.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
@@ -285,11 +320,17 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
 /// The system's reason in the words of a person.
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "permission denied (run haul as root or as Home Assistant's user)".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (run haul as root or as Home Assistant's user)".to_owned()
+        }
         io::ErrorKind::InvalidFilename => "the path is longer than the system can open".to_owned(),
-        _ if error.raw_os_error() == Some(libc::ELOOP) => "a symbolic link took its place, or that of its directory, while the backup ran".to_owned(),
+        _ if error.raw_os_error() == Some(libc::ELOOP) => {
+            "a symbolic link took its place, or that of its directory, while the backup ran".to_owned()
+        }
         _ if error.raw_os_error() == Some(libc::EIO) => "the disk can't read it (input/output error)".to_owned(),
-        _ if error.raw_os_error() == Some(libc::ESTALE) => "the network share no longer knows it (stale file handle)".to_owned(),
+        _ if error.raw_os_error() == Some(libc::ESTALE) => {
+            "the network share no longer knows it (stale file handle)".to_owned()
+        }
         _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
     }
 }

@@ -1,8 +1,9 @@
 //! What `haul get` has fetched so far, in a hidden file beside the target.
 //!
-//! Its name says which object of which size and time the bytes belong to, so anybody who may write into the directory can foresee it: only what this user made
-//! is gone on with ([`files::reopen`]). A second file beside it holds a digest of each mebibyte. What a power cut, a bad disk or another program made of the
-//! bytes does not fit its digest, and is fetched again from there on.
+//! Its name says which object of which size and time the bytes belong to, so anybody who may write into the directory
+//! can foresee it: only what this user made is gone on with ([`files::reopen`]). A second file beside it holds a digest
+//! of each mebibyte. What a power cut, a bad disk or another program made of the bytes does not fit its digest, and is
+//! fetched again from there on.
 
 use std::{
     fs::{self, File, Permissions},
@@ -51,7 +52,10 @@ impl Unfinished {
     pub(super) fn open(target: &Path, place: &str, entry: &Entry) -> Result<Self, Failure> {
         let directory = directory_of(target);
         let object = habackup::manifest::slug(&entry.name, place);
-        let modified = entry.modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_micros());
+        let modified = entry
+            .modified
+            .and_then(|modified| modified.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |since| since.as_micros());
         let state = habackup::manifest::slug(&format!("{} {modified}", entry.size), &entry.name);
         let path = directory.join(format!("{}{object}-{state}", owner::FETCHED));
         remove_others(&directory, &format!("{}{object}-", owner::FETCHED), &path);
@@ -66,7 +70,13 @@ impl Unfinished {
     }
 
     /// Fetches what is missing. Returns how many bytes an earlier run had fetched.
-    pub(super) fn copy(&mut self, remote: &RemoteFile, limit: Option<&Limit>, progress: &Progress, cancel: &AtomicBool) -> Result<u64, Failure> {
+    pub(super) fn copy(
+        &mut self,
+        remote: &RemoteFile,
+        limit: Option<&Limit>,
+        progress: &Progress,
+        cancel: &AtomicBool,
+    ) -> Result<u64, Failure> {
         let mut buffer = vec![0; CHUNK as usize];
         let begun = self.sound(&mut buffer, remote.len(), progress, cancel)?;
         let mut at = begun;
@@ -81,7 +91,9 @@ impl Unfinished {
             remote.read_exact_at(piece, at).map_err(|error| unreadable(error, remote))?;
             self.file.write_all_at(piece, at).map_err(|error| cannot_write(&self.path, &error))?;
             let digest = Sha256::digest(&piece);
-            self.digests.write_all_at(&digest, at / CHUNK * DIGEST).map_err(|error| cannot_write(&digests_of(&self.path), &error))?;
+            self.digests
+                .write_all_at(&digest, at / CHUNK * DIGEST)
+                .map_err(|error| cannot_write(&digests_of(&self.path), &error))?;
             at += piece.len() as u64;
             progress.report(at, Some(remote.len()));
         }
@@ -92,7 +104,10 @@ impl Unfinished {
             let _ = fs::remove_file(digests_of(&self.path));
         }
         unchanged?;
-        self.file.set_len(remote.len()).and_then(|()| synced(self.file.sync_all())).map_err(|error| cannot_write(&self.path, &error))?;
+        self.file
+            .set_len(remote.len())
+            .and_then(|()| synced(self.file.sync_all()))
+            .map_err(|error| cannot_write(&self.path, &error))?;
         Ok(begun)
     }
 
@@ -105,7 +120,10 @@ impl Unfinished {
             }
             let piece = &mut buffer[..CHUNK.min(length - at) as usize];
             let mut digest = [0; DIGEST as usize];
-            let read = self.digests.read_exact_at(&mut digest, at / CHUNK * DIGEST).and_then(|()| self.file.read_exact_at(piece, at));
+            let read = self
+                .digests
+                .read_exact_at(&mut digest, at / CHUNK * DIGEST)
+                .and_then(|()| self.file.read_exact_at(piece, at));
             if read.is_err() || Sha256::digest(&piece)[..] != digest {
                 break;
             }
@@ -120,7 +138,9 @@ impl Unfinished {
         match Archive::open(&self.file) {
             Ok(archive) => {
                 let damage = archive.problems().iter().find(|problem| problem.severity == Severity::Damaged);
-                let damage = damage.map(ToString::to_string).or_else(|| archive.tail().is_none().then(|| "it is cut short".to_owned()));
+                let damage = damage
+                    .map(ToString::to_string)
+                    .or_else(|| archive.tail().is_none().then(|| "it is cut short".to_owned()));
                 (damage, archive.manifest().and_then(Manifest::stamp))
             }
             Err(ArchiveError::Io(error)) => (Some(engine::plain_reason(&error)), None),
@@ -135,13 +155,22 @@ impl Unfinished {
             Err(StoreError::Io { source, .. }) => Err(cannot_write(target, &source)),
             Err(error) => Err(error.into()),
             // Who may write into the directory may have put another file there.
-            Ok(()) if !files::is_still(&self.file, target) => Err(Failure::new(FAILED, format!("another program replaced {} meanwhile", target.display()))
-                .hint("fetch into a directory that only you may write to")),
+            Ok(()) if !files::is_still(&self.file, target) => {
+                Err(Failure::new(FAILED, format!("another program replaced {} meanwhile", target.display()))
+                    .hint("fetch into a directory that only you may write to"))
+            }
             Ok(()) => {
                 let _ = fs::remove_file(digests_of(&self.path));
                 sync_directory(&directory_of(target)).map(|_| ()).map_err(|error| {
-                    Failure::new(FAILED, format!("{} is in place, but the disk did not confirm its name: {}", target.display(), engine::plain_reason(&error)))
-                        .hint("check the disk; `haul verify` reads the file")
+                    Failure::new(
+                        FAILED,
+                        format!(
+                            "{} is in place, but the disk did not confirm its name: {}",
+                            target.display(),
+                            engine::plain_reason(&error)
+                        ),
+                    )
+                    .hint("check the disk; `haul verify` reads the file")
                 })
             }
         }

@@ -29,7 +29,9 @@ impl Drive {
         let path = state.join("gdrive-token.json");
         if !path.exists() {
             let client = Client { id: CLIENT_ID.to_owned(), secret: Secret::new(CLIENT_SECRET) };
-            TokenFile::new(&path).save(&Grant { client, refresh_token: Secret::new(refresh_token), signed_in: None }).unwrap();
+            TokenFile::new(&path)
+                .save(&Grant { client, refresh_token: Secret::new(refresh_token), signed_in: None })
+                .unwrap();
         }
         let mut connection = Connection::new("gdrive://Backups")
             .with("api_url", format!("http://{authority}/drive/v3"))
@@ -41,7 +43,9 @@ impl Drive {
 }
 
 fn refusal(status: u16, reason: &str) -> Answer {
-    let body = format!(r#"{{"error":{{"code":{status},"message":"As told.","errors":[{{"domain":"global","reason":"{reason}","message":"As told."}}]}}}}"#);
+    let body = format!(
+        r#"{{"error":{{"code":{status},"message":"As told.","errors":[{{"domain":"global","reason":"{reason}","message":"As told."}}]}}}}"#
+    );
     Answer::new(status).header("content-type", "application/json; charset=UTF-8").body(&body)
 }
 
@@ -79,7 +83,13 @@ impl Place for Drive {
             archives += u32::from(name == NAME);
             name != NAME || archives > 1
         };
-        self.server.files().into_iter().filter(|file| !file.is_folder).map(|file| file.name).filter(|name| odd(name)).collect()
+        self.server
+            .files()
+            .into_iter()
+            .filter(|file| !file.is_folder)
+            .map(|file| file.name)
+            .filter(|name| odd(name))
+            .collect()
     }
 
     fn unfinished(&self) -> usize {

@@ -90,7 +90,8 @@ impl Place for Machine {
     }
 
     fn leftovers(&self) -> Vec<String> {
-        let found = std::fs::read_dir(self.to()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let found =
+            std::fs::read_dir(self.to()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         found.filter(|name| name != NAME).collect()
     }
 

@@ -45,7 +45,9 @@ impl S3 {
 }
 
 pub fn refusal(status: u16, code: &str) -> Answer {
-    let body = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>As told.</Message></Error>");
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>As told.</Message></Error>"
+    );
     Answer::new(status).header("content-type", "application/xml").body(&body)
 }
 
@@ -98,7 +100,12 @@ impl Place for S3 {
             Server::Here(server) => server.keys("backups"),
             Server::Moto(server) => {
                 let listed = server.ask("GET", "/backups").unwrap();
-                listed.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()).map(str::to_owned).collect()
+                listed
+                    .split("<Key>")
+                    .skip(1)
+                    .filter_map(|rest| rest.split("</Key>").next())
+                    .map(str::to_owned)
+                    .collect()
             }
         };
         left.retain(|key| *key != own);
@@ -107,9 +114,12 @@ impl Place for S3 {
 
     fn unfinished(&self) -> usize {
         match &self.server {
-            // Only the uploads: a part that this server was still writing when its upload was ended stays behind, and no request could remove it.
+            // Only the uploads: a part that this server was still writing when its upload was ended stays behind, and
+            // no request could remove it.
             Server::Here(server) => {
-                let names = std::fs::read_dir(server.directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+                let names = std::fs::read_dir(server.directory())
+                    .unwrap()
+                    .map(|entry| entry.unwrap().file_name().into_string().unwrap());
                 names.filter(|name| name.starts_with(".upload-") && name.contains(".json")).count()
             }
             Server::Moto(server) => server.unfinished("backups").unwrap(),

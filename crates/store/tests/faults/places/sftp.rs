@@ -60,7 +60,9 @@ impl Place for Sftp {
     }
 
     fn leftovers(&self) -> Vec<String> {
-        let found = std::fs::read_dir(self.server.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let found = std::fs::read_dir(self.server.root())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         found.filter(|name| name != NAME).collect()
     }
 

@@ -1,4 +1,5 @@
-//! WebDAV servers: Apache, which takes pieces; wsgidav, which takes whole files only; a fake of the kind that takes pieces by `PATCH`. And Nextcloud's chunks.
+//! WebDAV servers: Apache, which takes pieces; wsgidav, which takes whole files only; a fake of the kind that takes
+//! pieces by `PATCH`. And Nextcloud's chunks.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -57,12 +58,17 @@ impl WebDav {
         let (address, user) = match &self.server {
             Server::Apache(_) => (format!("webdav://{authority}/dav/backups"), apache::USER),
             Server::Wsgidav(_) => (format!("webdav://{authority}/backups"), wsgidav::USER),
-            Server::Patched(..) => (format!("webdav://{authority}/remote.php/dav/files/ha%20ul/backups"), nextcloud::USER),
+            Server::Patched(..) => {
+                (format!("webdav://{authority}/remote.php/dav/files/ha%20ul/backups"), nextcloud::USER)
+            }
             Server::Chunks(..) => (format!("nextcloud://{authority}/backups"), nextcloud::USER),
         };
         let file = self.secrets.path().join(if password == "wrong" { "wrong" } else { "right" });
         std::fs::write(&file, password).unwrap();
-        Connection::new(address).with("user", user).with("password_file", file.display().to_string()).with("allow_http", "true")
+        Connection::new(address)
+            .with("user", user)
+            .with("password_file", file.display().to_string())
+            .with("allow_http", "true")
     }
 
     fn directory(&self) -> Option<PathBuf> {
@@ -117,7 +123,9 @@ impl Place for WebDav {
 
     fn object(&self, name: &str) -> Option<Vec<u8>> {
         match self.fake() {
-            Some(server) => server.file(&format!("/files/{}/backups/{name}", nextcloud::USER)).map(|bytes| bytes.to_vec()),
+            Some(server) => {
+                server.file(&format!("/files/{}/backups/{name}", nextcloud::USER)).map(|bytes| bytes.to_vec())
+            }
             None => std::fs::read(self.directory()?.join(name)).ok(),
         }
     }
@@ -125,13 +133,19 @@ impl Place for WebDav {
     fn leftovers(&self) -> Vec<String> {
         if let Some(server) = self.fake() {
             // What is not a folder, or lies among the uploads.
-            let upload = |path: &String| path.strip_prefix("/uploads/").is_some_and(|rest| rest.trim_end_matches('/').contains('/'));
+            let upload = |path: &String| {
+                path.strip_prefix("/uploads/").is_some_and(|rest| rest.trim_end_matches('/').contains('/'))
+            };
             let odd = |path: &String| upload(path) || !(path.ends_with('/') || path.ends_with(NAME));
             return server.paths().into_iter().filter(odd).collect();
         }
-        let found = self.directory().into_iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
+        let found =
+            self.directory().into_iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
         // Apache keeps what it knows of files in `.DAV`.
-        found.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name != NAME && name != ".DAV").collect()
+        found
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name != NAME && name != ".DAV")
+            .collect()
     }
 
     fn classify(&self) -> Option<fn(&Head) -> Step> {

@@ -26,7 +26,17 @@ struct Told {
 impl Told {
     fn new(content: impl Into<Vec<u8>>) -> Self {
         let content = content.into();
-        Self { content, holes: Vec::new(), modified: (1, 1), bad: None, most: usize::MAX, interruptions: 0, no_holes: None, no_state: None, reads: 0 }
+        Self {
+            content,
+            holes: Vec::new(),
+            modified: (1, 1),
+            bad: None,
+            most: usize::MAX,
+            interruptions: 0,
+            no_holes: None,
+            no_state: None,
+            reads: 0,
+        }
     }
 
     fn hole_at(&self, at: u64) -> Option<&Range<u64>> {
@@ -79,7 +89,10 @@ impl Live for Told {
     }
 
     fn state(&self) -> io::Result<(u64, Modified)> {
-        self.no_state.map_or_else(|| Ok((self.content.len() as u64, self.modified)), |error| Err(io::Error::from_raw_os_error(error)))
+        self.no_state.map_or_else(
+            || Ok((self.content.len() as u64, self.modified)),
+            |error| Err(io::Error::from_raw_os_error(error)),
+        )
     }
 }
 
@@ -106,8 +119,18 @@ fn every_call_times_what_may_come_of_it() {
         ("nothing happens", Box::new(|_| {}), TEXT, None),
         ("reads are short", Box::new(|file| file.most = 1), TEXT, None),
         ("reads are interrupted", Box::new(|file| file.interruptions = 5), TEXT, None),
-        ("the disk fails at once", Box::new(|file| file.bad = Some((0, libc::EIO))), b"", Some(Trouble::Unreadable { reason: eio.clone() })),
-        ("the disk fails late", Box::new(|file| file.bad = Some((9, libc::EIO))), b"twelve by", Some(Trouble::Unreadable { reason: eio })),
+        (
+            "the disk fails at once",
+            Box::new(|file| file.bad = Some((0, libc::EIO))),
+            b"",
+            Some(Trouble::Unreadable { reason: eio.clone() }),
+        ),
+        (
+            "the disk fails late",
+            Box::new(|file| file.bad = Some((9, libc::EIO))),
+            b"twelve by",
+            Some(Trouble::Unreadable { reason: eio }),
+        ),
         (
             "the share is gone",
             Box::new(|file| file.bad = Some((9, libc::ESTALE))),

@@ -1,5 +1,13 @@
 //! What a user does with places: named ones, remote ones, and what lies there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::case_sensitive_file_extension_comparisons, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a test fails by panicking"
+)]
+
+mod fetching;
+mod mounted;
 
 use std::{
     fs,
@@ -52,8 +60,16 @@ impl Place {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haul"));
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-        command.env("XDG_CONFIG_HOME", self.path("xdg")).env("XDG_STATE_HOME", self.path("state")).env("TZ", "Europe/Berlin");
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .env("XDG_CONFIG_HOME", self.path("xdg"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("TZ", "Europe/Berlin");
         command.env("HAUL_NEXTCLOUD_USER", nextcloud::USER).env("HAUL_NEXTCLOUD_PASSWORD", nextcloud::PASSWORD);
         command
     }
@@ -77,7 +93,10 @@ impl Place {
     }
 
     fn names(&self, directory: &str) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.path(directory)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(self.path(directory))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -109,13 +128,26 @@ fn noise(length: usize) -> Vec<u8> {
 fn haul_toml_names_places_and_defaults() {
     let place = Place::new();
     fs::create_dir(place.path("xdg/haul")).unwrap();
-    place.write("xdg/haul/haul.toml", b"[destinations.near]\nurl = \"../../out\"\n\n[backup]\nto = \"near\"\nname = \"From the file\"\nuncompressed = true\n");
+    place.write(
+        "xdg/haul/haul.toml",
+        b"[destinations.near]\nurl = \"../../out\"\n\n[backup]\nto = \"near\"\nname \
+        = \"From the file\"\nuncompressed = true\n",
+    );
     assert!(place.done(&["destination", "list"]).starts_with("near  "));
     place.done(&["backup", "config"]);
     place.done(&["backup", "config", "--name", "From the flag"]);
-    assert!(place.command(&["backup", "config"]).env("HAUL_NAME", "From the environment").output().unwrap().status.success());
+    assert!(
+        place
+            .command(&["backup", "config"])
+            .env("HAUL_NAME", "From the environment")
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let listed = json(&place.done(&["list", "near", "--json"]));
-    let mut titles: Vec<&str> = listed["archives"].as_array().unwrap().iter().map(|archive| archive["title"].as_str().unwrap()).collect();
+    let mut titles: Vec<&str> =
+        listed["archives"].as_array().unwrap().iter().map(|archive| archive["title"].as_str().unwrap()).collect();
     titles.sort_unstable();
     assert_eq!(titles, ["From the environment", "From the file", "From the flag"]);
     let (code, said) = place.refused(&["list", "naer"]);
@@ -141,9 +173,14 @@ fn a_list_tells_ours_from_others_and_damage_from_both() {
     let whole = fs::read(place.path("out/mine.tar")).unwrap();
     fs::write(place.path("out/torn.tar"), &whole[..whole.len() - 6000]).unwrap();
     let listed = json(&place.done(&["list", "out", "--json"]));
-    let by_name = |name: &str| listed["archives"].as_array().unwrap().iter().find(|archive| archive["name"] == name).unwrap().clone();
+    let by_name = |name: &str| {
+        listed["archives"].as_array().unwrap().iter().find(|archive| archive["name"] == name).unwrap().clone()
+    };
     let mine = by_name("mine.tar");
-    assert_eq!((mine["made_by"].as_str(), mine["verdict"].as_str(), mine["home_assistant"].as_str()), (Some("own"), Some("whole"), Some("2026.11.0")));
+    assert_eq!(
+        (mine["made_by"].as_str(), mine["verdict"].as_str(), mine["home_assistant"].as_str()),
+        (Some("own"), Some("whole"), Some("2026.11.0"))
+    );
     assert_eq!(by_name("photos.tar")["made_by"], "unknown");
     assert_eq!(by_name("torn.tar")["verdict"], "damaged");
     assert_eq!(listed["archives"].as_array().unwrap().len(), 3);
@@ -198,114 +235,13 @@ fn prune_shows_a_plan_and_removes_only_when_told() {
 }
 
 #[test]
-fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
-    let place = Place::new();
-    let file = fs::File::create(place.path("out/large.tar")).unwrap();
-    file.write_all_at(b"no tar at all", 0).unwrap();
-    file.set_len(400 << 20).unwrap();
-    fs::create_dir(place.path("here")).unwrap();
-    let mut child = place.command(&["get", "out/large.tar", "--to", "here"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let grown = || fs::read_dir(place.path("here")).unwrap().flatten().any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 64 << 20));
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !grown() {
-        assert!(Instant::now() < deadline, "nothing arrives");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(!place.path("here/large.tar").exists());
-    let output = place.haul(&["get", "out/large.tar", "--to", "here"]);
-    // It is fetched as it is; that it is no archive is said, and the exit code says it too.
-    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("that an earlier run had fetched"), "{}", text(&output.stdout));
-    assert_eq!(place.names("here"), ["large.tar"]);
-    assert_eq!(fs::metadata(place.path("here/large.tar")).unwrap().len(), 400 << 20);
-    let (code, said) = place.refused(&["get", "out/large.tar", "--to", "here"]);
-    assert_eq!(code, 1);
-    assert!(said.contains("exists already"), "{said}");
-}
-
-/// Fetches until some megabytes are there, and is killed. Returns the hidden file with them.
-fn killed_fetch(place: &Place) -> PathBuf {
-    let mut child = place.command(&["get", "out/mine.tar", "--to", "here", "--limit", "8MB/s"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let grown = || {
-        let entries = fs::read_dir(place.path("here")).unwrap().flatten();
-        entries.map(|entry| entry.path()).find(|path| fs::metadata(path).is_ok_and(|metadata| metadata.len() > 4 << 20))
-    };
-    let deadline = Instant::now() + Duration::from_mins(1);
-    let path = loop {
-        assert!(Instant::now() < deadline, "nothing arrives");
-        if let Some(path) = grown() {
-            break path;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
-    child.kill().unwrap();
-    child.wait().unwrap();
-    path
-}
-
-#[test]
-fn a_fetch_neither_follows_nor_trusts_what_others_put_in_its_way() {
-    use std::os::unix::fs::{MetadataExt, chown, symlink};
-    let place = Place::new();
-    let whole: Vec<u8> = (0..40_000_000_u32).map(|at| (at >> 8) as u8 ^ at as u8).collect();
-    fs::write(place.path("out/mine.tar"), &whole).unwrap();
-    fs::create_dir(place.path("here")).unwrap();
-    let victim = place.path("victim");
-    fs::write(&victim, "precious").unwrap();
-    let hidden = killed_fetch(&place);
-    let is_root = fs::metadata(&hidden).unwrap().uid() == 0;
-    for planted in ["a link", "a pipe", "a second name", "junk", "a flipped byte", "another user's"] {
-        if !hidden.exists() {
-            assert_eq!(killed_fetch(&place), hidden);
-        }
-        let begun = fs::read(&hidden).unwrap();
-        if !planted.ends_with("byte") {
-            fs::remove_file(&hidden).unwrap();
-        }
-        match planted {
-            "a link" => symlink(&victim, &hidden).unwrap(),
-            "a pipe" => {
-                use rustix::fs::{CWD, FileType, Mode, mknodat};
-                mknodat(CWD, &hidden, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
-            }
-            "a second name" => fs::hard_link(&victim, &hidden).unwrap(),
-            "junk" => fs::write(&hidden, vec![b'x'; 22_000_000]).unwrap(),
-            "a flipped byte" => fs::OpenOptions::new().write(true).open(&hidden).unwrap().write_all_at(&[!begun[1_500_000]], 1_500_000).unwrap(),
-            _ if is_root => {
-                fs::write(&hidden, &begun).unwrap();
-                chown(&hidden, Some(12345), None).unwrap();
-            }
-            _ => {}
-        }
-        let output = place.haul(&["get", "out/mine.tar", "--to", "here"]);
-        // It is fetched as it is, and is no archive.
-        assert_eq!(output.status.code(), Some(4), "{planted}: {}", text(&output.stderr));
-        let went_on = text(&output.stdout).contains("that an earlier run had fetched");
-        assert_eq!(went_on, planted == "a flipped byte", "{planted}: {}", text(&output.stdout));
-        let target = place.path("here/mine.tar");
-        let found = fs::symlink_metadata(&target).unwrap();
-        assert!(found.is_file() && found.mode() & 0o777 == 0o600 && found.uid() == fs::metadata(&victim).unwrap().uid(), "{planted}");
-        assert!(fs::read(&target).unwrap() == whole, "{planted}");
-        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{planted}");
-        assert_eq!(place.names("here"), ["mine.tar"], "{planted}");
-        fs::remove_file(&target).unwrap();
-    }
-    // What can't be taken away is named.
-    let hidden = killed_fetch(&place);
-    fs::remove_file(&hidden).unwrap();
-    fs::create_dir(&hidden).unwrap();
-    let (code, said) = place.refused(&["get", "out/mine.tar", "--to", "here"]);
-    assert!(code == 1 && said.contains(&format!("can't use {}", hidden.strip_prefix(place.path("")).unwrap().display())), "{said}");
-}
-
-#[test]
 fn a_directory_is_checked_and_left_as_it_was() {
     let place = Place::new();
     let report = place.done(&["destination", "check", "out", "--measure", "1MiB"]);
     assert!(
-        report.contains("Good: the destination keeps every rule") && report.contains("speed   up") && report.contains("takes bytes at any offset"),
+        report.contains("Good: the destination keeps every rule")
+            && report.contains("speed   up")
+            && report.contains("takes bytes at any offset"),
         "{report}"
     );
     let document = json(&place.done(&["destination", "check", "out", "--measure", "1MiB", "--json"]));
@@ -328,7 +264,11 @@ fn everything_works_from_afar() {
 
     haul(&["backup", "config", "--to", "far/one.tar"]);
     let listed = json(&haul(&["list", "far", "--json"]));
-    assert_eq!((listed["archives"][0]["name"].as_str(), listed["archives"][0]["made_by"].as_str()), (Some("one.tar"), Some("own")), "{listed}");
+    assert_eq!(
+        (listed["archives"][0]["name"].as_str(), listed["archives"][0]["made_by"].as_str()),
+        (Some("one.tar"), Some("own")),
+        "{listed}"
+    );
     assert!(haul(&["verify", "far/one.tar"]).contains("Good: every byte"));
     haul(&["restore", "far/one.tar", "--into", "few", "--only", "configuration.yaml"]);
     assert_eq!(fs::read(place.path("few/configuration.yaml")).unwrap(), b"default_config:\n");
@@ -351,7 +291,10 @@ fn places_with_one_address_and_other_settings_are_not_taken_for_each_other() {
     let place = Place::new();
     place.write("wrong", b"not the password");
     let url = format!("url = \"nextcloud://{}/Backups\"\n", server.authority());
-    place.write("haul.toml", format!("[destinations.one]\n{url}[destinations.other]\n{url}password_file = \"wrong\"\n").as_bytes());
+    place.write(
+        "haul.toml",
+        format!("[destinations.one]\n{url}[destinations.other]\n{url}password_file = \"wrong\"\n").as_bytes(),
+    );
     let there = |name: &str| format!("/files/{}/Backups/{name}", nextcloud::USER);
     for name in ["", "a.tar", "b.tar"] {
         server.place(&there(name), b"", Duration::ZERO);
@@ -369,7 +312,11 @@ fn standard_output_carries_an_archive_and_nothing_else() {
     assert!(output.status.success() && output.stdout == fs::read(place.path("out/a.tar")).unwrap());
     assert!(text(&output.stderr).contains("  to    standard output\n"), "{}", text(&output.stderr));
     let output = place.haul(&["backup", "config", "--to", "-", "--progress", "none"]);
-    assert!(output.status.success() && text(&output.stderr).contains("  to    standard output\n"), "{}", text(&output.stderr));
+    assert!(
+        output.status.success() && text(&output.stderr).contains("  to    standard output\n"),
+        "{}",
+        text(&output.stderr)
+    );
     let (code, said) = place.refused(&["backup", "config", "--to", "-", "--to", "-"]);
     assert!(code == 2 && said.contains("more than once"), "{said}");
 }
@@ -408,7 +355,8 @@ fn several_places_are_called_at_once() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{} {}", text(&output.stdout), text(&output.stderr));
     let report = json(&text(&output.stdout));
-    let failed: Vec<&str> = report["copies"].as_array().unwrap().iter().filter_map(|copy| copy["error"].as_str()).collect();
+    let failed: Vec<&str> =
+        report["copies"].as_array().unwrap().iter().filter_map(|copy| copy["error"].as_str()).collect();
     assert_eq!(failed.len(), 2, "{report}");
     assert!(failed.iter().all(|error| error.contains("403")), "{failed:?}");
 }
@@ -426,7 +374,13 @@ fn an_address_that_is_none_is_wrong_usage_and_leads_to_the_right_one() {
     ] {
         let (code, error) = place.refused(&["backup", "config", "--to", address]);
         assert_eq!(code, 2, "{address}: {error}");
-        assert!(error.contains(words) && !error.contains("mkdir") && !error.contains("connect") && !error.contains("hunter2"), "{address}: {error}");
+        assert!(
+            error.contains(words)
+                && !error.contains("mkdir")
+                && !error.contains("connect")
+                && !error.contains("hunter2"),
+            "{address}: {error}"
+        );
     }
     assert_eq!(place.names("."), ["config", "out", "xdg"]);
 }
@@ -440,7 +394,11 @@ fn a_bare_word_says_where_destinations_were_looked_for() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     // Without HOME the password database knows the home directory.
     let home = std::env::home_dir().map(|home| home.join(".config/haul/haul.toml").display().to_string());
-    assert!(error.contains("\"offsite\" is neither a directory on this machine nor a destination") && !error.contains("mkdir"), "{error}");
+    assert!(
+        error.contains("\"offsite\" is neither a directory on this machine nor a destination")
+            && !error.contains("mkdir"),
+        "{error}"
+    );
     assert!(error.contains("/etc/haul/haul.toml") || home.is_some_and(|home| error.contains(&home)), "{error}");
 }
 
@@ -481,62 +439,6 @@ fn a_rate_is_understood_as_a_flag_and_as_a_key() {
     assert!(code == 2 && error.contains("haul.toml, line 3: limit:"), "{error}");
 }
 
-/// A directory with nothing but a share of its own in it.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn at(path: PathBuf) -> Option<Self> {
-        fs::create_dir_all(&path).unwrap();
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=20m", "tmpfs"]).arg(&path).status().is_ok_and(|status| status.success()).then_some(Self(path))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_directory_whose_share_is_gone_is_not_written_to() {
-    let place = Place::new();
-    place.write_config("[destinations.nas]\nurl = \"../../nas\"\nmust_be_mounted = true\n");
-    fs::create_dir(place.path("nas")).unwrap();
-    let (code, said) = place.refused(&["backup", "config", "--to", "nas"]);
-    assert!(code == 1 && said.contains("must_be_mounted"), "{code} {said}");
-    let (_, said) = place.refused(&["backup", "config", "--to", "nas", "--force"]);
-    assert!(said.contains("must_be_mounted"), "{said}");
-    assert!(place.names("nas").is_empty());
-    // Another place is none the worse.
-    let output = place.haul(&["backup", "config", "--to", "nas", "--to", "out"]);
-    assert!(output.status.code() == Some(3) && text(&output.stderr).contains("must_be_mounted"), "{}", text(&output.stderr));
-    let Some(mount) = Mounted::at(place.path("nas")) else { return };
-    place.done(&["backup", "config", "--to", "nas", "--name", "first"]);
-    // Without the key: what was seen counts.
-    place.write_config("");
-    let nas = place.path("nas");
-    let nas = nas.to_str().unwrap();
-    place.done(&["backup", "config", "--to", nas, "--name", "second"]);
-    place.done(&["backup", "config", "--to", &format!("{nas}/third.tar")]);
-    drop(mount);
-    let (code, said) = place.refused(&["backup", "config", "--to", nas]);
-    assert!(code == 1 && said.contains("had backups on a mount at") && said.contains("--force"), "{code} {said}");
-    let (code, said) = place.refused(&["backup", "config", "--to", &format!("{nas}/fourth.tar")]);
-    assert!(code == 1 && said.contains("nothing is mounted there"), "{code} {said}");
-    place.done(&["backup", "config", "--to", nas, "--force", "--name", "fifth"]);
-    place.done(&["backup", "config", "--to", nas, "--name", "sixth"]);
-}
-
-#[test]
-fn only_a_directory_can_be_said_to_be_mounted() {
-    let place = Place::new();
-    for (key, says) in [("url = \"sftp://me@nas/x\"\nmust_be_mounted = true", "only to directories"), ("url = \"/x\"\nmust_be_mounted = 1", "true or false")] {
-        place.write_config(&format!("[destinations.x]\n{key}\n"));
-        let (code, said) = place.refused(&["destination", "list"]);
-        assert!(code == 2 && said.contains(says), "{code} {said}");
-    }
-}
-
 /// Whoever watches is told what slows the upload down, also where the archive goes into a pipe.
 #[test]
 fn a_rate_is_kept_on_standard_output_and_named_as_the_limit() {
@@ -545,8 +447,14 @@ fn a_rate_is_kept_on_standard_output_and_named_as_the_limit() {
     let output = place.haul(&["backup", "config", "--to", "-", "--limit", "400kB/s", "--progress", "plain"]);
     assert!(output.status.success() && output.stdout.len() > 3_200_000, "{}", text(&output.stderr));
     let said = text(&output.stderr);
-    assert!(said.lines().any(|line| line.starts_with("backing up ") && line.contains("limited by the rate limit")), "{said}");
-    assert!(said.lines().any(|line| line.starts_with("  rate  ") && line.ends_with("limited by the rate limit")), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("backing up ") && line.contains("limited by the rate limit")),
+        "{said}"
+    );
+    assert!(
+        said.lines().any(|line| line.starts_with("  rate  ") && line.ends_with("limited by the rate limit")),
+        "{said}"
+    );
 }
 
 /// A server stops its list at the first file that it can't open, and says so only behind the list's end.
@@ -558,16 +466,22 @@ fn a_list_that_may_lack_archives_removes_nothing_and_says_so() {
     let place = Place::new();
     let there = |name: &str| format!("/files/{}/Backups/{name}", nextcloud::USER);
     server.place(&there(""), b"", Duration::ZERO);
-    place.write("haul.toml", format!("[destinations.far]\nurl = \"nextcloud://{}/Backups\"\n", proxy.address()).as_bytes());
+    place.write(
+        "haul.toml",
+        format!("[destinations.far]\nurl = \"nextcloud://{}/Backups\"\n", proxy.address()).as_bytes(),
+    );
     for name in ["one.tar", "two.tar"] {
         place.done(&["--config", "haul.toml", "backup", "config", "--to", &format!("far/{name}")]);
     }
     let folder = "/remote.php/dav/files/ha%20ul/Backups/";
-    let item =
-        format!("<d:response><d:href>{folder}</d:href><d:propstat><d:prop><d:resourcetype><d:collection/></d:resourcetype></d:prop></d:propstat></d:response>");
-    let cut = format!("<?xml version=\"1.0\"?><d:multistatus xmlns:d=\"DAV:\">{item}</d:multistatus>Internal Server Error");
+    let item = format!(
+        "<d:response><d:href>{folder}</d:href><d:propstat><d:prop><d:resourcetype><d:collection/></d:resourcetype></d:prop></d:propstat></d:response>"
+    );
+    let cut =
+        format!("<?xml version=\"1.0\"?><d:multistatus xmlns:d=\"DAV:\">{item}</d:multistatus>Internal Server Error");
     let lists = |head: &Head| head.method == "PROPFIND" && head.header("depth") == Some("1");
-    proxy.rule(Rule::when(lists).always().answer(Answer::new(207).header("content-type", "application/xml").body(&cut)));
+    proxy
+        .rule(Rule::when(lists).always().answer(Answer::new(207).header("content-type", "application/xml").body(&cut)));
     let wait = ["--give-up-after", "1s"];
     for command in [&["list", "far"][..], &["prune", "far", "--keep-last", "1", "--yes"]] {
         let (code, said) = place.refused(&[&["--config", "haul.toml"], command, &wait].concat());
@@ -585,13 +499,18 @@ fn a_list_that_may_lack_archives_removes_nothing_and_says_so() {
     }
 }
 
-/// A key that can store and read, and delete nothing: the check learns it, says what it means, and names the one archive that it had to leave.
+/// A key that can store and read, and delete nothing: the check learns it, says what it means, and names the one
+/// archive that it had to leave.
 #[test]
 fn a_key_that_may_not_delete_is_checked_and_told() {
     let server = S3Server::start(&["bucket"]).unwrap();
     let proxy = Proxy::http(server.address()).unwrap();
     let refusal = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
-    proxy.rule(Rule::when(|head| head.method == "DELETE").always().answer(Answer::new(403).header("content-type", "application/xml").body(refusal)));
+    proxy.rule(
+        Rule::when(|head| head.method == "DELETE")
+            .always()
+            .answer(Answer::new(403).header("content-type", "application/xml").body(refusal)),
+    );
     let place = Place::new();
     let check = |more: &[&str]| {
         let mut command = place.command(&[&["destination", "check", "s3://bucket/home"], more].concat());
@@ -605,7 +524,10 @@ fn a_key_that_may_not_delete_is_checked_and_told() {
     assert!(!said.contains("BROKEN") && said.contains("Good, and append-only: backups work"), "{said}");
     let archives: Vec<String> = server.keys("bucket").into_iter().filter(|key| key.ends_with(".tar")).collect();
     assert_eq!(archives.len(), 1, "{archives:?}");
-    assert!(said.contains(archives[0].trim_start_matches("home/")) && said.contains("delete it with an account that may"), "{said}");
+    assert!(
+        said.contains(archives[0].trim_start_matches("home/")) && said.contains("delete it with an account that may"),
+        "{said}"
+    );
     assert!(text(&output.stderr).contains("this key may not delete"), "{}", text(&output.stderr));
     let document = json(&text(&check(&["--json"]).stdout));
     assert_eq!((document["append_only"].as_bool(), document["speed"].is_null()), (Some(true), true), "{document}");
@@ -631,7 +553,12 @@ fn an_archive_that_is_much_smaller_than_the_last_one_is_told() {
     place.write("password", b"secret\n");
     fs::remove_file(place.path("config/large.bin")).unwrap();
     let told = said(&["--name", "small"]);
-    assert!(told.contains("the last one at this destination") && told.contains("everything else") && told.contains("instead of 400 kB"), "{told}");
+    assert!(
+        told.contains("the last one at this destination")
+            && told.contains("everything else")
+            && told.contains("instead of 400 kB"),
+        "{told}"
+    );
     assert!(!said(&["--name", "again"]).contains("the last one at this destination"), "the last one is as small");
     // Another instance's archive says nothing.
     place.write("config/large.bin", &noise(400_000));
@@ -658,13 +585,23 @@ fn a_folder_that_is_not_there_is_made_by_a_backup_alone() {
     let server = runtime.block_on(Nextcloud::start("")).unwrap();
     let place = Place::new();
     let far = format!("nextcloud://{}/Bakcups", server.authority());
-    for args in [&["list", &far][..], &["prune", &far, "--keep-last", "1", "--yes"], &["verify", &format!("{far}/a.tar")]] {
+    for args in
+        [&["list", &far][..], &["prune", &far, "--keep-last", "1", "--yes"], &["verify", &format!("{far}/a.tar")]]
+    {
         let (code, said) = place.refused(args);
-        assert!(code == 2 && said.contains("the folder does not exist") && said.contains("check the path"), "{args:?}: {code} {said}");
+        assert!(
+            code == 2 && said.contains("the folder does not exist") && said.contains("check the path"),
+            "{args:?}: {code} {said}"
+        );
     }
     assert!(!server.paths().iter().any(|path| path.contains("Bakcups")), "{:?}", server.paths());
     let first = place.haul(&["backup", "config", "--to", &format!("{far}/a.tar")]);
-    assert!(first.status.success() && text(&first.stderr).contains(&format!("note: {far} did not exist; Haul created the folder")), "{}", text(&first.stderr));
+    assert!(
+        first.status.success()
+            && text(&first.stderr).contains(&format!("note: {far} did not exist; Haul created the folder")),
+        "{}",
+        text(&first.stderr)
+    );
     let second = place.haul(&["backup", "config", "--to", &format!("{far}/b.tar")]);
     assert!(second.status.success() && !text(&second.stderr).contains("did not exist"), "{}", text(&second.stderr));
 }
@@ -692,6 +629,10 @@ fn an_interruption_between_two_copies_says_which_one_is_missing() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains(&format!("failed: {}: interrupted", far.trim_end_matches('/'))), "{said}");
-    assert!(text(&output.stdout).contains("NOT everywhere") && text(&output.stdout).contains("out/a.tar"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("NOT everywhere") && text(&output.stdout).contains("out/a.tar"),
+        "{}",
+        text(&output.stdout)
+    );
     assert_eq!(place.names("out"), ["a.tar"]);
 }

@@ -1,7 +1,11 @@
 //! The receiver's side: what a paired machine asks for, done at the receiver's own store.
 //!
-//! An upload belongs to the machine that started it. It outlives the connection it came over, and, where the store can continue it, the receiver's process as well. Bytes are
-//! placed by their offset: what has arrived already is passed over, a gap is refused.
+//! An upload belongs to the machine that started it. It outlives the connection it came over, and, where the store can
+//! continue it, the receiver's process as well. Bytes are placed by their offset: what has arrived already is passed
+//! over, a gap is refused.
+
+mod pieces;
+mod slot;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,27 +20,28 @@ use peer::{
     Fingerprint, Host, Peer, Refusal, RefusalKind, Reply, Request,
     message::{self, Object, Unfinished},
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
+use slot::{Slot, State};
+use tokio::sync::Semaphore;
 
 use super::{
     arrival::{Arrivals, Arriving},
     building::{ArchiveBuilder, BuildUpload, Task},
     convert,
-    piece::{Ended, Stretch, gap},
+    piece::{Ended, Stretch},
     records::{Record, Records},
 };
 use crate::{
     error::StoreError,
     owner,
-    parts::Segments,
-    store::{Completed, Expected, Placement, Store, Upload},
+    store::{Completed, Expected, Store},
 };
 
 /// The longest name of an archive, with room for the ending of what lies beside it.
 const LONGEST_NAME: usize = 251;
 /// Unfinished uploads of one machine.
 const MOST_UPLOADS: usize = 64;
-/// Where a place takes parts only whole they are collected in memory, those of all uploads together in so many bytes; and none is larger.
+/// Where a place takes parts only whole they are collected in memory, those of all uploads together in so many bytes;
+/// and none is larger.
 const MEMORY: u64 = 256 << 20;
 /// What memory is counted in.
 const GRAIN: u64 = 1 << 20;
@@ -84,7 +89,8 @@ pub type OnEvent = Arc<dyn Fn(ReceiverEvent) + Send + Sync>;
 pub struct ReceiverOptions {
     /// Who makes archives for those who want that.
     pub builder: Option<Arc<dyn ArchiveBuilder>>,
-    /// Paired machines create archives and read; what is there they can't delete, and so not replace, pin, unpin or prune. Beside each archive stands who sent it, and when.
+    /// Paired machines create archives and read; what is there they can't delete, and so not replace, pin, unpin or
+    /// prune. Beside each archive stands who sent it, and when.
     pub append_only: bool,
     /// Who is told what happens.
     pub on_event: OnEvent,
@@ -108,61 +114,17 @@ struct Inner {
 /// Whose upload it is, and what he calls it.
 type Key = (Fingerprint, String);
 
-/// An upload that is known to this process.
-struct Slot {
-    keep: bool,
-    touched: Mutex<Instant>,
-    // Of an archive that is made here; can be stopped while `state` is busy.
-    build: Option<Arc<BuildUpload>>,
-    state: AsyncMutex<State>,
-}
-
-struct State {
-    upload: Arc<dyn Upload>,
-    record: Record,
-    // What is there: one range from 0, or at `Parts` one for each part.
-    kept: Vec<(u64, u64)>,
-    collected: Collected,
-    // Why it failed the last time, so that each reason is told once.
-    failed: Option<String>,
-}
-
-/// A part that is not complete yet, and the memory it will need.
-#[derive(Default)]
-struct Collected {
-    data: Segments,
-    memory: Option<OwnedSemaphorePermit>,
-}
-
-impl State {
-    fn new(upload: Arc<dyn Upload>, record: Record, kept: Vec<(u64, u64)>) -> Self {
-        Self { upload, record, kept, collected: Collected::default(), failed: None }
-    }
-}
-
-impl Slot {
-    fn touch(&self) {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Whether an archive is being made of it.
-    fn is_making(&self) -> bool {
-        self.build.as_ref().is_some_and(|build| build.made().is_none())
-    }
-
-    fn idle(&self) -> Duration {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
-    }
-}
-
 #[async_trait]
 impl Host for Receiver {
     async fn serve(&self, peer: &Peer, request: Request, body: Bytes) -> Done {
         let (inner, peer) = (Arc::clone(&self.0), peer.clone());
-        // A disk keeps its caller waiting; and what was begun is done to its end, also when the connection breaks meanwhile.
+        // A disk keeps its caller waiting; and what was begun is done to its end, also when the connection breaks
+        // meanwhile.
         let runtime = tokio::runtime::Handle::current();
         let served = tokio::task::spawn_blocking(move || runtime.block_on(inner.serve(&peer, request, body)));
-        served.await.unwrap_or_else(|_| Err(Refusal::new(RefusalKind::Passing { after: None }, "the receiver is about to end")))
+        served
+            .await
+            .unwrap_or_else(|_| Err(Refusal::new(RefusalKind::Passing { after: None }, "the receiver is about to end")))
     }
 }
 
@@ -171,7 +133,15 @@ impl Receiver {
     pub fn new(store: Arc<dyn Store>, state: &Path, options: ReceiverOptions) -> Self {
         let memory = Arc::new(Semaphore::new((MEMORY / GRAIN) as usize));
         let records = Records::new(state.join("receiving"));
-        Self(Arc::new(Inner { store, options, records, uploads: Mutex::default(), beginning: Mutex::default(), arrivals: Arrivals::default(), memory }))
+        Self(Arc::new(Inner {
+            store,
+            options,
+            records,
+            uploads: Mutex::default(),
+            beginning: Mutex::default(),
+            arrivals: Arrivals::default(),
+            memory,
+        }))
     }
 
     /// Removes what nobody has gone on with for a week.
@@ -179,7 +149,10 @@ impl Receiver {
         let inner = &self.0;
         let mut removed = inner.stop_idle();
         for (record, age) in inner.records.all() {
-            if age <= owner::STALE || record.place != inner.store.label() || inner.known(&record.owner, &record.upload).is_some() {
+            if age <= owner::STALE
+                || record.place != inner.store.label()
+                || inner.known(&record.owner, &record.upload).is_some()
+            {
                 continue;
             }
             if let (None, Some(session)) = (&record.finished, &record.session) {
@@ -213,7 +186,10 @@ fn listed(items: &impl serde::Serialize) -> Done {
 
 /// A name that is one in every place: nothing hidden, nothing that leads elsewhere.
 fn checked_name(name: &str) -> Result<(), Refusal> {
-    let fine = !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && !name.contains(|c: char| c == '/' || c == '\\' || c.is_control());
+    let fine = !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with('.')
+        && !name.contains(|c: char| c == '/' || c == '\\' || c.is_control());
     if fine { Ok(()) } else { Err(Refusal::invalid(format!("{name:?} can't be the name of an archive"))) }
 }
 
@@ -223,7 +199,11 @@ impl Inner {
         let reply = match request {
             Request::Abilities => {
                 let told = convert::told_abilities(&store.abilities());
-                Reply::Abilities(message::Abilities { makes: self.options.builder.is_some(), append_only: self.options.append_only, ..told })
+                Reply::Abilities(message::Abilities {
+                    makes: self.options.builder.is_some(),
+                    append_only: self.options.append_only,
+                    ..told
+                })
             }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
             Request::Sweep => Reply::Swept { count: store.remove_abandoned().await.map_err(|error| refused(&error))? },
@@ -249,7 +229,8 @@ impl Inner {
             Request::Create { upload, name, about, exact, least, keep } => {
                 let resumable = self.store.abilities().resumable;
                 // Continued by this receiver's next process, if need be, whether or not the sender's next one wants to.
-                let created = self.create(owner, upload, name.clone(), Expected { about, least, exact, resumable }, keep).await;
+                let created =
+                    self.create(owner, upload, name.clone(), Expected { about, least, exact, resumable }, keep).await;
                 return created.inspect_err(|refusal| self.tell_failure(&mut None, name, peer, refusal));
             }
             Request::Make { upload, name, about, least, recipe } => {
@@ -279,7 +260,9 @@ impl Inner {
                 Reply::Done
             }
             Request::Commit { upload, length, parts, md5 } => {
-                let Some(slot) = self.slot(owner, &upload, Some(length)).await? else { return Ok((Reply::Gone, Bytes::new())) };
+                let Some(slot) = self.slot(owner, &upload, Some(length)).await? else {
+                    return Ok((Reply::Gone, Bytes::new()));
+                };
                 let completed = Completed { length, parts, md5: md5.as_deref().and_then(convert::digest) };
                 return self.commit(&slot, &completed, peer).await;
             }
@@ -296,8 +279,14 @@ impl Inner {
         self.uploads().get(&(*owner, upload.to_owned())).cloned()
     }
 
-    /// The upload, from this process or from one before it. `complete`: the length that its sender believes to be there, and wants made visible.
-    async fn slot(&self, owner: Fingerprint, upload: &str, complete: Option<u64>) -> Result<Option<Arc<Slot>>, Refusal> {
+    /// The upload, from this process or from one before it. `complete`: the length that its sender believes to be
+    /// there, and wants made visible.
+    async fn slot(
+        &self,
+        owner: Fingerprint,
+        upload: &str,
+        complete: Option<u64>,
+    ) -> Result<Option<Arc<Slot>>, Refusal> {
         if let Some(slot) = self.known(&owner, upload) {
             slot.touch();
             return Ok(Some(slot));
@@ -328,14 +317,20 @@ impl Inner {
 
     /// Nothing is there to be continued: either it became visible just before the receiver ended, or it is gone.
     async fn after_the_end(&self, mut record: Record, length: u64) -> Result<Option<Arc<Slot>>, Refusal> {
-        // The name was free when the upload began, and nothing but an upload's end gives it away: this one's, unless another has ended there.
-        let is_others =
-            |other: &Record| other.finished.is_some() && other.name == record.name && (other.owner, &other.upload) != (record.owner, &record.upload);
+        // The name was free when the upload began, and nothing but an upload's end gives it away: this one's, unless
+        // another has ended there.
+        let is_others = |other: &Record| {
+            other.finished.is_some()
+                && other.name == record.name
+                && (other.owner, &other.upload) != (record.owner, &record.upload)
+        };
         if self.records.all().iter().any(|(other, _)| other.place == record.place && is_others(other)) {
             return Ok(None);
         }
         let entry = self.store.entry(&record.name).await.map_err(|error| refused(&error))?;
-        record.finished = entry.filter(|entry| entry.size == length).map(|_| (length, convert::checked_word(crate::Checked::Size).to_owned()));
+        record.finished = entry
+            .filter(|entry| entry.size == length)
+            .map(|_| (length, convert::checked_word(crate::Checked::Size).to_owned()));
         Ok(record.finished.is_some().then(|| self.ended(record)))
     }
 
@@ -346,7 +341,12 @@ impl Inner {
 
     fn keep(&self, state: State, build: Option<Arc<BuildUpload>>) -> Arc<Slot> {
         let key = (state.record.owner, state.record.upload.clone());
-        let slot = Arc::new(Slot { keep: state.record.keep, touched: Mutex::new(Instant::now()), build, state: AsyncMutex::new(state) });
+        let slot = Arc::new(Slot {
+            keep: state.record.keep,
+            touched: Mutex::new(Instant::now()),
+            build,
+            state: tokio::sync::Mutex::new(state),
+        });
         // Another connection may have been faster; then there is one upload, and it is that one.
         Arc::clone(self.uploads().entry(key).or_insert(slot))
     }
@@ -359,7 +359,17 @@ impl Inner {
         self.room(&expected).await?;
         let started = self.store.create(&name, expected).await.map_err(|error| refused(&error))?;
         let place = self.store.label();
-        let record = Record { place, owner, upload, keep, name, session: started.session(), finished: None, made: None, notes: Vec::new() };
+        let record = Record {
+            place,
+            owner,
+            upload,
+            keep,
+            name,
+            session: started.session(),
+            finished: None,
+            made: None,
+            notes: Vec::new(),
+        };
         self.note(&record);
         self.keep(State::new(started.into(), record, Vec::new()), None);
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
@@ -379,13 +389,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Where paired machines only add archives, they give no name to anything else: a pin would keep an archive for ever, and a note of arrival is the receiver's.
+    /// Where paired machines only add archives, they give no name to anything else: a pin would keep an archive for
+    /// ever, and a note of arrival is the receiver's.
     fn checked_archive(&self, name: &str) -> Result<(), Refusal> {
         checked_name(name)?;
-        let is_archive = Path::new(name).extension().is_some_and(|extension| extension == "tar") && name.len() <= LONGEST_NAME;
+        let is_archive =
+            Path::new(name).extension().is_some_and(|extension| extension == "tar") && name.len() <= LONGEST_NAME;
         if self.options.append_only && !is_archive {
             let reason = format!("the receiver takes only archives (.tar), so {name} can't be stored there");
-            return Err(Refusal { advice: Some(convert::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
+            return Err(Refusal {
+                advice: Some(convert::APPEND_ONLY.to_owned()),
+                ..Refusal::new(RefusalKind::Permission, reason)
+            });
         }
         Ok(())
     }
@@ -394,9 +409,13 @@ impl Inner {
     async fn delete(&self, name: String, peer: &Peer) -> Done {
         let from = peer.name.clone();
         if self.options.append_only {
-            let reason = format!("the receiver is append-only: {name} can't be deleted, replaced or unpinned from this machine");
+            let reason =
+                format!("the receiver is append-only: {name} can't be deleted, replaced or unpinned from this machine");
             (self.options.on_event)(ReceiverEvent { name, from, kind: EventKind::Kept });
-            return Err(Refusal { advice: Some(convert::APPEND_ONLY.to_owned()), ..Refusal::new(RefusalKind::Permission, reason) });
+            return Err(Refusal {
+                advice: Some(convert::APPEND_ONLY.to_owned()),
+                ..Refusal::new(RefusalKind::Permission, reason)
+            });
         }
         let was_there = self.store.entry(&name).await.is_ok_and(|entry| entry.is_some());
         self.store.delete(&name).await.map_err(|error| refused(&error))?;
@@ -412,7 +431,11 @@ impl Inner {
             return;
         }
         *last = Some(refusal.reason.clone());
-        (self.options.on_event)(ReceiverEvent { name, from: peer.name.clone(), kind: EventKind::Failed(refusal.reason.clone()) });
+        (self.options.on_event)(ReceiverEvent {
+            name,
+            from: peer.name.clone(),
+            kind: EventKind::Failed(refusal.reason.clone()),
+        });
     }
 
     /// Before anything is started; tells of an upload that was started before. What is being started counts as well.
@@ -433,14 +456,19 @@ impl Inner {
             return Err(Refusal::new(RefusalKind::Passing { after: None }, "this upload is being started already"));
         }
         if uploads.keys().chain(beginning.iter()).filter(|(of, _)| *of == owner).count() >= MOST_UPLOADS {
-            return Err(Refusal::new(RefusalKind::Passing { after: None }, "this machine has too many unfinished uploads there"));
+            return Err(Refusal::new(
+                RefusalKind::Passing { after: None },
+                "this machine has too many unfinished uploads there",
+            ));
         }
         beginning.insert(key.clone());
         Ok(Admitted::Fresh(Beginning { all: &self.beginning, key }))
     }
 
     fn builder(&self) -> Result<&Arc<dyn ArchiveBuilder>, Refusal> {
-        self.options.builder.as_ref().ok_or_else(|| Refusal::new(RefusalKind::Protocol, "this receiver stores archives but does not create them"))
+        self.options.builder.as_ref().ok_or_else(|| {
+            Refusal::new(RefusalKind::Protocol, "this receiver stores archives but does not create them")
+        })
     }
 
     async fn make(&self, owner: Fingerprint, upload: String, task: Task) -> Done {
@@ -451,18 +479,32 @@ impl Inner {
         };
         self.room(&task.expected).await?;
         if !self.has_free_hands() {
-            return Err(Refusal::new(RefusalKind::Passing { after: None }, "it is already creating as many archives as it can"));
+            return Err(Refusal::new(
+                RefusalKind::Passing { after: None },
+                "it is already creating as many archives as it can",
+            ));
         }
         let name = task.name.clone();
         let making = builder.start(task).map_err(|error| refused(&error))?;
         let build = Arc::new(BuildUpload::new(making));
-        let record = Record { place: self.store.label(), owner, upload, keep: false, name, session: None, finished: None, made: None, notes: Vec::new() };
+        let record = Record {
+            place: self.store.label(),
+            owner,
+            upload,
+            keep: false,
+            name,
+            session: None,
+            finished: None,
+            made: None,
+            notes: Vec::new(),
+        };
         let taking = Arc::clone(&build);
         self.keep(State::new(taking, record, Vec::new()), Some(build));
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
     }
 
-    /// Whether one more archive can be made. When there are enough, one whose sender has fallen silent gives way; should he come back, he begins anew.
+    /// Whether one more archive can be made. When there are enough, one whose sender has fallen silent gives way;
+    /// should he come back, he begins anew.
     fn has_free_hands(&self) -> bool {
         let mut uploads = self.uploads();
         let making = || uploads.iter().filter(|(_, slot)| slot.is_making());
@@ -470,7 +512,9 @@ impl Inner {
             return true;
         }
         // One that is at work for its sender right now is not silent.
-        let silent = making().filter(|(_, slot)| slot.idle() > SILENT && slot.state.try_lock().is_ok()).max_by_key(|(_, slot)| slot.idle());
+        let silent = making()
+            .filter(|(_, slot)| slot.idle() > SILENT && slot.state.try_lock().is_ok())
+            .max_by_key(|(_, slot)| slot.idle());
         let Some(key) = silent.map(|(key, _)| key.clone()) else { return false };
         if let Some(build) = uploads.remove(&key).as_ref().and_then(|slot| slot.build.as_ref()) {
             build.stop();
@@ -506,77 +550,10 @@ impl Inner {
         });
     }
 
-    async fn put(&self, slot: &Slot, stretch: Stretch, body: Bytes, peer: &Peer) -> Done {
-        let mut state = slot.state.lock().await;
-        let put = if slot.build.is_some() || self.store.abilities().placement == Placement::Random {
-            place(&mut state, &stretch, body).await
-        } else {
-            self.collect(&mut state, &stretch, body).await
-        };
-        self.told(put, &mut state, peer)
-    }
-
     /// What came of a step of an upload, which may be worth a line in the log.
     fn told(&self, done: Done, state: &mut State, peer: &Peer) -> Done {
         let name = state.record.name.clone();
         done.inspect_err(|refusal| self.tell_failure(&mut state.failed, name, peer, refusal))
-    }
-
-    /// Memory for a part. When there is none, parts that have stopped coming give theirs back.
-    fn memory_for(&self, length: u64) -> Result<OwnedSemaphorePermit, Refusal> {
-        let grains = length.div_ceil(GRAIN) as u32;
-        let take = || Arc::clone(&self.memory).try_acquire_many_owned(grains).ok();
-        let free = || {
-            for slot in self.uploads().values().filter(|slot| slot.idle() > STUCK) {
-                if let Ok(mut state) = slot.state.try_lock() {
-                    state.collected = Collected::default();
-                }
-            }
-        };
-        take()
-            .or_else(|| {
-                free();
-                take()
-            })
-            .ok_or_else(|| Refusal::new(RefusalKind::Passing { after: None }, "the receiver's memory is full with parts of other uploads"))
-    }
-
-    /// Where parts count as a whole: gathers the pieces, and hands the part over with the last of them.
-    async fn collect(&self, state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
-        if stretch.length > MEMORY {
-            return Err(Refusal::invalid(format!("a part of more than {} MiB is larger than the receiver can hold", MEMORY / GRAIN)));
-        }
-        if stretch.at == 0 {
-            state.collected = Collected::default();
-            state.collected.memory = Some(self.memory_for(stretch.length)?);
-        }
-        let there = state.collected.data.len();
-        if state.collected.memory.is_none() || stretch.at != there || stretch.at + body.len() as u64 > stretch.length {
-            return Err(gap());
-        }
-        state.collected.data.push(body);
-        if state.collected.data.len() < stretch.length {
-            return Ok(done());
-        }
-        // The memory is free again when the place has the part, or has refused it.
-        let Collected { data, memory: _memory } = std::mem::take(&mut state.collected);
-        let part = stretch.part(stretch.offset, data);
-        state.upload.put(&part).await.map_err(|error| refused(&error))?;
-        let range = (part.offset, part.end());
-        if matches!(self.store.abilities().placement, Placement::Parts(_)) {
-            if !state.kept.contains(&range) {
-                state.kept.push(range);
-                state.kept.sort_unstable();
-            }
-        } else {
-            state.kept = vec![(0, range.1)];
-        }
-        let session = state.upload.session();
-        if session.as_ref().map(|session| &session.0) != state.record.session.as_ref().map(|session| &session.0) {
-            state.record.session = session;
-            self.note(&state.record);
-        }
-        Ok(done())
     }
 
     async fn commit(&self, slot: &Slot, completed: &Completed, peer: &Peer) -> Done {
@@ -604,14 +581,21 @@ impl Inner {
             state.record.made = made.map(|made| made.report.clone());
             self.note(&state.record);
             let size = made.map_or(completed.length, |made| made.size);
-            (self.options.on_event)(ReceiverEvent { name: state.record.name.clone(), from: peer.name.clone(), kind: EventKind::Arrived(size) });
+            (self.options.on_event)(ReceiverEvent {
+                name: state.record.name.clone(),
+                from: peer.name.clone(),
+                kind: EventKind::Arrived(size),
+            });
         }
         match &state.record.finished {
             Some((length, checked)) if *length == completed.length => {
                 let (made, notes) = (state.record.made.clone(), state.record.notes.clone());
                 Ok((Reply::Committed { checked: checked.clone(), made, notes }, Bytes::new()))
             }
-            Some((length, _)) => Err(Refusal::new(RefusalKind::Mismatch, format!("{length} bytes arrived instead of {}", completed.length))),
+            Some((length, _)) => Err(Refusal::new(
+                RefusalKind::Mismatch,
+                format!("{length} bytes arrived instead of {}", completed.length),
+            )),
             None => Err(Refusal::invalid("the upload has not ended")),
         }
     }
@@ -640,12 +624,18 @@ impl Inner {
         let mut found: HashMap<String, Unfinished> = HashMap::new();
         for (record, age) in self.records.all() {
             if record.owner == owner && record.finished.is_none() && record.place == self.store.label() {
-                found.insert(record.upload.clone(), Unfinished { upload: record.upload, keep: record.keep, idle: age.as_secs() });
+                found.insert(
+                    record.upload.clone(),
+                    Unfinished { upload: record.upload, keep: record.keep, idle: age.as_secs() },
+                );
             }
         }
         for ((of, upload), slot) in self.uploads().iter() {
             if *of == owner && !is_finished(slot) {
-                found.insert(upload.clone(), Unfinished { upload: upload.clone(), keep: slot.keep, idle: slot.idle().as_secs() });
+                found.insert(
+                    upload.clone(),
+                    Unfinished { upload: upload.clone(), keep: slot.keep, idle: slot.idle().as_secs() },
+                );
             }
         }
         listed(&found.into_values().collect::<Vec<_>>())
@@ -668,19 +658,4 @@ impl Drop for Beginning<'_> {
     fn drop(&mut self) {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
-}
-
-/// Where each piece may be placed by itself.
-async fn place(state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
-    let there = state.kept.last().map_or(0, |(_, end)| *end);
-    let Some(from) = stretch.offset.checked_add(stretch.at).filter(|from| *from <= there) else { return Err(gap()) };
-    let known = there - from;
-    if known >= body.len() as u64 {
-        return Ok(done());
-    }
-    let fresh = body.slice(known as usize..);
-    let end = there + fresh.len() as u64;
-    state.upload.put(&stretch.part(there, fresh.into())).await.map_err(|error| refused(&error))?;
-    state.kept = vec![(0, end)];
-    Ok(done())
 }

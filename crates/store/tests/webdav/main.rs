@@ -1,6 +1,8 @@
 //! WebDAV: real servers of both kinds keep the contract, and what servers get wrong is recognised.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+mod line;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -11,7 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Bridge, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Store, StoreError, Tuning, Upload,
+    Address, Bridge, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Store,
+    StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
     outbound::{Network, PushOptions, UploadMeter, push},
     parts::Activity,
@@ -27,14 +30,31 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-async fn connect(url: &str, user: &str, password: &str, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
+async fn connect(
+    url: &str,
+    user: &str,
+    password: &str,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn Store>, StoreError> {
     connect_within(Duration::from_secs(20), url, user, password, options).await
 }
 
-async fn connect_within(stall: Duration, url: &str, user: &str, password: &str, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
-    let options: BTreeMap<String, String> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+async fn connect_within(
+    stall: Duration,
+    url: &str,
+    user: &str,
+    password: &str,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn Store>, StoreError> {
+    let options: BTreeMap<String, String> =
+        options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let tuning = Tuning { stall, first_pause: Duration::from_millis(5), ..Tuning::default() };
-    store::connect(&Address::parse(url).unwrap(), &Options::new(options), &context(tuning, "/nonexistent".as_ref(), user, password)).await
+    store::connect(
+        &Address::parse(url).unwrap(),
+        &Options::new(options),
+        &context(tuning, "/nonexistent".as_ref(), user, password),
+    )
+    .await
 }
 
 fn context(tuning: Tuning, state: &Path, user: &str, password: &str) -> Context {
@@ -66,7 +86,9 @@ fn path(name: &str) -> String {
 
 async fn keeps_the_contract(store: &dyn Store) {
     let mut broken = Vec::new();
-    for finding in contract::check(store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await.findings {
+    for finding in
+        contract::check(store, &ContractOptions::default(), &mut |finding| eprintln!("{finding:?}")).await.findings
+    {
         if !finding.is_fine() {
             broken.push(finding);
         }
@@ -97,188 +119,6 @@ async fn sent(store: &dyn Store, name: &str, data: &'static [u8]) -> Box<dyn Upl
 
 fn kind<T>(result: Result<T, StoreError>) -> Kind {
     result.err().expect("it should have failed").kind().expect("of a kind")
-}
-
-/// Between client and server: after as many bytes as the next entry says, the connection is cut (or, muted, passes nothing on any more).
-#[derive(Clone)]
-struct Line {
-    authority: String,
-    cuts: Arc<Mutex<Vec<usize>>>,
-    mute: Arc<AtomicBool>,
-}
-
-impl Line {
-    async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let line = Self { authority: listener.local_addr().unwrap().to_string(), cuts: Arc::default(), mute: Arc::default() };
-        let accepting = line.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(accepting.clone().carry(client, server));
-            }
-        });
-        line
-    }
-
-    async fn carry(self, mut client: TcpStream, mut server: TcpStream) {
-        let (mut up, mut down) = (vec![0; 16 << 10], vec![0; 16 << 10]);
-        loop {
-            tokio::select! {
-                read = client.read(&mut up) => match read {
-                    Ok(count) if count > 0 => {
-                        while self.mute.load(std::sync::atomic::Ordering::Relaxed) {
-                            tokio::time::sleep(Duration::from_millis(10)).await;
-                        }
-                        let left = self.spend(count);
-                        if server.write_all(&up[..left.unwrap_or(count)]).await.is_err() || left.is_some() { return }
-                    }
-                    _ => return,
-                },
-                read = server.read(&mut down) => match read {
-                    Ok(count) if count > 0 => if client.write_all(&down[..count]).await.is_err() { return },
-                    _ => return,
-                },
-            }
-        }
-    }
-
-    /// How many of `count` bytes still pass, when a cut comes among them.
-    fn spend(&self, count: usize) -> Option<usize> {
-        let mut cuts = self.cuts.lock().unwrap();
-        let next = cuts.first_mut()?;
-        if *next > count {
-            *next -= count;
-            return None;
-        }
-        Some(cuts.remove(0))
-    }
-}
-
-/// Parts of 1 MiB, of bytes that are all different in their way.
-fn long_parts(count: u32) -> (Vec<Part>, Vec<u8>) {
-    let bytes: Vec<u8> = (0..count << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let whole = Bytes::from(bytes.clone());
-    let parts = (0..count).map(|index| Part {
-        index,
-        offset: u64::from(index) << 20,
-        data: Segments::from(whole.slice((index as usize) << 20..(index as usize + 1) << 20)),
-        total: (index + 1 == count).then_some(u64::from(count) << 20),
-        last: index + 1 == count,
-        activity: Activity::default(),
-    });
-    (parts.collect(), bytes)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_is_cut_again_and_again_costs_only_time() {
-    let Some(server) = Apache::start() else { return };
-    let line = Line::to(server.authority()).await;
-    let store = connect(&format!("webdav://{}/dav", line.authority), apache::USER, apache::PASSWORD, &[]).await.unwrap();
-    let (parts, bytes) = long_parts(6);
-    let upload = store.create("a.tar", exactly(bytes.len() as u64)).await.unwrap();
-    *line.cuts.lock().unwrap() = (1..=20).map(|turn| turn * 91_733 % 500_000).collect();
-    let mut breaks = 0;
-    for part in &parts {
-        while let Err(error) = upload.put(part).await {
-            assert!(error.is_transient(), "{error}");
-            breaks += 1;
-            assert!(breaks < 60, "it never ends");
-        }
-    }
-    assert!(breaks >= 5, "{breaks}");
-    upload.patch(3, b"patched").await.unwrap();
-    while let Err(error) = upload.commit(&completed(bytes.len() as u64)).await {
-        assert!(error.is_transient(), "{error}");
-    }
-    let mut expected = bytes;
-    expected[3..10].copy_from_slice(b"patched");
-    assert!(fs::read(server.files().join("a.tar")).unwrap() == expected);
-    assert_eq!(fs::read_dir(server.files()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != ".DAV").count(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_single_request_that_is_cut_begins_anew_and_leaves_nothing() {
-    let Some(server) = Wsgidav::start() else { return };
-    let line = Line::to(server.authority()).await;
-    let store = connect(&format!("webdav://{}", line.authority), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
-    let (parts, bytes) = long_parts(4);
-    *line.cuts.lock().unwrap() = vec![2_500_000, 100];
-    let mut lost = 0;
-    'anew: loop {
-        let Ok(upload) = store.create("a.tar", exactly(bytes.len() as u64)).await else { continue };
-        for part in &parts {
-            if let Err(error) = upload.put(part).await {
-                assert_eq!(error.kind(), Some(Kind::Lost), "{error}");
-                lost += 1;
-                upload.abort().await.ok();
-                continue 'anew;
-            }
-        }
-        upload.commit(&completed(bytes.len() as u64)).await.unwrap();
-        break;
-    }
-    assert!(lost >= 1);
-    assert!(fs::read(server.files().join("a.tar")).unwrap() == bytes);
-    // Only the second cut may have kept the first leftover from being removed.
-    assert!(fs::read_dir(server.files()).unwrap().count() <= 2);
-}
-
-/// Sends a file over a line that is cut as told, and looks at what arrived.
-fn pushed_through(server: String, place: &str, (user, password): (&str, &str), cuts: Vec<usize>, arrived: impl FnOnce() -> Vec<u8>) {
-    let directory = tempfile::tempdir().unwrap();
-    let (_, bytes) = long_parts(20);
-    fs::write(directory.path().join("a.tar"), &bytes).unwrap();
-    let tuning = Tuning { first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(20), ..Tuning::default() };
-    let context = context(tuning, directory.path(), user, password);
-    let bridge = Bridge::start().unwrap();
-    let line = bridge.wait(Line::to(server));
-    let address = Address::parse(&format!("webdav://{}{place}", line.authority)).unwrap();
-    let store = bridge.wait(store::connect(&address, &Options::default(), &context)).unwrap();
-    *line.cuts.lock().unwrap() = cuts;
-    let meter = Arc::new(UploadMeter::new(store.label()));
-    let options = PushOptions { file: &directory.path().join("a.tar"), name: "b.tar", read_back: true };
-    let done = push(&options, &(store.clone() as _), &Network { bridge: &bridge, context: &context }, &meter).unwrap();
-    assert_eq!((done.length, done.checked), (bytes.len() as u64, Checked::ReadBack));
-    assert!(line.cuts.lock().unwrap().is_empty(), "every cut was met");
-    assert!(arrived() == bytes);
-}
-
-#[test]
-fn an_archive_is_pushed_over_a_bad_line_to_either_kind_of_server() {
-    if let Some(server) = Apache::start() {
-        let cuts = (1..=20).map(|turn| 100_000 + turn * 377_333 % 900_000).collect();
-        pushed_through(server.authority(), "/dav", (apache::USER, apache::PASSWORD), cuts, || fs::read(server.files().join("b.tar")).unwrap());
-    }
-    if let Some(server) = Wsgidav::start() {
-        let cuts = vec![7_000_000, 100_000];
-        pushed_through(server.authority(), "", (wsgidav::USER, wsgidav::PASSWORD), cuts, || fs::read(server.files().join("b.tar")).unwrap());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_falls_silent_is_noticed() {
-    for (pieces, expected) in [(Pieces::Honoured, Kind::Transient { retry_after: None }), (Pieces::Refused, Kind::Lost)] {
-        let server = Nextcloud::plain(pieces).await.unwrap();
-        let line = Line::to(server.authority()).await;
-        let url = format!("webdav://{}/remote.php/dav/files/ha%20ul", line.authority);
-        let store = connect_within(Duration::from_secs(1), &url, nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
-        let (parts, bytes) = long_parts(8);
-        let upload = store.create("a.tar", exactly(bytes.len() as u64)).await.unwrap();
-        line.mute.store(true, std::sync::atomic::Ordering::Relaxed);
-        let started = std::time::Instant::now();
-        let mut failed = None;
-        for part in &parts {
-            failed = upload.put(part).await.err();
-            if failed.is_some() {
-                break;
-            }
-        }
-        let failed = failed.expect("nothing passes");
-        assert_eq!(failed.kind(), Some(expected), "{failed}");
-        assert!(failed.to_string().contains("no answer for"), "{failed}");
-        assert!(started.elapsed() < Duration::from_secs(10));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,12 +176,20 @@ async fn wrong_passwords_and_missing_folders_say_what_to_do() {
     let wrong = connect(&url(&server), nextcloud::USER, "wrong", &[]).await.err().unwrap();
     assert_eq!(wrong.kind(), Some(Kind::Credentials));
     assert!(advice(&wrong).contains("HAUL_WEBDAV_PASSWORD"), "{wrong}");
-    let deep = connect(&format!("{}/a/b", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.err().unwrap();
+    let deep =
+        connect(&format!("{}/a/b", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.err().unwrap();
     assert_eq!(deep.kind(), Some(Kind::NotFound));
-    let looking = Context { only_looks: true, ..context(Tuning::default(), "/nonexistent".as_ref(), nextcloud::USER, nextcloud::PASSWORD) };
+    let looking = Context {
+        only_looks: true,
+        ..context(Tuning::default(), "/nonexistent".as_ref(), nextcloud::USER, nextcloud::PASSWORD)
+    };
     let a = Address::parse(&format!("{}/a", url(&server))).unwrap();
     let looked = store::connect(&a, &Options::default(), &looking).await.err().unwrap();
-    assert_eq!((looked.kind(), looked.to_string().ends_with("/a: the folder does not exist")), (Some(Kind::NotFound), true), "{looked}");
+    assert_eq!(
+        (looked.kind(), looked.to_string().ends_with("/a: the folder does not exist")),
+        (Some(Kind::NotFound), true),
+        "{looked}"
+    );
     assert!(!server.paths().contains(&path("a/")), "whoever looks makes nothing");
     let made = connect(&format!("{}/a", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
     assert!(server.paths().contains(&path("a/")));
@@ -350,8 +198,12 @@ async fn wrong_passwords_and_missing_folders_say_what_to_do() {
     let half = connect(&url(&server), nextcloud::USER, "", &[]).await.err().unwrap();
     assert_eq!(half.kind(), Some(Kind::Invalid));
     server.place(&path("file"), b"x", Duration::ZERO);
-    assert_eq!(kind(connect(&format!("{}/file", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await), Kind::Invalid);
-    let elsewhere = connect(&format!("webdav://{}/", server.authority()), nextcloud::USER, nextcloud::PASSWORD, &[]).await;
+    assert_eq!(
+        kind(connect(&format!("{}/file", url(&server)), nextcloud::USER, nextcloud::PASSWORD, &[]).await),
+        Kind::Invalid
+    );
+    let elsewhere =
+        connect(&format!("webdav://{}/", server.authority()), nextcloud::USER, nextcloud::PASSWORD, &[]).await;
     assert_eq!(kind(elsewhere), Kind::NotFound);
 }
 
@@ -408,7 +260,10 @@ async fn a_break_costs_only_what_had_not_arrived() {
     assert!(upload.put(&part(1, 3, b"def", true)).await.unwrap_err().is_transient());
     let before = server.requests().len();
     upload.put(&part(1, 3, b"def", true)).await.unwrap();
-    assert!(server.requests()[before..].iter().all(|request| request.starts_with("PROPFIND")), "everything had arrived");
+    assert!(
+        server.requests()[before..].iter().all(|request| request.starts_with("PROPFIND")),
+        "everything had arrived"
+    );
     assert_eq!(upload.commit(&completed(6)).await.unwrap(), Checked::Size);
     assert_eq!(&server.file(&path("a.tar")).unwrap()[..], b"abcdef");
 }
@@ -478,7 +333,8 @@ async fn a_single_request_that_breaks_off_begins_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_given_up_is_never_taken_for_the_whole() {
     let Some(server) = Wsgidav::start() else { return };
-    let store = connect(&format!("webdav://{}/", server.authority()), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
+    let store =
+        connect(&format!("webdav://{}/", server.authority()), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
     for exact in [Some(6), None] {
         let upload = store.create("a.tar", Expected { exact, ..Expected::default() }).await.unwrap();
         upload.put(&part(0, 0, b"abc", false)).await.unwrap();
@@ -548,11 +404,16 @@ async fn where_names_with_a_dot_are_refused_unfinished_ones_have_none() {
         server.refuse_dots();
         let store = connect(&url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
         let upload = sent(&*store, "a.tar", b"bytes").await;
-        assert!(server.paths().iter().any(|path| path.contains("/haul-") && path.contains(".part")), "{:?}", server.paths());
+        assert!(
+            server.paths().iter().any(|path| path.contains("/haul-") && path.contains(".part")),
+            "{:?}",
+            server.paths()
+        );
         assert!(store.list().await.unwrap().is_empty());
         assert_eq!(store.remove_abandoned().await.unwrap(), 0);
         assert_eq!(upload.commit(&completed(5)).await.unwrap(), Checked::Size);
-        let dead = store::owner::temporary_name().replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
+        let dead =
+            store::owner::temporary_name().replace(&format!("-{}-", std::process::id()), &format!("-{}-", u32::MAX));
         server.place(&path(dead.trim_start_matches('.')), b"x", Duration::ZERO);
         server.place(&path("haul-notes.part"), b"x", Duration::from_hours(1000));
         assert_eq!(store.remove_abandoned().await.unwrap(), 1);
@@ -575,7 +436,8 @@ async fn a_name_that_was_given_and_is_not_seen_yet_is_not_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_the_server_cuts_is_refused_and_leaves_nothing() {
     let Some(server) = Wsgidav::start() else { return };
-    let store = connect(&format!("webdav://{}/", server.authority()), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
+    let store =
+        connect(&format!("webdav://{}/", server.authority()), wsgidav::USER, wsgidav::PASSWORD, &[]).await.unwrap();
     let upload = sent(&*store, "what? now.tar", b"bytes").await;
     let error = upload.commit(&completed(5)).await.unwrap_err();
     assert_eq!(error.kind(), Some(Kind::Invalid), "{error}");
@@ -592,7 +454,8 @@ fn a_late_answer_is_waited_for_and_shown() {
     fs::write(directory.path().join("a.tar"), b"bytes").unwrap();
     let context = context(Tuning::default(), directory.path(), nextcloud::USER, nextcloud::PASSWORD);
     let bridge = Bridge::start().unwrap();
-    let store = bridge.wait(store::connect(&Address::parse(&url(&server)).unwrap(), &Options::default(), &context)).unwrap();
+    let store =
+        bridge.wait(store::connect(&Address::parse(&url(&server)).unwrap(), &Options::default(), &context)).unwrap();
     server.meet("PUT", Trouble::Slow(Duration::from_millis(700)));
     let meter = Arc::new(UploadMeter::new(store.label()));
     let seen = std::thread::scope(|scope| {
@@ -612,14 +475,22 @@ fn a_late_answer_is_waited_for_and_shown() {
     assert!(meter.waiting().is_none(), "the wait is over");
 }
 
-/// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in a row. Whatever happens, the archive is there whole
-/// or not at all, what was there before stays, and after the next sweep nothing else is left.
+/// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in
+/// a row. Whatever happens, the archive is there whole or not at all, what was there before stays, and after the next
+/// sweep nothing else is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_nothing_half_done_is_left() {
     let stall = Duration::from_millis(150);
     for pieces in [Pieces::Honoured, Pieces::Refused] {
         for method in ["PROPFIND", "PUT", "MOVE", "DELETE"] {
-            for trouble in [Trouble::Before(403), Trouble::Before(404), Trouble::Before(500), Trouble::After(504), Trouble::Slow(stall * 2), Trouble::CutList] {
+            for trouble in [
+                Trouble::Before(403),
+                Trouble::Before(404),
+                Trouble::Before(500),
+                Trouble::After(504),
+                Trouble::Slow(stall * 2),
+                Trouble::CutList,
+            ] {
                 if matches!(trouble, Trouble::CutList) && method != "PROPFIND" {
                     continue;
                 }
@@ -627,9 +498,15 @@ async fn whatever_goes_wrong_nothing_half_done_is_left() {
                     let case = format!("{pieces:?} {method} {trouble:?} {times}");
                     let server = Nextcloud::plain(pieces).await.unwrap();
                     server.place(&path("before.tar"), b"before", Duration::ZERO);
-                    let store = connect_within(stall, &url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
+                    let store =
+                        connect_within(stall, &url(&server), nextcloud::USER, nextcloud::PASSWORD, &[]).await.unwrap();
                     (0..times).for_each(|_| server.meet(method, trouble));
-                    let tuning = Tuning { stall, first_pause: Duration::from_millis(5), give_up_after: Duration::from_secs(3), ..Tuning::default() };
+                    let tuning = Tuning {
+                        stall,
+                        first_pause: Duration::from_millis(5),
+                        give_up_after: Duration::from_secs(3),
+                        ..Tuning::default()
+                    };
                     let policy = store::retry::RetryPolicy::new(&context(tuning, "/nonexistent".as_ref(), "", ""));
                     let ended = async {
                         let upload = policy.retry(|| store.create("a.tar", exactly(6))).await?;
@@ -652,7 +529,10 @@ async fn whatever_goes_wrong_nothing_half_done_is_left() {
                     let there = server.file(&path("a.tar"));
                     match &ended {
                         Ok(()) => assert_eq!(there.as_deref(), Some(&b"abcdef"[..]), "{case}"),
-                        Err(error) => assert!(there.is_none_or(|bytes| bytes == "abcdef") && !error.to_string().is_empty(), "{case}: {error}"),
+                        Err(error) => assert!(
+                            there.is_none_or(|bytes| bytes == "abcdef") && !error.to_string().is_empty(),
+                            "{case}: {error}"
+                        ),
                     }
                     tokio::time::sleep(stall * 2).await;
                     let _ = policy.retry(|| store.remove_abandoned()).await;
