@@ -172,9 +172,9 @@ fn a_tar_is_walked_as_python_walks_it() {
     let mut input = child.stdin.take().unwrap();
     let sent = archives.clone();
     let sender = std::thread::spawn(move || {
-        sent.iter().for_each(|bytes| {
+        for bytes in &sent {
             input.write_all(&[&(bytes.len() as u64).to_be_bytes(), bytes.as_slice()].concat()).unwrap();
-        });
+        }
     });
     let output = child.wait_with_output().unwrap();
     sender.join().unwrap();
