@@ -19,6 +19,7 @@ use crate::names::{is_archive_name, leaves};
 use crate::outer;
 use crate::problem::{Problem, Severity, shown};
 use crate::read_at::ReadAt;
+use crate::read_at::at_most;
 use crate::tar::{self, Entry, EntryKind, Reader, Tail, TarError};
 
 /// Descriptions beyond this are refused. Real ones have a few kilobytes, and parsed JSON takes up to twenty times its
@@ -26,7 +27,7 @@ use crate::tar::{self, Entry, EntryKind, Reader, Tail, TarError};
 pub const MANIFEST_MAX: u64 = 2 << 20;
 
 /// Python and GNU tar fill an archive with zeros to a multiple of this, so fewer bytes follow its end marker.
-const RECORD: u64 = 10_240;
+const RECORD: usize = 10_240;
 
 /// Members beyond this are refused: a real archive has one per add-on and folder.
 const MEMBERS_MAX: usize = 100_000;
@@ -241,10 +242,10 @@ impl<S: ReadAt> Archive<S> {
     /// than one record only that and the last block are read.
     fn look_behind(&self, marker_blocks: u8, end: u64) -> Result<(Tail, Range<u64>), TarError> {
         let length = self.source.len();
-        let first = end..length.min(end + RECORD);
+        let first = end..length.min(end + RECORD as u64);
         let last = first.end.max(length.saturating_sub(tar::BLOCK as u64))..length;
         for range in [first.clone(), last.clone()] {
-            let mut found = vec![0; (range.end - range.start) as usize];
+            let mut found = vec![0; at_most(range.end - range.start, RECORD)];
             self.source.read_exact_at(&mut found, range.start)?;
             if let Some(at) = found.iter().position(|&byte| byte != 0) {
                 return Err(TarError::Garbage { offset: range.start + at as u64 });
@@ -481,7 +482,7 @@ fn refuse_other_formats(source: &impl ReadAt) -> Result<(), ArchiveError> {
         (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
     ];
     let mut head = [0; 6];
-    let length = source.len().min(head.len() as u64) as usize;
+    let length = at_most(source.len(), head.len());
     if length == 0 {
         return Err(ArchiveError::Empty);
     }
@@ -503,7 +504,7 @@ pub struct Body<S> {
 
 impl<S: ReadAt> Read for Body<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = (self.end - self.at).min(buffer.len() as u64) as usize;
+        let count = at_most(self.end - self.at, buffer.len());
         self.source.read_exact_at(&mut buffer[..count], self.at)?;
         self.at += count as u64;
         Ok(count)

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::read_at::ReadAt;
+use crate::read_at::at_most;
 
 /// So many bytes tell.
 const BLOCK: usize = 512;
@@ -45,7 +46,7 @@ impl Format {
 
 /// The first block, or all there is of it.
 pub fn first_block(bytes: &impl ReadAt) -> io::Result<Vec<u8>> {
-    let mut first = vec![0; bytes.len().min(BLOCK as u64) as usize];
+    let mut first = vec![0; at_most(bytes.len(), BLOCK)];
     bytes.read_exact_at(&mut first, 0)?;
     Ok(first)
 }

@@ -11,6 +11,8 @@
 //! - [`readers`] says what each of Home Assistant's readers does with an archive, and why.
 //! - [`problem`] is how any of them says that something is wrong.
 
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 pub mod archive;
 pub mod format;
 pub mod index;

@@ -137,6 +137,7 @@ impl<P: Placement> Outer<P> {
     }
 
     /// Appends the end marker and the filling after it; returns the placement and the archive's length.
+    #[expect(clippy::cast_possible_truncation, reason = "less than a record")]
     pub fn finish(mut self) -> Result<(P, u64), OuterError> {
         self.append(&tar::END)?;
         let filling = self.position.next_multiple_of(RECORD) - self.position;

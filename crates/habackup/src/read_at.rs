@@ -108,6 +108,11 @@ impl<S: ReadAt> ReadAt for Window<S> {
     }
 }
 
+/// `count`, or `most` where that is less.
+pub(crate) fn at_most(count: u64, most: usize) -> usize {
+    usize::try_from(count).map_or(most, |count| count.min(most))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::bounds::{at_most, page_number};
 use crate::own_fd::OwnFd;
 use crate::page_cache::Footprint;
 use crate::watch::Watch;
@@ -126,7 +127,8 @@ impl Image {
     /// Runs of pages from the main file in one call each, the replaced ones between them one by one.
     fn compose(&mut self, first: u64, end: u64, out: &mut [u8]) -> io::Result<()> {
         let size = self.page_size as usize;
-        let at = |page: u64| (page - first) as usize * size;
+        let out_pages = out.len() / size;
+        let at = |page: u64| at_most(page - first, out_pages) * size;
         let mut next = first;
         while next < end {
             let replaced = self.layer.next_replaced(next, end);
@@ -135,7 +137,7 @@ impl Image {
                 self.read_base(next, &mut out[at(next)..at(run_end)])?;
             }
             if let Some(page) = replaced {
-                self.layer.read_page(page as u32, &mut out[at(page)..at(page) + size])?;
+                self.layer.read_page(page_number(page), &mut out[at(page)..at(page) + size])?;
             }
             next = run_end + 1;
         }

@@ -48,9 +48,12 @@
 //! | `leftovers` | removing what SQLite had to make in order to read |
 //! | `pins` | the process-wide list of files nobody here may open |
 //! | `lock_wait` | how long to wait for a lock |
+//! | `bounds` | narrowing a number |
 //! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
 //! | `sys` | unsafe code: `cachestat`, `mmap`/`mincore`, file locks and leases |
 //! | [`check`] | a one-pass structural check of an image |
+
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -60,6 +63,7 @@ compile_error!(
 pub mod check;
 pub mod page_cache;
 
+mod bounds;
 mod companions;
 mod error;
 mod free_pages;

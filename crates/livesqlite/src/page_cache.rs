@@ -15,6 +15,7 @@ use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
 
+use crate::bounds::at_most;
 use crate::companions::open_regular;
 use crate::sys;
 
@@ -71,7 +72,7 @@ impl Visit {
         let file = open_regular(path).ok()?;
         let len = file.metadata().ok()?.len();
         let mut footprint = Footprint::default();
-        for from in (0..len).step_by(WINDOW as usize) {
+        for from in (0..len).step_by(at_most(WINDOW, usize::MAX)) {
             footprint.cold.extend(cold(&Linux, file.as_fd(), from, WINDOW.min(len - from))?);
         }
         Some(Self { file, footprint })
@@ -116,7 +117,7 @@ impl ReadGuard {
             let whole = from..(from + len).next_multiple_of(sys::memory_page());
             cold(kernel, file.as_fd(), from, len).is_some_and(|cold| cold == [whole])
         };
-        Self { cold: (0..length).step_by(STEP as usize).map(is_cold).collect(), dropped: 0, length }
+        Self { cold: (0..length).step_by(at_most(STEP, usize::MAX)).map(is_cold).collect(), dropped: 0, length }
     }
 
     /// Everything before `position` was read.
@@ -124,7 +125,7 @@ impl ReadGuard {
         let end = position >= self.length;
         while self.dropped < self.length && (self.dropped + STEP <= position || end) {
             let step = self.dropped..self.dropped + STEP;
-            if self.cold.get((step.start / STEP) as usize) == Some(&true) {
+            if self.cold.get(at_most(step.start / STEP, self.cold.len())) == Some(&true) {
                 advise(file.as_fd(), &step, Advice::DontNeed);
             }
             self.dropped = step.end;
@@ -153,7 +154,7 @@ impl Kernel for Linux {
     }
 
     fn flags(&self, fd: BorrowedFd<'_>, from: u64, len: u64) -> Option<Vec<u8>> {
-        sys::resident(fd, from, len as usize).ok()
+        sys::resident(fd, from, at_most(len, usize::MAX)).ok()
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) struct PageSet {
 
 impl PageSet {
     /// An empty set that can hold `1..=pages`; above [`MAX_PAGES`] there is none.
+    #[expect(clippy::cast_possible_truncation, reason = "at most `MAX_PAGES`")]
     pub(crate) fn new(pages: u64) -> Option<Self> {
         (pages <= MAX_PAGES).then(|| Self { words: vec![0; (pages as usize + 1).div_ceil(64)] })
     }

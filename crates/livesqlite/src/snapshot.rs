@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::OpenError;
+use crate::bounds::at_most;
 use crate::companions::{self, SUFFIXES, companion, open_regular};
 use crate::free_pages;
 use crate::header::{Header, is_database};
@@ -314,9 +315,9 @@ fn look_through(image: &mut Image, watch: &mut Watch) -> io::Result<()> {
     let mut stage = vec![0; STAGE.max(size)];
     let mut page = 1;
     while page <= image.pages() {
-        let count = (image.pages() - page + 1).min((stage.len() / size) as u64);
-        image.fill(page, &mut stage[..count as usize * size], watch)?;
-        page += count;
+        let count = at_most(image.pages() - page + 1, stage.len() / size);
+        image.fill(page, &mut stage[..count * size], watch)?;
+        page += count as u64;
     }
     watch.end();
     if !watch.damage().is_empty() {
@@ -345,12 +346,12 @@ impl Read for Snapshot {
                 return Ok(0);
             }
             let size = self.info.page_size as usize;
-            let whole = left.min((out.len() / size * size) as u64) as usize;
+            let whole = at_most(left, out.len() / size * size);
             if whole > 0 {
                 return self.deliver(whole, out);
             }
             let mut stage = std::mem::take(&mut self.stage);
-            stage.resize(left.min(STAGE as u64) as usize, 0);
+            stage.resize(at_most(left, STAGE), 0);
             let filled = self.fill(&mut stage);
             self.stage = stage;
             self.stage_at = 0;

@@ -29,7 +29,7 @@ const SHARED_LOCKS: Range<u64> = LOCK_BYTE + 2..LOCK_BYTE + 512;
 const ONE_PAGE: &str = "SELECT data FROM sqlite_dbpage WHERE pgno = ?1";
 /// Bytes of header before each page in a WAL.
 const FRAME_HEADER: u64 = 24;
-const WAL_HEADER: u64 = 32;
+const WAL_HEADER: usize = 32;
 
 /// Fails unless this program's SQLite offers the `sqlite_dbpage` table; ask once, at start.
 pub fn check_library() -> Result<(), OpenError> {
@@ -64,6 +64,7 @@ pub(crate) fn open(path: &Path, pin: &mut Pin, busy_timeout: Duration) -> Result
     }
     let [main, wal, shm] = [path, &wal_path, &shm_path].map(|file| own_fd::opened_since(&before, file));
     let locks = visible([(main, SHARED_LOCKS), (shm, SHM_READ_LOCKS)]);
+    #[expect(clippy::cast_possible_truncation, reason = "a page has at most 64 KiB")]
     let page_size = pragma(&connection, "PRAGMA page_size").map_err(|error| refusal(&error))? as u32;
     let pages = pragma(&connection, "PRAGMA page_count").map_err(|error| refusal(&error))? as u64;
     let mode: String =
@@ -112,14 +113,15 @@ enum Replaced {
 
 /// The pages that have a frame anywhere in the WAL file: more than the snapshot sees, never fewer, since the frames it
 /// sees cannot be overwritten while its read mark stands. `None` when the WAL cannot be made out.
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of 32 bits, which SQLite keeps a size of 65536 in")]
 fn framed_pages(wal: OwnFd, page_size: u32, pages: u64) -> Option<PageSet> {
     let mut set = PageSet::new(pages)?;
     let fd = wal.lend();
     let len = rustix::fs::fstat(fd).ok()?.st_size as u64;
-    if len < WAL_HEADER {
+    if len < WAL_HEADER as u64 {
         return Some(set);
     }
-    let mut head = [0; WAL_HEADER as usize];
+    let mut head = [0; WAL_HEADER];
     read_exact_at(wal, &mut head, 0).ok()?;
     let declared = be32(&head, 8);
     if declared != page_size || page_size_field((declared & 0xffff | declared >> 16) as u16) != Some(page_size) {
@@ -127,7 +129,7 @@ fn framed_pages(wal: OwnFd, page_size: u32, pages: u64) -> Option<PageSet> {
     }
     let stride = FRAME_HEADER + u64::from(page_size);
     let mut frame = [0; 4];
-    let mut at = WAL_HEADER;
+    let mut at = WAL_HEADER as u64;
     while at + stride <= len {
         read_exact_at(wal, &mut frame, at).ok()?;
         set.insert(be32(&frame, 0));

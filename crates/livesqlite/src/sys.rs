@@ -9,6 +9,8 @@ use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
 use std::thread::JoinHandle;
 
+use crate::bounds::at_most;
+
 /// Lends a descriptor that somebody else owns.
 ///
 /// # Safety
@@ -28,7 +30,7 @@ pub(crate) fn memory_page() -> u64 {
 /// Which memory pages of a stretch of a file are in the page cache: one byte each, bit 0 set = resident.
 /// `offset` must be a multiple of the memory page size. Nothing is read from disk.
 pub(crate) fn resident(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-    let mut flags = vec![0_u8; len.div_ceil(memory_page() as usize)];
+    let mut flags = vec![0_u8; len.div_ceil(at_most(memory_page(), usize::MAX))];
     if len == 0 {
         return Ok(flags);
     }
@@ -76,6 +78,7 @@ pub(crate) fn resident_pages(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Op
 }
 
 /// A byte-range lock that belongs to the open file description, so that closing other descriptors cannot drop it.
+#[expect(clippy::cast_possible_truncation, reason = "the constants of `fcntl.h` fit its own fields")]
 fn range(kind: libc::c_int, start: u64, len: u64) -> libc::flock {
     // SAFETY: `flock` is plain integers; all zeros is a valid value (and OFD locks want `l_pid` zero).
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };

@@ -4,6 +4,7 @@
 //! shows itself while the pages pass, so nothing is zeroed from the page on with which it shows. A small database is
 //! looked through before its image begins (`snapshot`).
 
+use crate::bounds::page_number;
 use crate::check::{self, Marks, Problems, Shape, Verdict};
 use crate::free_pages::{FreeList, FreePages, trunk_len};
 use crate::header::{Header, lock_page};
@@ -64,7 +65,7 @@ impl Watch {
 
     /// The next page, as it is in the database. Afterwards it is as it will be in the image.
     pub(crate) fn pass(&mut self, page: u64, bytes: &mut [u8]) {
-        let number = page as u32; // pages are numbered by 32 bits
+        let number = page_number(page);
         let zeroes = page < self.zero_before;
         // SQLite never writes the lock page, and whatever a file holds there means nothing.
         if page == lock_page(self.header.page_size) || (zeroes && self.free.leaves.contains(number)) {
@@ -87,7 +88,7 @@ impl Watch {
 
     /// Are these pages zeros in the image, whatever is in them?
     pub(crate) fn are_zeros(&self, first: u64, end: u64) -> bool {
-        end <= self.zero_before && (first..end).all(|page| self.free.leaves.contains(page as u32))
+        end <= self.zero_before && (first..end).all(|page| self.free.leaves.contains(page_number(page)))
     }
 
     /// The last page has passed.

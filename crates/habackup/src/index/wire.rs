@@ -37,6 +37,7 @@ pub(super) fn description_sum(json: &[u8]) -> [u8; CHECKSUM] {
 }
 
 /// LEB128: seven bits a byte, the lowest first, the high bit says that more follows.
+#[expect(clippy::cast_possible_truncation, reason = "the lowest seven bits are wanted")]
 pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);

@@ -265,6 +265,10 @@ fn check_size(fields: &Map<String, Value>, what: &str, findings: &mut Findings) 
 }
 
 /// What Supervisor's schema makes of a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a number with a fraction is cut, a larger one becomes the largest, as in Python"
+)]
 fn coerced(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|number| number as i64)),

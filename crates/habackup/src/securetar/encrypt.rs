@@ -197,6 +197,7 @@ impl CbcWriter {
         out.put(&sealed)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a block has 16 bytes")]
     fn finish(&mut self, out: &mut Counted<'_, impl Write>) -> io::Result<()> {
         let padding = BLOCK - self.partial_len;
         self.partial[self.partial_len..].fill(padding as u8);

@@ -15,6 +15,7 @@ use super::{
     BLOCK, Header, Keyring, MESSAGE, MESSAGE_OVERHEAD, SecureTarError, SecureTarVersion, container_len, message_count,
 };
 use crate::read_at::ReadAt;
+use crate::read_at::at_most;
 
 /// Opened messages kept, 1 MiB each: reads that lie side by side share the message between them.
 const KEPT_MESSAGES: usize = 4;
@@ -48,7 +49,7 @@ impl<S: ReadAt> RandomAccess<S> {
         expect: Expect<'_>,
         nonces: Vec<[u8; 8]>,
     ) -> Result<Self, SecureTarError> {
-        let mut start = vec![0; source.len().min(super::V3_LEN as u64) as usize];
+        let mut start = vec![0; at_most(source.len(), super::V3_LEN)];
         source.read_exact_at(&mut start, 0)?;
         let header = Header::read(&mut start.as_slice())?;
         let start = keyring.unlock(&header)?.cipher(&header).ok_or(SecureTarError::WrongPassword)?;
@@ -129,15 +130,15 @@ impl CbcBody {
         let blocks_len = (container - header_len) / BLOCK as u64 * BLOCK as u64;
         let expected = header.plaintext_len.and_then(|declared| container_len(version, declared));
 
-        let mut first = vec![0; blocks_len.min(FIRST_BYTES as u64) as usize];
+        let mut first = vec![0; at_most(blocks_len, FIRST_BYTES)];
         body.decrypt(source, &mut first, 0)?;
         if blocks_len > 0 && !expect.met_by(&first) {
             return Err(SecureTarError::WrongPassword);
         }
 
-        let tail_len = blocks_len.min(cbc_mode::tail_len(version) as u64);
-        body.tail_at = blocks_len - tail_len;
-        let mut tail = vec![0; tail_len as usize];
+        let tail_len = at_most(blocks_len, cbc_mode::tail_len(version));
+        body.tail_at = blocks_len - tail_len as u64;
+        let mut tail = vec![0; tail_len];
         body.decrypt(source, &mut tail, body.tail_at)?;
         let complete = header_len + blocks_len == container && blocks_len > 0;
         let actual =
@@ -152,9 +153,9 @@ impl CbcBody {
     }
 
     fn read(&self, source: &impl ReadAt, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let in_body = self.tail_at.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let in_body = at_most(self.tail_at.saturating_sub(offset), buf.len());
         let (body, tail) = buf.split_at_mut(in_body);
-        let tail_start = (offset + in_body as u64).saturating_sub(self.tail_at) as usize;
+        let tail_start = at_most((offset + in_body as u64).saturating_sub(self.tail_at), self.tail.len());
         if !tail.is_empty() {
             tail.copy_from_slice(&self.tail[tail_start..tail_start + tail.len()]);
         }
@@ -162,7 +163,7 @@ impl CbcBody {
         let mut scratch = Vec::new();
         for piece in body.chunks_mut(cbc_mode::CHUNK) {
             let first = position / BLOCK as u64 * BLOCK as u64;
-            let skip = (position - first) as usize;
+            let skip = at_most(position - first, BLOCK);
             scratch.resize((skip + piece.len()).next_multiple_of(BLOCK), 0);
             self.decrypt(source, &mut scratch, first)?;
             piece.copy_from_slice(&scratch[skip..skip + piece.len()]);
@@ -230,7 +231,7 @@ impl StreamBody {
     fn read(&self, source: &impl ReadAt, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buf.is_empty() {
             let index = offset / MESSAGE as u64;
-            let skip = (offset % MESSAGE as u64) as usize;
+            let skip = at_most(offset % MESSAGE as u64, MESSAGE);
             let opened = self.message(source, index)?;
             let plain = &opened[plaintext(opened.len())][skip..];
             let count = plain.len().min(buf.len());
@@ -266,12 +267,12 @@ impl StreamBody {
 
     fn open_message(&self, source: &impl ReadAt, index: u64, buf: &mut Vec<u8>) -> io::Result<()> {
         let start = index * MESSAGE as u64;
-        let len = (self.plaintext_len - start).min(MESSAGE as u64) as usize;
+        let len = at_most(self.plaintext_len - start, MESSAGE);
         buf.resize(HEADROOM + len + MESSAGE_OVERHEAD, 0);
         let sealed_len = (MESSAGE + MESSAGE_OVERHEAD) as u64;
         source.read_exact_at(&mut buf[HEADROOM..], self.header_len + index * sealed_len)?;
         let tampered = SecureTarError::Tampered { message: index };
-        let number = index as usize;
+        let number = at_most(index, self.nonces.len());
         let (tag, next_nonce) = self.key.open(index, self.nonces[number], buf).ok_or(tampered)?;
         match self.nonces.get(number + 1) {
             // The chain holds: what follows this message is what followed it when it was written.

@@ -116,6 +116,7 @@ fn write_records(header: &Header<'_>, size: u64, form: Form, out: &mut Vec<u8>) 
 }
 
 /// The time in the header block itself, rounded as Python rounds it where that counts.
+#[expect(clippy::cast_possible_truncation, reason = "seconds that came as 64 bits, rounded")]
 fn whole_seconds((seconds, nanos): (i64, u32), form: Form) -> u64 {
     let mut rounded = seconds;
     if form.is_as_python() {
@@ -265,6 +266,7 @@ enum Decimals {
 }
 
 /// Writes seconds to the end of `buffer`; returns where the text begins.
+#[expect(clippy::cast_possible_truncation, reason = "a second count of 64 bits, and billionths of one")]
 fn time_text(seconds: i64, nanos: u32, decimals: Decimals, buffer: &mut [u8; 32]) -> usize {
     let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     let magnitude = total.unsigned_abs();

@@ -28,6 +28,7 @@ pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 pub const USTAR_SIZE_MAX: u64 = 0o777_7777_7777;
 
 /// Zero bytes that follow a body of `size` bytes.
+#[expect(clippy::cast_possible_truncation, reason = "less than a block")]
 pub const fn padding(size: u64) -> usize {
     (size.wrapping_neg() % BLOCK as u64) as usize
 }

@@ -75,6 +75,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// `[-]SECONDS[.FRACTION]`, rounded down to nanoseconds; also the exponents that Python's `str(float)` makes of tiny
 /// times.
+#[expect(clippy::cast_possible_truncation, reason = "compared with 9.0e18, and billionths of a second")]
 fn time(text: &[u8]) -> Option<(i64, u32)> {
     if text.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;

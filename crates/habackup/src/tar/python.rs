@@ -9,6 +9,7 @@ use std::io;
 
 use super::fields::{self, CHECKSUM, GID, LINK, MODE, MTIME, NAME, PREFIX, SIZE, TYPE, UID};
 use super::{BLOCK, EntryKind, padding};
+use crate::read_at::at_most;
 
 /// Where an archive is read from: in order, with a way to pass over what nobody wants.
 pub trait Input {
@@ -124,7 +125,7 @@ impl<I: Input> Walk<I> {
     /// Reads from the body of the member last returned. Fewer bytes than it declares are `tarfile`'s "unexpected end of
     /// data".
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = (self.body_end.saturating_sub(self.position)).min(buffer.len() as u64) as usize;
+        let wanted = at_most(self.body_end.saturating_sub(self.position), buffer.len());
         let count = self.input.fill(&mut buffer[..wanted])?;
         self.position += count as u64;
         Ok(count)
@@ -228,6 +229,7 @@ impl<I: Input> Walk<I> {
         self.next = self.body_end.saturating_add(padding(body) as u64);
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "checked against `EXTENSION_MAX`")]
     fn extension(
         &mut self,
         block: &[u8; BLOCK],

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::fields::{self, GID, LINK, MAGIC, MODE, MTIME, NAME, PREFIX, SIZE, TYPE, UID};
 use super::pax::{self, Overrides};
 use super::{BLOCK, USTAR_SIZE_MAX, padding};
+use crate::read_at::at_most;
 
 /// Extended headers and GNU long names beyond this are refused, for the size is the archive's word alone. Names take at
 /// most 4 KiB of it, other records (attributes, comments) may take more. What this lets through is held for one entry;
@@ -315,7 +316,7 @@ impl<R: Read> Reader<R> {
     }
 
     fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = self.body_left.min(buffer.len() as u64) as usize;
+        let wanted = at_most(self.body_left, buffer.len());
         let count = read_some(&mut self.source, &mut buffer[..wanted])?;
         self.offset += count as u64;
         self.body_left -= count as u64;
@@ -413,6 +414,7 @@ impl<R: Read> Reader<R> {
         Ok(true)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "checked against `EXTENSION_MAX`")]
     fn extension_body(&mut self, block: &[u8; BLOCK], offset: u64) -> Result<Vec<u8>, TarError> {
         let size = declared_size(block, offset)?;
         if size > EXTENSION_MAX {
@@ -457,11 +459,13 @@ impl<R: Read> Reader<R> {
                 path.pop();
             }
         }
+        #[expect(clippy::cast_possible_truncation, reason = "nothing above the lowest 12 bits has a meaning")]
+        let mode = number(&block[MODE], "mode")? as u32;
         let entry = Entry {
             path,
             kind,
             size,
-            mode: number(&block[MODE], "mode")? as u32,
+            mode,
             mtime: pax
                 .mtime
                 .or(self.global.mtime)

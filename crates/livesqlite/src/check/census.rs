@@ -10,6 +10,8 @@
 //! Memory: 2 bytes per page, 4 for one that has a parent, 12 for one of the watched table, 4 MiB of pages that wait:
 //! for a gigabyte of recorder about 7 MiB, and never more than 52 MiB.
 
+#![expect(clippy::cast_possible_truncation, reason = "pages are numbered by 32 bits, cells in a page by 16")]
+
 use super::page::{Tree, split, varint};
 use crate::header::{HEADER_LEN, be16, be32};
 use crate::page_set::PageSet;

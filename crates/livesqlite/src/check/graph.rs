@@ -6,6 +6,11 @@
 //! anything, stale b-tree pages above all, and which pages those are is known at the end. So everything found is kept
 //! until then together with the page it was found in, and what was found in free pages is forgotten.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a graph has at most `MAX_PAGES` pages, and as many leaves and links"
+)]
+
 use super::page::{Flaw, Reference, Shape, Tree, inspect};
 use super::pointer_map;
 use super::problems::Problems;

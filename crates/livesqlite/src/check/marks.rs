@@ -5,6 +5,8 @@
 //! the list is known beforehand they are passed over. Where it is not, what pages point to is judged only if the free
 //! ones turn out to be blank, as in every image of this crate.
 
+#![expect(clippy::cast_possible_truncation, reason = "pages are numbered by 32 bits")]
+
 use super::graph::Trunk;
 use super::page::{Flaw, Reference, Shape, Tree, inspect};
 use super::pointer_map;

@@ -12,6 +12,8 @@
 //! of free pages: for 25 GB 6.5 MiB, and never more than 52 MiB. There, what pages point to is judged only where free
 //! pages are blank, as in every image of this crate. Above 32 Mi pages (128 GiB) only header and length are checked.
 
+#![expect(clippy::cast_possible_truncation, reason = "pages are numbered by 32 bits")]
+
 mod census;
 mod graph;
 mod marks;

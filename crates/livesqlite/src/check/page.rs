@@ -16,7 +16,9 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(super) fn lock_page(&self) -> u64 {
-        lock_page(self.size as u32)
+        #[expect(clippy::cast_possible_truncation, reason = "a page has at most 64 KiB")]
+        let size = self.size as u32;
+        lock_page(size)
     }
 }
 
@@ -110,6 +112,7 @@ pub(super) fn inspect(
 }
 
 /// Size of the cell at `start` in this page, and its row id in a table.
+#[expect(clippy::cast_possible_truncation, reason = "a page has at most 64 KiB")]
 fn cell(page: &[u8], start: usize, tree: Tree, found: &mut impl FnMut(Reference)) -> Option<(usize, i64)> {
     let mut at = start;
     if !tree.leaf {

@@ -109,8 +109,8 @@ fn records(
             return Ok(None);
         }
         if page <= journal.original_pages {
-            let data = &record[4..4 + size as usize];
-            if checksum(data, segment.checksum_start) != be32(&record, 4 + size as usize) {
+            let (data, sum) = record[4..].split_at(journal.page_size as usize);
+            if checksum(data, segment.checksum_start) != be32(sum, 0) {
                 return Ok(None);
             }
             journal.pages.insert(page, at + 4);
@@ -141,7 +141,7 @@ fn super_journal(file: &File, len: u64) -> io::Result<Option<PathBuf>> {
     if name_len == 0 || name_len > MAX_NAME || name_len > len - 16 {
         return Ok(None);
     }
-    let mut name = vec![0; name_len as usize];
+    let mut name = vec![0; be32(&tail, 0) as usize];
     if read_up_to(file, &mut name, len - 16 - name_len)? < name.len() {
         return Ok(None);
     }

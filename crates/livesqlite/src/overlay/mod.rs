@@ -19,6 +19,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
+use crate::bounds::page_number;
 use crate::companions::{SUFFIXES, companion, open_regular};
 use crate::header::{HEADER_LEN, Header};
 use crate::image::{Base, Image, Layer};
@@ -244,7 +245,7 @@ impl Layer for Overlay {
     fn next_replaced(&self, from: u64, end: u64) -> Option<u64> {
         match &self.which {
             Some(set) => set.next_in(from, end),
-            None => (from..end).find(|page| self.pages.contains_key(&(*page as u32))),
+            None => (from..end).find(|page| self.pages.contains_key(&page_number(*page))),
         }
     }
 
