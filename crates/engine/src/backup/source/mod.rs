@@ -9,6 +9,7 @@
 mod body;
 mod damage;
 mod ledger;
+mod outgoing;
 mod recording;
 mod replay;
 mod stream;
@@ -40,6 +41,7 @@ use livesqlite::{OpenError, Snapshot};
 
 use self::{
     body::{Body, Whole},
+    outgoing::{Members, Outgoing},
     stream::Trouble,
 };
 pub(crate) use self::{
@@ -105,7 +107,6 @@ pub(crate) struct TarSource {
     // last.
     first: vec::IntoIter<Found>,
     walk: Walk,
-    finished_walk: bool,
     // The recorder's database.
     history: Vec<u8>,
     // Databases that went in already, and whose side files therefore stay out.
@@ -113,9 +114,7 @@ pub(crate) struct TarSource {
     seen_first: HashSet<Vec<u8>>,
     // The recorder's empty write-ahead log, due right after its database.
     owed: Option<Metadata>,
-    // Header bytes, padding and the end marker on their way out.
-    pending: Vec<u8>,
-    pending_at: usize,
+    outgoing: Outgoing,
     body: Body,
     // Set while `body` is that of a database.
     imaging: Option<Imaging>,
@@ -127,10 +126,7 @@ pub(crate) struct TarSource {
     sums_body: bool,
     body_size: u64,
     current: Vec<u8>,
-    position: u64,
-    ended: bool,
     gathered: Gathered,
-    progress: Arc<Progress>,
     // Ends the wait for a database that somebody has locked.
     cancel: Arc<AtomicBool>,
 }
@@ -148,12 +144,10 @@ impl TarSource {
             seen_first: first.iter().map(|found| found.relative.clone()).collect(),
             first: first.into_iter(),
             walk: scope.walk(),
-            finished_walk: false,
             history: scope.history.clone(),
             imaged: HashSet::new(),
             owed: None,
-            pending: Vec::with_capacity(4096),
-            pending_at: 0,
+            outgoing: Outgoing::new(progress),
             body: Body::Empty,
             imaging: None,
             recording: None,
@@ -161,10 +155,7 @@ impl TarSource {
             sums_body: false,
             body_size: 0,
             current: Vec::new(),
-            position: 0,
-            ended: false,
             gathered: Gathered { findings, index: IndexBuilder::new(inner_name) },
-            progress,
             cancel,
         }
     }
@@ -180,7 +171,7 @@ impl TarSource {
     /// What was recorded, once the tar was read to its end.
     pub(crate) fn into_recording(self) -> Option<Recording> {
         let mut recording = *self.recording?;
-        recording.length = self.position;
+        recording.length = self.outgoing.position();
         recording.findings = self.gathered.findings;
         recording.index = self.gathered.index;
         Some(recording)
@@ -188,54 +179,28 @@ impl TarSource {
 
     /// Goes through the tar without its content. Ends early when cancelled.
     pub(crate) fn skim(&mut self) {
-        while !self.ended && !self.cancel.load(Ordering::Relaxed) {
-            self.position += (self.pending.len() - self.pending_at) as u64;
-            self.pending.clear();
-            self.pending_at = 0;
-            if matches!(self.body, Body::Empty) {
-                self.advance();
-            } else {
-                self.position += self.body_size;
-                self.progress.add_done(self.body_size);
+        while !self.outgoing.ended && !self.cancel.load(Ordering::Relaxed) {
+            self.outgoing.skip_pending();
+            if self.has_body() {
+                self.outgoing.skip(self.body_size);
                 self.end_body();
+            } else {
+                self.advance();
             }
         }
     }
 
     /// Bytes given out so far: once everything was read, the size of the inner tar.
     pub(crate) fn position(&self) -> u64 {
-        self.position
+        self.outgoing.position()
     }
 
     pub(crate) fn finish(self) -> Gathered {
         self.gathered
     }
 
-    /// Brings the next member's header into `pending` and its content into `body`, or the end marker.
-    fn advance(&mut self) {
-        if let Some(metadata) = self.owed.take() {
-            let path = [RECORDER, b"-wal"].concat();
-            self.begin(&path, Kind::File, &metadata, 0, b"");
-            return;
-        }
-        if let Some(found) = self.first.next() {
-            return self.asking(&found, Self::add_file);
-        }
-        match self.walk.next() {
-            Some(Step::Entry(found)) => self.asking(&found, Self::add),
-            Some(Step::LeftOut { relative, reason }) => self.gathered.findings.left_out(&relative, reason),
-            Some(Step::Vanished { relative }) => self.vanished(&relative),
-            Some(Step::Lost { relative, reason }) => self.gathered.findings.lost(&relative, reason),
-            None if self.finished_walk => self.ended = true,
-            None => {
-                self.finished_walk = true;
-                put_end(self.position, &mut self.pending);
-            }
-        }
-    }
-
     fn asking(&mut self, found: &Found, what: impl FnOnce(&mut Self, &Found)) {
-        Arc::clone(&self.progress).pulse.ask(&found.relative, || what(self, found));
+        Arc::clone(&self.outgoing.progress).pulse.ask(&found.relative, || what(self, found));
     }
 
     fn add(&mut self, found: &Found) {
@@ -357,7 +322,7 @@ impl TarSource {
 
     /// Brings in a consistent image.
     fn add_database(&mut self, found: &Found) -> Result<(), Unimaged> {
-        let (opened, waited) = self.progress.pulse.open_database(&found.relative, |waiting| {
+        let (opened, waited) = self.outgoing.progress.pulse.open_database(&found.relative, |waiting| {
             let options = livesqlite::Options::default()
                 .cancel(Arc::clone(&self.cancel))
                 .waiting(waiting)
@@ -408,7 +373,7 @@ impl TarSource {
         }
         self.image_number = number;
         if body.is_some() {
-            self.progress.pulse.follow_log(Some((&found.relative, &found.path)));
+            self.outgoing.progress.pulse.follow_log(Some((&found.relative, &found.path)));
         }
         self.body = body.map_or_else(|| Body::whole(whole), Body::image);
         self.imaging = Some(Imaging { report, blocked_since, path: found.path.clone() });
@@ -440,7 +405,7 @@ impl TarSource {
     /// The body in hand was given out to its end without trouble, or with some.
     fn end_image(&mut self, is_whole: bool) {
         let Some(Imaging { report, blocked_since, path }) = self.imaging.take() else { return };
-        self.progress.pulse.follow_log(None);
+        self.outgoing.progress.pulse.follow_log(None);
         // Of what stays open for a second pass, that will tell.
         if self.recording.is_none() {
             self.gathered.findings.warn_all(pulse::about_log(&self.current, &path));
@@ -450,6 +415,13 @@ impl TarSource {
         }
         if is_whole {
             self.gathered.findings.databases.push(report);
+        }
+    }
+
+    /// The snapshot of the body in hand, or nothing when it broke, for the second pass.
+    fn give_back(&mut self, snapshot: Option<Box<Snapshot>>) {
+        if let (Some(number), Some(recording)) = (self.image_number.take(), &mut self.recording) {
+            recording.give_back(number, snapshot, self.imaging.as_mut());
         }
     }
 
@@ -471,7 +443,6 @@ impl TarSource {
 
     fn begin(&mut self, relative: &[u8], kind: Kind, metadata: &Metadata, size: u64, link: &[u8]) {
         let path = path_in_tar(relative);
-        let header_offset = self.position;
         let header = tar::Header {
             path: &path,
             kind,
@@ -482,11 +453,11 @@ impl TarSource {
             uid: u64::from(metadata.uid()),
             gid: u64::from(metadata.gid()),
         };
-        tar::encode(&header, &mut self.pending);
+        let place = self.outgoing.begin(&header);
         if let Some(recording) = &mut self.recording {
             recording.push(relative, &header);
         }
-        let data_offset = header_offset + self.pending.len() as u64;
+        let (header_offset, data_offset) = (place.start, place.end);
         let folder = (kind == Kind::Directory).then_some(Folder { mode: header.mode, mtime: header.mtime });
         // A path too long for the index is still in the archive, and found by reading it through.
         let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size, folder });
@@ -551,13 +522,6 @@ fn path_in_tar(relative: &[u8]) -> Vec<u8> {
     path
 }
 
-/// Ends a tar that has `position` bytes so far. Python's tarfile and GNU tar both end on a whole record of 20 blocks.
-fn put_end(position: u64, pending: &mut Vec<u8>) {
-    pending.extend_from_slice(&tar::END);
-    let end = position + pending.len() as u64;
-    pending.resize(pending.len() + (end.next_multiple_of(10_240) - end) as usize, 0);
-}
-
 /// The recorded tar once more, to be read to its end; `ledger` when it is compressed. Opens again what was let go for
 /// the sake of its writers.
 pub(crate) fn replay<'a>(
@@ -573,40 +537,39 @@ pub(crate) fn replay<'a>(
 
 impl Read for TarSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let count = self.step(buffer);
-            if count > 0 {
-                self.position += count as u64;
-                self.progress.add_done(count as u64);
-                return Ok(count);
-            }
-            if self.ended {
-                return Ok(0);
-            }
-        }
+        Ok(outgoing::read(self, buffer))
     }
 }
 
-impl TarSource {
-    /// Header bytes first, then the body, then its padding; 0 when a turn brought no bytes.
-    fn step(&mut self, buffer: &mut [u8]) -> usize {
-        if self.pending_at < self.pending.len() {
-            let left = &self.pending[self.pending_at..];
-            let count = buffer.len().min(left.len());
-            buffer[..count].copy_from_slice(&left[..count]);
-            self.pending_at += count;
-            return count;
+impl Members for TarSource {
+    fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
+    }
+
+    fn has_body(&self) -> bool {
+        !matches!(self.body, Body::Empty)
+    }
+
+    fn advance(&mut self) {
+        if let Some(metadata) = self.owed.take() {
+            let path = [RECORDER, b"-wal"].concat();
+            self.begin(&path, Kind::File, &metadata, 0, b"");
+            return;
         }
-        self.pending.clear();
-        self.pending_at = 0;
-        if matches!(self.body, Body::Empty) {
-            self.advance();
-            return 0;
+        if let Some(found) = self.first.next() {
+            return self.asking(&found, Self::add_file);
         }
-        let (count, trouble) = self.progress.pulse.ask(&self.current, || self.body.fill(buffer));
+        match self.walk.next() {
+            Some(Step::Entry(found)) => self.asking(&found, Self::add),
+            Some(Step::LeftOut { relative, reason }) => self.gathered.findings.left_out(&relative, reason),
+            Some(Step::Vanished { relative }) => self.vanished(&relative),
+            Some(Step::Lost { relative, reason }) => self.gathered.findings.lost(&relative, reason),
+            None => self.outgoing.end(),
+        }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        let (count, trouble) = self.outgoing.progress.pulse.ask(&self.current, || self.body.fill(buffer));
         if let Some(trouble) = trouble {
             self.give_back(None);
             self.end_image(false);
@@ -615,13 +578,9 @@ impl TarSource {
         if let Some(recording) = self.recording.as_mut().filter(|_| self.sums_body) {
             recording.sum(&buffer[..count]);
         }
-        if count == 0 {
-            self.end_body();
-        }
         count
     }
 
-    /// The body in hand is through.
     fn end_body(&mut self) {
         if let Body::Image { snapshot, .. } = std::mem::replace(&mut self.body, Body::Empty) {
             self.tell_damage(snapshot.damage());
@@ -631,13 +590,6 @@ impl TarSource {
             recording.end_sum();
         }
         self.end_image(true);
-        self.pending.resize(tar::padding(self.body_size), 0);
-    }
-
-    /// The snapshot of the body in hand, or nothing when it broke, for the second pass.
-    fn give_back(&mut self, snapshot: Option<Box<Snapshot>>) {
-        if let (Some(number), Some(recording)) = (self.image_number.take(), &mut self.recording) {
-            recording.give_back(number, snapshot, self.imaging.as_mut());
-        }
+        self.outgoing.pad(self.body_size);
     }
 }

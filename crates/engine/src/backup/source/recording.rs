@@ -70,7 +70,8 @@ pub(super) struct Database {
     // Its writers have been waiting since then, if they are.
     pub(super) blocked_since: Option<Instant>,
     pub(super) blocks: bool,
-    broken: bool,
+    // Its image in the first pass; that was told.
+    pub(super) broken: bool,
 }
 
 /// A database changed between the passes, so that what was measured does not hold.

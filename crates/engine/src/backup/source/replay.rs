@@ -12,12 +12,15 @@ use std::{
     sync::Arc,
 };
 
-use habackup::tar::{self, Header};
+use habackup::tar::Header;
+use livesqlite::Snapshot;
 
 use super::{
     Body, body, damage,
     ledger::Ledger,
-    note, path_in_tar,
+    note,
+    outgoing::{self, Members, Outgoing},
+    path_in_tar,
     recording::{BLOCK, Content, Cursor, Database, Entry, Recording},
     stream::{Stream, Trouble},
     tell_of_wait, walk,
@@ -34,26 +37,17 @@ pub(crate) struct Replay<'a> {
     kept_at: usize,
     sums_at: usize,
     entry: Option<Entry>,
-    // Header bytes, padding and the end marker on their way out.
-    pending: Vec<u8>,
-    pending_at: usize,
+    outgoing: Outgoing,
     bytes: Bytes,
-    position: u64,
-    finished: bool,
-    ended: bool,
     findings: Findings,
-    progress: Arc<Progress>,
 }
 
 /// Where the bytes of the entry under way come from.
 enum Bytes {
-    None,
     Kept { left: usize },
-    Image { number: usize, left: u64 },
     Compared(Box<Compared>),
-    // Cut and padded, not compared.
-    Plain(Box<Body>),
-    Zeros { left: u64 },
+    // Not compared.
+    Body(Body),
 }
 
 /// A large file, compared with what it was.
@@ -84,19 +78,14 @@ impl<'a> Replay<'a> {
             kept_at: 0,
             sums_at: 0,
             entry: None,
-            pending: Vec::with_capacity(4096),
-            pending_at: 0,
-            bytes: Bytes::None,
-            position: 0,
-            finished: false,
-            ended: false,
-            progress,
+            outgoing: Outgoing::new(progress),
+            bytes: Bytes::Body(Body::Empty),
         }
     }
 
     /// Bytes given out so far.
     pub(crate) fn position(&self) -> u64 {
-        self.position
+        self.outgoing.position()
     }
 
     /// What was found in this pass and the recorded one.
@@ -105,44 +94,18 @@ impl<'a> Replay<'a> {
         self.findings
     }
 
-    fn advance(&mut self) {
-        let Some(entry) = self.cursor.next(&self.recording.entries) else {
-            self.ended = self.finished;
-            if !self.finished {
-                self.finished = true;
-                super::put_end(self.position, &mut self.pending);
-            }
-            return;
-        };
-        let path = path_in_tar(&entry.relative);
-        let header = Header {
-            path: &path,
-            kind: entry.kind,
-            size: entry.size,
-            mode: entry.mode,
-            mtime: entry.mtime,
-            link: &entry.link,
-            uid: entry.owner.0,
-            gid: entry.owner.1,
-        };
-        tar::encode(&header, &mut self.pending);
-        self.bytes = match entry.content {
-            Content::None => Bytes::None,
-            Content::Kept => Bytes::Kept { left: entry.size as usize },
-            Content::Image(number) => self.image(number, entry.size),
-            Content::Checked | Content::Unchecked => self.open(&entry),
-        };
-        self.entry = Some(entry);
-    }
-
-    fn image(&mut self, number: usize, left: u64) -> Bytes {
-        let snapshot = self.recording.databases.get_mut(number).and_then(|database| database.snapshot.as_mut());
-        // One that broke was reported when it did.
-        if snapshot.is_some_and(|snapshot| snapshot.rewind().is_ok()) {
-            Bytes::Image { number, left }
-        } else {
-            Bytes::Zeros { left }
+    fn image(&mut self, number: usize, entry: &Entry) -> Body {
+        let database = self.recording.databases.get_mut(number);
+        let is_told = database.as_ref().is_some_and(|database| database.broken);
+        if let Some(mut snapshot) = database.and_then(|database| database.snapshot.take())
+            && snapshot.rewind().is_ok()
+        {
+            return Body::image(snapshot);
         }
+        if !is_told {
+            self.findings.lost(&entry.relative, "it could not be read again: its copy in the archive is zeros");
+        }
+        Body::Zeros { left: entry.size }
     }
 
     fn open(&mut self, entry: &Entry) -> Bytes {
@@ -158,7 +121,7 @@ impl<'a> Replay<'a> {
             Ok((file, metadata)) => {
                 let file = Stream::new(file, &metadata, entry.size);
                 if entry.content == Content::Unchecked {
-                    return Bytes::Plain(Box::new(Body::Stream(Box::new(file))));
+                    return Bytes::Body(Body::Stream(Box::new(file)));
                 }
                 Bytes::Compared(Box::new(Compared {
                     file,
@@ -180,37 +143,14 @@ impl<'a> Replay<'a> {
                     &entry.relative,
                     format!("{what} between measuring and sending: its copy in the archive is zeros"),
                 );
-                Bytes::Zeros { left: entry.size }
+                Bytes::Body(Body::Zeros { left: entry.size })
             }
         }
     }
 
-    /// Header bytes first, then the content, then its padding; 0 when a turn brought no bytes.
-    fn step(&mut self, buffer: &mut [u8]) -> usize {
-        if self.pending_at < self.pending.len() {
-            let left = &self.pending[self.pending_at..];
-            let count = buffer.len().min(left.len());
-            buffer[..count].copy_from_slice(&left[..count]);
-            self.pending_at += count;
-            return count;
-        }
-        self.pending.clear();
-        self.pending_at = 0;
-        if matches!(self.bytes, Bytes::None) {
-            self.advance();
-            return 0;
-        }
-        let relative = self.entry.as_ref().map(|entry| entry.relative.clone()).unwrap_or_default();
-        let count = Arc::clone(&self.progress).pulse.ask(&relative, || self.content(buffer));
-        if count == 0 {
-            self.end_content();
-        }
-        count
-    }
-
     fn content(&mut self, buffer: &mut [u8]) -> usize {
+        let Some(entry) = &self.entry else { return 0 };
         match &mut self.bytes {
-            Bytes::None => 0,
             Bytes::Kept { left } => {
                 let count = buffer.len().min(*left);
                 buffer[..count].copy_from_slice(&self.recording.kept[self.kept_at..self.kept_at + count]);
@@ -218,50 +158,20 @@ impl<'a> Replay<'a> {
                 *left -= count;
                 count
             }
-            Bytes::Zeros { left } => {
-                let count = (buffer.len() as u64).min(*left) as usize;
-                buffer[..count].fill(0);
-                *left -= count as u64;
-                count
-            }
-            Bytes::Plain(body) => {
+            Bytes::Body(body) => {
                 let (count, trouble) = body.fill(buffer);
-                if let (Some(trouble), Some(entry)) = (trouble, &self.entry) {
+                if let Some(trouble) = trouble {
                     note(&mut self.findings, &entry.relative, entry.size, &trouble);
                 }
                 count
-            }
-            Bytes::Image { number, left } => {
-                if *left == 0 {
-                    return 0;
-                }
-                let snapshot =
-                    self.recording.databases.get_mut(*number).and_then(|database| database.snapshot.as_mut());
-                let read = snapshot.map_or_else(
-                    || Err(io::ErrorKind::UnexpectedEof.into()),
-                    |snapshot| body::read_some(snapshot.as_mut(), buffer),
-                );
-                match read {
-                    Ok(count) if count > 0 => {
-                        *left -= count as u64;
-                        count
-                    }
-                    other => {
-                        let error = other.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                        self.bytes = Bytes::Zeros { left: *left };
-                        self.lose(format!("{}; the rest of its copy is zeros", walk::reason(&error)));
-                        self.content(buffer)
-                    }
-                }
             }
             Bytes::Compared(file) => {
                 if file.block_at == file.block.len() {
                     if file.at == file.length {
                         return 0;
                     }
-                    if let (Some(reason), Some(entry)) =
-                        (file.next_block(self.position, &self.recording.sums, self.ledger), &self.entry)
-                    {
+                    let position = self.outgoing.position();
+                    if let Some(reason) = file.next_block(position, &self.recording.sums, self.ledger) {
                         self.findings.lost(&entry.relative, reason);
                     }
                 }
@@ -274,49 +184,89 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn lose(&mut self, reason: String) {
-        if let Some(entry) = &self.entry {
-            self.findings.lost(&entry.relative, reason);
+    /// The image of an entry went out to its end.
+    fn end_image(&mut self, number: usize, snapshot: Box<Snapshot>, entry: &Entry) {
+        let sizes_only = self.recording.sizes_only;
+        let Some(database) = self.recording.databases.get_mut(number) else { return };
+        // The first pass told it if it read the database, as it does with small ones in any case.
+        let report = self.findings.databases.iter_mut().find(|report| report.path == shown(&entry.relative));
+        let is_told = !sizes_only || report.as_ref().is_some_and(|report| report.damaged);
+        let problems = if is_told { &[] } else { snapshot.damage() };
+        if let Some(reason) = damage::of_image(self.recording.history == entry.relative, problems) {
+            if let Some(report) = report {
+                report.damaged = true;
+            }
+            self.findings.damaged(&entry.relative, reason);
+        }
+        database.snapshot = Some(snapshot);
+        // It may come once more under another name.
+        if database.blocks
+            && !self.cursor.clone().any(&self.recording.entries, Content::Image(number))
+            && let Some(since) = database.release()
+        {
+            tell_of_wait(&mut self.findings, &entry.relative, since.elapsed());
         }
     }
+}
 
-    fn end_content(&mut self) {
-        let size = self.entry.as_ref().map_or(0, |entry| entry.size);
-        self.pending.resize(tar::padding(size), 0);
-        match (std::mem::replace(&mut self.bytes, Bytes::None), self.entry.take()) {
-            (Bytes::Compared(mut file), Some(entry)) if !file.is_lost => {
+impl Members for Replay<'_> {
+    fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
+    }
+
+    fn has_body(&self) -> bool {
+        !matches!(self.bytes, Bytes::Body(Body::Empty))
+    }
+
+    fn advance(&mut self) {
+        let Some(entry) = self.cursor.next(&self.recording.entries) else { return self.outgoing.end() };
+        let path = path_in_tar(&entry.relative);
+        let header = Header {
+            path: &path,
+            kind: entry.kind,
+            size: entry.size,
+            mode: entry.mode,
+            mtime: entry.mtime,
+            link: &entry.link,
+            uid: entry.owner.0,
+            gid: entry.owner.1,
+        };
+        self.outgoing.begin(&header);
+        self.bytes = match entry.content {
+            Content::None => Bytes::Body(Body::Empty),
+            Content::Kept => Bytes::Kept { left: entry.size as usize },
+            Content::Image(number) => Bytes::Body(self.image(number, &entry)),
+            Content::Checked | Content::Unchecked => self.open(&entry),
+        };
+        self.entry = Some(entry);
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        let relative = self.entry.as_ref().map(|entry| entry.relative.clone()).unwrap_or_default();
+        Arc::clone(&self.outgoing.progress).pulse.ask(&relative, || self.content(buffer))
+    }
+
+    fn end_body(&mut self) {
+        let bytes = std::mem::replace(&mut self.bytes, Bytes::Body(Body::Empty));
+        let Some(entry) = self.entry.take() else { return };
+        self.outgoing.pad(entry.size);
+        match (bytes, entry.content) {
+            (Bytes::Compared(mut file), _) if !file.is_lost => {
                 if let Some(trouble) = file.file.changed() {
-                    note(&mut self.findings, &entry.relative, size, &trouble);
+                    note(&mut self.findings, &entry.relative, entry.size, &trouble);
                 }
             }
-            (Bytes::Image { number, .. }, Some(entry)) => {
-                let sizes_only = self.recording.sizes_only;
-                let Some(database) = self.recording.databases.get_mut(number) else { return };
-                // The first pass told it if it read the database, as it does with small ones in any case.
-                let report = self.findings.databases.iter_mut().find(|report| report.path == shown(&entry.relative));
-                let is_told = !sizes_only || report.as_ref().is_some_and(|report| report.damaged);
-                let problems = database
-                    .snapshot
-                    .as_ref()
-                    .filter(|_| !is_told)
-                    .map(|snapshot| snapshot.damage())
-                    .unwrap_or_default();
-                if let Some(reason) = damage::of_image(self.recording.history == entry.relative, problems) {
-                    if let Some(report) = report {
-                        report.damaged = true;
-                    }
-                    self.findings.damaged(&entry.relative, reason);
-                }
-                // It may come once more under another name.
-                if database.blocks
-                    && !self.cursor.clone().any(&self.recording.entries, Content::Image(number))
-                    && let Some(since) = database.release()
-                {
-                    tell_of_wait(&mut self.findings, &entry.relative, since.elapsed());
-                }
+            (Bytes::Body(Body::Image { snapshot, .. }), Content::Image(number)) => {
+                self.end_image(number, snapshot, &entry);
             }
             _ => {}
         }
+    }
+}
+
+impl Read for Replay<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(outgoing::read(self, buffer))
     }
 }
 
@@ -368,23 +318,4 @@ fn read_full(file: &mut Stream, buffer: &mut [u8]) -> Result<(), Trouble> {
         }
     }
     Ok(())
-}
-
-impl Read for Replay<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let count = self.step(buffer);
-            if count > 0 {
-                self.position += count as u64;
-                self.progress.add_done(count as u64);
-                return Ok(count);
-            }
-            if self.ended {
-                return Ok(0);
-            }
-        }
-    }
 }
