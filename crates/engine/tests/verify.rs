@@ -73,7 +73,7 @@ fn all_that_was_padded_behind_the_end_is_read() {
     let verification = verify(PLAIN, &padded).unwrap();
     assert!(verification.is_good(), "{:?}", messages(&verification));
     assert!(
-        messages(&verification).iter().any(|message| message.contains("more bytes follow its end")),
+        messages(&verification).iter().any(|message| message.contains("extra bytes follow its end")),
         "{:?}",
         messages(&verification)
     );
@@ -286,7 +286,7 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
     let findings = findings_of(&inner);
     for expected in [
         "Warning data/hard: it is a hard link to data/configuration.yaml",
-        "WouldNotRestore data/hard-to-nothing: it is a hard link to data/nothing, which is not there",
+        "WouldNotRestore data/hard-to-nothing: it is a hard link to data/nothing, which is missing",
         "WouldNotRestore data/pipe: it is a named pipe",
         "Warning data/device: it is a device",
         "WouldNotRestore data/../../up: it points outside the archive",
@@ -327,9 +327,7 @@ fn a_config_directory_that_would_come_back_empty_is_named() {
     );
     let findings = findings_of(&Inner::default().file("configuration.yaml", b""));
     assert!(
-        findings
-            .iter()
-            .any(|finding| finding.starts_with("WouldNotRestore : the configuration does not lie below 'data/'")),
+        findings.iter().any(|finding| finding.starts_with("WouldNotRestore : the configuration is not below 'data/'")),
         "{findings:?}"
     );
 }
@@ -344,7 +342,7 @@ fn a_description_that_does_not_fit_what_is_there_is_named() {
         (text("2026.3.0", "2026.3.1"), "Warning data/.HA_VERSION: says 2026.3.0, backup.json says 2026.3.1"),
         (
             text("\"protected\":false", "\"protected\":true"),
-            "Warning homeassistant.tar.gz: backup.json says that it is encrypted, and it is not",
+            "Warning homeassistant.tar.gz: backup.json says that it is encrypted, but it is not",
         ),
         (PLAIN.manifest_with("2026.3.0", false), "Loss data/home-assistant_v2.db: it is missing"),
     ] {
@@ -444,7 +442,7 @@ fn other_inner_archives_are_read_to_their_end_too() {
         |addon: &[u8]| layout.archive_of(&inner.ended(), &[], &layout.manifest(), &[("core_ssh.tar.gz", addon)]);
     let verification = verify(layout, &archive(&addon)).unwrap();
     // That backup.json does not announce it is all that is wrong with it.
-    let is_announced = |message: &String| !message.contains("backup.json does not announce it");
+    let is_announced = |message: &String| !message.contains("backup.json does not list it");
     assert!(
         !messages(&verification).iter().any(is_announced) && verification.entries == 8,
         "{:?}",

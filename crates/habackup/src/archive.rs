@@ -79,7 +79,7 @@ pub enum ArchiveError {
     )]
     Compressed(&'static str),
     /// No tar archive.
-    #[error("this is no tar archive: {0}")]
+    #[error("this is not a tar archive: {0}")]
     NotTar(#[source] TarError),
     /// The description is too long to be one.
     #[error("backup.json has {0} bytes, far more than a description can have")]
@@ -205,16 +205,13 @@ impl<S: ReadAt> Archive<S> {
         if let Some(offset) = reader.stained_padding() {
             self.problems.push(Problem::new(
                 Severity::Damaged,
-                format!("the filling after a member was changed, at byte {offset}"),
+                format!("the padding after a member was changed, at byte {offset}"),
             ));
         }
         match ended {
             Ok((tail, unread)) => {
                 if !unread.is_empty() {
-                    let text = format!(
-                        "{} more bytes follow its end than an archive has there; readers pass over them",
-                        unread.end - unread.start
-                    );
+                    let text = format!("{} extra bytes follow its end; readers ignore them", unread.end - unread.start);
                     self.problems.push(Problem::new(Severity::Notice, text));
                 }
                 if tail.marker_blocks < 2 {
@@ -296,10 +293,9 @@ impl<S: ReadAt> Archive<S> {
         let has_record =
             |member: &Member| member.pax_size.is_some() && (member.name == MANIFEST || member.is_inner_archive());
         if self.members.iter().any(has_record) {
-            let text = "Home Assistant destroys this archive if it changes its encryption (in a download with the \
-                password, or on the way to a place with \
-                        another setting), because its headers hold sizes twice; `haul repair` writes it anew without \
-                        them";
+            let text = "Home Assistant destroys this archive if it changes its encryption (when it decrypts a \
+                download, or copies the archive to a location with another setting), because its headers state sizes \
+                twice; `haul repair` rewrites it without them";
             self.problems.push(Problem::new(Severity::Notice, text));
         }
     }
@@ -308,7 +304,7 @@ impl<S: ReadAt> Archive<S> {
         let Some(member) = self.member(MANIFEST).or_else(|| self.member("backup.json")).cloned() else {
             self.problems.push(Problem::new(
                 Severity::Refused,
-                "there is no backup.json; Home Assistant does not take the file for a backup",
+                "there is no backup.json; Home Assistant does not recognise the file as a backup",
             ));
             return Ok(());
         };
@@ -389,7 +385,7 @@ impl<S: ReadAt> Archive<S> {
             let is_main = name.starts_with("homeassistant.tar");
             let text = if self.member(&other).is_some() {
                 format!(
-                    "backup.json says the member is called so, but it is called {}; Home Assistant does not find it",
+                    "backup.json gives it this name, but it is called {}; Home Assistant does not find it",
                     shown(&other)
                 )
             } else if is_main {
@@ -412,9 +408,9 @@ impl<S: ReadAt> Archive<S> {
             names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| shown(pair[0])).collect();
         for name in twice {
             let (severity, text) = if name == MANIFEST {
-                (Severity::Notice, "two members have this name, and the last one counts")
+                (Severity::Notice, "two members have this name; readers use the last one")
             } else {
-                (Severity::Refused, "two members have this name, and readers differ on which counts")
+                (Severity::Refused, "two members have this name, and readers differ on which one they use")
             };
             self.problems.push(Problem::new(severity, text).in_member(name));
         }
@@ -439,7 +435,7 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
     let mut note = |severity, text: String| problems.push(Problem::new(severity, text).in_member(name.clone()));
     let base = entry.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     if base.starts_with(b"._") {
-        let text = "macOS put this file into the archive; Home Assistant then takes the backup for encrypted or \
+        let text = "macOS added this file to the archive; Home Assistant then takes the backup for encrypted or \
             unreadable (pack it with COPYFILE_DISABLE=1)";
         note(Severity::Refused, text.to_owned());
     }
@@ -458,7 +454,7 @@ fn note_member(entry: &Entry, problems: &mut Vec<Problem>) {
         note(
             Severity::Notice,
             format!(
-                "its two headers disagree on its size: {} and {pax} bytes, of which readers take the second",
+                "its two headers give different sizes: {} and {pax} bytes; readers use the second",
                 entry.ustar_size
             ),
         );

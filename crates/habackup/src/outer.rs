@@ -61,7 +61,7 @@ pub enum OuterError {
     #[error("the archive cannot be written: {0}")]
     Io(#[from] io::Error),
     /// A member announced with a size ended with another.
-    #[error("the member {name} was announced with {announced} bytes and has {written}")]
+    #[error("the member {name} was announced with {announced} bytes but has {written}")]
     WrongSize {
         /// The member.
         name: String,

@@ -25,7 +25,7 @@ const CORE: &[(&str, &str)] = &[
     ("core.uuid", "its identity"),
     ("homeassistant.exposed_entities", "which entities voice assistants may use"),
     ("http", "the settings of its web server"),
-    ("onboarding", "that it was set up: it shows the welcome page again"),
+    ("onboarding", "the record of its setup: it shows the welcome page again"),
     ("person", "the persons"),
     ("zone", "the zones"),
 ];

@@ -460,7 +460,7 @@ fn mistakes_people_make_are_named() {
     assert!(
         texts(Archive::open(&foreign(twice)).unwrap().problems(), Severity::Notice)
             .join("\n")
-            .contains("the last one counts")
+            .contains("readers use the last one")
     );
     let damaged = texts(Archive::open(&foreign(&[("./backup.json", b"{")])).unwrap().problems(), Severity::Damaged);
     assert!(damaged[0].contains("backup.json is not JSON"));

@@ -130,7 +130,7 @@ fn hopeless(archive: &Path, before: &Inspection, notes: &Notes) -> RepairError {
     let advice = if has(before, Defect::NotWrapped) {
         "make a tar of the configuration it belongs to, and repair that"
     } else {
-        "it contains nothing usable of a configuration, a folder or an add-on; fetch it again from where it was made"
+        "it contains nothing usable of a configuration, a folder or an add-on; fetch it again from its source"
     };
     RepairError::Hopeless { archive: archive.to_owned(), what, advice: advice.to_owned() }
 }

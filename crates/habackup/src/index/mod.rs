@@ -95,10 +95,10 @@ pub struct Folder {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IndexError {
     /// The magic is missing.
-    #[error("this is not an index of Haul")]
+    #[error("this is not a Haul index")]
     NotAnIndex,
     /// Written by a later program.
-    #[error("the index has version {0}, this program reads up to {MAJOR}")]
+    #[error("the index has version {0}; this program reads versions up to {MAJOR}")]
     NewerVersion(u8),
     /// Longer than any index made, see [`MAX_LEN`].
     #[error("the index is {0} bytes long, more than {MAX_LEN}")]
@@ -107,7 +107,7 @@ pub enum IndexError {
     #[error("the index is damaged: its checksum is wrong")]
     Checksum,
     /// The checksum fits, the content makes no sense.
-    #[error("the index makes no sense: {0}")]
+    #[error("the index is invalid: {0}")]
     Malformed(&'static str),
 }
 

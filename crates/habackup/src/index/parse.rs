@@ -51,7 +51,7 @@ impl Index {
             // Sections of later minor versions are passed over.
             let Some(seen) = seen.get_mut(usize::from(kind)) else { continue };
             if std::mem::replace(seen, true) {
-                return Err(IndexError::Malformed("a section is there twice"));
+                return Err(IndexError::Malformed("a section appears twice"));
             }
             index.take_section(kind, section)?;
         }
@@ -85,7 +85,7 @@ impl Index {
             SECTION_DESCRIPTION => {
                 let sum = section
                     .try_into()
-                    .map_err(|_| IndexError::Malformed("the checksum of the description has another length"))?;
+                    .map_err(|_| IndexError::Malformed("the checksum of the description has the wrong length"))?;
                 self.description = Some(sum);
             }
             SECTION_COPY => self.copy = Some(section.to_vec()),
@@ -93,7 +93,7 @@ impl Index {
                 let mut section = Cursor(section);
                 self.sum = Some(Sum { length: section.u64()?, crc32: section.u32()? });
                 if !section.is_empty() {
-                    return Err(IndexError::Malformed("the checksum of the inner archive has another length"));
+                    return Err(IndexError::Malformed("the checksum of the inner archive has the wrong length"));
                 }
             }
             _ => return Err(IndexError::Malformed("a section has the number zero")),
@@ -198,7 +198,7 @@ impl Files<'_> {
         let suffix = self.rest.bytes(suffix_len)?;
         match usize::try_from(shared) {
             Ok(shared) if shared <= self.path.len() => self.path.truncate(shared),
-            _ => return Err(IndexError::Malformed("a path shares more than there is")),
+            _ => return Err(IndexError::Malformed("a path shares more bytes than the path before it has")),
         }
         if self.path.len() + suffix.len() > MAX_PATH {
             return Err(IndexError::Malformed("a path is too long"));
@@ -208,7 +208,7 @@ impl Files<'_> {
             0 => Kind::File,
             1 => Kind::Directory,
             2 => Kind::Symlink,
-            _ => return Err(IndexError::Malformed("an entry is of no known kind")),
+            _ => return Err(IndexError::Malformed("an entry has an unknown kind")),
         };
         let (gap, headers, size) = (self.rest.number()?, self.rest.number()?, self.rest.number()?);
         let folder = match &mut self.folders {
@@ -246,7 +246,7 @@ fn next_folder(folders: &mut Cursor<'_>) -> Result<Option<Folder>, IndexError> {
             mtime: (seconds, u32::try_from(nanoseconds).ok().filter(|nanos| *nanos < 1_000_000_000)?),
         })
     };
-    folder().map(Some).ok_or(IndexError::Malformed("a directory has a mode or time that cannot be"))
+    folder().map(Some).ok_or(IndexError::Malformed("a directory has an impossible mode or time"))
 }
 
 /// What stands between the prefix and the checksum, once both are right.

@@ -224,14 +224,14 @@ fn sections_twice_missing_or_zero_are_refused() {
     for _ in 0..2 {
         wire::put_section(wire::SECTION_NONCES, 0, &mut twice);
     }
-    assert_eq!(close(twice), Err(IndexError::Malformed("a section is there twice")));
+    assert_eq!(close(twice), Err(IndexError::Malformed("a section appears twice")));
     let mut zero = prefix();
     wire::put_section(0, 0, &mut zero);
     assert_eq!(close(zero), Err(IndexError::Malformed("a section has the number zero")));
     let mut huge = prefix();
     huge.push(wire::SECTION_NONCES);
     huge.extend_from_slice(&u64::MAX.to_le_bytes());
-    assert_eq!(close(huge), Err(IndexError::Malformed("something is longer than what holds it")));
+    assert_eq!(close(huge), Err(IndexError::Malformed("a part is longer than what contains it")));
 }
 
 #[test]

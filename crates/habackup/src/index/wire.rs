@@ -72,7 +72,7 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn bytes(&mut self, len: u64) -> Result<&'a [u8], IndexError> {
         let split = usize::try_from(len).ok().and_then(|len| self.0.split_at_checked(len));
-        let (head, rest) = split.ok_or(IndexError::Malformed("something is longer than what holds it"))?;
+        let (head, rest) = split.ok_or(IndexError::Malformed("a part is longer than what contains it"))?;
         self.0 = rest;
         Ok(head)
     }

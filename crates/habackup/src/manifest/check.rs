@@ -29,7 +29,7 @@ pub fn check_name(name: &str) -> Option<&'static str> {
     } else if name.contains('\0') {
         Some("a backup's name cannot contain a zero character")
     } else if name.len() > NAME_MAX {
-        Some("a backup's name cannot be longer than 225 bytes, because it becomes a file name with the date behind it")
+        Some("a backup's name cannot be longer than 225 bytes, because the file name adds the date to it")
     } else {
         None
     }
@@ -68,18 +68,21 @@ impl Manifest {
                 Some(Value::String(_)) => {}
                 None if key == "type" => findings.refused("'type' is missing; Supervisor refuses the backup"),
                 None => findings.refused(format!(
-                    "'{key}' is missing; Core cannot list its backups any more and Supervisor refuses this one"
+                    "'{key}' is missing; Core can no longer list its backups, and Supervisor refuses this one"
                 )),
                 Some(Value::Number(_)) if key == "slug" => {
-                    findings.refused("'slug' is a number; Core takes it, Supervisor refuses the backup");
+                    findings.refused("'slug' is a number; Core accepts it, Supervisor refuses the backup");
                 }
-                Some(_) => findings.refused(format!("'{key}' is not a text; Core and Supervisor refuse the backup")),
+                Some(_) => findings.refused(format!("'{key}' is not a string; Core and Supervisor refuse the backup")),
             }
         }
         match self.slug() {
-            Some("") => findings.notice("'slug' is empty; readers take it nevertheless"),
-            Some(slug) if slug.contains('/') => findings
-                .refused(format!("'slug' is '{}', which names no file; Supervisor refuses the upload", shown(slug))),
+            Some("") => findings.notice("'slug' is empty; readers accept it anyway"),
+            Some(slug) if slug.contains('/') => findings.refused(format!(
+                "'slug' is '{}', which cannot be a file name; Supervisor refuses the \
+                    upload",
+                shown(slug)
+            )),
             _ => {}
         }
         if let Some(kind) = self.text("type")
@@ -92,12 +95,11 @@ impl Manifest {
         }
         match self.date().map(str::parse::<WallTime>) {
             Some(Err(_)) if self.date().is_some_and(|date| date.parse::<jiff::civil::Date>().is_ok()) => {
-                findings
-                    .notice("'date' has no time of day, so it is read as midnight in whatever zone the reader is in");
+                findings.notice("'date' has no time of day, so readers take it for midnight in their own time zone");
             }
             Some(Err(error)) => findings.refused(format!("{error}; Core refuses the upload")),
             Some(Ok(date)) if !date.has_zone() => {
-                findings.notice("'date' has no time zone, so it is read in whatever zone the reader is in");
+                findings.notice("'date' has no time zone, so readers take it for a time in their own");
             }
             _ => {}
         }
@@ -105,13 +107,13 @@ impl Manifest {
             && slug != super::slug(name, date)
         {
             // Core and Supervisor never compare it, and renaming a backup is legitimate.
-            findings.notice("'slug' does not follow from date and name, as it does in a description nobody changed");
+            findings.notice("'slug' does not match date and name; somebody changed backup.json");
         }
     }
 
     fn check_flags(&self, findings: &mut Findings) {
         match self.get("version") {
-            None => findings.notice("'version' is missing; Supervisor takes the backup for one of the oldest kind"),
+            None => findings.notice("'version' is missing; Supervisor takes the backup for one of the oldest format"),
             Some(version) if matches!(coerced(version), Some(1 | 2)) => {}
             Some(_) => findings.refused("'version' is neither 1 nor 2; Supervisor refuses the backup"),
         }
@@ -124,8 +126,8 @@ impl Manifest {
         }
         if !matches!(self.get("protected"), None | Some(Value::Bool(_))) {
             findings.notice(
-                "'protected' is neither true nor false; readers take it for true where it is not empty, \
-                and ask for a password",
+                "'protected' is neither true nor false; unless it is empty, readers take it for true and ask for a \
+                 password",
             );
         }
         if !matches!(self.get("crypto"), None | Some(Value::Null)) && self.text("crypto") != Some("aes128") {
@@ -149,7 +151,7 @@ impl Manifest {
             None => findings.refused("'homeassistant.version' is missing; Core fails to restore the backup"),
             Some(Value::String(version)) if version.parse::<HaVersion>().is_ok() => {}
             Some(version) => findings.refused(format!(
-                "'homeassistant.version' is {}, which is no version of Home Assistant; Core cannot compare it with its \
+                "'homeassistant.version' is {}, which is not a Home Assistant version; Core cannot compare it with its \
                  own",
                 shown(&version.to_string())
             )),
@@ -168,15 +170,13 @@ impl Manifest {
         let mut seen = HashSet::new();
         for folder in folders {
             match folder.as_str() {
-                None => findings.refused(
-                    "'folders' lists something that is not a text; Core cannot list its backups \
-                    any more",
-                ),
+                None => findings
+                    .refused("'folders' lists something that is not a string; Core can no longer list its backups"),
                 // The oldest descriptions have it, and both readers still take it.
                 Some("homeassistant") => {}
                 Some(folder) if !FOLDERS.contains(&folder) => findings.refused(format!(
-                    "'folders' lists '{}', which is none of share, addons/local, ssl and media; Core cannot list its \
-                     backups any more and Supervisor refuses this one",
+                    "'folders' lists '{}' and may list only share, addons/local, ssl and media; Core can no longer \
+                     list its backups, and Supervisor refuses this one",
                     shown(folder)
                 )),
                 Some(folder) if !seen.insert(folder) => findings.refused(format!(
@@ -195,8 +195,7 @@ impl Manifest {
         let mut seen = HashSet::new();
         for (place, addon) in addons.iter().enumerate() {
             let Some(fields) = addon.as_object() else {
-                findings
-                    .refused("'addons' lists something that is not an object; Core cannot list its backups any more");
+                findings.refused("'addons' lists something that is not an object; Core can no longer list its backups");
                 continue;
             };
             let who = fields
@@ -206,8 +205,8 @@ impl Manifest {
             for key in ["slug", "name", "version"] {
                 if !fields.get(key).is_some_and(Value::is_string) {
                     findings.refused(format!(
-                        "the add-on {who} has no {key}; Core cannot list its backups any more and \
-                        Supervisor refuses this one"
+                        "the add-on {who} has no {key}; Core can no longer list its backups, and Supervisor refuses \
+                         this one"
                     ));
                 }
             }
@@ -224,7 +223,7 @@ impl Manifest {
         if let Some(repositories) = self.array("repositories", findings)
             && !repositories.iter().all(Value::is_string)
         {
-            findings.refused("'repositories' lists something that is not a text; Supervisor refuses the backup");
+            findings.refused("'repositories' lists something that is not a string; Supervisor refuses the backup");
         }
         let lists_official = self
             .get("repositories")
@@ -232,8 +231,8 @@ impl Manifest {
             .is_some_and(|list| list.iter().any(|entry| *entry == OFFICIAL_REPOSITORY));
         if lists_official && self.get("addons").and_then(Value::as_array).is_some_and(|addons| !addons.is_empty()) {
             findings.lost(format!(
-                "'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor has as `core`: \
-                it stops there, and restores no add-ons"
+                "'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor already has as `core`: it stops \
+                 there and restores no add-ons"
             ));
         }
         for key in ["extra", "docker"] {
@@ -242,7 +241,7 @@ impl Manifest {
             }
         }
         if !matches!(self.get("supervisor_version"), None | Some(Value::String(_))) {
-            findings.refused("'supervisor_version' is not a text; Supervisor refuses the backup");
+            findings.refused("'supervisor_version' is not a string; Supervisor refuses the backup");
         }
     }
 

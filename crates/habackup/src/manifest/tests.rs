@@ -80,23 +80,23 @@ fn dates_look_like_pythons() {
 fn each_refusal_says_who_minds_and_why() {
     assert_eq!(refusals(GOOD), [""; 0]);
     let cases = [
-        (r#""slug":"00000000","#, "", "'slug' is missing; Core cannot list"),
+        (r#""slug":"00000000","#, "", "'slug' is missing; Core can no longer list"),
         (r#""type":"partial""#, r#""type":"snapshot""#, "Supervisor knows only 'full' and 'partial'"),
         (r#","version":2}"#, r#","version":3}"#, "neither 1 nor 2; Supervisor refuses"),
         (r#""compressed":true,"#, "", "Core fails to restore"),
         (r#""name":"Core 2026.3.1""#, r#""name":"a/b""#, "cannot contain '/'"),
-        (r#""name":"Core 2026.3.1""#, r#""name":5"#, "'name' is not a text"),
-        (r#""slug":"00000000""#, r#""slug":5"#, "Core takes it, Supervisor refuses"),
+        (r#""name":"Core 2026.3.1""#, r#""name":5"#, "'name' is not a string"),
+        (r#""slug":"00000000""#, r#""slug":5"#, "Core accepts it, Supervisor refuses"),
         (r#""2026-11-22T00:41:00.123456+00:00""#, r#""today""#, "'today' is not a date and time"),
-        (r#""version":"2026.3.1""#, r#""version":"newest""#, "no version of Home Assistant"),
+        (r#""version":"2026.3.1""#, r#""version":"newest""#, "not a Home Assistant version"),
         (r#""extra":{}"#, r#""extra":[]"#, "'extra' is not an object"),
-        (r#""extra":{}"#, r#""folders":["share","addons"]"#, "none of share, addons/local"),
+        (r#""extra":{}"#, r#""folders":["share","addons"]"#, "may list only share, addons/local"),
         (r#""extra":{}"#, r#""folders":["share","share"]"#, "twice; Supervisor"),
         (r#""extra":{}"#, r#""folders":{}"#, "'folders' is not a list"),
-        (r#""extra":{}"#, r#""addons":[{"slug":"x","name":"X"}]"#, "'x' has no version; Core cannot list"),
-        (r#""extra":{}"#, r#""addons":[3]"#, "not an object; Core cannot list"),
+        (r#""extra":{}"#, r#""addons":[{"slug":"x","name":"X"}]"#, "'x' has no version; Core can no longer list"),
+        (r#""extra":{}"#, r#""addons":[3]"#, "not an object; Core can no longer list"),
         (r#""extra":{}"#, r#""crypto":"none""#, "not 'aes128'"),
-        (r#""slug":"00000000""#, r#""slug":"a/b""#, "names no file; Supervisor refuses the upload"),
+        (r#""slug":"00000000""#, r#""slug":"a/b""#, "cannot be a file name; Supervisor refuses the upload"),
     ];
     for (from, to, expected) in cases {
         assert!(GOOD.contains(from), "{from}");

@@ -14,14 +14,13 @@ use crate::securetar::SecureTarVersion;
 const PASSWORD: Effect = Effect::Refuses(Stage::Password);
 const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
 const INCORRECT: &str = "incorrect_password";
-const OTHERWISE: &str = "backup.json was edited, or parts of several backups were put together";
-const NOT_GIVEN: &str = "without its password nobody restores it, and what is inside was not looked at";
-const GIVE_IT: &str =
-    "give the password with --password-file; Home Assistant calls it the encryption key of the emergency kit";
+const OTHERWISE: &str = "backup.json was edited, or somebody put parts of several backups together";
+const NOT_GIVEN: &str = "nobody can restore it without its password, and Haul did not check what is inside";
+const GIVE_IT: &str = "use --password-file; Home Assistant calls the password the encryption key of the emergency kit";
 const ANOTHER_PASSWORD: &str =
-    "the password is of another instance or of before it was changed, or the beginning of the member is damaged";
-const EMERGENCY_KIT: &str = "look for the emergency kit of when the backup was made; nothing else opens it";
-const REWRITE: &str = "`haul repair` writes it as its name and backup.json say";
+    "the password is another instance's or an earlier one, or the beginning of the member is damaged";
+const EMERGENCY_KIT: &str = "find the emergency kit from when the backup was made; nothing else opens it";
+const REWRITE: &str = "`haul repair` makes the member, its name and backup.json agree";
 
 pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     match &facts.main {
@@ -43,8 +42,8 @@ fn probed(facts: &Facts, found: &mut Vec<Finding>) {
         return;
     };
     let (what, why, repair) = match defect {
-        Defect::EncryptedNotProtected => ("it is encrypted, and backup.json says that it is not", OTHERWISE, REWRITE),
-        Defect::ProtectedButPlain => ("backup.json says that it is encrypted, and it is not", OTHERWISE, REWRITE),
+        Defect::EncryptedNotProtected => ("it is encrypted, but backup.json says that it is not", OTHERWISE, REWRITE),
+        Defect::ProtectedButPlain => ("backup.json says that it is encrypted, but it is not", OTHERWISE, REWRITE),
         Defect::PasswordNotGiven => (NOT_GIVEN, "it is encrypted", GIVE_IT),
         _ => ("the password does not open it", ANOTHER_PASSWORD, EMERGENCY_KIT),
     };
@@ -74,20 +73,20 @@ fn missing(facts: &Facts, found: &mut Vec<Finding>) {
         .is_some_and(|section| !section.is_null());
     let (what, why, repair) = if facts.outer.end != OuterEnd::Clean && facts.outer.end != OuterEnd::Unmarked {
         (
-            "the archive of the configuration is not in what is left",
-            "the file was cut or is damaged before it",
-            "fetch it again from where it was made",
+            "the configuration archive is not in the part that is left",
+            "the file was cut short or damaged before that archive",
+            "fetch it again from its source",
         )
     } else if announced {
         (
-            "the archive of the configuration is missing",
-            "the file was cut behind its description, or a member was removed",
-            "nothing of the configuration is left in it",
+            "the configuration archive is missing",
+            "the file was cut after backup.json, or somebody removed the member",
+            "use another copy; this one holds nothing of the configuration",
         )
     } else {
         (
-            "there is no configuration of Home Assistant in it",
-            "it was made of folders or add-ons alone, which only Supervisor can restore",
+            "it holds no Home Assistant configuration",
+            "the backup was made of folders or add-ons only; only Supervisor can restore it",
             "nothing is wrong: restore it on Home Assistant OS",
         )
     };
@@ -102,41 +101,40 @@ fn missing(facts: &Facts, found: &mut Vec<Finding>) {
 fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     let new = |defect, what: &str, why, repair| Finding::new(defect, what, why, repair).at(&main.name);
     if main.name.starts_with("./") {
-        let why =
-            "it was packed anew with `tar cf backup.tar .`; Core compares the whole name, Supervisor takes either";
+        let why = "it was repacked with `tar cf backup.tar .`; Core compares the whole name, Supervisor accepts both";
         let finding = new(Defect::InnerName, "its name must not begin with './'", why, REWRITE);
         found.push(finding.cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found")));
     }
     let protected = facts.description.as_ref().is_some_and(super::facts::Description::protected);
     if main.shape == Shape::Empty || (main.size == 0) {
-        let why = "its writer was stopped before it went back to fill in the size";
+        let why = "its writer stopped before it filled in the size";
         found.push(
-            new(Defect::InnerEmpty, "it has no bytes", why, "`haul repair` looks for its bytes behind the header")
+            new(Defect::InnerEmpty, "it is empty", why, "`haul repair` looks for its content after the header")
                 .locked(),
         );
         return;
     }
     match (main.shape, protected) {
         (Shape::Gzip | Shape::Tar, true) => {
-            let why = "backup.json was edited or comes from another backup; readers decrypt what is not encrypted";
+            let why = "backup.json was edited or comes from another backup; readers try to decrypt the member";
             let finding =
-                new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, and it is not", why, REWRITE);
+                new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, but it is not", why, REWRITE);
             // Nobody who has a password leaves it out when asked for it.
             found.push(if facts.password {
                 finding.locked()
             } else {
                 finding.all(
-                    &Effect::Changes("asks for a password and takes none: only without one it is restored".into()),
+                    &Effect::Changes("it asks for a password and accepts none; it restores only without one".into()),
                     None,
                 )
             });
         }
         (Shape::Encrypted(_) | Shape::SealedUnknown, false) => {
-            let why = "backup.json was edited or comes from another backup; readers then ask for no password";
+            let why = "backup.json was edited or comes from another backup, so readers ask for no password";
             found.push(
                 new(
                     Defect::EncryptedNotProtected,
-                    "it is encrypted, and backup.json says that it is not",
+                    "it is encrypted, but backup.json says that it is not",
                     why,
                     REWRITE,
                 )
@@ -148,7 +146,7 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
                 Defect::InnerUnknown,
                 "it is neither a tar, nor compressed, nor encrypted",
                 "its bytes were damaged or replaced",
-                "nothing helps but another copy",
+                "use another copy; this one cannot be read",
             );
             found.push(finding.locked());
         }
@@ -167,7 +165,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             let finding = new(
                 Defect::SecureTarVersion,
                 "it is encrypted with SecureTar 3".into(),
-                "Home Assistant writes it since 2026.3, and older versions take it for the oldest form",
+                "Home Assistant 2026.3 and newer write it; older versions take it for SecureTar 1",
                 "update the target first, or let `haul repair` encrypt it with SecureTar 2",
             );
             found.push(finding.old_core(PASSWORD, Some(INCORRECT)));
@@ -186,9 +184,9 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
         Shape::Encrypted(SecureTarVersion::V1) => found.push(new(
             Defect::SecureTarOld,
             "it is encrypted with SecureTar 1".into(),
-            "Home Assistant OS wrote it until 2023; it restores, but can't be downloaded without its encryption \
-             (\"Unsupported securetar version.\")",
-            "`haul repair` encrypts it anew",
+            "Home Assistant OS wrote it until 2023; it can be restored, but not downloaded decrypted (\"Unsupported \
+             securetar version.\")",
+            "`haul repair` encrypts it again",
         )),
         _ => {}
     }
@@ -207,10 +205,9 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     if let Some((declared, actual)) = main.sealing.sizes {
         let finding = new(
             Defect::SecureTarSize,
-            format!("its encryption header declares {declared} bytes, and {actual} are there"),
-            "its writer was stopped before it went back to fill in the size; a restore does not ask for it, a download \
-             without encryption fails",
-            "`haul repair` writes the header anew",
+            format!("its encryption header declares {declared} bytes, but it has {actual}"),
+            "its writer stopped before it filled in the size; a restore does not use it, a decrypted download fails",
+            "`haul repair` rewrites the header",
         );
         // What v3 declares is where its last message must be, which is looked for before anything is read.
         let finding = if main.shape == Shape::Encrypted(SecureTarVersion::V3) {
@@ -224,8 +221,8 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
         let mut finding = new(
             Defect::SecureTarDamaged,
             damage.clone(),
-            "a bad disk or memory card, or a broken-off copy",
-            "fetch it again from where it was made",
+            "a bad disk or memory card, or an interrupted copy",
+            "fetch it again from its source",
         );
         finding = if main.shape == Shape::Encrypted(SecureTarVersion::V3) {
             finding.new_core(UNPACK, Some("SecureTarReadError")).supervisor(UNPACK, None)
@@ -249,9 +246,9 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
     };
     if compressed != main.name.as_bytes().ends_with(b".gz") {
         let what = if compressed {
-            "it is compressed, and its name says that it is not"
+            "it is compressed, but its name says that it is not"
         } else {
-            "it is not compressed, and its name says that it is"
+            "it is not compressed, but its name says that it is"
         };
         let finding = Finding::new(Defect::InnerNotAsNamed, what, "it was renamed by hand", REWRITE).at(&main.name);
         found.push(finding.locked());
@@ -275,9 +272,9 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
         if !facts.parts.iter().any(|part| base(part) == *name) {
             let finding = Finding::new(
                 Defect::PartMissing,
-                format!("{} announces it, and it is not there", description.name.trim_start_matches("./")),
+                format!("{} lists it, but it is missing", description.name.trim_start_matches("./")),
                 "a member was removed, or never written",
-                "nothing of it is left",
+                "take it from another backup",
             );
             found.push(finding.at(format!("{name}.tar.gz")).supervisor(Effect::Loses(shown(name)), Some(says)));
         }
@@ -286,13 +283,9 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
     for part in &facts.parts {
         let name = base(part);
         if !announced.iter().any(|(known, _)| *known == name) && name != "supervisor" {
-            let finding = Finding::new(
-                Defect::PartUnknown,
-                "backup.json does not announce it",
-                "backup.json was edited",
-                REWRITE,
-            )
-            .at(&part.name);
+            let finding =
+                Finding::new(Defect::PartUnknown, "backup.json does not list it", "backup.json was edited", REWRITE)
+                    .at(&part.name);
             found.push(finding.supervisor(Effect::Loses(shown(&name)), None));
         }
         let differs = part.shape != Shape::Empty && sealed.is_some_and(|sealed| sealed != part.is_sealed());
@@ -304,25 +297,25 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
             let finding = if sealed == Some(false) && differs {
                 Finding::new(
                     Defect::PartEncryption,
-                    "it is still encrypted, and the configuration is not",
-                    "Home Assistant leaves addons_local.tar.gz and supervisor.tar.gz so when it decrypts a download; \
-                     it restores the configuration all the same",
-                    "`haul repair` decrypts it with the password it had, and leaves it out without",
+                    "it is still encrypted, but the configuration is not",
+                    "Home Assistant leaves addons_local.tar.gz and supervisor.tar.gz encrypted when it decrypts a \
+                     download; it restores the configuration anyway",
+                    "`haul repair` decrypts it if you give its password, and leaves it out otherwise",
                 )
             } else {
                 Finding::new(
                     Defect::PartEncryption,
                     if differs {
-                        "it is not encrypted, and the configuration is"
+                        "it is not encrypted, but the configuration is"
                     } else {
                         "the configuration's password does not open it"
                     },
-                    "parts of several backups were put together; a download without encryption fails (\"Unsupported \
+                    "somebody put parts of several backups together; a decrypted download fails (\"Unsupported \
                      securetar version.\" or \"The inner tar is not gzip or tar, wrong key?\")",
                     if differs {
-                        "`haul repair` encrypts it as the configuration"
+                        "`haul repair` encrypts it like the configuration"
                     } else {
-                        "`haul repair` leaves out what its password does not open"
+                        "`haul repair` leaves out whatever the password does not open"
                     },
                 )
             };
@@ -331,13 +324,13 @@ fn parts(facts: &Facts, found: &mut Vec<Finding>) {
         if name == "supervisor" && part.is_sealed() && sealed != Some(false) {
             let finding = Finding::new(
                 Defect::SupervisorConfig,
-                "Supervisor 2026.03.3 to 2026.08 restores nothing of it",
-                "they read it in a way that does not work while it is encrypted; 2026.09 and newer restore it, older \
-                 ones do not know it",
-                "update Supervisor before the restore, or let `haul repair --decrypt` take the encryption off",
+                "Supervisor 2026.03.3 to 2026.08 does not restore it",
+                "these versions cannot read it while it is encrypted; 2026.09 and newer restore it, older ones do not \
+                 know it",
+                "update Supervisor before the restore, or remove the encryption with `haul repair --decrypt`",
             );
             let effect =
-                Effect::Changes("network storage and registries come back from Supervisor 2026.09 on only".into());
+                Effect::Changes("only Supervisor 2026.09 and newer restore network storage and registries".into());
             found.push(finding.at(&part.name).supervisor(
                 effect,
                 Some("Failed to read supervisor config from backup: seeking backwards is not allowed"),

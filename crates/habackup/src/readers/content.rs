@@ -8,8 +8,8 @@ use crate::manifest::stamp;
 use crate::problem::shown;
 
 const HIDDEN: &str =
-    "it was packed or copied by hand with `*`, which leaves hidden files out, or files were chosen by hand";
-const FROM_ANOTHER: &str = "nothing makes it up; take it from another backup";
+    "it was packed or copied with `*`, which leaves out hidden files, or somebody chose the files by hand";
+const FROM_ANOTHER: &str = "nothing can replace it; take it from another backup";
 
 pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     let Some(content) = facts.main.as_ref().and_then(|main| main.content.as_ref()) else { return };
@@ -34,11 +34,11 @@ fn judge(content: &Content, description: Option<&Description>, whole: bool, foun
         let finding = Finding::new(
             Defect::ConfigEmpty,
             "the configuration in it is empty",
-            "the wrong folder was backed up, or none was mounted",
+            "the wrong folder was backed up, or nothing was mounted there",
             FROM_ANOTHER,
         )
         .at("data");
-        found.push(finding.all(&Effect::Loses("everything: the configuration is emptied".into()), None));
+        found.push(finding.all(&Effect::Loses("everything: it empties the configuration".into()), None));
         return;
     }
     if whole {
@@ -57,7 +57,7 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
     if content.storage {
         match (content.auth, content.auth_provider) {
             (Some(0), _) => {
-                let why = "it was packed while it was written";
+                let why = "it was packed while Home Assistant wrote it";
                 loses(
                     found,
                     Defect::NoAuth,
@@ -101,7 +101,7 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
                 "data/.storage/onboarding",
                 "it is missing",
                 HIDDEN,
-                "that it was set up: Home Assistant shows the welcome page again",
+                "the record of its setup: Home Assistant shows the welcome page again",
             );
         }
     } else {
@@ -109,29 +109,29 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
         loses(found, Defect::NoStorage, "data/.storage", "it is missing", HIDDEN, lost);
     }
     if content.version.is_none() {
-        let why = "it was packed or copied by hand with `*`; Home Assistant takes the configuration for one of long \
-            ago and converts it";
+        let why = "it was packed or copied with `*`; Home Assistant takes the configuration for a very old one and \
+            converts it";
         let finding = Finding::new(Defect::NoVersion, "it is missing", why, "`haul repair` writes it from backup.json")
             .at("data/.HA_VERSION");
-        found.push(finding.all(&Effect::Changes("Home Assistant does not know which version it was".into()), None));
+        found.push(finding.all(&Effect::Changes("Home Assistant does not know which version made it".into()), None));
     }
     let (what, lost) = match content.configuration {
         None => ("it is missing", "the settings in configuration.yaml"),
         Some(Some(_)) => (
-            "it is a symbolic link, which Core does not restore as one",
-            "configuration.yaml, if what it leads to is not there",
+            "it is a symbolic link, and Core does not restore it as a link",
+            "configuration.yaml, if the link's target is missing",
         ),
         Some(None) => ("", ""),
     };
     if !what.is_empty() {
-        let why = "the wrong folder was backed up, or the file lies elsewhere and is linked";
+        let why = "the wrong folder was backed up, or the file is elsewhere and linked";
         loses(found, Defect::NoConfiguration, "data/configuration.yaml", what, why, lost);
     }
     if content.restore_wish {
-        let why = "the backup was made by hand while a restore was about to begin; the next start carries it out";
+        let why = "the backup was made by hand while a restore was about to begin; the next start would continue it";
         let finding = Finding::new(
             Defect::RestoreWish,
-            "the wish for another restore lies in the configuration",
+            "the configuration contains the request for another restore",
             why,
             "`haul repair` leaves it out",
         )
@@ -150,7 +150,7 @@ fn damaged_settings(content: &Content, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             Defect::SettingsDamaged,
             format!("it {}", damage.what),
-            "the power failed while it was written, or the disk is bad; Home Assistant puts it aside and goes on \
+            "the power failed while it was written, or the disk is bad; Home Assistant sets it aside and continues \
              without it",
             FROM_ANOTHER,
         );
@@ -171,13 +171,13 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
                 found,
                 Defect::WalWithoutDatabase,
                 LOG,
-                "it is there without its database",
-                "an exclusion of `*.db`",
+                "its database is missing",
+                "`*.db` was excluded",
                 "the history",
             );
         }
         None => {
-            let why = "it was left out without a word in backup.json, or the history lies in another database";
+            let why = "it was left out without a note in backup.json, or the history is in another database";
             let what = "it is missing, and backup.json does not say that it was left out";
             loses(found, Defect::DatabaseMissing, NAME, what, why, "the history");
         }
@@ -190,8 +190,8 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
                 .and_then(|size| size.checked_sub(32))
                 .is_some_and(|frames| database.page_size > 0 && frames % (database.page_size + 24) != 0);
             if cut {
-                let why = "it was copied while it was written; what stands behind the cut is lost";
-                loses(found, Defect::DatabaseDamaged, LOG, "it ends within a page", why, "the newest history");
+                let why = "it was copied while it was written; what follows the cut is lost";
+                loses(found, Defect::DatabaseDamaged, LOG, "it ends inside a page", why, "the newest history");
             }
             if content.log.is_none() && whole {
                 without_log(database, LOG, found);
@@ -202,11 +202,11 @@ fn database(description: Option<&Description>, content: &Content, whole: bool, f
         let finding = Finding::new(
             Defect::OtherDatabaseDamaged,
             "this database is damaged",
-            "it was copied while it was written, or the disk is bad; it comes back as it is",
+            "it was copied while it was written, or the disk is bad; a restore brings it back as it is",
             "`sqlite3 .recover` may save some of it",
         );
         found.push(
-            finding.at(path).all(&Effect::Unnoticed("what a damaged database of an integration holds".into()), None),
+            finding.at(path).all(&Effect::Unnoticed("the content of an integration's damaged database".into()), None),
         );
     }
 }
@@ -215,7 +215,7 @@ fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) 
     let what = if database.size == 0 {
         "it is empty".to_owned()
     } else if database.present < database.size {
-        format!("{} of its {} bytes are there", database.present, database.size)
+        format!("it has only {} of its {} bytes", database.present, database.size)
     } else if !database.is_one {
         "it is not a database".to_owned()
     } else if let Some(problem) = database.problems.first() {
@@ -226,8 +226,8 @@ fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) 
     let finding = Finding::new(
         Defect::DatabaseDamaged,
         what,
-        "it was copied while it was written, or cut, or the disk is bad; Home Assistant puts it aside as `….corrupt…` \
-         and begins a new one",
+        "it was copied while it was written, it was cut short, or the disk is bad; Home Assistant sets it aside as \
+         `….corrupt…` and starts a new one",
         "`haul repair` keeps it unless it was cut short; `sqlite3 .recover` may save some of it",
     );
     // With a log beside it, it need not be whole by itself.
@@ -242,8 +242,8 @@ fn broken(database: &Database, log: bool, name: &str, found: &mut Vec<Finding>) 
 fn without_log(database: &Database, log: &str, found: &mut Vec<Finding>) {
     let finding = Finding::new(
         Defect::DatabaseWithoutWal,
-        "it is missing: a restore of the history alone fails (\"Backup file … does not exist\")",
-        "the database was copied without it, or closed before; if it was in use, the newest history is missing",
+        "it is missing, so a restore of the history alone fails (\"Backup file … does not exist\")",
+        "the database was copied without it, or had been closed; if it was in use, the newest history is missing",
         "`haul repair` adds an empty one",
     )
     .at(log);
@@ -257,7 +257,7 @@ fn without_log(database: &Database, log: &str, found: &mut Vec<Finding>) {
 fn links(content: &Content, found: &mut Vec<Finding>) {
     for (kind, lost) in [
         (Link::Relative, "relative symbolic links vanish"),
-        (Link::Absolute, "absolute symbolic links become copies of what they lead to, or vanish"),
+        (Link::Absolute, "absolute symbolic links become copies of their targets, or vanish"),
     ] {
         let mut of_kind = content.links.iter().filter(|(_, link)| *link == kind);
         if let Some((path, _)) = of_kind.next() {
@@ -270,8 +270,8 @@ fn links(content: &Content, found: &mut Vec<Finding>) {
             let finding = Finding::new(
                 Defect::Symlink,
                 what,
-                "Core copies what a link leads to, and looks for that beside where it unpacked the archive",
-                "replace the link by what it leads to",
+                "Core copies a link's target, and looks for it beside the place where it unpacked the archive",
+                "replace the link with its target",
             )
             .at(path);
             found.push(finding.cores(&Effect::Changes(lost.into()), None));
@@ -280,9 +280,9 @@ fn links(content: &Content, found: &mut Vec<Finding>) {
     if let Some(path) = content.in_backups.first() {
         let finding = Finding::new(
             Defect::Backups,
-            "it is called 'backups' or lies in such a folder, and Core restores nothing of that name",
+            "it is called 'backups' or is in such a folder; Core restores nothing of that name",
             "an integration keeps its own backups there",
-            "copy it by hand: `haul restore --only` gets it out",
+            "extract it with `haul restore --only` and copy it by hand",
         );
         found.push(
             finding
@@ -294,7 +294,7 @@ fn links(content: &Content, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             Defect::AppleDouble,
             "macOS left a file of its own in the configuration",
-            "the configuration was on a Mac, or on a disk that one wrote to",
+            "the configuration was on a Mac, or on a disk that a Mac wrote to",
             "delete it",
         );
         found.push(finding.at(path));

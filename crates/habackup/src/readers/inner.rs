@@ -16,9 +16,9 @@ use crate::tar::EntryKind;
 const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
 const NAME_TOO_LONG: &str = "[Errno 36] File name too long";
 const OUTSIDE: &str = "which is outside the destination";
-const BROKE_OFF: &str = "its writer was stopped, or a copy broke off";
+const BROKE_OFF: &str = "its writer was stopped, or a copy was interrupted";
 const FLIPPED: &str = "a bad disk or memory card";
-const KEEP: &str = "fetch it again from where it was made; `haul repair` keeps every file that is whole";
+const KEEP: &str = "fetch it again from its source; `haul repair` keeps every whole file";
 
 pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     let Some(main) = &facts.main else { return };
@@ -36,14 +36,14 @@ pub(super) fn find_part(part: &Inner, found: &mut Vec<Finding>) {
         || part.sealing.damage.is_some();
     if damaged {
         let finding = Finding::new(Defect::PartDamaged, "it is damaged or cut short", FLIPPED, KEEP).at(&part.name);
-        found.push(finding.supervisor(Effect::Loses(format!("what is damaged of {}", shown(&part.name))), None));
+        found.push(finding.supervisor(Effect::Loses(format!("the damaged part of {}", shown(&part.name))), None));
     }
     // Such a folder is emptied before it is unpacked, and such an add-on is not restored.
     if content.escaping.iter().any(|path| !path.starts_with(b"/") && leaves(path)) {
         let finding = Finding::new(
             Defect::Escaping,
-            "a member of it leads out of it",
-            "an archive that wants to write elsewhere",
+            "one of its members points outside it",
+            "the archive tries to write elsewhere",
             "`haul repair` leaves it out",
         );
         found.push(finding.at(&part.name).supervisor(Effect::Loses(shown(&part.name)), Some(OUTSIDE)));
@@ -64,23 +64,22 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
         ContentEnd::Unmarked => {
             let finding = Finding::new(
                 Defect::InnerTruncated,
-                "it ends without an end marker: what came behind this may be missing",
+                "it has no end marker; files after this one may be missing",
                 BROKE_OFF,
                 KEEP,
             );
-            let effect = Effect::Unnoticed("files behind that may be missing".into());
+            let effect = Effect::Unnoticed("its last files may be missing".into());
             found.push(finding.at(place(main, content)).all(&effect, None));
         }
         ContentEnd::Silent(text) => {
             let finding = Finding::new(
                 Defect::InnerDamaged,
-                format!("behind this a header is damaged ({text}), which readers take for the end"),
+                format!("the header after this file is damaged ({text}); readers take that for the end"),
                 FLIPPED,
                 KEEP,
             );
-            found.push(
-                finding.at(place(main, content)).all(&Effect::Loses("every file behind the damage".into()), None),
-            );
+            found
+                .push(finding.at(place(main, content)).all(&Effect::Loses("every file after the damage".into()), None));
         }
         ContentEnd::Failed(failing) => {
             let (defect, why, says) = match failing {
@@ -96,8 +95,8 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 Failing::Tampered => (Defect::SecureTarDamaged, FLIPPED, "SecureTarReadError"),
             };
             let what = match failing {
-                Failing::Tampered => "what is encrypted was changed within or behind this member",
-                _ => "it breaks off within or behind this member",
+                Failing::Tampered => "the encrypted data was changed inside or after this member",
+                _ => "it breaks off inside or after this member",
             };
             // What is no `TarError` ends its job without a word of its own.
             let told = if first_header && failing == Failing::Tampered {
@@ -125,9 +124,9 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
             let finding = new(
                 Defect::GzipMembers,
                 "it is compressed in several gzip members and encrypted",
-                "a parallel compressor wrote it (`pigz`, `bgzip`, `cat a.gz b.gz`); encrypted, readers stop after the \
-                 first member",
-                "`haul repair` compresses it anew as one member",
+                "a parallel compressor wrote it (`pigz`, `bgzip`, `cat a.gz b.gz`); in encrypted data, readers stop \
+                 after the first member",
+                "`haul repair` compresses it again as one member",
             );
             let (effect, says) = match content.end {
                 ContentEnd::Failed(_) => (UNPACK, Some("unexpected end of data")),
@@ -138,19 +137,20 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
         GzipEnd::SecondMember => found.push(new(
             Defect::GzipMembers,
             "it is compressed in several gzip members",
-            "a parallel compressor wrote it; plain, all readers read on, encrypted they would not",
-            "nothing needs to be done, as long as nobody encrypts it",
+            "a parallel compressor wrote it; readers continue after the first member, but would not if it were \
+             encrypted",
+            "nothing to do, unless you want to encrypt it",
         )),
         GzipEnd::Unequal => {
-            let finding = new(Defect::GzipChecksum, "the checksum of what it holds is wrong", FLIPPED, KEEP);
-            found.push(finding.all(&Effect::Unnoticed("some file is damaged, and no reader says so".into()), None));
+            let finding = new(Defect::GzipChecksum, "the checksum of its content is wrong", FLIPPED, KEEP);
+            found.push(finding.all(&Effect::Unnoticed("a file is damaged, and no reader says so".into()), None));
         }
         GzipEnd::Truncated | GzipEnd::Corrupt if matches!(content.end, ContentEnd::Clean) => {
             let finding = new(
                 Defect::InnerTruncated,
-                "its compressed data breaks off behind the end of the tar in it",
+                "its compressed data breaks off after the end of the tar in it",
                 BROKE_OFF,
-                "`haul repair` compresses it anew",
+                "`haul repair` compresses it again",
             );
             found.push(finding);
         }
@@ -159,7 +159,7 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
         GzipEnd::Garbage => {
             let finding = new(
                 Defect::InnerTrailing,
-                "something that is no zero follows its compressed data",
+                "other data follows its compressed data",
                 "a script wrote to the same file twice",
                 "`haul repair` leaves it out",
             );
@@ -172,12 +172,12 @@ fn gzip(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
 /// The files that no reader comes to see.
 fn behind(content: &Content) -> String {
     if content.behind.is_empty() {
-        return "every file behind the first gzip member".to_owned();
+        return "every file after the first gzip member".to_owned();
     }
     let names: Vec<String> = content.behind.iter().map(|path| shown(&String::from_utf8_lossy(path))).collect();
     let others = content.behind_count - names.len() as u64;
     let more = if others == 0 { String::new() } else { format!(" and {others} more") };
-    format!("what is behind the first gzip member: {}{more}", names.join(", "))
+    format!("what follows the first gzip member: {}{more}", names.join(", "))
 }
 
 fn members(content: &Content, found: &mut Vec<Finding>) {
@@ -185,13 +185,13 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let target = shown(&String::from_utf8_lossy(link));
         if *known {
             let what = format!("it is a hard link to {target}");
-            let why = "the backup was packed by hand; Core under AppArmor may not make hard links";
+            let why = "the backup was packed by hand; under AppArmor, Core may not create hard links";
             found.push(Finding::new(Defect::HardLink, what, why, "`haul repair` stores both as files").at(path));
         } else {
             let finding = Finding::new(
                 Defect::HardLinkToNothing,
-                format!("it is a hard link to {target}, which is not there"),
-                "files were chosen by hand",
+                format!("it is a hard link to {target}, which is missing"),
+                "somebody chose the files by hand",
                 "`haul repair` leaves it out",
             );
             found.push(
@@ -206,27 +206,27 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             Defect::DataLink,
             "'data' is a symbolic link",
-            "an archive that wants to write elsewhere",
-            "`haul repair` makes a directory of it",
+            "the archive tries to write elsewhere",
+            "`haul repair` turns it into a directory",
         );
         found.push(finding.at("data").cores(&UNPACK, Some("[Errno 17] File exists")).supervisor(UNPACK, None));
     } else if !content.data && content.entries == 0 && matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked) {
         let finding = Finding::new(
             Defect::NoData,
-            "there is nothing in it",
-            "the wrong folder was backed up, or none was mounted",
-            "nothing makes it up; take it from another backup",
+            "it contains nothing",
+            "the wrong folder was backed up, or nothing was mounted there",
+            "nothing can replace it; take it from another backup",
         );
-        let emptied = Effect::Loses("everything: the configuration is emptied".into());
+        let emptied = Effect::Loses("everything: it empties the configuration".into());
         found.push(
             finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")).supervisor(emptied, None),
         );
     } else if !content.data && content.entries > 0 {
         let finding = Finding::new(
             Defect::NoData,
-            "the configuration does not lie below 'data/'",
-            "it was packed by hand from within the configuration; Core copies only what is below 'data', Supervisor \
-             takes it as it is",
+            "the configuration is not below 'data/'",
+            "it was packed by hand from inside the configuration; Core copies only what is below 'data', Supervisor \
+             accepts it as it is",
             "`haul repair` puts it there",
         );
         found.push(finding.cores(&Effect::FailsAfterWipe, Some("Backup file … does not exist")));
@@ -266,16 +266,12 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
         let what = if path.starts_with(b"/") || leaves(path) {
             "it points outside the archive"
         } else {
-            "its name goes up and down again"
+            "its name leads up and back down"
         };
-        let finding = Finding::new(
-            Defect::Escaping,
-            what,
-            "an archive that wants to write elsewhere",
-            "`haul repair` leaves it out",
-        )
-        .at(path);
-        let left_out = Effect::Changes("a member that leads out of the archive is left out".into());
+        let finding =
+            Finding::new(Defect::Escaping, what, "the archive tries to write elsewhere", "`haul repair` leaves it out")
+                .at(path);
+        let left_out = Effect::Changes("a member that points outside the archive is left out".into());
         let finding = finding.old_core(left_out.clone(), None);
         // The `tar` filter takes leading slashes off, and refuses the others. Supervisor has it since 2026.02.3.
         found.push(if path.starts_with(b"/") {
@@ -289,12 +285,12 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
     if let Some(path) = content.through_links.first() {
         let finding = Finding::new(
             Defect::EscapingLink,
-            "it lies below a symbolic link that leads out of the archive",
-            "an archive that wants to write elsewhere; old readers follow the link, newer ones refuse it (Supervisor \
-             since 2026.02.3)",
-            "do not restore it unless you know where it came from; `haul repair` makes a folder of the link",
+            "it is below a symbolic link that points outside the archive",
+            "the archive tries to write elsewhere; old readers follow the link, newer ones refuse it (Supervisor since \
+             2026.02.3)",
+            "do not restore it unless you know where it came from; `haul repair` turns the link into a folder",
         );
-        let written = Effect::Loses("what has that name outside of the configuration: it is written over".into());
+        let written = Effect::Loses("the file of that name outside the configuration: it is overwritten".into());
         found.push(
             finding.at(path).old_core(written, None).new_core(UNPACK, Some(OUTSIDE)).supervisor(UNPACK, Some(OUTSIDE)),
         );
@@ -302,30 +298,39 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
     if let Some(path) = content.repeated.first() {
         let finding = Finding::new(
             Defect::MemberTwice,
-            "it is there more than once, and the last one counts",
-            "the archive was added to",
-            "`haul repair` keeps the last",
+            "the archive holds it more than once; readers use the last one",
+            "something was appended to the archive",
+            "`haul repair` keeps the last one",
         )
         .at(path);
-        found.push(finding.all(&Effect::Unnoticed("the first content of a file that is there twice".into()), None));
+        found.push(
+            finding.all(
+                &Effect::Unnoticed(
+                    "the earlier content of a file that the archive holds \
+            twice"
+                        .into(),
+                ),
+                None,
+            ),
+        );
     }
     for kind in [TooLong::Name, TooLong::Target] {
         let Some((path, _)) = content.too_long.iter().find(|(_, too_long)| *too_long == kind) else { continue };
-        let why = "an archive that was made to do harm, or a damaged one";
+        let why = "the archive was made to do harm, or it is damaged";
         let finding =
             Finding::new(Defect::NameTooLong, format!("it has {kind}"), why, "`haul repair` leaves it out").at(path);
         found.push(match kind {
             TooLong::Name => finding.all(&UNPACK, Some(NAME_TOO_LONG)),
             // `tarfile` passes over a link that it can't make.
             TooLong::Target => {
-                finding.all(&Effect::Changes("a symbolic link that leads too far is left out".into()), None)
+                finding.all(&Effect::Changes("a symbolic link whose target is too long is left out".into()), None)
             }
         });
     }
     if let Some(path) = content.not_utf8.first() {
         let finding = Finding::new(
             Defect::NameEncoding,
-            "its name is no UTF-8",
+            "its name is not UTF-8",
             "it comes from an old disk or another system",
             "rename it before the next backup",
         );
@@ -334,7 +339,7 @@ fn members(content: &Content, found: &mut Vec<Finding>) {
     if let Some(path) = content.sizes_disagree.first() {
         let finding = Finding::new(
             Defect::InnerSizes,
-            "its two headers disagree on its size, of which readers take the second",
+            "its two headers give different sizes; readers use the second",
             "one of them was changed",
             KEEP,
         )

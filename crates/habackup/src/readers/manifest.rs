@@ -21,7 +21,7 @@ const UNPACK: Effect = Effect::Refuses(Stage::Unpack);
 /// Of Supervisor's schema; what follows names the field.
 const INVALID: Option<&str> = Some("Can't validate data for …");
 const BY_HAND: &str = "it was edited by hand or made by another tool";
-const REWRITE: &str = "`haul repair` writes a description that every reader takes";
+const REWRITE: &str = "`haul repair` writes a backup.json that every reader accepts";
 
 /// What is refused when the backup is listed or uploaded.
 pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
@@ -34,7 +34,7 @@ pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
             let says = |words: &str| format!("orjson.JSONDecodeError: {words}");
             let finding = Finding::new(
                 Defect::ManifestNotJson,
-                "backup.json is no JSON",
+                "backup.json is not valid JSON",
                 "it was edited by hand, written in another encoding, or damaged",
                 REWRITE,
             );
@@ -51,7 +51,7 @@ pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
     };
     let Some(fields) = value.as_object() else {
         let says = format!("ValueError: Expected JSON to be parsed as a dict got <class '{}'>", python_type(value));
-        let finding = Finding::new(Defect::ManifestNotObject, "backup.json is no object of JSON", BY_HAND, REWRITE);
+        let finding = Finding::new(Defect::ManifestNotObject, "backup.json is not a JSON object", BY_HAND, REWRITE);
         found.push(finding.at(MANIFEST).cores(&LIST_OF_ALL, Some(&says)).supervisor(LIST, INVALID));
         return;
     };
@@ -91,13 +91,18 @@ impl Listed<'_> {
         let Some(addons) = self.fields.get("addons") else { return };
         let Some(addons) = addons.as_array() else {
             let says = format!("TypeError: '{}' object is not iterable", python_type(addons));
-            return self.both(Defect::Addons, "'addons' is no list", &LIST_OF_ALL, &says);
+            return self.both(Defect::Addons, "'addons' is not a list", &LIST_OF_ALL, &says);
         };
         let mut slugs = HashSet::new();
         for addon in addons {
             let Some(fields) = addon.as_object() else {
                 let says = format!("TypeError: {}", not_an_object(addon));
-                return self.both(Defect::Addons, "'addons' lists something that is no object", &LIST_OF_ALL, &says);
+                return self.both(
+                    Defect::Addons,
+                    "'addons' lists something that is not an object",
+                    &LIST_OF_ALL,
+                    &says,
+                );
             };
             let who = fields.get("slug").or(fields.get("name")).and_then(Value::as_str).unwrap_or("without a name");
             if let Some(key) = ["name", "slug", "version"].iter().find(|key| !fields.contains_key(**key)) {
@@ -117,7 +122,7 @@ impl Listed<'_> {
         let Some(folders) = self.fields.get("folders") else { return };
         let Some(folders) = folders.as_array() else {
             let says = format!("TypeError: '{}' object is not iterable", python_type(folders));
-            let finding = Self::finding(Defect::Folders, "'folders' is no list").cores(&LIST_OF_ALL, Some(&says));
+            let finding = Self::finding(Defect::Folders, "'folders' is not a list").cores(&LIST_OF_ALL, Some(&says));
             // `v1_folderlist` looks for something in it before the schema sees what it is.
             let raised =
                 format!("TypeError: argument of type '{}' is not a container or iterable", python_type(folders));
@@ -130,7 +135,7 @@ impl Listed<'_> {
         };
         if let Some(folder) = folders.iter().find(|folder| !known(folder)) {
             let text = folder.as_str().map_or_else(|| folder.to_string(), |text| format!("'{}'", shown(text)));
-            let what = format!("'folders' lists {text}, which is none of share, addons/local, ssl and media");
+            let what = format!("'folders' lists {text}; it may list only share, addons/local, ssl and media");
             self.both(Defect::Folders, what, &LIST_OF_ALL, &format!("ValueError: {text} is not a valid Folder"));
         }
         let mut names = HashSet::new();
@@ -145,7 +150,7 @@ impl Listed<'_> {
     fn extra(&mut self) {
         if let Some(extra) = self.fields.get("extra").filter(|extra| !extra.is_object()) {
             let says = format!("AttributeError: '{}' object has no attribute 'get'", python_type(extra));
-            self.both(Defect::Extra, "'extra' is no object", &LIST_OF_ALL, &says);
+            self.both(Defect::Extra, "'extra' is not an object", &LIST_OF_ALL, &says);
         }
     }
 
@@ -165,22 +170,27 @@ impl Listed<'_> {
                 let says = format!("unhashable type: '{kind}'");
                 // Python 3.14 says more.
                 let says_more = format!("TypeError: cannot use '{kind}' as a dict key ({says})");
-                Self::finding(Defect::Slug, "'slug' is no text")
+                Self::finding(Defect::Slug, "'slug' is not a string")
                     .reader(Reader::CoreBefore20263, LIST_OF_ALL, Some(&format!("TypeError: {says}")))
                     .reader(Reader::CoreSince20263, LIST_OF_ALL, Some(&says_more))
                     .supervisor(LIST, INVALID)
             }
             Some(Value::String(slug)) if slug.contains('/') => {
-                Self::finding(Defect::Slug, format!("'slug' is '{}', which names no file", shown(slug)))
+                Self::finding(Defect::Slug, format!("'slug' is '{}', which cannot be a file name", shown(slug)))
                     .supervisor(Effect::RefusesUpload, Some("Can't move backup file to storage"))
             }
             Some(Value::String(slug)) if slug.is_empty() => {
-                Self::finding(Defect::Slug, "'slug' is empty; readers take it nevertheless")
+                Self::finding(Defect::Slug, "'slug' is empty; readers accept it anyway")
             }
             Some(Value::String(_)) | None => return,
-            Some(other) => {
-                Self::finding(Defect::Slug, format!("'slug' is {other}, which is no text")).supervisor(LIST, INVALID)
-            }
+            Some(other) => Self::finding(
+                Defect::Slug,
+                format!(
+                    "'slug' is {other}, which is not a \
+                    string"
+                ),
+            )
+            .supervisor(LIST, INVALID),
         };
         self.push(finding);
     }
@@ -195,17 +205,15 @@ impl Listed<'_> {
                 python_type(name)
             );
             return self.push(
-                Self::finding(Defect::Name, "'name' is no text")
+                Self::finding(Defect::Name, "'name' is not a string")
                     .new_core(LIST_OF_ALL, Some(&says))
                     .supervisor(LIST, INVALID),
             );
         };
-        let mut finding = Self::finding(Defect::Name, format!("the name '{}' can't be a file's", shown(name)));
+        let mut finding = Self::finding(Defect::Name, format!("the name '{}' cannot be a file name", shown(name)));
         if name.starts_with('/') {
-            finding = finding.old_core(
-                Effect::Changes("the upload is stored outside of the folder of backups, or refused".into()),
-                None,
-            );
+            finding = finding
+                .old_core(Effect::Changes("the upload is stored outside the backup folder, or refused".into()), None);
         } else if name.contains('/') {
             finding = finding
                 .old_core(Effect::RefusesUpload, Some("Can't write backup file: [Errno 2] No such file or directory"));
@@ -231,9 +239,9 @@ impl Listed<'_> {
             },
         };
         let (what, says) = match date.as_str() {
-            None => (format!("'date' is {date}, which is no text"), "TypeError: argument must be str"),
+            None => (format!("'date' is {date}, which is not a string"), "TypeError: argument must be str"),
             Some(text) if text.parse::<WallTime>().is_err() && !is_bare_date(text) => {
-                (format!("'date' is '{}', which is no date of ISO 8601", shown(text)), "ValueError")
+                (format!("'date' is '{}', which is not an ISO 8601 date", shown(text)), "ValueError")
             }
             Some(_) => return,
         };
@@ -249,8 +257,8 @@ impl Listed<'_> {
             None | Some(Value::Number(_))
                 if !matches!(self.fields.get("version").and_then(Value::as_i64), None | Some(1 | 2)) =>
             {
-                let finding = Self::finding(Defect::ManifestVersion, "the description's 'version' is neither 1 nor 2")
-                    .supervisor(LIST, INVALID);
+                let finding =
+                    Self::finding(Defect::ManifestVersion, "'version' is neither 1 nor 2").supervisor(LIST, INVALID);
                 self.push(finding);
             }
             _ => {}
@@ -264,7 +272,7 @@ impl Listed<'_> {
         self.built_in();
         for key in refused {
             self.push(
-                Self::finding(Defect::ManifestField, format!("'{key}' is not what Supervisor takes"))
+                Self::finding(Defect::ManifestField, format!("'{key}' has no value that Supervisor accepts"))
                     .supervisor(LIST, INVALID),
             );
         }
@@ -278,7 +286,10 @@ impl Listed<'_> {
             repositories.is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(OFFICIAL_REPOSITORY)));
         let has_addons = self.fields.get("addons").and_then(Value::as_array).is_some_and(|addons| !addons.is_empty());
         if is_there && has_addons {
-            let what = format!("'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor has as `core`");
+            let what = format!(
+                "'repositories' lists {OFFICIAL_REPOSITORY}, which every Supervisor already has as \
+                `core`"
+            );
             let effect = Effect::Loses("the add-ons".into());
             self.push(
                 Self::finding(Defect::Repository, what)
@@ -300,12 +311,15 @@ impl Listed<'_> {
         let version = shown(version);
         let finding = Finding::new(
             Defect::SupervisorNewer,
-            format!("it says that Supervisor {version} made it, which did not exist at the date of the backup"),
-            "it was edited by hand, or the clock was wrong; Supervisor restores nothing of a newer one than itself",
-            "`haul repair` leaves that field out",
+            format!(
+                "it says that Supervisor {version} made the backup, but that version did not exist at the backup's \
+                date"
+            ),
+            "it was edited by hand, or the clock was wrong; Supervisor restores no backup from a newer Supervisor",
+            "`haul repair` removes that field",
         );
         let effect = Effect::Changes(format!(
-            "only from version {version} on; older ones say that it was made on a newer Supervisor"
+            "only Supervisor {version} and newer do; older ones say that a newer Supervisor made it"
         ));
         self.push(finding.supervisor(effect, None));
     }
@@ -324,8 +338,7 @@ pub(super) fn find_restored(facts: &Facts, found: &mut Vec<Finding>) {
     } else if let Some(main) = &facts.main {
         let compressed = fields.get("compressed").is_some_and(truthy);
         if main.name == if compressed { "homeassistant.tar" } else { "homeassistant.tar.gz" } {
-            let what =
-                format!("'compressed' is {compressed}, so that readers look for another name than {}", main.name);
+            let what = format!("'compressed' is {compressed}, so readers do not look for {}", main.name);
             let finding =
                 Finding::new(Defect::CompressedFlag, what, BY_HAND, "`haul repair` makes both agree").at(MANIFEST);
             let missing = format!(
@@ -351,7 +364,7 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
             Some(Value::Null) => "Can't compare".to_owned(),
             Some(_) => {
                 let finding =
-                    Finding::new(Defect::HomeAssistant, "'homeassistant.version' is no text", BY_HAND, REWRITE)
+                    Finding::new(Defect::HomeAssistant, "'homeassistant.version' is not a string", BY_HAND, REWRITE)
                         .at(MANIFEST);
                 found.push(finding.cores(&UNPACK, Some("Can't compare")).supervisor(LIST, INVALID));
                 return;
@@ -375,7 +388,7 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
     found.push(match fields.get("homeassistant") {
         Some(other) if truthy(other) && !other.is_object() => finding
             .supervisor(LIST, Some(&format!("AttributeError: '{}' object has no attribute 'get'", python_type(other)))),
-        _ => finding.supervisor(Effect::Loses("the configuration: it does not see that there is one".into()), None),
+        _ => finding.supervisor(Effect::Loses("the configuration: it does not notice that there is one".into()), None),
     });
 }
 
@@ -384,19 +397,19 @@ fn version_of(facts: &Facts, version: &str, found: &mut Vec<Finding>) {
     let Ok(made_by) = version.parse::<HaVersion>() else {
         let finding = Finding::new(
             Defect::HomeAssistant,
-            format!("'{}' is no version of Home Assistant", shown(version)),
+            format!("'{}' is not a Home Assistant version", shown(version)),
             BY_HAND,
             REWRITE,
         )
         .at(MANIFEST);
-        let tries = Effect::Changes("restored, it tries to install that version, and fails".into());
+        let tries = Effect::Changes("after the restore, it tries to install that version and fails".into());
         found.push(finding.cores(&UNPACK, Some(&says)).supervisor(tries, None));
         return;
     };
     let mut finding = Finding::new(
         Defect::VersionNewer,
-        format!("Home Assistant {made_by} made it"),
-        "Core restores nothing of a newer version than itself; Supervisor installs that version",
+        format!("Home Assistant {made_by} made the backup"),
+        "Core restores no backup from a newer version; Supervisor installs that version",
         "update the target first",
     )
     .at(MANIFEST);

@@ -12,11 +12,10 @@ use crate::problem::shown;
 
 const REFUSED: Effect = Effect::Refuses(Stage::List);
 const NOT_FOUND: &str = "KeyError: \"filename './backup.json' not found\"";
-const BROKE_OFF: &str =
-    "a download or copy broke off, a disk was full, or an upload went through a proxy that limits its length";
-const DOWNLOAD_AGAIN: &str = "fetch it again from where it was made; `haul repair` keeps the members that are whole";
-const ANEW: &str = "`haul repair` writes it anew";
-const REPACK: &str = "`haul repair` writes it anew under the names that readers know";
+const BROKE_OFF: &str = "a download or copy was interrupted, a disk was full, or a proxy limited the upload";
+const DOWNLOAD_AGAIN: &str = "fetch it again from its source; `haul repair` keeps every whole member";
+const ANEW: &str = "`haul repair` rewrites it";
+const REPACK: &str = "`haul repair` rewrites it with the names that readers expect";
 
 pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     let first = found.len();
@@ -70,30 +69,30 @@ fn nature(facts: &Facts, found: &mut Vec<Finding>) {
             Defect::EmptyFile,
             "the file is empty",
             "an upload or download failed and reported success",
-            "fetch it again; nothing of a backup is left in it",
+            "fetch it again; this file holds nothing of the backup",
         ),
         Nature::Zeros => Finding::new(
             Defect::ZerosOnly,
             "the file holds nothing but zeros",
-            "a download reserved its room and never filled it, or a disk lost what was written last",
-            "fetch it again; nothing of a backup is left in it",
+            "a download reserved its space and never filled it, or a disk lost the last writes",
+            "fetch it again; this file holds nothing of the backup",
         ),
         Nature::Packed(with) => Finding::new(
             Defect::WrapperPacked,
             format!("the whole backup is packed with {with}"),
-            "it was packed for sending, or by a browser or storage that does so by itself; the outer archive must be a \
-             plain tar",
-            "unpack it once, or let `haul repair` do so",
+            "somebody packed it for sending, or a browser or storage service did; the outer archive must be a plain \
+             tar",
+            "unpack it once, or let `haul repair` do it",
         ),
         Nature::Piece(what) => Finding::new(
             Defect::NotWrapped,
-            format!("this is {what}, and no backup around it"),
-            "it was packed by hand or taken out of a backup; readers want a tar with backup.json beside the packed \
-             configuration",
+            format!("this is {what}, without a backup around it"),
+            "it was packed by hand or taken out of a backup; readers need a tar that holds backup.json beside the \
+             packed configuration",
             if what.contains("tar") {
-                "`haul repair` makes a backup of it"
+                "`haul repair` turns it into a backup"
             } else {
-                "make a tar of the configuration that it belongs to; `haul repair` makes a backup of that"
+                "make a tar of the configuration it belongs to; `haul repair` turns that into a backup"
             },
         ),
         Nature::Answer(kind, text) => Finding::new(
@@ -103,15 +102,14 @@ fn nature(facts: &Facts, found: &mut Vec<Finding>) {
             } else {
                 format!("this is {kind}, saved as a backup: {}", shown(text))
             },
-            "the server answered the download with an error or a page to log in, and it was saved in the backup's \
-             place",
-            "fetch it again, logged in",
+            "the server answered the download with an error or a login page, and that was saved instead of the backup",
+            "log in and fetch it again",
         ),
         Nature::Other(what) => Finding::new(
             Defect::NotHomeAssistant,
-            format!("this is {what}, not a backup of Home Assistant"),
+            format!("this is {what}, not a Home Assistant backup"),
             "another program made it",
-            "unpack it with the program that made it, then make a backup of the configuration in it",
+            "unpack it with that program, then back up the configuration in it",
         ),
     };
     found.push(finding);
@@ -124,8 +122,8 @@ fn names(facts: &Facts, found: &mut Vec<Finding>) {
         found.push(
             Finding::new(
                 Defect::ManifestTwice,
-                format!("there are {count} members of this name, and the last one counts"),
-                "the archive was added to instead of written anew",
+                format!("{count} members have this name; readers use the last one"),
+                "something was appended to the archive",
                 REPACK,
             )
             .at(MANIFEST),
@@ -139,17 +137,17 @@ fn names(facts: &Facts, found: &mut Vec<Finding>) {
     let finding = if let Some(near) = near {
         Finding::new(
             Defect::ManifestName,
-            format!("the description is called '{}', and readers look for './backup.json'", shown(&near.name)),
-            "it was packed anew by hand, for example with `tar cf backup.tar *`; readers compare the whole name",
+            format!("the description is called '{}', but readers look for './backup.json'", shown(&near.name)),
+            "it was repacked by hand, for example with `tar cf backup.tar *`; readers compare the whole name",
             REPACK,
         )
         .at(&near.name)
     } else if let Some(old) = members.iter().find(|member| member.plain_name() == "snapshot.json") {
         Finding::new(
             Defect::OldSnapshot,
-            "this is a snapshot of before 2021, described by snapshot.json",
-            "Hass.io called its backups so; Core never read them, Supervisor still does",
-            "`haul repair` writes it as a backup of today",
+            "this is a snapshot from before 2021, described by snapshot.json",
+            "Hass.io called its backups snapshots; Core never read them, Supervisor still does",
+            "`haul repair` converts it to a current backup",
         )
         .at(&old.name)
         .cores(&REFUSED, Some(NOT_FOUND))
@@ -157,8 +155,9 @@ fn names(facts: &Facts, found: &mut Vec<Finding>) {
         Finding::new(
             Defect::ManifestMissing,
             "there is no backup.json",
-            "the archive is none of Home Assistant's, or it lost the member: readers take only what it describes",
-            "`haul repair` writes one, by what is in the archive",
+            "Home Assistant did not make this archive, or it lost that member; readers restore only what backup.json \
+             describes",
+            "`haul repair` writes one that fits the archive's contents",
         )
     };
     found.push(finding);
@@ -170,18 +169,18 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
         OuterEnd::Refused("unexpected end of data") => {
             let oversized = facts.outer.members.last().is_some_and(|member| member.size > facts.length);
             let why = if oversized {
-                "its size does not fit into the header's field, or the file broke off on its way"
+                "its size does not fit into the header field, or a copy of the file was cut short"
             } else {
                 BROKE_OFF
             };
             found.push(
-                Finding::new(Defect::OuterTruncated, "the file ends within this member", why, DOWNLOAD_AGAIN).at(last),
+                Finding::new(Defect::OuterTruncated, "the file ends inside this member", why, DOWNLOAD_AGAIN).at(last),
             );
         }
         OuterEnd::Refused("truncated header" | "empty header" | "empty file") => {
             found.push(Finding::new(
                 Defect::OuterTruncated,
-                "the file ends within a header",
+                "the file ends inside a header",
                 BROKE_OFF,
                 DOWNLOAD_AGAIN,
             ));
@@ -189,16 +188,16 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
         OuterEnd::Refused(text) => found.push(Finding::new(
             Defect::OuterDamaged,
             format!("a header of the outer archive is damaged ({text})"),
-            "a bad disk or memory card, or the bytes of something else in its place",
+            "a bad disk or memory card, or other data was written there",
             DOWNLOAD_AGAIN,
         )),
         OuterEnd::Silent(text) => {
-            let effect = Effect::Unnoticed("what stands behind that member is not there for it".to_owned());
+            let effect = Effect::Unnoticed("it sees nothing after that member".to_owned());
             found.push(
                 Finding::new(
                     Defect::OuterDamaged,
-                    format!("behind this member no header follows ({text}); its size may be wrong"),
-                    "a wrong size, a damaged header or a broken-off copy; readers take it for the end",
+                    format!("no valid header follows this member ({text}); its size may be wrong"),
+                    "a wrong size, a damaged header or an interrupted copy; readers take this for the end",
                     DOWNLOAD_AGAIN,
                 )
                 .at(last)
@@ -208,7 +207,7 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
         OuterEnd::Unmarked => {
             found.push(Finding::new(
                 Defect::OuterEnd,
-                "the archive has no end mark; something behind its last member may be missing",
+                "the archive has no end marker; members after its last one may be missing",
                 BROKE_OFF,
                 ANEW,
             ));
@@ -219,17 +218,16 @@ fn end(facts: &Facts, found: &mut Vec<Finding>) {
         OuterEnd::Clean => {}
     }
     if let Some(reason) = &facts.outer.index {
-        let what = format!("the index is damaged ({reason}); the archive itself does not need it");
+        let what = format!("Haul's index is damaged ({reason}); the archive itself does not need it");
         found.push(
-            Finding::new(Defect::Index, what, "a bad disk or memory card; no reader but Haul looks at it", ANEW)
-                .at(INDEX),
+            Finding::new(Defect::Index, what, "a bad disk or memory card; only Haul reads the index", ANEW).at(INDEX),
         );
     }
     if facts.outer.trailing {
         found.push(Finding::new(
             Defect::OuterTrailing,
-            "something that is no zero stands behind the end of the archive",
-            "the footer of a download page, or two files joined; readers stop before it",
+            "data follows the end of the archive",
+            "the footer of a download page, or two joined files; readers stop before it",
             REPACK,
         ));
     }
@@ -240,8 +238,8 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
     if let Some(first) = facts.outer.members.iter().find(|member| apple(&member.name)) {
         let mut finding = Finding::new(
             Defect::AppleDouble,
-            "macOS put files of its own into the archive",
-            "it was packed anew with macOS' own tar (COPYFILE_DISABLE=1 keeps them out)",
+            "macOS added files of its own to the archive",
+            "it was repacked with the tar of macOS (COPYFILE_DISABLE=1 keeps them out)",
             REPACK,
         )
         .at(&first.name);
@@ -254,9 +252,9 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
     if let Some(first) = facts.outer.members.iter().find(|member| leaves(member.name.as_bytes())) {
         let finding = Finding::new(
             Defect::OuterEscaping,
-            "its name leads out of the folder into which the archive is unpacked",
-            "an archive that wants to write elsewhere; Core takes the members that it knows, Supervisor unpacks them \
-             all (and passed over this one before 2026.02.3)",
+            "its name points outside the folder where the archive is unpacked",
+            "the archive tries to write elsewhere; Core unpacks only the members it knows, Supervisor unpacks all \
+             (before 2026.02.3 it skipped this one)",
             "`haul repair` leaves it out",
         );
         found.push(finding.at(&first.name).supervisor(
@@ -278,11 +276,11 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
         found.push(
             Finding::new(
                 Defect::SizeRecord,
-                "Home Assistant destroys this archive if it changes its encryption: in a download with the password, \
-                 or on the way to a place with another setting",
-                "a second header says the size of this member, and Home Assistant keeps that when it writes the member \
-                 with another size; it does so without an error",
-                "`haul repair` writes it anew without that header",
+                "Home Assistant destroys this archive if it changes its encryption: when it decrypts a download, or \
+                 copies the archive to a location with another setting",
+                "a second header states the size of this member; when Home Assistant writes the member with another \
+                 size, it keeps that header and reports no error",
+                "`haul repair` rewrites it without that header",
             )
             .at(&first.name),
         );
@@ -292,13 +290,10 @@ fn members(facts: &Facts, found: &mut Vec<Finding>) {
             found.push(
                 Finding::new(
                     Defect::OuterSizes,
-                    format!(
-                        "its two headers disagree on its size: {block} and {pax} bytes, of which readers take the \
-                        second"
-                    ),
-                    "Home Assistant changed the encryption of an archive that said its sizes twice, or the member is \
-                     over 8 GiB and its writer had no room for that in the first header",
-                    "`haul repair` tells the right one by what follows, and writes it once",
+                    format!("its two headers give different sizes: {block} and {pax} bytes; readers use the second"),
+                    "Home Assistant changed the encryption of an archive that states its sizes twice, or the member is \
+                     over 8 GiB, which did not fit into the first header",
+                    "`haul repair` finds the right size by what follows the member, and writes it once",
                 )
                 .at(&member.name),
             );

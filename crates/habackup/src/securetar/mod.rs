@@ -64,10 +64,10 @@ pub enum SecureTarError {
     #[error("the password is wrong")]
     WrongPassword,
     /// The magic is there, the version is not one of ours.
-    #[error("SecureTar version {0} is not known to this program")]
+    #[error("this program does not know SecureTar version {0}")]
     UnknownVersion(u8),
     /// Version 1 has faults in its padding and is only read.
-    #[error("SecureTar version 1 is not written")]
+    #[error("Haul does not write SecureTar version 1")]
     WriteV1,
     /// The six bytes after the version.
     #[error("the reserved bytes of the SecureTar header are not zero")]
@@ -88,7 +88,7 @@ pub enum SecureTarError {
     #[error("the padding at the end of the encrypted data is wrong")]
     BadPadding,
     /// The header's size field.
-    #[error("the header declares {declared} bytes, the encrypted data holds {actual}")]
+    #[error("the header declares {declared} bytes, but the encrypted data holds {actual}")]
     SizeMismatch {
         /// Plaintext bytes according to the header.
         declared: u64,
@@ -96,7 +96,7 @@ pub enum SecureTarError {
         actual: u64,
     },
     /// The header's size field against the container's length, before anything is decrypted.
-    #[error("the header declares {declared} bytes, which does not go with an encrypted length of {container}")]
+    #[error("the header declares {declared} bytes, which does not fit an encrypted length of {container}")]
     LengthMismatch {
         /// Plaintext bytes according to the header.
         declared: u64,

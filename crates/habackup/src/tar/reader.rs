@@ -154,7 +154,7 @@ pub enum TarError {
         offset: u64,
     },
     /// Reading went on after an error.
-    #[error("the archive cannot be read on after an error")]
+    #[error("the rest of the archive cannot be read after an error")]
     Stopped,
 }
 
@@ -376,7 +376,7 @@ impl<R: Read> Reader<R> {
         match block[TYPE] {
             b'x' | b'X' => {
                 if pending.pax.is_some() {
-                    return Err(bad("another one right before it, and readers differ on which counts"));
+                    return Err(bad("another one right before it, and readers differ on which one they use"));
                 }
                 let body = self.extension_body(block, offset)?;
                 let mut overrides = pax::parse(&body).map_err(bad)?;
