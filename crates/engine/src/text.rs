@@ -6,6 +6,7 @@ use std::{
 };
 
 use habackup::rules::PATH_MAX;
+use store::without_number;
 
 /// How much is shown of a name that no system can have.
 const CUT: usize = 200;
@@ -80,8 +81,7 @@ pub(crate) fn serialize_optional_path<S: serde::Serializer>(
 
 /// What the operating system says, without the number of the error.
 pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    shown(text.split(" (os error").next().unwrap_or_default().as_bytes()).to_lowercase()
+    shown(without_number(&error.to_string()).as_bytes()).to_lowercase()
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
+use data_encoding::HEXLOWER;
 use mdns_sd::{ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{error::PeerError, identity::hexadecimal};
+use crate::error::PeerError;
 
 const SERVICE: &str = "_haul._tcp.local.";
 
@@ -30,7 +31,7 @@ impl Announcement {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|_| PeerError::Protocol("the operating system gave no random numbers".to_owned()))?;
-        let id = hexadecimal(&random);
+        let id = HEXLOWER.encode(&random);
         let daemon = ServiceDaemon::new().map_err(|error| failed(&error))?;
         let info = ServiceInfo::new(SERVICE, &id, &format!("{id}.local."), "", port, HashMap::new())
             .map_err(|error| failed(&error))?

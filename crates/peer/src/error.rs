@@ -56,6 +56,11 @@ impl PeerError {
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "it ended in the middle".to_owned(),
-        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+        _ => without_number(&error.to_string()).to_lowercase(),
     }
+}
+
+/// What the system says about an error, without the number that ends it.
+pub fn without_number(text: &str) -> &str {
+    text.split_once(" (os error").map_or(text, |(words, _)| words)
 }

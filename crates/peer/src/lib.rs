@@ -31,7 +31,7 @@ mod server;
 pub mod tls;
 
 pub use client::{Client, Dialer, Pace, Pending};
-pub use error::PeerError;
+pub use error::{PeerError, without_number};
 pub use identity::{Fingerprint, Identity};
 pub use known::{Known, Peer, Role};
 pub use message::{Refusal, RefusalKind, Reply, Request};

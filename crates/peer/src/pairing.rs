@@ -17,6 +17,7 @@
 
 use std::time::Duration;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ use crate::{
     error::PeerError,
     frame::{self, STRANGER},
     gate::{Gate, Wrong},
-    identity::{Fingerprint, hexadecimal},
+    identity::Fingerprint,
     known::plain_name,
 };
 
@@ -70,18 +71,11 @@ struct Text(String);
 
 impl Text {
     fn new(bytes: &[u8]) -> Self {
-        Self(hexadecimal(bytes))
+        Self(HEXLOWER.encode(bytes))
     }
 
     fn bytes(&self) -> Result<Vec<u8>, PeerError> {
-        let digits = self.0.as_bytes();
-        let pairs = digits.chunks(2).map(|pair| {
-            std::str::from_utf8(pair)
-                .ok()
-                .filter(|pair| pair.len() == 2)
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-        });
-        pairs.collect::<Option<_>>().ok_or_else(misunderstood)
+        HEXLOWER_PERMISSIVE.decode(self.0.as_bytes()).map_err(|_| misunderstood())
     }
 }
 

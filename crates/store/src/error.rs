@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
+use peer::without_number;
+
 /// What was being done when a destination failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -282,9 +284,6 @@ pub(crate) fn reason(error: &io::Error) -> String {
         io::ErrorKind::FileTooLarge => "the file system can't hold a file this large".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "it is mounted read-only".to_owned(),
-        _ => {
-            let text = error.to_string();
-            text.split(" (os error").next().unwrap_or_default().to_lowercase()
-        }
+        _ => without_number(&error.to_string()).to_lowercase(),
     }
 }

@@ -12,6 +12,7 @@ use http::{
     HeaderMap, StatusCode,
     header::{CONTENT_LENGTH, RETRY_AFTER},
 };
+use peer::without_number;
 use reqwest::{Body, Certificate, Client, RequestBuilder, Response};
 
 use crate::{
@@ -260,7 +261,7 @@ fn chain(error: &reqwest::Error) -> String {
         cause = next;
     }
     let text = cause.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
+    let text = without_number(&text);
     if error.is_connect() { format!("no connection: {}", text.to_lowercase()) } else { text.to_owned() }
 }
 

@@ -58,6 +58,7 @@ pub use context::{Context, Options, home_directory};
 pub use error::{Kind, Operation, RemoteError, StoreError};
 pub use limit::Limit;
 pub use parts::{Part, Segments};
+pub use peer::without_number;
 pub use scheme::Scheme;
 pub use secret::Secret;
 pub use store::{

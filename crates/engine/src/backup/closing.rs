@@ -1,12 +1,12 @@
 //! The report of an archive that stands.
 
 use std::{
-    fmt::Write as _,
     fs::File,
     io::{self, Read},
     path::Path,
 };
 
+use data_encoding::HEXLOWER;
 use livesqlite::page_cache::ReadGuard;
 use sha2::{Digest, Sha256};
 
@@ -105,9 +105,5 @@ fn digest(path: &Path) -> io::Result<String> {
         position += count as u64;
         cache.passed(&file, position);
     }
-    Ok(hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+    Ok(HEXLOWER.encode(&hasher.finalize()))
 }

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use data_encoding::HEXLOWER;
 use peer::disk::replace_private;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -227,11 +228,7 @@ fn mark(path: &[String]) -> String {
 }
 
 fn short_hash(text: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text.as_bytes())[..20].iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes())[..20])
 }
 
 /// Objects in a folder that are no folders themselves.

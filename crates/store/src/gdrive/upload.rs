@@ -4,9 +4,10 @@
 //! The file that comes out of a session has a temporary name; it gets its own only after its size and checksum were
 //! compared.
 
-use std::{fmt::Write as _, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
+use data_encoding::HEXLOWER;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use reqwest::Response;
 use serde::{Deserialize, Serialize};
@@ -308,11 +309,7 @@ impl DriveUpload {
             return Err(format!("{arrived} bytes arrived instead of {}", completed.length));
         }
         let (Some(sent), Some(arrived)) = (completed.md5, &file.md5_checksum) else { return Ok(Checked::Size) };
-        let sent = sent.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-        if sent.eq_ignore_ascii_case(arrived) {
+        if HEXLOWER.encode(&sent).eq_ignore_ascii_case(arrived) {
             Ok(Checked::Checksum)
         } else {
             Err("its MD5 differs from that of the data sent".to_owned())

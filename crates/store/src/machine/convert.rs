@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use peer::{PeerError, Refusal, RefusalKind, message};
 
 use crate::{
@@ -171,13 +172,5 @@ fn refused_kind(kind: RefusalKind) -> Kind {
 
 /// An MD5 in hexadecimal.
 pub(super) fn digest(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    let digits = text.as_bytes();
-    if digits.len() != 32 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }

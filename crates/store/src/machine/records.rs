@@ -3,7 +3,8 @@
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
-use peer::{Fingerprint, disk::replace_private, identity::hexadecimal};
+use data_encoding::HEXLOWER;
+use peer::{Fingerprint, disk::replace_private};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -48,7 +49,7 @@ impl Records {
     fn path(&self, owner: &Fingerprint, upload: &str) -> PathBuf {
         // Hashed, because the name comes from elsewhere.
         let digest = Sha256::new().chain_update(owner.bytes()).chain_update(upload).finalize();
-        let name = hexadecimal(&digest[..16]);
+        let name = HEXLOWER.encode(&digest[..16]);
         self.directory.join(format!("{name}.json"))
     }
 

@@ -10,7 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use peer::{Client, PeerError, Reply, Request, identity::hexadecimal};
+use data_encoding::HEXLOWER;
+use peer::{Client, PeerError, Reply, Request};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -166,7 +167,7 @@ impl Upload for MachineUpload {
     }
 
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
-        let md5 = completed.md5.map(|md5| hexadecimal(&md5));
+        let md5 = completed.md5.map(|md5| HEXLOWER.encode(&md5));
         let request =
             Request::Commit { upload: self.id.clone(), length: completed.length, parts: completed.parts, md5 };
         match self.ask(Operation::Publish, request, &[]).await? {

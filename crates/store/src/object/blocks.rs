@@ -9,6 +9,7 @@ use ::http::{
 };
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use data_encoding::HEXLOWER;
 use object_store::{
     azure::{AzureAuthorizer, AzureCredential, AzureCredentialProvider},
     client::{HttpRequest, HttpRequestBody},
@@ -17,7 +18,7 @@ use object_store::{
 use percent_encoding::utf8_percent_encode;
 
 use super::{
-    multipart::{Arrived, KEPT, Listed, MARK, Multipart, Pending, hex},
+    multipart::{Arrived, KEPT, Listed, MARK, Multipart, Pending},
     refusal::{element, elements},
     wire::{Call, Wire},
 };
@@ -96,7 +97,7 @@ impl Multipart for Blocks {
         filled.map_err(|_| {
             self.wire.error(Operation::Create, Kind::Invalid, "this machine provides no random numbers")
         })?;
-        Ok(hex(&random))
+        Ok(HEXLOWER.encode(&random))
     }
 
     async fn put(&self, key: &Path, id: &str, part: &Part, md5: [u8; 16]) -> Result<Arrived, StoreError> {

@@ -14,6 +14,7 @@ use ::http::{
 };
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use md5::{Digest, Md5};
 use object_store::{
     Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMultipartOptions,
@@ -225,7 +226,7 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         let tag = tag.ok_or_else(|| {
             self.wire.error(Operation::Write, Kind::Protocol, "it accepted a part without returning its ETag")
         })?;
-        Ok(Arrived { tag: tag.to_owned(), proven: bare(tag).eq_ignore_ascii_case(&hex(&md5)) })
+        Ok(Arrived { tag: tag.to_owned(), proven: bare(tag).eq_ignore_ascii_case(&HEXLOWER.encode(&md5)) })
     }
 
     async fn finish(&self, key: &Path, id: &str, _: &str, parts: &[Arrived]) -> Result<(), StoreError> {
@@ -358,14 +359,9 @@ pub(super) fn whole_tag(parts: &[Arrived]) -> Option<String> {
         if !is_md5(tag) {
             return None;
         }
-        let bytes: Vec<u8> = (0..16).filter_map(|at| u8::from_str_radix(&tag[2 * at..2 * at + 2], 16).ok()).collect();
-        md5.update(&bytes);
+        md5.update(&HEXLOWER_PERMISSIVE.decode(tag.as_bytes()).ok()?);
     }
-    Some(format!("{}-{}", hex(&md5.finalize()), parts.len()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |text, byte| text + &format!("{byte:02x}"))
+    Some(format!("{}-{}", HEXLOWER.encode(&md5.finalize()), parts.len()))
 }
 
 #[cfg(test)]
@@ -378,7 +374,7 @@ mod tests {
         let part = |tag: &str| Arrived { tag: format!("\"{tag}\""), proven: true };
         let parts = [part("5d41402abc4b2a76b9719d911017c592"), part("7d793037a0760186574b0282f2f435e7")];
         let digests = [Md5::digest(b"hello").as_slice(), Md5::digest(b"world").as_slice()].concat();
-        assert_eq!(whole_tag(&parts), Some(format!("{}-2", hex(&Md5::digest(digests)))));
+        assert_eq!(whole_tag(&parts), Some(format!("{}-2", HEXLOWER.encode(&Md5::digest(digests)))));
         assert_eq!(whole_tag(&[part("opaque")]), None);
     }
 }

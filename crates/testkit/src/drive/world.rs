@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
@@ -188,7 +189,7 @@ impl World {
     pub(super) fn next_secret(&mut self, prefix: &str) -> String {
         self.count += 1;
         let digest = Md5::digest(self.count.to_le_bytes());
-        let secret = digest.iter().fold(prefix.to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        let secret = format!("{prefix}{}", HEXLOWER.encode(&digest));
         self.secrets.push(secret.clone());
         secret
     }
@@ -207,7 +208,7 @@ impl World {
 
     pub(super) fn insert(&mut self, mut node: Node) -> String {
         node.id = self.next("1file");
-        node.md5 = hex(&Md5::digest(&node.data));
+        node.md5 = HEXLOWER.encode(&Md5::digest(&node.data));
         node.indexed = self.searches + self.ways.lag;
         let id = node.id.clone();
         self.nodes.insert(id.clone(), node);
@@ -308,10 +309,6 @@ fn spent(left: &mut u64) -> bool {
     let spent = *left > 0;
     *left = left.saturating_sub(1);
     spent
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// As Drive writes times. The calendar is H. Hinnant's `civil_from_days`.

@@ -16,7 +16,7 @@ use std::{
 
 use habackup::{rules::Rules, tar::Kind};
 
-use crate::progress::pulse::Pulse;
+use crate::{progress::pulse::Pulse, text::plain};
 
 /// An entry that goes in.
 #[derive(Clone, Debug)]
@@ -331,7 +331,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
         _ if error.raw_os_error() == Some(libc::ESTALE) => {
             "the network share no longer knows it (stale file handle)".to_owned()
         }
-        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+        _ => plain(error),
     }
 }
 
