@@ -89,7 +89,7 @@ pub(crate) struct Gaps {
 
 impl Gaps {
     /// No stamp has room for more names.
-    const MOST: usize = Stamp::WORDS_MAX / 3;
+    const MOST: usize = Stamp::TEXT_MAX / 3;
 
     fn essential(&mut self, path: &[u8]) {
         // There are but a few such names, and one may be there twice. What was doubtful before is told as lost.
@@ -109,7 +109,7 @@ impl Gaps {
         }
         self.others += 1;
         self.last = path.to_vec();
-        if !path.is_empty() && path.len() <= Stamp::WORDS_MAX && self.named.len() < Self::MOST {
+        if !path.is_empty() && path.len() <= Stamp::TEXT_MAX && self.named.len() < Self::MOST {
             self.named.push(path.to_vec());
         }
     }

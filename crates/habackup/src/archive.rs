@@ -1,6 +1,5 @@
-//! An outer archive that is already there: its members found by walking the headers, without reading a body, and what
-//! Home Assistant will make of it. Owns the members' places and the description; what is inside the inner archives is
-//! not looked at.
+//! An existing outer archive: finds its members by walking the headers, without reading their bodies, and says what
+//! Home Assistant will make of it. It does not read inside the inner archives.
 //!
 //! Works for Core's archives (description first), Supervisor's (description last) and ours. A damaged archive opens as
 //! far as it goes: [`Archive::problems`] then names the damage, and the members before it can still be read.
@@ -35,11 +34,11 @@ const MEMBERS_MAX: usize = 100_000;
 /// One member of an outer archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name as it stands there. Bytes that are no UTF-8 are replaced; no reader knows such a member.
+    /// Its name as written there. Bytes that are not UTF-8 are replaced; no reader knows such a member.
     pub name: String,
     /// What it is; Home Assistant writes only files.
     pub kind: EntryKind,
-    /// Where its first header block stands, the PAX header included.
+    /// The offset of its first header block, including a PAX header.
     pub header_offset: u64,
     /// Where its body begins.
     pub data_offset: u64,
@@ -100,7 +99,7 @@ pub struct Archive<S> {
     unread: Range<u64>,
 }
 
-/// The problem of an archive that was cut behind its last member.
+/// The problem of an archive that was cut after its last member.
 pub const NO_END: &str = "the archive has no end marker; members after its last one may be missing";
 
 impl<S: ReadAt> Archive<S> {
@@ -124,7 +123,7 @@ impl<S: ReadAt> Archive<S> {
         &self.source
     }
 
-    /// All members in the order they stand in.
+    /// All members in their order.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -161,7 +160,7 @@ impl<S: ReadAt> Archive<S> {
         self.tail
     }
 
-    /// What follows the end and was not looked at, because no archive needs that much there; empty for a usual one.
+    /// What follows the end and was not read, because no archive needs that much there; usually empty.
     pub fn unread(&self) -> Range<u64> {
         self.unread.clone()
     }

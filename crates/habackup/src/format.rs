@@ -1,4 +1,4 @@
-//! What the first bytes of a file or of a part say it is.
+//! Recognises the format of a file or of a part by its first bytes.
 
 use std::io;
 
@@ -38,7 +38,7 @@ impl Format {
         }
     }
 
-    /// The same of what stands there.
+    /// The same for content at a position.
     pub fn at(bytes: &impl ReadAt) -> io::Result<Self> {
         first_block(bytes).map(|first| Self::of(&first))
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_format_is_told_by_its_first_bytes() {
+    fn each_format_is_recognised_by_its_first_bytes() {
         let mut tar = [0; BLOCK];
         tar[257..262].copy_from_slice(b"ustar");
         let cases: [(&[u8], Format); 8] = [

@@ -1,10 +1,10 @@
-//! The outer archive, written front to back with sizes that are known only afterwards. Owns the layout and what must be
-//! patched; where the bytes go is the [`Placement`]'s business, what is in the members the caller's.
+//! Writes the outer archive from front to back, with sizes that are known only afterwards. This module knows the layout
+//! and what must be patched; the [`Placement`] decides where bytes go, the caller what the members hold.
 //!
-//! Every member has a PAX header with its time and nothing of its size, so a late size changes no offset: the size in
-//! the header block and its checksum are patched in place. A `size` record would be read as well, but Home Assistant
-//! Core copies a member's records when it takes encryption off or puts it on, and the old size in them would win over
-//! the new one: the archive would be destroyed.
+//! Every member has a PAX header with its time but not its size, so a late size changes no offset: the size in the
+//! header block and its checksum are patched in place. Readers would also accept a `size` record, but Home Assistant
+//! Core copies a member's records when it changes the encryption, and the old size in them would override the new one:
+//! the archive would be destroyed.
 
 use std::io::{self, Write};
 
@@ -21,8 +21,8 @@ pub trait Placement {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Overwrites bytes appended before; `offset` counts from the archive's first byte.
     fn patch(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Told of every stretch that [`Self::patch`] will overwrite, before anything behind it is appended: for places
-    /// that must hold such bytes back.
+    /// Announces every stretch that [`Self::patch`] will overwrite, before anything after it is appended: for
+    /// destinations that must hold such bytes back.
     fn late(&mut self, offset: u64, length: u64) {
         let _ = (offset, length);
     }
@@ -152,7 +152,7 @@ impl<P: Placement> Outer<P> {
     }
 }
 
-/// Where size and checksum stand in the header block before a body at `data_offset`.
+/// The offsets of size and checksum in the header block before a body at `data_offset`.
 fn size_fields(data_offset: u64) -> u64 {
     data_offset - (BLOCK - tar::SIZE_TO_CHECKSUM.start) as u64
 }
@@ -173,8 +173,8 @@ fn header(name: &str, size: u64, mtime: (i64, u32), form: Form) -> Vec<u8> {
     bytes
 }
 
-/// In how many bytes `found` differs from the headers that stand before such a member in an archive of Haul: as
-/// [`Outer`] writes them or used to, or as Core wrote them anew. `None` when even the length is another.
+/// In how many bytes `found` differs from the headers of such a member in an archive of Haul: as [`Outer`] writes them
+/// or used to, or as Core rewrites them. `None` if even the length differs.
 pub fn header_difference(found: &[u8], name: &str, size: u64, mtime: (i64, u32)) -> Option<usize> {
     let mut least = None;
     for form in [Form::Member, Form::RewrittenMember, Form::FormerMember] {
@@ -200,7 +200,7 @@ pub struct Member<P> {
     ustar: [u8; BLOCK],
 }
 
-/// A finished member: where it stands, and which bytes of its header were written last.
+/// A finished member: its position, and which bytes of its header were written last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// The member's name.
@@ -257,7 +257,7 @@ impl<P: Placement> Member<P> {
             Some(_) => None,
             None => {
                 tar::patch_size(&mut self.ustar, size);
-                // Size and checksum stand beside each other; between them is only the time.
+                // Size and checksum are close together; only the time is between them.
                 Some(Patch { offset: size_fields(self.data_offset), bytes: self.ustar[tar::SIZE_TO_CHECKSUM].to_vec() })
             }
         };

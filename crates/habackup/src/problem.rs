@@ -1,5 +1,4 @@
-//! What is wrong with an archive, in plain words. Owns the shape of such a statement; finding them is the work of the
-//! modules that read.
+//! A statement of what is wrong with an archive, in plain words. The modules that read find the problems.
 
 use std::fmt;
 
@@ -50,7 +49,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Text from an archive nobody vouches for, fit for a terminal: short and without control characters.
+/// Text from an untrusted archive, made fit for a terminal: short and without control characters.
 pub fn shown(text: &str) -> String {
     let plain = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
     let mut short: String = text.chars().take(80).map(plain).collect();

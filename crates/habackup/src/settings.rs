@@ -1,8 +1,8 @@
-//! Home Assistant's own settings files, and whether their bytes can be right.
+//! Checks whether the bytes of Home Assistant's own settings files can be right.
 //!
 //! Home Assistant keeps users, integrations and registries as JSON in `.storage`. A power cut or a worn-out card leaves
 //! such a file empty, cut short or full of zeros. At its next start Home Assistant renames it to `….corrupt.<time>` and
-//! goes on with nothing in its place, so a backup of it restores nothing either.
+//! continues without it, so a backup of it restores nothing either.
 
 /// The recorder's database, below the configuration directory, where nothing else is set.
 pub const RECORDER: &[u8] = b"home-assistant_v2.db";
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_power_cut_leaves_is_told_from_settings() {
+    fn what_a_power_cut_leaves_is_distinguished_from_settings() {
         let store = br#"{"version": 1, "key": "hacs.data", "data": {"a": ["b", 1.5, null]}}"#;
         let cut = &store[..store.len() - 9];
         let mut spoilt = store.to_vec();

@@ -1,5 +1,4 @@
-//! Home Assistant's version numbers, as `.HA_VERSION` and `backup.json` hold them. Owns parsing and order; where they
-//! are read from does not matter here.
+//! Home Assistant's version numbers, as in `.HA_VERSION` and `backup.json`: parsing and order.
 
 use std::cmp::Ordering;
 use std::fmt;

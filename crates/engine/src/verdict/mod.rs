@@ -215,7 +215,7 @@ impl Judgement {
                 0 => format!("{what}: {list}"),
                 more => format!("{what}: {list} and {more} more"),
             };
-            if before + longer.len() <= Stamp::WORDS_MAX {
+            if before + longer.len() <= Stamp::TEXT_MAX {
                 told = longer;
             } else {
                 fitting.pop();

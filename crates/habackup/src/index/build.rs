@@ -1,4 +1,4 @@
-//! Building an index while the inner archive is being written.
+//! Builds an index while the inner archive is written.
 
 use super::wire::{
     CHECKSUM, PREFIX, SECTION, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER,
@@ -15,7 +15,7 @@ pub struct IndexBuilder {
     folders: Vec<u8>,
     count: u64,
     previous: Vec<u8>,
-    /// Where the next header stands if nothing lies between.
+    /// The offset of the next header if nothing lies between.
     position: u64,
     /// What `backup.json` says.
     description: Option<Vec<u8>>,
@@ -37,12 +37,12 @@ impl IndexBuilder {
         }
     }
 
-    /// Keeps what `backup.json` says, and what tells whether that is as it was written.
+    /// Keeps `backup.json` and its checksum.
     pub fn describe(&mut self, json: &[u8]) {
         self.description = Some(json.to_vec());
     }
 
-    /// Keeps what tells whether the inner archive is as it was written, where it is not compressed.
+    /// Keeps the checksum of an uncompressed inner archive.
     pub fn sum(&mut self, sum: Option<Sum>) {
         self.sum = sum;
     }

@@ -1,7 +1,7 @@
-//! The index an archive of ours carries as its last member: where the pieces of the compressed inner archive are, the
-//! nonces of its encrypted messages, and every file's place. Owns the bytes of that format (docs/FORMAT.md); what is
-//! done with them (fetching one file, inflating on all cores) belongs to the callers. An archive without an index, or
-//! with one that cannot be read, is as good as before: nothing is said only here.
+//! The index, the last member of Haul's archives: the pieces of the compressed inner archive, the nonces of its
+//! encrypted messages, and the position of every file. This module defines its bytes (docs/FORMAT.md); callers use it
+//! to fetch one file or to inflate on all cores. An archive without a readable index is complete: the index only
+//! repeats what the archive holds.
 
 mod build;
 mod parse;
@@ -55,7 +55,7 @@ impl Pieces {
     }
 }
 
-/// What tells whether an uncompressed inner archive is as it was written; a compressed one has that in [`Pieces`].
+/// The checksum of an uncompressed inner archive; a compressed one has it in [`Pieces`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Bytes of the inner tar.
@@ -73,7 +73,7 @@ pub struct FileEntry {
     pub kind: Kind,
     /// Where its first header block is, extended headers included.
     pub header_offset: u64,
-    /// Where its content begins, behind the last header block.
+    /// Where its content begins, after the last header block.
     pub data_offset: u64,
     /// Bytes of content.
     pub size: u64,

@@ -1,5 +1,5 @@
-//! Reading an index somebody else may have written. Everything is checked before anything is returned; nothing is
-//! allocated by a number in the bytes, only by bytes that are there.
+//! Reads an index that anybody may have written. It checks everything before it returns anything, and sizes allocations
+//! by the bytes that are there, never by a number in them.
 
 use super::wire::{
     CHECKSUM, Cursor, PREFIX, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER,
@@ -11,8 +11,8 @@ use crate::tar::{self, Kind};
 /// Bytes all paths together may unfold to: no real tree comes near, and copying them all takes a second or two.
 const MAX_PATHS: u64 = 1 << 32;
 
-/// A checked index. Whether it belongs to the archive it was found in is for the caller to see: Home Assistant passes
-/// it on untouched when it encrypts an archive anew.
+/// A checked index. The caller checks whether it belongs to its archive: Home Assistant copies it unchanged when it
+/// changes the archive's encryption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     pub(super) member: String,
@@ -132,7 +132,7 @@ impl Index {
         self.pieces.as_ref()
     }
 
-    /// What tells whether an uncompressed inner archive is as it was written; `None` for others, and in older indexes.
+    /// The checksum of an uncompressed inner archive; `None` for others, and in older indexes.
     pub fn sum(&self) -> Option<Sum> {
         self.sum
     }
@@ -147,8 +147,7 @@ impl Index {
         self.description.map(|sum| sum == description_sum(json))
     }
 
-    /// What `backup.json` said when the archive was made, as it is nowhere else if that is damaged; `None` in older
-    /// indexes.
+    /// The content of `backup.json` when the archive was made, in case that is damaged; `None` in older indexes.
     pub fn description(&self) -> Option<&[u8]> {
         self.copy.as_deref()
     }
@@ -249,7 +248,7 @@ fn next_folder(folders: &mut Cursor<'_>) -> Result<Option<Folder>, IndexError> {
     folder().map(Some).ok_or(IndexError::Malformed("a directory has an impossible mode or time"))
 }
 
-/// What stands between the prefix and the checksum, once both are right.
+/// What lies between the prefix and the checksum, once both are right.
 fn checked_body(bytes: &[u8]) -> Result<&[u8], IndexError> {
     if bytes.len() as u64 > MAX_LEN {
         return Err(IndexError::TooLong(bytes.len() as u64));

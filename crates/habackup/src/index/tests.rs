@@ -42,7 +42,7 @@ fn sample() -> Vec<u8> {
     builder.finish(Some(&pieces()), &[[1; 8], [2; 8]])
 }
 
-/// With the checksum made good again, so that what is behind it is reached.
+/// With the checksum corrected, so that the content after it is reached.
 fn resum(bytes: &mut [u8]) {
     let end = bytes.len() - wire::CHECKSUM;
     let len = (bytes.len() as u64).to_le_bytes();
@@ -317,7 +317,7 @@ proptest! {
         prop_assert!(wire::Cursor(&bytes[..bytes.len() - 1]).number().is_err());
     }
 
-    /// Whatever is behind a right checksum: no panic, and walking ends after as many entries as are said to be there.
+    /// Whatever follows a right checksum: no panic, and the walk ends after as many entries as the index declares.
     #[test]
     fn mutated_indexes_are_survived(
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),

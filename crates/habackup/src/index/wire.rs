@@ -1,4 +1,4 @@
-//! The small parts the index is made of: variable-length numbers, sections, the checksum, a bounded cursor.
+//! The parts of an index: variable-length numbers, sections, the checksum, a bounded cursor.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -28,8 +28,8 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     half
 }
 
-/// The checksum of a description, whoever wrote it down: without what changes when Home Assistant encrypts or decrypts
-/// an archive anew.
+/// The checksum of a description, whoever wrote it: without the field that changes when Home Assistant changes the
+/// encryption.
 pub(super) fn description_sum(json: &[u8]) -> [u8; CHECKSUM] {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(json) else { return checksum(json) };
     fields.remove("protected");

@@ -1,5 +1,5 @@
-//! What Core and Supervisor demand of `backup.json`, read from their schemas and from the code that uses the fields.
-//! Every finding says which of them minds and what happens then.
+//! What Core and Supervisor require of `backup.json`, taken from their schemas and from the code that uses the fields.
+//! Each finding names the reader that objects and what happens then.
 
 use std::collections::HashSet;
 
@@ -193,7 +193,7 @@ impl Manifest {
             return;
         };
         let mut seen = HashSet::new();
-        for (place, addon) in addons.iter().enumerate() {
+        for (number, addon) in addons.iter().enumerate() {
             let Some(fields) = addon.as_object() else {
                 findings.refused("'addons' lists something that is not an object; Core can no longer list its backups");
                 continue;
@@ -201,7 +201,7 @@ impl Manifest {
             let who = fields
                 .get("slug")
                 .and_then(Value::as_str)
-                .map_or_else(|| format!("number {}", place + 1), |slug| format!("'{}'", shown(slug)));
+                .map_or_else(|| format!("number {}", number + 1), |slug| format!("'{}'", shown(slug)));
             for key in ["slug", "name", "version"] {
                 if !fields.get(key).is_some_and(Value::is_string) {
                     findings.refused(format!(

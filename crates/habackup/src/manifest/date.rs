@@ -1,5 +1,5 @@
-//! Dates in `backup.json`: a wall clock and its distance from UTC, since Home Assistant names files by the wall clock
-//! as written, in whatever zone that was.
+//! Dates in `backup.json`: local time and its offset from UTC. Home Assistant names files by the local time as written,
+//! in whatever zone that was.
 
 use std::fmt;
 use std::str::FromStr;

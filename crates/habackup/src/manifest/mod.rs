@@ -1,5 +1,5 @@
-//! `backup.json`, the description inside every archive. Owns its fields, the slug and the file name that follow from
-//! them, and what each reader refuses ([`Manifest::check`]). Where it stands in the archive is the archive's business.
+//! `backup.json`, the description in every archive: its fields, the slug and file name derived from them, and what each
+//! reader refuses ([`Manifest::check`]).
 
 mod check;
 mod date;
@@ -60,7 +60,7 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Describes a backup just as Core does; keys stand in Core's order.
+    /// Describes a backup just as Core does, with the keys in Core's order.
     pub fn new(draft: &Draft<'_>) -> Self {
         let date = draft.date.to_string();
         let mut fields = Map::new();
@@ -113,7 +113,7 @@ impl Manifest {
         self.text("name")
     }
 
-    /// When it was made, as it stands there; see [`WallTime`].
+    /// When it was made, as written there; see [`WallTime`].
     pub fn date(&self) -> Option<&str> {
         self.text("date")
     }

@@ -1,9 +1,9 @@
-//! What Haul writes into a description's `extra` once an archive is made: whether it is whole, what is missing if not,
-//! and of which instance it is.
+//! What Haul writes into a description's `extra` after it made an archive: whether the archive is whole, what it lacks,
+//! and which instance it is from.
 //!
-//! The description comes first in an archive and the verdict is known last. So the JSON text is padded with spaces to a
-//! length that does not depend on the verdict, and overwritten in place. Home Assistant allows only texts and yes or no
-//! in `extra`, and keeps what it does not know.
+//! The description comes first in an archive, but the verdict is known last. So spaces pad the JSON text to a length
+//! that does not depend on the verdict, and Haul overwrites it in place. Home Assistant allows only strings and
+//! booleans in `extra`, and keeps keys that it does not know.
 
 use serde_json::{Map, Value, json};
 
@@ -22,16 +22,16 @@ const ELSEWHERE: &str = "elsewhere";
 const INSIDE: &str = "inside";
 
 /// The longest text about what is missing, in bytes; what is longer is cut.
-const WORDS_MAX: usize = Stamp::WORDS_MAX;
-/// Bytes kept free for the verdict: twice the words, since JSON may double a character, and the keys.
-const ROOM: usize = 2 * WORDS_MAX + 168;
+const TEXT_MAX: usize = Stamp::TEXT_MAX;
+/// Bytes reserved for the verdict: twice the text, since JSON may double a character, and the keys.
+const RESERVED: usize = 2 * TEXT_MAX + 168;
 /// No instance id is longer.
 const INSTANCE_MAX: usize = 64;
 
 /// The verdict that an archive carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
-    /// What is missing, in words; empty: it is whole.
+    /// What is missing, as text; empty if the archive is whole.
     pub missing: String,
     /// Whether users, settings or the history are missing.
     pub essential: bool,
@@ -43,7 +43,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// So many bytes of [`missing`](Self::missing) are kept.
-    pub const WORDS_MAX: usize = 300;
+    pub const TEXT_MAX: usize = 300;
     /// Stands in [`missing`](Self::missing) between one thing and the next.
     pub const BETWEEN: &str = "; ";
 
@@ -55,9 +55,9 @@ impl Stamp {
     fn write(&self, extra: &mut Map<String, Value>) {
         extra.insert(VERDICT.into(), json!(if self.is_whole() { WHOLE } else { INCOMPLETE }));
         if !self.is_whole() {
-            let words: String = self.missing.chars().filter(|character| !character.is_control()).collect();
-            let end = words.floor_char_boundary(WORDS_MAX);
-            extra.insert(MISSING.into(), json!(words[..end]));
+            let text: String = self.missing.chars().filter(|character| !character.is_control()).collect();
+            let end = text.floor_char_boundary(TEXT_MAX);
+            extra.insert(MISSING.into(), json!(text[..end]));
             extra.insert(ESSENTIAL.into(), json!(self.essential));
         }
         if self.without_history {
@@ -68,13 +68,13 @@ impl Stamp {
     }
 
     fn read(extra: &Value) -> Option<Self> {
-        // Any other word is of a later version, or damaged: then nobody knows what the maker knew.
+        // Any other word is from a later version, or damaged: then nobody knows what the maker knew.
         let whole = match extra.get(VERDICT)?.as_str()? {
             WHOLE => true,
             INCOMPLETE => false,
             _ => return None,
         };
-        let missing = extra.get(MISSING).and_then(Value::as_str).filter(|words| !words.is_empty());
+        let missing = extra.get(MISSING).and_then(Value::as_str).filter(|text| !text.is_empty());
         Some(Self {
             missing: if whole { String::new() } else { missing.unwrap_or("something").to_owned() },
             essential: !whole && extra.get(ESSENTIAL).and_then(Value::as_bool).unwrap_or(true),
@@ -88,7 +88,7 @@ fn history(extra: &Value) -> Option<&str> {
     extra.get(HISTORY)?.as_str()
 }
 
-/// Whether `extra` tells where the history is, so that nobody misses Home Assistant's own database.
+/// Whether `extra` says where the history is, so that nobody misses Home Assistant's own database.
 pub fn knows_history(extra: &Value) -> bool {
     matches!(history(extra), Some(ELSEWHERE | INSIDE))
 }
@@ -117,7 +117,7 @@ impl Manifest {
         stamped.change_extra(|extra| {
             extra.retain(|key, _| ![VERDICT, MISSING, ESSENTIAL, HISTORY].contains(&key.as_str()));
         });
-        let length = stamped.to_json().len() + ROOM;
+        let length = stamped.to_json().len() + RESERVED;
         if let Some(stamp) = stamp {
             stamped.change_extra(|extra| stamp.write(extra));
         }
@@ -138,8 +138,7 @@ impl Manifest {
     }
 }
 
-/// Home Assistant's ids are 32 hexadecimal digits; whatever else stands there comes from elsewhere and is shown to
-/// people.
+/// Home Assistant's ids are 32 hexadecimal digits; anything else comes from elsewhere and is shown to people.
 fn is_instance(id: &str) -> bool {
     !id.is_empty() && id.len() <= INSTANCE_MAX && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_verdict_comes_back_and_takes_the_same_room() {
+    fn every_verdict_comes_back_and_takes_the_same_space() {
         let unstamped = manifest().to_stamped_json(None);
         assert_eq!(Manifest::parse(&unstamped).unwrap().stamp(), None);
         for missing in ["", "the history", "quotes \" and \\ and ends", &"\"ü".repeat(200)] {

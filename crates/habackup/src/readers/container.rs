@@ -1,4 +1,4 @@
-//! Which member holds the configuration, how it is encrypted and compressed, and whether a reader gets into it.
+//! Which member holds the configuration, how it is encrypted and compressed, and whether a reader can open it.
 //!
 //! Core, before a restore: `validate_password` looks for `homeassistant.tar`, then `homeassistant.tar.gz`, opens it
 //! with the password if the description says `protected`, else without, and reads the first header. Whatever fails
@@ -91,7 +91,7 @@ fn missing(facts: &Facts, found: &mut Vec<Finding>) {
         )
     };
     let mut finding = Finding::new(Defect::InnerMissing, what, why, repair).at("homeassistant.tar.gz");
-    // Also where Core is not asked, somebody may look for a configuration in it.
+    // Even if Core is not checked, somebody may look for a configuration in it.
     if facts.readers() != [Reader::Supervisor] || announced {
         finding = finding.cores(&PASSWORD, Some("No homeassistant.tar or homeassistant.tar.gz found"));
     }
@@ -119,7 +119,7 @@ fn configuration(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
             let why = "backup.json was edited or comes from another backup; readers try to decrypt the member";
             let finding =
                 new(Defect::ProtectedButPlain, "backup.json says that it is encrypted, but it is not", why, REWRITE);
-            // Nobody who has a password leaves it out when asked for it.
+            // A user who has a password gives it when asked.
             found.push(if facts.password {
                 finding.locked()
             } else {
@@ -236,7 +236,7 @@ fn sealed(facts: &Facts, main: &Inner, found: &mut Vec<Finding>) {
     }
 }
 
-/// `tarfile` is told by the name whether to inflate.
+/// `tarfile` decides by the name whether to inflate.
 fn named(main: &Inner, found: &mut Vec<Finding>) {
     let compressed = match (main.shape, &main.content) {
         (Shape::Gzip, _) => true,
@@ -255,7 +255,7 @@ fn named(main: &Inner, found: &mut Vec<Finding>) {
     }
 }
 
-/// Core restores none of them; it looks at them when it decrypts a backup for a download.
+/// Core restores none of them, but reads them when it decrypts a backup for a download.
 fn parts(facts: &Facts, found: &mut Vec<Finding>) {
     let Some(description) = &facts.description else { return };
     let list = |key: &str| description.get(key).and_then(Value::as_array).cloned().unwrap_or_default();

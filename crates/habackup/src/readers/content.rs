@@ -1,6 +1,6 @@
-//! What a configuration needs to come back as it was, and what Core's way of copying leaves behind.
+//! What a configuration needs to be restored as it was, and what Core's way of copying leaves behind.
 //!
-//! Nobody checks any of this: a restore says that it succeeded, and the loss shows when Home Assistant starts.
+//! No reader checks any of this: a restore reports success, and the loss shows when Home Assistant starts.
 
 use super::facts::{Content, ContentEnd, Database, Facts, GzipEnd, Inner, Journal, Link, truthy};
 use super::{Defect, Description, Effect, Finding};
@@ -16,7 +16,7 @@ pub(super) fn find(facts: &Facts, found: &mut Vec<Finding>) {
     if !content.data || content.data_is_link {
         return;
     }
-    // What is behind the end of a broken one is not missing: that it breaks off is said already.
+    // Files after the end of a broken archive are not missing: another finding already says that it breaks off.
     let first_of_several = content.gzip == GzipEnd::SecondMember && facts.main.as_ref().is_some_and(Inner::is_sealed);
     let whole = matches!(content.end, ContentEnd::Clean | ContentEnd::Unmarked) && !first_of_several;
     judge(content, facts.description.as_ref(), whole, found);
@@ -127,10 +127,10 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
         let why = "the wrong folder was backed up, or the file is elsewhere and linked";
         loses(found, Defect::NoConfiguration, "data/configuration.yaml", what, why, lost);
     }
-    if content.restore_wish {
+    if content.pending_restore {
         let why = "the backup was made by hand while a restore was about to begin; the next start would continue it";
         let finding = Finding::new(
-            Defect::RestoreWish,
+            Defect::PendingRestore,
             "the configuration contains the request for another restore",
             why,
             "`haul repair` leaves it out",
@@ -143,7 +143,7 @@ fn files(content: &Content, found: &mut Vec<Finding>) {
 
 fn damaged_settings(content: &Content, found: &mut Vec<Finding>) {
     for (path, damage) in &content.damaged_settings {
-        // Said already.
+        // Another finding says so already.
         if path == b"data/.storage/auth" && content.auth == Some(0) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The names of what can be wrong.
+//! The names of all defects.
 
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ defects! {
     OuterTruncated = "outer-truncated",
     /// A header of the outer tar is damaged.
     OuterDamaged = "outer-damaged",
-    /// Something stands behind the end.
+    /// Data follows the end.
     OuterTrailing = "outer-trailing-bytes",
     /// The end mark, or zeros at the end, are missing.
     OuterEnd = "outer-end",
@@ -137,7 +137,7 @@ defects! {
     InnerTruncated = "inner-truncated",
     /// Damaged compression.
     InnerDamaged = "inner-damaged",
-    /// Something behind the end.
+    /// Data follows the end.
     InnerTrailing = "inner-trailing-bytes",
     /// No `data`.
     NoData = "no-data",
@@ -183,8 +183,8 @@ defects! {
     NoVersion = "no-ha-version",
     /// No `configuration.yaml`.
     NoConfiguration = "no-configuration",
-    /// A wish for another restore.
-    RestoreWish = "restore-wish",
+    /// The request for another restore.
+    PendingRestore = "restore-wish",
     /// No database.
     DatabaseMissing = "database-missing",
     /// No database, but its log.

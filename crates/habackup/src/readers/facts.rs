@@ -1,4 +1,4 @@
-//! What was seen in an archive, as plain data. Whoever fills it in decides nothing.
+//! What was seen in an archive, as plain data. The code that fills it in decides nothing.
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub struct Facts {
     pub parts: Vec<Inner>,
     /// Whether there was a password to try.
     pub password: bool,
-    /// Which readers are asked.
+    /// Which readers to check.
     pub asked: Asked,
 }
 
@@ -41,7 +41,7 @@ impl Facts {
         declared.or_else(|| self.main.as_ref()?.content.as_ref()?.version.as_deref()?.parse().ok())
     }
 
-    /// The readers that are asked.
+    /// The readers to check.
     pub fn readers(&self) -> Vec<Reader> {
         if self.asked == Asked::Able && self.is_for_supervisor() {
             return vec![Reader::Supervisor];
@@ -99,7 +99,7 @@ pub struct Outer {
     pub members: Vec<OuterMember>,
     /// How it ends.
     pub end: OuterEnd,
-    /// Something behind the end that is no zero.
+    /// Something other than zeros follows the end.
     pub trailing: bool,
     /// It is shorter than Haul wrote it: zeros at its end are missing.
     pub short: bool,
@@ -110,7 +110,7 @@ pub struct Outer {
 /// A member of the outer tar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OuterMember {
-    /// Its name as it stands there.
+    /// Its name as written there.
     pub name: String,
     /// What it is.
     pub kind: EntryKind,
@@ -183,12 +183,12 @@ pub(super) fn truthy(value: &Value) -> bool {
     }
 }
 
-/// Why a text is no JSON, in the words of Home Assistant's parser as far as they can be told.
+/// Why a text is not JSON, as Home Assistant's parser says it, as far as that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonProblem {
-    /// The words of Core before 2026.3.
+    /// What Core before 2026.3 says.
     pub text: String,
-    /// The words of Core since, whose parser is a newer one.
+    /// What newer Core says, whose parser is newer.
     pub text_since_20263: String,
     /// Python's own `json` reads it, which Supervisor uses: UTF-16, or a byte order mark.
     pub only_for_core: bool,
@@ -196,13 +196,13 @@ pub struct JsonProblem {
 
 impl JsonProblem {
     fn of(bytes: &[u8], error: &serde_json::Error) -> Self {
-        let text = Self::words(bytes, error);
-        let text_since_20263 = Self::newer_words(bytes, error, &text);
+        let text = Self::text(bytes, error);
+        let text_since_20263 = Self::newer_text(bytes, error, &text);
         Self { text, text_since_20263, only_for_core: python_reads(bytes) }
     }
 
     /// What orjson 3.11 says of what older ones say `text` of.
-    fn newer_words(bytes: &[u8], error: &serde_json::Error, text: &str) -> String {
+    fn newer_text(bytes: &[u8], error: &serde_json::Error, text: &str) -> String {
         let said = "unexpected character: ";
         if !text.starts_with(said) {
             return text.to_owned();
@@ -216,7 +216,7 @@ impl JsonProblem {
         text.to_owned()
     }
 
-    fn words(bytes: &[u8], error: &serde_json::Error) -> String {
+    fn text(bytes: &[u8], error: &serde_json::Error) -> String {
         const FIRST: &str = "line 1 column 1 (char 0)";
         if bytes.is_empty() {
             return format!("Input is a zero-length, empty document: {FIRST}");
@@ -226,7 +226,7 @@ impl JsonProblem {
         };
         let at: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>()
             + error.column().saturating_sub(1);
-        let place = format!("line {} column {} (char {at})", error.line(), error.column());
+        let position = format!("line {} column {} (char {at})", error.line(), error.column());
         match error.to_string() {
             said if said.starts_with("trailing comma") => {
                 // The parsers point to the two ends of the space between the comma and the bracket.
@@ -235,7 +235,7 @@ impl JsonProblem {
                 format!("trailing comma is not allowed: line {} column {column} (char {comma})", error.line())
             }
             said if said.starts_with("EOF") => {
-                // The place behind the last character.
+                // The position after the last character.
                 let last = text.rsplit('\n').next().unwrap_or_default().chars().count();
                 format!(
                     "unexpected end of data: line {} column {} (char {})",
@@ -244,7 +244,7 @@ impl JsonProblem {
                     text.chars().count()
                 )
             }
-            _ => format!("unexpected character: {place}"),
+            _ => format!("unexpected character: {position}"),
         }
     }
 }
@@ -281,7 +281,7 @@ pub enum Shape {
     Tar,
     /// SecureTar by its magic, or by what the right password makes of it.
     Encrypted(SecureTarVersion),
-    /// SecureTar of a version nobody knows yet.
+    /// SecureTar of an unknown version.
     SealedUnknown,
     /// None of them.
     Unknown,
@@ -421,7 +421,7 @@ pub struct Content {
     pub end: ContentEnd,
     /// How the gzip stream ends.
     pub gzip: GzipEnd,
-    /// The member it ended behind.
+    /// The last member before the end.
     pub last: Option<Vec<u8>>,
     /// Members.
     pub entries: u64,
@@ -454,14 +454,14 @@ pub struct Content {
     /// `configuration.yaml`, and whether it is a link.
     pub configuration: Option<Option<Link>>,
     /// `.HA_RESTORE`.
-    pub restore_wish: bool,
+    pub pending_restore: bool,
     /// The recorder's database.
     pub database: Option<Database>,
     /// Size of its log.
     pub log: Option<u64>,
     /// Other databases that are damaged.
     pub damaged_databases: Vec<Vec<u8>>,
-    /// FIFOs, devices and what nobody knows.
+    /// FIFOs, devices and unknown kinds.
     pub specials: Vec<Special>,
     /// Hard links: path, and whether what they link to came before.
     pub hard_links: Vec<(Vec<u8>, Vec<u8>, bool)>,
@@ -471,11 +471,11 @@ pub struct Content {
     pub through_links: Vec<Vec<u8>>,
     /// Symbolic links of the configuration.
     pub links: Vec<(Vec<u8>, Link)>,
-    /// What is called `backups` below the first level, or lies in the one there.
+    /// Entries called `backups` below the first level, or inside the one there.
     pub in_backups: Vec<Vec<u8>>,
     /// `AppleDouble` files.
     pub apple: Vec<Vec<u8>>,
-    /// Some members behind the first gzip member of an encrypted archive, directories left aside, and how many there
+    /// Some members after the first gzip member of an encrypted archive, not counting directories, and how many there
     /// are.
     pub behind: Vec<Vec<u8>>,
     /// All of them.
@@ -506,7 +506,7 @@ impl Content {
             b".storage/onboarding" => self.onboarding = true,
             b".storage/core.config_entries" => self.config_entries = true,
             b"configuration.yaml" => self.configuration = Some(link),
-            b".HA_RESTORE" => self.restore_wish = true,
+            b".HA_RESTORE" => self.pending_restore = true,
             _ if below.strip_suffix(b"-wal") == Some(RECORDER) => self.log = Some(size),
             _ => {}
         }

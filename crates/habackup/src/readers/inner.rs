@@ -1,8 +1,8 @@
-//! The tar inside: where it ends too early, and members that no reader unpacks as they are.
+//! The inner tar: where it ends too early, and members that no reader unpacks as they are.
 //!
 //! Core unpacks it with `tarfile` to a temporary directory (plain: `r:gz`, encrypted: `r|gz`), empties the
-//! configuration, then copies `data/` over it (`_extract_backup` in `backup_restore.py`). A gzip stream's checksum lies
-//! behind the end of the tar, where neither mode looks. Supervisor unpacks into the place itself, through the same two
+//! configuration, then copies `data/` over it (`_extract_backup` in `backup_restore.py`). The checksum of a gzip stream
+//! comes after the end of the tar, where neither mode reads. Supervisor unpacks into the target itself, in the same two
 //! modes (`Backup.restore_homeassistant`).
 
 use super::facts::{Content, ContentEnd, Facts, Failing, GzipEnd, Inner, Shape};
@@ -50,7 +50,7 @@ pub(super) fn find_part(part: &Inner, found: &mut Vec<Finding>) {
     }
 }
 
-fn place(main: &Inner, content: &Content) -> String {
+fn position(main: &Inner, content: &Content) -> String {
     content.last.as_ref().map_or_else(|| main.name.clone(), |path| String::from_utf8_lossy(path).into_owned())
 }
 
@@ -59,7 +59,7 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
     let parallel = content.gzip == GzipEnd::SecondMember && main.is_sealed();
     match content.end {
         ContentEnd::Clean => {}
-        // Said by what is said of the gzip stream.
+        // The finding about the gzip stream says so already.
         ContentEnd::Unmarked | ContentEnd::Failed(_) if parallel => {}
         ContentEnd::Unmarked => {
             let finding = Finding::new(
@@ -69,7 +69,7 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 KEEP,
             );
             let effect = Effect::Unnoticed("its last files may be missing".into());
-            found.push(finding.at(place(main, content)).all(&effect, None));
+            found.push(finding.at(position(main, content)).all(&effect, None));
         }
         ContentEnd::Silent(text) => {
             let finding = Finding::new(
@@ -78,8 +78,9 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 FLIPPED,
                 KEEP,
             );
-            found
-                .push(finding.at(place(main, content)).all(&Effect::Loses("every file after the damage".into()), None));
+            found.push(
+                finding.at(position(main, content)).all(&Effect::Loses("every file after the damage".into()), None),
+            );
         }
         ContentEnd::Failed(failing) => {
             let (defect, why, says) = match failing {
@@ -99,7 +100,7 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
                 _ => "it breaks off inside or after this member",
             };
             // What is no `TarError` ends its job without a word of its own.
-            let told = if first_header && failing == Failing::Tampered {
+            let answer = if first_header && failing == Failing::Tampered {
                 Some("Unexpected failure".to_owned())
             } else if first_header {
                 Some("Invalid password for backup …".to_owned())
@@ -109,9 +110,9 @@ fn end(main: &Inner, content: &Content, found: &mut Vec<Finding>) {
             let effect = if first_header { Effect::Refuses(Stage::Password) } else { UNPACK };
             found.push(
                 Finding::new(defect, what, why, KEEP)
-                    .at(place(main, content))
+                    .at(position(main, content))
                     .cores(&effect, Some(says))
-                    .supervisor(effect.clone(), told.as_deref()),
+                    .supervisor(effect.clone(), answer.as_deref()),
             );
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn find_listed(facts: &Facts, found: &mut Vec<Finding>) {
     let value = match &description.value {
         Ok(value) => value,
         Err(problem) => {
-            let says = |words: &str| format!("orjson.JSONDecodeError: {words}");
+            let says = |text: &str| format!("orjson.JSONDecodeError: {text}");
             let finding = Finding::new(
                 Defect::ManifestNotJson,
                 "backup.json is not valid JSON",
@@ -298,8 +298,8 @@ impl Listed<'_> {
         }
     }
 
-    /// Supervisor restores nothing of a newer one than itself. Nobody can tell which one there will be; that this one
-    /// did not exist when the backup was made, its own date tells.
+    /// Supervisor restores no backup from a newer Supervisor. Nobody knows which Supervisor will read this one, but its
+    /// own date shows whether that version existed when the backup was made.
     fn supervisor(&mut self) {
         let Some(version) = self.fields.get("supervisor_version").and_then(Value::as_str) else { return };
         let date = self.fields.get("date").and_then(Value::as_str).unwrap_or_default();
@@ -372,7 +372,7 @@ fn home_assistant(facts: &Facts, fields: &Map<String, Value>, found: &mut Vec<Fi
         },
         Some(other) => format!("TypeError: {}", not_an_object(other)),
     };
-    // Without a configuration there is nothing that Core could restore, which is said where that is looked for.
+    // Without a configuration, Core has nothing to restore; another finding says so.
     if facts.main.is_none() {
         return;
     }

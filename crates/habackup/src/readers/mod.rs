@@ -1,6 +1,6 @@
 //! What each of Home Assistant's readers does with an archive: whether it restores it, what it says if not, what it
-//! loses without a word, why, and what repairs it. Owns the rules and their words; gathering the [`Facts`] is the work
-//! of whoever reads the archive.
+//! loses silently, why, and what repairs it. This module holds the rules and their texts; the code that reads an
+//! archive gathers the [`Facts`].
 //!
 //! | module | owns |
 //! |---|---|
@@ -10,11 +10,11 @@
 //! | `container` | which member holds the configuration, its encryption and compression, and whether its key opens it |
 //! | `inner` | the tar inside: where it ends too early, and members that no reader unpacks as they are |
 //! | `content` | what a configuration needs to come back as it was |
-//! | `words` | what readers do, in sentences |
+//! | `sentences` | what readers do, in sentences |
 //!
-//! The rules of *Core 2025.1–2026.2* are those that Home Assistant 2025.6.3 follows when it is asked
-//! (`tests/fixtures`). The rules of the other two are read from Home Assistant Core 2026.11 (`backup_restore.py`,
-//! `components/backup/util.py`) and the Supervisor of August 2026 (`backups/backup.py`, `backups/validate.py`).
+//! The rules of *Core 2025.1–2026.2* are those that Home Assistant 2025.6.3 follows in our tests (`tests/fixtures`).
+//! The rules of the other two come from the source of Home Assistant Core 2026.11 (`backup_restore.py`,
+//! `components/backup/util.py`) and of the Supervisor of August 2026 (`backups/backup.py`, `backups/validate.py`).
 
 mod container;
 mod content;
@@ -23,7 +23,7 @@ mod facts;
 mod inner;
 mod manifest;
 mod outer;
-mod words;
+mod sentences;
 
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ pub use facts::{
     Outer, OuterEnd, OuterMember, Sealing, Shape, Special,
 };
 pub use manifest::OFFICIAL_REPOSITORY;
-pub use words::{named, shared};
+pub use sentences::{named, shared};
 
 use crate::version::HaVersion;
 
@@ -74,7 +74,7 @@ impl Reader {
         }
     }
 
-    /// Whether it is asked about an archive that Home Assistant of `made_by` made.
+    /// Whether to check it for an archive that Home Assistant of `made_by` made.
     fn is_asked(self, asked: &Asked, made_by: Option<&HaVersion>) -> bool {
         let since = |version: Option<&HaVersion>| version.is_some_and(is_since_20263);
         match (self, asked) {
@@ -86,7 +86,7 @@ impl Reader {
     }
 }
 
-/// Which readers are asked about an archive.
+/// Which readers to check for an archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Asked {
     /// Those that can restore it if nothing is wrong with it: Core of its own version and newer, and Supervisor. All of
@@ -107,7 +107,7 @@ fn is_since_20263(version: &HaVersion) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// It does not take the upload, nor list the file when it lies in its folder.
+    /// It refuses the upload, and does not list the file if it is in its folder.
     List,
     /// Likewise, and with the file in its folder it lists none of the others either.
     ListOfAll,
@@ -178,7 +178,7 @@ pub struct Outcome {
     pub reader: Reader,
     /// Does what.
     pub effect: Effect,
-    /// Its own words, where it says anything.
+    /// What it says, if it says anything.
     pub says: Option<String>,
 }
 
@@ -195,7 +195,7 @@ pub struct Finding {
     pub why: &'static str,
     /// What helps, likewise.
     pub repair: &'static str,
-    /// What those readers do who mind.
+    /// What the readers that object do.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -248,9 +248,9 @@ pub struct Verdict {
     pub reader: Reader,
     /// The gravest of what it does, or where it stops first.
     pub effect: Effect,
-    /// Its own words.
+    /// What it says.
     pub says: Option<String>,
-    /// The defect behind it.
+    /// The defect that causes it.
     pub because: Option<Defect>,
     /// Everything that it loses or changes, if it restores at all.
     pub losses: Vec<String>,
@@ -260,7 +260,7 @@ pub struct Verdict {
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     outer::find(facts, &mut found);
-    // Behind this nothing can be told of an archive that is none.
+    // For a file that is not an archive, the rest does not apply.
     if facts.description.is_some() || facts.main.is_some() {
         manifest::find_listed(facts, &mut found);
         container::find(facts, &mut found);
@@ -272,13 +272,13 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     found.retain_mut(|finding| {
         let is_minded = !finding.outcomes.is_empty();
         finding.outcomes.retain(|outcome| asked.contains(&outcome.reader));
-        // What nobody minds of those who are asked is none of the user's business.
+        // A defect that no checked reader objects to does not concern the user.
         !is_minded || !finding.outcomes.is_empty()
     });
     found
 }
 
-/// What each of the readers that are asked makes of these findings.
+/// What each checked reader makes of these findings.
 pub fn verdicts(facts: &Facts, findings: &[Finding]) -> Vec<Verdict> {
     facts.readers().into_iter().map(|reader| verdict(reader, findings)).collect()
 }

@@ -1,4 +1,4 @@
-//! A file that is no archive at all, or whose outer tar is not as it should be.
+//! A file that is not an archive at all, or whose outer tar is not as it should be.
 //!
 //! Core: `read_backup` opens the file with `tarfile.open(path, "r:")` and asks for the member `./backup.json`, for
 //! which `tarfile` walks to the end. What that raises becomes HTTP 500, and a warning when the folder is listed. The

@@ -1,5 +1,5 @@
-//! How long names can be. An archive may hold longer ones (a PAX record has room for anything); no system can make
-//! them, so nothing that reads an archive keeps them.
+//! How long names can be. An archive may hold longer ones (a PAX record can hold any length), but no system can create
+//! them, so no code that reads an archive keeps them.
 
 use std::fmt;
 

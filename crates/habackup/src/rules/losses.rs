@@ -1,5 +1,5 @@
-//! What Home Assistant Core's restore silently loses of a sound archive, said before it happens. Supervisor's restore
-//! keeps all of these.
+//! What Home Assistant Core's restore silently loses of a sound archive, so that Haul can warn before it happens.
+//! Supervisor's restore keeps all of these.
 //!
 //! Core unpacks into a temporary directory and copies `data/` over the configuration directory with Python's
 //! `copytree`, which ignores every entry named `backups` at any depth and follows symbolic links instead of copying
@@ -13,9 +13,9 @@ use crate::tar::Kind;
 /// One thing Core's restore loses or changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// The entry is called `backups` or lies below one, deeper down than the directory of backups itself.
+    /// The entry is called `backups` or is inside such a directory, below the directory of backups itself.
     NamedBackups,
-    /// The entry lies in the directory of backups, which a restore leaves as it is on the target.
+    /// The entry is in the directory of backups, which a restore leaves unchanged on the target.
     InBackups,
     /// A relative symbolic link vanishes.
     RelativeLink,

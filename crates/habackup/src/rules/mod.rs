@@ -1,5 +1,5 @@
-//! What a backup leaves out, and what a restore would lose. Owns both readers' exclusion lists, the user's own
-//! patterns, and the warnings; walking the directory is the caller's work.
+//! What a backup leaves out, and what a restore would lose: the exclusion lists of both readers, the user's own
+//! patterns, and the warnings. The caller walks the directory.
 //!
 //! Core and Supervisor walk the configuration directory from the top (securetar's `atomic_contents_add`), ask their
 //! list about the path of each entry, and do not go into a directory that is excluded. So `tts/*` leaves `tts` in as an
@@ -84,7 +84,7 @@ impl Rules {
         Ok(())
     }
 
-    /// Patterns of the user's that have left out nothing so far of what was asked about.
+    /// The user's patterns that have excluded nothing so far.
     pub fn unused(&self) -> impl Iterator<Item = &Pattern> {
         let users = self.patterns.iter().filter(|(list, _)| *list == List::User);
         users.zip(&self.used).filter(|(_, used)| !used.load(Ordering::Relaxed)).map(|((_, pattern), _)| pattern)

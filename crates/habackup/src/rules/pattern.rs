@@ -1,10 +1,10 @@
-//! Glob patterns with the meaning of Python 3.13's `PurePath.full_match`, on raw bytes. Owns parsing and matching;
-//! which patterns apply is the rules' business.
+//! Glob patterns with the meaning of Python 3.13's `PurePath.full_match`, on raw bytes: parsing and matching. The rules
+//! decide which patterns apply.
 //!
-//! `**` as a whole component stands for any number of components (at the end: at least one), `*` for any run inside one
-//! component, `?` for one character, `[seq]` and `[!seq]` for one character in or not in a set. Hidden names match like
-//! any other. Bytes that are no UTF-8 count as one character each, as Python's surrogate escapes do. The one departure:
-//! `[!seq]` never matches `/`, as the documentation has it; CPython 3.13 lets it.
+//! `**` as a whole component matches any number of components (at the end: at least one), `*` any run inside one
+//! component, `?` one character, `[seq]` and `[!seq]` one character in or not in a set. Hidden names match like any
+//! other. Bytes that are not UTF-8 count as one character each, like Python's surrogate escapes. One deviation:
+//! `[!seq]` never matches `/`, as the documentation says; CPython 3.13 lets it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -173,8 +173,8 @@ fn tokens(component: &[u8]) -> Vec<Token> {
     tokens
 }
 
-/// Parses a set after its `[`; `None` when it never closes, then the bracket stands for itself. A `]` right at the
-/// start is a member.
+/// Parses a set after its `[`; `None` if it never closes, and then the bracket is an ordinary character. A `]` right at
+/// the start is a member.
 fn set(characters: &[u32]) -> Option<(Token, usize)> {
     const BANG: u32 = '!' as u32;
     const DASH: u32 = '-' as u32;

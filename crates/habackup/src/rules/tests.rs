@@ -161,6 +161,6 @@ fn patterns_that_left_nothing_out_are_known() {
     for path in [&b"www"[..], b"x.log", b"configuration.yaml"] {
         asked.exclusion(path);
     }
-    // *.log stays out anyway, and what lies in www is not asked about any more.
+    // *.log is excluded anyway, so the pattern is never asked about what is in www.
     assert_eq!(rules.unused().map(ToString::to_string).collect::<Vec<_>>(), ["nothing", "*.log", "www/**/cache"]);
 }

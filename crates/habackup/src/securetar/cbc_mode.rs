@@ -1,5 +1,4 @@
-//! The AES-CBC side of versions 1 and 2: whole blocks, padding, and where a container of either must end. Reading and
-//! writing streams belong to the neighbours.
+//! The AES-CBC part of versions 1 and 2: whole blocks, padding, and where a container of either version must end.
 
 use aes::Aes128;
 use cbc::cipher::{Array, BlockModeDecrypt, BlockModeEncrypt, InOutBuf, KeyIvInit};
@@ -97,7 +96,7 @@ pub(super) fn verdict(
 ) -> Result<(), SecureTarError> {
     match (actual, expected) {
         (Some(actual), _) if declared.is_none_or(|declared| declared == actual) => Ok(()),
-        // A sound end in an unexpected place: the size field is what is wrong.
+        // The end is sound but at an unexpected offset: the size field is wrong.
         (Some(actual), _) => Err(SecureTarError::SizeMismatch { declared: declared.unwrap_or(actual), actual }),
         (None, Some(expected)) if container < expected => Err(SecureTarError::Truncated { at: container }),
         (None, Some(expected)) if container > expected => Err(SecureTarError::AfterEnd { at: expected }),

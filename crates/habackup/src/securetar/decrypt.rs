@@ -1,5 +1,5 @@
-//! Reading a container from its first byte to its last. Everything that can be wrong with it is reported by then;
-//! what authenticates (v3) is checked before it is handed out, what does not (v1, v2) is handed out as it is.
+//! Reads a container from its first byte to its last, and reports everything that is wrong with it by then. v3 is
+//! authenticated before it is returned; v1 and v2 are returned as they are.
 
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
@@ -14,7 +14,7 @@ use super::{
     read_full,
 };
 
-/// How much of the content [`Expect::Archive`] looks at.
+/// How much of the content [`Expect::Archive`] checks.
 pub(super) const FIRST_BYTES: usize = 512;
 
 /// What v1 and v2 must decrypt to, because they have no other way to tell a wrong password. v3 needs none of it.
@@ -45,7 +45,7 @@ pub struct Decryptor<R: Read> {
     body: Body,
     /// Plaintext not yet handed out, in the body's buffer.
     ready: Range<usize>,
-    /// Said once `ready` is used up.
+    /// Returned once `ready` is used up.
     ending: Option<Result<(), SecureTarError>>,
     failed: bool,
 }
@@ -220,7 +220,7 @@ struct StreamReader {
     inonce: [u8; 8],
     /// Number of the next message.
     index: u64,
-    /// One sealed message behind its headroom.
+    /// One encrypted message after its headroom.
     buf: Vec<u8>,
     /// Bytes read, the header included.
     consumed: u64,
@@ -261,7 +261,7 @@ impl StreamReader {
         self.plaintext += ready.len() as u64;
         let ending = match tag {
             TAG_FINAL => Some(self.after_final(source)?),
-            // Nobody writes other tags; whoever changed one had the key.
+            // No writer uses other tags; only somebody with the key can have changed one.
             TAG_MESSAGE if !at_end => None,
             TAG_MESSAGE => Some(Err(SecureTarError::MissingFinal { messages: self.index })),
             _ => Some(Err(SecureTarError::Tampered { message: self.index - 1 })),
@@ -279,7 +279,7 @@ impl StreamReader {
         Ok(Ok(()))
     }
 
-    /// Finds the plainest true words for `read` bytes at the end of `consumed` that are no message.
+    /// Finds the simplest correct description of `read` bytes at the end of `consumed` that are not a message.
     fn not_authentic(&mut self, read: usize) -> Filled {
         let short = self.consumed < self.expected;
         let at_end = HEADROOM + read < self.buf.len();
@@ -289,7 +289,7 @@ impl StreamReader {
         if read == 0 {
             return (0..0, Some(Err(SecureTarError::MissingFinal { messages: self.index })));
         }
-        // A last message with something behind it reads as one longer message.
+        // A last message followed by other data reads as one longer message.
         let surplus = self.consumed - self.expected.min(self.consumed);
         if let Some(len) = usize::try_from(surplus).ok().and_then(|surplus| read.checked_sub(surplus)) {
             let opened = self.key.open(self.index, self.inonce, &mut self.buf[..HEADROOM + len]);

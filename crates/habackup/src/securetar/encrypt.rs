@@ -1,5 +1,5 @@
-//! Writing a container. The header goes out first with a length of zero, because the length is known last; whoever
-//! owns the sink puts it in afterwards. Where nothing can be put in afterwards, the length is announced and then kept.
+//! Writes a container. The header is written first with a length of zero, because the length is known last; the owner
+//! of the sink patches it afterwards. For a sink that cannot be patched, the length is announced and then kept.
 
 use dryoc::classic::crypto_secretstream_xchacha20poly1305::{
     State, crypto_secretstream_xchacha20poly1305_init_pull, crypto_secretstream_xchacha20poly1305_push,
@@ -85,7 +85,7 @@ impl<W: Write> Encryptor<W> {
         Ok(Self { sink, announced: None, plaintext_len: 0, written: header.size(), failed: false, body })
     }
 
-    /// Writes the end and gives back the sink, positioned behind the container. The sink is not flushed.
+    /// Writes the end and returns the sink, positioned after the container. It does not flush the sink.
     pub fn finish(self) -> Result<(W, Container), SecureTarError> {
         self.refuse_after_failure()?;
         if let Some(declared) = self.announced.filter(|declared| *declared != self.plaintext_len) {

@@ -1,6 +1,5 @@
 //! The form of the keys that Home Assistant makes (seven groups of four capital letters and digits, `ABCD-EFGH-…`), and
-//! what people make of them when they type one or hand over the whole emergency kit. Home Assistant takes nothing but
-//! the exact form.
+//! what people type instead or cut out of the emergency kit. Home Assistant accepts only the exact form.
 
 use zeroize::Zeroizing;
 
@@ -18,7 +17,7 @@ pub struct Mended {
     pub how: Vec<&'static str>,
 }
 
-/// The key that `text` stands for, unless `text` is no such key, or one without a slip.
+/// The key that `text` means, unless `text` is not such a key or already has the exact form.
 pub(super) fn mended(text: &str) -> Option<Mended> {
     let bare: Zeroizing<String> = Zeroizing::new(text.chars().filter(|&c| !is_blank(c) && !is_quote(c)).collect());
     let characters: Zeroizing<String> =
@@ -27,8 +26,8 @@ pub(super) fn mended(text: &str) -> Option<Mended> {
         return None;
     }
     let mut key = Zeroizing::new(String::with_capacity(CHARACTERS + CHARACTERS / GROUP));
-    for (place, character) in characters.chars().enumerate() {
-        if place > 0 && place % GROUP == 0 {
+    for (index, character) in characters.chars().enumerate() {
+        if index > 0 && index % GROUP == 0 {
             key.push('-');
         }
         key.push(character);

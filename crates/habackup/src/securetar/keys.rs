@@ -1,5 +1,5 @@
-//! From a password to keys. Owns every secret of the module; all of them are wiped when dropped and none is ever
-//! printed. Deriving a v3 root key costs 16 MiB and tens of milliseconds on purpose, so it is kept and shared.
+//! Derives keys from a password. This module holds every secret; all of them are wiped when dropped and none is ever
+//! printed. Deriving a v3 root key costs 16 MiB and tens of milliseconds by design, so it is kept and shared.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use sha2::{Digest, Sha256};
@@ -33,8 +33,8 @@ impl Password {
         self.0.as_str() == text
     }
 
-    /// Home Assistant's own key that this one stands for, when it has a slip: small letters, blanks, quotes, other
-    /// dashes.
+    /// Home Assistant's own key that this password means, if it was typed with a slip: small letters, spaces, quotes,
+    /// other dashes.
     pub fn mended(&self) -> Option<key_form::Mended> {
         key_form::mended(&self.0)
     }
@@ -91,8 +91,8 @@ impl Keys {
         }
     }
 
-    /// Keys for reading the container behind `header`. Says [`SecureTarError::WrongPassword`] for v3; v1 and v2 show
-    /// it only in what they decrypt to.
+    /// Keys for reading the container after `header`. Returns [`SecureTarError::WrongPassword`] for v3; with v1 and v2
+    /// a wrong password shows only in what they decrypt to.
     pub fn unlock(header: &Header, password: &Password) -> Result<Self, SecureTarError> {
         match &header.cipher {
             CipherHeader::V1 { .. } | CipherHeader::V2 { .. } => Ok(Self(Inner::Cbc(cbc_key(password)))),
@@ -163,7 +163,7 @@ impl Keys {
         }
     }
 
-    /// Whether these are the keys for `header`, without deriving anything anew.
+    /// Whether these are the keys for `header`, without deriving anything again.
     fn fits(&self, header: &Header) -> bool {
         match (&self.0, &header.cipher) {
             (Inner::Cbc(_), CipherHeader::V1 { .. } | CipherHeader::V2 { .. }) => true,
@@ -172,8 +172,8 @@ impl Keys {
         }
     }
 
-    /// Whether the validation key in the header comes from our root key. It stands in the open, so comparing it
-    /// needs no constant time.
+    /// Whether the validation key in the header comes from our root key. It is public, so comparing it needs no
+    /// constant time.
     fn opens(&self, stream: &StreamHeader) -> bool {
         match &self.0 {
             Inner::Cbc(_) => false,
@@ -196,7 +196,7 @@ impl Keys {
         Ok(Header { plaintext_len: Some(0), reserved: [0; 8], cipher })
     }
 
-    /// What the cipher behind `header` starts with. `None` when the keys are of another version.
+    /// The cipher's initial state for `header`. `None` if the keys are of another version.
     pub(super) fn cipher(&self, header: &Header) -> Option<CipherStart> {
         match (&self.0, &header.cipher) {
             (Inner::Cbc(key), CipherHeader::V1 { salt } | CipherHeader::V2 { salt }) => {

@@ -1,6 +1,6 @@
-//! Opening one secretstream message by its number and nonce, in place. The stream library only opens messages in
-//! order, from a state it does not let us build; this is the same construction, spelled out, so that any message can
-//! be opened by itself. Sealing stays with the library.
+//! Opens one secretstream message by its number and nonce, in place. The stream library opens messages only in order,
+//! from a state that it does not let us build; this is the same construction, written out, so that any message can be
+//! opened separately. The library encrypts.
 //!
 //! Message `i` (from 0) uses ChaCha20 (IETF) with `subkey = HChaCha20(key, header[..16])` and the nonce
 //! `counter ‖ inonce`, counter = i + 1 as a little-endian u32. `inonce` starts as `header[16..24]`; after each message
@@ -26,12 +26,12 @@ use super::MESSAGE_OVERHEAD;
 
 pub(super) const TAG_MESSAGE: u8 = 0;
 pub(super) const TAG_FINAL: u8 = 3;
-/// Room a buffer leaves before a sealed message: its tag byte grows to a block of the cipher.
+/// Space that a buffer leaves before an encrypted message: its tag byte grows to a block of the cipher.
 pub(super) const HEADROOM: usize = CIPHER_BLOCK - 1;
 const MAC: usize = 16;
 const CIPHER_BLOCK: usize = 64;
 
-/// Where the plaintext stands in a buffer of `len` bytes after [`MessageKey::open`].
+/// The range of the plaintext in a buffer of `len` bytes after [`MessageKey::open`].
 pub(super) fn plaintext(len: usize) -> Range<usize> {
     CIPHER_BLOCK..len - MAC
 }
@@ -50,8 +50,8 @@ impl MessageKey {
     }
 
     /// Checks message number `index` and only then decrypts it in place. `buf` is [`HEADROOM`] bytes of any content,
-    /// then the sealed message. On success the plaintext stands at [`plaintext`], and the tag and the nonce of the next
-    /// message are returned. `None`, with the sealed message as it was, when it is not authentic.
+    /// then the encrypted message. On success the plaintext is at [`plaintext`], and the tag and the nonce of the next
+    /// message are returned. `None`, with the encrypted message unchanged, if it is not authentic.
     pub(super) fn open(&self, index: u64, inonce: [u8; 8], buf: &mut [u8]) -> Option<(u8, [u8; 8])> {
         buf.len().checked_sub(HEADROOM + MESSAGE_OVERHEAD)?;
         // The counter would wrap, and the stream rekey, after 4 PiB.

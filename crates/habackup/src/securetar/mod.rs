@@ -1,6 +1,5 @@
-//! SecureTar, the encryption Home Assistant wraps around inner archives: versions 2 and 3 are written, 1 to 3 read,
-//! as a stream or at any position. What is inside (gzip, tar, an index) belongs to others; so does patching the
-//! header once the length is known ([`Container`] says where).
+//! SecureTar, the encryption that Home Assistant wraps around inner archives. Writes versions 2 and 3, reads 1 to 3, as
+//! a stream or at any position. The caller patches the header once the length is known ([`Container`] says where).
 //!
 //! All integers are big-endian. Version 1 has no magic, only a 16-byte salt, then the ciphertext. Versions 2 and 3:
 //!
@@ -37,7 +36,7 @@ pub use random::RandomAccess;
 pub const MESSAGE: usize = 1 << 20;
 /// Bytes a v3 message is longer than its plaintext: one for the tag, sixteen for the MAC.
 pub const MESSAGE_OVERHEAD: usize = 17;
-/// Where the 8-byte big-endian plaintext length stands in a v2 or v3 container.
+/// The offset of the 8-byte big-endian plaintext length in a v2 or v3 container.
 pub const SIZE_FIELD_OFFSET: u64 = 16;
 
 const MAGIC: &[u8; 9] = b"SecureTar";
@@ -78,7 +77,7 @@ pub enum SecureTarError {
         /// Where the data ends.
         at: u64,
     },
-    /// Bytes or whole messages behind the end.
+    /// Bytes or whole messages after the end.
     #[error("data follows the end of the encrypted data at byte {at}")]
     AfterEnd {
         /// Where the data should end.
@@ -103,7 +102,7 @@ pub enum SecureTarError {
         /// Bytes of the whole container.
         container: u64,
     },
-    /// v3: the message, or the place it stands in, was changed. Counts from 0.
+    /// v3: the message, or its position, was changed. Counts from 0.
     #[error("encrypted message {message} was changed after it was written")]
     Tampered {
         /// Which message, from 0.
@@ -118,7 +117,7 @@ pub enum SecureTarError {
     /// The nonces given for random access are not those of this container.
     #[error("the message nonces do not belong to this encrypted data")]
     WrongNonces,
-    /// Salts could not be had from the operating system, or Argon2 could not get its memory.
+    /// The operating system gave no salts, or Argon2 could not get its memory.
     #[error("could not generate a key: {0}")]
     KeyDerivation(String),
     /// The source or sink failed.
@@ -142,7 +141,7 @@ impl From<SecureTarError> for io::Error {
     }
 }
 
-/// What stands before the ciphertext.
+/// What comes before the ciphertext.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Plaintext bytes declared; version 1 does not say.
@@ -228,7 +227,7 @@ impl Header {
     }
 
     /// Whether these message nonces (see [`Container`]) can belong to this container. They no longer do after Home
-    /// Assistant has encrypted the archive anew.
+    /// Assistant changed the archive's encryption.
     pub fn fits_nonces(&self, nonces: &[[u8; 8]]) -> bool {
         match &self.cipher {
             CipherHeader::V3(stream) => nonces.first() == Some(&stream.first_nonce()),

@@ -1,5 +1,5 @@
-//! Reading a container anywhere, from several threads. v3 needs the nonces its writer noted down; v1 and v2 can be
-//! entered at every block by nature. Reading it in order, and judging all of its length, is the streaming reader's.
+//! Reads a container at any position, from several threads. v3 needs the nonces that its writer recorded; v1 and v2 can
+//! be read from any block. The streaming reader reads in order and checks the whole length.
 
 use std::fmt;
 use std::io;
@@ -20,8 +20,8 @@ use crate::read_at::at_most;
 /// Opened messages kept, 1 MiB each: reads that lie side by side share the message between them.
 const KEPT_MESSAGES: usize = 4;
 
-/// The plaintext of a container at any position. For v3 every message touched is authenticated as a whole, together
-/// with its place; reading all of `0..len()` therefore proves the container sound.
+/// The plaintext of a container at any position. For v3, every message touched is authenticated as a whole, including
+/// its position; so reading all of `0..len()` proves the container sound.
 pub struct RandomAccess<S: ReadAt> {
     source: S,
     header: Header,
@@ -42,7 +42,7 @@ impl<S: ReadAt> fmt::Debug for RandomAccess<S> {
 
 impl<S: ReadAt> RandomAccess<S> {
     /// `source` is exactly the container. `nonces` are those of [`super::Container`] (none for v1 and v2); they need
-    /// not be trusted. A wrong password, a length that does not fit the header and foreign nonces are said at once.
+    /// not be trusted. A wrong password, a length that does not fit the header and foreign nonces are errors at once.
     pub fn open(
         source: S,
         keyring: &mut Keyring,
@@ -172,7 +172,7 @@ impl CbcBody {
         Ok(())
     }
 
-    /// Fills `blocks` with what stands decrypted at `first`; both are multiples of a block.
+    /// Fills `blocks` with the plaintext at `first`; both are multiples of a block.
     fn decrypt(&self, source: &impl ReadAt, blocks: &mut [u8], first: u64) -> io::Result<()> {
         let mut previous = self.iv;
         if first > 0 {
@@ -193,7 +193,7 @@ struct StreamBody {
     kept: Mutex<Kept>,
 }
 
-/// A message behind its headroom, its plaintext decrypted in place.
+/// A message after its headroom, its plaintext decrypted in place.
 type Opened = Arc<Vec<u8>>;
 
 #[derive(Default)]

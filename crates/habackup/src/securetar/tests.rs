@@ -417,7 +417,7 @@ fn a_source_in_small_parts_is_read_like_one() {
 }
 
 #[test]
-fn an_archive_is_told_by_gzip_or_by_tar() {
+fn an_archive_is_recognised_by_gzip_or_by_tar() {
     let mut tar = vec![0; 512];
     assert!(!Expect::Archive.met_by(&tar));
     tar[257..262].copy_from_slice(b"ustar");

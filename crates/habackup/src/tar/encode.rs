@@ -1,4 +1,5 @@
-//! Headers out. One call per entry of a backup, so nothing is formatted that need not be: digits are written in place.
+//! Writes headers. It is called once per entry of a backup, so it formats only what it must: digits are written in
+//! place.
 
 use super::fields::{self, CHECKSUM, DEVICE, GID, LINK, MAGIC, MODE, MTIME, NAME, SIZE, TYPE, UID};
 use super::{BLOCK, USTAR_SIZE_MAX, padding};
@@ -47,8 +48,8 @@ pub(crate) enum Form {
     /// neither the header's length nor its records depend on the size. Home Assistant Core copies the records when it
     /// changes a member's size, and a size among them would win over the new one.
     Member,
-    /// A [`Form::Member`] of 8 GiB or more after Core wrote it anew: Python puts such a size into a record and zero
-    /// into the header.
+    /// A [`Form::Member`] of 8 GiB or more after Core rewrote it: Python puts such a size into a record and zero into
+    /// the header.
     RewrittenMember,
     /// A member as Haul wrote it before: with a `size` record of fixed width. Still read, and checked.
     FormerMember,
@@ -136,7 +137,7 @@ fn entry_block(header: &Header<'_>, size: u64, form: Form) -> [u8; BLOCK] {
     };
     let mut block = if form.is_as_python() { without_device(TEMPLATE) } else { TEMPLATE };
     block[TYPE] = kind;
-    // A name cut here is said in full by the PAX record; readers without PAX see the start of it.
+    // The PAX record holds a name that is cut here in full; readers without PAX see its start.
     let length = header.path.len().min(NAME.len());
     block[..length].copy_from_slice(&header.path[..length]);
     if header.kind == Kind::Directory && length < NAME.len() && !header.path.ends_with(b"/") {

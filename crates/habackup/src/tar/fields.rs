@@ -1,4 +1,4 @@
-//! The fixed fields of a 512-byte header block: where they stand, how numbers are written and read, the checksum.
+//! The fixed fields of a 512-byte header block: their offsets, how numbers are written and read, the checksum.
 
 use std::ops::Range;
 

@@ -1,5 +1,4 @@
-//! Headers that are damaged, for whoever wants what stands behind them all the same: telling a header from other
-//! blocks, and a guess at what a damaged one said.
+//! Recognises damaged headers, for readers that want what follows them anyway, and guesses what a damaged one said.
 
 use super::{
     BLOCK,
@@ -11,8 +10,8 @@ pub fn is_header(block: &[u8; BLOCK]) -> bool {
     block[MAGIC].starts_with(b"ustar") && fields::checksum_holds(block)
 }
 
-/// What a block that once was a header may have said: its checksum made to hold, numbers that are none made zero.
-/// `None` for what can't have been one.
+/// What a damaged header block may have said: with a correct checksum, and zero for numbers that are not numbers.
+/// `None` if it cannot have been a header.
 pub fn mended(block: &[u8; BLOCK]) -> Option<[u8; BLOCK]> {
     let name = fields::text(&block[NAME]);
     let is_name = !name.is_empty() && !name.iter().any(|byte| *byte < b' ' || *byte == 0x7f);

@@ -1,5 +1,4 @@
-//! The tar format, written and read. [`encode`] makes headers, [`Reader`] walks an untrusted stream; both work on bytes
-//! alone. What a backup may contain and where it lands on disk is decided elsewhere.
+//! The tar format. [`encode`] makes headers, [`Reader`] walks an untrusted stream; both work on bytes alone.
 //!
 //! Written: POSIX ustar with PAX records where ustar cannot say it (sub-second times, names that are long or not ASCII,
 //! sizes from 8 GiB inside an inner archive; members of the outer one have such sizes in base-256 alone). Read: that,

@@ -1,5 +1,4 @@
-//! PAX records: `"LENGTH KEY=VALUE\n"` lists that override fields of the header after them. Owns their parsing; how
-//! they combine is the reader's.
+//! Parses PAX records: `"LENGTH KEY=VALUE\n"` lists that override fields of the next header. The reader combines them.
 
 /// What the records of one extended header say, as far as a backup's reader cares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,8 +92,8 @@ fn time(text: &[u8]) -> Option<(i64, u32)> {
     }
     let whole = if point == 0 && !fraction.is_empty() { 0 } else { decimal(&magnitude[..point])? };
     let mut nanos: u32 = 0;
-    for place in 0..9 {
-        nanos = nanos * 10 + fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'));
+    for digit in 0..9 {
+        nanos = nanos * 10 + fraction.get(digit).map_or(0, |digit| u32::from(digit - b'0'));
     }
     if !negative {
         return Some((i64::try_from(whole).ok()?, nanos));

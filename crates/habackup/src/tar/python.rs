@@ -1,9 +1,9 @@
-//! A tar archive as Python's `tarfile` walks it, which is how every reader of Home Assistant does: what it takes for
-//! the end, where it complains, in its own words. [`Reader`](super::Reader) says whether an archive is sound; this says
-//! what Home Assistant makes of one that is not.
+//! Walks a tar archive as Python's `tarfile` does, and so as every reader of Home Assistant: what it takes for the end,
+//! and what it complains about, with its own texts. [`Reader`](super::Reader) says whether an archive is sound; this
+//! says what Home Assistant makes of one that is not.
 //!
-//! The rules are those of `tarfile.py` in Python 3.13 and 3.14: a damaged header behind the first one silently ends the
-//! archive, unless an extended header stands before it.
+//! The rules are those of `tarfile.py` in Python 3.13 and 3.14: a damaged header after the first one silently ends the
+//! archive, unless it follows an extended header.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use super::fields::{self, CHECKSUM, GID, LINK, MODE, MTIME, NAME, PREFIX, SIZE, 
 use super::{BLOCK, EntryKind, padding};
 use crate::read_at::at_most;
 
-/// Where an archive is read from: in order, with a way to pass over what nobody wants.
+/// The input of an archive: read in order, and able to skip.
 pub trait Input {
     /// Reads until `buffer` is full or nothing is left; says how many bytes came.
     fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
@@ -28,7 +28,7 @@ pub struct Member {
     pub kind: EntryKind,
     /// Bytes of its body.
     pub size: u64,
-    /// Where its first header stands, extended ones included.
+    /// The offset of its first header, including extended ones.
     pub header_offset: u64,
     /// Where its body begins.
     pub data_offset: u64,
@@ -45,7 +45,7 @@ pub struct Member {
 /// Why a walk ended.
 #[derive(Debug)]
 pub enum End {
-    /// At an end marker, or at the end of the input behind a member.
+    /// At an end marker, or at the end of the input after a member.
     Clean {
         /// Whether there was an end marker.
         marked: bool,
@@ -77,7 +77,7 @@ impl From<io::Error> for Problem {
 
 /// Extended headers beyond this are taken for damage; `tarfile` itself has no limit.
 const EXTENSION_MAX: u64 = 1 << 20;
-/// So many extended headers may stand before one member.
+/// How many extended headers may precede one member.
 const NESTED: u8 = 16;
 
 /// Walks an archive.
@@ -141,12 +141,12 @@ impl<I: Input> Walk<I> {
         self.position
     }
 
-    /// The input, wherever it stands.
+    /// The input at its current position.
     pub fn into_inner(self) -> I {
         self.input
     }
 
-    /// `tarfile` looks at the byte before the next header, to see whether the body is whole.
+    /// `tarfile` reads the byte before the next header, to see whether the body is whole.
     fn go_to_next(&mut self) -> Result<(), Problem> {
         let wanted = self.next.saturating_sub(self.position);
         let passed = self.input.pass(wanted)?;

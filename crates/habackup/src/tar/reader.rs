@@ -1,5 +1,5 @@
-//! Entries in, from a stream nobody vouches for. Owns the walk from header to header and every statement about what is
-//! broken; what to do with an entry (extract, list, refuse) is the caller's.
+//! Reads entries from an untrusted stream: walks from header to header and reports everything that is broken. The
+//! caller decides what to do with an entry (extract, list, refuse).
 
 use std::io::{self, Read};
 
@@ -57,9 +57,9 @@ pub struct Entry {
     pub gid: u64,
     /// Target of a symbolic or hard link.
     pub link: Vec<u8>,
-    /// Where the entry's first header block stands, extended headers included.
+    /// The offset of the entry's first header block, including extended headers.
     pub header_offset: u64,
-    /// Where the entry's own header block stands.
+    /// The offset of the entry's own header block.
     pub ustar_offset: u64,
     /// Where the body begins.
     pub data_offset: u64,
@@ -81,7 +81,7 @@ impl Entry {
         if matches!(self.kind, EntryKind::Symlink | EntryKind::HardLink) { &self.link } else { &[] }
     }
 
-    /// Where the next header stands: after the body and its padding.
+    /// The offset of the next header: after the body and its padding.
     pub fn end_offset(&self) -> u64 {
         self.data_offset + self.size + padding(self.size) as u64
     }
@@ -256,7 +256,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads everything after the end marker; only zeros may stand there.
+    /// Reads everything after the end marker; only zeros are allowed there.
     pub fn finish(&mut self) -> Result<Tail, TarError> {
         let State::Ended { marker_blocks } = self.state else {
             return Err(TarError::Stopped);
@@ -288,7 +288,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// The source, wherever it stands now.
+    /// The source at its current position.
     pub fn into_inner(self) -> R {
         self.source
     }

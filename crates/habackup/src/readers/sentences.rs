@@ -3,8 +3,8 @@
 use super::{Defect, Effect, Reader, Stage};
 
 impl Effect {
-    /// What a reader does, without the reader. Whoever says something while it loses something does not say that all is
-    /// well.
+    /// What a reader does, without naming the reader. A reader that says something while it loses something does not
+    /// report success.
     pub fn sentence(&self, says: bool, because: Option<Defect>) -> String {
         match self {
             Self::Refuses(Stage::Password) if because == Some(Defect::PasswordNotGiven) => {
@@ -44,9 +44,9 @@ pub fn named(readers: &[Reader]) -> String {
 }
 
 /// What becomes of it with each; readers that do the same share a sentence.
-pub fn shared(told: impl Iterator<Item = (Reader, String)>) -> Vec<String> {
+pub fn shared(outcomes: impl Iterator<Item = (Reader, String)>) -> Vec<String> {
     let mut sentences: Vec<(String, Vec<Reader>)> = Vec::new();
-    for (reader, does) in told {
+    for (reader, does) in outcomes {
         match sentences.iter_mut().find(|(known, _)| *known == does) {
             Some((_, readers)) => readers.push(reader),
             None => sentences.push((does, vec![reader])),
