@@ -1,18 +1,19 @@
-//! The address of an instance: what a person types or copies from the browser, and what may follow from a redirect.
+//! The address of an instance: what a person types or copies from the browser, and where a redirect may lead.
 
 use url::Url;
 
 use crate::{
     error::{Error, Kind, Operation},
-    text::words,
+    text::sanitize,
 };
 
 /// Scheme, host and port of what a person typed; a page's path is dropped.
 pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let text = text.trim();
-    let invalid = |reason: &str| Error::new(words(&without_login(text), 200), Operation::Look, Kind::Invalid, reason);
+    let invalid =
+        |reason: &str| Error::new(sanitize(&without_login(text), 200), Operation::Look, Kind::Invalid, reason);
     if !text.contains("://") {
-        let shown = words(&without_login(text), 200);
+        let shown = sanitize(&without_login(text), 200);
         let error = Error::new(
             shown.clone(),
             Operation::Look,
@@ -39,7 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     Ok(base(url))
 }
 
-/// What a person typed, without a name and password that may stand before the host, and without what follows a ? or #.
+/// What a person typed, without a user name and password before the host, and without what follows a ? or #.
 pub fn without_login(text: &str) -> String {
     let (scheme, rest) = text.find("://").map_or(("", text), |at| text.split_at(at + 3));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -61,8 +62,9 @@ pub(crate) fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// Where a request for `asked` may be sent on to without asking anybody: the same host, the same path, never from https
-/// to http. A backup holds every secret of a home; a redirect does not decide which machine gets it.
+/// Whether a request to `asked` may follow a redirect to this address without confirmation: the same host and path,
+/// never from https to http. A backup holds every secret of a home, so a redirect must not decide which machine gets
+/// it.
 pub(crate) fn followed(asked: &Url, location: &str) -> Option<Url> {
     let target = asked.join(location).ok()?;
     let stays = target.host() == asked.host()

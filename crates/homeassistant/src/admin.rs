@@ -1,4 +1,4 @@
-//! An instance that is set up, with an administrator's long-lived token: the same upload and restore, and its events.
+//! An instance that is set up, used with an administrator's long-lived token: upload, restore, and its events.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::{
     wire::Wire,
 };
 
-/// What the Supervisor counts room in.
+/// The unit in which the Supervisor reports free space.
 const GIB: f64 = 1_073_741_824.0;
 
 /// An administrator of an instance. Opens a connection per question: none has to last through a long upload.
@@ -27,7 +27,7 @@ pub struct Admin<'a> {
 }
 
 impl Instance {
-    /// Signs in once, so that a wrong token is known before a byte is sent, and asks who keeps backups there.
+    /// Signs in once, so that a wrong token shows before a byte is sent, and asks which agent keeps backups there.
     pub async fn admin(&self, token: Secret) -> Result<(Admin<'_>, Vec<Agent>), Error> {
         let admin = Admin { wire: &self.wire, token };
         let agents: Agents = admin.ask(Operation::SignIn, "backup/agents/info").await?;
@@ -53,8 +53,8 @@ impl Admin<'_> {
         self.ask(Operation::Ask, "backup/info").await
     }
 
-    /// Free bytes on its disk, where a Supervisor tells; nobody else does.
-    pub async fn free_room(&self) -> Result<Option<u64>, Error> {
+    /// Free bytes on its disk, if a Supervisor reports them; nobody else does.
+    pub async fn free_space(&self) -> Result<Option<u64>, Error> {
         let mut socket = self.signed_in(Operation::Ask).await?;
         let question = json!({ "type": "supervisor/api", "endpoint": "/host/info", "method": "get" });
         let answer = socket.command(question, self.wire.timeouts.stall).await?;

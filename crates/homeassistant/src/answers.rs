@@ -1,5 +1,5 @@
-//! What Home Assistant's answers hold, as far as anybody here needs it. Unknown keys, other versions' shapes and nulls
-//! are taken as they come.
+//! What Home Assistant's answers contain, as far as this crate needs it. Unknown keys, shapes of other versions and
+//! nulls are accepted.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ pub struct Backup {
     /// The version of the Home Assistant in it.
     #[serde(default)]
     pub homeassistant_version: Option<String>,
-    /// Who keeps it.
+    /// The agent that keeps it.
     #[serde(default, deserialize_with = "or_default")]
     pub agents: BTreeMap<String, Kept>,
     // Before 2025.2 there were no `agents`.
@@ -94,7 +94,7 @@ impl Backup {
         self.agents.get(agent).and_then(|kept| kept.size).or(self.size)
     }
 
-    /// Whether it needs a password, if that is told.
+    /// Whether it needs a password, if the answer says so.
     pub fn is_protected(&self) -> Option<bool> {
         self.agents.values().find_map(|kept| kept.protected).or(self.protected)
     }
@@ -132,7 +132,7 @@ pub enum Arrival {
     /// It is not there, and the other side is still taking an upload: this one, unless somebody else uploads too. Ask
     /// again.
     Underway,
-    /// It is there, whole as far as can be told.
+    /// It is there, and whole as far as the answer says.
     Yes {
         /// By what it is restored.
         backup_id: String,
@@ -163,7 +163,7 @@ pub struct Event {
     pub reason: Option<String>,
 }
 
-/// Somebody who keeps backups.
+/// An agent that keeps backups.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Agent {
     /// `backup.local`, `hassio.local`, …

@@ -1,5 +1,5 @@
-//! Another port of the same host, where a restored instance may answer: its configuration says where it listens, and
-//! that is another one's than before.
+//! Another port of the same host, where a restored instance may answer: the restored configuration may name another
+//! port.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use url::Host;
 
 use crate::{look::Instance, wire::Wire};
 
-/// A connection within the home stands long before.
+/// A connection within the home is established long before.
 const A_MOMENT: Duration = Duration::from_secs(5);
 
-/// An address of the same host, at which nothing answered when it was looked at.
+/// An address of the same host at which nothing answered before the restore.
 #[derive(Clone)]
 pub struct Elsewhere(pub(crate) Wire);
 
@@ -21,8 +21,8 @@ impl Elsewhere {
         &self.0.place
     }
 
-    /// Whether still nothing answers there. Whoever does before the restore is another one, such as the old instance on
-    /// the same machine.
+    /// Whether still nothing answers there. Anything that answers before the restore is another instance, such as the
+    /// old one on the same machine.
     pub async fn is_free(&self) -> bool {
         let base = self.0.base();
         let Some(port) = base.port_or_known_default() else { return false };

@@ -1,4 +1,4 @@
-//! The one error of this crate: what was tried with which instance, why it failed, what it means, and what to do about
+//! The one error of this crate: which operation failed at which instance, why, what that means, and what to do about
 //! it.
 
 use std::fmt;
@@ -38,7 +38,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What a failure means for whoever decides what to do next.
+/// What a failure means for the caller's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Nothing answers. May pass.
@@ -47,7 +47,7 @@ pub enum Kind {
     Broken,
     /// Home Assistant is starting, or has another backup under way. May pass.
     Busy,
-    /// A proxy or another server in between said no.
+    /// A proxy or another server in between refused.
     Proxy(Vendor),
     /// The address sends its visitors elsewhere.
     Elsewhere,
@@ -59,13 +59,13 @@ pub enum Kind {
     Credentials,
     /// Its first page is over: somebody has started to set it up.
     AlreadySetUp,
-    /// Too old for what is asked.
+    /// Too old for the request.
     TooOld,
     /// The backup's password is wrong.
     WrongPassword,
     /// The backup is not there.
     NotFound,
-    /// No room there.
+    /// Not enough space there.
     Full,
     /// Home Assistant itself says no.
     Refused,
@@ -99,7 +99,7 @@ pub struct Error {
     pub reason: String,
     /// What to do about it.
     pub advice: Option<String>,
-    /// What Home Assistant itself said, word for word.
+    /// What Home Assistant itself answered, word for word.
     pub said: Option<String>,
 }
 

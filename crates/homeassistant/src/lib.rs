@@ -1,12 +1,12 @@
-//! A running or fresh Home Assistant, seen from outside: what answers at an address, taking a backup there, restoring
-//! it, and following the restart.
+//! A running or fresh Home Assistant, seen from outside: finds out what answers at an address, uploads a backup,
+//! restores it, and follows the restart.
 //!
 //! ```text
 //! Instance::look ─▶ Phase::Fresh ─▶ upload ─▶ restore ─▶ follow_restart(FirstPage) ─▶ Restored
 //!               └─▶ Phase::SetUp ─▶ admin(token) ─▶ upload ─▶ restore ─▶ follow_restart(Token) ─▶ Restored
 //! ```
 //!
-//! Every call is one attempt. Whether to try again is for the caller, who asks [`Instance::did_it_arrive`] first.
+//! Every call is one attempt. The caller decides whether to try again, and asks [`Instance::did_it_arrive`] first.
 //! Nothing here knows what an archive is.
 //!
 //! | module | owns |
@@ -19,7 +19,7 @@
 //! | `restart` | the way through the restart |
 //! | `elsewhere` | another port of the same host, where a restored instance may answer |
 //! | `answers` | the shapes of its answers |
-//! | `vendor`, `proxy` | who answered instead, and which setting changes that |
+//! | `vendor`, `proxy` | which server answered instead, and which setting changes that |
 //! | `wire` | requests, silence, broken lines |
 //! | `text` | what others say, made fit to be shown |
 //! | `timeouts` | how long to wait for what |

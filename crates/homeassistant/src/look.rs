@@ -1,4 +1,5 @@
-//! What answers at an address: Home Assistant or something else, fresh or set up, how old, and who keeps its backups.
+//! Finds out what answers at an address: Home Assistant or something else, fresh or set up, its version, and which
+//! agent keeps its backups.
 
 use std::{
     fmt,
@@ -32,12 +33,12 @@ pub enum Phase {
     Fresh {
         /// `Home Assistant OS`, `Home Assistant Container`, …, if it tells.
         installation: Option<String>,
-        /// Who keeps its backups: `hassio.local` where there is a Supervisor, else `backup.local`.
+        /// The agent that keeps its backups: `hassio.local` if there is a Supervisor, else `backup.local`.
         agent: &'static str,
         /// What its backup manager says.
         manager: Manager,
     },
-    /// Its first user has been made and its first page is not over. It takes backups from nobody but that user.
+    /// Its first user exists but onboarding is not finished. It accepts backups only from that user.
     Begun,
     /// Set up: only an administrator may do anything.
     SetUp,
@@ -200,7 +201,8 @@ async fn is_preparing(wire: &Wire) -> bool {
 
 async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
     let answer = wire.get(Operation::Look, "api/onboarding/installation_type").await?;
-    let installation = serde_json::from_slice::<InstallationType>(&answer.body).ok().map(|told| told.installation_type);
+    let installation =
+        serde_json::from_slice::<InstallationType>(&answer.body).ok().map(|answer| answer.installation_type);
     let since = Instant::now();
     loop {
         let answer = wire.get(Operation::Look, "api/onboarding/backup/info").await?;
@@ -231,7 +233,7 @@ async fn fresh(wire: &Wire, version: Option<&str>) -> Result<Phase, Error> {
     }
 }
 
-/// Who keeps the backups of such an installation.
+/// The agent that keeps the backups of such an installation.
 fn agent(installation: Option<&str>) -> &'static str {
     match installation {
         Some(name) if name.ends_with(" OS") || name.ends_with("Supervised") => "hassio.local",

@@ -1,5 +1,5 @@
-//! Who answered: Home Assistant, or something in between. What nginx, Caddy, Traefik, Cloudflare, Apache or a router
-//! says instead is recognised by its headers and the shape of its page, and explained with the setting that changes it.
+//! Finds out who answered: Home Assistant, or something in between. Recognises nginx, Caddy, Traefik, Cloudflare,
+//! Apache or a router by their headers and the shape of their pages, and names the setting to change.
 
 use http::{
     HeaderMap, StatusCode,
@@ -8,7 +8,7 @@ use http::{
 
 use crate::{
     error::{Error, Kind, Operation},
-    text::words,
+    text::sanitize,
     vendor::Vendor,
 };
 
@@ -16,10 +16,10 @@ use crate::{
 const AROUND: &str = "give Home Assistant's own address in the home network, such as http://homeassistant.local:8123, \
     to bypass the proxy";
 
-/// What Home Assistant's web server says when nobody there caught an error.
+/// What Home Assistant's web server answers to an error that nothing caught.
 const IN_TROUBLE: &str = "Server got itself in trouble";
 
-/// An answer, as far as it is needed to say who made it and what it means.
+/// An answer, as far as it shows who made it and what it means.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Its status.
@@ -60,7 +60,7 @@ impl Answer {
         let begin = lower.find("<title")?;
         let begin = begin + lower[begin..].find('>')? + 1;
         let end = begin + lower[begin..].find("</title")?;
-        let title = words(&text[begin..end], 80);
+        let title = sanitize(&text[begin..end], 80);
         (!title.is_empty()).then_some(title)
     }
 
@@ -87,7 +87,8 @@ impl Answer {
         }
     }
 
-    /// Who made this answer. Proxies put their names on what they pass on, so the shape of the body comes first.
+    /// Who made this answer. Proxies put their names on answers that they pass on, so the shape of the body comes
+    /// first.
     pub fn vendor(&self) -> Vendor {
         let text = self.text();
         let lower = text.to_ascii_lowercase();
@@ -118,8 +119,8 @@ impl Answer {
         }
     }
 
-    /// Home Assistant puts its guard headers on everything but errors nobody foresaw; those are its web server's, which
-    /// has words of its own.
+    /// Home Assistant puts its security headers on everything but unforeseen errors; those come from its web server,
+    /// with a text of its own.
     fn is_home_assistants(&self) -> bool {
         let guarded =
             self.header("referrer-policy") == "no-referrer" && self.header("x-content-type-options") == "nosniff";
@@ -139,7 +140,7 @@ impl Answer {
                 || !text.is_empty() && (text == name || self.status == 413 && text == "Request Entity Too Large"))
     }
 
-    fn status_in_words(&self) -> String {
+    fn status_text(&self) -> String {
         match self.status.canonical_reason() {
             Some(name) => format!("{} ({name})", self.status.as_u16()),
             None => self.status.as_u16().to_string(),
@@ -160,7 +161,7 @@ impl Answer {
                 place,
                 operation,
                 Kind::Proxy(vendor),
-                format!("{vendor} answered {}{reason}", self.status_in_words()),
+                format!("{vendor} answered {}{reason}", self.status_text()),
             )
         };
         match self.status.as_u16() {
@@ -189,9 +190,9 @@ impl Answer {
             (Some(title), _) => {
                 format!("what answers is not Home Assistant: it calls itself “{title}” ({})", self.status.as_u16())
             }
-            (None, "") => format!("what answers is not Home Assistant: it says {}", self.status_in_words()),
+            (None, "") => format!("what answers is not Home Assistant: it says {}", self.status_text()),
             (None, server) => {
-                format!("what answers is not Home Assistant: {} says {}", words(server, 40), self.status_in_words())
+                format!("what answers is not Home Assistant: {} says {}", sanitize(server, 40), self.status_text())
             }
         }
     }
@@ -200,9 +201,9 @@ impl Answer {
         let who = if vendor == Vendor::HomeAssistant { Vendor::Unknown } else { vendor };
         let reason = match url::Url::parse(place).and_then(|base| base.join(self.location())) {
             Ok(target) => {
-                format!("{who} answered {}, a redirect to {}", self.status_in_words(), crate::address::shown(&target))
+                format!("{who} answered {}, a redirect to {}", self.status_text(), crate::address::shown(&target))
             }
-            Err(_) => format!("{who} answered {} without a target", self.status_in_words()),
+            Err(_) => format!("{who} answered {} without a target", self.status_text()),
         };
         Error::new(place, operation, Kind::Elsewhere, reason).advise(format!(
             "give the address that reaches Home Assistant directly, without a login page in between: {AROUND}"
@@ -244,7 +245,7 @@ impl Answer {
                 "Home Assistant itself does not accept a body of this size".to_owned(),
                 "2026.7 and 2026.8 have a bug that limits uploads to 16 MiB: install another version there".to_owned(),
             ),
-            _ if is_about_room(&said) => (
+            _ if is_about_space(&said) => (
                 Kind::Full,
                 "no space left there".to_owned(),
                 "free some space there: Home Assistant needs about three times the size of the backup".to_owned(),
@@ -276,7 +277,7 @@ impl Answer {
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
                 (
                     Kind::Refused,
-                    format!("Home Assistant answered {}{said}", self.status_in_words()),
+                    format!("Home Assistant answered {}{said}", self.status_text()),
                     "its log says more, under Settings > System > Logs".to_owned(),
                 )
             }
@@ -285,21 +286,21 @@ impl Answer {
         if said.is_empty() { error } else { error.quoting(said) }
     }
 
-    /// Home Assistant's own words, from `{"message"}` or plain text.
+    /// Home Assistant's own text, from `{"message"}` or plain text.
     pub(crate) fn said(&self) -> String {
         #[derive(serde::Deserialize)]
         struct Message {
             message: String,
         }
         match serde_json::from_slice::<Message>(&self.body) {
-            Ok(said) => words(&said.message, 300),
+            Ok(said) => sanitize(&said.message, 300),
             Err(_) if self.is_json() || self.kind() == "text/html" => String::new(),
-            Err(_) => words(&self.text(), 300),
+            Err(_) => sanitize(&self.text(), 300),
         }
     }
 }
 
-fn is_about_room(said: &str) -> bool {
+fn is_about_space(said: &str) -> bool {
     said.contains("No space left") || said.contains("Errno 28") || said.contains("Disk quota exceeded")
 }
 
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn home_assistants_own_words_behind_a_proxy_stay_its_own() {
+    fn home_assistants_own_text_behind_a_proxy_stays_its_own() {
         let plain = [("server", "nginx"), ("content-type", "text/plain; charset=utf-8")];
         assert_eq!(answer(404, &plain, "404: Not Found").vendor(), Vendor::HomeAssistant);
         assert_eq!(answer(404, &plain, "404: Not Found").passed_by(), Some(Vendor::Nginx));

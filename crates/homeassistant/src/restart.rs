@@ -1,5 +1,5 @@
-//! The way through the restart: what a restoring instance shows from outside, and what that means. Looking is apart
-//! from judging, so that every order of sights can be tried without a Home Assistant.
+//! Follows the restart: what a restoring instance shows from outside, and what that means. Observing is separate from
+//! judging, so that tests can try every order of observations without a Home Assistant.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use crate::{
     error::{Error, Kind, Operation},
     look::{Instance, is_set_up, is_user_made, steps, version},
     secret::Secret,
-    text::words,
-    timeouts::in_words,
+    text::sanitize,
+    timeouts::duration_text,
     vendor::Vendor,
     wire::{Tls, Wire},
 };
@@ -62,7 +62,7 @@ impl Instance {
         &self,
         way: &Way,
         elsewhere: &[Elsewhere],
-        mut told: impl FnMut(&Stage, Duration) + Send,
+        mut on_stage: impl FnMut(&Stage, Duration) + Send,
     ) -> Result<Restored, Error> {
         let since = Instant::now();
         let mut follower = Follower::new(way);
@@ -77,12 +77,12 @@ impl Instance {
                     } else {
                         wire.place.clone()
                     };
-                    is_loaded(wire, &seen, |stage| told(stage, since.elapsed())).await?;
+                    is_loaded(wire, &seen, |stage| on_stage(stage, since.elapsed())).await?;
                     let version = version(wire).await.ok().flatten();
                     return Ok(Restored { address, version, took: since.elapsed() });
                 }
                 Verdict::Failed(reason) => {
-                    let said = words(&reason, 500);
+                    let said = sanitize(&reason, 500);
                     return Err(error(
                         Kind::RestoreFailed,
                         format!("the restore failed, and Home Assistant says: {said}"),
@@ -100,10 +100,11 @@ impl Instance {
                     if since.elapsed() >= self.wire.timeouts.restart {
                         return Err(timed_out(&self.wire, &stage, elsewhere));
                     }
-                    let is_old =
-                        |(told, when): &(Stage, Instant)| *told == stage && when.elapsed() < self.wire.timeouts.again;
+                    let is_old = |(reported, when): &(Stage, Instant)| {
+                        *reported == stage && when.elapsed() < self.wire.timeouts.again
+                    };
                     if !last.as_ref().is_some_and(is_old) {
-                        told(&stage, since.elapsed());
+                        on_stage(&stage, since.elapsed());
                         last = Some((stage, Instant::now()));
                     }
                 }
@@ -115,7 +116,7 @@ impl Instance {
 }
 
 fn timed_out(wire: &Wire, stage: &Stage, elsewhere: &[Elsewhere]) -> Error {
-    let waited = in_words(wire.timeouts.restart);
+    let waited = duration_text(wire.timeouts.restart);
     if let (Stage::Down, [first, ..]) = (stage, elsewhere) {
         let reason = format!("it went down and has not come up again in {waited}, there or at {}", first.address());
         return wire.error(Operation::Follow, Kind::TimedOut, reason).advise(format!(
@@ -151,7 +152,7 @@ enum Sight {
     FirstPage(Manager),
     /// Set up, and our token is known.
     Known(Manager),
-    /// Set up, and we are nobody there.
+    /// Set up, and it does not know our user.
     SetUp,
     /// Where there was http, there is now https.
     SpeaksTls,
@@ -168,7 +169,7 @@ enum Verdict {
 struct Follower {
     with_token: bool,
     went_down: bool,
-    /// It said that Home Assistant is about to restart.
+    /// It announced that Home Assistant is about to restart.
     is_restarting: bool,
     steady: u32,
     last: u8,
@@ -197,8 +198,8 @@ impl Follower {
             }
             Sight::Unready if self.went_down => Verdict::Going(Stage::Starting),
             Sight::Unready => Verdict::Going(Stage::Working(None)),
-            // The token was good before: its user is gone, so all users are others. Asking again would look like
-            // somebody who guesses.
+            // The token was valid before: its user is gone, so all users are others. Asking again would look like
+            // guessing.
             Sight::SetUp if self.with_token && self.has_restarted() => Verdict::Restored,
             Sight::SetUp if self.with_token => Verdict::Lost(
                 "it no longer knows the token, and Haul did not see it restart: it is unclear whether it restored \
@@ -261,7 +262,7 @@ async fn look_around<'a>(
         return (seen, wire);
     }
     for Elsewhere(other) in elsewhere {
-        // Without the token: it was made by another instance, and whoever listens at this port need not be that one.
+        // Without the token: another instance made it, and the one that listens at this port need not be that one.
         match sight(other, &Way::FirstPage, true).await {
             Sight::Down => {}
             there => {
@@ -273,12 +274,12 @@ async fn look_around<'a>(
     (seen, wire)
 }
 
-/// An instance in recovery mode asks its visitors to log in like any other, with few of its parts loaded. `person`,
-/// which every other start loads, brings an address that answers to nobody, but is there.
+/// An instance in recovery mode asks visitors to log in like any other, with few of its integrations loaded. `person`,
+/// which every other start loads, provides an address that refuses everybody, but exists.
 const OF_EVERY_START: &str = "api/image/upload";
 
 /// Waits until all of it is loaded. An error when that takes too long: it is in recovery mode.
-async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Send) -> Result<(), Error> {
+async fn is_loaded(wire: &Wire, seen: &Sight, mut on_stage: impl FnMut(&Stage) + Send) -> Result<(), Error> {
     let wire = match seen {
         Sight::SpeaksTls => unchecked(wire),
         _ => Some(wire.clone()),
@@ -286,7 +287,7 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
     let Some(wire) = wire else { return Ok(()) };
     let (since, mut last) = (Instant::now(), None);
     for looks in 0.. {
-        // Who can't be asked is not accused.
+        // If the check itself fails, there is no accusation.
         let Ok(answer) = wire.glance(Operation::Follow, OF_EVERY_START).await else { return Ok(()) };
         if answer.status != 404 || answer.vendor() != Vendor::HomeAssistant {
             return Ok(());
@@ -295,12 +296,12 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
             break;
         }
         if last.is_none_or(|when: Instant| when.elapsed() >= wire.timeouts.again) {
-            told(&Stage::Starting);
+            on_stage(&Stage::Starting);
             last = Some(Instant::now());
         }
         tokio::time::sleep(wire.timeouts.pause(looks)).await;
     }
-    let waited = in_words(wire.timeouts.loaded);
+    let waited = duration_text(wire.timeouts.loaded);
     let reason = format!(
         "the backup is restored, but only the core of Home Assistant has started in {waited}: it is in recovery mode, \
          or upgrades a large history"
@@ -311,7 +312,7 @@ async fn is_loaded(wire: &Wire, seen: &Sight, mut told: impl FnMut(&Stage) + Sen
     ))
 }
 
-/// One look. Whatever can't be told is nothing to be alarmed about: there will be another.
+/// One look. An unclear result is no reason for alarm: there will be another look.
 async fn sight(wire: &Wire, way: &Way, went_down: bool) -> Sight {
     let answer = match wire.glance(Operation::Follow, "api/onboarding").await {
         Ok(answer) => answer,
@@ -360,8 +361,8 @@ async fn known(wire: &Wire, token: &Secret) -> Sight {
     }
 }
 
-/// Whether there is a server with a certificate where there was one without; which one does not matter, nothing is said
-/// to it.
+/// Whether there is a server with a certificate where there was one without; it does not matter which one, because
+/// nothing is sent to it.
 async fn speaks_tls(wire: &Wire) -> bool {
     if wire.base().scheme() != "http" {
         return false;
@@ -473,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_restore_is_told_with_home_assistants_reason() {
+    fn a_failed_restore_is_reported_with_home_assistants_reason() {
         let failed = page(Some(("failed", Some("Invalid password"))));
         assert_eq!(end(&Way::FirstPage, [Sight::Down, failed]), "failed: Invalid password");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The restore of a fresh instance: asked for once. Whether it succeeds is seen after the restart.
+//! Requests the restore of a fresh instance, once. Whether it succeeds shows after the restart.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Kind, Operation},
     look::Instance,
     secret::Secret,
-    text::words,
+    text::sanitize,
     vendor::Vendor,
     wire::Wire,
 };
@@ -17,7 +17,7 @@ use crate::{
 pub struct RestoreRequest {
     /// The backup.
     pub backup_id: String,
-    /// Who keeps it.
+    /// The agent that keeps it.
     pub agent: String,
     /// Its password, if it needs one.
     pub password: Option<Secret>,
@@ -62,7 +62,7 @@ impl RestoreRequest {
 /// How the restore was taken.
 #[derive(Clone, Debug)]
 pub enum Begun {
-    /// Home Assistant said yes.
+    /// Home Assistant accepted.
     Said,
     /// The line ended before an answer, as happens when it restarts at once. The restart shows what became of it.
     Unheard(Error),
@@ -105,7 +105,7 @@ fn refused(wire: &Wire, code: &str, said: String) -> Error {
     } else if said.contains("not found") {
         wire.error(Operation::Restore, Kind::NotFound, format!("it does not find the backup ({said})"))
     } else {
-        let what = if said.is_empty() { words(code, 60) } else { said.clone() };
+        let what = if said.is_empty() { sanitize(code, 60) } else { said.clone() };
         wire.error(Operation::Restore, Kind::Refused, format!("Home Assistant says: {what}"))
             .advise("its log says more")
     };

@@ -32,12 +32,12 @@ impl Secret {
         Ok(Self::new(line))
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, only for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The id by which Home Assistant keeps a long-lived token, which the token tells whoever reads it.
+    /// The id by which Home Assistant keeps a long-lived token; anybody can read it from the token.
     pub fn token_id(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Claims {

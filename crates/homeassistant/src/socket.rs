@@ -1,5 +1,5 @@
-//! Home Assistant's WebSocket: over a connection that the HTTP client opened, so that certificates, proxies and waiting
-//! are as everywhere else.
+//! Home Assistant's WebSocket, over a connection that the HTTP client opened, so that certificates, proxies and
+//! timeouts work as everywhere else.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio_tungstenite::{
 use crate::{
     error::{Error, Kind, Operation},
     secret::Secret,
-    text::words,
+    text::sanitize,
     vendor::Vendor,
     wire::Wire,
 };
@@ -35,7 +35,7 @@ pub(crate) struct Socket {
     wire: Wire,
     operation: Operation,
     last_id: u64,
-    /// The version, which an instance tells before it knows who asks.
+    /// The version, which an instance sends before authentication.
     pub(crate) version: Option<String>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) enum Outcome {
 }
 
 impl Socket {
-    /// Opens a connection, which is nobody's yet.
+    /// Opens a connection, not yet authenticated.
     pub(crate) async fn open(wire: &Wire, operation: Operation) -> Result<Self, Error> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| wire.error(operation, Kind::Invalid, error.to_string()))?;
@@ -98,7 +98,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Says who asks.
+    /// Authenticates.
     pub(crate) async fn sign_in(&mut self, token: &Secret) -> Result<(), Error> {
         self.send(&json!({ "type": "auth", "access_token": token.expose() })).await?;
         match self.expect().await?.kind.as_str() {
@@ -118,7 +118,7 @@ impl Socket {
                 self.wire.error(
                     self.operation,
                     Kind::Protocol,
-                    format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)),
+                    format!("its answer is not Home Assistant's ({})", sanitize(&error.to_string(), 200)),
                 )
             }),
             Outcome::Refused(refusal) => Err(self.refused(&refusal)),
@@ -144,7 +144,7 @@ impl Socket {
         ended.await.unwrap_or_else(|_| Err(self.wire.silent(self.operation, timeouts)))
     }
 
-    /// Begins a subscription. Its first event comes before its result, so nobody waits for that here.
+    /// Begins a subscription. Its first event comes before its result, so this does not wait for the result.
     pub(crate) async fn begin(&mut self, mut command: Value) -> Result<(), Error> {
         self.last_id += 1;
         command["id"] = json!(self.last_id);
@@ -166,7 +166,7 @@ impl Socket {
 
     /// What a refused command means.
     pub(crate) fn refused(&self, refusal: &Refusal) -> Error {
-        let said = words(refusal.message.as_deref().unwrap_or_default(), 300);
+        let said = sanitize(refusal.message.as_deref().unwrap_or_default(), 300);
         let error = match refusal.code.as_str() {
             "unauthorized" => self
                 .wire
@@ -185,7 +185,7 @@ impl Socket {
                 .error(self.operation, Kind::Busy, "it is busy with another backup, upload or restore")
                 .advise("try again in a few minutes"),
             code => {
-                let what = if said.is_empty() { words(code, 60) } else { said.clone() };
+                let what = if said.is_empty() { sanitize(code, 60) } else { said.clone() };
                 self.wire
                     .error(self.operation, Kind::Refused, format!("Home Assistant says: {what}"))
                     .advise("its log says more, under Settings > System > Logs")
@@ -198,7 +198,7 @@ impl Socket {
         self.wire.error(self.operation, Kind::Broken, "it ended the connection before it answered")
     }
 
-    /// Says goodbye; nobody minds if that does not arrive.
+    /// Closes the connection; it does not matter if the message is lost.
     pub(crate) async fn close(mut self) {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.stream.close(None)).await;
     }
@@ -208,7 +208,7 @@ impl Socket {
             tokio::time::timeout(self.wire.timeouts.stall, self.stream.send(Message::text(message.to_string()))).await;
         match sent {
             Ok(Ok(())) => Ok(()),
-            // Not its words: they could repeat the message, and with it the token.
+            // Without the server's text: it could repeat the message, and with it the token.
             Ok(Err(_)) => Err(self.gone()),
             Err(_) => Err(self.wire.silent(self.operation, self.wire.timeouts.stall)),
         }
@@ -235,7 +235,7 @@ impl Socket {
                     return Err(self.wire.error(
                         self.operation,
                         Kind::Protocol,
-                        format!("its WebSocket sent an unexpected message ({})", words(&error.to_string(), 200)),
+                        format!("its WebSocket sent an unexpected message ({})", sanitize(&error.to_string(), 200)),
                     ));
                 }
             }
@@ -243,7 +243,7 @@ impl Socket {
     }
 
     fn strange(&self, kind: &str) -> Error {
-        self.wire.error(self.operation, Kind::Protocol, format!("its WebSocket begins with {:?}", words(kind, 40)))
+        self.wire.error(self.operation, Kind::Protocol, format!("its WebSocket begins with {:?}", sanitize(kind, 40)))
     }
 }
 

@@ -1,13 +1,13 @@
-//! How long to wait for what. Nothing here sends a second time by itself; whoever calls decides about that.
+//! How long to wait for what. Nothing here sends a second time by itself; the caller decides about that.
 
 use std::time::Duration;
 
 /// How long to wait for what.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// For a connection to stand.
+    /// For a connection to be established.
     pub connect: Duration,
-    /// For anything to move once it stands.
+    /// For any byte to move after that.
     pub stall: Duration,
     /// For the answer once the last byte has left: Home Assistant then reads, copies or unpacks the whole backup.
     pub answer: Duration,
@@ -19,7 +19,7 @@ pub struct Timeouts {
     pub longest_look: Duration,
     /// For the whole way through the restart.
     pub restart: Duration,
-    /// How often a stage that lasts is told again.
+    /// How often a lasting stage is reported again.
     pub again: Duration,
     /// For all of a restored instance to be loaded, once it asks to log in.
     pub loaded: Duration,
@@ -49,7 +49,7 @@ impl Timeouts {
 }
 
 /// A time as people say it.
-pub(crate) fn in_words(time: Duration) -> String {
+pub(crate) fn duration_text(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..=119 => format!("{seconds} s"),
         seconds => format!("{} min", seconds / 60),

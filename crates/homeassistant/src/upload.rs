@@ -1,5 +1,5 @@
-//! An upload: a backup as the first part of a form, passed on as it comes, never whole in memory; and who is to blame
-//! when it breaks.
+//! Uploads a backup as the first part of a form, streamed and never whole in memory, and finds out who is to blame if
+//! the upload breaks.
 
 use std::{
     fmt, io,
@@ -22,14 +22,14 @@ use crate::{
     error::{Error, Kind, Operation},
     look::Instance,
     proxy::Answer,
-    text::words,
-    timeouts::in_words,
+    text::sanitize,
+    timeouts::duration_text,
     wire::Wire,
 };
 
 /// Bytes handed to the connection at once: small enough that a slow line shows life.
 const CHUNK: usize = 64 << 10;
-/// How often a silent line is looked at.
+/// How often a silent connection is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How many bytes of a backup the connection has taken so far. Cheap to clone; clones share it.
@@ -112,7 +112,7 @@ async fn watch<T>(wire: &Wire, pulse: &Pulse, work: impl Future<Output = T>) -> 
             return Ok(done);
         }
         let now = pulse.taken();
-        // The source may take as long as it likes: that is for whoever reads it to judge.
+        // The source may take as long as it likes; whoever reads from it judges that.
         if now != seen || pulse.waits_for_source.load(Ordering::Relaxed) {
             (seen, since) = (now, Instant::now());
         }
@@ -125,7 +125,7 @@ async fn watch<T>(wire: &Wire, pulse: &Pulse, work: impl Future<Output = T>) -> 
                 "accepted no more data for"
             };
             return Err(after(
-                wire.error(Operation::Upload, Kind::Broken, format!("it {reason} {}", in_words(most))),
+                wire.error(Operation::Upload, Kind::Broken, format!("it {reason} {}", duration_text(most))),
                 pulse,
             ));
         }
@@ -148,7 +148,7 @@ fn after(mut error: Error, pulse: &Pulse) -> Error {
     error
 }
 
-/// What the body and whoever waits for the answer tell each other.
+/// What the body and the task that waits for the answer tell each other.
 #[derive(Default)]
 struct Pulse {
     sent: Progress,
@@ -170,7 +170,7 @@ impl Pulse {
     }
 }
 
-/// The form: what stands before the file, the file, what stands after it.
+/// The form: what precedes the file, the file, what follows it.
 struct Form<S> {
     head: Bytes,
     rest: Bytes,
@@ -247,7 +247,7 @@ where
                     }
                     form.rest = piece;
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(form.fail(words(&error.to_string(), 500))))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(form.fail(sanitize(&error.to_string(), 500))))),
                 None => match form.length.filter(|length| form.read < *length) {
                     Some(length) => {
                         let reason = format!("the backup ended after {} of {length} bytes", form.read);
@@ -260,14 +260,14 @@ where
     }
 }
 
-/// A name that stands between quotes in a header and ends up in a folder of the other side.
+/// A name that is put between quotes in a header and becomes a file name on the other side.
 fn is_bare(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= 255
         && !name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | '"'))
 }
 
-/// A line that stands in no backup.
+/// A line that no backup contains.
 fn boundary() -> Result<String, getrandom::Error> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;

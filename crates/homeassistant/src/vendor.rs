@@ -1,8 +1,8 @@
-//! Who can have made an answer.
+//! The servers that can have made an answer.
 
 use std::fmt;
 
-/// Who made an answer.
+/// The server that made an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
     /// Home Assistant itself.
@@ -17,7 +17,7 @@ pub enum Vendor {
     Cloudflare,
     /// Apache.
     Apache,
-    /// Somebody who does not say.
+    /// A server that does not name itself.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! Requests and answers: one attempt each, silence noticed, bodies bounded, failures in plain words.
+//! Requests and answers: one attempt each, with timeouts for silence, bounded bodies, and failures in plain words.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::{
     error::{Error, Kind, Operation},
     proxy::Answer,
     secret::Secret,
-    text::words,
-    timeouts::{Timeouts, in_words},
+    text::sanitize,
+    timeouts::{Timeouts, duration_text},
 };
 
 /// No list of backups is longer than this.
 const LONGEST_ANSWER: usize = 16 << 20;
-/// For those who only need its beginning.
+/// For callers that need only its beginning.
 const LONGEST_REFUSAL: usize = 64 << 10;
 
 /// Whether a certificate has to be one that this machine trusts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Any certificate will do. Whoever sits in between then sees everything.
+    /// Any certificate will do. Anybody in between then sees everything.
     pub insecure: bool,
 }
 
@@ -52,8 +52,8 @@ impl Wire {
                 .redirect(reqwest::redirect::Policy::none())
                 .tls_danger_accept_invalid_certs(tls.insecure)
         };
-        // Slim images have no list of authorities: http:// works all the same, and https:// says that nobody is
-        // trusted.
+        // Slim images have no list of authorities: http:// works anyway, and https:// says that there is no trusted
+        // authority.
         let client = builder()
             .build()
             .or_else(|_| builder().tls_certs_only(Vec::new()).build())
@@ -108,7 +108,7 @@ impl Wire {
                 Err(_) => Err(self.silent(operation, timeouts)),
             }
         };
-        // Whoever answers a byte at a time is not waited for either.
+        // A server that answers a byte at a time is not waited for either.
         let most = timeouts * 4;
         tokio::time::timeout(most, exchange).await.unwrap_or_else(|_| Err(self.silent(operation, most)))
     }
@@ -193,17 +193,17 @@ impl Wire {
                 self.error(
                     operation,
                     Kind::Protocol,
-                    format!("its answer is not Home Assistant's ({})", words(&error.to_string(), 200)),
+                    format!("its answer is not Home Assistant's ({})", sanitize(&error.to_string(), 200)),
                 )
             })
         })
     }
 
     pub(crate) fn silent(&self, operation: Operation, waited: Duration) -> Error {
-        self.error(operation, Kind::Broken, format!("no answer for {}", in_words(waited)))
+        self.error(operation, Kind::Broken, format!("no answer for {}", duration_text(waited)))
     }
 
-    /// A connection that failed, with what usually is behind it.
+    /// A failed connection, with its usual cause.
     pub(crate) fn broken(&self, operation: Operation, error: &reqwest::Error) -> Error {
         let reason = cause(error);
         let lower = reason.to_ascii_lowercase();
@@ -243,5 +243,5 @@ fn cause(error: &reqwest::Error) -> String {
         cause = next;
     }
     let text = cause.to_string();
-    words(text.split(" (os error").next().unwrap_or_default(), 300)
+    sanitize(text.split(" (os error").next().unwrap_or_default(), 300)
 }

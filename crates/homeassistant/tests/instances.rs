@@ -283,11 +283,11 @@ async fn a_wrong_token_is_refused_before_a_byte_is_sent_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn free_room_is_known_where_a_supervisor_tells_it() {
+async fn free_space_is_known_if_a_supervisor_reports_it() {
     let fake = Fake::start(Mind { user_made: None, disk_free: Some(1.5), ..Mind::default() });
     let instance = look(&fake.url()).await.unwrap();
     let (admin, _) = instance.admin(Secret::new(TOKEN)).await.unwrap();
-    assert_eq!(admin.free_room().await.unwrap(), Some(3 << 29));
+    assert_eq!(admin.free_space().await.unwrap(), Some(3 << 29));
     fake.think(|mind| mind.disk_free = None);
-    assert_eq!(admin.free_room().await.unwrap(), None);
+    assert_eq!(admin.free_space().await.unwrap(), None);
 }

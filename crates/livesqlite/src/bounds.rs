@@ -1,4 +1,4 @@
-//! Narrowing a number, with the bound that makes it safe.
+//! Narrows numbers, each with the bound that makes it safe.
 
 /// `count`, or `most` where that is less.
 pub(crate) fn at_most(count: u64, most: usize) -> usize {

@@ -1,4 +1,4 @@
-//! The files beside a database: their names, whether they are what they should be, and how they are opened.
+//! The files beside a database: their names, whether they are what they should be, and how to open them.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,14 +11,14 @@ use crate::header::blocks_writers;
 /// Write-ahead log, its index, rollback journal.
 pub(crate) const SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// `path` with `suffix` behind its last byte, as SQLite names the files beside a database.
+/// `path` with `suffix` appended, as SQLite names the files beside a database.
 pub(crate) fn companion(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Opens a regular file for reading. What somebody put in its place never makes this wait, nor leads elsewhere.
+/// Opens a regular file for reading. A pipe or link under its name neither blocks nor leads elsewhere.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
 }
@@ -35,9 +35,9 @@ pub(crate) fn check_kinds(main: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Fails if `main` is a second name (hard link) of a WAL database whose log stands beside another name in the same
-/// folder: SQLite looks for log and locks by name, so it would miss commits, and checkpoints would change the file
-/// while it is read. See <https://www.sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file>.
+/// Fails if `main` is a second name (hard link) of a WAL database whose log is beside another name in the same folder.
+/// SQLite finds log and locks by name, so it would miss commits, and checkpoints would change the file while it is
+/// read. See <https://www.sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file>.
 ///
 /// May open `main`, so the caller holds its pin and has no connection to it yet.
 pub(crate) fn check_names(main: &Path, metadata: &Metadata) -> Result<(), OpenError> {
@@ -78,12 +78,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_or_a_symlink_in_the_place_of_a_file_makes_nobody_wait() {
+    fn a_pipe_or_a_symlink_instead_of_a_file_makes_nobody_wait() {
         let dir = tempfile::tempdir().unwrap();
         let (pipe, link) = (dir.path().join("pipe"), dir.path().join("link"));
         mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
         std::os::unix::fs::symlink(&pipe, &link).unwrap();
-        // Whoever opened it plainly would wait here for ever.
+        // A plain open would block here for ever.
         assert!(open_regular(&pipe).unwrap().read(&mut [0]).is_ok_and(|read| read == 0));
         assert!(open_regular(&link).is_err());
     }

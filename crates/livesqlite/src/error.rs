@@ -1,4 +1,4 @@
-//! Why a database could not be opened. What goes wrong later, while reading, is an `io::Error` of the reader.
+//! Why a database could not be opened. Errors during reading are `io::Error`s of the reader.
 
 use std::io;
 
@@ -9,13 +9,13 @@ pub enum OpenError {
     /// The file begins like a database, but SQLite (or this crate's own reader) cannot make sense of it.
     #[error("the database is damaged: {reason}")]
     Corrupt {
-        /// What is wrong, in words.
+        /// What is wrong, in plain words.
         reason: String,
     },
     /// Somebody held a lock that excludes readers for the whole busy timeout.
     #[error("the database stayed locked: {reason}")]
     Locked {
-        /// Who or what holds it, in words.
+        /// Who or what holds it, in plain words.
         reason: String,
     },
     /// The file is empty or does not begin with SQLite's magic.
@@ -54,10 +54,10 @@ impl OpenError {
     }
 }
 
-/// The words of an error of the system without its number, which tells a reader nothing more.
+/// The text of a system error without its number, which tells a reader nothing more.
 fn without_number(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split_once(" (os error ").map(|(words, _)| words.to_owned()).unwrap_or(text)
+    text.split_once(" (os error ").map(|(message, _)| message.to_owned()).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_the_system_is_told_without_its_number() {
+    fn an_error_of_the_system_is_shown_without_its_number() {
         let error = OpenError::from(io::Error::from_raw_os_error(13));
         assert_eq!(error.to_string(), "the database could not be read: Permission denied");
         assert_eq!(

@@ -1,5 +1,5 @@
-//! Which pages are on the free list: their content is deleted data that no reader ever looks at.
-//! Format: <https://www.sqlite.org/fileformat2.html#the_freelist>.
+//! Finds the pages on the free list: they hold deleted data that no reader uses. Format:
+//! <https://www.sqlite.org/fileformat2.html#the_freelist>.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! The 100-byte database header: the few fields this crate reads, checked before use.
-//! Format: <https://www.sqlite.org/fileformat2.html#the_database_header>.
+//! The 100-byte database header: the few fields that this crate reads, checked before use. Format:
+//! <https://www.sqlite.org/fileformat2.html#the_database_header>.
 
 use crate::OpenError;
 

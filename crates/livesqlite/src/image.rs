@@ -1,4 +1,4 @@
-//! Base file and replaced pages put together: the bytes of the image, which [`Watch`] looks at as they pass.
+//! Combines the base file and the replaced pages into the bytes of the image; [`Watch`] checks them as they pass.
 //!
 //! Most pages of a database are in its main file as they should be, so they are read from there in large pieces. A
 //! [`Layer`] knows which pages have a newer (WAL) or older (rollback journal) version elsewhere, and where.
@@ -20,7 +20,7 @@ pub(crate) trait Layer: Send {
     fn read_page(&mut self, page: u32, out: &mut [u8]) -> io::Result<()>;
     /// Fails if the base can no longer be trusted: the lock was lost, or somebody changed the files.
     fn still_valid(&self) -> io::Result<()>;
-    /// The image is complete (`true`) or given up; last words before everything is closed.
+    /// The image is complete (`true`) or abandoned; a last call before everything is closed.
     fn finish(&mut self) {}
 }
 
@@ -80,7 +80,7 @@ impl Image {
             && self.layer.next_replaced(1, 2).is_none()
     }
 
-    /// One page, out of order; for the few that must be looked at before the stream begins.
+    /// One page, out of order; for the few that must be read before the stream begins.
     pub(crate) fn read_page(&mut self, page: u32, out: &mut [u8]) -> io::Result<()> {
         let at = u64::from(page);
         if self.layer.next_replaced(at, at + 1).is_some() {
@@ -157,7 +157,7 @@ impl Image {
                 Err(error) => return Err(error.into()),
             }
         }
-        // Nobody who keeps to SQLite's locks cuts it off now.
+        // Nobody who respects SQLite's locks truncates it now.
         if done < out.len() && start + (done as u64) < self.base_len {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,

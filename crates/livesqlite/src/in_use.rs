@@ -1,4 +1,4 @@
-//! Whether somebody has a database open. Only asks: no lock is taken, and nothing is written.
+//! Whether some process has a database open. It only asks: it takes no lock and writes nothing.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

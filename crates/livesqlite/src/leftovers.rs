@@ -1,5 +1,5 @@
-//! Files that SQLite had to make in order to read, and removes only when a *writer* is the last to close: a read-only
-//! connection to a cleanly closed WAL database leaves an empty `-wal` and a `-shm` behind.
+//! Removes files that SQLite had to create in order to read. SQLite removes them only when a *writer* closes last: a
+//! read-only connection to a cleanly closed WAL database leaves an empty `-wal` and a `-shm`.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -25,8 +25,8 @@ impl Leftovers {
         Self { main: main.to_owned(), inode, made_wal: absent("-wal"), made_shm: absent("-shm") }
     }
 
-    /// Removes under the same lock that SQLite's own last connection takes: whoever uses a WAL holds a shared lock on
-    /// the main file, so while everything is locked nobody uses it, and nobody can begin to.
+    /// Removes them under the lock that SQLite's own last connection takes: every user of a WAL holds a shared lock on
+    /// the main file, so while everything is locked nobody uses it, and nobody can start to.
     fn tidy(&self) -> std::io::Result<()> {
         let (wal, shm) = (companion(&self.main, "-wal"), companion(&self.main, "-shm"));
         let wal_len = match fs::metadata(&wal) {

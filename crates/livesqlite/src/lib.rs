@@ -37,19 +37,19 @@
 //! |---|---|
 //! | `snapshot` | the public reader: which way in is taken, and when everything is let go |
 //! | `sqlite` | the normal way in: a read transaction of SQLite itself |
-//! | `overlay` | the ways in where SQLite would write or refuses to read: a WAL database nobody has open, a hot rollback journal, a WAL on a read-only mount |
+//! | `overlay` | databases for which SQLite would have to write or refuses to read: a WAL database that nobody has open, a hot rollback journal, a WAL on a read-only mount |
 //! | `image` | base file + replaced pages = bytes |
 //! | `watch` | a look at the pages as they pass: damage, and zeros for what is unused |
 //! | `free_pages` | which bytes belong to free pages |
 //! | `page_slack` | which bytes of a b-tree page belong to no row |
-//! | [`page_cache`] | what a read may leave behind in the page cache; also for readers of other files |
+//! | [`page_cache`] | what a read may leave in the page cache; also for readers of other files |
 //! | `companions` | names and kinds of the files beside a database |
 //! | `in_use` | whether somebody has a database open |
 //! | `leftovers` | removing what SQLite had to make in order to read |
-//! | `pins` | the process-wide list of files nobody here may open |
+//! | `pins` | the process-wide list of files that nobody in this process may open |
 //! | `lock_wait` | how long to wait for a lock |
 //! | `bounds` | narrowing a number |
-//! | `own_fd` | finding the descriptors that SQLite opened, and whether its locks still stand |
+//! | `own_fd` | finding the descriptors that SQLite opened, and checking that its locks still hold |
 //! | `sys` | unsafe code: `cachestat`, `mmap`/`mincore`, file locks and leases |
 //! | [`check`] | a one-pass structural check of an image |
 

@@ -1,4 +1,4 @@
-//! How long to wait for somebody else's lock, and the flag that ends the waiting early.
+//! How long to wait for another process's lock, and the flag that ends the wait early.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use crate::OpenError;
 
 /// A raised flag is seen after this at the latest.
 const STEP: Duration = Duration::from_millis(25);
-/// Longer waits are cut to this, so that their end is a time that can be told.
+/// Longer waits are cut to this, so that their end is a valid time.
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// How long a snapshot that is opened may wait, for all locks of others together.

@@ -1,4 +1,4 @@
-//! Finds the descriptors that SQLite itself opened, and asks the kernel whether our locks on them still stand.
+//! Finds the descriptors that SQLite itself opened, and asks the kernel whether our locks on them still hold.
 //!
 //! A descriptor of our own on a database file is out of the question: closing it would drop SQLite's locks (see
 //! `pins`). SQLite does not tell its descriptors, but `/proc/self/fd` does.
@@ -42,9 +42,9 @@ impl OwnFd {
 
 /// `lock: 1: POSIX  ADVISORY  READ 42 fe:00:1234 1073741826 1073742335` → its first byte.
 fn read_lock_start(line: &str) -> Option<u64> {
-    let mut words = line.strip_prefix("lock:")?.split_whitespace();
-    (words.nth(1)? == "POSIX" && words.nth(1)? == "READ").then_some(())?;
-    words.nth(2)?.parse().ok()
+    let mut fields = line.strip_prefix("lock:")?.split_whitespace();
+    (fields.nth(1)? == "POSIX" && fields.nth(1)? == "READ").then_some(())?;
+    fields.nth(2)?.parse().ok()
 }
 
 /// The descriptors of this process that are the file at `path`.
@@ -60,8 +60,8 @@ fn with_inode(dev: u64, ino: u64) -> Vec<RawFd> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_it).collect()
 }
 
-/// The descriptor that SQLite has opened for `path` since [`of`] answered `before`. One that was there before belongs
-/// to somebody else, who might close it.
+/// The descriptor that SQLite has opened for `path` since [`of`] returned `before`. An earlier one belongs to somebody
+/// else, who might close it.
 pub(crate) fn opened_since(before: &[RawFd], path: &Path) -> Option<OwnFd> {
     of(path).into_iter().find(|fd| !before.contains(fd)).map(|raw| OwnFd { raw })
 }

@@ -1,10 +1,9 @@
-//! What a read leaves behind in the page cache: nothing that was not there before.
+//! Limits what a read leaves in the page cache: nothing that was not there before.
 //!
-//! Home Assistant's working set is in the cache and must stay; the rest of a large database would push it out. So
-//! before a stretch of a file is read, the kernel is asked what of it is resident; after the reader has passed, the
-//! rest is dropped again. `cachestat` (Linux 6.5) answers for a whole stretch at once, `mincore` for each page. Where
-//! neither says anything, everything stays. (Of files that this process may not write, `mincore` calls every page
-//! resident.)
+//! Home Assistant's working set is in the cache and must stay; a large database would push it out. So before a stretch
+//! of a file is read, this module asks the kernel which pages are resident; after the read, it drops the others.
+//! `cachestat` (Linux 6.5) answers for a whole stretch at once, `mincore` for each page. If neither answers, everything
+//! stays. (For files that this process may not write, `mincore` calls every page resident.)
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -59,7 +58,8 @@ impl Footprint {
 
 /// A visit to a small file that is read in no particular order: judged whole at its beginning, restored at its end.
 ///
-/// It opens the file, so it is for files that nobody locks: a WAL or a rollback journal, never a main file or a `-shm`.
+/// It opens the file, so use it only for files that nobody locks: a WAL or a rollback journal, never a main file or a
+/// `-shm`.
 #[derive(Debug)]
 pub(crate) struct Visit {
     file: File,
@@ -90,7 +90,7 @@ const WORTH_IT: u64 = 256 << 10;
 /// Bytes for which a [`ReadGuard`] decides at once.
 const STEP: u64 = 4 << 20;
 
-/// A read of any file, mostly from its beginning to its end: what was not resident is dropped as it is left behind.
+/// Reads any file, mostly from start to end, and drops what was not resident before as it passes.
 #[derive(Debug)]
 pub struct ReadGuard {
     /// One for each step: nothing of it was resident.
@@ -158,7 +158,7 @@ impl Kernel for Linux {
     }
 }
 
-/// The parts of a stretch that are not resident, in whole memory pages, as file offsets. `None` when nobody knows.
+/// The parts of a stretch that are not resident, in whole memory pages, as file offsets. `None` if unknown.
 fn cold(kernel: &impl Kernel, fd: BorrowedFd<'_>, from: u64, len: u64) -> Option<Vec<Range<u64>>> {
     let memory_page = sys::memory_page();
     let pages = len.div_ceil(memory_page);
@@ -199,7 +199,7 @@ mod tests {
         assert!(cold_runs(&[1, 1], 0, 4096).is_empty());
     }
 
-    /// Answers as it is told.
+    /// Answers as configured.
     struct Told {
         count: Option<u64>,
         flags: Option<&'static [u8]>,

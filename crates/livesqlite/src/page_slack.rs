@@ -1,13 +1,12 @@
-//! Unused space inside b-tree pages: what rows and index entries left there when they were deleted or moved to another
+//! Finds unused space inside b-tree pages: remains of rows and index entries that were deleted or moved to another
 //! page.
 //!
-//! No reader ever looks at it, but it travels: on a recorder database the gaps alone are 5 % of the file and, being
-//! remains, compress badly (2.6 % of the compressed size). Format:
-//! <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
+//! No reader uses it, but it is archived: on a recorder database the gaps alone are 5 % of the file and, being remains,
+//! compress badly (2.6 % of the compressed size). Format: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
 use crate::header::{HEADER_LEN, be16, be32};
 
-/// Where the largest root page stands that a pointer map needs; not zero means auto-vacuum.
+/// The offset of the largest root page for a pointer map; not zero means auto-vacuum.
 const AUTO_VACUUM: usize = 52;
 /// Bytes at the end of each page that belong to an extension, such as a checksum of the page.
 const RESERVED: usize = 20;
@@ -15,8 +14,8 @@ const RESERVED: usize = 20;
 /// b-tree page's type.
 const FIRST_AMBIGUOUS: u64 = 2 << 24;
 
-/// Can a b-tree page of this database be told by its first byte? Not beside pointer maps, nor in files of more than
-/// 2^25 pages. Pages with reserved bytes are left alone as well: a checksum there would cover the gaps.
+/// Can a b-tree page of this database be recognised by its first byte? Not with pointer maps, nor in files of more than
+/// 2^25 pages. Pages with reserved bytes stay unchanged too: a checksum there would cover the gaps.
 pub(crate) fn is_certain(first_page: &[u8], pages: u64) -> bool {
     pages < FIRST_AMBIGUOUS && first_page[RESERVED] == 0 && be32(first_page, AUTO_VACUUM) == 0
 }
@@ -27,13 +26,13 @@ pub(crate) fn clear(page: &mut [u8], is_first: bool) {
     let header = if is_first { HEADER_LEN } else { 0 };
     let pointers = header + if matches!(page[header], 2 | 5) { 12 } else { 8 };
     let gap = pointers + 2 * be16(page, header + 3) as usize;
-    // Zero stands for 65536, which 16 bits can't hold.
+    // Zero means 65536, which does not fit into 16 bits.
     let content = match be16(page, header + 5) {
         0 => 65_536,
         start => start as usize,
     };
     page[gap..content].fill(0);
-    // The blocks between cells, each with the place of the next and its own size in front.
+    // The free blocks between cells; each begins with the position of the next and its own size.
     let mut block = be16(page, header + 1) as usize;
     while block != 0 {
         let (next, len) = (be16(page, block) as usize, be16(page, block + 2) as usize);

@@ -1,9 +1,9 @@
 //! The process-wide list of files that belong to an open snapshot.
 //!
-//! POSIX locks belong to the process, not to the descriptor: when *any* descriptor of a file is closed, every lock this
-//! process holds on that file is gone. A walk that opened and closed a database's `-shm` would thereby drop the read
-//! lock that keeps a snapshot whole, and the next checkpoint of another process would rewrite the pages being read. So
-//! whoever is about to open a file in this process asks [`is_pinned`] first.
+//! POSIX locks belong to the process, not to the descriptor: when *any* descriptor of a file is closed, this process
+//! loses all its locks on that file. A walk that opened and closed a database's `-shm` would so drop the read lock that
+//! keeps a snapshot whole, and the next checkpoint of another process would rewrite the pages being read. So before
+//! this process opens any file, it asks [`is_pinned`].
 
 use std::collections::HashMap;
 use std::fs::Metadata;

@@ -1,4 +1,5 @@
-//! The public reader: chooses the way in, measures, streams, and lets everything go with the last page.
+//! The public reader: chooses how to open the database, finds the size, streams, and releases everything with the last
+//! page.
 
 use std::fs;
 use std::io::{self, Read};
@@ -27,7 +28,7 @@ const STAGE: usize = 128 << 10;
 /// A database up to this size is looked through before its image begins, so that of a damaged one every byte is kept.
 const LOOKED_THROUGH: u64 = 8 << 20;
 
-/// Between two attempts to join an owner who holds something for a moment.
+/// The pause between two attempts to join an owner that holds something for a moment.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// How to open a [`Snapshot`]. The default suits a reader that goes through the image once.
@@ -58,9 +59,9 @@ impl Options {
         self
     }
 
-    /// Give zeros for what is unused, which holds deleted data: pages on the free list, and the space between the rows
-    /// of other pages where those can be told for certain. In a damaged database nothing more is zeroed once the damage
-    /// shows. Default: yes.
+    /// Return zeros for unused space, which holds deleted data: pages on the free list, and the gaps between rows in
+    /// pages that are certain to be b-tree pages. In a damaged database, nothing more is zeroed once the damage shows.
+    /// Default: yes.
     #[must_use]
     pub fn zero_unused(mut self, zero: bool) -> Self {
         self.zero_unused = zero;
@@ -75,7 +76,7 @@ impl Options {
         self
     }
 
-    /// Keep the read transaction open behind the last page too, so that [`Snapshot::rewind`] can give the same image
+    /// Keep the read transaction open after the last page too, so that [`Snapshot::rewind`] can return the same image
     /// again. Default: no.
     #[must_use]
     pub fn hold(mut self, hold: bool) -> Self {
@@ -267,9 +268,9 @@ impl Snapshot {
         self.info.journal_mode == JournalMode::Rollback
     }
 
-    /// What can't be in a sound database, in plain words, at most about twenty; empty for a sound one. Complete once
-    /// the last byte was read, also when the database is closed then. It costs nothing: it is what the pages showed on
-    /// their way through.
+    /// What is wrong with the database, in plain words, about twenty problems at most; empty for a sound one. The list
+    /// is complete once the last byte was read, even if the database is then closed. It costs nothing: the pages are
+    /// checked as they pass.
     pub fn damage(&self) -> &[String] {
         self.watch.damage()
     }

@@ -1,9 +1,9 @@
-//! The normal way in: a read transaction of SQLite itself.
+//! The normal way to read: a read transaction of SQLite itself.
 //!
 //! SQLite takes the locks, recovers a WAL index and decides which commit is visible. The transaction keeps the main
-//! file still: in rollback modes nobody may write it, and in WAL mode a checkpoint may not pass our read mark, so every
-//! page without a frame in the WAL is in the main file exactly as the snapshot wants it. Those are read from the file
-//! directly, in large pieces; only pages that have a frame are asked of SQLite, through `sqlite_dbpage`.
+//! file unchanged: in rollback modes nobody may write it, and in WAL mode a checkpoint may not pass our read mark. So
+//! every page without a frame in the WAL is in the main file exactly as the snapshot needs it. Those pages are read
+//! from the file directly, in large pieces; only pages that have a frame come from SQLite, through `sqlite_dbpage`.
 
 use std::io;
 use std::ops::Range;
@@ -103,7 +103,7 @@ fn pragma(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
     connection.query_row(sql, [], |row| row.get(0))
 }
 
-/// Pages for which SQLite must be asked.
+/// Pages that must come from SQLite.
 #[derive(Debug)]
 enum Replaced {
     None,
@@ -111,8 +111,8 @@ enum Replaced {
     All,
 }
 
-/// The pages that have a frame anywhere in the WAL file: more than the snapshot sees, never fewer, since the frames it
-/// sees cannot be overwritten while its read mark stands. `None` when the WAL cannot be made out.
+/// The pages that have a frame anywhere in the WAL file: more than the snapshot sees, never fewer, since nobody can
+/// overwrite the frames it sees while its read mark holds. `None` if the WAL cannot be parsed.
 #[expect(clippy::cast_possible_truncation, reason = "the two halves of 32 bits, which SQLite keeps a size of 65536 in")]
 fn framed_pages(wal: OwnFd, page_size: u32, pages: u64) -> Option<PageSet> {
     let mut set = PageSet::new(pages)?;
@@ -199,12 +199,12 @@ impl Layer for Transaction {
     }
 }
 
-/// SQLite's error as an I/O error, in SQLite's words.
+/// SQLite's error as an I/O error, with SQLite's text.
 fn plain(error: &rusqlite::Error) -> io::Error {
-    io::Error::other(words(error))
+    io::Error::other(text_of(error))
 }
 
-fn words(error: &rusqlite::Error) -> String {
+fn text_of(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(code, None) => code.to_string(),
         rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
@@ -213,7 +213,7 @@ fn words(error: &rusqlite::Error) -> String {
 }
 
 fn refusal(error: &rusqlite::Error) -> Refusal {
-    let text = words(error);
+    let text = text_of(error);
     let rusqlite::Error::SqliteFailure(code, _) = error else {
         return Refusal::Final(OpenError::Io(plain(error)));
     };
@@ -229,7 +229,7 @@ fn refusal(error: &rusqlite::Error) -> Refusal {
 }
 
 fn without_pages(error: &rusqlite::Error) -> Refusal {
-    match words(error) {
+    match text_of(error) {
         missing if missing.contains("no such table") => Refusal::Final(OpenError::NoDbPage),
         reason => Refusal::Final(OpenError::Corrupt { reason }),
     }
@@ -259,7 +259,7 @@ mod tests {
         bytes
     }
 
-    /// A lock that the kernel does not list from the beginning stands for a file system that keeps its locks elsewhere.
+    /// If the kernel never lists a lock, the file system keeps its locks elsewhere.
     #[test]
     fn only_a_lock_that_was_listed_once_can_be_lost() {
         let dir = tempfile::tempdir().unwrap();
@@ -280,7 +280,7 @@ mod tests {
         transaction.still_valid().unwrap();
     }
 
-    /// Where `/proc` is missing or the WAL is too strange, every page is asked of SQLite.
+    /// If `/proc` is missing or the WAL cannot be parsed, every page comes from SQLite.
     #[test]
     fn all_pages_can_come_through_sqlite() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The system calls that have no safe wrapper here. All unsafe code of this crate is in this file, but for one loan of
-//! a descriptor in `own_fd`.
+//! System calls without a safe wrapper. All unsafe code of this crate is in this file, except for one borrowed
+//! descriptor in `own_fd`.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use crate::bounds::at_most;
 
-/// Lends a descriptor that somebody else owns.
+/// Borrows a descriptor that somebody else owns.
 ///
 /// # Safety
 /// `fd` must be open, and stay open, for as long as the result is used.
@@ -126,8 +126,8 @@ pub(crate) fn is_locked(file: &File, start: u64, len: u64) -> io::Result<bool> {
     Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
 }
 
-/// Tells the holder of a lease that somebody waits for its end. By default the system ignores it, so one that comes
-/// astray harms nobody.
+/// Notifies the holder of a lease that somebody waits for its end. The system ignores it by default, so a stray one
+/// does no harm.
 const LEASE_SIGNAL: libc::c_int = libc::SIGURG;
 /// Numbers of Linux's `asm-generic/fcntl.h`, which the `libc` crate does not have everywhere.
 const F_SETSIG: libc::c_int = 10;
@@ -154,9 +154,9 @@ fn lease_signals() -> libc::sigset_t {
     }
 }
 
-/// Takes a read lease (fcntl(2), "Leases") for the calling thread, which alone hears of its end by
-/// [`wait_for_lease_signal`]. `Ok(false)`: somebody has the file open for writing. Whoever opens it for writing from
-/// now on waits in the kernel until the lease has ended, at most `/proc/sys/fs/lease-break-time`.
+/// Takes a read lease (fcntl(2), "Leases") for the calling thread; only that thread is notified of its end, by
+/// [`wait_for_lease_signal`]. `Ok(false)`: somebody has the file open for writing. From now on, whoever opens it for
+/// writing waits in the kernel until the lease has ended, at most `/proc/sys/fs/lease-break-time`.
 pub(crate) fn take_lease(file: &File) -> io::Result<bool> {
     let signals = lease_signals();
     // SAFETY: reads one `sigset_t`, which lives across the call; only this thread's mask changes.
@@ -180,7 +180,7 @@ pub(crate) fn take_lease(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Is the lease there, and nobody waiting for its end?
+/// Does the lease still hold, and does nobody wait for its end?
 pub(crate) fn has_lease(file: &File) -> bool {
     // SAFETY: F_GETLEASE takes nothing and answers with a number.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }

@@ -1,8 +1,8 @@
-//! Looks at the pages of an image on their way out: is the database sound, and what of it may become zeros?
+//! Checks the pages of an image as they pass: is the database sound, and what of it may become zeros?
 //!
-//! What nothing refers to is zeroed only in a sound database: whoever mends a damaged one wants every byte. Damage
-//! shows itself while the pages pass, so nothing is zeroed from the page on with which it shows. A small database is
-//! looked through before its image begins (`snapshot`).
+//! Unused space is zeroed only in a sound database: whoever repairs a damaged one wants every byte. Damage shows while
+//! the pages pass, so nothing is zeroed from that page on. A small database is read completely before its image begins
+//! (`snapshot`).
 
 use crate::bounds::page_number;
 use crate::check::{self, Marks, Problems, Shape, Verdict};
@@ -49,7 +49,7 @@ impl Watch {
             zero_before: if zero_unused && problems.is_empty() { u64::MAX } else { 0 },
             marks: None,
             can_judge,
-            damage: problems.into_words(),
+            damage: problems.into_list(),
         };
         watch.begin();
         watch
@@ -77,7 +77,7 @@ impl Watch {
             Verdict::Damaged => self.zero_before = self.zero_before.min(page),
             Verdict::Tree if zeroes && self.clears_slack => page_slack::clear(bytes, page == 1),
             Verdict::Other if zeroes && self.free.trunks.contains(number) => {
-                // Behind `usable` stand bytes of an extension, such as a checksum of the page.
+                // The bytes after `usable` belong to an extension, such as a checksum of the page.
                 if let Some(len) = trunk_len(bytes).filter(|len| *len <= self.shape.usable) {
                     bytes[len..self.shape.usable].fill(0);
                 }
@@ -96,7 +96,7 @@ impl Watch {
         let Some(marks) = self.marks.take() else { return };
         let mut problems = Problems::default();
         marks.finish(&self.header, &mut problems);
-        self.damage = problems.into_words();
+        self.damage = problems.into_list();
     }
 
     /// From now on nothing is zeroed.

@@ -49,7 +49,7 @@ fn counted(path: &Path) -> (Vec<(String, u64)>, Option<Span>) {
 fn integrity(path: &Path) -> bool {
     let verdict =
         Connection::open(path).and_then(|db| db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)));
-    verdict.is_ok_and(|words| words == "ok")
+    verdict.is_ok_and(|answer| answer == "ok")
 }
 
 #[derive(Clone, Debug)]
@@ -355,7 +355,7 @@ fn a_one_page_database_is_sound() {
 }
 
 #[test]
-fn a_column_whose_place_is_told_too_late_gives_a_span_that_is_called_incomplete() {
+fn a_column_whose_position_comes_too_late_gives_a_span_that_is_called_incomplete() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("a.db");
     build(&path, 512, 0, false, &[Step::Insert { rows: 200_000, bytes: 1 }]);

@@ -95,7 +95,7 @@ fn a_damaged_database_gives_the_same_image_again_and_says_the_same() {
 }
 
 #[test]
-fn damage_is_told_without_zeroing_too() {
+fn damage_is_reported_without_zeroing_too() {
     let dir = TempDir::new().unwrap();
     let path = database(&dir, 600, "delete");
     damage_page(&path, 300);

@@ -35,7 +35,7 @@ fn all(snapshot: &mut Snapshot) -> Vec<u8> {
     image
 }
 
-fn place() -> (tempfile::TempDir, PathBuf) {
+fn database() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().canonicalize().unwrap().join("a.db");
     (dir, path)
@@ -58,7 +58,7 @@ fn commit_elsewhere(path: &Path) -> bool {
 
 #[test]
 fn a_held_snapshot_gives_the_same_image_twice_while_others_commit() {
-    let (_dir, path) = place();
+    let (_dir, path) = database();
     drop(create(&path, "wal"));
     let mut snapshot = Snapshot::open(&path, &held()).unwrap();
     let first = all(&mut snapshot);
@@ -79,7 +79,7 @@ fn a_held_snapshot_gives_the_same_image_twice_while_others_commit() {
 
 #[test]
 fn a_snapshot_that_is_not_held_cannot_be_read_again() {
-    let (_dir, path) = place();
+    let (_dir, path) = database();
     drop(create(&path, "wal"));
     let mut snapshot = Snapshot::open(&path, &Options::default()).unwrap();
     assert!(snapshot.rewind().is_err());
@@ -90,7 +90,7 @@ fn a_snapshot_that_is_not_held_cannot_be_read_again() {
 
 #[test]
 fn writers_of_a_rollback_database_wait_until_a_held_snapshot_is_dropped() {
-    let (_dir, path) = place();
+    let (_dir, path) = database();
     drop(create(&path, "delete"));
     let mut snapshot = Snapshot::open(&path, &held()).unwrap();
     let first = all(&mut snapshot);

@@ -188,15 +188,15 @@ fn another_process() {
 
 /// Opens, commits, checkpoints and closes until told to stop.
 fn come_and_go(path: &Path) {
-    let told = AtomicBool::new(false);
+    let stopped = AtomicBool::new(false);
     let mut visits = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             wait();
-            told.store(true, Ordering::Relaxed);
+            stopped.store(true, Ordering::Relaxed);
         });
         say("ready");
-        while !told.load(Ordering::Relaxed) {
+        while !stopped.load(Ordering::Relaxed) {
             let db = Connection::open(path).unwrap();
             db.busy_timeout(Duration::ZERO).unwrap();
             db.execute_batch("PRAGMA synchronous=OFF").unwrap();
@@ -223,11 +223,11 @@ fn not_one_byte_is_written_and_no_file_appears() {
         let (_dir, path) = idle(left);
         let before = listing(&path);
         let mut reader = Other::start("image", &path);
-        let said = reader.go_on();
+        let answer = reader.go_on();
         // On a busy machine the kernel now and then counts one page of which nothing is to be seen; an index would be
         // eight and more.
-        let written: u64 = said.split_once(' ').unwrap().0.parse().unwrap();
-        assert!(written <= 4096, "{left:?}: {said}");
+        let written: u64 = answer.split_once(' ').unwrap().0.parse().unwrap();
+        assert!(written <= 4096, "{left:?}: {answer}");
         assert_eq!(listing(&path), before, "{left:?}");
         let mut snapshot = open(&path);
         let mut first = vec![0; 5000];

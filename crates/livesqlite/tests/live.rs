@@ -133,7 +133,7 @@ fn another_process() {
         let db = Connection::open(path).unwrap();
         db.busy_timeout(Duration::ZERO).unwrap();
         match role {
-            "commit" => commit_until_told(&db),
+            "commit" => commit_until_stopped(&db),
             "immediate" => {
                 db.execute_batch("BEGIN IMMEDIATE; INSERT INTO a(v) VALUES ('not committed')").unwrap();
                 say("ready");
@@ -184,18 +184,18 @@ fn another_process() {
 
 /// With the patience of Home Assistant's own connection: whoever joins may hold SQLite's write lock for a moment when it
 /// finds the head of the index half written. A lock that lasted while an image is read would show all the same.
-fn commit_until_told(db: &Connection) {
+fn commit_until_stopped(db: &Connection) {
     db.busy_timeout(Duration::from_secs(5)).unwrap();
-    let told = AtomicBool::new(false);
+    let stopped = AtomicBool::new(false);
     let (mut commits, mut errors) = (0, Vec::new());
     db.execute_batch("PRAGMA wal_autocheckpoint=50; PRAGMA synchronous=OFF").unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             wait();
-            told.store(true, Ordering::Relaxed);
+            stopped.store(true, Ordering::Relaxed);
         });
         say("ready");
-        while !told.load(Ordering::Relaxed) {
+        while !stopped.load(Ordering::Relaxed) {
             let done = db.execute_batch(
                 "BEGIN IMMEDIATE; INSERT INTO a(v) VALUES (randomblob(900));
                  INSERT INTO b(id, v) SELECT max(id), 'x' FROM a; COMMIT",
@@ -351,7 +351,7 @@ fn a_journal_of_a_finished_super_journal_is_not_played_back() {
 }
 
 #[test]
-fn a_database_locked_for_good_is_said_to_be_locked() {
+fn a_database_locked_for_good_is_reported_as_locked() {
     let (_dir, path) = database();
     drop(create(&path, "delete", 50));
     let _holder = Other::start("exclusive", &path);
@@ -440,15 +440,15 @@ fn a_walk_that_respects_pins_keeps_the_read_lock_and_a_naive_one_loses_it() {
         let mut checkpointer = Other::start("checkpoint", &path);
         let mut snapshot = Snapshot::open(&path, &quick()).unwrap();
         walk(dir.path(), respects_pins);
-        let said = checkpointer.go_on();
+        let answer = checkpointer.go_on();
         let mut image = Vec::new();
         let result = snapshot.read_to_end(&mut image);
         if respects_pins {
-            assert_eq!(said, "busy 1", "the checkpoint went over a snapshot");
+            assert_eq!(answer, "busy 1", "the checkpoint went over a snapshot");
             result.unwrap();
             assert_eq!(rows(&image), 2010);
         } else {
-            assert_eq!(said, "busy 0", "the trap is gone, and with it the reason for the pins");
+            assert_eq!(answer, "busy 0", "the trap is gone, and with it the reason for the pins");
             assert!(result.is_err(), "a lost lock must not go unnoticed");
         }
     }

@@ -215,7 +215,7 @@ fn a_database_of_more_than_a_gibibyte_skips_the_lock_page() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_said_to_be_none() {
+fn a_file_that_is_not_a_database_is_reported() {
     let dir = TempDir::new().unwrap();
     for content in [&b""[..], b"hello", &[0; 8192]] {
         std::fs::write(new_db(&dir), content).unwrap();

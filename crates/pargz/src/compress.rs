@@ -1,6 +1,5 @@
-//! The compressing threads. Each of them takes the next piece from the source, deflates it on its own core while the
-//! bytes are still in that core's cache, and delivers it to the [`OrderedSink`]; there is no reader, no writer and no
-//! idle thread beside them.
+//! The compressing threads. Each takes the next piece from the source, deflates it while the bytes are still in its
+//! core's cache, and delivers it to the [`OrderedSink`]. There is no separate reader, writer or idle thread.
 
 use std::{
     io::{self, Read, Write},
@@ -39,7 +38,7 @@ pub struct Summary {
     pub bytes_out: u64,
     /// CRC-32 of the uncompressed bytes.
     pub crc32: u32,
-    /// Where each piece lies in what was written.
+    /// The position of each piece in the output.
     pub pieces: PieceTable,
 }
 
@@ -91,7 +90,7 @@ impl<'a> Compressor<'a> {
         Self { meters: Some(meters), ..self }
     }
 
-    /// Ends with [`CompressError::Cancelled`] soon after `cancel` is true; it is looked at between reads and between
+    /// Ends with [`CompressError::Cancelled`] soon after `cancel` is true; it is checked between reads and between
     /// pieces.
     #[must_use]
     pub fn cancel(self, cancel: &'a AtomicBool) -> Self {
@@ -110,9 +109,10 @@ impl<'a> Compressor<'a> {
 
     /// Compresses all of `source` into one gzip member, written in order to `sink` and flushed.
     ///
-    /// Each thread takes about 3 MiB, and up to 2 MiB more while an early piece waits. The bytes written depend on the
-    /// source's bytes and the level, not on the threads nor on how the source splits its reads. The header carries no
-    /// time and no name. After any error or panic no thread is left behind and `sink` has seen a prefix of the member.
+    /// Each thread takes about 3 MiB, and up to 2 MiB more while an early piece waits. The output depends on the
+    /// source's bytes and the level, not on the number of threads or on how the source splits its reads. The header has
+    /// no time and no name. After an error or a panic no thread is left running, and `sink` has received a prefix of
+    /// the member.
     pub fn compress<R: Read + Send, W: Write + Send>(&self, source: R, sink: W) -> Result<Summary, CompressError> {
         run(source, sink, self, None)
     }
@@ -146,7 +146,8 @@ impl std::fmt::Debug for Announced<'_> {
     }
 }
 
-/// From this much room on, [`Compressor::compress_to_length`] can fill it exactly; of less, only some amounts.
+/// From this much space on, [`Compressor::compress_to_length`] can fill it exactly; below, only some lengths are
+/// possible.
 pub const MIN_PADDING: u64 = padding::ALL_FROM;
 
 /// The most bytes that a piece of `length` uncompressed bytes takes in a member.

@@ -57,7 +57,7 @@ pub enum InflateError {
         /// Where the second member begins.
         at: u64,
     },
-    /// Behind the member stands something that is neither a member nor zeros.
+    /// Something other than a member or zeros follows the member.
     #[error("foreign data follows the compressed data at byte {at}")]
     Garbage {
         /// The first byte that is not zero.
@@ -75,7 +75,7 @@ pub enum InflateError {
 }
 
 impl InflateError {
-    /// The same verdict once more: a reader that failed goes on failing in the same way.
+    /// The same error again: a reader that failed keeps failing in the same way.
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::NotGzip => Self::NotGzip,
@@ -87,7 +87,7 @@ impl InflateError {
             Self::Garbage { at } => Self::Garbage { at: *at },
             Self::Table(error) => Self::Table(error.clone()),
             Self::Cancelled => Self::Cancelled,
-            // An io::Error cannot be cloned; its kind and its words can.
+            // An io::Error cannot be cloned; its kind and its text can.
             Self::Io(error) => Self::Io(io::Error::new(error.kind(), error.to_string())),
         }
     }

@@ -1,18 +1,18 @@
-//! The bytes around a deflate stream in a gzip member (RFC 1952), as this crate writes them.
-//! Reading the headers of other writers belongs to `inflater`.
+//! The bytes around a deflate stream in a gzip member (RFC 1952), as this crate writes them. `inflater` reads the
+//! headers of other writers.
 
 /// What every member of ours begins with: deflate, no flags, no time, no level hint, unknown
 /// system. Nothing in it depends on when or where it was written.
 pub(crate) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// An empty last block with fixed codes. It stands alone at a byte boundary behind the pieces, so
-/// that every piece is made the same way and none must know that it is the last.
+/// An empty last block with fixed codes. It comes alone, at a byte boundary after the pieces, so that all pieces are
+/// made the same way and none needs to know that it is the last.
 pub(crate) const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 
 /// CRC-32 and length modulo 2^32, both little endian.
 pub(crate) const TRAILER_LEN: usize = 8;
 
-/// Everything behind the last piece.
+/// Everything after the last piece.
 pub(crate) const TAIL_LEN: usize = FINAL_BLOCK.len() + TRAILER_LEN;
 
 /// How far back a match may reach, and so how much a piece is primed with.

@@ -1,6 +1,6 @@
-//! A whole member back on all cores. Groups of pieces (a group begins at a restart point) are
-//! inflated by whichever thread is free, a bounded number of them ahead of the consumer; the
-//! caller's thread consumes, and inflates whenever what it needs next is not there yet.
+//! Inflates a whole member on all cores. Any free thread inflates a group of pieces (a group begins at a restart
+//! point), a bounded number of groups ahead of the consumer. The caller's thread consumes, and inflates itself if the
+//! next group is not ready.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
 /// stays below 8 MiB.
 const AHEAD_PER_THREAD: usize = 7 << 20;
 
-/// Bytes of padding looked at at once.
+/// Bytes of padding checked at once.
 const STEP: u64 = 256 << 10;
 
 /// Inflates a member of [`crate::Compressor`] by its table, on many threads.
@@ -190,11 +190,11 @@ struct Scheduler<'a, S: ?Sized> {
 }
 
 struct State {
-    /// The next group that nobody has taken.
+    /// The next group that no thread has taken.
     next: usize,
     /// Groups the consumer is done with.
     released: usize,
-    /// Inflated and waiting, damage included: the consumer meets it at its place in the order.
+    /// Inflated and waiting, including damage: the consumer meets it in its order.
     ready: BTreeMap<usize, Result<Group, InflateError>>,
     /// Buffers of released groups, for use again.
     spare: Vec<Vec<u8>>,
@@ -396,7 +396,7 @@ impl<'a, 'b, S: ReadAt + ?Sized> OrderedReader<'a, 'b, S> {
     fn check_tail(&self) -> Result<(), InflateError> {
         let table = self.scheduler.table;
         self.check_padding()?;
-        let at = self.scheduler.body.len() - TAIL_LEN as u64; // the table's check found room for it
+        let at = self.scheduler.body.len() - TAIL_LEN as u64; // the table's check found space for it
         let mut found = [0; TAIL_LEN];
         read_at(self.scheduler.body, &mut found, at)?;
         self.scheduler.meters.took(HEADER.len() + TAIL_LEN);
@@ -415,7 +415,8 @@ impl<'a, 'b, S: ReadAt + ?Sized> OrderedReader<'a, 'b, S> {
         Ok(())
     }
 
-    /// What stands between the last piece and the final block holds nothing, and must be what is written there.
+    /// The padding between the last piece and the final block holds no data, and must be exactly what the writer puts
+    /// there.
     fn check_padding(&self) -> Result<(), InflateError> {
         let body = self.scheduler.body;
         let start = self.scheduler.table.member_len() - TAIL_LEN as u64;

@@ -1,6 +1,5 @@
-//! Any gzip member as a stream, by whomever it was written: the header in all its forms, the
-//! deflate blocks, the checksum and the length. What comes after the member is the business of
-//! [`Finished`].
+//! Inflates any gzip member as a stream, whoever wrote it: the header in all its forms, the deflate blocks, the
+//! checksum and the length. [`Finished`] handles what follows the member.
 
 use std::{
     io::{self, Read},
@@ -34,10 +33,9 @@ const FLAGS_RESERVED: u8 = 0b1110_0000;
 
 /// Reads exactly one gzip member from a stream, strictly.
 ///
-/// The reader reports its end only after the member's checksum and length were right; any damage
-/// is an [`io::Error`] which [`InflateError::from`] turns back, and stays one. Memory is about
-/// 600 KiB whatever the member says. What follows the member is not looked at before
-/// [`Inflater::finish`].
+/// The reader reports its end only after it checked the member's checksum and length. Any damage is an [`io::Error`],
+/// which [`InflateError::from`] turns back, and stays one. Memory is about 600 KiB whatever the member says. Bytes
+/// after the member are not read before [`Inflater::finish`].
 pub struct Inflater<R> {
     input: Input<R>,
     decoder: Decoder,
@@ -56,7 +54,7 @@ enum Stage {
     Failed(InflateError),
 }
 
-/// What stands behind a member.
+/// What follows a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behind {
     /// Nothing, or zeros.
@@ -70,9 +68,9 @@ pub enum Behind {
 /// What is left when a member has been read to its end.
 #[derive(Debug)]
 pub struct Finished<R> {
-    /// The source, read up to somewhere behind the member.
+    /// The source, read to somewhere after the member.
     pub source: R,
-    /// Bytes already taken from the source that lie behind the member.
+    /// Bytes already taken from the source that follow the member.
     pub leftover: Vec<u8>,
     /// Compressed length of the member, header and trailer included.
     pub bytes_in: u64,
@@ -121,9 +119,8 @@ impl<R: Read> Inflater<R> {
         })
     }
 
-    /// Goes on behind a member whose end was read, or whose checksum or length was told to be wrong; after any other
-    /// damage nobody knows where that would be. Counts begin anew. The buffers serve every member, so that there may be
-    /// millions.
+    /// Continues after a member whose end was read, or whose checksum or length was wrong; after any other damage its
+    /// end is unknown. Counts start from zero. The buffers are reused, so there may be millions of members.
     pub fn next_member(&mut self) -> Result<Behind, InflateError> {
         match &self.stage {
             Stage::Ended | Stage::Failed(InflateError::WrongChecksum | InflateError::WrongLength) => {}
@@ -202,7 +199,7 @@ impl<R: Read> Inflater<R> {
             if self.input.available().is_empty() {
                 self.input.fill()?;
             } else if step.consumed == 0 {
-                // Room, input, and no progress: no decoder should, but none may loop for ever.
+                // Space, input, and no progress: no decoder should do that, but none may loop for ever.
                 return Err(InflateError::Corrupt { at });
             }
         }
@@ -255,9 +252,9 @@ impl<R: Read> Finished<R> {
         let mut at = self.bytes_in;
         let mut bytes = mem::take(&mut self.leftover);
         loop {
-            if let Some(place) = bytes.iter().position(|byte| *byte != 0) {
-                let found = at + place as u64;
-                let mut rest = bytes.split_off(place);
+            if let Some(dirty) = bytes.iter().position(|byte| *byte != 0) {
+                let found = at + dirty as u64;
+                let mut rest = bytes.split_off(dirty);
                 // The two bytes of the magic may come in two reads.
                 if rest.len() < 2 {
                     let mut more = (&mut self.source).take(1);

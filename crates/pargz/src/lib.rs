@@ -1,10 +1,10 @@
-//! One gzip member from all cores, and back.
+//! Compresses into one gzip member on all cores, and back.
 //!
-//! [`Compressor`] cuts its source into pieces of [`PIECE`] bytes, deflates them on as many threads as it is allowed,
-//! and writes ONE ordinary gzip member that every reader of gzip accepts. Beside the member it hands back a
-//! [`PieceTable`]: where each piece lies and at which pieces inflation can start. With the table [`IndexedInflater`]
-//! reads the member back on all cores and [`read_range`] fetches bytes from its middle; without it [`Inflater`] reads
-//! any gzip member as a stream, strictly.
+//! [`Compressor`] cuts its source into pieces of [`PIECE`] bytes, deflates them on as many threads as allowed, and
+//! writes ONE ordinary gzip member that every gzip reader accepts. It also returns a [`PieceTable`]: the position of
+//! each piece, and the pieces at which inflation can start. With the table, [`IndexedInflater`] reads the member on all
+//! cores, and [`read_range`] reads bytes from its middle; without it, [`Inflater`] reads any gzip member as a stream,
+//! strictly.
 //!
 //! ```
 //! use std::io::{Read, Write};

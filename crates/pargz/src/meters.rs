@@ -1,4 +1,4 @@
-//! Live counters of one run: what a progress display shows and what tells where the time goes.
+//! Live counters of one run: for a progress display, and to see where the time goes.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,6 +1,5 @@
-//! The order in which pieces are written. Threads finish pieces in any order; here they are
-//! written in the order of their numbers, by whichever thread brings the one that is due, while a
-//! bounded number of early ones is parked. Knows nothing of compression.
+//! Writes pieces in order. Threads finish pieces in any order; whichever thread brings the piece that is due writes it,
+//! and a bounded number of early pieces waits. Knows nothing of compression.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +22,7 @@ pub(crate) struct Piece {
     pub(crate) bytes_in: usize,
 }
 
-/// How much all pieces may have together, and who is told of each.
+/// The maximum length of all pieces together, and the callback for each.
 #[derive(Clone, Copy)]
 pub(crate) struct Limit<'a> {
     pub(crate) bytes: u64,
@@ -46,10 +45,10 @@ pub(crate) struct Written {
 pub(crate) struct OrderedSink<'a, W> {
     state: Mutex<State<W>>,
     moved: Condvar,
-    /// Set under the lock, so that nobody who waits misses it; read anywhere.
+    /// Set under the lock, so that no waiting thread misses it; read anywhere.
     stopped: AtomicBool,
     /// How many pieces may be parked.
-    room: usize,
+    max_parked: usize,
     limit: Option<Limit<'a>>,
     meters: &'a Meters,
 }
@@ -59,7 +58,7 @@ struct State<W> {
     sink: Option<W>,
     /// The number of the piece that is being written, or is due.
     due: u64,
-    /// Early pieces; index 0 stands for number `due + 1`.
+    /// Early pieces; index 0 is number `due + 1`.
     parked: VecDeque<Option<Piece>>,
     parked_count: usize,
     /// Buffers of written pieces, for use again.
@@ -69,7 +68,7 @@ struct State<W> {
 }
 
 impl<'a, W: Write> OrderedSink<'a, W> {
-    pub(crate) fn new(sink: W, room: usize, limit: Option<Limit<'a>>, meters: &'a Meters) -> Self {
+    pub(crate) fn new(sink: W, max_parked: usize, limit: Option<Limit<'a>>, meters: &'a Meters) -> Self {
         Self {
             state: Mutex::new(State {
                 sink: Some(sink),
@@ -82,7 +81,7 @@ impl<'a, W: Write> OrderedSink<'a, W> {
             }),
             moved: Condvar::new(),
             stopped: AtomicBool::new(false),
-            room,
+            max_parked,
             limit,
             meters,
         }
@@ -93,8 +92,8 @@ impl<'a, W: Write> OrderedSink<'a, W> {
     pub(crate) fn deliver(&self, number: u64, piece: Piece) -> Result<(), Stopped> {
         let mut state = self.lock();
         let mut waiting_since = None;
-        // The thread with the due piece never waits here, so writing always goes on.
-        while !self.is_stopped() && number != state.due && state.parked_count >= self.room {
+        // The thread with the due piece never waits here, so writing always continues.
+        while !self.is_stopped() && number != state.due && state.parked_count >= self.max_parked {
             waiting_since.get_or_insert_with(std::time::Instant::now);
             state = wait(&self.moved, state);
         }
@@ -107,11 +106,11 @@ impl<'a, W: Write> OrderedSink<'a, W> {
         if number == state.due {
             return self.write_from(state, piece);
         }
-        let place = (number - state.due - 1) as usize; // below room + threads
-        if state.parked.len() <= place {
-            state.parked.resize_with(place + 1, || None);
+        let index = (number - state.due - 1) as usize; // below max_parked + threads
+        if state.parked.len() <= index {
+            state.parked.resize_with(index + 1, || None);
         }
-        state.parked[place] = Some(piece);
+        state.parked[index] = Some(piece);
         state.parked_count += 1;
         Ok(())
     }

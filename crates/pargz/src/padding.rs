@@ -1,8 +1,8 @@
-//! Padding: empty deflate blocks that bring a member to a length that was announced before it was compressed. They
-//! stand between the last piece and the final block, so the uncompressed bytes, the checksum and the places of the
-//! pieces are what they would be without.
+//! Padding: empty deflate blocks that bring a member to a length that was announced before it was compressed. They come
+//! between the last piece and the final block, so they change neither the uncompressed bytes nor the checksum nor the
+//! positions of the pieces.
 //!
-//! An empty stored block takes 5 bytes at a byte boundary; behind an empty block with fixed codes, which takes 10 bits,
+//! An empty stored block takes 5 bytes at a byte boundary; after an empty block with fixed codes, which takes 10 bits,
 //! the two take 6. Fives and sixes make every length from 20 on, and for each length there is one padding: first the
 //! sixes, at most four of them. So a reader can compare every byte.
 

@@ -1,5 +1,5 @@
-//! Deflate's stored blocks: what a piece becomes when nothing makes it shorter, and the cheap test
-//! that recognises such a piece before time is spent on it.
+//! Deflate's stored blocks: for pieces that do not compress, with a cheap test that recognises such a piece before time
+//! is spent on it.
 
 /// The longest stored block.
 const BLOCK: usize = 65_535;
@@ -16,8 +16,7 @@ pub(crate) const fn len(length: usize) -> usize {
     length + BLOCK_HEADER * length.div_ceil(BLOCK)
 }
 
-/// Writes `input` in stored blocks to the front of `out`, which has room for [`len`] bytes.
-/// Returns the bytes written.
+/// Writes `input` in stored blocks to the front of `out`, which has space for [`len`] bytes. Returns the bytes written.
 pub(crate) fn write(input: &[u8], out: &mut [u8]) -> usize {
     let mut at = 0;
     for block in input.chunks(BLOCK) {

@@ -1,4 +1,4 @@
-//! Compression as a [`Write`]: what is written goes to a compressor that runs on threads of its own.
+//! Compression as a [`Write`]: passes what is written to a compressor that runs on its own threads.
 
 use std::{
     io::{self, Read, Write},

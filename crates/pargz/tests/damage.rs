@@ -73,8 +73,8 @@ fn damage_in_a_large_member_is_found_on_any_number_of_threads() {
     let (member, summary) = compressed(&data, Level::Fast, 2);
     for step in 1..40 {
         let mut damaged = member.clone();
-        let place = member.len() * step / 40;
-        damaged[place] ^= 0x55;
+        let offset = member.len() * step / 40;
+        damaged[offset] ^= 0x55;
         let outcomes: Vec<_> =
             (1..=3).map(|n| indexed(&damaged, &summary.pieces, n).err().map(|error| error.to_string())).collect();
         assert!(outcomes.iter().all(|outcome| outcome.is_some() && *outcome == outcomes[0]), "{outcomes:?}");
@@ -122,7 +122,7 @@ fn what_a_consumer_leaves_unread_is_checked_all_the_same() {
 }
 
 #[test]
-fn a_wrong_checksum_and_a_wrong_length_are_told_apart() {
+fn a_wrong_checksum_and_a_wrong_length_are_distinguished() {
     let (_, member, _) = small();
     let end = member.len();
     let mut damaged = member.clone();
@@ -155,8 +155,8 @@ fn zeros_may_follow_and_nothing_else() {
     for end in [b"x".as_slice(), &[0x1f], &[0x1f, 0x8c]] {
         let mut dirty = padded.clone();
         dirty.extend_from_slice(end);
-        let place = padded.len() as u64;
-        assert!(matches!(streamed(&dirty), Err(InflateError::Garbage { at }) if at == place), "{end:?}");
+        let offset = padded.len() as u64;
+        assert!(matches!(streamed(&dirty), Err(InflateError::Garbage { at }) if at == offset), "{end:?}");
     }
 }
 

@@ -82,21 +82,21 @@ fn too_short_a_length_fails_before_it_is_exceeded() {
 }
 
 #[test]
-fn the_pieces_are_told_in_order() {
+fn the_pieces_are_reported_in_order() {
     let data = records(6 * PIECE + 5, 2);
-    let told = Mutex::new(Vec::new());
+    let reported = Mutex::new(Vec::new());
     let (plain, summary) = compressed(&data, Level::Fast, 1);
     let announced = Announced {
         length: plain.len() as u64 + 100,
         piece: &|number, length| {
-            let mut told = told.lock().unwrap();
-            assert_eq!(told.len() as u64, number);
-            told.push(length);
+            let mut reported = reported.lock().unwrap();
+            assert_eq!(reported.len() as u64, number);
+            reported.push(length);
         },
     };
     let options = Compressor::new().level(Level::Fast).threads(threads(3));
     options.compress_to_length(&data[..], std::io::sink(), announced).unwrap();
-    assert_eq!(told.into_inner().unwrap(), summary.pieces.lengths);
+    assert_eq!(reported.into_inner().unwrap(), summary.pieces.lengths);
 }
 
 #[test]

@@ -150,8 +150,8 @@ proptest! {
         let data = records(40_000, seed);
         let mut member = compressed(&data, Level::Fast, 1).0;
         let length = member.len();
-        for (place, value) in changes {
-            member[usize::from(place) % length] = value;
+        for (offset, value) in changes {
+            member[usize::from(offset) % length] = value;
         }
         let mut out = Vec::new();
         if Inflater::new(&member[..]).read_to_end(&mut out).is_ok() {

@@ -65,8 +65,8 @@ fn any_range_is_found_from_the_restart_point_before_it() {
     let (member, summary) = compressed(&data, Level::Fast, 2);
     let length = data.len() as u64;
     let piece = PIECE as u64;
-    let places = [0, 1, piece - 1, piece, piece + 1, 4 * piece - 1, 4 * piece, 5 * piece + 7, length];
-    for start in places {
+    let offsets = [0, 1, piece - 1, piece, piece + 1, 4 * piece - 1, 4 * piece, 5 * piece + 7, length];
+    for start in offsets {
         for take in [0, 1, 1000, piece, 3 * piece, u64::MAX] {
             let end = start.saturating_add(take);
             let mut bytes = Vec::new();

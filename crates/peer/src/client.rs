@@ -1,4 +1,4 @@
-//! The sender's end: dialling, pairing, and one connection over which requests follow each other without waiting for
+//! The sender's end: connecting, pairing, and one connection over which requests follow each other without waiting for
 //! answers.
 //!
 //! A connection that breaks fails every request on it; the next request dials again. What a request's failure means is
@@ -45,16 +45,16 @@ pub type Pace<'a> = &'a (dyn Fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send +
 pub struct Dialer {
     /// `host:port`.
     pub address: String,
-    /// Who calls.
+    /// The sender's name.
     pub identity: Arc<Identity>,
-    /// For a connection to stand.
+    /// For a connection to be established.
     pub connect_timeout: Duration,
-    /// For any byte to move once it stands.
+    /// For any byte to move after that.
     pub stall: Duration,
 }
 
 impl Dialer {
-    /// The key of whoever answers; proves nothing about who that is.
+    /// The key of the machine that answers; it does not prove which machine that is.
     pub async fn look(&self) -> Result<Fingerprint, PeerError> {
         let (mut line, fingerprint) = self.dial(None, tls::PAIR).await?;
         let _ = timeout(self.stall, line.shutdown()).await;
@@ -259,10 +259,9 @@ impl Drop for Link {
     }
 }
 
-/// Hands every answer to whoever waits for it.
+/// Passes every answer to the task that waits for it.
 async fn listen(mut line: ReadHalf<Line>, shared: Arc<Shared>, stall: Duration) {
-    // Whether silence is too long is decided by those who wait for an answer; between requests there may be any amount
-    // of it.
+    // Tasks that wait for an answer decide whether silence is too long; between requests, any silence is fine.
     const FOR_EVER: Duration = Duration::from_hours(24 * 365);
     let why = loop {
         let frame = match frame::read(&mut line, FRIEND, FOR_EVER, stall, || shared.touch()).await {
@@ -284,7 +283,7 @@ fn deliver(frame: &Frame, shared: &Shared) -> Result<(), PeerError> {
         return Ok(());
     }
     if let Some(waiting) = shared.waiting().remove(&id) {
-        // Whoever does not wait any more misses nothing.
+        // A task that no longer waits misses nothing.
         let _ = waiting.send((message, frame.body.clone()));
     }
     Ok(())
@@ -335,8 +334,8 @@ mod tests {
         shared.waiting().extend([(1, tell), (2, late)]);
         drop(second);
         let answer = async |id, message| frame(&frame::opening(&Envelope { id, message }, 0).unwrap()).await;
-        // It is being worked on; done; the same again, as something else; to a question that nobody asked; to one that
-        // nobody waits for any more.
+        // In progress; done; the same again, as another kind; to an unknown request; to a request that nobody waits for
+        // any more.
         for (id, message) in [(1, Reply::Busy), (1, Reply::Done), (1, Reply::Gone), (9, Reply::Done), (2, Reply::Done)]
         {
             deliver(&answer(id, message).await, &shared).unwrap();

@@ -1,6 +1,6 @@
-//! The pairing code: short enough to type once, long enough that nobody guesses it in the few tries there are.
+//! The pairing code: short enough to type once, long enough that nobody guesses it in the few attempts allowed.
 //!
-//! 32 bits as two words of five letters, consonants and vowels in turn (the proquints of Daniel S. Wilkerson,
+//! 32 bits as two words of five letters, with alternating consonants and vowels (the proquints of Daniel S. Wilkerson,
 //! arXiv:0901.4016): easy to read aloud, no letters that look alike, and no list of words.
 
 use zeroize::Zeroizing;

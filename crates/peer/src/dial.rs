@@ -1,4 +1,4 @@
-//! A connection to a name, by whichever of its addresses answers first.
+//! Connects to a name, by whichever of its addresses answers first.
 //!
 //! A name may have an address that leads nowhere (an IPv6 address without IPv6, a machine that moved): packets to it
 //! are dropped, and nothing says so. The addresses are therefore tried one after the other at short intervals, all at
@@ -17,7 +17,7 @@ use crate::error::reason;
 /// How long one address has for itself before the next is tried as well.
 const HEAD_START: Duration = Duration::from_millis(300);
 
-/// Connects within that time, or says in plain words why not, and to which addresses.
+/// Connects within that time, or says in plain words why not, and which addresses it tried.
 pub async fn connect(target: impl ToSocketAddrs, within: Duration) -> Result<TcpStream, String> {
     let Ok(found) = timeout(within, lookup_host(target)).await else {
         return Err("looking up its name timed out".to_owned());
@@ -73,10 +73,10 @@ async fn race(addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, S
             () = sleep_until(next_at), if waiting.len() > 0 => {}
         }
     }
-    Err(words(&failed))
+    Err(summary(&failed))
 }
 
-fn words(failed: &[(SocketAddr, String)]) -> String {
+fn summary(failed: &[(SocketAddr, String)]) -> String {
     match failed {
         [] => "its name does not resolve".to_owned(),
         [(address, why)] => format!("{why} ({address})"),
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(by_turns(found.to_vec()), ordered);
     }
 
-    /// A listener whose queue is full swallows the packets of whoever comes next.
+    /// A listener whose queue is full swallows the packets of the next connection.
     fn hole() -> (tokio::net::TcpListener, SocketAddr, Vec<std::net::TcpStream>) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(address("127.0.0.1:0")).unwrap();

@@ -1,5 +1,5 @@
-//! Finding receivers on the local network (multicast DNS, RFC 6762). What is announced is a number drawn at random and
-//! a port: no name, no version, no key.
+//! Finds receivers on the local network (multicast DNS, RFC 6762). A receiver announces a random number and a port: no
+//! name, no version, no key.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,5 +1,4 @@
-//! What is kept on this machine's disk: small private files that are replaced whole, and waiting until something is on
-//! the disk.
+//! Small private files on this machine's disk that are replaced whole, and waiting until something is on the disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -34,8 +33,8 @@ pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
     synced(file.sync_all()).map(drop)
 }
 
-/// Replaces a file in one step: whoever looks finds the old content or the new, and only this user may read either.
-/// Makes the directory as well.
+/// Replaces a file in one step: a reader finds the old content or the new, and only this user may read either. Creates
+/// the directory too.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;

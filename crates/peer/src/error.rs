@@ -1,4 +1,4 @@
-//! Why two machines did not come together.
+//! Why two machines could not talk to each other.
 
 use std::{io, path::PathBuf};
 
@@ -62,5 +62,5 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 /// What the system says about an error, without the number that ends it.
 pub fn without_number(text: &str) -> &str {
-    text.split_once(" (os error").map_or(text, |(words, _)| words)
+    text.split_once(" (os error").map_or(text, |(message, _)| message)
 }

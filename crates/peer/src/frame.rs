@@ -1,4 +1,4 @@
-//! How a message is laid out on the line: two lengths of four bytes (big endian), a head, a body.
+//! How a message is laid out on the connection: two lengths of four bytes (big endian), a head, a body.
 //!
 //! Lengths are checked against what the other side may say before a byte of memory is taken, and every read has its
 //! time.
@@ -26,7 +26,7 @@ pub struct Bounds {
     pub body: usize,
 }
 
-/// For whoever has not said who he is.
+/// For a peer that has not shown who it is.
 pub const STRANGER: Bounds = Bounds { head: 512, body: 0 };
 /// For a machine that was paired.
 pub const FRIEND: Bounds = Bounds { head: 64 << 10, body: 4 << 20 };
@@ -35,7 +35,7 @@ pub const FRIEND: Bounds = Bounds { head: 64 << 10, body: 4 << 20 };
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     head: Bytes,
-    /// The bytes behind the head.
+    /// The bytes after the head.
     pub body: Bytes,
 }
 

@@ -1,8 +1,8 @@
-//! How long a pairing code lives, and how fast it may be guessed at: one try at a time, each wrong one makes all that
-//! follow wait longer, whoever they come from.
+//! How long a pairing code lives, and how fast anybody may guess at it: one attempt at a time, and each wrong one makes
+//! all later ones wait longer, whoever they come from.
 //!
-//! Whoever tries waits in a queue, and what the queue waits for (a pause, or the one before) keeps nobody from making a
-//! new code.
+//! Attempts wait in a queue. What the queue waits for (a pause, or the attempt before) does not keep anybody from
+//! making a new code.
 
 use std::{
     sync::{Mutex, MutexGuard as Held, PoisonError},
@@ -90,7 +90,7 @@ impl Gate {
 
     /// Waits until another try is allowed. `None`: no code is valid.
     pub async fn turn(&self) -> Option<Turn<'_>> {
-        let place = self.queue.lock().await;
+        let queued = self.queue.lock().await;
         let due = self.state().not_before;
         if let Some(due) = due {
             sleep_until(due).await;
@@ -100,7 +100,7 @@ impl Gate {
             state.code = None;
         }
         let code = state.code.as_ref()?.0.clone();
-        Some(Turn { code, number: state.number, gate: self, _place: place })
+        Some(Turn { code, number: state.number, gate: self, _queued: queued })
     }
 
     fn state(&self) -> Held<'_, State> {
@@ -108,12 +108,12 @@ impl Gate {
     }
 }
 
-/// The right to one try, while nobody else has it.
+/// The right to one attempt, while nobody else has it.
 pub struct Turn<'gate> {
     code: Code,
     number: u64,
     gate: &'gate Gate,
-    _place: MutexGuard<'gate, ()>,
+    _queued: MutexGuard<'gate, ()>,
 }
 
 impl Turn<'_> {
@@ -141,14 +141,14 @@ impl Turn<'_> {
         let pause = self.gate.limits.pause(state.wrong_in_a_row);
         state.not_before = Some(Instant::now() + pause);
         state.wrong_in_a_row += 1;
-        // Whoever guessed at a code that was replaced meanwhile has learned nothing about the new one.
+        // A guess at a code that was replaced meanwhile says nothing about the new one.
         if state.number == self.number {
             state.wrong += 1;
         }
         if state.wrong < self.gate.limits.tries {
             return Ok(Wrong::Left(self.gate.limits.tries - state.wrong));
         }
-        // Gone first: should no new one come about, none is valid.
+        // Remove it first: if no new code can be made, none is valid.
         state.code = None;
         state.renew().map(Wrong::Replaced)
     }

@@ -1,5 +1,5 @@
-//! This machine's key and self-signed certificate, made once and kept in a file of mode 0600. The certificate says
-//! nothing: no name, no place.
+//! This machine's key and self-signed certificate, made once and kept in a file of mode 0600. The certificate holds
+//! neither a name nor a location.
 
 use std::{
     fmt, fs, io,

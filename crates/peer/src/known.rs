@@ -1,5 +1,5 @@
-//! The machines this one was paired with: one small file of mode 0600, replaced in one step, and read again as soon as
-//! another process changed it.
+//! The machines that this one was paired with: one small file of mode 0600, replaced in one step, and read again as
+//! soon as another process changed it.
 
 use std::{
     fs::{self, OpenOptions},
@@ -107,7 +107,7 @@ impl Known {
             .cloned())
     }
 
-    /// Notes a machine that was just paired, in the place of what was known of the same key; says under which name.
+    /// Records a machine that was just paired, replacing what was known of the same key; returns its name.
     pub fn add(
         &self,
         name: &str,

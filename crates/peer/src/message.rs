@@ -1,4 +1,4 @@
-//! What two machines that know each other can say: a request, its answer, and the words for a refusal.
+//! The messages between two paired machines: a request, its answer, and the reasons for a refusal.
 //!
 //! A request is a head (JSON, an [`Envelope`]) and a body (bytes as they are); so is an answer. Requests may follow
 //! each other without waiting; answers come in the same order. Unknown fields are ignored, so that either side may be
@@ -26,7 +26,7 @@ pub struct Hello {
 pub struct Envelope<T> {
     /// The request's number; its answer has the same.
     pub id: u64,
-    /// What is said.
+    /// The request itself.
     #[serde(flatten)]
     pub message: T,
 }
@@ -35,9 +35,9 @@ pub struct Envelope<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
-    /// What the place behind the receiver can do.
+    /// What the receiver's destination can do.
     Abilities,
-    /// How much room there is.
+    /// How much space there is.
     Space,
     /// Remove what was left unfinished there long ago.
     Sweep,
@@ -134,7 +134,7 @@ pub enum Request {
         length: u64,
         /// Number of parts.
         parts: u32,
-        /// MD5 of all bytes in hexadecimal, where the place gives one.
+        /// MD5 of all bytes in hexadecimal, if the destination reports one.
         md5: Option<String>,
     },
     /// Remove what was put.
@@ -161,11 +161,11 @@ impl fmt::Debug for Recipe {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Reply {
-    /// Done; a body, if one was asked for, is the answer's body.
+    /// Done; if a body was requested, it is the answer's body.
     Done,
-    /// What the place can do.
+    /// What the destination can do.
     Abilities(Abilities),
-    /// How much room there is.
+    /// How much space there is.
     Space {
         /// In bytes; none when there is no limit.
         free: Option<u64>,
@@ -182,7 +182,7 @@ pub enum Reply {
         /// It.
         object: Option<Object>,
     },
-    /// The upload stands; these bytes are there.
+    /// The upload exists; these bytes are there.
     Upload {
         /// In order, as start and end.
         kept: Vec<(u64, u64)>,
@@ -191,7 +191,7 @@ pub enum Reply {
     Gone,
     /// It is visible now.
     Committed {
-        /// What it was compared by, as the sender's own words for it.
+        /// What it was compared by, in the sender's own terms.
         checked: String,
         /// What was made, after `Make`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -211,9 +211,9 @@ pub enum Reply {
     Busy,
 }
 
-/// What a place can do, as the sender's driver wants to know it.
+/// What a destination can do, as the sender's driver needs to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the place")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the destination")]
 pub struct Abilities {
     /// In which order it takes bytes.
     pub placement: Placement,
@@ -237,7 +237,7 @@ pub struct Abilities {
     pub makes: bool,
 }
 
-/// In which order a place takes bytes.
+/// In which order a destination accepts bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
@@ -258,7 +258,7 @@ pub enum Placement {
     Sequential,
 }
 
-/// An object at the receiver's place.
+/// An object at the receiver's destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
     /// Its name.
@@ -295,7 +295,7 @@ pub struct Refusal {
     pub advice: Option<String>,
 }
 
-/// What a refusal means for whoever asked.
+/// What a refusal means for the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalKind {
@@ -304,13 +304,13 @@ pub enum RefusalKind {
         /// After so many milliseconds, if that is known.
         after: Option<u64>,
     },
-    /// The upload must begin anew.
+    /// The upload must start over.
     Lost,
     /// The receiver's own credentials are wrong.
     Credentials,
     /// The receiver may not.
     Permission,
-    /// No room.
+    /// Not enough space.
     Full {
         /// So many bytes don't fit.
         missing: Option<u64>,
@@ -321,7 +321,7 @@ pub enum RefusalKind {
     Exists,
     /// What arrived is not what was sent.
     Mismatch,
-    /// The receiver's place speaks differently.
+    /// The receiver's destination speaks another protocol version.
     Protocol,
     /// The request can't be understood or makes no sense.
     Invalid,

@@ -1,9 +1,10 @@
-//! How two machines become known to each other: SPAKE2 over the code, inside TLS 1.3 and bound to it.
+//! Pairs two machines: SPAKE2 over the code, inside TLS 1.3 and bound to it.
 //!
 //! The certificates' fingerprints are the identities of SPAKE2, and the connection's exported key salts what is derived
-//! from its result. A man in the middle has two connections with two keys: he learns nothing from what passes, and may
-//! guess the code once per attempt, as anybody may. The sender confirms first, so a wrong guess is counted before the
-//! receiver has said anything that depends on the code. Names are told only to whoever has proved to know it.
+//! from its result. An attacker in the middle has two connections with two keys: the attacker learns nothing from what
+//! passes, and may guess the code once per attempt, as anybody may. The sender confirms first, so a wrong guess counts
+//! before the receiver has sent anything that depends on the code. Each side sends its name only after the other has
+//! proved that it knows the code.
 //!
 //! ```text
 //! sender                          receiver
@@ -193,7 +194,7 @@ pub async fn answer(
     let (spake, share) = Spake2::<Ed25519Group>::start_b(&Password::new(turn.code().bytes()), &sender, &receiver);
     let Ok(shared) = spake.finish(&theirs) else { return Ok(Outcome::Nothing) };
     let keys = Keys::derive(binding, shared)?;
-    // All others wait for this one, who may be anybody.
+    // All others wait for this attempt, which anybody may have started.
     let confirmed = tokio::time::timeout(turn.within(), async {
         say(line, &Message::Reply { share: Text::new(&share) }).await?;
         hear(line, SOON).await
@@ -264,7 +265,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_man_in_the_middle_who_passes_the_messages_on_is_found_out() {
-        // He ends TLS on both sides, so exported keys and fingerprints differ, each alone enough.
+        // The attacker ends TLS on both sides, so exported keys and fingerprints differ; each difference alone is
+        // enough.
         let (near, mut far) = bindings();
         far.exported = [8; 32];
         assert!(pair(None, &near, &far, &Gate::new(GateLimits::default())).await.0.is_err());

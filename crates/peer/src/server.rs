@@ -1,7 +1,7 @@
-//! The receiver's end: who may come in, and the conversation with those who may.
+//! The receiver's end: who may connect, and the conversation with those who may.
 //!
-//! The receiver never speaks first. Whoever is not known gets the pairing exchange and nothing else: any other word
-//! ends the connection, without one in return. There are few such connections at once, fewer from one address, and each
+//! The receiver never sends first. An unknown machine gets the pairing exchange and nothing else: any other message
+//! ends the connection, without an answer. Only few such connections are open at once, fewer from one address, and each
 //! has little time.
 
 use std::{
@@ -42,7 +42,7 @@ pub trait Host: Send + Sync + 'static {
     async fn serve(&self, peer: &Peer, request: Request, body: Bytes) -> Result<(Reply, Bytes), Refusal>;
 }
 
-/// What happens at a receiver, for whoever watches it.
+/// What happens at a receiver, for an observer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// This code is valid from now on.
@@ -99,13 +99,13 @@ pub struct Server {
     pub identity: Identity,
     /// What it calls itself, for machines that know the code.
     pub name: String,
-    /// Who may come in.
+    /// The machines that may connect.
     pub known: Arc<Known>,
     /// The pairing code.
     pub gate: Arc<Gate>,
-    /// What is done for those who may.
+    /// Carries out their requests.
     pub host: Arc<dyn Host>,
-    /// Who is told what happens.
+    /// Observes what happens.
     pub events: Events,
     /// Bounds.
     pub limits: Limits,
@@ -136,7 +136,7 @@ impl Server {
                     continue;
                 }
             };
-            // Full: whoever comes now is turned away, and those inside run out of time soon.
+            // Full: new connections are refused, and the open ones run out of time soon.
             let Ok(stranger) = Arc::clone(&strangers).try_acquire_owned() else { continue };
             let Some(address) = Addresses::enter(&addresses, from, server.limits.strangers_each) else { continue };
             let visit =
@@ -150,7 +150,7 @@ impl Server {
 #[derive(Default)]
 struct Addresses(Mutex<HashMap<IpAddr, usize>>);
 
-/// One stranger's place; given back when dropped.
+/// One stranger's slot; freed when dropped.
 struct Place(Arc<Addresses>, IpAddr);
 
 impl Addresses {
@@ -176,7 +176,7 @@ impl Drop for Place {
     }
 }
 
-/// A place among the few there are for strangers, in all and from one address.
+/// A slot among the few for strangers, in all and per address.
 type Stranger = (OwnedSemaphorePermit, Place);
 
 struct Visit {
@@ -238,7 +238,7 @@ fn trouble(server: &Server, result: Result<(), PeerError>) {
     }
 }
 
-/// Lets a known machine in, and gives its place among the strangers back.
+/// Admits a known machine, and frees its slot among the strangers.
 async fn talk(
     server: &Arc<Server>,
     friends: &Arc<Semaphore>,
@@ -247,7 +247,7 @@ async fn talk(
     sender: Fingerprint,
 ) -> Result<(), PeerError> {
     let within = server.limits.answer_within;
-    // Read also from those who are not known: what lies unread would make the connection's end look like an accident.
+    // Read from unknown machines too: unread bytes would make the end of the connection look like a failure.
     let hello = frame::read(&mut line, STRANGER, within, within, || {}).await;
     let peer = server.known.find(&sender, Role::Sender)?;
     let (Some(peer), Ok(Some(hello))) = (peer, hello) else {
@@ -256,8 +256,8 @@ async fn talk(
     };
     let version = hello.head::<Hello>()?.version.min(VERSION);
     frame::write(&mut line, &Hello { version }, &[], within).await?;
-    let place = Arc::clone(friends).try_acquire_owned();
-    let (true, Ok(_place)) = (version >= OLDEST, place) else { return Ok(()) };
+    let slot = Arc::clone(friends).try_acquire_owned();
+    let (true, Ok(_slot)) = (version >= OLDEST, slot) else { return Ok(()) };
     drop(stranger);
     server.known.saw(&sender, Role::Sender, None, Duration::from_mins(1))?;
     (server.events)(Event::Connected(peer));
@@ -274,7 +274,7 @@ async fn converse(server: &Arc<Server>, line: Line, sender: &Fingerprint) -> Res
     let reader = tokio::spawn(read_ahead(read, ahead, limits));
     let result = async {
         while let Some(frame) = requests.recv().await {
-            // Asked anew each time: a machine that was forgotten is a stranger at once.
+            // Checked again each time: a machine that was forgotten is a stranger at once.
             let Some(peer) = server.known.find(sender, Role::Sender)? else { break };
             answer(server, &peer, frame, &mut write).await?;
         }

@@ -1,6 +1,6 @@
-//! TLS 1.3 between two machines that show each other self-signed certificates. Who is welcome is decided by the
-//! certificate's fingerprint alone; authorities, names and dates mean nothing here. Sessions are never resumed: every
-//! connection proves both keys anew.
+//! TLS 1.3 between two machines that show each other self-signed certificates. Only the certificate's fingerprint
+//! decides who is welcome; authorities, names and dates mean nothing here. Sessions are never resumed: every connection
+//! proves both keys again.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub const TALK: &[u8] = b"haul/1";
 /// What is spoken to become known.
 pub const PAIR: &[u8] = b"haul-pair/1";
 
-/// The name that is never sent and never looked at.
+/// The name that is never sent and never checked.
 pub(crate) fn nameless() -> ServerName<'static> {
     ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
@@ -59,8 +59,8 @@ fn unusable(error: &Error) -> PeerError {
     PeerError::Protocol(format!("this machine's key can't be used: {error}"))
 }
 
-/// The receiver's side: every client shows a certificate and proves its key; who it is gets decided afterwards, in
-/// silence.
+/// The receiver's side: every client shows a certificate and proves its key; the receiver decides silently afterwards
+/// who it is.
 pub(crate) fn server(identity: &Identity) -> Result<Arc<ServerConfig>, PeerError> {
     let provider = Arc::new(provider());
     let verifier = Arc::new(AnyClient(Arc::clone(&provider)));

@@ -41,7 +41,7 @@ const INSERT_ATTRIBUTES: &str = "INSERT INTO state_attributes (attributes_id, ha
 /// Creates the database at `path` and fills it to about `bytes`. Returns the rows of `states`.
 pub(crate) fn create(path: &Path, home: &Home, random: &mut Random, bytes: u64) -> Result<u64, Error> {
     let database = Connection::open(path)?;
-    // Nobody else sees the file yet: no journal, no sync. WAL mode is set at the end.
+    // No other process sees the file yet: no journal, no sync. WAL mode is set at the end.
     database.execute_batch(
         "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
          PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -98304; PRAGMA temp_store = MEMORY;

@@ -10,7 +10,7 @@ pub(crate) enum Behaviour {
     Walk { middle: f64, step: f64, least: f64, most: f64, decimals: usize },
     /// A meter that only counts up.
     Meter { per_update: f64, decimals: usize },
-    /// One of a few words; the attributes stay.
+    /// One of a few texts; the attributes stay.
     Words(&'static [&'static str]),
     /// On or off, with a brightness that changes.
     Light,
@@ -241,7 +241,7 @@ impl Home {
                 Behaviour::Meter { per_update: 0.0021, decimals: 4 },
             ),
         ];
-        // A helper that adds the power up: nobody rounds it, so its states have all the digits of a float.
+        // A helper that sums up the power: nothing rounds it, so its states have all the digits of a float.
         let mut sum = sensor(
             &name,
             "Energy Sum",

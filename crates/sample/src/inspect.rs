@@ -1,4 +1,4 @@
-//! Looks into a database that nobody writes to any more: is it sound, and how far does its history reach.
+//! Inspects a database that nothing writes to any more: is it sound, and which time does its history cover?
 
 use std::path::Path;
 

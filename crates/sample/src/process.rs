@@ -1,6 +1,5 @@
-//! The recorder in a process of its own: the child's side ([`run_recorder`]) and the parent's
-//! ([`RecorderProcess`]). They agree on one thing: standard input closed means stop, and the answer is one
-//! line of JSON.
+//! The recorder in its own process: the child's side ([`run_recorder`]) and the parent's ([`RecorderProcess`]). A
+//! closed standard input means stop, and the answer is one line of JSON.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -98,7 +97,7 @@ pub fn run_recorder(
     mut answer: impl Write,
 ) -> Result<RecordedSummary, Error> {
     let recorder = Recorder::start(dir, interval)?;
-    // Whatever is said on standard input is ignored; an unreadable one counts as closed.
+    // Input on standard input is ignored; an unreadable one counts as closed.
     let _ = io::copy(&mut stop, &mut io::sink());
     let summary = RecordedSummary::from(&recorder.stop()?);
     writeln!(answer, "{}", summary.to_json())
@@ -123,7 +122,7 @@ impl RecorderProcess {
             .spawn()
             .map_err(|error| Error::Recorder(format!("could not be started: {error}")))?;
         let mut process = Self { child };
-        // Only its size is asked: opening the log here would disturb the locks of this process.
+        // Only the size is read: opening the log here would disturb the locks of this process.
         let log = dir.join("home-assistant_v2.db-wal");
         let limit = Instant::now() + Duration::from_secs(30);
         while std::fs::metadata(&log).map_or(0, |log| log.len()) == 0 {

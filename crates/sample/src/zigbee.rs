@@ -1,5 +1,5 @@
-//! `zigbee.db`: a second database, as the Zigbee integration keeps one. Its last rows are still in the
-//! write-ahead log when it is left behind, so a copy of the main file alone would miss them.
+//! `zigbee.db`: a second database, like the Zigbee integration's. Its last rows are still in the write-ahead log at the
+//! end, so a copy of the main file alone would miss them.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ const SCHEMA: &str = "
 
 pub(crate) fn create(path: &Path, home: &Home, random: &mut Random) -> Result<(), Error> {
     let mut database = Connection::open(path)?;
-    // SQLite removes the log when the last connection closes, unless told not to.
+    // Without this setting, SQLite removes the log when the last connection closes.
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")?;
     database.execute_batch(SCHEMA)?;

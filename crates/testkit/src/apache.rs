@@ -1,4 +1,4 @@
-//! A real WebDAV server of the able kind: Apache with mod_dav, which writes pieces of files.
+//! A real WebDAV server with partial writes: Apache with mod_dav.
 
 use std::{
     fs::{self, Permissions},
@@ -27,7 +27,7 @@ pub struct Apache {
 }
 
 impl Apache {
-    /// `None`: it is not installed, which was said on standard error.
+    /// `None`: it is not installed; standard error says so.
     pub fn start() -> Option<Self> {
         if !Path::new(PROGRAM).exists() || !Path::new(MODULES).join("mod_dav_fs.so").exists() {
             return crate::process::missing("apache2 with mod_dav");
@@ -35,7 +35,7 @@ impl Apache {
         let directory = TempDir::new().ok()?;
         let root = directory.path();
         fs::create_dir(root.join("files")).ok()?;
-        // Started by root it works as www-data, who must come in and write.
+        // When root starts it, it runs as www-data, which needs access.
         for (path, mode) in [(root.to_owned(), 0o777), (root.join("files"), 0o777)] {
             fs::set_permissions(path, Permissions::from_mode(mode)).ok()?;
         }

@@ -1,4 +1,4 @@
-//! A Blob service in memory that speaks enough of Azure's protocol for uploads in blocks, and refuses what the real one
+//! A Blob service in memory with enough of Azure's protocol for uploads in blocks; it refuses what the real one
 //! refuses.
 //!
 //! Source of the rules: Microsoft's reference of the Blob service REST API (Put Block, Put Block List, Get Block List,
@@ -335,7 +335,7 @@ fn list(container: &Container, query: &Parameters) -> Answer {
     reply(StatusCode::OK, &[("content-type", "application/xml")], Body::from(text))
 }
 
-/// Time stands still here.
+/// Time does not pass here.
 const NOW: &str = "Sun, 01 Nov 2026 12:00:00 GMT";
 
 fn reply(status: StatusCode, headers: &[(&str, &str)], body: Body) -> Answer {

@@ -1,6 +1,6 @@
-//! A Home Assistant as seen from outside, in this process: the requests of the crate `homeassistant`, answered in the
-//! words of the real one. What it says can be changed between two requests, as a restart does. What only a Supervisor
-//! says is from reading its source: no real one was asked.
+//! A Home Assistant as seen from outside, in this process: it answers the requests of the crate `homeassistant` as the
+//! real one does. Tests can change its answers between two requests, as a restart does. What only a Supervisor answers
+//! comes from reading its source.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "for tests only: what fails here fails a test")]
 
@@ -53,13 +53,13 @@ pub struct Mind {
     pub has_socket: bool,
     /// How long it reads in what it got before it lists it.
     pub reads_for: Duration,
-    /// Free room of its disk in GiB, as its Supervisor says it; without one there is no answer.
+    /// Free space on its disk in GiB, as its Supervisor reports it; without one there is no answer.
     pub disk_free: Option<f64>,
     /// What was uploaded, and under which headers.
     pub uploads: Vec<(HeaderMap, Vec<u8>)>,
     /// So many looks find it down, as during a restart.
     pub down: u32,
-    /// What was asked to be restored.
+    /// The requested restore.
     pub restores: Vec<Value>,
 }
 
@@ -162,7 +162,7 @@ fn plain(status: u16, body: &str) -> Response {
     answer(status, "text/plain; charset=utf-8", body.to_owned())
 }
 
-fn said(status: u16, value: &Value) -> Response {
+fn json(status: u16, value: &Value) -> Response {
     answer(status, "application/json", value.to_string())
 }
 
@@ -174,15 +174,15 @@ async fn onboarding(State(mind): State<Shared>) -> Response {
         return (StatusCode::BAD_GATEWAY, "502 Bad Gateway").into_response();
     }
     match mind.user_made {
-        Some(done) => said(200, &json!([{ "step": "user", "done": done }, { "step": "core_config", "done": false }])),
+        Some(done) => json(200, &json!([{ "step": "user", "done": done }, { "step": "core_config", "done": false }])),
         None => plain(404, "404: Not Found"),
     }
 }
 
 async fn providers(State(mind): State<Shared>) -> Response {
     match mind.lock().unwrap().user_made {
-        Some(false) => said(400, &json!({ "message": "Onboarding not finished", "code": "onboarding_required" })),
-        _ => said(
+        Some(false) => json(400, &json!({ "message": "Onboarding not finished", "code": "onboarding_required" })),
+        _ => json(
             200,
             &json!({ "providers": [{ "name": "Home Assistant Local", "id": null, "type": "homeassistant" }], "preselect_remember_me": false }),
         ),
@@ -205,7 +205,7 @@ fn closed(mind: &Mind) -> Option<Response> {
 
 async fn installation(State(mind): State<Shared>) -> Response {
     let mind = mind.lock().unwrap();
-    closed(&mind).unwrap_or_else(|| said(200, &json!({ "installation_type": mind.installation })))
+    closed(&mind).unwrap_or_else(|| json(200, &json!({ "installation_type": mind.installation })))
 }
 
 async fn info(State(mind): State<Shared>) -> Response {
@@ -213,7 +213,7 @@ async fn info(State(mind): State<Shared>) -> Response {
     if mind.info.is_null() {
         return plain(404, "404: Not Found");
     }
-    closed(&mind).unwrap_or_else(|| said(200, &mind.info))
+    closed(&mind).unwrap_or_else(|| json(200, &mind.info))
 }
 
 async fn upload(State(mind): State<Shared>, uri: http::Uri, headers: HeaderMap, body: Bytes) -> Response {
@@ -230,7 +230,7 @@ async fn upload(State(mind): State<Shared>, uri: http::Uri, headers: HeaderMap, 
         mind.info["state"] = json!("receive_backup");
         mind.reads_for
     };
-    // Whoever waits for the answer may go; the work goes on.
+    // The client may stop waiting for the answer; the work continues.
     let read = tokio::spawn(async move {
         tokio::time::sleep(reads_for).await;
         let mut mind = mind.lock().unwrap();
@@ -242,7 +242,7 @@ async fn upload(State(mind): State<Shared>, uri: http::Uri, headers: HeaderMap, 
         }
         id
     });
-    said(201, &json!({ "backup_id": read.await.unwrap() }))
+    json(201, &json!({ "backup_id": read.await.unwrap() }))
 }
 
 /// The archive in a form, as Home Assistant lists it; `None` for what does not begin as one.
@@ -255,7 +255,7 @@ fn backup(form: &[u8]) -> Option<Value> {
     Some(json!({ "backup_id": json["slug"], "name": json["name"], "date": json["date"], "agents": kept }))
 }
 
-/// The content of a tar's first member, whatever PAX header stands before it.
+/// The content of a tar's first member, whatever PAX header precedes it.
 fn first_member(mut tar: &[u8]) -> Option<&[u8]> {
     const BLOCK: usize = 512;
     loop {
@@ -279,12 +279,12 @@ async fn restore(State(mind): State<Shared>, body: Bytes) -> Response {
     mind.restores.push(serde_json::from_slice(&body).unwrap());
     restored(&mut mind);
     let (status, value) = mind.restore.clone();
-    if value.is_null() { plain(status, "") } else { said(status, &value) }
+    if value.is_null() { plain(status, "") } else { json(status, &value) }
 }
 
 async fn socket(State(mind): State<Shared>, mut request: Request) -> Response {
     if !mind.lock().unwrap().has_socket {
-        // What is left of the request behind a proxy that forgets the upgrade.
+        // The rest of the request behind a proxy that drops the upgrade.
         return plain(400, "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\".");
     }
     let key = request.headers().get("sec-websocket-key").unwrap().to_str().unwrap().to_owned();
@@ -309,7 +309,7 @@ async fn socket(State(mind): State<Shared>, mut request: Request) -> Response {
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// What is said to a message; null ends the connection.
+/// The answer to a message; null ends the connection.
 fn reply(mind: &Shared, message: &Value) -> Vec<Value> {
     let mut mind = mind.lock().unwrap();
     let id = &message["id"];

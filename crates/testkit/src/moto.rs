@@ -1,4 +1,4 @@
-//! Another S3 server: Python's moto in a process of its own. Stricter than `s3s-fs` about part sizes, and it lists
+//! Another S3 server: Python's moto in its own process. It is stricter than `s3s-fs` about part sizes, and lists
 //! unfinished uploads.
 
 use std::{
@@ -20,7 +20,7 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts a server that has these buckets. `None` where Python or moto is missing, which is said, and fails where
+    /// Starts a server that has these buckets. `None` if Python or moto is missing, which standard error says; fails if
     /// `CI` is set.
     pub fn start(buckets: &[&str]) -> io::Result<Option<Self>> {
         let python = env::var("HAUL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
@@ -36,7 +36,7 @@ impl Moto {
             let _ = writeln!(io::stderr(), "skipped: moto is missing (HAUL_PYTHON names a Python that has it)");
             return Ok(None);
         }
-        // Free a moment ago; nobody else is handed it that soon.
+        // Free a moment ago; the system assigns it to nobody else that soon.
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let script = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])";
         let process = Command::new(&python)

@@ -1,6 +1,6 @@
 //! A Nextcloud in memory: WebDAV below `remote.php/dav`, and chunked upload v2 with the rules of the real one (names
 //! and number of chunks, `Destination` on each request, `OC-Total-Length` compared, no `.part` names, quota).
-//! [`Nextcloud::plain`] is the same as an ordinary WebDAV server of many tempers.
+//! [`Nextcloud::plain`] is an ordinary WebDAV server with many variants.
 
 mod files;
 mod reply;
@@ -49,13 +49,12 @@ pub enum Trouble {
     After(u16),
     /// A `MOVE` of chunks is accepted (202) and done a moment later.
     Later(Duration),
-    /// A `MOVE` of chunks is done a moment later, and this is answered at once, as by a proxy that does not wait.
-    /// Another `MOVE` meanwhile begins the work anew.
+    /// A `MOVE` of chunks finishes a moment later, and this is the answer at once, as from a proxy that does not wait.
+    /// Another `MOVE` meanwhile starts the work again.
     Busy(Duration, u16),
     /// It is done, and answered, only after a while, whether the other side still waits or not.
     Slow(Duration),
-    /// A list stops behind its first entry and ends with an error behind its last element, as golang.org/x/net/webdav
-    /// does.
+    /// A list stops after its first entry and ends with an error after its last element, as in golang.org/x/net/webdav.
     CutList,
 }
 
@@ -88,7 +87,7 @@ impl Nextcloud {
         Self::with(base, Files::nextcloud()).await
     }
 
-    /// An ordinary WebDAV server: every name may be used, and pieces of files are treated as told.
+    /// An ordinary WebDAV server: it allows every name, and treats parts of files as configured.
     pub async fn plain(pieces: Pieces) -> std::io::Result<Self> {
         Self::with("", Files::plain(pieces)).await
     }
@@ -132,7 +131,7 @@ impl Nextcloud {
         locked(&self.shared.files).ignores_ranges = true;
     }
 
-    /// Names that begin with a dot are refused, whatever is asked of them.
+    /// It refuses names that begin with a dot, whatever the request.
     pub fn refuse_dots(&self) {
         self.shared.refuses_dots.store(true, Ordering::Relaxed);
     }

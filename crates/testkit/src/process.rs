@@ -1,4 +1,4 @@
-//! Programs that tests start: on a free port, awaited, and ended when the test ends.
+//! Programs that tests start: on a free port, awaited, and stopped when the test ends.
 
 use std::{
     env,
@@ -44,7 +44,7 @@ impl Drop for Server {
     }
 }
 
-/// A port nobody listens at.
+/// A port at which nothing listens.
 pub(crate) fn free_port() -> Option<u16> {
     Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?.port())
 }

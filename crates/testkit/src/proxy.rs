@@ -1,8 +1,8 @@
-//! A line that breaks on purpose: a proxy on loopback between a real client and a real server, which follows a script.
+//! A proxy on loopback between a real client and a real server, which breaks connections by a script.
 //!
-//! What it owns: how and when a connection dies, falls silent, is refused or slow, and, where the line speaks HTTP,
-//! which requests get another answer than the server's. What it leaves to others: what the bytes mean. Everything that
-//! passed is counted, so that a test can say what a break may cost.
+//! It controls how and when a connection dies, falls silent, is refused or slow, and, for HTTP, which requests get
+//! another answer than the server's. It does not interpret the bytes. It counts everything that passes, so that a test
+//! can say what a break may cost.
 //!
 //! ```no_run
 //! # use testkit::proxy::{Answer, Death, Proxy, Rule};
@@ -107,7 +107,7 @@ enum Act {
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It went to the server, and nobody interfered with the answer.
+    /// It went to the server, and the answer was left as it was.
     Forwarded,
     /// It was answered here with this status; the server never saw it.
     Answered(u16),
@@ -119,8 +119,8 @@ pub enum Fate {
 
 type Predicate = Box<dyn Fn(&Head) -> bool + Send>;
 
-/// Some requests, and what is to happen to them. Rules are asked in the order in which they were given; the first that
-/// wants a request gets it.
+/// Some requests, and what happens to them. Rules are tried in the order in which they were added; the first that
+/// matches a request gets it.
 pub struct Rule {
     wants: Predicate,
     skip: u32,
@@ -129,7 +129,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// For requests of which `wants` is true. Says `503` once, until told otherwise.
+    /// For requests of which `wants` is true. Answers `503` once, unless configured otherwise.
     pub fn when(wants: impl Fn(&Head) -> bool + Send + 'static) -> Self {
         Self { wants: Box::new(wants), skip: 0, times: 1, act: Act::Answer(Answer::new(503)) }
     }
@@ -303,7 +303,7 @@ pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     is_up: watch::Sender<bool>,
-    // Keeps the port while nobody listens there.
+    // Keeps the port while nothing listens there.
     _port: TcpSocket,
     runtime: Option<Runtime>,
 }
@@ -369,8 +369,8 @@ impl Proxy {
         script.cuts.make_contiguous().sort_unstable_by_key(|(at, _)| *at);
     }
 
-    /// Breaks `times` connections at random places of the next `span` uploaded bytes, both ways of dying in turn. The
-    /// same seed gives the same places.
+    /// Breaks `times` connections at random positions of the next `span` uploaded bytes, in both ways of dying in turn.
+    /// The same seed gives the same positions.
     pub fn cut_at_random(&self, seed: u64, times: u32, span: u64) {
         let start = self.uploaded();
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -382,7 +382,7 @@ impl Proxy {
         }
     }
 
-    /// The next `count` connections are accepted, and nothing is ever read from them or said.
+    /// The proxy accepts the next `count` connections, but never reads from them or answers.
     pub fn silent_connections(&self, count: u32) {
         self.shared.script().silent_connections += count;
     }
@@ -412,12 +412,12 @@ impl Proxy {
         *script = Script { seen, ..Script::default() };
     }
 
-    /// Breaks all connections that stand.
+    /// Breaks all open connections.
     pub fn sever(&self, death: Death) {
         self.shared.severed.send_modify(|severed| *severed = (severed.0 + 1, death));
     }
 
-    /// From now on nobody listens: connections that stand are broken, new ones refused.
+    /// From now on nothing listens: open connections break, new ones are refused.
     pub fn down(&self) {
         self.is_up.send_replace(false);
         self.settle(false);

@@ -1,5 +1,5 @@
 //! The real Home Assistants that `tests/rig` prepares: whether they can be used here, the scripts that drive them, and
-//! an instance that runs.
+//! a running instance.
 
 use std::{
     env, io,
@@ -77,8 +77,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts one, fresh or with this user, who is set up and whose token is in `CONFIG.token`. Returns when it
-    /// answers.
+    /// Starts one, fresh or with this user already set up, whose token is in `CONFIG.token`. Returns when it answers.
     pub fn start(version: Version, config: &Path, user: Option<&str>) -> io::Result<Self> {
         let mut command = version.script("instance");
         if let Some(user) = user {
@@ -111,7 +110,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The script ends its Home Assistant when it is told to; a kill would leave that running.
+        // The script stops its Home Assistant on request; a kill would leave that running.
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM);
         }

@@ -1,5 +1,4 @@
-//! An S3 server in this process: `s3s-fs` on a directory of its own, on a free port of the loopback, with one pair of
-//! keys.
+//! An S3 server in this process: `s3s-fs` on its own directory, on a free port of the loopback, with one pair of keys.
 
 use std::{io, net::SocketAddr, path::Path, thread};
 
@@ -33,7 +32,7 @@ impl S3Server {
         Self::start_with(buckets, false)
     }
 
-    /// The same as Google speaks it: bearer tokens, which are not looked at, and Google's names of metadata and
+    /// The same with Google's dialect: bearer tokens, which are not checked, and Google's names of metadata and
     /// conditions.
     pub fn start_as_google(buckets: &[&str]) -> io::Result<Self> {
         Self::start_with(buckets, true)

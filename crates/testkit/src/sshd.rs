@@ -1,4 +1,4 @@
-//! A real OpenSSH server on a free port, with host keys, users' keys and configuration of its own.
+//! A real OpenSSH server on a free port, with its own host keys, user keys and configuration.
 
 use std::{
     fs, io,
@@ -29,8 +29,8 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one that the user who runs this may log in to with [`Self::user_key`]. `settings` are further lines of
-    /// its configuration.
+    /// Starts one to which the current user may log in with [`Self::user_key`]. `settings` are further lines of its
+    /// configuration.
     pub fn start(settings: &str) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -86,13 +86,13 @@ impl Sshd {
         self.run()
     }
 
-    /// Kills the processes that serve connections, as a crash or a lost line would; the server itself goes on. Says how
-    /// many.
+    /// Kills the processes that serve connections, as a crash or a broken connection would; the server itself
+    /// continues. Returns how many.
     pub fn kill_sessions(&self) -> io::Result<usize> {
         let Some(child) = &self.child else { return Ok(0) };
         let mut killed = 0;
         for process in descendants(child.id()) {
-            // Whoever ended by itself meanwhile is fine.
+            // A process that ended by itself meanwhile is fine.
             killed += usize::from(
                 Command::new("kill").arg("-9").arg(process.to_string()).stderr(Stdio::null()).status()?.success(),
             );

@@ -1,4 +1,4 @@
-//! Programs whose system calls fail, by `strace`.
+//! Programs whose system calls fail, using `strace`.
 
 use std::{
     path::Path,

@@ -1,4 +1,4 @@
-//! A real WebDAV server of the plain kind: wsgidav, which takes whole files only.
+//! A real WebDAV server that accepts only whole files: wsgidav.
 
 use std::{
     env, fs,
@@ -36,7 +36,7 @@ pub fn is_installed() -> bool {
 }
 
 impl Wsgidav {
-    /// `None`: it is not installed, which was said on standard error.
+    /// `None`: it is not installed; standard error says so.
     pub fn start() -> Option<Self> {
         if !is_installed() {
             return crate::process::missing("wsgidav");

@@ -75,7 +75,7 @@ fn without_a_script_everything_passes_and_is_counted() {
 }
 
 #[test]
-fn a_connection_dies_at_the_byte_that_was_told_and_the_next_one_lives() {
+fn a_connection_dies_at_the_given_byte_and_the_next_one_lives() {
     for death in [Death::Reset, Death::Close] {
         let (upstream, served) = server();
         let proxy = Proxy::raw(upstream).unwrap();

@@ -1,6 +1,6 @@
-//! Circles between the modules of one crate: of two that need each other neither can be read alone.
+//! Finds circles between the modules of a crate: nobody can read one of two modules that need each other alone.
 //!
-//! What a module takes is told by its `use` declarations. A module is free to take from those inside it, and these from
+//! The `use` declarations show what a module imports. A module may import from the modules inside it, and these from
 //! it.
 
 use std::{
@@ -13,7 +13,7 @@ use anyhow::Result;
 /// Which modules each takes from, by their paths below `src` without `.rs` and `/mod`.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// Every circle in this crate, as a line for whoever has to cut it.
+/// Every circle in this crate, as a line for whoever has to break it.
 pub(crate) fn circles(name: &str, src: &Path) -> Result<Vec<String>> {
     let mut files = BTreeMap::new();
     collect(src, src, &mut files)?;

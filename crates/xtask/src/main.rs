@@ -1,7 +1,7 @@
 //! Checks for the people who work on Haul: `cargo xtask layers`.
 //!
-//! Cargo already forbids circles between crates. This forbids the rest: who may know whom, and what must never come in
-//! below.
+//! Cargo already forbids circles between crates. This checks the rest: which crate may depend on which, and what must
+//! never be used below.
 
 mod circles;
 

@@ -85,7 +85,7 @@ impl HomeAssistantStore {
 
     /// Refuses what is certain not to fit: the backup, and beside it what is unpacked, which is no less.
     async fn has_room(&self, expected: &homeassistant::Expected) -> Result<(), StoreError> {
-        let (Some(size), Some(free)) = (expected.size, self.target.free_room().await) else { return Ok(()) };
+        let (Some(size), Some(free)) = (expected.size, self.target.free_space().await) else { return Ok(()) };
         let needed = size.saturating_mul(2);
         if free >= needed {
             return Ok(());

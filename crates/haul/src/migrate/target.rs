@@ -212,9 +212,9 @@ impl Target {
     }
 
     /// Free bytes on its disk, where that can be known: with a token, and where a Supervisor tells.
-    pub(crate) async fn free_room(&self) -> Option<u64> {
+    pub(crate) async fn free_space(&self) -> Option<u64> {
         let token = self.token.as_ref().filter(|_| self.agent == SUPERVISOR)?;
-        self.instance.admin(token.clone()).await.ok()?.0.free_room().await.ok()?
+        self.instance.admin(token.clone()).await.ok()?.0.free_space().await.ok()?
     }
 
     /// Starts the restore.

@@ -1,11 +1,10 @@
-//! How many rows each table has, and between which numbers one column of one table lies: from the pages as they pass
-//! by, in any order.
+//! Counts the rows of each table, and finds the range of one column of one table, from pages in any order.
 //!
-//! Which page belongs to which table is known only when the last one has passed, and pages of the free list still hold
-//! what they held. So a page is noted with its number of rows and its children, and in the end the trees are walked
-//! from the roots that the schema names: what is not reached does not count. The column's place in a row stands in the
-//! schema, which comes early unless a database was altered late. The first pages before it wait; further ones are
-//! counted, but not looked into, and that is said.
+//! Which page belongs to which table is known only after the last page, and pages of the free list still hold their old
+//! content. So each page is recorded with its number of rows and its children, and at the end the trees are walked from
+//! the roots that the schema names: pages that are not reached do not count. The schema also says where the column is
+//! in a row; it comes early unless a database was altered late. The first pages before it wait; later ones are counted
+//! but not examined, and the result says so.
 //!
 //! Memory: 2 bytes per page, 4 for one that has a parent, 12 for one of the watched table, 4 MiB of pages that wait:
 //! for a gigabyte of recorder about 7 MiB, and never more than 52 MiB.
@@ -16,7 +15,7 @@ use super::page::{Tree, split, varint};
 use crate::header::{HEADER_LEN, be16, be32};
 use crate::page_set::PageSet;
 
-/// Most entries of each list; beyond that nothing is told.
+/// The maximum number of entries of each list; beyond it there is no result.
 const MAX_CHILDREN: usize = 4 << 20;
 const MAX_INNER: usize = 1 << 18;
 const MAX_TABLES: usize = 1000;
@@ -48,7 +47,7 @@ pub struct TableRows {
     pub rows: u64,
 }
 
-/// Between which moments a column lies.
+/// The first and last moment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The earliest, cut to whole seconds.
@@ -69,7 +68,7 @@ pub struct Counts {
     pub span: Option<Span>,
     /// Whether the schema has that column.
     pub has_column: bool,
-    /// Whether every row was looked at for it.
+    /// Whether every row was examined for it.
     pub whole_span: bool,
 }
 
@@ -91,7 +90,7 @@ struct Root {
     found_in: u32,
     table: String,
     page: u32,
-    /// Where the watched column stands in its rows.
+    /// The watched column's position in its rows.
     position: Option<usize>,
 }
 
@@ -106,7 +105,7 @@ pub(super) struct Census {
     children: Vec<u32>,
     stamped: Vec<Stamped>,
     roots: Vec<Root>,
-    /// The place of the watched column.
+    /// The position of the watched column.
     watched: Option<usize>,
     /// Leaves from before that was known.
     waiting: Vec<(u32, Vec<u8>)>,
@@ -190,7 +189,7 @@ impl Census {
         self.stamped.extend(span.map(|span| Stamped { page: number, span }));
     }
 
-    /// From here on it is known where the watched column stands.
+    /// From here on, the position of the watched column is known.
     fn watch(&mut self, number: u32, position: usize) {
         if self.watched.is_some() {
             // What was taken for it so far was something else.
@@ -295,7 +294,7 @@ fn leaf_cells(bytes: &[u8]) -> &[[u8; 2]] {
     bytes.get(8..8 + 2 * usize::from(be16(bytes, 3))).unwrap_or_default().as_chunks::<2>().0
 }
 
-/// A row of a table as far as it lies in its page.
+/// The part of a table's row that is in its page.
 struct Row<'p> {
     types: &'p [u8],
     body: &'p [u8],
@@ -305,7 +304,7 @@ enum Field<'p> {
     Null,
     Number(i64),
     Real(f64),
-    /// Text or blob; what lies in another page is missing.
+    /// Text or blob, without the part that is in another page.
     Bytes(&'p [u8]),
 }
 
@@ -377,22 +376,22 @@ impl<'p> Iterator for Fields<'p> {
     }
 }
 
-/// Where a column stands in the rows of a table that was made so.
+/// The position of a column in the rows of a table with this `CREATE` statement.
 fn position(sql: &str, column: &str) -> Option<usize> {
     let list = &sql[sql.find('(')? + 1..];
-    let (mut depth, mut place, mut start) = (0_u32, 0, 0);
+    let (mut depth, mut index, mut start) = (0_u32, 0, 0);
     for (at, character) in list.char_indices() {
         match character {
             '(' => depth += 1,
             ')' if depth > 0 => depth -= 1,
             ',' | ')' if depth == 0 => {
                 if is_called(&list[start..at], column) {
-                    return Some(place);
+                    return Some(index);
                 }
                 if character == ')' {
                     return None;
                 }
-                place += 1;
+                index += 1;
                 start = at + 1;
             }
             _ => {}
@@ -411,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_columns_place_is_that_of_its_definition() {
+    fn a_columns_position_is_that_of_its_definition() {
         let sql = "CREATE TABLE states (\n\tid INTEGER NOT NULL, \n\tamount DECIMAL(10, 2), `name` TEXT, last FLOAT, \
             PRIMARY KEY (id), FOREIGN KEY(id) REFERENCES x (last))";
         assert_eq!(position(sql, "id"), Some(0));

@@ -1,10 +1,10 @@
-//! Which page points to which, and whether that makes a database.
+//! Records which page points to which, and judges whether that makes a database.
 //!
-//! In one pass a page is seen before it is known who uses it. What a page *can* be is certain, though: below 2^24 pages
-//! an overflow page or a trunk of the free list begins with a page number, hence with a zero byte, a b-tree page with
-//! 2, 5, 10 or 13, and pointer maps and the lock page have fixed places. Only leaves of the free list may hold
-//! anything, stale b-tree pages above all, and which pages those are is known at the end. So everything found is kept
-//! until then together with the page it was found in, and what was found in free pages is forgotten.
+//! A pass sees a page before it knows who uses it. But what a page *can* be is certain: below 2^24 pages, an overflow
+//! page or a trunk of the free list begins with a page number and so with a zero byte, a b-tree page with 2, 5, 10 or
+//! 13, and pointer maps and the lock page have fixed positions. Only leaves of the free list may hold anything, such as
+//! stale b-tree pages, and which pages those are is known at the end. So every finding is kept until then with its
+//! page, and findings in free pages are dropped.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -203,7 +203,7 @@ impl Graph {
         self.kinds.get((page as usize).checked_sub(1)?).copied()
     }
 
-    /// Follows the trunks from the header. `None` when the lists overflowed, so that nobody knows what is free.
+    /// Follows the trunks from the header. `None` if the lists overflowed and the free pages are unknown.
     fn free_leaves(&self, header: &Header, used: &mut PageSet) -> Result<Option<PageSet>, String> {
         let Some(mut free) = PageSet::new(u64::from(self.shape.pages)) else { return Ok(None) };
         if !self.all_trunks {
@@ -235,7 +235,7 @@ impl Graph {
         Ok(Some(free))
     }
 
-    /// Pages that nothing but a free page can look like. When nobody knows what is free, only page 1 is certain.
+    /// Pages that only a free page can look like. If the free pages are unknown, only page 1 is certain.
     fn judge_pages(&self, free: Option<&PageSet>, problems: &mut Problems) {
         let is_used = |page: u32| page == 1 || free.is_some_and(|free| !free.contains(page));
         for (index, kind) in self.kinds.iter().enumerate() {
@@ -300,7 +300,7 @@ impl Graph {
         }
     }
 
-    /// What nobody points to can only be the root of a b-tree, which the schema names.
+    /// A page without a pointer to it can only be the root of a b-tree, which the schema names.
     fn judge_unused(&self, used: &PageSet, problems: &mut Problems) {
         for (index, kind) in self.kinds.iter().enumerate() {
             let page = index as u32 + 1;
@@ -311,11 +311,11 @@ impl Graph {
     }
 }
 
-/// Says whether there was room.
+/// Returns whether it fitted.
 fn push<T>(list: &mut Vec<T>, item: T) -> bool {
-    let room = list.len() < MAX_LIST;
-    if room {
+    let fits = list.len() < MAX_LIST;
+    if fits {
         list.push(item);
     }
-    room
+    fits
 }

@@ -1,9 +1,9 @@
-//! Which page points to which, in one byte per page: for large databases, and while an image is made.
+//! Records which page points to which in one byte per page: for large databases, and while an image is made.
 //!
-//! A sound database uses each page exactly once. So for each page it is enough to know what it looks like and who has
-//! pointed to it; `graph` keeps who that was as well. Pages on the list of free pages may still point anywhere. Where
-//! the list is known beforehand they are passed over. Where it is not, what pages point to is judged only if the free
-//! ones turn out to be blank, as in every image of this crate.
+//! A sound database uses each page exactly once. So for each page it is enough to know what it looks like and what kind
+//! of page points to it; `graph` also records which page that is. Pages on the free list may still point anywhere. If
+//! the list is known in advance, they are skipped. Otherwise pointers are judged only if the free pages turn out to be
+//! blank, as in every image of this crate.
 
 #![expect(clippy::cast_possible_truncation, reason = "pages are numbered by 32 bits")]
 
@@ -32,7 +32,7 @@ const INDEX: u8 = 2;
 const LINKED: u8 = 3;
 /// … and that number is not zero.
 const HAS_NEXT: u8 = 1 << 2;
-/// Who points to it.
+/// What points to it.
 const OF_TABLE: u8 = 1 << 3;
 const OF_INDEX: u8 = 1 << 4;
 const OF_LINK: u8 = 1 << 5;
@@ -56,7 +56,7 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Marks {
     shape: Shape,
-    /// One for each page; the first stands for none.
+    /// One for each page; the first is unused.
     pages: Vec<u8>,
     /// The list of free pages is known.
     knows_free: bool,
@@ -110,7 +110,7 @@ impl Marks {
         Some(marks)
     }
 
-    /// Notes the next page; what lies behind the last one is nobody's.
+    /// Records the next page; a page after the last one belongs to nothing.
     pub(crate) fn page(&mut self, number: u32, bytes: &[u8]) -> Verdict {
         let Some(mark) = self.pages.get(number as usize).copied() else { return Verdict::Other };
         if mark & FREE != 0 || (self.knows_free && mark & TRUNK != 0) || u64::from(number) == self.shape.lock_page() {
@@ -253,7 +253,7 @@ impl Marks {
             }
         };
         for (page, flaw) in &self.flaws {
-            // When nobody knows what is free, only page 1 is certain.
+            // If the free pages are unknown, only page 1 is certain.
             let in_use = list != List::Unknown && self.pages[*page as usize] & FREE == 0;
             if *page == 1 || in_use {
                 problems.add(match flaw {
@@ -285,7 +285,7 @@ impl Marks {
                 if mark & HAS_NEXT == 0 {
                     break;
                 }
-                // One that lists nothing was not kept, so that nobody knows how the list goes on.
+                // A trunk that lists nothing was not kept, so the rest of the list is unknown.
                 return Ok(List::Unknown);
             };
             let Trunk { first_leaf, leaves, next, .. } = self.trunks[found];
@@ -309,7 +309,7 @@ impl Marks {
         Ok(list)
     }
 
-    /// Is each page what those that point to it take it for, and does each belong to something?
+    /// Is each page what the pages that point to it expect, and does each belong to something?
     fn judge_use(self, problems: &mut Problems) {
         problems.append(self.problems);
         let knows_all = problems.is_empty() && self.is_complete;
@@ -329,7 +329,7 @@ impl Marks {
             }
             if kind == LINKED && mark & TRUNK == 0 {
                 linked += 1;
-                // What nobody points to can only be the root of a b-tree, which the schema names.
+                // A page without a pointer to it can only be the root of a b-tree, which the schema names.
                 if used == 0 && knows_all {
                     problems.add(format!("page {page} belongs to nothing"));
                 }
@@ -349,8 +349,8 @@ impl Marks {
 enum List {
     /// The pages on it are known, and point to nothing.
     Blank,
-    /// They are known, but what they point to stands among the marks.
+    /// They are known, but their pointers are among the marks.
     Stale,
-    /// Nobody knows what is free.
+    /// The free pages are unknown.
     Unknown,
 }

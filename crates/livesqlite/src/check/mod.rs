@@ -1,11 +1,11 @@
-//! A structural check of a database image in one streaming pass: no seeking, no SQLite, bounded memory.
+//! Checks the structure of a database image in one streaming pass: no seeking, no SQLite, bounded memory.
 //!
-//! It looks at every page by itself (`page`) and notes which page points to which (`graph`, or with less memory
-//! `marks`); when the stream ends, each page must have been reached exactly as often, and as what, a sound database
-//! demands. Contents of rows are not compared with indexes, so this finds damage to structure, not a flipped letter in
-//! a text. A database that `PRAGMA integrity_check` calls ok never gets a complaint.
+//! It checks every page separately (`page`) and records which page points to which (`graph`, or with less memory
+//! `marks`). When the stream ends, each page must have been reached exactly as often, and as the kind, that a sound
+//! database requires. It does not compare rows with indexes, so it finds damage to the structure, not a flipped letter
+//! in a text. It never complains about a database that `PRAGMA integrity_check` calls ok.
 //!
-//! If asked, it also counts rows on the way (`census`).
+//! On request, it also counts rows (`census`).
 //!
 //! Memory: one page, 10 bytes per page of the image, and lists of long rows and free pages: for a gigabyte of recorder
 //! about 3 MiB, and never more than 48 MiB. Above 2 Mi pages (8 GiB with 4096-byte pages) one byte per page and a list
@@ -116,7 +116,7 @@ impl ImageChecker {
         self.partial.extend_from_slice(whole.remainder());
     }
 
-    /// Problems in plain words, at most about twenty; empty for a sound database.
+    /// Problems in plain words, about twenty at most; empty for a sound database.
     pub fn finish(self) -> Vec<String> {
         self.finish_counted().0
     }
@@ -209,13 +209,13 @@ impl Pages {
         let declared = self.header.pages(len / size) * size;
         if declared != len {
             self.problems.add(format!("the database header declares {declared} bytes, but the image has {len}"));
-            return self.problems.into_words();
+            return self.problems.into_list();
         }
         match self.tracking {
             Tracking::Graph(graph) => graph.finish(&self.header, &mut self.problems),
             Tracking::Marks(marks) => marks.finish(&self.header, &mut self.problems),
             Tracking::None => {}
         }
-        self.problems.into_words()
+        self.problems.into_list()
     }
 }

@@ -1,5 +1,5 @@
-//! One b-tree page by itself: header, cell pointers, cells, free blocks. Format:
-//! <https://www.sqlite.org/fileformat2.html#b_tree_pages>; the accounting of bytes is that of `integrity_check`.
+//! Checks one b-tree page: header, cell pointers, cells, free blocks. Format:
+//! <https://www.sqlite.org/fileformat2.html#b_tree_pages>; bytes are accounted for as in `integrity_check`.
 
 use crate::header::{HEADER_LEN, be16, be32, lock_page};
 
@@ -45,7 +45,7 @@ impl Tree {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reference {
     Child(u32),
-    /// A row too long for its page goes on in a chain of `pages` pages.
+    /// A row too long for its page continues in a chain of `pages` pages.
     Overflow {
         head: u32,
         pages: u32,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_damage_is_told_apart() {
+    fn each_kind_of_damage_is_distinguished() {
         let flawed = |at: usize, value: u8| {
             let mut page = leaf();
             page[at] = value;

@@ -1,5 +1,5 @@
-//! Pointer-map pages of auto-vacuum databases: where they are and what an entry may say.
-//! Format: <https://www.sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages>.
+//! Pointer-map pages of auto-vacuum databases: their positions and the entries they may hold. Format:
+//! <https://www.sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages>.
 
 use super::page::Shape;
 use crate::header::be32;

@@ -1,18 +1,18 @@
-//! Keeps the main file of a WAL database still that nobody has open, without a file on disk and without keeping anybody
-//! out.
+//! Keeps the main file of a WAL database that nobody has open unchanged, without creating a file and without blocking
+//! anybody.
 //!
-//! A checkpoint is the only thing that writes to the main file against a shared lock on it. (Everything else takes an
-//! exclusive lock there: a connection's last words, another journal mode, an index in private memory.) It locks
-//! `WAL_READ_LOCK(0)` in the `-shm` exclusively first, so a shared lock on that byte keeps checkpoints out. Then the
-//! log cannot begin again from its start either, since that needs a log that was written back whole: what is in it
-//! stays, and whoever comes appends.
+//! Only a checkpoint writes to the main file against a shared lock on it. (Everything else takes an exclusive lock
+//! there: the last close of a connection, a change of the journal mode, an index in private memory.) A checkpoint first
+//! locks `WAL_READ_LOCK(0)` in the `-shm` exclusively, so a shared lock on that byte keeps checkpoints out. The log
+//! cannot restart from its beginning either, because that needs a log that was written back completely: its content
+//! stays, and newcomers append.
 //!
-//! * There is a `-shm`, left by a crash, and nobody holds its owners' lock: that byte is locked at once. Whoever comes
-//!   begins by making the index anew, in which nothing is written back yet.
-//! * There is none: a read lease on the main file. The kernel gives it only while nobody has the file open for writing,
-//!   and makes whoever wants to wait until it has ended. A thread hears of that, makes an empty `-shm` with the lock on
-//!   it, and ends the lease: the newcomer has waited for about a millisecond, and finds what it would find beside any
-//!   reader.
+//! * There is a `-shm`, left by a crash, and nobody holds its owners' lock: the guard locks that byte at once. A
+//!   newcomer starts by rebuilding the index, in which nothing is written back yet.
+//! * There is no `-shm`: the guard takes a read lease on the main file. The kernel grants it only while nobody has the
+//!   file open for writing, and lets nobody open it so until the lease has ended. A thread is notified, creates an
+//!   empty `-shm` with the lock on it, and ends the lease: the newcomer has waited about a millisecond, and finds what
+//!   it would find beside any reader.
 //!
 //! Should this program be stopped so long that the kernel ends the lease by itself, or be unable to make the `-shm`,
 //! the image counts only if the main file has not changed. The file's time must not have changed in any case: a program
@@ -73,7 +73,7 @@ impl Guard {
             Arc::new(Kept { main, shm: shm.to_owned(), before, state: Mutex::new(state), over: AtomicBool::new(false) })
         };
         let guard = match open_regular(shm) {
-            // The lock first: an owner who comes after the second look finds it.
+            // The lock comes first: an owner that comes after the second check finds it.
             Ok(found) if lock::keep_checkpoints_out(&found)? && !lock::is_owned(&found)? => {
                 Self { kept: kept(State::Locked(found)), watcher: None }
             }
@@ -84,7 +84,7 @@ impl Guard {
             },
             Err(error) => return Err(error),
         };
-        // Whoever had it open a moment ago may have written since.
+        // A process that had it open a moment ago may have written since.
         let still = guard.kept.before.is_same(&guard.kept.main);
         Ok(still.then_some(guard))
     }
@@ -94,7 +94,7 @@ impl Guard {
         if !can_make_files {
             return Ok(None);
         }
-        let (tell, told) = mpsc::channel();
+        let (tell, receiver) = mpsc::channel();
         let theirs = Arc::clone(&kept);
         let watcher = thread::Builder::new()
             .name("database-lease".into())
@@ -103,7 +103,7 @@ impl Guard {
         let guard = Self { kept, watcher: Some(watcher) };
         // Readers that open the file for reading only get past the lease, and may have a `-shm`: they have all that
         // SQLite needs.
-        let is_alone = told.recv() == Ok(true) && !guard.kept.shm.exists();
+        let is_alone = receiver.recv() == Ok(true) && !guard.kept.shm.exists();
         Ok(is_alone.then_some(guard))
     }
 
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_lease_that_the_kernel_ended_costs_the_image_only_if_somebody_wrote() {
         let dir = tempfile::tempdir().unwrap();
-        // Nobody took a lease: to the guard that is one which is gone.
+        // Nobody took a lease: the guard treats that as a lease that is gone.
         let (_main, shm, guard) = guarded(dir.path(), "a.db-shm");
         assert!(guard.has_kept() && matches!(*guard.kept.lock(), State::Locked(_)) && shm.exists());
         let (_main, _, guard) = guarded(dir.path(), "a.db-shm");
@@ -271,15 +271,15 @@ mod tests {
     }
 
     #[test]
-    fn without_a_place_for_the_lock_the_image_counts_until_somebody_writes() {
+    fn without_a_file_for_the_lock_the_image_counts_until_somebody_writes() {
         let dir = tempfile::tempdir().unwrap();
         let (main, _, mut guard) = guarded(dir.path(), "missing/a.db-shm");
-        let (tell, told) = mpsc::channel();
+        let (tell, receiver) = mpsc::channel();
         let kept = Arc::clone(&guard.kept);
         guard.watcher = Some(thread::spawn(move || kept.watch(&tell)));
-        assert!(told.recv().unwrap());
+        assert!(receiver.recv().unwrap());
         assert!(guard.has_kept() && sys::has_lease(&main));
-        // Whoever comes is let in all the same.
+        // The newcomer is let in anyway.
         let opened = File::options().write(true).open(dir.path().join("a.db")).unwrap();
         assert!(guard.has_kept() && !sys::has_lease(&main));
         opened.write_at(b"else", 0).unwrap();

@@ -26,7 +26,7 @@ pub(super) struct Journal {
     pub(super) original_pages: u32,
     /// The original content of each page that was about to be changed, as an offset in the journal.
     pub(super) pages: PageMap,
-    /// The transaction spanned several databases; it stands if this file is gone.
+    /// The transaction spanned several databases; it is committed if this file is gone.
     pub(super) depends_on: Option<PathBuf>,
 }
 

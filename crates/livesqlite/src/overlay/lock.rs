@@ -1,5 +1,5 @@
-//! SQLite's locking protocol on the main file, spoken with locks that belong to one open file.
-//! Protocol: <https://www.sqlite.org/lockingv3.html>; byte numbers from its `os_unix.c`.
+//! SQLite's locking protocol on the main file, with locks that belong to one open file. Protocol:
+//! <https://www.sqlite.org/lockingv3.html>; byte numbers from its `os_unix.c`.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ const SHARED_LEN: u64 = 510;
 /// `WAL_READ_LOCK(0)` in the `-shm` file: locked by readers that take every page from the main file, and exclusively by
 /// a checkpoint while it writes there.
 const SHM_READER: u64 = 123;
-/// The "dead man switch" in the `-shm` file: held shared by everyone who has the WAL open.
+/// The "dead man switch" in the `-shm` file: every process that has the WAL open holds it shared.
 const SHM_OWNER: u64 = 128;
 
 /// Takes the shared lock: from now on nobody writes to the main file of a database in a rollback mode.
@@ -50,7 +50,7 @@ pub(super) fn try_shared(main: &File) -> io::Result<bool> {
     got
 }
 
-/// Everything at once, as SQLite does when the last connection closes: nobody else has the database open.
+/// Locks everything, as SQLite does when the last connection closes: nobody else has the database open.
 pub(crate) fn try_exclusive(main: &File) -> io::Result<bool> {
     sys::set_lock(main, Lock::Exclusive, PENDING, SHARED_FIRST + SHARED_LEN - PENDING)
 }

@@ -1,6 +1,6 @@
-//! The ways in where SQLite itself would have to write before it can read: a WAL database that nobody has open (it
-//! would make or rebuild the `-shm`), and, where it therefore refuses, a hot rollback journal or a WAL on a read-only
-//! mount. Nothing is written here: the image is the main file with the right pages laid over it.
+//! Reads databases that SQLite itself could read only after writing: a WAL database that nobody has open (SQLite would
+//! create or rebuild the `-shm`), and, where SQLite therefore refuses, a hot rollback journal or a WAL on a read-only
+//! mount. Nothing is written: the image is the main file with the right pages laid over it.
 //!
 //! No SQLite connection is open meanwhile, so a descriptor of our own on the main file is safe, and the locks on it are
 //! of the kind that belongs to the descriptor.
@@ -35,9 +35,9 @@ const MAX_REPLACED: usize = 1 << 20;
 /// Page number → where its bytes begin in the journal or WAL.
 type PageMap = HashMap<u32, u64>;
 
-/// Opens a WAL database that nobody has open, so that nothing is written to disk and whoever comes meanwhile is not
-/// kept waiting. `None`: somebody has it open, or one of the two cannot be promised; SQLite knows what to do then, and
-/// what to say about a file that makes no sense. `metadata` is that of the file that was meant.
+/// Opens a WAL database that nobody has open, without writing to disk and without keeping newcomers waiting. `None`:
+/// somebody has it open, or one of the two cannot be guaranteed; SQLite knows what to do then, and what to say about an
+/// invalid file. `metadata` is that of the intended file.
 pub(crate) fn open_idle(path: &Path, metadata: &Metadata) -> Option<Image> {
     idle(path, metadata).ok().flatten()
 }
@@ -58,7 +58,7 @@ fn idle(path: &Path, metadata: &Metadata) -> Result<Option<Image>, OpenError> {
     if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
         return Ok(None);
     }
-    // The lock before the guard: from here on nobody deletes a `-shm`, the guard's included, or changes the journal
+    // The lock before the guard: from here on nobody deletes a `-shm`, including the guard's, or changes the journal
     // mode.
     if !read_header(&main)?.wal || !lock::try_shared(&main)? {
         return Ok(None);
@@ -104,7 +104,7 @@ fn hot_journal(path: &Path, main: &File) -> Result<Option<(File, journal::Journa
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    // Whoever holds RESERVED is alive and the journal is its own business; our shared lock keeps it off the main file.
+    // Whoever holds RESERVED is alive and the journal belongs to it; our shared lock keeps it off the main file.
     if lock::is_reserved(main)? {
         return Ok(None);
     }
@@ -202,7 +202,7 @@ impl Watched {
 
 /// What keeps the files still while they are read.
 enum Keeper {
-    /// The shared lock alone: in a rollback mode nobody writes against it.
+    /// The shared lock is enough: in a rollback mode nobody writes against it.
     Lock,
     Guard(Guard),
     /// No lock would be respected; then a change must at least not go unnoticed.
@@ -223,7 +223,8 @@ impl Keeper {
 struct Overlay {
     file: Option<File>,
     pages: PageMap,
-    /// The keys of `pages`, to find the next one quickly; none above the bound of `PageSet`, then the map is asked.
+    /// The keys of `pages`, to find the next one quickly; beyond the bound of `PageSet` there are none, and the map is
+    /// searched.
     which: Option<PageSet>,
     keeper: Keeper,
     _visit: Option<Visit>,

@@ -12,7 +12,7 @@ const DATABASE: &str = "LIVESQLITE_TEST_DATABASE";
 pub struct Other {
     child: Child,
     stdin: Option<ChildStdin>,
-    said: Lines<BufReader<ChildStdout>>,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Other {
@@ -26,9 +26,9 @@ impl Other {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let stdin = child.stdin.take();
-        let mut other = Self { child, stdin, said };
+        let mut other = Self { child, stdin, lines };
         assert_eq!(other.hear(), "ready");
         other
     }
@@ -36,10 +36,10 @@ impl Other {
     /// The next thing it says.
     pub fn hear(&mut self) -> String {
         loop {
-            let line = self.said.next().expect("the other process ended").unwrap();
+            let line = self.lines.next().expect("the other process ended").unwrap();
             // The test harness writes its own words on the same line.
-            if let Some((_, said)) = line.split_once('@') {
-                return said.to_owned();
+            if let Some((_, answer)) = line.split_once('@') {
+                return answer.to_owned();
             }
         }
     }

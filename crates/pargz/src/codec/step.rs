@@ -1,4 +1,4 @@
-//! What one call of a decoder did. A leaf, so that both libraries can say it.
+//! The result of one call of a decoder; both libraries return it.
 
 /// The compressed bytes are no deflate stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,6 @@ pub(crate) struct Step {
     pub(crate) produced: usize,
     /// The last block has ended and all of its bytes are out.
     pub(crate) ended: bool,
-    /// With `ended`: how many of the bytes consumed (now or earlier, eight at most) lie behind the
-    /// end of the stream.
+    /// With `ended`: how many of the consumed bytes (now or earlier, eight at most) follow the end of the stream.
     pub(crate) unused: usize,
 }

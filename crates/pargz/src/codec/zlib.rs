@@ -1,5 +1,5 @@
-//! Deflate in Rust (zlib-rs): the levels ISA-L does not reach, and all of them on machines without
-//! ISA-L's build tools.
+//! Deflate in Rust (zlib-rs): the levels that ISA-L does not have, and all levels on machines without ISA-L's build
+//! tools.
 
 use zlib_rs::{Deflate, DeflateFlush};
 #[cfg(any(test, not(feature = "isal")))]

@@ -1,4 +1,4 @@
-//! Files and folders: metadata, search in pages, content, removal, room.
+//! Files and folders: metadata, search in pages, content, removal, free space.
 
 use std::{
     collections::BTreeMap,

@@ -1,9 +1,9 @@
-//! Google Drive as a program meets it: sign-in for devices, folders and files with properties, resumable uploads.
-//! Strict where the real one is, and more so: a chunk that is no multiple of 256 KiB, overlaps, leaves a gap or
-//! contradicts an earlier length is refused.
+//! Google Drive as a program sees it: sign-in for devices, folders and files with properties, resumable uploads. As
+//! strict as the real one or stricter: it refuses a chunk that is not a multiple of 256 KiB, overlaps, leaves a gap or
+//! contradicts an earlier length.
 //!
-//! [`Drive::start`] serves on a port of its own until it is dropped. Faults are scripted per kind of call
-//! ([`Drive::script`]); what came in can be looked at afterwards ([`Drive::requests`], [`Drive::files`],
+//! [`Drive::start`] serves on its own port until it is dropped. Tests script faults per kind of call
+//! ([`Drive::script`]), and read afterwards what arrived ([`Drive::requests`], [`Drive::files`],
 //! [`Drive::open_sessions`]).
 
 mod files;
@@ -60,7 +60,7 @@ impl Drive {
         Self { address, world, _stop: stop }
     }
 
-    /// Where it listens; a proxy that breaks connections stands in front of it.
+    /// Its address; a proxy that breaks connections can be put in front of it.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -85,7 +85,7 @@ impl Drive {
         self.world().script.entry(call).or_default().extend(faults);
     }
 
-    /// Faults that nobody has met yet.
+    /// Faults that have not happened yet.
     pub fn faults_left(&self) -> usize {
         self.world().script.values().map(std::collections::VecDeque::len).sum()
     }
@@ -127,13 +127,13 @@ impl Drive {
         self.world().token_life = life;
     }
 
-    /// The account's room: `None` is without limit. `used` is what other things take up.
+    /// The account's space: `None` is unlimited. `used` is what other files take up.
     pub fn set_quota(&self, limit: Option<u64>, used: u64) {
         let mut world = self.world();
         (world.limit, world.used) = (limit, used);
     }
 
-    /// Lists have no more entries per page than this, whatever is asked for.
+    /// Lists have no more entries per page than this, whatever the request says.
     pub fn set_page_limit(&self, most: usize) {
         self.world().page_limit = most;
     }
@@ -193,7 +193,7 @@ impl Drive {
         }
     }
 
-    /// Gives it another name as a program does, so that searches lag behind.
+    /// Renames it as a program does, so that searches lag behind.
     pub fn give_name(&self, id: &str, name: &str) {
         self.world().give_name(id, name);
     }

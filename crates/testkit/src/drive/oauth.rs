@@ -15,7 +15,7 @@ use super::{
 };
 
 const SCOPE: &str = "https://www.googleapis.com/auth/drive.file";
-/// Seconds between two questions; who asks sooner is told to slow down.
+/// Seconds between two polls; a client that polls sooner must slow down.
 const INTERVAL: u64 = 1;
 
 pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {

@@ -54,10 +54,10 @@ pub(super) fn parse(query: &str) -> Option<Vec<Term>> {
 }
 
 fn term(tokens: &[Token]) -> Option<(Term, usize)> {
-    let words: Vec<&str> =
+    let terms: Vec<&str> =
         tokens.iter().map(|token| if let Token::Word(word) = token { word.as_str() } else { "" }).collect();
     let text = |at: usize| if let Some(Token::Text(text)) = tokens.get(at) { Some(text.clone()) } else { None };
-    match words.as_slice() {
+    match terms.as_slice() {
         ["", "in", "parents", ..] => Some((Term::In(text(0)?), 3)),
         ["trashed", "=", "true", ..] => Some((Term::Trashed(true), 3)),
         ["trashed", "=", "false", ..] => Some((Term::Trashed(false), 3)),

@@ -1,4 +1,4 @@
-//! What came in and what goes out, and the few forms that all answers have.
+//! Requests and answers, and the few forms that all answers have.
 
 use std::collections::HashMap;
 
@@ -65,7 +65,7 @@ impl Reply {
     }
 }
 
-/// A refusal in Drive's words.
+/// A refusal as Drive writes it.
 pub(super) fn refusal(status: u16, reason: &str, message: &str) -> Reply {
     let error = json!({ "error": { "code": status, "message": message, "errors": [{ "domain": "global", "reason": reason, "message": message }] } });
     Reply::json(status, &error)

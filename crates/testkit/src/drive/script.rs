@@ -1,4 +1,4 @@
-//! What can be told to go wrong.
+//! The faults that a test can script.
 
 /// Kinds of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ pub enum Fault {
     KeepExactly(u64),
     /// Takes so many bytes of the body, keeps what is whole of them, and drops the connection.
     Cut(u64),
-    /// Does what is asked, and drops the connection instead of answering.
+    /// Carries out the request, and drops the connection instead of answering.
     Unanswered,
     /// Takes the whole body, does nothing, and says nothing either.
     Silent,

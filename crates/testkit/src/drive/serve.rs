@@ -1,5 +1,5 @@
-//! Connections, and the one road that every request takes: what it asks, which fault it meets, whether its token is
-//! good, the answer.
+//! Connections, and the steps of every request: what it asks for, which fault it meets, whether its token is valid, the
+//! answer.
 
 use std::{collections::HashMap, io, net::TcpListener, sync::Arc, time::Instant};
 

@@ -1,4 +1,4 @@
-//! Resumable uploads: a session that keeps what it was given, in order, and becomes a file with its last byte.
+//! Resumable uploads: a session keeps bytes in order, and becomes a file with its last byte.
 
 use std::{num::ParseIntError, time::SystemTime};
 
@@ -159,14 +159,14 @@ fn finished(world: &mut World, session: &Session) -> Reply {
     }
 }
 
-/// The length must be the same whenever it is said.
+/// The length must be the same in every request.
 fn agree(session: &mut Session, total: Option<u64>) -> Result<(), Reply> {
     match (session.total, total) {
-        (Some(known), Some(said)) if known != said => {
-            Err(refusal(400, "badRequest", "The length is not the one that was said before"))
+        (Some(known), Some(given)) if known != given => {
+            Err(refusal(400, "badRequest", "The length is not the one given before"))
         }
-        (known, said) => {
-            session.total = known.or(said);
+        (known, given) => {
+            session.total = known.or(given);
             Ok(())
         }
     }

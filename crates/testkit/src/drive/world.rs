@@ -1,4 +1,4 @@
-//! What there is: files and folders, uploads under way, tokens and codes, room, and what came in.
+//! The state: files and folders, open uploads, tokens and codes, free space, and what arrived.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -40,7 +40,7 @@ pub struct Stored {
 /// A request that came in.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// What was asked.
+    /// The request.
     pub call: Call,
     /// Method and path, without the query.
     pub line: String,
@@ -123,15 +123,15 @@ pub struct Ways {
     pub no_size: u64,
     /// So many more descriptions of a file lack its MD5.
     pub no_md5: u64,
-    /// Files count as malware: they are only given to whoever takes the risk (`acknowledgeAbuse`).
+    /// Files count as malware: only clients that accept the risk (`acknowledgeAbuse`) get them.
     pub abusive: bool,
-    /// Searches give the newest first, whatever order is asked for.
+    /// Searches return the newest first, whatever order the request names.
     pub reversed: bool,
-    /// The account's limit is said to be "0".
+    /// The account reports the limit "0".
     pub limit_zero: bool,
-    /// Everything lies in a shared drive, whose members may move files to the trash and not delete them.
+    /// Everything is in a shared drive, whose members may move files to the trash but not delete them.
     pub shared: bool,
-    /// `Range` of an upload is said without its unit.
+    /// The `Range` of an upload has no unit.
     pub bare_range: bool,
 }
 
@@ -184,8 +184,7 @@ impl World {
         format!("{prefix}{:08}", self.count)
     }
 
-    /// A token or id that nobody else may learn: as long as a real one, so that a short part of it can't be told from
-    /// words.
+    /// A token or id that must stay secret: as long as a real one, so that a short part of it is not mistaken for text.
     pub(super) fn next_secret(&mut self, prefix: &str) -> String {
         self.count += 1;
         let digest = Md5::digest(self.count.to_le_bytes());
@@ -238,7 +237,7 @@ impl World {
             || node.parents.iter().any(|parent| self.nodes.get(parent).is_some_and(|parent| self.is_trashed(parent)))
     }
 
-    /// Room left; `None` without limit.
+    /// Free space; `None` is unlimited.
     pub(super) fn free(&self) -> Option<u64> {
         Some(self.limit?.saturating_sub(self.usage()))
     }

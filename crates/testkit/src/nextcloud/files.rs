@@ -198,7 +198,7 @@ impl Files {
         reply::empty(StatusCode::CREATED)
     }
 
-    /// Stores bytes, if there is room.
+    /// Stores bytes, if there is space.
     fn store(&mut self, path: &str, bytes: Bytes) -> Response {
         if !self.nodes.contains_key(parent(path)) {
             return reply::error(StatusCode::NOT_FOUND, "File with name could not be located");

@@ -28,7 +28,7 @@ enum End {
     /// Both sides are done, or one has gone.
     Natural,
     Cut(Death),
-    /// With these words of our own.
+    /// With this text instead.
     Say(Vec<u8>),
 }
 
@@ -89,13 +89,13 @@ pub(super) async fn carry(shared: Arc<Shared>, client: TcpStream) {
             let _ = client.shutdown().await;
         }
         End::Cut(death) => {
-            // The server learns of it first, so that whoever asks it afterwards finds it informed.
+            // The server learns of it first, so that anybody who asks it afterwards gets the right answer.
             drop(server);
             die(client, death).await;
         }
-        End::Say(words) => {
+        End::Say(text) => {
             drop(server);
-            if client.write_all(&words).await.is_ok() {
+            if client.write_all(&text).await.is_ok() {
                 die(client, Death::Close).await;
             }
         }
@@ -183,9 +183,9 @@ async fn requests(
             }
         }
         if follower.is_between()
-            && let Some(words) = instead.take()
+            && let Some(text) = instead.take()
         {
-            return Some(End::Say(words));
+            return Some(End::Say(text));
         }
     }
     None
@@ -232,7 +232,7 @@ async fn hush(client: &ReadHalf<'_>) -> End {
     }
 }
 
-/// The same for a connection that never said anything.
+/// The same for a connection on which nothing was sent.
 async fn gone(client: &TcpStream) {
     loop {
         match client.ready(Interest::READABLE).await {

@@ -1,4 +1,4 @@
-//! Where a request begins and where its body ends, on a line that speaks HTTP/1.1. Pure: nothing here reads or sends.
+//! Finds where an HTTP/1.1 request begins and where its body ends. Pure: nothing here reads or sends.
 
 /// The head of a request.
 #[derive(Clone, Debug, Default)]
