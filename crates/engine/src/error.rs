@@ -1,4 +1,5 @@
-//! Why no archive was made. Each says what happened to what, and why; the program adds what to do.
+//! Why no archive was made. Each error says what happened to which file or destination, and why; the program adds what
+//! to do.
 
 use std::{io, path::PathBuf};
 
@@ -38,7 +39,7 @@ pub enum BackupError {
         /// Its beginning, printable.
         text: String,
     },
-    /// The user said a version that is none.
+    /// The user gave an invalid version.
     #[error("{:?} is not a Home Assistant version", .0)]
     VersionSaid(String),
     /// The backup's name would make a file name that some system refuses.

@@ -1,4 +1,4 @@
-//! What the source meets on its way: everything that went in, and everything that did not, with the reason.
+//! The findings of the source: everything that went in, and everything that did not, with the reason.
 
 use habackup::{manifest::Stamp, readers::Content, settings};
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub enum SkippedKind {
 }
 
 impl SkippedKind {
-    /// The word before the colon when it is told.
+    /// The word before the colon when it is printed.
     pub fn label(self) -> &'static str {
         match self {
             Self::LeftOut => "left out",
@@ -48,7 +48,7 @@ pub struct Skipped {
     pub kind: SkippedKind,
     /// Path below the config directory; bytes that are not UTF-8 are shown as `\xNN`.
     pub path: String,
-    /// Why, in words.
+    /// Why, in plain words.
     pub reason: String,
 }
 
@@ -71,7 +71,7 @@ pub struct DatabaseReport {
     pub damaged: bool,
 }
 
-/// More than this many paths of one kind help nobody; the rest is counted.
+/// A longer list of paths helps nobody; further ones are only counted.
 const MOST_NAMED: usize = 1000;
 
 /// What should be in the archive and is not, or not as it should be.
@@ -88,11 +88,12 @@ pub(crate) struct Gaps {
 }
 
 impl Gaps {
-    /// No stamp has room for more names.
+    /// A stamp has no space for more names.
     const MOST: usize = Stamp::TEXT_MAX / 3;
 
     fn essential(&mut self, path: &[u8]) {
-        // There are but a few such names, and one may be there twice. What was doubtful before is told as lost.
+        // There are only a few such names, and one may occur twice. A doubtful file that was then lost is reported as
+        // lost.
         if !self.essential.iter().any(|known| known == path) {
             self.essential.push(path.to_vec());
         }

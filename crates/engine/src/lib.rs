@@ -1,8 +1,8 @@
 //! Backup, verify and restore: what haul does, without a command line.
 //!
-//! One straight road leads out: `backup` looks around, makes the inner tar from the live directory, and hands it to
-//! `write`, which compresses, encrypts, lays out and publishes. `read` is the way back, which verify, inspect, repair,
-//! restore and browse take. Each module takes only from those below it.
+//! Writing is one pipeline: `backup` plans, makes the inner tar from the live directory, and hands it to `write`, which
+//! compresses, encrypts, lays out and publishes it. `read` is the way back; verify, inspect, repair, restore and browse
+//! use it. Each module uses only those below it.
 //!
 //! | module | owns |
 //! |---|---|
@@ -13,12 +13,12 @@
 //! | `browse` | looking into an archive without unpacking it |
 //! | `restore` | unpacking that can't escape, and swapping that can't lose |
 //! | `retention` | which archives to keep, decided and not done |
-//! | `write` | the road out, whoever makes the archive |
+//! | `write` | the writing pipeline, whoever makes the archive |
 //! | `read` | an archive as a stream of inner members, by its index on all cores or without it |
 //! | `verdict` | what a configuration holds, and what an archive is worth: the same for all |
 //! | `findings` | what the source meets on its way |
 //! | `progress` | live figures; what is waited for on this machine |
-//! | `mounts`, `names`, `text`, `error` | mount points; names told apart; what a person reads; why no archive was made |
+//! | `mounts`, `names`, `text`, `error` | mount points; hashed names of members; text for people; why no archive was made |
 
 mod backup;
 pub mod browse;

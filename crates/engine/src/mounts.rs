@@ -1,5 +1,5 @@
-//! Mounts below the config directory that a backup must not walk into (kernel file systems, the directory mounted into
-//! itself, dead network shares), and those that a destination lacks.
+//! Mounts below the config directory that a backup must not enter (kernel file systems, the directory mounted into
+//! itself, dead network shares), and mounts that a destination lacks.
 
 use std::{
     collections::BTreeMap,
@@ -66,11 +66,10 @@ pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
     out
 }
 
-/// Mount points strictly below `root`, relative to it, that can be reached: one that is itself covered by a later mount
-/// is nobody's concern.
+/// Reachable mount points strictly below `root`, relative to it. A mount that a later one covers does not matter.
 pub(crate) fn below(root: &Path) -> Vec<PathBuf> {
     let Ok(table) = fs::read("/proc/self/mountinfo") else { return Vec::new() };
-    // Nobody is asked on the way, nor is anything mounted by looking: a dead network share would never answer.
+    // Looking asks no server and mounts nothing: a dead network share would never answer.
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
     let is_there =
         |path: &Path| !matches!(statx(CWD, path, flags, StatxFlags::empty()), Err(Errno::NOENT | Errno::NOTDIR));
@@ -96,7 +95,7 @@ pub fn ask_for(archive: &Path) -> Result<(), BackupError> {
     missing(&directory, &wanted, &mounted).map_or(Ok(()), |point| Err(BackupError::NotMounted(point)))
 }
 
-/// The mount point that a directory is at or below, whatever links lead to it. `None` where that is not told.
+/// The mount point that a directory is at or below, with links resolved. `None` if unknown.
 pub fn mount_point(directory: &Path) -> Option<PathBuf> {
     // Looked into first: that mounts what is mounted on demand.
     let _ = fs::read_dir(directory);
@@ -135,12 +134,12 @@ fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<S
         Answer::Identity(identity) if ancestors.contains(&identity) => {
             Some("the config directory itself, mounted into itself".to_owned())
         }
-        // What can't be looked at is reported by the walk, with the system's own reason.
+        // The walk reports unreadable directories, with the system's own reason.
         Answer::Identity(_) | Answer::Refusal => None,
     }
 }
 
-/// What a mount says when it is asked who it is.
+/// The identity of a mount.
 enum Answer {
     /// Device and inode.
     Identity((u64, u64)),
@@ -148,8 +147,8 @@ enum Answer {
     Silence,
 }
 
-/// Device and inode of a mount, asked on a thread of its own: a dead network share never answers, and the thread is
-/// left to it.
+/// Device and inode of a mount, queried on a thread of its own: a dead network share never answers, and the thread is
+/// abandoned.
 fn ask(path: &Path) -> Answer {
     let (sender, receiver) = mpsc::channel();
     let path = path.to_owned();
@@ -169,7 +168,7 @@ fn parse_line(line: &[u8]) -> Option<(PathBuf, String)> {
     Some((PathBuf::from(std::ffi::OsString::from_vec(point)), String::from_utf8_lossy(kind).into_owned()))
 }
 
-/// Space, tab, newline and backslash stand as `\ooo`.
+/// Space, tab, newline and backslash are written as `\ooo`.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_whose_share_is_not_mounted_is_told() {
+    fn a_destination_whose_share_is_not_mounted_is_reported() {
         let table =
             b"# /dev/sdb1 /mnt/off ext4\nUUID=1 / ext4 defaults 0 1\nnas:/x  /mnt/my\\040nas\tnfs noauto 0 0\nUUID=2 \
                 none swap sw 0 0\n/dev/sda2 /home ext4\n";

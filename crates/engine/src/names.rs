@@ -1,12 +1,12 @@
-//! Names of members, told apart by hashes keyed at random: eight bytes a name, and none that an archive could aim at.
+//! Compares names of members by hashes with a random key: eight bytes a name, and no archive can aim at one.
 
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
 };
 
-/// Whether this is the directory that all the rest of an inner archive lies in: `data` in the config directory's, `.`
-/// in others. Users do not see it, so nobody counts it.
+/// Whether this is the directory that holds all the rest of an inner archive: `data` in the config directory's, `.` in
+/// others. Users do not see it, so Haul does not count it.
 pub(crate) fn is_top(path: &[u8], is_config: bool) -> bool {
     let mut steps = path.split(|byte| *byte == b'/').filter(|step| !step.is_empty() && *step != b".");
     match steps.next() {

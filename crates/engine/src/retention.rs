@@ -1,17 +1,17 @@
-//! Which archives to keep: a decision without any doing, from what is there, the user's rules, and a clock that is
-//! handed in.
+//! Decides which archives to keep, from plain facts: the existing archives, the user's rules, and a given clock. It
+//! removes nothing itself.
 //!
 //! A rule like `daily: 7` keeps the newest archive of each of the seven latest days that have one, by the local
-//! calendar. Whatever one rule keeps is kept. Nothing is lost by mistake: damaged archives and such with a date that
-//! lies ahead never stand for a day, pinned ones and those of others stay, and so does the newest whole archive of each
-//! instance whatever the rules say, and the newest that has the history. Each instance of Home Assistant has the rules
-//! for itself. An incomplete archive never takes a whole one's place: it stands only for days that have no whole one,
-//! and is counted apart; one without the history stands for a day only if no other whole one of that day has it.
-//! Finding out what an archive is, and removing it, is the caller's.
+//! calendar. An archive that one rule keeps is kept. Nothing is lost by mistake: damaged archives and those with a date
+//! in the future never represent a day; pinned ones and those of others stay; and so do the newest whole archive of
+//! each instance and the newest with the history, whatever the rules say. The rules apply to each instance of Home
+//! Assistant separately. An incomplete archive never replaces a whole one: it represents only days that have no whole
+//! one, and counts separately; one without the history represents a day only if no other whole one of that day has it.
+//! The caller finds out what an archive is, and removes it.
 //!
-//! One archive may have several names: copies, hard links, symbolic links, spellings that the place does not tell
-//! apart. It counts once, and as long as one of its names stays, all of them do. What a paired machine sent counts on
-//! the day it arrived, among what that machine sent, and a week after it arrived.
+//! One archive may have several names: copies, hard links, symbolic links, spellings that the destination does not
+//! distinguish. It counts once, and while one of its names stays, all of them do. An archive from a paired machine
+//! counts on the day it arrived, among the archives of that machine, and only a week after it arrived.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -24,12 +24,12 @@ use serde::Serialize;
 /// A clock that differs by less is no reason for caution.
 const SLACK_SECONDS: i64 = 3600;
 const DAY_SECONDS: i64 = 86_400;
-/// What a paired machine sent takes no other archive's place before so much time has passed.
+/// An archive from a paired machine replaces no other before so much time has passed.
 const WAITING_SECONDS: i64 = 7 * DAY_SECONDS;
 /// An archive may take so long from its beginning to its arrival, with a line that is down on the way.
 const ON_THE_WAY_SECONDS: i64 = 7 * DAY_SECONDS;
 
-/// Who made something.
+/// The program that made something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -39,7 +39,7 @@ pub enum Origin {
     Other,
     /// It can't be read as a backup.
     Unknown,
-    /// Its bytes can't be had at all.
+    /// Its bytes can't be read at all.
     Unreadable,
 }
 
@@ -55,14 +55,14 @@ pub enum Worth {
     Damaged,
 }
 
-/// Something in the place that could be removed.
+/// Something at the destination that could be removed.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Its name there.
     pub name: String,
     /// When it was made.
     pub when: Timestamp,
-    /// Who made it.
+    /// The program that made it.
     pub origin: Origin,
     /// The user said never to remove it.
     pub pinned: bool,
@@ -137,7 +137,7 @@ pub enum Reason {
     Foreign,
     /// It can't be read as a backup, so it is none of our business.
     NotABackup,
-    /// Nobody could look at it.
+    /// It could not be examined.
     Unreadable,
     /// It is a symbolic link, so it is not an archive of its own.
     Link,
@@ -145,9 +145,9 @@ pub enum Reason {
     LinkedBy(String),
     /// This other name of the same archive stays.
     SameAs(String),
-    /// The place lists its name more than once, so nobody knows what would be removed.
+    /// The destination lists its name more than once, so nobody knows what would be removed.
     ListedTwice,
-    /// Its date lies ahead of the clock, so one of the two is wrong.
+    /// Its date is after the clock, so one of the two is wrong.
     Ahead,
     /// Its date is later than its arrival, or long before it.
     OddDate,
@@ -369,7 +369,7 @@ impl<'a> Group<'a> {
         Self { sorted, rules, now }
     }
 
-    /// Those of this worth that the rules count, and where they stand.
+    /// Those of this worth that the rules count, and their positions.
     fn counted(&self, worth: Worth) -> Vec<(usize, &'a Candidate)> {
         let first = self.sorted.iter().enumerate().filter_map(|(at, names)| Some((at, *names.first()?)));
         first.filter(|(_, candidate)| candidate.worth == worth && self.rules.count(candidate, self.now)).collect()
@@ -452,7 +452,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Whether two names are names of one archive, and nothing else tells them apart.
+/// Whether two names belong to one archive that nothing else distinguishes.
 fn is_same(one: &Candidate, other: &Candidate) -> bool {
     one.content.is_some()
         && one.content == other.content
@@ -471,7 +471,7 @@ fn by_rules(
     keep.iter_mut().take(rules.last as usize).for_each(|reasons| reasons.push(Reason::Last));
     let periods: Vec<[Reason; 4]> = counted.iter().map(|(_, candidate)| periods(candidate.moment(), zone)).collect();
     for (rule, count) in [rules.daily, rules.weekly, rules.monthly, rules.yearly].into_iter().enumerate() {
-        // The period, and who stands for it.
+        // The period, and the archive that represents it.
         let mut standing: Vec<(&Reason, usize)> = Vec::new();
         for (at, (_, candidate)) in counted.iter().enumerate() {
             let period = &periods[at][rule];
@@ -490,7 +490,7 @@ fn by_rules(
     keep
 }
 
-/// The day, week, month and year that a moment lies in.
+/// The day, week, month and year of a moment.
 fn periods(when: Timestamp, zone: &TimeZone) -> [Reason; 4] {
     let date = when.to_zoned(zone.clone()).date();
     let week = date.iso_week_date();

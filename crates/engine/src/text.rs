@@ -1,4 +1,4 @@
-//! What a person reads: names of any bytes, sizes in units, what the operating system says.
+//! Text for people: names of any bytes, sizes in units, errors of the operating system.
 
 use std::{
     io,

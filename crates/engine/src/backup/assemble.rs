@@ -1,4 +1,4 @@
-//! A backup's archive put together: the description, the inner archive wherever its bytes come from, the index.
+//! Puts a backup's archive together: the description, the inner archive wherever its bytes come from, the index.
 
 use std::sync::{Arc, atomic::AtomicBool};
 

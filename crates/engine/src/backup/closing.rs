@@ -1,4 +1,4 @@
-//! The report of an archive that stands.
+//! Makes the report of a complete archive.
 
 use std::{
     fs::File,
@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     backup::{
+        free_space,
         intent::Intent,
         options::BackupOptions,
         report::{ArchiveReport, BackupReport},
-        room,
     },
     findings::{Findings, Status},
     progress::{Phase, Progress},
@@ -24,7 +24,7 @@ use crate::{
     write::destination::CopyReport,
 };
 
-/// An archive that stands.
+/// A complete archive.
 pub(crate) struct Finished {
     /// Bytes of the inner tar.
     pub(crate) bytes_in: u64,
@@ -35,11 +35,11 @@ pub(crate) struct Finished {
     pub(crate) elsewhere: bool,
 }
 
-/// Everything the user is told.
+/// Everything that the report shows.
 pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished, progress: &Progress) -> BackupReport {
     let Finished { bytes_in, length, mut findings, copies, elsewhere } = finished;
     findings.warn_all(progress.pulse.late());
-    findings.warn_all(room::about_copies(
+    findings.warn_all(free_space::about_copies(
         &intent.root,
         copies.iter().filter(|copy| copy.error.is_none()).map(|copy| copy.path.as_ref()),
     ));
@@ -52,7 +52,7 @@ pub(crate) fn report(options: &BackupOptions, intent: Intent, finished: Finished
     let path = copies.iter().find_map(|copy| copy.path.clone());
     let sha256 = path.as_deref().filter(|_| options.digest).and_then(|path| {
         progress.enter(Phase::Rereading);
-        // The archive stands: that it can't be read again is for the user to hear, not a reason to call it a failure.
+        // The archive is complete: if it can't be read again, the user should know, but that is no failure.
         digest(path)
             .map_err(|error| {
                 findings.warn(format!("the archive could not be read back for its SHA-256: {}", plain(&error)));

@@ -1,4 +1,4 @@
-//! What is settled about an archive before anything is read: what it is called, what it says of itself, what goes in.
+//! What is settled about an archive before anything is read: its name, its description, what goes in.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ use crate::{
 /// The file that holds an instance's id is no longer.
 const LONGEST_ID: u64 = 4096;
 
-/// What the user wants, made sure that it can be had.
+/// The user's options, checked.
 pub(crate) struct Intent {
     /// The config directory, whatever links led to it.
     pub(crate) root: PathBuf,
@@ -56,8 +56,7 @@ pub struct Identity {
     pub date: String,
 }
 
-/// Makes sure that a backup with these options can be made, as far as that can be told without reading anything but the
-/// version.
+/// Checks that a backup with these options is possible, as far as that shows without reading anything but the version.
 pub fn identity(options: &BackupOptions) -> Result<Identity, BackupError> {
     let Intent { version, name, manifest, .. } = Intent::of(options)?;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
@@ -143,7 +142,7 @@ fn config_root(config: &Path) -> Result<PathBuf, BackupError> {
     Ok(root)
 }
 
-/// Home Assistant's own id of the instance that lives there, if it can be had.
+/// Home Assistant's own id of this instance, if it can be read.
 fn instance_id(root: &Path) -> Option<String> {
     let bytes = read_head(&root.join(".storage/core.uuid"), LONGEST_ID).ok()?;
     let stored: serde_json::Value = serde_json::from_slice(&bytes).ok()?;

@@ -1,5 +1,4 @@
-//! What makes a backup large: the largest directories, and what well-known programs leave behind that nobody needs
-//! back.
+//! Finds what makes a backup large: the largest directories, and files of well-known programs that nobody needs back.
 
 use std::collections::HashMap;
 
@@ -12,11 +11,11 @@ const SHARE: u64 = 30;
 const SMALL: u64 = 100_000_000;
 /// What is not needed is named from this size on.
 const UNNEEDED: u64 = 1_000_000;
-/// A directory in a directory stands for it when it has so much of it (per cent).
+/// If a subdirectory has so much of a directory (per cent), it is named instead.
 const MOST_OF_IT: u64 = 70;
 /// So many are named.
 const NAMED: usize = 3;
-/// So many directories are told apart; more of them are counted with those around them.
+/// So many directories are counted separately; further ones count with their parents.
 const MOST: usize = 10_000;
 
 /// What can be left out, and what it is.

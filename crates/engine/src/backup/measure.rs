@@ -1,10 +1,10 @@
-//! The measuring pass: an archive's every length, before its first byte, for places where nothing can be corrected
-//! afterwards.
+//! The measuring pass: computes every length of an archive before its first byte, for destinations where nothing can be
+//! corrected afterwards.
 //!
-//! The source runs through the compressor into nothing, and the length that comes out is announced with some slack.
-//! Then it is replayed, from the same open snapshots, into exactly that length: what of the slack no changed file used
-//! up is filled with deflate blocks that hold nothing. An uncompressed archive needs no such pass: its sizes follow
-//! from what the files are said to have.
+//! The source runs through the compressor without output, and Haul announces the resulting length with some slack. Then
+//! it replays the source, from the same open snapshots, into exactly that length: empty deflate blocks fill the slack
+//! that no changed file used up. An uncompressed archive needs no such pass: its sizes follow from the sizes of the
+//! files.
 
 use std::{
     io::{self, Write},
@@ -36,8 +36,8 @@ use crate::{
 const SLACK_PER_MILLE: u64 = 4;
 /// … for any archive: what filling may cost is 0.5 % and 64 KiB.
 const SLACK_AT_LEAST: u64 = 32 << 10;
-/// Of the slack, this part is never promised to changed blocks: zeros in the place of a lost file may compress a little
-/// worse than what they replace.
+/// This part of the slack is never promised to changed blocks: zeros instead of a lost file may compress a little worse
+/// than the file.
 const KEPT_BACK: u64 = 4;
 
 /// A source that was gone through once, and what its archive's lengths will be.
@@ -85,7 +85,7 @@ pub(crate) fn measure(
         TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
     let mut source = source.recorded(holds_writers, compression.is_none());
     let (compression, measured) = if let Some(options) = compression {
-        // What limits a backup is told by the pass that sends.
+        // The pass that sends reports what limits a backup.
         let summary = options.cancel(cancel).compress(&mut source, io::sink())?;
         (Some((options, summary.pieces)), summary.bytes_out)
     } else {

@@ -1,26 +1,26 @@
-//! One backup, from the look around to the final name.
+//! One backup, from the first look at the config directory to the archive's final name.
 //!
 //! | module | owns |
 //! |---|---|
 //! | `options`, `intent` | what the user says; what is settled before anything is read |
-//! | `plan`, `configuration`, `largest`, `room` | what there is, what a restore would lose, what makes it large, what must stay free |
+//! | `plan`, `configuration`, `largest`, `free_space` | what there is, what a restore would lose, what makes it large, how much space must stay free |
 //! | `source` | the inner tar as a byte stream that never fails |
-//! | `measure` | every length of an archive before its first byte, for places that can't be corrected |
+//! | `measure` | every length of an archive before its first byte, for destinations that can't be corrected |
 //! | `assemble` | the archive put together |
 //! | `away` | archives that another machine makes of what this one reads |
-//! | `closing`, `report` | what is told of an archive that stands |
+//! | `closing`, `report` | the report of a complete archive |
 
 mod assemble;
 pub(crate) mod away;
 mod closing;
 pub(crate) mod configuration;
+mod free_space;
 pub(crate) mod intent;
 mod largest;
 mod measure;
 pub(crate) mod options;
 mod plan;
 pub(crate) mod report;
-mod room;
 mod source;
 
 use std::{
@@ -53,12 +53,12 @@ use crate::{
     },
 };
 
-/// How often an archive is begun anew because the only place it goes to lost what it had got.
+/// How often Haul starts an archive over because its only destination lost what it had received.
 const BEGINNINGS: u32 = 5;
 
-/// Makes one archive. Every copy that arrived stands under its final name, whole and checked, when this returns; of
-/// every other nothing is left, as far as its place can be reached. An error means that no copy arrived. `network` may
-/// be missing when all destinations are paths.
+/// Makes one archive. When this returns, every copy that arrived has its final name, whole and checked; nothing is left
+/// of any other copy, as far as its destination can be reached. An error means that no copy arrived. `network` may be
+/// missing if all destinations are paths.
 pub fn backup(
     options: &BackupOptions,
     network: Option<&Network<'_>>,
@@ -67,19 +67,19 @@ pub fn backup(
 ) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
     let mut begun = 1;
-    let mut road = Road { measured: None, holds_writers: false };
+    let mut attempts = Attempts { measured: None, holds_writers: false };
     let choice = away::choose(options, network, cancel)?;
     loop {
         let attempted = match &choice {
             Choice::There(there) => there.0.attempt(options, progress, cancel),
-            Choice::Here(_) => attempt(options, network, &mut road, progress, cancel),
+            Choice::Here(_) => attempt(options, network, &mut attempts, progress, cancel),
         };
         match attempted {
             Err(Ended::Failed(BackupError::Store(error))) if error.kind() == Some(Kind::Lost) && begun < BEGINNINGS => {
                 progress.restart();
             }
             Err(Ended::Stale) if begun < BEGINNINGS => {
-                road = Road { measured: None, holds_writers: true };
+                attempts = Attempts { measured: None, holds_writers: true };
                 progress.restart();
             }
             Err(Ended::Stale) => {
@@ -95,7 +95,7 @@ pub fn backup(
 }
 
 /// What outlives an attempt: a source that was measured can be sent again.
-struct Road {
+struct Attempts {
     measured: Option<Measured>,
     holds_writers: bool,
 }
@@ -103,7 +103,7 @@ struct Road {
 fn attempt(
     options: &BackupOptions,
     network: Option<&Network<'_>>,
-    road: &mut Road,
+    attempts: &mut Attempts,
     progress: &Arc<Progress>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<BackupReport, Ended> {
@@ -121,11 +121,11 @@ fn attempt(
     let layout = intent.layout(options)?;
     let plan = |outbound: &Outbound| intent.plan(outbound.identities(), &paths, progress, cancel);
     let (work, expected) = if outbound.needs_sizes() || outbound.needs_length() {
-        let measured = match road.measured.take() {
+        let measured = match attempts.measured.take() {
             Some(measured) => measured,
-            None => layout.measure(plan(&outbound)?, road.holds_writers, progress, cancel)?,
+            None => layout.measure(plan(&outbound)?, attempts.holds_writers, progress, cancel)?,
         };
-        let measured = road.measured.insert(measured);
+        let measured = attempts.measured.insert(measured);
         let lengths = layout.lengths(measured);
         progress.begin(Phase::Running, measured.tar_len());
         (Work::Measured(measured, lengths), Expected::exactly(lengths.total))
@@ -136,20 +136,20 @@ fn attempt(
         (Work::Once(Box::new(plan)), expected)
     };
     for path in paths.iter().filter(|_| !options.force) {
-        if let Some(bytes) = room::reserve(&intent.root, path) {
+        if let Some(bytes) = free_space::reserve(&intent.root, path) {
             outbound.keep_free(path, bytes, expected)?;
         }
     }
-    // A place that is not ready yet keeps everybody waiting from here on; whoever shows progress wants to say why.
+    // From here on, a destination that is not ready makes everything wait; the progress display needs the reason.
     progress.watch(outbound.writers(), outbound.meters());
     outbound.begin(expected)?;
     let output = Output::new(outbound, Arc::clone(progress));
     let made = write_archive(&layout, work, output, progress, cancel)?;
     progress.enter(Phase::Finishing);
     if read_back.contains(&true) {
-        // Reading everything back takes long, and nobody's database shall wait for it; should the copy be lost that
-        // late, its source is measured anew.
-        road.measured = None;
+        // Reading everything back takes long, and no database should wait for it; if the copy is lost that late, its
+        // source is measured again.
+        attempts.measured = None;
     }
     let copies = destination::settle(made.output.into_outbound().finish())?;
     let finished =

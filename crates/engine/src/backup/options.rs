@@ -1,4 +1,4 @@
-//! What the user may say of a backup.
+//! The options of a backup.
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
@@ -51,7 +51,7 @@ pub struct BackupOptions {
     pub digest: bool,
     /// Reads every copy back and compares all of it; [`Destination::ReadBack`] says it of one.
     pub read_back: bool,
-    /// Lets local copies take the room that Home Assistant needs on its own file system.
+    /// Lets local copies use the space that Home Assistant needs on its own file system.
     pub force: bool,
     /// The moment of the backup, in the zone its name shall show.
     pub now: Zoned,

@@ -1,5 +1,5 @@
-//! One look over the config directory before anything is written: how much there is, which databases block their
-//! writers, and what a restore would lose.
+//! One look at the config directory before anything is written: how much there is, which databases block their writers,
+//! and what a restore would lose.
 
 use std::{
     ffi::OsStr,
@@ -34,7 +34,7 @@ use crate::{
     write::destination::ZEROS_SHRINK,
 };
 
-/// No version is longer; whatever else stands in its place is not read to its end.
+/// No version is longer; anything longer is not read to its end.
 const LONGEST_VERSION: u64 = 100;
 /// A file with so many bytes in holes is named.
 const MANY_HOLES: u64 = 100_000_000_000;
@@ -46,11 +46,11 @@ pub(crate) struct Plan {
     pub(crate) scope: Scope,
     /// Databases whose writers wait while they are read.
     pub(crate) first: Vec<Found>,
-    /// The file that takes most room on the disk.
+    /// The file that takes most space on the disk.
     pub(crate) largest: Option<Found>,
     /// Bytes the inner tar will roughly have.
     pub(crate) bytes: u64,
-    /// How many of them are zeros that take no room on the disk.
+    /// How many of them are zeros that take no space on the disk.
     pub(crate) holes: u64,
     pub(crate) findings: Findings,
 }
@@ -140,7 +140,7 @@ fn bytes_in_holes(found: &Found) -> u64 {
     source::open(&found.path).map_or(0, |(file, metadata)| source::bytes_in_holes(&file, metadata.len()))
 }
 
-/// A backup holds zeros in the place of holes, and even the best compression takes a thousandth of them.
+/// A backup holds zeros for holes, and even the best compression needs a thousandth of them.
 fn about_holes(found: &Found, empty: u64) -> Option<String> {
     (empty >= MANY_HOLES).then(|| {
         format!(
@@ -157,7 +157,7 @@ fn about_holes(found: &Found, empty: u64) -> Option<String> {
 /// What is to be known about the history in this backup.
 fn about_history(scope: &Scope, recorder: &History, has_history: bool, ages: &Ages) -> Option<String> {
     match recorder {
-        History::Elsewhere(told) | History::Unknown(told) => Some(told.clone()),
+        History::Elsewhere(note) | History::Unknown(note) => Some(note.clone()),
         History::Here(path) if scope.rules.exclusion_with_parents(path).is_some() => None,
         History::Here(path) if !has_history => Some(format!(
             "this backup holds no history: the directory has no \
@@ -200,7 +200,7 @@ impl Ages {
     }
 }
 
-/// A recorder's database that is a link: its file is not in the backup, though nobody wanted that.
+/// A recorder's database that is a link: its file is not in the backup, though the user did not ask for that.
 fn linked_history<'a>(scope: &Scope, recorder: &'a History) -> Option<(&'a [u8], String)> {
     let History::Here(history) = recorder else { return None };
     let target = fs::read_link(scope.root.join(OsStr::from_bytes(history))).ok()?;

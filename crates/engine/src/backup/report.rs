@@ -1,4 +1,4 @@
-//! What a finished backup tells: everything that went in, everything that did not and why, and where the time went.
+//! The report of a finished backup: everything that went in, everything that did not and why, and where the time went.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub struct ArchiveReport {
     pub path: Option<PathBuf>,
     /// Its size.
     pub size_bytes: u64,
-    /// SHA-256 of a local copy as it was read back from the disk; only when it was asked for.
+    /// SHA-256 of a local copy as read back from the disk; only on request.
     pub sha256: Option<String>,
     /// Home Assistant's identifier of the backup.
     pub slug: String,

@@ -1,4 +1,4 @@
-//! The live figures of a running job, written by its threads and read by whoever shows them.
+//! The live figures of a running job: its threads write them, the progress display reads them.
 //!
 //! Plain counters instead of callbacks: showing progress can never slow or stop the job.
 
@@ -27,7 +27,8 @@ pub use stage::{Stage, StageReport};
 pub enum Phase {
     /// Walking the config directory to see what there is.
     Planning,
-    /// The same bytes go nowhere yet: they are measured for a place that must know the archive's sizes beforehand.
+    /// The same bytes are not sent yet: Haul measures them for a destination that must know the archive's sizes in
+    /// advance.
     Measuring,
     /// Bytes are moving.
     Running,
@@ -37,7 +38,7 @@ pub enum Phase {
     Rereading,
 }
 
-/// Shared between a job and whoever shows it.
+/// Shared between a job and the progress display.
 pub struct Progress {
     started: Instant,
     phase: AtomicU8,
@@ -46,28 +47,28 @@ pub struct Progress {
     threads: AtomicU64,
     // How long looking around took.
     planned_nanos: AtomicU64,
-    // When everything was made, and places were only sent the rest of it; 0 before.
+    // When everything was made and only the rest was sent to destinations; 0 before.
     made_nanos: AtomicU64,
     // Reading the config directory.
     pub(crate) reading: Clock,
-    // Everything behind compression: encryption, layout, and the wait for the destination.
+    // Everything after compression: encryption, layout, and the wait for the destination.
     pub(crate) sinking: Clock,
     // Of that, the wait for the destination.
     pub(crate) append: Clock,
     pub(crate) pipeline: pargz::Meters,
     outputs: Mutex<Outputs>,
-    // What is done is what the one place has acknowledged.
+    // Done means: the only destination has acknowledged it.
     sending: AtomicBool,
-    // What is asked for on this machine.
+    // What this machine is doing.
     pub(crate) pulse: Arc<Pulse>,
 }
 
-/// Those who take the archive's bytes away.
+/// The outputs that take the archive's bytes.
 #[derive(Default)]
 struct Outputs {
     files: Vec<Arc<WriteMeter>>,
     places: Vec<Arc<UploadMeter>>,
-    // Of the place that is read from.
+    // The retry policy of the destination that is read from.
     reading: Option<RetryPolicy>,
 }
 
@@ -92,7 +93,7 @@ impl Default for Progress {
     }
 }
 
-/// Time and bytes of one joint of the road.
+/// Time and bytes of one stage of the pipeline.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     nanos: AtomicU64,
@@ -183,7 +184,7 @@ impl Progress {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
-    /// For jobs that tell how far they are by a call: bytes done, and bytes in all once that is known.
+    /// For jobs that report their position by a call: bytes done, and bytes in all once that is known.
     pub fn report(&self, done: u64, total: Option<u64>) {
         self.enter(Phase::Running);
         self.done.store(done, Ordering::Relaxed);
@@ -209,7 +210,7 @@ impl Progress {
         self.outputs().places.clone()
     }
 
-    /// For a job whose only work is to send `length` bytes to one place.
+    /// For a job whose only work is to send `length` bytes to one destination.
     pub fn send(&self, place: &Arc<UploadMeter>, length: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.set_total(length);
@@ -218,24 +219,23 @@ impl Progress {
         self.sending.store(true, Ordering::Relaxed);
     }
 
-    /// For a job that reads from a place: whose retry policy it is.
+    /// For a job that reads from a destination: its retry policy.
     pub fn fetch(&self, policy: RetryPolicy) {
         self.outputs().reading = Some(policy);
     }
 
-    /// What a place is waited for right now.
+    /// What Haul waits for at a destination right now.
     pub fn waiting(&self) -> Option<Waiting> {
         let outputs = self.outputs();
         outputs.places.iter().find_map(|place| place.waiting()).or_else(|| outputs.reading.as_ref()?.waiting())
     }
 
-    /// What on this machine nothing goes on without, once it takes long: a lock, a disk or a share that does not
-    /// answer.
+    /// What blocks the job on this machine, once it takes long: a lock, a disk or a share that does not answer.
     pub fn standstill(&self) -> Option<String> {
         self.pulse.standstill()
     }
 
-    /// What should be known while it goes on.
+    /// What the user should know while the job runs.
     pub fn remark(&self) -> Option<String> {
         self.pulse.remark()
     }
@@ -251,7 +251,7 @@ impl Progress {
         self.enter(phase);
     }
 
-    /// Everything begins anew, but the clock: what the report says of the stages is about the attempt that succeeded.
+    /// Starts everything over except the clock: the report's stages are about the attempt that succeeded.
     pub(crate) fn restart(&self) {
         self.done.store(0, Ordering::Relaxed);
         for clock in [&self.reading, &self.sinking, &self.append] {
@@ -303,7 +303,8 @@ impl Progress {
         stages
     }
 
-    /// Seconds and bytes of the slowest output: a file's own writing, or the wait for remote places to make room.
+    /// Seconds and bytes of the slowest output: a file's own writing, or the wait for remote destinations to free
+    /// memory.
     fn writing(&self) -> (f64, u64) {
         let outputs = self.outputs();
         let file = outputs.files.iter().map(|meter| meter.busy_nanos() as f64 / 1e9).fold(0.0, f64::max);
@@ -319,7 +320,7 @@ impl Progress {
         let wall = self.running().as_secs_f64().max(1e-9);
         let threads = self.threads.load(Ordering::Relaxed).max(1) as f64;
         let stage = busiest(&self.stages(encrypted), wall, threads);
-        // A small archive is made, and waits in memory, long before a slow place has all of it.
+        // A small archive is complete, and waits in memory, long before a slow destination has all of it.
         let made = self.made_nanos.load(Ordering::Relaxed);
         let sending =
             if made == 0 { 0.0 } else { self.elapsed().saturating_sub(Duration::from_nanos(made)).as_secs_f64() };

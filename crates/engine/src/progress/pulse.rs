@@ -1,6 +1,6 @@
-//! What this machine is being asked for right now, so that whoever waits can be told what for: a file on a mount that
-//! does not answer, a database that another process has locked. Also the write-ahead log of the database under way,
-//! which can't be emptied meanwhile.
+//! What this machine is doing right now, so that the progress display can say what it waits for: a file on a mount that
+//! does not answer, a database that another process has locked. It also tracks the write-ahead log of the current
+//! database, which cannot be emptied meanwhile.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +22,7 @@ const LONG_LOG: u64 = 1_000_000_000;
 /// More late answers than this are not named.
 const MOST_NAMED: usize = 20;
 
-/// Written by the thread that reads, read by whoever shows progress.
+/// The reading thread writes it, the progress display reads it.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     state: Mutex<State>,
@@ -78,7 +78,7 @@ impl Pulse {
         self.state().log = database.map(|(relative, path)| Log { database: relative.to_vec(), path: log_of(path) });
     }
 
-    /// What nothing goes on without, once it takes long.
+    /// What blocks the job, once it takes long.
     pub(crate) fn standstill(&self) -> Option<String> {
         let state = self.state();
         if let Some((relative, begun, is_locked)) = &state.locked
@@ -92,7 +92,7 @@ impl Pulse {
         (silence >= SILENCE).then(|| format!("{} has not responded for {} s", shown(relative), silence.as_secs()))
     }
 
-    /// What should be known while it goes on.
+    /// What the user should know while the job runs.
     pub(crate) fn remark(&self) -> Option<String> {
         let log = self.state().log.clone()?;
         let length = long_log(&log.path)?;
@@ -109,7 +109,7 @@ impl Pulse {
     }
 }
 
-/// What is to be said of a database whose image was read, if its log is long by now.
+/// The note about a database whose image was read, if its log is long by now.
 pub(crate) fn about_log(relative: &[u8], database: &Path) -> Option<String> {
     let length = in_units(long_log(&log_of(database))?);
     Some(format!(
@@ -171,9 +171,9 @@ mod tests {
         let log = std::fs::File::create(dir.path().join("x.db-wal")).unwrap();
         let pulse = Pulse::default();
         pulse.follow_log(Some((b"x.db", &database)));
-        for (length, is_told) in [(LONG_LOG, false), (LONG_LOG + 300_000_000, true)] {
+        for (length, is_reported) in [(LONG_LOG, false), (LONG_LOG + 300_000_000, true)] {
             log.set_len(length).unwrap();
-            assert_eq!((pulse.remark().is_some(), about_log(b"x.db", &database).is_some()), (is_told, is_told));
+            assert_eq!((pulse.remark().is_some(), about_log(b"x.db", &database).is_some()), (is_reported, is_reported));
         }
         assert_eq!(pulse.remark().unwrap(), "the write-ahead log of x.db has grown to 1.30 GB");
         pulse.follow_log(None);

@@ -1,8 +1,8 @@
-//! The stages of the road, and where the time of each went.
+//! The stages of the pipeline, and where the time of each went.
 
 use serde::Serialize;
 
-/// The stage of the road that the others wait for.
+/// The stage of the pipeline that the others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {

@@ -1,8 +1,7 @@
-//! Writes one file without filling the page cache: what is written starts for the disk at once
-//! and is dropped from memory when it is there. Long runs of zeros become holes, so that a sparse
-//! file stays one.
+//! Writes one file without filling the page cache: written data starts for the disk at once and is dropped from memory
+//! when it is there. Long runs of zeros become holes, so that a sparse file stays sparse.
 //!
-//! The only room of the restore with `unsafe`: one system call that has no safe wrapper.
+//! The only module of the restore with `unsafe`: one system call that has no safe wrapper.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -83,7 +82,7 @@ impl GentleFile {
     fn advance(&mut self) -> io::Result<()> {
         while self.written - self.started >= WINDOW {
             if self.tight {
-                check_room(&self.file)?;
+                check_space(&self.file)?;
             }
             start(&self.file, self.started, WINDOW)?;
             if let Some(previous) = self.started.checked_sub(WINDOW) {
@@ -119,7 +118,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes == &ZEROS[..bytes.len()]
 }
 
-fn check_room(file: &File) -> io::Result<()> {
+fn check_space(file: &File) -> io::Result<()> {
     let stat = fstatvfs(file)?;
     let reserve = RESERVE.min(stat.f_blocks.saturating_mul(stat.f_frsize) / 20);
     if stat.f_blocks > 0 && stat.f_bavail.saturating_mul(stat.f_frsize) < reserve.saturating_add(WINDOW) {

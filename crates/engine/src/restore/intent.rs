@@ -1,12 +1,11 @@
-//! What a restore was about to do when it was killed in the middle of its swap, and how the next one puts that right.
+//! Records what a restore is about to do during its swap, so that the next restore can undo it if this one is killed.
 //!
-//! Before the first rename the intent is written into the staging directory and synced. It stays for as long as what
-//! was there before is on its way aside, and as long as it is there, taking the swap back is right: nothing new stands
-//! at the target yet. Once the last of the old is aside the intent is removed, for from then on somebody may be at work
-//! with what is new.
+//! Before the first rename, the intent is written into the staging directory and synced. It stays while the old files
+//! are moved aside; during that time, undoing the swap is right, because nothing new is at the target yet. Once the
+//! last old file is aside, the intent is removed: from then on somebody may use the new files.
 //!
-//! Nothing here deletes or replaces what this program did not make, whatever was done to the directories meanwhile:
-//! names are moved only to where none stands, and directories are recognised by their inode.
+//! Nothing here deletes or replaces what this program did not create, whatever happened to the directories meanwhile:
+//! names move only to free names, and inodes identify directories.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -33,7 +32,7 @@ const LONGEST: u64 = 1024;
 /// How what was there before goes aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// The directory itself, for a new one in its place.
+    /// The directory itself, replaced by a new one.
     Whole,
     /// Its children, one by one, into a directory of the kept name.
     Children,
@@ -58,7 +57,7 @@ pub(super) struct Intent {
 }
 
 impl Intent {
-    /// Writes the intent into a staging directory. It is on the disk when this returns, if the disk can be asked.
+    /// Writes the intent into a staging directory. It is on the disk when this returns, if the file system can sync.
     pub(super) fn write(&self, stage: &OwnedFd) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(fs::openat(stage, FILE, flags, Mode::RUSR | Mode::WUSR)?);
@@ -113,8 +112,8 @@ impl Intent {
         })
     }
 
-    /// Takes back what was done of it. `tree` is where the killed restore had unpacked to, beneath `parent`. Says in
-    /// words what was done, if anything was.
+    /// Undoes what was done of it. `tree` is where the killed restore had unpacked to, below `parent`. Returns a
+    /// description of what it undid, if anything.
     pub(super) fn take_back(
         &self,
         tree: (&OwnedFd, &OsStr),
@@ -168,7 +167,7 @@ impl Intent {
             )));
         }
         let mut renames = Moves::default();
-        // A database after its write-ahead log: it never stands beside a log that is not its own.
+        // A database after its write-ahead log: it is never beside another database's log.
         for path in moves.iter().rev() {
             if let Err(error) = renames.rename(&kept, &into, path) {
                 renames.take_back();
@@ -213,7 +212,7 @@ struct Plan {
     moves: Vec<PathBuf>,
     /// Directories that are empty afterwards, outermost first.
     emptied: Vec<PathBuf>,
-    /// Something stands where the old would go back to.
+    /// Something exists under the name that the old file would get back.
     in_the_way: bool,
 }
 

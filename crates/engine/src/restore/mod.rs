@@ -1,8 +1,8 @@
-//! Brings a config directory back out of an archive: into a new or empty directory, or in place of one that is kept.
+//! Restores a config directory from an archive: into a new or empty directory, or in place of one that is kept.
 //!
-//! Everything is unpacked into a staging directory first, read to the archive's last checksum and synced; only then
-//! does a rename make it the target. A restore that fails leaves nothing behind, and one that is killed leaves what the
-//! next one removes.
+//! It first unpacks everything into a staging directory, reads the archive to its last checksum and syncs; only then
+//! does a rename make it the target. A restore that fails leaves nothing behind; the next restore removes what a killed
+//! one left.
 //!
 //! | module | owns |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | `tree` | writing below one directory and nowhere else |
 //! | `gentle` | writing without filling the page cache |
 //! | `running` | whether a Home Assistant is at work in the target |
-//! | `target`, `stage`, `swap` | what is there, where it is unpacked, how it gets in its place |
+//! | `target`, `stage`, `swap` | the existing directory, the staging directory, the renames between them |
 //! | `renames`, `intent` | moving names so that it can be taken back, also after a kill |
 
 mod gentle;
@@ -66,7 +66,7 @@ use target::{Now, Target};
 use tree::{Filled, Meta, Tree};
 use unpack::{Stop, Unpacked, Unpacker};
 
-/// What a restore is told.
+/// The options of a restore.
 #[derive(Clone, Debug)]
 pub struct RestoreOptions {
     /// Patterns on paths inside the config directory (`*` does not cross `/`, `**` does); a directory takes all below
@@ -74,13 +74,13 @@ pub struct RestoreOptions {
     pub only: Vec<String>,
     /// Only the recorder's database.
     pub database_only: bool,
-    /// Take the place of a directory that is not empty. What was there is kept beside it. With `only` or
-    /// `database_only` just those files are replaced.
+    /// Replace a directory that is not empty. The old content is kept beside it. With `only` or `database_only`, only
+    /// those files are replaced.
     pub replace: bool,
     /// With `replace`, also while Home Assistant seems to be running there.
     pub force: bool,
-    /// User and group that get what is restored, which takes root. `None`: restored by root, the owner of the directory
-    /// that is there already, or of the one that the new directory stands in.
+    /// User and group that own what is restored, which takes root. `None`: if root restores, the owner of the existing
+    /// directory, or of the directory that will hold the new one.
     pub owner: Option<(u32, u32)>,
     /// For encrypted archives.
     pub password: Option<Password>,
@@ -122,8 +122,8 @@ pub struct Restoration {
     pub seconds: f64,
 }
 
-/// Why a restore failed. Nothing is left behind, and what was there is as it was, except for [`RestoreError::Stranded`]
-/// and [`RestoreError::Unconfirmed`].
+/// Why a restore failed. Nothing is left behind and nothing was changed, except for [`RestoreError::Stranded`] and
+/// [`RestoreError::Unconfirmed`].
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The archive can't be read at all.
@@ -192,13 +192,13 @@ pub enum RestoreError {
         /// The mount points, absolute.
         mounts: Vec<PathBuf>,
     },
-    /// A symbolic link stands where files would go.
+    /// There is a symbolic link on the way to the target.
     #[error("{} is a symbolic link, and Haul does not restore through one", path.display())]
     LinkInTheWay {
         /// The link.
         path: PathBuf,
     },
-    /// The file system has no room.
+    /// The file system is full.
     #[error("there is not enough space for {what} in {}", path.display())]
     NoSpace {
         /// The directory.
@@ -225,7 +225,7 @@ pub enum RestoreError {
         /// Why.
         source: io::Error,
     },
-    /// The archive is in its place, but the disk may not hold it yet.
+    /// The archive is restored, but the disk may not hold it yet.
     #[error("{} is restored, but the disk did not confirm the last step: {}", path.display(), plain(source))]
     Unconfirmed {
         /// The directory.
@@ -293,11 +293,12 @@ pub fn restore(
     let member = opened.outside.home_assistant().ok_or(RestoreError::NoConfig)?;
     let stage = Stage::new(target.beside()).map_err(|source| job.target_failed(String::new(), source))?;
     let unpacked = job.unpack(member, &stage);
-    // Also before anything is put in place: half of one archive and half of another may fit by chance.
+    // Checked before anything is moved to its final name, too: half of one archive and half of another may fit by
+    // chance.
     opened.reached(&source)?;
     let result = unpacked?;
     job.no_less_than_before(&result.done.content)?;
-    let placed = job.put_in_place(&stage, &result)?;
+    let placed = job.install(&stage, &result)?;
     drop(stage);
     let mut report = job.report(member, result, placed, started);
     report.warnings.splice(0..0, said);
@@ -355,10 +356,10 @@ type Read = Result<(Result<(), Stop>, Result<(), Broken>), Broken>;
 /// Directories on the way to what is wanted, as the index describes them.
 type Folders = Vec<(Vec<u8>, Folder)>;
 
-/// What unpacking gave, before it is in its place.
+/// The result of unpacking, before it is moved to its final name.
 struct Outcome {
     done: Unpacked,
-    /// What the file system said of it.
+    /// The file system's error.
     written: Filled,
     used_index: bool,
     checked_whole: bool,
@@ -463,7 +464,7 @@ impl Job<'_> {
         );
         self.settle(Ok((read, Ok(()))), member)?;
         if done.entries == 0 {
-            // The index said there is something.
+            // The index says that there is something.
             return Err(RestoreError::Damaged { member: String::new(), message: "the index is wrong".into() });
         }
         self.finish(tree, done, true, false)
@@ -539,7 +540,7 @@ impl Job<'_> {
         Ok(Outcome { done, written, used_index, checked_whole })
     }
 
-    /// An archive without users, settings or history takes the place of a whole directory only when the user says so.
+    /// An archive without users, settings or history replaces a whole directory only if the user says so.
     fn no_less_than_before(&self, content: &Content) -> Result<(), RestoreError> {
         if self.target.now != Now::Filled || self.options.force {
             return Ok(());
@@ -551,7 +552,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn put_in_place(&self, stage: &Stage, outcome: &Outcome) -> Result<Placed, RestoreError> {
+    fn install(&self, stage: &Stage, outcome: &Outcome) -> Result<Placed, RestoreError> {
         let failed = |source| self.target_failed(String::new(), source);
         let root = stage.tree().map_err(failed)?;
         // Where owners or modes are not kept, that was noted with the files.
@@ -644,7 +645,7 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
-    /// What of a whole configuration does not come back. Of a part nobody expects all of it.
+    /// What of a whole configuration is not restored. Nobody expects all of it of a part.
     fn judge(&self, content: &Content) -> Judgement {
         if !self.selection.is_everything() {
             return Judgement::default();

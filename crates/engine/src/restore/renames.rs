@@ -1,5 +1,5 @@
-//! Renames below two directories that never replace anything, follow no symbolic link, and can be taken back. What goes
-//! where, and why, is the caller's.
+//! Renames below two directories that never replace anything, follow no symbolic link, and can be undone. The caller
+//! decides what goes where.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -113,7 +113,7 @@ pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// What stands under a name, if anything does.
+/// What has this name, if anything does.
 pub(super) fn kind(directory: &OwnedFd, name: &OsStr) -> io::Result<Option<FileType>> {
     match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),

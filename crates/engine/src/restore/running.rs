@@ -1,5 +1,5 @@
-//! Whether Home Assistant, or anything else that writes, is at work in the directory that a restore would replace: at
-//! its end a Home Assistant writes its settings from memory over the restored ones, and two processes would use one
+//! Whether Home Assistant, or anything else that writes, runs in the directory that a restore would replace. When a
+//! Home Assistant stops, it writes its settings from memory over the restored ones; and two processes would use one
 //! database.
 //!
 //! Looks only. The one lock that it takes, shared, it lets go at once; a Home Assistant that starts in that very moment
@@ -34,7 +34,8 @@ pub(super) fn sign_of_life(directory: &Path) -> Option<String> {
     if watched.is_empty() {
         return None;
     }
-    // First what says who it is; without the right to look at other users' processes the locks tell.
+    // First the files that identify a running instance; without permission to look at other users' processes, the locks
+    // show it.
     if let Some((process, name)) =
         fs::read_dir("/proc").into_iter().flatten().flatten().find_map(|process| writes(&process.path(), &watched))
     {
@@ -92,7 +93,7 @@ fn writes(process: &Path, watched: &[Watched]) -> Option<(String, String)> {
     })
 }
 
-/// Whether a descriptor was opened for writing: whoever only reads is in nobody's way.
+/// Whether a descriptor was opened for writing: processes that only read do not matter.
 fn is_for_writing(process: &Path, descriptor: &OsStr) -> bool {
     let Ok(text) = fs::read_to_string(process.join("fdinfo").join(descriptor)) else { return true };
     let flags = text

@@ -1,4 +1,4 @@
-//! Which members of the archive a restore is for, and what a user may have meant whose pattern fits none.
+//! Which members of the archive a restore is for, and what a user may have meant by a pattern that matches none.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,8 @@
-//! The directory a restore unpacks into before anything of the user's is touched.
+//! The staging directory: a restore unpacks into it before it touches anything of the user's.
 //!
-//! It lies beside the target (or inside it, where the target is a mount point or its parent may
-//! not be written), so that the last step is a rename. A lock in it tells a live restore from
-//! what a killed one left behind; the next restore removes the latter. Putting the result in
-//! place belongs to `swap`.
+//! It is beside the target (or inside it, if the target is a mount point or its parent is not writable), so that the
+//! last step is a rename. A lock in it distinguishes a live restore from the leftover of a killed one, which the next
+//! restore removes. `swap` moves the result to its final name.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -48,8 +47,8 @@ impl Stage {
                 other => other?,
             }
             let directory = fs::openat(&parent, &name, DIRECTORY, Mode::empty())?;
-            // Another run may look at the directory in this very moment and take it for a
-            // leftover: whoever makes and holds the lock file owns it.
+            // Another run may look at the directory at this moment and take it for a leftover: whoever creates and
+            // holds the lock file owns it.
             let Some(lock) = claim(&directory, OFlags::EXCL)? else { continue };
             fs::mkdirat(&directory, TREE, Mode::RWXU)?;
             return Ok(Self { parent, parent_path: parent_path.to_owned(), name, directory, _lock: lock });
@@ -68,8 +67,8 @@ impl Stage {
         Ok(fs::mkdirat(&self.directory, TREE, Mode::RWXU)?)
     }
 
-    /// Whether [`Stage::sync`] says of everything that it is on the disk. Before Linux 5.8 it says nothing of writes
-    /// that failed, and of a file system in user space it never asks the program behind that.
+    /// Whether [`Stage::sync`] proves that everything is on the disk. Before Linux 5.8 it does not report failed
+    /// writes, and for a file system in user space it never asks the program behind it.
     pub(super) fn sync_tells_all(&self) -> bool {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         tells_of_failed_writes(&release) && fs::fstatfs(&self.directory).is_ok_and(|stat| stat.f_type as u64 != FUSE)
@@ -81,7 +80,7 @@ impl Stage {
     }
 
     /// The descriptor and name under which the tree can be renamed.
-    pub(super) fn tree_place(&self) -> (&OwnedFd, &'static OsStr) {
+    pub(super) fn tree_location(&self) -> (&OwnedFd, &'static OsStr) {
         (&self.directory, OsStr::new(TREE))
     }
 
@@ -100,7 +99,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Nothing to be told here: the next run removes what stays.
+        // Nothing to report: the next run removes what stays.
         let _ = remove_tree(&self.parent, &self.name);
     }
 }
@@ -110,14 +109,14 @@ fn tells_of_failed_writes(release: &str) -> bool {
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))
 }
 
-/// Whether a directory entry is a staging directory, live or left behind.
+/// Whether a directory entry is a staging directory, live or left over.
 pub(super) fn is_stage(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX.as_bytes())
         .is_some_and(|rest| rest.len() == RANDOM_DIGITS && rest.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Takes back what a restore into `target`, a name in `parent_path` or empty for that directory itself, had done when
-/// it was killed in the middle of its swap. Says in words what was done.
+/// Undoes what a restore into `target` (a name in `parent_path`, or empty for that directory itself) had done when it
+/// was killed during its swap. Returns a description of what it undid.
 pub(super) fn put_right(parent_path: &Path, target: &OsStr) -> io::Result<Vec<String>> {
     let mut said = Vec::new();
     let parent = fs::openat(CWD, parent_path, DIRECTORY & !OFlags::NOFOLLOW, Mode::empty())?;

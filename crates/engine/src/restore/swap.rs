@@ -1,4 +1,4 @@
-//! Puts an unpacked tree in its place by renames, keeping what was there.
+//! Moves an unpacked tree to its final name by renames, and keeps the old content.
 //!
 //! What belongs to the user is never inside a staging directory, not for a moment: a restore that
 //! is killed leaves either the old directory, or the new one, or the old one under its kept name.
@@ -24,7 +24,7 @@ const KEPT_ATTEMPTS: u32 = 100;
 /// SQLite's companions: with another database's they would be taken for this one's.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// A tree in its place.
+/// A tree under its final name.
 pub(super) struct Placed {
     /// Where what was there before is kept.
     pub(super) kept: Option<PathBuf>,
@@ -67,7 +67,7 @@ pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
         (true, _) => children(stage, target, None),
         (false, Now::Filled) => exchange(stage, target, now).map(|kept| Placed { kept: Some(kept), confirmed: true }),
         (false, before) => {
-            let (from, tree) = stage.tree_place();
+            let (from, tree) = stage.tree_location();
             let name = target.path.file_name().unwrap_or_default();
             if before == Now::Missing {
                 rename_new(from, tree, stage.parent(), name)
@@ -90,11 +90,11 @@ pub(super) fn whole(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
 /// The old directory under its kept name, the new one under the old one's.
 fn exchange(stage: &Stage, target: &Target, now: &str) -> Result<PathBuf, Failed> {
     let parent = stage.parent();
-    let (from, tree) = stage.tree_place();
+    let (from, tree) = stage.tree_location();
     let name = target.path.file_name().unwrap_or_default();
     let mut intent = intend(Way::Whole, stage, target)?;
-    // The new tree first takes the kept name, and then the two trade places in one step: the
-    // target's name never stands empty.
+    // The new tree first takes the kept name, and then the two are exchanged in one step: the target's name always
+    // exists.
     let kept = kept_name(parent, target, now, |kept| {
         kept.clone_into(&mut intent.kept);
         intent.write(stage.directory())?;
@@ -103,20 +103,22 @@ fn exchange(stage: &Stage, target: &Target, now: &str) -> Result<PathBuf, Failed
     let kept_path = stage.parent_path().join(&kept);
     match fs::renameat_with(parent, &kept, parent, name, RenameFlags::EXCHANGE) {
         Ok(()) => {}
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => trade_places(parent, &kept, name, from, tree, &kept_path)?,
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            exchange_by_renames(parent, &kept, name, from, tree, &kept_path)?;
+        }
         Err(error) => {
             // Back into the stage, which removes it.
             let _ = fs::renameat(parent, &kept, from, tree);
             return Err(error.into());
         }
     }
-    // The tree is in its place. Should this fail, whoever finds the intent finds nothing to take back.
+    // The tree has its final name. If this fails, whoever finds the intent finds nothing to undo.
     let _ = Intent::forget(stage.directory());
     Ok(kept_path)
 }
 
 /// For file systems that can't exchange two names at once.
-fn trade_places(
+fn exchange_by_renames(
     parent: &OwnedFd,
     kept: &OsStr,
     name: &OsStr,
@@ -140,7 +142,7 @@ fn children(stage: &Stage, target: &Target, now: Option<&str>) -> Result<Placed,
     let result = (|| {
         if let Some((name, kept)) = &kept {
             let mut before = names(directory)?;
-            // A database before its log, so that it never stands without.
+            // A database before its log, so that it is never without.
             before.sort();
             for old in before {
                 if !stays(&old) && old != *name {
@@ -164,20 +166,20 @@ pub(super) fn parts(stage: &Stage, target: &Target, now: &str) -> Result<Placed,
     let tree = stage.tree().map_err(failed)?;
     let into = fs::openat(CWD, &target.path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
     let plan = plan_parts(&tree, &into, &target.path)?;
-    target.mounts_in_the_way(&plan.aside.iter().chain(&plan.place).collect::<Vec<_>>())?;
+    target.mounts_in_the_way(&plan.aside.iter().chain(&plan.incoming).collect::<Vec<_>>())?;
     let kept =
         if plan.aside.is_empty() { None } else { Some(make_kept(Way::Parts, stage, target, now).map_err(failed)?) };
     let mut moves = Moves::default();
     let result = (|| {
-        // First everything old steps aside, then everything new comes in, a database after its
-        // write-ahead log: whenever this is cut short, no database stands beside a log not its own.
+        // First every old file moves aside, then every new one moves in, a database after its write-ahead log: if this
+        // is interrupted at any point, no database is beside another database's log.
         if let Some((_, kept)) = &kept {
             for path in &plan.aside {
                 moves.rename(&into, kept, path)?;
             }
         }
         old_is_aside(stage, &moves)?;
-        for path in plan.place.iter().rev() {
+        for path in plan.incoming.iter().rev() {
             moves.rename(&tree, &into, path)?;
         }
         moves.confirm()
@@ -214,12 +216,12 @@ fn finish(
 
 struct Plan {
     aside: BTreeSet<PathBuf>,
-    place: BTreeSet<PathBuf>,
+    incoming: BTreeSet<PathBuf>,
 }
 
 fn plan_parts(tree: &OwnedFd, into: &OwnedFd, into_path: &Path) -> Result<Plan, RestoreError> {
     let failed = |source: io::Error| RestoreError::Target { path: into_path.to_owned(), source };
-    let mut plan = Plan { aside: BTreeSet::new(), place: BTreeSet::new() };
+    let mut plan = Plan { aside: BTreeSet::new(), incoming: BTreeSet::new() };
     let mut waiting = vec![PathBuf::new()];
     while let Some(below) = waiting.pop() {
         let new = open_below(tree, &below, false).map_err(failed)?;
@@ -239,7 +241,7 @@ fn plan_parts(tree: &OwnedFd, into: &OwnedFd, into_path: &Path) -> Result<Plan, 
                     if is_new == Some(FileType::RegularFile) && is_database(&new, &name) {
                         companions(&old, &path, &mut plan.aside).map_err(failed)?;
                     }
-                    plan.place.insert(path);
+                    plan.incoming.insert(path);
                 }
             }
         }

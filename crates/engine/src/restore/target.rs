@@ -1,4 +1,4 @@
-//! The directory a restore is for: what it is now, and where its staging directory can stand.
+//! The directory that a restore is for: what it holds now, and where its staging directory can be.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +12,7 @@ use super::renames::names;
 use super::stage::is_stage;
 use crate::mounts;
 
-/// What stands at the target now.
+/// What is at the target now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Now {
     Missing,
@@ -24,12 +24,12 @@ pub(super) struct Target {
     /// Absolute, without symbolic links.
     pub(super) path: PathBuf,
     pub(super) now: Now,
-    /// Whose the directory is; of a missing one, whose the directory is that it will stand in.
+    /// The owner of the directory; if it is missing, the owner of its future parent.
     pub(super) owner: (Uid, Gid),
     /// Mode of the directory that exists.
     pub(super) mode: Option<u32>,
-    /// The directory can't be renamed (a mount point, a parent that is not ours to write, or an
-    /// empty one that holds what is passed over), so the stage stands inside and the children are moved.
+    /// The directory can't be renamed (a mount point, a parent that we may not write, or an empty directory that holds
+    /// ignored entries), so the stage is inside and the children are moved.
     pub(super) inside: bool,
 }
 
@@ -68,7 +68,7 @@ impl Target {
         let stat = fs::fstat(&directory).map_err(|error| failed(error.into()))?;
         let entries = names(&directory).map_err(failed)?;
         let filled = entries.iter().any(|name| !passed_over(name));
-        // What is passed over stays where it is, so no other directory can take this one's place.
+        // Ignored entries stay where they are, so no other directory can replace this one.
         let holds_others = !filled && !entries.is_empty();
         Ok(Self {
             now: if filled { Now::Filled } else { Now::Empty },

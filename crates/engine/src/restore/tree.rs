@@ -1,9 +1,9 @@
 //! Writes the members of an untrusted archive below one directory, and nowhere else.
 //!
-//! Every name is walked component by component from the directory's descriptor without following
-//! a symbolic link; files are created exclusively; symbolic links come last of all, so that
-//! nothing can be written through one. What may not be written is refused by name, and the rest
-//! goes on. Which members belong here, and where the directory stands, is others' business.
+//! It walks every name component by component from the directory's descriptor and follows no symbolic link; creates
+//! files exclusively; and creates symbolic links last, so that nothing can be written through one. It refuses by name
+//! what may not be written, and continues with the rest. Others decide which members belong here, and where the
+//! directory is.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet};
@@ -395,7 +395,7 @@ fn now() -> (i64, u32) {
     (elapsed.as_secs().cast_signed(), elapsed.subsec_nanos())
 }
 
-/// Makes room for a repeated member by removing the one before it.
+/// Makes way for a repeated member by removing the earlier one.
 fn vacate(parent: BorrowedFd<'_>, name: &[u8], known: bool) -> Result<(), Obstacle> {
     let stat = fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {

@@ -1,5 +1,5 @@
 //! From the inner tar to the tree: which members belong to the config directory, which are wanted, and what becomes of
-//! each. Writing safely is the tree's business, reading the archive is `open`'s.
+//! each. `tree` writes safely, `open` reads the archive.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use crate::{
 
 /// Bytes read at once.
 const BUFFER: usize = 512 << 10;
-/// More than this many names help nobody; the rest is counted.
+/// A longer list of names helps nobody; further ones are only counted.
 const MOST_NAMED: usize = 1000;
 
 /// Why unpacking stopped.
@@ -121,7 +121,7 @@ impl Unpacker<'_> {
             }
         }
         if whole {
-            // To the very end: the checksum of the compressed data stands behind it.
+            // To the very end: the checksum of the compressed data comes after it.
             reader.finish().map_err(|error| stop(&last, error))?;
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! What a configuration holds, gathered from its members while they pass. Whoever reads an archive feeds in what it
-//! meets; the rules about it are those of [`habackup::readers`].
+//! Gathers what a configuration holds from its members while they pass. Whoever reads an archive feeds in the members;
+//! [`habackup::readers`] has the rules.
 
 use habackup::{
     readers::{Content, Database, Journal, Link, Special},
@@ -21,7 +21,7 @@ const JOURNAL: std::ops::Range<usize> = 18..20;
 
 /// A member of an inner archive, by its headers.
 pub(crate) struct Header<'h> {
-    /// As it stands there.
+    /// As written there.
     pub(crate) name: &'h [u8],
     pub(crate) kind: EntryKind,
     pub(crate) size: u64,
@@ -152,7 +152,7 @@ impl Collector {
         Ended { below, size, is_database, problems, counts }
     }
 
-    /// Whether a log that is not empty stands beside this database: then it need not be whole without it.
+    /// Whether this database has a non-empty log: then it need not be whole without it.
     pub(crate) fn has_log(&self, below: &[u8]) -> bool {
         self.logs.iter().any(|database| database == below)
     }
@@ -234,7 +234,7 @@ pub(crate) struct Body {
     kept: Option<Vec<u8>>,
 }
 
-/// What came of it, for whoever wants more than the facts.
+/// The result, for callers that want more than the facts.
 pub(crate) struct Ended {
     pub(crate) below: Vec<u8>,
     pub(crate) size: u64,
@@ -263,7 +263,7 @@ impl Body {
         if !std::mem::replace(&mut self.started, true) && livesqlite::is_database(bytes) {
             self.is_database = true;
             self.checker = Some(self.column.take().map_or_else(ImageChecker::new, ImageChecker::counting));
-            // 1 stands for the largest, which two bytes can't hold.
+            // 1 means the largest, which does not fit into two bytes.
             self.page_size = match bytes.get(PAGE_SIZE) {
                 Some([0, 1]) => 65_536,
                 Some([high, low]) => u64::from(u16::from_be_bytes([*high, *low])),

@@ -1,6 +1,6 @@
-//! The one judgement of an archive's worth. `backup`, `verify`, `inspect` and `repair` gather the same facts and judge
-//! them here; the archive carries it as its [`Stamp`], from which `list`, `prune`, `get`, `restore` and `migrate` know
-//! it.
+//! The one judgement of an archive. `backup`, `verify`, `inspect` and `repair` gather the same facts and judge them
+//! here; the archive carries the verdict as its [`Stamp`], from which `list`, `prune`, `get`, `restore` and `migrate`
+//! read it.
 
 pub(crate) mod collect;
 
@@ -32,7 +32,7 @@ pub enum Verdict {
     Damaged,
 }
 
-/// The verdict, and what is behind it.
+/// The verdict, and the reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Judgement {
     /// In a word.
@@ -143,8 +143,8 @@ impl Judgement {
         let mut judgement = Self { without_history, history_inside, ..Self::of(&found, None) };
         for path in &met.gaps.essential {
             let member = format!("data/{}", crate::text::shown(path));
-            let is_told = found.iter().any(|finding| finding.member.as_deref() == Some(member.as_str()));
-            if !is_told {
+            let is_reported = found.iter().any(|finding| finding.member.as_deref() == Some(member.as_str()));
+            if !is_reported {
                 judgement.lose(settings::lost_without(path).unwrap_or("the history"), true);
             }
         }
@@ -188,20 +188,20 @@ impl Judgement {
         judgement
     }
 
-    /// What the archive's maker knew was missing. What is seen as well is told once.
+    /// What the archive's maker knew was missing. A loss that also shows in the archive is reported once.
     fn lose_as_said(&mut self, stamp: &Stamp) {
         if !stamp.is_whole() {
             stamp.missing.split(Stamp::BETWEEN).for_each(|what| self.lose(what, stamp.essential));
         }
     }
 
-    /// `count` things, `what` in words, are missing; of their names go in as many as a stamp has room for.
+    /// `count` things, named by `what`, are missing; as many of their names go in as fit into a stamp.
     fn lose_by_name(&mut self, what: &str, count: u64, names: impl Iterator<Item = String>) {
         if count == 0 {
             return;
         }
         let before: usize = self.missing.iter().map(|known| known.len() + Stamp::BETWEEN.len()).sum();
-        let mut told = what.to_owned();
+        let mut text = what.to_owned();
         let mut fitting: Vec<String> = Vec::new();
         for name in names {
             // No name may pass for another thing that is missing.
@@ -216,12 +216,12 @@ impl Judgement {
                 more => format!("{what}: {list} and {more} more"),
             };
             if before + longer.len() <= Stamp::TEXT_MAX {
-                told = longer;
+                text = longer;
             } else {
                 fitting.pop();
             }
         }
-        self.lose(&told, false);
+        self.lose(&text, false);
     }
 
     /// Something is missing.
@@ -266,7 +266,7 @@ impl Judgement {
     }
 }
 
-/// What is said of an archive from which something is missing.
+/// The sentence about an archive that lacks something.
 pub fn incomplete(missing: &str, essential: bool) -> String {
     if essential { format!("incomplete: a restore loses {missing}") } else { format!("incomplete: {missing}") }
 }
@@ -291,22 +291,22 @@ mod tests {
         let json = Manifest::parse(b"{}").unwrap().to_stamped_json(Some(&judgement.stamp()));
         let stamped = Manifest::parse(&json).unwrap().stamp().unwrap().missing;
         assert_eq!(stamped, judgement.missing.join(Stamp::BETWEEN), "nothing of it is cut");
-        // Whoever reads it tells the same, whatever else is seen.
+        // Every reader of the archive reports the same, whatever else it sees.
         let read = Judgement::of(&[], Manifest::parse(&json).unwrap().stamp().as_ref());
         assert_eq!(read.missing, judgement.missing);
         stamped
     }
 
     #[test]
-    fn of_what_is_missing_so_many_names_are_told_as_a_stamp_has_room_for() {
+    fn of_missing_files_as_many_names_are_listed_as_fit_into_a_stamp() {
         let names = |count: usize| (0..count).map(|n| format!("www/{n}.png")).collect::<Vec<_>>();
         assert_eq!(with_names("", &names(2)), "2 entries: www/0.png, www/1.png");
         let many = with_names("", &names(700));
-        let told = many.matches(".png").count();
+        let listed = many.matches(".png").count();
         assert!(
             many.starts_with("700 entries: www/0.png, www/1.png, ")
-                && many.ends_with(&format!(" and {} more", 700 - told))
-                && told > 20,
+                && many.ends_with(&format!(" and {} more", 700 - listed))
+                && listed > 20,
             "{many}"
         );
         assert_eq!(with_names("the history", &names(1)), "the history; 1 entries: www/0.png");

@@ -1,4 +1,4 @@
-//! What breaks on the road, before and after it is known by the archive's name.
+//! Failures in the pipeline, before and after they get the archive's name.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ impl<E: Into<BackupError>> From<E> for Ended {
     }
 }
 
-/// What broke on the road, before it is known to the user by the archive's name.
+/// A failure in the pipeline, before the user knows it by the archive's name.
 #[derive(Debug)]
 pub(crate) enum Broken {
     Write(io::Error),
@@ -35,7 +35,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    /// Why there is no archive, for the user; `failures` is what the destinations said.
+    /// Why there is no archive, for the user; `failures` are the destinations' errors.
     pub(crate) fn into_ended(self, failures: Vec<StoreError>, cancel: &AtomicBool) -> Ended {
         Ended::Failed(match self {
             Self::Stale => return Ended::Stale,

@@ -14,15 +14,15 @@ use store::{
 
 use crate::{error::BackupError, text::serialize_optional_path};
 
-/// One place an archive shall go to.
+/// One destination of an archive.
 #[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "there is a handful of them")]
 pub enum Destination {
     /// An existing directory, or the archive's own name, which ends in `.tar`.
     Path(PathBuf),
-    /// Any other place, connected; `name` instead of the usual one.
+    /// Any other destination, connected; `name` instead of the usual one.
     Place {
-        /// The place.
+        /// The destination.
         sink: Arc<dyn Sink>,
         /// The archive's name there.
         name: Option<String>,
@@ -56,7 +56,7 @@ impl Destination {
         }
     }
 
-    /// The place itself, whatever becomes of the copy there.
+    /// The destination itself, whatever becomes of the copy there.
     pub(crate) fn place(&self) -> &Self {
         match self {
             Self::ReadBack(inner) => inner.place(),
@@ -98,29 +98,29 @@ fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
 /// What became of one copy.
 #[derive(Clone, Debug, Serialize)]
 pub struct CopyReport {
-    /// The place: a directory, or an address without secrets.
+    /// The destination: a directory, or an address without secrets.
     pub place: String,
     /// The archive's name there.
     pub name: String,
-    /// Where it stands, when that is a file of this machine.
+    /// Its path, if it is a file of this machine.
     #[serde(serialize_with = "serialize_optional_path")]
     pub path: Option<PathBuf>,
     /// By what it was compared after it arrived; `None` when it did not.
     pub checked: Option<Checked>,
-    /// Why it did not arrive. Nothing is left of it there, as far as the place can be reached.
+    /// Why it did not arrive. Nothing is left of it there, as far as the destination can be reached.
     pub error: Option<String>,
     /// What to do about that.
     pub advice: Option<String>,
     /// What the user should know of it although it arrived.
     pub notes: Vec<String>,
-    /// Why it could not be read back, where that was asked for.
+    /// Why it could not be read back, if that was requested.
     pub uncompared: Option<String>,
     /// Tries that had to be repeated on the way.
     pub retries: u64,
 }
 
 impl CopyReport {
-    /// A place that could not even be reached.
+    /// A destination that could not even be reached.
     pub fn unreachable(place: &str, reason: &str, advice: Option<&str>) -> Self {
         let (error, advice) = (Some(reason.to_owned()), advice.map(str::to_owned));
         Self {
@@ -136,7 +136,7 @@ impl CopyReport {
         }
     }
 
-    /// Whether it arrived, and was compared as far as that was asked for.
+    /// Whether it arrived, and was compared if that was requested.
     pub fn is_fine(&self) -> bool {
         self.error.is_none() && self.uncompared.is_none()
     }
@@ -171,7 +171,7 @@ impl From<Outcome> for CopyReport {
 
 /// Zeros become at best so many times less.
 pub(crate) const ZEROS_SHRINK: u64 = 1000;
-/// No installation compresses better than to this part of itself: more room than that is certainly needed.
+/// No installation compresses better than this: Haul certainly needs more space than that.
 const MOST_SAVED: u64 = 8;
 
 /// What is known of an archive's length from the length of the tar it is made of, `holes` bytes of which are zeros that
@@ -183,7 +183,7 @@ pub(crate) fn expected_of(bytes: u64, holes: u64, compressed: bool) -> Expected 
     Expected { about: Some(about), least: Some(least), ..Expected::default() }
 }
 
-/// What the user is told of each copy; an error when none arrived.
+/// The report about each copy; an error if none arrived.
 pub(crate) fn settle(outcomes: Vec<Outcome>) -> Result<Vec<CopyReport>, BackupError> {
     if outcomes.iter().all(|outcome| outcome.result.is_err()) {
         let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).collect();

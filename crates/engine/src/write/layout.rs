@@ -109,7 +109,7 @@ impl Layout {
         Ok((member.end()?.0, Packed { pieces, sum, nonces }))
     }
 
-    /// Puts the index behind everything else.
+    /// Adds the index after everything else.
     pub(crate) fn index<'o>(
         &self,
         outer: Outer<&'o mut Output>,

@@ -1,4 +1,4 @@
-//! The road out, whoever makes the archive: compressed, encrypted, laid out, handed to its destinations.
+//! The writing pipeline, whoever makes the archive: compresses, encrypts, lays out, and hands over to the destinations.
 //!
 //! | module | owns |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! From the inner tar's bytes to the destination: compress on all cores, encrypt, lay out, hand over. One road,
-//! measured at each joint.
+//! From the inner tar's bytes to the destination: compress on all cores, encrypt, lay out, hand over. One pipeline,
+//! measured at each stage.
 
 use std::{
     io::{self, Read, Write},
@@ -29,7 +29,7 @@ pub fn all_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// The destinations as the archive's layout sees them; the time they keep the road waiting is noted.
+/// The destinations as the archive's layout sees them; records the time that the pipeline waits for them.
 pub(crate) struct Output {
     outbound: Outbound,
     progress: Arc<Progress>,
@@ -155,7 +155,7 @@ pub(crate) fn compress_to_length<R: Read + Send, W: Write + Send>(
     Ok(compressor.meters(&progress.pipeline).cancel(cancel).compress_to_length(source, sink, announced)?.pieces)
 }
 
-/// Moves the whole source into the sink as it is. Gives what tells whether it arrived so.
+/// Copies the whole source into the sink unchanged. Returns what shows whether it arrived so.
 pub(crate) fn copy<R: Read, W: Write>(
     source: R,
     sink: W,

@@ -1,4 +1,4 @@
-//! The end that makes: one thread for each archive on which the ordinary road runs, fed by what arrives.
+//! The end that makes the archive: one thread per archive runs the ordinary pipeline on the bytes that arrive.
 
 use std::{
     sync::{
@@ -62,8 +62,8 @@ struct Jobs {
 }
 
 impl ArchiveBuilder {
-    /// For a destination; `label` is what users know it as. `None` when it must know an archive's length before its
-    /// first byte: then only whoever has the data can make it.
+    /// For a destination that users know as `label`. `None` if the destination must know an archive's length in
+    /// advance: then only the machine with the data can make the archive.
     pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
         let is_fit = destination.takes_late_sizes();
         is_fit.then(|| Self { destination, label, bridge, context, jobs: Mutex::default(), alive: Arc::default() })
@@ -107,7 +107,7 @@ impl ArchiveBuilder {
     }
 }
 
-/// The sender goes on asking until this machine is back, and then begins anew.
+/// The sender keeps asking until this machine is back, and then starts over.
 fn ending(label: &str) -> StoreError {
     StoreError::remote(label, Operation::Write, Kind::Transient { retry_after: None }, "the receiver is about to end")
 }
@@ -183,8 +183,8 @@ struct Workbench {
 impl Workbench {
     /// From the first byte to the checked archive; `begun` hears when the destination has taken it on.
     fn run(self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
-        // Stopped, it is seen first by whoever waits for bytes, for the disk or for a socket, and each calls it
-        // something else.
+        // After a stop, the first to notice waits for bytes, for the disk or for a socket, and each names it
+        // differently.
         self.make(delivery, begun)
             .map_err(|error| if self.cancel.load(Ordering::Relaxed) { BackupError::Cancelled } else { error })
     }
@@ -221,19 +221,19 @@ struct Job {
 }
 
 impl Job {
-    /// Waits for the thread, and tells each who asks how it ended.
+    /// Waits for the thread, and reports how it ended to everybody who asks.
     fn outcome(&self) -> Result<Made, StoreError> {
         let mut ended = lock(&self.ended);
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
             let joined =
                 thread.join().unwrap_or_else(|_| Err(BackupError::Pipeline("its maker ended unexpectedly".to_owned())));
-            *ended = Some(joined.map_err(|error| self.told(error)));
+            *ended = Some(joined.map_err(|error| self.reported(error)));
         }
         match &*ended {
             Some(Ok(made)) => Ok(made.clone()),
             Some(Err(error)) => Err(error.again()),
-            None => Err(self.told(BackupError::Cancelled)),
+            None => Err(self.reported(BackupError::Cancelled)),
         }
     }
 
@@ -241,13 +241,13 @@ impl Job {
         lock(&self.sender).take();
         match self.outcome() {
             Err(error) => error,
-            // It stands, without what comes now.
+            // The archive is complete, without what comes now.
             Ok(_) => StoreError::remote(&self.label, Operation::Write, Kind::Lost, "the archive is finished there"),
         }
     }
 
     /// For the sender. What has ended here is not tried again as it was.
-    fn told(&self, error: BackupError) -> StoreError {
+    fn reported(&self, error: BackupError) -> StoreError {
         match error {
             BackupError::Cancelled => ending(&self.label),
             BackupError::Store(error) if !error.is_transient() => error,

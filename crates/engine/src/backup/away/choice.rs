@@ -1,4 +1,5 @@
-//! Which machine compresses and encrypts: what the user said, or what a sample of the real data shows to be faster.
+//! Chooses the machine that compresses and encrypts: as the user said, or the one that is faster for a sample of the
+//! real data.
 
 use std::{
     io::{self, Read, Write},
@@ -51,8 +52,8 @@ impl Choice<'_> {
     }
 }
 
-/// Decides. Nothing is left anywhere; a machine that can't be asked is told from one that can't be reached by the
-/// error.
+/// Decides. Nothing is left anywhere; the error distinguishes a machine that can't do it from one that can't be
+/// reached.
 pub(crate) fn choose<'a>(
     options: &BackupOptions,
     network: Option<&Network<'a>>,

@@ -11,10 +11,10 @@ use crate::write::{layout::Layout, pipeline::all_cores};
 
 /// How one archive is to be made. As JSON it holds keys, and is never shown.
 #[derive(Clone, Serialize, Deserialize)]
-// A wish that an older maker does not know must be refused, not passed over.
+// A maker must refuse an option that it does not know, not ignore it.
 #[serde(deny_unknown_fields)]
 pub(super) struct Recipe {
-    /// `backup.json`, as it will stand there.
+    /// `backup.json`, as it will be written.
     manifest: String,
     mtime: (i64, u32),
     /// `None`: the inner archive stays a plain tar.
@@ -49,7 +49,7 @@ impl Recipe {
         }
     }
 
-    /// The layout it stands for, made by `threads`; `None` when the keys or the description are none.
+    /// The layout that it describes, made by `threads`; `None` if the keys or the description are invalid.
     pub(super) fn layout(&self, threads: Option<NonZeroUsize>) -> Option<Layout> {
         let level = self.level.map(|effort| match effort {
             Effort::Fast => Level::Fast,
@@ -82,7 +82,7 @@ impl Recipe {
     }
 }
 
-/// What the maker tells of an archive that stands.
+/// What the maker reports of a complete archive.
 #[derive(Serialize, Deserialize)]
 pub(super) struct MadeReport {
     /// Its size.

@@ -1,4 +1,4 @@
-//! What goes over the line: the inner tar in blocks, each with its length (four bytes, big endian) before it; a length
+//! What is sent over the connection: the inner tar in blocks, each after its length (four bytes, big endian); a length
 //! of zero; and the tar's index, to the end.
 
 use std::{
@@ -17,7 +17,7 @@ use habackup::{
     outer::Placement,
 };
 
-/// How often whoever waits for bytes looks whether anybody still wants them.
+/// How often a thread that waits for bytes checks whether anybody still wants them.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// The sending end.

@@ -1,5 +1,5 @@
-//! The end that reads: the plain tar of the live directory goes to the other machine, and what it made of it comes back
-//! as figures.
+//! The end that reads: it sends the plain tar of the live directory to the other machine, which reports figures about
+//! the archive that it made.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -63,8 +63,7 @@ impl There<'_> {
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
         let plan = intent.plan(Vec::new(), &[], progress, cancel)?;
         progress.begin(Phase::Running, plan.bytes);
-        // Of the tar only its length is known; the least is that of the archive, for the question whether there is
-        // room.
+        // Only the tar's length is known; the minimum is the archive's, to check whether there is space.
         let expected = expected_of(plan.bytes, plan.holes, options.compressed);
         outbound.begin(Expected { about: Some(plan.bytes), ..expected })?;
         let mut output = Output::new(outbound, Arc::clone(progress));
@@ -91,8 +90,7 @@ impl There<'_> {
 }
 
 impl There<'_> {
-    /// The machine is there, it has been asked: what it says now is no first contact, and a busy or restarting one is
-    /// waited for.
+    /// The machine answered before, so this is no first contact: Haul waits for a busy or restarting machine.
     fn patient(&self) -> Context {
         let mut context = self.context.as_ref().unwrap_or(self.network.context).clone();
         context.tuning.first_contact = context.tuning.give_up_after;
@@ -126,7 +124,7 @@ fn send(
     pipeline::copy(&mut source, &mut blocks, progress, cancel)?;
     let length = source.position();
     let Gathered { findings, mut index } = source.finish();
-    // Only whoever reads knows what is missing: the verdict travels with the index.
+    // Only the reader knows what is missing: it sends the verdict with the index.
     index.describe(&layout.json(Some(&Judgement::of_source(&findings, &layout.manifest))));
     blocks.finish(&index.finish(None, &[]))?;
     Ok((length, findings))

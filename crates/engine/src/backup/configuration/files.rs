@@ -1,4 +1,4 @@
-//! Home Assistant's YAML files as one configuration: its include tags are followed, its secrets looked up.
+//! Reads Home Assistant's YAML files as one configuration: follows its include tags and looks up its secrets.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,9 +15,9 @@ const MOST_FILES: usize = 2000;
 /// How many files may include each other in a chain.
 const LONGEST_CHAIN: usize = 20;
 
-/// A value, and the file it stands in.
+/// A value, and the file that holds it.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Located {
     pub(super) node: Rc<Node>,
     pub(super) file: Rc<Path>,
 }
@@ -36,30 +36,30 @@ impl<'a> Files<'a> {
     }
 
     /// `configuration.yaml`.
-    pub(super) fn main(&mut self) -> Option<Place> {
+    pub(super) fn main(&mut self) -> Option<Located> {
         self.load(&self.root.join("configuration.yaml"))
     }
 
-    /// Every value that stands under `key`; several when they come from packages or merged files.
-    pub(super) fn get(&mut self, at: &Place, key: &str) -> Vec<Place> {
+    /// Every value under `key`; several if they come from packages or merged files.
+    pub(super) fn get(&mut self, at: &Located, key: &str) -> Vec<Located> {
         self.pick(at, &|name| name == key, LONGEST_CHAIN)
     }
 
     /// Every value of a mapping, whatever its key.
-    pub(super) fn values(&mut self, at: &Place) -> Vec<Place> {
+    pub(super) fn values(&mut self, at: &Located) -> Vec<Located> {
         self.pick(at, &|_| true, LONGEST_CHAIN)
     }
 
-    fn pick(&mut self, at: &Place, wanted: &dyn Fn(&str) -> bool, chain: usize) -> Vec<Place> {
+    fn pick(&mut self, at: &Located, wanted: &dyn Fn(&str) -> bool, chain: usize) -> Vec<Located> {
         let Some(chain) = chain.checked_sub(1) else { return Vec::new() };
         match (&at.node.value, at.node.tag.as_deref()) {
             (Value::Mapping(pairs), _) => {
                 let mut found = Vec::new();
                 for (key, value) in pairs {
-                    let place = Place { node: Rc::clone(value), file: Rc::clone(&at.file) };
+                    let value = Located { node: Rc::clone(value), file: Rc::clone(&at.file) };
                     match key.text() {
-                        Some("<<") => found.extend(self.pick(&place, wanted, chain)),
-                        Some(name) if wanted(name) => found.push(place),
+                        Some("<<") => found.extend(self.pick(&value, wanted, chain)),
+                        Some(name) if wanted(name) => found.push(value),
                         _ => {}
                     }
                 }
@@ -67,12 +67,12 @@ impl<'a> Files<'a> {
             }
             // What `<<: [*a, *b]` merges.
             (Value::Sequence(items), None) => {
-                let places = items.iter().map(|item| Place { node: Rc::clone(item), file: Rc::clone(&at.file) });
-                places.flat_map(|place| self.pick(&place, wanted, chain)).collect()
+                let values = items.iter().map(|item| Located { node: Rc::clone(item), file: Rc::clone(&at.file) });
+                values.flat_map(|value| self.pick(&value, wanted, chain)).collect()
             }
             (Value::Scalar(name), Some("include")) => {
                 let path = self.beside(at, name);
-                self.load(&path).map(|place| self.pick(&place, wanted, chain)).unwrap_or_default()
+                self.load(&path).map(|value| self.pick(&value, wanted, chain)).unwrap_or_default()
             }
             (Value::Scalar(name), Some("include_dir_named")) => {
                 let files = Self::below(&self.beside(at, name));
@@ -81,15 +81,15 @@ impl<'a> Files<'a> {
             }
             (Value::Scalar(name), Some("include_dir_merge_named")) => {
                 let files = Self::below(&self.beside(at, name));
-                let places: Vec<Place> = files.into_iter().filter_map(|path| self.load(&path)).collect();
-                places.iter().flat_map(|place| self.pick(place, wanted, chain)).collect()
+                let values: Vec<Located> = files.into_iter().filter_map(|path| self.load(&path)).collect();
+                values.iter().flat_map(|value| self.pick(value, wanted, chain)).collect()
             }
             _ => Vec::new(),
         }
     }
 
-    /// The text that a value stands for. `None`, and a gap, when only Home Assistant itself can know it.
-    pub(super) fn text(&mut self, at: &Place) -> Option<String> {
+    /// The text of a value. `None`, and a gap, if only Home Assistant itself can know it.
+    pub(super) fn text(&mut self, at: &Located) -> Option<String> {
         let mut at = at.clone();
         for _ in 0..LONGEST_CHAIN {
             let text = at.node.text()?;
@@ -114,7 +114,7 @@ impl<'a> Files<'a> {
     }
 
     /// Secrets are looked up beside the file that names them, then in each directory above it up to the top.
-    fn secret(&mut self, at: &Place, name: &str) -> Option<Place> {
+    fn secret(&mut self, at: &Located, name: &str) -> Option<Located> {
         let directories: Vec<PathBuf> =
             at.file.ancestors().skip(1).take_while(|path| path.starts_with(self.root)).map(Path::to_owned).collect();
         for directory in directories {
@@ -130,13 +130,13 @@ impl<'a> Files<'a> {
     }
 
     /// The path that is meant by a name in a file. What the container calls /config is the directory itself.
-    fn beside(&self, at: &Place, name: &str) -> PathBuf {
+    fn beside(&self, at: &Located, name: &str) -> PathBuf {
         let name = Path::new(name.trim());
         super::inside(self.root, name)
             .map_or_else(|| at.file.parent().unwrap_or(self.root).join(name), |below| self.root.join(below))
     }
 
-    fn load(&mut self, path: &Path) -> Option<Place> {
+    fn load(&mut self, path: &Path) -> Option<Located> {
         self.opened += 1;
         if self.opened > MOST_FILES {
             return None;
@@ -153,7 +153,7 @@ impl<'a> Files<'a> {
             }
             return None;
         };
-        Some(Place { node, file: Rc::from(path) })
+        Some(Located { node, file: Rc::from(path) })
     }
 
     /// The YAML files that Home Assistant's directory tags take in: at any depth, hidden ones and secrets left aside.

@@ -1,5 +1,5 @@
 //! What Home Assistant's configuration files say that matters to a backup: where the recorder keeps its history, what
-//! lies outside the config directory, and where a restored instance will answer.
+//! is outside the config directory, and where a restored instance will answer.
 //!
 //! The address of a database holds a password and is never shown.
 
@@ -13,7 +13,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use self::files::{Files, Place};
+use self::files::{Files, Located};
 pub(crate) use self::outside::files_outside;
 use crate::text::shown;
 use habackup::settings::RECORDER;
@@ -53,7 +53,7 @@ pub(crate) fn history(config: &Path) -> History {
 }
 
 /// What packages say under `key`.
-fn in_packages(files: &mut Files<'_>, main: &Place, key: &str) -> Vec<Place> {
+fn in_packages(files: &mut Files<'_>, main: &Located, key: &str) -> Vec<Located> {
     let core = files.get(main, "homeassistant");
     let packages: Vec<_> = core.iter().flat_map(|core| files.get(core, "packages")).collect();
     let packages: Vec<_> = packages.iter().flat_map(|packages| files.values(packages)).collect();
@@ -139,7 +139,7 @@ fn of_file(url: &str, config: &Path) -> History {
     }
 }
 
-/// Where an absolute path lies in the config directory, by its own name or by that in the container.
+/// An absolute path relative to the config directory, by its own name or by that in the container.
 fn inside(config: &Path, path: &Path) -> Option<PathBuf> {
     let tops = CONTAINER.iter().map(Path::new).chain([config]);
     tops.filter_map(|top| path.strip_prefix(top).ok()).find_map(plain)

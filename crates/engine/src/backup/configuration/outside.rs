@@ -1,5 +1,4 @@
-//! Files and directories outside the config directory that the configuration names: a new machine has to have them as
-//! well.
+//! Finds files and directories outside the config directory that the configuration names: a new machine needs them too.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +7,7 @@ use std::{
 };
 
 use super::{
-    files::{Files, Place},
+    files::{Files, Located},
     yaml::{Node, Value},
 };
 use crate::text::shown;
@@ -22,7 +21,7 @@ pub(crate) fn files_outside(config: &Path) -> Option<String> {
     let main = files.main()?;
     let mut found = BTreeSet::new();
     includes(&main.node, &mut found);
-    let mut settings: Vec<Place> = Vec::new();
+    let mut settings: Vec<Located> = Vec::new();
     for (section, keys) in [
         ("http", &["ssl_certificate", "ssl_key", "ssl_peer_certificate"][..]),
         ("homeassistant", &["allowlist_external_dirs", "whitelist_external_dirs", "media_dirs"]),
@@ -32,9 +31,9 @@ pub(crate) fn files_outside(config: &Path) -> Option<String> {
             settings.extend(sections.iter().flat_map(|section| files.get(section, key)).collect::<Vec<_>>());
         }
     }
-    for place in settings {
-        for place in scalars(&place) {
-            found.extend(files.text(&place));
+    for value in settings {
+        for value in scalars(&value) {
+            found.extend(files.text(&value));
         }
     }
     let outside: Vec<String> = found
@@ -68,12 +67,12 @@ fn includes(node: &Node, found: &mut BTreeSet<String>) {
 }
 
 /// A single value, or those of a list or mapping.
-fn scalars(at: &Place) -> Vec<Place> {
-    let place = |node: &Rc<Node>| Place { node: Rc::clone(node), file: Rc::clone(&at.file) };
+fn scalars(at: &Located) -> Vec<Located> {
+    let located = |node: &Rc<Node>| Located { node: Rc::clone(node), file: Rc::clone(&at.file) };
     match &at.node.value {
         Value::Scalar(_) => vec![at.clone()],
-        Value::Sequence(items) => items.iter().map(place).collect(),
-        Value::Mapping(pairs) => pairs.iter().map(|(_, value)| place(value)).collect(),
+        Value::Sequence(items) => items.iter().map(located).collect(),
+        Value::Mapping(pairs) => pairs.iter().map(|(_, value)| located(value)).collect(),
     }
 }
 

@@ -97,8 +97,8 @@ fn a_history_elsewhere_is_found_in_every_form() {
     ] {
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         match history(config(&files).path()) {
-            History::Elsewhere(told) => {
-                assert!(told.contains("MariaDB") && !told.contains("hunter2"), "{form}: {told}");
+            History::Elsewhere(note) => {
+                assert!(note.contains("MariaDB") && !note.contains("hunter2"), "{form}: {note}");
             }
             other => panic!("{form}: {other:?}"),
         }
@@ -121,7 +121,7 @@ fn what_only_home_assistant_can_know_is_said_to_be_unknown() {
         ),
     ] {
         match history(config(files).path()) {
-            History::Unknown(told) => assert!(told.contains(why) && told.contains("could not find out"), "{told}"),
+            History::Unknown(note) => assert!(note.contains(why) && note.contains("could not find out"), "{note}"),
             other => panic!("{why}: {other:?}"),
         }
     }
@@ -157,7 +157,7 @@ fn a_history_in_the_config_directory_is_found() {
 }
 
 #[test]
-fn an_sqlite_history_outside_is_told() {
+fn an_sqlite_history_outside_is_reported() {
     for (url, says) in [
         ("sqlite:////mnt/ram/ha.db", "/mnt/ram/ha.db"),
         ("sqlite:///../ha.db", "../ha.db"),
@@ -166,7 +166,7 @@ fn an_sqlite_history_outside_is_told() {
         ("sqlite:///:memory:", "in memory only"),
     ] {
         match history(config(&[("configuration.yaml", &format!("recorder:\n  db_url: \"{url}\"\n"))]).path()) {
-            History::Elsewhere(told) => assert!(told.contains(says), "{told}"),
+            History::Elsewhere(note) => assert!(note.contains(says), "{note}"),
             other => panic!("{url}: {other:?}"),
         }
     }
@@ -183,12 +183,12 @@ fn files_that_include_each_other_come_to_an_end() {
 }
 
 #[test]
-fn what_the_start_needs_from_outside_is_told() {
+fn what_the_start_needs_from_outside_is_reported() {
     let text = "http:\n  ssl_certificate: /ssl/fullchain.pem\n  ssl_key: /config/ssl/key.pem\nautomation: !include \
         /share/a.yaml\n\
                 homeassistant:\n  allowlist_external_dirs:\n    - /media\n    - www\nscript: !include scripts.yaml\n";
-    let told = files_outside(config(&[("configuration.yaml", text)]).path()).unwrap();
-    assert!(told.contains("/media, /share/a.yaml, /ssl/fullchain.pem outside"), "{told}");
+    let note = files_outside(config(&[("configuration.yaml", text)]).path()).unwrap();
+    assert!(note.contains("/media, /share/a.yaml, /ssl/fullchain.pem outside"), "{note}");
     assert_eq!(
         files_outside(
             config(&[("configuration.yaml", "http:\n  ssl_key: ssl/key.pem\nscript: !include a/../b.yaml\n")]).path()

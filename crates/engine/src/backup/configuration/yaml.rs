@@ -1,12 +1,12 @@
-//! YAML as a tree that keeps its tags, which are half of what Home Assistant's files say (`!include`, `!secret`).
+//! YAML as a tree that keeps its tags, because Home Assistant's files need them (`!include`, `!secret`).
 //!
-//! Aliases share what their anchors stand for, so that no file becomes larger in memory than it is.
+//! Aliases share the content of their anchors, so that no file becomes larger in memory than it is.
 
 use std::{collections::HashMap, rc::Rc};
 
 use saphyr_parser::{Event, Parser, Tag};
 
-/// Nobody nests deeper by hand.
+/// People do not nest deeper by hand.
 const DEEPEST: usize = 100;
 
 /// A value with the tag before it, as in `!include lights.yaml`.

@@ -1,5 +1,5 @@
-//! The file system that Home Assistant runs from, when backups go there as well: what must stay free, and what such a
-//! backup is not good for.
+//! Free space on the file system that Home Assistant runs from, if backups go there as well: how much must stay free,
+//! and what such a backup is not good for.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -28,7 +28,7 @@ pub(crate) fn reserve(root: &Path, archive: &Path) -> Option<u64> {
     Some((found.f_blocks.saturating_mul(found.f_frsize) / ONE_IN).min(MOST))
 }
 
-/// What is to be said when all copies that arrived are there.
+/// The note for the report once all copies that arrived are there.
 pub(crate) fn about_copies<'p>(root: &Path, copies: impl Iterator<Item = Option<&'p PathBuf>>) -> Option<String> {
     let mut any = false;
     for copy in copies {
