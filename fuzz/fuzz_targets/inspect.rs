@@ -21,9 +21,15 @@ fuzz_target!(|data: &[u8]| {
         let archive = scratch.path().join("archive.tar");
         fs::write(&archive, &bytes).expect("the archive is written");
         let asked = if flags & 4 == 0 { Asked::All } else { Asked::Able };
-        let options = InspectOptions { password: (flags & 1 == 0).then(|| Password::new("correct horse")), rows: flags & 2 == 0, asked: asked.clone() };
-        let found = inspect(&archive, &options, &|_, _| {}, &AtomicBool::new(false)).expect("whatever it is, something \
-            can be said of it");
+        let options = InspectOptions {
+            password: (flags & 1 == 0).then(|| Password::new("correct horse")),
+            rows: flags & 2 == 0,
+            asked: asked.clone(),
+        };
+        let found = inspect(&archive, &options, &|_, _| {}, &AtomicBool::new(false)).expect(
+            "whatever it is, something \
+            can be said of it",
+        );
         assert!(if asked == Asked::All { found.verdicts.len() == 3 } else { !found.verdicts.is_empty() });
         assert!(found.is_restored_everywhere() || !found.findings.is_empty(), "a verdict has a reason");
     });

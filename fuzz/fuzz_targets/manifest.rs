@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
-        let _ = (text.parse::<HaVersion>().map(|version| version.uses_securetar_v3()), check_name(text), slug(text, text));
+        let _ =
+            (text.parse::<HaVersion>().map(|version| version.uses_securetar_v3()), check_name(text), slug(text, text));
         if let Ok(date) = text.parse::<WallTime>() {
             let _ = (file_name(text, &date), date.timestamp(), date.has_zone());
             assert_eq!(date.to_string().parse::<WallTime>().as_ref(), Ok(&date));

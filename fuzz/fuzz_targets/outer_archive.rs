@@ -19,5 +19,10 @@ fuzz_target!(|data: &[u8]| {
         assert!(body.len() as u64 <= member.size);
         let _ = archive.member(&member.name);
     }
-    let _ = (archive.home_assistant(), archive.inner_archives().count(), archive.tail(), archive.manifest().map(|manifest| manifest.check()));
+    let _ = (
+        archive.home_assistant(),
+        archive.inner_archives().count(),
+        archive.tail(),
+        archive.manifest().map(|manifest| manifest.check()),
+    );
 });

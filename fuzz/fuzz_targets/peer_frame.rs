@@ -31,7 +31,13 @@ fuzz_target!(|data: &[u8]| {
     // What was understood can be said again, and means the same.
     if let Ok(reply) = found.head::<Envelope<Reply>>() {
         let said = frame::opening(&reply, 0).expect("it can be said");
-        let again = runtime.block_on(frame::read(&mut &*said, frame::Bounds { head: usize::MAX >> 1, body: 0 }, SOON, SOON, || {}));
+        let again = runtime.block_on(frame::read(
+            &mut &*said,
+            frame::Bounds { head: usize::MAX >> 1, body: 0 },
+            SOON,
+            SOON,
+            || {},
+        ));
         let again = again.expect("it was said").expect("it was said whole");
         assert_eq!(again.head::<Envelope<Reply>>().expect("it is understood").message, reply.message);
     }

@@ -50,7 +50,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((table, body)) = split(data) else { return };
     let threads = NonZeroUsize::new(2).expect("two");
     let mut plain = Vec::new();
-    let whole = IndexedInflater::new(&table).threads(threads).inflate(body, |reader| reader.read_to_end(&mut plain).is_ok());
+    let whole =
+        IndexedInflater::new(&table).threads(threads).inflate(body, |reader| reader.read_to_end(&mut plain).is_ok());
     if let Ok(read) = whole {
         assert!(read);
         let mut streamed = Vec::new();

@@ -44,7 +44,13 @@ fn around(root: &Path, target: &Path) -> Vec<String> {
             }
             let metadata = entry.metadata().expect("metadata");
             let time = if metadata.is_file() { (metadata.mtime(), metadata.mtime_nsec()) } else { (0, 0) };
-            found.push(format!("{} {:o} {} {} {time:?}", path.display(), metadata.mode(), metadata.nlink(), metadata.len()));
+            found.push(format!(
+                "{} {:o} {} {} {time:?}",
+                path.display(),
+                metadata.mode(),
+                metadata.nlink(),
+                metadata.len()
+            ));
             if metadata.is_dir() {
                 open.push(path);
             }
@@ -62,7 +68,11 @@ fn inspect(directory: &Path) -> io::Result<()> {
         let path = entry?.path();
         let metadata = fs::symlink_metadata(&path)?;
         let kind = metadata.file_type();
-        assert!(kind.is_dir() || kind.is_symlink() || kind.is_file() && metadata.nlink() == 1, "{} is something else", path.display());
+        assert!(
+            kind.is_dir() || kind.is_symlink() || kind.is_file() && metadata.nlink() == 1,
+            "{} is something else",
+            path.display()
+        );
         if kind.is_dir() {
             inspect(&path)?;
         }

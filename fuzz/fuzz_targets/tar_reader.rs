@@ -28,7 +28,11 @@ fn walk(source: impl Read) -> Vec<String> {
         }
     }
     let proper = reader.ended_properly();
-    seen.push(format!("{proper} {:?} {:?}", reader.stained_padding(), reader.finish().map_err(|error| error.to_string())));
+    seen.push(format!(
+        "{proper} {:?} {:?}",
+        reader.stained_padding(),
+        reader.finish().map_err(|error| error.to_string())
+    ));
     seen
 }
 

@@ -167,8 +167,10 @@ fuzz_target!(|data: &[u8]| {
         zeroed(&path);
         if let Some(ours) = image(&path) {
             // SQLite writes into the main file what it makes of the two.
-            let (settles, column) = if is_log { ("PRAGMA wal_checkpoint(TRUNCATE)", 1) } else { ("PRAGMA user_version", 0) };
-            let settled = Connection::open(&path).and_then(|connection| connection.query_row(settles, [], |row| row.get::<_, i64>(column)));
+            let (settles, column) =
+                if is_log { ("PRAGMA wal_checkpoint(TRUNCATE)", 1) } else { ("PRAGMA user_version", 0) };
+            let settled = Connection::open(&path)
+                .and_then(|connection| connection.query_row(settles, [], |row| row.get::<_, i64>(column)));
             // A log of -1 frames is one that it could not open.
             if settled.is_ok_and(|frames| !is_log || frames >= 0) {
                 let mut theirs = Vec::new();

@@ -9,11 +9,12 @@ use std::{
 };
 
 use habackup::{
-    index::{FileEntry, IndexBuilder, MAGIC, MEMBER, Pieces},
+    index::{FileEntry, IndexBuilder, MAGIC, MEMBER},
     manifest::{Draft, Manifest},
     outer::Outer,
     tar::{EntryKind, Kind, Reader},
 };
+use pargz::PieceTable;
 
 const BLOCK: usize = 512;
 
@@ -42,10 +43,15 @@ pub fn mend_tar(bytes: &mut [u8]) {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        let digits = block[124..136].iter().skip_while(|byte| **byte == b' ').take_while(|byte| (b'0'..=b'7').contains(*byte));
+        let digits =
+            block[124..136].iter().skip_while(|byte| **byte == b' ').take_while(|byte| (b'0'..=b'7').contains(*byte));
         let size = digits.fold(0usize, |size, digit| size << 3 | usize::from(digit - b'0'));
         let body = if matches!(block[156], b'1'..=b'6') { 0 } else { size };
-        let Some(next) = body.checked_next_multiple_of(BLOCK).and_then(|padded| at.checked_add(BLOCK)?.checked_add(padded)) else { return };
+        let Some(next) =
+            body.checked_next_multiple_of(BLOCK).and_then(|padded| at.checked_add(BLOCK)?.checked_add(padded))
+        else {
+            return;
+        };
         at = next;
     }
 }
@@ -78,7 +84,8 @@ pub fn archive_around(inner: &[u8], wrapping: Wrapping, index: Option<&[u8]>) ->
     let name = if compressed { "homeassistant.tar.gz" } else { "homeassistant.tar" };
     let (body, table) = if compressed { gzip(inner) } else { (inner.to_vec(), None) };
     let date = "2026-11-22T00:41:00+00:00".parse().expect("a date");
-    let draft = Draft { name: "Fuzz", date, home_assistant: "2026.3.0", exclude_database: false, protected: false, compressed };
+    let draft =
+        Draft { name: "Fuzz", date, home_assistant: "2026.3.0", exclude_database: false, protected: false, compressed };
     let mut outer = Outer::new(Vec::new(), (1_800_000_000, 0))
         .member("./backup.json", &Manifest::new(&draft).to_json())
         .and_then(|outer| outer.member(name, &body))
@@ -90,14 +97,14 @@ pub fn archive_around(inner: &[u8], wrapping: Wrapping, index: Option<&[u8]>) ->
     outer.finish().expect("memory takes it").0
 }
 
-fn gzip(plain: &[u8]) -> (Vec<u8>, Option<Pieces>) {
+fn gzip(plain: &[u8]) -> (Vec<u8>, Option<PieceTable>) {
     let mut member = Vec::new();
-    let table = pargz::Compressor::new().threads(NonZeroUsize::MIN).compress(plain, &mut member).expect("memory").pieces;
-    let pargz::PieceTable { piece_size, restart_every, header_len, lengths, bytes_in, crc32 } = table;
-    (member, Some(Pieces { piece_size, restart_every, header_len, lengths, bytes_in, crc32 }))
+    let table =
+        pargz::Compressor::new().threads(NonZeroUsize::MIN).compress(plain, &mut member).expect("memory").pieces;
+    (member, Some(table))
 }
 
-fn true_index(member: &str, inner: &[u8], table: Option<&Pieces>) -> Vec<u8> {
+fn true_index(member: &str, inner: &[u8], table: Option<&PieceTable>) -> Vec<u8> {
     let mut builder = IndexBuilder::new(member);
     let mut reader = Reader::new(inner);
     while let Ok(Some(entry)) = reader.next_entry() {

@@ -1,5 +1,5 @@
 //! Home Assistant's backup format, from the outer archive to the bytes of its encryption. Works on bytes through
-//! [`std::io`] and [`read_at::ReadAt`]; never opens a file, never prints.
+//! [`std::io`] and [`read_at::ReadAt`], which is [`pargz`]'s; never opens a file, never prints.
 //!
 //! # Map
 //! - [`outer`] writes an archive whose sizes are known late; [`archive`] opens one that is there.

@@ -16,10 +16,10 @@ use std::{
 };
 
 use crate::{
-    InflateError, Meters, PIECE, PieceTable,
+    InflateError, Meters, PIECE, PieceTable, ReadAt,
     format::{FINAL_BLOCK, HEADER, TAIL_LEN, tail},
     padding::Comparison,
-    pieces::{PieceInflater, ReadAt, read_at},
+    pieces::{PieceInflater, read_at},
 };
 
 /// Inflated bytes that one thread may hold; with a piece's compressed bytes beside them a thread

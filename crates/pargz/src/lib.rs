@@ -40,6 +40,7 @@
 //! | `table` | where the pieces lie; the check of a table from an untrusted file |
 //! | `inflater` | any gzip member as a stream |
 //! | `pieces`, `indexed`, `range` | reading back by the table: one piece, all cores, the middle |
+//! | `read_at` | bytes that can be read at any place, which the caller brings |
 //! | `format`, `error`, `meters` | the bytes around the deflate stream; errors; live counters |
 
 mod codec;
@@ -53,6 +54,7 @@ mod ordered_sink;
 mod padding;
 mod pieces;
 mod range;
+mod read_at;
 mod stored;
 mod table;
 mod writer;
@@ -62,8 +64,8 @@ pub use error::{CompressError, InflateError, TableError};
 pub use indexed::IndexedInflater;
 pub use inflater::{Behind, Finished, Inflater};
 pub use meters::Meters;
-pub use pieces::ReadAt;
 pub use range::{RangeReader, announce_range, read_range};
+pub use read_at::ReadAt;
 pub use table::{MAX_RESTART_EVERY, PieceTable};
 pub use writer::Writer;
 

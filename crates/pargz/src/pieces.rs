@@ -1,76 +1,13 @@
 //! One piece back by the table: its compressed bytes from their place, inflated, and checked to
 //! fill exactly the room the table gives it on both sides.
 
-use std::{io, ops::Range};
+use std::io;
 
 use crate::{
-    InflateError, Meters, PieceTable,
+    InflateError, Meters, PieceTable, ReadAt,
     codec::{Decoder, Step},
     format::FINAL_BLOCK,
 };
-
-/// Bytes that can be read at any place, by several threads at once.
-pub trait ReadAt: Sync {
-    /// Fills `buf` with the bytes from `offset` on, or fails.
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-    /// How many bytes there are.
-    fn len(&self) -> u64;
-    /// Says that this stretch will be read next, in order, and what follows it will not.
-    fn announce(&self, _range: Range<u64>) {}
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl<S: ReadAt + ?Sized> ReadAt for &S {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buf, offset)
-    }
-
-    fn len(&self) -> u64 {
-        (**self).len()
-    }
-
-    fn announce(&self, range: Range<u64>) {
-        (**self).announce(range);
-    }
-}
-
-impl ReadAt for [u8] {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).ok();
-        let found = start.and_then(|start| self.get(start..start.checked_add(buf.len())?));
-        buf.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn len(&self) -> u64 {
-        self.len() as u64
-    }
-}
-
-impl ReadAt for Vec<u8> {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.as_slice().read_exact_at(buf, offset)
-    }
-
-    fn len(&self) -> u64 {
-        self.len() as u64
-    }
-}
-
-#[cfg(unix)]
-impl ReadAt for std::fs::File {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(self, buf, offset)
-    }
-
-    /// Zero when the length cannot be asked for, which no piece table agrees with.
-    fn len(&self) -> u64 {
-        self.metadata().map_or(0, |metadata| metadata.len())
-    }
-}
 
 /// Reads `buf` and says where the bytes end if they end too early.
 pub(crate) fn read_at(body: &(impl ReadAt + ?Sized), buf: &mut [u8], offset: u64) -> Result<(), InflateError> {

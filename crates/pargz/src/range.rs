@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    InflateError, Meters, PIECE, PieceTable,
-    pieces::{PieceInflater, ReadAt, likely_end},
+    InflateError, Meters, PIECE, PieceTable, ReadAt,
+    pieces::{PieceInflater, likely_end},
 };
 
 /// Reads the uncompressed bytes `range` (cut off at the member's end) of the member `body`.

@@ -19,7 +19,7 @@ use serde_json::Value;
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("pargz", &[]),
     ("livesqlite", &[]),
-    ("habackup", &[]),
+    ("habackup", &["pargz"]),
     ("peer", &[]),
     ("homeassistant", &[]),
     ("store", &["peer"]),

@@ -18,7 +18,7 @@ use crate::{
     verdict::Judgement,
     write::{
         broken::{Broken, Ended},
-        layout::{INDEX, Layout, index_pieces},
+        layout::{INDEX, Layout},
         pipeline::Output,
     },
 };
@@ -162,7 +162,7 @@ fn lay_out(
                 sent.findings.warn(SAID_TOO_EARLY);
             }
             let (member, nonces) = sink.finish(false)?;
-            let index = measured.index(sent.pieces.map(index_pieces).as_ref(), sent.sum, &nonces);
+            let index = measured.index(sent.pieces.as_ref(), sent.sum, &nonces);
             (measured.tar_len(), sent.findings, index, member.end()?.0, None)
         }
     };

@@ -168,12 +168,7 @@ impl Measured {
     }
 
     /// The index of the archive that was sent.
-    pub(crate) fn index(
-        &mut self,
-        pieces: Option<&habackup::index::Pieces>,
-        sum: Option<Sum>,
-        nonces: &[[u8; 8]],
-    ) -> Vec<u8> {
+    pub(crate) fn index(&mut self, pieces: Option<&PieceTable>, sum: Option<Sum>, nonces: &[[u8; 8]]) -> Vec<u8> {
         self.recording.index.sum(sum);
         self.recording.index.finish(pieces, nonces)
     }

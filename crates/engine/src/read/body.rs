@@ -6,11 +6,11 @@ use std::{
 };
 
 use habackup::{
-    index::{Index, Sum},
+    index::Sum,
     read_at::{ReadAt, Window},
     securetar::RandomAccess,
 };
-use pargz::{Inflater, PieceTable};
+use pargz::Inflater;
 
 use super::file::ArchiveFile;
 
@@ -44,32 +44,6 @@ impl ReadAt for Body<'_, '_> {
             Self::Encrypted(plain) => plain.announce(range),
         }
     }
-}
-
-impl pargz::ReadAt for Body<'_, '_> {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        ReadAt::read_exact_at(self, buffer, offset)
-    }
-
-    fn len(&self) -> u64 {
-        ReadAt::len(self)
-    }
-
-    fn announce(&self, range: Range<u64>) {
-        ReadAt::announce(self, range);
-    }
-}
-
-/// The compressor's view of an index; `None` for an uncompressed inner archive.
-pub(super) fn table(index: &Index) -> Option<PieceTable> {
-    index.pieces().map(|pieces| PieceTable {
-        piece_size: pieces.piece_size,
-        restart_every: pieces.restart_every,
-        header_len: pieces.header_len,
-        lengths: pieces.lengths.clone(),
-        bytes_in: pieces.bytes_in,
-        crc32: pieces.crc32,
-    })
 }
 
 /// Bytes at a place, read in order.

@@ -37,7 +37,7 @@ pub(crate) use ranges::{Ranges, join};
 pub(crate) use body::Stream;
 pub(crate) use file::ArchiveFile;
 
-use body::{Body, Strict, Summed, table};
+use body::{Body, Strict, Summed};
 use piped::piped;
 
 /// Holds the headers of all members before the first large one.
@@ -269,7 +269,7 @@ impl<'a> Opened<'a> {
         consume: impl FnOnce(&mut dyn Read) -> T,
     ) -> Result<(T, Result<(), Broken>), Broken> {
         let body = self.body(member, index)?;
-        let Some(table) = table(index) else {
+        let Some(table) = index.pieces() else {
             let stream = Summed::new(Stream::new(body), self.sum_of(member));
             return Ok(match (member.shape, threads.get()) {
                 // Decrypting and looking at the result each have a core.
@@ -279,7 +279,7 @@ impl<'a> Opened<'a> {
         };
         // What `consume` made is wanted even when the member then turns out to be broken.
         let mut made = None;
-        let result = IndexedInflater::new(&table)
+        let result = IndexedInflater::new(table)
             .threads(threads)
             .cancel(stop)
             .inflate(&body, |reader| made = Some(consume(reader)));
@@ -352,11 +352,11 @@ impl<'a> Opened<'a> {
     }
 
     /// Stretches of the inner tar, by the index.
-    pub(crate) fn ranges(&self, member: &Member, index: &Index) -> Result<Ranges<'_, 'a>, Broken> {
+    pub(crate) fn ranges<'o>(&'o self, member: &Member, index: &'o Index) -> Result<Ranges<'o, 'a>, Broken> {
         let body = self.body(member, index)?;
-        let table = table(index);
-        if let Some(table) = &table {
-            table.check(pargz::ReadAt::len(&body)).map_err(|error| Broken(error.to_string()))?;
+        let table = index.pieces();
+        if let Some(table) = table {
+            table.check(body.len()).map_err(|error| Broken(error.to_string()))?;
         }
         Ok(Ranges::new(body, table))
     }

@@ -19,23 +19,23 @@ const JOINED: u64 = 4 << 20;
 /// The inner tar, entered anywhere.
 pub(crate) struct Ranges<'f, 'a> {
     body: Body<'f, 'a>,
-    table: Option<PieceTable>,
+    table: Option<&'f PieceTable>,
 }
 
 impl<'f, 'a> Ranges<'f, 'a> {
-    pub(super) fn new(body: Body<'f, 'a>, table: Option<PieceTable>) -> Self {
+    pub(super) fn new(body: Body<'f, 'a>, table: Option<&'f PieceTable>) -> Self {
         Self { body, table }
     }
 
     fn announce(&self, range: Range<u64>) {
-        match &self.table {
+        match self.table {
             Some(table) => pargz::announce_range(&self.body, table, range),
             None => ReadAt::announce(&self.body, range),
         }
     }
 
     fn read(&self, range: Range<u64>) -> Box<dyn Read + '_> {
-        match &self.table {
+        match self.table {
             Some(table) => Box::new(pargz::read_range(&self.body, table, range)),
             None => Box::new(Stream::new(&self.body).range(range)),
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use habackup::{
-    index::{Pieces, Sum},
+    index::Sum,
     manifest::Manifest,
     outer::{Member, Outer},
     securetar::{Encryptor, Keys, SIZE_FIELD_OFFSET, SecureTarVersion},
@@ -59,7 +59,7 @@ pub(crate) struct Layout {
 
 /// How an inner archive was packed, for the index.
 pub(crate) struct Packed {
-    pub(crate) pieces: Option<Pieces>,
+    pub(crate) pieces: Option<PieceTable>,
     pub(crate) sum: Option<Sum>,
     pub(crate) nonces: Vec<[u8; 8]>,
 }
@@ -126,12 +126,12 @@ impl Layout {
         sink: impl Write + Send,
         progress: &Arc<Progress>,
         cancel: &Arc<AtomicBool>,
-    ) -> Result<(Option<Pieces>, Option<Sum>), CompressError> {
+    ) -> Result<(Option<PieceTable>, Option<Sum>), CompressError> {
         let Some(compression) = &self.compression else {
             return Ok((None, Some(pipeline::copy(source, sink, progress, cancel)?)));
         };
         progress.set_threads(compression.get_threads().get());
-        Ok((Some(index_pieces(pipeline::compress(source, sink, compression, progress, cancel)?)), None))
+        Ok((Some(pipeline::compress(source, sink, compression, progress, cancel)?), None))
     }
 }
 
@@ -145,15 +145,4 @@ fn sealed(index: Vec<u8>, keys: Option<&Keys>) -> Result<Vec<u8>, Broken> {
     let at = done.size_field_offset as usize;
     container[at..at + 8].copy_from_slice(&done.size_field());
     Ok(container)
-}
-
-pub(crate) fn index_pieces(table: PieceTable) -> Pieces {
-    Pieces {
-        piece_size: table.piece_size,
-        restart_every: table.restart_every,
-        header_len: table.header_len,
-        lengths: table.lengths,
-        bytes_in: table.bytes_in,
-        crc32: table.crc32,
-    }
 }

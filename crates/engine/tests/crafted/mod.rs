@@ -12,12 +12,13 @@ use engine::{
     verify::{Verification, VerifyError, VerifyOptions, verify},
 };
 use habackup::{
-    index::{FileEntry, IndexBuilder, Pieces, Sum},
+    index::{FileEntry, IndexBuilder, Sum},
     manifest::{Draft, Manifest},
     outer::Outer,
     securetar::{Encryptor, Keys, Password, SecureTarVersion},
     tar::{self, Header, Kind},
 };
+use pargz::PieceTable;
 
 pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const MTIME: (i64, u32) = (1_790_000_000, 123_456_789);
@@ -197,17 +198,9 @@ impl Layout {
     }
 }
 
-pub(crate) fn gzip(tar: &[u8]) -> (Vec<u8>, Pieces) {
+pub(crate) fn gzip(tar: &[u8]) -> (Vec<u8>, PieceTable) {
     let mut body = Vec::new();
-    let table = pargz::Compressor::new().threads(NonZeroUsize::MIN).compress(tar, &mut body).unwrap().pieces;
-    let pieces = Pieces {
-        piece_size: table.piece_size,
-        restart_every: table.restart_every,
-        header_len: table.header_len,
-        lengths: table.lengths,
-        bytes_in: table.bytes_in,
-        crc32: table.crc32,
-    };
+    let pieces = pargz::Compressor::new().threads(NonZeroUsize::MIN).compress(tar, &mut body).unwrap().pieces;
     (body, pieces)
 }
 

@@ -4,7 +4,9 @@ use super::wire::{
     CHECKSUM, PREFIX, SECTION, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER,
     SECTION_NONCES, SECTION_PIECES, SECTION_SUM, checksum, description_sum, put_number, put_section, zigzag,
 };
-use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Pieces, Sum};
+use pargz::PieceTable;
+
+use super::{FileEntry, Index, MAGIC, MAJOR, MAX_PATH, MINOR, Sum};
 use crate::tar::{self, Kind};
 
 /// Takes the files in the order of the archive and keeps about 25 bytes of each.
@@ -117,7 +119,7 @@ impl IndexBuilder {
 
     /// The bytes of the index. `pieces`: `None` for an uncompressed inner archive; `nonces`: empty unless it is
     /// encrypted with version 3.
-    pub fn finish(&self, pieces: Option<&Pieces>, nonces: &[[u8; 8]]) -> Vec<u8> {
+    pub fn finish(&self, pieces: Option<&PieceTable>, nonces: &[[u8; 8]]) -> Vec<u8> {
         let pieces_len = pieces.map_or(0, |pieces| pieces_len(pieces.lengths.len()));
         let mut out = Vec::with_capacity(self.finished_len(pieces.map(|pieces| pieces.lengths.len()), nonces.len()));
         out.extend_from_slice(MAGIC);
@@ -164,7 +166,7 @@ impl IndexBuilder {
 impl Index {
     /// The bytes of an index of the same files, once it is known what `backup.json` says and how the inner archive was
     /// compressed and encrypted; see [`IndexBuilder::finish`].
-    pub fn completed(self, json: &[u8], pieces: Option<&Pieces>, sum: Option<Sum>, nonces: &[[u8; 8]]) -> Vec<u8> {
+    pub fn completed(self, json: &[u8], pieces: Option<&PieceTable>, sum: Option<Sum>, nonces: &[[u8; 8]]) -> Vec<u8> {
         let Self { member, files, folders, count, .. } = self;
         let mut builder = IndexBuilder { files, folders, count, ..IndexBuilder::new(&member) };
         builder.describe(json);
@@ -182,7 +184,7 @@ fn pieces_len(count: usize) -> usize {
     PIECES_FIXED + count * 4
 }
 
-fn put_pieces(pieces: &Pieces, out: &mut Vec<u8>) {
+fn put_pieces(pieces: &PieceTable, out: &mut Vec<u8>) {
     for number in [pieces.piece_size, pieces.restart_every, pieces.header_len, pieces.crc32] {
         out.extend_from_slice(&number.to_le_bytes());
     }

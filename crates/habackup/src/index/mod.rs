@@ -26,36 +26,7 @@ const MINOR: u8 = 3;
 /// Longest path, the bound of the tar reader too.
 const MAX_PATH: usize = 1 << 20;
 
-/// Where the inner archive's gzip member can be entered. The shape of a compressor's piece table; the same meaning.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pieces {
-    /// Uncompressed bytes of every piece but the last.
-    pub piece_size: u32,
-    /// Every so many pieces, counted from the first, one needs nothing of what was before it.
-    pub restart_every: u32,
-    /// Bytes of the gzip header before the first piece.
-    pub header_len: u32,
-    /// Compressed bytes of each piece.
-    pub lengths: Vec<u32>,
-    /// Uncompressed bytes in all.
-    pub bytes_in: u64,
-    /// CRC-32 of the uncompressed bytes.
-    pub crc32: u32,
-}
-
-impl Pieces {
-    /// Whether the numbers agree with each other. They say nothing yet about the gzip member they are used on.
-    fn agree(&self) -> bool {
-        if self.piece_size == 0 || self.restart_every == 0 {
-            return false;
-        }
-        let needed = self.bytes_in.div_ceil(u64::from(self.piece_size));
-        // An empty member still is one (empty) piece, or none.
-        self.lengths.len() as u64 == needed || (self.bytes_in == 0 && self.lengths.len() == 1)
-    }
-}
-
-/// The checksum of an uncompressed inner archive; a compressed one has it in [`Pieces`].
+/// The checksum of an uncompressed inner archive; a compressed one has it in its [`pargz::PieceTable`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Bytes of the inner tar.

@@ -1,11 +1,13 @@
 //! Reads an index that anybody may have written. It checks everything before it returns anything, and sizes allocations
 //! by the bytes that are there, never by a number in them.
 
+use pargz::PieceTable;
+
 use super::wire::{
     CHECKSUM, Cursor, PREFIX, SECTION_COPY, SECTION_DESCRIPTION, SECTION_FILES, SECTION_FOLDERS, SECTION_MEMBER,
     SECTION_NONCES, SECTION_PIECES, SECTION_SUM, checksum, description_sum, unzigzag,
 };
-use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Pieces, Sum};
+use super::{FileEntry, Folder, IndexError, MAGIC, MAJOR, MAX_LEN, MAX_PATH, Sum};
 use crate::tar::{self, Kind};
 
 /// Bytes all paths together may unfold to: no real tree comes near, and copying them all takes a second or two.
@@ -16,7 +18,7 @@ const MAX_PATHS: u64 = 1 << 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     pub(super) member: String,
-    pieces: Option<Pieces>,
+    pieces: Option<PieceTable>,
     nonces: Vec<[u8; 8]>,
     pub(super) count: u64,
     pub(super) files: Vec<u8>,
@@ -128,7 +130,7 @@ impl Index {
     }
 
     /// Where the gzip member can be entered; `None` for an uncompressed inner archive.
-    pub fn pieces(&self) -> Option<&Pieces> {
+    pub fn pieces(&self) -> Option<&PieceTable> {
         self.pieces.as_ref()
     }
 
@@ -271,16 +273,26 @@ fn checked_body(bytes: &[u8]) -> Result<&[u8], IndexError> {
     Ok(&content[PREFIX..])
 }
 
-fn parse_pieces(section: &[u8]) -> Result<Pieces, IndexError> {
+fn parse_pieces(section: &[u8]) -> Result<PieceTable, IndexError> {
     let mut section = Cursor(section);
     let (piece_size, restart_every) = (section.u32()?, section.u32()?);
     let (header_len, crc32) = (section.u32()?, section.u32()?);
     let bytes_in = section.u64()?;
     let (lengths, rest) = section.0.as_chunks();
     let lengths = lengths.iter().map(|length| u32::from_le_bytes(*length)).collect();
-    let pieces = Pieces { piece_size, restart_every, header_len, lengths, bytes_in, crc32 };
-    if !rest.is_empty() || !pieces.agree() {
+    let pieces = PieceTable { piece_size, restart_every, header_len, lengths, bytes_in, crc32 };
+    if !rest.is_empty() || !agree(&pieces) {
         return Err(IndexError::Malformed("the piece table does not add up"));
     }
     Ok(pieces)
+}
+
+/// Whether the numbers agree with each other. They say nothing yet about the gzip member they are used on.
+fn agree(pieces: &PieceTable) -> bool {
+    if pieces.piece_size == 0 || pieces.restart_every == 0 {
+        return false;
+    }
+    let needed = pieces.bytes_in.div_ceil(u64::from(pieces.piece_size));
+    // An empty member still is one (empty) piece, or none.
+    pieces.lengths.len() as u64 == needed || (pieces.bytes_in == 0 && pieces.lengths.len() == 1)
 }

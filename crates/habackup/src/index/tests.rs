@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use pargz::PieceTable;
 use proptest::prelude::*;
 
-fn pieces() -> Pieces {
-    Pieces {
+fn pieces() -> PieceTable {
+    PieceTable {
         piece_size: 1 << 20,
         restart_every: 4,
         header_len: 10,
@@ -236,7 +237,7 @@ fn sections_twice_missing_or_zero_are_refused() {
 
 #[test]
 fn a_piece_table_that_does_not_add_up_is_refused() {
-    let wrong = |change: fn(&mut Pieces)| {
+    let wrong = |change: fn(&mut PieceTable)| {
         let mut pieces = pieces();
         change(&mut pieces);
         Index::parse(&IndexBuilder::new("x").finish(Some(&pieces), &[])).is_err()
@@ -365,7 +366,7 @@ fn the_documented_example_is_what_is_written() {
         ..entry("data", Kind::Directory, 0, 0)
     }));
     assert!(builder.push(&entry("data/x", Kind::File, 512, 300)));
-    let pieces = Pieces {
+    let pieces = PieceTable {
         piece_size: 1 << 20,
         restart_every: 4,
         header_len: 10,
@@ -396,7 +397,7 @@ fn the_length_is_known_before_the_pieces_and_nonces_are() {
     builder.describe(b"{}");
     for file in files() {
         assert!(builder.push(&file));
-        let counted = Pieces { lengths: vec![1; 3], ..pieces() };
+        let counted = PieceTable { lengths: vec![1; 3], ..pieces() };
         for (pieces, nonces) in [(None, 0), (Some(&counted), 0), (Some(&counted), 3), (None, 1)] {
             let len = builder.finished_len(pieces.map(|pieces| pieces.lengths.len()), nonces);
             assert_eq!(builder.finish(pieces, &vec![[7; 8]; nonces]).len(), len);
