@@ -290,9 +290,9 @@ fn members_that_home_assistant_refuses_or_drops_are_named() {
         "WouldNotRestore data/pipe: it is a named pipe",
         "Warning data/device: it is a device",
         "WouldNotRestore data/../../up: it points outside the archive",
-        "Loss data/configuration.yaml: it is there more than once",
+        "Loss data/configuration.yaml: the archive holds it more than once",
         "Warning data/relative: it is a symbolic link",
-        "Warning data/custom/backups/x: it is called 'backups' or lies in such a folder",
+        "Warning data/custom/backups/x: it is called 'backups' or is in such a folder",
         "Warning stray: is outside data/, so it is not restored",
     ] {
         assert!(findings.iter().any(|finding| finding.starts_with(expected)), "{expected}: {findings:#?}");
