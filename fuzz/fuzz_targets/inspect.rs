@@ -1,7 +1,7 @@
 //! Any bytes, looked at: an archive, a damaged one, or no archive at all.
 #![no_main]
 
-use std::{cell::RefCell, fs, sync::atomic::AtomicBool};
+use std::{cell::RefCell, fs};
 
 use engine::inspect::{InspectOptions, inspect};
 use habackup::{readers::Asked, securetar::Password};
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
             rows: flags & 2 == 0,
             asked: asked.clone(),
         };
-        let found = inspect(&archive, &options, &|_, _| {}, &AtomicBool::new(false)).expect(
+        let found = inspect(&archive, &options, &|_, _| {}, &Default::default()).expect(
             "whatever it is, something \
             can be said of it",
         );

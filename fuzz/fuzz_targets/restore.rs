@@ -8,7 +8,6 @@ use std::{
     num::NonZeroUsize,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    sync::atomic::AtomicBool,
 };
 
 use engine::restore::{RestoreOptions, restore};
@@ -109,7 +108,7 @@ fn run(root: &Path, flags: u8, bytes: &[u8]) {
         threads: NonZeroUsize::new(1 + usize::from(flags >> 4 & 1)).expect("one or two"),
     };
     let before = around(root, &into);
-    let result = restore(&archive, &into, &options, &|_, _| {}, &AtomicBool::new(false));
+    let result = restore(&archive, &into, &options, &|_, _| {}, &Default::default());
     if let Ok(restored) = &result
         && let Some(kept) = &restored.kept
     {

@@ -1,7 +1,7 @@
 //! Any archive, verified.
 #![no_main]
 
-use std::{cell::RefCell, fs, num::NonZeroUsize, sync::atomic::AtomicBool};
+use std::{cell::RefCell, fs, num::NonZeroUsize};
 
 use engine::verify::{VerifyOptions, verify};
 use habackup::securetar::Password;
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
             password: (flags & 1 == 0).then(|| Password::new("correct horse")),
             threads: NonZeroUsize::new(1 + usize::from(flags >> 1 & 1)).expect("one or two"),
         };
-        if let Ok(found) = verify(&archive, &options, &|_, _| {}, &AtomicBool::new(false)) {
+        if let Ok(found) = verify(&archive, &options, &|_, _| {}, &Default::default()) {
             let _ = found.is_good();
         }
     });

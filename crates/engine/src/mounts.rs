@@ -14,6 +14,7 @@ use rustix::{
     fs::{AtFlags, CWD, StatxFlags, statx},
     io::Errno,
 };
+use store::Cancellation;
 
 use crate::error::BackupError;
 
@@ -45,7 +46,7 @@ const KERNEL: &[&str] = &[
 ];
 
 /// Mount points strictly below `root` that are to be left out, with the reason.
-pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn to_leave_out(root: &Path, cancel: &Cancellation) -> BTreeMap<PathBuf, String> {
     let Ok(root) = root.canonicalize() else { return BTreeMap::new() };
     let Ok(table) = fs::read("/proc/self/mountinfo") else { return BTreeMap::new() };
     let ancestors: Vec<(u64, u64)> = root
@@ -59,7 +60,7 @@ pub(crate) fn to_leave_out(root: &Path) -> BTreeMap<PathBuf, String> {
         if below.as_os_str().is_empty() {
             continue;
         }
-        if let Some(reason) = reason_against(&path, &kind, &ancestors) {
+        if let Some(reason) = reason_against(&path, &kind, &ancestors, cancel) {
             out.insert(below.to_owned(), reason);
         }
     }
@@ -123,11 +124,11 @@ fn missing(directory: &Path, wanted: &[u8], mounted: &[u8]) -> Option<PathBuf> {
         .find(|point| !mounted.contains(point) && point != Path::new("/"))
 }
 
-fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)]) -> Option<String> {
+fn reason_against(path: &Path, kind: &str, ancestors: &[(u64, u64)], cancel: &Cancellation) -> Option<String> {
     if KERNEL.contains(&kind) {
         return Some(format!("a mounted {kind} file system, which holds no files of yours"));
     }
-    match ask(path) {
+    match ask(path, cancel) {
         Answer::Silence => {
             Some(format!("the mounted {kind} file system did not respond within {} seconds", PATIENCE.as_secs()))
         }
@@ -149,9 +150,15 @@ enum Answer {
 
 /// Device and inode of a mount, queried on a thread of its own: a dead network share never answers, and the thread is
 /// abandoned.
-fn ask(path: &Path) -> Answer {
+fn ask(path: &Path, cancel: &Cancellation) -> Answer {
     let (sender, receiver) = mpsc::channel();
     let path = path.to_owned();
+    let _waking = cancel.on_cancel({
+        let sender = sender.clone();
+        move || {
+            let _ = sender.send(Answer::Silence);
+        }
+    });
     std::thread::spawn(move || {
         let answer =
             fs::metadata(&path).map_or(Answer::Refusal, |metadata| Answer::Identity((metadata.dev(), metadata.ino())));

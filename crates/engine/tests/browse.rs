@@ -9,7 +9,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -22,6 +22,7 @@ use habackup::{
     securetar::{Password, SecureTarVersion},
     tar::Kind,
 };
+use store::Cancellation;
 
 /// An archive in memory that counts what is read of it.
 struct Counted {
@@ -62,7 +63,7 @@ fn open(archive: Vec<u8>) -> Browser<'static> {
 
 fn names(browser: &Browser<'_>, all: bool) -> Vec<String> {
     let mut names = Vec::new();
-    let listed = browser.list(all, &AtomicBool::new(false), |item| {
+    let listed = browser.list(all, &Cancellation::default(), |item| {
         names.push(item.to_string());
         ControlFlow::Continue(())
     });
@@ -72,7 +73,7 @@ fn names(browser: &Browser<'_>, all: bool) -> Vec<String> {
 
 fn cat(browser: &Browser<'_>, path: &str) -> (Vec<u8>, Result<Found, BrowseError>) {
     let mut out = Vec::new();
-    let found = browser.cat(path.as_bytes(), &mut out, &AtomicBool::new(false));
+    let found = browser.cat(path.as_bytes(), &mut out, &Cancellation::default());
     (out, found)
 }
 
@@ -84,7 +85,7 @@ fn refused(browser: &Browser<'_>, path: &str) -> String {
 }
 
 fn compared(a: &Browser<'_>, b: &Browser<'_>, all: bool) -> Comparison {
-    compare(a, b, all, &AtomicBool::new(false)).unwrap()
+    compare(a, b, all, &Cancellation::default()).unwrap()
 }
 
 fn layouts() -> Vec<Layout> {
@@ -148,7 +149,7 @@ fn every_layout_lists_the_same_names_and_gives_out_the_same_bytes() {
 fn modes_and_times_are_told_where_they_are_known() {
     for (layout, known) in [(PLAIN, false), (PLAIN.without_index(), true)] {
         let mut auth = None;
-        let listed = open(layout.archive(&lived_in())).list(false, &AtomicBool::new(false), |item| {
+        let listed = open(layout.archive(&lived_in())).list(false, &Cancellation::default(), |item| {
             if item.path == b".storage/auth" {
                 auth = Some((item.kind, item.size, item.mode, item.mtime));
                 return ControlFlow::Break(());
@@ -296,9 +297,9 @@ fn an_archive_that_is_cut_short_gives_out_what_is_there() {
         let (out, found) = cat(&browser, "noise");
         assert!(matches!(found, Err(BrowseError::Damaged { .. })), "{found:?}");
         assert!(noise(3_000_000, 5).starts_with(&out), "no wrong byte");
-        let listed = browser.list(false, &AtomicBool::new(false), |_| ControlFlow::Continue(()));
+        let listed = browser.list(false, &Cancellation::default(), |_| ControlFlow::Continue(()));
         assert!(matches!(listed, Err(BrowseError::Damaged { .. })));
-        assert!(compare(&browser, &browser, false, &AtomicBool::new(false)).is_err());
+        assert!(compare(&browser, &browser, false, &Cancellation::default()).is_err());
     }
 }
 
@@ -384,7 +385,8 @@ fn what_differs_in_size_is_not_read() {
 #[test]
 fn whoever_stops_it_is_heard() {
     let browser = open(PLAIN.without_index().archive(&lived_in()));
-    let stopped = AtomicBool::new(true);
+    let stopped = Cancellation::default();
+    stopped.cancel();
     assert!(matches!(browser.list(false, &stopped, |_| ControlFlow::Continue(())), Err(BrowseError::Cancelled)));
     assert!(matches!(browser.cat(b"empty", &mut Vec::new(), &stopped), Err(BrowseError::Cancelled)));
     assert!(matches!(compare(&browser, &browser, false, &stopped), Err(BrowseError::Cancelled)));

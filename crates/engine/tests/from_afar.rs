@@ -10,7 +10,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -23,7 +23,7 @@ use engine::{
     verify::{VerifyError, VerifyOptions, verify},
 };
 use habackup::securetar::Password;
-use store::{Bridge, Context, Kind, Operation, StoreError, Tuning, inbound::RemoteFile, local::Local};
+use store::{Bridge, Cancellation, Context, Kind, Operation, StoreError, Tuning, inbound::RemoteFile, local::Local};
 
 struct Far {
     file: RemoteFile,
@@ -55,7 +55,7 @@ impl Source for Far {
 
 fn far(directory: &Path, answers: u64) -> Arc<Far> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let context = Context::new(Tuning::default(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let context = Context::new(Tuning::default(), "/nonexistent".into(), Cancellation::default()).unwrap();
     let store = Arc::new(Local::open(directory).unwrap());
     let file = RemoteFile::open(&Bridge::start().unwrap(), &context, store, "a.tar").unwrap();
     Arc::new(Far { file, answers: AtomicU64::new(answers) })
@@ -109,7 +109,7 @@ fn back_up(config: &Path, to: &Path, password: Option<&str>) {
         digest: false,
         now: jiff::Zoned::now(),
     };
-    engine::backup(&options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false))).unwrap();
+    engine::backup(&options, None, &Arc::new(Progress::default()), &Cancellation::default()).unwrap();
 }
 
 fn options(password: Option<&str>) -> RestoreOptions {
@@ -138,7 +138,7 @@ fn a_small_file_out_of_a_large_archive_costs_little() {
             &into,
             &options(password),
             &|_, _| {},
-            &AtomicBool::new(false),
+            &Cancellation::default(),
         )
         .unwrap();
         assert!(fs::read(into.join("m-small.bin")).unwrap() == small);
@@ -159,7 +159,7 @@ fn printing_it_costs_no_more() {
         let source = ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>);
         let browser = Browser::open(source, password.as_ref(), NonZeroUsize::new(2).unwrap(), &|_, _| {}).unwrap();
         let mut out = Vec::new();
-        let found = browser.cat(b"m-small.bin", &mut out, &AtomicBool::new(false)).unwrap();
+        let found = browser.cat(b"m-small.bin", &mut out, &Cancellation::default()).unwrap();
         assert!(out == small && found.used_index);
         assert!(far.file.fetched() < most, "{} bytes in {} requests", far.file.fetched(), far.file.requests());
         assert!(far.file.requests() <= 3, "{} requests", far.file.requests());
@@ -176,7 +176,7 @@ fn reading_all_of_it_fetches_little_more_than_it() {
         ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>),
         &options,
         &|_, _| {},
-        &AtomicBool::new(false),
+        &Cancellation::default(),
     )
     .unwrap();
     assert!(found.is_good() && found.used_index, "{:?}", found.findings);
@@ -194,7 +194,7 @@ fn inspecting_fetches_little_more_than_it_and_says_how_far_it_is() {
         told.fetch_max(done, Ordering::Relaxed);
     };
     let source = ArchiveSource::Remote(Arc::clone(&far) as Arc<dyn Source>);
-    let found = inspect(source, &InspectOptions::default(), &tell, &AtomicBool::new(false)).unwrap();
+    let found = inspect(source, &InspectOptions::default(), &tell, &Cancellation::default()).unwrap();
     assert_eq!(found.bytes, far.file.len());
     assert!(far.file.fetched() <= far.file.len() / 20 * 21, "{} bytes of {}", far.file.fetched(), far.file.len());
     let told = told.into_inner();
@@ -211,21 +211,21 @@ fn a_place_that_fails_is_not_mistaken_for_damage() {
             source(),
             &VerifyOptions { password: None, threads: NonZeroUsize::new(2).unwrap() },
             &|_, _| {},
-            &AtomicBool::new(false),
+            &Cancellation::default(),
         );
         assert!(matches!(verified, Err(VerifyError::Open(OpenError::Place(_)))), "{answers}: {verified:?}");
-        let inspected = inspect(source(), &InspectOptions::default(), &|_, _| {}, &AtomicBool::new(false));
+        let inspected = inspect(source(), &InspectOptions::default(), &|_, _| {}, &Cancellation::default());
         assert!(matches!(inspected, Err(InspectError::Open(OpenError::Place(_)))), "{answers}: {inspected:?}");
         let into = directory.path().join("never");
         let all = RestoreOptions { only: Vec::new(), ..options(None) };
-        let restored = restore(source(), &into, &all, &|_, _| {}, &AtomicBool::new(false));
+        let restored = restore(source(), &into, &all, &|_, _| {}, &Cancellation::default());
         assert!(matches!(restored, Err(RestoreError::Open(OpenError::Place(_)))), "{answers}: {restored:?}");
         assert!(!into.exists());
         let opened = Browser::open(source(), None, NonZeroUsize::MIN, &|_, _| {});
         let printed = opened.map_err(BrowseError::from).and_then(|browser| {
             // Enough for opening it: the rest is told by what is asked for.
-            let large = browser.cat(b"z-large.bin", &mut io::sink(), &AtomicBool::new(false));
-            large.and_then(|_| browser.cat(b"a-large.bin", &mut io::sink(), &AtomicBool::new(false)))
+            let large = browser.cat(b"z-large.bin", &mut io::sink(), &Cancellation::default());
+            large.and_then(|_| browser.cat(b"a-large.bin", &mut io::sink(), &Cancellation::default()))
         });
         assert!(matches!(printed, Err(BrowseError::Open(OpenError::Place(_)))), "{answers}: {printed:?}");
     }

@@ -9,7 +9,6 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::AtomicBool,
 };
 
 use engine::{
@@ -19,6 +18,7 @@ use engine::{
 };
 use habackup::securetar::Password;
 use sequential::{Line, send};
+use store::Cancellation;
 
 struct Home(tempfile::TempDir);
 
@@ -89,7 +89,7 @@ impl Home {
 
     fn assert_good(&self, password: Option<Password>) {
         let options = VerifyOptions { password, threads: engine::all_cores() };
-        let found = verify(&self.sent(), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let found = verify(&self.sent(), &options, &|_, _| {}, &Cancellation::default()).unwrap();
         assert!(found.is_good(), "{:?}", found.findings);
         assert!(found.used_index);
         assert_eq!(found.without_checksum, [""; 0]);
@@ -107,7 +107,7 @@ impl Home {
             password,
             threads: engine::all_cores(),
         };
-        restore(&self.0.path().join("out").join(archive), &into, &options, &|_, _| {}, &AtomicBool::new(false))
+        restore(&self.0.path().join("out").join(archive), &into, &options, &|_, _| {}, &Cancellation::default())
             .unwrap();
         let mut found = BTreeMap::new();
         let mut open = vec![into.clone()];

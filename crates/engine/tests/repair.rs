@@ -5,7 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use engine::{
@@ -18,6 +18,7 @@ use engine::{
 };
 use habackup::{readers::Asked, securetar::Password};
 use jiff::Zoned;
+use store::Cancellation;
 use testkit::fixtures::Fixtures;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -101,11 +102,11 @@ fn options(to: PathBuf, password: Option<&str>) -> RepairOptions {
 }
 
 fn run(bad: &Path, options: &RepairOptions) -> Result<Repaired, RepairError> {
-    repair(&bad.into(), options, None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(false)))
+    repair(&bad.into(), options, None, &Arc::new(Progress::default()), &Cancellation::default())
 }
 
 fn look(archive: &Path) -> Inspection {
-    inspect(archive, &InspectOptions::default(), &|_, _| {}, &AtomicBool::new(false)).unwrap()
+    inspect(archive, &InspectOptions::default(), &|_, _| {}, &Cancellation::default()).unwrap()
 }
 
 fn told(repaired: &Repaired) -> String {
@@ -203,7 +204,7 @@ fn settled(name: &str, good: &Path, password: Option<&str>) {
 /// What `verify` says has changed since it was written.
 fn damage(good: &Path, password: Option<&str>) -> Vec<String> {
     let options = VerifyOptions { password: password.map(Password::new), threads: std::num::NonZeroUsize::MIN };
-    let verification = verify(good, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    let verification = verify(good, &options, &|_, _| {}, &Cancellation::default()).unwrap();
     let damage = verification.findings.iter().filter(|finding| finding.severity == Severity::Damage);
     damage.map(|finding| format!("{}: {}", finding.member, finding.message)).collect()
 }
@@ -213,7 +214,7 @@ fn same(a: &Path, b: &Path, passwords: (Option<&str>, Option<&str>)) -> Comparis
     let (first, second) = (passwords.0.map(Password::new), passwords.1.map(Password::new));
     let a = Browser::open(a, first.as_ref(), threads, &|_, _| {}).unwrap();
     let b = Browser::open(b, second.as_ref(), threads, &|_, _| {}).unwrap();
-    compare(&a, &b, true, &AtomicBool::new(false)).unwrap()
+    compare(&a, &b, true, &Cancellation::default()).unwrap()
 }
 
 /// Its name, what is asked for, and the password that opens the result.
@@ -386,7 +387,7 @@ fn an_archive_with_a_part_that_is_still_encrypted_opens_without_a_password() {
     ] {
         let password = password.map(Password::new);
         let verification =
-            verify(&bad, &VerifyOptions { password: password.clone(), threads }, &|_, _| {}, &AtomicBool::new(false))
+            verify(&bad, &VerifyOptions { password: password.clone(), threads }, &|_, _| {}, &Cancellation::default())
                 .unwrap();
         assert_eq!(verification.judgement.verdict, Verdict::Incomplete, "{:?}", verification.findings);
         assert_eq!(verification.judgement.missing, ["addons_local"]);
@@ -395,9 +396,9 @@ fn an_archive_with_a_part_that_is_still_encrypted_opens_without_a_password() {
         };
         assert!(says("still encrypted") && says(why), "{:?}", verification.findings);
         let browser = Browser::open(&bad, password.as_ref(), threads, &|_, _| {}).unwrap();
-        browser.cat(b".HA_VERSION", &mut Vec::new(), &AtomicBool::new(false)).unwrap();
+        browser.cat(b".HA_VERSION", &mut Vec::new(), &Cancellation::default()).unwrap();
         let locked =
-            browser.cat(format!("{part}: note.txt").as_bytes(), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
+            browser.cat(format!("{part}: note.txt").as_bytes(), &mut Vec::new(), &Cancellation::default()).unwrap_err();
         assert!(locked.to_string().contains(lock), "{locked}");
     }
     for (password, is_right) in [(None, false), (Some("wrong"), false), (Some(PASSWORD), true)] {

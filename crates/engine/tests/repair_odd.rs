@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     io::{Cursor, Read},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use crafted::{Bench, Inner, PASSWORD, PLAIN};
@@ -24,6 +24,7 @@ use habackup::{
     tar::{EntryKind, Reader},
 };
 use jiff::Zoned;
+use store::Cancellation;
 
 /// The files of an inner archive.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -54,14 +55,9 @@ fn repaired(tar: &[u8], more: &[(&str, &[u8])], part: &str) -> (Repaired, Files)
     let bad = bench.put(&layout.archive_of(tar, &[], &layout.manifest(), more));
     let good = bench.path("good.tar");
     let options = keeping(good.clone());
-    let repaired = repair(
-        &bad.as_path().into(),
-        &options,
-        None,
-        &Arc::new(Progress::default()),
-        &Arc::new(AtomicBool::new(false)),
-    )
-    .unwrap();
+    let repaired =
+        repair(&bad.as_path().into(), &options, None, &Arc::new(Progress::default()), &Cancellation::default())
+            .unwrap();
     let outer = std::fs::read(good).map(|bytes| files(&bytes)).unwrap_or_default();
     let inner = outer.get(part).map(|bytes| files(bytes)).unwrap_or_default();
     (repaired, inner)
@@ -322,7 +318,7 @@ fn what_a_damaged_description_said_is_not_lost() {
             &options,
             None,
             &Arc::new(Progress::default()),
-            &Arc::new(AtomicBool::new(false)),
+            &Cancellation::default(),
         )
         .unwrap();
         assert!(repaired.notes.iter().any(|note| note.what == what), "{:?}", repaired.notes);

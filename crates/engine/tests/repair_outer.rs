@@ -5,7 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use habackup::{
     tar::{BLOCK, Header, Kind, Reader, encode, padding},
 };
 use jiff::Zoned;
+use store::Cancellation;
 
 const MAIN: &str = "homeassistant.tar.gz";
 
@@ -152,13 +153,8 @@ impl Outcome {
             asked: Asked::default(),
             now: Zoned::now(),
         };
-        let repaired = repair(
-            &path.as_path().into(),
-            &options,
-            None,
-            &Arc::new(Progress::default()),
-            &Arc::new(AtomicBool::new(false)),
-        );
+        let repaired =
+            repair(&path.as_path().into(), &options, None, &Arc::new(Progress::default()), &Cancellation::default());
         Self { repaired, good, _folder: folder }
     }
 

@@ -8,7 +8,7 @@ mod common;
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -113,11 +113,11 @@ fn a_repair_to_a_place_that_takes_nothing_ends_when_it_is_stopped() {
     let (archive, bridge, context, memory) =
         (archive(dir.path(), 10), Bridge::start().unwrap(), context(&dir.path().join("state")), Memory::new(parts()));
     memory.world.lock().unwrap().pause = Duration::from_hours(1);
-    let stopping = Arc::clone(&context.cancel);
+    let stopping = context.cancel.clone();
     std::thread::scope(|scope| {
         let repairing = scope.spawn(|| repaired(&archive, &memory, &bridge, &context));
         std::thread::sleep(Duration::from_millis(500));
-        stopping.store(true, Ordering::Relaxed);
+        stopping.cancel();
         assert!(matches!(repairing.join().unwrap(), Err(RepairError::Cancelled | RepairError::Write(_))));
     });
     let world = memory.world.lock().unwrap();

@@ -15,6 +15,7 @@ use std::{
 use crafted::{Bench, Inner, Layout, MTIME, PLAIN, everything, only};
 use engine::restore::{RestoreError, RestoreOptions};
 use habackup::{securetar::SecureTarVersion, tar::Kind};
+use store::Cancellation;
 
 fn layouts() -> Vec<(&'static str, Layout)> {
     vec![
@@ -466,7 +467,8 @@ fn a_stopped_restore_leaves_nothing() {
     for (name, layout) in layouts() {
         let bench = Bench::new();
         let archive = bench.put(&layout.archive(&Inner::config()));
-        let stopped = std::sync::atomic::AtomicBool::new(true);
+        let stopped = Cancellation::default();
+        stopped.cancel();
         let error =
             engine::restore::restore(&archive, &bench.path("config"), &everything(), &|_, _| {}, &stopped).unwrap_err();
         assert!(matches!(error, RestoreError::Cancelled), "{name}: {error}");

@@ -10,7 +10,6 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
     time::Duration,
 };
 
@@ -20,7 +19,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
-use store::{Address, Limit, Options};
+use store::{Address, Cancellation, Limit, Options};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -357,7 +356,7 @@ fn usual_places() -> Vec<PathBuf> {
 
 fn read(path: &Path) -> Result<String, Failure> {
     // Nothing catches signals yet: Ctrl-C ends the program by itself.
-    let text = store::files::read_short(path, LONGEST, &AtomicBool::new(false));
+    let text = store::files::read_short(path, LONGEST, &Cancellation::default());
     text.map(|text| text.to_string()).map_err(|error| {
         let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));
         Failure::usage(format!("can't read the configuration file {shown}: {reason}"))

@@ -8,7 +8,7 @@ use std::{
     io::{self, BufRead, IsTerminal, Write, stderr, stdin},
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,8 +16,9 @@ use engine::{
     Progress,
     read::{ArchiveSource, Source},
 };
+use rustix::event::PollFlags;
 use store::{
-    Address, Bridge, Context, Entry, Limit, Options, Sink, Store, StoreError, Tuning,
+    Address, Bridge, Cancellation, Context, Entry, Limit, Options, Sink, Store, StoreError, Tuning,
     inbound::RemoteFile,
     retry::{Pause, RetryPolicy, Waiting},
     stdout::Stdout,
@@ -26,7 +27,7 @@ use store::{
 use crate::{
     args::{VerifyArg, WaitingArgs},
     config::{Common, Config},
-    failure::{FAILED, Failure, USAGE},
+    failure::{FAILED, Failure, INTERRUPTED, USAGE},
     output,
 };
 
@@ -216,7 +217,7 @@ impl Drop for Connected {
 
 impl Network {
     /// `give_up_after` is what the command line says of it.
-    pub(crate) fn start(give_up_after: Option<Duration>, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
+    pub(crate) fn start(give_up_after: Option<Duration>, cancel: &Cancellation) -> Result<Self, Failure> {
         // Fails only when there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bridge = Bridge::start().map_err(|error| {
@@ -224,9 +225,10 @@ impl Network {
         })?;
         let tuning =
             Tuning { give_up_after: give_up_after.unwrap_or(Tuning::default().give_up_after), ..Tuning::default() };
-        let mut context = Context::new(tuning, state_directory(), Arc::clone(cancel))?;
+        let mut context = Context::new(tuning, state_directory(), cancel.clone())?;
         if stdin().is_terminal() && stderr().is_terminal() {
-            context.ask = Some(Arc::new(ask));
+            let cancel = cancel.clone();
+            context.ask = Some(Arc::new(move |question| ask(question, &cancel)));
         }
         Ok(Self { bridge, context, said: give_up_after, yields: false, connected: Arc::default() })
     }
@@ -365,7 +367,7 @@ pub(crate) fn archive(
     typed: &Path,
     waiting: &WaitingArgs,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<ArchiveSource, Failure> {
     // A name that is no text can only be a file's.
     let Some(text) = typed.to_str() else { return Ok(typed.into()) };
@@ -417,11 +419,15 @@ impl habackup::read_at::ReadAt for Far {
 }
 
 /// Asks before something is removed. Without a terminal nobody can answer, so the flag must say it.
-pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
+pub(crate) fn confirm(question: &str, cancel: &Cancellation) -> Result<bool, Failure> {
     if !stdin().is_terminal() || !stderr().is_terminal() {
         return Err(Failure::usage("there is no terminal to ask at").hint("add --yes if you are sure"));
     }
-    Ok(ask(&format!("{question} [y/N]")).is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
+    let answer = ask(&format!("{question} [y/N]"), cancel);
+    if cancel.is_cancelled() {
+        return Err(Failure::new(INTERRUPTED, "interrupted; nothing was changed"));
+    }
+    Ok(answer.is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
 }
 
 /// Where sessions, tokens and keys of this user are kept. Not made here.
@@ -431,12 +437,17 @@ pub(crate) fn state_directory() -> PathBuf {
     own.unwrap_or_else(|| PathBuf::from("/var/lib")).join("haul")
 }
 
-fn ask(question: &str) -> Option<String> {
+fn ask(question: &str, cancel: &Cancellation) -> Option<String> {
     // Places that are tried at the same time take turns at the terminal.
     static TERMINAL: Mutex<()> = Mutex::new(());
     let _turn = TERMINAL.lock().unwrap_or_else(PoisonError::into_inner);
     let mut out = stderr().lock();
     write!(out, "{question} ").and_then(|()| out.flush()).ok()?;
+    // A terminal gives a line at a time, so nothing of it can be in the buffer already.
+    if !cancel.ready(stdin(), PollFlags::IN).ok()? {
+        let _ = writeln!(out);
+        return None;
+    }
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer).ok()?;
     let answer = answer.trim();
@@ -471,7 +482,7 @@ mod tests {
     #[test]
     fn a_mistyped_name_in_a_directory_is_asked_for_once() {
         let directory = tempfile::tempdir().unwrap();
-        let mut network = Network::start(None, &Arc::default()).unwrap();
+        let mut network = Network::start(None, &Cancellation::default()).unwrap();
         // Whoever asks again, waits for this.
         network.context.tuning.first_pause = Duration::from_hours(1);
         network.context.tuning.longest_pause = Duration::from_hours(1);
@@ -486,7 +497,7 @@ mod tests {
 
     #[test]
     fn what_a_destination_says_of_giving_up_yields_to_what_was_typed_only() {
-        let cancel = Arc::new(AtomicBool::new(false));
+        let cancel = Cancellation::default();
         let mut own = at("/a", None);
         own.common.give_up_after = Some(Duration::from_mins(5));
         let give_up_after = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
@@ -503,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_destinations_rate_yields_to_what_was_typed_only() {
-        let cancel = Arc::new(AtomicBool::new(false));
+        let cancel = Cancellation::default();
         let network = Network::start(None, &cancel).unwrap();
         let mut own = at("/a", None);
         own.common.limit = Some(Limit::new(100_000));

@@ -19,13 +19,14 @@ mod shrunk;
 mod text;
 mod units;
 
-use std::{
-    process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{process::ExitCode, sync::Arc};
 
 use clap::CommandFactory;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
+    iterator::Signals,
+};
+use store::Cancellation;
 
 use crate::{
     args::{Cli, Command, DestinationCommand},
@@ -92,14 +93,27 @@ fn run(command: &Command, config: &Config) -> Result<u8, Failure> {
     }
 }
 
-/// Set by the first Ctrl-C, SIGTERM or SIGHUP: the job then stops and tidies up. The second one ends the program at
+/// Ends the job at the first Ctrl-C, SIGTERM or SIGHUP: it then stops and tidies up. The second one ends the program at
 /// once; the next run tidies up after it.
-fn interruption() -> Result<Arc<AtomicBool>, Failure> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .map_err(|error| Failure::new(FAILED, format!("can't watch for Ctrl-C: {error}")))?;
+fn interruption() -> Result<Cancellation, Failure> {
+    const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+    let cannot = |error| Failure::new(FAILED, format!("can't watch for Ctrl-C: {error}"));
+    let cancel = Cancellation::default();
+    for signal in SIGNALS {
+        let flag = cancel.flag();
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
+            .map_err(cannot)?;
     }
-    Ok(flag)
+    let mut signals = Signals::new(SIGNALS).map_err(cannot)?;
+    let canceller = cancel.clone();
+    let watching = std::thread::Builder::new().name("haul-signals".to_owned()).spawn(move || {
+        // A handler may set a flag and no more; the waits are woken from here.
+        if signals.forever().next().is_some() {
+            canceller.cancel();
+        }
+    });
+    watching.map_err(cannot)?;
+    output::heed(&cancel);
+    Ok(cancel)
 }

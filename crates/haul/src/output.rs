@@ -3,11 +3,16 @@
 //! A reader that goes away (`haul … | head`) ends the printing, not the program with a backtrace.
 
 use std::{
-    io::{IsTerminal, Write, stderr, stdout},
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    io::{IsTerminal, StdoutLock, Write, stderr, stdout},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
+use store::Cancellation;
 
 use crate::{
     failure::{FAILED, Failure, INTERRUPTED},
@@ -28,6 +33,19 @@ pub(crate) fn keep_stdout_free() -> Result<(), Failure> {
     }
     STDOUT_IS_TAKEN.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// A pipe that can be written to takes so much at once (pipe(7)).
+const PIPE: usize = 4096;
+/// Whoever reads gets so much time to make room when the user wants to stop, so that no document is cut.
+const GRACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+
+/// Ends the wait for whoever does not read standard output.
+static CANCEL: OnceLock<Cancellation> = OnceLock::new();
+
+/// From now on the user can end a wait for whoever reads standard output.
+pub(crate) fn heed(cancel: &Cancellation) {
+    let _ = CANCEL.set(cancel.clone());
 }
 
 /// What `--json` asked for.
@@ -68,11 +86,23 @@ pub(crate) fn bytes_out(bytes: &[u8]) -> Result<bool, Failure> {
         return Ok(true);
     }
     let mut out = stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(unwritable(&error)),
-        Ok(()) => Ok(true),
+    for piece in bytes.chunks(PIPE) {
+        if !is_taken(&out).map_err(|error| unwritable(&error))? {
+            return Err(Failure::new(INTERRUPTED, "interrupted"));
+        }
+        match out.write_all(piece).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(false),
+            Err(error) => return Err(unwritable(&error)),
+            Ok(()) => {}
+        }
     }
+    Ok(true)
+}
+
+/// Waits until standard output takes a piece; false when the user has enough of waiting.
+fn is_taken(out: &StdoutLock<'_>) -> std::io::Result<bool> {
+    let Some(cancel) = CANCEL.get() else { return Ok(true) };
+    Ok(cancel.ready(out, PollFlags::OUT)? || poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&GRACE)) == Ok(1))
 }
 
 /// Nothing can be printed.

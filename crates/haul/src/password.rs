@@ -4,12 +4,12 @@
 use std::{
     io::{IsTerminal, stderr, stdin},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use engine::read::OpenError;
 use habackup::securetar::{Mended, Password, key_in};
 use homeassistant::Secret;
+use store::Cancellation;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -26,21 +26,21 @@ const HINT: &str = "give a file that holds the password, or Home Assistant's eme
 const LONGEST: u64 = 4096;
 
 /// The password the user gave, if any, to open an archive with: whatever it is, somebody may have chosen it.
-pub(crate) fn given(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Password>, Failure> {
+pub(crate) fn given(args: &PasswordArgs, cancel: &Cancellation) -> Result<Option<Password>, Failure> {
     Ok(secret(args, cancel)?.map(|secret| Password::new(secret.expose())))
 }
 
 /// The password the user gave, if any, for an archive that is to be made.
-pub(crate) fn for_new_archive(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Password>, Failure> {
+pub(crate) fn for_new_archive(args: &PasswordArgs, cancel: &Cancellation) -> Result<Option<Password>, Failure> {
     Ok(secret_for_new_archive(args, cancel)?.map(|secret| Password::new(secret.expose())))
 }
 
 /// The same as text, for whoever must pass it on.
-pub(crate) fn secret_for_new_archive(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
+pub(crate) fn secret_for_new_archive(args: &PasswordArgs, cancel: &Cancellation) -> Result<Option<Secret>, Failure> {
     secret(args, cancel)?.map(|secret| fit(secret.expose()).map(|()| secret.clone())).transpose()
 }
 
-fn secret(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
+fn secret(args: &PasswordArgs, cancel: &Cancellation) -> Result<Option<Secret>, Failure> {
     match &args.password_file {
         Some(path) => read(path, cancel).map(Some),
         None => from_environment(VARIABLE),
@@ -48,7 +48,7 @@ fn secret(args: &PasswordArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Fa
 }
 
 /// The password that an archive shall get; asked for twice where nothing says it.
-pub(crate) fn new(file: Option<&Path>, cancel: &AtomicBool) -> Result<Password, Failure> {
+pub(crate) fn new(file: Option<&Path>, cancel: &Cancellation) -> Result<Password, Failure> {
     let said = match file {
         Some(path) => Some(read(path, cancel)?),
         None => from_environment(NEW)?,
@@ -102,11 +102,11 @@ fn from_environment(variable: &str) -> Result<Option<Secret>, Failure> {
 }
 
 /// The password that a file holds, to open an archive with.
-pub(crate) fn from_file(path: &Path, cancel: &AtomicBool) -> Result<Password, Failure> {
+pub(crate) fn from_file(path: &Path, cancel: &Cancellation) -> Result<Password, Failure> {
     Ok(Password::new(read(path, cancel)?.expose()))
 }
 
-fn read(path: &Path, cancel: &AtomicBool) -> Result<Secret, Failure> {
+fn read(path: &Path, cancel: &Cancellation) -> Result<Secret, Failure> {
     let text = text(path, "password file", HINT, LONGEST, cancel)?;
     let shown = engine::shown(path.as_os_str().as_encoded_bytes());
     let refused = |why: &str| {
@@ -131,10 +131,10 @@ pub(crate) fn text(
     what: &str,
     hint: &str,
     most: u64,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Zeroizing<String>, Failure> {
     store::files::read_short(path, most, cancel).map_err(|error| {
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_cancelled() {
             return Failure::new(INTERRUPTED, "interrupted");
         }
         let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));

@@ -6,16 +6,13 @@ use std::{
     fs::{self, File},
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::SystemTime,
 };
 
 use engine::{CopyReport, Destination, browse::Browser, in_units, read::ArchiveSource};
 use habackup::{archive::Archive, securetar::Password};
-use store::{Entry, inbound::RemoteFile, outbound::Network, retry::RetryPolicy};
+use store::{Cancellation, Entry, inbound::RemoteFile, outbound::Network, retry::RetryPolicy};
 
 use crate::{command::list::is_archive_name, destination::Far};
 
@@ -30,7 +27,7 @@ pub(crate) fn notes(
     size: u64,
     network: Option<Network<'_>>,
     password: Option<&Password>,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Vec<String> {
     let arrived = copies.iter().filter(|copy| copy.error.is_none());
     arrived.filter_map(|copy| Neighbours::of(copy, destinations, network)?.note(copy, size, password, cancel)).collect()
@@ -83,7 +80,7 @@ impl<'n> Neighbours<'n> {
         copy: &CopyReport,
         size: u64,
         password: Option<&Password>,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
     ) -> Option<String> {
         let own_name = copy.path.as_ref().and_then(|path| path.file_name()?.to_str()).unwrap_or(&copy.name).to_owned();
         self.entries.retain(|entry| entry.name == own_name || is_archive_name(&entry.name));
@@ -96,7 +93,7 @@ impl<'n> Neighbours<'n> {
         let others = self.entries.iter().filter(|entry| entry.name != own_name).take(LOOKED_AT);
         let last = others
             .into_iter()
-            .find(|entry| !cancel.load(Ordering::Relaxed) && self.instance(entry).as_ref() == Some(&instance))?;
+            .find(|entry| !cancel.is_cancelled() && self.instance(entry).as_ref() == Some(&instance))?;
         if last.size / 2 <= size {
             return None;
         }
@@ -150,7 +147,7 @@ impl<'n> Neighbours<'n> {
     }
 
     /// What is in an archive, if that can be told from its index.
-    fn sums(&self, entry: &Entry, password: Option<&Password>, cancel: &AtomicBool) -> Option<Sums> {
+    fn sums(&self, entry: &Entry, password: Option<&Password>, cancel: &Cancellation) -> Option<Sums> {
         let browser = Browser::open(self.source(entry), password, NonZeroUsize::MIN, &|_, _| {}).ok()?;
         if !browser.is_indexed() {
             return None;

@@ -10,7 +10,6 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::AtomicBool,
 };
 
 use engine::inspect::{InspectOptions, Inspection, inspect};
@@ -19,6 +18,7 @@ use habackup::{
     securetar::Password,
 };
 use serde_json::Value;
+use store::Cancellation;
 use testkit::{
     fixtures::{self, Fixtures},
     rig::{self, Version},
@@ -91,7 +91,7 @@ fn look(version: Version, archive: &Path, password: Option<&str>) -> Inspection 
         asked: Asked::Target(version.as_str().parse().unwrap()),
         ..InspectOptions::default()
     };
-    inspect(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap()
+    inspect(archive, &options, &|_, _| {}, &Cancellation::default()).unwrap()
 }
 
 /// Archives as this program makes them, of the configuration that all fixtures are made of.

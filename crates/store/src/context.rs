@@ -4,13 +4,11 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use crate::{
+    cancellation::Cancellation,
     error::{Kind, Operation, StoreError},
     files, http,
     limit::Limit,
@@ -43,8 +41,8 @@ pub struct Context {
     pub state: PathBuf,
     /// Environment variables.
     pub environment: Environment,
-    /// Set when the user wants to stop.
-    pub cancel: Arc<AtomicBool>,
+    /// Says when the user wants to stop.
+    pub cancel: Cancellation,
     /// The rate that uploads keep to.
     pub limit: Option<Limit>,
     /// Asks the person at the terminal for a line (a pairing code); `None` when nobody is there.
@@ -55,7 +53,7 @@ pub struct Context {
 
 impl Context {
     /// Fails only when the system's certificates can't be loaded.
-    pub fn new(tuning: Tuning, state: PathBuf, cancel: Arc<AtomicBool>) -> Result<Self, StoreError> {
+    pub fn new(tuning: Tuning, state: PathBuf, cancel: Cancellation) -> Result<Self, StoreError> {
         let http = http::client(&tuning)?;
         let environment: Environment = Arc::new(|name| {
             let set = std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -71,7 +69,7 @@ impl Context {
 
     /// Whether the user wants to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
+        self.cancel.is_cancelled()
     }
 }
 

@@ -6,20 +6,12 @@ use std::{
     io::{self, Read},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::OFlags,
-};
+use rustix::{event::PollFlags, fs::OFlags};
 use zeroize::Zeroizing;
 
-use crate::owner;
-
-/// How long a silent pipe is waited for between two looks at whether the user wants to stop.
-const LOOK: Duration = Duration::from_millis(100);
+use crate::{cancellation::Cancellation, owner};
 
 /// Opens a file that is read at any place: a regular one, or a block device. Whatever else has that name is refused.
 pub fn open(path: &Path) -> io::Result<File> {
@@ -54,9 +46,9 @@ fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
 }
 
-/// Reads a short text whole: from a file, or from a pipe or terminal, which is waited for until `cancel` is set. More
-/// than `most` bytes are refused.
-pub fn read_short(path: &Path, most: u64, cancel: &AtomicBool) -> io::Result<Zeroizing<String>> {
+/// Reads a short text whole: from a file, or from a pipe or terminal, which is waited for until the user wants to
+/// stop. More than `most` bytes are refused.
+pub fn read_short(path: &Path, most: u64, cancel: &Cancellation) -> io::Result<Zeroizing<String>> {
     let mut file = open_at_once(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -64,15 +56,8 @@ pub fn read_short(path: &Path, most: u64, cancel: &AtomicBool) -> io::Result<Zer
     let mut bytes = Zeroizing::new(Vec::new());
     let mut buffer = Zeroizing::new([0; 4096]);
     loop {
-        let pause = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&pause)) {
-            // Only what is waited for can be interrupted: who tidies up after an interruption reads keys as well.
-            Ok(0) | Err(rustix::io::Errno::INTR) if cancel.load(Ordering::Relaxed) => {
-                return Err(io::Error::other("interrupted"));
-            }
-            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
+        if !cancel.ready(&file, PollFlags::IN)? {
+            return Err(io::Error::other("interrupted"));
         }
         match file.read(&mut buffer[..]) {
             Ok(0) => break,
@@ -190,7 +175,7 @@ mod tests {
     fn a_short_text_comes_from_a_file_or_a_pipe_and_a_silent_one_is_left_when_the_user_stops() {
         let directory = tempfile::tempdir().unwrap();
         let (file, fifo) = (directory.path().join("file"), directory.path().join("pipe"));
-        let going_on = AtomicBool::new(false);
+        let going_on = Cancellation::default();
         fs::write(&file, "secret\n").unwrap();
         assert_eq!(read_short(&file, 7, &going_on).unwrap().as_str(), "secret\n");
         assert_eq!(read_short(&file, 6, &going_on).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
@@ -207,7 +192,7 @@ mod tests {
             scope.spawn(|| OpenOptions::new().write(true).open(&fifo).unwrap().write_all(b"through a pipe").unwrap());
             assert_eq!(read_short(&fifo, 100, &going_on).unwrap().as_str(), "through a pipe");
             let waiting = scope.spawn(|| read_short(&fifo, 100, &going_on));
-            going_on.store(true, Ordering::Relaxed);
+            going_on.cancel();
             assert_eq!(waiting.join().unwrap().unwrap_err().to_string(), "interrupted");
         });
     }

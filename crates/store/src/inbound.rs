@@ -14,13 +14,14 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
 
 use crate::{
     bridge::Bridge,
+    cancellation::OnCancel,
     context::Context,
     error::{Kind, Operation, StoreError},
     retry::RetryPolicy,
@@ -43,8 +44,6 @@ const STREAMS: usize = 4;
 const UNREAD: u64 = CAPACITY - AHEAD as u64 * LARGEST;
 /// How often the object is asked whether it is still the same.
 const LOOK_EVERY: u64 = 256 << 20;
-/// How often a waiting reader looks whether the user wants to stop.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// An object of a store, for reading.
 pub struct RemoteFile {
@@ -52,6 +51,8 @@ pub struct RemoteFile {
     policy: RetryPolicy,
     context: Context,
     shared: Arc<Shared>,
+    // Wakes whoever waits for bytes.
+    _waking: OnCancel,
 }
 
 struct Shared {
@@ -88,11 +89,21 @@ impl RemoteFile {
             cache: Mutex::default(),
             arrived: Condvar::new(),
         };
+        let shared = Arc::new(shared);
+        let waking = context.cancel.on_cancel({
+            let shared = Arc::clone(&shared);
+            move || {
+                // Whoever has looked and does not wait yet has the lock.
+                drop(shared.cache());
+                shared.arrived.notify_all();
+            }
+        });
         Self {
             bridge: bridge.clone(),
             policy: RetryPolicy::new(context),
             context: context.clone(),
-            shared: Arc::new(shared),
+            shared,
+            _waking: waking,
         }
     }
 
@@ -188,7 +199,7 @@ impl RemoteFile {
                     if self.context.is_cancelled() {
                         return Err(StoreError::Cancelled);
                     }
-                    cache = self.shared.arrived.wait_timeout(cache, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                    cache = self.shared.arrived.wait(cache).unwrap_or_else(PoisonError::into_inner);
                 }
                 Found::Nothing => {
                     let range = cache.plan(at, buffer.len() as u64, self.shared.size);

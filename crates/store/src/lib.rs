@@ -23,6 +23,7 @@
 
 pub mod address;
 mod bridge;
+mod cancellation;
 mod connect;
 pub mod context;
 pub mod contract;
@@ -53,6 +54,7 @@ pub mod webdav;
 
 pub use address::Address;
 pub use bridge::Bridge;
+pub use cancellation::{Cancellation, OnCancel};
 pub use connect::{connect, keys};
 pub use context::{Context, Options, home_directory};
 pub use error::{Kind, Operation, RemoteError, StoreError};

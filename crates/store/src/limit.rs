@@ -67,16 +67,6 @@ impl Limit {
         }
     }
 
-    /// As [`Self::pass`], for a thread; ends early when `stop` says so.
-    pub fn pass_blocking(&self, bytes: u64, stop: impl Fn() -> bool) {
-        let mut wait = self.take(bytes, Instant::now());
-        while !wait.is_zero() && !stop() {
-            let nap = wait.min(NAP);
-            std::thread::sleep(nap);
-            wait -= nap;
-        }
-    }
-
     /// Takes the bytes from the bucket, and says how long to wait before they leave.
     fn take(&self, bytes: u64, now: Instant) -> Duration {
         let mut state = self.state();

@@ -14,9 +14,6 @@ use crate::{
     tuning::Tuning,
 };
 
-/// How often a waiting job looks whether the user wants to stop.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// How often a place is asked again that does not show yet what it has.
 const LOOKS: u32 = 6;
 /// The same where most likely there is nothing to show.
@@ -225,15 +222,7 @@ impl RetryPolicy {
 
     /// `work`, unless the user wants to stop first.
     pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
-        tokio::pin!(work);
-        loop {
-            if self.context.is_cancelled() {
-                return Err(StoreError::Cancelled);
-            }
-            if let Ok(done) = tokio::time::timeout(LOOK, &mut work).await {
-                return Ok(done);
-            }
-        }
+        self.context.cancel.unless_cancelled(work).await.ok_or(StoreError::Cancelled)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -287,12 +276,18 @@ fn scatter() -> f64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{
+        future::{pending, ready},
+        pin::Pin,
+    };
 
     use super::*;
-    use crate::error::{Kind, Operation};
+    use crate::{
+        cancellation::Cancellation,
+        error::{Kind, Operation},
+    };
 
-    fn policy(give_up_after: Duration) -> (RetryPolicy, Arc<AtomicBool>) {
+    fn policy(give_up_after: Duration) -> (RetryPolicy, Cancellation) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tuning = Tuning {
             first_pause: Duration::from_millis(1),
@@ -300,8 +295,8 @@ mod tests {
             first_contact: give_up_after,
             ..Tuning::default()
         };
-        let cancel = Arc::new(AtomicBool::new(false));
-        (RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap()), cancel)
+        let cancel = Cancellation::default();
+        (RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), cancel.clone()).unwrap()), cancel)
     }
 
     fn transient() -> StoreError {
@@ -339,10 +334,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_when_the_user_stops() {
-        let (policy, cancel) = policy(Duration::from_mins(10));
-        cancel.store(true, Ordering::Relaxed);
-        assert!(matches!(policy.retry(|| async { Err::<(), _>(transient()) }).await, Err(StoreError::Cancelled)));
+    async fn every_wait_ends_when_the_user_stops() {
+        const NEVER: Duration = Duration::from_hours(1);
+        type Wait<'p> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + 'p>>;
+        type Make = for<'p> fn(&'p RetryPolicy) -> Wait<'p>;
+        let waits: [(&str, Make); 6] = [
+            ("for an answer", |policy| Box::pin(policy.retry(pending::<Result<(), StoreError>>))),
+            ("for the next try", |policy| Box::pin(policy.retry(|| ready(Err(transient()))))),
+            ("for first contact", |policy| Box::pin(policy.contact("there", pending::<Result<(), StoreError>>))),
+            ("for a place to show what it has", |policy| {
+                Box::pin(async { policy.settled(|| ready(Ok(false)), |is_there| *is_there).await.map(drop) })
+            }),
+            ("for a name that was typed", |policy| {
+                Box::pin(async { policy.found(|| ready(Ok(None::<()>))).await.map(drop) })
+            }),
+            ("for a rate", |policy| {
+                Box::pin(async {
+                    let limit = Limit::new(1);
+                    let passing = async {
+                        limit.pass(3600, || {}).await;
+                        limit.pass(3600, || {}).await;
+                    };
+                    policy.unless_cancelled(passing).await
+                })
+            }),
+        ];
+        for (what, wait) in waits {
+            let (mut policy, cancel) = policy(NEVER);
+            (policy.context.tuning.first_pause, policy.context.tuning.longest_pause) = (NEVER, NEVER);
+            // The wait comes first, and nothing else would end it for an hour.
+            let (waited, ()) = tokio::join!(wait(&policy), async { cancel.cancel() });
+            assert!(matches!(waited, Err(StoreError::Cancelled)), "{what}: {waited:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -16,14 +17,15 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Bridge, Context, Entry, Expected, Kind, Operation, Session, Sink, Store, StoreError, Tuning, Upload,
-    inbound::RemoteFile, local::Local,
+    Abilities, Bridge, Cancellation, Context, Entry, Expected, Kind, Operation, Session, Sink, Store, StoreError,
+    Tuning, Upload, inbound::RemoteFile, local::Local,
 };
 
-/// A directory whose reads fail as often as told.
+/// A directory whose reads fail as often as told, or never end once somebody hears of them.
 struct Shaky {
     local: Local,
     hiccups: AtomicU32,
+    mute: Option<mpsc::Sender<()>>,
 }
 
 #[async_trait]
@@ -54,6 +56,10 @@ impl Store for Shaky {
         self.local.entry(name).await
     }
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if let Some(asked) = &self.mute {
+            asked.send(()).unwrap();
+            std::future::pending::<()>().await;
+        }
         if self.hiccups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             return Err(StoreError::remote("there", Operation::Read, Kind::Transient { retry_after: None }, "hiccup"));
         }
@@ -80,7 +86,7 @@ impl Bench {
     fn new() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tuning = Tuning { first_pause: Duration::from_millis(1), ..Tuning::default() };
-        let context = Context::new(tuning, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+        let context = Context::new(tuning, "/nonexistent".into(), Cancellation::default()).unwrap();
         Self { directory: tempfile::tempdir().unwrap(), bridge: Bridge::start().unwrap(), context }
     }
 
@@ -88,9 +94,14 @@ impl Bench {
         self.directory.path().join("a.tar")
     }
 
+    fn open_with(&self, hiccups: u32, mute: Option<mpsc::Sender<()>>, context: &Context) -> RemoteFile {
+        let local = Local::open(self.directory.path()).unwrap();
+        let store = Shaky { local, hiccups: AtomicU32::new(hiccups), mute };
+        RemoteFile::open(&self.bridge, context, Arc::new(store), "a.tar").unwrap()
+    }
+
     fn open(&self, hiccups: u32) -> RemoteFile {
-        let store = Shaky { local: Local::open(self.directory.path()).unwrap(), hiccups: AtomicU32::new(hiccups) };
-        RemoteFile::open(&self.bridge, &self.context, Arc::new(store), "a.tar").unwrap()
+        self.open_with(hiccups, None, &self.context)
     }
 }
 
@@ -106,6 +117,29 @@ fn noise(path: &Path, length: usize) -> Vec<u8> {
         .collect();
     fs::write(path, &bytes).unwrap();
     bytes
+}
+
+#[test]
+fn whoever_waits_for_bytes_hears_that_the_user_stops() {
+    let bench = Bench::new();
+    noise(&bench.path(), 1 << 20);
+    // Whether the second one waits already when the user stops is left to chance, so more than once.
+    for _ in 0..20 {
+        let (asked, is_asked) = mpsc::channel();
+        let context = Context { cancel: Cancellation::default(), ..bench.context.clone() };
+        let remote = bench.open_with(0, Some(asked), &context);
+        std::thread::scope(|scope| {
+            let read = || remote.read_exact_at(&mut [0; 10], 0).unwrap_err();
+            let fetching = scope.spawn(read);
+            is_asked.recv().unwrap();
+            let waiting = scope.spawn(read);
+            context.cancel.cancel();
+            for error in [fetching.join().unwrap(), waiting.join().unwrap()] {
+                let error = error.downcast::<StoreError>().unwrap();
+                assert!(matches!(error, StoreError::Cancelled), "{error}");
+            }
+        });
+    }
 }
 
 #[test]

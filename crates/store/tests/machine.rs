@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use peer::{
     gate::{Gate, GateLimits},
 };
 use store::{
-    Address, Completed, Context, Expected, Kind, Options, Part, Segments, Store, StoreError, Tuning,
+    Address, Cancellation, Completed, Context, Expected, Kind, Options, Part, Segments, Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     local::Local,
     machine::{self, Receiver, ReceiverOptions},
@@ -136,7 +136,7 @@ fn context(state: &Path, code: Option<String>) -> Context {
         give_up_after: Duration::from_mins(1),
         ..Tuning::default()
     };
-    let mut context = Context::new(tuning, state.to_owned(), Arc::new(AtomicBool::new(false))).unwrap();
+    let mut context = Context::new(tuning, state.to_owned(), Cancellation::default()).unwrap();
     context.environment = Arc::new(move |name| code.clone().filter(|_| name == "HAUL_PAIRING_CODE"));
     context
 }

@@ -16,7 +16,7 @@ use peer::{
     gate::{Gate, GateLimits},
 };
 use store::{
-    Address, Bridge, Context, Expected, Kind, Options, Store, StoreError, Tuning,
+    Address, Bridge, Cancellation, Context, Expected, Kind, Options, Store, StoreError, Tuning,
     local::Local,
     machine::{self, Receiver, ReceiverOptions},
     outbound::{Network, Outbound, Outcome, Target},
@@ -120,7 +120,7 @@ fn upload(planned: Planned, archive: &[u8]) -> (Result<Outcome, StoreError>, The
         longest_pause: Duration::from_millis(50),
         ..Tuning::default()
     };
-    let mut context = Context::new(tuning, dir.path().join("here"), Arc::default()).unwrap();
+    let mut context = Context::new(tuning, dir.path().join("here"), Cancellation::default()).unwrap();
     context.environment = Arc::new(move |name| Some(code.clone()).filter(|_| name == "HAUL_PAIRING_CODE"));
     let bridge = Bridge::start().unwrap();
     let address = Address::parse(&format!("haul://{address}")).unwrap();

@@ -1,16 +1,12 @@
 //! Nextcloud's chunked upload, against a fake that refuses what the real one refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use store::{
-    Address, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Session, Store,
-    StoreError, Tuning,
+    Address, Cancellation, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Session,
+    Store, StoreError, Tuning,
     contract::{self, ContractOptions},
     parts::Activity,
     retry::RetryPolicy,
@@ -24,8 +20,7 @@ async fn connect(url: &str, user: &str, password: &str) -> Result<Arc<dyn Store>
 async fn connect_within(stall: Duration, url: &str, user: &str, password: &str) -> Result<Arc<dyn Store>, StoreError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut context =
-        Context::new(Tuning { stall, ..Tuning::default() }, "/nonexistent".into(), Arc::new(AtomicBool::new(false)))
-            .unwrap();
+        Context::new(Tuning { stall, ..Tuning::default() }, "/nonexistent".into(), Cancellation::default()).unwrap();
     let (user, password) = (user.to_owned(), password.to_owned());
     context.environment = Arc::new(move |name| match name {
         "HAUL_NEXTCLOUD_USER" => Some(user.clone()).filter(|user| !user.is_empty()),
@@ -127,7 +122,7 @@ async fn who_logs_in_by_mail_finds_the_same_files() {
 async fn plain_webdav_to_a_nextcloud_advises_the_better_address() {
     let server = Nextcloud::start("").await.unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut context = Context::new(Tuning::default(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let mut context = Context::new(Tuning::default(), "/nonexistent".into(), Cancellation::default()).unwrap();
     context.environment = Arc::new(|name| (name == "HAUL_WEBDAV_PASSWORD").then(|| PASSWORD.to_owned()));
     let url = format!("webdav://ha%20ul@{}/remote.php/dav/files/ha%20ul", server.authority());
     let store = store::connect(&Address::parse(&url).unwrap(), &Options::default(), &context).await.unwrap();
@@ -370,7 +365,8 @@ async fn whatever_goes_wrong_an_archive_is_there_whole_or_not_at_all() {
                     give_up_after: Duration::from_secs(5),
                     ..Tuning::default()
                 };
-                let policy = RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Arc::default()).unwrap());
+                let policy =
+                    RetryPolicy::new(&Context::new(tuning, "/nonexistent".into(), Cancellation::default()).unwrap());
                 let whole = completed();
                 let ended = async {
                     let upload = policy.retry(|| store.create("a.tar", Expected::default())).await?;

@@ -77,7 +77,7 @@ fn looks_at_archive(head: &Head) -> bool {
 async fn commit(upload: &dyn Upload, completed: &Completed) -> Result<Checked, StoreError> {
     let tuning =
         Tuning { first_pause: Duration::from_millis(5), longest_pause: Duration::from_millis(20), ..Tuning::default() };
-    let context = Context::new(tuning, "/nonexistent".into(), std::sync::Arc::default()).unwrap();
+    let context = Context::new(tuning, "/nonexistent".into(), store::Cancellation::default()).unwrap();
     RetryPolicy::new(&context).retry(|| upload.commit(completed)).await
 }
 

@@ -3,16 +3,11 @@
 
 mod common;
 
-use std::{
-    os::unix::fs::FileExt,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{os::unix::fs::FileExt, path::Path, sync::Arc, time::Duration};
 
 use common::{Fault, HICCUP, Memory, context, noise, parts};
 use store::{
-    Bridge, Checked, Context, Expected, Kind, PartRules, Placement, Sink, StoreError,
+    Bridge, Cancellation, Checked, Context, Expected, Kind, PartRules, Placement, Sink, StoreError,
     outbound::{Network, Outbound, Outcome, PushOptions, Target, UploadMeter, push},
 };
 
@@ -194,7 +189,7 @@ fn giving_up_leaves_nothing() {
     let mut outbound = run.prepare(vec![Run::place(&memory), run.file()], false).unwrap();
     outbound.begin(Expected::default()).unwrap();
     outbound.append(&noise(10_000_000)).unwrap();
-    run.context.cancel.store(true, Ordering::Relaxed);
+    run.context.cancel.cancel();
     assert!(outbound.abort().is_empty());
     assert!(memory.world.lock().unwrap().unfinished.is_empty());
     assert_eq!(std::fs::read_dir(run.dir.path()).unwrap().count(), 0);
@@ -473,14 +468,14 @@ fn any_number_of_late_members_arrives_in_bounded_memory() {
 #[test]
 fn whoever_waits_for_a_place_hears_that_the_user_stops() {
     let (run, memory) = (Run::new(), Memory::new(parts()));
-    memory.world.lock().unwrap().pause = Duration::from_hours(1);
+    let stuck = memory.stuck();
     let mut outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
     outbound.begin(Expected::default()).unwrap();
     let segment = noise(1 << 20);
-    let stopping = Arc::clone(&run.context.cancel);
+    let stopping = run.context.cancel.clone();
     std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(300));
-        stopping.store(true, Ordering::Relaxed);
+        stuck.recv().unwrap();
+        stopping.cancel();
     });
     // The place takes nothing, so this waits; and ends.
     while outbound.append(&segment).is_ok() {}
@@ -495,19 +490,19 @@ fn whoever_waits_for_a_place_hears_that_the_user_stops() {
 
 #[test]
 fn a_push_that_is_stopped_while_it_waits_is_not_published_and_goes_on_later() {
-    let (run, memory) = (Run::new(), Memory::new(Placement::Sequential));
+    let (mut run, memory) = (Run::new(), Memory::new(Placement::Sequential));
     let (file, whole) = (run.dir.path().join("source.tar"), noise(30_000_000));
     std::fs::write(&file, &whole).unwrap();
-    memory.world.lock().unwrap().pause = Duration::from_hours(1);
+    let stuck = memory.stuck();
     std::thread::scope(|scope| {
         let pushing = scope.spawn(|| push_to(&run, &memory, &file));
-        std::thread::sleep(Duration::from_millis(300));
-        run.context.cancel.store(true, Ordering::Relaxed);
+        stuck.recv().unwrap();
+        run.context.cancel.cancel();
         assert!(matches!(pushing.join().unwrap(), Err(StoreError::Cancelled)));
     });
     assert!(memory.object("a.tar").is_none());
     memory.world.lock().unwrap().pause = Duration::ZERO;
-    run.context.cancel.store(false, Ordering::Relaxed);
+    run.context.cancel = Cancellation::default();
     push_to(&run, &memory, &file).unwrap();
     assert!(memory.object("a.tar").unwrap() == whole);
 }

@@ -13,7 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Completed, Context, Expected, Kind, Options, Part, Segments, Store, StoreError, Tuning, Upload,
+    Address, Cancellation, Completed, Context, Expected, Kind, Options, Part, Segments, Store, StoreError, Tuning,
+    Upload,
     contract::{self, ContractOptions},
     parts::Activity,
 };
@@ -64,7 +65,7 @@ impl Place {
 
     async fn connect_to(&self, path: &str) -> Result<Arc<dyn Store>, StoreError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut context = Context::new(self.tuning.clone(), "/nonexistent".into(), Arc::default()).unwrap();
+        let mut context = Context::new(self.tuning.clone(), "/nonexistent".into(), Cancellation::default()).unwrap();
         let mut environment = self.environment.clone();
         environment.insert("HOME".to_owned(), self.home.path().display().to_string());
         context.environment = Arc::new(move |name| environment.get(name).cloned());

@@ -5,13 +5,13 @@
 #[path = "common/sftp_server.rs"]
 mod sftp_server;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, time::Duration};
 
 use bytes::Bytes;
 use sftp_server::{Asks, Call, Fault, PASSWORD, SftpServer};
 use store::{
-    Checked, Completed, Context, Expected, Kind, Part, Segments, Store, StoreError, Tuning, Upload, parts::Activity,
-    retry::RetryPolicy,
+    Cancellation, Checked, Completed, Context, Expected, Kind, Part, Segments, Store, StoreError, Tuning, Upload,
+    parts::Activity, retry::RetryPolicy,
 };
 
 const STALL: Duration = Duration::from_millis(400);
@@ -27,7 +27,7 @@ fn context() -> Context {
         give_up_after: Duration::from_secs(20),
         ..Tuning::default()
     };
-    Context::new(tuning, "/nonexistent".into(), Arc::default()).unwrap()
+    Context::new(tuning, "/nonexistent".into(), Cancellation::default()).unwrap()
 }
 
 fn parts() -> [Part; 3] {

@@ -18,7 +18,7 @@ fn context() -> Context {
     Context::new(
         Tuning { stall: Duration::from_secs(20), ..Tuning::default() },
         "/nonexistent".into(),
-        std::sync::Arc::default(),
+        store::Cancellation::default(),
     )
     .unwrap()
 }

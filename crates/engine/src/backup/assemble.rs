@@ -1,8 +1,9 @@
 //! Puts a backup's archive together: the description, the inner archive wherever its bytes come from, the index.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use habackup::{archive::MANIFEST, manifest::Manifest, outer::Outer, securetar::Keys};
+use store::Cancellation;
 
 use crate::{
     backup::{
@@ -63,7 +64,7 @@ impl Layout {
         plan: Plan,
         holds_writers: bool,
         progress: &Arc<Progress>,
-        cancel: &Arc<AtomicBool>,
+        cancel: &Cancellation,
     ) -> Result<Measured, BackupError> {
         let measured = measure::measure(plan, self.inner_name(), self.compression, holds_writers, progress, cancel);
         let mut measured = measured.map_err(|error| match Broken::from(error) {
@@ -87,7 +88,7 @@ pub(crate) fn write_archive(
     work: Work<'_>,
     mut output: Output,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Made, Ended> {
     match lay_out(layout, work, &mut output, progress, cancel) {
         Ok((bytes_in, length, findings)) => Ok(Made { output, bytes_in, length, findings }),
@@ -105,7 +106,7 @@ fn lay_out(
     work: Work<'_>,
     output: &mut Output,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<(u64, u64, Findings), Broken> {
     let outer = Outer::new(output, layout.mtime);
     // The description comes first and the verdict is known last, unless the source was measured before.
@@ -132,7 +133,7 @@ fn lay_out(
                 plan.first,
                 plan.findings,
                 Arc::clone(progress),
-                Arc::clone(cancel),
+                cancel.clone(),
             );
             let (pieces, sum) = layout.pack(&mut source, &mut sink, progress, cancel)?;
             let (member, nonces) = sink.finish(true)?;

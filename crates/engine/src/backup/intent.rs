@@ -4,7 +4,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
 };
 
 use habackup::{
@@ -13,6 +12,7 @@ use habackup::{
     securetar::{Keys, Password, SecureTarError, SecureTarVersion},
     version::HaVersion,
 };
+use store::Cancellation;
 
 use crate::{
     backup::{
@@ -117,7 +117,7 @@ impl Intent {
         writing: Vec<(u64, u64)>,
         archives: &[PathBuf],
         progress: &Progress,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
     ) -> Result<Plan, BackupError> {
         let directory = |archive: &PathBuf| {
             archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).metadata()

@@ -9,10 +9,7 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use habackup::{
@@ -21,6 +18,7 @@ use habackup::{
     securetar::{SecureTarVersion, container_len, nonce_count},
 };
 use pargz::{Announced, CompressError, Compressor, PieceTable};
+use store::Cancellation;
 
 use crate::{
     backup::{
@@ -77,22 +75,22 @@ pub(crate) fn measure(
     compression: Option<pargz::Compressor<'static>>,
     holds_writers: bool,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Measured, CompressError> {
     progress.begin(Phase::Measuring, plan.bytes);
     let root = plan.scope.root.clone();
     let source =
-        TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), Arc::clone(cancel));
+        TarSource::new(inner_name, &plan.scope, plan.first, plan.findings, Arc::clone(progress), cancel.clone());
     let mut source = source.recorded(holds_writers, compression.is_none());
     let (compression, measured) = if let Some(options) = compression {
         // The pass that sends reports what limits a backup.
-        let summary = options.cancel(cancel).compress(&mut source, io::sink())?;
+        let summary = options.cancel(cancel.flag()).compress(&mut source, io::sink())?;
         (Some((options, summary.pieces)), summary.bytes_out)
     } else {
         source.skim();
         (None, source.position())
     };
-    if cancel.load(Ordering::Relaxed) {
+    if cancel.is_cancelled() {
         return Err(CompressError::Cancelled);
     }
     let Some(mut recording) = source.into_recording() else { return Err(CompressError::Cancelled) };
@@ -142,7 +140,7 @@ impl Measured {
         &mut self,
         sink: impl Write + Send,
         progress: &Arc<Progress>,
-        cancel: &Arc<AtomicBool>,
+        cancel: &Cancellation,
     ) -> Result<Sent, Broken> {
         let tar_len = self.recording.length;
         let ledger = self

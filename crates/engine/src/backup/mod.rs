@@ -23,13 +23,10 @@ mod plan;
 pub(crate) mod report;
 mod source;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use store::{
-    Expected, Kind,
+    Cancellation, Expected, Kind,
     outbound::{Network, Outbound, Target},
 };
 
@@ -63,7 +60,7 @@ pub fn backup(
     options: &BackupOptions,
     network: Option<&Network<'_>>,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<BackupReport, BackupError> {
     livesqlite::check_library().map_err(|_| BackupError::Library)?;
     let mut begun = 1;
@@ -105,7 +102,7 @@ fn attempt(
     network: Option<&Network<'_>>,
     attempts: &mut Attempts,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<BackupReport, Ended> {
     let intent = Intent::of(options)?;
     let targets: Vec<Target> =

@@ -7,10 +7,7 @@ use std::{
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use habackup::{
@@ -19,6 +16,7 @@ use habackup::{
     tar::Kind,
     version::HaVersion,
 };
+use store::Cancellation;
 
 use crate::{
     backup::{
@@ -61,12 +59,12 @@ pub(crate) fn plan(
     mut rules: Rules,
     outputs: Outputs,
     pulse: &Arc<Pulse>,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Plan, BackupError> {
     let recorder = configuration::history(root);
     let history = if let History::Here(path) = &recorder { path.clone() } else { Vec::new() };
     rules.history_is(&history);
-    let mounts = Arc::new(mounts::to_leave_out(root));
+    let mounts = Arc::new(mounts::to_leave_out(root, cancel));
     let scope =
         Scope { root: root.to_owned(), rules: Arc::new(rules), mounts, history, outputs, pulse: Arc::clone(pulse) };
     let mut first = Vec::new();
@@ -79,7 +77,7 @@ pub(crate) fn plan(
     let mut has_history = false;
     let mut ages = Ages::default();
     for step in scope.walk() {
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_cancelled() {
             return Err(BackupError::Cancelled);
         }
         let Step::Entry(found) = step else { continue };

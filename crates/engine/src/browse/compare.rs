@@ -3,7 +3,7 @@
 //! was read, 32 bytes of digest, whatever the archives weigh. Rows are sorted once and then merged, so nothing is
 //! searched for. Modes and times are not compared: an index does not hold them.
 
-use std::{cmp::Ordering, mem, ops::Range, sync::atomic::AtomicBool, thread};
+use std::{cmp::Ordering, mem, ops::Range, thread};
 
 use habackup::{
     index::FileEntry,
@@ -12,6 +12,7 @@ use habackup::{
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use store::Cancellation;
 
 use super::{
     BrowseError, Browser, Described, Item, ItemKind, damaged, heed, named,
@@ -171,7 +172,7 @@ fn has_content(kind: ItemKind, size: u64) -> bool {
 }
 
 /// Compares the config directories of two archives, with `all` everything in them.
-pub fn compare(a: &Browser<'_>, b: &Browser<'_>, all: bool, cancel: &AtomicBool) -> Result<Comparison, BrowseError> {
+pub fn compare(a: &Browser<'_>, b: &Browser<'_>, all: bool, cancel: &Cancellation) -> Result<Comparison, BrowseError> {
     let (mut left, mut right) = both(|| a.gather(all, true, cancel), || b.gather(all, true, cancel))?;
     let (wanted_left, wanted_right) = unread(&left, &right);
     both(|| a.read(all, &mut left, &wanted_left, cancel), || b.read(all, &mut right, &wanted_right, cancel))?;
@@ -231,7 +232,7 @@ fn unread(left: &Table, right: &Table) -> (Wanted, Wanted) {
 
 impl Browser<'_> {
     /// Every entry: by the index without its content, from a stream with it.
-    fn gather(&self, all: bool, by_index: bool, cancel: &AtomicBool) -> Result<Table, BrowseError> {
+    fn gather(&self, all: bool, by_index: bool, cancel: &Cancellation) -> Result<Table, BrowseError> {
         let gathered = self.members(all).and_then(|members| {
             let mut table = Table::default();
             for member in members {
@@ -263,7 +264,7 @@ impl Browser<'_> {
         member: &Member,
         all: bool,
         table: &mut Table,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
     ) -> Result<(), BrowseError> {
         let walked = self.stream(member, cancel, |entry, content| {
             if let Some(item) = self.item(member, &entry.path, entry, all) {
@@ -276,7 +277,7 @@ impl Browser<'_> {
     }
 
     /// Reads the content of what is wanted of all that an index lists.
-    fn read(&self, all: bool, table: &mut Table, wanted: &Wanted, cancel: &AtomicBool) -> Result<(), BrowseError> {
+    fn read(&self, all: bool, table: &mut Table, wanted: &Wanted, cancel: &Cancellation) -> Result<(), BrowseError> {
         if !wanted.any {
             return Ok(());
         }
@@ -296,7 +297,7 @@ impl Browser<'_> {
         member: &Member,
         table: &mut Table,
         wanted: &Wanted,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
     ) -> Result<(), BrowseError> {
         let Some(index) = self.index_of(member) else { return Ok(()) };
         let wrong = || BrowseError::Damaged { member: member.name.clone(), message: "the index is wrong".into() };

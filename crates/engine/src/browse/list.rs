@@ -1,11 +1,12 @@
 //! Every entry of an archive, one after the other: nothing is gathered.
 
-use std::{collections::HashMap, sync::atomic::AtomicBool};
+use std::collections::HashMap;
 
 use habackup::{
     index::{FileEntry, Index},
     tar::{EntryKind, Kind, Reader},
 };
+use store::Cancellation;
 
 use super::{BrowseError, Browser, Described, Item, damaged, heed, torn, walk::Flow};
 use crate::read::{ArchiveSource, Member};
@@ -22,7 +23,7 @@ impl Browser<'_> {
     pub fn list(
         &self,
         all: bool,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
         mut each: impl FnMut(&Item<'_>) -> Flow,
     ) -> Result<(), BrowseError> {
         let listed = self.members(all).and_then(|members| {
@@ -40,7 +41,7 @@ impl Browser<'_> {
         &self,
         member: &Member,
         all: bool,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
         each: &mut impl FnMut(&Item<'_>) -> Flow,
     ) -> Result<Flow, BrowseError> {
         let mut tell = |path: &[u8], entry: &dyn Described| {
@@ -67,7 +68,7 @@ impl Browser<'_> {
     }
 
     /// Where the links point, which the index does not know. From afar that would cost a request for each.
-    fn targets(&self, member: &Member, index: &Index, cancel: &AtomicBool) -> Result<Targets, BrowseError> {
+    fn targets(&self, member: &Member, index: &Index, cancel: &Cancellation) -> Result<Targets, BrowseError> {
         let links = index.files().filter(|file| file.kind == Kind::Symlink).take(MOST_LINKS);
         let wanted: Vec<_> = links.map(|file| file.header_offset..file.data_offset).collect();
         let mut targets = Targets::new();

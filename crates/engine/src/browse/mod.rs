@@ -15,11 +15,7 @@ mod list;
 mod one;
 mod walk;
 
-use std::{
-    fmt, io,
-    num::NonZeroUsize,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{fmt, io, num::NonZeroUsize};
 
 use habackup::{
     index::{FileEntry, Index},
@@ -28,6 +24,7 @@ use habackup::{
     tar::{Entry, EntryKind, Kind, TarError},
 };
 use serde::Serialize;
+use store::Cancellation;
 
 use crate::{
     read::{ArchiveSource, Broken, Member, OpenError, Opened, ProgressFn},
@@ -106,8 +103,8 @@ fn torn(last: &[u8], error: &TarError) -> BrowseError {
     BrowseError::Damaged { member: shown(last), message: error.to_string() }
 }
 
-fn heed(cancel: &AtomicBool) -> Result<(), BrowseError> {
-    if cancel.load(Ordering::Relaxed) { Err(BrowseError::Cancelled) } else { Ok(()) }
+fn heed(cancel: &Cancellation) -> Result<(), BrowseError> {
+    if cancel.is_cancelled() { Err(BrowseError::Cancelled) } else { Ok(()) }
 }
 
 /// What an entry is.

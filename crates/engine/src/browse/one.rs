@@ -1,12 +1,13 @@
 //! One file out of an archive: found by its name, handed on as far as it could be checked.
 
-use std::{io::Write, sync::atomic::AtomicBool};
+use std::io::Write;
 
 use habackup::{
     index::{FileEntry, Index},
     tar::{Entry, EntryKind},
 };
 use livesqlite::check::ImageChecker;
+use store::Cancellation;
 
 use super::{
     BrowseError, Browser, ItemKind, damaged, heed, named, plain, torn,
@@ -81,7 +82,7 @@ impl Browser<'_> {
     ///
     /// By the index the last entry of this name counts, from a stream the first, and nothing behind it is read. An
     /// error after the first byte leaves `out` with the beginning of the file.
-    pub fn cat(&self, path: &[u8], out: &mut dyn Write, cancel: &AtomicBool) -> Result<Found, BrowseError> {
+    pub fn cat(&self, path: &[u8], out: &mut dyn Write, cancel: &Cancellation) -> Result<Found, BrowseError> {
         let mut sink = Sink { out, bytes: 0 };
         let found = self.wanted(path).and_then(|wanted| self.fetch(&wanted, &mut sink, cancel));
         let found = self.settled(found)?;
@@ -102,7 +103,7 @@ impl Browser<'_> {
         Ok(Wanted { member: self.config()?, beside: false, path: tidy(typed) })
     }
 
-    fn fetch(&self, wanted: &Wanted<'_>, sink: &mut Sink<'_>, cancel: &AtomicBool) -> Result<Found, BrowseError> {
+    fn fetch(&self, wanted: &Wanted<'_>, sink: &mut Sink<'_>, cancel: &Cancellation) -> Result<Found, BrowseError> {
         if let Some(index) = self.index_of(wanted.member) {
             match self.by_index(wanted, index, sink, cancel) {
                 // An index that turns out to be wrong costs a second try without it.
@@ -118,7 +119,7 @@ impl Browser<'_> {
         wanted: &Wanted<'_>,
         index: &Index,
         sink: &mut Sink<'_>,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
     ) -> Result<Found, BrowseError> {
         let mut nearest = Nearest::new([wanted.path.clone()]);
         let mut listed = None;
@@ -152,7 +153,7 @@ impl Browser<'_> {
         Ok(Found { bytes: 0, used_index: true, warnings })
     }
 
-    fn by_stream(&self, wanted: &Wanted<'_>, sink: &mut Sink<'_>, cancel: &AtomicBool) -> Result<Found, BrowseError> {
+    fn by_stream(&self, wanted: &Wanted<'_>, sink: &mut Sink<'_>, cancel: &Cancellation) -> Result<Found, BrowseError> {
         let mut nearest = Nearest::new([wanted.path.clone()]);
         let flow = self.stream(wanted.member, cancel, |entry, content| {
             let Some(path) = wanted.relevant(&entry.path) else { return Ok(Flow::Continue(())) };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use habackup::tar::{Entry, Reader};
+use store::Cancellation;
 
 use super::{BrowseError, Browser, damaged, heed, torn};
 use crate::{read::Member, restore::unwrap_tar};
@@ -23,7 +24,7 @@ pub(super) struct Content<'w, 'r> {
     reader: &'w mut Reader<&'r mut dyn Read>,
     buffer: &'w mut [u8],
     path: &'w [u8],
-    cancel: &'w AtomicBool,
+    cancel: &'w Cancellation,
 }
 
 impl Content<'_, '_> {
@@ -40,7 +41,7 @@ impl Content<'_, '_> {
 pub(super) fn walk(
     source: &mut dyn Read,
     whole: bool,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
     mut visit: impl FnMut(&Entry, &mut Content<'_, '_>) -> Result<Flow, BrowseError>,
 ) -> Result<Flow, BrowseError> {
     let mut reader = Reader::new(source);
@@ -68,7 +69,7 @@ impl Browser<'_> {
     pub(super) fn stream(
         &self,
         member: &Member,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
         visit: impl FnMut(&Entry, &mut Content<'_, '_>) -> Result<Flow, BrowseError>,
     ) -> Result<Flow, BrowseError> {
         let stop = AtomicBool::new(false);

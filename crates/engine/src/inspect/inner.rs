@@ -1,10 +1,7 @@
 //! One inner archive: what it is by its first bytes, whether the password opens it, and one pass over the tar in it as
 //! Python makes it.
 
-use std::{
-    io::{self, BufRead, Read},
-    sync::atomic::Ordering,
-};
+use std::io::{self, BufRead, Read};
 
 use super::{
     Job,
@@ -161,7 +158,7 @@ fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
     let mut seen = 0;
     // Where this ends, and how, is not what any reader would come to see.
     while let Ok(member) = walk.step()
-        && !job.cancel.load(Ordering::Relaxed)
+        && !job.cancel.is_cancelled()
     {
         seen += 1;
         if seen > content.entries && member.kind != EntryKind::Directory {
@@ -244,7 +241,7 @@ fn pass<'s>(
         let mut buffer = vec![0; BUFFER];
         loop {
             match source.read(&mut buffer) {
-                _ if job.cancel.load(Ordering::Relaxed) => break,
+                _ if job.cancel.is_cancelled() => break,
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if is_failed(&error).is_some() => break,
@@ -272,7 +269,7 @@ impl Pass {
                 Err(End::Refused(text)) => return Ok(ContentEnd::Failed(Failing::Read(text))),
                 Err(End::Input(error)) => return is_failed(&error).map(ContentEnd::Failed).ok_or(error),
             };
-            if job.cancel.load(Ordering::Relaxed) {
+            if job.cancel.is_cancelled() {
                 return Ok(ContentEnd::Clean);
             }
             let sizes_disagree = member.pax_size.is_some_and(|pax| {
@@ -306,7 +303,7 @@ impl Pass {
         buffer: &mut [u8],
     ) -> io::Result<Option<ContentEnd>> {
         let mut end = None;
-        while walk.left() > 0 && !job.cancel.load(Ordering::Relaxed) {
+        while walk.left() > 0 && !job.cancel.is_cancelled() {
             let wanted = walk.left().min(buffer.len() as u64);
             match walk.read(buffer) {
                 Ok(count) => {

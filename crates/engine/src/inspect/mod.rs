@@ -18,12 +18,7 @@ mod inner;
 mod nature;
 mod outer;
 
-use std::{
-    cell::Cell,
-    io,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::{cell::Cell, io, time::Instant};
 
 use habackup::{
     manifest::Manifest,
@@ -33,6 +28,7 @@ use habackup::{
 pub use history::{History, Rows};
 use livesqlite::check::Counts;
 use serde::Serialize;
+use store::Cancellation;
 
 use crate::{
     read::{ArchiveFile, ArchiveSource, OpenError, ProgressFn},
@@ -112,7 +108,7 @@ pub enum InspectError {
 /// What the gathering modules need.
 struct Job<'a> {
     file: &'a ArchiveFile<'a>,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancellation,
     keyring: Option<Keyring>,
     /// What the recorder's database holds, which no rule asks for.
     counts: Cell<Option<Counts>>,
@@ -123,7 +119,7 @@ pub fn inspect(
     archive: impl Into<ArchiveSource>,
     options: &InspectOptions,
     progress: ProgressFn<'_>,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Inspection, InspectError> {
     let started = Instant::now();
     let source = archive.into();
@@ -132,7 +128,7 @@ pub fn inspect(
     let mut job =
         Job { file: &file, cancel, keyring: options.password.clone().map(Keyring::new), counts: Cell::default() };
     let gathered = gather(&mut job, options.password.is_some(), &options.asked, |_, _| None);
-    if cancel.load(Ordering::Relaxed) {
+    if cancel.is_cancelled() {
         return Err(InspectError::Cancelled);
     }
     // What could not be had must not look like damage.
@@ -152,7 +148,7 @@ pub fn inspect(
 pub(crate) fn facts(
     file: &ArchiveFile<'_>,
     password: Option<&Password>,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
     read: impl FnMut(u64, bool) -> Option<Content>,
 ) -> io::Result<Facts> {
     let mut job = Job { file, cancel, keyring: password.cloned().map(Keyring::new), counts: Cell::default() };

@@ -23,11 +23,11 @@ enum Message {
 }
 
 /// Lets `consume` read what `source` yields on another thread. What `consume` leaves unread is not read.
-pub(super) fn piped<R: Read + Send, T>(source: R, cancel: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> T {
+pub(super) fn piped<R: Read + Send, T>(source: R, stop: &AtomicBool, consume: impl FnOnce(&mut dyn Read) -> T) -> T {
     let (sender, receiver) = sync_channel(AHEAD);
     let (give_back, empty) = channel();
     thread::scope(|scope| {
-        scope.spawn(move || pump(source, &sender, &empty, cancel));
+        scope.spawn(move || pump(source, &sender, &empty, stop));
         // Moved in and dropped with the reader: a pump that waits to send then ends.
         let mut reader = PipedReader::new(receiver, give_back);
         let result = consume(&mut reader);
@@ -40,7 +40,7 @@ pub(super) fn piped<R: Read + Send, T>(source: R, cancel: &AtomicBool, consume: 
 pub(super) fn piped_through<R: Read + Send, W: Read, T>(
     source: R,
     wrap: impl FnOnce(PipedReader) -> W + Send,
-    cancel: &AtomicBool,
+    stop: &AtomicBool,
     consume: impl FnOnce(&mut dyn Read) -> T,
 ) -> T {
     let (sender, receiver) = sync_channel(AHEAD);
@@ -48,8 +48,8 @@ pub(super) fn piped_through<R: Read + Send, W: Read, T>(
     let (second_sender, second_receiver) = sync_channel(AHEAD);
     let (second_give_back, second_empty) = channel();
     thread::scope(|scope| {
-        scope.spawn(move || pump(source, &sender, &empty, cancel));
-        scope.spawn(move || pump(wrap(PipedReader::new(receiver, give_back)), &second_sender, &second_empty, cancel));
+        scope.spawn(move || pump(source, &sender, &empty, stop));
+        scope.spawn(move || pump(wrap(PipedReader::new(receiver, give_back)), &second_sender, &second_empty, stop));
         let mut reader = PipedReader::new(second_receiver, second_give_back);
         let result = consume(&mut reader);
         drop(reader);
@@ -57,11 +57,11 @@ pub(super) fn piped_through<R: Read + Send, W: Read, T>(
     })
 }
 
-fn pump(mut source: impl Read, sender: &SyncSender<Message>, empty: &Receiver<Vec<u8>>, cancel: &AtomicBool) {
+fn pump(mut source: impl Read, sender: &SyncSender<Message>, empty: &Receiver<Vec<u8>>, stop: &AtomicBool) {
     loop {
         let mut bytes = empty.try_recv().unwrap_or_default();
         bytes.resize(CHUNK, 0);
-        let message = match fill(&mut source, &mut bytes, cancel) {
+        let message = match fill(&mut source, &mut bytes, stop) {
             Ok(0) => Message::End,
             Ok(count) => {
                 bytes.truncate(count);
@@ -82,10 +82,10 @@ fn pump(mut source: impl Read, sender: &SyncSender<Message>, empty: &Receiver<Ve
     }
 }
 
-fn fill(source: &mut impl Read, bytes: &mut [u8], cancel: &AtomicBool) -> Result<usize, (usize, io::Error)> {
+fn fill(source: &mut impl Read, bytes: &mut [u8], stop: &AtomicBool) -> Result<usize, (usize, io::Error)> {
     let mut count = 0;
     while count < bytes.len() {
-        if cancel.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             return Err((count, io::Error::other("interrupted")));
         }
         match source.read(&mut bytes[count..]) {

@@ -2,13 +2,11 @@
 
 use std::{
     io::{self, Cursor, Read},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use habackup::read_at::{ReadAt, Window};
+use store::Cancellation;
 
 use super::notes::Notes;
 use crate::read::{
@@ -41,7 +39,11 @@ pub(super) struct Unfit {
 
 impl<'a> Bytes<'a> {
     /// Out of a gzip stream around the whole archive.
-    pub(super) fn gunzipped(file: &'a ArchiveFile<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Self> {
+    pub(super) fn gunzipped(
+        file: &'a ArchiveFile<'a>,
+        notes: &mut Notes,
+        cancel: &'a Cancellation,
+    ) -> io::Result<Self> {
         Packed::open(Way::Gzip(file), notes, cancel).map(Self::Packed)
     }
 
@@ -49,7 +51,7 @@ impl<'a> Bytes<'a> {
     pub(super) fn unzipped(
         file: &'a ArchiveFile<'a>,
         notes: &mut Notes,
-        cancel: &'a AtomicBool,
+        cancel: &'a Cancellation,
     ) -> io::Result<Result<Self, Unfit>> {
         let shut = |what: &str, advice| Ok(Err(Unfit { what: what.to_owned(), advice }));
         let Some(entries) = zip::entries(file)? else {
@@ -140,7 +142,7 @@ pub(super) struct Packed<'a> {
     way: Way<'a>,
     length: u64,
     place: Mutex<Place<'a>>,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancellation,
 }
 
 struct Place<'a> {
@@ -157,8 +159,8 @@ impl<'a> Place<'a> {
     }
 
     /// Inflates more; whether there was any.
-    fn advance(&mut self, cancel: &AtomicBool) -> io::Result<bool> {
-        if cancel.load(Ordering::Relaxed) {
+    fn advance(&mut self, cancel: &Cancellation) -> io::Result<bool> {
+        if cancel.is_cancelled() {
             return Err(io::Error::other("interrupted"));
         }
         if self.recent.len() >= 2 * KEPT {
@@ -176,7 +178,7 @@ impl<'a> Place<'a> {
 
 impl<'a> Packed<'a> {
     /// Damage ends it: what comes before is what there is.
-    fn open(way: Way<'a>, notes: &mut Notes, cancel: &'a AtomicBool) -> io::Result<Self> {
+    fn open(way: Way<'a>, notes: &mut Notes, cancel: &'a Cancellation) -> io::Result<Self> {
         let (source, status) = way.begin();
         let mut place = Place::new(source);
         while place.advance(cancel)? {}

@@ -35,10 +35,7 @@ use std::{
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use habackup::{
@@ -49,7 +46,7 @@ use habackup::{
 use jiff::Zoned;
 use pargz::Level;
 use serde::Serialize;
-use store::{StoreError, outbound::Network};
+use store::{Cancellation, StoreError, outbound::Network};
 
 use notes::Notes;
 pub use notes::{Counts, Note, NoteKind};
@@ -203,7 +200,7 @@ pub fn repair(
     options: &RepairOptions,
     network: Option<&Network<'_>>,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Repaired, RepairError> {
     if let Some(reason) = options.rename.as_deref().and_then(habackup::manifest::check_name) {
         let name = options.rename.clone().unwrap_or_default();
@@ -217,7 +214,7 @@ pub fn repair(
         return Err(StoreError::Exists(path.clone()).into());
     }
     let outcome = attempt(source, options, network, progress, cancel);
-    outcome.map_err(|error| if cancel.load(Ordering::Relaxed) { RepairError::Cancelled } else { error })
+    outcome.map_err(|error| if cancel.is_cancelled() { RepairError::Cancelled } else { error })
 }
 
 fn attempt(
@@ -225,7 +222,7 @@ fn attempt(
     options: &RepairOptions,
     network: Option<&Network<'_>>,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Repaired, RepairError> {
     let report = |done, total| progress.report(done, total);
     let before = look(source, options.password.clone(), &options.asked, progress, cancel)?;
@@ -271,7 +268,7 @@ fn look(
     password: Option<Password>,
     asked: &Asked,
     progress: &Arc<Progress>,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Inspection, RepairError> {
     let options = InspectOptions { password, asked: asked.clone(), ..InspectOptions::default() };
     inspect(source.clone(), &options, &|done, total| progress.report(done, total), cancel).map_err(

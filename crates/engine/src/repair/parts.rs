@@ -1,10 +1,7 @@
 //! The members of an outer archive in whatever state: headers that are damaged or lie about sizes are told by what
 //! follows them.
 
-use std::{
-    io::{self, Cursor, Read},
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::io::{self, Cursor, Read};
 
 use habackup::{
     format::Format,
@@ -12,6 +9,7 @@ use habackup::{
     securetar::{Header, container_len},
     tar::{BLOCK, Entry, EntryKind, Reader, is_header, mended, padding},
 };
+use store::Cancellation;
 
 use super::notes::Notes;
 use crate::read::{
@@ -67,7 +65,7 @@ fn is_inner(base: &str) -> bool {
 }
 
 /// Walks the outer archive; gives its members, and whether it came to an end marker.
-pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool) -> io::Result<(Vec<Piece>, bool)> {
+pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &Cancellation) -> io::Result<(Vec<Piece>, bool)> {
     let mut scout = HeaderScanner { bytes, cancel, has_size_record: false, pieces: Vec::new(), marked: false, notes };
     let mut at = 0;
     while scout.pieces.len() < MOST {
@@ -87,7 +85,7 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &AtomicBool
 
 struct HeaderScanner<'a, B> {
     bytes: &'a B,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancellation,
     /// A member that Home Assistant writes anew when it changes the encryption says its size in a record, which it
     /// would copy.
     has_size_record: bool,
@@ -306,7 +304,7 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         let mut at = from;
         while at + BLOCK as u64 <= length {
             // There may be a hundred gigabytes of nothing.
-            if self.cancel.load(Ordering::Relaxed) {
+            if self.cancel.is_cancelled() {
                 return Err(io::Error::other("interrupted"));
             }
             let count = (length - at).min(STEP as u64) as usize;

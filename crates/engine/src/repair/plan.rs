@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read},
     path::Path,
-    sync::{Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Mutex, PoisonError},
 };
 
 use habackup::{
@@ -19,6 +19,7 @@ use habackup::{
 };
 use pargz::Level;
 use serde_json::{Map, Value};
+use store::Cancellation;
 
 use super::{
     Encryption, Recompress, RepairError, RepairOptions,
@@ -92,7 +93,7 @@ pub(super) fn plan(
     archive: &Path,
     options: &RepairOptions,
     before: &Inspection,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Plan, RepairError> {
     let failed = |error| RepairError::from(OpenError::of(archive.to_owned(), error));
     let is_bare = has(before, Defect::NotWrapped);
@@ -144,7 +145,7 @@ pub(super) fn unwrapped<'a>(
     file: &'a ArchiveFile<'a>,
     before: &Inspection,
     notes: &mut Notes,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancellation,
 ) -> io::Result<Result<Bytes<'a>, Unfit>> {
     if !has(before, Defect::WrapperPacked) {
         return Ok(Ok(Bytes::Plain(file)));
@@ -178,7 +179,7 @@ fn sort(
     bytes: &Bytes<'_>,
     keyring: &Mutex<Option<Keyring>>,
     notes: &mut Notes,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> io::Result<Sorted> {
     let mut sorted = Sorted::default();
     let mut descriptions: Vec<Piece> = Vec::new();
@@ -304,7 +305,7 @@ fn index_in(bytes: &Bytes<'_>, piece: &Piece, keyring: &Mutex<Option<Keyring>>) 
 struct Job<'a, 'b> {
     bytes: &'a Bytes<'b>,
     archive: &'a Path,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancellation,
     keyring: Mutex<Option<Keyring>>,
     /// What the description says.
     is_protected: bool,

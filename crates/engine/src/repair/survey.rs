@@ -4,7 +4,6 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use habackup::{
@@ -14,6 +13,7 @@ use habackup::{
     tar::{Entry, EntryKind},
 };
 use livesqlite::check::ImageChecker;
+use store::Cancellation;
 
 use super::{
     decode::{Form, Plain},
@@ -126,7 +126,13 @@ struct Pass {
 }
 
 /// Reads a part to its end. `name` is what it is called in notes, `cut` whether the outer archive lacks some of it.
-pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, cancel: &AtomicBool) -> io::Result<Survey> {
+pub(super) fn survey(
+    plain: Plain<'_>,
+    name: &str,
+    config: bool,
+    cut: bool,
+    cancel: &Cancellation,
+) -> io::Result<Survey> {
     let form = plain.form;
     let (tar, status) = plain.split();
     let mut walker = Walker::new(tar);
@@ -136,7 +142,7 @@ pub(super) fn survey(plain: Plain<'_>, name: &str, config: bool, cut: bool, canc
         let step = walker.step()?;
         pass.decide(walker.misfit);
         let Some(step) = step else { break };
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         pass.lost_way(&step);

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use habackup::{
@@ -15,7 +15,10 @@ use habackup::{
     settings::RECORDER,
     tar::Kind,
 };
-use store::outbound::{Network, Outbound};
+use store::{
+    Cancellation,
+    outbound::{Network, Outbound},
+};
 
 use super::{
     Encryption, RepairError, RepairOptions, Written,
@@ -50,7 +53,7 @@ pub(super) fn write(
     options: &RepairOptions,
     network: Option<&Network<'_>>,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<(Written, Notes), RepairError> {
     let layout = layout(plan, options)?;
     let target = options.destination.target(&plan.file_name());
@@ -106,7 +109,7 @@ struct Job<'a, 'b> {
     before: &'a [Finding],
     layout: &'a Layout,
     progress: &'a Arc<Progress>,
-    cancel: &'a Arc<AtomicBool>,
+    cancel: &'a Cancellation,
 }
 
 impl Job<'_, '_> {

@@ -61,6 +61,7 @@ pub(crate) use unpack::{config_path, unwrap_tar};
 
 use select::Selection;
 use stage::Stage;
+use store::Cancellation;
 use swap::Placed;
 use target::{Now, Target};
 use tree::{Filled, Meta, Tree};
@@ -268,7 +269,7 @@ pub fn restore(
     into: &Path,
     options: &RestoreOptions,
     progress: ProgressFn<'_>,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Restoration, RestoreError> {
     let source = archive.into();
     let started = Instant::now();
@@ -347,7 +348,7 @@ struct Job<'a> {
     selection: &'a Selection,
     target: &'a Target,
     owner: Option<(Uid, Gid)>,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancellation,
 }
 
 /// What came of reading an inner archive: of unpacking it, then of the bytes below the tar.
@@ -562,7 +563,7 @@ impl Job<'_> {
         let mode = self.target.mode.or(outcome.done.root_mode).unwrap_or(0o755);
         let _ = fchmod(&root, Mode::from_raw_mode(mode & 0o777));
         let on_disk = stage.sync().map_err(failed)?;
-        if self.cancel.load(Ordering::Relaxed) {
+        if self.cancel.is_cancelled() {
             return Err(RestoreError::Cancelled);
         }
         // It may have been started since the first look.

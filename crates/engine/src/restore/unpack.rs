@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     io::{self, Read, Write},
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use habackup::{
@@ -13,6 +12,7 @@ use habackup::{
     tar::{Entry, EntryKind, Kind, Reader, TarError},
 };
 use livesqlite::check::ImageChecker;
+use store::Cancellation;
 
 use super::{
     select::{Nearest, Selection},
@@ -80,7 +80,7 @@ impl Unpacked {
 /// What all passes of one restore share.
 pub(super) struct Unpacker<'a> {
     pub(super) selection: &'a Selection,
-    pub(super) cancel: &'a AtomicBool,
+    pub(super) cancel: &'a Cancellation,
     /// Check databases while they pass: for reads that no checksum covers.
     pub(super) check_databases: bool,
 }
@@ -100,7 +100,7 @@ impl Unpacker<'_> {
         let mut last = Vec::new();
         let stop = |last: &[u8], error| Stop::Archive { member: shown(last), error };
         while let Some(entry) = reader.next_entry().map_err(|error| stop(&last, error))? {
-            if self.cancel.load(Ordering::Relaxed) {
+            if self.cancel.is_cancelled() {
                 return Err(Stop::Cancelled);
             }
             last.clone_from(&entry.path);
@@ -185,7 +185,7 @@ impl Unpacker<'_> {
         };
         let mut checker = None;
         loop {
-            if self.cancel.load(Ordering::Relaxed) {
+            if self.cancel.is_cancelled() {
                 return Err(Stop::Cancelled);
             }
             let count = body

@@ -1,10 +1,7 @@
 //! One pass over an inner archive: is the tar sound, would Home Assistant take every member, is each database one.
 //! Inflating and decrypting lie behind the reader; the manifest and the outer archive are looked at elsewhere.
 
-use std::{
-    io::Read,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::io::Read;
 
 use habackup::{
     index::{FileEntry, Files},
@@ -12,6 +9,7 @@ use habackup::{
     tar::{Entry, EntryKind, Kind, Reader, TarError},
 };
 use serde::Serialize;
+use store::Cancellation;
 
 use super::findings::{Findings, Severity};
 use crate::{
@@ -67,7 +65,7 @@ pub(super) struct Pass<'a> {
     pub(super) content: Content,
     /// Stands before the names of members that are not of the config directory.
     pub(super) archive: &'a str,
-    pub(super) cancel: &'a AtomicBool,
+    pub(super) cancel: &'a Cancellation,
 }
 
 impl Pass<'_> {
@@ -76,7 +74,7 @@ impl Pass<'_> {
         let mut last = None;
         let mut reader = Reader::new(source);
         if let Err(error) = self.walk(&mut reader, index, &mut seen, &mut last) {
-            seen.cancelled = self.cancel.load(Ordering::Relaxed);
+            seen.cancelled = self.cancel.is_cancelled();
             let member = last.map_or_else(|| self.archive.to_owned(), |path: Vec<u8>| self.name(&path));
             seen.findings.damage(member, error.to_string());
         } else {
@@ -172,7 +170,7 @@ impl Pass<'_> {
         // ours to judge.
         let mut body = below.map(|below| Body::of(below, entry.size));
         loop {
-            if self.cancel.load(Ordering::Relaxed) {
+            if self.cancel.is_cancelled() {
                 return Err(TarError::Io(std::io::Error::other("interrupted")));
             }
             let count = reader.read(buffer).map_err(unwrap_tar)?;

@@ -15,13 +15,7 @@ mod inner;
 mod manifest;
 mod outer;
 
-use std::{
-    collections::BTreeMap,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Instant};
 
 use habackup::{
     archive::{MANIFEST, NO_END},
@@ -43,6 +37,7 @@ pub use inner::DatabaseVerdict;
 
 use findings::Findings;
 use inner::{Content, Pass, Seen};
+use store::Cancellation;
 
 /// More losses are not named in the verdict.
 const NAMED_LOSSES: usize = 3;
@@ -105,7 +100,7 @@ pub fn verify(
     archive: impl Into<ArchiveSource>,
     options: &VerifyOptions,
     progress: ProgressFn<'_>,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Verification, VerifyError> {
     let source = archive.into();
     let opened = Opened::open(&source, options.password.as_ref(), progress)?;
@@ -120,7 +115,7 @@ fn look(
     opened: &Opened<'_>,
     source: &ArchiveSource,
     options: &VerifyOptions,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Verification, VerifyError> {
     let started = Instant::now();
     let mut job = Job { opened, options, cancel, findings: Findings::default(), used_index: false };
@@ -165,7 +160,7 @@ fn look(
     };
     let facts = inspect::facts(&opened.file, options.password.as_ref(), cancel, known)
         .map_err(|error| OpenError::of(source.shown(), error))?;
-    if cancel.load(Ordering::Relaxed) {
+    if cancel.is_cancelled() {
         return Err(VerifyError::Cancelled);
     }
     let (summary, mut judgement) = manifest::check(&opened.outside, &facts, &opened.index, &mut job.findings);
@@ -204,7 +199,7 @@ fn look(
 struct Job<'a> {
     opened: &'a Opened<'a>,
     options: &'a VerifyOptions,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancellation,
     findings: Findings,
     used_index: bool,
 }
@@ -282,7 +277,7 @@ impl Job<'_> {
     fn by_index(&mut self, member: &Member) -> Result<Option<(Seen, Option<Broken>)>, VerifyError> {
         let Some(index) = self.opened.index_of(member) else { return Ok(None) };
         let pass = self.pass(member);
-        let read = self.opened.read_indexed(member, index, self.options.threads, self.cancel, |reader| {
+        let read = self.opened.read_indexed(member, index, self.options.threads, self.cancel.flag(), |reader| {
             pass.run(reader, Some(index.files()))
         });
         let index_name = habackup::index::MEMBER;
@@ -316,7 +311,10 @@ impl Job<'_> {
 
     fn by_stream(&self, member: &Member) -> Result<(Seen, Option<Broken>), VerifyError> {
         let pass = self.pass(member);
-        match self.opened.read_streaming(member, self.options.threads, self.cancel, |reader| pass.run(reader, None)) {
+        match self
+            .opened
+            .read_streaming(member, self.options.threads, self.cancel.flag(), |reader| pass.run(reader, None))
+        {
             Ok((seen, _)) if seen.cancelled => Err(VerifyError::Cancelled),
             Ok((seen, rest)) => Ok((seen, rest.err())),
             Err(broken) => Ok((Seen::default(), Some(broken))),

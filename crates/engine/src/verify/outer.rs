@@ -1,16 +1,14 @@
 //! The outer tar, byte by byte: Home Assistant's reader asks only for names and sizes, so everything else is compared
 //! here.
 
-use std::{
-    ops::Range,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::ops::Range;
 
 use habackup::{
     outer::header_difference,
     read_at::ReadAt,
     tar::{BLOCK, Reader},
 };
+use store::Cancellation;
 
 use super::{VerifyError, findings::Findings};
 use crate::{
@@ -28,7 +26,7 @@ const HEADERS_MAX: u64 = 2 << 20;
 const STEP: u64 = 1 << 20;
 
 /// Checks the outer tar.
-pub(super) fn check(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Findings) -> Result<(), VerifyError> {
+pub(super) fn check(opened: &Opened<'_>, cancel: &Cancellation, findings: &mut Findings) -> Result<(), VerifyError> {
     let members = &opened.outside.members;
     let mut as_ours = Vec::new();
     let mut time = None;
@@ -54,11 +52,11 @@ pub(super) fn check(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Fin
 }
 
 /// Reads what opening the archive passed over.
-fn check_rest(opened: &Opened<'_>, cancel: &AtomicBool, findings: &mut Findings) -> Result<(), VerifyError> {
+fn check_rest(opened: &Opened<'_>, cancel: &Cancellation, findings: &mut Findings) -> Result<(), VerifyError> {
     let Range { start: mut at, end } = opened.outside.unread;
     let mut buffer = vec![0; STEP.min(end - at) as usize];
     while at < end {
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_cancelled() {
             return Err(VerifyError::Cancelled);
         }
         let piece = &mut buffer[..STEP.min(end - at) as usize];

@@ -1,13 +1,10 @@
 //! Failures in the pipeline, before and after they get the archive's name.
 
-use std::{
-    io,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::io;
 
 use habackup::{outer::OuterError, securetar::SecureTarError};
 use pargz::CompressError;
-use store::StoreError;
+use store::{Cancellation, StoreError};
 
 use crate::{error::BackupError, text::plain, write::destination};
 
@@ -36,12 +33,12 @@ pub(crate) enum Broken {
 
 impl Broken {
     /// Why there is no archive, for the user; `failures` are the destinations' errors.
-    pub(crate) fn into_ended(self, failures: Vec<StoreError>, cancel: &AtomicBool) -> Ended {
+    pub(crate) fn into_ended(self, failures: Vec<StoreError>, cancel: &Cancellation) -> Ended {
         Ended::Failed(match self {
             Self::Stale => return Ended::Stale,
             Self::Cancelled => BackupError::Cancelled,
             Self::Inside(reason) => BackupError::Pipeline(reason),
-            Self::Write(_) if cancel.load(Ordering::Relaxed) => BackupError::Cancelled,
+            Self::Write(_) if cancel.is_cancelled() => BackupError::Cancelled,
             Self::Write(source) => {
                 destination::all_failed(failures).unwrap_or_else(|| BackupError::Pipeline(plain(&source)))
             }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use habackup::{
@@ -13,6 +13,7 @@ use habackup::{
     version::HaVersion,
 };
 use pargz::{CompressError, PieceTable};
+use store::Cancellation;
 
 use crate::{
     progress::Progress,
@@ -101,7 +102,7 @@ impl Layout {
         name: &str,
         source: impl Read + Send,
         progress: &Arc<Progress>,
-        cancel: &Arc<AtomicBool>,
+        cancel: &Cancellation,
     ) -> Result<(Outer<&'o mut Output>, Packed), Broken> {
         let mut sink = self.sink(outer.begin_late(name)?, None)?;
         let (pieces, sum) = self.pack(source, &mut sink, progress, cancel)?;
@@ -125,7 +126,7 @@ impl Layout {
         source: impl Read + Send,
         sink: impl Write + Send,
         progress: &Arc<Progress>,
-        cancel: &Arc<AtomicBool>,
+        cancel: &Cancellation,
     ) -> Result<(Option<PieceTable>, Option<Sum>), CompressError> {
         let Some(compression) = &self.compression else {
             return Ok((None, Some(pipeline::copy(source, sink, progress, cancel)?)));

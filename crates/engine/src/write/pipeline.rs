@@ -4,10 +4,7 @@
 use std::{
     io::{self, Read, Write},
     num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Instant,
 };
 
@@ -17,7 +14,7 @@ use habackup::{
     securetar::{Encryptor, SecureTarError},
 };
 use pargz::{CompressError, PieceTable};
-use store::outbound::Outbound;
+use store::{Cancellation, outbound::Outbound};
 
 use crate::progress::{Clock, Progress};
 
@@ -134,11 +131,11 @@ pub(crate) fn compress<R: Read + Send, W: Write + Send>(
     sink: W,
     compressor: &pargz::Compressor<'_>,
     progress: &Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<PieceTable, CompressError> {
     let source = Timed { inner: source, clock: &progress.reading };
     let sink = Timed { inner: sink, clock: &progress.sinking };
-    Ok(compressor.meters(&progress.pipeline).cancel(cancel).compress(source, sink)?.pieces)
+    Ok(compressor.meters(&progress.pipeline).cancel(cancel.flag()).compress(source, sink)?.pieces)
 }
 
 /// As [`compress`], into exactly the announced length.
@@ -148,11 +145,11 @@ pub(crate) fn compress_to_length<R: Read + Send, W: Write + Send>(
     compressor: &pargz::Compressor<'_>,
     announced: pargz::Announced<'_>,
     progress: &Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<PieceTable, CompressError> {
     let source = Timed { inner: source, clock: &progress.reading };
     let sink = Timed { inner: sink, clock: &progress.sinking };
-    Ok(compressor.meters(&progress.pipeline).cancel(cancel).compress_to_length(source, sink, announced)?.pieces)
+    Ok(compressor.meters(&progress.pipeline).cancel(cancel.flag()).compress_to_length(source, sink, announced)?.pieces)
 }
 
 /// Copies the whole source into the sink unchanged. Returns what shows whether it arrived so.
@@ -160,7 +157,7 @@ pub(crate) fn copy<R: Read, W: Write>(
     source: R,
     sink: W,
     progress: &Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancellation,
 ) -> Result<Sum, CompressError> {
     let mut source = Timed { inner: source, clock: &progress.reading };
     let mut sink = Timed { inner: sink, clock: &progress.sinking };
@@ -168,7 +165,7 @@ pub(crate) fn copy<R: Read, W: Write>(
     let mut crc = crc32fast::Hasher::new();
     let mut length = 0;
     loop {
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_cancelled() {
             return Err(CompressError::Cancelled);
         }
         match source.read(&mut block).map_err(CompressError::Source)? {

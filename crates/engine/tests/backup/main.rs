@@ -26,6 +26,7 @@ use engine::{
     verify::{Severity, VerifyOptions, verify},
 };
 use habackup::securetar::Password;
+use store::Cancellation;
 
 struct Place {
     dir: tempfile::TempDir,
@@ -106,7 +107,7 @@ impl Place {
             password: None,
             threads: engine::all_cores(),
         };
-        restore(report.local_path().unwrap(), &into, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        restore(report.local_path().unwrap(), &into, &options, &|_, _| {}, &Cancellation::default()).unwrap();
         into
     }
 }
@@ -118,7 +119,7 @@ fn back_up(options: &BackupOptions) -> Result<BackupReport, BackupError> {
 /// Nothing but warnings may be said about an archive of ours.
 fn assert_good(archive: &Path, password: Option<&str>) {
     let options = VerifyOptions { password: password.map(Password::new), threads: engine::all_cores() };
-    let found = verify(archive, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    let found = verify(archive, &options, &|_, _| {}, &Cancellation::default()).unwrap();
     assert!(found.is_good(), "{:?}", found.findings);
     assert!(found.used_index);
 }
@@ -546,7 +547,7 @@ fn encrypted_archives_open_with_their_password_only_and_hide_their_names() {
         assert_eq!(bytes[found + 9], magic);
         assert!(!bytes.windows(15).any(|part| part == b"name-that-is-pr"));
         let wrong = VerifyOptions { password: Some(Password::new("wrong")), threads: engine::all_cores() };
-        assert!(verify(report.local_path().unwrap(), &wrong, &|_, _| {}, &AtomicBool::new(false)).is_err());
+        assert!(verify(report.local_path().unwrap(), &wrong, &|_, _| {}, &Cancellation::default()).is_err());
     }
 }
 
@@ -555,7 +556,7 @@ fn an_uncompressed_archive_is_read_by_python_and_by_us() {
     let place = Place::sample();
     let report = back_up(&BackupOptions { compressed: false, ..place.options() }).unwrap();
     let options = VerifyOptions { password: None, threads: engine::all_cores() };
-    let found = verify(report.local_path().unwrap(), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+    let found = verify(report.local_path().unwrap(), &options, &|_, _| {}, &Cancellation::default()).unwrap();
     assert!(found.findings.iter().all(|finding| finding.severity == Severity::Warning), "{:?}", found.findings);
     assert_eq!(found.without_checksum, [""; 0]);
     let script = "import sys,tarfile\no=tarfile.open(sys.argv[1])\ni=tarfile.open(fileobj=o.extractfile('homeassistant.tar'))\nprint(len(i.getmembers())-1)";
@@ -566,9 +567,12 @@ fn an_uncompressed_archive_is_read_by_python_and_by_us() {
 #[test]
 fn a_cancelled_backup_leaves_nothing() {
     let place = Place::sample();
-    let error =
-        engine::backup(&place.options(), None, &Arc::new(Progress::default()), &Arc::new(AtomicBool::new(true)))
-            .unwrap_err();
+    let error = {
+        let stopped = Cancellation::default();
+        stopped.cancel();
+        engine::backup(&place.options(), None, &Arc::new(Progress::default()), &stopped)
+    }
+    .unwrap_err();
     assert!(matches!(error, BackupError::Cancelled), "{error}");
     assert_eq!(fs::read_dir(place.out()).unwrap().count(), 0);
 }

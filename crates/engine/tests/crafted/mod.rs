@@ -4,7 +4,7 @@
 use std::{
     io::Write,
     num::NonZeroUsize,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use engine::{
@@ -19,6 +19,7 @@ use habackup::{
     tar::{self, Header, Kind},
 };
 use pargz::PieceTable;
+use store::Cancellation;
 
 pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const MTIME: (i64, u32) = (1_790_000_000, 123_456_789);
@@ -238,14 +239,14 @@ impl Bench {
     pub(crate) fn verify(&self, archive: &[u8], password: Option<&str>) -> Result<Verification, VerifyError> {
         let path = self.put(archive);
         let options = VerifyOptions { password: password.map(Password::new), threads: NonZeroUsize::new(2).unwrap() };
-        let result = verify(&path, &options, &|_, _| {}, &AtomicBool::new(false));
+        let result = verify(&path, &options, &|_, _| {}, &Cancellation::default());
         std::fs::remove_file(path).unwrap();
         result
     }
 
     pub(crate) fn restore(&self, archive: &[u8], options: &RestoreOptions) -> Result<Restoration, RestoreError> {
         let path = self.put(archive);
-        let result = restore(&path, &self.path("config"), options, &|_, _| {}, &AtomicBool::new(false));
+        let result = restore(&path, &self.path("config"), options, &|_, _| {}, &Cancellation::default());
         std::fs::remove_file(path).unwrap();
         result
     }

@@ -5,14 +5,14 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use engine::{BackupError, BackupOptions, BackupReport, Destination, Progress};
 use store::{
-    Abilities, Bridge, Checked, Completed, Context, Expected, Kind, Operation, Part, Placement, Sink, StoreError,
-    Tuning, Upload, outbound::Network,
+    Abilities, Bridge, Cancellation, Checked, Completed, Context, Expected, Kind, Operation, Part, Placement, Sink,
+    StoreError, Tuning, Upload, outbound::Network,
 };
 
 type Hook = Box<dyn FnMut(u32) + Send>;
@@ -121,8 +121,8 @@ impl Upload for Sending {
 pub(crate) fn send(options: BackupOptions, line: Line) -> Result<BackupReport, BackupError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let bridge = Bridge::start().unwrap();
-    let cancel = Arc::new(AtomicBool::new(false));
-    let context = Context::new(Tuning::default(), std::env::temp_dir(), Arc::clone(&cancel)).unwrap();
+    let cancel = Cancellation::default();
+    let context = Context::new(Tuning::default(), std::env::temp_dir(), cancel.clone()).unwrap();
     let destination = Destination::Place { sink: Arc::new(line), name: Some("sent.tar".to_owned()), context: None };
     let options = BackupOptions { destinations: vec![destination], ..options };
     engine::backup(

@@ -1,12 +1,9 @@
 //! `haul auth`: signing in where a password is not enough, once and with the user's help.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::collections::BTreeMap;
 
 use store::{
-    Options,
+    Cancellation, Options,
     gdrive::{
         self, Settings,
         auth::{self, SignIn, TokenFile},
@@ -23,7 +20,7 @@ use crate::{
 
 const PLACE: &str = "Google Drive";
 
-pub(crate) fn run(args: &AuthArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &AuthArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     match args {
         AuthArgs::Gdrive(args) => {
             let network = Network::start(None, cancel)?;

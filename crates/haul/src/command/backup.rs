@@ -2,10 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use engine::{
@@ -14,7 +11,7 @@ use engine::{
 };
 
 use jiff::Zoned;
-use store::{Address, Checked, StoreError};
+use store::{Address, Cancellation, Checked, StoreError};
 
 use crate::{
     args::{BackupArgs, CompressArg, LevelArg, ProgressArg, SecureTarArg, SendingArgs},
@@ -26,7 +23,7 @@ use crate::{
     shrunk, text,
 };
 
-pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let password = password::for_new_archive(&args.password, cancel)?;
     let is_mounted = |goal: &destination::Destination| mounted::check(goal, Some(&args.config_dir), args.force);
     let goals = Goals::of(&args.to, &args.sending, config, is_mounted, cancel)?;
@@ -119,7 +116,7 @@ impl Goals {
         sending: &SendingArgs,
         config: &Config,
         is_mounted: impl Fn(&destination::Destination) -> Result<(), Failure>,
-        cancel: &Arc<AtomicBool>,
+        cancel: &Cancellation,
     ) -> Result<Self, Failure> {
         let wanted = to.iter().map(|text| destination::resolve(config, text)).collect::<Result<Vec<_>, _>>()?;
         for name in wanted.iter().filter_map(|goal| goal.name.as_deref()) {
@@ -268,9 +265,9 @@ pub(crate) fn place(copy: &CopyReport) -> String {
 }
 
 /// Whether copies are missing because the user stopped it, while others were complete.
-fn was_interrupted(cancel: &AtomicBool, copies: &[CopyReport]) -> bool {
+fn was_interrupted(cancel: &Cancellation, copies: &[CopyReport]) -> bool {
     let interrupted = StoreError::Cancelled.to_string();
-    cancel.load(Ordering::Relaxed) && copies.iter().any(|copy| copy.error.as_ref() == Some(&interrupted))
+    cancel.is_cancelled() && copies.iter().any(|copy| copy.error.as_ref() == Some(&interrupted))
 }
 
 /// What the user should know of the copies: those that failed and what to do about it, those that could not be
@@ -309,7 +306,7 @@ pub(crate) fn checked(copy: &CopyReport) -> String {
 }
 
 /// For the demo: an ordinary backup.
-pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Arc<AtomicBool>) -> Result<BackupReport, Failure> {
+pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Cancellation) -> Result<BackupReport, Failure> {
     let options = BackupOptions {
         config: config.to_owned(),
         destinations: vec![Destination::Path(to)],

@@ -3,10 +3,11 @@
 use std::{
     io::{self, IsTerminal, Write, stdout},
     os::unix::ffi::OsStrExt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use engine::{Progress, browse::BrowseError};
+use store::Cancellation;
 
 use crate::{
     args::CatArgs,
@@ -17,7 +18,7 @@ use crate::{
     output, password,
 };
 
-pub(crate) fn run(args: &CatArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &CatArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let given = password::given(&args.password, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;

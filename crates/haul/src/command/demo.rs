@@ -5,11 +5,11 @@ use std::{
     io::{stdin, stdout},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use sample::{RecorderProcess, USER};
+use store::Cancellation;
 
 use crate::{
     args::DemoArgs,
@@ -56,7 +56,7 @@ impl Drop for Workplace {
     }
 }
 
-pub(crate) fn run(args: &DemoArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &DemoArgs, cancel: &Cancellation) -> Result<u8, Failure> {
     let place = Workplace::new(args.keep.as_ref())?;
     let config = place.path.join("config");
     let say = |line: String| output::lines(&[line]);

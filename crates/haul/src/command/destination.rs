@@ -1,13 +1,10 @@
 //! `haul destination list` and `haul destination check`.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use store::{
-    Abilities, Address, Placement,
+    Abilities, Address, Cancellation, Placement,
     contract::{self, ContractOptions, Finding, Measured, Outcome, Report},
 };
 
@@ -57,7 +54,7 @@ struct Document<'a> {
     advice: &'a [String],
 }
 
-pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
     if place.address == Address::Stdout {
@@ -89,7 +86,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Arc<AtomicBool>)
     let policy = store::retry::RetryPolicy::new(&network.context_for(&place));
     let report =
         network.bridge.wait(policy.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
-    if cancel.load(Ordering::Relaxed) {
+    if cancel.is_cancelled() {
         // What was cut off is swept by the next backup, but there need not be one soon.
         let _ = network.bridge.wait(store.remove_abandoned());
         return Err(Failure::new(INTERRUPTED, "interrupted")

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use engine::{
@@ -10,6 +10,7 @@ use engine::{
     browse::{self as engine_browse, Comparison, Difference, ItemKind, State},
 };
 use serde::Serialize;
+use store::Cancellation;
 
 use crate::{
     args::DiffArgs,
@@ -29,7 +30,7 @@ struct Document<'a> {
     comparison: &'a Comparison,
 }
 
-pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &DiffArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let given = password::given(&args.password, cancel)?;
     let given_b = args.password_file_b.as_deref().map(|path| password::from_file(path, cancel)).transpose()?;
     let progress = Arc::new(Progress::default());

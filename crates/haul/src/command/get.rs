@@ -8,13 +8,13 @@ mod unfinished;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use engine::Progress;
 use habackup::manifest::Stamp;
 use serde::Serialize;
-use store::{Kind, Limit, StoreError, inbound::RemoteFile};
+use store::{Cancellation, Kind, Limit, StoreError, inbound::RemoteFile};
 
 use self::unfinished::Unfinished;
 use crate::{
@@ -41,7 +41,7 @@ struct Document<'a> {
     missing: Option<String>,
 }
 
-pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let from = destination::resolve(config, &args.archive)?;
     let name = from.archive()?;
     let target = target(&args.to, name)?;
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     let progress = Arc::new(Progress::default());
     progress.fetch(remote.policy().clone());
     let display = Display::start(args.output.progress, Job::reading("fetching"), Arc::clone(&progress));
-    let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &progress, cancel);
+    let copied = unfinished.copy(&remote, args.limit.map(Limit::new).as_ref(), &network, &progress, cancel);
     drop(display);
     let begun = copied?;
     let (damage, stamp) = unfinished.look();

@@ -1,9 +1,6 @@
 //! `haul inspect`: what is in an archive, and what each of Home Assistant's readers will do with it.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{path::Path, sync::Arc};
 
 use engine::{
     Progress,
@@ -17,6 +14,7 @@ use habackup::{
 };
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+use store::Cancellation;
 
 use super::list::{self, moment};
 use crate::{
@@ -41,7 +39,7 @@ struct Document<'a> {
     inspection: &'a Inspection,
 }
 
-pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let given = password::given(&args.password, cancel)?;
     let asked = asked(&args.readers)?;
     let progress = Arc::new(Progress::default());
@@ -103,7 +101,7 @@ fn look(
     options: &InspectOptions,
     args: &InspectArgs,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Inspection, Failure> {
     let _display = Display::start(args.output.progress, Job::reading("inspecting"), Arc::clone(progress));
     Ok(engine::inspect::inspect(source.clone(), options, &|done, total| progress.report(done, total), cancel)?)

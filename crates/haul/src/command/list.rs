@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -19,7 +19,7 @@ use habackup::{
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
-use store::{Entry, Store, StoreError, inbound::RemoteFile, machine::ArrivalNote};
+use store::{Cancellation, Entry, Store, StoreError, inbound::RemoteFile, machine::ArrivalNote};
 
 use crate::{
     args::ListArgs,
@@ -133,7 +133,7 @@ struct Document<'a> {
     archives: &'a [Item],
 }
 
-pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let place = destination::resolve(config, &args.place)?;
     place.place()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;

@@ -1,10 +1,6 @@
 //! `haul ls`: what is in an archive, a line an entry.
 
-use std::{
-    ops::ControlFlow,
-    os::unix::ffi::OsStrExt,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{ops::ControlFlow, os::unix::ffi::OsStrExt, sync::Arc};
 
 use engine::{
     Progress,
@@ -14,6 +10,7 @@ use engine::{
 use habackup::rules::Pattern;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+use store::Cancellation;
 
 use super::list::moment;
 use crate::{
@@ -49,7 +46,7 @@ struct Entry {
     link: Option<String>,
 }
 
-pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &LsArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let given = password::given(&args.password, cancel)?;
     let pattern =
         args.glob.as_ref().map(|glob| Pattern::new(glob.as_bytes())).transpose().map_err(BrowseError::Pattern)?;

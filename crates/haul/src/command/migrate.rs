@@ -1,10 +1,9 @@
 //! `haul migrate`.
 
-use std::sync::{Arc, atomic::AtomicBool};
-
 use engine::{BackupReport, Status};
 use homeassistant::{Restored, Secret, Tls};
 use serde::Serialize;
+use store::Cancellation;
 
 use crate::{
     args::MigrateArgs,
@@ -61,7 +60,7 @@ struct RestoredDocument<'a> {
     seconds: f64,
 }
 
-pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &MigrateArgs, cancel: &Cancellation) -> Result<u8, Failure> {
     let wanted = Wanted {
         config: args.config_dir.clone(),
         to: args.to.clone(),
@@ -82,7 +81,7 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
         output::lines(&introduced(&moving.source, &moving.target))?;
         output::notes("note", std::mem::take(&mut notes).into_iter());
     }
-    allowed(args, &moving)?;
+    allowed(args, &moving, cancel)?;
     if args.dry_run {
         return told(args, "checked", &moving, None, None, &notes);
     }
@@ -98,7 +97,7 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Arc<AtomicBool>) -> Result<u8, Fa
     told(args, "restored", &moving, Some(&sent), Some(&restored), &notes)
 }
 
-fn token(args: &MigrateArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Failure> {
+fn token(args: &MigrateArgs, cancel: &Cancellation) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &args.token_file {
         let text = password::text(
             path,
@@ -117,7 +116,7 @@ fn token(args: &MigrateArgs, cancel: &AtomicBool) -> Result<Option<Secret>, Fail
 }
 
 /// Whether what is there may be replaced. A fresh one holds nothing.
-fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
+fn allowed(args: &MigrateArgs, moving: &Move, cancel: &Cancellation) -> Result<(), Failure> {
     if moving.target.is_fresh() || args.no_restore {
         return Ok(());
     }
@@ -136,7 +135,11 @@ fn allowed(args: &MigrateArgs, moving: &Move) -> Result<(), Failure> {
             .hint("use --yes to replace it, or --dry-run to check without sending"));
     }
     let question = format!("Everything in {place} will be replaced: users, devices, history. Continue?");
-    if destination::confirm(&question)? { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent or replaced")) }
+    if destination::confirm(&question, cancel)? {
+        Ok(())
+    } else {
+        Err(Failure::new(FAILED, "nothing was sent or replaced"))
+    }
 }
 
 /// Both, before anything is done.

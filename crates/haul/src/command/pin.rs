@@ -1,16 +1,14 @@
 //! `haul pin` and `haul unpin`: a tiny object beside an archive says that it stays.
 
-use std::sync::{Arc, atomic::AtomicBool};
-
 use bytes::Bytes;
-use store::{Kind, small};
+use store::{Cancellation, Kind, small};
 
 use super::rm;
 use crate::{args::PinArgs, config::Config, destination::Network, failure::Failure};
 
 const CONTENT: &[u8] = b"This archive is pinned: haul never removes it. To let it go: haul unpin\n";
 
-pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     let targets = rm::targets(&args.archives, config, &network)?;
     if let Some(link) = targets.iter().find(|target| target.link) {
@@ -35,7 +33,7 @@ pub(crate) fn pin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> 
     })
 }
 
-pub(crate) fn unpin(args: &PinArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn unpin(args: &PinArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let network = Network::start(args.waiting.give_up_after, cancel)?;
     rm::each(&rm::targets(&args.archives, config, &network)?, args.json, ("unpinned", "Unpinned"), |target| {
         let name = target.pin();

@@ -1,6 +1,6 @@
 //! `haul prune`: shows what the rules keep and remove, asks, and removes.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use engine::{
     read::ArchiveSource,
@@ -9,7 +9,7 @@ use engine::{
 };
 use jiff::{Zoned, tz::TimeZone};
 use serde::Serialize;
-use store::{Store, inbound::RemoteFile, machine::ArrivalNote};
+use store::{Cancellation, Store, inbound::RemoteFile, machine::ArrivalNote};
 
 use super::{
     list::{self, Inventory, Item},
@@ -38,7 +38,7 @@ struct Trouble {
     reason: String,
 }
 
-pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let counts = [args.keep_last, args.keep_daily, args.keep_weekly, args.keep_monthly, args.keep_yearly];
     let [last, daily, weekly, monthly, yearly] = counts.map(Option::unwrap_or_default);
     let rules =
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Arc<AtomicBool>) -
 }
 
 fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failure> {
-    let Reading { network, place, store, .. } = *at;
+    let Reading { network, place, store, cancel, .. } = *at;
     if store.append_only() {
         return Err(Failure::new(
             FAILED,
@@ -105,12 +105,13 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         let told = only_incomplete(&bare);
         if args.dry_run {
             output::notes("note", [told].into_iter());
-        } else if args.yes || !destination::confirm(&format!("{told}. Remove the others anyway?"))? {
+        } else if args.yes || !destination::confirm(&format!("{told}. Remove the others anyway?"), cancel)? {
             return Err(Failure::new(FAILED, format!("{told}; nothing was removed"))
                 .hint("make a whole backup first, or use --even-without-whole to remove incomplete ones anyway"));
         }
     }
-    if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove the marked archives?")? {
+    if !args.yes && !args.dry_run && !going.is_empty() && !destination::confirm("Remove the marked archives?", cancel)?
+    {
         return Err(Failure::new(FAILED, "nothing was removed"));
     }
     let planned = going.len();
@@ -210,7 +211,7 @@ struct Reading<'a> {
     place: &'a Destination,
     store: &'a Arc<dyn Store>,
     args: &'a PruneArgs,
-    cancel: &'a Arc<AtomicBool>,
+    cancel: &'a Cancellation,
 }
 
 /// Reads the newest whole archive of each instance that something is to be removed of. Where it is not what its maker

@@ -1,6 +1,6 @@
 //! `haul push`: an archive that exists already, to other places.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use engine::{CopyReport, Progress};
 use habackup::{
@@ -9,7 +9,7 @@ use habackup::{
 };
 use serde::Serialize;
 use store::{
-    Address, Context, Sink, StoreError,
+    Address, Cancellation, Context, Sink, StoreError,
     outbound::{Outcome, PushOptions, UploadMeter},
 };
 
@@ -36,7 +36,7 @@ struct Document<'a> {
     copies: &'a [CopyReport],
 }
 
-pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("can't read {}: {}", args.archive.display(), engine::plain_reason(&error)))
             .hint("give an archive on this machine")

@@ -3,17 +3,14 @@
 use std::{
     io::{BufRead, IsTerminal, stdin},
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use engine::ArchiveBuilder;
 use peer::{Event, Identity, Known, Limits, PORT, PeerError, Server, discover::Announcement, gate::Gate};
 use store::{
-    Address,
+    Address, Cancellation,
     machine::{self, EventKind, Receiver, ReceiverEvent, ReceiverOptions},
 };
 
@@ -25,12 +22,10 @@ use crate::{
     output, text,
 };
 
-/// How often the wait looks whether the user wants to stop.
-const LOOK: Duration = Duration::from_millis(100);
 /// How often what was left behind is looked for.
 const TIDY: Duration = Duration::from_hours(1);
 
-pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let wanted = listening(&args.listen)?;
     let destination = destination::resolve(config, &args.to)?;
     destination.place()?;
@@ -85,28 +80,24 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Arc<AtomicBool>)
         ));
     }
     output::lines(&lines)?;
-    let running = network.bridge.spawn(server.run(listener));
+    let mut running = network.bridge.spawn(server.run(listener));
     say(&told(&Event::Code(gate.renew()?)));
     renew_when_asked(&gate);
-    let mut tidy = Instant::now();
-    while !cancel.load(Ordering::Relaxed) && !running.is_finished() {
-        if tidy <= Instant::now() {
-            let receiver = receiver.clone();
-            network.bridge.spawn(async move { receiver.tidy().await });
-            tidy += TIDY;
+    network.bridge.spawn(async move {
+        loop {
+            receiver.tidy().await;
+            tokio::time::sleep(TIDY).await;
         }
-        std::thread::sleep(LOOK);
-    }
+    });
+    let ended = network.bridge.wait(cancel.unless_cancelled(&mut running));
     drop(announcement);
     if let Some(builder) = builder {
         builder.close();
     }
-    if running.is_finished()
-        && let Ok(Err(error)) = network.bridge.wait(running)
-    {
-        return Err(error.into());
+    match ended {
+        Some(Ok(Err(error))) => Err(error.into()),
+        _ => Ok(DONE),
     }
-    Ok(DONE)
 }
 
 fn listening(text: &str) -> Result<SocketAddr, Failure> {

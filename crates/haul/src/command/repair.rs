@@ -1,9 +1,6 @@
 //! `haul repair`: a new archive of all that can be kept of another one, and a line for everything that was done.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{path::Path, sync::Arc};
 
 use engine::{
     Level, Progress, SecureTar,
@@ -13,6 +10,7 @@ use engine::{
 };
 use jiff::Zoned;
 use serde::Serialize;
+use store::Cancellation;
 
 use super::{
     backup::{Goals, checked, copy_notes, place},
@@ -40,7 +38,7 @@ struct Document<'a> {
     repaired: &'a Repaired,
 }
 
-pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &RepairArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let ha_version = match &args.ha_version {
         Some(text) => Some(
             text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("a version looks like 2026.11.1"))?,
@@ -115,7 +113,7 @@ fn unopened(error: &RepairError) -> Option<&OpenError> {
     }
 }
 
-fn encryption(args: &RepairArgs, cancel: &AtomicBool) -> Result<Encryption, Failure> {
+fn encryption(args: &RepairArgs, cancel: &Cancellation) -> Result<Encryption, Failure> {
     if !args.encrypt && !args.change_password {
         if args.new_password_file.is_some() {
             return Err(Failure::usage("a new password was given, but neither --encrypt nor --change-password")

@@ -1,9 +1,6 @@
 //! `haul restore`.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{path::Path, sync::Arc};
 
 use engine::{
     Progress,
@@ -12,6 +9,7 @@ use engine::{
     verdict::Verdict,
 };
 use serde::Serialize;
+use store::Cancellation;
 
 use crate::{
     args::{ProgressArg, RestoreArgs},
@@ -32,7 +30,7 @@ struct Document<'a> {
     restoration: &'a Restoration,
 }
 
-pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let options = RestoreOptions {
         only: args.only.clone(),
         database_only: args.database_only,
@@ -65,7 +63,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Arc<AtomicBool>)
 }
 
 /// For the demo.
-pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Failure> {
+pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Cancellation) -> Result<(), Failure> {
     let options = RestoreOptions {
         only: Vec::new(),
         database_only: false,
@@ -84,7 +82,7 @@ fn restore(
     options: &RestoreOptions,
     how: ProgressArg,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Restoration, Failure> {
     let (restoration, _) = password::with(options.password.clone(), unopened, |password| {
         let _display = Display::start(how, Job::reading("restoring"), Arc::clone(progress));

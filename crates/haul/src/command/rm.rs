@@ -1,9 +1,9 @@
 //! `haul rm`, and what all commands share that name archives of several places.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use serde::Serialize;
-use store::{Address, Options, Store, machine::ArrivalNote};
+use store::{Address, Cancellation, Options, Store, machine::ArrivalNote};
 
 use super::list::{PIN, is_archive_name};
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> R
     Ok(targets)
 }
 
-pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     if args.json && !args.yes {
         return Err(Failure::usage("with --json Haul can't ask").hint("add --yes if you are sure"));
     }
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &RmArgs, config: &Config, cancel: &Arc<AtomicBool>) -> R
         } else {
             format!("Remove these {} archives permanently?", targets.len())
         };
-        if !destination::confirm(&question)? {
+        if !destination::confirm(&question, cancel)? {
             return Err(Failure::new(FAILED, "nothing was removed"));
         }
     }

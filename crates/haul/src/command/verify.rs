@@ -1,9 +1,6 @@
 //! `haul verify`.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{path::Path, sync::Arc};
 
 use engine::{
     Progress,
@@ -13,6 +10,7 @@ use engine::{
 };
 use habackup::securetar::Password;
 use serde::Serialize;
+use store::Cancellation;
 
 use crate::{
     args::{ProgressArg, VerifyArgs},
@@ -36,7 +34,7 @@ struct Document<'a> {
     verification: &'a Verification,
 }
 
-pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &VerifyArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let given = password::given(&args.password, cancel)?;
     let progress = Arc::new(Progress::default());
     let source = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
@@ -66,13 +64,13 @@ fn code(verification: &Verification) -> u8 {
 pub(crate) fn quietly(
     archive: &ArchiveSource,
     password: Option<Password>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Judgement, Failure> {
     verify(archive, password, ProgressArg::None, &Arc::default(), cancel).map(|verification| verification.judgement)
 }
 
 /// For the demo.
-pub(crate) fn simple(archive: &Path, cancel: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub(crate) fn simple(archive: &Path, cancel: &Cancellation) -> Result<u8, Failure> {
     let verification = verify(&archive.into(), None, ProgressArg::Auto, &Arc::default(), cancel)?;
     print(archive, &verification)?;
     Ok(code(&verification))
@@ -83,7 +81,7 @@ fn verify(
     password: Option<Password>,
     how: ProgressArg,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Verification, Failure> {
     let (verification, _) = password::with(password, unopened, |password| {
         let _display = Display::start(how, Job::reading("verifying"), Arc::clone(progress));

@@ -22,19 +22,12 @@ mod place;
 mod source;
 mod target;
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use engine::{BackupError, BackupOptions, BackupReport, Compress, Destination, Identity, Level, Progress, SecureTar};
 use homeassistant::{Begun, Restored, Secret, Stage, Tls};
 use jiff::Zoned;
-use store::retry::RetryPolicy;
+use store::{Cancellation, retry::RetryPolicy};
 
 use self::{
     messages::Reached,
@@ -75,7 +68,7 @@ pub(crate) struct Move {
     options: BackupOptions,
     wanted: Wanted,
     network: Network,
-    cancel: Arc<AtomicBool>,
+    cancel: Cancellation,
 }
 
 /// A backup that the new one has.
@@ -91,7 +84,7 @@ pub(crate) struct Sent {
 
 impl Move {
     /// Looks at both. Nothing is sent to the new one, and nothing of the old one is read but who it is.
-    pub(crate) fn look(wanted: Wanted, network: Network, cancel: &Arc<AtomicBool>) -> Result<Self, Failure> {
+    pub(crate) fn look(wanted: Wanted, network: Network, cancel: &Cancellation) -> Result<Self, Failure> {
         let options = options(&wanted);
         let identity = engine::identity(&options).map_err(|error| match error {
             BackupError::NoVersion { instead: None, .. } | BackupError::StrangeVersion { .. } => Failure::usage(
@@ -111,7 +104,7 @@ impl Move {
         let expecting =
             network.bridge.wait(RetryPolicy::new(&network.context).unless_cancelled(target.expect(&source)));
         expecting.map_err(|error| messages::ended(&error, Reached::Nothing, &shown))?;
-        Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: Arc::clone(cancel) })
+        Ok(Self { source, target: Arc::new(target), identity, options, wanted, network, cancel: cancel.clone() })
     }
 
     /// Sends the backup, while the old one runs or is stopped for it.
@@ -210,7 +203,7 @@ impl Move {
         let steps = Steps::start(self.wanted.progress);
         let place = self.target.place();
         let policy = RetryPolicy::new(&self.network.context);
-        if self.cancel.load(Ordering::Relaxed) {
+        if self.cancel.is_cancelled() {
             return Err(messages::interrupted(Reached::Sent, place));
         }
         steps.say("restoring: Home Assistant is reading the backup");

@@ -5,11 +5,16 @@ use std::{
     io::{self, Write},
     os::{fd::AsFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    io::retry_on_intr,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
+use store::{Cancellation, OnCancel};
 
 use crate::failure::{FAILED, Failure};
 
@@ -17,8 +22,6 @@ use crate::failure::{FAILED, Failure};
 /// holds the other end of that input too: should this program be killed meanwhile, the start does not overtake the
 /// stop.
 const WATCH: &str = "trap '' INT TERM HUP; while read -r line; do break; done; trap - INT TERM HUP; exec sh -c \"$1\"";
-/// How often a command that runs is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 /// Runs its first argument with the input it gets as an open file that nobody uses, and with none of its own.
 const HOLD: &str = "exec 9<&0 </dev/null; exec sh -c \"$1\"";
 /// How long one that is interrupted may take to end by itself, and then to obey. `docker stop` takes ten seconds.
@@ -44,7 +47,7 @@ pub(crate) enum NotStopped {
 
 impl Stopped {
     /// Runs the stop command. Should it fail, or the user interrupt it, the start command runs before this returns.
-    pub(crate) fn begin(stop: &str, start: Option<&str>, cancel: &AtomicBool) -> Result<Self, NotStopped> {
+    pub(crate) fn begin(stop: &str, start: Option<&str>, cancel: &Cancellation) -> Result<Self, NotStopped> {
         let failed = |what: String| {
             NotStopped::Failed(Failure::new(FAILED, what).hint("nothing was sent; the new Home Assistant is as it was"))
         };
@@ -53,18 +56,13 @@ impl Stopped {
         // First, so that there is no moment without it.
         let start = start.map(Waiting::new).transpose().map_err(could_not)?;
         let stopped = Self { start };
-        let mut running = stopped.stop(stop).and_then(|mut command| command.spawn()).map_err(could_not)?;
-        let status = loop {
-            match running.try_wait().map_err(could_not)? {
-                Some(status) => break status,
-                None if cancel.load(Ordering::Relaxed) => {
-                    give_up(&mut running);
-                    return Err(NotStopped::Interrupted);
-                }
-                None => std::thread::sleep(LOOK),
-            }
-        };
-        if cancel.load(Ordering::Relaxed) {
+        let mut running = Running::start(stopped.stop(stop).map_err(could_not)?, cancel).map_err(could_not)?;
+        if !running.has_ended() {
+            running.give_up();
+            return Err(NotStopped::Interrupted);
+        }
+        let status = running.command.wait().map_err(could_not)?;
+        if cancel.is_cancelled() {
             return Err(NotStopped::Interrupted);
         }
         if !status.success() {
@@ -125,30 +123,57 @@ impl Waiting {
     }
 }
 
-/// Lets a command end that nobody wants any more. What it asked others to do goes on without it, so it is not ended
-/// before its time: a start must not overtake a stop.
-fn give_up(running: &mut Child) {
-    let group = Pid::from_child(running);
-    if has_ended(running, GRACE) {
-        return;
-    }
-    let _ = kill_process_group(group, Signal::TERM);
-    if has_ended(running, OBEY) {
-        return;
-    }
-    let _ = kill_process_group(group, Signal::KILL);
-    let _ = running.wait();
+/// The stop command while it runs.
+struct Running {
+    command: Child,
+    /// True when it ends, false when the user wants to stop.
+    events: Receiver<bool>,
+    _waking: OnCancel,
 }
 
-fn has_ended(running: &mut Child, within: Duration) -> bool {
-    let since = Instant::now();
-    while since.elapsed() < within {
-        if matches!(running.try_wait(), Ok(Some(_)) | Err(_)) {
-            return true;
-        }
-        std::thread::sleep(LOOK);
+impl Running {
+    fn start(mut command: Command, cancel: &Cancellation) -> io::Result<Self> {
+        let (event, events) = channel();
+        let waking = cancel.on_cancel({
+            let event = event.clone();
+            move || {
+                let _ = event.send(false);
+            }
+        });
+        // First, so that nothing can fail once the command runs.
+        let (started, has_started) = channel();
+        thread::Builder::new().name("haul-stop".to_owned()).spawn(move || {
+            let Ok(process) = has_started.recv() else { return };
+            // It stays to be asked, so that its number is nobody else's meanwhile.
+            let _ = retry_on_intr(|| waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
+            let _ = event.send(true);
+        })?;
+        let command = command.spawn()?;
+        let _ = started.send(Pid::from_child(&command));
+        Ok(Self { command, events, _waking: waking })
     }
-    false
+
+    /// Waits until it has, or the user wants to stop.
+    fn has_ended(&self) -> bool {
+        self.events.recv().unwrap_or(true)
+    }
+
+    fn has_ended_within(&self, time: Duration) -> bool {
+        self.events.recv_timeout(time) == Ok(true)
+    }
+
+    /// Lets a command end that nobody wants any more. What it asked others to do goes on without it, so it is not ended
+    /// before its time: a start must not overtake a stop.
+    fn give_up(&mut self) {
+        let group = Pid::from_child(&self.command);
+        if !self.has_ended_within(GRACE) {
+            let _ = kill_process_group(group, Signal::TERM);
+            if !self.has_ended_within(OBEY) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        }
+        let _ = self.command.wait();
+    }
 }
 
 /// In a process group of its own, so that Ctrl-C is ours to judge; standard output is the report's, and passwords and

@@ -1,6 +1,6 @@
 //! One verdict: of every fixture, `verify` says the same as `inspect`, each in its own way.
 
-use std::{num::NonZeroUsize, sync::atomic::AtomicBool};
+use std::num::NonZeroUsize;
 
 use engine::{
     inspect::{InspectOptions, inspect},
@@ -9,6 +9,7 @@ use engine::{
     verify::{VerifyError, VerifyOptions, verify},
 };
 use habackup::securetar::Password;
+use store::Cancellation;
 use testkit::fixtures::Fixtures;
 
 /// What a user does about it is the same. Damaged bytes that no reader minds are damage for `verify`, and a finding for
@@ -31,11 +32,11 @@ fn verify_and_inspect_agree_on_every_fixture() {
             path.as_path(),
             &InspectOptions { password: password.clone(), ..InspectOptions::default() },
             &|_, _| {},
-            &AtomicBool::new(false),
+            &Cancellation::default(),
         )
         .unwrap();
         let options = VerifyOptions { password, threads: NonZeroUsize::MIN };
-        let (verified, why) = match verify(path.as_path(), &options, &|_, _| {}, &AtomicBool::new(false)) {
+        let (verified, why) = match verify(path.as_path(), &options, &|_, _| {}, &Cancellation::default()) {
             Ok(verification) => (Some(verification.judgement.verdict), format!("{:?}", verification.findings)),
             Err(VerifyError::Open(
                 error @ (OpenError::NotABackup { .. } | OpenError::WrongPassword | OpenError::PasswordNeeded(_)),
@@ -65,10 +66,10 @@ fn whoever_alone_refuses_an_archive_is_named() {
     for (name, reader) in alone {
         let (path, password) = (made.path(name), made.password(name).map(Password::new));
         let options = VerifyOptions { password: password.clone(), threads: NonZeroUsize::MIN };
-        let verification = verify(path.as_path(), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let verification = verify(path.as_path(), &options, &|_, _| {}, &Cancellation::default()).unwrap();
         assert_eq!(verification.judgement.headline(), format!("{reader} would NOT restore this"), "{name}");
         let options = InspectOptions { password, ..InspectOptions::default() };
-        let inspection = inspect(path.as_path(), &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let inspection = inspect(path.as_path(), &options, &|_, _| {}, &Cancellation::default()).unwrap();
         assert_eq!(inspection.judgement.headline(), verification.judgement.headline(), "{name}");
     }
 }

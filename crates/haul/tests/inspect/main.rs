@@ -9,12 +9,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::AtomicBool,
     time::Duration,
 };
 
 use engine::inspect::{InspectOptions, inspect};
 use habackup::{readers::Defect, securetar::Password};
+use store::Cancellation;
 use testkit::fixtures::Fixtures;
 
 /// Every defect once at least. The exit code follows from the last lines.
@@ -288,7 +288,7 @@ fn whatever_is_changed_something_can_be_said_and_a_verdict_has_a_reason() {
             rows: true,
             ..InspectOptions::default()
         };
-        let found = inspect(&path, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
+        let found = inspect(&path, &options, &|_, _| {}, &Cancellation::default()).unwrap();
         assert!(found.is_restored_everywhere() || !found.findings.is_empty(), "{name}, round {round}");
     }
 }

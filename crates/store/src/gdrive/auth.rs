@@ -204,7 +204,8 @@ impl SignIn {
     pub async fn wait(&self, code: &DeviceCode) -> Result<Grant, StoreError> {
         let (begun, mut interval) = (Instant::now(), code.interval);
         while begun.elapsed() < code.expires {
-            self.rest(interval).await?;
+            let rest = tokio::time::sleep(interval);
+            self.context.cancel.unless_cancelled(rest).await.ok_or(StoreError::Cancelled)?;
             match self.poll(code).await {
                 Ok(Answer::Granted(grant)) => return Ok(grant),
                 Ok(Answer::Pending) => {}
@@ -215,21 +216,6 @@ impl SignIn {
             }
         }
         Err(expired())
-    }
-
-    async fn rest(&self, interval: Duration) -> Result<(), StoreError> {
-        const LOOK: Duration = Duration::from_millis(100);
-        let until = Instant::now() + interval;
-        loop {
-            if self.context.is_cancelled() {
-                return Err(StoreError::Cancelled);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            tokio::time::sleep(left.min(LOOK)).await;
-        }
     }
 }
 

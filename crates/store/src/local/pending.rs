@@ -222,8 +222,9 @@ fn create_temporary(directory: &Path) -> io::Result<(PathBuf, File)> {
         let path = directory.join(owner::temporary_name());
         match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => {
-                // Waits for another run that is just looking whether the writer lives. A file system without locks only
-                // loses the tidying up after a kill.
+                // Waits for another run that is just looking whether the writer lives, which is over at once; should a file
+                // server fall silent in between, nothing can end the call. A file system without locks only loses the
+                // tidying up after a kill.
                 let _ = flock(&file, FlockOperation::LockExclusive);
                 // That other run may have been first, and taken it for a leftover.
                 if file.metadata()?.nlink() > 0 {

@@ -75,11 +75,15 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::{
         ops::Range,
-        sync::atomic::{AtomicBool, AtomicU32, Ordering},
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
     };
 
     use super::*;
     use crate::{
+        cancellation::Cancellation,
         error::{Kind, Operation},
         parts::Part,
         store::{Abilities, Checked, Completed, Placement, Session},
@@ -90,7 +94,7 @@ mod tests {
     /// A place at which the user stops the program while it begins an upload.
     #[derive(Clone)]
     struct Slow {
-        cancel: Arc<AtomicBool>,
+        cancel: Cancellation,
         /// How many answers fail first.
         hiccups: Arc<AtomicU32>,
         answers: bool,
@@ -126,7 +130,7 @@ mod tests {
                 ));
             }
             self.begun.fetch_add(1, Ordering::Relaxed);
-            self.cancel.store(true, Ordering::Relaxed);
+            self.cancel.cancel();
             if !self.answers {
                 std::future::pending::<()>().await;
             }
@@ -162,9 +166,9 @@ mod tests {
     /// How many uploads stay when the user stops it.
     async fn left(hiccups: u32, answers: bool) -> u32 {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let cancel = Arc::new(AtomicBool::new(false));
+        let cancel = Cancellation::default();
         let tuning = Tuning { first_pause: Duration::from_millis(1), ..Tuning::default() };
-        let context = Context::new(tuning, "/nonexistent".into(), Arc::clone(&cancel)).unwrap();
+        let context = Context::new(tuning, "/nonexistent".into(), cancel.clone()).unwrap();
         let begun = Arc::default();
         let slow = Slow { cancel, hiccups: Arc::new(AtomicU32::new(hiccups)), answers, begun: Arc::clone(&begun) };
         let sink: Arc<dyn Sink> = Arc::new(slow);

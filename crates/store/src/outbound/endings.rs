@@ -1,8 +1,9 @@
 //! How a copy ends that did not arrive: what is said, and what is tidied up.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{
+    cancellation::Cancellation,
     context::Context,
     error::{Kind, Operation, StoreError},
     retry::RetryPolicy,
@@ -38,7 +39,7 @@ pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(
 /// Retry policy for tidying up: works after an interruption too, and does not take long.
 pub(super) fn brief(context: &Context) -> RetryPolicy {
     let mut context = context.clone();
-    context.cancel = Arc::default();
+    context.cancel = Cancellation::default();
     // A place that was just given up is not waited for once more as long.
     context.tuning.give_up_after = context.tuning.give_up_after.min(TIDYING);
     context.tuning.first_contact = context.tuning.give_up_after;

@@ -4,7 +4,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use russh::{
@@ -15,6 +15,7 @@ use russh::{
 
 use super::target::Target;
 use crate::{
+    cancellation::Cancellation,
     context::{Context, Options, invalid},
     error::{Kind, Operation, StoreError, reason},
     files,
@@ -39,7 +40,7 @@ pub(super) struct Login {
     passphrase: Option<Secret>,
     password: Option<Secret>,
     agent: Option<String>,
-    cancel: Arc<AtomicBool>,
+    cancel: Cancellation,
 }
 
 /// How it stands after a try.
@@ -60,7 +61,7 @@ impl Login {
             passphrase: options.secret(&label, "passphrase", "HAUL_SFTP_PASSPHRASE", context)?,
             password: options.secret(&label, "password", "HAUL_SFTP_PASSWORD", context)?,
             agent: context.variable("SSH_AUTH_SOCK"),
-            cancel: Arc::clone(&context.cancel),
+            cancel: context.cancel.clone(),
             label,
         })
     }
@@ -119,7 +120,7 @@ impl Login {
     /// A key; `None` when it is one of the usual ones and not there or locked.
     async fn load(&self, path: &Path, tried: &mut Vec<String>) -> Result<Option<PrivateKey>, StoreError> {
         let named = self.key_file.is_some();
-        let (file, cancel) = (path.to_owned(), Arc::clone(&self.cancel));
+        let (file, cancel) = (path.to_owned(), self.cancel.clone());
         let read = tokio::task::spawn_blocking(move || files::read_short(&file, LONGEST_KEY, &cancel)).await;
         let text = match read.unwrap_or_else(|died| Err(io::Error::other(died))) {
             Ok(text) => text,

@@ -109,7 +109,8 @@ mod tests {
 
     fn parse(text: &str) -> Result<Target, StoreError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut context = Context::new(Tuning::default(), "/nonexistent".into(), Arc::default()).unwrap();
+        let mut context =
+            Context::new(Tuning::default(), "/nonexistent".into(), crate::Cancellation::default()).unwrap();
         context.environment = Arc::new(|name| (name == "USER").then(|| "ida".to_owned()));
         Target::parse(&Url::parse(text).unwrap(), &context)
     }

@@ -4,15 +4,15 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Range,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Abilities, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement, Session,
-    Sink, Store, StoreError, Tuning, Upload,
+    Abilities, Cancellation, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, PartRules, Placement,
+    Session, Sink, Store, StoreError, Tuning, Upload,
 };
 
 /// What the next call shall do instead of its work.
@@ -33,6 +33,8 @@ pub struct World {
     pub puts: Vec<u32>,
     pub next: u32,
     pub pause: Duration,
+    /// Hears of each part that comes.
+    pub heard: Option<mpsc::Sender<()>>,
     pub corrupt: bool,
     /// Says nothing when an upload is to begin.
     pub silent: bool,
@@ -65,6 +67,14 @@ impl Memory {
             resumable: true,
         };
         Self { world: Arc::default(), abilities }
+    }
+
+    /// From now on no part is ever taken. Hears of the first one that comes.
+    pub fn stuck(&self) -> mpsc::Receiver<()> {
+        let (heard, parts) = mpsc::channel();
+        let mut world = self.world.lock().unwrap();
+        (world.pause, world.heard) = (Duration::from_hours(1), Some(heard));
+        parts
     }
 
     pub fn object(&self, name: &str) -> Option<Vec<u8>> {
@@ -161,7 +171,11 @@ struct MemoryUpload {
 #[async_trait]
 impl Upload for MemoryUpload {
     async fn put(&self, part: &Part) -> Result<(), StoreError> {
-        let pause = self.store.world.lock().unwrap().pause;
+        let (pause, heard) = {
+            let world = self.store.world.lock().unwrap();
+            (world.pause, world.heard.clone())
+        };
+        let _ = heard.map(|heard| heard.send(()));
         tokio::time::sleep(pause).await;
         let fault = self.store.fault();
         if let Some(Fault::Fail(kind)) = fault {
@@ -230,7 +244,7 @@ pub fn context(state: &std::path::Path) -> Context {
         first_contact: Duration::from_secs(5),
         ..Tuning::default()
     };
-    Context::new(tuning, state.to_owned(), Arc::new(AtomicBool::new(false))).unwrap()
+    Context::new(tuning, state.to_owned(), Cancellation::default()).unwrap()
 }
 
 /// Bytes that no two offsets share by chance.

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use store::{
-    Address, Bridge, Context, Expected, Options, Placement, Store, StoreError, Tuning,
+    Address, Bridge, Cancellation, Context, Expected, Options, Placement, Store, StoreError, Tuning,
     outbound::{Network, Outbound, Outcome, Target, UploadMeter},
 };
 use testkit::proxy::{Answer, Fate, Head, Proxy, Rule};
@@ -60,7 +60,7 @@ impl Connection {
         self
     }
 
-    pub fn context(&self, tuning: Tuning, cancel: Arc<AtomicBool>) -> Context {
+    pub fn context(&self, tuning: Tuning, cancel: Cancellation) -> Context {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut context = Context::new(tuning, self.state.clone(), cancel).unwrap();
         let environment = self.environment.clone();
@@ -132,7 +132,7 @@ pub struct Bench {
     pub proxy: Proxy,
     pub place: Box<dyn Place>,
     pub bridge: Bridge,
-    pub cancel: Arc<AtomicBool>,
+    pub cancel: Cancellation,
     pub tuning: Tuning,
 }
 
@@ -155,7 +155,7 @@ impl Bench {
             first_contact: Duration::from_secs(10),
             part_size: place.part_size(),
         };
-        Self { proxy: proxy.unwrap(), place, bridge: Bridge::start().unwrap(), cancel: Arc::default(), tuning }
+        Self { proxy: proxy.unwrap(), place, bridge: Bridge::start().unwrap(), cancel: Cancellation::default(), tuning }
     }
 
     pub fn connection(&self) -> Connection {
@@ -163,7 +163,7 @@ impl Bench {
     }
 
     pub fn context(&self) -> Context {
-        self.connection().context(self.tuning.clone(), Arc::clone(&self.cancel))
+        self.connection().context(self.tuning.clone(), self.cancel.clone())
     }
 
     pub fn connect(&self) -> Arc<dyn Store> {

@@ -3,12 +3,12 @@
 use std::{
     io::Write as _,
     process::{Command, Stdio},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use store::{
-    Bridge, Kind, Store, StoreError, Tuning,
+    Bridge, Cancellation, Kind, Store, StoreError, Tuning,
     outbound::{Network, Target, UploadMeter},
 };
 use testkit::proxy::{Answer, Death, Fate};
@@ -86,9 +86,8 @@ pub fn an_upload_that_vanished_is_lost(bench: Bench) {
 pub fn an_interruption_leaves_nothing(bench: Bench) {
     let store = bench.connect();
     bench.proxy.throttle(Some(6_000_000));
-    let cancel = Arc::clone(&bench.cancel);
-    let ended =
-        bench.once_uploaded(4_000_000, || cancel.store(true, Ordering::Relaxed), || bench.upload(&store, no_watching));
+    let cancel = bench.cancel.clone();
+    let ended = bench.once_uploaded(4_000_000, || cancel.cancel(), || bench.upload(&store, no_watching));
     assert!(matches!(ended.outcome.result, Err(StoreError::Cancelled)), "{:?}", ended.outcome);
     assert!(ended.took < Duration::from_secs(20), "{:?}", ended.took);
     bench.assert_nothing_there();
@@ -100,14 +99,14 @@ pub fn an_interruption_ends_a_wait(bench: Bench) {
     tuning.first_pause = Duration::from_mins(1);
     tuning.longest_pause = Duration::from_mins(1);
     tuning.give_up_after = Duration::from_hours(1);
-    let context = bench.connection().context(tuning, Arc::clone(&bench.cancel));
+    let context = bench.connection().context(tuning, bench.cancel.clone());
     bench.proxy.cut_at([bench.proxy.uploaded() + 4_000_000], Death::Reset);
-    let cancel = Arc::clone(&bench.cancel);
+    let cancel = bench.cancel.clone();
     let ended = bench.once_uploaded(
         4_000_000,
         || {
             std::thread::sleep(Duration::from_millis(300));
-            cancel.store(true, Ordering::Relaxed);
+            cancel.cancel();
         },
         || bench.upload_with(&store, &context, no_watching),
     );
@@ -197,7 +196,7 @@ pub fn child() {
     let Ok(connection) = std::env::var(CHILD) else { return };
     let connection: Connection = serde_json::from_str(&connection).unwrap();
     let part_size = std::env::var("HAUL_FAULTS_PART").ok().and_then(|size| size.parse().ok()).filter(|size| *size > 0);
-    let context = connection.context(Tuning { part_size, ..Tuning::default() }, Arc::default());
+    let context = connection.context(Tuning { part_size, ..Tuning::default() }, Cancellation::default());
     let bridge = Bridge::start().unwrap();
     let store = bridge.wait(connection.connect(&context)).unwrap();
     let targets = vec![Target::Place { sink: store, name: NAME.into(), context: None }];

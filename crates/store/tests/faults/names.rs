@@ -5,13 +5,13 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use store::{Bridge, Context, Operation, Tuning, http, parts::Activity, retry::RetryPolicy};
+use store::{Bridge, Cancellation, Context, Operation, Tuning, http, parts::Activity, retry::RetryPolicy};
 
 /// Knows one name, which is this machine.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ fn a_name_nobody_knows_may_pass_and_is_given_up_after_the_first_contacts_patienc
         first_contact: Duration::from_millis(300),
         ..Tuning::default()
     };
-    let context = Context::new(tuning.clone(), "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let context = Context::new(tuning.clone(), "/nonexistent".into(), Cancellation::default()).unwrap();
     let started = Instant::now();
     let policy = RetryPolicy::new(&context);
     let ask = || async {

@@ -76,9 +76,11 @@ async fn a_refusal_a_dead_code_and_ctrl_c_end_the_waiting() {
     rig.drive.expire_codes();
     let error = sign_in.wait(&code).await.unwrap_err();
     assert_eq!(error.to_string(), "could not connect to Google Drive: nobody typed the code in time");
-    let code = sign_in.start().await.unwrap();
-    rig.cancel();
-    assert!(matches!(sign_in.wait(&code).await, Err(store::StoreError::Cancelled)));
+    let mut code = sign_in.start().await.unwrap();
+    // Stopped while nothing else would come for an hour.
+    code.interval = Duration::from_hours(1);
+    let (waited, ()) = tokio::join!(sign_in.wait(&code), async { rig.cancel() });
+    assert!(matches!(waited, Err(store::StoreError::Cancelled)));
 }
 
 #[tokio::test]

@@ -9,20 +9,13 @@ mod limits;
 mod table;
 mod upload;
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use store::{
-    Address, Checked, Completed, Context, Expected, Options, Part, Secret, Store, StoreError, Tuning, Upload,
+    Address, Cancellation, Checked, Completed, Context, Expected, Options, Part, Secret, Store, StoreError, Tuning,
+    Upload,
     contract::{self, ContractOptions},
     gdrive::auth::{Client, Grant, TokenFile},
     parts::Activity,
@@ -59,7 +52,7 @@ impl Rig {
             stall: Duration::from_millis(1500),
             ..Tuning::default()
         };
-        let mut context = Context::new(tuning, state.path().join("state"), Arc::new(AtomicBool::new(false))).unwrap();
+        let mut context = Context::new(tuning, state.path().join("state"), Cancellation::default()).unwrap();
         context.environment = Arc::new(|_| None);
         let options = options(drive.address(), &[]);
         Self { drive, context, options, _state: state }
@@ -128,7 +121,7 @@ impl Rig {
     }
 
     fn cancel(&self) {
-        self.context.cancel.store(true, Ordering::Relaxed);
+        self.context.cancel.cancel();
     }
 }
 

@@ -1,16 +1,11 @@
 //! What the tests of buckets share: options, a few parts, the contract.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use store::{
-    Address, Completed, Context, Expected, Options, Part, Store, StoreError, Tuning, Upload,
+    Address, Cancellation, Completed, Context, Expected, Options, Part, Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
     parts::Activity,
 };
@@ -77,7 +72,7 @@ pub async fn connect(setup: &Setup, address: &str) -> Result<Arc<dyn Store>, Sto
 pub async fn connect_with(setup: &Setup, address: &str, stall: Duration) -> Result<Arc<dyn Store>, StoreError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tuning = Tuning { stall, ..Tuning::default() };
-    let mut context = Context::new(tuning, "/nonexistent".into(), Arc::new(AtomicBool::new(false))).unwrap();
+    let mut context = Context::new(tuning, "/nonexistent".into(), Cancellation::default()).unwrap();
     let variables = setup.environment.clone();
     context.environment = Arc::new(move |name| variables.get(name).cloned());
     store::connect(&Address::parse(address).unwrap(), &Options::new(setup.options.clone()), &context).await

@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use store::{
-    Address, Bridge, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments, Store,
-    StoreError, Tuning, Upload,
+    Address, Bridge, Cancellation, Checked, Completed, Context, Expected, Kind, Options, Part, Placement, Segments,
+    Store, StoreError, Tuning, Upload,
     contract::{self, ContractOptions},
     outbound::{Network, PushOptions, UploadMeter, push},
     parts::Activity,
@@ -59,7 +59,7 @@ async fn connect_within(
 
 fn context(tuning: Tuning, state: &Path, user: &str, password: &str) -> Context {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut context = Context::new(tuning, state.to_owned(), Arc::new(AtomicBool::new(false))).unwrap();
+    let mut context = Context::new(tuning, state.to_owned(), Cancellation::default()).unwrap();
     let (user, password) = (user.to_owned(), password.to_owned());
     context.environment = Arc::new(move |name| match name {
         "HAUL_WEBDAV_USER" => Some(user.clone()).filter(|user| !user.is_empty()),

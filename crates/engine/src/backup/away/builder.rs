@@ -1,19 +1,19 @@
 //! The end that makes the archive: one thread per archive runs the ordinary pipeline on the bytes that arrive.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use serde_json::Value;
 use store::{
-    Bridge, Checked, Context, Expected, Kind, Operation, StoreError,
+    Bridge, Cancellation, Checked, Context, Expected, Kind, Operation, StoreError,
     machine::{self, Made, Making, Task},
     outbound::{Network, Outbound},
 };
@@ -50,14 +50,14 @@ pub struct ArchiveBuilder {
     bridge: Bridge,
     context: Context,
     jobs: Mutex<Jobs>,
-    // Each thread has a clone as long as it works.
-    alive: Arc<()>,
+    // Ends when no thread works any more.
+    ended: Mutex<Receiver<Infallible>>,
 }
 
 /// What is under way.
-#[derive(Default)]
 struct Jobs {
-    closed: bool,
+    // Each thread has a clone as long as it works. None when this machine is about to end.
+    working: Option<Sender<Infallible>>,
     jobs: Vec<Weak<Job>>,
 }
 
@@ -66,29 +66,30 @@ impl ArchiveBuilder {
     /// advance: then only the machine with the data can make the archive.
     pub fn new(destination: Destination, label: String, bridge: Bridge, context: Context) -> Option<Self> {
         let is_fit = destination.takes_late_sizes();
-        is_fit.then(|| Self { destination, label, bridge, context, jobs: Mutex::default(), alive: Arc::default() })
+        is_fit.then(|| {
+            let (working, ended) = channel();
+            let jobs = Mutex::new(Jobs { working: Some(working), jobs: Vec::new() });
+            Self { destination, label, bridge, context, jobs, ended: Mutex::new(ended) }
+        })
     }
 
     /// Gives up what is under way, takes on nothing more, and waits until nothing is left, but not for ever.
     pub fn close(&self) {
         let jobs = {
             let mut jobs = lock(&self.jobs);
-            jobs.closed = true;
+            jobs.working = None;
             std::mem::take(&mut jobs.jobs)
         };
         for job in jobs.iter().filter_map(Weak::upgrade) {
             job.stop();
         }
-        let until = Instant::now() + ENDING;
-        while Arc::strong_count(&self.alive) > 1 && Instant::now() < until {
-            thread::sleep(Duration::from_millis(20));
-        }
+        let _ = lock(&self.ended).recv_timeout(ENDING);
     }
 
     /// Notes a job, unless this machine is about to end.
     fn enter(&self, job: &Arc<Job>) -> Result<(), StoreError> {
         let mut jobs = lock(&self.jobs);
-        if jobs.closed {
+        if jobs.working.is_none() {
             return Err(ending(&self.label));
         }
         jobs.jobs.retain(|job| job.strong_count() > 0);
@@ -119,11 +120,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl machine::ArchiveBuilder for ArchiveBuilder {
     fn start(&self, task: Task) -> Result<Arc<dyn Making>, StoreError> {
         let (recipe, layout) = self.layout(&task.recipe)?;
+        let Some(working) = lock(&self.jobs).working.clone() else { return Err(ending(&self.label)) };
         let (sender, pieces) = sync_channel(AHEAD);
         let (begun, has_begun) = sync_channel(1);
-        let cancel = Arc::new(AtomicBool::new(false));
+        let cancel = Cancellation::default();
         let mut context = self.context.clone();
-        context.cancel = Arc::clone(&cancel);
+        context.cancel = cancel.clone();
         context.ask = None;
         let work = Workbench {
             destination: self.destination.clone(),
@@ -133,10 +135,10 @@ impl machine::ArchiveBuilder for ArchiveBuilder {
             read_back: recipe.read_back,
             bridge: self.bridge.clone(),
             context,
-            cancel: Arc::clone(&cancel),
-            _alive: Arc::clone(&self.alive),
+            cancel: cancel.clone(),
+            _working: working,
         };
-        let delivery = Delivery::new(pieces, Arc::clone(&cancel));
+        let delivery = Delivery::new(pieces);
         let spawned = thread::Builder::new().name("haul-make".to_owned()).spawn(move || work.run(delivery, &begun));
         let thread = spawned.map_err(|source| {
             StoreError::remote(
@@ -163,7 +165,7 @@ impl machine::ArchiveBuilder for ArchiveBuilder {
     fn try_out(&self, recipe: &Value, sample: &[u8]) -> Result<(), StoreError> {
         let (_, layout) = self.layout(recipe)?;
         let failed = |reason| StoreError::remote(&self.label, Operation::Write, Kind::Protocol, reason);
-        try_out(&layout, sample, &AtomicBool::new(false)).map(drop).map_err(failed)
+        try_out(&layout, sample, &Cancellation::default()).map(drop).map_err(failed)
     }
 }
 
@@ -176,8 +178,8 @@ struct Workbench {
     read_back: bool,
     bridge: Bridge,
     context: Context,
-    cancel: Arc<AtomicBool>,
-    _alive: Arc<()>,
+    cancel: Cancellation,
+    _working: Sender<Infallible>,
 }
 
 impl Workbench {
@@ -186,7 +188,7 @@ impl Workbench {
         // After a stop, the first to notice waits for bytes, for the disk or for a socket, and each names it
         // differently.
         self.make(delivery, begun)
-            .map_err(|error| if self.cancel.load(Ordering::Relaxed) { BackupError::Cancelled } else { error })
+            .map_err(|error| if self.cancel.is_cancelled() { BackupError::Cancelled } else { error })
     }
 
     fn make(&self, delivery: Delivery, begun: &SyncSender<()>) -> Result<Made, BackupError> {
@@ -214,7 +216,7 @@ impl Workbench {
 /// One archive under way.
 struct Job {
     label: String,
-    cancel: Arc<AtomicBool>,
+    cancel: Cancellation,
     sender: Mutex<Option<SyncSender<Piece>>>,
     thread: Mutex<Option<JoinHandle<Result<Made, BackupError>>>>,
     ended: Mutex<Option<Result<Made, StoreError>>>,
@@ -278,7 +280,7 @@ impl Making for Job {
     }
 
     fn stop(&self) {
-        self.cancel.store(true, Ordering::Relaxed);
+        self.cancel.cancel();
         lock(&self.sender).take();
     }
 }

@@ -3,13 +3,13 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use habackup::securetar::Encryptor;
-use store::{Kind, RemoteCompressor, outbound::Network, retry::RetryPolicy};
+use store::{Cancellation, Kind, RemoteCompressor, outbound::Network, retry::RetryPolicy};
 
 use super::{recipe::Recipe, there::There};
 use crate::{
@@ -57,7 +57,7 @@ impl Choice<'_> {
 pub(crate) fn choose<'a>(
     options: &BackupOptions,
     network: Option<&Network<'a>>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Choice<'a>, BackupError> {
     if options.compress == Compress::Here {
         return Ok(Choice::Here(None));
@@ -114,7 +114,7 @@ impl Rates {
     }
 }
 
-fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Arc<AtomicBool>) -> Result<Rates, BackupError> {
+fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Cancellation) -> Result<Rates, BackupError> {
     let intent = Intent::of(options)?;
     let layout = intent.trial_layout(options)?;
     let sample = sample(&intent, &layout, cancel)?;
@@ -143,12 +143,11 @@ fn measure(options: &BackupOptions, there: &There<'_>, cancel: &Arc<AtomicBool>)
 }
 
 /// The beginning of what is by far the largest part of most installations, else of everything.
-fn sample(intent: &Intent, layout: &Layout, cancel: &Arc<AtomicBool>) -> Result<Vec<u8>, BackupError> {
+fn sample(intent: &Intent, layout: &Layout, cancel: &Cancellation) -> Result<Vec<u8>, BackupError> {
     let progress = Arc::new(Progress::default());
     let plan = intent.plan(Vec::new(), &[], &progress, cancel)?;
     let first = plan.largest.into_iter().collect();
-    let source =
-        TarSource::new(layout.inner_name(), &plan.scope, first, Findings::default(), progress, Arc::clone(cancel));
+    let source = TarSource::new(layout.inner_name(), &plan.scope, first, Findings::default(), progress, cancel.clone());
     let mut sample = Vec::with_capacity(SAMPLE);
     // The source never fails; what it can't read it pads.
     let _ = source.take(SAMPLE as u64).read_to_end(&mut sample);
@@ -156,14 +155,15 @@ fn sample(intent: &Intent, layout: &Layout, cancel: &Arc<AtomicBool>) -> Result<
 }
 
 /// Does with a sample what would be done with all of it, and says how much is left.
-pub(super) fn try_out(layout: &Layout, sample: &[u8], cancel: &AtomicBool) -> Result<u64, String> {
+pub(super) fn try_out(layout: &Layout, sample: &[u8], cancel: &Cancellation) -> Result<u64, String> {
     let mut sink: Box<dyn Write + Send> = match &layout.keys {
         Some(keys) => Box::new(Encryptor::with_keys(keys, io::sink()).map_err(|error| error.to_string())?),
         None => Box::new(io::sink()),
     };
     match &layout.compression {
         Some(compression) => {
-            let summary = compression.cancel(cancel).compress(sample, sink).map_err(|error| error.to_string())?;
+            let summary =
+                compression.cancel(cancel.flag()).compress(sample, sink).map_err(|error| error.to_string())?;
             Ok(summary.bytes_out)
         }
         None => sink.write_all(sample).map(|()| sample.len() as u64).map_err(|error| error.to_string()),

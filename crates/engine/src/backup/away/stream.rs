@@ -3,12 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
-    },
-    time::Duration,
+    sync::mpsc::Receiver,
 };
 
 use bytes::{Buf, Bytes};
@@ -16,9 +11,6 @@ use habackup::{
     index::{Index, MAX_LEN},
     outer::Placement,
 };
-
-/// How often a thread that waits for bytes checks whether anybody still wants them.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// The sending end.
 pub(super) struct Blocks<'a, P>(pub(super) &'a mut P);
@@ -57,7 +49,6 @@ pub(super) enum Piece {
 /// The receiving end: read as a file it is the tar, and then ends.
 pub(crate) struct Delivery {
     pieces: Receiver<Piece>,
-    cancel: Arc<AtomicBool>,
     piece: Bytes,
     /// Of everything that arrived.
     taken: u64,
@@ -70,8 +61,8 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new(pieces: Receiver<Piece>, cancel: Arc<AtomicBool>) -> Self {
-        Self { pieces, cancel, piece: Bytes::new(), taken: 0, ended: false, left: 0, complete: false, tar_len: 0 }
+    pub(super) fn new(pieces: Receiver<Piece>) -> Self {
+        Self { pieces, piece: Bytes::new(), taken: 0, ended: false, left: 0, complete: false, tar_len: 0 }
     }
 
     /// Makes sure of bytes in `piece`; false at the end.
@@ -80,7 +71,7 @@ impl Delivery {
             if self.ended {
                 return Ok(false);
             }
-            match self.pieces.recv_timeout(LOOK) {
+            match self.pieces.recv() {
                 Ok(Piece::Bytes(bytes)) => {
                     self.taken += bytes.len() as u64;
                     self.piece = bytes;
@@ -89,7 +80,7 @@ impl Delivery {
                 Ok(Piece::End(length)) => {
                     return Err(io::Error::other(format!("{} bytes arrived instead of {length}", self.taken)));
                 }
-                Err(RecvTimeoutError::Timeout) if !self.cancel.load(Ordering::Relaxed) => {}
+                // Whoever stops the work lets go of the other end.
                 Err(_) => return Err(io::Error::other("the sender aborted")),
             }
         }
@@ -182,7 +173,7 @@ mod tests {
             sender.send(Piece::Bytes(Bytes::copy_from_slice(piece))).unwrap();
         }
         sender.send(Piece::End(said)).unwrap();
-        let mut delivery = Delivery::new(pieces, Arc::default());
+        let mut delivery = Delivery::new(pieces);
         let mut tar = Vec::new();
         delivery.read_to_end(&mut tar)?;
         let (length, _) = delivery.finish()?;
@@ -226,11 +217,8 @@ mod tests {
     #[test]
     fn a_sender_that_goes_away_ends_the_wait() {
         let (sender, pieces) = mpsc::channel::<Piece>();
-        let mut delivery = Delivery::new(pieces, Arc::default());
+        let mut delivery = Delivery::new(pieces);
         drop(sender);
-        assert!(delivery.read(&mut [0; 4]).unwrap_err().to_string().contains("aborted"));
-        let (_sender, pieces) = mpsc::channel();
-        let mut delivery = Delivery::new(pieces, Arc::new(AtomicBool::new(true)));
         assert!(delivery.read(&mut [0; 4]).unwrap_err().to_string().contains("aborted"));
     }
 }

@@ -1,11 +1,11 @@
 //! The end that reads: it sends the plain tar of the live directory to the other machine, which reports figures about
 //! the archive that it made.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use store::{
-    Context, Expected, RemoteCompressor, Store,
+    Cancellation, Context, Expected, RemoteCompressor, Store,
     outbound::{Network, Outbound, Target},
     retry::RetryPolicy,
 };
@@ -52,7 +52,7 @@ impl There<'_> {
         &self,
         options: &BackupOptions,
         progress: &Arc<Progress>,
-        cancel: &Arc<AtomicBool>,
+        cancel: &Cancellation,
     ) -> Result<BackupReport, Ended> {
         let intent = Intent::of(options)?;
         self.remove_abandoned();
@@ -110,7 +110,7 @@ fn send(
     layout: &Layout,
     output: &mut Output,
     progress: &Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<(u64, Findings), Broken> {
     let mut source = TarSource::new(
         layout.inner_name(),
@@ -118,7 +118,7 @@ fn send(
         plan.first,
         plan.findings,
         Arc::clone(progress),
-        Arc::clone(cancel),
+        cancel.clone(),
     );
     let mut blocks = Blocks(output);
     pipeline::copy(&mut source, &mut blocks, progress, cancel)?;

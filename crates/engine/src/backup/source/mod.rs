@@ -24,10 +24,7 @@ use std::{
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
     vec,
 };
@@ -58,6 +55,7 @@ use crate::{
     text::shown,
     verdict::collect::note_unread,
 };
+use store::Cancellation;
 
 /// A database that blocks its writers while it is read is read at once into memory up to this size, and released.
 const HELD_IN_MEMORY: u64 = 8 << 20;
@@ -128,7 +126,7 @@ pub(crate) struct TarSource {
     current: Vec<u8>,
     gathered: Gathered,
     // Ends the wait for a database that somebody has locked.
-    cancel: Arc<AtomicBool>,
+    cancel: Cancellation,
 }
 
 impl TarSource {
@@ -138,7 +136,7 @@ impl TarSource {
         first: Vec<Found>,
         findings: Findings,
         progress: Arc<Progress>,
-        cancel: Arc<AtomicBool>,
+        cancel: Cancellation,
     ) -> Self {
         Self {
             seen_first: first.iter().map(|found| found.relative.clone()).collect(),
@@ -179,7 +177,7 @@ impl TarSource {
 
     /// Goes through the tar without its content. Ends early when cancelled.
     pub(crate) fn skim(&mut self) {
-        while !self.outgoing.ended && !self.cancel.load(Ordering::Relaxed) {
+        while !self.outgoing.ended && !self.cancel.is_cancelled() {
             self.outgoing.skip_pending();
             if self.has_body() {
                 self.outgoing.skip(self.body_size);
@@ -324,7 +322,7 @@ impl TarSource {
     fn add_database(&mut self, found: &Found) -> Result<(), Unimaged> {
         let (opened, waited) = self.outgoing.progress.pulse.open_database(&found.relative, |waiting| {
             let options = livesqlite::Options::default()
-                .cancel(Arc::clone(&self.cancel))
+                .cancel(Arc::clone(self.cancel.flag()))
                 .waiting(waiting)
                 .hold(self.recording.is_some());
             Snapshot::open(&found.path, &options)
@@ -529,7 +527,7 @@ pub(crate) fn replay<'a>(
     root: &Path,
     ledger: Option<&'a Ledger>,
     progress: Arc<Progress>,
-    cancel: &Arc<AtomicBool>,
+    cancel: &Cancellation,
 ) -> Result<Replay<'a>, Stale> {
     recording.reopen(&progress.pulse, cancel)?;
     Ok(Replay::new(recording, root, ledger, progress))

@@ -5,18 +5,14 @@
 //! Memory: about 40 bytes per entry and as much for the index, 4 bytes per 256 KiB of large files, and [`MOST_KEPT`] of
 //! content.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
-    time::Instant,
-};
+use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Instant};
 
 use habackup::{
     index::IndexBuilder,
     tar::{Header, Kind},
 };
 use livesqlite::Snapshot;
+use store::Cancellation;
 
 use super::{Imaging, walk::Found};
 use crate::{
@@ -235,12 +231,13 @@ impl Recording {
     }
 
     /// Opens again what was let go for the sake of its writers. Says when one of them wrote meanwhile.
-    pub(super) fn reopen(&mut self, pulse: &Pulse, cancel: &Arc<AtomicBool>) -> Result<(), Stale> {
+    pub(super) fn reopen(&mut self, pulse: &Pulse, cancel: &Cancellation) -> Result<(), Stale> {
         let sizes_only = self.sizes_only;
         for database in self.databases.iter_mut().filter(|database| database.snapshot.is_none() && !database.broken) {
             let name = database.path.file_name().unwrap_or_default().as_encoded_bytes();
             let (opened, _) = pulse.open_database(name, |waiting| {
-                let options = livesqlite::Options::default().cancel(Arc::clone(cancel)).waiting(waiting).hold(true);
+                let options =
+                    livesqlite::Options::default().cancel(Arc::clone(cancel.flag())).waiting(waiting).hold(true);
                 Snapshot::open(&database.path, &options)
             });
             let Ok(snapshot) = opened else { return Err(Stale) };

@@ -39,8 +39,14 @@ fn listed_then(happens: impl FnOnce(&Path)) -> (Vec<u8>, Gathered) {
     let listed: Vec<Found> = listed.into_iter().filter(|found| found.relative == b"www/x").collect();
     assert_eq!(listed.len(), 1);
     happens(&path);
-    let mut source =
-        TarSource::new("x", &scope, listed, Findings::default(), Arc::new(Progress::default()), Arc::default());
+    let mut source = TarSource::new(
+        "x",
+        &scope,
+        listed,
+        Findings::default(),
+        Arc::new(Progress::default()),
+        Cancellation::default(),
+    );
     let mut tar = Vec::new();
     source.read_to_end(&mut tar).unwrap();
     (tar, source.finish())
@@ -156,7 +162,7 @@ fn begun_then(name: &str, happens: impl FnOnce(&Path)) -> Findings {
         Vec::new(),
         Findings::default(),
         Arc::new(Progress::default()),
-        Arc::default(),
+        Cancellation::default(),
     );
     let mut tar = vec![0; 500_000];
     source.read_exact(&mut tar).unwrap();

@@ -10,7 +10,6 @@ use std::{
     io,
     os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
     time::UNIX_EPOCH,
 };
 
@@ -26,14 +25,17 @@ use rustix::{
 };
 use sha2::{Digest, Sha256};
 use store::{
-    Entry, Limit, StoreError, files,
+    Cancellation, Entry, Limit, StoreError, files,
     inbound::RemoteFile,
     local::{remove_leftovers, rename_without_replacing, sync_directory, synced},
     owner,
 };
 
 use super::{directory_of, interrupted, unreadable};
-use crate::failure::{FAILED, Failure};
+use crate::{
+    destination::Network,
+    failure::{FAILED, Failure},
+};
 
 /// Bytes asked for at once, and under one digest.
 const CHUNK: u64 = 1 << 20;
@@ -74,19 +76,21 @@ impl Unfinished {
         &mut self,
         remote: &RemoteFile,
         limit: Option<&Limit>,
+        network: &Network,
         progress: &Progress,
-        cancel: &AtomicBool,
+        cancel: &Cancellation,
     ) -> Result<u64, Failure> {
         let mut buffer = vec![0; CHUNK as usize];
         let begun = self.sound(&mut buffer, remote.len(), progress, cancel)?;
         let mut at = begun;
         while at < remote.len() {
-            if cancel.load(Ordering::Relaxed) {
+            if cancel.is_cancelled() {
                 return Err(interrupted());
             }
             let piece = &mut buffer[..CHUNK.min(remote.len() - at) as usize];
             if let Some(limit) = limit {
-                limit.pass_blocking(piece.len() as u64, || cancel.load(Ordering::Relaxed));
+                let pass = limit.pass(piece.len() as u64, || {});
+                network.bridge.wait(cancel.unless_cancelled(pass)).ok_or_else(interrupted)?;
             }
             remote.read_exact_at(piece, at).map_err(|error| unreadable(error, remote))?;
             self.file.write_all_at(piece, at).map_err(|error| cannot_write(&self.path, &error))?;
@@ -112,10 +116,16 @@ impl Unfinished {
     }
 
     /// How many bytes are as they were fetched, from the first on.
-    fn sound(&self, buffer: &mut [u8], length: u64, progress: &Progress, cancel: &AtomicBool) -> Result<u64, Failure> {
+    fn sound(
+        &self,
+        buffer: &mut [u8],
+        length: u64,
+        progress: &Progress,
+        cancel: &Cancellation,
+    ) -> Result<u64, Failure> {
         let mut at = 0;
         while at < length {
-            if cancel.load(Ordering::Relaxed) {
+            if cancel.is_cancelled() {
                 return Err(interrupted());
             }
             let piece = &mut buffer[..CHUNK.min(length - at) as usize];

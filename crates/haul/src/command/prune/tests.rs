@@ -64,7 +64,7 @@ fn of_a_list_that_shows_a_name_twice_nothing_is_removed() {
     let typed = directory.path().to_str().unwrap();
     let cli = Cli::try_parse_from(["haul", "prune", typed, "--keep-last", "1", "--yes"]).unwrap();
     let Command::Prune(args) = cli.command else { unreachable!() };
-    let cancel = Arc::new(AtomicBool::new(false));
+    let cancel = Cancellation::default();
     let place = destination::resolve(&Config::default(), typed).unwrap();
     let network = Network::start(None, &cancel).unwrap();
     let store: Arc<dyn Store> = Arc::new(Twice(Local::open(directory.path()).unwrap()));
