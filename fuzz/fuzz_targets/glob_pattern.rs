@@ -1,4 +1,4 @@
-//! Any pattern against any path; a zero byte stands between them.
+//! Any pattern against any path; a zero byte separates them.
 #![no_main]
 
 use habackup::rules::{Pattern, Rules, what_restore_drops};

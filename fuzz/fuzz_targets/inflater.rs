@@ -36,6 +36,6 @@ fn placeless(error: &dyn std::fmt::Display) -> String {
 fuzz_target!(|data: &[u8]| {
     let (whole, dribbled) = (inflate(data), inflate(Dribble(data)));
     assert_eq!(whole.1, dribbled.1);
-    // What stands before a damage may come or not.
+    // What precedes damage may come or not.
     assert!(whole.0.starts_with(&dribbled.0) || dribbled.0.starts_with(&whole.0));
 });

@@ -1,4 +1,4 @@
-//! Any bytes, looked at: an archive, a damaged one, or no archive at all.
+//! Any bytes, inspected: an archive, a damaged one, or no archive at all.
 #![no_main]
 
 use std::{cell::RefCell, fs};

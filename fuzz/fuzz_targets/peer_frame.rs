@@ -1,4 +1,4 @@
-//! Any bytes as what another machine says: lengths, head, and the head as each of the things that can be said.
+//! Any bytes as what another machine sends: lengths, head, and the head as each kind of message.
 #![no_main]
 
 use std::time::Duration;
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(Some(found)) = runtime.block_on(frame::read(&mut &*bytes, bounds, SOON, SOON, || {})) else { return };
     assert!(found.body.len() <= bounds.body && PREFIX + found.body.len() <= bytes.len());
     let _ = (found.head::<Hello>(), found.head::<Envelope<Request>>());
-    // What was understood can be said again, and means the same.
+    // A message that was parsed can be sent again, and means the same.
     if let Ok(reply) = found.head::<Envelope<Reply>>() {
         let said = frame::opening(&reply, 0).expect("it can be said");
         let again = runtime.block_on(frame::read(

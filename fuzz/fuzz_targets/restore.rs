@@ -1,5 +1,5 @@
-//! Any archive, restored. Nothing but the target may appear or change, a failure leaves nothing behind, and no more
-//! than files, directories and links of its own may stand in the target.
+//! Any archive, restored. Nothing but the target may appear or change, a failure leaves nothing behind, and the target
+//! may hold only files, directories and links of its own.
 #![no_main]
 
 use std::{

@@ -1,7 +1,7 @@
 //! Any text as a WebDAV server's answer. Steps of a path never hold a slash.
 #![no_main]
 
-// The parser alone: with all kinds of places around it, building takes very much longer.
+// The parser alone: with all kinds of destinations around it, building takes much longer.
 #[allow(dead_code)]
 #[path = "../../crates/store/src/webdav/multistatus.rs"]
 mod multistatus;

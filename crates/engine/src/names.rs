@@ -50,7 +50,7 @@ mod tests {
     use super::is_top;
 
     #[test]
-    fn the_top_is_told_from_what_lies_in_it() {
+    fn the_top_is_distinguished_from_what_lies_in_it() {
         for (path, of_config, of_others) in [
             ("data", true, false),
             ("data/", true, false),

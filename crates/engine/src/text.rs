@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_reads_backwards_is_told_apart() {
+    fn a_name_that_reads_backwards_is_distinguished() {
         assert_eq!(shown("a\u{202e}txt.exe".as_bytes()), "a\\xe2\\x80\\xaetxt.exe");
     }
 

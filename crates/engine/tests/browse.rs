@@ -77,7 +77,7 @@ fn cat(browser: &Browser<'_>, path: &str) -> (Vec<u8>, Result<Found, BrowseError
     (out, found)
 }
 
-/// What is said when it can't be printed; then nothing is.
+/// What is reported when it can't be printed; then nothing is printed.
 fn refused(browser: &Browser<'_>, path: &str) -> String {
     let (out, found) = cat(browser, path);
     assert!(out.is_empty());
@@ -146,7 +146,7 @@ fn every_layout_lists_the_same_names_and_gives_out_the_same_bytes() {
 }
 
 #[test]
-fn modes_and_times_are_told_where_they_are_known() {
+fn modes_and_times_are_reported_where_they_are_known() {
     for (layout, known) in [(PLAIN, false), (PLAIN.without_index(), true)] {
         let mut auth = None;
         let listed = open(layout.archive(&lived_in())).list(false, &Cancellation::default(), |item| {
@@ -268,10 +268,10 @@ fn what_is_no_regular_file_is_named() {
 }
 
 #[test]
-fn damage_is_told_and_a_small_file_is_printed_whole_or_not_at_all() {
+fn damage_is_reported_and_a_small_file_is_printed_whole_or_not_at_all() {
     let inner = Inner::least().file("data/noise", &noise(3_000_000, 5)).file("data/small", &noise(900_000, 6));
-    // Bytes that nothing vouches for before the end of the archive can't be told from right ones; these are
-    // authenticated.
+    // Wrong bytes can't be distinguished from right ones before the end of the archive unless they are authenticated;
+    // these are.
     for layout in
         [PLAIN.completed(SecureTarVersion::V3), PLAIN.completed(SecureTarVersion::V3).uncompressed().without_index()]
     {
@@ -319,7 +319,7 @@ fn an_index_that_is_wrong_costs_a_second_try_without_it() {
 }
 
 #[test]
-fn a_wrong_password_and_none_are_told_apart() {
+fn a_wrong_password_and_none_are_distinguished() {
     for layout in [PLAIN.completed(SecureTarVersion::V2), PLAIN.completed(SecureTarVersion::V3).without_index()] {
         let archive = counted(layout.archive(&lived_in()));
         assert!(matches!(try_open(&archive, Some("no")), Err(OpenError::WrongPassword)));

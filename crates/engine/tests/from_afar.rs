@@ -1,5 +1,5 @@
-//! Archives that are read by ranges from a place: a small file costs little, and a place that fails is never mistaken
-//! for damage.
+//! Archives that are read by ranges from a destination: a small file costs little, and a failure of the destination is
+//! never mistaken for damage.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -202,7 +202,7 @@ fn inspecting_fetches_little_more_than_it_and_says_how_far_it_is() {
 }
 
 #[test]
-fn a_place_that_fails_is_not_mistaken_for_damage() {
+fn a_destination_that_fails_is_not_mistaken_for_damage() {
     let directory = tempfile::tempdir().unwrap();
     archive(directory.path(), None);
     for answers in [0, 3, 12, 30] {
@@ -223,7 +223,7 @@ fn a_place_that_fails_is_not_mistaken_for_damage() {
         assert!(!into.exists());
         let opened = Browser::open(source(), None, NonZeroUsize::MIN, &|_, _| {});
         let printed = opened.map_err(BrowseError::from).and_then(|browser| {
-            // Enough for opening it: the rest is told by what is asked for.
+            // Enough to open it; the rest depends on what is requested.
             let large = browser.cat(b"z-large.bin", &mut io::sink(), &Cancellation::default());
             large.and_then(|_| browser.cat(b"a-large.bin", &mut io::sink(), &Cancellation::default()))
         });

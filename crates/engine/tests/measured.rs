@@ -1,4 +1,4 @@
-//! Archives for places where nothing can be corrected: measured first, then sent.
+//! Archives for destinations where nothing can be corrected: measured first, then sent.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod sequential;

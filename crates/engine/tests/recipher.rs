@@ -1,6 +1,6 @@
-//! Archives after Home Assistant Core took their encryption off, for a download, or put one on, for a place that wants
-//! it: Core's way of doing so, with Python's own `tarfile` and `securetar`. Without a Python that has it
-//! (`HAUL_PYTHON`) the tests say so and pass, except in CI.
+//! Archives after Home Assistant Core decrypted them for a download, or encrypted them for a location that requires it:
+//! Core's way of doing so, with Python's own `tarfile` and `securetar`. Without a Python that has it (`HAUL_PYTHON`)
+//! the tests say so and pass, except in CI.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod crafted;

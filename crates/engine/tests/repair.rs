@@ -1,5 +1,4 @@
-//! Repairing every archive of `tests/fixtures`: what is written is restored by every reader, and what is not, or not
-//! all of it, stands in a list below.
+//! Repairs every archive of `tests/fixtures`: every reader restores what is written; exceptions are in a list below.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::{
@@ -50,7 +49,7 @@ const BEYOND: [&str; 15] = [
     "settings-cut-short",
 ];
 
-/// Nothing of a backup can be had from them.
+/// Nothing of a backup can be read from them.
 const HOPELESS: [&str; 31] = [
     "all-zeros",
     "bare-database",
@@ -499,7 +498,7 @@ fn a_configuration_is_found_wherever_it_lies_in_a_tar() {
     }
 }
 
-/// What is missing or other than it was, and whether that was told.
+/// What is missing or changed, and whether it was reported.
 fn honest(
     what: &str,
     original: &Path,
@@ -520,7 +519,7 @@ fn honest(
 }
 
 #[test]
-fn wherever_an_archive_is_cut_what_is_whole_is_kept_and_what_is_gone_is_told() {
+fn wherever_an_archive_is_cut_what_is_whole_is_kept_and_what_is_gone_is_reported() {
     let names = ["good-core-plain", "good-supervisor-style", "good-core-v2", "good-not-compressed"];
     let Some(made) = Fixtures::make(&names).unwrap() else { return };
     let out = tempfile::tempdir().unwrap();
@@ -550,7 +549,7 @@ fn wherever_an_archive_is_cut_what_is_whole_is_kept_and_what_is_gone_is_told() {
 }
 
 #[test]
-fn whatever_byte_is_changed_what_is_not_as_it_was_is_told() {
+fn whatever_byte_is_changed_what_is_not_as_it_was_is_reported() {
     let names = ["good-core-plain", "good-core-v2"];
     let Some(made) = Fixtures::make(&names).unwrap() else { return };
     let out = tempfile::tempdir().unwrap();

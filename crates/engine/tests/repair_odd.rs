@@ -81,7 +81,7 @@ fn files(tar: &[u8]) -> Files {
     files
 }
 
-/// Where the header of the first member of this name stands.
+/// The offset of the header of the first member of this name.
 fn header(tar: &[u8], name: &str) -> usize {
     let mut reader = Reader::new(Cursor::new(tar));
     while let Some(entry) = reader.next_entry().unwrap() {
@@ -92,7 +92,7 @@ fn header(tar: &[u8], name: &str) -> usize {
     panic!("{name} is not there");
 }
 
-/// The words of the notes about a member.
+/// The texts of the notes about a member.
 fn told<'r>(repaired: &'r Repaired, member: &str) -> Vec<(NoteKind, &'r str)> {
     repaired
         .notes
@@ -103,7 +103,7 @@ fn told<'r>(repaired: &'r Repaired, member: &str) -> Vec<(NoteKind, &'r str)> {
 }
 
 #[test]
-fn what_is_lost_is_told_however_much_was_put_right() {
+fn what_is_lost_is_reported_however_much_was_repaired() {
     let mut inner = Inner::least();
     for number in 0..2100 {
         inner = inner.file(&format!("data/._{number}"), b"\0\x05\x16\x07abc");
@@ -149,7 +149,7 @@ fn a_link_beside_a_name_that_comes_twice_is_what_it_led_to() {
 }
 
 #[test]
-fn a_link_to_itself_does_not_cost_the_file_and_one_to_a_folder_is_told_once() {
+fn a_link_to_itself_does_not_cost_the_file_and_one_to_a_folder_is_reported_once() {
     let inner =
         Inner::least().file("data/a", b"one").odd("data/a", b'1', "data/a").odd("data/s", b'1', "data/.storage");
     let (repaired, files) = main_of(&inner);
@@ -294,7 +294,7 @@ fn a_damaged_size_swallows_nothing() {
 
 /// A damaged `backup.json` is found again in the index; without an index its beginning counts.
 #[test]
-fn what_a_damaged_description_said_is_not_lost() {
+fn the_content_of_a_damaged_description_is_not_lost() {
     let inner = Inner::least();
     let whole = "it was missing or damaged; its content comes from the copy in haul.index";
     let cut = "it was cut short; what is left is kept, and the rest is derived from the archive";

@@ -124,7 +124,7 @@ fn large() -> Vec<u8> {
     ])
 }
 
-/// Where the header of a member stands.
+/// The offset of a member's header.
 fn place(archive: &[u8], name: &str) -> usize {
     (0..archive.len()).step_by(BLOCK).find(|at| archive[*at..].starts_with(name.as_bytes())).unwrap()
 }
@@ -209,7 +209,7 @@ fn a_wrong_checksum_in_one_gzip_member_costs_nothing_of_the_others() {
 }
 
 #[test]
-fn parts_behind_a_header_of_zeros_are_kept_and_the_gap_is_told() {
+fn parts_behind_a_header_of_zeros_are_kept_and_the_gap_is_reported() {
     for length in [BLOCK, 4096] {
         let mut bad = large();
         let at = place(&bad, "media.tar.gz");
@@ -256,7 +256,7 @@ fn an_empty_last_member_is_nothing_to_repair() {
 }
 
 #[test]
-fn what_is_wrong_with_the_packing_around_an_archive_is_told() {
+fn what_is_wrong_with_the_packing_around_an_archive_is_reported() {
     let whole = archive(gz(&configuration(&noise(3000, 5))));
     let half = whole.len() / 2;
     let in_two = Outcome::of(&[gz(&whole[..half]), gz(&whole[half..])].concat());

@@ -246,7 +246,7 @@ fn a_damaged_archive_restores_nothing() {
 }
 
 #[test]
-fn a_wrong_or_missing_password_is_said_before_anything_happens() {
+fn a_wrong_or_missing_password_is_reported_before_anything_happens() {
     for version in [SecureTarVersion::V2, SecureTarVersion::V3] {
         let archive = PLAIN.completed(version).archive(&Inner::config());
         for password in [None, Some("wrong")] {
@@ -386,7 +386,7 @@ fn database(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_database_alone_takes_the_place_of_the_old_one_and_of_its_log() {
+fn the_database_alone_replaces_the_old_one_and_its_log() {
     let inner =
         Inner::config().file("data/home-assistant_v2.db", &database("new")).file("data/home-assistant_v2.db-wal", b"");
     for (name, layout) in layouts() {
@@ -456,7 +456,7 @@ fn archives_of_the_supervisor_give_only_the_config_directory() {
 }
 
 #[test]
-fn an_archive_without_a_config_directory_is_said_to_be_one() {
+fn an_archive_without_a_config_directory_is_reported_as_one() {
     let archive = PLAIN.archive(&Inner::default().file("homeassistant.json", b"{}"));
     let bench = Bench::new();
     assert!(matches!(bench.restore(&archive, &everything()), Err(RestoreError::NoConfig)));

@@ -1,5 +1,5 @@
 //! Plans of what to keep, as tables: each file under `golden/retention` says the clock, the rules and the archives, and
-//! behind each `|` what the plan makes of it. `UPDATE_GOLDEN=1` writes the last column anew.
+//! after each `|` what the plan makes of it. `UPDATE_GOLDEN=1` rewrites the last column.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fmt::Write, fs, path::PathBuf};
@@ -228,6 +228,6 @@ fn a_plan_that_leaves_an_instance_without_anything_whole_says_so() {
     let (newer, older) = ("2026-11-21T03:00:00Z a incomplete", "2026-11-20T03:00:00Z b incomplete");
     assert_eq!(touched(&[newer, older]), ["nobody"]);
     assert_eq!(touched(&[newer, older, "2026-11-19T03:00:00Z c of=home"]), [""; 0]);
-    // Nothing goes, so nothing is to be said.
+    // Nothing is removed, so nothing is reported.
     assert_eq!(touched(&[newer]), [""; 0]);
 }

@@ -110,7 +110,7 @@ fn a_changed_byte_of_an_uncompressed_archive_is_found_by_its_index() {
 }
 
 #[test]
-fn what_carries_no_checksum_is_told() {
+fn what_carries_no_checksum_is_reported() {
     for layout in [PLAIN, V2, V3] {
         for layout in [layout, layout.uncompressed()] {
             let archive = layout.without_index().archive(&Inner::config());
@@ -190,8 +190,8 @@ fn any_changed_byte_under_encryption_without_authentication_is_found() {
     for at in 0..archive.len() {
         let result = flipped(V2, &archive, at, 0xff);
         assert!(found(&result), "changed at {at} of {}", archive.len());
-        // An index that does not open may as well be one that Home Assistant took along when it encrypted the archive
-        // anew: no damage.
+        // An index that does not open may as well be one that Home Assistant copied when it changed the archive's
+        // encryption: no damage.
         assert!(
             is_bad(&result) || (index.start + 32..index.start + 64).contains(&at),
             "changed at {at} of {}, index at {index:?}",
@@ -221,7 +221,7 @@ fn any_changed_byte_without_an_index_is_found_but_in_a_few_fields_that_mean_noth
     let archive = layout.archive(&Inner::config());
     let gzip = body_of(&archive, "homeassistant.tar.gz");
     let tar = inflated(&archive);
-    // Time, extra flags and system in the gzip header: no reader looks at them.
+    // Time, extra flags and system in the gzip header: no reader uses them.
     let header = gzip.start + 4..gzip.start + 10;
     for at in (0..archive.len()).filter(|at| !header.contains(at)) {
         if !found(&flipped(layout, &archive, at, 0xff)) {

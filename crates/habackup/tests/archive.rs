@@ -1,4 +1,4 @@
-//! Outer archives: laid out with late sizes, opened again here and in Python, and what is said of bad ones.
+//! Outer archives: laid out with late sizes, opened again here and in Python, and the problems of bad ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -188,7 +188,7 @@ fn sparse(size: u64, late: bool, directory: &Path) -> PathBuf {
     path
 }
 
-/// The octal field ends at 8 GiB; from there on the size is in base-256, in the same place.
+/// The octal field ends at 8 GiB; from there on the size is in base-256, in the same field.
 #[test]
 fn a_member_of_any_size_is_read_by_all() {
     let directory = tempfile::tempdir().unwrap();
@@ -216,8 +216,8 @@ fn a_member_of_any_size_is_read_by_all() {
     }
 }
 
-/// What Core does with an archive on its way to a place with another encryption setting: every member's header copied
-/// with its PAX records, its size changed.
+/// What Core does with an archive that it sends to a location with another encryption setting: every member's header
+/// copied with its PAX records, its size changed.
 const REWRITE: &str = r#"
 import copy, io, sys, tarfile
 grow = int(sys.argv[1])
@@ -350,7 +350,7 @@ fn a_cut_archive_still_shows_what_is_whole() {
     assert!(!rest.is_empty() && rest.iter().all(|&byte| byte == b'x'));
 }
 
-/// An archive with zeros behind it, however many somebody claims, and `last` as the last of them. Counts what is read.
+/// An archive with zeros after it, however many its length claims, and `last` as the last of them. Counts what is read.
 struct Padded {
     archive: Vec<u8>,
     length: u64,

@@ -1,4 +1,4 @@
-//! What each reader is said to do, by facts alone: the rules that no archive of `tests/fixtures` shows.
+//! What each reader does, by facts alone: the rules that no archive of `tests/fixtures` shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use habackup::{
@@ -102,7 +102,7 @@ fn supervisor(facts: &Facts, defect: Defect) -> (Effect, Option<String>) {
 fn supervisor_tries_the_password_on_the_first_member_that_is_called_like_an_archive() {
     const V3: Shape = Shape::Encrypted(SecureTarVersion::V3);
     let protected = json!({"protected": true, "homeassistant": null, "folders": ["share"]});
-    // No configuration in it: the folder's archive tells.
+    // No configuration in it: the folder's archive decides.
     for (opens, password, defect) in [
         (None, false, Some(Defect::PasswordNotGiven)),
         (Some(false), true, Some(Defect::WrongPassword)),
@@ -199,7 +199,7 @@ fn the_supervisors_own_part_is_named_where_it_is_encrypted() {
 }
 
 #[test]
-fn what_supervisors_schema_stumbles_over_is_told_from_what_it_refuses() {
+fn what_supervisors_schema_stumbles_over_is_distinguished_from_what_it_refuses() {
     let refuses = Effect::Refuses(Stage::List);
     for (folders, says) in [
         (json!(null), "TypeError: argument of type 'NoneType' is not a container or iterable"),

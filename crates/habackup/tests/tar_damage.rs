@@ -107,7 +107,7 @@ fn a_flipped_bit_outside_the_bodies_is_found_or_harmless() {
                 Err(_) => break true,
             }
         };
-        // The records of a PAX header have no checksum of their own: a changed time or letter stands.
+        // The records of a PAX header have no checksum of their own: a changed time or letter goes unnoticed.
         let in_records =
             entries.iter().any(|(entry, _)| (entry.header_offset + 512..entry.ustar_offset).contains(&(at as u64)));
         // A checksum may be padded with spaces as well as with zeros, and its last byte closes it in one of two ways.
@@ -202,7 +202,7 @@ fn two_extended_headers_in_a_row_are_refused() {
 }
 
 #[test]
-fn sizes_that_disagree_are_told() {
+fn sizes_that_disagree_are_reported() {
     let mut bytes = Vec::new();
     put(&mut bytes, b"x", Kind::File, b"", (1, 5));
     bytes.truncate(512);

@@ -1,4 +1,4 @@
-//! What this crate writes, Python's `tarfile` and GNU tar read as it was meant, and the other way round.
+//! Python's `tarfile` and GNU tar read what this crate writes as it was meant, and the other way round.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -112,7 +112,7 @@ for t in tarfile.open(fileobj=sys.stdin.buffer, mode="r|"):
     print(kind, os.fsencode(t.name).hex() or "-", os.fsencode(t.linkname).hex() or "-", t.size, oct(t.mode)[2:], t.uid, t.gid, mtime, t.uname or "-", t.gname or "-")
 "#;
 
-/// A listing in the words of `LIST`.
+/// A listing in the format of `LIST`.
 fn list(archive: &[u8]) -> String {
     let mut reader = Reader::new(archive);
     let mut text = String::new();

@@ -52,7 +52,7 @@ impl Input for Bytes<'_> {
     }
 }
 
-/// Members and the words of the end, as the script says them.
+/// Members and the text of the end, as the script prints them.
 fn walk(bytes: &[u8]) -> (Vec<(String, u64, u64)>, String) {
     let mut walk = Walk::new(Bytes(bytes));
     let mut seen = Vec::new();
@@ -181,7 +181,7 @@ fn a_tar_is_walked_as_python_walks_it() {
     let (mut compared, mut differ) = (0, Vec::new());
     for (bytes, line) in archives.iter().zip(String::from_utf8(output.stdout).unwrap().lines()) {
         let said: Value = serde_json::from_str(line).unwrap();
-        // Other exceptions end a reader as well, but in words of their own.
+        // Other exceptions end a reader as well, but with a text of their own.
         let Some(end) = said[1].as_str() else { continue };
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let seen: Vec<_> = said[0]

@@ -48,7 +48,7 @@ async fn with_certificate(inner: SocketAddr, at: &str) -> (SocketAddr, JoinHandl
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_refused_unless_that_is_said() {
+async fn a_certificate_that_is_not_trusted_is_refused_unless_that_is_allowed() {
     let fake = Fake::start(Mind::default());
     let (address, _serving) = with_certificate(fake.address, "127.0.0.1:0").await;
     let url = format!("https://localhost:{}", address.port());
@@ -66,7 +66,7 @@ async fn a_certificate_that_is_not_trusted_is_refused_unless_that_is_said() {
 }
 
 #[tokio::test]
-async fn http_against_a_certificate_is_told_to_be_https() {
+async fn http_against_a_certificate_gets_the_advice_to_use_https() {
     let fake = Fake::start(Mind::default());
     let (address, _serving) = with_certificate(fake.address, "127.0.0.1:0").await;
     let error = look(&format!("http://localhost:{}", address.port())).await.unwrap_err();

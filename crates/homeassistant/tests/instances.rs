@@ -1,5 +1,5 @@
-//! The whole way with a fake instance: looking, uploading, restoring, following, fresh and set up. The real one is
-//! asked by the tests of `haul`.
+//! The whole process with a simulated instance, fresh and set up: look, upload, restore, follow the restart. The tests
+//! of `haul` use the real one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -25,7 +25,7 @@ async fn a_fresh_instance_tells_its_version_its_kind_and_who_keeps_backups() {
 }
 
 #[tokio::test]
-async fn how_far_an_instance_is_set_up_is_told() {
+async fn how_far_an_instance_is_set_up_is_reported() {
     let fake = Fake::start(Mind { user_made: Some(true), ..Mind::default() });
     assert_eq!(look(&fake.url()).await.unwrap().seen().phase, Phase::Begun);
     fake.think(|mind| mind.user_made = None);
@@ -33,7 +33,7 @@ async fn how_far_an_instance_is_set_up_is_told() {
 }
 
 #[tokio::test]
-async fn one_too_old_to_take_backups_is_told_so() {
+async fn one_too_old_to_take_backups_is_reported() {
     let fake = Fake::start(Mind { version: "2024.12.5", info: serde_json::Value::Null, ..Mind::default() });
     let error = look(&fake.url()).await.unwrap_err();
     assert_eq!(error.kind, Kind::TooOld);
@@ -98,7 +98,7 @@ async fn a_slow_source_is_no_silent_server() {
 }
 
 #[tokio::test]
-async fn a_refused_restore_is_told_in_home_assistants_words() {
+async fn a_refused_restore_is_reported_with_home_assistants_text() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
     let request =
@@ -141,7 +141,7 @@ async fn a_restore_is_followed_until_the_first_page_is_over() {
         waited.push(so_far);
         match stage {
             Stage::Working(_) => line.down(),
-            // It is told again when it lasts.
+            // It is reported again when it lasts.
             Stage::Down if !stages.contains(&Stage::Down) => {}
             Stage::Down => {
                 fake.think(|mind| mind.user_made = None);
@@ -240,7 +240,7 @@ async fn a_restart_that_does_not_end_ends_patience() {
 }
 
 #[tokio::test]
-async fn a_restore_that_fails_in_the_restart_is_told_with_its_reason() {
+async fn a_restore_that_fails_in_the_restart_is_reported_with_its_reason() {
     let fake = Fake::start(Mind::default());
     let instance = look(&fake.url()).await.unwrap();
     let failed =

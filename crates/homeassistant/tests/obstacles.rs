@@ -1,5 +1,5 @@
-//! What stands in the way: proxies that limit, lose timeouts or send elsewhere, lines that break, servers that are
-//! something else.
+//! Obstacles: proxies that limit, drop slow requests or redirect, connections that break, servers that are something
+//! else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -66,7 +66,7 @@ async fn an_upload_is_never_sent_on_to_where_a_redirect_leads() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_the_same_host_is_followed_when_looking_and_one_to_another_is_told() {
+async fn a_redirect_to_the_same_host_is_followed_when_looking_and_one_to_another_is_reported() {
     let fake = Fake::start(Mind::default());
     let line = Proxy::http(fake.address).unwrap();
     let to = |place: &str| Answer::new(301).header("location", &format!("{place}/api/onboarding"));
@@ -112,7 +112,7 @@ async fn another_server_is_not_taken_for_home_assistant() {
 }
 
 #[tokio::test]
-async fn nothing_there_and_https_against_http_are_told_apart() {
+async fn nothing_there_and_https_against_http_are_distinguished() {
     let fake = Fake::start(Mind::default());
     let url = fake.url();
     let error = look(&url.replace("http://", "https://")).await.unwrap_err();

@@ -262,7 +262,7 @@ fn a_page_of_garbage_zeros_or_another_page_is_found() {
     let (mut missed, mut tried) = (0, 0);
     for page in 0..pages {
         let at = page * 1024;
-        // What a long row says is not structure, only where it goes on; so the last page of one may be anything.
+        // The content of a long row is not structure, only where it continues; so the last page of one may be anything.
         if whole[at..at + 4] == [0; 4] {
             continue;
         }
@@ -384,8 +384,8 @@ fn a_database_cut_short_is_counted_as_far_as_it_goes() {
     }
 }
 
-/// A sound database of more than 2^21 pages, without a disk: one row, and the chain of its overflow pages. In page
-/// `spoilt` stands something else at `at`.
+/// A sound database of more than 2^21 pages, without a disk: one row, and the chain of its overflow pages. Page
+/// `spoilt` holds something else at `at`.
 fn problems_of_a_huge_one(spoilt: u32, at: usize, bytes: &[u8]) -> Vec<String> {
     const CHAIN: u32 = (2 << 20) + 5000;
     /// SQLite keeps its locks there, and never data.

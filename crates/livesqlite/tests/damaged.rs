@@ -1,4 +1,4 @@
-//! Databases that are damaged already: the image says so, and keeps every byte that somebody could want who mends them.
+//! Databases that are already damaged: the image reports it, and keeps every byte that a repair could need.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
@@ -104,7 +104,7 @@ fn damage_is_reported_without_zeroing_too() {
     assert!(image == fs::read(&path).unwrap());
 }
 
-/// The kinds of damage that users saw: each is told by the snapshot, or it is refused.
+/// The kinds of damage that users saw: the snapshot reports each, or is refused.
 #[test]
 fn no_kind_of_damage_passes_for_a_sound_database() {
     type Spoil = fn(&mut Vec<u8>);

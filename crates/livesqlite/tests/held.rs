@@ -1,4 +1,4 @@
-//! Snapshots that stay open behind their last page, to be read again.
+//! Snapshots that stay open after their last page, to be read again.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{

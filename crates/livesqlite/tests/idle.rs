@@ -1,5 +1,5 @@
-//! WAL databases that nobody has open when the snapshot begins: nothing is written, and whoever comes meanwhile neither
-//! waits nor spoils the image.
+//! WAL databases that nobody has open when the snapshot begins: nothing is written, and a newcomer neither waits nor
+//! spoils the image.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 #[allow(unreachable_pub)]
@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// What lies beside the database when the snapshot begins.
+/// What is beside the database when the snapshot begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     /// The last connection tidied up.
@@ -186,7 +186,7 @@ fn another_process() {
     });
 }
 
-/// Opens, commits, checkpoints and closes until told to stop.
+/// Opens, commits, checkpoints and closes until stopped.
 fn come_and_go(path: &Path) {
     let stopped = AtomicBool::new(false);
     let mut visits = 0;

@@ -581,7 +581,7 @@ fn a_read_only_mount_works_with_a_log_and_nobody_there() {
     assert_eq!(rows(&read(&mount.path(&path))), 2010);
     fs::remove_file(beside(&path, "-shm")).unwrap();
     assert_eq!(rows(&read(&mount.path(&path))), 2010);
-    // An owner that comes while we read without any lock it respects spoils the image, and that is said.
+    // An owner that comes while we read without any lock it respects spoils the image, and the snapshot reports that.
     let mut snapshot = Snapshot::open(&mount.path(&path), &quick()).unwrap();
     let _owner = Other::start("own", &path);
     assert!(snapshot.read_to_end(&mut Vec::new()).is_err());

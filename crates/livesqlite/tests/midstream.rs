@@ -20,7 +20,7 @@ use process::{Other, say, wait};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// Not a test: what the other process does. Its role is the SQL that it runs when it is told to.
+/// Not a test: what the other process does. Its role is the SQL that it runs on request.
 #[test]
 fn another_process() {
     process::play(|sql, path| {
@@ -56,7 +56,7 @@ enum Way {
     Rollback,
 }
 
-/// The database, and its owner if it has one, who runs `sql` when told.
+/// The database, and its owner if it has one, which runs `sql` on request.
 fn database(way: Way, sql: &str) -> (TempDir, PathBuf, Option<Other>) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("a.db");
@@ -165,7 +165,7 @@ fn an_index_that_is_cut_or_holds_anything_costs_no_commit() {
             let mut image = vec![0; wanted.len() / 2];
             snapshot.read_exact(&mut image).unwrap();
             if !has_owner {
-                // Whoever comes makes it anew, beside us.
+                // A newcomer rebuilds it, beside us.
                 let mut other =
                     Other::start("INSERT INTO t SELECT NULL, v FROM t; PRAGMA wal_checkpoint(TRUNCATE)", &path);
                 other.go_on();

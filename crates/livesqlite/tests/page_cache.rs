@@ -1,4 +1,4 @@
-//! What a read leaves in the page cache, asked of `fincore` (util-linux).
+//! What a read leaves in the page cache, according to `fincore` (util-linux).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::fs::File;
@@ -10,8 +10,8 @@ use livesqlite::{Options, Snapshot};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// A database of about 40 MB on a real disk, nothing of it in the page cache. `None`, said aloud, where that cannot be
-/// had.
+/// A database of about 40 MB on a real disk, nothing of it in the page cache. `None`, with a message, if that is not
+/// possible.
 fn cold_database() -> Option<(TempDir, PathBuf)> {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = dir.path().join("a.db");

@@ -1,4 +1,4 @@
-//! Damage of every kind is found, and told apart.
+//! Damage of every kind is found and distinguished.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;

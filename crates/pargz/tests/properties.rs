@@ -81,8 +81,7 @@ proptest! {
         inflater.finish().unwrap().nothing_follows().unwrap();
     }
 
-    /// Sound and model weights compress by a few percent or not at all: just where a piece fits its room, or just does
-    /// not.
+    /// Sound and model weights compress by a few percent or not at all: a piece just fits its space, or just does not.
     #[test]
     fn several_pieces_of_any_entropy_come_back(
         runs in prop::collection::vec((0..1_500_000_usize, any::<u8>(), 1..=256_u16, any::<u64>()), 1..4),

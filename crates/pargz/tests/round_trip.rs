@@ -1,4 +1,4 @@
-//! What is compressed comes back, by every way back.
+//! What is compressed comes back, by every way of reading.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;

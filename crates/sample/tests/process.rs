@@ -1,4 +1,4 @@
-//! A recorder in a process of its own, with a shell in the recorder's place.
+//! A recorder in its own process, with a shell instead of the recorder.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_circle_is_found_and_a_road_is_none() {
+    fn a_circle_is_found_and_a_path_is_none() {
         assert_eq!(
             taken("f/g", "use super::h::I;\nuse crate::{a::{b, c::{d, self}}, e};"),
             ["a::b", "a::c::d", "a::c::self", "e", "f::h::I"]

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_a_restore_would_lose_is_said() {
+fn what_a_restore_would_lose_is_reported() {
     let place = Place::new();
     fs::remove_dir_all(place.config().join(".storage")).unwrap();
     place.write("configuration.yaml", "recorder:\n  db_url: mysql://ha:hunter2@db/ha\n");
@@ -49,7 +49,7 @@ fn a_history_that_is_not_there_is_missed() {
 
 /// What is damaged before it is backed up comes into the archive as it is, and nobody takes it for sound.
 #[test]
-fn damage_on_this_machine_is_told() {
+fn damage_on_this_machine_is_reported() {
     let cut = br#"{"version": 1, "key": "core.entity_registry", "data": {"entities": ["#;
     let mut long = br#"{"version": 1, "key": "core.entity_registry", "data": ""#.to_vec();
     long.resize(700_000, b'x');
@@ -90,7 +90,7 @@ fn make_database(path: &Path, mode: &str) {
 }
 
 #[test]
-fn pages_that_cannot_be_right_are_told() {
+fn pages_that_cannot_be_right_are_reported() {
     for mode in ["delete", "wal"] {
         let place = Place::new();
         let path = place.config().join("home-assistant_v2.db");
@@ -130,7 +130,7 @@ fn the_history_is_found_where_the_recorder_keeps_it() {
 }
 
 #[test]
-fn a_history_that_is_no_longer_written_is_told() {
+fn a_history_that_is_no_longer_written_is_reported() {
     let place = Place::new();
     make_database(&place.config().join("home-assistant_v2.db"), "delete");
     let database = fs::File::options().write(true).open(place.config().join("home-assistant_v2.db")).unwrap();

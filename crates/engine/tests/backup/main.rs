@@ -1,4 +1,4 @@
-//! What goes into an archive, what stays out, and what is said about it.
+//! What goes into an archive, what stays out, and what the report says about it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::type_complexity)]
 
 mod findings;
@@ -116,7 +116,7 @@ fn back_up(options: &BackupOptions) -> Result<BackupReport, BackupError> {
     engine::backup(options, None, &Arc::new(Progress::default()), &Arc::default())
 }
 
-/// Nothing but warnings may be said about an archive of ours.
+/// The report on an archive of ours may hold nothing but warnings.
 fn assert_good(archive: &Path, password: Option<&str>) {
     let options = VerifyOptions { password: password.map(Password::new), threads: engine::all_cores() };
     let found = verify(archive, &options, &|_, _| {}, &Cancellation::default()).unwrap();
@@ -157,7 +157,7 @@ fn names(report: &BackupReport) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// What is said, but for what is said of every backup of these tests: they stay on one disk.
+/// The report, without the note that every backup of these tests gets because they stay on one disk.
 fn notes(report: &BackupReport) -> Vec<&str> {
     report.warnings.iter().map(String::as_str).filter(|warning| !warning.contains("same file system")).collect()
 }
@@ -481,7 +481,7 @@ fn what_an_earlier_restore_kept_is_left_out() {
     assert_eq!((report.skipped[0].kind, report.status), (SkippedKind::LeftOut, Status::Complete));
 }
 
-/// Kubernetes and Nix put links in the place of the files that Home Assistant starts with.
+/// Kubernetes and Nix replace the files that Home Assistant starts with by links.
 #[test]
 fn settings_behind_symbolic_links_go_in_as_files() {
     let place = Place::new();
@@ -578,7 +578,7 @@ fn a_cancelled_backup_leaves_nothing() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_small_files_neither_hangs_nor_fills_the_memory() {
+fn what_replaces_small_files_neither_hangs_nor_fills_the_memory() {
     let place = Place::new();
     let fifo = |name: &str| {
         rustix::fs::mknodat(

@@ -1,5 +1,5 @@
-//! A place that takes bytes only in order and wants the exact length beforehand. What it got is a file in the end;
-//! between measuring and sending it lets a test act.
+//! A destination that accepts bytes only in order and needs the exact length in advance. What it received becomes a
+//! file; between measuring and sending it lets a test act.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{

@@ -112,7 +112,7 @@ fn a_container_without_its_size_is_not_taken_for_whole() {
 }
 
 #[test]
-fn a_wrong_password_is_said_before_anything_is_read() {
+fn a_wrong_password_is_reported_before_anything_is_read() {
     for version in BOTH {
         let (container, sealed) = seal(version, &content(4000));
         let wrong = Password::new("Secret");

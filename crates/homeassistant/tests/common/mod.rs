@@ -1,4 +1,4 @@
-//! What the tests ask of an instance.
+//! Helpers with which the tests query an instance.
 
 #![allow(dead_code)]
 

@@ -1,5 +1,5 @@
-//! Another process, because SQLite's locks mean nothing inside one: the test program runs itself again with a role.
-//! A role says `@word …` on stdout, and goes on when a line arrives on stdin.
+//! Another process, because SQLite's locks mean nothing inside one: the test program runs itself again with a role. A
+//! role prints `@word …` on stdout, and continues when a line arrives on stdin.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
@@ -37,7 +37,7 @@ impl Other {
     pub fn hear(&mut self) -> String {
         loop {
             let line = self.lines.next().expect("the other process ended").unwrap();
-            // The test harness writes its own words on the same line.
+            // The test harness prints on the same line.
             if let Some((_, answer)) = line.split_once('@') {
                 return answer.to_owned();
             }
@@ -81,7 +81,7 @@ pub fn play(act: impl FnOnce(&str, &Path)) {
     }
 }
 
-/// In a role: tells the test something.
+/// In a role: sends a message to the test.
 pub fn say(text: &str) {
     println!("@{text}");
     std::io::stdout().flush().unwrap();

@@ -106,7 +106,7 @@ fn a_history_elsewhere_is_found_in_every_form() {
 }
 
 #[test]
-fn what_only_home_assistant_can_know_is_said_to_be_unknown() {
+fn what_only_home_assistant_can_know_is_reported_as_unknown() {
     for (files, why) in [
         (&[("configuration.yaml", "recorder:\n  db_url: !env_var DB\n")][..], "environment variable DB"),
         (&[("configuration.yaml", "recorder:\n  db_url: !secret db\n")], "the secret db"),

@@ -1,4 +1,4 @@
-//! How much there is, how much of it is holes, what makes it large, and how much room stays free.
+//! How much there is, how much of it is holes, what makes it large, and how much space stays free.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -97,7 +97,7 @@ fn a_sparse_file_comes_back_with_every_byte() {
 }
 
 #[test]
-fn what_makes_a_backup_large_is_said_in_one_note() {
+fn what_makes_a_backup_large_is_reported_in_one_note() {
     let dir = tempfile::tempdir().unwrap();
     let (config, out) = places(dir.path());
     let largest = |report: &BackupReport| {
@@ -119,7 +119,7 @@ fn what_makes_a_backup_large_is_said_in_one_note() {
 }
 
 #[test]
-fn a_backup_beside_its_source_leaves_room_and_says_that_it_is_beside_it() {
+fn a_backup_beside_its_source_leaves_space_and_says_that_it_is_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     if !Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=60m", "tmpfs"])
@@ -146,7 +146,7 @@ fn a_backup_beside_its_source_leaves_room_and_says_that_it_is_beside_it() {
         let refused = back_up(&tight).unwrap_err();
         assert!(refused.to_string().contains("it would leave less than 3 MB free"), "{refused}");
         assert!(!out.join("tight.tar").exists() && fs::read_dir(&out).unwrap().count() == 2);
-        // Another place gets its copy all the same.
+        // Another destination gets its copy anyway.
         let mut both = options(&config, &out.join("both.tar"));
         both.destinations.push(Destination::Path(elsewhere.path().join("both.tar")));
         let report = back_up(&both)?;

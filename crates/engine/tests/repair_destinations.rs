@@ -1,5 +1,5 @@
-//! A repaired archive of many inner archives, each with a size that is known at its end, straight to a place that takes
-//! parts.
+//! Repairs an archive of many inner archives, each with a size that is known at its end, straight to a destination that
+//! takes parts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../store/tests/common/mod.rs"]
@@ -91,7 +91,7 @@ fn repaired(archive: &Path, memory: &Memory, bridge: &Bridge, context: &Context)
 }
 
 #[test]
-fn many_inner_archives_arrive_at_a_place_that_takes_parts() {
+fn many_inner_archives_arrive_at_a_destination_that_takes_parts() {
     let dir = tempfile::tempdir().unwrap();
     let (archive, bridge, mut context, memory) =
         (archive(dir.path(), 10), Bridge::start().unwrap(), context(&dir.path().join("state")), Memory::new(parts()));
@@ -108,7 +108,7 @@ fn many_inner_archives_arrive_at_a_place_that_takes_parts() {
 }
 
 #[test]
-fn a_repair_to_a_place_that_takes_nothing_ends_when_it_is_stopped() {
+fn a_repair_to_a_destination_that_takes_nothing_ends_when_it_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let (archive, bridge, context, memory) =
         (archive(dir.path(), 10), Bridge::start().unwrap(), context(&dir.path().join("state")), Memory::new(parts()));
