@@ -23,6 +23,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use testkit::wait;
 
 struct Place {
     dir: tempfile::TempDir,
@@ -96,17 +97,10 @@ fn start(place: &Place, args: &[&str]) -> Child {
 
 /// Waits until the growing file has some megabytes in it.
 fn wait_until_writing(place: &Place) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    let is_writing = || {
-        fs::read_dir(place.out())
-            .unwrap()
-            .flatten()
-            .any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 2 << 20))
-    };
-    while !is_writing() {
-        assert!(Instant::now() < deadline, "the backup does not begin to write");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait::until("the backup writes", || {
+        let mut growing = fs::read_dir(place.out()).unwrap().flatten();
+        growing.any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 2 << 20))
+    });
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -263,19 +257,6 @@ fn every_mistake_is_answered_with_a_sentence_and_a_hint() {
     assert_eq!(fs::read(place.out().join("taken.tar")).unwrap(), b"mine");
 }
 
-/// Ends what hangs, and says so.
-fn ended(mut child: Child) -> Output {
-    let deadline = Instant::now() + Duration::from_mins(2);
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            panic!("it hangs");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
-}
-
 fn pipe(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
@@ -298,12 +279,12 @@ fn a_pipe_or_a_device_is_no_archive_and_nothing_waits_for_one() {
             &["repair", what, "--to", "out/repaired.tar"],
         ];
         for args in commands {
-            let (code, told) = said(&ended(start(&place, args)));
+            let (code, told) = said(&wait::ended(start(&place, args)));
             assert!(code != 0 && told.contains(said_of_it), "{args:?}: {code} {told}");
         }
-        let (code, told) = said(&ended(start(&place, &["push", what, "--to", "out/pushed.tar"])));
+        let (code, told) = said(&wait::ended(start(&place, &["push", what, "--to", "out/pushed.tar"])));
         assert!(code == 2 && told.contains("is not a file"), "{told}");
-        let (code, told) = said(&ended(start(&place, &["backup", what, "--to", "out"])));
+        let (code, told) = said(&wait::ended(start(&place, &["backup", what, "--to", "out"])));
         assert!(code == 2 && told.contains("is not a directory"), "{told}");
     }
     assert!(place.left().is_empty());
@@ -341,7 +322,7 @@ fn an_archive_that_somebody_padded_stops_no_list() {
     assert_eq!(said(&place.haul(&["backup", "config", "--to", "out/a.tar"])).0, 0);
     let file = fs::OpenOptions::new().write(true).open(place.out().join("a.tar")).unwrap();
     file.set_len(100 << 30).unwrap();
-    let output = ended(start(&place, &["list", "out", "--json"]));
+    let output = wait::ended(start(&place, &["list", "out", "--json"]));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("\"verdict\": \"whole\""), "{}", text(&output.stdout));
     // Reading a hundred gigabytes of nothing ends when the user wants it to.
@@ -349,7 +330,7 @@ fn an_archive_that_somebody_padded_stops_no_list() {
         let child = start(&place, args);
         std::thread::sleep(Duration::from_millis(500));
         signal(&child, Signal::TERM);
-        let (code, told) = said(&ended(child));
+        let (code, told) = said(&wait::ended(child));
         assert_eq!(code, 130, "{args:?}: {told}");
     }
 }
@@ -459,17 +440,7 @@ fn memory_stays_bounded_whatever_the_input() {
     place.write("noise.bin", &noise);
     for (threads, limit_mib) in [("1", 64), ("2", 64), ("4", 80)] {
         let mut child = start(&place, &["backup", "config", "--to", "out/m.tar", "--threads", threads]);
-        let status = format!("/proc/{}/status", child.id());
-        let mut peak = 0;
-        while child.try_wait().unwrap().is_none() {
-            let now = fs::read_to_string(&status).unwrap_or_default();
-            peak = peak.max(
-                now.lines()
-                    .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
-                    .unwrap_or(0),
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let peak = wait::peak_kib(&mut child);
         assert!(child.wait().unwrap().success());
         assert!(peak > 0 && peak < limit_mib * 1024, "{peak} KiB with {threads} threads");
         fs::remove_file(place.out().join("m.tar")).unwrap();

@@ -14,11 +14,11 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use testkit::wait;
 
 /// Commands that have no `--json`.
 const WITHOUT_JSON: [&str; 5] = ["cat", "man", "completions", "auth", "receive"];
@@ -336,16 +336,6 @@ fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Waits until a command that was sent a signal has ended.
-fn ended(args: &[&str], mut child: Child) -> Output {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while child.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "{args:?} does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.wait_with_output().unwrap()
-}
-
 #[test]
 fn whoever_waits_for_a_silent_place_is_stopped_by_a_signal() {
     let place = Place::new();
@@ -360,7 +350,7 @@ fn whoever_waits_for_a_silent_place_is_stopped_by_a_signal() {
         // It is at work once it has made a connection.
         silent.accept().unwrap();
         send(&child, [Signal::INT, Signal::TERM, Signal::HUP][number % 3]);
-        let output = ended(&args, child);
+        let output = wait::ended(child);
         check_failure(&args, &output, 130);
         if !json.is_empty() {
             check_document(&args, &output, 130);
@@ -373,7 +363,7 @@ fn whoever_waits_for_a_silent_place_is_stopped_by_a_signal() {
     silent.accept().unwrap();
     send(&child, Signal::INT);
     send(&child, Signal::INT);
-    assert_eq!(ended(&args, child).status.code(), Some(130));
+    assert_eq!(wait::ended(child).status.code(), Some(130));
 }
 
 #[test]

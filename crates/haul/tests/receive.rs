@@ -12,7 +12,7 @@ use std::{
 };
 
 use receiving::{Receiving, line};
-use testkit::proxy::Proxy;
+use testkit::{proxy::Proxy, wait};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -295,11 +295,9 @@ fn a_receiver_that_is_killed_and_started_again_gets_it_from_the_start() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    while !place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part")) {
-        assert!(std::time::Instant::now() < until);
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    wait::until("an unfinished archive is there", || {
+        place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part"))
+    });
     receiving.child.kill().unwrap();
     receiving.child.wait().unwrap();
     let _again = place.receive_at(url.strip_prefix("haul://").unwrap());
@@ -334,11 +332,7 @@ fn a_receiver_that_is_stopped_leaves_nothing_and_is_waited_for() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    while place.backups().len() < 2 {
-        assert!(std::time::Instant::now() < until);
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    wait::until("a second file is there", || place.backups().len() >= 2);
     assert!(Command::new("kill").args(["-INT", &receiving.child.id().to_string()]).status().unwrap().success());
     receiving.child.wait().unwrap();
     assert_eq!(place.backups().len(), 1, "{:?}", place.backups());
@@ -375,29 +369,21 @@ fn nothing_stays_of_what_was_given_up_on_the_way() {
     };
     let unfinished =
         || place.backups().iter().any(|path| path.extension().is_some_and(|extension| extension == "part"));
-    let wait_for = |what: &str, condition: &dyn Fn() -> bool| {
-        let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
-        while !condition() {
-            assert!(std::time::Instant::now() < until, "{what}: {:?}", place.backups());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    };
-
     // Interrupted, it says so itself.
     let mut child = backup("interrupted");
-    wait_for("it began", &unfinished);
+    wait::until("it began", unfinished);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     child.wait().unwrap();
-    wait_for("it is gone", &|| place.backups().len() == 1);
+    wait::until("it is gone", || place.backups().len() == 1);
 
     // Killed, the next run of the same machine says it.
     let mut child = backup("killed");
-    wait_for("it began", &unfinished);
+    wait::until("it began", unfinished);
     child.kill().unwrap();
     child.wait().unwrap();
     let next = place.haul("green", &["backup", "config", "--to", &url, "--compress", "there", "--name", "next"], None);
     assert_eq!(next.status.code(), Some(0), "{}", out(&next));
-    wait_for("it is gone", &|| place.backups().len() == 2);
+    wait::until("it is gone", || place.backups().len() == 2);
 }
 
 /// What a check tries out is no news for those who read the receiver's log, and does not look like a backup that

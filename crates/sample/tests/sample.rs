@@ -159,7 +159,12 @@ fn every_commit_of_the_recorder_is_found_again() {
         ask(&database, "SELECT max(state_id) FROM states")
     };
     let recorder = Recorder::start(dir.path(), Duration::from_millis(1)).unwrap();
-    std::thread::sleep(Duration::from_millis(400));
+    {
+        let database = Connection::open(dir.path().join("home-assistant_v2.db")).unwrap();
+        while ask::<i64>(&database, "SELECT max(state_id) FROM states") < before + 500 {
+            std::thread::yield_now();
+        }
+    }
     let found = recorder.stop().unwrap();
     assert!(found.commits > 50, "{}", found.commits);
     assert_eq!(found.latencies_us.len() as u64, found.commits);

@@ -10,6 +10,7 @@ use store::{
     Bridge, Cancellation, Checked, Context, Expected, Kind, PartRules, Placement, Sink, StoreError,
     outbound::{Network, Outbound, Outcome, PushOptions, Target, UploadMeter, push},
 };
+use testkit::wait;
 
 const LATE: u64 = 5000;
 
@@ -202,12 +203,7 @@ fn a_dropped_archive_is_never_published() {
     outbound.begin(Expected::default()).unwrap();
     outbound.append(&noise(5_000_000)).unwrap();
     drop(outbound);
-    for _ in 0..100 {
-        if memory.world.lock().unwrap().unfinished.is_empty() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::until("the upload is taken back", || memory.world.lock().unwrap().unfinished.is_empty());
     let world = memory.world.lock().unwrap();
     assert!(world.objects.is_empty() && world.unfinished.is_empty());
 }
@@ -404,9 +400,7 @@ fn an_archive_that_changes_while_it_is_pushed_does_not_arrive() {
     memory.world.lock().unwrap().pause = Duration::from_millis(100);
     std::thread::scope(|scope| {
         let pushing = scope.spawn(|| push_to(&run, &memory, &file));
-        while memory.world.lock().unwrap().puts.is_empty() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait::until("a part is there", || !memory.world.lock().unwrap().puts.is_empty());
         // At the same time, the same archive can't be sent there once more.
         assert_eq!(push_to(&run, &memory, &file).unwrap_err().kind(), Some(Kind::Exists));
         std::fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(b"other", 15_000_000).unwrap();

@@ -14,6 +14,7 @@ use store::{
     local::Local,
     machine::{ArrivalNote, EventKind, Receiver, ReceiverEvent, ReceiverOptions},
 };
+use testkit::wait;
 
 struct Rig {
     receiver: Receiver,
@@ -255,9 +256,7 @@ async fn a_machine_has_so_many_uploads_and_no_more_however_fast_it_asks() {
             tokio::spawn(async move { rig.create(1, &format!("{n}.tar")).await })
         })
         .collect();
-    while memory.world.lock().unwrap().waiting < 64 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    wait::until_async("64 uploads wait", || memory.world.lock().unwrap().waiting >= 64).await;
     // One of them on a second connection, while the first still waits.
     for n in 0..70 {
         assert!(passes(&rig.create(1, &format!("{n}.tar")).await));

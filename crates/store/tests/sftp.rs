@@ -19,6 +19,7 @@ use store::{
     parts::Activity,
 };
 use testkit::sshd::{self, Sshd};
+use testkit::wait;
 
 /// A server and a home directory that knows it.
 struct Place {
@@ -278,9 +279,7 @@ async fn the_agent_lends_its_keys() {
         return;
     };
     let _agent = Agent(child);
-    while !socket.exists() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait::until_async("the agent listens", || socket.exists()).await;
     let added =
         Command::new("ssh-add").arg("-q").arg(place.server.user_key()).env("SSH_AUTH_SOCK", &socket).status().unwrap();
     assert!(added.success());

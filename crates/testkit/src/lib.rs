@@ -14,4 +14,5 @@ pub mod rig;
 pub mod s3;
 pub mod sshd;
 pub mod strace;
+pub mod wait;
 pub mod wsgidav;

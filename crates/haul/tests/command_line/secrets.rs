@@ -1,15 +1,11 @@
 //! Passwords and secrets in addresses: how they come in, and that they never come out.
 
-use std::{
-    fs,
-    os::fd::OwnedFd,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, os::fd::OwnedFd, path::Path};
 
 use rustix::process::Signal;
 
-use super::{Place, command, ended, pipe, said, signal, start, text, told};
+use super::{Place, command, pipe, said, signal, start, text, told};
+use testkit::wait;
 
 #[test]
 fn passwords_work_by_file_and_environment_and_are_never_shown() {
@@ -49,14 +45,10 @@ fn writer_of(path: &Path) -> OwnedFd {
         fs::{Mode, OFlags, open},
         io::Errno,
     };
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        match open(path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
-            Ok(writer) => return writer,
-            Err(error) => assert!(error == Errno::NXIO && Instant::now() < deadline, "nobody reads the pipe: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait::found("somebody reads the pipe", || {
+        let opened = open(path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+        opened.map_or_else(|error| (error != Errno::NXIO).then(|| panic!("{error}")), Some)
+    })
 }
 
 #[test]
@@ -68,12 +60,12 @@ fn a_password_comes_through_a_pipe_and_a_silent_one_is_left_when_the_user_stops(
     let child = start(&place, &args);
     let silent = writer_of(&path);
     signal(&child, Signal::TERM);
-    assert_eq!(said(&ended(child)), (130, "haul: interrupted\n".to_owned()));
+    assert_eq!(said(&wait::ended(child)), (130, "haul: interrupted\n".to_owned()));
     drop(silent);
     assert!(place.left().is_empty());
     let child = start(&place, &args);
     fs::write(&path, "hunter2\n").unwrap();
-    let (code, told) = said(&ended(child));
+    let (code, told) = said(&wait::ended(child));
     assert_eq!(code, 0, "{told}");
     let verify = command(&["verify", "out/p.tar"])
         .current_dir(place.dir.path())
@@ -208,7 +200,7 @@ fn a_secret_in_an_address_is_never_printed() {
             &["--config", "haul.toml", "destination", "list", "--json"],
         ];
         for args in commands {
-            let output = ended(start(
+            let output = wait::ended(start(
                 &place,
                 &[args, &["--give-up-after", "1s"][..if args.contains(&"destination") { 0 } else { 2 }]].concat(),
             ));
@@ -216,6 +208,6 @@ fn a_secret_in_an_address_is_never_printed() {
             assert!(!all.contains("hunter2") && !all.is_empty(), "{args:?}: {all}");
         }
     }
-    let output = ended(start(&place, &["migrate", "config", "--to", "ftp://nas/?token=hunter2"]));
+    let output = wait::ended(start(&place, &["migrate", "config", "--to", "ftp://nas/?token=hunter2"]));
     assert!(!text(&output.stderr).contains("hunter2"), "{}", text(&output.stderr));
 }

@@ -1,6 +1,7 @@
 //! `haul get`: what it continues, and what it does not trust.
 
 use super::*;
+use testkit::wait;
 
 #[test]
 fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
@@ -21,11 +22,7 @@ fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
             .flatten()
             .any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 64 << 20))
     };
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !grown() {
-        assert!(Instant::now() < deadline, "nothing arrives");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait::until("something has arrived", grown);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!place.path("here/large.tar").exists());
@@ -52,14 +49,7 @@ fn killed_fetch(place: &Place) -> PathBuf {
         let entries = fs::read_dir(place.path("here")).unwrap().flatten();
         entries.map(|entry| entry.path()).find(|path| fs::metadata(path).is_ok_and(|metadata| metadata.len() > 4 << 20))
     };
-    let deadline = Instant::now() + Duration::from_mins(1);
-    let path = loop {
-        assert!(Instant::now() < deadline, "nothing arrives");
-        if let Some(path) = grown() {
-            break path;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let path = wait::found("something has arrived", grown);
     child.kill().unwrap();
     child.wait().unwrap();
     path

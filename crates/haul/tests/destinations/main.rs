@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{Arc, Barrier},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -25,6 +25,7 @@ use testkit::{
     nextcloud::{self, Nextcloud},
     proxy::{Answer, Head, Proxy, Rule},
     s3::S3Server,
+    wait,
 };
 
 struct Place {
@@ -620,10 +621,10 @@ fn an_interruption_between_two_copies_says_which_one_is_missing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !place.path("out/a.tar").exists() {
+    wait::until("the local copy stands", || {
         assert!(running.try_wait().unwrap().is_none(), "the local copy does not wait for the other");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        place.path("out/a.tar").exists()
+    });
     rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT).unwrap();
     let output = running.wait_with_output().unwrap();
     let said = text(&output.stderr);

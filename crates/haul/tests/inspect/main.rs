@@ -9,13 +9,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use engine::inspect::{InspectOptions, inspect};
 use habackup::{readers::Defect, securetar::Password};
 use store::Cancellation;
-use testkit::fixtures::Fixtures;
+use testkit::{fixtures::Fixtures, wait};
 
 /// Every defect once at least. The exit code follows from the last lines.
 const SHOWN: [&str; 80] = [
@@ -308,17 +307,7 @@ fn memory_stays_bounded_whatever_the_archive() {
     let made = haul().arg("backup").arg(&config).arg("--to").arg(&archive).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut child = haul().args(["inspect", "--rows", "--progress", "none"]).arg(&archive).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        let now = fs::read_to_string(&status).unwrap_or_default();
-        peak = peak.max(
-            now.lines()
-                .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
-                .unwrap_or(0),
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let peak = wait::peak_kib(&mut child);
     let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
     assert!(said.contains(", states from ") && said.contains("states_meta"), "{said}");
     println!("{peak} KiB");

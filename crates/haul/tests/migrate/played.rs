@@ -4,13 +4,14 @@ use std::{
     fs,
     path::Path,
     process::{Child, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::{
     home_assistant::{Fake, Mind},
     proxy::{Answer, Death, Proxy, Rule},
+    wait,
 };
 
 use crate::{PASSWORD, Place, noise, run, said, text, watch};
@@ -26,14 +27,6 @@ fn small() -> Place {
 
 fn config(place: &Place) -> std::path::PathBuf {
     place.path("config")
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Signals it, and waits for its end.
@@ -98,7 +91,7 @@ fn one_that_still_reads_when_the_line_breaks_is_asked_until_it_is_done() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until("it has everything", || !fake.mind().uploads.is_empty());
+    wait::until("it has everything", || !fake.mind().uploads.is_empty());
     line.down();
     std::thread::sleep(Duration::from_millis(500));
     line.up();
@@ -159,11 +152,11 @@ fn the_start_command_runs_whatever_happens() {
         let sent = line.uploaded();
         let mut command = place.migrate(&config(&place), &line.url(), &commands);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        wait_until("it sends", || line.uploaded() > sent + 20_000);
+        wait::until("it sends", || line.uploaded() > sent + 20_000);
         assert_eq!(read(&order), "stop\n");
         let output = end_by(child, signal);
         assert_eq!(output.status.code(), code, "{}", crate::said(&output));
-        wait_until("the old one is started again", || read(&order) == "stop\nstart\n");
+        wait::until("the old one is started again", || read(&order) == "stop\nstart\n");
     }
     assert!(fake.mind().uploads.is_empty() && fake.mind().restores.is_empty());
 }
@@ -178,7 +171,7 @@ fn a_stop_command_that_takes_its_time_can_be_interrupted() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until("it is being stopped", || read(&place.path("order")) == "stop\n");
+    wait::until("it is being stopped", || read(&place.path("order")) == "stop\n");
     let output = end_by(child, Signal::INT);
     assert_eq!((output.status.code(), read(&place.path("order")).as_str()), (Some(130), "stop\nstart\n"));
     assert!(said(&output).contains(&format!("interrupted; nothing was sent to {}", fake.url())), "{}", said(&output));
@@ -195,7 +188,7 @@ fn an_interruption_says_what_it_means_for_the_new_one() {
     };
     line.throttle(Some(40_000));
     let child = begin();
-    wait_until("it sends", || line.uploaded() > 20_000);
+    wait::until("it sends", || line.uploaded() > 20_000);
     let output = end_by(child, Signal::INT);
     assert_eq!(output.status.code(), Some(130));
     assert!(
@@ -206,7 +199,7 @@ fn an_interruption_says_what_it_means_for_the_new_one() {
     line.throttle(None);
 
     let child = begin();
-    wait_until("it is asked to restore", || !fake.mind().restores.is_empty());
+    wait::until("it is asked to restore", || !fake.mind().restores.is_empty());
     std::thread::sleep(Duration::from_millis(200));
     let output = end_by(child, Signal::INT);
     assert_eq!(output.status.code(), Some(130));

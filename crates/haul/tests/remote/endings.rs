@@ -8,9 +8,9 @@ use std::{
 };
 
 use rustix::process::Signal;
-use testkit::{moto::Moto, proxy::Proxy, s3::S3Server, sshd};
+use testkit::{moto::Moto, proxy::Proxy, s3::S3Server, sshd, wait};
 
-use crate::{Place, names, said, signal, text, wait_until};
+use crate::{Place, names, said, signal, text};
 
 /// A line so slow that an upload is under way for long enough to be met there.
 const SLOW: u64 = 4 << 20;
@@ -66,7 +66,7 @@ fn a_place_that_refuses_does_not_disturb_the_others() {
 fn under_way(place: &Place, server: &S3Server, line: &Proxy) -> Child {
     let mut command = place.with_s3(&line.url(), &["backup", "config", "--to", "s3://bucket/home"]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_until("an upload is under way", || server.unfinished() > 0 && line.uploaded() > 6 << 20);
+    wait::until("an upload is under way", || server.unfinished() > 0 && line.uploaded() > 6 << 20);
     child
 }
 
@@ -123,7 +123,7 @@ fn a_push_that_was_killed_goes_on_where_it_stopped() {
             .map(|record| fs::read_to_string(record).unwrap_or_default().matches("\"tag\"").count())
             .sum::<usize>()
     };
-    wait_until("some parts arrived", || parts() >= 3);
+    wait::until("some parts arrived", || parts() >= 3);
     signal(&child, Signal::KILL);
     child.wait().unwrap();
     assert_eq!(server.unfinished("bucket").unwrap(), 1);

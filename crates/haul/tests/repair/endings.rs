@@ -5,10 +5,10 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+use testkit::wait;
 
 const MIB: usize = 1 << 20;
 /// What is repaired here is no whole configuration: nobody could log in.
@@ -60,17 +60,10 @@ impl Place {
     /// Unpacks, so that there is much to write and little to wait for.
     fn start(&self) -> Child {
         let child = self.haul(&["repair", "old.tar", "--to", "out/new.tar", "--recompress", "none"]).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_mins(2);
-        let is_writing = || {
-            fs::read_dir(self.path("out"))
-                .unwrap()
-                .flatten()
-                .any(|entry| entry.metadata().is_ok_and(|file| file.len() > 2 << 20))
-        };
-        while !is_writing() {
-            assert!(Instant::now() < deadline, "it does not begin to write");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        wait::until("it writes", || {
+            let mut growing = fs::read_dir(self.path("out")).unwrap().flatten();
+            growing.any(|entry| entry.metadata().is_ok_and(|file| file.len() > 2 << 20))
+        });
         child
     }
 }
@@ -142,17 +135,7 @@ fn memory_stays_bounded_whatever_is_repaired() {
     let arguments =
         ["repair", "old.tar", "--to", "out/new.tar", "--threads", "2", "--encrypt", "--new-password-file", "password"];
     let mut child = place.haul(&arguments).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        let now = fs::read_to_string(&status).unwrap_or_default();
-        peak = peak.max(
-            now.lines()
-                .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
-                .unwrap_or(0),
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let peak = wait::peak_kib(&mut child);
     assert_eq!(child.wait().unwrap().code(), Some(NOBODY));
     testkit::rig::tell(&format!("repairing took {} MiB at most", peak >> 10));
     assert!(peak > 0 && peak < 64 << 10, "{peak} KiB");

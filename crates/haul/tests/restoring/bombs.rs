@@ -4,12 +4,12 @@ use std::{
     fs,
     io::{Cursor, Read},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use habackup::tar::{END, Header, Kind, encode, padding};
 
 use super::Place;
+use testkit::wait;
 
 const MEMBERS: usize = 250;
 const LONG: usize = 400_000;
@@ -116,20 +116,8 @@ fn run(place: &Place, args: &[&str]) -> (Option<i32>, u64, String) {
     let output = fs::File::create(&said).unwrap();
     let mut command: Command = place.command(args);
     let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).stdin(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let code = loop {
-        if let Some(ended) = child.try_wait().unwrap() {
-            break ended.code();
-        }
-        let now = fs::read_to_string(&status).unwrap_or_default();
-        peak = peak.max(
-            now.lines()
-                .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok())
-                .unwrap_or(0),
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let peak = wait::peak_kib(&mut child);
+    let code = child.wait().unwrap().code();
     let text = String::from_utf8(fs::read(&said).unwrap()).unwrap();
     fs::remove_file(said).unwrap();
     (code, peak, text)

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -57,7 +57,6 @@ fn a_name_nobody_knows_may_pass_and_is_given_up_after_the_first_contacts_patienc
         ..Tuning::default()
     };
     let context = Context::new(tuning.clone(), "/nonexistent".into(), Cancellation::default()).unwrap();
-    let started = Instant::now();
     let policy = RetryPolicy::new(&context);
     let ask = || async {
         let request = context.http.get("http://no-such-host.invalid/");
@@ -69,5 +68,4 @@ fn a_name_nobody_knows_may_pass_and_is_given_up_after_the_first_contacts_patienc
     let said = error.to_string();
     assert!(said.contains("webdav://no-such-host.invalid") && said.contains("gave up"), "{said}");
     assert!(policy.retries() > 0);
-    assert!(started.elapsed() < Duration::from_mins(1));
 }

@@ -188,7 +188,6 @@ async fn a_line_that_falls_silent_is_noticed() {
         let (parts, bytes) = long_parts(8);
         let upload = store.create("a.tar", exactly(bytes.len() as u64)).await.unwrap();
         line.mute.store(true, std::sync::atomic::Ordering::Relaxed);
-        let started = std::time::Instant::now();
         let mut failed = None;
         for part in &parts {
             failed = upload.put(part).await.err();
@@ -199,6 +198,5 @@ async fn a_line_that_falls_silent_is_noticed() {
         let failed = failed.expect("nothing passes");
         assert_eq!(failed.kind(), Some(expected), "{failed}");
         assert!(failed.to_string().contains("no answer for"), "{failed}");
-        assert!(started.elapsed() < Duration::from_secs(10));
     }
 }
