@@ -14,11 +14,11 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use store::Cancellation;
 
-use super::{
-    BrowseError, Browser, Described, Item, ItemKind, damaged, heed, named,
-    walk::{Content, Flow, walk},
+use super::{BrowseError, Browser, Described, Item, ItemKind, damaged, heed, named, walk::Content};
+use crate::read::{
+    Member, join,
+    scan::{Flow, Tar, scan},
 };
-use crate::read::{Member, join};
 
 /// How two archives differ. Each list is sorted by path.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -313,7 +313,7 @@ impl Browser<'_> {
             |_| wrong(),
             |reader, stretch| {
                 while files.next_if(|(_, file)| file.header_offset < stretch.start).is_some() {}
-                let walked = walk(reader, false, cancel, |entry, content| {
+                let walked = scan(&mut Tar::stretch(reader), cancel, |entry, content| {
                     // The index lists what the archive holds in the archive's order.
                     let is_listed =
                         |file: &FileEntry| self.place(member, &file.path) == self.place(member, &entry.path);

@@ -8,8 +8,8 @@ use habackup::{
 };
 use store::Cancellation;
 
-use super::{BrowseError, Browser, Described, Item, damaged, heed, torn, walk::Flow};
-use crate::read::{ArchiveSource, Member};
+use super::{BrowseError, Browser, Described, Item, damaged, heed, torn};
+use crate::read::{ArchiveSource, Member, scan::Flow};
 
 /// Links whose targets are looked up at most: each costs a piece of the archive, and all are kept while it is listed.
 const MOST_LINKS: usize = 100;

@@ -8,7 +8,7 @@
 //! | `list` | every entry, by the index or from the stream |
 //! | `one` | one file, found by its name |
 //! | `compare` | two archives, entry by entry |
-//! | `walk` | an inner tar from its first header to as far as it is wanted |
+//! | `walk` | an inner archive as a stream, to as far as it is wanted |
 
 mod compare;
 mod list;

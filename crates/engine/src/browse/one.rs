@@ -9,12 +9,12 @@ use habackup::{
 use livesqlite::check::ImageChecker;
 use store::Cancellation;
 
-use super::{
-    BrowseError, Browser, ItemKind, damaged, heed, named, plain, torn,
-    walk::{Content, Flow, walk},
-};
+use super::{BrowseError, Browser, ItemKind, damaged, heed, named, plain, torn, walk::Content};
 use crate::{
-    read::Member,
+    read::{
+        Member,
+        scan::{Flow, Tar, scan},
+    },
     restore::{Nearest, config_path, tidy},
     text::shown,
 };
@@ -139,7 +139,7 @@ impl Browser<'_> {
         let mut found = None;
         let lost = |error| torn(&listed.path, &error);
         ranges.each(std::slice::from_ref(&(listed.header_offset..end)), lost, |reader, _| {
-            walk(reader, false, cancel, |entry, content| {
+            scan(&mut Tar::stretch(reader), cancel, |entry, content| {
                 if !fits(&listed, entry) {
                     return Err(BrowseError::Damaged { member: String::new(), message: "the index is wrong".into() });
                 }

@@ -5,16 +5,18 @@ use std::io::{self, BufRead, Read};
 
 use super::{
     Job,
-    gzip::{self, Failed, Gzip, Mode},
+    gzip::{self, Gzip, Mode},
     history::STATES,
+    python::{Python, is_failed},
 };
 use crate::{
     names::normal,
     read::{
         ArchiveFile, Stream,
         lenient::{Decrypted, SharedStatus},
+        scan::{Flow, Stopped, scan},
     },
-    verdict::collect::{Body, Collector, Header as MemberHeader, kept},
+    verdict::collect::{Collector, kept},
 };
 use habackup::{
     format::{Format, first_block},
@@ -22,10 +24,7 @@ use habackup::{
     readers::{Content, ContentEnd, Failing, GzipEnd, Inner, Sealing, Shape},
     securetar::{Decryptor, Expect, Header, SecureTarError, SecureTarVersion, container_len},
     settings::RECORDER,
-    tar::{
-        EntryKind,
-        python::{End, Input, Member, Walk},
-    },
+    tar::{EntryKind, python::Member},
 };
 
 /// Bytes read at once.
@@ -151,23 +150,22 @@ fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
     let Some(keyring) = job.keyring.as_mut() else { return };
     let Ok(plain) = Decryptor::open_with(source, keyring, Expect::Archive) else { return };
     let status = SharedStatus::default();
-    let mut walk = Walk::new(Forward {
-        source: Gzip::new(Decrypted::new(plain, &status), Mode::Seeking, &status),
-        scratch: Vec::new(),
-    });
     let mut seen = 0;
     // Where this ends, and how, is not what any reader would come to see.
-    while let Ok(member) = walk.step()
-        && !job.cancel.is_cancelled()
-    {
-        seen += 1;
-        if seen > content.entries && member.kind != EntryKind::Directory {
-            content.behind_count += 1;
-            if content.behind.len() < NAMED {
-                content.behind.push(normal(kept(&member.name)));
+    let _: Result<_, Stopped<_>> = scan(
+        &mut Python::new(Gzip::new(Decrypted::new(plain, &status), Mode::Seeking, &status)),
+        job.cancel,
+        |member, _| {
+            seen += 1;
+            if seen > content.entries && member.kind != EntryKind::Directory {
+                content.behind_count += 1;
+                if content.behind.len() < NAMED {
+                    content.behind.push(normal(kept(&member.name)));
+                }
             }
-        }
-    }
+            Ok(Flow::Continue(()))
+        },
+    );
 }
 
 /// The size that the header declares and the one that the member's length allows, where these differ.
@@ -179,50 +177,6 @@ fn sizes(version: SecureTarVersion, size: u64, source: &mut impl Read) -> Option
     (expected != size).then_some((declared, body))
 }
 
-/// A stream as a walk wants it.
-struct Forward<R> {
-    source: R,
-    scratch: Vec<u8>,
-}
-
-impl<R: Read> Input for Forward<R> {
-    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.source.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What came before is still worth having; the error comes again.
-                Err(_) if filled > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn pass(&mut self, count: u64) -> io::Result<u64> {
-        self.scratch.resize(BUFFER, 0);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut passed = 0;
-        while passed < count {
-            let wanted = (count - passed).min(scratch.len() as u64) as usize;
-            let read = self.fill(&mut scratch[..wanted])?;
-            passed += read as u64;
-            if read < wanted {
-                break;
-            }
-        }
-        self.scratch = scratch;
-        Ok(passed)
-    }
-}
-
-#[derive(Default)]
-struct Pass {
-    collector: Collector,
-}
-
 fn pass<'s>(
     job: &Job<'_>,
     source: Box<dyn Read + 's>,
@@ -232,10 +186,19 @@ fn pass<'s>(
 ) -> io::Result<Content> {
     let status = SharedStatus::default();
     let mut source: Box<dyn Read + 's> = if compressed { Box::new(Gzip::new(source, mode, &status)) } else { source };
-    let mut pass = Pass::default();
-    pass.collector.content.compressed = compressed;
-    let forward = Forward { source: &mut source, scratch: Vec::new() };
-    let ended = pass.walk(job, Walk::new(forward), configuration)?;
+    let mut collector = Collector::default();
+    collector.content.compressed = compressed;
+    let scanned = scan(&mut Python::new(&mut source), job.cancel, |member, body| {
+        let (ended, read) = collector.take(&member.into(), configuration, Some(STATES), body);
+        if let Some(ended) = ended.filter(|ended| ended.below == RECORDER) {
+            job.counts.set(ended.counts);
+        }
+        read.map(Flow::Continue)
+    });
+    let ended = match scanned {
+        Err(Stopped::Broken(end)) => end?,
+        Ok(_) | Err(Stopped::Cancelled) => ContentEnd::Clean,
+    };
     // Readers stop here; what comes after tells whether all of it was as it was written.
     if matches!(ended, ContentEnd::Clean | ContentEnd::Unmarked) {
         let mut buffer = vec![0; BUFFER];
@@ -250,91 +213,5 @@ fn pass<'s>(
         }
     }
     drop(source);
-    Ok(Content { end: ended, gzip: gzip::ended(&status.get()), ..pass.collector.finish() })
-}
-
-fn is_failed(error: &io::Error) -> Option<Failing> {
-    error.get_ref()?.downcast_ref::<Failed>().map(|failed| failed.0)
-}
-
-impl Pass {
-    fn walk(&mut self, job: &Job<'_>, mut walk: Walk<impl Input>, configuration: bool) -> io::Result<ContentEnd> {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let member = match walk.step() {
-                Ok(member) => member,
-                Err(End::Clean { marked: true }) => return Ok(ContentEnd::Clean),
-                Err(End::Clean { marked: false }) => return Ok(ContentEnd::Unmarked),
-                Err(End::Silent(text)) => return Ok(ContentEnd::Silent(text)),
-                Err(End::Refused(text)) => return Ok(ContentEnd::Failed(Failing::Read(text))),
-                Err(End::Input(error)) => return is_failed(&error).map(ContentEnd::Failed).ok_or(error),
-            };
-            if job.cancel.is_cancelled() {
-                return Ok(ContentEnd::Clean);
-            }
-            let sizes_disagree = member.pax_size.is_some_and(|pax| {
-                member.block_size.is_some_and(|block| block != pax && !(block == 0 && pax >> 33 != 0))
-            });
-            let header = MemberHeader {
-                name: &member.name,
-                kind: member.kind,
-                size: member.size,
-                link: &member.link,
-                sizes_disagree,
-            };
-            let below = self.collector.header(&header, configuration);
-            if let Some(end) = self.body(
-                job,
-                &mut walk,
-                below.map(|below| Body::of(&below, member.size).counting(STATES)),
-                &mut buffer,
-            )? {
-                return Ok(end);
-            }
-        }
-    }
-
-    /// Reads a body. What stops Python there is the end.
-    fn body(
-        &mut self,
-        job: &Job<'_>,
-        walk: &mut Walk<impl Input>,
-        mut body: Option<Body>,
-        buffer: &mut [u8],
-    ) -> io::Result<Option<ContentEnd>> {
-        let mut end = None;
-        while walk.left() > 0 && !job.cancel.is_cancelled() {
-            let wanted = walk.left().min(buffer.len() as u64);
-            match walk.read(buffer) {
-                Ok(count) => {
-                    self.collector.content.bytes += count as u64;
-                    if let Some(body) = &mut body {
-                        body.take(&buffer[..count]);
-                    }
-                    if (count as u64) < wanted {
-                        // A short read may hide why it is short, which the next one says.
-                        end = match walk.read(&mut buffer[..1]) {
-                            Err(error) => Some(ContentEnd::Failed(is_failed(&error).ok_or(error)?)),
-                            Ok(_) => Some(ContentEnd::Failed(Failing::Read("unexpected end of data"))),
-                        };
-                        break;
-                    }
-                }
-                Err(error) => {
-                    end = Some(ContentEnd::Failed(is_failed(&error).ok_or(error)?));
-                    break;
-                }
-            }
-        }
-        if let Some(mut body) = body {
-            if end.is_some() {
-                body.cut();
-            }
-            let ended = self.collector.end(body);
-            if ended.below == RECORDER {
-                job.counts.set(ended.counts);
-            }
-        }
-        Ok(end)
-    }
+    Ok(Content { end: ended, gzip: gzip::ended(&status.get()), ..collector.finish() })
 }

@@ -9,6 +9,7 @@
 //! | `nature` | what a file is that may be no archive at all |
 //! | `outer` | the outer tar and its members |
 //! | `inner` | one inner archive: encryption, compression, the tar in it |
+//! | `python` | the tar in an inner archive, as Python's `tarfile` goes through it |
 //! | `gzip` | a gzip stream as Python's two modes read it |
 //! | `history` | from when to when the recorder's database goes, and its rows |
 
@@ -17,6 +18,7 @@ mod history;
 mod inner;
 mod nature;
 mod outer;
+mod python;
 
 use std::{cell::Cell, io, time::Instant};
 

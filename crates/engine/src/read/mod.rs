@@ -11,6 +11,7 @@ pub(crate) mod lenient;
 mod outer;
 mod piped;
 mod ranges;
+pub(crate) mod scan;
 pub(crate) mod zip;
 
 use std::{

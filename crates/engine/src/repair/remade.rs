@@ -16,9 +16,12 @@ use super::{
     decode::Source,
     notes::Notes,
     survey::{Fate, Survey, below},
-    walker::Walker,
+    walker::{Walker, changed},
 };
-use crate::names::{is_top, normal};
+use crate::{
+    names::{is_top, normal},
+    read::scan::Walk,
+};
 
 /// Files that hard links lead to are kept up to this size, and all of them together up to [`ROOM`]; larger ones are
 /// read again.
@@ -322,9 +325,9 @@ impl<'a> Remade<'a> {
         let buffer = &mut buffer[..wanted];
         let count = match &mut self.body {
             Body::None => 0,
-            Body::Walker => self.walker.read(buffer)?.unwrap_or_default(),
+            Body::Walker => self.walker.read(buffer)?,
             Body::Kept(content) => content.read(buffer)?,
-            Body::Again(walker) => walker.read(buffer)?.unwrap_or_default(),
+            Body::Again(walker) => walker.read(buffer)?,
         };
         if count == 0 {
             return Err(changed());
@@ -345,10 +348,6 @@ impl<'a> Remade<'a> {
         let fill = std::mem::take(&mut self.fill);
         self.ready.resize(self.ready.len() + fill, 0);
     }
-}
-
-fn changed() -> io::Error {
-    io::Error::other("the archive changed while Haul read it")
 }
 
 impl Read for Remade<'_> {

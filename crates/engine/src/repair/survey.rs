@@ -20,12 +20,12 @@ use super::{
     notes::Notes,
     parts::MAIN,
     seen::Seen,
-    walker::{End, Step, Walker},
+    walker::{Broken, End, Step, Walker},
 };
-use crate::names::{Names, normal};
-
-/// Bytes read at once.
-const BUFFER: usize = 256 << 10;
+use crate::{
+    names::{Names, normal},
+    read::scan::{BodyReader, Flow, Stopped, scan},
+};
 
 /// What becomes of a member that is not simply kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,20 +137,15 @@ pub(super) fn survey(
     let (tar, status) = plain.split();
     let mut walker = Walker::new(tar);
     let mut pass = Pass { config, ..Pass::default() };
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let step = walker.step()?;
-        pass.decide(walker.misfit);
-        let Some(step) = step else { break };
-        if cancel.is_cancelled() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        pass.lost_way(&step);
-        if !pass.take(&step, &mut walker, &mut buffer)? {
-            break;
-        }
-        pass.survey.whole = step.number + 1;
-    }
+    let scanned = scan(&mut walker, cancel, |step, body| {
+        pass.decide(step.misfit);
+        pass.lost_way(step);
+        let flow = pass.take(step, body)?;
+        pass.survey.whole += u64::from(flow.is_continue());
+        Ok::<_, io::Error>(flow)
+    });
+    scanned.map(drop)?;
+    pass.decide(walker.misfit);
     let ended = walker.ended().unwrap_or(End::Cut);
     let gaps = walker.gaps;
     let behind = walker.drain()?;
@@ -206,31 +201,28 @@ impl Pass {
         }
     }
 
-    /// Takes a member in; whether it is whole.
-    fn take(&mut self, step: &Step, walker: &mut Walker<'_>, buffer: &mut [u8]) -> io::Result<bool> {
+    /// Takes a member in, unless it is cut, after which nothing can be told.
+    fn take(&mut self, step: &Step, body: &mut BodyReader<'_, Walker<'_>>) -> io::Result<Flow> {
         let Step { number, entry, mended, nameless, .. } = step;
         let path = normal(&entry.path);
         let mut seen = Seen::of(entry, &path, self.config);
-        let mut left = entry.size;
-        while left > 0 {
-            let wanted = left.min(buffer.len() as u64) as usize;
-            match walker.read(&mut buffer[..wanted])? {
-                None if *mended && walker.is_overrun() => {
+        loop {
+            match body.next() {
+                Ok([]) => break,
+                Ok(bytes) => seen.take(bytes),
+                Err(Stopped::Broken(Broken::Overrun)) => {
                     self.survey.notes.lost(
                         &path,
                         "its header and its size were damaged: another member begins within it; it is left out",
                     );
                     self.drop(*number);
-                    return Ok(true);
+                    return Ok(Flow::Continue(()));
                 }
-                None | Some(0) => {
+                Err(Stopped::Broken(Broken::Cut)) => {
                     self.cut = Some(path);
-                    return Ok(false);
+                    return Ok(Flow::Break(()));
                 }
-                Some(count) => {
-                    seen.take(&buffer[..count]);
-                    left -= count as u64;
-                }
+                Err(stopped) => return Err(stopped.into()),
             }
         }
         if *nameless {
@@ -246,7 +238,7 @@ impl Pass {
         } else {
             self.judge(*number, entry, path, seen);
         }
-        Ok(true)
+        Ok(Flow::Continue(()))
     }
 
     /// A member whose header was damaged counts once a header or the end was found where its size leads.

@@ -9,6 +9,8 @@ use std::{
 
 use habackup::tar::{BLOCK, Entry, Reader, TarError, is_header, mended, padding};
 
+use crate::read::scan::Walk;
+
 /// So much is kept of what stands before a member: its own header, and those that say more about it.
 const KEPT: usize = (1 << 20) + 8 * BLOCK;
 /// An extended header that can't be read is searched for members up to this length: its size may be the damage.
@@ -99,6 +101,37 @@ pub(super) struct Step {
     pub(super) nameless: bool,
     /// How often before it the walk lost its way.
     pub(super) breaks: u64,
+    /// The member before it was a mended one, and no header stands where its size leads.
+    pub(super) misfit: bool,
+}
+
+/// Why a body can't be read on.
+pub(super) enum Broken {
+    /// Another member begins in it: its header was damaged, and so was the size there.
+    Overrun,
+    /// There is no more of it.
+    Cut,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// For whoever reads again what was whole before.
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Io(error) => error,
+            Broken::Overrun | Broken::Cut => changed(),
+        }
+    }
+}
+
+pub(super) fn changed() -> io::Error {
+    io::Error::other("the archive changed while Haul read it")
 }
 
 pub(super) struct Walker<'a> {
@@ -141,28 +174,6 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// The next member; none at the end.
-    pub(super) fn step(&mut self) -> io::Result<Option<Step>> {
-        self.pass()?;
-        self.misfit = false;
-        while self.end.is_none() {
-            let Some(reader) = &mut self.reader else { break };
-            let padded = std::mem::take(&mut self.padding);
-            let next = reader.skip_body_with(|tape, left| tape.begin(left, padded)).and_then(|()| reader.next_entry());
-            match next {
-                Ok(Some(entry)) => return Ok(Some(self.found(entry))),
-                Ok(None) => self.end = Some(if reader.ended_properly() { End::Marked } else { End::Unmarked }),
-                Err(TarError::Io(error)) => return Err(error),
-                Err(TarError::Truncated { .. } | TarError::Stopped) => self.end = Some(End::Cut),
-                // What follows a single block of zeros is seen by nobody.
-                Err(TarError::Garbage { .. }) => self.end = Some(End::Marked),
-                Err(TarError::Checksum { .. } | TarError::BadField { .. }) => self.go_on(None)?,
-                Err(TarError::BadExtension { offset, .. }) => self.go_on(Some(offset))?,
-            }
-        }
-        Ok(None)
-    }
-
     fn found(&mut self, entry: Entry) -> Step {
         let mended = std::mem::take(&mut self.mending);
         // A name that fills its field may be the beginning of one that stood in what is gone.
@@ -172,7 +183,7 @@ impl<'a> Walker<'a> {
         self.after_mended = mended;
         self.padding = padding(entry.size);
         self.number += 1;
-        Step { number: self.number - 1, entry, mended, nameless, breaks: self.breaks() }
+        Step { number: self.number - 1, entry, mended, nameless, breaks: self.breaks(), misfit: self.misfit }
     }
 
     fn breaks(&self) -> u64 {
@@ -182,7 +193,13 @@ impl<'a> Walker<'a> {
     /// Reads what is left of a body in which another member may begin.
     fn pass(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; if self.watch.is_some() { STEP } else { 0 }];
-        while self.watch.is_some() && self.read(&mut buffer)?.is_some_and(|count| count > 0) {}
+        while self.watch.is_some() {
+            match self.read(&mut buffer) {
+                Ok(0) | Err(Broken::Overrun | Broken::Cut) => break,
+                Ok(_) => {}
+                Err(Broken::Io(error)) => return Err(error),
+            }
+        }
         self.watch = None;
         Ok(())
     }
@@ -232,42 +249,62 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// From the body of the last member; `None` where it ends too early.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
-        match reader.read(buffer) {
-            Ok(count) => {
-                let within = self.watch.as_mut().and_then(|block| header_within(block, &buffer[..count]));
-                Ok(within.map_or(Some(count), |behind| self.turn_back(&buffer[behind..count])))
-            }
-            Err(error) if error.get_ref().and_then(|inner| inner.downcast_ref::<TarError>()).is_some() => {
-                self.end = Some(End::Cut);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Another member begins in the body of a mended one: the size in that was damaged, too.
-    fn turn_back(&mut self, behind: &[u8]) -> Option<usize> {
-        let block = self.watch.take()?;
-        let mut tape = self.reader.take()?.into_inner();
+    /// Goes back to a member that begins in the body of a mended one.
+    fn turn_back(&mut self, behind: &[u8]) {
+        let (Some(block), Some(reader)) = (self.watch.take(), self.reader.take()) else { return };
+        let mut tape = reader.into_inner();
         tape.put_back(behind);
         tape.put_back(&block);
         self.overruns += 1;
         self.padding = 0;
         self.after_mended = false;
         self.reader = Some(Reader::new(tape));
-        None
-    }
-
-    /// Whether the body of the last member ended early because another one begins in it.
-    pub(super) fn is_overrun(&self) -> bool {
-        self.end.is_none()
     }
 
     pub(super) fn ended(&self) -> Option<End> {
         self.end
+    }
+}
+
+impl Walk for Walker<'_> {
+    type Member = Step;
+    type Broken = Broken;
+
+    fn step(&mut self) -> Result<Option<Step>, Broken> {
+        self.pass()?;
+        self.misfit = false;
+        while self.end.is_none() {
+            let Some(reader) = &mut self.reader else { break };
+            let padded = std::mem::take(&mut self.padding);
+            let next = reader.skip_body_with(|tape, left| tape.begin(left, padded)).and_then(|()| reader.next_entry());
+            match next {
+                Ok(Some(entry)) => return Ok(Some(self.found(entry))),
+                Ok(None) => self.end = Some(if reader.ended_properly() { End::Marked } else { End::Unmarked }),
+                Err(TarError::Io(error)) => return Err(error.into()),
+                Err(TarError::Truncated { .. } | TarError::Stopped) => self.end = Some(End::Cut),
+                // What follows a single block of zeros is seen by nobody.
+                Err(TarError::Garbage { .. }) => self.end = Some(End::Marked),
+                Err(TarError::Checksum { .. } | TarError::BadField { .. }) => self.go_on(None)?,
+                Err(TarError::BadExtension { offset, .. }) => self.go_on(Some(offset))?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+        let Some(reader) = &mut self.reader else { return Err(Broken::Cut) };
+        let count = reader.read(buffer).map_err(|error| match error.downcast::<TarError>() {
+            Ok(_) => {
+                self.end = Some(End::Cut);
+                Broken::Cut
+            }
+            Err(error) => Broken::Io(error),
+        })?;
+        if let Some(behind) = self.watch.as_mut().and_then(|block| header_within(block, &buffer[..count])) {
+            self.turn_back(&buffer[behind..count]);
+            return Err(Broken::Overrun);
+        }
+        Ok(count)
     }
 }
 

@@ -57,7 +57,7 @@ use crate::{
 };
 
 pub(crate) use select::{Nearest, tidy};
-pub(crate) use unpack::{config_path, unwrap_tar};
+pub(crate) use unpack::config_path;
 
 use select::Selection;
 use stage::Stage;

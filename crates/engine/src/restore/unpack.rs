@@ -9,7 +9,7 @@ use std::{
 use habackup::{
     readers::Content,
     rules::NAME_MAX,
-    tar::{Entry, EntryKind, Kind, Reader, TarError},
+    tar::{Entry, EntryKind, Kind, TarError},
 };
 use livesqlite::check::ImageChecker;
 use store::Cancellation;
@@ -20,12 +20,11 @@ use super::{
 };
 use crate::{
     findings::{Skipped, SkippedKind},
+    read::scan::{BodyReader, Flow, Stopped, Tar, Torn, scan},
     text::shown,
     verdict::collect::note_unread,
 };
 
-/// Bytes read at once.
-const BUFFER: usize = 512 << 10;
 /// A longer list of names helps nobody; further ones are only counted.
 const MOST_NAMED: usize = 1000;
 
@@ -43,6 +42,15 @@ pub(super) enum Stop {
         source: io::Error,
     },
     Cancelled,
+}
+
+impl From<Stopped<Torn>> for Stop {
+    fn from(stopped: Stopped<Torn>) -> Self {
+        match stopped {
+            Stopped::Cancelled => Self::Cancelled,
+            Stopped::Broken(Torn { last, error }) => Self::Archive { member: shown(&last.unwrap_or_default()), error },
+        }
+    }
 }
 
 /// What was unpacked so far.
@@ -95,15 +103,8 @@ impl Unpacker<'_> {
         tree: &mut Tree,
         done: &mut Unpacked,
     ) -> Result<(), Stop> {
-        let mut reader = Reader::new(source);
-        let mut buffer = vec![0; BUFFER];
-        let mut last = Vec::new();
-        let stop = |last: &[u8], error| Stop::Archive { member: shown(last), error };
-        while let Some(entry) = reader.next_entry().map_err(|error| stop(&last, error))? {
-            if self.cancel.is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
-            last.clone_from(&entry.path);
+        let mut tar = if whole { Tar::whole(source) } else { Tar::stretch(source) };
+        let scanned = scan(&mut tar, self.cancel, |entry, body| {
             match config_path(&entry.path) {
                 Err(reason) => done.leave_out(&entry.path, reason),
                 Ok(None) => {
@@ -116,23 +117,19 @@ impl Unpacker<'_> {
                     done.seen += 1;
                     note_unread(&mut done.content, path, kind(entry.kind), entry.size, &entry.link);
                     done.nearest.consider(path);
-                    self.entry(&entry, path, &mut reader, &mut buffer, tree, done)?;
+                    self.entry(entry, path, body, tree, done)?;
                 }
             }
-        }
-        if whole {
-            // To the very end: the checksum of the compressed data comes after it.
-            reader.finish().map_err(|error| stop(&last, error))?;
-        }
-        Ok(())
+            Ok(Flow::Continue(()))
+        });
+        scanned.map(drop)
     }
 
     fn entry(
         &self,
         entry: &Entry,
         path: &[u8],
-        body: &mut Reader<&mut dyn Read>,
-        buffer: &mut [u8],
+        body: &mut BodyReader<'_, Tar<&mut dyn Read>>,
         tree: &mut Tree,
         done: &mut Unpacked,
     ) -> Result<(), Stop> {
@@ -152,7 +149,7 @@ impl Unpacker<'_> {
         let result = match entry.kind {
             EntryKind::Directory => tree.directory(path, meta, !wanted),
             _ if !wanted => return Ok(()),
-            EntryKind::File => return self.file(entry, path, body, buffer, tree, done),
+            EntryKind::File => return self.file(entry, path, body, tree, done),
             EntryKind::Symlink => tree.symlink(path, &entry.link, entry.mtime),
             EntryKind::HardLink => match config_path(&entry.link) {
                 Ok(Some(target)) => tree.hard_link(path, target),
@@ -174,8 +171,7 @@ impl Unpacker<'_> {
         &self,
         entry: &Entry,
         path: &[u8],
-        body: &mut Reader<&mut dyn Read>,
-        buffer: &mut [u8],
+        body: &mut BodyReader<'_, Tar<&mut dyn Read>>,
         tree: &mut Tree,
         done: &mut Unpacked,
     ) -> Result<(), Stop> {
@@ -185,16 +181,10 @@ impl Unpacker<'_> {
         };
         let mut checker = None;
         loop {
-            if self.cancel.is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
-            let count = body
-                .read(buffer)
-                .map_err(|error| Stop::Archive { member: shown(&entry.path), error: unwrap_tar(error) })?;
-            if count == 0 {
+            let bytes = body.next()?;
+            if bytes.is_empty() {
                 break;
             }
-            let bytes = &buffer[..count];
             if self.check_databases && file.written() == 0 && livesqlite::is_database(bytes) {
                 checker = Some(ImageChecker::new());
             }
@@ -236,11 +226,6 @@ fn settle(obstacle: Obstacle, path: &[u8], wanted: bool, done: &mut Unpacked) ->
         }
         Obstacle::Io(source) => Err(Stop::Target { member: shown(path), source }),
     }
-}
-
-/// The error of a tar reader that came through `Read`.
-pub(crate) fn unwrap_tar(error: io::Error) -> TarError {
-    error.downcast::<TarError>().unwrap_or_else(TarError::Io)
 }
 
 /// The path below the config directory; `None` for members beside it, which only the Supervisor understands.

@@ -5,11 +5,14 @@ use habackup::{
     readers::{Content, Database, Journal, Link, Special},
     rules::{Loss, PATH_MAX, too_long, what_restore_drops},
     settings::{self, RECORDER},
-    tar::{EntryKind, Kind},
+    tar::{Entry, EntryKind, Kind, python},
 };
 use livesqlite::check::{Column, Counts, ImageChecker};
 
-use crate::names::{Names, is_top, normal};
+use crate::{
+    names::{Names, is_top, normal},
+    read::scan::{BodyReader, Stopped, Walk},
+};
 
 /// More than this many of one kind are not named.
 const MOST: usize = 200;
@@ -30,6 +33,20 @@ pub(crate) struct Header<'h> {
     pub(crate) sizes_disagree: bool,
 }
 
+impl<'h> From<&'h Entry> for Header<'h> {
+    fn from(entry: &'h Entry) -> Self {
+        let sizes_disagree = entry.sizes_disagree();
+        Self { name: &entry.path, kind: entry.kind, size: entry.size, link: &entry.link, sizes_disagree }
+    }
+}
+
+impl<'h> From<&'h python::Member> for Header<'h> {
+    fn from(member: &'h python::Member) -> Self {
+        let sizes_disagree = member.sizes_disagree();
+        Self { name: &member.name, kind: member.kind, size: member.size, link: &member.link, sizes_disagree }
+    }
+}
+
 /// Gathers the facts about the members of one inner archive. How the tar ends is the reader's to note.
 #[derive(Default)]
 pub(crate) struct Collector {
@@ -43,9 +60,37 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
+    /// A member and its body, which is read as far as it goes; `column` is counted in the recorder's database. Says
+    /// what came of a file whose content counts, and what stopped the reading.
+    pub(crate) fn take<W: Walk>(
+        &mut self,
+        header: &Header<'_>,
+        configuration: bool,
+        column: Option<Column>,
+        body: &mut BodyReader<'_, W>,
+    ) -> (Option<Ended>, Result<(), Stopped<W::Broken>>) {
+        let mut seen = self.header(header, configuration).map(|below| Body::of(below, header.size, column));
+        let read = loop {
+            match body.next() {
+                Ok([]) => break Ok(()),
+                Ok(bytes) => {
+                    self.content.bytes += bytes.len() as u64;
+                    if let Some(seen) = &mut seen {
+                        seen.take(bytes);
+                    }
+                }
+                Err(stopped) => break Err(stopped),
+            }
+        };
+        if let Some(seen) = seen.as_mut().filter(|_| read.is_err()) {
+            seen.cut();
+        }
+        (seen.map(|seen| self.end(seen)), read)
+    }
+
     /// A member, by its headers. In an archive that is not the `configuration`, only what leads out of it matters.
     /// Gives the path below `data` of a file whose content counts.
-    pub(crate) fn header(&mut self, header: &Header<'_>, configuration: bool) -> Option<Vec<u8>> {
+    fn header(&mut self, header: &Header<'_>, configuration: bool) -> Option<Vec<u8>> {
         let name = kept(header.name);
         let path = normal(name);
         self.content.entries += 1;
@@ -131,7 +176,7 @@ impl Collector {
     }
 
     /// The body of a file came to its end.
-    pub(crate) fn end(&mut self, body: Body) -> Ended {
+    fn end(&mut self, body: Body) -> Ended {
         let Body { below, size, present, is_database, journal, page_size, checker, kept, .. } = body;
         if below == b".HA_VERSION" && size <= VERSION_FILE {
             self.content.version = kept
@@ -218,7 +263,7 @@ pub(crate) fn note_unread(content: &mut Content, below: &[u8], kind: Kind, size:
 
 /// What is seen of one file's content while it passes.
 #[derive(Default)]
-pub(crate) struct Body {
+struct Body {
     below: Vec<u8>,
     size: u64,
     /// What came of it so far.
@@ -246,19 +291,14 @@ pub(crate) struct Ended {
 
 impl Body {
     /// For a file below `data`.
-    pub(crate) fn of(below: &[u8], size: u64) -> Self {
-        let whole = size <= settings::LONGEST && settings::is_settings_file(below)
+    fn of(below: Vec<u8>, size: u64, column: Option<Column>) -> Self {
+        let whole = size <= settings::LONGEST && settings::is_settings_file(&below)
             || below == b".HA_VERSION" && size <= VERSION_FILE;
-        Self { below: below.to_vec(), size, kept: whole.then(Vec::new), ..Self::default() }
+        let column = column.filter(|_| below == RECORDER);
+        Self { below, size, column, kept: whole.then(Vec::new), ..Self::default() }
     }
 
-    /// Counts this in the recorder's database.
-    #[must_use]
-    pub(crate) fn counting(self, column: Column) -> Self {
-        Self { column: (self.below == RECORDER).then_some(column), ..self }
-    }
-
-    pub(crate) fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, bytes: &[u8]) {
         self.present += bytes.len() as u64;
         if !std::mem::replace(&mut self.started, true) && livesqlite::is_database(bytes) {
             self.is_database = true;
@@ -280,7 +320,7 @@ impl Body {
     }
 
     /// Not all of it came: what is judged as a whole can't be.
-    pub(crate) fn cut(&mut self) {
+    fn cut(&mut self) {
         if self.below != b".HA_VERSION" {
             self.kept = None;
         }

@@ -6,21 +6,17 @@ use std::io::Read;
 use habackup::{
     index::{FileEntry, Files},
     settings::RECORDER,
-    tar::{Entry, EntryKind, Kind, Reader, TarError},
+    tar::{Entry, EntryKind, Kind},
 };
 use serde::Serialize;
 use store::Cancellation;
 
 use super::findings::{Findings, Severity};
 use crate::{
-    names::is_top,
-    restore::unwrap_tar,
+    read::scan::{BodyReader, Flow, Stopped, Tar, Torn, scan},
     text::shown,
-    verdict::collect::{Body, Collector, Header},
+    verdict::collect::Collector,
 };
-
-/// Bytes read at once: a piece of the compressor fits, and stays in the core's cache.
-const BUFFER: usize = 256 << 10;
 
 /// A database found in the archive.
 #[derive(Clone, Debug, Serialize)]
@@ -36,8 +32,6 @@ pub struct DatabaseVerdict {
 /// What the pass over one inner archive saw.
 #[derive(Default)]
 pub(super) struct Seen {
-    pub(super) entries: u64,
-    pub(super) bytes: u64,
     pub(super) databases: Vec<DatabaseVerdict>,
     /// What there is of the configuration.
     pub(super) collector: Collector,
@@ -69,18 +63,37 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    pub(super) fn run(&self, source: &mut dyn Read, index: Option<Files<'_>>) -> Seen {
+    pub(super) fn run(&self, source: &mut dyn Read, mut index: Option<Files<'_>>) -> Seen {
         let mut seen = Seen::default();
-        let mut last = None;
-        let mut reader = Reader::new(source);
-        if let Err(error) = self.walk(&mut reader, index, &mut seen, &mut last) {
-            seen.cancelled = self.cancel.is_cancelled();
-            let member = last.map_or_else(|| self.archive.to_owned(), |path: Vec<u8>| self.name(&path));
+        let mut tar = Tar::whole(source);
+        let scanned = scan(&mut tar, self.cancel, |entry, body| {
+            if let Some(files) = &mut index
+                && seen.index_differs.is_none()
+                && !lists(files.next().as_ref(), entry)
+            {
+                seen.index_differs = Some(self.name(&entry.path));
+            }
+            self.member(entry, body, &mut seen)
+        });
+        seen.cancelled = scanned.is_err() && self.cancel.is_cancelled();
+        if let Err(Stopped::Broken(Torn { last, error })) = &scanned {
+            let member = last.as_ref().map_or_else(|| self.archive.to_owned(), |path| self.name(path));
             seen.findings.damage(member, error.to_string());
-        } else {
-            seen.sound = true;
         }
-        if let Some(at) = reader.stained_padding() {
+        seen.sound = scanned.is_ok();
+        if index.is_some_and(|mut files| files.next().is_some()) && seen.index_differs.is_none() {
+            seen.index_differs = Some("the end of the archive".to_owned());
+        }
+        match tar.tail().map(|tail| tail.marker_blocks) {
+            None | Some(2) => {}
+            Some(1) => seen
+                .findings
+                .damage(self.archive, "half of the end marker is missing: the archive may have been cut short"),
+            Some(_) => {
+                seen.findings.damage(self.archive, "the end marker is missing: the archive may have been cut short");
+            }
+        }
+        if let Some(at) = tar.stained_padding() {
             seen.findings.damage(
                 self.archive,
                 format!("the padding after a file is not zero, at byte {at} of the unpacked archive"),
@@ -97,54 +110,17 @@ impl Pass<'_> {
         }
     }
 
-    fn walk(
+    /// What a member's headers and its content say of it. What readers make of it is judged by the facts.
+    fn member(
         &self,
-        reader: &mut Reader<&mut dyn Read>,
-        mut index: Option<Files<'_>>,
+        entry: &Entry,
+        body: &mut BodyReader<'_, Tar<&mut dyn Read>>,
         seen: &mut Seen,
-        last: &mut Option<Vec<u8>>,
-    ) -> Result<(), TarError> {
-        let mut buffer = vec![0; BUFFER];
-        while let Some(entry) = reader.next_entry()? {
-            seen.entries += u64::from(!is_top(&entry.path, self.content == Content::HomeAssistant));
-            if let Some(files) = &mut index
-                && seen.index_differs.is_none()
-                && !lists(files.next().as_ref(), &entry)
-            {
-                seen.index_differs = Some(self.name(&entry.path));
-            }
-            let below = self.member(&entry, seen);
-            // Before its body is read: that is where most damage shows.
-            *last = Some(entry.path.clone());
-            self.body(&entry, below.as_deref(), reader, &mut buffer, seen)?;
-        }
-        if index.is_some_and(|mut files| files.next().is_some()) && seen.index_differs.is_none() {
-            seen.index_differs = Some("the end of the archive".to_owned());
-        }
-        let tail = reader.finish()?;
-        *last = None;
-        match tail.marker_blocks {
-            2 => {}
-            1 => seen
-                .findings
-                .damage(self.archive, "half of the end marker is missing: the archive may have been cut short"),
-            _ => seen.findings.damage(self.archive, "the end marker is missing: the archive may have been cut short"),
-        }
-        Ok(())
-    }
-
-    /// What a member's headers say of it; gives its path below `data` if its content counts. What readers make of it is
-    /// judged by the facts.
-    fn member(&self, entry: &Entry, seen: &mut Seen) -> Option<Vec<u8>> {
-        let header = Header {
-            name: &entry.path,
-            kind: entry.kind,
-            size: entry.size,
-            link: &entry.link,
-            sizes_disagree: entry.sizes_disagree(),
-        };
+    ) -> Result<Flow, Stopped<Torn>> {
         let beside = seen.collector.content.beside_data;
-        let below = seen.collector.header(&header, self.content == Content::HomeAssistant);
+        // A database of an add-on may be written in the moment it is archived; only those of the config directory are
+        // ours to judge.
+        let (ended, read) = seen.collector.take(&entry.into(), self.content == Content::HomeAssistant, None, body);
         if seen.collector.content.beside_data > beside {
             seen.findings.warn(self.name(&entry.path), "is outside data/, so it is not restored");
         }
@@ -155,47 +131,19 @@ impl Pass<'_> {
             }
             _ => {}
         }
-        below
-    }
-
-    fn body(
-        &self,
-        entry: &Entry,
-        below: Option<&[u8]>,
-        reader: &mut Reader<&mut dyn Read>,
-        buffer: &mut [u8],
-        seen: &mut Seen,
-    ) -> Result<(), TarError> {
-        // A database of an add-on may be written in the moment it is archived; only those of the config directory are
-        // ours to judge.
-        let mut body = below.map(|below| Body::of(below, entry.size));
-        loop {
-            if self.cancel.is_cancelled() {
-                return Err(TarError::Io(std::io::Error::other("interrupted")));
-            }
-            let count = reader.read(buffer).map_err(unwrap_tar)?;
-            if count == 0 {
-                break;
-            }
-            seen.bytes += count as u64;
-            if let Some(body) = &mut body {
-                body.take(&buffer[..count]);
-            }
+        read?;
+        let Some(ended) = ended else { return Ok(Flow::Continue(())) };
+        if ended.is_database {
+            seen.databases.push(DatabaseVerdict {
+                path: shown(&ended.below),
+                bytes: ended.size,
+                sound: ended.problems.is_empty(),
+            });
         }
-        if let Some(body) = body {
-            let ended = seen.collector.end(body);
-            if ended.is_database {
-                seen.databases.push(DatabaseVerdict {
-                    path: shown(&ended.below),
-                    bytes: ended.size,
-                    sound: ended.problems.is_empty(),
-                });
-            }
-            if !ended.problems.is_empty() {
-                seen.problems.push((ended.below, ended.problems));
-            }
+        if !ended.problems.is_empty() {
+            seen.problems.push((ended.below, ended.problems));
         }
-        Ok(())
+        Ok(Flow::Continue(()))
     }
 }
 

@@ -139,8 +139,9 @@ fn look(
         if !opened.has_checksum(member) {
             without_checksum.push(member.name.clone());
         }
-        entries += seen.entries;
-        bytes += seen.bytes;
+        let content = &seen.collector.content;
+        entries += content.entries - content.tops;
+        bytes += content.bytes;
         let is_config = job.is_config(member);
         if is_config {
             databases = std::mem::take(&mut seen.databases);

@@ -8,7 +8,7 @@
 use std::io;
 
 use super::fields::{self, CHECKSUM, GID, LINK, MODE, MTIME, NAME, PREFIX, SIZE, TYPE, UID};
-use super::{BLOCK, EntryKind, padding};
+use super::{BLOCK, EntryKind, USTAR_SIZE_MAX, padding};
 use crate::read_at::at_most;
 
 /// The input of an archive: read in order, and able to skip.
@@ -40,6 +40,14 @@ pub struct Member {
     pub pax_size: Option<u64>,
     /// Whether its PAX records are those of macOS' own tar.
     pub libarchive: bool,
+}
+
+impl Member {
+    /// As [`super::Entry::sizes_disagree`].
+    pub fn sizes_disagree(&self) -> bool {
+        let differs = |pax, block| pax != block && !(pax > USTAR_SIZE_MAX && block == 0);
+        self.pax_size.zip(self.block_size).is_some_and(|(pax, block)| differs(pax, block))
+    }
 }
 
 /// Why a walk ended.
