@@ -1,5 +1,4 @@
-//! An archive opened to be looked into: its password, and what is said when it has no index. What is done with it is
-//! the commands' business.
+//! Opens an archive to look into it: its password, and the note if it has no index.
 
 use std::{
     io::{IsTerminal, stdout},

@@ -1,8 +1,8 @@
-//! `haul.toml`: the places the user named, and options that need not be typed each time.
+//! `haul.toml`: the user's named destinations, and options that need not be typed each time.
 //!
-//! An option is the same word everywhere: flag, environment variable and key. What stands in the file becomes the
-//! default of the flag, so a flag beats the environment, and the environment beats the file. What a key of a
-//! destination means is the adapter's business; here it is only known by name.
+//! An option has the same name everywhere: flag, environment variable and key. The file sets the default of the flag,
+//! so a flag overrides the environment, and the environment overrides the file. The adapter interprets the keys of a
+//! destination; this module only knows their names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,7 +62,7 @@ pub(crate) struct Named {
     pub(crate) common: Common,
 }
 
-/// What every destination may be told, whatever its kind. `None`: nothing was said.
+/// Settings of any destination, whatever its kind. `None`: not set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Common {
     pub(crate) give_up_after: Option<Duration>,
@@ -107,8 +107,8 @@ impl Config {
         format!("there is no configuration file ({})", usual.join(", "))
     }
 
-    /// Whether an option's value is neither typed nor in the environment but stands in the command's table. What a
-    /// destination says of itself beats that.
+    /// Whether an option's value comes from the command's table, because it is neither typed nor in the environment. A
+    /// destination's own setting overrides it.
     pub(crate) fn is_from_table(&self, id: &str) -> bool {
         self.from_table.contains(id)
     }
@@ -122,7 +122,7 @@ impl Config {
         self.from_table = settings.iter().map(|setting| setting.id.clone()).filter(|id| default(id)).collect();
     }
 
-    /// `said`, else the first of the usual places that exists, else nothing.
+    /// `said`, else the first of the usual files that exists, else nothing.
     fn load(said: Option<&Path>) -> Result<Self, Failure> {
         let usual = usual_places();
         let (path, text) = match said {
@@ -210,7 +210,7 @@ pub(crate) fn command_line() -> Result<(Cli, Config), Failure> {
     if arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json") {
         output::expect_json();
     }
-    // What is required may stand in the file, and the file's name on the command line.
+    // A required value may be in the file, and the file's name on the command line.
     let Ok(early) = Cli::command().ignore_errors(true).try_get_matches_from(&arguments) else {
         return Ok((parsed(with_every_environment(Cli::command()), &arguments)?.0, Config::default()));
     };
@@ -234,7 +234,7 @@ fn parsed(mut command: Command, arguments: &[OsString]) -> Result<(Cli, ArgMatch
     Ok((cli, matches))
 }
 
-/// Prints help that was asked for, or what is wrong with the command line, and ends the program.
+/// Prints the requested help, or what is wrong with the command line, and ends the program.
 fn answered(error: &clap::Error) -> Failure {
     if !error.use_stderr() {
         return match error.print() {
@@ -256,7 +256,7 @@ fn answered(error: &clap::Error) -> Failure {
     std::process::exit(error.exit_code())
 }
 
-/// Advice for whoever lets the shell put several archives where one is wanted, as in `haul verify /backups/*.tar`.
+/// Advice if the shell expands a pattern to several archives where one is expected, as in `haul verify /backups/*.tar`.
 fn one_at_a_time(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(extra)) = error.get(ContextKind::InvalidArg) else { return None };
     let is_archive = error.kind() == ErrorKind::UnknownArgument

@@ -1,7 +1,7 @@
-//! From what the user typed for a place to a connection with it.
+//! From the destination that the user typed to a connection with it.
 //!
-//! A destination is a name from `haul.toml`, a URL or a path; with `/NAME.tar` behind it, one archive there. How each
-//! kind of place works is the `store`'s business; here lives what all connections of one run share.
+//! A destination is a name from `haul.toml`, a URL or a path; followed by `/NAME.tar`, it is one archive there. `store`
+//! implements the kinds of destinations; this module holds what all connections of one run share.
 
 use std::{
     env,
@@ -31,7 +31,7 @@ use crate::{
     output,
 };
 
-/// A place, and perhaps one archive there.
+/// A destination, and perhaps one archive there.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
     /// As the user typed it, without what may be a secret.
@@ -52,7 +52,7 @@ impl Destination {
         })
     }
 
-    /// The place without the archive's name, as the user would type it.
+    /// The destination without the archive's name, as the user would type it.
     pub(crate) fn place_typed(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
         match &self.address {
@@ -71,7 +71,7 @@ impl Destination {
         verify == Some(VerifyArg::ReadBack)
     }
 
-    /// Refuses a name where a whole place is meant.
+    /// Refuses an archive's name where a whole destination is expected.
     pub(crate) fn place(&self) -> Result<(), Failure> {
         match &self.name {
             Some(name) => Err(Failure::usage(format!("{} names an archive; expected a destination", self.typed))
@@ -92,7 +92,7 @@ impl Destination {
     }
 }
 
-/// A wait for a place is said when it lasts this long,
+/// A wait for a destination is reported when it lasts this long,
 const SAY_AFTER: Duration = Duration::from_secs(1);
 /// and again after this.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
@@ -129,7 +129,7 @@ pub(crate) fn check_archive_name(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Understands what the user typed for a place. Nothing is touched but the local file system, to tell directories from
+/// Parses the destination that the user typed. It touches only the local file system, to distinguish directories from
 /// archives.
 pub(crate) fn resolve(config: &Config, text: &str) -> Result<Destination, Failure> {
     let (first, rest) = text.split_once('/').unwrap_or((text, ""));
@@ -198,7 +198,7 @@ pub(crate) struct Network {
     connected: Arc<Connected>,
 }
 
-/// The places that were connected. What they have to say is said at the end of the command, once.
+/// The connected destinations. Their notes are printed once, at the end of the command.
 #[derive(Default)]
 struct Connected(Mutex<Vec<Arc<dyn Store>>>);
 
@@ -261,7 +261,7 @@ impl Network {
         if let (None, Some(duration)) = (self.said, destination.common.give_up_after) {
             context.tuning.give_up_after = duration;
         }
-        // Longer than a place may fail altogether, nobody waits for a sign of life.
+        // Nobody waits for a sign of life longer than a destination may fail altogether.
         context.tuning.stall = context.tuning.stall.min(context.tuning.give_up_after);
         if (context.limit.is_none() || self.yields)
             && let Some(own) = &destination.common.limit
@@ -317,7 +317,7 @@ impl Network {
         })
     }
 
-    /// Asks a connected place for something, patiently.
+    /// Makes a request to a connected destination, with retries.
     pub(crate) fn ask<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         destination: &Destination,
@@ -327,7 +327,7 @@ impl Network {
         Ok(self.patiently(&policy, policy.retry(question))?)
     }
 
-    /// What a place has under a name that was typed, which it may have been given a moment ago.
+    /// What a destination has under a typed name, which may have appeared a moment ago.
     pub(crate) fn find(
         &self,
         destination: &Destination,
@@ -438,7 +438,7 @@ pub(crate) fn state_directory() -> PathBuf {
 }
 
 fn ask(question: &str, cancel: &Cancellation) -> Option<String> {
-    // Places that are tried at the same time take turns at the terminal.
+    // Destinations that are tried at the same time take turns at the terminal.
     static TERMINAL: Mutex<()> = Mutex::new(());
     let _turn = TERMINAL.lock().unwrap_or_else(PoisonError::into_inner);
     let mut out = stderr().lock();
@@ -483,7 +483,7 @@ mod tests {
     fn a_mistyped_name_in_a_directory_is_asked_for_once() {
         let directory = tempfile::tempdir().unwrap();
         let mut network = Network::start(None, &Cancellation::default()).unwrap();
-        // Whoever asks again, waits for this.
+        // The next question waits for this one.
         network.context.tuning.first_pause = Duration::from_hours(1);
         network.context.tuning.longest_pause = Duration::from_hours(1);
         let destination = at(directory.path().to_str().unwrap(), None);

@@ -1,4 +1,4 @@
-//! How a command ends that did not do what it was asked: an exit code, a sentence, and what to do next.
+//! How a command ends that failed: an exit code, a sentence, and what to do next.
 
 use std::{io::ErrorKind, path::Path};
 
@@ -19,7 +19,7 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// The file, place or host that it is about, and why by itself, where that is known. The message says both already.
+    /// The file, destination or host that it is about, and the reason alone, if known. The message already says both.
     pub(crate) about: Option<Box<(String, String)>>,
     /// What was done before it failed.
     pub(crate) done: Vec<String>,

@@ -1,7 +1,7 @@
-//! `--gentle`: everything else on the machine goes first.
+//! `--gentle`: gives way to everything else on the machine.
 
 /// Lowest CPU priority, and the disk only when nobody else wants it. Threads started later inherit both. Best effort:
-/// what the system refuses changes only manners.
+/// if the system refuses, only the priority suffers.
 pub(crate) fn step_back() {
     let _ = rustix::process::nice(19);
     idle_disk_priority();

@@ -1,4 +1,4 @@
-//! The program: reads the command line, runs one command, and ends with the exit code and the words the user deserves.
+//! The program: reads the command line, runs one command, and ends with its exit code and message.
 //!
 //! What backups are is the engine's business; here live arguments ([`args`]), passwords, progress, reports and the
 //! table of failures ([`failure`]).

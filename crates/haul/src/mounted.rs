@@ -1,5 +1,5 @@
-//! Directories that should be on a disk or a share of their own. When that is not mounted, the directory below the
-//! mount point would take the backups: they would fill the wrong disk, and be out of sight once the mount is back.
+//! Directories that should be on their own disk or share. If that is not mounted, the directory below the mount point
+//! would take the backups: they would fill the wrong disk, and be hidden once the mount is back.
 //!
 //! Told by `/etc/fstab`, by `must_be_mounted` in `haul.toml`, and by what was seen earlier: which mount held the
 //! directory when a backup arrived there is kept in the state directory.

@@ -1,4 +1,4 @@
-//! The one place that writes to standard output and standard error.
+//! The only module that writes to standard output and standard error.
 //!
 //! A reader that goes away (`haul … | head`) ends the printing, not the program with a backtrace.
 
@@ -48,7 +48,7 @@ pub(crate) fn heed(cancel: &Cancellation) {
     let _ = CANCEL.set(cancel.clone());
 }
 
-/// What `--json` asked for.
+/// What `--json` requested.
 static DOCUMENT: AtomicU8 = AtomicU8::new(UNASKED);
 const UNASKED: u8 = 0;
 const WANTED: u8 = 1;
@@ -142,13 +142,13 @@ struct Trouble<'a> {
     done: &'a [String],
 }
 
-/// A command's bad end: in words, and as the document that `--json` promises.
+/// A command's failure: as text, and as the document that `--json` promises.
 pub(crate) fn failure(failure: &Failure) {
     failed_document(failure);
     told(failure);
 }
 
-/// The document of a command that failed, if one was asked for and none was printed before.
+/// The document of a failed command, if one was requested and none was printed before.
 pub(crate) fn failed_document(failure: &Failure) {
     if DOCUMENT.load(Ordering::Relaxed) == WANTED {
         let (subject, why) =
@@ -163,7 +163,7 @@ pub(crate) fn failed_document(failure: &Failure) {
     }
 }
 
-/// A bad end in words, on standard error.
+/// A failure as text, on standard error.
 pub(crate) fn told(failure: &Failure) {
     let mut out = stderr().lock();
     let _ = writeln!(out, "{}: {}", paint("haul", "31"), failure.message);

@@ -1,5 +1,5 @@
-//! Passwords come from a file, the environment or the terminal, never from an argument: arguments are seen by every
-//! process of the machine.
+//! Passwords come from a file, the environment or the terminal, never from an argument: every process of the machine
+//! can see arguments.
 
 use std::{
     io::{IsTerminal, stderr, stdin},
@@ -35,7 +35,7 @@ pub(crate) fn for_new_archive(args: &PasswordArgs, cancel: &Cancellation) -> Res
     Ok(secret_for_new_archive(args, cancel)?.map(|secret| Password::new(secret.expose())))
 }
 
-/// The same as text, for whoever must pass it on.
+/// The same as text, for callers that must pass it on.
 pub(crate) fn secret_for_new_archive(args: &PasswordArgs, cancel: &Cancellation) -> Result<Option<Secret>, Failure> {
     secret(args, cancel)?.map(|secret| fit(secret.expose()).map(|()| secret.clone())).transpose()
 }
@@ -47,7 +47,7 @@ fn secret(args: &PasswordArgs, cancel: &Cancellation) -> Result<Option<Secret>, 
     }
 }
 
-/// The password that an archive shall get; asked for twice where nothing says it.
+/// The password for a new archive; asked for twice if nothing sets it.
 pub(crate) fn new(file: Option<&Path>, cancel: &Cancellation) -> Result<Password, Failure> {
     let said = match file {
         Some(path) => Some(read(path, cancel)?),
@@ -161,9 +161,9 @@ fn in_kit(text: &str, place: &str) -> Option<Secret> {
     Some(Secret::new(key))
 }
 
-/// Lets `attempt` use the password that was given. One that turns out to be needed is asked for, if somebody is there
-/// to answer; one that is wrong and looks like a key of Home Assistant with a slip is tried in its exact form.
-/// `unopened` finds in an error why the archive did not open. Returns what was made, and the password that fitted.
+/// Lets `attempt` use the given password. If one turns out to be needed, asks for it, if somebody is there to answer;
+/// if it is wrong and looks like a mistyped key of Home Assistant, tries its exact form. `unopened` finds in an error
+/// why the archive did not open. Returns the result, and the password that fitted.
 pub(crate) fn with<T, E>(
     given: Option<Password>,
     unopened: impl Fn(&E) -> Option<&OpenError>,

@@ -97,7 +97,8 @@ fn print_lines(job: Job, progress: &Progress, stop: &AtomicBool) {
     }
 }
 
-/// Why nothing moves: what a place is waited for and when the next try is due, or what on this machine does not answer.
+/// Why nothing moves: which destination Haul waits for and when the next attempt is due, or what on this machine does
+/// not answer.
 fn waiting(progress: &Progress) -> Option<String> {
     let Some(waiting) = progress.waiting() else { return progress.standstill() };
     let left = text::duration(waiting.until.saturating_duration_since(Instant::now()).as_secs_f64());
@@ -125,7 +126,7 @@ struct Figures {
     // Why nothing moves, or what should be known although it does.
     waiting: Option<String>,
     remark: Option<String>,
-    // How far behind the slowest remote place is.
+    // How far behind the slowest remote destination is.
     behind: Option<String>,
 }
 
@@ -181,8 +182,7 @@ impl Figures {
     }
 }
 
-/// Tells what is being done where there are no figures: a line that turns on a terminal, lines elsewhere. Gone when
-/// dropped.
+/// Shows what is being done if there are no figures: a changing line on a terminal, lines elsewhere. Gone when dropped.
 pub(crate) struct Steps {
     bar: Option<ProgressBar>,
     is_plain: bool,

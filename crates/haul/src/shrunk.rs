@@ -1,6 +1,6 @@
-//! One note when an archive is much smaller than the last one of the same instance in its place: the history may have
-//! gone elsewhere, a directory may not have been mounted. Costs a listing; the archives are looked into only when one
-//! there is more than twice as large.
+//! One note if an archive is much smaller than the last one of the same instance at its destination: the history may
+//! have moved elsewhere, a directory may not have been mounted. It costs a listing; archives are read only if one there
+//! is more than twice as large.
 
 use std::{
     fs::{self, File},
@@ -16,7 +16,7 @@ use store::{Cancellation, Entry, inbound::RemoteFile, outbound::Network, retry::
 
 use crate::{command::list::is_archive_name, destination::Far};
 
-/// So many archives are looked at, the newest first, for one of the same instance.
+/// How many archives to read, the newest first, for one of the same instance.
 const LOOKED_AT: usize = 10;
 const HISTORY: &[u8] = b"home-assistant_v2.db";
 
@@ -33,7 +33,7 @@ pub(crate) fn notes(
     arrived.filter_map(|copy| Neighbours::of(copy, destinations, network)?.note(copy, size, password, cancel)).collect()
 }
 
-/// The archives in a place.
+/// The archives at a destination.
 struct Neighbours<'n> {
     entries: Vec<Entry>,
     reach: Reach<'n>,
@@ -146,7 +146,7 @@ impl<'n> Neighbours<'n> {
         }
     }
 
-    /// What is in an archive, if that can be told from its index.
+    /// What is in an archive, if its index shows it.
     fn sums(&self, entry: &Entry, password: Option<&Password>, cancel: &Cancellation) -> Option<Sums> {
         let browser = Browser::open(self.source(entry), password, NonZeroUsize::MIN, &|_, _| {}).ok()?;
         if !browser.is_indexed() {

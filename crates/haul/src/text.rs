@@ -1,4 +1,4 @@
-//! Numbers as a person reads them.
+//! Numbers and names as a person reads them.
 
 pub(crate) use engine::in_units as bytes;
 

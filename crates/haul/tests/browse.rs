@@ -1,4 +1,4 @@
-//! `haul ls`, `cat` and `diff` as a user meets them: what is printed, what is said, and the exit codes.
+//! `haul ls`, `cat` and `diff` as a user sees them: output, messages, and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::{

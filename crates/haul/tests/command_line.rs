@@ -1,4 +1,4 @@
-//! The program as a user meets it: exit codes, words, signals, and what is left behind.
+//! The program as a user sees it: exit codes, messages, signals, and what is left behind.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -304,7 +304,7 @@ fn a_history_that_is_only_linked_is_missed() {
     assert!(code == 4 && text.contains("incomplete: a restore loses"), "{text}");
     let (code, text) = told(&place.haul(&["restore", "out/a.tar", "--into", "there"]));
     assert!(code == 3 && text.contains("incomplete: a restore loses"), "{text}");
-    // It does not take the place of what has more.
+    // It does not replace an archive that has more.
     fs::write(place.dir.path().join("there/mine"), "mine").unwrap();
     let replace = ["restore", "out/a.tar", "--into", "there", "--replace"];
     let (code, text) = told(&place.haul(&replace));

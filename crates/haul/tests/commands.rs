@@ -1,4 +1,4 @@
-//! Every command in every situation that goes wrong: exit code, words for a person, one document for a script, and
+//! Every command in every situation that goes wrong: exit code, a message for a person, one document for a script, and
 //! nothing left behind.
 #![allow(
     clippy::unwrap_used,
@@ -290,7 +290,7 @@ fn readers(archive: &str) -> Vec<Vec<&str>> {
     ]
 }
 
-/// Those that ask the place `far` for something.
+/// Those that make requests to the destination `far`.
 fn askers() -> Vec<Vec<&'static str>> {
     let mut all = readers("far/a.tar");
     all.extend([
@@ -419,7 +419,7 @@ fn a_full_or_closed_standard_output_is_no_accident() {
         check_failure(&args, &output, 1);
         assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
     }
-    // What was done is done, whether or not it could be told.
+    // What was done is done, whether or not it could be reported.
     for (args, made) in [
         (&["backup", "config", "--to", "out/b.tar"][..], "out/b.tar"),
         (&["restore", "out/a.tar", "--into", "back", "--json"], "back/configuration.yaml"),

@@ -177,7 +177,7 @@ fn lived(version: Version) -> Option<&'static Path> {
 }
 
 fn live(version: Version) -> Result<PathBuf, String> {
-    // Kept until the next run, so that a failure can be looked at.
+    // Kept until the next run, so that a failure can be examined.
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("home-assistant-{}", version.as_str()));
     if out.exists() {
         fs::remove_dir_all(&out).map_err(|e| e.to_string())?;
@@ -208,7 +208,7 @@ fn live(version: Version) -> Result<PathBuf, String> {
     if status.success() { Ok(out) } else { Err(format!("the rig's `live`: {status}")) }
 }
 
-/// Places away from this machine's directories, one of each way to take an archive.
+/// Remote destinations, one of each way to accept an archive.
 struct Far {
     bucket: S3Server,
     ssh: Option<Sshd>,

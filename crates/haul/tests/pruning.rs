@@ -61,7 +61,7 @@ impl Place {
         command
     }
 
-    /// Exit code, and all that was said.
+    /// Exit code, and all output.
     fn haul(&self, args: &[&str]) -> (i32, String) {
         told(&self.command(args).output().unwrap())
     }

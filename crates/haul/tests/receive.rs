@@ -1,4 +1,4 @@
-//! Two machines as their users meet them: `haul receive` on one, `haul backup --to haul://…` on the other.
+//! Two machines as their users see them: `haul receive` on one, `haul backup --to haul://…` on the other.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "common/receiving.rs"]

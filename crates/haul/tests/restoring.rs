@@ -1,5 +1,4 @@
-//! A restore as a user meets it: under a running Home Assistant, on file systems that can't sync, with keys that have
-//! slips.
+//! A restore as a user sees it: under a running Home Assistant, on file systems that can't sync, with mistyped keys.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "restoring/bombs.rs"]

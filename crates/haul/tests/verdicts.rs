@@ -42,7 +42,7 @@ enum Way {
     InOrder,
     /// Into a bucket, in more than one part: what is known late is put into parts that wait for it.
     Parts,
-    /// Written anew by `haul repair`.
+    /// Rewritten by `haul repair`.
     Repaired,
 }
 
@@ -79,7 +79,7 @@ const OF_ITS_OWN: [Own; 12] = [
     Own::new("good-haul-repaired-v3", Some(PASSWORD), V3, Way::Repaired),
 ];
 
-/// Where nothing in the archive tells, with the reason.
+/// If nothing in the archive shows it, with the reason.
 const UNTELLABLE: [(&str, &str); 1] = [(
     "securetar-v2-not-compressed-damaged",
     "SecureTar 2 has no checksum, and without compression nothing else has one",
@@ -118,7 +118,7 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
             Way::Repaired => {
                 let first = config.path().with_extension("tar");
                 done(backup.arg(&first));
-                // Compressed another way, so that it is written anew.
+                // Compressed another way, so that it is rewritten.
                 let mut repair = haul(own.password);
                 repair.arg("repair").arg(&first).args(own.arguments).args([
                     "--target",
@@ -163,7 +163,7 @@ fn haul(password: Option<&str>) -> Command {
     command
 }
 
-/// What was really done, in the classes of a verdict, and the words that came with it.
+/// What really happened, in the classes of a verdict, and the text that came with it.
 fn really(row: &Value) -> (&'static str, String) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let restore = &row["restore"];
@@ -218,7 +218,7 @@ fn class(effect: &Effect) -> &'static str {
     }
 }
 
-/// What it did, what is said of it, and whether that is the same.
+/// What it did, what the verdict says, and whether that is the same.
 fn compare(version: Version, row: &Value, inspection: &Inspection) -> (String, String, bool) {
     let reader = if version == Version::OLD { Reader::CoreBefore20263 } else { Reader::CoreSince20263 };
     let verdict = inspection.verdicts.iter().find(|verdict| verdict.reader == reader).unwrap();
@@ -226,7 +226,7 @@ fn compare(version: Version, row: &Value, inspection: &Inspection) -> (String, S
     let ours = class(&verdict.effect);
     let same = did == ours || (ours == "may lose" && matches!(did, "loses" | "restores"));
     let says = verdict.says.clone().unwrap_or_default();
-    // The place of the file is another, and the quotation stops before it.
+    // The file is elsewhere, and the quotation stops before its path.
     let plain = |text: &str| {
         text.replace("/config/backups/", "")
             .replace(&format!("{}.tar", row["fixture"].as_str().unwrap_or_default()), "…")

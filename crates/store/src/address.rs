@@ -1,4 +1,5 @@
-//! What the user types for a place: a path, `-`, or a URL. `foreign` knows how others write the same places.
+//! What the user types for a destination: a path, `-`, or a URL. `foreign` knows how other programs write the same
+//! addresses.
 
 mod foreign;
 
@@ -20,7 +21,7 @@ pub enum Address {
     Local(PathBuf),
     /// Standard output.
     Stdout,
-    /// A remote place.
+    /// A remote destination.
     Remote(Url),
 }
 
@@ -71,7 +72,7 @@ impl Address {
         Ok(Self::Remote(url))
     }
 
-    /// The place and, when the last step of the path ends in `.tar`, the archive's name there.
+    /// The destination and, if the last component of the path ends in `.tar`, the archive's name there.
     pub fn split_name(self) -> (Self, Option<String>) {
         match self {
             Self::Local(path) if path.extension().is_some_and(|extension| extension == "tar") && !path.is_dir() => {

@@ -1,5 +1,4 @@
-//! The one crossing between threads and sockets: a small runtime of its own, and a way to wait for its work from a
-//! thread.
+//! Connects threads and sockets: a small runtime, and a way for a thread to wait for its work.
 
 use std::{future::Future, io, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! From an address to a place that has answered.
+//! Connects to the destination of an address.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     store::Store,
 };
 
-/// Makes contact with a place. One attempt: see [`retry::RetryPolicy`](crate::retry::RetryPolicy).
+/// Connects to a destination. One attempt: see [`retry::RetryPolicy`](crate::retry::RetryPolicy).
 pub async fn connect(address: &Address, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     match address {
         Address::Local(path) => Ok(Arc::new(Local::open(path)?)),

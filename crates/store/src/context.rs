@@ -1,5 +1,5 @@
-//! What all connections of one run share: the HTTP client, the retry policy, where sessions are kept, and the places
-//! secrets come from.
+//! What all connections of one run share: the HTTP client, the retry policy, where sessions are kept, and where secrets
+//! come from.
 
 use std::{
     collections::BTreeMap,
@@ -45,9 +45,9 @@ pub struct Context {
     pub cancel: Cancellation,
     /// The rate that uploads keep to.
     pub limit: Option<Limit>,
-    /// Asks the person at the terminal for a line (a pairing code); `None` when nobody is there.
+    /// Asks the person at the terminal for a line (a pairing code); `None` if nobody is there.
     pub ask: Option<Ask>,
-    /// A folder that is not there is an error, and is not made: whoever only looks has mistyped it.
+    /// A missing folder is an error, and is not created: a command that only reads was given a mistyped name.
     pub only_looks: bool,
 }
 

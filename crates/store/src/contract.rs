@@ -1,9 +1,9 @@
-//! The contract that every kind of place keeps, as a series of rules that are tried on a real one.
+//! The contract that every kind of destination keeps, as a series of rules that are tried on a real one.
 //!
-//! The same suite tests the adapters and answers `haul destination check` for a user's own place. It respects what a
-//! place can't do ([`Abilities`]) and uses only names of its own, `haul-check-<random>-….tar`, which are gone when it
-//! ends, also after failures. Where nothing may be deleted, it leaves one archive and no more. It makes one attempt per
-//! step, like the adapters.
+//! The same suite tests the adapters and runs in `haul destination check` on the user's own destination. It respects
+//! what a destination can't do ([`Abilities`]) and uses only its own names, `haul-check-<random>-….tar`, which are gone
+//! when it ends, even after failures. If nothing may be deleted, it leaves one archive and no more. It makes one
+//! attempt per step, like the adapters.
 
 mod bench;
 mod rules;
@@ -24,11 +24,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The place does as it should.
+    /// The destination keeps the rule.
     Kept,
     /// It does not, and how that showed.
     Broken(String),
-    /// The rule does not concern this place, and why.
+    /// The rule does not apply to this destination, and why.
     NotApplicable(String),
 }
 
@@ -55,7 +55,7 @@ impl Finding {
 pub struct Report {
     /// Each rule, in the order in which they were tried.
     pub findings: Vec<Finding>,
-    /// The one archive that stays, at a place where nothing may be deleted.
+    /// The one archive that stays at a destination where nothing may be deleted.
     pub stays: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub async fn check(
     try_rules(Bench::new(store, Some(store), *options), on_finding).await
 }
 
-/// As [`check`], at a place that keeps nothing.
+/// Like [`check`], for a destination that keeps nothing.
 pub async fn check_sink(
     sink: &dyn Sink,
     options: &ContractOptions,
@@ -125,7 +125,7 @@ async fn try_rules(bench: Bench<'_>, on_finding: &mut (dyn FnMut(&Finding) + Sen
     Report { findings, stays: bench.stays() }
 }
 
-/// Sends and reads back one object of about `bytes` bytes, in the way the place works best with, and removes it.
+/// Sends and reads back one object of about `bytes` bytes, in the way that suits the destination best, and removes it.
 pub async fn measure(store: &dyn Store, bytes: u64) -> Result<Measured, StoreError> {
     let bench = Bench::new(store, Some(store), ContractOptions::default());
     let measured = bench.measure(bytes).await;

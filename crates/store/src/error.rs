@@ -1,4 +1,4 @@
-//! The one error of a destination: what was tried, where, why it failed, and whether it may pass.
+//! The one error of a destination: which operation failed, where, why, and whether it is transient.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
@@ -7,7 +7,7 @@ use peer::without_number;
 /// What was being done when a destination failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Making contact: connecting, authenticating, asking what the place can do.
+    /// Connecting, authenticating, asking what the destination can do.
     Connect,
     /// Making the temporary file, starting an upload.
     Create,
@@ -28,7 +28,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What was tried at `place`, as it follows "could not".
+    /// The operation at `place`, as it follows "could not".
     fn at(self, place: impl fmt::Display) -> String {
         match self {
             Self::Connect => format!("connect to {place}"),
@@ -44,29 +44,29 @@ impl Operation {
     }
 }
 
-/// What a remote place's refusal means for whoever waits.
+/// What a remote destination's refusal means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It may pass: a broken connection, an overloaded server, a name that does not resolve. Worth another try, after
-    /// `retry_after` if the server said so.
+    /// Transient: a broken connection, an overloaded server, a name that does not resolve. Worth another attempt, after
+    /// `retry_after` if the server named a time.
     Transient {
         /// How long the server asked to wait.
         retry_after: Option<Duration>,
     },
-    /// The upload under way is lost on the other side and must begin anew; what was sent is gone.
+    /// The current upload is lost on the other side and must start over; what was sent is gone.
     Lost,
     /// The name or password, key or token is wrong or has expired for good.
     Credentials,
     /// Known, but not allowed to do this.
     Permission,
-    /// No room; how many bytes are missing if the place tells.
+    /// Not enough space; how many bytes are missing if the destination says so.
     Full {
         /// Bytes that don't fit.
         missing: Option<u64>,
     },
-    /// What may be sent or fetched in a day is used up: nothing goes on before tomorrow.
+    /// The daily limit for uploads or downloads is used up: nothing works before tomorrow.
     DailyLimit,
-    /// The place, folder, bucket or object is not there.
+    /// The destination, folder, bucket or object does not exist.
     NotFound,
     /// The name is taken, and nothing is overwritten unasked.
     Exists,
@@ -78,10 +78,10 @@ pub enum Kind {
     Invalid,
 }
 
-/// A remote place could not do what was asked.
+/// A remote destination could not carry out an operation.
 #[derive(Clone, Debug)]
 pub struct RemoteError {
-    /// The place as users know it; never holds a secret.
+    /// The destination as users know it; never holds a secret.
     pub place: String,
     /// What was tried.
     pub operation: Operation,
@@ -89,7 +89,7 @@ pub struct RemoteError {
     pub kind: Kind,
     /// Why, in plain words; never holds a secret.
     pub reason: String,
-    /// What to do about it, when the place knows better than the general advice.
+    /// What to do about it, if the destination knows better than the general advice.
     pub advice: Option<String>,
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for RemoteError {
             // Nothing was tried: the address or a setting can't be used.
             Kind::Invalid if self.place.ends_with(':') => write!(f, "can't use {:?}: {}", self.place, self.reason),
             Kind::Invalid => write!(f, "can't use {}: {}", self.place, self.reason),
-            // The place keeps more than what was to be read or deleted.
+            // The destination keeps more than what was to be read or deleted.
             _ if self.operation == Operation::Read => write!(f, "could not read from {}: {}", self.place, self.reason),
             _ if self.operation == Operation::Delete => {
                 write!(f, "could not delete from {}: {}", self.place, self.reason)
@@ -109,7 +109,7 @@ impl fmt::Display for RemoteError {
     }
 }
 
-/// A destination could not do what was asked; nothing stays behind under a final name.
+/// A destination could not carry out an operation; nothing stays behind under a final name.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The final name is taken, and nothing is overwritten unasked.
@@ -128,10 +128,10 @@ pub enum StoreError {
         operation: Operation,
         /// The directory or file concerned.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A remote place refused or broke.
+    /// A remote destination refused or broke.
     #[error("{0}")]
     Remote(Box<RemoteError>),
     /// The user stopped it.
@@ -140,7 +140,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// A remote place's refusal.
+    /// A remote destination's refusal.
     pub fn remote(place: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
         Self::Remote(Box::new(RemoteError {
             place: place.into(),
@@ -181,7 +181,7 @@ impl StoreError {
         }
     }
 
-    /// The same error, for one more who asks.
+    /// The same error, for another caller.
     #[must_use]
     pub fn again(&self) -> Self {
         match self {
@@ -199,7 +199,7 @@ impl StoreError {
         }
     }
 
-    /// What it means, for errors of remote places and their local counterparts.
+    /// What it means, for errors of remote destinations and their local counterparts.
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Self::Remote(error) => Some(error.kind),
@@ -248,12 +248,12 @@ impl StoreError {
     }
 }
 
-/// Whether there is room, but not for this.
+/// Whether there is space, but not enough.
 fn is_reserved(error: &io::Error) -> bool {
     matches!(error.get_ref(), Some(inner) if inner.is::<crate::local::reserved::Reserved>())
 }
 
-/// What usually helps when a remote place refuses.
+/// What usually helps if a remote destination refuses.
 fn usual_advice(kind: Kind) -> &'static str {
     match kind {
         Kind::Transient { .. } => {

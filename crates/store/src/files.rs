@@ -1,5 +1,5 @@
-//! Files opened by a name under which something else may stand: a pipe that nobody writes to, a device without end, a
-//! link that somebody planted. Nothing here waits in `open`, which no signal would end.
+//! Opens files by a name under which something else may be: a pipe that nothing writes to, an endless device, a link
+//! that somebody planted. Nothing here waits in `open`, which no signal would end.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{cancellation::Cancellation, owner};
 
-/// Opens a file that is read at any place: a regular one, or a block device. Whatever else has that name is refused.
+/// Opens a file for reading at any position: a regular one, or a block device. Anything else is refused.
 pub fn open(path: &Path) -> io::Result<File> {
     // Opening alone does something to some devices, so the first look is from outside.
     refuse_without_places(&fs::metadata(path)?)?;
@@ -36,7 +36,7 @@ fn refuse_without_places(found: &Metadata) -> io::Result<()> {
 
 fn open_at_once(path: &Path) -> io::Result<File> {
     match OpenOptions::new().read(true).custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY)).open(path) {
-        // Somebody holds a lease on the file, and is asked to give it up: that has an end.
+        // Somebody holds a lease on the file, and the kernel asks for it back: that ends.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => File::open(path),
         other => other,
     }

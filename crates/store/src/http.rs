@@ -1,4 +1,4 @@
-//! What every HTTP place has in common: bodies that show they move, silence that is noticed, and what a status means.
+//! What all HTTP destinations have in common: bodies that show progress, timeouts for silence, and what a status means.
 
 use std::{
     error::Error,
@@ -32,9 +32,9 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A client without an overall timeout: how long an upload takes depends on its size. [`send`] notices silence.
 ///
-/// Which authorities are trusted is this machine's to say. Slim images have no list of them; there those count that
-/// come with the program, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` name others: then nobody is trusted until they can
-/// be read, which only those notice who need it.
+/// This machine decides which authorities to trust. Slim images have no list; there the built-in one applies, unless
+/// `SSL_CERT_FILE` or `SSL_CERT_DIR` name others. If those can't be read, nobody is trusted, which matters only to
+/// connections that need it.
 pub(crate) fn client(tuning: &Tuning) -> Result<Client, StoreError> {
     let builder = || {
         Client::builder()
@@ -160,7 +160,7 @@ pub fn broken(place: &str, operation: Operation, error: &reqwest::Error) -> Stor
     StoreError::remote(place, operation, Kind::Transient { retry_after: None }, reason)
 }
 
-/// What a refusing status usually means. `said` is what the body says, if that is for people.
+/// What a refusing status usually means. `said` is the body's text, if that is meant for people.
 pub fn refused(place: &str, operation: Operation, status: StatusCode, headers: &HeaderMap, said: &str) -> StoreError {
     let kind = match status.as_u16() {
         401 => Kind::Credentials,
@@ -183,7 +183,7 @@ pub fn refused(place: &str, operation: Operation, status: StatusCode, headers: &
     StoreError::remote(place, operation, kind, reason)
 }
 
-/// As [`refused`], with the first words of the answer's body if it is plain text.
+/// Like [`refused`], with the beginning of the answer's body if it is plain text.
 pub async fn refused_by(place: &str, operation: Operation, response: Response, stall: Duration) -> StoreError {
     let (status, headers) = (response.status(), response.headers().clone());
     let is_text =
@@ -209,8 +209,8 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// The last and most telling cause of an error, without the URL, which may hold a token.
-/// What TLS said, wherever it stands in the chain of causes.
+/// The last and most useful cause of an error, without the URL, which may hold a token. An error of TLS comes first,
+/// wherever it is in the chain of causes.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref::<rustls::Error>() {
         return Some(found);
@@ -331,7 +331,7 @@ mod tests {
         let limit = crate::limit::Limit::new(400_000);
         let activity = Activity::limited(Some(&limit));
         let request = with_body(Client::builder().no_proxy().build().unwrap().put(url), &data, &activity);
-        // Whoever waits for the rate is not silent.
+        // A wait for the rate limit is not silence.
         let response = send("there", Operation::Write, request, &activity, Duration::from_millis(700)).await.unwrap();
         assert!(response.status().is_success() && limit.is_felt());
         server.await.unwrap();

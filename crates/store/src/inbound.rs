@@ -1,10 +1,10 @@
-//! An object read at any place by any thread, as if it were a file: what lies together is fetched together, and reading
-//! in order is fetched ahead.
+//! Reads an object at any position from any thread, as if it were a file: fetches adjacent bytes together, and ahead
+//! for sequential reading.
 //!
-//! A jump costs one small request; whoever reads on gets ever larger ones, and the next of them are under way before
-//! they are needed. What was fetched is kept while there is room ([`CAPACITY`] in all). Who knows what will be read
-//! says so ([`RemoteFile::announce`]): that comes in one request, and nothing behind it. Trying again is
-//! [`RetryPolicy`]'s; what the bytes mean is the caller's.
+//! A jump costs one small request; sequential readers get ever larger ones, and the next of them are started before
+//! they are needed. Fetched bytes are kept while there is space ([`CAPACITY`] in all). A caller that knows what it will
+//! read announces it ([`RemoteFile::announce`]): that comes in one request, and nothing after it. [`RetryPolicy`]
+//! retries.
 
 use std::{
     collections::BTreeMap,
@@ -34,15 +34,15 @@ const CAPACITY: u64 = 16 << 20;
 const SMALLEST: u64 = 64 << 10;
 /// Reading in order grows to so much.
 const LARGEST: u64 = 4 << 20;
-/// Whoever has come to this reads on for a while; before that, fetching ahead is mostly for nothing.
+/// A reader that has come this far reads on for a while; before that, fetching ahead is mostly wasted.
 const STEADY: u64 = 1 << 20;
 /// So many further stretches are under way while one is read.
 const AHEAD: usize = 2;
-/// Places that are read from in order at the same time.
+/// Positions that are read in order at the same time.
 const STREAMS: usize = 4;
 /// Of the memory, so much is never filled with what was fetched ahead: the readers are still at what came before.
 const UNREAD: u64 = CAPACITY - AHEAD as u64 * LARGEST;
-/// How often the object is asked whether it is still the same.
+/// How often to ask whether the object is still the same.
 const LOOK_EVERY: u64 = 256 << 20;
 
 /// An object of a store, for reading.
@@ -137,9 +137,8 @@ impl RemoteFile {
         &self.policy
     }
 
-    /// Says that this stretch will be read next, in order, and what follows it will not. What of it is not there yet is
-    /// fetched in the background at once, or as reading proceeds where it is long; what fails is tried again by whoever
-    /// reads it.
+    /// Announces that this stretch will be read next, in order, and what follows it will not. Missing bytes are fetched
+    /// in the background at once, or as reading proceeds if the stretch is long; the reader retries what fails.
     pub fn announce(&self, range: Range<u64>) {
         let mut cache = self.shared.cache();
         let planned = cache.plan_announced(range, self.shared.size);
@@ -230,7 +229,7 @@ impl RemoteFile {
         Ok(count)
     }
 
-    /// Starts what whoever reads in order at `at` will want next. What fails here is tried again by whoever needs it.
+    /// Starts fetching what a sequential reader at `at` will want next. The reader that needs it retries what fails.
     fn fetch_ahead(&self, cache: &mut Cache, at: u64) {
         for range in cache.plan_ahead(at, self.shared.size) {
             self.fetch_behind(cache, range, false);
@@ -258,7 +257,7 @@ impl RemoteFile {
     }
 }
 
-/// Some places tell fractions of a second in their lists, and only whole ones when they are asked for one object.
+/// Some destinations report fractions of a second in their lists, but only whole seconds for a single object.
 fn is_another_moment(one: SystemTime, other: SystemTime) -> bool {
     let parts = |moment: SystemTime| {
         moment.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| (since.as_secs(), since.subsec_nanos()))
@@ -288,7 +287,7 @@ impl Shared {
     }
 }
 
-/// A stretch that is being fetched. However that ends, nobody waits for it in vain.
+/// A stretch that is being fetched. However that ends, every waiting reader is woken.
 struct UnderWay<'s> {
     shared: &'s Shared,
     start: u64,
@@ -322,7 +321,7 @@ impl Drop for UnderWay<'_> {
 #[derive(Default)]
 struct Cache {
     extents: BTreeMap<u64, Extent>,
-    // Where reading in order goes on, the latest last.
+    // Where sequential reading continues, the latest last.
     streams: Vec<Stream>,
     tick: u64,
 }
@@ -338,17 +337,17 @@ struct Extent {
     read: u64,
 }
 
-/// Somebody who reads in order.
+/// A sequential reader.
 struct Stream {
     // Where the last planned stretch ends.
     next: u64,
     window: u64,
-    // Nothing from here on is wanted, as far as anybody said.
+    // According to its announcement, it wants nothing from here on.
     limit: u64,
 }
 
 enum Found {
-    /// What is there from the place on, and whether it is read for the first time.
+    /// What is there from the position on, and whether it is read for the first time.
     Bytes(Bytes, bool),
     UnderWay,
     Nothing,
@@ -374,7 +373,7 @@ impl Cache {
         }
     }
 
-    /// The stretch to fetch for a reader who wants `wanted` bytes at `at`, where nothing is. Makes room for it.
+    /// The stretch to fetch for a reader who wants `wanted` bytes at `at`, where nothing is. Makes space for it.
     fn plan(&mut self, at: u64, wanted: u64, size: u64) -> Range<u64> {
         let known = self.streams.iter().position(|stream| stream.next == at).map(|known| self.streams.remove(known));
         let (window, limit) = match known {
@@ -426,7 +425,7 @@ impl Cache {
         planned.into_iter().map(|range| (range, at >= limit)).collect()
     }
 
-    /// What to fetch next for the reader at `at`, as far as there is room. Nothing for one who only just came.
+    /// What to fetch next for the reader at `at`, as far as there is space. Nothing for one that only just came.
     fn plan_ahead(&mut self, at: u64, size: u64) -> Vec<Range<u64>> {
         let Some(mut end) = self.extents.range(..=at).next_back().map(|(_, extent)| extent.end) else {
             return Vec::new();
@@ -466,7 +465,7 @@ impl Cache {
         self.extents.range(at..).next().map_or(size, |(start, _)| *start)
     }
 
-    /// Room that nobody is fetching into.
+    /// Space that no fetch has reserved.
     fn unclaimed(&self) -> u64 {
         let under_way: u64 = self
             .extents
@@ -477,8 +476,8 @@ impl Cache {
         CAPACITY.saturating_sub(under_way)
     }
 
-    /// Forgets what was read to its end, then what was not used for the longest time, and only then what nobody has
-    /// come to yet: that would have to be fetched again for certain.
+    /// Drops first what was read to its end, then what was not used for the longest time, and only then what nobody has
+    /// read yet, because that would certainly have to be fetched again.
     fn make_room(&mut self, wanted: u64) {
         let mut held: u64 = self.extents.iter().map(|(start, extent)| extent.end - start).sum();
         while held + wanted > CAPACITY {

@@ -1,25 +1,25 @@
-//! Destinations: where an archive goes, whole or not at all, and from where it comes back.
+//! Destinations: where an archive goes, whole or not at all, and where it is read from.
 //!
 //! A destination takes bytes the way it can (`Placement`), and publishes the result under its final name in one step.
 //! Nothing here knows what an archive is.
 //!
 //! | module | owns |
 //! |---|---|
-//! | `store` | the traits that every kind of place implements |
-//! | `registry`, `scheme` | every kind of place, once; what is known of one |
+//! | `store` | the traits that every kind of destination implements |
+//! | `registry`, `scheme` | every kind of destination, once; what is known of one |
 //! | `address`, `redact`, `connect` | what the user types; what of it may be shown; making contact |
 //! | `context`, `tuning` | what all connections share; how long to wait for what |
 //! | `bridge` | the one crossing between threads and sockets |
 //! | `limit` | the rate that uploads do not exceed |
 //! | `parts` | the archive's bytes on their way, shared and not copied |
-//! | `outbound` | one archive to several places at once: parts, holding back, checking what arrived |
+//! | `outbound` | one archive to several destinations at once: parts, holding back, checking what arrived |
 //! | `retry` | trying again, and when to stop |
 //! | `inbound` | an object read like a file, by ranges |
-//! | `owner` | names of unfinished things, from which the next run tells what to remove |
-//! | `contract` | the rules every kind of place keeps, tried on a real one |
+//! | `owner` | names of unfinished uploads, which show the next run what to remove |
+//! | `contract` | the rules that every kind of destination keeps, tried on a real one |
 //! | `small` | marks and notes beside archives |
-//! | `http` | what all HTTP places have in common |
-//! | `local`, `stdout`, `object`, `gdrive`, `webdav`, `nextcloud`, `sftp`, `machine` | the kinds of places |
+//! | `http` | what all HTTP destinations have in common |
+//! | `local`, `stdout`, `object`, `gdrive`, `webdav`, `nextcloud`, `sftp`, `machine` | the kinds of destinations |
 
 pub mod address;
 mod bridge;

@@ -1,8 +1,7 @@
-//! A rate that uploads do not exceed: a bucket that fills at that rate, and from which every byte that leaves takes its
-//! share.
+//! A rate limit for uploads: a bucket that fills at that rate, and from which every sent byte takes its share.
 //!
-//! It is asked where bytes leave (`parts::Activity`), in small pieces, so that the line is used evenly and not in
-//! bursts of whole parts.
+//! It applies where bytes are sent (`parts::Activity`), in small pieces, so that the connection is used evenly and not
+//! in bursts of whole parts.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +12,7 @@ use std::{
 pub const SLOWEST: u64 = 16_000;
 /// The bucket holds what may leave in this time; it is what a pause may be made up for by.
 const DEPTH: Duration = Duration::from_millis(250);
-/// Whoever waits is asked at least so often whether it still moves.
+/// A waiting sender reports at least so often that it still moves.
 const NAP: Duration = Duration::from_millis(500);
 
 /// Shared by all uploads that keep to it together. Cheap to clone.

@@ -1,9 +1,9 @@
-//! Names for what is not finished yet, from which any later run can tell whether its maker still lives.
+//! Names for unfinished uploads, from which any later run can see whether their process is alive.
 //!
 //! `.haul-HOST-BOOT-PID-START-RANDOM.part`: a hash of the machine, a hash of its boot, the process and the moment it
-//! started. On the same machine that settles the question; what another machine left is only removed when it is very
-//! old. All places use these names, a directory of this machine like any other: the same folder may be reached as a
-//! mount by one machine and over SFTP by another.
+//! started. On the same machine that settles the question; what another machine left is removed only when it is very
+//! old. All destinations use these names, including local directories: one machine may reach the same folder as a mount
+//! and another over SFTP.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 const PREFIX: &str = "haul-";
 const SUFFIX: &str = ".part";
-/// Begins the name of what `haul get` has fetched in part, which the same command goes on with.
+/// The beginning of the name of what `haul get` has fetched in part, and which the same command continues.
 pub const FETCHED: &str = ".haul-get-";
 /// Older than this, and no upload of another machine is still under way.
 pub const STALE: Duration = Duration::from_hours(7 * 24);
@@ -19,7 +19,7 @@ pub const STALE: Duration = Duration::from_hours(7 * 24);
 /// A fresh name for something unfinished.
 pub fn temporary_name() -> String {
     let mut random = [0; 4];
-    // Names that collide are refused by the place they are made in.
+    // The destination refuses names that collide.
     let _ = getrandom::fill(&mut random);
     format!(".{PREFIX}{}-{:08x}{SUFFIX}", own_tag(), u32::from_le_bytes(random))
 }
@@ -33,8 +33,8 @@ pub fn lasting_name() -> String {
     format!(".{PREFIX}kept-{:016x}{SUFFIX}", u64::from_le_bytes(random))
 }
 
-/// True for the names made here, and for the same without the dot, at places that take none. Without it the name must
-/// be one that only Haul makes.
+/// True for the names made here, and for the same without the dot, at destinations that accept none. Without it, the
+/// name must be one that only Haul makes.
 pub fn is_temporary(name: &str) -> bool {
     tag_of(name).is_some()
 }
@@ -58,7 +58,7 @@ fn is_strict(tag: &str) -> bool {
     }
 }
 
-/// Whether nobody works on `name` any more. `age` is how long ago it was last changed, if the place tells.
+/// Whether nobody works on `name` any more. `age` is the time since its last change, if the destination reports it.
 pub fn is_abandoned(name: &str, age: Option<Duration>) -> bool {
     if name.starts_with(FETCHED) {
         return age.is_some_and(|age| age > STALE);
@@ -94,8 +94,8 @@ fn boot() -> String {
     short_hash(&fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default())
 }
 
-/// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)). `None`: it is not there, or is
-/// dead and nobody has taken notice of it yet.
+/// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)). `None`: it does not exist, or is
+/// dead and not yet reaped.
 fn start_of(process: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name in parentheses may hold spaces and parentheses.

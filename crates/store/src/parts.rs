@@ -1,7 +1,7 @@
-//! The archive's bytes on their way: shared segments, and the parts that a place takes at a time.
+//! The archive's bytes on their way: shared segments, and the parts that a destination accepts at a time.
 //!
-//! Several destinations hold the same segments; none copies them. A part stays in memory until its place has
-//! acknowledged it, so a broken connection costs a resend of that part and never a restart.
+//! Several destinations hold the same segments; none copies them. A part stays in memory until its destination has
+//! acknowledged it, so a broken connection costs one part sent again and never a restart.
 
 use std::{
     sync::{
@@ -111,8 +111,8 @@ impl From<Bytes> for Segments {
     }
 }
 
-/// Whether bytes move: how a silent server is told from a slow one. Also keeps them to a rate, if there is one, and
-/// knows when everything was sent and only the server's answer is awaited.
+/// Whether bytes move: this distinguishes a silent server from a slow one. It also keeps them to a rate, if there is
+/// one, and knows when everything was sent and only the server's answer is missing.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
     count: Arc<AtomicU64>,
@@ -120,7 +120,7 @@ pub struct Activity {
     awaited: Awaited,
 }
 
-/// Until when the server's answer to all that was sent is waited for; shared with whoever shows progress.
+/// How long the wait for the server's final answer may last; shared with the progress display.
 #[derive(Clone, Debug, Default)]
 pub struct Awaited(Arc<Mutex<Option<Instant>>>);
 
@@ -151,7 +151,7 @@ impl Activity {
         Self { count: Arc::default(), limit: limit.cloned(), awaited: Awaited::default() }
     }
 
-    /// Shows what is awaited to whoever holds `awaited`.
+    /// Shows the awaited answer to whoever holds `awaited`.
     #[must_use]
     pub fn shown_to(mut self, awaited: &Awaited) -> Self {
         self.awaited = awaited.clone();
@@ -188,7 +188,7 @@ impl Activity {
     }
 }
 
-/// A stretch of the archive that a place takes in one step.
+/// A stretch of the archive that a destination accepts in one step.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Its number, from 0.
@@ -206,7 +206,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// The offset behind its last byte.
+    /// The offset after its last byte.
     pub fn end(&self) -> u64 {
         self.offset + self.data.len()
     }

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-/// What stands for the part of an address that is not shown.
+/// Replaces the part of an address that is not shown.
 pub(crate) const CUT: &str = "?…";
 
 /// Text that a user typed as an address, whose scheme, if it has one, ends at this byte.
@@ -28,7 +28,7 @@ fn cut(text: &str) -> (&str, &str) {
     text.find(['?', '#']).map_or((text, ""), |at| (&text[..at], CUT))
 }
 
-/// What stands between the first colon and the last @ may be a password, whatever signs it holds; a port is none.
+/// Text between the first colon and the last @ may be a password, whatever characters it has; a port is none.
 fn without_password(rest: &str) -> String {
     let (Some(colon), Some(at)) = (rest.find(':'), rest.rfind('@')) else { return rest.to_owned() };
     let port = rest[colon + 1..].split('/').next().unwrap_or_default();

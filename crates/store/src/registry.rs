@@ -1,5 +1,5 @@
-//! Every kind of remote destination, once: connecting, addresses, the keys of the configuration file and the help are
-//! made from this table.
+//! Every kind of remote destination, once: connecting, addresses, the keys of the configuration file and the help come
+//! from this table.
 //!
 //! A new one is a folder with a [`Scheme`], and a line here.
 
@@ -22,7 +22,7 @@ pub static SCHEMES: &[Scheme] = &[
 /// A directory of this machine can be written as an address, too.
 const FILE: &str = "file";
 
-/// What may stand before `://`.
+/// What may precede `://`.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     std::iter::once(FILE).chain(SCHEMES.iter().flat_map(|scheme| scheme.names.iter().copied()))
 }

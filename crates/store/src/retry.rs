@@ -1,5 +1,4 @@
-//! Trying again: what may pass is waited for, with growing and scattered pauses, until it works or has failed for too
-//! long.
+//! Retries transient failures, with growing, randomised pauses, until the call works or has failed for too long.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +13,7 @@ use crate::{
     tuning::Tuning,
 };
 
-/// How often a place is asked again that does not show yet what it has.
+/// How often to ask a destination again that does not show yet what it has.
 const LOOKS: u32 = 6;
 /// The same where most likely there is nothing to show.
 const GLANCES: u32 = 2;
@@ -22,7 +21,7 @@ const GLANCES: u32 = 2;
 /// So many chunks (of 64 KiB) are more than what a dead connection's buffers swallow.
 const CHUNKS: u64 = 16;
 
-/// What a connection is waiting for, for whoever shows progress.
+/// What a connection is waiting for, for the progress display.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     /// For what.
@@ -94,8 +93,8 @@ impl RetryPolicy {
         self.retry_moving(&Activity::default(), attempt).await
     }
 
-    /// As [`Self::retry`], for making contact with `place`: a try that nobody answers ends when the time for first
-    /// contact does.
+    /// Like [`Self::retry`], for connecting to `place`: an attempt without an answer ends when the time for connecting
+    /// is over.
     pub async fn contact<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         place: &str,
@@ -177,8 +176,8 @@ impl RetryPolicy {
         }
     }
 
-    /// Asks until the answer is `enough`. A place that may lag behind what it did is asked [`LOOKS`] times more, for
-    /// half a minute in all; gives the last answer.
+    /// Asks until the answer is `enough`. A destination that may lag is asked [`LOOKS`] times more, for half a minute
+    /// in all; returns the last answer.
     pub async fn settled<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         ask: impl FnMut() -> F,
@@ -187,8 +186,8 @@ impl RetryPolicy {
         self.looking(LOOKS, ask, enough).await
     }
 
-    /// What is there under a name that somebody typed: it may be mistyped, or have been given a moment ago. So the
-    /// place is asked [`GLANCES`] times more.
+    /// What is there under a name that somebody typed: it may be mistyped, or have appeared a moment ago. So the
+    /// destination is asked [`GLANCES`] times more.
     pub async fn found<T, F: Future<Output = Result<Option<T>, StoreError>>>(
         &self,
         ask: impl FnMut() -> F,
@@ -259,8 +258,8 @@ fn in_words(time: Duration) -> String {
     }
 }
 
-/// The pause before try number `tries + 1`: doubled each time up to a bound, scattered over its upper half so that many
-/// clients don't come back at once; never shorter than the server asked for. `scatter` is between 0 and 1.
+/// The pause before attempt number `tries + 1`: doubled each time up to a bound, randomised over its upper half so that
+/// many clients don't come back at once; never shorter than the server asked for. `scatter` is between 0 and 1.
 fn pause(tuning: &Tuning, tries: u32, asked: Option<Duration>, scatter: f64) -> Duration {
     let full = tuning.first_pause.saturating_mul(1 << tries.min(20)).min(tuning.longest_pause);
     let scattered = full.mul_f64(0.5 + scatter / 2.0);

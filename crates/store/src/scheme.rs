@@ -1,4 +1,4 @@
-//! What the program knows of a kind of remote destination before it makes contact.
+//! What the program knows of a kind of remote destination before it connects.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::{
     store::Store,
 };
 
-/// How a place is reached.
+/// How to reach a destination.
 pub(crate) type Connect =
     for<'a> fn(&'a Url, &'a Options, &'a Context) -> BoxFuture<'a, Result<Arc<dyn Store>, StoreError>>;
 
 /// A kind of remote destination.
 pub struct Scheme {
-    /// What stands before `://` in its addresses. The first is the one to recommend; another speaks to the same
-    /// servers, as without TLS.
+    /// What precedes `://` in its addresses. The first is the recommended one; others reach the same servers, for
+    /// example without TLS.
     pub names: &'static [&'static str],
     /// An address, for help and documentation.
     pub example: &'static str,
@@ -26,6 +26,6 @@ pub struct Scheme {
     pub service: &'static str,
     /// The keys that such a destination may have in the configuration file, beside those that all have.
     pub keys: &'static [&'static str],
-    /// Makes contact and asks what the place can do. One attempt.
+    /// Connects and asks what the destination can do. One attempt.
     pub(crate) connect: Connect,
 }

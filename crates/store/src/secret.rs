@@ -14,7 +14,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, only for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! A small object, put in one go: the marks and notes that lie beside archives.
+//! A small object, stored in one request: the marks and notes beside archives.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! Standard output as a place, for `| ssh host 'cat > backup.tar'`. In order, once, and never seen again.
+//! Standard output as a destination, for `| ssh host 'cat > backup.tar'`. In order, once, and never read again.
 
 use std::{
     io::{self, Write},
@@ -85,7 +85,7 @@ impl Upload for StdoutUpload {
             let (now, written) = (left.take(chunk), Arc::clone(&self.written));
             left = left.skip(chunk);
             part.activity.pass(now.len()).await;
-            // A pipe that nobody empties blocks; that must not hold up other destinations.
+            // A pipe that nobody reads blocks; that must not hold up other destinations.
             let done = tokio::task::spawn_blocking(move || write(now.pieces(), &written)).await;
             done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(&error))?;
         }

@@ -1,5 +1,5 @@
-//! What every destination does. A [`Sink`] takes archives, a [`Store`] keeps them as well; an adapter implements both,
-//! or the first alone, and an [`Upload`].
+//! What every destination does. A [`Sink`] accepts archives, a [`Store`] also keeps them. An adapter implements both,
+//! or only the first, and an [`Upload`].
 //!
 //! An adapter makes ONE attempt per call and says by its error's [`Kind`](crate::Kind) whether another may succeed;
 //! waiting and trying again is the caller's (`retry`). Every call may therefore come again with the same arguments, and
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{error::StoreError, parts::Part};
 
-/// In which order a place takes an archive's bytes.
+/// In which order a destination accepts an archive's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// In order, and any of them may be overwritten before [`Upload::commit`].
@@ -29,7 +29,7 @@ pub enum Placement {
     Sequential,
 }
 
-/// What a place asks of its parts.
+/// What a destination requires of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartRules {
     /// Every part but the last has at least so many bytes.
@@ -42,7 +42,7 @@ pub struct PartRules {
     pub equal: bool,
 }
 
-/// What a place can do, and what it asks of its callers.
+/// What a destination can do, and what it requires of its callers.
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent yes or no of the place")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
@@ -56,10 +56,10 @@ pub struct Abilities {
     pub concurrency: usize,
     /// Wants the archive's exact length before the first byte (plain `PUT`).
     pub needs_length: bool,
-    /// Can't continue a broken upload at all: it begins anew ([`Kind::Lost`](crate::Kind::Lost)).
+    /// Can't continue a broken upload at all: it starts over ([`Kind::Lost`](crate::Kind::Lost)).
     pub restarts: bool,
-    /// Gives an MD5 of what arrived, so one of what is sent is worth computing ([`Completed::md5`]). Sequential places
-    /// only.
+    /// Reports an MD5 of what arrived, so computing one of what is sent is worthwhile ([`Completed::md5`]). Sequential
+    /// destinations only.
     pub md5: bool,
     /// An interrupted upload can be continued by another process ([`Upload::session`]).
     pub resumable: bool,
@@ -68,9 +68,9 @@ pub struct Abilities {
 /// What is known of an archive before its first byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expected {
-    /// About how many bytes it may have at most, when that can be said; for part sizes.
+    /// About how many bytes it may have at most, if known; for part sizes.
     pub about: Option<u64>,
-    /// How many it will have at least; for the question whether there is room.
+    /// How many it will have at least; to check whether there is space.
     pub least: Option<u64>,
     /// Its exact length, when it is known.
     pub exact: Option<u64>,
@@ -79,7 +79,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The room it needs, as far as that is certain.
+    /// The space that it certainly needs.
     pub fn needs(&self) -> Option<u64> {
         self.exact.or(self.least)
     }
@@ -97,14 +97,14 @@ pub struct Completed {
     pub length: u64,
     /// Number of parts that were put.
     pub parts: u32,
-    /// MD5 of all bytes, for places that give one ([`Abilities::md5`]).
+    /// MD5 of all bytes, for destinations that report one ([`Abilities::md5`]).
     pub md5: Option<[u8; 16]>,
 }
 
-/// An object at a place.
+/// An object at a destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Its name, without the place's own path.
+    /// Its name, without the destination's own path.
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
@@ -120,20 +120,20 @@ pub struct Entry {
 pub enum Checked {
     /// Its size.
     Size,
-    /// A checksum of the whole that the place computed.
+    /// A checksum of the whole that the destination computed.
     Checksum,
-    /// Checksums of every part that the place computed.
+    /// Checksums of every part that the destination computed.
     PartChecksums,
     /// Every byte, read back.
     ReadBack,
 }
 
-/// Why a place can't be looked at.
+/// Why a destination can't be read.
 pub(crate) const NO_FOLDER: &str = "the folder does not exist";
 /// What to do about that.
 pub(crate) const CHECK_PATH: &str = "check the path; the first backup creates the folder";
 
-/// Said of a folder that was made: it may have been mistyped.
+/// The note about a folder that was created: it may have been mistyped.
 pub(crate) fn made_folder(place: &str) -> String {
     format!("{place} did not exist; Haul created the folder")
 }
@@ -142,10 +142,10 @@ pub(crate) fn made_folder(place: &str) -> String {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session(pub serde_json::Value);
 
-/// A place that takes archives, connected.
+/// A connected destination that accepts archives.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// The place as users know it (`s3://bucket/prefix`); never holds a secret.
+    /// The destination as users know it (`s3://bucket/prefix`); never holds a secret.
     fn label(&self) -> String;
 
     /// What it can do.
@@ -156,19 +156,19 @@ pub trait Sink: Send + Sync {
     /// can't fit.
     async fn create(&self, name: &str, expected: Expected) -> Result<Box<dyn Upload>, StoreError>;
 
-    /// What a user should know of this place, as far as the calls so far have shown it: whole sentences without a full
-    /// stop.
+    /// What a user should know of this destination, as far as the calls so far have shown it: whole sentences without a
+    /// full stop.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The same place as one that keeps what it took; `None`: that is never seen again, as behind standard output.
+    /// The same destination as one that keeps archives; `None`: nothing can be read back, as behind standard output.
     fn store(self: Arc<Self>) -> Option<Arc<dyn Store>> {
         None
     }
 }
 
-/// A place that keeps archives: they can be looked at, read and deleted.
+/// A destination that keeps archives: they can be listed, read and deleted.
 #[async_trait]
 pub trait Store: Sink {
     /// Finds an upload that another process left. `None`: it is gone.
@@ -180,20 +180,20 @@ pub trait Store: Sink {
     /// One object; `None` when there is none.
     async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError>;
 
-    /// Bytes of an object; exactly the range, which lies inside it. Callers ask for some MiB at a time.
+    /// Bytes of an object; exactly the range, which is inside it. Callers ask for some MiB at a time.
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
 
     /// Removes an object; one that is not there is fine.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Free room in bytes; `None` when the place does not say or has no limit.
+    /// Free space in bytes; `None` if the destination does not say or has no limit.
     async fn space(&self) -> Result<Option<u64>, StoreError>;
 
     /// Removes what killed runs left unfinished (`owner::is_abandoned`), and says how much that was.
     async fn remove_abandoned(&self) -> Result<u32, StoreError>;
 
-    /// What whoever keeps archives here should know, asked of the place itself; beside [`Sink::notes`]. What it does
-    /// not tell is left out.
+    /// What the owner of archives here should know, asked of the destination itself; in addition to [`Sink::notes`].
+    /// Unknown facts are left out.
     async fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
@@ -203,14 +203,14 @@ pub trait Store: Sink {
         false
     }
 
-    /// The place as one that makes archives itself; `None`: it takes them as they are.
+    /// The destination as one that makes archives itself; `None`: it accepts finished ones.
     fn compressor(&self) -> Option<Arc<dyn RemoteCompressor>> {
         None
     }
 }
 
-/// A place with cores of its own: it can be sent what an archive is made of. What a recipe says is not the store's
-/// business; it may hold secrets.
+/// A destination with cores of its own: it can be sent the source of an archive. The store does not interpret the
+/// recipe, which may hold secrets.
 #[async_trait]
 pub trait RemoteCompressor: Send + Sync {
     /// What it is called.
@@ -219,7 +219,7 @@ pub trait RemoteCompressor: Send + Sync {
     /// Lets it make something of a sample, of 4 MiB at most, and says how long it worked. Nothing of that stays.
     async fn try_out(&self, recipe: &Value, sample: &[Bytes]) -> Result<Duration, StoreError>;
 
-    /// A place that takes what one archive is made of.
+    /// A destination that accepts the source of one archive.
     fn job(&self, recipe: Value) -> CompressionJob;
 }
 
@@ -227,24 +227,25 @@ pub trait RemoteCompressor: Send + Sync {
 pub struct CompressionJob {
     /// Takes, in order, what it is made of, under the archive's name. Checking the archive is the compressor's own.
     pub sink: Arc<dyn Sink>,
-    /// What was made, once the upload is committed; in the words of whoever made it.
+    /// What was made, once the upload is committed, in its maker's form.
     pub made: Arc<OnceLock<Value>>,
 }
 
-/// One object on its way. Dropping it leaves what was sent to the next sweep; whoever gives up says [`Self::abort`].
+/// One upload of an object. Dropping it leaves what was sent to the next cleanup; call [`Self::abort`] to give up.
 #[async_trait]
 pub trait Upload: Send + Sync {
-    /// Hands over one part. Called again with the same part after a passing error; what of it already arrived must not
-    /// be there twice. In order and one at a time, unless the place takes [`Placement::Parts`].
+    /// Sends one part. Called again with the same part after a transient error; what of it already arrived must not be
+    /// there twice. In order and one at a time, unless the destination has [`Placement::Parts`].
     async fn put(&self, part: &Part) -> Result<(), StoreError>;
 
     /// Overwrites bytes that were put. Only at [`Placement::Random`].
     async fn patch(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Everything was put: makes the object visible under its name, compares what the place offers with `completed`,
-    /// and says by what. Never replaces an object. A difference is [`Kind::Mismatch`](crate::Kind::Mismatch), and
-    /// nothing then stays under the name. What was said here is the truth for everybody: what can't be compared (the
-    /// place shows no size, no checksum, not even the name yet) is no difference.
+    /// All parts were put: makes the object visible under its name, compares what the destination reports with
+    /// `completed`, and returns by what. Never replaces an object. A difference is
+    /// [`Kind::Mismatch`](crate::Kind::Mismatch), and nothing then stays under the name. The result counts for
+    /// everybody: what can't be compared (the destination shows no size, no checksum, not even the name yet) is no
+    /// difference.
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError>;
 
     /// What the user should know of a committed upload, such as something that could not be tidied up. Never a reason
@@ -256,7 +257,7 @@ pub trait Upload: Send + Sync {
     /// Removes everything that was put. Not an error when there is nothing.
     async fn abort(&self) -> Result<(), StoreError>;
 
-    /// What another process needs to continue; `None` when the place can't.
+    /// What another process needs to continue; `None` if the destination can't.
     fn session(&self) -> Option<Session> {
         None
     }

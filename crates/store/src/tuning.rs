@@ -1,23 +1,23 @@
-//! How long to wait for what, and how large parts are.
+//! Timeouts and part sizes.
 
 use std::time::Duration;
 
 /// How long to wait for what.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// For a connection to stand.
+    /// For a connection to be established.
     pub connect_timeout: Duration,
-    /// For any byte to move once it stands. A server that says nothing for longer counts as broken.
+    /// For any byte to move after that. A server that is silent for longer counts as broken.
     pub stall: Duration,
     /// The first pause before another try; doubled each time.
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// How long a place may fail without a single success before it is given up.
+    /// How long a destination may fail without a single success before it is given up.
     pub give_up_after: Duration,
     /// At most so long before it has ever answered: a mistyped host should not take hours to be noticed.
     pub first_contact: Duration,
-    /// Part size instead of the place's own preference.
+    /// Part size instead of the destination's own preference.
     pub part_size: Option<u64>,
 }
 

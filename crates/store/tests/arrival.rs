@@ -1,5 +1,4 @@
-//! What a commit returned is the truth: whatever the looks after it show, nothing that arrived is deleted, missing or
-//! failed.
+//! What a commit returned is the truth: whatever later lists show, nothing that arrived is deleted, missing or failed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common {
@@ -143,7 +142,7 @@ fn a_name_given_a_moment_ago_is_found() {
     assert_eq!(RemoteFile::open(&run.bridge, &run.context, place, "a.tar").unwrap().len(), 1000);
 }
 
-/// What a place does at one of the calls that come after the bytes.
+/// What a destination does at one of the calls after the bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     Good,

@@ -1,5 +1,5 @@
-//! The contract suite on a local directory, and on places that break one rule each: a suite that can't fail proves
-//! nothing.
+//! The contract suite on a local directory, and on destinations that break one rule each: a suite that can't fail
+//! proves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fs, ops::Range, path::PathBuf, sync::Arc, time::Duration};

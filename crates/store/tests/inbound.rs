@@ -1,4 +1,4 @@
-//! An object read like a file: the same bytes, few of them, and no half of one object and half of another.
+//! An object read like a file: the same bytes, few requests, and no half of one object and half of another.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{

@@ -83,7 +83,7 @@ fn leftovers_of_the_dead_are_removed_and_those_of_the_living_kept() {
     drop(living);
     assert_eq!(names(dir.path()), [elsewhere, ".haul-get-01234567-89abcdef", "haul.part"]);
 
-    // After a week nobody comes back; unless he holds the lock.
+    // After a week nobody comes back, unless somebody holds the lock.
     let long_ago = std::time::SystemTime::now() - 2 * owner::STALE;
     let held = fs::File::options().write(true).open(dir.path().join(elsewhere)).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();

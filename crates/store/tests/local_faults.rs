@@ -1,5 +1,5 @@
-//! Each call by which a file of this machine comes into being says no: the disk is full, broken, or can't do that at
-//! all. The calls fail in a process of their own, by `strace`.
+//! Each call by which a local file is created fails: the disk is full, broken, or can't do that at all. The calls fail
+//! in their own process, by `strace`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{fs, io::Write, path::Path};

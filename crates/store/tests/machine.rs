@@ -1,4 +1,4 @@
-//! Another machine as a place: a real receiver on the loopback interface, with a local directory behind it.
+//! Another machine as a destination: a real receiver on the loopback interface, with a local directory behind it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -241,7 +241,7 @@ fn strangers_who_say_nothing_do_not_keep_friends_out() {
         for _ in 0..100 {
             silent.push(TcpStream::connect(receiving.address).await.unwrap());
         }
-        // Those from one address share few places, and lose them soon.
+        // Those from one address share few slots, and lose them soon.
         let policy = RetryPolicy::new(&context);
         assert!(policy.retry(|| connect(receiving.address, &context)).await.is_ok());
     });

@@ -1,5 +1,5 @@
-//! Each call that a sender makes at a receiver × what can come of it: it is refused for now, not done, done without an
-//! answer, done twice, answered with something else.
+//! Each call of a sender to a receiver × its possible results: refused for now, not done, done without an answer, done
+//! twice, answered with something else.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{

@@ -279,7 +279,7 @@ async fn transfers_of_the_dead_are_removed_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_may_be_assembling_it_is_only_asked() {
-    // A proxy gives up waiting; a second MOVE would begin the work anew.
+    // A proxy stops waiting; a second MOVE would start the work again.
     for status in [504, 502, 423] {
         let server = Nextcloud::start("").await.unwrap();
         let store = connect_within(

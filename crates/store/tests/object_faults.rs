@@ -1,5 +1,5 @@
-//! What buckets of others do: keys that may not delete, Object Lock, versions, few parts, lagging looks, lost metadata,
-//! pages of HTML. A real S3 server, and in front of it a proxy that answers some requests in its place.
+//! What other buckets do: keys that may not delete, Object Lock, versions, few parts, lagging lists, lost metadata,
+//! pages of HTML. A real S3 server, and in front of it a proxy that answers some requests itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod object_common;
@@ -127,7 +127,7 @@ async fn a_key_that_may_not_delete_stores_archives_all_the_same() {
     put_all(&*resumed, &parts).await;
     resumed.commit(&Completed { length: bytes.len() as u64, parts: 2, md5: None }).await.unwrap();
     assert_eq!(bucket.keys().1, 1);
-    // Whoever asks to remove something is told that it can't be.
+    // Whoever asks to remove something learns that it can't be removed.
     assert_eq!(store.delete("first.tar").await.unwrap_err().kind(), Some(Kind::Permission));
 }
 

@@ -1,4 +1,4 @@
-//! One archive to several places: every placement, every way to fail, and nothing half-done.
+//! One archive to several destinations: every placement, every way to fail, and nothing half-done.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -46,7 +46,7 @@ impl Run {
         outbound.finish()
     }
 
-    /// Sends `whole`; with a late field unless a place takes none.
+    /// Sends `whole`; with a late field unless a destination accepts none.
     fn send(&self, targets: Vec<Target>, whole: &[u8], read_back: bool) -> Vec<Outcome> {
         let mut outbound = self.prepare(targets, read_back).unwrap();
         let late = !outbound.needs_sizes();
@@ -448,7 +448,7 @@ fn any_number_of_late_members_arrives_in_bounded_memory() {
                 assert_eq!(outcome.result.unwrap().checked, Checked::ReadBack, "{placement:?}, {members} of {length}");
             }
             assert!(memory.object("a.tar").unwrap() == whole, "{placement:?}, {members} of {length}");
-            // Without a local copy a place has no way out: what it holds back must leave in time.
+            // Without a local copy a destination has no way out: what it holds back must be sent in time.
             let (mut run, memory) = (Run::new(), Memory::new(placement));
             run.context.tuning.part_size = Some(part_size);
             let outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
@@ -471,7 +471,7 @@ fn whoever_waits_for_a_place_hears_that_the_user_stops() {
         stuck.recv().unwrap();
         stopping.cancel();
     });
-    // The place takes nothing, so this waits; and ends.
+    // The destination accepts nothing, so this waits; and ends.
     while outbound.append(&segment).is_ok() {}
     let outcomes = outbound.finish();
     assert!(

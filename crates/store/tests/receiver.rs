@@ -1,5 +1,5 @@
-//! What paired machines may do at a receiver, asked of it directly: each request, also one that is refused, comes
-//! twice, too late or with too little.
+//! What paired machines may do at a receiver, tested directly: each request, even a refused one, comes twice, too late
+//! or with too little.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -172,7 +172,7 @@ async fn no_archive_of_a_paired_machine_is_without_a_note_of_its_arrival() {
     rig.put(1, "b.tar", 5, 0, b"bytes").await.unwrap();
     rig.commit(1, "b.tar", 7).await.unwrap_err();
     assert!(!there("b.tar") && !there("b.tar.via"));
-    // The place does not take the note: then not the archive either, and later both.
+    // The destination does not accept the note: then not the archive either, and later both.
     std::fs::create_dir(directory.path().join("c.tar.via")).unwrap();
     rig.create(1, "c.tar").await.unwrap();
     rig.put(1, "c.tar", 5, 0, b"bytes").await.unwrap();
@@ -207,7 +207,7 @@ async fn what_happens_is_told_once() {
     rig.whole(1, "a.tar", b"bytes").await;
     rig.commit(1, "a.tar", 5).await.unwrap();
     assert_eq!(rig.deeds(), [("a.tar".into(), EventKind::Arrived(5))], "asked a second time, it arrived once");
-    // A disk that is full is told once, however often the sender tries; a cut line is not told.
+    // A full disk is reported once, however often the sender tries; a broken connection is not reported.
     rig.create(1, "b.tar").await.unwrap();
     let full = Some(Fault::Fail(Kind::Full { missing: None }));
     memory.script([Some(common::HICCUP), full, full]);
@@ -235,7 +235,7 @@ async fn all_uploads_together_have_one_memory() {
     rig.create(1, "d").await.unwrap();
     assert!(passes(&rig.put(1, "d", 1, 0, b"x").await), "256 MiB are spoken for");
     assert!(passes(&rig.put(1, "d", 2 * MIB, 1, b"x").await), "what follows a refused piece is refused too");
-    // A part begun anew takes no more than it had.
+    // A part that starts over takes no more than it had.
     rig.put(3, "c", 56 * MIB, 0, b"begun").await.unwrap();
     // Given up is given back.
     rig.ask(3, Request::Abort { upload: upload("c") }).await.unwrap();
@@ -311,7 +311,7 @@ async fn an_archive_that_another_machine_put_under_the_name_is_never_taken_for_o
     // It is as long as the own one, to the byte.
     let refusal = rig.commit(1, "a.tar", 100_000).await.unwrap_err();
     assert!(refusal.kind == RefusalKind::Exists && refusal.reason.contains("a.tar exists already"), "{refusal:?}");
-    // Nor does a receiver that was started anew believe it, when nothing is left of the own one.
+    // Nor does a restarted receiver trust it, if nothing is left of its own.
     let Rig { receiver, state, .. } = rig;
     drop(receiver);
     for name in own_file {

@@ -1,5 +1,5 @@
-//! Each request that goes to an SFTP server says no, is cut off, is done unheard, comes late or is never answered, once
-//! and twice in a row; and what happens there when somebody else touches the files.
+//! Each request to an SFTP server is refused, is cut off, is carried out without an answer, comes late or is never
+//! answered, once and twice in a row; and what happens if somebody else touches the files.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "common/sftp_server.rs"]
@@ -75,7 +75,7 @@ async fn survives(call: Call, fault: Fault, times: usize) {
     let policy = RetryPolicy::new(&context());
     let store = policy.retry(|| server.connect(PASSWORD, context())).await.unwrap();
     let meet = || server.meet(call, std::iter::repeat_n(fault, times));
-    // The room is asked for at the beginning, which may fail; of interest is the sync at the end.
+    // The free space is queried at the beginning, which may fail; the sync at the end matters.
     let is_late = call == Call::Extended;
     if !is_late {
         meet();
@@ -99,7 +99,7 @@ async fn survives(call: Call, fault: Fault, times: usize) {
     let left: Vec<String> = server.names().into_iter().filter(|name| name.starts_with(".haul-")).collect();
     let unheard = call == Call::Open && matches!(fault, Fault::Unheard | Fault::Late(_)) || call == Call::Remove;
     assert!(left.is_empty() || unheard, "{case}: {left:?}");
-    // And the place is as good as before.
+    // And the destination is as good as before.
     server.calm();
     let names: Vec<String> = policy.retry(|| store.list()).await.unwrap().into_iter().map(|entry| entry.name).collect();
     assert_eq!(names.len(), 1 + usize::from(sent.is_ok()), "{case}");

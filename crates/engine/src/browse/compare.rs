@@ -1,7 +1,7 @@
-//! Two archives, entry by entry. Where both have an index, only what lies under the same name with the same size is
-//! read; contents pass by as digests. What is held of an entry is its name, a row of 40 bytes and, where its content
-//! was read, 32 bytes of digest, whatever the archives weigh. Rows are sorted once and then merged, so nothing is
-//! searched for. Modes and times are not compared: an index does not hold them.
+//! Compares two archives, entry by entry. If both have an index, it reads only files with the same name and size;
+//! contents are compared by digests. For each entry it holds the name, a row of 40 bytes and, if its content was read,
+//! 32 bytes of digest, whatever the size of the archives. Rows are sorted once and then merged. Modes and times are not
+//! compared, because an index does not hold them.
 
 use std::{cmp::Ordering, mem, ops::Range, thread};
 
@@ -72,7 +72,7 @@ struct Row {
     length: u32,
     /// The inner archive's number from 1 on; 0 for the config directory.
     archive: u32,
-    /// Its place in the index.
+    /// Its number in the index.
     order: u32,
     /// The number of its digest.
     digest: u32,
@@ -112,14 +112,14 @@ impl Table {
         let name = self.names.len();
         match item.path.get(..PATH_MAX + 1) {
             None => self.names.extend_from_slice(item.path),
-            // No system can have such a name: what tells it apart from others is enough, with as much of it as is
+            // No system can have such a name: enough to distinguish it from others is kept, with as much of it as is
             // shown.
             Some(beginning) => {
                 self.names.extend_from_slice(beginning);
                 self.names.extend_from_slice(&Sha256::digest(item.path));
             }
         }
-        // Nobody has four billion files.
+        // No archive has four billion files.
         let (length, order) = ((self.names.len() - name) as u32, order as u32);
         self.rows.push(Row { name, length, archive, order, digest, size: item.size, kind: item.kind });
     }
@@ -179,7 +179,7 @@ pub fn compare(a: &Browser<'_>, b: &Browser<'_>, all: bool, cancel: &Cancellatio
     Ok(tell(&left, &right))
 }
 
-/// Two jobs at the same time; the first one's error is told first.
+/// Two jobs at the same time; the first one's error comes first.
 fn both<A: Send, B: Send>(
     a: impl FnOnce() -> Result<A, BrowseError> + Send,
     b: impl FnOnce() -> Result<B, BrowseError> + Send,
@@ -193,7 +193,7 @@ fn both<A: Send, B: Send>(
     Ok((a?, b?))
 }
 
-/// Numbers of rows by their place in the index; [`NONE`] where the content is not wanted.
+/// Numbers of rows by their position in the index; [`NONE`] if the content is not wanted.
 struct Wanted {
     rows: Vec<u32>,
     any: bool,

@@ -1,4 +1,4 @@
-//! Every entry of an archive, one after the other: nothing is gathered.
+//! Lists every entry of an archive, one after the other: nothing is collected.
 
 use std::collections::HashMap;
 

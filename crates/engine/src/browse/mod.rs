@@ -1,7 +1,7 @@
-//! Looks into an archive without unpacking it: what it lists, one file out of it, how it differs from another.
+//! Looks into an archive without unpacking it: lists it, prints one file, compares it with another.
 //!
-//! With the index only what is asked for is read; without it the archive is streamed, no further than needed. Restoring
-//! into a directory is `restore`'s business, judging all of an archive is `verify`'s.
+//! With the index, it reads only what it needs; without, it streams the archive no further than needed. `restore`
+//! restores into a directory, `verify` judges a whole archive.
 //!
 //! | module | owns |
 //! |---|---|
@@ -35,7 +35,7 @@ use crate::{
 pub use compare::{Comparison, Difference, State, compare};
 pub use one::Found;
 
-/// Why something could not be looked at.
+/// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BrowseError {
     /// The archive can't be read at all.
@@ -147,7 +147,7 @@ impl From<Kind> for ItemKind {
     }
 }
 
-/// One entry. What `None` stands for is not in the index, and would have to be fetched from all over the archive.
+/// One entry. What is `None` is not in the index, and would have to be fetched from all over the archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Item<'i> {
     /// The inner archive, for what is not below the config directory.
@@ -222,7 +222,7 @@ impl<'a> Browser<'a> {
         self.opened.outside.home_assistant().ok_or_else(|| BrowseError::NoConfig(self.other_archives()))
     }
 
-    /// The inner archives that are looked at: the config directory's, or all of them.
+    /// Which inner archives to read: the config directory's, or all of them.
     fn members(&self, all: bool) -> Result<Vec<&Member>, BrowseError> {
         if !all {
             return Ok(vec![self.config()?]);
@@ -243,8 +243,8 @@ impl<'a> Browser<'a> {
         if self.is_config(member) { self.opened.index_of(member) } else { None }
     }
 
-    /// The result of a job, unless the bytes could not be had, or are no longer those of one archive: what else seems
-    /// wrong then means nothing.
+    /// The result of a job, unless the bytes could not be read, or are no longer those of one archive: then other
+    /// errors mean nothing.
     fn settled<T>(&self, result: Result<T, BrowseError>) -> Result<T, BrowseError> {
         match result {
             Err(error @ (BrowseError::Cancelled | BrowseError::Output(_))) => Err(error),
@@ -255,7 +255,7 @@ impl<'a> Browser<'a> {
         }
     }
 
-    /// Where the entry at `path` of an inner archive lies for the user. Empty: it is the top itself.
+    /// The path of an entry of an inner archive as the user sees it. Empty: it is the top itself.
     fn place<'p>(&self, member: &'p Member, path: &'p [u8]) -> (Option<&'p str>, &'p [u8]) {
         match config_path(path) {
             Ok(Some(path)) if self.is_config(member) => (None, path),
@@ -264,7 +264,7 @@ impl<'a> Browser<'a> {
     }
 }
 
-/// A name without what stands for the top before it.
+/// A name without the top directory before it.
 fn plain(mut path: &[u8]) -> &[u8] {
     while let Some(rest) = path.strip_prefix(b"./") {
         path = rest;

@@ -1,4 +1,4 @@
-//! One file out of an archive: found by its name, handed on as far as it could be checked.
+//! Finds one file of an archive by its name, and writes it out as far as it could be checked.
 
 use std::io::Write;
 
@@ -77,11 +77,11 @@ impl Sink<'_> {
 }
 
 impl Browser<'_> {
-    /// Writes the content of the file at `path` to `out`: a path below the config directory, or `ARCHIVE: PATH` for
-    /// what lies in or beside another inner archive.
+    /// Writes the content of the file at `path` to `out`: a path below the config directory, or `ARCHIVE: PATH` for a
+    /// file in or beside another inner archive.
     ///
-    /// By the index the last entry of this name counts, from a stream the first, and nothing behind it is read. An
-    /// error after the first byte leaves `out` with the beginning of the file.
+    /// With the index, the last entry of this name counts; from a stream the first, and nothing after it is read. After
+    /// an error, `out` holds the beginning of the file.
     pub fn cat(&self, path: &[u8], out: &mut dyn Write, cancel: &Cancellation) -> Result<Found, BrowseError> {
         let mut sink = Sink { out, bytes: 0 };
         let found = self.wanted(path).and_then(|wanted| self.fetch(&wanted, &mut sink, cancel));

@@ -1,5 +1,5 @@
-//! A gzip stream as Python's `tarfile` reads it: members beyond the first only where the mode reads them, checksums
-//! where it comes to them, and the end of the input as the mode takes it. What was met stays to be asked for.
+//! Reads a gzip stream as Python's `tarfile` does: further members only if the mode reads them, checksums when it
+//! reaches them, and the end of the input as the mode treats it. It records what it met.
 
 use std::io::{self, Read};
 
@@ -16,7 +16,7 @@ pub(super) enum Mode {
     Streaming,
 }
 
-/// Passed through [`io::Error`], to be told from an error of the file.
+/// Passed through [`io::Error`], to distinguish it from an error of the file.
 #[derive(Debug, thiserror::Error)]
 #[error("the rest of the inner archive is unreadable")]
 pub(super) struct Failed(pub(super) Failing);

@@ -1,4 +1,5 @@
-//! What the recorder's database holds, for the report: from when to when, and how many rows. No rule depends on it.
+//! What the recorder's database holds, for the report: its first and last moment, and how many rows. No rule depends on
+//! it.
 
 use habackup::readers::Content;
 use jiff::Timestamp;
@@ -36,7 +37,7 @@ pub struct History {
     pub all_states: bool,
     /// Why there are no such times.
     pub untold: Option<&'static str>,
-    /// Rows of every table, if asked for and known.
+    /// Rows of every table, if requested and known.
     pub rows: Option<Vec<Rows>>,
     /// Whether all rows could be counted.
     pub all_rows: bool,

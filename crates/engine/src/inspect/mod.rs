@@ -1,8 +1,8 @@
-//! What each of Home Assistant's readers will do with an archive, in whatever state that is: gathers the facts in one
-//! pass and asks [`habackup::readers`].
+//! Finds out what each of Home Assistant's readers will do with an archive in any state: gathers the facts in one pass
+//! and passes them to [`habackup::readers`].
 //!
-//! `verify` asks whether every byte is as it was written; this asks what becomes of a restore. So nothing here stops at
-//! damage: what can still be seen behind it is seen, the way Home Assistant's own readers would see it.
+//! `verify` asks whether every byte is as it was written; `inspect` asks what a restore does. So damage stops nothing
+//! here: what follows it is read as Home Assistant's own readers would read it.
 //!
 //! | module | owns |
 //! |---|---|
@@ -37,12 +37,12 @@ use crate::{
     verdict::{Judgement, Summary},
 };
 
-/// What inspecting is told.
+/// The options of an inspection.
 #[derive(Clone, Debug, Default)]
 pub struct InspectOptions {
     /// For encrypted archives.
     pub password: Option<Password>,
-    /// Which readers are asked.
+    /// Which readers to check.
     pub asked: Asked,
     /// Whether to tell the rows of each table of the history.
     pub rows: bool,
@@ -89,17 +89,17 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Whether every reader that was asked restores what is in it. A backup without a configuration is for Supervisor
-    /// alone.
+    /// Whether every reader that was checked restores the content. Only Supervisor restores a backup without a
+    /// configuration.
     pub fn is_restored_everywhere(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.effect.is_restored())
     }
 }
 
-/// Why an archive could not be looked at.
+/// Why an archive could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// Its bytes can't be had.
+    /// Its bytes can't be read.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The user stopped it.
@@ -133,7 +133,7 @@ pub fn inspect(
     if cancel.is_cancelled() {
         return Err(InspectError::Cancelled);
     }
-    // What could not be had must not look like damage.
+    // Unreadable bytes must not look like damage.
     if let Some(error) = file.failure() {
         return Err(OpenError::of(path, error).into());
     }

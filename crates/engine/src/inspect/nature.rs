@@ -1,4 +1,4 @@
-//! What a file is that may be no archive at all: by its first bytes, and by the names in it.
+//! Finds out what a file is that may not be an archive at all: by its first bytes, and by the names in it.
 
 use std::io;
 
@@ -12,9 +12,9 @@ use pargz::Inflater;
 use super::Job;
 use crate::read::Stream;
 
-/// What is looked at of a file that is no tar.
+/// How much is read of a file that is not a tar.
 const BEGINNING: usize = 4096;
-/// Names of a packed tar that are looked at.
+/// How many names of a packed tar are read.
 const NAMES: usize = 200;
 
 const OTHERS: [(&[u8], &str); 17] = [

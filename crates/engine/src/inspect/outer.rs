@@ -25,7 +25,7 @@ const NAME_MAX: usize = 4096;
 const RECORD: u64 = 10_240;
 /// A longer header is not ours.
 const HEADER_MAX: u64 = 16 << 10;
-/// What follows the end of an archive is looked at this far.
+/// How much is read of what follows the end of an archive.
 const BEHIND: usize = 1 << 20;
 
 /// The bytes of the file, in order.

@@ -1,5 +1,5 @@
-//! What the first bytes of the inner archives say: enough to tell an archive from random bytes that call themselves
-//! one, for about the price of its headers.
+//! Checks the first bytes of the inner archives: enough to distinguish an archive from random bytes with an archive's
+//! headers, for about the price of reading the headers.
 
 use std::io::{self, Read};
 
@@ -16,8 +16,7 @@ use pargz::Inflater;
 /// Far more than the first block of a tar takes when it is compressed.
 const BEGINNING: u64 = 16 << 10;
 
-/// Why the first of the inner archives that can't be one is none; `None` when each begins as it should. Fails when
-/// bytes can't be had.
+/// Why the first invalid inner archive is invalid; `None` if each begins as it should. Fails if bytes can't be read.
 pub fn beginning<S: ReadAt>(archive: &Archive<S>) -> io::Result<Option<String>> {
     let Some(manifest) = archive.manifest() else { return Ok(None) };
     // The oldest encryption begins with random bytes; Haul never wrote it.

@@ -1,4 +1,4 @@
-//! The bytes of one inner archive at any place, decrypted where needed, and as a stream.
+//! The bytes of one inner archive at any position, decrypted if needed, and as a stream.
 
 use std::{
     io::{self, Read},
@@ -46,7 +46,7 @@ impl ReadAt for Body<'_, '_> {
     }
 }
 
-/// Bytes at a place, read in order.
+/// Bytes from a position on, read in order.
 pub(crate) struct Stream<S> {
     source: S,
     position: u64,
@@ -100,7 +100,7 @@ impl<S: ReadAt> Read for Stream<S> {
     }
 }
 
-/// One gzip member and nothing after it but zeros: the end is only said when all of that was checked.
+/// One gzip member and nothing after it but zeros: it reports the end only after it checked all of that.
 pub(super) struct Strict<R: Read> {
     state: State<R>,
 }
@@ -137,7 +137,7 @@ impl<R: Read> Read for Strict<R> {
     }
 }
 
-/// An uncompressed inner archive and its checksum, where the index has one: the end is only said when that was right.
+/// An uncompressed inner archive and its checksum, if the index has one: it reports the end only if that was right.
 pub(super) struct Summed<R> {
     source: R,
     expected: Option<Sum>,
@@ -155,7 +155,7 @@ impl<R: Read> Read for Summed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(buffer)?;
         let Some(expected) = self.expected else { return Ok(count) };
-        // What somebody put behind it is for the reader of the tar to judge.
+        // The reader of the tar judges what follows.
         let summed = (expected.length - self.seen).min(count as u64);
         self.crc.update(&buffer[..summed as usize]);
         self.seen += summed;

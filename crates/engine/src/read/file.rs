@@ -1,5 +1,5 @@
-//! The archive's bytes, read at any place by any thread: a file, without leaving it in the page cache when it was not
-//! there before, or something far away.
+//! The archive's bytes, read at any position by any thread: from a file, without leaving it in the page cache if it was
+//! not there before, or from a remote destination.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use std::{
 
 use livesqlite::page_cache::ReadGuard;
 
-/// Threads read a little ahead of one another; what lies this far behind the foremost is left for good.
+/// Threads read slightly ahead of one another; nobody returns to what is so far behind the foremost.
 const BEHIND: u64 = 16 << 20;
 
 /// Told after a stretch was read: bytes of the archive passed so far, and its length.
@@ -74,8 +74,8 @@ pub(crate) struct ArchiveFile<'a> {
 
 enum Bytes {
     Here { file: File, guard: Mutex<ReadGuard> },
-    // Whoever fails first says it for all: what can't be fetched must not look like damage, nor be waited for by
-    // everybody in turn.
+    // The first failure counts for all: unreadable bytes must not look like damage, and not every thread should wait
+    // for them in turn.
     There { source: Arc<dyn Source>, failed: Mutex<Option<io::Error>> },
 }
 
@@ -96,8 +96,8 @@ impl<'a> ArchiveFile<'a> {
         Ok(Self { bytes, length, reached: AtomicU64::new(0), progress })
     }
 
-    /// Why the bytes could not be had, if that is so; told once. Asks whether they are still the same, too, since half
-    /// of one archive and half of another look like damage.
+    /// Why the bytes could not be read, if so; reported once. It also checks whether they are still the same, because
+    /// half of one archive and half of another look like damage.
     pub(crate) fn failure(&self) -> Option<io::Error> {
         match &self.bytes {
             Bytes::Here { .. } => None,
@@ -123,7 +123,7 @@ impl<'a> ArchiveFile<'a> {
                 }
                 if let Err(error) = source.read_exact_at(buffer, offset) {
                     let copy = io::Error::new(error.kind(), error.to_string());
-                    // A reader who asks for more than there is made a mistake of his own.
+                    // Reading beyond the end is the caller's mistake.
                     if error.kind() != io::ErrorKind::UnexpectedEof {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     }
@@ -133,7 +133,7 @@ impl<'a> ArchiveFile<'a> {
         }
         let end = offset + buffer.len() as u64;
         let before = self.reached.fetch_max(end, Ordering::Relaxed);
-        // Once a mebibyte is often enough for whoever watches, and for the page cache.
+        // Once per mebibyte is often enough for the progress display and the page cache.
         if end > before && end >> 20 != before >> 20 {
             (self.progress)(end, Some(self.length));
             if let Bytes::Here { file, guard } = &self.bytes

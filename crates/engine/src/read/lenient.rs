@@ -1,5 +1,5 @@
-//! A part read as far as it can be had: decrypted, inflated member after member, and ended where damage begins. What
-//! was met stays to be asked for.
+//! Reads a part as far as possible: decrypted, inflated member after member, and ended where damage begins. It records
+//! what it met.
 
 use std::{
     io::{self, Read},
@@ -41,7 +41,7 @@ impl DecodeStatus {
     }
 }
 
-/// Written while the stream is read, to be asked after it.
+/// Written while the stream is read, read after it.
 #[derive(Clone, Default)]
 pub(crate) struct SharedStatus(Arc<Mutex<DecodeStatus>>);
 
@@ -60,7 +60,7 @@ pub(crate) struct Decrypted<R: Read> {
     plain: Decryptor<R>,
     status: SharedStatus,
     ended: bool,
-    /// Said again, whoever asks again.
+    /// The same answer to everybody who asks again.
     failed: Option<(io::ErrorKind, String)>,
 }
 
@@ -115,7 +115,7 @@ impl<R: Read> Gunzip<R> {
         Self { member: Some(Inflater::new(source)), until, status: status.clone() }
     }
 
-    /// Goes on behind a member that came to its end, well or with a wrong checksum.
+    /// Continues after a member that came to its end, well or with a wrong checksum.
     fn behind(&mut self) -> io::Result<()> {
         let Some(mut member) = self.member.take() else { return Ok(()) };
         self.status.note(|status| status.members += 1);

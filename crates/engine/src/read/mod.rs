@@ -1,5 +1,5 @@
-//! An archive opened for reading: what its outer tar holds, the password, the index, and each inner archive as plain
-//! tar bytes.
+//! Opens an archive for reading: what its outer tar holds, the password, the index, and each inner archive as plain tar
+//! bytes.
 //!
 //! With a usable index an inner archive is decrypted and inflated on all cores, without one as a stream. What the bytes
 //! mean, and what is wrong with an archive beyond not being readable, is for `verify` and `restore` to say.
@@ -73,7 +73,7 @@ pub enum OpenError {
     /// For SecureTar 3 this is certain; for older versions a damaged beginning looks the same.
     #[error("the password is wrong")]
     WrongPassword,
-    /// A place that can't be read from any more, or that holds something else than before.
+    /// A destination that can't be read from any more, or that holds something else than before.
     #[error(transparent)]
     Place(StoreError),
 }
@@ -140,8 +140,8 @@ impl<'a> Opened<'a> {
             (None, error) => OpenError::NotABackup { path: path.clone(), reason: error.to_string() },
         })?;
         let sealed = outside.inner().any(|member| member.shape == Shape::Encrypted);
-        // Home Assistant leaves parts encrypted when it decrypts a download; the configuration can be had without their
-        // password.
+        // Home Assistant leaves parts encrypted when it decrypts a download; the configuration can be read without
+        // their password.
         let is_needed = outside.home_assistant().is_none_or(|member| member.shape == Shape::Encrypted);
         let keyring = match password {
             None if sealed && is_needed => return Err(OpenError::PasswordNeeded(path)),
@@ -163,8 +163,7 @@ impl<'a> Opened<'a> {
         Ok(opened)
     }
 
-    /// Fails when bytes could not be had, or are no longer those of one archive: what else seems wrong then means
-    /// nothing.
+    /// Fails if bytes could not be read, or are no longer those of one archive: then other errors mean nothing.
     pub(crate) fn reached(&self, source: &ArchiveSource) -> Result<(), OpenError> {
         self.file.failure().map_or(Ok(()), |error| Err(OpenError::of(source.shown(), error)))
     }
@@ -179,7 +178,7 @@ impl<'a> Opened<'a> {
             match self.decryptor(member) {
                 Ok(_) => return Ok(()),
                 Err(SecureTarError::WrongPassword) => wrong = true,
-                // Damage is told by those who read the member.
+                // Whoever reads the member reports the damage.
                 Err(_) => {}
             }
         }
@@ -243,7 +242,7 @@ impl<'a> Opened<'a> {
         let enterable = match member.shape {
             Shape::Tar => true,
             Shape::Gzip => index.pieces().is_some(),
-            // An archive that was encrypted anew brings its old index along.
+            // An archive whose encryption was changed brings its old index along.
             Shape::Encrypted => self.sealed_header(member).is_ok_and(|header| header.fits_nonces(index.nonces())),
             Shape::Unknown => false,
         };
@@ -325,7 +324,7 @@ impl<'a> Opened<'a> {
         Ok(finish(Summed::new(stream, self.sum_of(member)), stop, consume))
     }
 
-    /// The checksum of an uncompressed inner archive. It holds for one that was encrypted anew as well.
+    /// The checksum of an uncompressed inner archive. It stays valid if the encryption was changed.
     fn sum_of(&self, member: &Member) -> Option<Sum> {
         let IndexState::Usable(index) = &self.index else { return None };
         index.sum().filter(|_| index.member() == member.name)
@@ -363,7 +362,7 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// The index that stands there.
+/// The index at this position.
 pub(crate) fn read_index(file: &ArchiveFile<'_>, offset: u64, size: u64, keyring: Option<&mut Keyring>) -> IndexState {
     let Some(window) = Window::new(file, offset, size) else { return IndexState::Damaged("it is cut short".into()) };
     if size > index::MAX_LEN {

@@ -48,7 +48,7 @@ pub(crate) struct Outside {
     pub(crate) problems: Vec<Problem>,
     /// Whether the walk came to the end of the archive.
     pub(crate) whole: bool,
-    /// What follows the end and was not looked at.
+    /// What follows the end and was not read.
     pub(crate) unread: Range<u64>,
     home_assistant: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! Reads a source on a thread of its own and hands the bytes over in order.
+//! Reads a source on its own thread and hands the bytes over in order.
 //!
 //! The end is a message of its own: a thread that dies can't look like the end of the data.
 

@@ -1,5 +1,4 @@
-//! Stretches of an inner tar by the index: which of them are read as one, and that the next are fetched while one is
-//! looked at.
+//! Stretches of an inner tar by the index: which of them are read together, while the next are fetched in advance.
 
 use std::{
     io::{self, Read},
@@ -50,7 +49,7 @@ impl<'f, 'a> Ranges<'f, 'a> {
         mut visit: impl FnMut(&mut dyn Read, &Range<u64>) -> Result<(), E>,
     ) -> Result<(), E> {
         for (number, range) in ranges.iter().enumerate() {
-            // The next ones are on their way while this one is looked at.
+            // The next stretches are being fetched while this one is read.
             ranges[number..].iter().take(ANNOUNCED).for_each(|range| self.announce(range.clone()));
             let mut reader = self.read(range.clone()).take(range.end - range.start);
             visit(&mut reader, range)?;

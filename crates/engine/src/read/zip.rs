@@ -1,5 +1,4 @@
-//! What lies in a zip, by the directory at its end: there it says for each file what no header before the file needs to
-//! say.
+//! Reads what a zip holds from the directory at its end, because the headers before the files need not say everything.
 
 use std::io;
 
@@ -9,7 +8,7 @@ use habackup::read_at::ReadAt;
 const END: usize = 22;
 /// How far from the end of the file that may begin.
 const FARTHEST: u64 = (END + 0xffff) as u64;
-/// Where the end of a large directory is said to be: just before the other.
+/// The pointer to the end of a large directory: just before the ordinary one.
 const LOCATOR: u64 = 20;
 const LARGE_END: usize = 56;
 /// The fixed part of one entry, and of the header before its data.
@@ -115,7 +114,7 @@ fn parse(mut directory: &[u8], length: u64) -> Option<Vec<Entry>> {
     (!entries.is_empty()).then_some(entries)
 }
 
-/// Numbers that have no room in 32 bits stand in a field of their own, those alone and in this order.
+/// Numbers that do not fit into 32 bits are in a field of their own, only those and in this order.
 fn enlarge(entry: &mut Entry, mut extra: &[u8]) {
     while extra.len() >= 4 {
         let Some(field) = extra.get(4..4 + usize::from(short(extra, 2))) else { return };

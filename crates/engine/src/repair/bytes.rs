@@ -1,4 +1,4 @@
-//! The bytes of the archive itself, out of whatever was packed around them.
+//! The bytes of the archive itself, unpacked from whatever was packed around them.
 
 use std::{
     io::{self, Cursor, Read},
@@ -136,8 +136,8 @@ impl<'a> Way<'a> {
     }
 }
 
-/// A packed archive. It is inflated from the start again whenever something before what is at hand is wanted, which
-/// those who read it in order don't do.
+/// A packed archive. It is inflated from the start again whenever earlier data than the current is needed, which
+/// reading in order never does.
 pub(super) struct Packed<'a> {
     way: Way<'a>,
     length: u64,

@@ -1,4 +1,4 @@
-//! One inner archive as a plain tar stream, as far as it can be had.
+//! One inner archive as a plain tar stream, as far as it can be read.
 
 use std::{
     io::{self, BufRead, Read},
@@ -35,9 +35,9 @@ pub(super) enum Shut {
     WrongPassword,
     /// It is no known form, unless it is the oldest encryption and another password's.
     Unmarked,
-    /// Nothing of it can be told.
+    /// Nothing is known of it.
     Unknown(String),
-    /// Its bytes can't be had.
+    /// Its bytes can't be read.
     Io(io::Error),
 }
 

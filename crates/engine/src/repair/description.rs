@@ -1,5 +1,5 @@
-//! `backup.json` of the new archive: what the old one said, as far as every reader takes it, made true by what is in
-//! the archive.
+//! Makes `backup.json` of the new archive: what the old one said, as far as every reader accepts it, corrected by what
+//! the archive holds.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -36,7 +36,7 @@ pub(super) struct Known<'a> {
     pub(super) now: &'a Zoned,
 }
 
-/// Nobody says which version of Home Assistant it was.
+/// Nothing says which version of Home Assistant it was.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoVersion;
 
@@ -109,7 +109,7 @@ fn without_last_commas(text: &str) -> String {
     out
 }
 
-/// Writes it anew. `old` may be empty.
+/// Rewrites it. `old` may be empty.
 pub(super) fn describe(old: Map<String, Value>, known: &Known<'_>, notes: &mut Notes) -> Result<Manifest, NoVersion> {
     let is_new = old.is_empty();
     let before = identity(&old);
@@ -184,7 +184,7 @@ impl Writer<'_> {
             section.insert("version".into(), json!(version));
         }
         let excluded = section.get("exclude_database").cloned();
-        // Its maker said where the history is instead.
+        // Its maker recorded where the history is instead.
         let is_told = !main.database && !main.lost_database && self.fields.get("extra").is_some_and(knows_history);
         if is_told && excluded.as_ref().is_none_or(Value::is_boolean) {
             // Nothing was left out that the archive was to hold.

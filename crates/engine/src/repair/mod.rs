@@ -1,5 +1,5 @@
-//! A new archive of all that can be kept of another one, in whatever state that is, and a line for everything that was
-//! done. The old one is only read.
+//! Writes a new archive with everything that can be kept of another one in any state, and a line for everything that
+//! was done. It only reads the old one.
 //!
 //! Three passes: `inspect` says what the file is, a first look at every part says what is whole, and the second one
 //! streams that into the new archive. Memory stays bounded as in a backup; beside that there are names of what is not
@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `bytes` | the archive out of what was packed around it |
 //! | `parts` | the members of the outer archive, past damaged headers and sizes that lie |
-//! | `decode` | an inner archive as a plain tar, as far as it can be had |
+//! | `decode` | an inner archive as a plain tar, as far as it can be read |
 //! | `walker` | the members of that tar, past damage |
 //! | `survey` | the first look: what is whole, and what becomes of the rest |
 //! | `seen` | what the first look learns from contents |
@@ -78,13 +78,13 @@ pub enum Encryption {
 /// How the new archive is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recompress {
-    /// Anew, as hard as this.
+    /// Again, at this level.
     To(Level),
     /// Not at all.
     Stored,
 }
 
-/// What repairing is told.
+/// The options of a repair.
 #[derive(Debug)]
 pub struct RepairOptions {
     /// Of the archive as it is.
@@ -144,7 +144,7 @@ impl Repaired {
         Self { more_notes: notes.more(), counts: notes.counts, notes: notes.list, written, result }
     }
 
-    /// Whether something could not be kept, or nothing tells whether it is as it was.
+    /// Whether something could not be kept, or nothing shows whether it is as it was.
     pub fn is_incomplete(&self) -> bool {
         let uncompared = self.written.as_ref().is_some_and(|written| !written.copy.is_fine());
         self.counts.lost > 0 || self.counts.doubtful > 0 || self.counts.unrepaired > 0 || uncompared
@@ -170,7 +170,7 @@ pub enum RepairError {
     /// Neither `backup.json` nor `.HA_VERSION` says it.
     #[error("nothing in {} says which version of Home Assistant made it", .0.display())]
     NoVersion(PathBuf),
-    /// What was asked does not go with the archive.
+    /// The options do not fit the archive.
     #[error("{} {what}", archive.display())]
     Encryption {
         /// The archive.
@@ -238,7 +238,7 @@ fn attempt(
         advice: unfit.advice.to_owned(),
     })?;
     let planned = plan::plan(&bytes, notes, &archive, options, &before, cancel);
-    // What could not be had must not look like damage.
+    // Unreadable bytes must not look like damage.
     if let Some(error) = file.failure() {
         return Err(read(error).into());
     }

@@ -1,4 +1,4 @@
-//! What a repair did, line by line: each note is one thing that is no longer as it was, or that could not be helped.
+//! What a repair did, line by line: each note is one thing that is no longer as it was, or that could not be repaired.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ pub enum NoteKind {
     Repaired,
     /// Left out, and of no use to anybody.
     LeftOut,
-    /// In the new archive, but nothing tells whether it is as it was.
+    /// In the new archive, but nothing shows whether it is as it was.
     Doubtful,
     /// Could not be kept.
     Lost,

@@ -1,5 +1,5 @@
-//! The members of an outer archive in whatever state: headers that are damaged or lie about sizes are told by what
-//! follows them.
+//! Finds the members of an outer archive in any state: what follows a header shows whether it is damaged or has a wrong
+//! size.
 
 use std::io::{self, Cursor, Read};
 
@@ -21,7 +21,7 @@ use crate::read::{
 const STEP: usize = 1 << 20;
 /// More members than this no archive has.
 const MOST: usize = 100_000;
-/// What follows the end of an archive is looked at this far.
+/// How much is read of what follows the end of an archive.
 const BEHIND: u64 = 1 << 20;
 /// So many zeros are no accident.
 const TELLING: u64 = 8;
@@ -32,7 +32,7 @@ pub(super) const MAIN: &str = "homeassistant";
 /// One member that is a file.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// As it stands there.
+    /// As written there.
     pub(super) name: String,
     pub(super) offset: u64,
     /// Bytes that are there.
@@ -86,8 +86,8 @@ pub(super) fn pieces(bytes: &impl ReadAt, notes: &mut Notes, cancel: &Cancellati
 struct HeaderScanner<'a, B> {
     bytes: &'a B,
     cancel: &'a Cancellation,
-    /// A member that Home Assistant writes anew when it changes the encryption says its size in a record, which it
-    /// would copy.
+    /// A member that Home Assistant rewrites when it changes the encryption has its size in a record, which it would
+    /// copy.
     has_size_record: bool,
     pieces: Vec<Piece>,
     marked: bool,
@@ -139,7 +139,7 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         Ok(Some(next.unwrap_or(length)))
     }
 
-    /// Zeros are the end marker, or a header that is gone: what follows them tells. A name that was there before begins
+    /// Zeros are the end marker, or a destroyed header: what follows shows which. A name that was there before begins
     /// another archive, which nobody asked for.
     fn end(&mut self, at: u64) -> io::Result<Option<u64>> {
         let next = self.search(at + BLOCK as u64)?;
@@ -177,7 +177,7 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
             Err(habackup::tar::TarError::Io(error)) => return Err(error),
             _ => {}
         }
-        // Its own header block may be the damaged one, or the one behind an extended header.
+        // Its own header block may be the damaged one, or the one after an extended header.
         let Some(first) = mended(block) else { return Ok(None) };
         if let Ok(Some(entry)) = Reader::new(Cursor::new(first).chain(rest(at + BLOCK as u64))).next_entry() {
             return Ok(Some(found(entry, true)));
@@ -246,8 +246,8 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
             .and_then(|header| container_len(header.version(), header.plaintext_len.filter(|length| *length > 0)?)))
     }
 
-    /// Whether its content says that it is so long: an encrypted one by its header, a tar by its end marker, a gzip
-    /// stream by its end, all by the zeros behind them.
+    /// Whether its content shows that it has this length: an encrypted one by its header, a tar by its end marker, a
+    /// gzip stream by its end, all by the zeros after them.
     fn ends_at(&self, data: u64, size: u64, own: Option<u64>) -> io::Result<bool> {
         let (Some(first), None) = (self.block(data)?, own) else { return Ok(own == Some(size)) };
         let ends_in_zeros = |count: u64| Ok(size >= count && !self.some(data + size - count, data + size)?);
@@ -290,7 +290,7 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         Ok(Some(block))
     }
 
-    /// Whether anything stands there that is no zero.
+    /// Whether anything but zeros follows.
     fn some(&self, from: u64, to: u64) -> io::Result<bool> {
         let mut buffer = vec![0; to.saturating_sub(from).min(BEHIND) as usize];
         self.bytes.read_exact_at(&mut buffer, from)?;

@@ -1,5 +1,5 @@
-//! The second pass over an inner archive: a new tar, member after member, of what the first pass found whole. Nothing
-//! is held but one header, and small files that hard links lead to.
+//! The second pass over an inner archive: writes a new tar, member after member, of what the first pass found whole. It
+//! holds only one header, and small files that hard links point to.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},

@@ -1,4 +1,4 @@
-//! What the first look learns from the content of a file, while it passes.
+//! What the first pass learns from the content of a file as it passes.
 
 use habackup::tar::{Entry, EntryKind};
 use livesqlite::check::ImageChecker;

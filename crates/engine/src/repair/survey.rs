@@ -1,5 +1,5 @@
 //! The first pass over an inner archive: which members are whole, which can't go into the new one as they are, and what
-//! only the whole of it tells.
+//! only the whole of it shows.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -51,7 +51,7 @@ pub(super) struct Survey {
     pub(super) gap: Option<u64>,
     /// What hard links lead to.
     pub(super) wanted: HashSet<Vec<u8>>,
-    /// Where the configuration lies.
+    /// Where the configuration is.
     pub(super) root: Vec<u8>,
     /// Whether there is a member for that folder itself.
     pub(super) has_root: bool,
@@ -61,7 +61,7 @@ pub(super) struct Survey {
     pub(super) database: bool,
     /// A note says what became of it.
     pub(super) lost_database: bool,
-    /// The empty log that must stand beside it is missing.
+    /// The empty log that must be beside it is missing.
     pub(super) wants_log: bool,
     /// And what was in it may have been the newest.
     lacks_log: bool,
@@ -368,7 +368,7 @@ impl Pass {
         true
     }
 
-    /// A link that something lies below must be a folder, or what lies there is written where it leads.
+    /// A link with something below it must become a folder, or its content would be written to the link's target.
     fn below_link(&mut self, path: &[u8]) {
         if self.links.is_empty() {
             return;
@@ -478,8 +478,8 @@ impl Pass {
         self.history(&root);
     }
 
-    /// `data`, where a backup has the configuration. Elsewhere the folder in which most of what only a configuration
-    /// has lies; among equals the one nearest to the top. What lies below a folder that says its version is an old
+    /// `data`, where a backup has the configuration. Otherwise the folder that holds most files that only a
+    /// configuration has; among equals the one nearest to the top. Anything below a folder that has a version is an old
     /// copy.
     fn root(&self, is_bare: bool) -> Vec<u8> {
         if self.has_data

@@ -1,4 +1,4 @@
-//! The new archive, streamed.
+//! Streams the new archive.
 
 use std::{
     io::{self, Read, Write},

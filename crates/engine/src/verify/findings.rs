@@ -1,4 +1,4 @@
-//! What verifying found, in plain words, and how grave it is.
+//! What verifying found, in plain words, and how serious it is.
 
 use habackup::problem::{self, Problem};
 use serde::Serialize;
@@ -31,7 +31,7 @@ pub struct Finding {
     pub message: String,
 }
 
-/// More of these help nobody; the rest is counted.
+/// A longer list helps nobody; further ones are only counted.
 const MOST: usize = 1000;
 
 /// Gathers findings, the first thousand of them by name.

@@ -1,5 +1,5 @@
-//! One pass over an inner archive: is the tar sound, would Home Assistant take every member, is each database one.
-//! Inflating and decrypting lie behind the reader; the manifest and the outer archive are looked at elsewhere.
+//! One pass over an inner archive: is the tar sound, would Home Assistant accept every member, is each database one? It
+//! reads decrypted, inflated bytes.
 
 use std::io::Read;
 

@@ -1,4 +1,4 @@
-//! `backup.json`: against what both of Home Assistant's readers demand, and against what the archive really holds.
+//! Compares `backup.json` with what both of Home Assistant's readers require, and with what the archive really holds.
 
 use habackup::{
     archive::MANIFEST,
@@ -68,10 +68,11 @@ fn made_incomplete(stamp: &Stamp, is_seen: bool, findings: &mut Findings) {
     );
 }
 
-/// What readers make of one thing, as a finding of this module. Damage that was found byte by byte is not told twice.
+/// What readers make of one thing, as a finding of this module. Damage that was found byte by byte is not reported
+/// twice.
 fn add(finding: &readers::Finding, content: Option<&Content>, asked: usize, findings: &mut Findings) {
     let is_told = match finding.defect {
-        // The pages of databases were told of one by one.
+        // The pages of databases were reported one by one.
         Defect::DatabaseDamaged if finding.member.as_deref() == Some("data/home-assistant_v2.db") => {
             content.and_then(|content| content.database.as_ref()).is_some_and(|database| !database.problems.is_empty())
         }

@@ -8,7 +8,7 @@
 //! | `outer` | headers, padding and end of the outer tar |
 //! | `manifest` | `backup.json` against both schemas and against what is really there |
 //! | `inner` | one pass over an inner archive: tar, names, databases, index |
-//! | `findings` | what is said, and how grave it is |
+//! | `findings` | the texts, and how serious they are |
 
 mod findings;
 mod inner;
@@ -42,12 +42,12 @@ use store::Cancellation;
 /// More losses are not named in the verdict.
 const NAMED_LOSSES: usize = 3;
 
-/// What verifying is told.
+/// The options of a verification.
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
     /// For encrypted archives.
     pub password: Option<Password>,
-    /// Threads to inflate and decrypt on, the one that looks at the result included.
+    /// Threads that inflate and decrypt, including the one that checks the result.
     pub threads: NonZeroUsize,
 }
 
@@ -84,7 +84,7 @@ impl Verification {
     }
 }
 
-/// Why an archive could not be looked at.
+/// Why an archive could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// It can't be read, is something else, or the password is wrong.
@@ -155,7 +155,7 @@ fn look(
             );
         }
     }
-    // What could not be read as it was written is looked at as readers do.
+    // What could not be read as it was written is read as readers do.
     let known = |offset, is_config| {
         read.remove(&offset).filter(|(as_config, _)| *as_config == is_config).map(|(_, content)| content)
     };

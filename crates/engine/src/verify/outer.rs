@@ -1,4 +1,4 @@
-//! The outer tar, byte by byte: Home Assistant's reader asks only for names and sizes, so everything else is compared
+//! Checks the outer tar byte by byte: Home Assistant's reader uses only names and sizes, so everything else is compared
 //! here.
 
 use std::ops::Range;
@@ -22,7 +22,7 @@ const CHECKSUM: std::ops::Range<usize> = 148..156;
 /// Extended headers of outer members are a few records.
 const HEADERS_MAX: u64 = 2 << 20;
 
-/// Bytes behind the end that are read at once.
+/// Bytes after the end that are read at once.
 const STEP: u64 = 1 << 20;
 
 /// Checks the outer tar.

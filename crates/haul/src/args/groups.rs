@@ -1,4 +1,4 @@
-//! `haul --help` lists the commands by what they are for.
+//! `haul --help` lists the commands by their purpose.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What may be typed after `haul migrate`.
+//! Arguments of `haul migrate`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the user typed, and nothing of what it means: no file is touched here.
+//! Parses the command line, without interpreting it: no file is touched here.
 
 mod groups;
 mod making;
@@ -167,7 +167,7 @@ pub(crate) struct PasswordArgs {
     pub(crate) password_file: Option<PathBuf>,
 }
 
-/// Which of Home Assistant's readers are asked about an archive.
+/// Which of Home Assistant's readers to check for an archive.
 #[derive(Debug, Args)]
 pub(crate) struct ReadersArgs {
     /// Check for this version of Home Assistant only: the one that will restore the archive

@@ -1,4 +1,4 @@
-//! Arguments of the commands for what lies at a place, and for places themselves.
+//! Arguments of the commands for archives at a destination, and for destinations themselves.
 
 use std::{fmt::Write, path::PathBuf};
 

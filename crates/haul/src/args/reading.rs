@@ -1,4 +1,4 @@
-//! Arguments of the commands that look into archives and take things out of them.
+//! Arguments of the commands that look into archives and extract files.
 
 use std::{ffi::OsString, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! `haul auth`: signing in where a password is not enough, once and with the user's help.
+//! `haul auth`: signs in once, with the user's help, where a password is not enough.
 
 use std::collections::BTreeMap;
 

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> 
     drop(display);
     let mut report = outcome?;
     report.copies.iter().filter_map(|copy| copy.path.as_deref()).for_each(mounted::remember);
-    // Without the history it is smaller because that was asked for.
+    // Without the history it is smaller because the user excluded it.
     if !args.exclude_database {
         let (size, sockets) = (report.archive.size_bytes, goals.network.as_ref().map(Network::sockets));
         report.warnings.extend(shrunk::notes(
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> 
         report.copies.extend(goals.unreachable);
     }
     let told = if args.output.json { output::json(&report) } else { print(&report) };
-    // The archive is there whether or not anybody could be told.
+    // The archive is there even if the report could not be printed.
     told.map_err(|failure| {
         failure.hint(format!("the backup itself is complete: {}", report.copies.first().map(place).unwrap_or_default()))
     })?;
@@ -172,7 +172,7 @@ impl Goals {
     }
 }
 
-/// The closing report: what stands where, how fast and why not faster, and everything the user should know.
+/// The final report: where each copy is, how fast and why not faster, and everything the user should know.
 pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
     let mut lines = Vec::new();
     let archive = &report.archive;
@@ -254,7 +254,7 @@ fn divided(division: &Division) -> String {
     )
 }
 
-/// Where a copy stands, in one piece.
+/// Where a copy is, as one text.
 pub(crate) fn place(copy: &CopyReport) -> String {
     match &copy.path {
         Some(path) => engine::shown(path.as_os_str().as_encoded_bytes()),
@@ -285,7 +285,7 @@ pub(crate) fn copy_notes(copies: &[CopyReport]) {
 /// Where a copy failed, why, and what to do about that.
 fn failed(copy: &CopyReport) -> Option<String> {
     let error = copy.error.as_ref()?;
-    // Most errors name the place themselves.
+    // Most errors name the destination themselves.
     let place =
         if error.contains(copy.place.trim_end_matches('/')) { String::new() } else { format!("{}: ", copy.place) };
     let advice = copy.advice.as_ref().map_or_else(String::new, |advice| format!("; {advice}"));

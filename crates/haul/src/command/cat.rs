@@ -1,4 +1,4 @@
-//! `haul cat`: one file of an archive on standard output, and nothing else there.
+//! `haul cat`: prints one file of an archive on standard output, and nothing else.
 
 use std::{
     io::{self, IsTerminal, Write, stdout},
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &CatArgs, config: &Config, cancel: &Cancellation) -> Res
     let Out { watch, begun, end, .. } = out;
     drop(watch);
     match end {
-        // Who stopped listening has what he wanted.
+        // A reader that stopped has what it wanted.
         Some(End::Closed) => return Ok(DONE),
         Some(End::Failed(failure)) => return Err(failure),
         None => {}

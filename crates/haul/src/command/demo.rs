@@ -1,4 +1,4 @@
-//! `haul demo`: the main job on a sample installation whose recorder keeps writing, and the proof that it comes back.
+//! `haul demo`: backs up a sample installation whose recorder keeps writing, and proves that it can be restored.
 
 use std::{
     fs,

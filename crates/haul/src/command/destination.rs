@@ -87,7 +87,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Cancellation) ->
     let report =
         network.bridge.wait(policy.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
     if cancel.is_cancelled() {
-        // What was cut off is swept by the next backup, but there need not be one soon.
+        // The next backup removes what was cut off, but there need not be one soon.
         let _ = network.bridge.wait(store.remove_abandoned());
         return Err(Failure::new(INTERRUPTED, "interrupted")
             .hint("archives whose names begin with haul-check- may be left behind"));
@@ -225,7 +225,7 @@ fn advice(abilities: &Abilities, free: Option<u64>, broken: usize) -> Vec<String
     advice
 }
 
-/// What it means that nothing may be deleted. `untold`: the place has not said it itself.
+/// What it means that nothing may be deleted. `untold`: the destination has not said so itself.
 fn append_only(stays: &str, untold: bool) -> Vec<String> {
     let mut said = Vec::new();
     if untold {

@@ -1,4 +1,4 @@
-//! `haul diff`: what two archives do not have in common.
+//! `haul diff`: shows how two archives differ.
 
 use std::sync::{
     Arc,

@@ -1,7 +1,7 @@
-//! `haul get`: an archive from a place into a file of this machine.
+//! `haul get`: fetches an archive from a destination into a local file.
 //!
-//! The bytes grow in a hidden file beside the target ([`unfinished`]), so that an interrupted fetch goes on where it
-//! stopped. The final name appears when everything is there and on the disk.
+//! The bytes grow in a hidden file beside the target ([`unfinished`]), so that an interrupted download continues where
+//! it stopped. The final name appears when everything is there and on the disk.
 
 mod unfinished;
 
@@ -128,7 +128,7 @@ fn target(to: &Path, name: &str) -> Result<PathBuf, Failure> {
 
 fn no_directory(path: &Path) -> Failure {
     let shown = engine::shown(path.as_os_str().as_encoded_bytes());
-    // With a slash behind it, a file is not found.
+    // With a slash after its name, a file is not found.
     let is_there = fs::symlink_metadata(path.components().as_path()).is_ok();
     let (reason, hint) = if is_there {
         ("is not a directory", "give an existing directory, or a new file".to_owned())

@@ -218,7 +218,7 @@ pub(super) fn found(finding: &Finding) -> Vec<String> {
     lines.iter().map(|line| text::sanitize(line)).collect()
 }
 
-/// How it ends with each reader. What that says stands with the finding.
+/// The verdict of each reader. The finding shows what the reader says.
 pub(super) fn verdicts(verdicts: &[Verdict]) -> Vec<String> {
     shared(verdicts.iter().map(|each| (each.reader, text::sanitize(&verdict(each)))))
 }

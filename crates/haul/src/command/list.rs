@@ -1,4 +1,4 @@
-//! `haul list`: what lies in a place, told from the beginnings of the archives alone.
+//! `haul list`: lists the archives at a destination, from their beginnings alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,10 +36,10 @@ const UNKNOWN: &str = "unknown";
 
 /// Ends the name of the mark that pins an archive.
 pub(crate) const PIN: &str = ".pin";
-/// Archives looked at in parallel: each is a handful of small requests.
+/// Archives read in parallel: each costs a handful of small requests.
 const PARALLEL: usize = 4;
 
-/// An archive in a place, or a file that looks like one.
+/// An archive at a destination, or a file that looks like one.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Item {
@@ -55,21 +55,21 @@ pub(crate) struct Item {
     pub(crate) pinned: bool,
     /// Home Assistant's id of the instance that it is of.
     pub(crate) instance: Option<String>,
-    /// `whole` or `incomplete`, as its maker said, `damaged`, or `unknown` where its maker did not say it and it looks
-    /// sound from outside.
+    /// `whole` or `incomplete`, as its maker said, `damaged`, or `unknown` if its maker said nothing and it looks sound
+    /// from outside.
     pub(crate) verdict: &'static str,
-    /// What is missing in an incomplete one, in words.
+    /// What an incomplete one lacks, as text.
     pub(crate) missing: Option<String>,
     /// Whether that is users, settings or the history.
     pub(crate) essential: bool,
-    /// Whether the history is in it, as far as its maker said.
+    /// Whether it holds the history, as far as its maker said.
     pub(crate) history: bool,
     /// It is a symbolic link.
     pub(crate) link: bool,
     /// The paired machine that sent it, and when it arrived, at a receiver that keeps what it has.
     pub(crate) arrival: Option<ArrivalNote>,
     pub(crate) problem: Option<String>,
-    /// What tells it from other archives, whatever it is called.
+    /// What distinguishes it from other archives, whatever its name.
     #[serde(skip)]
     content: Option<String>,
 }
@@ -118,7 +118,7 @@ impl Item {
     }
 }
 
-/// A moment that can't be is one that lies ahead, so that nothing goes because of it.
+/// An impossible moment counts as one in the future, so that nothing is removed because of it.
 fn arrived(note: &ArrivalNote) -> Timestamp {
     i64::try_from(note.arrived).ok().and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MAX)
 }
@@ -181,7 +181,7 @@ pub(crate) fn are_several(items: &[Item]) -> bool {
     instances.len() > 1
 }
 
-/// So much of an instance's id that it is told from others.
+/// So much of an instance's id that it differs from others.
 pub(crate) fn short(instance: Option<&str>) -> String {
     instance.map_or("-", |id| &id[..id.floor_char_boundary(8)]).to_owned()
 }
@@ -246,15 +246,15 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// What a place holds.
+/// What a destination holds.
 pub(crate) struct Inventory {
     /// Everything that is or looks like an archive, the oldest first; each name once.
     pub(crate) items: Vec<Item>,
-    /// Names that the place lists more than once.
+    /// Names that the destination lists more than once.
     pub(crate) twice: Vec<String>,
 }
 
-/// Looks at everything in a place that is or looks like an archive.
+/// Reads everything at a destination that is or looks like an archive.
 pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn Store>) -> Result<Inventory, Failure> {
     let mut listed: BTreeMap<String, Entry> = BTreeMap::new();
     let mut twice = BTreeSet::new();
@@ -361,7 +361,7 @@ fn look(file: RemoteFile, entry: &Entry, pinned: bool) -> Result<Option<Item>, F
     Ok(Some(item))
 }
 
-/// What can't be read at all: a place that is gone is told once, and not for each archive.
+/// What can't be read at all: a lost destination is reported once, and not for each archive.
 fn unreadable(item: Item, error: std::io::Error) -> Result<Option<Item>, Failure> {
     let text = error.to_string();
     match error.downcast::<StoreError>() {

@@ -1,4 +1,4 @@
-//! `haul ls`: what is in an archive, a line an entry.
+//! `haul ls`: lists what is in an archive, one line per entry.
 
 use std::{ops::ControlFlow, os::unix::ffi::OsStrExt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! One module per command: from what was typed to what is printed.
+//! One module per command: from its arguments to its output.
 
 pub(crate) mod auth;
 pub(crate) mod backup;

@@ -1,4 +1,4 @@
-//! `haul peers`: the machines this one was paired with, and forgetting them.
+//! `haul peers`: lists the machines that this one was paired with, and forgets them.
 
 use jiff::{Timestamp, tz::TimeZone};
 use peer::{Known, Peer, Role};

@@ -76,7 +76,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
     }
     let Inventory { items, twice } = list::inventory(network, place, store)?;
     if let Some(name) = twice.first() {
-        // What a name stands for is not certain then, and neither is that the list is whole.
+        // What a name refers to is uncertain then, and so is whether the list is complete.
         return Err(Failure::new(
             FAILED,
             format!("{} lists {} more than once; nothing was removed", store.label(), text::sanitize(name)),
@@ -196,7 +196,7 @@ fn item_of<'i>(items: &'i [Item], decision: &Decision) -> Option<&'i Item> {
     items.iter().find(|item| item.name == decision.name)
 }
 
-/// Why an archive stays. That it is whole is what its maker said, if anybody did.
+/// Why an archive stays. That it is whole is its maker's word, if there is one.
 fn why(reason: &Reason, item: Option<&Item>) -> String {
     match reason {
         Reason::Newest if item.is_some_and(Item::is_said_whole) => "newest whole (as its maker said)".to_owned(),
@@ -205,7 +205,7 @@ fn why(reason: &Reason, item: Option<&Item>) -> String {
     }
 }
 
-/// The place, and what reading an archive there takes.
+/// The destination, and what reading an archive there needs.
 struct Reading<'a> {
     network: &'a Network,
     place: &'a Destination,
@@ -214,8 +214,8 @@ struct Reading<'a> {
     cancel: &'a Cancellation,
 }
 
-/// Reads the newest whole archive of each instance that something is to be removed of. Where it is not what its maker
-/// said, all of that instance stays.
+/// Reads the newest whole archive of each instance that loses archives. If it is not what its maker said, all of that
+/// instance stays.
 fn hold_back(
     going: &mut Vec<&Item>,
     reading: &Reading<'_>,
@@ -257,7 +257,8 @@ impl Reading<'_> {
     }
 }
 
-/// What stays is why the others may go; so it is looked at itself, and not in a list that may show what is gone.
+/// Archives that stay are the reason why others may go; so they are checked themselves, not in a list that may show
+/// removed ones.
 fn still_there(
     network: &Network,
     place: &Destination,

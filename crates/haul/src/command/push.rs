@@ -1,4 +1,4 @@
-//! `haul push`: an archive that exists already, to other places.
+//! `haul push`: sends an existing archive to other destinations.
 
 use std::sync::Arc;
 
@@ -118,8 +118,8 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Cancellation) -> Re
     Ok(if copies.iter().all(CopyReport::is_fine) { DONE } else { INCOMPLETE })
 }
 
-/// What whoever relies on the copies should know of the archive, as far as its description and its outer structure
-/// tell. It is sent as it is all the same.
+/// What anybody who relies on the copies should know of the archive, as far as its description and its outer structure
+/// show. It is sent as it is anyway.
 fn remark(archive: &std::path::Path) -> Option<String> {
     let what = match Archive::open(std::fs::File::open(archive).ok()?) {
         Ok(opened) => remark_of(&opened)?,
@@ -181,7 +181,7 @@ fn push(
     }
 }
 
-/// The same command goes on where it stopped, if there is a note of where that is.
+/// The same command continues where it stopped, if its progress was recorded.
 fn to_be_continued(error: StoreError, context: &Context) -> Failure {
     let remembered = store::outbound::can_remember(context);
     let lost =

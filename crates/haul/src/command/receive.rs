@@ -1,4 +1,4 @@
-//! `haul receive`: this machine takes the backups of others.
+//! `haul receive`: accepts the backups of other machines.
 
 use std::{
     io::{BufRead, IsTerminal, stdin},
@@ -22,7 +22,7 @@ use crate::{
     output, text,
 };
 
-/// How often what was left behind is looked for.
+/// How often to look for leftovers.
 const TIDY: Duration = Duration::from_hours(1);
 
 pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) ->
     let address = listener
         .local_addr()
         .map_err(|error| Failure::new(FAILED, format!("can't listen: {}", engine::plain_reason(&error))))?;
-    // Whoever listens only to this machine is not looked for by others.
+    // Other machines do not search for a receiver that listens only to this machine.
     let announcement = if address.ip().is_loopback() { None } else { announce(address.port()) };
 
     let mut lines = vec![format!("Receiving into {place} as {}, at {address}", server.name)];
@@ -135,7 +135,7 @@ fn renew_when_asked(gate: &Arc<Gate>) {
     });
 }
 
-/// Nobody may be listening any more; receiving goes on.
+/// Nobody may be reading any more; receiving continues.
 fn say(line: &str) {
     if !line.is_empty() {
         let _ = output::lines(&[line.to_owned()]);

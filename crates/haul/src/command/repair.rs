@@ -1,4 +1,5 @@
-//! `haul repair`: a new archive of all that can be kept of another one, and a line for everything that was done.
+//! `haul repair`: writes a new archive with everything that can be kept of another one, and lists everything that was
+//! done.
 
 use std::{path::Path, sync::Arc};
 

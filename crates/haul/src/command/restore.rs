@@ -43,7 +43,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
     let progress = Arc::new(Progress::default());
     let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
     let restoration = restore(&archive, &args.into, &options, args.output.progress, &progress, cancel)?;
-    // Of an archive that lacks something a part may still be all that was asked for.
+    // The restored part of an incomplete archive may still be all that the user wanted.
     let is_whole = restoration.judgement.verdict == Verdict::Whole || !args.only.is_empty() || args.database_only;
     let complete = is_whole && restoration.left_out.is_empty() && restoration.unmatched.is_empty();
     let told = if args.output.json {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
     } else {
         print(&restoration)
     };
-    // The files are there whether or not anybody could be told.
+    // The files are there even if the report could not be printed.
     told.map_err(|failure| {
         failure.hint(format!(
             "the restore itself is complete: {}",

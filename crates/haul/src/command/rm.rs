@@ -1,4 +1,4 @@
-//! `haul rm`, and what all commands share that name archives of several places.
+//! `haul rm`, and what all commands share that name archives at several destinations.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     output,
 };
 
-/// One named archive, with the connection to its place.
+/// One named archive, with the connection to its destination.
 pub(crate) struct Target {
     pub(crate) destination: Destination,
     pub(crate) store: Arc<dyn Store>,
@@ -38,9 +38,9 @@ impl Target {
     }
 }
 
-/// Finds every archive that was named; one contact for each place.
+/// Finds every archive that was named, with one connection per destination.
 pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> Result<Vec<Target>, Failure> {
-    // An address alone does not tell places apart: the settings name the server and the account.
+    // An address alone does not identify a destination: the settings name the server and the account.
     let mut places: Vec<(Address, Options, Arc<dyn Store>)> = Vec::new();
     let mut targets = Vec::new();
     for text in typed {

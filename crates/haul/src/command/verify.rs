@@ -54,7 +54,7 @@ fn code(verification: &Verification) -> u8 {
         Verdict::Whole => DONE,
         // Only its maker knew: what is there is as it was written, and Home Assistant takes all of it.
         Verdict::Incomplete if verification.is_good() => INCOMPLETE,
-        // Every file can be had.
+        // Every file can be restored.
         Verdict::Wrapper => INCOMPLETE,
         _ => DAMAGED,
     }

@@ -1,4 +1,4 @@
-//! The sentences of a migration that are made of more than one fact.
+//! The sentences of a migration that combine several facts.
 
 use store::StoreError;
 
@@ -27,7 +27,7 @@ pub(crate) fn joined(names: &[String], word: &str) -> String {
     }
 }
 
-/// How far a migration got, for whoever has to look after the new one when it ends early.
+/// How far a migration got, for whoever has to look after the new instance if it ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// Nothing was sent.
@@ -38,7 +38,7 @@ pub(crate) enum Reached {
     Unanswered,
     /// The backup is there.
     Sent,
-    /// The restore was asked for.
+    /// The restore was requested.
     Restoring,
 }
 

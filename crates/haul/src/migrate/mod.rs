@@ -1,18 +1,18 @@
-//! One Home Assistant into another: look at both, send, restore, follow the restart, tell.
+//! Moves one Home Assistant into another: checks both, sends, restores, follows the restart, reports.
 //!
 //! ```text
 //! Move::look ─▶ [stop] ─▶ send ─▶ [start] ─▶ restore ─▶ "log in as …"
 //! ```
 //!
-//! The backup is the engine's, with the new Home Assistant as its only place (`place`); how one speaks to a Home
-//! Assistant is the crate `homeassistant`'s business. What lives here is their order, and what it means for the user
-//! when one of them ends early.
+//! The engine makes the backup, with the new Home Assistant as its only destination (`place`); the crate
+//! `homeassistant` talks to a Home Assistant. This module orders the steps, and says what it means for the user when
+//! one of them ends early.
 //!
 //! | module | owns |
 //! |---|---|
-//! | `source` | the old one: whether its directory is whole, who may log in |
+//! | `source` | the old one: whether its directory is whole, who can log in |
 //! | `target` | the new one, fresh or with a token |
-//! | `place` | the new one as a place that takes one archive |
+//! | `place` | the new one as a destination that takes one archive |
 //! | `pause` | the old one stopped, and started again whatever happens |
 //! | `words` | sentences |
 
@@ -42,7 +42,7 @@ use crate::{
     progress::{Display, Job, Steps},
 };
 
-/// How often a restore that meets a busy instance is asked for again.
+/// How often to request a restore again if the instance is busy.
 const RESTORE_TRIES: u32 = 30;
 const RESTORE_PAUSE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -83,7 +83,7 @@ pub(crate) struct Sent {
 }
 
 impl Move {
-    /// Looks at both. Nothing is sent to the new one, and nothing of the old one is read but who it is.
+    /// Checks both sides. It sends nothing to the new one, and reads of the old one only what identifies it.
     pub(crate) fn look(wanted: Wanted, network: Network, cancel: &Cancellation) -> Result<Self, Failure> {
         let options = options(&wanted);
         let identity = engine::identity(&options).map_err(|error| match error {
@@ -154,7 +154,7 @@ impl Move {
         let expected = homeassistant::Expected { agent: self.target.agent().to_owned(), slug, name, date, size: None };
         let store = HomeAssistantStore::new(Arc::clone(&self.target), expected, Arc::clone(&ledger));
         let mut context = self.network.context.clone();
-        // It has been spoken to: from now on it is waited for as long as any place that has worked.
+        // It has answered: from now on Haul waits for it as long as for any destination that has worked.
         context.tuning.first_contact = context.tuning.give_up_after;
         self.options.destinations =
             vec![Destination::Place { sink: Arc::new(store), name: None, context: Some(context) }];
@@ -170,7 +170,7 @@ impl Move {
         Ok(Sent { report, backup_id, breaks: ledger.breaks(), notes: Vec::new() })
     }
 
-    /// Why nothing arrived, in the words of the new one where it said something.
+    /// Why nothing arrived, with the new instance's own text if it gave one.
     fn not_sent(&self, error: BackupError, ledger: &Ledger) -> Failure {
         let breaks = ledger.breaks();
         match (error, ledger.last_error()) {
@@ -211,7 +211,7 @@ impl Move {
         let elsewhere = elsewhere.map_err(|error| messages::ended(&error, Reached::Sent, place))?;
         let request = self.target.request(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
         let begun = self.network.bridge.wait(policy.unless_cancelled(self.ask_to_restore(&request)));
-        // Whoever interrupts now may well have been too late.
+        // An interruption now may well be too late.
         let begun = begun.map_err(|error| messages::ended(&error, Reached::Restoring, place))?;
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup remains there"))? {
             steps.say("restoring: no answer, as happens when Home Assistant restarts at once");
@@ -235,7 +235,7 @@ impl Move {
     }
 }
 
-/// The same end, with how things are now behind the advice.
+/// The same end, with the current state after the advice.
 fn with_hint(mut failure: Failure, state: &str) -> Failure {
     let advice = failure.hint.take().map_or_else(String::new, |hint| format!("{hint}; "));
     failure.hint(format!("{advice}{state}"))

@@ -1,5 +1,5 @@
-//! The old Home Assistant stopped for a while, by the user's own commands. Started again it is whatever happens: a
-//! small shell waits at a pipe, and starts it when told to or when this program is gone.
+//! Stops the old Home Assistant for a while, with the user's own commands, and starts it again whatever happens: a
+//! small shell waits at a pipe, and runs the start command when told to or when this program is gone.
 
 use std::{
     io::{self, Write},
@@ -22,7 +22,7 @@ use crate::failure::{FAILED, Failure};
 /// holds the other end of that input too: should this program be killed meanwhile, the start does not overtake the
 /// stop.
 const WATCH: &str = "trap '' INT TERM HUP; while read -r line; do break; done; trap - INT TERM HUP; exec sh -c \"$1\"";
-/// Runs its first argument with the input it gets as an open file that nobody uses, and with none of its own.
+/// Runs its first argument; keeps its own input as an open file that nothing uses, and gives the command none.
 const HOLD: &str = "exec 9<&0 </dev/null; exec sh -c \"$1\"";
 /// How long one that is interrupted may take to end by itself, and then to obey. `docker stop` takes ten seconds.
 const GRACE: Duration = Duration::from_mins(1);
@@ -106,7 +106,7 @@ impl Waiting {
 
     fn go(mut self) -> Result<(), String> {
         if let Some(mut input) = self.shell.stdin.take() {
-            // If nobody reads it, the shell is gone, which waiting for it tells.
+            // If nobody reads it, the shell is gone; waiting for it shows that.
             let _ = input.write_all(b"now\n");
         }
         let wrong = |why: String| {
@@ -162,8 +162,8 @@ impl Running {
         self.events.recv_timeout(time) == Ok(true)
     }
 
-    /// Lets a command end that nobody wants any more. What it asked others to do goes on without it, so it is not ended
-    /// before its time: a start must not overtake a stop.
+    /// Lets a command finish that nobody wants any more. What it started continues without it, so it is not killed
+    /// early: a start must not overtake a stop.
     fn give_up(&mut self) {
         let group = Pid::from_child(&self.command);
         if !self.has_ended_within(GRACE) {
@@ -176,8 +176,8 @@ impl Running {
     }
 }
 
-/// In a process group of its own, so that Ctrl-C is ours to judge; standard output is the report's, and passwords and
-/// tokens are nobody else's.
+/// In its own process group, so that only Haul handles Ctrl-C; standard output belongs to the report, and nobody else
+/// gets passwords and tokens.
 fn quiet(mut command: Command) -> Command {
     if let Ok(err) = io::stderr().as_fd().try_clone_to_owned() {
         command.stdout(err);

@@ -1,6 +1,5 @@
-//! The new Home Assistant as a place of the backup pipeline: it takes one archive, in one request, and can't go on
-//! after a break. Then it is asked whether the archive arrived after all, and if not, all of it is sent again. What an
-//! archive is, nobody knows here.
+//! The new Home Assistant as a destination of the backup pipeline: it accepts one archive, in one request, and can't
+//! resume. After a break, Haul asks whether the archive arrived after all; if not, it sends all of it again.
 
 use std::{
     convert::Infallible,
@@ -23,12 +22,12 @@ use crate::text;
 
 /// The pause before another beginning, and between two questions whether it arrived.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often its list is looked at for what it said it took.
+/// How often to check its list for the backup that it accepted.
 const LISTINGS: u32 = 5;
-/// How often is asked while the other side is busy with what it got: it reads all of it, which takes its time.
+/// How often to ask while the other side processes what it got: it reads all of it, which takes time.
 const QUESTIONS: u32 = 900;
 
-/// What became of the uploads so far, for whoever tells the user.
+/// What became of the uploads so far, for the report.
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<Account>);
 
@@ -48,7 +47,7 @@ impl Ledger {
         self.account().backup_id.clone()
     }
 
-    /// Why uploads had to begin anew.
+    /// Why uploads had to start over.
     pub(crate) fn breaks(&self) -> Vec<String> {
         self.account().breaks.iter().map(ToString::to_string).collect()
     }
@@ -247,7 +246,7 @@ impl HomeAssistantUpload {
             match self.target.did_it_arrive(&self.expected).await {
                 Ok(Arrival::Yes { backup_id }) => return Some(backup_id),
                 Ok(Arrival::Underway) => tokio::time::sleep(PAUSE).await,
-                // Who can't be asked now is asked again before the next beginning.
+                // If it can't be asked now, it is asked again before the next start.
                 Ok(Arrival::No | Arrival::OtherSize { .. }) | Err(_) => return None,
             }
         }
@@ -312,7 +311,7 @@ impl Upload for HomeAssistantUpload {
             return Err(self.lost("the upload broke off and can't be resumed"));
         }
         let expected = homeassistant::Expected { size: Some(completed.length), ..self.expected.clone() };
-        // One that does not show its list said yes to all the bytes that were announced.
+        // An instance that does not show its list accepted all the announced bytes.
         for _ in 0..LISTINGS {
             match self.target.did_it_arrive(&expected).await {
                 Ok(Arrival::OtherSize { size, .. }) => {
@@ -344,7 +343,7 @@ fn transient(error: &Error) -> StoreError {
     refusal(&error.place, Kind::Transient { retry_after: Some(PAUSE) }, error.reason.clone())
 }
 
-/// No other try will do better. The user is told in its own words.
+/// No further attempt will do better. The user gets the instance's own text.
 fn lasting(ledger: &Ledger, error: Error) -> StoreError {
     let shown = refusal(&error.place, Kind::Protocol, error.reason.clone());
     ledger.account().failure = Some(error);

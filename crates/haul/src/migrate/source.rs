@@ -1,5 +1,4 @@
-//! The Home Assistant that moves: which version it is, who may log in, and whether its directory holds what makes it
-//! this one and no other.
+//! The Home Assistant that moves: its version, who can log in, and whether its directory holds its users and settings.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +19,7 @@ use crate::failure::{FAILED, Failure};
 
 /// The login provider whose users have a name and a password in the directory itself.
 const BY_PASSWORD: &str = "homeassistant";
-/// The steps of the first page that an instance in use has behind it, as far as all versions have them.
+/// The onboarding steps that an instance in use has completed, as far as all versions have them.
 const FIRST_STEPS: [&str; 2] = ["user", "core_config"];
 
 /// The first version that listens where `.storage/http` says.
@@ -98,8 +97,8 @@ struct Onboarding {
     done: Vec<String>,
 }
 
-/// `.storage/http`: from 2026.8 on what Home Assistant listens by, and what it tries out; before that a copy of what
-/// its YAML said.
+/// `.storage/http`: from 2026.8 on, where Home Assistant listens, and what it tries out; before that a copy of its
+/// YAML.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Http {
@@ -128,8 +127,8 @@ impl Slot {
 }
 
 impl Source {
-    /// Looks at the directory. A restore without users, or with users nobody can be, ends on the first page again: that
-    /// is refused.
+    /// Checks the directory. A restore without users, or with users nobody can log in as, ends at onboarding again:
+    /// that is refused.
     pub(crate) fn look(directory: &Path, identity: &Identity) -> Result<Self, Failure> {
         let auth = directory.join(".storage/auth");
         let Some(Auth { users, credentials, refresh_tokens }) = read::<Auth>(&auth)? else {
@@ -183,7 +182,7 @@ impl Source {
                 do not move";
             notes.push(what.to_owned());
         }
-        // Only for a hint: whatever stands there instead is no reason to stop.
+        // Only for a hint: anything else there is no reason to stop.
         let stored_http = read::<Http>(&directory.join(".storage/http")).ok().flatten();
         let tokens = refresh_tokens.into_iter().map(|token| token.id).collect();
         Ok(Self {
@@ -242,7 +241,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     };
     match serde_json::from_slice::<Stored<T>>(&bytes) {
         Ok(stored) => Ok(Some(stored.data)),
-        // Where, and not what: the parser would repeat what stands there, and that may be a secret.
+        // Where, but not what: the parser would repeat the text, which may be a secret.
         Err(error) => {
             let (file, line, column) = (path.display(), error.line(), error.column());
             Err(Failure::new(
@@ -308,8 +307,7 @@ mod tests {
         assert!(source.notes.is_empty(), "{:?}", source.notes);
     }
 
-    /// What stands in `.storage/http` and in the configuration, and where an older and a newer Home Assistant then
-    /// listen.
+    /// What `.storage/http` and the configuration say, and where an older and a newer Home Assistant then listen.
     #[test]
     fn the_restored_one_listens_where_its_version_looks() {
         let copy = r#"{"version":1,"data":{"server_port":8124,"cors_allowed_origins":[]}}"#;

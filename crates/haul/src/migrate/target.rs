@@ -1,4 +1,4 @@
-//! The Home Assistant that takes over: fresh, or set up and spoken to with a token. Both ways are one here.
+//! The new Home Assistant: fresh, or set up and used with a token. This module hides the difference.
 
 use std::{fmt, time::Duration};
 
@@ -13,7 +13,7 @@ use homeassistant::{
 use super::{messages, source::Source};
 use crate::failure::{FAILED, Failure};
 
-/// Who takes backups there: Home Assistant itself, or its Supervisor.
+/// What accepts backups there: Home Assistant itself, or its Supervisor.
 const SUPERVISOR: &str = "hassio.local";
 /// Versions that stop an upload after 16 MiB.
 const LIMITED: [&str; 2] = ["2026.7.", "2026.8."];
@@ -80,8 +80,8 @@ impl Target {
         }
     }
 
-    /// Looks at where it may answer with what is restored. The old one on the same machine is not it, nor is anybody
-    /// else who is there before.
+    /// Checks where it may answer after the restore. The old instance on the same machine is not it, nor is anything
+    /// else that answers there before.
     pub(crate) async fn expect(&mut self, source: &Source) {
         for listening in source.listening(self.version().as_ref()) {
             let Some(elsewhere) = listening.port.and_then(|port| self.instance.at_port(port, listening.tls)) else {
@@ -176,7 +176,7 @@ impl Target {
         self.instance.seen().version.as_deref()?.parse().ok()
     }
 
-    /// Who keeps the backup there.
+    /// The agent that keeps the backup there.
     pub(crate) fn agent(&self) -> &str {
         &self.agent
     }
@@ -256,7 +256,7 @@ impl Target {
     }
 }
 
-/// Nothing is waited for longer than the user wants to wait for any place.
+/// Haul waits for nothing longer than the user wants to wait for any destination.
 fn timeouts(give_up_after: Duration) -> Timeouts {
     let usual = Timeouts::default();
     Timeouts { restart: usual.restart.min(give_up_after), ..usual }

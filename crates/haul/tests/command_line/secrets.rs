@@ -1,4 +1,4 @@
-//! Passwords and secrets in addresses: how they come in, and that they never come out.
+//! Passwords and secrets in addresses: how they are given, and that they are never shown.
 
 use std::{fs, os::fd::OwnedFd, path::Path};
 

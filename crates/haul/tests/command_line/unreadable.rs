@@ -1,5 +1,5 @@
-//! Each call by which a backup reads its source says no, at one entry: that entry is named, and everything else is in
-//! the archive.
+//! Each call by which a backup reads its source fails, at one entry: that entry is named, and everything else is in the
+//! archive.
 
 use std::{
     collections::BTreeMap,
@@ -67,7 +67,7 @@ fn whatever_call_fails_the_entry_is_named_and_nothing_else_is_missing() {
     if !strace::can_trace() {
         return;
     }
-    // At which entry, the calls that fail, the exit code, what becomes of the entry, and what is said of it.
+    // At which entry, the calls that fail, the exit code, what becomes of the entry, and the message about it.
     let cases: &[(&str, &[&str], i32, Becomes, &str)] = &[
         ("www/link", &["?readlink,readlinkat:error=EACCES"], 3, Missing, DENIED),
         ("www/link", &["?readlink,readlinkat:error=EIO"], 3, Missing, EIO),
@@ -92,7 +92,7 @@ fn whatever_call_fails_the_entry_is_named_and_nothing_else_is_missing() {
             "the disk can't read it (input/output error); the rest of its copy is zeros",
         ),
         ("www/large", &["lseek:error=EIO", "fadvise64:error=EIO", "mincore:error=EIO"], 0, Whole, ""),
-        // SQLite can't read it, and its raw bytes can be had all the same; or they can't.
+        // SQLite can't read it, but its raw bytes can be read; or they can't.
         (
             "www/bees.db",
             &["pread64:error=EIO"],

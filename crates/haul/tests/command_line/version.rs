@@ -1,4 +1,4 @@
-//! What `haul --version` says, and where its commit comes from.
+//! What `haul --version` prints, and where its commit comes from.
 
 use std::{path::Path, process::Command};
 

@@ -27,7 +27,7 @@ fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
     child.wait().unwrap();
     assert!(!place.path("here/large.tar").exists());
     let output = place.haul(&["get", "out/large.tar", "--to", "here"]);
-    // It is fetched as it is; that it is no archive is said, and the exit code says it too.
+    // It is fetched as it is; a message and the exit code say that it is not an archive.
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("that an earlier run had fetched"), "{}", text(&output.stdout));
     assert_eq!(place.names("here"), ["large.tar"]);

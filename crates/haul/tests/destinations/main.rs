@@ -1,4 +1,4 @@
-//! What a user does with places: named ones, remote ones, and what lies there.
+//! What a user does with destinations: named ones, remote ones, and the archives there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -255,7 +255,7 @@ fn everything_works_from_afar() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Nextcloud::start("")).unwrap();
     let place = Place::new();
-    // Too random to shrink, so that what is fetched can be told from what is there.
+    // Too random to shrink, so that fetched bytes can be counted apart from those already there.
     let noise = noise(24 << 20);
     place.write("config/noise.bin", &noise);
     let toml = format!("[destinations.far]\nurl = \"nextcloud://{}/Backups\"\n", server.authority());
@@ -332,7 +332,7 @@ fn a_name_never_leads_out_of_its_place() {
     }
 }
 
-/// Two places that each answer only when both have been called: one after the other, they would never be.
+/// Two destinations that answer only when both have been called: called one after the other, they would never answer.
 #[test]
 fn several_places_are_called_at_once() {
     let both = Arc::new(Barrier::new(2));
@@ -440,7 +440,7 @@ fn a_rate_is_understood_as_a_flag_and_as_a_key() {
     assert!(code == 2 && error.contains("haul.toml, line 3: limit:"), "{error}");
 }
 
-/// Whoever watches is told what slows the upload down, also where the archive goes into a pipe.
+/// Progress says what slows the upload down, also if the archive goes into a pipe.
 #[test]
 fn a_rate_is_kept_on_standard_output_and_named_as_the_limit() {
     let place = Place::new();

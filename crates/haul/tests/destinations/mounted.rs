@@ -33,7 +33,7 @@ fn a_directory_whose_share_is_gone_is_not_written_to() {
     let (_, said) = place.refused(&["backup", "config", "--to", "nas", "--force"]);
     assert!(said.contains("must_be_mounted"), "{said}");
     assert!(place.names("nas").is_empty());
-    // Another place is none the worse.
+    // Another destination is not affected.
     let output = place.haul(&["backup", "config", "--to", "nas", "--to", "out"]);
     assert!(
         output.status.code() == Some(3) && text(&output.stderr).contains("must_be_mounted"),

@@ -1,4 +1,4 @@
-//! Which readers are asked about an archive, and what that means for exit codes.
+//! Which readers are checked for an archive, and what that means for exit codes.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ impl Bench {
         let bench = Self { dir: tempfile::tempdir().unwrap() };
         sample::create(&bench.path("config"), &sample::Options { database_bytes: 1 << 20, seed: 3 }).unwrap();
         fs::write(bench.path("config").join(".HA_VERSION"), version).unwrap();
-        // What Core never restores as it was would be said as well.
+        // What Core never restores as it was would be reported as well.
         fs::remove_dir_all(bench.path("config").join("backups")).unwrap();
         fs::remove_file(bench.path("config").join("www/media")).unwrap();
         let made = bench.haul(&["backup", "config", "--to", "a.tar"], password);

@@ -1,5 +1,5 @@
-//! The words of `haul inspect`, kept beside this file as they are printed: read them aloud when they change.
-//! `HAUL_GOLDEN=write` writes them anew.
+//! The output of `haul inspect`, kept beside this file as printed: read it aloud when it changes. `HAUL_GOLDEN=write`
+//! rewrites it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod agreement;

@@ -1,5 +1,5 @@
-//! `haul migrate`: into a real Home Assistant, which `tests/rig` runs, and into one that is played, for what a real one
-//! does not do when it is asked to.
+//! `haul migrate`: into a real Home Assistant, which `tests/rig` runs, and into a simulated one, for what a real one
+//! does not do on request.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod played;
@@ -66,7 +66,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Everything that was said.
+/// Everything that was printed.
 fn said(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }

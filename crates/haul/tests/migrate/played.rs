@@ -1,4 +1,4 @@
-//! A Home Assistant that is played: what breaks, what is interrupted, and what must not happen then.
+//! A simulated Home Assistant: what breaks, what is interrupted, and what must not happen then.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Real ones: an instance that runs and is written to moves into fresh ones, plain over a line that breaks and
-//! encrypted, and into one that was set up by others.
+//! Real ones: an instance that runs and is written to moves into fresh ones, plain over a connection that breaks and
+//! encrypted, and into one that others set up.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Everything that `haul migrate` says, kept beside this file as it is printed: read it aloud when it changes.
-//! `HAUL_GOLDEN=write` writes it anew.
+//! Everything that `haul migrate` prints, kept beside this file: read it aloud when it changes. `HAUL_GOLDEN=write`
+//! rewrites it.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! How uploads end: well, for some places only, by Ctrl-C, by `kill -9`.
+//! How uploads end: well, at some destinations only, by Ctrl-C, by `kill -9`.
 
 use std::{
     fs,

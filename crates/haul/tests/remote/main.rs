@@ -1,5 +1,5 @@
-//! Backups to places away from this machine, made by the program itself: what they cost here, and what is left when
-//! they end badly.
+//! Backups to remote destinations, made by the program itself: what they cost here, and what is left when they end
+//! badly.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod endings;
@@ -25,7 +25,7 @@ struct Place {
     dir: tempfile::TempDir,
 }
 
-/// Everything the program could write into without being told to.
+/// Every directory that the program could write into unasked.
 const OWN: [&str; 5] = ["home", "state", "cache", "tmp", "xdg"];
 
 impl Place {

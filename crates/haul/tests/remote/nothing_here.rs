@@ -173,7 +173,7 @@ fn a_backup_to_a_web_server_writes_nothing_here_though_it_is_measured_first() {
     leaves_nothing_here(&place, &["url", &url, "user", wsgidav::USER, "password_file", &password]);
 }
 
-/// A backup to the place with these settings, whose files lie in `there`.
+/// A backup to the destination with these settings, whose files are in `there`.
 fn leaves_nothing_here(place: &Place, settings: &[&str]) {
     let settings: Vec<String> = settings.chunks(2).map(|pair| format!("{} = {:?}", pair[0], pair[1])).collect();
     fs::write(place.path("haul.toml"), format!("[destinations.far]\n{}\n", settings.join("\n"))).unwrap();

@@ -1,4 +1,4 @@
-//! How a repair ends that does not come to its end, and what it costs while it works.
+//! How a repair ends that does not finish, and what it costs while it works.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! `haul repair` as a user meets it. Its words are kept beside this file as they are printed: read them aloud when they
-//! change. `HAUL_GOLDEN=write` writes them anew.
+//! `haul repair` as a user sees it. Its output is kept beside this file as printed: read it aloud when it changes.
+//! `HAUL_GOLDEN=write` rewrites it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod endings;
@@ -232,7 +232,7 @@ fn a_version_that_nothing_says_is_asked_for() {
     };
     let output = run(&[]);
     assert!(output.status.code() == Some(2) && errors(&output).contains("--ha-version"), "{}", errors(&output));
-    // Nobody is in it, which is told.
+    // It holds no user, and the report says so.
     assert_eq!(run(&["--ha-version", "2025.6.3"]).status.code(), Some(4));
     let printed = Command::new(env!("CARGO_BIN_EXE_haul"))
         .arg("cat")

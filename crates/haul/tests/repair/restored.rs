@@ -1,5 +1,5 @@
 //! Every repaired archive in a real Home Assistant: the user is there, and so is the history, and nothing is missing
-//! but what stands below.
+//! except what is listed below.
 
 use std::fs;
 
@@ -61,7 +61,7 @@ fn every_repaired_archive_restores_in_home_assistant_with_its_user_and_its_histo
         }
         if bench.to(&file).exists() {
             list.push(json!({ "fixture": name, "file": file, "password": bench.made.password(&name) }));
-            // Home Assistant's own losses are told before it is asked.
+            // Home Assistant's own losses are reported in advance.
             let is_less = NAMED.iter().any(|(known, lost, changed)| {
                 *known == name && name != "member-twice" && !(lost.is_empty() && changed.is_empty())
             });

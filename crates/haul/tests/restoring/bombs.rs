@@ -1,4 +1,4 @@
-//! Archives of which a few kilobytes say gigabytes of names.
+//! Archives of which a few kilobytes expand to gigabytes of names.
 
 use std::{
     fs,

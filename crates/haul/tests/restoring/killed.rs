@@ -16,7 +16,7 @@ const CHANGING: [libc::c_long; 6] =
 /// Of `renameat2`.
 const EXCHANGE: u32 = 2;
 
-/// A filter that stops a process before each of `CHANGING`; without `exchange`, two names can't trade places.
+/// A filter that stops a process before each of `CHANGING`; without `exchange`, two names can't be exchanged.
 fn filter(exchange: bool) -> Vec<libc::sock_filter> {
     let statement = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
     let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
@@ -113,7 +113,7 @@ fn tree(top: &Path) -> Tree {
     found
 }
 
-/// The directories below `place` whose names begin so.
+/// The directories below `place` whose names begin like this.
 fn named(place: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect()

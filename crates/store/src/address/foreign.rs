@@ -1,4 +1,4 @@
-//! Addresses as other programs write them. Each is told what the place is called here, or how it can be reached at all.
+//! Recognises addresses as other programs write them, and names the right form, or how to reach the destination at all.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ const S3_HOSTS: &[&str] = &[
     "idrivee2.com",
 ];
 
-/// What is meant by `SCHEME://REST` with a scheme that is not ours. `None`: nobody uses that one.
+/// The meaning of `SCHEME://REST` with an unknown scheme. `None`: no program uses it.
 pub(super) fn scheme(scheme: &str, rest: &str) -> Option<Foreign> {
     let no_kind = |name: &str| format!("Haul does not support {name} addresses");
     Some(match scheme {
@@ -175,8 +175,8 @@ fn web(scheme: &str, rest: &str) -> Foreign {
     )
 }
 
-/// What is meant by text without `://` that looks like an address. A file or directory of that name counts first;
-/// [`is_here`] tells. `shown` is the text without secrets, which is all that is said of it.
+/// The meaning of text without `://` that looks like an address. A file or directory of that name comes first, which
+/// [`is_here`] checks. `shown` is the text without secrets; messages use only that.
 pub(super) fn without_scheme(text: &str, shown: &str) -> Option<Foreign> {
     if text.starts_with(r"\\") || text.starts_with("//") {
         return if is_here(text) {

@@ -1,4 +1,4 @@
-//! What the rules work with: names and bytes of their own, whole uploads in one step, and the cleaning up afterwards.
+//! What the rules work with: names and bytes, whole uploads in one step, and the cleanup afterwards.
 
 use std::{
     sync::{
@@ -22,9 +22,9 @@ use crate::{
 
 /// Begins the name of everything that a check makes.
 const PREFIX: &str = "haul-check-";
-/// Begins the name of what stands for an upload of another machine.
+/// The beginning of the name that imitates an upload of another machine.
 const OF_ANOTHER_MACHINE: &str = ".haul-00000000-00000000-1-1-";
-/// The part size where a place asks for nothing.
+/// The part size if a destination has no preference.
 const PART: u64 = 64 << 10;
 /// How much one call reads.
 const STEP: u64 = 4 << 20;
@@ -34,7 +34,7 @@ pub fn is_of_check(name: &str) -> bool {
     name.starts_with(PREFIX) || name.starts_with(OF_ANOTHER_MACHINE)
 }
 
-/// Why a rule could not be tried at a place that shows nothing while something is sent there.
+/// Why a rule could not be tried at a destination that lists nothing during an upload.
 pub const BUSY: &str = "it can't be listed while something is being sent there";
 
 /// Why a rule was not kept.
@@ -79,10 +79,10 @@ impl Started {
     }
 }
 
-/// How patiently a place is tried.
+/// How patiently to try a destination.
 #[derive(Clone, Copy, Debug)]
 pub struct ContractOptions {
-    /// How long a place may take to show what it was told before that counts as wrong.
+    /// How long a destination may take to show a change before that counts as wrong.
     pub settle: Duration,
     /// How long one rule may take.
     pub longest: Duration,
@@ -94,18 +94,18 @@ impl Default for ContractOptions {
     }
 }
 
-/// How fast a place is.
+/// How fast a destination is.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Measured {
     /// Bytes that were sent.
     pub bytes: u64,
     /// From the start of the upload until it was complete and compared.
     pub upload_seconds: f64,
-    /// The time to read it all back; `None` at a place that can't be read.
+    /// The time to read it all back; `None` at a destination that can't be read.
     pub download_seconds: Option<f64>,
 }
 
-/// One place under trial.
+/// One destination under test.
 pub(super) struct Bench<'a> {
     sink: &'a dyn Sink,
     store: Option<&'a dyn Store>,
@@ -114,7 +114,7 @@ pub(super) struct Bench<'a> {
     prefix: String,
     names: Mutex<Vec<String>>,
     uploads: Mutex<Vec<Arc<Started>>>,
-    // The one archive at a place where nothing may be deleted.
+    // The one archive at a destination where nothing may be deleted.
     kept: OnceLock<(String, Bytes)>,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Bench<'a> {
         name
     }
 
-    /// Rules about what is there don't concern a place that can't be looked at.
+    /// Rules about existing objects don't apply to a destination that can't be listed.
     pub(super) fn store(&self) -> Result<&'a dyn Store, Fault> {
         self.store.ok_or(Fault::NotApplicable("the destination can't be read"))
     }
@@ -179,8 +179,8 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A finished archive to look at, of so many parts; at a place where nothing may be deleted the one that is there
-    /// already.
+    /// A finished archive of so many parts; at a destination where nothing may be deleted, the one that is already
+    /// there.
     pub(super) async fn finished(&self, what: &str, parts: u64, seed: u64) -> Result<(String, Bytes), StoreError> {
         if let Some(kept) = self.kept.get() {
             return Ok(kept.clone());
@@ -216,7 +216,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The parts in order. Their total is known to the last one only, unless the place was told it before.
+    /// The parts in order. Only the last one knows their total, unless the destination was told in advance.
     pub(super) fn parts(&self, bytes: &Bytes) -> Vec<Part> {
         cut(bytes, self.part_size(), self.abilities.needs_length)
     }
@@ -311,7 +311,7 @@ impl<'a> Bench<'a> {
         self.list_becomes(|list| if shown(list, name) { Some(format!("the list shows {name}")) } else { None }).await
     }
 
-    /// It is, or soon becomes, as it should be: a place may take a moment to show what it was told.
+    /// It is, or soon becomes, as it should be: a destination may take a moment to show a change.
     pub(super) async fn becomes<F: Future<Output = Result<(), Fault>>>(
         &self,
         look: impl Fn() -> F,
@@ -366,7 +366,7 @@ impl<'a> Bench<'a> {
         list.iter().find(|entry| owner::is_temporary(&entry.name) || ours(entry)).map(|entry| entry.name.clone())
     }
 
-    /// Gives up every upload and deletes every name. What can't be removed now is left to the next sweep.
+    /// Aborts every upload and deletes every name. The next cleanup removes what can't be removed now.
     pub(super) async fn clean_up(&self) {
         let uploads = std::mem::take(&mut *self.uploads.lock().unwrap_or_else(PoisonError::into_inner));
         for started in uploads {

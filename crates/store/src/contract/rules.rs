@@ -1,4 +1,4 @@
-//! The rules themselves: each makes what it needs, looks, and leaves the clearing away to the bench.
+//! The rules themselves: each makes what it needs and checks it; the bench cleans up.
 
 use std::collections::HashSet;
 
@@ -221,7 +221,7 @@ pub(super) async fn listed(bench: &Bench<'_>) -> Verdict {
             Some(entry) if entry.size != small.len() as u64 => {
                 Some(format!("the list says that {done} has {} bytes instead of {}", entry.size, small.len()))
             }
-            // Not even one that is none of ours: who removes by a list must be able to trust it.
+            // Not even one that is not ours: whoever removes by a list must be able to trust it.
             Some(_) if doubled(list).is_some() => doubled(list).map(|name| format!("the list shows {name} twice")),
             Some(_) => {
                 bench.unfinished(list, &[&done]).map(|name| format!("the list shows {name}, which is not finished"))
@@ -365,7 +365,7 @@ pub(super) async fn resumed(bench: &Bench<'_>) -> Verdict {
         return broken(format!("it says that it has {kept:?}, but was sent {sent} bytes"));
     }
     let is_kept = |offset: u64, end: u64| {
-        // Neighbours may be told as one range or as several.
+        // Adjacent ranges may be reported as one range or as several.
         kept.iter().fold(offset, |at, range| if range.start <= at { at.max(range.end) } else { at }) >= end
     };
     for part in parts.iter().filter(|part| !is_kept(part.offset, part.end())) {

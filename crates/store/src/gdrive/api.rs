@@ -1,5 +1,5 @@
-//! Calls of the Drive's HTTP interface (v3): each makes one attempt, with a fresh access token if the one at hand is
-//! refused, and says what a refusal means.
+//! Calls of Drive's HTTP interface (v3): each makes one attempt, with a fresh access token if the current one is
+//! refused, and translates a refusal.
 
 use std::{
     collections::HashMap,
@@ -26,13 +26,13 @@ use crate::{
     parts::Activity,
 };
 
-/// What is asked about every file.
+/// The fields requested for every file.
 const FIELDS: &str = "id,name,mimeType,size,md5Checksum,createdTime,modifiedTime,trashed,driveId,appProperties";
 /// Entries per page; the most that Drive gives.
 const PAGE: &str = "1000";
 /// Pages of a listing are no longer.
 const MOST: u64 = 8 << 20;
-/// A place with more pages than this answers in circles.
+/// A destination with more pages than this answers in circles.
 const MOST_PAGES: usize = 10_000;
 /// How often a fresh token may be refused before signing in again is the only way.
 const MOST_UNHEARD: u32 = 3;
@@ -61,7 +61,7 @@ pub(super) struct File {
     modified_time: Option<String>,
     #[serde(default)]
     pub(super) trashed: bool,
-    // Only of what lies in a shared drive.
+    // Only for files in a shared drive.
     #[serde(default)]
     pub(super) drive_id: Option<String>,
     #[serde(default)]
@@ -115,7 +115,7 @@ struct Quota {
 }
 
 impl About {
-    /// Free room; `None` without a limit.
+    /// Free space; `None` without a limit.
     pub(super) fn free(&self) -> Option<u64> {
         let limit = self.storage_quota.limit.filter(|limit| *limit > 0)?;
         Some(limit.saturating_sub(self.storage_quota.usage.unwrap_or(0)))
@@ -127,7 +127,7 @@ impl About {
 struct Page {
     #[serde(default)]
     next_page_token: Option<String>,
-    // Not everything was looked at, so something may be missing.
+    // Not everything was searched, so something may be missing.
     #[serde(default)]
     incomplete_search: bool,
     #[serde(default)]
@@ -180,7 +180,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// The calls, for one place.
+/// The calls, for one destination.
 pub(super) struct Api {
     place: String,
     pub(super) context: Context,
@@ -189,7 +189,7 @@ pub(super) struct Api {
     tokens: Tokens,
     // Refusals of tokens that were just given, one after the other.
     unheard: AtomicU32,
-    // Whether a download had to be asked for as flagged.
+    // Whether a download had to accept a flagged file.
     flagged: AtomicBool,
 }
 
@@ -215,12 +215,12 @@ impl Api {
         &self.upload
     }
 
-    /// An error at this place.
+    /// An error at this destination.
     pub(super) fn refuse(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
         StoreError::remote(&self.place, operation, kind, reason)
     }
 
-    /// Whether a download had to be asked for although Google flags the file.
+    /// Whether a download had to accept that Google flags the file.
     pub(super) fn is_flagged(&self) -> bool {
         self.flagged.load(Ordering::Relaxed)
     }
@@ -346,7 +346,7 @@ impl Api {
                 let request = http.get(&url).query(&asked);
                 if let Some(token) = &next { request.query(&[("pageToken", token)]) } else { request }
             });
-            // The folder that was asked about has gone.
+            // The folder in the request is gone.
             let Some(page) = page.await? else { return Ok(Vec::new()) };
             if page.incomplete_search {
                 return Err(self.refuse(
@@ -414,7 +414,7 @@ impl Api {
         }
     }
 
-    /// Bytes of a file; `None` when it is gone. One that Google flags as harmful is asked for all the same: it is the
+    /// Bytes of a file; `None` if it is gone. A file that Google flags as harmful is downloaded anyway: it is the
     /// user's own.
     pub(super) async fn download(&self, id: &str, from: u64, length: u64) -> Result<Option<Bytes>, StoreError> {
         let operation = Operation::Read;
@@ -519,7 +519,7 @@ pub(super) const MAKE_ROOM: &str =
     "free some space in the account (Gmail and Photos share it, and the trash counts), or choose another --to";
 const NOT_IN_AN_ID: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// A server's words as they may be shown: short, and without anything that could be a token or an upload's id.
+/// A server's text as it may be shown: short, and without anything that could be a token or an upload's id.
 fn presentable(message: &str) -> String {
     const LONGEST_WORD: usize = 30;
     let words = message.split_whitespace().map(|word| if word.len() > LONGEST_WORD { "…" } else { word });

@@ -1,5 +1,5 @@
-//! Who may use the Drive: signing a device in (OAuth 2.0 for TV and limited-input devices, RFC 8628), the file that
-//! keeps the result, and access tokens made from it when they are needed.
+//! Access to Drive: signing a device in (OAuth 2.0 for TV and limited-input devices, RFC 8628), the file that keeps the
+//! result, and access tokens made from it as needed.
 //!
 //! The file holds the client's id and secret and the refresh token, so that nothing has to be given again. Access
 //! tokens live for an hour and are kept in memory only: a backup writes nothing to the local disk.
@@ -35,7 +35,7 @@ const PLACE: &str = "Google Drive";
 const ALMOST_OVER: Duration = Duration::from_mins(1);
 /// No answer about tokens is longer.
 const MOST: u64 = 64 << 10;
-/// RFC 8628, 3.2: when the server does not say how often it may be asked.
+/// RFC 8628, 3.2: if the server does not say how often it may be polled.
 const USUAL_INTERVAL: u64 = 5;
 /// A sign-in that ends within this time probably had to: those of a project in testing live for 7 days.
 const TESTING: Duration = Duration::from_hours(8 * 24);
@@ -254,7 +254,7 @@ impl TokenFile {
         Ok(Some(Grant { client, refresh_token: Secret::new(stored.refresh_token), signed_in: stored.signed_in }))
     }
 
-    /// Keeps a sign-in: the file is there whole or as it was before, and nobody else can read it at any moment.
+    /// Keeps a sign-in: the file is whole or unchanged, and nobody else can read it at any moment.
     pub fn save(&self, grant: &Grant) -> Result<(), StoreError> {
         let stored = Stored {
             client_id: grant.client.id.clone(),
@@ -404,7 +404,7 @@ fn now() -> Option<u64> {
     SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
-/// The same error, at the place and in the work that needed the token.
+/// The same error, for the destination and the operation that needed the token.
 fn moved(mut error: StoreError, place: &str, operation: Operation) -> StoreError {
     if let StoreError::Remote(remote) = &mut error {
         place.clone_into(&mut remote.place);
@@ -428,7 +428,7 @@ async fn read_refusal(context: &Context, answer: Response) -> (StoreError, Strin
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = http::read_body(PLACE, Operation::Connect, answer, MOST, context.tuning.stall).await.unwrap_or_default();
     let word = serde_json::from_slice::<Refusal>(&body).unwrap_or_default().error;
-    // Only such words are repeated as can't hold a secret.
+    // Only text that can't hold a secret is repeated.
     let known = word.len() < 40 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let word = if known { word } else { String::new() };
     (http::refused(PLACE, Operation::Connect, status, &headers, &word), word)

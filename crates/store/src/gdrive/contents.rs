@@ -1,5 +1,5 @@
 //! What is in the folder. Drive answers at once and truly about an id; its searches by name lag, and a listing may show
-//! an old name. So names are compared here, and what this process put there or removed is known by its id, whatever a
+//! an old name. So names are compared here, and what this process created or removed is known by its id, whatever a
 //! listing shows.
 
 use std::{
@@ -132,7 +132,7 @@ impl Contents {
         Ok(self.api.search(operation, &inside(folder)).await?.into_iter().find(|file| file.name == name))
     }
 
-    /// The size of a file, asked again where the answer had none: a size that is not said is not 0.
+    /// The size of a file, requested again if the answer had none: a missing size is not 0.
     pub(super) async fn size_of(&self, operation: Operation, file: &File) -> Result<u64, StoreError> {
         if let Some(size) = file.size {
             return Ok(size);

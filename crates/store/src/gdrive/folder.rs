@@ -1,5 +1,5 @@
-//! The folder that archives lie in: known by a property that stays with it when the user renames or moves it, made only
-//! when there is none.
+//! The folder that holds the archives: recognised by a property that stays when the user renames or moves it, created
+//! only if there is none.
 //!
 //! Drive's search by properties lags: a folder made a moment ago may not be found by it. So its id is kept in the state
 //! directory, and before one is made the folder above it is listed, which shows what is in it at once. Where several
@@ -46,7 +46,7 @@ pub(super) struct Folder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) id: String,
-    /// It lies in a shared drive, where the account's own room does not count.
+    /// It is in a shared drive, where the account's own space does not count.
     pub(super) is_shared: bool,
 }
 
@@ -98,7 +98,7 @@ impl Folder {
         Ok(parent)
     }
 
-    /// What is to be said about it.
+    /// The note about it.
     pub(super) fn notes(&self) -> Vec<String> {
         let (count, path) = (self.known().len(), self.path.join("/"));
         let mut notes = Vec::new();

@@ -1,4 +1,4 @@
-//! A place: Google Drive, a folder of archives in the account of whoever signed in.
+//! Google Drive: a folder of archives in the account that signed in.
 //!
 //! | module | owns |
 //! |---|---|
@@ -46,7 +46,7 @@ pub(crate) const SCHEME: Scheme = Scheme {
 /// The folder of an address that names none.
 const FOLDER: &str = "Haul";
 
-/// Makes contact and asks what the place can do.
+/// Connects and asks what the destination can do.
 async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let path = path_of(url)?;
     let label = label_of(&path);
@@ -57,7 +57,7 @@ async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<
     Ok(Arc::new(Drive { contents: Arc::new(contents) }))
 }
 
-/// Whose Drive it is, and how much room is left there.
+/// Whose Drive it is, and how much space is left there.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// Address or name, if Google says it.

@@ -1,4 +1,4 @@
-//! What can be set for a Drive, from the configuration file or the environment.
+//! The settings of a Drive, from the configuration file or the environment.
 
 use std::path::PathBuf;
 

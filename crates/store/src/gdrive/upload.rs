@@ -1,5 +1,4 @@
-//! One archive on its way: a resumable session, into which bytes go in order and which knows at any time how many it
-//! has kept.
+//! One upload: a resumable session that accepts bytes in order and always knows how many it has kept.
 //!
 //! The file that comes out of a session has a temporary name; it gets its own only after its size and checksum were
 //! compared.
@@ -30,14 +29,14 @@ use crate::{
 /// Every chunk but the last is a multiple of this.
 pub(super) const MULTIPLE: u64 = 256 << 10;
 const NAME: &str = "haul_name";
-/// How often it is asked for what it should know by now.
+/// How often to ask it for what it should know by now.
 const LOOKS: u32 = 5;
 const CONTENT: &str = "application/x-tar";
 
 /// What another process needs to continue.
 #[derive(Clone, Serialize, Deserialize)]
 struct Kept {
-    // Who knows this may write into the session: a secret.
+    // Anybody who knows this may write into the session: a secret.
     session: String,
     folder: String,
     name: String,
@@ -53,9 +52,9 @@ pub(super) struct DriveUpload {
     folder: String,
     name: String,
     temporary: String,
-    /// About how long it will be, for saying how much room is missing.
+    /// About how long it will be, to say how much space is missing.
     expected: Option<u64>,
-    /// Its length as the session was told at its start.
+    /// Its length as given to the session at its start.
     declared: Option<u64>,
     state: Mutex<State>,
     kept_before: u64,
@@ -68,10 +67,10 @@ struct State {
     // Up to where this process has handed bytes over: more can't have been kept.
     offered: u64,
     total: Option<u64>,
-    // The end of a part that waits for the next one, and where it begins: the session kept an odd number of bytes, and
-    // wants whole multiples behind them too.
+    // The end of a part that waits for the next one, and its offset: the session kept an odd number of bytes, and
+    // requires whole multiples after them too.
     held: Option<(u64, Segments)>,
-    // Something was sent and not answered: what is kept must be asked.
+    // Something was sent but not answered: ask what was kept.
     unsure: bool,
     // The file, once the session has become one.
     file: Option<String>,
@@ -88,7 +87,7 @@ pub(super) async fn start(
     expected: Expected,
 ) -> Result<DriveUpload, StoreError> {
     let api = &contents.api;
-    // Room that is missing is only known of the account's own.
+    // Missing space is only known for the account's own.
     let needed = expected.needs().filter(|_| !folder.is_shared);
     let operation = Operation::Create;
     let temporary = if expected.resumable { owner::lasting_name() } else { owner::temporary_name() };
@@ -161,13 +160,13 @@ pub(super) async fn resume(contents: &Arc<Contents>, session: &Session) -> Resul
     Ok(Some(upload))
 }
 
-/// The access token goes wherever the session is, so that must be the server it was asked from.
+/// The access token is sent wherever the session is, so that must be the server that issued the session.
 fn same_server(session: &str, upload: &str) -> bool {
     let (Ok(session), Ok(upload)) = (Url::parse(session), Url::parse(upload)) else { return false };
     session.origin() == upload.origin() && session.origin().is_tuple()
 }
 
-/// Adds to a full place how much is missing there.
+/// Adds how much space is missing to a full destination's error.
 async fn how_full(api: &Api, mut error: StoreError, expected: Option<u64>) -> StoreError {
     let Some(expected) = expected.filter(|_| error.is_full()) else { return error };
     if let (Ok(about), StoreError::Remote(remote)) = (api.about(Operation::Write).await, &mut error) {
@@ -177,7 +176,7 @@ async fn how_full(api: &Api, mut error: StoreError, expected: Option<u64>) -> St
     error
 }
 
-/// No room for the whole.
+/// Not enough space for the whole.
 pub(super) fn full(api: &Api, missing: u64) -> StoreError {
     let reason = format!("it needs {:.1} MB more than are free", missing as f64 / 1e6);
     api.refuse(Operation::Create, Kind::Full { missing: Some(missing) }, reason).advise(MAKE_ROOM)
@@ -225,8 +224,8 @@ impl DriveUpload {
         if answer.status().as_u16() != 400 {
             return self.take(state, Operation::Write, answer).await;
         }
-        // Bytes of a connection that broke may arrive after the session was asked, and these then begin in the wrong
-        // place.
+        // Bytes of a broken connection may arrive after the session was asked, and then these begin at the wrong
+        // offset.
         let before = state.kept;
         let refusal = self.api().judge(Operation::Write, answer).await;
         self.ask(state, Operation::Write).await?;
@@ -302,8 +301,8 @@ impl DriveUpload {
         Ok(state.file.clone())
     }
 
-    /// In which way the file differs from what was sent, and by what they were compared. A size that is not said
-    /// differs from nothing: the session has taken as many bytes as there are.
+    /// How the file differs from what was sent, and by what they were compared. A missing size is no difference: the
+    /// session has accepted all the bytes.
     fn compared(file: &File, completed: &Completed) -> Result<Checked, String> {
         if let Some(arrived) = file.size.filter(|arrived| *arrived != completed.length) {
             return Err(format!("{arrived} bytes arrived instead of {}", completed.length));

@@ -1,4 +1,4 @@
-//! A buffer whose first byte lies on a page boundary, as writing past the page cache demands.
+//! A buffer that begins on a page boundary, as writing past the page cache requires.
 
 /// The alignment of memory, offsets and lengths that satisfies every block device in use.
 pub(crate) const ALIGN: usize = 4096;

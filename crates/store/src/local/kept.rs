@@ -1,8 +1,8 @@
-//! A file that may be continued by another process: what was put stays when its writer ends, until somebody continues
-//! or aborts it, or for a week.
+//! A file that another process may continue: its content stays when its writer ends, until somebody continues or aborts
+//! it, or for a week.
 //!
-//! Every byte that was put is the operating system's when [`Upload::put`] returns, so a killed writer loses none of
-//! them. A power cut may: after the machine was started anew such a file is not continued.
+//! When [`Upload::put`] returns, the operating system has every byte, so a killed writer loses none. A power cut may
+//! lose some: after a reboot such a file is not continued.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -48,7 +48,7 @@ pub(super) struct KeptUpload {
     destination: PathBuf,
     note: Note,
     kept: u64,
-    // Being told a second time to commit is no error.
+    // A second commit is not an error.
     published: AtomicBool,
     // Gone once published or aborted. Holds the lock that keeps others away.
     file: Mutex<Option<Open>>,

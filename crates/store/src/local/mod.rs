@@ -1,7 +1,7 @@
 //! A directory of this machine, or one mounted into it.
 //!
-//! [`PendingFile`] is the fast way in: past the page cache, on a thread of its own. [`Local`] shows the same directory
-//! as a [`Store`], for whoever treats all places alike.
+//! [`PendingFile`] is the fast way to write: past the page cache, on its own thread. [`Local`] is the same directory as
+//! a [`Store`], for callers that treat all destinations alike.
 
 mod aligned;
 mod kept;
@@ -36,7 +36,7 @@ use crate::{
     store::{Abilities, Checked, Completed, Entry, Expected, Placement, Session, Sink, Store, Upload},
 };
 
-/// A directory as a place.
+/// A directory as a destination.
 pub struct Local {
     directory: PathBuf,
 }
@@ -184,7 +184,7 @@ struct LocalUpload {
     path: PathBuf,
     // Gone once published or aborted.
     file: Mutex<Option<PendingFile>>,
-    // Being told a second time to commit is no error.
+    // A second commit is not an error.
     published: AtomicBool,
 }
 

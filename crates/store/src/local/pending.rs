@@ -1,4 +1,4 @@
-//! A file in a directory of this machine that appears under its final name whole or not at all.
+//! A file in a local directory that appears under its final name whole or not at all.
 //!
 //! It grows under a temporary name of `owner` (mode 0600) in the target directory, locked as long as its writer lives.
 //! Publishing syncs it, then renames it without ever replacing a file. A writer that is dropped removes it. What a
@@ -153,7 +153,7 @@ impl PendingFile {
         self.length == 0
     }
 
-    /// Waits for the writes, corrects the patched places, syncs, and gives the file its name.
+    /// Waits for the writes, patches, syncs, and gives the file its name.
     pub fn publish(mut self) -> Result<Published, StoreError> {
         let failed = |operation, path: &Path| {
             let path = parent(path).to_owned();
@@ -190,16 +190,16 @@ impl Drop for PendingFile {
     }
 }
 
-/// A file that now stands under its final name.
+/// A file that now has its final name.
 #[derive(Debug)]
 pub struct Published {
-    /// Where it stands.
+    /// Its path.
     pub path: PathBuf,
     /// Its size in bytes.
     pub length: u64,
 }
 
-/// The directory a name stands in; `.` for a bare name.
+/// The directory of a name; `.` for a bare name.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -212,7 +212,7 @@ pub(super) fn refuse_existing(destination: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(destination) {
         Ok(_) => Err(StoreError::Exists(destination.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A name too long, for instance: better said now than after hours of work.
+        // A name that is too long, for instance: better reported now than after hours of work.
         Err(source) => Err(StoreError::Io { operation: Operation::Create, path: destination.to_owned(), source }),
     }
 }
@@ -261,7 +261,7 @@ pub fn remove_leftovers(directory: &Path) -> usize {
             continue;
         }
         let path = entry.path();
-        // The lock is held until the name is gone, so nobody can begin to use the file in between.
+        // The lock is held until the name is gone, so nobody can start using the file in between.
         let Ok(file) = files::open_to_lock(&path) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
             && files::is_still(&file, &path)

@@ -1,8 +1,8 @@
-//! Room that is not to be taken.
+//! Space that must stay free.
 
 use std::io;
 
-/// More would take the room that others on the same disk need.
+/// More would take the space that others on the same disk need.
 #[derive(Debug, thiserror::Error)]
 #[error("it would leave less than {} MB free on the disk that Home Assistant writes to", .0 / 1_000_000)]
 pub struct Reserved(u64);

@@ -1,4 +1,4 @@
-//! Writes a file in order on a thread of its own, past the page cache where the file system allows it.
+//! Writes a file in order on its own thread, past the page cache if the file system allows it.
 //!
 //! The archive is never read again here, so caching it would only push out what Home Assistant needs, and copying it
 //! into the cache costs more CPU time than encrypting it. With `O_DIRECT` the thread sleeps while the device reads the

@@ -1,5 +1,5 @@
-//! What a receiver that keeps what it has notes beside each archive: which machine sent it, and when it arrived.
-//! Retention goes by that, and not by what the sender wrote into the archive.
+//! What an append-only receiver records beside each archive: which machine sent it, and when it arrived. Retention goes
+//! by that, not by what the sender wrote into the archive.
 //!
 //! The note is there before the archive gets its name, so that no archive of a paired machine is ever without one.
 
@@ -19,7 +19,7 @@ use crate::{
     store::{Entry, Store},
 };
 
-/// Ends the name of a note. No longer than the mark of a pinned archive, for which names leave room.
+/// The end of a note's name. No longer than the mark of a pinned archive, for which names reserve space.
 const SUFFIX: &str = ".via";
 /// A longer note is none.
 const LONGEST: u64 = 4096;
@@ -60,7 +60,7 @@ impl ArrivalNote {
 #[derive(Default)]
 pub(super) struct Arrivals(Mutex<Vec<String>>);
 
-/// One of them, and nobody else's meanwhile.
+/// A lock on one of them.
 pub(super) struct Arriving<'a> {
     all: &'a Arrivals,
     store: &'a dyn Store,

@@ -1,5 +1,5 @@
-//! The receiver's side of archives that are made here: whoever knows what an archive is makes it, on a thread of its
-//! own, of bytes that arrive in order.
+//! The receiver's side of archives that are made here: a builder that knows archives makes one, on its own thread, from
+//! bytes that arrive in order.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,13 +19,13 @@ pub struct Task {
     pub name: String,
     /// About how much it will be made of.
     pub expected: Expected,
-    /// How; in words that only the builder understands. Holds secrets.
+    /// How, in a form that only the builder understands. Holds secrets.
     pub recipe: Value,
 }
 
-/// Makes archives at the receiver's own place. All calls may keep their caller waiting.
+/// Makes archives at the receiver's own destination. All calls may block.
 pub trait ArchiveBuilder: Send + Sync {
-    /// Starts one: its place has taken it on when this returns.
+    /// Starts one: when this returns, its destination has accepted it.
     fn start(&self, task: Task) -> Result<Arc<dyn Making>, StoreError>;
 
     /// Makes something of a sample, for the time that takes. Nothing stays.
@@ -49,7 +49,7 @@ pub trait Making: Send + Sync {
 pub struct Made {
     /// Its size.
     pub size: u64,
-    /// What it was compared by at its place.
+    /// What it was compared by at its destination.
     pub checked: Checked,
     /// What its builder has to tell.
     pub report: Value,

@@ -1,5 +1,5 @@
-//! The sender's view of a receiver that makes the archive itself: a place that takes, in order, what an archive is made
-//! of.
+//! The sender's view of a receiver that makes the archive itself: a destination that accepts, in order, the source of
+//! an archive.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -52,7 +52,8 @@ impl RemoteCompressor for Far {
     }
 }
 
-/// Where what one archive is made of goes. What was made is looked at through the receiver as a place, and not here.
+/// The sink for the source of one archive. The finished archive is read through the receiver as a destination, not
+/// here.
 struct JobSink {
     machine: Arc<Machine>,
     recipe: Recipe,

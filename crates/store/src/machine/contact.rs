@@ -1,4 +1,4 @@
-//! Finding a receiver and becoming known to it: the address, the network search, the question for the code.
+//! Finds a receiver and pairs with it: the address, the network search, the question for the code.
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     redact,
 };
 
-/// Where the code comes from when nobody sits at the terminal.
+/// Where the code comes from if nobody is at the terminal.
 const VARIABLE: &str = "HAUL_PAIRING_CODE";
 /// How long the network is searched for receivers.
 const SEARCH: Duration = Duration::from_secs(3);
@@ -40,7 +40,7 @@ pub fn own_name() -> String {
     peer::known::plain_name(&fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default())
 }
 
-/// A client for a receiver that is known, or becomes so now. Nothing but pairing was said on the connection yet.
+/// A client for a receiver that is known, or becomes known now. Only pairing has used the connection so far.
 pub(super) async fn make(url: &Url, context: &Context) -> Result<(Client, Connection), StoreError> {
     let address = address(url).await?;
     let label = format!("haul://{}", address.strip_suffix(&format!(":{}", peer::PORT)).unwrap_or(&address));

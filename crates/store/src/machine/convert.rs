@@ -1,4 +1,4 @@
-//! The same things in the words of the store and in the words of the connection.
+//! Converts between the types of the store and those of the connection.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -110,7 +110,7 @@ pub(super) fn refusal(error: &StoreError) -> Refusal {
     Refusal { kind, reason: error.to_string(), advice }
 }
 
-/// What went wrong on the connection, or over there, in the words of the store.
+/// A failure of the connection, or of the other side, as an error of the store.
 pub(super) fn failed(label: &str, name: &str, operation: Operation, error: &PeerError) -> StoreError {
     let reason = error.to_string();
     let told = |kind| StoreError::remote(label, operation, kind, reason.clone());

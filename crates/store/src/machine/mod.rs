@@ -1,8 +1,8 @@
-//! A place: another machine that runs `haul receive`.
+//! Another machine that runs `haul receive`.
 //!
-//! The connection and its protocol are `peer`'s. Here they meet the rest: [`Machine`] is the sender's view of a
-//! receiver as a [`Store`], [`Receiver`] is the receiver's view of its own store as what a paired machine may ask for.
-//! The place takes bytes as the store behind the receiver does.
+//! `peer` has the connection and its protocol. [`Machine`] is the sender's view of a receiver as a [`Store`];
+//! [`Receiver`] carries out the requests of paired machines at the receiver's own store. The destination accepts bytes
+//! as the store behind the receiver does.
 
 mod arrival;
 mod building;
@@ -77,7 +77,7 @@ async fn connect(url: &Url, _options: &Options, context: &Context) -> Result<Arc
     }))
 }
 
-/// What errors are told with: the receiver as the user knows it.
+/// What errors name: the receiver as the user knows it.
 #[derive(Clone)]
 struct Connection {
     label: String,
@@ -107,8 +107,8 @@ impl Connection {
 struct Machine {
     client: Arc<Client>,
     connection: Connection,
-    // Uploads whose creation was asked for without an answer: asked again, they get the same name, and so are the same
-    // ones.
+    // Uploads whose creation was requested but not answered: a repeated request uses the same name, so it gets the same
+    // upload.
     creating: Mutex<HashMap<String, String>>,
 }
 
@@ -160,7 +160,7 @@ impl Machine {
     }
 }
 
-/// A receiver as a place.
+/// A receiver as a destination.
 struct Connected {
     machine: Arc<Machine>,
     abilities: Abilities,

@@ -1,4 +1,4 @@
-//! A piece of an upload as a receiver sees it, and an upload of which no piece is wanted any more.
+//! A piece of an upload as a receiver sees it, and an upload that accepts no more pieces.
 
 use async_trait::async_trait;
 use peer::{Refusal, RefusalKind};
@@ -26,7 +26,7 @@ impl Stretch {
 }
 
 pub(super) fn gap() -> Refusal {
-    // After a connection that broke in the middle; the sender asks what is there and goes on from it.
+    // After a connection that broke in the middle; the sender asks what is there and continues from it.
     Refusal::new(RefusalKind::Passing { after: None }, "pieces of the archive are missing before this one")
 }
 

@@ -1,4 +1,4 @@
-//! What a receiver notes of uploads under way, so that their senders can go on after it was started anew: one small
+//! What a receiver records of unfinished uploads, so that their senders can continue after it was restarted: one small
 //! file each, mode 0600, in the state directory.
 
 use std::{fs, io, path::PathBuf, time::Duration};
@@ -13,7 +13,7 @@ use crate::store::Session;
 /// One upload.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// The place it goes to.
+    /// Its destination.
     pub(super) place: String,
     /// Whose it is.
     pub(super) owner: Fingerprint,
@@ -23,11 +23,11 @@ pub(super) struct Record {
     pub(super) keep: bool,
     /// The final name.
     pub(super) name: String,
-    /// What the place needs to continue it.
+    /// What the destination needs to continue it.
     pub(super) session: Option<Session>,
     /// Once it is visible: its length, and what it was compared by.
     pub(super) finished: Option<(u64, String)>,
-    /// What was made of it, when that was asked for.
+    /// What was made of it, if that was requested.
     #[serde(default)]
     pub(super) made: Option<serde_json::Value>,
     /// What is to be known of it although it is visible.

@@ -1,7 +1,7 @@
-//! One archive on its way to another machine.
+//! One upload to another machine.
 //!
-//! A part goes out in pieces that follow each other without waiting. On a new connection the receiver is asked first
-//! how far it got, so that nothing is sent that has arrived.
+//! A part is sent in pieces that follow each other without waiting. On a new connection, the sender first asks how far
+//! the receiver got, so that it sends nothing twice.
 
 use std::{
     ops::Range,
@@ -30,11 +30,11 @@ pub(super) struct MachineUpload {
     client: Arc<Client>,
     connection: Connection,
     id: String,
-    // The place takes bytes in order and each piece by itself; else a part counts as a whole.
+    // The destination accepts bytes in order and each piece separately; otherwise a part counts as a whole.
     in_order: bool,
     resumable: bool,
     kept: Vec<(u64, u64)>,
-    // Where what was made is told.
+    // Where the result is reported.
     made: Arc<OnceLock<Value>>,
     notes: OnceLock<Vec<String>>,
     state: Mutex<State>,
@@ -70,7 +70,7 @@ impl MachineUpload {
         }
     }
 
-    /// Of what an archive is made of; what was made is told in `made`.
+    /// For the source of an archive; the result is reported in `made`.
     pub(super) fn of_job(client: Arc<Client>, connection: Connection, id: String, made: Arc<OnceLock<Value>>) -> Self {
         Self { made, ..Self::new(client, connection, id, true, false, Vec::new()) }
     }

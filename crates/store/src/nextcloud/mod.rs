@@ -1,5 +1,5 @@
-//! A place: Nextcloud and ownCloud, through their chunked upload (version 2). Everything but that upload is WebDAV,
-//! done by `webdav`'s client.
+//! Nextcloud and ownCloud, through their chunked upload (version 2). Everything but that upload is WebDAV, done by
+//! `webdav`'s client.
 
 mod upload;
 
@@ -35,7 +35,7 @@ const LOGIN_ADVICE: &str = "create an app password (Settings, Security) and give
 /// What a server says of itself.
 const LARGEST_STATUS: u64 = 64 << 10;
 
-/// Makes contact and asks what the place can do.
+/// Connects and asks what the destination can do.
 async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let site = Site::of(url, options, context, "NEXTCLOUD")?;
     let Some(login) = site.login else {
@@ -63,7 +63,7 @@ async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<
     Ok(Arc::new(Nextcloud { client, uploads }))
 }
 
-/// The account's own name, under which its files are found. Who logs in by an e-mail address has another one.
+/// The account's own name, under which its files are found. It differs for users who log in by an e-mail address.
 async fn account(home: &Client, base: &Url) -> Result<String, StoreError> {
     let login = home.user().to_owned();
     if home.describe(Operation::Connect, home.root().clone(), "0").await?.is_some() {

@@ -1,5 +1,5 @@
-//! One upload in numbered chunks: a folder of its own takes them in any order, and a `MOVE` makes them one file under
-//! its final name.
+//! One upload in numbered chunks: a folder accepts them in any order, and a `MOVE` makes them one file under its final
+//! name.
 
 use std::{
     collections::BTreeMap,
@@ -36,14 +36,14 @@ pub(super) struct ChunkedUpload {
     identity: String,
     name: String,
     resumable: bool,
-    // By number: where each chunk lies in the archive.
+    // By number: the position of each chunk in the archive.
     chunks: Mutex<BTreeMap<u32, Range<u64>>>,
     at_start: Vec<Range<u64>>,
     // Once the server was asked to assemble, an absent folder may mean that it has.
     asked: AtomicBool,
     // It promised to go on by itself.
     promised: AtomicBool,
-    // It may be assembling although nobody said so: until then it is only asked.
+    // It may be assembling although it did not say so: until then, only ask.
     busy_until: Mutex<Option<Instant>>,
 }
 
@@ -171,7 +171,7 @@ impl ChunkedUpload {
         *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives it time in proportion to the size, in which nobody asks for the same work again.
+    /// Gives it time in proportion to the size, without asking for the same work again.
     fn let_it_work(&self, length: u64) {
         *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Instant::now() + self.client.digesting(length));
@@ -210,7 +210,7 @@ impl ChunkedUpload {
                 self.promised.store(true, Ordering::Relaxed);
                 Err(self.assembling())
             }
-            // A proxy stopped waiting, or the server is at it: to ask again for the same work would begin it anew.
+            // A proxy stopped waiting, or the server is still working: another request would start the same work again.
             423 | 502 | 504 | 520..=529 => {
                 self.let_it_work(length);
                 Err(self.assembling())

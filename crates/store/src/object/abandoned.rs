@@ -1,4 +1,4 @@
-//! Removing what killed runs left: uploads whose claim nobody stands behind any more, and those that lost even that.
+//! Removes what killed runs left: uploads whose claim belongs to a dead process, and those that lost even their claim.
 
 use std::{
     collections::BTreeSet,
@@ -43,8 +43,7 @@ pub(super) async fn remove(bucket: &Bucket) -> Result<u32, StoreError> {
     Ok(count + end_the_forgotten(bucket, &dead, &alive).await?)
 }
 
-/// Claims of uploads of which nobody knows whether they were begun, each with when it was tried, by our clock. Cheap to
-/// clone.
+/// Claims of uploads that may or may not have begun, each with the time of the attempt, by our clock. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Unsettled(Arc<Mutex<Vec<Dated>>>);
 
@@ -54,7 +53,7 @@ impl Unsettled {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((claim, tried));
     }
 
-    /// Removes what lost answers left. Does what it can: the rest is the next sweep's.
+    /// Removes what lost answers left, as far as possible; the next cleanup removes the rest.
     pub(super) async fn settle(&self, bucket: &Bucket) {
         let claims = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if !claims.is_empty() && settle(bucket, &claims).await.is_err() {
@@ -96,7 +95,7 @@ async fn settle(bucket: &Bucket, claims: &[(Claim, SystemTime)]) -> Result<(), S
 
 async fn end(bucket: &Bucket, (claim, written): &Dated, alive: &[Dated]) -> Result<(), StoreError> {
     let Ok(key) = Path::parse(&claim.key) else { return claim.remove(bucket).await };
-    // A claim is believed about keys of this place only.
+    // A claim is trusted only for keys of this destination.
     let is_ours = bucket.key(key.filename().unwrap_or_default(), Operation::Delete).is_ok_and(|own| own == key);
     if is_ours {
         let claimed: BTreeSet<&str> = alive.iter().filter_map(|(claim, _)| claim.upload_id.as_deref()).collect();

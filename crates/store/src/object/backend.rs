@@ -1,4 +1,4 @@
-//! A kind of store behind a bucket, and what the user said about it.
+//! The kind of store behind a bucket, and the user's settings for it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
 /// What works best: small enough to be sent again without tears, large enough for a fast line.
 const PREFERRED_PART: u64 = 8 << 20;
 
-/// What the user said about a place.
+/// The user's settings for a destination.
 pub(super) struct Wanted<'a> {
     /// As users know it.
     pub(super) place: String,
@@ -25,7 +25,7 @@ pub(super) struct Wanted<'a> {
     pub(super) context: &'a Context,
 }
 
-/// A kind of store, ready to be asked.
+/// A kind of store, ready for requests.
 pub(super) struct Backend {
     pub(super) wire: Wire,
     pub(super) objects: Arc<dyn ObjectStore>,
@@ -55,12 +55,12 @@ impl Wanted<'_> {
         self.options.flag(&self.place, key)
     }
 
-    /// The library's own retry policy, which is none: whoever calls tries again.
+    /// The library's own retry policy, which is none: the caller retries.
     pub(super) fn one_try() -> RetryConfig {
         RetryConfig { backoff: BackoffConfig::default(), max_retries: 0, retry_timeout: std::time::Duration::ZERO }
     }
 
-    /// An endpoint's URL. Without encryption only where nobody can listen, or when the user says so.
+    /// An endpoint's URL. Without encryption only where nobody can listen, or if the user allows it.
     pub(super) fn endpoint(&self, text: &str) -> Result<Url, StoreError> {
         let url = Url::parse(text.trim_end_matches('/'))
             .ok()

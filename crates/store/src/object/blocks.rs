@@ -1,4 +1,4 @@
-//! Azure's form of uploads: blocks with names of our choosing, which a list of those names makes a blob of.
+//! Azure's form of uploads: blocks with names that we choose; a list of those names makes a blob of them.
 //!
 //! The library gives blocks random names and puts the list without a condition, so these requests are our own. The
 //! names hold the upload's number: two uploads for the same name can't mix.

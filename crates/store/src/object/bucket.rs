@@ -1,4 +1,4 @@
-//! The objects of a bucket, or of the part of it below a prefix: finding, reading and removing them by name.
+//! The objects of a bucket, or of the part of it below a prefix: finds, reads and removes them by name.
 
 use std::sync::{
     Arc,

@@ -1,8 +1,8 @@
-//! Claims: tiny objects that say whose upload is under way, because the store itself only knows that there is one.
+//! Claims: tiny objects that say whose an unfinished upload is, because the store itself only knows that there is one.
 //!
 //! A claim's name is a temporary one (`owner`), its content the key and the upload. It is written once, as soon as the
-//! upload has begun, and removed after it has ended, so whatever a killed run leaves can be found from its claim.
-//! Buckets that keep versions keep each of them: it is not written anew without need.
+//! upload has begun, and removed after it has ended, so the next run can find from the claim whatever a killed run
+//! left. Buckets that keep versions keep each of them: it is not rewritten without need.
 //!
 //! A key that may not delete could not remove claims. As soon as that is known, none are made any more.
 
@@ -45,7 +45,7 @@ impl Claim {
         }
     }
 
-    /// Writes it, or writes it anew.
+    /// Writes it, or rewrites it.
     pub(super) async fn write(&self, bucket: &Bucket) -> Result<(), StoreError> {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let key = bucket.key(&self.name, Operation::Create)?;

@@ -1,4 +1,4 @@
-//! From an address, options and environment to a place that has answered once.
+//! Connects by an address, options and environment, and makes a first request.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
     store::Store,
 };
 
-/// Makes contact and asks what the place can do.
+/// Connects and asks what the destination can do.
 pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let place = redact::url(url).trim_end_matches('/').to_owned();
     if !url.username().is_empty() || url.port().is_some() || url.query().is_some() || url.fragment().is_some() {

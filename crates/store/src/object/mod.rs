@@ -1,13 +1,13 @@
-//! S3 and every store that speaks it, Azure Blob Storage, Google Cloud Storage: buckets that take an archive in
-//! numbered parts.
+//! S3 and every compatible store, Azure Blob Storage, Google Cloud Storage: buckets that accept an archive in numbered
+//! parts.
 //!
 //! Signing, addresses and the plain calls are `object_store`'s; what happens to an archive on its way is ours. Nothing
 //! is visible under an archive's name before its parts are put together, and that is refused when the name already
 //! exists.
 //!
 //! A killed run leaves parts that cost money and that no listing shows. A `claim` beside the archive says whose they
-//! are, so that the next run's `abandoned` can end them. Azure forgets blocks that were never put together after a week
-//! by itself, and has no other way; there the claim only says who may go on.
+//! are, so that `abandoned` can end them in the next run. Azure drops uncommitted blocks after a week by itself, and
+//! has no other way; there the claim only says who may continue.
 //!
 //! | module | owns |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | `bucket` | its objects, by name |
 //! | `place` | the bucket as a [`Store`](crate::Store) |
 //! | `upload`, `multipart`, `blocks` | an archive's parts; S3's and Google's form; Azure's |
-//! | `claim`, `abandoned` | whose unfinished uploads are whose, and ending those nobody wants |
+//! | `claim`, `abandoned` | whose unfinished uploads are whose, and ending those that nobody wants |
 //! | `wire`, `refusal` | how requests leave; what the answers mean |
 //! | `profile` | the files of the AWS command line |
 

@@ -100,7 +100,7 @@ pub(super) trait Multipart: Send + Sync {
     }
 }
 
-/// Who we are, for the requests that the library has no call for.
+/// Our credentials, for the requests for which the library has no call.
 #[derive(Debug)]
 pub(super) enum Signer {
     Aws { credentials: AwsCredentialProvider, region: String },
@@ -161,7 +161,7 @@ impl<T: MultipartStore + ObjectStore> Numbered<T> {
         Ok(request)
     }
 
-    /// Signs the request as it is, all headers included. The body is not looked at: what vouches for it is a header.
+    /// Signs the request as it is, including all headers. The body is not read: a header vouches for it.
     async fn sign(&self, operation: Operation, request: &mut HttpRequest) -> Result<(), StoreError> {
         let signed = async {
             match &self.signer {
@@ -217,7 +217,7 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
         let number = (part.index + 1).to_string();
         let mut request =
             self.request(Operation::Write, Method::PUT, &path, &[("partNumber", &number), ("uploadId", id)])?;
-        // Whoever looks at it refuses a part that was damaged on its way, whatever its tag means.
+        // A server that checks it refuses a part that was damaged on its way, whatever its tag means.
         request.headers_mut().extend(md5_header(md5));
         request.headers_mut().insert(CONTENT_LENGTH, part.data.len().into());
         self.sign(Operation::Write, &mut request).await?;
@@ -232,7 +232,7 @@ impl<T: MultipartStore + ObjectStore> Multipart for Numbered<T> {
     async fn finish(&self, key: &Path, id: &str, _: &str, parts: &[Arrived]) -> Result<(), StoreError> {
         let conditional = !self.unconditional.load(Ordering::Relaxed);
         match self.complete(key, id, parts, conditional).await {
-            // Some stores know no such condition. Whoever calls has looked just before.
+            // Some stores know no such condition. The caller has checked just before.
             Err(error) if conditional && error.kind() == Some(Kind::Protocol) => {
                 self.complete(key, id, parts, false).await?;
                 self.unconditional.store(true, Ordering::Relaxed);

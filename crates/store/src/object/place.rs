@@ -169,7 +169,7 @@ impl Store for Place {
 
     async fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
-        // Keys that may only store archives are often not told.
+        // Keys that may only store archives often may not ask this.
         if self.bucket.multipart.keeps_versions().await.unwrap_or(false) {
             remarks.push(
                 "the bucket keeps versions: removed archives stay there as old versions, and you pay for them, until a \

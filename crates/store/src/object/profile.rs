@@ -1,4 +1,4 @@
-//! The files of the AWS command line: `~/.aws/credentials` and `~/.aws/config`, as far as keys, region and endpoint go.
+//! Reads the files of the AWS command line: `~/.aws/credentials` and `~/.aws/config`, for keys, region and endpoint.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

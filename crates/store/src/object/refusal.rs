@@ -1,4 +1,4 @@
-//! What a store's refusal means: the error codes of S3, Azure and Google, told apart by what can be done about them.
+//! What a store's refusal means: the error codes of S3, Azure and Google, distinguished by what can be done about them.
 
 use ::http::{
     HeaderMap, Method, StatusCode,
@@ -33,7 +33,7 @@ pub(super) fn is_foreign(method: &Method, query: &str, headers: &HeaderMap, body
     (begins_as_page || (is_page && may_be_bodiless)) && !headers.contains_key(ETAG)
 }
 
-/// `own`: the store itself said it, and not whom we asked for credentials.
+/// `own`: the store itself answered, not the service that was asked for credentials.
 pub(super) fn understand(
     place: &str,
     operation: Operation,
@@ -84,7 +84,7 @@ const KEYS_ADVICE: &str =
 const RIGHTS_ADVICE: &str =
     "the key must be allowed to list the bucket and to read, write and delete objects below the prefix";
 
-/// What only the words tell.
+/// What only the text shows.
 fn meaning_by_words(words: &str) -> Option<(Kind, String)> {
     let words = words.to_lowercase();
     // Backblaze says AccessDenied.
@@ -113,7 +113,7 @@ fn meaning_by_words(words: &str) -> Option<(Kind, String)> {
     None
 }
 
-/// By code, because one status stands for many things. `None`: the status has to tell.
+/// By code, because one status means many things. `None`: the status has to decide.
 fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
     let transient = Kind::Transient { retry_after: http::retry_after(headers) };
     Some(match code {

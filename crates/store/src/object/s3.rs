@@ -1,4 +1,4 @@
-//! S3 and what speaks it: where the keys come from, and how the bucket is addressed.
+//! S3 and compatible stores: where the keys come from, and how the bucket is addressed.
 
 use std::{
     collections::BTreeMap,
@@ -85,7 +85,7 @@ fn most_parts(wanted: &Wanted<'_>, host: &str) -> Result<u32, StoreError> {
     }
 }
 
-/// The settings of the profile that was asked for, or of the default one. Keys given otherwise win over it.
+/// The settings of the named profile, or of the default one. Keys given otherwise override it.
 fn chosen_profile(wanted: &Wanted<'_>) -> Result<BTreeMap<String, String>, StoreError> {
     let asked = wanted.setting("profile", &["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]);
     let name = asked.as_deref().unwrap_or("default");

@@ -1,5 +1,4 @@
-//! One archive on its way into a bucket: its parts, the moment it gets its name, and what another process needs to go
-//! on.
+//! One upload into a bucket: its parts, the moment it gets its name, and what another process needs to continue.
 
 use std::{
     collections::BTreeMap,
@@ -75,7 +74,7 @@ pub(super) struct ObjectUpload {
     kept: Vec<Range<u64>>,
     // The object may be there, whatever the answer was.
     tried: AtomicBool,
-    // The store said that it is there.
+    // The store confirmed that it is there.
     completed: AtomicBool,
     // How often it was not seen all the same.
     unseen: AtomicU32,
@@ -122,7 +121,7 @@ impl ObjectUpload {
             .look(&state.name, Operation::Create)
             .await?
             .is_some_and(|found| found.mark.as_ref() == Some(&state.claim));
-        // Whoever ended it, took its claim away.
+        // Whoever ended it removed its claim.
         let claimed =
             if finished || state.unclaimed { None } else { bucket.look(&state.claim, Operation::Create).await? };
         if !finished && !state.unclaimed && claimed.is_none() {
@@ -178,8 +177,8 @@ impl ObjectUpload {
         }
     }
 
-    /// Gives the object its name, also when an earlier try already did and nobody heard the answer. `None`: the store
-    /// says that it is there, and does not show it.
+    /// Gives the object its name, even if an earlier attempt already did and its answer was lost. `None`: the store
+    /// confirms that it is there, and does not show it.
     async fn publish(&self, parts: &[Arrived]) -> Result<Option<Found>, StoreError> {
         if self.completed.load(Ordering::Relaxed) {
             return self.completed_one().await;

@@ -1,6 +1,5 @@
-//! How requests leave: through the connection pool that all HTTP places share, one attempt each, with a body that shows
-//! it moves, and with the server's own words kept when it refuses. What is asked and how it is signed belongs to
-//! `object_store`.
+//! Sends requests: through the connection pool that all HTTP destinations share, one attempt each, with a body that
+//! shows progress, and with the server's own text if it refuses. `object_store` makes and signs the requests.
 
 use std::{
     fmt,
@@ -31,7 +30,7 @@ tokio::task_local! {
     static CALL: Arc<Call>;
 }
 
-/// One call: what it is for, what goes along with it, and what the server said against it.
+/// One call: its purpose, what is sent with it, and the server's objection.
 #[derive(Debug)]
 pub(super) struct Call {
     operation: Operation,
@@ -53,7 +52,7 @@ impl Call {
         }
     }
 
-    /// With a body that leaves in mouthfuls, in place of the same bytes in the request.
+    /// With a body that is sent in chunks, instead of the same bytes in the request.
     pub(super) fn with_body(mut self, body: &Segments, activity: &Activity) -> Self {
         self.body = Some(body.clone());
         self.activity = activity.clone();
@@ -77,12 +76,12 @@ impl Call {
     }
 }
 
-/// The way to one place. Cheap to clone.
+/// The connection to one destination. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Wire {
     http: reqwest::Client,
     place: Arc<str>,
-    // The store's own host; all others are asked for credentials only.
+    // The store's own host; all others are only asked for credentials.
     host: Arc<str>,
     stall: Duration,
 }
@@ -111,7 +110,7 @@ impl Wire {
         }
     }
 
-    /// An error of this place.
+    /// An error of this destination.
     pub(super) fn error(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
         StoreError::remote(&*self.place, operation, kind, reason)
     }
@@ -146,7 +145,7 @@ impl Wire {
         while let Some(next) = cause.source() {
             cause = next;
         }
-        // What a parser says of itself helps nobody.
+        // A parser's own message helps nobody.
         let cause = cause.to_string();
         let is_for_people = !cause.contains("::") && !cause.contains('`');
         let reason = if is_for_people {

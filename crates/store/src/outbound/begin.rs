@@ -1,4 +1,4 @@
-//! Beginning an upload, and taking it back when nobody wants it any more.
+//! Begins an upload, and aborts it if nobody wants it any more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,15 +16,15 @@ use crate::{
     store::{Expected, Sink, Upload},
 };
 
-/// An upload that is being begun. It runs on by itself: one that is dropped midway would leave something behind at the
-/// place.
+/// An upload that is being begun. It runs in its own task: dropping it midway would leave something behind at the
+/// destination.
 pub(super) type Creating = JoinHandle<Result<Box<dyn Upload>, StoreError>>;
 
-/// How long a place may take to answer that it has begun, once the user has stopped it.
+/// How long a destination may take to answer that it has begun, once the user has stopped it.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// Begins an upload. What a place has begun when the user stops it, is taken back; where its answer does not come soon,
-/// that is left to the next run.
+/// Begins an upload. If the user stops it, an upload that has begun is aborted; if the destination does not answer
+/// soon, the next run removes it.
 pub(super) async fn create(
     sink: &Arc<dyn Sink>,
     name: &str,
@@ -32,8 +32,8 @@ pub(super) async fn create(
     policy: &RetryPolicy,
     context: &Context,
 ) -> Result<Box<dyn Upload>, StoreError> {
-    // Each try runs by itself, for the retry policy drops what it waits for when the user stops it. It ends with the
-    // upload that nobody was there to take.
+    // Each attempt runs in its own task, because the retry policy drops what it waits for when the user stops it. It
+    // ends with the upload that nobody was there to take.
     let mut tries = JoinSet::new();
     let created = policy
         .retry(|| {
@@ -59,8 +59,8 @@ pub(super) async fn create(
     created
 }
 
-/// Takes back an upload that nobody needs any more, unless the place says nothing for so long. What is left then, the
-/// next run removes.
+/// Aborts an upload that nobody needs any more, unless the destination is silent for so long. The next run removes what
+/// is left then.
 pub(super) async fn undo(creating: Creating, longest: Duration) {
     let undone = timeout(longest, async {
         if let Ok(Ok(upload)) = creating.await {
@@ -91,7 +91,7 @@ mod tests {
     };
     use async_trait::async_trait;
 
-    /// A place at which the user stops the program while it begins an upload.
+    /// A destination at which the user stops the program while it begins an upload.
     #[derive(Clone)]
     struct Slow {
         cancel: Cancellation,

@@ -1,4 +1,4 @@
-//! Reading a copy back, byte by byte, against what was sent.
+//! Reads a copy back, byte by byte, and compares it with what was sent.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -79,8 +79,8 @@ impl Fingerprinting {
     }
 }
 
-/// Reads all of `name` and compares. A stretch that differs is read a second time before anything is said: the fault
-/// may have been the reading's.
+/// Reads all of `name` and compares. A stretch that differs is read a second time before anything is reported: the
+/// error may have been in the reading.
 pub(super) async fn compare(
     store: &dyn Store,
     name: &str,
@@ -109,7 +109,7 @@ pub(super) async fn compare(
     Ok(Checked::ReadBack)
 }
 
-/// A place that answers with another number of bytes than it was asked for has not answered.
+/// A destination that returns another number of bytes than requested has not answered.
 async fn exactly(store: &dyn Store, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
     let wanted = range.end - range.start;
     let bytes = store.read(name, range).await?;

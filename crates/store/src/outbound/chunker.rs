@@ -1,5 +1,5 @@
-//! Cuts an archive's bytes into the parts a place takes, and holds back those with bytes that are not final yet. Pure:
-//! nothing here waits or sends.
+//! Cuts an archive's bytes into the parts that a destination accepts, and holds back those with bytes that are not
+//! final yet. Pure: nothing here waits or sends.
 //!
 //! A part is held back only as long as a late range in it is open. Members come one after the other, each with its late
 //! fields at its beginning, so at most two parts (those on either side of a boundary in such a field) are held at a
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartPlan {
     base: u64,
-    // Parts of the base size; behind them sizes double, so that the number of parts always suffices.
+    // The number of parts of the base size; after them sizes double, so that the number of parts always suffices.
     steady: u32,
     step: u32,
     largest: u64,
@@ -28,8 +28,8 @@ pub(crate) struct PartPlan {
 }
 
 impl PartPlan {
-    /// For an archive of about `about` bytes. `wished` replaces the place's preference. Where parts can't grow on the
-    /// way they are so large from the start that they suffice for twice as much.
+    /// For an archive of about `about` bytes. `wished` replaces the destination's preference. If parts can't grow
+    /// during the upload, they start large enough for twice as much.
     pub(crate) fn new(abilities: &Abilities, about: Option<u64>, wished: Option<u64>) -> Self {
         let multiple = abilities.multiple.max(1);
         let anything = PartRules { smallest: 1, largest: u64::MAX, most: u32::MAX, equal: false };
@@ -63,7 +63,7 @@ impl PartPlan {
     }
 }
 
-/// What belongs to a segment until its part has arrived (the room it takes in memory).
+/// What belongs to a segment until its part has arrived (its share of the memory budget).
 pub(crate) type Ready<T> = (Part, Vec<T>);
 
 /// The archive on its way into parts. `T` goes with each segment and comes out with the part in which the segment ends.
@@ -153,8 +153,8 @@ impl<T> Chunker<T> {
         ready
     }
 
-    /// The most that can be sent this way, once the archive is found to be longer than that: it needs a part more than
-    /// the place takes, and a larger one than those before would be refused.
+    /// The maximum that can be sent this way, if the archive turns out longer: it needs one part more than the
+    /// destination accepts, and a part larger than those before would be refused.
     pub(crate) fn outgrown(&self) -> Option<u64> {
         let most = self.plan.most.filter(|most| self.index >= *most && !self.filling.is_empty())?;
         Some(self.plan.size(0).saturating_mul(u64::from(most)))
@@ -242,7 +242,7 @@ mod tests {
             assert!((0..10_000).all(|index| plan.size(index) == first), "{about:?}");
             assert!(first * 10_000 >= 2 * about.unwrap_or(0) && first * 10_000 >= 80_000 * MIB, "{about:?}");
         }
-        // What nobody needs is not asked for.
+        // What nobody needs is not requested.
         assert_eq!(PartPlan::new(&abilities(equal, 8 * MIB, 1), Some(35 << 30), None).size(0), 8 * MIB);
     }
 

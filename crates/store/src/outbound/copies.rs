@@ -32,12 +32,12 @@ use crate::{
 
 /// Bytes per segment: the grain of memory, and of the digests for reading back.
 pub(super) const SEGMENT: usize = GRAIN as usize;
-/// Parts under way at once to the only remote place, and to each of several: what bounds the memory.
+/// Parts under way at once to the only remote destination, and to each of several: this bounds the memory.
 pub(crate) const ALONE: usize = 3;
 pub(super) const TOGETHER: usize = 2;
-/// How long a file of this machine waits for a place to begin; a slower one gets its copy from that file.
+/// How long a local file waits for a destination to begin; a slower one gets its copy from that file.
 const HURRY: Duration = Duration::from_secs(10);
-/// How often an upload that the other side lost is begun anew.
+/// How often an upload that the other side lost starts over.
 pub(super) const BEGINNINGS: u32 = 5;
 
 pub(super) struct FileCopy {
@@ -70,7 +70,7 @@ pub(super) enum State {
         creating: Creating,
         expected: Expected,
     },
-    // Sent from the local copy once that stands.
+    // Sent from the finished local copy.
     Deferred,
     Failed(StoreError),
 }
@@ -109,7 +109,7 @@ impl FileCopy {
 }
 
 impl RemoteCopy {
-    /// Begins the upload. Unless `patient`, a place that does not answer soon is put off until the local copy stands.
+    /// Begins the upload. Unless `patient`, a destination that does not answer soon waits for the finished local copy.
     pub(super) fn start(&mut self, expected: Expected, parts_at_once: usize, patient: bool, bridge: &Bridge) {
         let (sink, name, policy, context) =
             (Arc::clone(&self.sink), self.name.clone(), self.policy.clone(), self.context.clone());
@@ -131,7 +131,7 @@ impl RemoteCopy {
         }
     }
 
-    /// How long a place may take until it is put off.
+    /// How long a destination may take before it is put off.
     pub(super) fn hurry(&self) -> Duration {
         self.context.tuning.stall.min(HURRY)
     }
@@ -175,8 +175,8 @@ impl RemoteCopy {
         self.state = State::Live { sender, budget, task, detached_at: None };
     }
 
-    /// Takes a segment, or lets go of the stream when it is behind and a local copy is being made. Fails when the user
-    /// stops it meanwhile.
+    /// Takes a segment, or leaves the stream if it is behind and a local copy is being made. Fails if the user stops it
+    /// meanwhile.
     pub(super) fn take(
         &mut self,
         segment: &Bytes,
@@ -214,7 +214,7 @@ impl RemoteCopy {
         Outcome { label, name, path: None, result, retries: meter.retries() }
     }
 
-    /// Beside a local copy, an upload that the other side lost begins anew from that.
+    /// Beside a local copy, an upload that the other side lost starts over from that.
     pub(super) fn arrive(
         mut self,
         copy: Option<&Path>,
@@ -271,7 +271,8 @@ impl RemoteCopy {
                         let _ = bridge.wait(task);
                         return Err(no_copy(self.sink.label()));
                     };
-                    // A place that has failed meanwhile closes its room, which ends the reading; its task knows why.
+                    // A destination that has failed meanwhile closes its budget, which ends the reading; its task knows
+                    // why.
                     match feed(path, offset, &sender, &budget, &self.policy, bridge) {
                         Ok(()) => drop(sender.send(Message::Completed(fingerprint.cloned()))),
                         Err(error) => {
@@ -291,7 +292,7 @@ impl RemoteCopy {
     }
 }
 
-/// `None` when the place wants nothing more.
+/// `None` if the destination wants nothing more.
 pub(super) fn wait_for_budget(
     budget: &Arc<Semaphore>,
     policy: &RetryPolicy,
@@ -300,7 +301,7 @@ pub(super) fn wait_for_budget(
     bridge.wait(policy.unless_cancelled(Arc::clone(budget).acquire_owned())).map(Result::ok)
 }
 
-/// Sends a file from `offset` on, as long as the place wants it.
+/// Sends a file from `offset` on, while the destination wants it.
 pub(super) fn feed(
     path: &Path,
     offset: u64,
@@ -337,7 +338,7 @@ pub(super) fn directory(path: &Path) -> String {
 /// What became of one copy.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The place, as users know it.
+    /// The destination, as users know it.
     pub label: String,
     /// The object's name there.
     pub name: String,

@@ -1,4 +1,4 @@
-//! How a copy ends that did not arrive: what is said, and what is tidied up.
+//! How a copy ends that did not arrive: the message, and the cleanup.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::{
     retry::RetryPolicy,
 };
 
-/// How long tidying up may take after a failure or an interruption, also at a place that says nothing.
+/// How long cleanup may take after a failure or an interruption, even at a silent destination.
 const TIDYING: Duration = Duration::from_secs(20);
 
-/// What is said of a copy that was to be read back and could not be.
+/// The message about a copy that was to be read back and could not be.
 pub(super) fn uncompared(name: &str, label: &str, error: &StoreError) -> String {
     format!(
         "{name} arrived at {label}, but Haul could not read it back and compare it ({error}); `haul verify` does that \
@@ -40,7 +40,7 @@ pub(super) async fn tidy<F: Future<Output = Result<(), StoreError>>>(
 pub(super) fn brief(context: &Context) -> RetryPolicy {
     let mut context = context.clone();
     context.cancel = Cancellation::default();
-    // A place that was just given up is not waited for once more as long.
+    // A destination that was just given up is not waited for as long again.
     context.tuning.give_up_after = context.tuning.give_up_after.min(TIDYING);
     context.tuning.first_contact = context.tuning.give_up_after;
     RetryPolicy::new(&context)

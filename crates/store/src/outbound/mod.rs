@@ -1,13 +1,13 @@
-//! One archive to several destinations at once: read and compressed once, each byte shared, one that fails disturbing
-//! no other.
+//! Sends one archive to several destinations at once: it is read and compressed once, they share each byte, and a
+//! failed one disturbs no other.
 //!
-//! Bytes come in from a thread ([`Outbound::append`]); a local file takes them directly, remote places over bounded
-//! channels of segments. A slow place slows the archive down; beside a local copy it does not: it then continues from
-//! that copy once that stands.
+//! Bytes come from a thread ([`Outbound::append`]); a local file takes them directly, remote destinations over bounded
+//! channels of segments. A slow destination slows the archive down, unless there is a local copy: then it continues
+//! from that copy once it is finished.
 //!
-//! Memory: a place holds what is under way, what is being filled and what is held back for a late field (one part, or
-//! the two on either side of it), in parts of 8 MiB unless the archive is beyond 60 GB; however many late fields there
-//! are.
+//! Memory: a destination holds the parts under way, the one being filled and those held back for a late field (one
+//! part, or the two that it touches), in parts of 8 MiB unless the archive is beyond 60 GB; the number of late fields
+//! does not matter.
 
 mod begin;
 mod check;
@@ -45,14 +45,14 @@ use crate::{
     store::{Expected, Placement, Sink},
 };
 
-/// One place an archive is to go to.
+/// One destination of an archive.
 #[expect(clippy::large_enum_variant, reason = "there is a handful of them")]
 pub enum Target {
     /// A file of this machine.
     File(PathBuf),
-    /// Any other place, connected, and the object's name there.
+    /// Any other destination, connected, and the object's name there.
     Place {
-        /// The place.
+        /// The destination.
         sink: Arc<dyn Sink>,
         /// The object.
         name: String,
@@ -80,14 +80,13 @@ pub struct Outbound {
     position: u64,
     // For reading back.
     fingerprint: Option<Fingerprinting>,
-    // The user stopped it while a place had to be waited for: bytes are missing there from then on.
+    // The user stopped it while it waited for a destination: bytes are missing there from then on.
     cancelled: bool,
 }
 
 impl Outbound {
-    /// Prepares every copy: local files are made, remote names looked at. A copy that can't be prepared is out of the
-    /// race; the first failure is returned when none is left. `read_back`: compare every byte of every copy after
-    /// arrival.
+    /// Prepares every copy: creates local files, checks remote names. A copy that can't be prepared is dropped; if none
+    /// is left, the first failure is returned. `read_back`: compare every byte of every copy after arrival.
     pub fn prepare(targets: Vec<Target>, network: Option<Network<'_>>, read_back: bool) -> Result<Self, StoreError> {
         Self::prepare_each(targets.into_iter().map(|target| (target, read_back)).collect(), network)
     }
@@ -139,14 +138,14 @@ impl Outbound {
         Ok(outbound)
     }
 
-    /// True when a place can't be corrected afterwards and takes the bytes live: all sizes must be true from the first
-    /// byte.
+    /// True if a destination can't be corrected afterwards and takes the bytes live: all sizes must be right from the
+    /// first byte.
     pub fn needs_sizes(&self) -> bool {
         self.files.iter().any(|copy| copy.file.as_ref().is_some_and(|file| !file.is_rewritable()))
             || self.prepared().any(|place| place.sink.abilities().placement == Placement::Sequential)
     }
 
-    /// True when a place wants the exact length of the archive before its first byte.
+    /// True if a destination needs the exact length of the archive before its first byte.
     pub fn needs_length(&self) -> bool {
         self.prepared().any(|place| place.sink.abilities().needs_length)
     }
@@ -189,7 +188,7 @@ impl Outbound {
         let remotes = self.places.iter().filter(|place| matches!(place.state, State::Prepared)).count();
         let Some((bridge, _)) = self.network.clone() else { return Ok(()) };
         let (at_once, patient) = (if remotes > 1 { TOGETHER } else { ALONE }, !self.has_file());
-        // All at once: what is slow at one place shall not wait for another.
+        // All at once: a slow destination must not delay the others.
         std::thread::scope(|scope| {
             for place in self.places.iter_mut().filter(|place| matches!(place.state, State::Prepared)) {
                 scope.spawn(|| place.start(expected, at_once, patient, &bridge));
@@ -198,8 +197,8 @@ impl Outbound {
         self.fail_if_none_is_left()
     }
 
-    /// Adds bytes at the end. Waits while a place has all it can hold, unless there is a local copy. Fails when no copy
-    /// is left; [`Self::finish`] says why.
+    /// Appends bytes. Waits while a destination's memory budget is used up, unless there is a local copy. Fails if no
+    /// copy is left; [`Self::finish`] says why.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         for copy in &mut self.files {
             if let Some(file) = &mut copy.file
@@ -230,7 +229,7 @@ impl Outbound {
         if self.is_alive() { Ok(()) } else { Err(io::Error::other("every destination failed")) }
     }
 
-    /// The `length` bytes from `offset` on will be patched. To be said before or right after they are appended.
+    /// The `length` bytes from `offset` on will be patched. Call it before or right after they are appended.
     pub fn late(&mut self, offset: u64, length: u64) {
         let range = offset..offset + length;
         if let Some(fingerprint) = &mut self.fingerprint {
@@ -246,7 +245,7 @@ impl Outbound {
                 file.patch(offset, bytes);
             }
         }
-        // What nobody was given yet is right when it is handed over.
+        // Bytes that no destination has yet are corrected when they are handed over.
         let (from, to) =
             (offset.max(self.position), (offset + bytes.len() as u64).min(self.position + self.filling.len() as u64));
         if from < to {
@@ -275,7 +274,7 @@ impl Outbound {
             self.files.drain(..).map(|copy| copy.publish(fingerprint.as_deref(), self.network.as_ref())).collect();
         let copy = outcomes.iter().find(|outcome| outcome.result.is_ok()).and_then(|outcome| outcome.path.clone());
         let Some((bridge, _)) = self.network.take() else { return outcomes };
-        // All at once: what is slow at one place shall not wait for another.
+        // All at once: a slow destination must not delay the others.
         let places: Vec<RemoteCopy> = self.places.drain(..).collect();
         outcomes.extend(std::thread::scope(|scope| {
             let running: Vec<_> = places
@@ -348,7 +347,7 @@ impl Outbound {
     fn tell(&self, message: impl Fn() -> Message) {
         for place in &self.places {
             if let State::Live { sender, detached_at: None, .. } = &place.state {
-                // A copy that has failed tells why when it is asked for its outcome.
+                // A failed copy says why when it is asked for its outcome.
                 let _ = sender.send(message());
             } else if let State::Live { sender, .. } = &place.state {
                 // What is still in its memory needs the corrections; the rest comes from the local copy, which has
@@ -388,7 +387,7 @@ impl Outbound {
     }
 }
 
-/// Is the name free, and the place swept?
+/// Is the name free, and the destination cleaned up?
 async fn look(sink: &Arc<dyn Sink>, name: &str, policy: &RetryPolicy) -> Result<(), StoreError> {
     let Some(store) = Arc::clone(sink).store() else { return Ok(()) };
     if policy.retry(|| store.entry(name)).await?.is_some() {

@@ -1,5 +1,5 @@
-//! An archive that exists already, to one place; continued where it stopped, by the same command, also after a `kill
-//! -9` or a reboot.
+//! Pushes an existing archive to one destination; the same command continues where it stopped, even after a `kill -9`
+//! or a reboot.
 //!
 //! What is needed for that is kept in the state directory (mode 0600) from the first part on, and removed when the copy
 //! has arrived or has failed for good.
@@ -100,7 +100,7 @@ fn attempt(
         session,
     };
 
-    // Without a record nobody finds again what is left there.
+    // Without a record, nobody finds what is left there.
     let may_stay = abilities.resumable && state.lock.is_some();
     let expected = Expected { resumable: may_stay, ..Expected::exactly(length) };
     let begun = bridge.wait(async {
@@ -188,7 +188,7 @@ fn attempt(
     read.and(result)
 }
 
-/// Whether the place has exactly this archive under exactly this name.
+/// Whether the destination has exactly this archive under exactly this name.
 async fn is_there(
     options: &PushOptions<'_>,
     store: &dyn Store,
@@ -245,8 +245,7 @@ enum Earlier {
 }
 
 impl PushState {
-    /// The one who sends this archive there. A state directory that can't be written only costs the going on after an
-    /// interruption.
+    /// Identifies who sends this archive there. If the state directory is not writable, only resuming is lost.
     fn claim(options: &PushOptions<'_>, sink: &dyn Sink, context: &Context) -> Result<Self, StoreError> {
         let file = fs::canonicalize(options.file).unwrap_or_else(|_| options.file.to_owned());
         let identity = format!("{}\0{}\0{}", file.display(), sink.label(), options.name);
@@ -271,7 +270,7 @@ impl PushState {
         }
     }
 
-    /// The upload an earlier call began, if the archive is still the same and the place still has it.
+    /// The upload that an earlier call began, if the archive is unchanged and the destination still has it.
     async fn continued(
         &self,
         store: &dyn Store,

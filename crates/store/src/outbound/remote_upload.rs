@@ -1,5 +1,5 @@
-//! One remote copy on its way: takes segments from the crossing, sends parts, and ends with a checked object under its
-//! name or with nothing.
+//! One remote copy: takes segments from the channel, sends parts, and ends with a checked object under its name or with
+//! nothing.
 
 use std::{
     ops::Range,
@@ -48,11 +48,11 @@ pub struct Arrived {
     pub checked: Checked,
     /// What the user should know of it although it arrived.
     pub notes: Vec<String>,
-    /// Why it could not be read back, where that was asked for.
+    /// Why it could not be read back, if that was requested.
     pub uncompared: Option<String>,
 }
 
-/// Live figures of one copy, for whoever shows progress.
+/// Live figures of one copy, for the progress display.
 pub struct UploadMeter {
     label: String,
     acknowledged: AtomicU64,
@@ -63,7 +63,7 @@ pub struct UploadMeter {
 }
 
 impl UploadMeter {
-    /// For the copy at the place called `label`.
+    /// For the copy at the destination called `label`.
     pub fn new(label: String) -> Self {
         Self {
             label,
@@ -74,7 +74,7 @@ impl UploadMeter {
         }
     }
 
-    /// The place.
+    /// The destination.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -140,7 +140,7 @@ impl UploadMeter {
 /// For uploads that another process may continue: what is there already, and what to do after each part.
 pub(super) struct Resuming {
     pub(super) kept: Vec<Range<u64>>,
-    /// Parts arrive whole or not at all; otherwise the place itself knows how far into a part it is.
+    /// Parts arrive whole or not at all; otherwise the destination itself knows how much of a part it has.
     pub(super) whole_parts: bool,
     /// There is a record by which another process finds it.
     pub(super) may_stay: bool,
@@ -150,7 +150,7 @@ pub(super) struct Resuming {
 impl Resuming {
     fn has(&self, part: &Part) -> bool {
         let covers = |kept: &&Range<u64>| kept.start <= part.offset && part.end() <= kept.end;
-        // The last part also ends the upload, so a place that knows how far it is gets it in any case.
+        // The last part also ends the upload, so a destination that knows its position gets it in any case.
         (self.whole_parts || !part.last) && self.kept.iter().any(|kept| covers(&kept))
     }
 }
@@ -173,13 +173,13 @@ pub(super) struct RemoteUpload {
     pub(super) resuming: Option<Resuming>,
 }
 
-/// Room for what is under way, one part being filled, those held back, and a little so that filling never stops for a
-/// single segment.
+/// The budget for what is under way, one part being filled, those held back, and a little so that filling never stops
+/// for a single segment.
 pub(super) fn budget_for(part: u64, concurrency: usize, held: u64) -> usize {
     ((part.saturating_mul(concurrency as u64 + 1 + held)).div_ceil(SEGMENT as u64) + 2).max(4) as usize
 }
 
-/// How many parts a place holds back as a rule: the one with the late field.
+/// How many parts a destination usually holds back: the one with the late field.
 pub(super) fn held_at_first(placement: Placement) -> u64 {
     u64::from(matches!(placement, Placement::Parts(_)))
 }
@@ -189,8 +189,8 @@ impl RemoteUpload {
     pub(super) async fn run(self, messages: mpsc::UnboundedReceiver<Message>) -> Result<Arrived, StoreError> {
         let mut sending = Sending::new(&self);
         let sent = self.send(messages, &mut sending).await;
-        // Whoever waits for room must learn at once that there will be none, and nothing may arrive behind the tidying
-        // up.
+        // A thread that waits for the budget must learn at once that there will be none, and nothing may arrive after
+        // the cleanup.
         self.budget.close();
         sending.tasks.shutdown().await;
         let result = match sent {
@@ -253,8 +253,8 @@ impl RemoteUpload {
                     for ready in ready {
                         sending.start(ready).await?;
                     }
-                    // An archive beyond what was expected goes on in larger parts, and a late field may lie in two
-                    // parts: none may need more room than there is.
+                    // An archive beyond the expected size continues in larger parts, and a late field may touch two
+                    // parts: none may need more than the budget.
                     let held = held_at_first(abilities.placement).max(chunker.held() as u64);
                     let wanted = budget_for(chunker.filling_size(), self.concurrency, held);
                     self.budget.add_permits(wanted.saturating_sub(budget));
@@ -288,7 +288,7 @@ impl RemoteUpload {
         Ok((Completed { length, parts, md5: digest.map(|digest| digest.finalize().into()) }, fingerprint))
     }
 
-    /// The place wants parts of one size, and has not room for enough of them.
+    /// The destination requires parts of one size, and does not accept enough of them.
     fn outgrown(&self, most: u64) -> StoreError {
         let (part, label) = (self.plan.size(0) >> 20, self.sink.label());
         let reason = format!("the archive is larger than the {} GiB that fit into parts of {part} MiB", most >> 30);
@@ -309,8 +309,8 @@ impl RemoteUpload {
         Ok(arrived)
     }
 
-    /// Asks once more what is there now. The place has said that it has the archive; that it does not show it yet makes
-    /// it no less true.
+    /// Asks once more what is there now. The destination has confirmed the archive; if it does not show it yet, that
+    /// changes nothing.
     async fn look(&self, store: &dyn Store, arrived: &mut Arrived) -> Result<(), StoreError> {
         let name = &self.name;
         let there = |found: &Option<Entry>| found.as_ref().is_some_and(|entry| entry.size == arrived.length);
@@ -332,7 +332,7 @@ impl RemoteUpload {
         Ok(())
     }
 
-    /// A copy that differs is removed. One that can't be read is not: the place has confirmed it.
+    /// A copy that differs is removed. One that can't be read is not: the destination has confirmed it.
     async fn read_back(
         &self,
         store: &dyn Store,

@@ -1,4 +1,4 @@
-//! The connection: made, watched for silence, and made anew when it broke.
+//! The connection: opens it, watches it for silence, and opens it again when it broke.
 
 use std::{
     collections::HashMap,
@@ -101,7 +101,7 @@ impl Connection {
         let limits =
             SftpConfig { request_timeout_secs: NO_LIMIT_SECONDS, max_packet_len: 1 << 20, ..SftpConfig::default() };
         let (stream, heard) = Overheard::new(channel.into_stream());
-        // Read a packet at a time: of words where a number should be, more than four letters are wanted.
+        // Read a packet at a time: if text comes instead of a number, more than four letters are needed.
         let sftp = RawSftpSession::new_with_config(BufReader::new(stream), limits);
         let version = match timeout(waiting, sftp.init()).await {
             Ok(Ok(version)) => version,
@@ -288,7 +288,7 @@ impl Heard {
     /// More is not shown.
     const MOST: usize = 80;
 
-    /// What it said, if that was for people. SFTP begins with a length, whose first byte is zero.
+    /// What it sent, if that was meant for people. SFTP begins with a length, whose first byte is zero.
     fn words(&self) -> Option<String> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_text =
@@ -346,7 +346,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
 /// Judges the host's key.
 struct Guard {
     trust: Trust,
-    // The server's last words.
+    // The server's last message.
     said: Arc<Mutex<Option<String>>>,
 }
 
@@ -383,7 +383,7 @@ impl Handler for Guard {
     }
 }
 
-/// The one connection of a place, whichever that is just now.
+/// A destination's current connection.
 pub(super) struct ConnectionPool {
     target: Target,
     options: Options,
@@ -408,7 +408,7 @@ impl ConnectionPool {
         &self.target
     }
 
-    /// The connection, made anew if the last one broke.
+    /// The connection, reopened if the last one broke.
     pub(super) async fn get(&self) -> Result<Arc<Connection>, StoreError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = current.as_ref().filter(|connection| connection.is_usable()) {
@@ -435,7 +435,7 @@ impl ConnectionPool {
         ))
     }
 
-    /// The place's directory as an absolute path. It, or at least the one above, must be there.
+    /// The destination's directory as an absolute path. It, or at least its parent, must exist.
     pub(super) async fn directory(&self) -> Result<String, StoreError> {
         let label = self.target.label();
         let failed = |fault: Fault| fault.at(&label, Operation::Connect);

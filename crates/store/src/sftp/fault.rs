@@ -1,4 +1,4 @@
-//! What a failure of the protocol means, in the words of a place.
+//! Translates a failure of the protocol into an error of the destination.
 
 use russh_sftp::{client::error::Error, protocol::StatusCode};
 
@@ -20,9 +20,9 @@ pub(super) enum Fault {
     /// The server's file system takes no such call, or no such name (OpenSSH's answer to `EINVAL` and names that are
     /// too long).
     Invalid,
-    /// No room is left.
+    /// No space is left.
     Full,
-    /// Anything else the server refused, in its words.
+    /// Anything else the server refused, with its text.
     Refused(String),
 }
 
@@ -60,7 +60,7 @@ impl Fault {
         Self::Refused(if plain.is_empty() { "failure".to_owned() } else { plain })
     }
 
-    /// As an error of the place.
+    /// As an error of the destination.
     pub(super) fn at(self, place: &str, operation: Operation) -> StoreError {
         let (kind, reason) = match self {
             Self::Broken(reason) => (Kind::Transient { retry_after: None }, reason),

@@ -1,5 +1,5 @@
-//! Proving who we are: keys from files, the agent, a password. Whatever the server refuses, the next is tried; what was
-//! tried is told when none works.
+//! Logs in: keys from files, the agent, a password. If the server refuses one, the next is tried; if none works, the
+//! error names what was tried.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ use crate::{
 
 /// No file with a key is longer.
 const LONGEST_KEY: u64 = 1 << 20;
-/// Keys that are tried when none is named.
+/// Keys to try if none is named.
 const USUAL_KEYS: &[&str] = &[".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa"];
 /// Most servers hang up after six tries; a crowded agent must not use them all up.
 const MOST_AGENT_KEYS: usize = 5;
@@ -43,10 +43,10 @@ pub(super) struct Login {
     cancel: Cancellation,
 }
 
-/// How it stands after a try.
+/// The state after an attempt.
 enum Progress {
     Done,
-    /// Refused, or another proof is asked for as well.
+    /// Refused, or the server also requires another proof.
     Refused,
 }
 
@@ -135,7 +135,7 @@ impl Login {
         let passphrase = self.passphrase.clone();
         // Deriving the key of an encrypted file takes a second of a core.
         let decoded = tokio::task::spawn_blocking(move || {
-            // Without encryption a passphrase is not looked at, or refused by some formats.
+            // Without encryption, a passphrase is ignored, or refused by some formats.
             keys::decode_secret_key(&text, None).or_else(|error| match &passphrase {
                 Some(passphrase) => keys::decode_secret_key(&text, Some(passphrase.expose())),
                 None => Err(error),
@@ -265,7 +265,7 @@ impl Login {
     }
 }
 
-/// `~/` at the beginning stands for the home directory.
+/// `~/` at the beginning means the home directory.
 pub(super) fn expanded(path: &str, home: Option<&str>) -> PathBuf {
     match (path.strip_prefix("~/"), home) {
         (Some(rest), Some(home)) => Path::new(home).join(rest),

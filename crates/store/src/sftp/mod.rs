@@ -1,11 +1,11 @@
-//! A place: a directory of an SFTP server (`sftp://user@host[:port]/path`; `/~/path` begins in the home directory).
+//! A directory of an SFTP server (`sftp://user@host[:port]/path`; `/~/path` begins in the home directory).
 //!
 //! Bytes go into a temporary file of mode 0600 beside the final name, many writes under way at once. Publishing syncs,
 //! compares the size and renames without replacing. A connection that breaks is made again by the next call, which
 //! looks how far the file came. `~/.ssh/config` is not read: what matters of it are options here ([`KEYS`]).
 //!
-//! `target` reads the address, `trust` decides about the host's key, `login` proves who we are, `connection` keeps the
-//! connection, `fault` says what a failure means, `upload` is one file on its way.
+//! `target` reads the address, `trust` decides about the host's key, `login` logs in, `connection` keeps the
+//! connection, `fault` translates failures, `upload` is one upload.
 
 mod connection;
 mod fault;
@@ -57,7 +57,7 @@ pub(crate) const SCHEME: Scheme = Scheme {
 /// Part size: long enough that waiting for its last answer does not count, short enough to be sent again.
 const PREFERRED: u64 = 8 << 20;
 
-/// Makes contact and asks what the place can do.
+/// Connects and asks what the destination can do.
 async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let target = Target::parse(url, context)?;
     let pool = ConnectionPool::new(target, options, context)?;

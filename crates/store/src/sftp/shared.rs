@@ -1,4 +1,4 @@
-//! What a place and its uploads have in common: the connection, the directory, and the questions about it.
+//! What a destination and its uploads share: the connection, the directory, and the queries about it.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -30,7 +30,7 @@ impl Shared {
         self.pool.target().label()
     }
 
-    /// Where `name` stands on the server.
+    /// The path of `name` on the server.
     pub(super) fn path(&self, name: &str) -> Result<String, StoreError> {
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
             return Err(StoreError::remote(

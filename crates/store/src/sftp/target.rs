@@ -1,4 +1,4 @@
-//! What the address says: who, where, and which directory.
+//! What the address says: user, host, and directory.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -18,7 +18,7 @@ pub(super) struct Target {
     pub(super) user: String,
     pub(super) host: String,
     pub(super) port: u16,
-    /// As the server will be asked for it: absolute, or, after `/~/`, relative to the home directory.
+    /// As sent to the server: absolute, or, after `/~/`, relative to the home directory.
     pub(super) path: String,
 }
 
@@ -67,7 +67,7 @@ impl Target {
         Ok(Self { user, host, port: url.port().unwrap_or(PORT), path })
     }
 
-    /// The place as users know it.
+    /// The destination as users know it.
     pub(super) fn label(&self) -> String {
         let path = match self.path.as_str() {
             "." => "/~",

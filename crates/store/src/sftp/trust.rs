@@ -1,5 +1,5 @@
-//! Whether the host is the one it should be: `known_hosts`, or a fingerprint from the configuration. Nothing is ever
-//! trusted unasked.
+//! Whether the host is the right one: `known_hosts`, or a fingerprint from the configuration. Nothing is ever trusted
+//! unasked.
 //!
 //! Understood are hashed names, `[host]:port`, patterns, several keys per host and `@revoked`; host certificates
 //! (`@cert-authority`) are not.
@@ -35,7 +35,7 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Reads the files anew, so that a host trusted meanwhile is.
+    /// Reads the files again, so that a host trusted meanwhile counts.
     pub(super) fn read(target: &Target, options: &Options, context: &Context) -> Result<Self, StoreError> {
         let label = target.label();
         let pinned = options.get("host_key").map(str::to_owned);
@@ -68,7 +68,7 @@ impl Trust {
             missing,
         };
         for path in files {
-            // A file that is not there knows nobody.
+            // A missing file knows nobody.
             trust.learn(
                 &String::from_utf8_lossy(&crate::files::read(&path, LONGEST).unwrap_or_default()),
                 &target.known_as(),
@@ -204,8 +204,8 @@ fn is_hash_of(hashed: &str, host: &str) -> bool {
     Hmac::<Sha1>::new_from_slice(&salt).is_ok_and(|hmac| hmac.chain_update(host).verify_slice(&hash).is_ok())
 }
 
-/// `*` stands for any characters, `?` for one. Goes back to the last star only, so long patterns cost no more than
-/// pattern times name.
+/// `*` matches any characters, `?` one. Goes back to the last star only, so long patterns cost no more than pattern
+/// times name.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut seen, mut star) = (0, 0, None);
     while seen < name.len() {

@@ -1,5 +1,4 @@
-//! One file on its way: written under a temporary name, continued on a new connection where the old one broke, renamed
-//! at the end.
+//! One upload: written under a temporary name, continued on a new connection if the old one broke, renamed at the end.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +24,7 @@ use crate::{
     store::{Checked, Completed, Expected, Session, Upload},
 };
 
-/// With less room than this, a refused write means a full disk: the protocol has no number for it.
+/// With less space than this, a refused write means a full disk: the protocol has no number for it.
 const NO_ROOM: u64 = 1 << 20;
 
 /// How often what has arrived is written down for another process: not with every part, each of which would cost a
@@ -58,7 +57,7 @@ pub(super) struct SftpUpload {
 struct Arrived {
     /// Everything before this offset.
     up_to: u64,
-    /// What lies behind a gap: beginnings and ends.
+    /// What follows a gap: starts and ends.
     ahead: BTreeMap<u64, u64>,
 }
 
@@ -151,7 +150,7 @@ impl SftpUpload {
         StoreError::remote(self.shared.label(), Operation::Write, Kind::Lost, reason)
     }
 
-    /// The open file, on the connection that stands; true when that had to be opened anew.
+    /// The open file, on the current connection; true if the connection had to be reopened.
     async fn file(
         &self,
         state: &mut State,

@@ -1,5 +1,5 @@
 //! WebDAV's verbs against one folder: addresses, the password, and what answers mean. Shared with `nextcloud`, which
-//! speaks the same to several folders.
+//! uses several folders.
 
 use std::{
     ops::Range,
@@ -63,7 +63,7 @@ pub(crate) struct Client {
     unheard: Mutex<Vec<(bool, String)>>,
     // Those of them that were begun again: a late server may make them once more when they have got their final name.
     doubtful: Mutex<Vec<String>>,
-    // Temporary names under which a server that answers late may still make a file that nobody wants any more.
+    // Temporary names under which a server that answers late may still create a file that nobody wants any more.
     unwanted: Mutex<Vec<String>>,
     // The server refuses names that begin with a dot.
     is_dotless: AtomicBool,
@@ -146,7 +146,7 @@ impl Client {
         &self.label
     }
 
-    /// Who logs in; empty for nobody.
+    /// The user who logs in; empty for nobody.
     pub(crate) fn user(&self) -> &str {
         self.login.as_ref().map_or("", |login| &login.user)
     }
@@ -189,7 +189,7 @@ impl Client {
         self.send(operation, request, &Activity::default()).await
     }
 
-    /// What a refusal means, in the server's words where it has any.
+    /// What a refusal means, with the server's text if it has any.
     pub(crate) async fn refusal(&self, operation: Operation, response: Response) -> StoreError {
         let (status, headers) = (response.status(), response.headers().clone());
         let wanted: Vec<_> =
@@ -305,7 +305,7 @@ impl Client {
     pub(crate) async fn entry(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         self.check_name(name)?;
         let Some(file) = self.file(Operation::List, self.child(name)).await? else { return Ok(None) };
-        // A size that is not said is not 0.
+        // A missing size is not 0.
         let size = file.size.ok_or_else(|| {
             self.error(
                 Operation::List,
@@ -516,7 +516,7 @@ impl Client {
                 self.delete(self.child(name)).await?;
                 Err(self.error(Operation::Check, Kind::Mismatch, format!("{size} bytes arrived instead of {length}")))
             }
-            // It was told that the name was given: what is not seen yet is asked for again.
+            // It was confirmed that the name is there: if it is not shown yet, ask again.
             None => Err(self.error(
                 Operation::Check,
                 Kind::Transient { retry_after: None },

@@ -1,5 +1,5 @@
-//! A place: WebDAV servers (RFC 4918), as NAS boxes, Apache and many others are. What a server takes besides whole
-//! files is tried out when contact is made.
+//! WebDAV servers (RFC 4918), such as NAS boxes, Apache and many others. When Haul connects, it tries out what the
+//! server accepts besides whole files.
 
 mod client;
 mod multistatus;
@@ -39,7 +39,7 @@ pub(crate) const SCHEME: Scheme = Scheme {
 const LOGIN_ADVICE: &str =
     "check user and password: password_file in haul.toml, or HAUL_WEBDAV_USER and HAUL_WEBDAV_PASSWORD";
 
-/// Makes contact and asks what the place can do.
+/// Connects and asks what the destination can do.
 async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
     let site = Site::of(url, options, context, "WEBDAV")?;
     let steps: Vec<&str> = site.steps.iter().map(String::as_str).collect();
@@ -50,7 +50,7 @@ async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<
     Ok(Arc::new(WebDav { client, way }))
 }
 
-/// Makes sure that the folder is there; it is made, unless whoever asks only looks.
+/// Makes sure that the folder exists; creates it, unless the caller only reads.
 pub(crate) async fn enter(client: &Client, folder: Url, only_looks: bool) -> Result<(), StoreError> {
     let found = client.describe(Operation::Connect, folder.clone(), "0").await?;
     match found.and_then(|resources| resources.into_iter().next()) {

@@ -1,6 +1,6 @@
 //! What a server says about its files: the parts of a `207 Multi-Status` answer (RFC 4918) that matter here. Servers
-//! agree on the namespace and on little else, so prefixes, absolute and relative addresses, and every way to escape
-//! them are taken alike.
+//! agree on the namespace and on little else, so this accepts any prefix, absolute and relative addresses, and every
+//! way to escape them.
 
 use std::time::SystemTime;
 
@@ -52,8 +52,8 @@ pub(crate) struct Flaw {
     pub(crate) may_pass: bool,
 }
 
-/// Reads a multi-status answer, which counts only when it is whole. Some servers stop at the first file that they can't
-/// open, close all elements, and write their error behind the last one.
+/// Reads a multi-status answer, which counts only if it is whole. Some servers stop at the first file that they can't
+/// open, close all elements, and write their error after the last one.
 pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, Flaw> {
     let mut reader = NsReader::from_str(text);
     let mut open: Vec<Option<String>> = Vec::new();
@@ -135,7 +135,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Resource>, Flaw> {
             }
             Event::Eof if !seen_root => return Err(foreign("the answer is not a WebDAV answer")),
             Event::Eof if !open.is_empty() => return Err(broken("the answer ends in the middle")),
-            // Whatever was asked about is in the answer, if only to say that it is not there.
+            // The requested file is always in the answer, if only to say that it does not exist.
             Event::Eof if responses == 0 => return Err(broken("the answer is empty")),
             Event::Eof => return Ok(resources),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => (),
@@ -214,8 +214,8 @@ pub(crate) fn steps(href: &str) -> Option<Vec<String>> {
         .collect()
 }
 
-/// What lies directly in the folder whose path is `folder`. A server behind a proxy may know its folder by another path
-/// than we do; it is then the one with the fewest steps.
+/// What is directly in the folder whose path is `folder`. A server behind a proxy may know its folder by another path
+/// than we do; it is then the one with the fewest components.
 pub(crate) fn children(resources: Vec<Resource>, folder: &[String]) -> Vec<Resource> {
     let is_known = resources.iter().any(|resource| resource.steps == folder);
     let shortest = resources.iter().filter(|resource| resource.is_folder).min_by_key(|resource| resource.steps.len());

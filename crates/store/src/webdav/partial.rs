@@ -1,4 +1,4 @@
-//! Servers that let a piece of a file be written: how to find that out, and an upload that uses it, goes on after a
+//! Servers that accept a partial write of a file: how to find that out, and an upload that uses it, resumes after a
 //! break and can be patched.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +29,8 @@ pub(crate) enum Way {
     UpdateRange,
 }
 
-/// Tries on a tiny file. Many servers accept such a request and put the piece in the place of the whole, so that only
-/// reading back tells. `None`: neither way works, or nothing can be written at all.
+/// Tries on a tiny file. Many servers accept such a request and replace the whole file with the piece, so that only
+/// reading back shows it. `None`: neither way works, or nothing can be written at all.
 pub(crate) async fn probe(client: &Client) -> Result<Option<Way>, StoreError> {
     let options = client
         .send(Operation::Connect, client.request(Method::OPTIONS, client.root().clone()), &Activity::default())
@@ -63,7 +63,7 @@ fn may_be_the_dot(error: &StoreError) -> bool {
 
 async fn try_out(client: &Client, name: &str, way: Way) -> Result<bool, StoreError> {
     let found = change(client, name, way).await;
-    // Whatever stays is removed by the next sweep.
+    // The next cleanup removes what stays.
     let _ = client.delete(client.child(name)).await;
     found
 }
@@ -197,7 +197,7 @@ impl Upload for PartialUpload {
         }
         let rest = part.data.skip((arrived - part.offset).min(part.data.len()));
         if !rest.is_empty() {
-            // Also when nobody waits for the answer any more.
+            // Even if nobody waits for the answer any more.
             self.set(None);
             self.write(part.end() - rest.len(), &rest, &part.activity).await?;
         }

@@ -1,4 +1,5 @@
-//! Servers that take a file in one request only: a single long `PUT`, fed part by part. It can't go on after a break.
+//! Servers that accept a file in one request only: a single long `PUT`, fed part by part. It can't resume after a
+//! break.
 
 use std::{
     io,
@@ -26,10 +27,10 @@ use crate::{
 
 /// Bytes handed over at once.
 const CHUNK: u64 = 64 << 10;
-/// How long a server may need to notice that a request broke off, and how often it is asked.
+/// How long a server may need to notice that a request broke off, and how often to ask it.
 const LOOKS: u32 = 5;
 const LOOK: Duration = Duration::from_millis(100);
-/// A server that works on is asked ever less often, down to once in so many looks' time.
+/// A server that is still working is asked ever less often, down to once in so many looks' time.
 const SLOWEST: u32 = 50;
 
 /// An upload in one request.
@@ -45,7 +46,7 @@ enum State {
     Fresh,
     Open(Transfer),
     Complete(u64),
-    // With the reason, for whoever comes again.
+    // With the reason, for later callers.
     Broken,
 }
 
@@ -59,7 +60,7 @@ struct Transfer {
 /// How a request ended badly.
 struct Refused {
     error: StoreError,
-    // A proxy stopped waiting; what is behind it works on.
+    // A proxy stopped waiting; the server behind it is still working.
     may_work_on: bool,
 }
 
@@ -156,8 +157,8 @@ impl WholeUpload {
         }
     }
 
-    /// Ends the body and waits for the answer. With an announced length the answer may well be quicker than the end.
-    /// Where none comes, or one that says nothing of the file, the server is asked whether it has it.
+    /// Ends the body and waits for the answer. With an announced length, the answer may come before the end. If none
+    /// comes, or one that says nothing of the file, ask the server whether it has it.
     async fn finish(&self, transfer: &mut Transfer, activity: &Activity) -> Result<(), StoreError> {
         let (begun, length) = (Instant::now(), transfer.taken);
         let time = self.client.digesting(length);
@@ -184,7 +185,8 @@ impl WholeUpload {
         Ok(())
     }
 
-    /// Whether all is there although nobody said so; asked a few times, and until `end` of a server that may work on.
+    /// Whether all is there although nobody said so; asked a few times, and until `end` of a server that may still be
+    /// working.
     async fn has_arrived(&self, length: u64, end: Option<Instant>) -> Result<bool, StoreError> {
         let mut looks = 0;
         while looks < LOOKS || end.is_some_and(|end| Instant::now() < end) {
@@ -200,7 +202,7 @@ impl WholeUpload {
         Ok(false)
     }
 
-    /// Whatever goes wrong ends this upload; what might pass elsewhere means here that it begins anew.
+    /// Any failure ends this upload; what is transient elsewhere means here that it starts over.
     fn broken(state: &mut State, error: StoreError) -> StoreError {
         *state = State::Broken;
         if !error.is_transient() {
@@ -239,8 +241,8 @@ impl WholeUpload {
     }
 }
 
-/// The request's body. When nobody feeds it any more before its end, it fails, so that the server can't take a piece
-/// for the whole.
+/// The request's body. If nobody feeds it any more before its end, it fails, so that the server can't take a piece for
+/// the whole.
 fn body(incoming: mpsc::Receiver<Piece>) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     stream::unfold(Some(incoming), |incoming| async {
         let mut incoming = incoming?;

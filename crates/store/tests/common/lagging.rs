@@ -1,5 +1,5 @@
-//! Places that show less than they hold: one whose list and names lag behind what it has confirmed, and one whose list
-//! lacks entries.
+//! Destinations that show less than they hold: one whose list and names lag behind what it has confirmed, and one whose
+//! list lacks entries.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::{
@@ -14,7 +14,7 @@ use store::{
     Abilities, Checked, Completed, Entry, Expected, Kind, Operation, Part, Session, Sink, Store, StoreError, Upload,
 };
 
-/// What a place hides.
+/// What a destination hides.
 #[derive(Clone, Copy)]
 pub enum Hides {
     /// After a commit, the archive, from so many looks; and as many still see one that was deleted.

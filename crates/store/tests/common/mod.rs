@@ -1,4 +1,4 @@
-//! A place in memory that keeps the rules of every placement, and breaks when told to.
+//! A destination in memory that keeps the rules of every placement, and breaks on request.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{

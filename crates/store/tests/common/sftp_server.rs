@@ -1,5 +1,5 @@
-//! An SFTP server of which tests know every packet: SSH by a server in this process, behind it OpenSSH's own
-//! `sftp-server`, and between the two somebody who can refuse a request, hold it, delay it, or let it be done and lose
+//! An SFTP server whose every packet the tests see: SSH by a server in this process, behind it OpenSSH's own
+//! `sftp-server`, and between the two a proxy that can refuse a request, hold it, delay it, or let it be done and lose
 //! the answer.
 #![allow(
     dead_code,

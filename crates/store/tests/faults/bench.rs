@@ -1,4 +1,4 @@
-//! What every scenario stands on: a place behind a proxy, one upload through it, and what may be found afterwards.
+//! What every scenario needs: a destination behind a proxy, one upload through it, and what may be left afterwards.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ pub enum Step {
     Other,
 }
 
-/// How to reach a place; enough for another process as well.
+/// How to reach a destination; enough for another process as well.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Connection {
     pub address: String,
@@ -95,7 +95,7 @@ pub trait Place: Send + Sync {
         0
     }
 
-    /// Whether a sweep can end what another process began ([`Self::unfinished`]).
+    /// Whether a cleanup can end what another process began ([`Self::unfinished`]).
     fn ends_what_others_began(&self) -> bool {
         true
     }
@@ -108,7 +108,7 @@ pub trait Place: Send + Sync {
     /// What a request is for. `None`: the line does not speak HTTP in the clear.
     fn classify(&self) -> Option<fn(&Head) -> Step>;
 
-    /// A part size smaller than the place's own wish.
+    /// A part size smaller than the destination's own preference.
     fn part_size(&self) -> Option<u64> {
         Some(MIB)
     }
@@ -127,7 +127,7 @@ pub trait Place: Send + Sync {
     fn vanished(&self) -> Option<Answer>;
 }
 
-/// One test's place, proxy and policy.
+/// One test's destination, proxy and policy.
 pub struct Bench {
     pub proxy: Proxy,
     pub place: Box<dyn Place>,
@@ -247,7 +247,7 @@ impl Bench {
         assert!(self.place.unfinished() <= unheard, "{} unfinished uploads stay", self.place.unfinished());
     }
 
-    /// True for places that can't continue a broken upload: a break then ends it, and leaves nothing.
+    /// True for destinations that can't continue a broken upload: a break then ends it, and leaves nothing.
     pub fn restarts(&self, store: &Arc<dyn Store>, ended: &Ended) -> bool {
         if let (true, Err(error)) = (store.abilities().restarts, &ended.outcome.result) {
             assert_eq!(error.kind(), Some(store::Kind::Lost), "{error}");

@@ -1,4 +1,4 @@
-//! What does not pass: the upload stops, says at which place, why and what to do, and leaves nothing.
+//! Permanent failures: the upload stops, says at which destination, why and what to do, and leaves nothing.
 
 use std::{
     io::Write as _,
@@ -19,7 +19,7 @@ const CHILD: &str = "HAUL_FAULTS_CHILD";
 
 fn no_watching(_: &UploadMeter, _: usize) {}
 
-/// The error names the place, and says nothing twice.
+/// The error names the destination, and says nothing twice.
 fn assert_says(error: &StoreError, store: &Arc<dyn Store>) {
     let said = error.to_string();
     assert!(said.contains(&store.label()), "{said}");
@@ -138,7 +138,7 @@ pub fn patience_ends_and_says_so(mut bench: Bench) {
     sweep_until_clean(&bench, &store);
 }
 
-/// What this very process left is in use in the eyes of a sweep, so it must not be touched; and the place must take a
+/// For a cleanup, what this very process left is in use, so it must not be touched; and the destination must accept a
 /// new upload.
 fn sweep_until_clean(bench: &Bench, store: &Arc<dyn Store>) {
     bench.bridge.wait(store.remove_abandoned()).unwrap();

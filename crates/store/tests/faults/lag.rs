@@ -1,5 +1,5 @@
-//! Every kind of place, seen through somebody who shows late what was done there: archives that have arrived are not to
-//! be seen for a while, deleted ones still are.
+//! Every kind of destination, seen through a layer that shows changes late: archives that have arrived are invisible
+//! for a while, deleted ones still visible.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! The fault suite: every kind of place, its real client and a real server, and between them a line that breaks on
-//! purpose.
+//! The fault suite: every kind of destination, its real client and a real server, and between them a connection that
+//! breaks on purpose.
 //!
-//! A scenario is written once (`scenarios`) and tried at every place (`places`). What a place must say about itself for
-//! that is `bench::Place`.
+//! A scenario is written once (`scenarios`) and tried at every destination (`places`). `bench::Place` describes a
+//! destination for that.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ mod names;
 mod places;
 mod scenarios;
 
-/// One test for each scenario at each place that it concerns.
+/// One test for each scenario at each destination that it concerns.
 macro_rules! suite {
     ($($place:ident: $($group:ident),+;)+) => {
         $(mod $place {

@@ -1,4 +1,4 @@
-//! Names that do not resolve when they are told not to.
+//! Names that fail to resolve on request.
 
 use std::{
     io,

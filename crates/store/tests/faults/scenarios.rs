@@ -1,4 +1,4 @@
-//! What passes: after each of these the archive is there, whole, and a break cost no more than a part.
+//! Transient failures: after each of these the archive is there, whole, and a break cost no more than a part.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::bench::{Bench, Step, whole};
 
 fn no_watching(_: &store::outbound::UploadMeter, _: usize) {}
 
-/// Uploads, and looks at what came of it.
+/// Uploads, and checks the result.
 fn survive_at(bench: &Bench, store: &std::sync::Arc<dyn store::Store>) {
     let ended = bench.upload(store, no_watching);
     if !bench.restarts(store, &ended) {

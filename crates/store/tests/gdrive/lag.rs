@@ -1,4 +1,4 @@
-//! A Drive whose searches lag behind what it has taken: what was committed is the truth, whatever a search shows.
+//! A Drive whose searches lag behind what it has accepted: what was committed is the truth, whatever a search shows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -176,7 +176,7 @@ async fn a_size_that_is_not_said_is_asked_again_and_nothing_is_removed() {
         rig.drive.behave(Ways { no_size, no_md5, ..Ways::default() });
         assert_eq!(rig.send(place.as_ref(), "a.tar", &archive(2 * PART)).await.unwrap(), checked);
         assert_eq!(place.entry("a.tar").await.unwrap().unwrap().size, 2 * PART as u64);
-        // Another process that is not told either does not call it empty.
+        // Another process that does not know either does not call it empty.
         if no_size == 1000 {
             let other = rig.place().await;
             assert!(other.entry("a.tar").await.unwrap_err().is_transient());

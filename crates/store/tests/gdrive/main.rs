@@ -1,5 +1,5 @@
 //! Google Drive, against a fake that follows its protocol: the contract, and every rule of sessions, tokens, folders
-//! and room.
+//! and space.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;

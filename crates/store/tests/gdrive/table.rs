@@ -1,4 +1,5 @@
-//! Each call of an upload says no, is cut, is done unheard or is never answered, once and twice in a row.
+//! Each call of an upload is refused, is cut, is carried out without an answer or is never answered, once and twice in
+//! a row.
 
 use testkit::drive::{Call, Fault};
 

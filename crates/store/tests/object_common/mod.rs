@@ -78,7 +78,7 @@ pub async fn connect_with(setup: &Setup, address: &str, stall: Duration) -> Resu
     store::connect(&Address::parse(address).unwrap(), &Options::new(setup.options.clone()), &context).await
 }
 
-/// The rules of the contract that the place does not keep.
+/// The rules of the contract that the destination does not keep.
 pub async fn broken(store: &dyn Store) -> Vec<String> {
     let options = ContractOptions { settle: Duration::ZERO, longest: Duration::from_mins(2) };
     let findings = contract::check(store, &options, &mut |_| {}).await.findings;

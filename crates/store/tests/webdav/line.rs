@@ -133,7 +133,7 @@ async fn a_single_request_that_is_cut_begins_anew_and_leaves_nothing() {
     assert!(fs::read_dir(server.files()).unwrap().count() <= 2);
 }
 
-/// Sends a file over a line that is cut as told, and looks at what arrived.
+/// Sends a file over a connection that is cut as configured, and checks what arrived.
 fn pushed_through(
     server: String,
     place: &str,

@@ -296,7 +296,7 @@ async fn a_lost_answer_to_the_renaming_does_no_harm() {
 async fn a_name_taken_meanwhile_is_never_replaced() {
     let (server, store) = plain(Pieces::Honoured).await;
     let upload = sent(&*store, "a.tar", b"abc").await;
-    // The same size, so that only its being there tells.
+    // The same size, so that only its existence shows.
     server.place(&path("a.tar"), b"old", Duration::ZERO);
     assert_eq!(kind(upload.commit(&completed(3)).await), Kind::Exists);
     assert_eq!(kind(store.create("a.tar", exactly(1)).await), Kind::Exists);
@@ -387,7 +387,7 @@ async fn a_server_that_answers_late_is_waited_for_and_then_asked_what_it_has() {
         let name = format!("{status}.tar");
         assert_eq!(sent(&*store, &name, b"late").await.commit(&completed(4)).await.unwrap(), Checked::Size);
     }
-    // Longer than anybody waits: begun anew, and what appears afterwards is removed.
+    // Longer than anybody waits: started over, and what appears afterwards is removed.
     server.meet("PUT", Trouble::Slow(stall * 20));
     let upload = store.create("too-late.tar", exactly(4)).await.unwrap();
     assert_eq!(kind(upload.put(&part(0, 0, b"late", true)).await), Kind::Lost);
@@ -445,7 +445,7 @@ async fn a_name_that_the_server_cuts_is_refused_and_leaves_nothing() {
     assert_eq!(fs::read_dir(server.files()).unwrap().count(), 0);
 }
 
-/// A server that has taken everything and works on it before it answers: whoever watches is told what is waited for.
+/// A server that has accepted everything and processes it before it answers: progress says what it waits for.
 #[test]
 fn a_late_answer_is_waited_for_and_shown() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -475,9 +475,9 @@ fn a_late_answer_is_waited_for_and_shown() {
     assert!(meter.waiting().is_none(), "the wait is over");
 }
 
-/// Each request of an upload says no, comes to nothing, is done unheard, comes late or is cut short, once and twice in
-/// a row. Whatever happens, the archive is there whole or not at all, what was there before stays, and after the next
-/// sweep nothing else is left.
+/// Each request of an upload is refused, fails, is carried out without an answer, comes late or is cut short, once and
+/// twice in a row. Whatever happens, the archive is there whole or not at all, existing files stay, and after the next
+/// cleanup nothing else is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_nothing_half_done_is_left() {
     let stall = Duration::from_millis(150);

@@ -1,4 +1,4 @@
-//! The bytes of one member: exactly as many as its header promised, whatever the file does meanwhile.
+//! The bytes of one member: exactly as many as its header promised, whatever happens to the file meanwhile.
 
 use std::{
     fs::{File, Metadata},
@@ -20,7 +20,7 @@ use super::stream::{Stream, Trouble, modified};
 pub(crate) const WHOLE: u64 = 256 << 10;
 /// How often a changing small file is read before it is taken as it is.
 const ATTEMPTS: usize = 3;
-/// Between two of these readings: whoever writes a small file is done with it by then.
+/// The pause between two such readings: by then, the writer of a small file is done.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) enum Body {
@@ -148,8 +148,7 @@ fn open_without_links(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The beginning of a file somebody else is responsible for: a FIFO in its place can't hang it, and no size fills the
-/// memory.
+/// The beginning of an untrusted file: a FIFO under its name can't block, and no size fills the memory.
 pub(crate) fn read_head(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let (file, _) = open(&path.canonicalize()?)?;
     let mut bytes = Vec::new();
@@ -188,8 +187,8 @@ pub(crate) enum Whole {
     },
 }
 
-/// Reads a file of at most `most` bytes whole, again if it changed meanwhile; what is only appended to is whole as it
-/// was when it was read. `between` is called after each reading, before it is asked whether the file changed.
+/// Reads a file of at most `most` bytes whole, and again if it changed meanwhile. A file that only grew is whole as it
+/// was when it was read. `between` is called after each reading, before the file is checked for changes.
 pub(crate) fn read_whole(file: &mut File, most: u64, mut between: impl FnMut(&File)) -> io::Result<Whole> {
     use std::io::Seek;
     let mut attempt = 0;
@@ -295,7 +294,7 @@ mod tests {
         // The same length, other bytes.
         let (readings, whole) = read_restless(b"0123456789", 99, touch);
         assert_eq!((readings, read(whole)), (3, (10, Some(Trouble::Torn))));
-        // Rewritten in place: half of it was there when it was read.
+        // Rewritten in place: half of it was written when it was read.
         let (_, whole) = read_restless(b"01234", 99, |file, reading| {
             file.set_len(if reading == 3 { 10 } else { 5 }).unwrap();
             touch(file, reading);

@@ -1,4 +1,4 @@
-//! Damage of databases on this machine, as far as their first bytes show it.
+//! Detects damaged databases on this machine, as far as their first bytes show it.
 
 /// Names under which nothing but a database is kept.
 const DATABASES: [&[u8]; 3] = [b".db", b".sqlite", b".sqlite3"];

@@ -1,10 +1,10 @@
-//! How much longer the compressed data may become than it was measured. Owns the sum; what is sent instead of a block
-//! that would not fit is the source's business.
+//! How much longer the compressed data may become than measured. The source decides what to send instead of a block
+//! that would not fit.
 //!
-//! Two tars that differ in one block may differ, compressed, in every piece that holds some of the block, and in the
-//! piece behind when the block reaches into the history that piece is primed with. No piece grows beyond its stored
+//! If two tars differ in one block, their compressed forms may differ in every piece that holds some of the block, and
+//! in the next piece if the block reaches into the history that piece is primed with. No piece grows beyond its stored
 //! form. So a changed block may be sent if the credit covers that growth for each of its pieces; once a piece is
-//! written, what it really grew by takes the reservation's place.
+//! written, its real growth replaces the reservation.
 
 use std::{
     collections::BTreeMap,

@@ -59,7 +59,7 @@ use store::Cancellation;
 
 /// A database that blocks its writers while it is read is read at once into memory up to this size, and released.
 const HELD_IN_MEMORY: u64 = 8 << 20;
-/// Longer than this, and those whose writes had to wait are told.
+/// A longer wait is reported, and the databases whose writers had to wait.
 const NOTICEABLE: Duration = Duration::from_secs(1);
 /// The bytes at the start of a file that tell a database and its journal mode.
 pub(crate) const DATABASE_HEAD: usize = 20;
@@ -72,7 +72,7 @@ pub(crate) struct Gathered {
     pub(crate) index: IndexBuilder,
 }
 
-/// Why only the raw files of a database can be had.
+/// Why only the raw files of a database can be read.
 struct Unimaged {
     kind: SkippedKind,
     reason: String,
@@ -475,8 +475,8 @@ impl TarSource {
     }
 }
 
-/// Tells what became of a file while it was read. Recordings and logs change every night: that is worth a note, and no
-/// reason to distrust the archive.
+/// Reports what happened to a file while it was read. Recordings and logs change every night: that deserves a note, and
+/// is no reason to distrust the archive.
 fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: &Trouble) {
     let is_transient = transient::is_transient(relative);
     let reason = match trouble {
@@ -500,7 +500,7 @@ fn note(findings: &mut Findings, relative: &[u8], size: u64, trouble: &Trouble) 
     }
 }
 
-/// Those who write to a database that is not in WAL mode were kept waiting.
+/// Writers to a database that is not in WAL mode had to wait.
 fn tell_of_wait(findings: &mut Findings, relative: &[u8], waited: Duration) {
     if waited >= NOTICEABLE {
         let (name, seconds) = (shown(relative), waited.as_secs());

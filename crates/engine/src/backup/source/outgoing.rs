@@ -1,5 +1,5 @@
-//! A tar on its way out, whoever makes its members: header bytes, a body, its padding, the next header, and at last the
-//! end marker.
+//! An outgoing tar, whoever makes its members: header bytes, a body, its padding, the next header, and finally the end
+//! marker.
 
 use std::{ops::Range, sync::Arc};
 

@@ -1,6 +1,5 @@
 //! What one pass over the source remembers, so that a second gives the same tar: every header, the content of small
-//! files, a checksum of each block of large ones, and the open snapshots. The passes themselves are `TarSource` and
-//! `replay`.
+//! files, a checksum of each block of large ones, and the open snapshots. `TarSource` and `replay` are the passes.
 //!
 //! Memory: about 40 bytes per entry and as much for the index, 4 bytes per 256 KiB of large files, and [`MOST_KEPT`] of
 //! content.
@@ -66,7 +65,7 @@ pub(super) struct Database {
     // Its writers have been waiting since then, if they are.
     pub(super) blocked_since: Option<Instant>,
     pub(super) blocks: bool,
-    // Its image in the first pass; that was told.
+    // Its image in the first pass, which reported it.
     pub(super) broken: bool,
 }
 
@@ -145,7 +144,7 @@ impl Recording {
         }
     }
 
-    /// The last entry's content is this, as a whole. Kept when there is room.
+    /// The whole content of the last entry. Kept if there is space.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
         if self.kept.len() + bytes.len() <= MOST_KEPT {
             self.kept.extend_from_slice(bytes);
@@ -224,7 +223,7 @@ impl Recording {
         if !database.blocks || self.holds_writers {
             database.snapshot = snapshot;
             if let Some(imaging) = imaging {
-                // They wait on; it is told when they no longer do.
+                // They still wait; the report comes when they no longer do.
                 database.blocked_since = imaging.blocked_since.take();
             }
         }
@@ -254,14 +253,14 @@ impl Recording {
 }
 
 impl Database {
-    /// What is to be said of its log once everything was sent.
+    /// The note about its log once everything was sent.
     pub(super) fn about_log(&self) -> Option<String> {
         let name = self.path.file_name()?.as_encoded_bytes();
         self.snapshot.as_ref().and_then(|_| pulse::about_log(name, &self.path))
     }
 
-    /// Its bytes were given out: whoever waits to write need not wait for the rest of the archive. Says since when they
-    /// did.
+    /// All its bytes were read: waiting writers need not wait for the rest of the archive. Returns since when they
+    /// waited.
     pub(super) fn release(&mut self) -> Option<Instant> {
         self.snapshot = None;
         self.blocked_since.take()

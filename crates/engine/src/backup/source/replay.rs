@@ -1,8 +1,9 @@
-//! The tar of a recorded pass once more, byte for byte as far as the directory still is what it was: same entries, same
-//! headers, same sizes.
+//! Replays the tar of a recorded pass, byte for byte as far as the directory is unchanged: same entries, same headers,
+//! same sizes.
 //!
-//! It never fails. What vanished or shrank becomes zeros, what grew is cut. A block of a large file that changed is
-//! sent if the ledger has room for it; if not, it and the rest of that file become zeros, and the file is reported.
+//! It never fails. Data that vanished or shrank becomes zeros, data that grew is cut. A changed block of a large file
+//! is sent if the ledger has space for it; otherwise it and the rest of that file become zeros, and the file is
+//! reported.
 
 use std::{
     ffi::OsStr,
@@ -188,7 +189,7 @@ impl<'a> Replay<'a> {
     fn end_image(&mut self, number: usize, snapshot: Box<Snapshot>, entry: &Entry) {
         let sizes_only = self.recording.sizes_only;
         let Some(database) = self.recording.databases.get_mut(number) else { return };
-        // The first pass told it if it read the database, as it does with small ones in any case.
+        // The first pass reported it if it read the database, as it does with small ones in any case.
         let report = self.findings.databases.iter_mut().find(|report| report.path == shown(&entry.relative));
         let is_told = !sizes_only || report.as_ref().is_some_and(|report| report.damaged);
         let problems = if is_told { &[] } else { snapshot.damage() };
@@ -271,8 +272,8 @@ impl Read for Replay<'_> {
 }
 
 impl Compared {
-    /// Reads the next block, which stands at `position` of the tar. Says why it and everything behind it is zeros, the
-    /// first time it is.
+    /// Reads the next block, at `position` of the tar. The first time that it and everything after it become zeros, it
+    /// returns the reason.
     fn next_block(&mut self, position: u64, sums: &[u32], ledger: Option<&Ledger>) -> Option<String> {
         let wanted = (self.length - self.at).min(BLOCK as u64) as usize;
         let number = self.sums_from + (self.at / BLOCK as u64) as usize;

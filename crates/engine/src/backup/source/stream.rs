@@ -1,5 +1,5 @@
-//! The content of one open file, exactly as many bytes as were announced, whatever happens to the file meanwhile. Holes
-//! of a sparse file are zeros that nobody reads from the disk.
+//! The content of one open file, exactly as many bytes as announced, whatever happens to the file meanwhile. Holes of a
+//! sparse file are zeros that are not read from the disk.
 
 use std::{
     fs::{File, Metadata},
@@ -13,8 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-/// Of so many bytes it is remembered what they were, so that a file that was written anew is told from one that only
-/// grew.
+/// So many bytes are remembered, to distinguish a rewritten file from one that only grew.
 const HEAD: u64 = 64 << 10;
 /// What the system calls a block in a file's metadata.
 const BLOCK: u64 = 512;
@@ -31,7 +30,7 @@ pub(crate) fn may_have_holes(metadata: &Metadata) -> bool {
     metadata.blocks().saturating_mul(BLOCK) < metadata.len()
 }
 
-/// An open file, as it is read here. Every call may fail, and a read may give fewer bytes than were asked for.
+/// An open file. Every call may fail, and a read may return fewer bytes than requested.
 pub(crate) trait Live {
     fn read_at(&mut self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
     /// Where the next byte that is not in a hole is, from `at` on; `ENXIO` when there is none.
@@ -105,13 +104,13 @@ impl Piece {
 /// What became of a file while it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// It has fewer bytes than its header says; zeros stand for the rest.
+    /// It has fewer bytes than its header says; the rest is zeros.
     Shrank { missing: u64 },
     /// It was written to while it was read: the copy may be half old and half new.
     Torn,
     /// It was written to each time it was read, and the copy has fewer bytes than it has by now.
     Cut { length: u64 },
-    /// It can't be read further; zeros stand for the rest.
+    /// It can't be read further; the rest is zeros.
     Unreadable { reason: String },
 }
 
@@ -183,7 +182,7 @@ impl<F: Live> Stream<F> {
         if modified == self.modified && length == self.length {
             return None;
         }
-        // Whoever appends leaves the beginning alone.
+        // Appending leaves the beginning unchanged.
         let is_longer = length > self.length && self.head_stands();
         (!is_longer).then_some(Trouble::Torn)
     }
@@ -202,8 +201,8 @@ impl<F: Live> Stream<F> {
     }
 }
 
-/// What lies at `at` of a file, before `length`. Where the file system does not say it, or no longer holds, it is data:
-/// reading tells.
+/// What is at `at` of a file, before `length`. If the file system does not say, or no longer holds it, it counts as
+/// data: reading it shows.
 fn piece(file: &impl Live, at: u64, length: u64) -> Piece {
     let hole_to = match file.data_from(at) {
         Ok(data) if data > at => data,

@@ -1,4 +1,4 @@
-//! What was listed is something else by the time it is read.
+//! A listed entry has become something else by the time it is read.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -58,7 +58,7 @@ fn contains(tar: &[u8], text: &str) -> bool {
 
 #[test]
 fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
-    /// Nothing of note, a note, or a fault with these words.
+    /// Nothing of note, a note, or a fault with this text.
     enum Says {
         Nothing,
         Note(&'static str),

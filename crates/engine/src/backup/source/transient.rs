@@ -1,5 +1,5 @@
-//! Files that are written all the time and worth little as they were in one moment: recordings, pictures and logs. That
-//! one of them changes while it is read is what happens every night, and says nothing of the rest of the backup.
+//! Recognises files that are written all the time and whose state at one moment matters little: recordings, pictures
+//! and logs. They change while they are read every night; that says nothing about the rest of the backup.
 
 /// Endings of recordings and pictures.
 const MEDIA: [&str; 28] = [

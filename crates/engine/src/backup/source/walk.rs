@@ -1,5 +1,5 @@
-//! Walks the config directory in a fixed order and says of everything it meets: it goes in, it stays out by rule, or it
-//! can't be had.
+//! Walks the config directory in a fixed order and says of every entry: it goes in, a rule excludes it, or it can't be
+//! read.
 
 use std::{
     collections::BTreeMap,
@@ -37,11 +37,11 @@ pub(crate) enum Step {
         relative: Vec<u8>,
         reason: String,
     },
-    /// Deleted between being listed and being looked at.
+    /// Deleted after it was listed.
     Vanished {
         relative: Vec<u8>,
     },
-    /// Belongs in and can't be had.
+    /// Belongs in but can't be read.
     Lost {
         relative: Vec<u8>,
         reason: String,
@@ -59,7 +59,7 @@ pub(crate) struct Scope {
     pub(crate) history: Vec<u8>,
     /// Where the archive goes, which may be inside the directory.
     pub(crate) outputs: Outputs,
-    /// Told of what is being looked at.
+    /// Receives what is being read.
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Scope {
 pub(crate) struct Outputs {
     /// The archives being written.
     pub(crate) files: Vec<(u64, u64)>,
-    /// The directories they are written to, where earlier ones stand.
+    /// The destination directories that may hold earlier archives.
     pub(crate) directories: Vec<(u64, u64)>,
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct Walk {
     scope: Scope,
     // The directories on the way to where the walk is, with what is left in each.
     open: Vec<OpenDirectory>,
-    // What is to be said right after a directory that can't be listed.
+    // The report that follows a directory that can't be listed.
     queued: Option<Step>,
     begun: bool,
 }
@@ -173,7 +173,7 @@ impl Iterator for Walk {
 }
 
 impl Walk {
-    /// `None` for what stays out by rule: nobody needs to hear of it. Opens what is a directory.
+    /// `None` for what a rule excludes silently. Opens a directory.
     fn judge(&mut self, relative: Vec<u8>) -> Option<Step> {
         let pulse = Arc::clone(&self.scope.pulse);
         pulse.ask(&relative.clone(), || self.look(relative))
@@ -218,7 +218,7 @@ impl Walk {
                         is_destination,
                     });
                 }
-                // Every ext4 file system has one, which nobody but root can look into.
+                // Every ext4 file system has one, which only root can read.
                 Err(error)
                     if relative == b"lost+found"
                         && metadata.uid() == 0
@@ -265,8 +265,8 @@ impl Walk {
     }
 }
 
-/// Files that Home Assistant reads at its start. Core's restore loses symbolic links, so in their place goes what they
-/// lead to.
+/// Files that Home Assistant reads at its start. Core's restore loses symbolic links, so the archive holds their
+/// targets.
 pub(super) fn is_followed(relative: &[u8]) -> bool {
     relative.ends_with(b".yaml") && !relative.contains(&b'/')
 }
@@ -297,8 +297,8 @@ fn is_read_only(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS)
 }
 
-/// Whether a file is one of Home Assistant's backups, by its name and its first member's, before which a PAX header may
-/// stand.
+/// Whether a file is one of Home Assistant's backups, by its name and the name of its first member, which may follow a
+/// PAX header.
 fn is_backup(path: &Path) -> bool {
     const BLOCK: usize = 512;
     let mut head = Vec::new();
@@ -317,7 +317,7 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-/// The system's reason in the words of a person.
+/// The system's reason in plain words.
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -1,9 +1,9 @@
-//! What `haul get` has fetched so far, in a hidden file beside the target.
+//! The hidden file beside the target that holds what `haul get` has fetched so far.
 //!
-//! Its name says which object of which size and time the bytes belong to, so anybody who may write into the directory
-//! can foresee it: only what this user made is gone on with ([`files::reopen`]). A second file beside it holds a digest
-//! of each mebibyte. What a power cut, a bad disk or another program made of the bytes does not fit its digest, and is
-//! fetched again from there on.
+//! Its name says which object, size and time the bytes belong to, so anybody who may write into the directory can
+//! predict it: only a file that this user created is continued ([`files::reopen`]). A second file beside it holds a
+//! digest of each mebibyte. If a power cut, a bad disk or another program changed the bytes, they do not match the
+//! digest, and are fetched again from there on.
 
 use std::{
     fs::{self, File, Permissions},
@@ -37,13 +37,13 @@ use crate::{
     failure::{FAILED, Failure},
 };
 
-/// Bytes asked for at once, and under one digest.
+/// Bytes requested at once, and covered by one digest.
 const CHUNK: u64 = 1 << 20;
 const DIGEST: u64 = 32;
 /// Ends the name of the file with the digests.
 const DIGESTS: &str = ".sums";
 
-/// The growing file, locked by whoever fetches.
+/// The growing file, locked by the process that fetches.
 pub(super) struct Unfinished {
     path: PathBuf,
     file: File,
@@ -164,7 +164,7 @@ impl Unfinished {
                 .hint("Haul keeps what it has fetched: run the same command with another name to continue")),
             Err(StoreError::Io { source, .. }) => Err(cannot_write(target, &source)),
             Err(error) => Err(error.into()),
-            // Who may write into the directory may have put another file there.
+            // Another user who may write into the directory may have put another file there.
             Ok(()) if !files::is_still(&self.file, target) => {
                 Err(Failure::new(FAILED, format!("another program replaced {} meanwhile", target.display()))
                     .hint("fetch into a directory that only you may write to"))
@@ -200,14 +200,14 @@ fn locked(path: &Path) -> Result<Option<File>, Failure> {
         if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Ok(None);
         }
-        // Whoever held the lock before may have given the file its final name.
+        // The previous holder of the lock may have given the file its final name.
         if files::is_still(&file, path) {
             return Ok(Some(file));
         }
     }
 }
 
-/// The file of this user under that name. An archive holds every secret of its house, so nobody else may read it.
+/// This user's file under that name. An archive holds every secret of its house, so nobody else may read it.
 fn own(path: &Path) -> Result<File, Failure> {
     let file = files::reopen_or_create(path).map_err(|error| {
         let (shown, reason) = (engine::shown(path.as_os_str().as_encoded_bytes()), engine::plain_reason(&error));

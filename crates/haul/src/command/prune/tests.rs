@@ -10,7 +10,7 @@ use store::{Abilities, Entry, Expected, Session, Sink, StoreError, Upload, local
 use super::*;
 use crate::args::{Cli, Command};
 
-/// A directory that lists everything twice, as a place does whose pages overlap.
+/// A directory that lists everything twice, like a destination whose pages overlap.
 struct Twice(Local);
 
 #[async_trait]

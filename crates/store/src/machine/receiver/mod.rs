@@ -1,4 +1,4 @@
-//! The receiver's side: what a paired machine asks for, done at the receiver's own store.
+//! The receiver's side: carries out the requests of a paired machine at the receiver's own store.
 //!
 //! An upload belongs to the machine that started it. It outlives the connection it came over, and, where the store can
 //! continue it, the receiver's process as well. Bytes are placed by their offset: what has arrived already is passed
@@ -36,22 +36,22 @@ use crate::{
     store::{Completed, Expected, Store},
 };
 
-/// The longest name of an archive, with room for the ending of what lies beside it.
+/// The longest name of an archive, with space for the suffix of the files beside it.
 const LONGEST_NAME: usize = 251;
 /// Unfinished uploads of one machine.
 const MOST_UPLOADS: usize = 64;
-/// Where a place takes parts only whole they are collected in memory, those of all uploads together in so many bytes;
+/// If a destination accepts only whole parts, they are collected in memory, for all uploads together in so many bytes;
 /// and none is larger.
 const MEMORY: u64 = 256 << 20;
 /// What memory is counted in.
 const GRAIN: u64 = 1 << 20;
-/// A part whose next piece has not come for so long gives its memory to another, and is sent anew.
+/// A part whose next piece has not come for so long loses its memory to another, and is sent again.
 const STUCK: Duration = Duration::from_secs(30);
 /// Archives made at once: each wants every core, and a few MiB for each of them.
 const MOST_MAKINGS: usize = 2;
-/// One whose sender has said nothing for so long gives way to another.
+/// An upload whose sender was silent for so long gives way to another.
 const SILENT: Duration = Duration::from_mins(15);
-/// What is made of a sender's bytes that has said nothing for so long is given up.
+/// An archive in the making is abandoned when its sender was silent for so long.
 const ABANDONED: Duration = Duration::from_hours(24);
 /// How long a finished upload is remembered, should its sender not have heard of it.
 const REMEMBERED: Duration = Duration::from_hours(1);
@@ -71,7 +71,7 @@ pub enum EventKind {
     Kept,
 }
 
-/// Something that happened to an archive, for whoever watches a receiver.
+/// Something that happened to an archive, for an observer of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiverEvent {
     /// The archive's name.
@@ -87,12 +87,12 @@ pub type OnEvent = Arc<dyn Fn(ReceiverEvent) + Send + Sync>;
 
 /// What a receiver does beyond storing.
 pub struct ReceiverOptions {
-    /// Who makes archives for those who want that.
+    /// Makes archives for senders that want that.
     pub builder: Option<Arc<dyn ArchiveBuilder>>,
-    /// Paired machines create archives and read; what is there they can't delete, and so not replace, pin, unpin or
-    /// prune. Beside each archive stands who sent it, and when.
+    /// Paired machines create archives and read; they can't delete existing ones, and so not replace, pin, unpin or
+    /// prune them. A note beside each archive says who sent it, and when.
     pub append_only: bool,
-    /// Who is told what happens.
+    /// Observes what happens.
     pub on_event: OnEvent,
 }
 
@@ -111,7 +111,7 @@ struct Inner {
     memory: Arc<Semaphore>,
 }
 
-/// Whose upload it is, and what he calls it.
+/// Whose upload it is, and the sender's name for it.
 type Key = (Fingerprint, String);
 
 #[async_trait]
@@ -144,7 +144,7 @@ impl Receiver {
         }))
     }
 
-    /// Removes what nobody has gone on with for a week.
+    /// Removes what nobody has continued for a week.
     pub async fn tidy(&self) -> u32 {
         let inner = &self.0;
         let mut removed = inner.stop_idle();
@@ -184,7 +184,7 @@ fn listed(items: &impl serde::Serialize) -> Done {
     Ok((Reply::Listed, text.into()))
 }
 
-/// A name that is one in every place: nothing hidden, nothing that leads elsewhere.
+/// A name that is valid at every destination: nothing hidden, nothing that leads elsewhere.
 fn checked_name(name: &str) -> Result<(), Refusal> {
     let fine = !name.is_empty()
         && name.len() <= 255
@@ -375,7 +375,7 @@ impl Inner {
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
     }
 
-    /// Nobody shall send for hours what can't be kept.
+    /// Nobody should send for hours what can't be kept.
     async fn room(&self, expected: &Expected) -> Result<(), Refusal> {
         if let (Some(needed), Ok(Some(free))) = (expected.needs(), self.store.space().await)
             && needed > free
@@ -405,7 +405,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Deletes an archive, where that is left to those who send them.
+    /// Deletes an archive, if senders may do that.
     async fn delete(&self, name: String, peer: &Peer) -> Done {
         let from = peer.name.clone();
         if self.options.append_only {
@@ -425,7 +425,7 @@ impl Inner {
         Ok(done())
     }
 
-    /// Tells that an archive could not be received; what passes is not told, and each reason once.
+    /// Reports that an archive could not be received; transient failures are not reported, and each reason only once.
     fn tell_failure(&self, last: &mut Option<String>, name: String, peer: &Peer, refusal: &Refusal) {
         if matches!(refusal.kind, RefusalKind::Passing { .. }) || last.as_ref() == Some(&refusal.reason) {
             return;
@@ -503,8 +503,8 @@ impl Inner {
         Ok((Reply::Upload { kept: Vec::new() }, Bytes::new()))
     }
 
-    /// Whether one more archive can be made. When there are enough, one whose sender has fallen silent gives way;
-    /// should he come back, he begins anew.
+    /// Whether one more archive can be made. If there are enough, one whose sender has fallen silent gives way; if that
+    /// sender returns, it starts over.
     fn has_free_hands(&self) -> bool {
         let mut uploads = self.uploads();
         let making = || uploads.iter().filter(|(_, slot)| slot.is_making());

@@ -1,4 +1,4 @@
-//! The bytes of an upload as they arrive: placed at once, or gathered into the part they belong to.
+//! The bytes of an upload as they arrive: stored at once, or collected into their part.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl Inner {
         if state.collected.data.len() < stretch.length {
             return Ok(done());
         }
-        // The memory is free again when the place has the part, or has refused it.
+        // The memory is free again when the destination has the part, or has refused it.
         let Collected { data, memory: _memory } = std::mem::take(&mut state.collected);
         let part = stretch.part(stretch.offset, data);
         state.upload.put(&part).await.map_err(|error| refused(&error))?;

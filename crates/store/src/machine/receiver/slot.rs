@@ -28,7 +28,7 @@ pub(super) struct State {
     // What is there: one range from 0, or at `Parts` one for each part.
     pub(super) kept: Vec<(u64, u64)>,
     pub(super) collected: Collected,
-    // Why it failed the last time, so that each reason is told once.
+    // Why it failed the last time, so that each reason is reported once.
     pub(super) failed: Option<String>,
 }
 

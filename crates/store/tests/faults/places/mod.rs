@@ -1,4 +1,4 @@
-//! The kinds of places, each with a server of its own.
+//! The kinds of destinations, each with a server of its own.
 
 mod drive;
 mod machine;

@@ -1,5 +1,5 @@
-//! WebDAV servers: Apache, which takes pieces; wsgidav, which takes whole files only; a fake of the kind that takes
-//! pieces by `PATCH`. And Nextcloud's chunks.
+//! WebDAV servers: Apache, which accepts partial writes; wsgidav, which accepts only whole files; a fake that accepts
+//! partial writes by `PATCH`. And Nextcloud's chunks.
 
 use std::{net::SocketAddr, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! Each call × what can come of it.
+//! Each call × its possible results.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{io::Write, ops::Range};
@@ -96,7 +96,7 @@ impl Live for Told {
     }
 }
 
-/// All that comes, in pieces of 7 bytes; then what is said at the end.
+/// Everything that comes, in pieces of 7 bytes; then the result at the end.
 fn read(stream: &mut Stream<Told>) -> (Vec<u8>, Option<Trouble>) {
     let mut bytes = Vec::new();
     let mut buffer = [1; 7];
@@ -208,7 +208,7 @@ fn a_sparse_file_that_shrinks_is_noticed() {
         let (bytes, trouble) = read(&mut stream);
         assert_eq!((bytes.len(), trouble), (left, Some(Trouble::Shrank { missing: 10_000 - left as u64 })));
     }
-    // Within a hole that was told already: the end is noticed behind it.
+    // Within a hole that was reported already: the end is noticed after it.
     let mut stream = Stream::of(sparse(), 10_000, (1, 1), true);
     let mut buffer = [1; 60];
     assert_eq!((stream.read(&mut buffer), stream.read(&mut buffer)), (Ok(50), Ok(60)));
