@@ -213,13 +213,13 @@ fn a_destination_that_fails_is_not_mistaken_for_damage() {
             &|_, _| {},
             &Cancellation::default(),
         );
-        assert!(matches!(verified, Err(VerifyError::Open(OpenError::Place(_)))), "{answers}: {verified:?}");
+        assert!(matches!(verified, Err(VerifyError::Open(OpenError::Destination(_)))), "{answers}: {verified:?}");
         let inspected = inspect(source(), &InspectOptions::default(), &|_, _| {}, &Cancellation::default());
-        assert!(matches!(inspected, Err(InspectError::Open(OpenError::Place(_)))), "{answers}: {inspected:?}");
+        assert!(matches!(inspected, Err(InspectError::Open(OpenError::Destination(_)))), "{answers}: {inspected:?}");
         let into = directory.path().join("never");
         let all = RestoreOptions { only: Vec::new(), ..options(None) };
         let restored = restore(source(), &into, &all, &|_, _| {}, &Cancellation::default());
-        assert!(matches!(restored, Err(RestoreError::Open(OpenError::Place(_)))), "{answers}: {restored:?}");
+        assert!(matches!(restored, Err(RestoreError::Open(OpenError::Destination(_)))), "{answers}: {restored:?}");
         assert!(!into.exists());
         let opened = Browser::open(source(), None, NonZeroUsize::MIN, &|_, _| {});
         let printed = opened.map_err(BrowseError::from).and_then(|browser| {
@@ -227,6 +227,6 @@ fn a_destination_that_fails_is_not_mistaken_for_damage() {
             let large = browser.cat(b"z-large.bin", &mut io::sink(), &Cancellation::default());
             large.and_then(|_| browser.cat(b"a-large.bin", &mut io::sink(), &Cancellation::default()))
         });
-        assert!(matches!(printed, Err(BrowseError::Open(OpenError::Place(_)))), "{answers}: {printed:?}");
+        assert!(matches!(printed, Err(BrowseError::Open(OpenError::Destination(_)))), "{answers}: {printed:?}");
     }
 }

@@ -72,7 +72,7 @@ fn repaired(archive: &Path, memory: &Memory, bridge: &Bridge, context: &Context)
     let options = RepairOptions {
         asked: Asked::default(),
         password: None,
-        destination: Destination::Place {
+        destination: Destination::Remote {
             sink: Arc::new(memory.clone()),
             name: Some("good.tar".into()),
             context: None,

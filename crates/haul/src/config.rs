@@ -103,7 +103,7 @@ impl Config {
         if let Some(path) = &self.path {
             return format!("{} defines no destination of that name", path.display());
         }
-        let usual: Vec<String> = usual_places().iter().map(|path| path.display().to_string()).collect();
+        let usual: Vec<String> = usual_files().iter().map(|path| path.display().to_string()).collect();
         format!("there is no configuration file ({})", usual.join(", "))
     }
 
@@ -123,9 +123,9 @@ impl Config {
     }
 
     /// `said`, else the first of the usual files that exists, else nothing.
-    fn load(said: Option<&Path>) -> Result<Self, Failure> {
-        let usual = usual_places();
-        let (path, text) = match said {
+    fn load(given: Option<&Path>) -> Result<Self, Failure> {
+        let usual = usual_files();
+        let (path, text) = match given {
             Some(path) => (path, read(path)?),
             None => match usual.iter().find(|path| path.exists()) {
                 Some(path) => (path.as_path(), read(path)?),
@@ -348,7 +348,7 @@ fn leaked(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
-fn usual_places() -> Vec<PathBuf> {
+fn usual_files() -> Vec<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let own = absolute("XDG_CONFIG_HOME").or_else(|| store::home_directory().map(|home| home.join(".config")));
     own.into_iter().chain([PathBuf::from("/etc")]).map(|directory| directory.join("haul/haul.toml")).collect()

@@ -53,7 +53,7 @@ impl Destination {
     }
 
     /// The destination without the archive's name, as the user would type it.
-    pub(crate) fn place_typed(&self) -> String {
+    pub(crate) fn destination_typed(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
         match &self.address {
             Address::Local(_) => self.address.to_string(),
@@ -72,7 +72,7 @@ impl Destination {
     }
 
     /// Refuses an archive's name where a whole destination is expected.
-    pub(crate) fn place(&self) -> Result<(), Failure> {
+    pub(crate) fn require_whole(&self) -> Result<(), Failure> {
         match &self.name {
             Some(name) => Err(Failure::usage(format!("{} names an archive; expected a destination", self.typed))
                 .hint(format!("leave out /{name}"))),
@@ -192,7 +192,7 @@ pub(crate) struct Network {
     pub(crate) bridge: Bridge,
     pub(crate) context: Context,
     /// `--give-up-after` of the command line or the environment, which beats what the file says of a destination.
-    said: Option<Duration>,
+    given: Option<Duration>,
     /// The rate of the command's table yields to that of a destination.
     yields: bool,
     connected: Arc<Connected>,
@@ -204,9 +204,9 @@ struct Connected(Mutex<Vec<Arc<dyn Store>>>);
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        let places = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let connected = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut notes = Vec::new();
-        for note in places.iter().flat_map(|place| place.notes()) {
+        for note in connected.iter().flat_map(|destination| destination.notes()) {
             if !notes.contains(&note) {
                 notes.push(note);
             }
@@ -230,14 +230,14 @@ impl Network {
             let cancel = cancel.clone();
             context.ask = Some(Arc::new(move |question| ask(question, &cancel)));
         }
-        Ok(Self { bridge, context, said: give_up_after, yields: false, connected: Arc::default() })
+        Ok(Self { bridge, context, given: give_up_after, yields: false, connected: Arc::default() })
     }
 
     /// What only the command's table says yields to what the destination says of itself.
     #[must_use]
     pub(crate) fn heeding(mut self, config: &Config) -> Self {
         if config.is_from_table("give_up_after") {
-            self.said = None;
+            self.given = None;
         }
         self
     }
@@ -258,7 +258,7 @@ impl Network {
     /// The shared context with what the file says of this destination.
     pub(crate) fn context_for(&self, destination: &Destination) -> Context {
         let mut context = self.context.clone();
-        if let (None, Some(duration)) = (self.said, destination.common.give_up_after) {
+        if let (None, Some(duration)) = (self.given, destination.common.give_up_after) {
             context.tuning.give_up_after = duration;
         }
         // Nobody waits for a sign of life longer than a destination may fail altogether.
@@ -500,10 +500,11 @@ mod tests {
         let cancel = Cancellation::default();
         let mut own = at("/a", None);
         own.common.give_up_after = Some(Duration::from_mins(5));
-        let give_up_after = |network: &Network, place: &Destination| network.context_for(place).tuning.give_up_after;
+        let give_up_after =
+            |network: &Network, destination: &Destination| network.context_for(destination).tuning.give_up_after;
         let typed = Network::start(Some(Duration::from_hours(2)), &cancel).unwrap();
         assert_eq!(give_up_after(&typed, &own), Duration::from_hours(2));
-        let from_table = Network { said: None, ..typed.clone() };
+        let from_table = Network { given: None, ..typed.clone() };
         assert_eq!(give_up_after(&from_table, &own), Duration::from_mins(5));
         assert_eq!(
             give_up_after(&from_table, &at("/b", None)),
@@ -518,7 +519,9 @@ mod tests {
         let network = Network::start(None, &cancel).unwrap();
         let mut own = at("/a", None);
         own.common.limit = Some(Limit::new(100_000));
-        let rate = |network: &Network, place: &Destination| network.context_for(place).limit.map(|limit| limit.rate());
+        let rate = |network: &Network, destination: &Destination| {
+            network.context_for(destination).limit.map(|limit| limit.rate())
+        };
         assert_eq!((rate(&network, &own), rate(&network, &at("/b", None))), (Some(100_000), None));
         let typed = network.limited(Some(50_000), &Config::default());
         assert_eq!((rate(&typed, &own), rate(&typed, &at("/b", None))), (Some(50_000), Some(50_000)));

@@ -126,7 +126,7 @@ fn store_failure(error: &StoreError, message: &str) -> Failure {
     };
     let failure = Failure { hint: error.advice(), ..failure };
     match error {
-        StoreError::Remote(remote) => failure.about(&remote.place, &remote.reason),
+        StoreError::Remote(remote) => failure.about(&remote.destination, &remote.reason),
         StoreError::Io { path, source, .. } => failure.about(shown(path), engine::plain_reason(source)),
         StoreError::Exists(path) => failure.about(shown(path), "it exists already"),
         StoreError::NotADirectory(path) => failure.about(shown(path), "it is not a directory"),
@@ -149,7 +149,7 @@ impl From<homeassistant::Error> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        if let OpenError::Place(error) = error {
+        if let OpenError::Destination(error) = error {
             return error.into();
         }
         let message = error.to_string();
@@ -173,7 +173,7 @@ impl From<OpenError> for Failure {
                 };
                 failure.about(shown(path), engine::plain_reason(source))
             }
-            OpenError::Place(_) => Self::new(FAILED, message),
+            OpenError::Destination(_) => Self::new(FAILED, message),
             OpenError::NotABackup { path, reason } => Self::new(DAMAGED, message)
                 .hint("give a .tar file that Haul or Home Assistant made")
                 .about(shown(path), reason),

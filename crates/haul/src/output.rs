@@ -145,7 +145,7 @@ struct Trouble<'a> {
 /// A command's failure: as text, and as the document that `--json` promises.
 pub(crate) fn failure(failure: &Failure) {
     failed_document(failure);
-    told(failure);
+    print_failure(failure);
 }
 
 /// The document of a failed command, if one was requested and none was printed before.
@@ -164,7 +164,7 @@ pub(crate) fn failed_document(failure: &Failure) {
 }
 
 /// A failure as text, on standard error.
-pub(crate) fn told(failure: &Failure) {
+pub(crate) fn print_failure(failure: &Failure) {
     let mut out = stderr().lock();
     let _ = writeln!(out, "{}: {}", paint("haul", "31"), failure.message);
     if let Some(hint) = &failure.hint {

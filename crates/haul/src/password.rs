@@ -7,7 +7,7 @@ use std::{
 };
 
 use engine::read::OpenError;
-use habackup::securetar::{Mended, Password, key_in};
+use habackup::securetar::{CorrectedKey, Password, key_in};
 use homeassistant::Secret;
 use store::Cancellation;
 use zeroize::Zeroizing;
@@ -49,11 +49,11 @@ fn secret(args: &PasswordArgs, cancel: &Cancellation) -> Result<Option<Secret>, 
 
 /// The password for a new archive; asked for twice if nothing sets it.
 pub(crate) fn new(file: Option<&Path>, cancel: &Cancellation) -> Result<Password, Failure> {
-    let said = match file {
+    let given = match file {
         Some(path) => Some(read(path, cancel)?),
         None => from_environment(NEW)?,
     };
-    if let Some(secret) = said {
+    if let Some(secret) = given {
         fit(secret.expose())?;
         return Ok(Password::new(secret.expose()));
     }
@@ -155,9 +155,9 @@ fn unbared(password: &Password) -> Option<Password> {
 }
 
 /// The key in the emergency kit of Home Assistant, which has several lines.
-fn in_kit(text: &str, place: &str) -> Option<Secret> {
+fn in_kit(text: &str, path: &str) -> Option<Secret> {
     let key = key_in(text).filter(|_| text.contains(['\n', '\r']))?;
-    output::notes("note", std::iter::once(format!("using the encryption key from the emergency kit {place}")));
+    output::notes("note", std::iter::once(format!("using the encryption key from the emergency kit {path}")));
     Some(Secret::new(key))
 }
 
@@ -198,13 +198,13 @@ pub(crate) fn with<T, E>(
         );
         return Ok((made, Some(unbared)));
     }
-    let Some(mended) = password.filter(|_| is_wrong(&error)).and_then(|password| password.mended()) else {
+    let Some(corrected) = password.filter(|_| is_wrong(&error)).and_then(|password| password.corrected()) else {
         return Err(error);
     };
-    match attempt(Some(&mended.password)) {
+    match attempt(Some(&corrected.password)) {
         Ok(made) => {
-            say_how_it_fits(&mended);
-            Ok((made, Some(mended.password)))
+            say_how_it_fits(&corrected);
+            Ok((made, Some(corrected.password)))
         }
         Err(again) if is_wrong(&again) => Err(error),
         Err(other) => Err(other),
@@ -212,12 +212,12 @@ pub(crate) fn with<T, E>(
 }
 
 /// Says which form of the key opened the archive, and nothing of the key.
-pub(crate) fn say_how_it_fits(mended: &Mended) {
+pub(crate) fn say_how_it_fits(corrected: &CorrectedKey) {
     output::notes(
         "note",
         std::iter::once(format!(
             "the encryption key is correct {}; Home Assistant accepts it only in that form",
-            mended.how.join(", ")
+            corrected.how.join(", ")
         )),
     );
 }

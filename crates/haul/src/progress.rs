@@ -108,12 +108,12 @@ fn waiting(progress: &Progress) -> Option<String> {
     })
 }
 
-fn behind(place: &UploadMeter) -> String {
-    if place.is_finishing() {
-        return format!("{}: checking the copy", place.label());
+fn behind(upload: &UploadMeter) -> String {
+    if upload.is_finishing() {
+        return format!("{}: checking the copy", upload.label());
     }
-    let limit = if place.is_limited() { ", limited by the rate limit" } else { "" };
-    format!("{}: sending the rest, {} sent so far{limit}", place.label(), text::bytes(place.acknowledged()))
+    let limit = if upload.is_limited() { ", limited by the rate limit" } else { "" };
+    format!("{}: sending the rest, {} sent so far{limit}", upload.label(), text::bytes(upload.acknowledged()))
 }
 
 struct Figures {
@@ -142,11 +142,11 @@ impl Figures {
             waiting: waiting(progress),
             remark: progress.remark(),
             behind: progress
-                .places()
+                .uploads()
                 .iter()
-                .filter(|place| !place.has_ended())
-                .min_by_key(|place| place.acknowledged())
-                .map(|place| behind(place)),
+                .filter(|upload| !upload.has_ended())
+                .min_by_key(|upload| upload.acknowledged())
+                .map(|upload| behind(upload)),
         }
     }
 

@@ -64,7 +64,7 @@ impl<'n> Neighbours<'n> {
         }
         let network = network?;
         let (store, context) = destinations.iter().find_map(|destination| match inner(destination) {
-            Destination::Place { sink, context, .. } if sink.label() == copy.place => {
+            Destination::Remote { sink, context, .. } if sink.label() == copy.destination => {
                 Some((Arc::clone(sink).store()?, context))
             }
             _ => None,

@@ -198,7 +198,7 @@ fn one_file_is_printed_and_nothing_else() {
 }
 
 #[test]
-fn passwords_are_asked_for_and_wrong_ones_are_told() {
+fn passwords_are_asked_for_and_wrong_ones_are_reported() {
     let place = Place::new();
     place.backup("completed.tar", &["--password-file", "secret"]);
     for command in [
@@ -216,7 +216,7 @@ fn passwords_are_asked_for_and_wrong_ones_are_told() {
 }
 
 #[test]
-fn home_assistants_own_archives_are_streamed_and_that_is_said() {
+fn home_assistants_own_archives_are_streamed_and_that_is_reported() {
     let place = Place::new();
     place.foreign("its.tar");
     let output = place.haul(&["ls", "its.tar", "configuration.yaml"]);
@@ -342,7 +342,7 @@ fn a_terminal_is_spared_what_is_no_text() {
 }
 
 #[test]
-fn places_far_away_are_looked_into_like_files() {
+fn destinations_far_away_are_looked_into_like_files() {
     let place = Place::new();
     let server = S3Server::start(&["bucket"]).unwrap();
     let far = |args: &[&str]| {

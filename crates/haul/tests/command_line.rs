@@ -555,7 +555,7 @@ fn members_and_archives_over_8_gib_are_read_by_python_and_by_us() {
 }
 
 #[test]
-fn a_wait_for_a_locked_database_is_said_and_an_interruption_ends_it() {
+fn a_wait_for_a_locked_database_is_reported_and_an_interruption_ends_it() {
     let place = Place::new();
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],isolation_level=None)\nc.execute('create table \
         t(x)')\nc.execute('begin exclusive')\nprint('locked',flush=True)\nsys.stdin.read()";
@@ -588,7 +588,7 @@ fn a_wait_for_a_locked_database_is_said_and_an_interruption_ends_it() {
 }
 
 #[test]
-fn what_is_pushed_is_looked_at_and_sent_as_it_is() {
+fn what_is_pushed_is_checked_and_sent_as_it_is() {
     let place = Place::new();
     let file = |name: &str| place.dir.path().join(name);
     assert!(place.haul(&["backup", "config", "--to", "whole.tar"]).status.success());

@@ -154,7 +154,7 @@ fn fails(place: &Place, args: &[&str], code: i32) {
 }
 
 #[test]
-fn what_was_typed_wrongly_or_stands_in_the_way_is_said() {
+fn what_was_typed_wrongly_or_stands_in_the_way_is_reported() {
     let place = Place::new();
     fs::create_dir(place.path("empty")).unwrap();
     let cases: &[(&[&str], i32)] = &[
@@ -307,7 +307,7 @@ fn askers() -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn a_place_that_can_not_be_reached_is_waited_for_aloud_and_given_up() {
+fn a_destination_that_can_not_be_reached_is_waited_for_aloud_and_given_up() {
     let place = Place::new();
     // Nobody listens at a port that was free a moment ago.
     place.destinations(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
@@ -337,7 +337,7 @@ fn send(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn whoever_waits_for_a_silent_place_is_stopped_by_a_signal() {
+fn whoever_waits_for_a_silent_destination_is_stopped_by_a_signal() {
     let place = Place::new();
     // Takes connections and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -447,7 +447,7 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn a_disk_without_room_is_named_and_keeps_nothing() {
+fn a_disk_without_space_is_named_and_keeps_nothing() {
     let place = Place::new();
     let mut noise = vec![0; 3 << 20];
     std::io::Read::read_exact(&mut fs::File::open("/dev/urandom").unwrap(), &mut noise).unwrap();
@@ -480,7 +480,7 @@ fn a_disk_without_room_is_named_and_keeps_nothing() {
 }
 
 #[test]
-fn what_may_not_be_read_or_written_is_said() {
+fn what_may_not_be_read_or_written_is_reported() {
     let place = Place::new();
     place.write("closed.tar", &fs::read(place.path("out/a.tar")).unwrap());
     fs::set_permissions(place.path("closed.tar"), fs::Permissions::from_mode(0o000)).unwrap();
@@ -525,7 +525,7 @@ fn what_may_not_be_read_or_written_is_said() {
 }
 
 #[test]
-fn what_is_done_at_places_is_told_in_one_document() {
+fn what_is_done_at_destinations_is_reported_in_one_document() {
     let place = Place::new();
     let json = |args: &[&str]| -> Value {
         let output = place.command(&[args, &["--json"]].concat()).output().unwrap();

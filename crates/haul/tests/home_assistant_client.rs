@@ -54,7 +54,7 @@ async fn into_a_fresh_one_and_back(version: Version) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_without_users_is_told_as_a_lost_restore() {
+async fn a_backup_without_users_is_reported_as_a_lost_restore() {
     if !rig::is_ready().unwrap() {
         return;
     }

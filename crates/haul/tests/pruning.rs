@@ -158,7 +158,7 @@ fn a_link_is_no_archive_and_what_it_leads_to_stays() {
 }
 
 #[test]
-fn several_names_of_one_archive_take_one_place() {
+fn several_names_of_one_archive_count_once() {
     let place = Place::with_three();
     fs::hard_link(place.path("out/3.tar"), place.path("out/3-again.tar")).unwrap();
     fs::copy(place.path("out/1.tar"), place.path("out/1-copy.tar")).unwrap();
@@ -222,7 +222,7 @@ fn an_encrypted_archive_is_read_with_its_password_or_not_relied_on() {
 }
 
 #[test]
-fn numbers_are_said_as_they_are() {
+fn numbers_are_printed_as_they_are() {
     let place = Place::new();
     place.backup("1.tar", &[]);
     let (code, said) = place.prune(&["--keep-last", "1", "--yes"]);

@@ -153,7 +153,7 @@ fn failing(mut command: Command, numbers: &[libc::c_long], errno: i32) -> Output
 }
 
 #[test]
-fn a_file_system_that_cannot_sync_is_no_failure_and_words_follow_what_was_done() {
+fn a_file_system_that_cannot_sync_is_no_failure_and_the_message_follows_what_was_done() {
     const UNCONFIRMED: &str = "note: the target's file system can't confirm that everything is on the disk; wait a \
         while before you switch it off\n";
     for (calls, errno, expected) in [
@@ -199,7 +199,7 @@ fn a_file_system_that_cannot_sync_is_no_failure_and_words_follow_what_was_done()
 }
 
 #[test]
-fn a_file_that_may_not_grow_fails_in_words_and_leaves_nothing() {
+fn a_file_that_may_not_grow_fails_with_a_message_and_leaves_nothing() {
     let place = Place::new();
     let noise: Vec<u8> =
         (0..3_000_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();

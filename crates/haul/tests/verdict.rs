@@ -274,7 +274,7 @@ fn an_incomplete_archive_that_is_pushed_is_called_so() {
 /// Without compression nothing but sizes is measured: what is wrong with a large database shows when the description
 /// has left.
 #[test]
-fn what_the_description_of_a_stream_could_not_say_is_said() {
+fn what_the_description_of_a_stream_could_not_say_is_reported() {
     let place = Place::new();
     let spoil = cases().iter().find(|case| case.name == "pages of the database are noise").unwrap().spoil;
     for (name, bytes) in [("large", 12_000_000), ("small", 100_000)] {
@@ -402,7 +402,7 @@ fn nights_as_the_wrong_user_do_not_push_out_the_good_archive() {
 }
 
 #[test]
-fn what_was_unreadable_is_named_wherever_its_archive_is_told_of() {
+fn what_was_unreadable_is_named_wherever_its_archive_is_mentioned() {
     if !is_root() {
         eprintln!("skipped: this needs root");
         return;
@@ -449,7 +449,7 @@ fn what_was_unreadable_is_named_wherever_its_archive_is_told_of() {
 }
 
 #[test]
-fn two_instances_in_one_place_are_told_apart_and_kept_apart() {
+fn two_instances_at_one_destination_are_distinguished_and_kept_apart() {
     let place = Place::new();
     for (name, instance) in [("home", "0123456789abcdef"), ("cabin", "fedcba9876543210")] {
         place.config(name, instance);
@@ -569,7 +569,7 @@ fn where_only_the_end_or_the_index_is_damaged_every_command_says_so() {
 }
 
 #[test]
-fn a_link_in_the_place_of_configuration_yaml_is_not_praised() {
+fn a_link_instead_of_configuration_yaml_is_not_praised() {
     let place = Place::new();
     let config = place.config("config", "a1b2c3");
     fs::remove_file(config.join("configuration.yaml")).unwrap();

@@ -18,7 +18,7 @@ pub struct Elsewhere(pub(crate) Wire);
 impl Elsewhere {
     /// As people write it.
     pub fn address(&self) -> &str {
-        &self.0.place
+        &self.0.address
     }
 
     /// Whether still nothing answers there. Anything that answers before the restore is another instance, such as the

@@ -87,10 +87,10 @@ pub enum Kind {
 
 /// Something that could not be done with a Home Assistant.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not {operation} {place}: {reason}")]
+#[error("could not {operation} {address}: {reason}")]
 pub struct Error {
     /// The instance's address; never holds a secret.
-    pub place: String,
+    pub address: String,
     /// What was tried.
     pub operation: Operation,
     /// What it means.
@@ -100,12 +100,12 @@ pub struct Error {
     /// What to do about it.
     pub advice: Option<String>,
     /// What Home Assistant itself answered, word for word.
-    pub said: Option<String>,
+    pub quoted: Option<String>,
 }
 
 impl Error {
-    pub(crate) fn new(place: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
-        Self { place: place.into(), operation, kind, reason: reason.into(), advice: None, said: None }
+    pub(crate) fn new(address: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
+        Self { address: address.into(), operation, kind, reason: reason.into(), advice: None, quoted: None }
     }
 
     pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
@@ -114,7 +114,7 @@ impl Error {
     }
 
     pub(crate) fn quoting(mut self, said: impl Into<String>) -> Self {
-        self.said = Some(said.into());
+        self.quoted = Some(said.into());
         self
     }
 

@@ -80,7 +80,7 @@ impl Instance {
     /// Looks at what answers there. One that is starting is given a moment.
     pub async fn look(address: &str, tls: Tls, timeouts: Timeouts) -> Result<Self, Error> {
         let wire = Wire::new(address::parse(address)?, tls, timeouts)?;
-        let asked = wire.place.clone();
+        let asked = wire.address.clone();
         let (wire, answer) = arrive(wire).await?;
         let proxy = answer.passed_by();
         let (version, no_socket) = match version(&wire).await {
@@ -88,8 +88,8 @@ impl Instance {
             Err(error) => (None, Some(error)),
         };
         let phase = phase(&wire, &answer, version.as_deref()).await?;
-        let redirected_from = (asked != wire.place).then_some(asked);
-        let seen = Seen { address: wire.place.clone(), redirected_from, version, no_socket, proxy, phase };
+        let redirected_from = (asked != wire.address).then_some(asked);
+        let seen = Seen { address: wire.address.clone(), redirected_from, version, no_socket, proxy, phase };
         Ok(Self { wire, seen })
     }
 
@@ -130,7 +130,7 @@ async fn arrive(mut wire: Wire) -> Result<(Wire, Answer), Error> {
             return Ok((wire, answer));
         }
         let Some(base) = address::followed(&wire.url("api/onboarding"), answer.location()) else {
-            return Err(answer.refusal(&wire.place, Operation::Look));
+            return Err(answer.refusal(&wire.address, Operation::Look));
         };
         wire = wire.moved(base);
     }
@@ -164,7 +164,7 @@ async fn phase(wire: &Wire, answer: &Answer, version: Option<&str>) -> Result<Ph
         None if answer.status == 404 => Err(wire
             .error(Operation::Look, Kind::NotHomeAssistant, answer.strange())
             .advise("check that the host and the port (8123 unless changed) are Home Assistant's")),
-        None => Err(answer.refusal(&wire.place, Operation::Look)),
+        None => Err(answer.refusal(&wire.address, Operation::Look)),
     }
 }
 

@@ -148,17 +148,17 @@ impl Answer {
     }
 
     /// Why this answer is a refusal, as an error.
-    pub(crate) fn refusal(&self, place: &str, operation: Operation) -> Error {
+    pub(crate) fn refusal(&self, address: &str, operation: Operation) -> Error {
         let vendor = self.vendor();
         if self.status.is_redirection() {
-            return self.sent_elsewhere(place, operation, vendor);
+            return self.sent_elsewhere(address, operation, vendor);
         }
         if vendor == Vendor::HomeAssistant {
-            return self.home_assistants_refusal(place, operation);
+            return self.home_assistants_refusal(address, operation);
         }
         let error = |reason: String| {
             Error::new(
-                place,
+                address,
                 operation,
                 Kind::Proxy(vendor),
                 format!("{vendor} answered {}{reason}", self.status_text()),
@@ -179,7 +179,7 @@ impl Answer {
                 error(": it asks for a password of its own".into()).advise(AROUND)
             }
             401 | 403 | 407 | 429 => error(": it does not allow this machine".into()).advise(AROUND),
-            _ => Error::new(place, operation, Kind::NotHomeAssistant, self.strange())
+            _ => Error::new(address, operation, Kind::NotHomeAssistant, self.strange())
                 .advise("check that this is Home Assistant's address: a browser must show its own first page there"),
         }
     }
@@ -197,20 +197,20 @@ impl Answer {
         }
     }
 
-    fn sent_elsewhere(&self, place: &str, operation: Operation, vendor: Vendor) -> Error {
+    fn sent_elsewhere(&self, address: &str, operation: Operation, vendor: Vendor) -> Error {
         let who = if vendor == Vendor::HomeAssistant { Vendor::Unknown } else { vendor };
-        let reason = match url::Url::parse(place).and_then(|base| base.join(self.location())) {
+        let reason = match url::Url::parse(address).and_then(|base| base.join(self.location())) {
             Ok(target) => {
                 format!("{who} answered {}, a redirect to {}", self.status_text(), crate::address::shown(&target))
             }
             Err(_) => format!("{who} answered {} without a target", self.status_text()),
         };
-        Error::new(place, operation, Kind::Elsewhere, reason).advise(format!(
+        Error::new(address, operation, Kind::Elsewhere, reason).advise(format!(
             "give the address that reaches Home Assistant directly, without a login page in between: {AROUND}"
         ))
     }
 
-    fn home_assistants_refusal(&self, place: &str, operation: Operation) -> Error {
+    fn home_assistants_refusal(&self, address: &str, operation: Operation) -> Error {
         let said = self.said();
         let (kind, reason, advice) = match self.status.as_u16() {
             400 if said.starts_with("400:") => (
@@ -282,7 +282,7 @@ impl Answer {
                 )
             }
         };
-        let error = Error::new(place, operation, kind, reason).advise(advice);
+        let error = Error::new(address, operation, kind, reason).advise(advice);
         if said.is_empty() { error } else { error.quoting(said) }
     }
 
@@ -475,7 +475,7 @@ mod tests {
         ];
         let kind = |status, body| {
             let error = answer(status, &plain, body).refusal("http://new:8123", Operation::Upload);
-            (error.kind, error.said)
+            (error.kind, error.quoted)
         };
         let full = "Can't write backup file: [Errno 28] No space left on device";
         assert_eq!(kind(500, full), (Kind::Full, Some(full.to_owned())));

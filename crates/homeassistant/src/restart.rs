@@ -73,9 +73,9 @@ impl Instance {
             match follower.judge(&seen) {
                 Verdict::Restored => {
                     let address = if seen == Sight::SpeaksTls {
-                        wire.place.replacen("http://", "https://", 1)
+                        wire.address.replacen("http://", "https://", 1)
                     } else {
-                        wire.place.clone()
+                        wire.address.clone()
                     };
                     is_loaded(wire, &seen, |stage| on_stage(stage, since.elapsed())).await?;
                     let version = version(wire).await.ok().flatten();

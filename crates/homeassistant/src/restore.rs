@@ -81,7 +81,7 @@ impl Instance {
             return Ok(Begun::Said);
         }
         self.while_fresh(Operation::Restore, &answer)?;
-        let refusal = answer.refusal(&self.wire.place, Operation::Restore);
+        let refusal = answer.refusal(&self.wire.address, Operation::Restore);
         // A proxy that lost Home Assistant on the way: it may well be restarting.
         if matches!(refusal.kind, Kind::Proxy(vendor) if vendor != Vendor::HomeAssistant)
             && matches!(answer.status.as_u16(), 502..=504 | 520..=524)

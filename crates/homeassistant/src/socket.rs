@@ -274,7 +274,7 @@ fn no_socket(wire: &Wire, operation: Operation, answer: &crate::proxy::Answer) -
             .error(operation, Kind::Proxy(vendor), format!("the WebSocket connection fails ({status})"))
             .advise(advice);
     }
-    answer.refusal(&wire.place, operation)
+    answer.refusal(&wire.address, operation)
 }
 
 #[cfg(test)]

@@ -35,13 +35,13 @@ pub struct Tls {
 pub(crate) struct Wire {
     client: Client,
     base: Url,
-    pub(crate) place: String,
+    pub(crate) address: String,
     pub(crate) timeouts: Timeouts,
 }
 
 impl Wire {
     pub(crate) fn new(base: Url, tls: Tls, timeouts: Timeouts) -> Result<Self, Error> {
-        let place = address::shown(&base);
+        let address = address::shown(&base);
         // HTTP/1 is what Home Assistant speaks, and what a WebSocket begins with. Redirects are for `look` to judge.
         let builder = || {
             Client::builder()
@@ -57,13 +57,13 @@ impl Wire {
         let client = builder()
             .build()
             .or_else(|_| builder().tls_certs_only(Vec::new()).build())
-            .map_err(|error| Error::new(&place, Operation::Look, Kind::Invalid, cause(&error)))?;
-        Ok(Self { client, base, place, timeouts })
+            .map_err(|error| Error::new(&address, Operation::Look, Kind::Invalid, cause(&error)))?;
+        Ok(Self { client, base, address, timeouts })
     }
 
     /// The same way, to where a redirect led.
     pub(crate) fn moved(&self, base: Url) -> Self {
-        Self { place: address::shown(&base), base, ..self.clone() }
+        Self { address: address::shown(&base), base, ..self.clone() }
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -76,7 +76,7 @@ impl Wire {
     }
 
     pub(crate) fn error(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> Error {
-        Error::new(&self.place, operation, kind, reason)
+        Error::new(&self.address, operation, kind, reason)
     }
 
     pub(crate) fn post(&self, url: Url) -> RequestBuilder {
@@ -185,7 +185,7 @@ impl Wire {
         answer: &Answer,
     ) -> Result<T, Error> {
         if !answer.status.is_success() {
-            return Err(answer.refusal(&self.place, operation));
+            return Err(answer.refusal(&self.address, operation));
         }
         serde_json::from_slice(&answer.body).map_err(|error| {
             let html = answer.title().map(|_| self.error(operation, Kind::NotHomeAssistant, answer.strange()));
@@ -210,7 +210,7 @@ impl Wire {
         if lower.contains("invalidcontenttype") || lower.contains("corrupt message") {
             return self
                 .error(operation, Kind::Unreachable, "it does not speak https")
-                .advise(format!("write http:// in front, as in {}", self.place.replacen("https://", "http://", 1)));
+                .advise(format!("write http:// in front, as in {}", self.address.replacen("https://", "http://", 1)));
         }
         if lower.contains("certificate") {
             return self.error(operation, Kind::Certificate, reason).advise(
@@ -230,7 +230,10 @@ impl Wire {
         if operation == Operation::Look && self.base.scheme() == "http" {
             return self
                 .error(operation, Kind::Unreachable, format!("the connection broke before an answer arrived: {reason}"))
-                .advise(format!("if it uses a certificate, write {}", self.place.replacen("http://", "https://", 1)));
+                .advise(format!(
+                    "if it uses a certificate, write {}",
+                    self.address.replacen("http://", "https://", 1)
+                ));
         }
         self.error(operation, Kind::Broken, format!("the connection broke: {reason}"))
     }

@@ -112,7 +112,7 @@ async fn a_refused_restore_is_reported_with_home_assistants_text() {
         refused(json!({ "code": "restore_failed", "message": "Backup 1a2b3c4d not found in agent hassio.local" }))
             .await;
     assert_eq!(
-        (failed.kind, failed.said.as_deref()),
+        (failed.kind, failed.quoted.as_deref()),
         (Kind::NotFound, Some("Backup 1a2b3c4d not found in agent hassio.local"))
     );
     let other = refused(json!({ "code": "restore_failed", "message": "the version is newer" })).await;
@@ -247,7 +247,7 @@ async fn a_restore_that_fails_in_the_restart_is_reported_with_its_reason() {
         json!({ "manager_state": "restore_backup", "stage": null, "state": "failed", "reason": "Invalid password" });
     fake.think(|mind| mind.info = json!({ "backups": [], "state": "idle", "last_action_event": failed }));
     let error = instance.follow_restart(&Way::FirstPage, &[], |_, _| {}).await.unwrap_err();
-    assert_eq!((error.kind, error.said.as_deref()), (Kind::RestoreFailed, Some("Invalid password")));
+    assert_eq!((error.kind, error.quoted.as_deref()), (Kind::RestoreFailed, Some("Invalid password")));
 }
 
 #[tokio::test]

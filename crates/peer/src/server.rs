@@ -151,20 +151,20 @@ impl Server {
 struct Addresses(Mutex<HashMap<IpAddr, usize>>);
 
 /// One stranger's slot; freed when dropped.
-struct Place(Arc<Addresses>, IpAddr);
+struct Slot(Arc<Addresses>, IpAddr);
 
 impl Addresses {
-    fn enter(this: &Arc<Self>, from: SocketAddr, most: usize) -> Option<Place> {
+    fn enter(this: &Arc<Self>, from: SocketAddr, most: usize) -> Option<Slot> {
         let mut counts = this.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(from.ip()).or_default();
         (*count < most).then(|| {
             *count += 1;
-            Place(Arc::clone(this), from.ip())
+            Slot(Arc::clone(this), from.ip())
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut counts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.1) {
@@ -177,7 +177,7 @@ impl Drop for Place {
 }
 
 /// A slot among the few for strangers, in all and per address.
-type Stranger = (OwnedSemaphorePermit, Place);
+type Stranger = (OwnedSemaphorePermit, Slot);
 
 struct Visit {
     server: Arc<Server>,

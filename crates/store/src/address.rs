@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_and_urls_are_told_apart() {
+    fn paths_and_urls_are_distinguished() {
         assert_eq!(Address::parse("-").unwrap(), Address::Stdout);
         assert_eq!(Address::parse("/a b/c").unwrap(), Address::Local("/a b/c".into()));
         assert_eq!(Address::parse("file:///a%20b").unwrap(), Address::Local("/a b".into()));
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn the_name_is_what_ends_in_tar() {
         let split = |text: &str| {
-            let (place, name) = Address::parse(text).unwrap().split_name();
-            (place.to_string(), name)
+            let (destination, name) = Address::parse(text).unwrap().split_name();
+            (destination.to_string(), name)
         };
         assert_eq!(split("s3://bucket/a/b%20c.tar"), ("s3://bucket/a".into(), Some("b c.tar".into())));
         assert_eq!(split("s3://bucket/c.tar"), ("s3://bucket".into(), Some("c.tar".into())));

@@ -95,11 +95,11 @@ impl Options {
     }
 
     /// `true` or `false`.
-    pub fn flag(&self, place: &str, key: &str) -> Result<bool, StoreError> {
+    pub fn flag(&self, destination: &str, key: &str) -> Result<bool, StoreError> {
         match self.get(key) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(invalid(place, format!("{key} is {other:?}, but must be true or false"))),
+            Some(other) => Err(invalid(destination, format!("{key} is {other:?}, but must be true or false"))),
         }
     }
 
@@ -107,7 +107,7 @@ impl Options {
     /// newline to themselves.
     pub fn secret(
         &self,
-        place: &str,
+        destination: &str,
         key: &str,
         variable: &str,
         context: &Context,
@@ -119,17 +119,17 @@ impl Options {
             return Ok(context.variable(variable).map(|text| Secret::new(bare(&text))));
         };
         let text = files::read_short(Path::new(path), LONGEST_SECRET, &context.cancel).map_err(|error| {
-            invalid(place, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error)))
+            invalid(destination, format!("{file_key} {path} can't be read: {}", crate::error::reason(&error)))
         })?;
         let text = bare(&text);
         if text.is_empty() || text.contains('\n') {
-            return Err(invalid(place, format!("{file_key} {path} does not hold one line with a secret")));
+            return Err(invalid(destination, format!("{file_key} {path} does not hold one line with a secret")));
         }
         Ok(Some(Secret::new(text)))
     }
 }
 
 /// A setting that can't be used.
-pub fn invalid(place: &str, reason: impl Into<String>) -> StoreError {
-    StoreError::remote(place, Operation::Connect, Kind::Invalid, reason)
+pub fn invalid(destination: &str, reason: impl Into<String>) -> StoreError {
+    StoreError::remote(destination, Operation::Connect, Kind::Invalid, reason)
 }

@@ -80,9 +80,9 @@ const RULES: &[(&str, Trial)] = &[
     ("any range can be read", |bench| Box::pin(rules::ranges(bench))),
     ("a deleted archive is gone, and may be deleted twice", |bench| Box::pin(rules::deleted(bench))),
     ("names with spaces, umlauts and symbols stay as they are", |bench| Box::pin(rules::odd_names(bench))),
-    ("cleaning up leaves uploads in progress alone", |bench| Box::pin(rules::sweep_spares(bench))),
+    ("cleaning up leaves uploads in progress alone", |bench| Box::pin(rules::cleanup_spares(bench))),
     ("cleaning up leaves another machine's uploads in progress alone", |bench| {
-        Box::pin(rules::sweep_spares_others(bench))
+        Box::pin(rules::cleanup_spares_others(bench))
     }),
     ("an interrupted upload continues where it stopped", |bench| Box::pin(rules::resumed(bench))),
     ("free space can be queried", |bench| Box::pin(rules::room(bench))),

@@ -28,18 +28,18 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The operation at `place`, as it follows "could not".
-    fn at(self, place: impl fmt::Display) -> String {
+    /// The operation at `destination`, as it follows "could not".
+    fn at(self, destination: impl fmt::Display) -> String {
         match self {
-            Self::Connect => format!("connect to {place}"),
-            Self::Create => format!("create a file in {place}"),
-            Self::Write => format!("write to {place}"),
-            Self::Sync => format!("flush {place} to the disk"),
-            Self::Publish => format!("finish the archive at {place}"),
-            Self::Check => format!("check the copy at {place}"),
-            Self::List => format!("list {place}"),
-            Self::Read => format!("read {place}"),
-            Self::Delete => format!("delete {place}"),
+            Self::Connect => format!("connect to {destination}"),
+            Self::Create => format!("create a file in {destination}"),
+            Self::Write => format!("write to {destination}"),
+            Self::Sync => format!("flush {destination} to the disk"),
+            Self::Publish => format!("finish the archive at {destination}"),
+            Self::Check => format!("check the copy at {destination}"),
+            Self::List => format!("list {destination}"),
+            Self::Read => format!("read {destination}"),
+            Self::Delete => format!("delete {destination}"),
         }
     }
 }
@@ -82,7 +82,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct RemoteError {
     /// The destination as users know it; never holds a secret.
-    pub place: String,
+    pub destination: String,
     /// What was tried.
     pub operation: Operation,
     /// What it means.
@@ -97,14 +97,18 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             // Nothing was tried: the address or a setting can't be used.
-            Kind::Invalid if self.place.ends_with(':') => write!(f, "can't use {:?}: {}", self.place, self.reason),
-            Kind::Invalid => write!(f, "can't use {}: {}", self.place, self.reason),
-            // The destination keeps more than what was to be read or deleted.
-            _ if self.operation == Operation::Read => write!(f, "could not read from {}: {}", self.place, self.reason),
-            _ if self.operation == Operation::Delete => {
-                write!(f, "could not delete from {}: {}", self.place, self.reason)
+            Kind::Invalid if self.destination.ends_with(':') => {
+                write!(f, "can't use {:?}: {}", self.destination, self.reason)
             }
-            _ => write!(f, "could not {}: {}", self.operation.at(&self.place), self.reason),
+            Kind::Invalid => write!(f, "can't use {}: {}", self.destination, self.reason),
+            // The destination keeps more than what was to be read or deleted.
+            _ if self.operation == Operation::Read => {
+                write!(f, "could not read from {}: {}", self.destination, self.reason)
+            }
+            _ if self.operation == Operation::Delete => {
+                write!(f, "could not delete from {}: {}", self.destination, self.reason)
+            }
+            _ => write!(f, "could not {}: {}", self.operation.at(&self.destination), self.reason),
         }
     }
 }
@@ -141,9 +145,9 @@ pub enum StoreError {
 
 impl StoreError {
     /// A remote destination's refusal.
-    pub fn remote(place: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
+    pub fn remote(destination: impl Into<String>, operation: Operation, kind: Kind, reason: impl Into<String>) -> Self {
         Self::Remote(Box::new(RemoteError {
-            place: place.into(),
+            destination: destination.into(),
             operation,
             kind,
             reason: reason.into(),

@@ -16,13 +16,13 @@ use crate::{cancellation::Cancellation, owner};
 /// Opens a file for reading at any position: a regular one, or a block device. Anything else is refused.
 pub fn open(path: &Path) -> io::Result<File> {
     // Opening alone does something to some devices, so the first look is from outside.
-    refuse_without_places(&fs::metadata(path)?)?;
+    refuse_without_positions(&fs::metadata(path)?)?;
     let file = open_at_once(path)?;
-    refuse_without_places(&file.metadata()?)?;
+    refuse_without_positions(&file.metadata()?)?;
     Ok(file)
 }
 
-fn refuse_without_places(found: &Metadata) -> io::Result<()> {
+fn refuse_without_positions(found: &Metadata) -> io::Result<()> {
     let kind = found.file_type();
     let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a file")));
     match () {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_read_at_any_place_is_opened() {
+    fn only_what_can_be_read_at_any_position_is_opened() {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("pipe");
         pipe(&fifo);

@@ -82,19 +82,21 @@ pub fn body(data: &Segments, activity: &Activity) -> Body {
 /// Sends a request and waits for the answer's head, whatever its status. Silence for longer than `stall` (nothing taken
 /// of the body, nothing answered) is a passing error, like every broken connection.
 pub async fn send(
-    place: &str,
+    destination: &str,
     operation: Operation,
     request: RequestBuilder,
     activity: &Activity,
     stall: Duration,
 ) -> Result<Response, StoreError> {
-    quiet(place, operation, activity, stall, request.send()).await?.map_err(|error| broken(place, operation, &error))
+    quiet(destination, operation, activity, stall, request.send())
+        .await?
+        .map_err(|error| broken(destination, operation, &error))
 }
 
 /// Reads an answer's whole body, at most `most` bytes of it. One that only drips is given up like one that has fallen
 /// silent.
 pub async fn read_body(
-    place: &str,
+    destination: &str,
     operation: Operation,
     mut response: Response,
     most: u64,
@@ -106,14 +108,14 @@ pub async fn read_body(
         let taken = started.elapsed();
         if taken > stall && (body.len() as u64) < taken.as_secs() * DRIP {
             let reason = format!("its answer is too slow: {} bytes in {} s", body.len(), taken.as_secs());
-            return Err(StoreError::remote(place, operation, Kind::Transient { retry_after: None }, reason));
+            return Err(StoreError::remote(destination, operation, Kind::Transient { retry_after: None }, reason));
         }
-        let next = quiet(place, operation, &Activity::default(), stall, response.chunk()).await?;
-        match next.map_err(|error| broken(place, operation, &error))? {
+        let next = quiet(destination, operation, &Activity::default(), stall, response.chunk()).await?;
+        match next.map_err(|error| broken(destination, operation, &error))? {
             None => return Ok(body.into()),
             Some(chunk) if body.len() as u64 + chunk.len() as u64 > most => {
                 return Err(StoreError::remote(
-                    place,
+                    destination,
                     operation,
                     Kind::Protocol,
                     "the answer is longer than any valid one",
@@ -126,7 +128,7 @@ pub async fn read_body(
 
 /// Waits for `work`, but not for longer than `stall` in which nothing moves.
 pub async fn quiet<T>(
-    place: &str,
+    destination: &str,
     operation: Operation,
     activity: &Activity,
     stall: Duration,
@@ -141,27 +143,33 @@ pub async fn quiet<T>(
         let now = activity.count();
         if now == seen {
             let reason = format!("no answer for {} s", stall.as_secs_f64().round());
-            return Err(StoreError::remote(place, operation, Kind::Transient { retry_after: None }, reason));
+            return Err(StoreError::remote(destination, operation, Kind::Transient { retry_after: None }, reason));
         }
         seen = now;
     }
 }
 
 /// A connection that failed. Everything but a refused certificate may pass.
-pub fn broken(place: &str, operation: Operation, error: &reqwest::Error) -> StoreError {
+pub fn broken(destination: &str, operation: Operation, error: &reqwest::Error) -> StoreError {
     let reason = chain(error);
     if error.is_builder() {
-        return StoreError::remote(place, operation, Kind::Invalid, reason);
+        return StoreError::remote(destination, operation, Kind::Invalid, reason);
     }
     if let Some(rustls::Error::InvalidCertificate(why)) = tls_error(error) {
         let (reason, advice) = untrusted(why);
-        return StoreError::remote(place, operation, Kind::Protocol, reason).advise(advice);
+        return StoreError::remote(destination, operation, Kind::Protocol, reason).advise(advice);
     }
-    StoreError::remote(place, operation, Kind::Transient { retry_after: None }, reason)
+    StoreError::remote(destination, operation, Kind::Transient { retry_after: None }, reason)
 }
 
 /// What a refusing status usually means. `said` is the body's text, if that is meant for people.
-pub fn refused(place: &str, operation: Operation, status: StatusCode, headers: &HeaderMap, said: &str) -> StoreError {
+pub fn refused(
+    destination: &str,
+    operation: Operation,
+    status: StatusCode,
+    headers: &HeaderMap,
+    said: &str,
+) -> StoreError {
     let kind = match status.as_u16() {
         401 => Kind::Credentials,
         403 => Kind::Permission,
@@ -180,21 +188,21 @@ pub fn refused(place: &str, operation: Operation, status: StatusCode, headers: &
     } else {
         format!("it answered {} ({name}): {said}", status.as_u16())
     };
-    StoreError::remote(place, operation, kind, reason)
+    StoreError::remote(destination, operation, kind, reason)
 }
 
 /// Like [`refused`], with the beginning of the answer's body if it is plain text.
-pub async fn refused_by(place: &str, operation: Operation, response: Response, stall: Duration) -> StoreError {
+pub async fn refused_by(destination: &str, operation: Operation, response: Response, stall: Duration) -> StoreError {
     let (status, headers) = (response.status(), response.headers().clone());
     let is_text =
         headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
-    let body = read_body(place, operation, response, MOST_OF_A_BODY, stall).await.unwrap_or_default();
+    let body = read_body(destination, operation, response, MOST_OF_A_BODY, stall).await.unwrap_or_default();
     let said = if is_text {
         String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(200).collect()
     } else {
         String::new()
     };
-    refused(place, operation, status, &headers, &said)
+    refused(destination, operation, status, &headers, &said)
 }
 
 /// How long `Retry-After` asks to wait: seconds, or a date.
@@ -287,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_not_believed_is_told_in_words() {
+    fn a_certificate_that_is_not_believed_is_reported_in_words() {
         use rustls::CertificateError as Why;
         for why in
             [Why::Expired, Why::NotValidYet, Why::NotValidForName, Why::UnknownIssuer, Why::Revoked, Why::BadEncoding]

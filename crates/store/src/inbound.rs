@@ -383,7 +383,7 @@ impl Cache {
         };
         let length = window.max(wanted.min(LARGEST)).min(self.unclaimed().max(SMALLEST));
         let end = self.gap_end(at, size).min(at + length).min(limit.max(at + wanted));
-        self.make_room(end - at);
+        self.evict(end - at);
         self.remember(Stream { next: end, window, limit });
         at..end
     }
@@ -418,7 +418,7 @@ impl Cache {
         if planned.is_empty() {
             return Vec::new();
         }
-        self.make_room(sum);
+        self.evict(sum);
         if at < limit {
             self.remember(Stream { next: at, window: LARGEST, limit });
         }
@@ -450,7 +450,7 @@ impl Cache {
             if stop == end || self.unclaimed() < planned + (stop - end) + UNREAD {
                 break;
             }
-            self.make_room(planned + (stop - end));
+            self.evict(planned + (stop - end));
             if let Some(stream) = self.streams.iter_mut().find(|stream| stream.next == end) {
                 stream.next = stop;
             }
@@ -478,7 +478,7 @@ impl Cache {
 
     /// Drops first what was read to its end, then what was not used for the longest time, and only then what nobody has
     /// read yet, because that would certainly have to be fetched again.
-    fn make_room(&mut self, wanted: u64) {
+    fn evict(&mut self, wanted: u64) {
         let mut held: u64 = self.extents.iter().map(|(start, extent)| extent.end - start).sum();
         while held + wanted > CAPACITY {
             let arrived = self.extents.iter().filter(|(_, extent)| extent.bytes.is_some());

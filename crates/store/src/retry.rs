@@ -93,11 +93,11 @@ impl RetryPolicy {
         self.retry_moving(&Activity::default(), attempt).await
     }
 
-    /// Like [`Self::retry`], for connecting to `place`: an attempt without an answer ends when the time for connecting
-    /// is over.
+    /// Like [`Self::retry`], for connecting to `destination`: an attempt without an answer ends when the time for
+    /// connecting is over.
     pub async fn contact<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
-        place: &str,
+        destination: &str,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + self.budget(&self.state());
@@ -106,7 +106,7 @@ impl RetryPolicy {
             async {
                 trying.await.unwrap_or_else(|_| {
                     Err(StoreError::remote(
-                        place,
+                        destination,
                         Operation::Connect,
                         Kind::Transient { retry_after: None },
                         "it does not answer",
@@ -241,15 +241,15 @@ fn given_up(error: StoreError, failing: Duration, asked: Option<Duration>, ever_
         Some(asked) => format!(
             "{} (it asks to wait {}, which is longer than --give-up-after allows)",
             error.reason,
-            in_words(asked)
+            duration_text(asked)
         ),
-        None => format!("{} (gave up after {}{never})", error.reason, in_words(failing)),
+        None => format!("{} (gave up after {}{never})", error.reason, duration_text(failing)),
     };
     error.advice.get_or_insert_with(|| advice.to_owned());
     StoreError::Remote(error)
 }
 
-fn in_words(time: Duration) -> String {
+fn duration_text(time: Duration) -> String {
     match time.as_secs() {
         0 => "less than a second".to_owned(),
         seconds @ 1..=119 => format!("{seconds} s"),
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_place_is_given_up_when_its_time_is_up() {
+    async fn a_silent_destination_is_given_up_when_its_time_is_up() {
         let (policy, _) = policy(Duration::from_millis(1100));
         let mut tries = 0;
         let error = policy.contact("there", || {

@@ -134,8 +134,8 @@ pub(crate) const NO_FOLDER: &str = "the folder does not exist";
 pub(crate) const CHECK_PATH: &str = "check the path; the first backup creates the folder";
 
 /// The note about a folder that was created: it may have been mistyped.
-pub(crate) fn made_folder(place: &str) -> String {
-    format!("{place} did not exist; Haul created the folder")
+pub(crate) fn made_folder(destination: &str) -> String {
+    format!("{destination} did not exist; Haul created the folder")
 }
 
 /// What another process needs to continue an upload. Holds secrets: for a file of mode 0600 only.

@@ -51,7 +51,7 @@ impl Run {
 
     /// As a backup does.
     fn send(&self, store: Arc<dyn Store>, whole: &[u8], read_back: bool) -> Result<Arrived, StoreError> {
-        let target = Target::Place { sink: store, name: "a.tar".into(), context: None };
+        let target = Target::Remote { sink: store, name: "a.tar".into(), context: None };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network()), read_back).unwrap();
         outbound.begin(Expected { about: Some(whole.len() as u64), ..Expected::default() }).unwrap();
         let _ = whole.chunks(300_000).try_for_each(|chunk| outbound.append(chunk));
@@ -65,7 +65,7 @@ impl Run {
 }
 
 #[test]
-fn what_a_place_shows_late_has_arrived_all_the_same() {
+fn what_a_destination_shows_late_has_arrived_all_the_same() {
     let whole = noise(2_500_000);
     for placement in [Placement::Random, parts(), Placement::Sequential] {
         for looks in [1, 5] {
@@ -92,7 +92,7 @@ fn what_a_place_shows_late_has_arrived_all_the_same() {
 }
 
 #[test]
-fn what_a_place_does_not_show_at_all_is_said_and_never_deleted() {
+fn what_a_destination_does_not_show_at_all_is_reported_and_never_deleted() {
     let whole = noise(3_000_000);
     for read_back in [false, true] {
         let (run, memory) = (Run::new(), Memory::new(parts()));
@@ -105,7 +105,7 @@ fn what_a_place_does_not_show_at_all_is_said_and_never_deleted() {
 }
 
 #[tokio::test]
-async fn a_place_that_lags_behind_keeps_the_contract() {
+async fn a_destination_that_lags_behind_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let place = Hiding::new(Arc::new(Local::open(directory.path()).unwrap()), Hides::Committed(3));
     let options = ContractOptions { settle: Duration::from_secs(2), longest: Duration::from_mins(1) };

@@ -45,7 +45,7 @@ async fn a_local_directory_keeps_the_contract_and_is_left_as_it_was() {
 }
 
 #[tokio::test]
-async fn the_speed_of_a_place_is_measured_and_nothing_stays() {
+async fn the_speed_of_a_destination_is_measured_and_nothing_stays() {
     let directory = tempfile::tempdir().unwrap();
     let store = Local::open(directory.path()).unwrap();
     let measured = contract::measure(&store, 3_000_001).await.unwrap();

@@ -404,7 +404,7 @@ fn a_line_cut_twenty_times_costs_nothing_but_time() {
 }
 
 #[test]
-fn an_upload_goes_on_after_the_receiver_was_started_anew() {
+fn an_upload_continues_after_the_receiver_was_started_anew() {
     let rig = Rig::new();
     let mut receiving = Some(rig.receive());
     let runtime = Runtime::new().unwrap();

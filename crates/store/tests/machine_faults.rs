@@ -162,7 +162,7 @@ async fn receive(to: &Path, state: &Path, fault: Arc<Mutex<Option<Planned>>>) ->
 
 fn send(store: Arc<dyn Store>, archive: &[u8], network: &Network<'_>) -> Result<Outcome, StoreError> {
     let mut outbound = Outbound::prepare(
-        vec![Target::Place { sink: store, name: NAME.into(), context: None }],
+        vec![Target::Remote { sink: store, name: NAME.into(), context: None }],
         Some(*network),
         false,
     )?;
@@ -175,7 +175,7 @@ fn send(store: Arc<dyn Store>, archive: &[u8], network: &Network<'_>) -> Result<
 }
 
 #[test]
-fn whatever_comes_of_a_call_the_archive_arrives_or_it_is_said_why_not_and_nothing_half_stays() {
+fn whatever_comes_of_a_call_the_archive_arrives_or_it_is_reported_why_not_and_nothing_half_stays() {
     use Fault::{Garbled, Gone, Ignored, Refused, Taken, Twice, Unheard};
     let archive: Vec<u8> = (0..9_000_000_u32).map(|at| (at * 7 + at / 251) as u8).collect();
     // Each call that an upload is made of, the second look at the name being the one after its end; and what it ends

@@ -147,7 +147,7 @@ async fn a_wrong_password_advises_an_app_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_of_a_chunk_are_told_apart() {
+async fn refusals_of_a_chunk_are_distinguished() {
     let (server, store) = fake("").await;
     let upload = store.create("a.tar", Expected::default()).await.unwrap();
     let passing = Kind::Transient { retry_after: None };
@@ -243,7 +243,7 @@ async fn a_chunk_that_vanished_is_a_mismatch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_process_goes_on_with_the_chunks_that_are_there() {
+async fn another_process_continues_with_the_chunks_that_are_there() {
     let (server, store) = fake("").await;
     let expected = Expected { resumable: true, ..Expected::default() };
     let upload = store.create("a.tar", expected).await.unwrap();

@@ -100,7 +100,7 @@ async fn a_part_is_signed_by_the_checksum_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_keys_and_missing_buckets_are_told_apart() {
+async fn wrong_keys_and_missing_buckets_are_distinguished() {
     let (_server, setup) = on_s3s();
     let refused = async |setup: &Setup, address: &str| connect(setup, address).await.err().unwrap();
     let error = refused(&setup.with("secret", "wrong"), "s3://backups").await;

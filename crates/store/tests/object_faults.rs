@@ -179,7 +179,7 @@ async fn a_list_that_is_cut_is_no_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_keeps_versions_is_told() {
+async fn a_bucket_that_keeps_versions_is_reported() {
     let bucket = Bucket::new();
     let store = bucket.store().await;
     let asks = |head: &Head| head.target.contains("versioning");
@@ -344,7 +344,7 @@ async fn whatever_request_fails_nothing_is_left_under_the_name() {
 }
 
 #[test]
-fn a_cap_that_is_used_up_is_told_from_missing_rights() {
+fn a_cap_that_is_used_up_is_distinguished_from_missing_rights() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let bucket = Bucket::new();

@@ -27,7 +27,7 @@ impl Run {
     }
 
     fn place(store: &Memory) -> Target {
-        Target::Place { sink: Arc::new(store.clone()), name: "a.tar".into(), context: None }
+        Target::Remote { sink: Arc::new(store.clone()), name: "a.tar".into(), context: None }
     }
 
     fn file(&self) -> Target {
@@ -85,7 +85,7 @@ fn every_placement_gets_the_same_archive() {
 }
 
 #[test]
-fn several_places_and_a_file_get_the_same_archive_at_once() {
+fn several_destinations_and_a_file_get_the_same_archive_at_once() {
     let whole = noise(9_000_000);
     let run = Run::new();
     let memories = [Placement::Random, parts(), Placement::Sequential].map(Memory::new);
@@ -101,7 +101,7 @@ fn several_places_and_a_file_get_the_same_archive_at_once() {
 }
 
 #[test]
-fn a_slow_place_beside_a_file_goes_on_from_the_file() {
+fn a_slow_destination_beside_a_file_continues_from_the_file() {
     let whole = noise(40_000_000);
     for placement in [Placement::Random, parts(), Placement::Sequential] {
         let (run, memory) = (Run::new(), Memory::new(placement));
@@ -113,7 +113,7 @@ fn a_slow_place_beside_a_file_goes_on_from_the_file() {
 }
 
 #[test]
-fn what_a_slow_place_begins_late_is_used_or_taken_back_and_never_begun_twice() {
+fn what_a_slow_destination_begins_late_is_used_or_taken_back_and_never_begun_twice() {
     let whole = noise(5_000_000);
     for placement in [Placement::Random, parts()] {
         for is_finished in [true, false] {
@@ -226,7 +226,7 @@ fn push_to(run: &Run, memory: &Memory, file: &Path) -> Result<u64, StoreError> {
 }
 
 #[test]
-fn an_interrupted_push_goes_on_where_the_place_stands() {
+fn an_interrupted_push_continues_where_the_destination_stands() {
     let whole = noise(20_000_000);
     for placement in [Placement::Random, parts(), Placement::Sequential] {
         let (mut run, memory) = (Run::new(), Memory::new(placement));
@@ -291,7 +291,7 @@ fn an_archive_far_beyond_what_was_expected_gets_through_in_larger_parts() {
 }
 
 #[test]
-fn a_place_that_does_not_begin_holds_up_no_file_and_gets_its_copy_from_it() {
+fn a_destination_that_does_not_begin_holds_up_no_file_and_gets_its_copy_from_it() {
     let whole = noise(5_000_000);
     let (run, memory) = (Run::new(), Memory::new(parts()));
     memory.world.lock().unwrap().silent = true;
@@ -352,7 +352,7 @@ fn whether_a_push_can_be_continued_is_known() {
 }
 
 #[test]
-fn a_copy_that_can_not_be_read_back_stays_and_that_is_said() {
+fn a_copy_that_can_not_be_read_back_stays_and_that_is_reported() {
     let (mut run, memory) = (Run::new(), Memory::new(parts()));
     run.context.tuning.give_up_after = Duration::from_millis(20);
     memory.world.lock().unwrap().unreadable = true;
@@ -460,7 +460,7 @@ fn any_number_of_late_members_arrives_in_bounded_memory() {
 }
 
 #[test]
-fn whoever_waits_for_a_place_hears_that_the_user_stops() {
+fn whoever_waits_for_a_destination_hears_that_the_user_stops() {
     let (run, memory) = (Run::new(), Memory::new(parts()));
     let stuck = memory.stuck();
     let mut outbound = run.prepare(vec![Run::place(&memory)], false).unwrap();
@@ -483,7 +483,7 @@ fn whoever_waits_for_a_place_hears_that_the_user_stops() {
 }
 
 #[test]
-fn a_push_that_is_stopped_while_it_waits_is_not_published_and_goes_on_later() {
+fn a_push_that_is_stopped_while_it_waits_is_not_published_and_continues_later() {
     let (mut run, memory) = (Run::new(), Memory::new(Placement::Sequential));
     let (file, whole) = (run.dir.path().join("source.tar"), noise(30_000_000));
     std::fs::write(&file, &whole).unwrap();

@@ -201,7 +201,7 @@ async fn no_archive_of_a_paired_machine_is_without_a_note_of_its_arrival() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_is_told_once() {
+async fn what_happens_is_reported_once() {
     let memory = Memory::new(parts());
     let rig = Rig::new(Arc::new(memory.clone()), false);
     rig.whole(1, "a.tar", b"bytes").await;

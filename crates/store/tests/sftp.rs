@@ -208,7 +208,7 @@ async fn a_host_known_by_another_kind_of_key_or_a_hashed_name_is_known() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_told_and_not_tried_for_ever() {
+async fn a_wrong_key_is_reported_and_not_tried_for_ever() {
     let Some(mut place) = Place::new("") else { return };
     let stranger = place.home.path().join("stranger");
     sshd::make_key(&stranger, "ed25519", "").unwrap();
@@ -457,7 +457,7 @@ impl Drop for Small {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_before_or_while_writing() {
+async fn a_full_disk_is_reported_before_or_while_writing() {
     let Some(place) = Place::new("") else { return };
     let Some(small) = Small::mount(&place.server.root().join("small")) else {
         eprintln!("skipped: no file system can be mounted here");
@@ -476,7 +476,7 @@ async fn a_full_disk_is_told_before_or_while_writing() {
 
 /// Bytes where the protocol should begin: a start-up file that greets.
 #[tokio::test(flavor = "multi_thread")]
-async fn words_before_the_protocol_are_shown() {
+async fn text_before_the_protocol_is_shown() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("noisy");
     fs::write(&script, "#!/bin/sh\necho 'Welcome to the NAS'\nsleep 5\n").unwrap();
@@ -489,7 +489,7 @@ async fn words_before_the_protocol_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_old_algorithms_only_is_told_by_its_list() {
+async fn a_server_with_old_algorithms_only_is_recognised_by_its_list() {
     let Some(place) = Place::new("Ciphers 3des-cbc\n") else { return };
     let StoreError::Remote(error) = place.connect().await.err().unwrap() else { panic!() };
     assert_eq!(error.kind, Kind::Protocol);
@@ -515,7 +515,7 @@ async fn where_a_path_does_not_work_the_home_directory_is_named() {
 
 /// Writes overtake each other, so a file that is long enough may still have holes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_process_goes_on_behind_what_was_acknowledged_not_behind_the_last_byte() {
+async fn another_process_continues_behind_what_was_acknowledged_not_behind_the_last_byte() {
     let Some(place) = Place::new("") else { return };
     let store = place.connect().await.unwrap();
     let whole = sample(40 << 20);

@@ -36,7 +36,7 @@ async fn keeps_the_contract(asks: Asks) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_behind_a_password_keeps_the_contract() {
+async fn a_destination_behind_a_password_keeps_the_contract() {
     keeps_the_contract(Asks::Outright).await;
 }
 

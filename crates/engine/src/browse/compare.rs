@@ -255,7 +255,7 @@ impl Browser<'_> {
     }
 
     fn item<'i>(&self, member: &'i Member, path: &'i [u8], entry: &'i dyn Described, all: bool) -> Option<Item<'i>> {
-        let (archive, path) = self.place(member, path);
+        let (archive, path) = self.location(member, path);
         (!path.is_empty() && (archive.is_none() || all)).then(|| entry.describe(archive, path))
     }
 
@@ -316,7 +316,7 @@ impl Browser<'_> {
                 let walked = scan(&mut Tar::stretch(reader), cancel, |entry, content| {
                     // The index lists what the archive holds in the archive's order.
                     let is_listed =
-                        |file: &FileEntry| self.place(member, &file.path) == self.place(member, &entry.path);
+                        |file: &FileEntry| self.location(member, &file.path) == self.location(member, &entry.path);
                     let listed = files.next_if(|(_, file)| is_listed(file));
                     // Gaps between what is wanted are read through and hold other entries.
                     let Some(row) = listed.and_then(|(order, _)| wanted.row(order)) else {
@@ -367,7 +367,7 @@ fn merge(left: &Table, right: &Table, mut each: impl FnMut(Option<usize>, Option
 }
 
 fn tell(left: &Table, right: &Table) -> Comparison {
-    let mut told = Comparison::default();
+    let mut comparison = Comparison::default();
     merge(left, right, |before, after| {
         let (before, after) = (before.map(|row| &left.rows[row]), after.map(|row| &right.rows[row]));
         let difference = |table: &Table, row: &Row| {
@@ -378,15 +378,15 @@ fn tell(left: &Table, right: &Table) -> Comparison {
             (Some(one), Some(other)) => {
                 let equal = !has_content(one.kind, one.size) || left.digest(one) == right.digest(other);
                 if one.state() == other.state() && equal {
-                    told.same += 1;
+                    comparison.same += 1;
                 } else {
-                    told.changed.push(difference(left, one));
+                    comparison.changed.push(difference(left, one));
                 }
             }
-            (Some(one), None) => told.removed.push(difference(left, one)),
-            (None, Some(other)) => told.added.push(difference(right, other)),
+            (Some(one), None) => comparison.removed.push(difference(left, one)),
+            (None, Some(other)) => comparison.added.push(difference(right, other)),
             (None, None) => {}
         }
     });
-    told
+    comparison
 }

@@ -45,7 +45,7 @@ impl Browser<'_> {
         each: &mut impl FnMut(&Item<'_>) -> Flow,
     ) -> Result<Flow, BrowseError> {
         let mut tell = |path: &[u8], entry: &dyn Described| {
-            let (archive, path) = self.place(member, path);
+            let (archive, path) = self.location(member, path);
             if path.is_empty() || (archive.is_some() && !all) {
                 Flow::Continue(())
             } else {

@@ -256,7 +256,7 @@ impl<'a> Browser<'a> {
     }
 
     /// The path of an entry of an inner archive as the user sees it. Empty: it is the top itself.
-    fn place<'p>(&self, member: &'p Member, path: &'p [u8]) -> (Option<&'p str>, &'p [u8]) {
+    fn location<'p>(&self, member: &'p Member, path: &'p [u8]) -> (Option<&'p str>, &'p [u8]) {
         match config_path(path) {
             Ok(Some(path)) if self.is_config(member) => (None, path),
             _ => (Some(&member.name), plain(path)),

@@ -1,5 +1,5 @@
-//! One inner archive: what it is by its first bytes, whether the password opens it, and one pass over the tar in it as
-//! Python makes it.
+//! One inner archive: what its first bytes show, whether the password opens it, and one pass over its tar as Python
+//! makes it.
 
 use std::io::{self, BufRead, Read};
 
@@ -119,7 +119,7 @@ fn sealed(
             if let SecureTarError::Io(error) = SecureTarError::from(error) {
                 return Err(error);
             }
-            // Nothing of it can be had; the name is all there is to go by.
+            // None of it can be read; only the name is left.
             inner.content = Some(Content {
                 compressed: inner.name.as_bytes().ends_with(b".gz"),
                 end: ContentEnd::Failed(Failing::Tampered),
@@ -130,7 +130,7 @@ fn sealed(
     };
     let status = SharedStatus::default();
     let mut content = pass(job, Box::new(Decrypted::new(plain, &status)), compressed, Mode::Streaming, configuration)?;
-    // What the header says of the sizes is said already.
+    // The finding about the header's sizes says so already.
     if let Some(damage) = status.get().undecrypted.filter(|_| inner.sealing.sizes.is_none()) {
         if version == SecureTarVersion::V3
             && matches!(content.end, ContentEnd::Failed(_) | ContentEnd::Silent(_) | ContentEnd::Unmarked)
@@ -144,7 +144,7 @@ fn sealed(
     Ok(())
 }
 
-/// What lies behind the first gzip member, where readers stop: a second pass, which reads on.
+/// The data after the first gzip member, where readers stop: a second pass, which continues.
 fn behind(job: &mut Job<'_>, inner: &mut Inner, source: impl Read) {
     let Some(content) = inner.content.as_mut().filter(|content| content.gzip == GzipEnd::SecondMember) else { return };
     let Some(keyring) = job.keyring.as_mut() else { return };
@@ -199,7 +199,7 @@ fn pass<'s>(
         Err(Stopped::Broken(end)) => end?,
         Ok(_) | Err(Stopped::Cancelled) => ContentEnd::Clean,
     };
-    // Readers stop here; what comes after tells whether all of it was as it was written.
+    // Readers stop here; what follows shows whether all of it was as it was written.
     if matches!(ended, ContentEnd::Clean | ContentEnd::Unmarked) {
         let mut buffer = vec![0; BUFFER];
         loop {

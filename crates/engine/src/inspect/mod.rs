@@ -169,8 +169,8 @@ fn gather(
     facts.nature = nature::of(job, &facts.outer)?;
     let protected = facts.description.as_ref().is_some_and(readers::Description::protected);
     let main = outer::main(&members, facts.description.as_ref());
-    for (place, member) in members.iter().enumerate().filter(|(_, member)| outer::is_inner(member)) {
-        let configuration = main == Some(place);
+    for (index, member) in members.iter().enumerate().filter(|(_, member)| outer::is_inner(member)) {
+        let configuration = main == Some(index);
         let inner = match read(member.data_offset, configuration) {
             Some(content) => inner::known(job.file, member, protected, content)?,
             None => inner::look(job, member, protected, configuration)?,

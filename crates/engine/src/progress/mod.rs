@@ -67,7 +67,7 @@ pub struct Progress {
 #[derive(Default)]
 struct Outputs {
     files: Vec<Arc<WriteMeter>>,
-    places: Vec<Arc<UploadMeter>>,
+    uploads: Vec<Arc<UploadMeter>>,
     // The retry policy of the destination that is read from.
     reading: Option<RetryPolicy>,
 }
@@ -144,7 +144,7 @@ impl Progress {
     /// Bytes done.
     pub fn done(&self) -> u64 {
         if self.sending.load(Ordering::Relaxed) {
-            return self.outputs().places.first().map_or(0, |place| place.acknowledged());
+            return self.outputs().uploads.first().map_or(0, |upload| upload.acknowledged());
         }
         self.done.load(Ordering::Relaxed)
     }
@@ -201,21 +201,21 @@ impl Progress {
         self.threads.store(threads as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn watch(&self, files: Vec<Arc<WriteMeter>>, places: Vec<Arc<UploadMeter>>) {
-        *self.outputs() = Outputs { files, places, reading: None };
+    pub(crate) fn watch(&self, files: Vec<Arc<WriteMeter>>, uploads: Vec<Arc<UploadMeter>>) {
+        *self.outputs() = Outputs { files, uploads, reading: None };
     }
 
     /// The remote copies on their way.
-    pub fn places(&self) -> Vec<Arc<UploadMeter>> {
-        self.outputs().places.clone()
+    pub fn uploads(&self) -> Vec<Arc<UploadMeter>> {
+        self.outputs().uploads.clone()
     }
 
     /// For a job whose only work is to send `length` bytes to one destination.
-    pub fn send(&self, place: &Arc<UploadMeter>, length: u64) {
+    pub fn send(&self, upload: &Arc<UploadMeter>, length: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.set_total(length);
         self.enter(Phase::Running);
-        *self.outputs() = Outputs { places: vec![Arc::clone(place)], ..Outputs::default() };
+        *self.outputs() = Outputs { uploads: vec![Arc::clone(upload)], ..Outputs::default() };
         self.sending.store(true, Ordering::Relaxed);
     }
 
@@ -227,7 +227,7 @@ impl Progress {
     /// What Haul waits for at a destination right now.
     pub fn waiting(&self) -> Option<Waiting> {
         let outputs = self.outputs();
-        outputs.places.iter().find_map(|place| place.waiting()).or_else(|| outputs.reading.as_ref()?.waiting())
+        outputs.uploads.iter().find_map(|upload| upload.waiting()).or_else(|| outputs.reading.as_ref()?.waiting())
     }
 
     /// What blocks the job on this machine, once it takes long: a lock, a disk or a share that does not answer.
@@ -308,7 +308,7 @@ impl Progress {
     fn writing(&self) -> (f64, u64) {
         let outputs = self.outputs();
         let file = outputs.files.iter().map(|meter| meter.busy_nanos() as f64 / 1e9).fold(0.0, f64::max);
-        let blocked = if outputs.places.is_empty() { 0.0 } else { self.append.seconds() };
+        let blocked = if outputs.uploads.is_empty() { 0.0 } else { self.append.seconds() };
         (file.max(blocked), self.append.bytes())
     }
 
@@ -325,7 +325,7 @@ impl Progress {
         let sending =
             if made == 0 { 0.0 } else { self.elapsed().saturating_sub(Duration::from_nanos(made)).as_secs_f64() };
         let waits = stage == Stage::Writing || sending > wall / 2.0;
-        if waits && self.places().iter().any(|place| place.is_limited()) { Stage::Limit } else { stage }
+        if waits && self.uploads().iter().any(|upload| upload.is_limited()) { Stage::Limit } else { stage }
     }
 }
 

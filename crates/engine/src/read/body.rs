@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_said_only_when_the_checksum_is_right() {
+    fn the_end_is_reported_only_when_the_checksum_is_right() {
         let bytes = [7; 1000];
         let sum = Sum { length: 1000, crc32: crc32fast::hash(&bytes) };
         let read = |bytes: &[u8], sum| Summed::new(bytes, sum).read_to_end(&mut Vec::new());

@@ -75,13 +75,13 @@ pub enum OpenError {
     WrongPassword,
     /// A destination that can't be read from any more, or that holds something else than before.
     #[error(transparent)]
-    Place(StoreError),
+    Destination(StoreError),
 }
 
 impl OpenError {
     pub(crate) fn of(path: PathBuf, source: io::Error) -> Self {
         match source.downcast::<StoreError>() {
-            Ok(error) => Self::Place(error),
+            Ok(error) => Self::Destination(error),
             Err(source) => Self::Read { path, source },
         }
     }

@@ -74,12 +74,12 @@ pub(crate) fn entries(file: &impl ReadAt) -> io::Result<Option<Vec<Entry>>> {
     if (size == u64::from(u32::MAX) || start == u64::from(u32::MAX)) && end >= LOCATOR {
         let mut locator = [0; LOCATOR as usize];
         file.read_exact_at(&mut locator, end - LOCATOR)?;
-        let place = long(&locator, 8);
-        if !locator.starts_with(b"PK\x06\x07") || place.saturating_add(LARGE_END as u64) > length {
+        let position = long(&locator, 8);
+        if !locator.starts_with(b"PK\x06\x07") || position.saturating_add(LARGE_END as u64) > length {
             return Ok(None);
         }
         let mut large = [0; LARGE_END];
-        file.read_exact_at(&mut large, place)?;
+        file.read_exact_at(&mut large, position)?;
         (size, start) = (long(&large, 40), long(&large, 48));
     }
     if size > LONGEST || start.saturating_add(size) > length {

@@ -141,11 +141,11 @@ impl<'a> Way<'a> {
 pub(super) struct Packed<'a> {
     way: Way<'a>,
     length: u64,
-    place: Mutex<Place<'a>>,
+    reading: Mutex<Reading<'a>>,
     cancel: &'a Cancellation,
 }
 
-struct Place<'a> {
+struct Reading<'a> {
     source: Source<'a>,
     /// Bytes inflated so far.
     at: u64,
@@ -153,7 +153,7 @@ struct Place<'a> {
     recent: Vec<u8>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Reading<'a> {
     fn new(source: Source<'a>) -> Self {
         Self { source, at: 0, recent: Vec::new() }
     }
@@ -180,8 +180,8 @@ impl<'a> Packed<'a> {
     /// Damage ends it: what comes before is what there is.
     fn open(way: Way<'a>, notes: &mut Notes, cancel: &'a Cancellation) -> io::Result<Self> {
         let (source, status) = way.begin();
-        let mut place = Place::new(source);
-        while place.advance(cancel)? {}
+        let mut reading = Reading::new(source);
+        while reading.advance(cancel)? {}
         let status = status.get();
         if let Some(broken) = status.broken() {
             notes.lost("", format!("its packing can't be read to the end ({broken}): the rest is lost"));
@@ -195,22 +195,22 @@ impl<'a> Packed<'a> {
         if status.trailing {
             notes.whole("extra data followed its packing; it is left out");
         }
-        Ok(Self { way, length: place.at, place: Mutex::new(place), cancel })
+        Ok(Self { way, length: reading.at, reading: Mutex::new(reading), cancel })
     }
 
     fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset < place.at - place.recent.len() as u64 {
-            *place = Place::new(self.way.begin().0);
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset < reading.at - reading.recent.len() as u64 {
+            *reading = Reading::new(self.way.begin().0);
         }
         while !buffer.is_empty() {
-            if offset < place.at {
-                let recent = &place.recent[place.recent.len() - (place.at - offset) as usize..];
+            if offset < reading.at {
+                let recent = &reading.recent[reading.recent.len() - (reading.at - offset) as usize..];
                 let count = recent.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&recent[..count]);
                 buffer = &mut buffer[count..];
                 offset += count as u64;
-            } else if !place.advance(self.cancel)? {
+            } else if !reading.advance(self.cancel)? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }

@@ -206,7 +206,7 @@ pub fn repair(
         let name = options.rename.clone().unwrap_or_default();
         return Err(BackupError::Name { name, reason: reason.to_owned() }.into());
     }
-    if let Destination::Path(path) = options.destination.place()
+    if let Destination::Path(path) = options.destination.inner()
         && path
             .symlink_metadata()
             .is_ok_and(|found| !found.is_dir() && !found.is_symlink() || path.exists() && !path.is_dir())

@@ -7,7 +7,7 @@ use habackup::{
     format::Format,
     read_at::{ReadAt, Window},
     securetar::{Header, container_len},
-    tar::{BLOCK, Entry, EntryKind, Reader, is_header, mended, padding},
+    tar::{BLOCK, Entry, EntryKind, Reader, is_header, padding, repaired_header},
 };
 use store::Cancellation;
 
@@ -98,7 +98,7 @@ struct HeaderScanner<'a, B> {
 struct Found {
     entry: Entry,
     data: u64,
-    mended: bool,
+    repaired: bool,
 }
 
 impl<B: ReadAt> HeaderScanner<'_, B> {
@@ -120,7 +120,7 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
             return Ok(next);
         };
         let name = String::from_utf8_lossy(&found.entry.path).into_owned();
-        if found.mended {
+        if found.repaired {
             self.notes.repaired(&name, "its header was damaged; it is rewritten");
         }
         if found.entry.kind == EntryKind::Directory {
@@ -171,21 +171,21 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
 
     fn header(&self, at: u64, block: &[u8; BLOCK]) -> io::Result<Option<Found>> {
         let rest = |from: u64| Stream::new(self.bytes).range(from..self.bytes.len());
-        let found = |entry: Entry, mended| Found { data: at + entry.data_offset, entry, mended };
+        let found = |entry: Entry, repaired| Found { data: at + entry.data_offset, entry, repaired };
         match Reader::new(rest(at)).next_entry() {
             Ok(Some(entry)) => return Ok(Some(found(entry, false))),
             Err(habackup::tar::TarError::Io(error)) => return Err(error),
             _ => {}
         }
         // Its own header block may be the damaged one, or the one after an extended header.
-        let Some(first) = mended(block) else { return Ok(None) };
+        let Some(first) = repaired_header(block) else { return Ok(None) };
         if let Ok(Some(entry)) = Reader::new(Cursor::new(first).chain(rest(at + BLOCK as u64))).next_entry() {
             return Ok(Some(found(entry, true)));
         }
         let mut extended = Reader::new(Cursor::new(first).chain(rest(at + BLOCK as u64)));
         let _ = extended.next_entry();
         let behind = at + extended.offset().saturating_sub(BLOCK as u64);
-        let Some(second) = self.block(behind)?.filter(|_| behind > at).as_ref().and_then(mended) else {
+        let Some(second) = self.block(behind)?.filter(|_| behind > at).as_ref().and_then(repaired_header) else {
             return Ok(None);
         };
         let head = rest(at + BLOCK as u64).take(behind - at - BLOCK as u64);
@@ -277,7 +277,7 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
         // An empty member before zeros is one whose size was never filled in, or the last one.
         let is_zero = block.iter().all(|byte| *byte == 0);
         Ok(is_header(&block)
-            || mended(&block).is_some()
+            || repaired_header(&block).is_some()
             || (is_zero && (size > 0 || !self.some(at, length.min(at + BEHIND))?)))
     }
 
@@ -309,9 +309,9 @@ impl<B: ReadAt> HeaderScanner<'_, B> {
             }
             let count = (length - at).min(STEP as u64) as usize;
             self.bytes.read_exact_at(&mut buffer[..count], at)?;
-            for (place, block) in buffer[..count].chunks_exact(BLOCK).enumerate() {
+            for (index, block) in buffer[..count].chunks_exact(BLOCK).enumerate() {
                 let Ok(block) = block.try_into() else { continue };
-                let here = at + (place * BLOCK) as u64;
+                let here = at + (index * BLOCK) as u64;
                 if is_header(block) && self.is_outer(here)? {
                     return Ok(Some(here));
                 }

@@ -189,7 +189,7 @@ impl<'a> Remade<'a> {
             }
             return Ok(false);
         }
-        let Some(path) = self.place(number, &source, entry) else {
+        let Some(path) = self.new_path(number, &source, entry) else {
             if is_wanted {
                 self.remember_only(source, number, entry);
             }
@@ -229,7 +229,7 @@ impl<'a> Remade<'a> {
     }
 
     /// Where a member goes.
-    fn place(&mut self, number: u64, source: &[u8], entry: &Entry) -> Option<Vec<u8>> {
+    fn new_path(&mut self, number: u64, source: &[u8], entry: &Entry) -> Option<Vec<u8>> {
         if !self.config {
             return Some(match entry.path.first() {
                 _ if source.is_empty() => b".".to_vec(),

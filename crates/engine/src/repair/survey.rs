@@ -105,7 +105,7 @@ struct Pass {
     since: Names,
     breaks: u64,
     /// A member whose header was damaged, until it is known what follows it.
-    mended: Option<(u64, Entry, Vec<u8>, Seen)>,
+    repaired: Option<(u64, Entry, Vec<u8>, Seen)>,
     links: HashMap<Vec<u8>, u64>,
     /// Folders with a file that only a configuration has, and which of these.
     markers: HashMap<Vec<u8>, u8>,
@@ -203,7 +203,7 @@ impl Pass {
 
     /// Takes a member in, unless it is cut, after which nothing can be told.
     fn take(&mut self, step: &Step, body: &mut BodyReader<'_, Walker<'_>>) -> io::Result<Flow> {
-        let Step { number, entry, mended, nameless, .. } = step;
+        let Step { number, entry, repaired, nameless, .. } = step;
         let path = normal(&entry.path);
         let mut seen = Seen::of(entry, &path, self.config);
         loop {
@@ -233,8 +233,8 @@ impl Pass {
             );
         }
         self.survey.bytes += entry.size;
-        if *mended {
-            self.mended = Some((*number, entry.clone(), path, seen));
+        if *repaired {
+            self.repaired = Some((*number, entry.clone(), path, seen));
         } else {
             self.judge(*number, entry, path, seen);
         }
@@ -243,7 +243,7 @@ impl Pass {
 
     /// A member whose header was damaged counts once a header or the end was found where its size leads.
     fn decide(&mut self, misfit: bool) {
-        let Some((number, entry, path, seen)) = self.mended.take() else { return };
+        let Some((number, entry, path, seen)) = self.repaired.take() else { return };
         if misfit {
             self.survey
                 .notes
@@ -462,9 +462,9 @@ impl Pass {
         self.survey.root = self.root(name == MAIN);
         let root = self.survey.root.clone();
         if root != b"data" {
-            let place =
+            let found_at =
                 if root.is_empty() { "at its top".to_owned() } else { format!("in {}/", crate::text::shown(&root)) };
-            self.survey.notes.repaired(name, format!("the configuration was {place}; it is now below data/"));
+            self.survey.notes.repaired(name, format!("the configuration was {found_at}; it is now below data/"));
         }
         for (number, path) in std::mem::take(&mut self.wishes) {
             if below(&path, &root) == Some(b".HA_RESTORE") {

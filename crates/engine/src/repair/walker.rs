@@ -1,22 +1,21 @@
-//! The members of an inner tar, past damage: a header that does not hold is taken for what it most likely said, and
-//! where it said nothing the walk goes on at the next one that does. Two walks over the same bytes meet the same
-//! members under the same numbers.
+//! Walks the members of an inner tar past damage: it reads an invalid header as what it most likely said, and if it
+//! says nothing, continues at the next valid one. Two walks over the same bytes give the same members the same numbers.
 
 use std::{
     collections::VecDeque,
     io::{self, Read},
 };
 
-use habackup::tar::{BLOCK, Entry, Reader, TarError, is_header, mended, padding};
+use habackup::tar::{BLOCK, Entry, Reader, TarError, is_header, padding, repaired_header};
 
 use crate::read::scan::Walk;
 
-/// So much is kept of what stands before a member: its own header, and those that say more about it.
+/// How much is kept of what precedes a member: its own header, and those that say more about it.
 const KEPT: usize = (1 << 20) + 8 * BLOCK;
 /// An extended header that can't be read is searched for members up to this length: its size may be the damage.
 const SEARCHED: usize = 64 << 10;
 
-/// What is kept of the bytes before the place where reading stands, to go back to a header.
+/// How many bytes before the current position are kept, to go back to a header.
 struct SparseTape<'a> {
     source: Box<dyn Read + Send + 'a>,
     /// Read before the source.
@@ -28,7 +27,7 @@ struct SparseTape<'a> {
 }
 
 impl SparseTape<'_> {
-    /// Passes what is left of a body; what is kept begins behind it and its padding.
+    /// Skips the rest of a body; what is kept begins after it and its padding.
     fn begin(&mut self, left: u64, padding: usize) -> io::Result<()> {
         io::copy(&mut self.by_ref().take(left), &mut io::sink())?;
         self.kept.clear();
@@ -96,8 +95,8 @@ pub(super) struct Step {
     pub(super) number: u64,
     pub(super) entry: Entry,
     /// Its header was damaged.
-    pub(super) mended: bool,
-    /// Its name may be cut: what stood before its header, and may have said the whole of it, can't be read.
+    pub(super) repaired: bool,
+    /// Its name may be cut: an unreadable header before it may have held the whole name.
     pub(super) nameless: bool,
     /// How often before it the walk lost its way.
     pub(super) breaks: u64,
@@ -139,19 +138,19 @@ pub(super) struct Walker<'a> {
     number: u64,
     /// Behind the body of the last member.
     padding: usize,
-    /// The next header stands in the place of one that did not hold.
-    mending: bool,
-    /// The next header comes after a stretch of which nothing could be told; whether that began as an extended header.
+    /// The next header replaces an invalid one.
+    repairing: bool,
+    /// The next header follows an unreadable stretch; whether that began as an extended header.
     lost: Option<bool>,
-    /// The begun block of the body of a mended member.
+    /// The started block of the body of a member with a repaired header.
     watch: Option<Vec<u8>>,
-    /// The last member was a mended one.
-    after_mended: bool,
-    /// Stretches of which nothing could be told.
+    /// The last member had a repaired header.
+    after_repaired: bool,
+    /// Unreadable stretches.
     pub(super) gaps: u64,
     /// Mended members in which another one began.
     overruns: u64,
-    /// The last member was a mended one, and no header stands where its size leads.
+    /// The last member had a repaired header, and no header is where its size leads.
     pub(super) misfit: bool,
     end: Option<End>,
 }
@@ -163,10 +162,10 @@ impl<'a> Walker<'a> {
             reader: Some(Reader::new(tape)),
             number: 0,
             padding: 0,
-            mending: false,
+            repairing: false,
             lost: None,
             watch: None,
-            after_mended: false,
+            after_repaired: false,
             gaps: 0,
             overruns: 0,
             misfit: false,
@@ -175,15 +174,15 @@ impl<'a> Walker<'a> {
     }
 
     fn found(&mut self, entry: Entry) -> Step {
-        let mended = std::mem::take(&mut self.mending);
+        let repaired = std::mem::take(&mut self.repairing);
         // A name that fills its field may be the beginning of one that stood in what is gone.
         let is_bare = entry.header_offset == entry.ustar_offset && entry.path.len() >= 100;
         let nameless = self.lost.take().is_some_and(|was_extension| was_extension || is_bare);
-        self.watch = mended.then(|| Vec::with_capacity(BLOCK));
-        self.after_mended = mended;
+        self.watch = repaired.then(|| Vec::with_capacity(BLOCK));
+        self.after_repaired = repaired;
         self.padding = padding(entry.size);
         self.number += 1;
-        Step { number: self.number - 1, entry, mended, nameless, breaks: self.breaks(), misfit: self.misfit }
+        Step { number: self.number - 1, entry, repaired, nameless, breaks: self.breaks(), misfit: self.misfit }
     }
 
     fn breaks(&self) -> u64 {
@@ -211,15 +210,16 @@ impl<'a> Walker<'a> {
         let mut tape = reader.into_inner();
         let kept = tape.whole().unwrap_or_default();
         let head = kept.len().saturating_sub(BLOCK);
-        let last: Option<&[u8; BLOCK]> = kept[head..].try_into().ok().filter(|_| !self.mending && extension.is_none());
-        if let Some(block) = last.and_then(mended) {
-            self.mending = true;
+        let last: Option<&[u8; BLOCK]> =
+            kept[head..].try_into().ok().filter(|_| !self.repairing && extension.is_none());
+        if let Some(block) = last.and_then(repaired_header) {
+            self.repairing = true;
             tape.put_back(&block);
-            // What is said about it before its own header still holds.
+            // What precedes its own header still applies to it.
             tape.put_back(&kept[..head]);
         } else {
-            self.misfit |= self.after_mended && !self.mending && self.lost.is_none() && extension.is_none();
-            self.mending = false;
+            self.misfit |= self.after_repaired && !self.repairing && self.lost.is_none() && extension.is_none();
+            self.repairing = false;
             self.gaps += 1;
             self.lost = Some(extension.is_some() || self.lost.unwrap_or_default());
             let behind = extension.map(|at| (at + BLOCK as u64 + kept.len() as u64).saturating_sub(offset) as usize);
@@ -257,7 +257,7 @@ impl<'a> Walker<'a> {
         tape.put_back(&block);
         self.overruns += 1;
         self.padding = 0;
-        self.after_mended = false;
+        self.after_repaired = false;
         self.reader = Some(Reader::new(tape));
     }
 
@@ -282,7 +282,7 @@ impl Walk for Walker<'_> {
                 Ok(None) => self.end = Some(if reader.ended_properly() { End::Marked } else { End::Unmarked }),
                 Err(TarError::Io(error)) => return Err(error.into()),
                 Err(TarError::Truncated { .. } | TarError::Stopped) => self.end = Some(End::Cut),
-                // What follows a single block of zeros is seen by nobody.
+                // No reader sees what follows a single block of zeros.
                 Err(TarError::Garbage { .. }) => self.end = Some(End::Marked),
                 Err(TarError::Checksum { .. } | TarError::BadField { .. }) => self.go_on(None)?,
                 Err(TarError::BadExtension { offset, .. }) => self.go_on(Some(offset))?,
@@ -308,7 +308,7 @@ impl Walk for Walker<'_> {
     }
 }
 
-/// Takes the next bytes of a body in; where they go on behind a block that is a header, which is left in `block`.
+/// Adds the next bytes of a body; returns where they continue after a block that is a header, which is left in `block`.
 fn header_within(block: &mut Vec<u8>, bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < bytes.len() {
@@ -329,7 +329,7 @@ fn header_within(block: &mut Vec<u8>, bytes: &[u8]) -> Option<usize> {
 const STEP: usize = 256 << 10;
 
 impl Walker<'_> {
-    /// Reads what stands behind the end, so that checksums are met; whether there is anything but zeros.
+    /// Reads what follows the end, so that checksums are checked; returns whether there is anything but zeros.
     pub(super) fn drain(&mut self) -> io::Result<bool> {
         let Some(mut tape) = self.reader.take().map(Reader::into_inner) else { return Ok(false) };
         let mut buffer = vec![0; STEP];

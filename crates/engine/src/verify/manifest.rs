@@ -104,7 +104,7 @@ fn add(finding: &readers::Finding, content: Option<&Content>, asked: usize, find
         Effect::Loses(what) | Effect::Unnoticed(what) => Some(what),
         _ => None,
     });
-    let told = || {
+    let outcomes = || {
         finding
             .outcomes
             .iter()
@@ -115,7 +115,7 @@ fn add(finding: &readers::Finding, content: Option<&Content>, asked: usize, find
             format!("{}; a restore loses {loss}", finding.what)
         }
         _ if finding.outcomes.is_empty() || severity == Severity::Warning => finding.what.clone(),
-        _ => format!("{} ({})", finding.what, readers::shared(told()).join("; ")),
+        _ => format!("{} ({})", finding.what, readers::shared(outcomes()).join("; ")),
     };
     findings.add(severity, finding.member.clone().unwrap_or_default(), message);
 }

@@ -286,11 +286,11 @@ impl Job<'_> {
             Ok((seen, _)) if seen.cancelled => Err(VerifyError::Cancelled),
             Ok((mut seen, Ok(()))) if !seen.findings.has_damage() => {
                 self.used_index = seen.index_differs.is_none();
-                if let Some(place) = seen.index_differs.take() {
+                if let Some(first) = seen.index_differs.take() {
                     self.findings.add(
                         Severity::Wrapper,
                         index_name,
-                        format!("the index does not list what the archive holds, first at {place}"),
+                        format!("the index does not list what the archive holds, first at {first}"),
                     );
                 }
                 Ok(Some((seen, None)))

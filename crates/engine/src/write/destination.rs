@@ -21,7 +21,7 @@ pub enum Destination {
     /// An existing directory, or the archive's own name, which ends in `.tar`.
     Path(PathBuf),
     /// Any other destination, connected; `name` instead of the usual one.
-    Place {
+    Remote {
         /// The destination.
         sink: Arc<dyn Sink>,
         /// The archive's name there.
@@ -37,7 +37,7 @@ impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.fmt(f),
-            Self::Place { sink, .. } => f.write_str(&sink.label()),
+            Self::Remote { sink, .. } => f.write_str(&sink.label()),
             Self::ReadBack(inner) => inner.fmt(f),
         }
     }
@@ -49,7 +49,7 @@ impl Destination {
         match self {
             Self::Path(_) => true,
             Self::ReadBack(inner) => inner.takes_late_sizes(),
-            Self::Place { sink, .. } => {
+            Self::Remote { sink, .. } => {
                 let abilities = sink.abilities();
                 abilities.placement != Placement::Sequential && !abilities.needs_length
             }
@@ -57,10 +57,10 @@ impl Destination {
     }
 
     /// The destination itself, whatever becomes of the copy there.
-    pub(crate) fn place(&self) -> &Self {
+    pub(crate) fn inner(&self) -> &Self {
         match self {
-            Self::ReadBack(inner) => inner.place(),
-            place => place,
+            Self::ReadBack(inner) => inner.inner(),
+            other => other,
         }
     }
 
@@ -72,7 +72,7 @@ impl Destination {
         match self {
             Self::Path(path) => Target::File(final_path(path, usual_name)),
             Self::ReadBack(inner) => inner.target(usual_name),
-            Self::Place { sink, name, context } => Target::Place {
+            Self::Remote { sink, name, context } => Target::Remote {
                 sink: Arc::clone(sink),
                 name: name.clone().unwrap_or_else(|| usual_name.to_owned()),
                 context: context.clone(),
@@ -84,7 +84,7 @@ impl Destination {
 pub(crate) fn path(target: &Target) -> Option<PathBuf> {
     match target {
         Target::File(path) => Some(path.clone()),
-        Target::Place { .. } => None,
+        Target::Remote { .. } => None,
     }
 }
 
@@ -99,7 +99,8 @@ fn final_path(destination: &Path, usual_name: &str) -> PathBuf {
 #[derive(Clone, Debug, Serialize)]
 pub struct CopyReport {
     /// The destination: a directory, or an address without secrets.
-    pub place: String,
+    #[serde(rename = "place")]
+    pub destination: String,
     /// The archive's name there.
     pub name: String,
     /// Its path, if it is a file of this machine.
@@ -121,10 +122,10 @@ pub struct CopyReport {
 
 impl CopyReport {
     /// A destination that could not even be reached.
-    pub fn unreachable(place: &str, reason: &str, advice: Option<&str>) -> Self {
+    pub fn unreachable(destination: &str, reason: &str, advice: Option<&str>) -> Self {
         let (error, advice) = (Some(reason.to_owned()), advice.map(str::to_owned));
         Self {
-            place: place.to_owned(),
+            destination: destination.to_owned(),
             name: String::new(),
             path: None,
             checked: None,
@@ -146,7 +147,7 @@ impl From<Outcome> for CopyReport {
     fn from(outcome: Outcome) -> Self {
         let Outcome { label, name, path, result, retries } = outcome;
         let report = Self {
-            place: label,
+            destination: label,
             name,
             path: None,
             checked: None,

@@ -123,7 +123,7 @@ pub(crate) fn send(options: BackupOptions, line: Line) -> Result<BackupReport, B
     let bridge = Bridge::start().unwrap();
     let cancel = Cancellation::default();
     let context = Context::new(Tuning::default(), std::env::temp_dir(), cancel.clone()).unwrap();
-    let destination = Destination::Place { sink: Arc::new(line), name: Some("sent.tar".to_owned()), context: None };
+    let destination = Destination::Remote { sink: Arc::new(line), name: Some("sent.tar".to_owned()), context: None };
     let options = BackupOptions { destinations: vec![destination], ..options };
     engine::backup(
         &options,

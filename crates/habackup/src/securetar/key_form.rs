@@ -10,7 +10,7 @@ const CHARACTERS: usize = 7 * GROUP;
 
 /// A key in its exact form, and how what was given differs from it.
 #[derive(Debug)]
-pub struct Mended {
+pub struct CorrectedKey {
     /// The key.
     pub password: Password,
     /// What was done, without any character of the key: "in capital letters".
@@ -18,7 +18,7 @@ pub struct Mended {
 }
 
 /// The key that `text` means, unless `text` is not such a key or already has the exact form.
-pub(super) fn mended(text: &str) -> Option<Mended> {
+pub(super) fn corrected(text: &str) -> Option<CorrectedKey> {
     let bare: Zeroizing<String> = Zeroizing::new(text.chars().filter(|&c| !is_blank(c) && !is_quote(c)).collect());
     let characters: Zeroizing<String> =
         Zeroizing::new(bare.chars().filter(|&c| !is_dash(c)).map(|c| c.to_ascii_uppercase()).collect());
@@ -39,7 +39,7 @@ pub(super) fn mended(text: &str) -> Option<Mended> {
         (!bare.eq_ignore_ascii_case(&key), "with a dash after every four characters"),
     ];
     let how: Vec<_> = slips.into_iter().filter_map(|(slipped, how)| slipped.then_some(how)).collect();
-    (!how.is_empty()).then(|| Mended { password: Password::new(key.as_str()), how })
+    (!how.is_empty()).then(|| CorrectedKey { password: Password::new(key.as_str()), how })
 }
 
 /// The one key that a text of several lines holds, such as the emergency kit that Home Assistant gives.
@@ -87,11 +87,11 @@ mod tests {
             (KEY.replace('-', " "), vec!["without blanks", DASHES]),
             (format!("\u{201c}{KEY}\u{201d} "), vec!["without quotes", "without blanks"]),
         ] {
-            let mended = mended(&text).unwrap_or_else(|| panic!("{text}"));
-            assert_eq!((mended.password.0.as_str(), mended.how), (KEY, how), "{text}");
+            let corrected = corrected(&text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((corrected.password.0.as_str(), corrected.how), (KEY, how), "{text}");
         }
         for text in [KEY, "", "hunter2", &KEY[1..], "ABCD-EFGH-IJKL-MNOP-QRST-UVWX-YZ1ä"] {
-            assert!(mended(text).is_none(), "{text}");
+            assert!(corrected(text).is_none(), "{text}");
         }
     }
 

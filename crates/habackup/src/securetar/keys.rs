@@ -35,8 +35,8 @@ impl Password {
 
     /// Home Assistant's own key that this password means, if it was typed with a slip: small letters, spaces, quotes,
     /// other dashes.
-    pub fn mended(&self) -> Option<key_form::Mended> {
-        key_form::mended(&self.0)
+    pub fn corrected(&self) -> Option<key_form::CorrectedKey> {
+        key_form::corrected(&self.0)
     }
 }
 

@@ -28,7 +28,7 @@ use std::io::{self, Read};
 
 pub use decrypt::{Decryptor, Expect};
 pub use encrypt::{Container, Encryptor};
-pub use key_form::{Mended, key_in};
+pub use key_form::{CorrectedKey, key_in};
 pub use keys::{Keyring, Keys, Password};
 pub use random::RandomAccess;
 

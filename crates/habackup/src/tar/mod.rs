@@ -5,16 +5,16 @@
 //! plus GNU long names, GNU base-256 numbers and the old ustar prefix, as Python's `tarfile` and GNU tar understand
 //! them.
 
+mod damaged;
 mod encode;
 mod fields;
-mod mend;
 mod pax;
 pub mod python;
 mod reader;
 
+pub use damaged::{is_header, repaired_header};
 pub(crate) use encode::{Form, SIZE_TO_CHECKSUM, encode_as, patch_size};
 pub use encode::{Header, Kind, encode};
-pub use mend::{is_header, mended};
 pub use reader::{Entry, EntryKind, Part, Reader, Tail, TarError};
 
 /// Bytes of a header block; bodies are padded to a multiple of it.

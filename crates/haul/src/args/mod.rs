@@ -1,9 +1,9 @@
 //! Parses the command line, without interpreting it: no file is touched here.
 
+mod destinations;
 mod groups;
 mod making;
 mod migrate;
-mod places;
 mod reading;
 mod repairing;
 
@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use destinations::*;
 pub(crate) use making::*;
 pub(crate) use migrate::*;
-pub(crate) use places::*;
 pub(crate) use reading::*;
 pub(crate) use repairing::*;
 

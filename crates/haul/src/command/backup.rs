@@ -87,10 +87,11 @@ pub(crate) fn run(args: &BackupArgs, config: &Config, cancel: &Cancellation) -> 
         report.status = Status::Incomplete;
         report.copies.extend(goals.unreachable);
     }
-    let told = if args.output.json { output::json(&report) } else { print(&report) };
+    let printed = if args.output.json { output::json(&report) } else { print(&report) };
     // The archive is there even if the report could not be printed.
-    told.map_err(|failure| {
-        failure.hint(format!("the backup itself is complete: {}", report.copies.first().map(place).unwrap_or_default()))
+    printed.map_err(|failure| {
+        failure
+            .hint(format!("the backup itself is complete: {}", report.copies.first().map(location).unwrap_or_default()))
     })?;
     Ok(match report.status {
         // What is missing is missing because the user wanted to stop.
@@ -138,7 +139,7 @@ impl Goals {
                 (Some(path), _) => is_mounted(goal).map(|()| Destination::Path(path)),
                 (None, Some(network)) => match connected.next() {
                     None => continue,
-                    Some(connected) => connected.map(|sink| Destination::Place {
+                    Some(connected) => connected.map(|sink| Destination::Remote {
                         sink,
                         name: goal.name.clone(),
                         context: Some(network.context_for(goal)),
@@ -195,7 +196,7 @@ pub(crate) fn print(report: &BackupReport) -> Result<(), Failure> {
         text::duration(report.seconds)
     ));
     for copy in report.copies.iter().filter(|copy| copy.error.is_none()) {
-        lines.push(format!("  to    {}{}", place(copy), checked(copy)));
+        lines.push(format!("  to    {}{}", location(copy), checked(copy)));
     }
     let lock = if archive.protected { ", encrypted" } else { "" };
     lines.push(format!(
@@ -255,12 +256,12 @@ fn divided(division: &Division) -> String {
 }
 
 /// Where a copy is, as one text.
-pub(crate) fn place(copy: &CopyReport) -> String {
+pub(crate) fn location(copy: &CopyReport) -> String {
     match &copy.path {
         Some(path) => engine::shown(path.as_os_str().as_encoded_bytes()),
         // What was written there has no name.
-        None if copy.place == Address::Stdout.to_string() => copy.place.clone(),
-        None => format!("{}/{}", copy.place.trim_end_matches('/'), copy.name),
+        None if copy.destination == Address::Stdout.to_string() => copy.destination.clone(),
+        None => format!("{}/{}", copy.destination.trim_end_matches('/'), copy.name),
     }
 }
 
@@ -286,10 +287,13 @@ pub(crate) fn copy_notes(copies: &[CopyReport]) {
 fn failed(copy: &CopyReport) -> Option<String> {
     let error = copy.error.as_ref()?;
     // Most errors name the destination themselves.
-    let place =
-        if error.contains(copy.place.trim_end_matches('/')) { String::new() } else { format!("{}: ", copy.place) };
+    let prefix = if error.contains(copy.destination.trim_end_matches('/')) {
+        String::new()
+    } else {
+        format!("{}: ", copy.destination)
+    };
     let advice = copy.advice.as_ref().map_or_else(String::new, |advice| format!("; {advice}"));
-    Some(format!("{place}{error}{advice}"))
+    Some(format!("{prefix}{error}{advice}"))
 }
 
 /// How it was checked, and what it took.
@@ -337,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_that_failed_is_told_with_its_place() {
+    fn a_copy_that_failed_is_reported_with_its_destination() {
         let of = |error: &str, advice| failed(&CopyReport::unreachable("s3://bucket/ha/", error, advice)).unwrap();
         assert_eq!(of("interrupted", None), "s3://bucket/ha/: interrupted");
         assert_eq!(

@@ -57,8 +57,8 @@ impl Drop for Workplace {
 }
 
 pub(crate) fn run(args: &DemoArgs, cancel: &Cancellation) -> Result<u8, Failure> {
-    let place = Workplace::new(args.keep.as_ref())?;
-    let config = place.path.join("config");
+    let workplace = Workplace::new(args.keep.as_ref())?;
+    let config = workplace.path.join("config");
     let say = |line: String| output::lines(&[line]);
 
     say(format!("1. A sample Home Assistant with {} MB of history in {}", args.size, config.display()))?;
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Cancellation) -> Result<u8, Failure>
     std::thread::sleep(Duration::from_millis(300));
 
     say("3. haul backup, while it runs".to_owned())?;
-    let report = command::backup::simple(&config, place.path.clone(), cancel)?;
+    let report = command::backup::simple(&config, workplace.path.clone(), cancel)?;
     command::backup::print(&report)?;
     let written = recorder.stop().map_err(failed)?;
     say(format!(
@@ -94,16 +94,16 @@ pub(crate) fn run(args: &DemoArgs, cancel: &Cancellation) -> Result<u8, Failure>
         return Ok(verdict);
     }
 
-    let restored = place.path.join("restored");
+    let restored = workplace.path.join("restored");
     say(format!("5. haul restore --into {}", restored.display()))?;
     command::restore::simple(&archive, &restored, cancel)?;
 
     say("6. Comparing".to_owned())?;
     compare(&config, &restored, made.states_rows)?;
-    if place.keep {
+    if workplace.keep {
         say(format!(
             "Everything is kept in {}. The sample's user is {:?}, its password {:?}.",
-            place.path.display(),
+            workplace.path.display(),
             USER.0,
             USER.1
         ))?;

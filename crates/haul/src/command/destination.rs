@@ -42,7 +42,8 @@ pub(crate) fn list(config: &Config, json: bool) -> Result<u8, Failure> {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    place: String,
+    #[serde(rename = "place")]
+    destination: String,
     placement: &'static str,
     resumable: bool,
     part_size: u64,
@@ -55,13 +56,13 @@ struct Document<'a> {
 }
 
 pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let place = destination::resolve(config, &args.place)?;
-    place.place()?;
-    if place.address == Address::Stdout {
+    let destination = destination::resolve(config, &args.destination)?;
+    destination.require_whole()?;
+    if destination.address == Address::Stdout {
         return Err(Failure::usage("standard output can't be checked").hint("give a destination that keeps archives"));
     }
     let network = Network::start(args.waiting.give_up_after, cancel)?;
-    let store = network.connect(&place)?;
+    let store = network.connect(&destination)?;
     if store.append_only() {
         return Err(Failure::new(
             FAILED,
@@ -70,20 +71,20 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Cancellation) ->
         .hint("check it while `haul receive` runs without --append-only"));
     }
     let abilities = store.abilities();
-    let free = network.ask(&place, || store.space())?;
+    let free = network.ask(&destination, || store.space())?;
     if !args.json {
         output::lines(&describe(&store.label(), &abilities, free))?;
     }
-    let told = Mutex::new(Ok(()));
+    let printed = Mutex::new(Ok(()));
     let mut show = |finding: &Finding| {
         if !args.json {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.is_ok() {
-                *told = output::lines(&[line(finding)]);
+            let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+            if printed.is_ok() {
+                *printed = output::lines(&[line(finding)]);
             }
         }
     };
-    let policy = store::retry::RetryPolicy::new(&network.context_for(&place));
+    let policy = store::retry::RetryPolicy::new(&network.context_for(&destination));
     let report =
         network.bridge.wait(policy.unless_cancelled(contract::check(&*store, &ContractOptions::default(), &mut show)));
     if cancel.is_cancelled() {
@@ -93,7 +94,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Cancellation) ->
             .hint("archives whose names begin with haul-check- may be left behind"));
     }
     let Report { findings, stays } = report?;
-    told.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    printed.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     let broken = findings.iter().filter(|finding| !finding.is_fine()).count();
     let mut advice = advice(&abilities, free, broken);
     if findings.iter().any(|finding| finding.outcome == Outcome::NotApplicable(contract::BUSY.to_owned())) {
@@ -114,7 +115,7 @@ pub(crate) fn check(args: &CheckArgs, config: &Config, cancel: &Cancellation) ->
     advice.extend(network.bridge.wait(policy.unless_cancelled(store.remarks()))?);
     if args.json {
         output::json(&Document {
-            place: store.label(),
+            destination: store.label(),
             placement: word(abilities.placement),
             resumable: abilities.resumable,
             part_size: abilities.preferred,

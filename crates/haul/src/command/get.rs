@@ -49,7 +49,7 @@ pub(crate) fn run(args: &GetArgs, config: &Config, cancel: &Cancellation) -> Res
     let store = network.connect_to_look(&from)?;
     let Some(entry) = network.find(&from, &store, name)? else {
         return Err(Failure::usage(format!("{} holds no {name}", store.label()))
-            .hint(format!("`haul list {}` shows what there is", from.place_typed())));
+            .hint(format!("`haul list {}` shows what there is", from.destination_typed())));
     };
     let started = std::time::Instant::now();
     let mut unfinished = Unfinished::open(&target, &store.label(), &entry)?;

@@ -58,12 +58,12 @@ pub(crate) fn run(args: &InspectArgs, config: &Config, cancel: &Cancellation) ->
     let is_shut =
         |inspection: &Inspection| inspection.findings.iter().any(|finding| finding.defect == Defect::WrongPassword);
     if is_shut(&inspection)
-        && let Some(mended) = options.password.as_ref().and_then(Password::mended)
+        && let Some(corrected) = options.password.as_ref().and_then(Password::corrected)
     {
-        options.password = Some(mended.password.clone());
+        options.password = Some(corrected.password.clone());
         let again = look(&source, &options, args, &progress, cancel)?;
         if !is_shut(&again) {
-            password::say_how_it_fits(&mended);
+            password::say_how_it_fits(&corrected);
             inspection = again;
         }
     }
@@ -203,17 +203,17 @@ fn history(history: &History, lines: &mut Vec<String>) {
 }
 
 pub(super) fn found(finding: &Finding) -> Vec<String> {
-    let place = finding.member.as_ref().map_or(String::new(), |member| format!("{member}: "));
+    let prefix = finding.member.as_ref().map_or(String::new(), |member| format!("{member}: "));
     let mut lines = vec![
-        format!("{place}{} [{}]", finding.what, finding.defect.id()),
+        format!("{prefix}{} [{}]", finding.what, finding.defect.id()),
         format!("  why: {}", finding.why),
         format!("  repair: {}", finding.repair),
     ];
-    let told = finding.outcomes.iter().map(|outcome| {
+    let answers = finding.outcomes.iter().map(|outcome| {
         let says = outcome.says.as_ref().map_or(String::new(), |says| format!(", “{says}”"));
         (outcome.reader, format!("{}{says}", outcome.effect.sentence(outcome.says.is_some(), Some(finding.defect))))
     });
-    lines.extend(shared(told).into_iter().map(|line| format!("  {line}")));
+    lines.extend(shared(answers).into_iter().map(|line| format!("  {line}")));
     // Whatever of it comes from the archive.
     lines.iter().map(|line| text::sanitize(line)).collect()
 }
@@ -230,7 +230,7 @@ fn verdict(verdict: &Verdict) -> String {
             .losses
             .iter()
             .filter(|loss| *loss != first)
-            .fold(String::new(), |told, loss| told + "; also " + loss),
+            .fold(String::new(), |text, loss| text + "; also " + loss),
         _ => String::new(),
     };
     format!("{}{others}{because}", verdict.effect.sentence(verdict.says.is_some(), verdict.because))

@@ -92,7 +92,7 @@ impl Item {
     }
 
     /// Its maker said that nothing is missing.
-    pub(crate) fn is_said_whole(&self) -> bool {
+    pub(crate) fn is_called_whole(&self) -> bool {
         self.verdict == WHOLE
     }
 
@@ -129,19 +129,20 @@ fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) 
 
 #[derive(Serialize)]
 struct Document<'a> {
-    place: String,
+    #[serde(rename = "place")]
+    destination: String,
     archives: &'a [Item],
 }
 
 pub(crate) fn run(args: &ListArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
-    let place = destination::resolve(config, &args.place)?;
-    place.place()?;
+    let destination = destination::resolve(config, &args.destination)?;
+    destination.require_whole()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?;
-    let store = network.connect_to_look(&place)?;
-    let Inventory { items, twice } = inventory(&network, &place, &store)?;
+    let store = network.connect_to_look(&destination)?;
+    let Inventory { items, twice } = inventory(&network, &destination, &store)?;
     let code = if items.iter().any(|item| item.made_by == Origin::Unreadable) { failure::INCOMPLETE } else { DONE };
     if args.json {
-        output::json(&Document { place: store.label(), archives: &items })?;
+        output::json(&Document { destination: store.label(), archives: &items })?;
         return Ok(code);
     }
     if items.is_empty() {
@@ -255,10 +256,14 @@ pub(crate) struct Inventory {
 }
 
 /// Reads everything at a destination that is or looks like an archive.
-pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn Store>) -> Result<Inventory, Failure> {
+pub(crate) fn inventory(
+    network: &Network,
+    destination: &Destination,
+    store: &Arc<dyn Store>,
+) -> Result<Inventory, Failure> {
     let mut listed: BTreeMap<String, Entry> = BTreeMap::new();
     let mut twice = BTreeSet::new();
-    for entry in network.ask(place, || store.list())? {
+    for entry in network.ask(destination, || store.list())? {
         if let Some(before) = listed.insert(entry.name.clone(), entry) {
             twice.insert(before.name);
         }
@@ -273,13 +278,13 @@ pub(crate) fn inventory(network: &Network, place: &Destination, store: &Arc<dyn 
                     let pinned = listed.contains_key(&format!("{}{PIN}", entry.name));
                     let file = RemoteFile::of(
                         &network.bridge,
-                        &network.context_for(place),
+                        &network.context_for(destination),
                         Arc::clone(store),
                         (*entry).clone(),
                     );
                     let mut found = look(file, entry, pinned);
                     if let (Ok(Some(item)), Some(note)) = (&mut found, listed.get(&ArrivalNote::name(&entry.name))) {
-                        match network.ask(place, || ArrivalNote::read(&**store, note)) {
+                        match network.ask(destination, || ArrivalNote::read(&**store, note)) {
                             Ok(Some(note)) => item.arrival = Some(note),
                             // What can't be read might say anything: the archive stays.
                             Ok(None) => item.doubtful("the record of its arrival is damaged"),

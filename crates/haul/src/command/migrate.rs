@@ -83,18 +83,18 @@ pub(crate) fn run(args: &MigrateArgs, cancel: &Cancellation) -> Result<u8, Failu
     }
     allowed(args, &moving, cancel)?;
     if args.dry_run {
-        return told(args, "checked", &moving, None, None, &notes);
+        return print_report(args, "checked", &moving, None, None, &notes);
     }
     let sent = moving.send()?;
     if !args.output.json {
-        tell_sent(&sent, args.no_restore, moving.target.place())?;
+        print_sent(&sent, args.no_restore, moving.target.address())?;
     }
     notes.extend(sent.notes.iter().cloned());
     if args.no_restore {
-        return told(args, "sent", &moving, Some(&sent), None, &notes);
+        return print_report(args, "sent", &moving, Some(&sent), None, &notes);
     }
     let restored = moving.restore(&sent)?;
-    told(args, "restored", &moving, Some(&sent), Some(&restored), &notes)
+    print_report(args, "restored", &moving, Some(&sent), Some(&restored), &notes)
 }
 
 fn token(args: &MigrateArgs, cancel: &Cancellation) -> Result<Option<Secret>, Failure> {
@@ -120,10 +120,10 @@ fn allowed(args: &MigrateArgs, moving: &Move, cancel: &Cancellation) -> Result<(
     if moving.target.is_fresh() || args.no_restore {
         return Ok(());
     }
-    let place = moving.target.place();
+    let address = moving.target.address();
     if !args.replace {
         return Err(Failure::usage(format!(
-            "{place} is set up already, and a restore replaces everything in it: users, devices, history"
+            "{address} is set up already, and a restore replaces everything in it: users, devices, history"
         ))
         .hint("use --replace if you mean that, or give a fresh instance; nothing was sent"));
     }
@@ -134,7 +134,7 @@ fn allowed(args: &MigrateArgs, moving: &Move, cancel: &Cancellation) -> Result<(
         return Err(Failure::usage("with --json Haul can't ask")
             .hint("use --yes to replace it, or --dry-run to check without sending"));
     }
-    let question = format!("Everything in {place} will be replaced: users, devices, history. Continue?");
+    let question = format!("Everything in {address} will be replaced: users, devices, history. Continue?");
     if destination::confirm(&question, cancel)? {
         Ok(())
     } else {
@@ -158,11 +158,11 @@ fn introduced(source: &Source, target: &Target) -> Vec<String> {
             engine::shown(source.directory.as_os_str().as_encoded_bytes()),
             source.version
         ),
-        format!("To    {}: Home Assistant {version}{installation}, {kind}", target.place()),
+        format!("To    {}: Home Assistant {version}{installation}, {kind}", target.address()),
     ]
 }
 
-fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
+fn print_sent(sent: &Sent, is_all: bool, address: &str) -> Result<(), Failure> {
     let report = &sent.report;
     let lock = if report.archive.protected { ", encrypted" } else { "" };
     let mut lines = vec![format!(
@@ -175,7 +175,7 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
     )];
     if is_all {
         lines.push(format!(
-            "The backup is on {place} as “{}”; nothing was restored: {}",
+            "The backup is on {address} as “{}”; nothing was restored: {}",
             text::sanitize(&report.archive.name),
             messages::BY_HAND
         ));
@@ -191,7 +191,7 @@ fn tell_sent(sent: &Sent, is_all: bool, place: &str) -> Result<(), Failure> {
 }
 
 /// The end: the one line that everybody waits for, or the document.
-fn told(
+fn print_report(
     args: &MigrateArgs,
     status: &'static str,
     moving: &Move,
@@ -205,7 +205,7 @@ fn told(
             status,
             from: From { config: &source.directory, version: source.version.as_str(), logins: &source.logins },
             to: To {
-                address: target.place(),
+                address: target.address(),
                 version: target.version().map(|version| version.to_string()),
                 installation: target.installation(),
                 agent: target.agent(),

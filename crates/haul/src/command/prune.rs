@@ -25,7 +25,8 @@ use crate::{
 
 #[derive(Serialize)]
 struct Document<'a> {
-    place: String,
+    #[serde(rename = "place")]
+    destination: String,
     dry_run: bool,
     plan: &'a [Decision],
     removed: &'a [String],
@@ -58,15 +59,15 @@ pub(crate) fn run(args: &PruneArgs, config: &Config, cancel: &Cancellation) -> R
             Failure::usage("with --json Haul can't ask").hint("use --yes to remove, or --dry-run to see the plan")
         );
     }
-    let place = destination::resolve(config, &args.place)?;
-    place.place()?;
+    let destination = destination::resolve(config, &args.destination)?;
+    destination.require_whole()?;
     let network = Network::start(args.waiting.give_up_after, cancel)?.heeding(config);
-    let store = network.connect_to_look(&place)?;
-    prune(args, &rules, &Reading { network: &network, place: &place, store: &store, args, cancel })
+    let store = network.connect_to_look(&destination)?;
+    prune(args, &rules, &Reading { network: &network, destination: &destination, store: &store, args, cancel })
 }
 
 fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failure> {
-    let Reading { network, place, store, cancel, .. } = *at;
+    let Reading { network, destination, store, cancel, .. } = *at;
     if store.append_only() {
         return Err(Failure::new(
             FAILED,
@@ -74,7 +75,7 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         )
         .hint("`haul receive` runs with --append-only: prune on the receiving machine itself"));
     }
-    let Inventory { items, twice } = list::inventory(network, place, store)?;
+    let Inventory { items, twice } = list::inventory(network, destination, store)?;
     if let Some(name) = twice.first() {
         // What a name refers to is uncertain then, and so is whether the list is complete.
         return Err(Failure::new(
@@ -102,11 +103,11 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
         output::notes("note", odd.map(note).collect::<Vec<_>>().into_iter());
     }
     if !bare.is_empty() && !args.even_without_whole {
-        let told = only_incomplete(&bare);
+        let note = only_incomplete(&bare);
         if args.dry_run {
-            output::notes("note", [told].into_iter());
-        } else if args.yes || !destination::confirm(&format!("{told}. Remove the others anyway?"), cancel)? {
-            return Err(Failure::new(FAILED, format!("{told}; nothing was removed"))
+            output::notes("note", [note].into_iter());
+        } else if args.yes || !destination::confirm(&format!("{note}. Remove the others anyway?"), cancel)? {
+            return Err(Failure::new(FAILED, format!("{note}; nothing was removed"))
                 .hint("make a whole backup first, or use --even-without-whole to remove incomplete ones anyway"));
         }
     }
@@ -117,18 +118,18 @@ fn prune(args: &PruneArgs, rules: &Rules, at: &Reading<'_>) -> Result<u8, Failur
     let planned = going.len();
     let (mut removed, mut failed) = (Vec::new(), Vec::new());
     if !args.dry_run && planned > 0 {
-        still_there(network, place, store, &plan, &items)?;
+        still_there(network, destination, store, &plan, &items)?;
         if args.verify {
             failed = hold_back(&mut going, at, &plan, &items)?;
         }
-        removed = remove(network, place, store, &going, &mut failed)?;
+        removed = remove(network, destination, store, &going, &mut failed)?;
     }
     let done = |failure: Failure| {
         if removed.is_empty() { failure } else { failure.hint(format!("removed before that: {}", removed.join(", "))) }
     };
     if args.json {
         output::json(&Document {
-            place: store.label(),
+            destination: store.label(),
             dry_run: args.dry_run,
             plan: &plan,
             removed: &removed,
@@ -199,7 +200,7 @@ fn item_of<'i>(items: &'i [Item], decision: &Decision) -> Option<&'i Item> {
 /// Why an archive stays. That it is whole is its maker's word, if there is one.
 fn why(reason: &Reason, item: Option<&Item>) -> String {
     match reason {
-        Reason::Newest if item.is_some_and(Item::is_said_whole) => "newest whole (as its maker said)".to_owned(),
+        Reason::Newest if item.is_some_and(Item::is_called_whole) => "newest whole (as its maker said)".to_owned(),
         Reason::Newest => "newest (not known to be whole)".to_owned(),
         reason => reason.to_string(),
     }
@@ -208,7 +209,7 @@ fn why(reason: &Reason, item: Option<&Item>) -> String {
 /// The destination, and what reading an archive there needs.
 struct Reading<'a> {
     network: &'a Network,
-    place: &'a Destination,
+    destination: &'a Destination,
     store: &'a Arc<dyn Store>,
     args: &'a PruneArgs,
     cancel: &'a Cancellation,
@@ -245,8 +246,12 @@ impl Reading<'_> {
     /// What is wrong with an archive, reading it to its end.
     fn problem(&self, item: &Item) -> Result<Option<String>, Failure> {
         let network = self.network;
-        let file =
-            RemoteFile::open(&network.bridge, &network.context_for(self.place), Arc::clone(self.store), &item.name)?;
+        let file = RemoteFile::open(
+            &network.bridge,
+            &network.context_for(self.destination),
+            Arc::clone(self.store),
+            &item.name,
+        )?;
         let source = ArchiveSource::Remote(Arc::new(Far(file)));
         match verify::quietly(&source, password::given(&self.args.password, self.cancel)?, self.cancel) {
             Ok(judgement) if judgement.verdict == Verdict::Whole => Ok(None),
@@ -261,14 +266,14 @@ impl Reading<'_> {
 /// removed ones.
 fn still_there(
     network: &Network,
-    place: &Destination,
+    destination: &Destination,
     store: &Arc<dyn Store>,
     plan: &[Decision],
     items: &[Item],
 ) -> Result<(), Failure> {
     for item in plan.iter().filter(|decision| !decision.is_removed()).filter_map(|decision| item_of(items, decision)) {
         if network
-            .ask(place, || store.entry(&item.name))?
+            .ask(destination, || store.entry(&item.name))?
             .is_none_or(|now| now.size != item.size || now.link != item.link)
         {
             let message = format!(
@@ -286,14 +291,14 @@ fn still_there(
 /// One that can't be removed does not keep the others from it.
 fn remove(
     network: &Network,
-    place: &Destination,
+    destination: &Destination,
     store: &Arc<dyn Store>,
     going: &[&Item],
     failed: &mut Vec<Trouble>,
 ) -> Result<Vec<String>, Failure> {
     let mut removed = Vec::new();
     for item in going {
-        match remove_one(network, place, store, item) {
+        match remove_one(network, destination, store, item) {
             Ok(None) => removed.push(item.name.clone()),
             Ok(Some(reason)) => failed.push(Trouble { name: item.name.clone(), reason }),
             Err(failure) if failure.code == INTERRUPTED => {
@@ -309,21 +314,21 @@ fn remove(
 /// The plan may be old by the time somebody has answered: what is no longer what it was stays.
 fn remove_one(
     network: &Network,
-    place: &Destination,
+    destination: &Destination,
     store: &Arc<dyn Store>,
     item: &Item,
 ) -> Result<Option<String>, Failure> {
     let pin = format!("{}{}", item.name, list::PIN);
-    if network.ask(place, || store.entry(&pin))?.is_some() {
+    if network.ask(destination, || store.entry(&pin))?.is_some() {
         return Ok(Some("it was pinned meanwhile".to_owned()));
     }
-    match network.ask(place, || store.entry(&item.name))? {
+    match network.ask(destination, || store.entry(&item.name))? {
         Some(now) if now.size != item.size || now.link != item.link => Ok(Some("it was replaced meanwhile".to_owned())),
         _ => {
-            network.ask(place, || store.delete(&item.name))?;
+            network.ask(destination, || store.delete(&item.name))?;
             if item.arrival.is_some() {
                 let note = ArrivalNote::name(&item.name);
-                network.ask(place, || store.delete(&note))?;
+                network.ask(destination, || store.delete(&note))?;
             }
             Ok(None)
         }

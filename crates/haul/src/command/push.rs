@@ -14,7 +14,7 @@ use store::{
 };
 
 use super::{
-    backup::{checked, copy_notes, place},
+    backup::{checked, copy_notes, location},
     get::missing,
 };
 use crate::{
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Cancellation) -> Re
         && let Some((_, failure)) = failures.pop()
     {
         for (_, earlier) in &failures {
-            output::told(earlier);
+            output::print_failure(earlier);
         }
         return Err(failure);
     }
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &PushArgs, config: &Config, cancel: &Cancellation) -> Re
             text::duration(seconds)
         )];
         for copy in copies.iter().filter(|copy| copy.error.is_none()) {
-            lines.push(format!("  to    {}{}", place(copy), checked(copy)));
+            lines.push(format!("  to    {}{}", location(copy), checked(copy)));
         }
         output::lines(&lines).map_err(done)?;
         copy_notes(&copies);
@@ -145,7 +145,7 @@ fn remark_of(archive: &Archive<std::fs::File>) -> Option<String> {
 
 /// An interruption, with the copies that were complete before it.
 fn stopped(mut failure: Failure, copies: &[CopyReport]) -> Failure {
-    let done: Vec<String> = copies.iter().map(place).collect();
+    let done: Vec<String> = copies.iter().map(location).collect();
     if !done.is_empty() {
         failure.message = format!("{}; complete before that: {}", failure.message, done.join(", "));
     }

@@ -28,20 +28,20 @@ const TIDY: Duration = Duration::from_hours(1);
 pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) -> Result<u8, Failure> {
     let wanted = listening(&args.listen)?;
     let destination = destination::resolve(config, &args.to)?;
-    destination.place()?;
+    destination.require_whole()?;
     if destination.address == Address::Stdout {
         return Err(Failure::usage("standard output can't take several backups")
             .hint("give a directory or another destination"));
     }
     let network = Network::start(None, cancel)?;
     let store = network.connect(&destination)?;
-    let place = store.label();
+    let label = store.label();
     let state = machine::state(&destination::state_directory());
     let goal = match &destination.address {
         Address::Local(directory) => engine::Destination::Path(directory.clone()),
-        _ => engine::Destination::Place { sink: store.clone(), name: None, context: None },
+        _ => engine::Destination::Remote { sink: store.clone(), name: None, context: None },
     };
-    let builder = ArchiveBuilder::new(goal, place.clone(), network.bridge.clone(), network.context_for(&destination))
+    let builder = ArchiveBuilder::new(goal, label.clone(), network.bridge.clone(), network.context_for(&destination))
         .map(Arc::new);
     let making = builder.clone().map(|builder| builder as Arc<dyn machine::ArchiveBuilder>);
     let options = ReceiverOptions {
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) ->
         known: Arc::new(Known::new(&state)),
         gate: Arc::clone(&gate),
         host: Arc::new(receiver.clone()),
-        events: Arc::new(|event| say(&told(&event))),
+        events: Arc::new(|event| say(&sentence(&event))),
         limits: Limits::default(),
     };
     let listener = network.bridge.wait(Server::bind(&wanted.to_string()))?;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) ->
     // Other machines do not search for a receiver that listens only to this machine.
     let announcement = if address.ip().is_loopback() { None } else { announce(address.port()) };
 
-    let mut lines = vec![format!("Receiving into {place} as {}, at {address}", server.name)];
+    let mut lines = vec![format!("Receiving into {label} as {}, at {address}", server.name)];
     if args.append_only {
         lines.push("Paired machines can add and read archives, but not delete them".to_owned());
     }
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &ReceiveArgs, config: &Config, cancel: &Cancellation) ->
     }
     output::lines(&lines)?;
     let mut running = network.bridge.spawn(server.run(listener));
-    say(&told(&Event::Code(gate.renew()?)));
+    say(&sentence(&Event::Code(gate.renew()?)));
     renew_when_asked(&gate);
     network.bridge.spawn(async move {
         loop {
@@ -128,7 +128,7 @@ fn renew_when_asked(gate: &Arc<Gate>) {
     std::thread::spawn(move || {
         for _ in stdin().lock().lines().map_while(Result::ok) {
             match gate.renew() {
-                Ok(code) => say(&told(&Event::Code(code))),
+                Ok(code) => say(&sentence(&Event::Code(code))),
                 Err(error) => say(&error.to_string()),
             }
         }
@@ -142,7 +142,7 @@ fn say(line: &str) {
     }
 }
 
-fn told(event: &Event) -> String {
+fn sentence(event: &Event) -> String {
     match event {
         Event::Code(code) => {
             let more = if stdin().is_terminal() { "; press Enter for a new one" } else { "" };
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_told_in_sentences() {
+    fn what_happens_is_reported_in_sentences() {
         let said = |name: &str, kind| happened(&ReceiverEvent { name: name.into(), from: "green".into(), kind });
         assert_eq!(said("a.tar", EventKind::Arrived(12_300_000)), "Received a.tar (12 MB) from green");
         assert_eq!(
@@ -215,7 +215,7 @@ mod tests {
             ),
             ""
         );
-        assert_eq!(told(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");
-        assert_eq!(told(&Event::WrongCode(1)), "A wrong code was typed; 1 try is left");
+        assert_eq!(sentence(&Event::WrongCode(4)), "A wrong code was typed; 4 tries are left");
+        assert_eq!(sentence(&Event::WrongCode(1)), "A wrong code was typed; 1 try is left");
     }
 }

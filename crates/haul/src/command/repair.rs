@@ -14,7 +14,7 @@ use serde::Serialize;
 use store::Cancellation;
 
 use super::{
-    backup::{Goals, checked, copy_notes, place},
+    backup::{Goals, checked, copy_notes, location},
     inspect::{asked, found, verdicts},
 };
 use crate::{
@@ -150,7 +150,7 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
     let head = if repaired.is_incomplete() { "Repaired, but NOT everything:" } else { "Repaired" };
     let members = text::count(written.members, "entry", "entries");
     lines.push(format!("{head} {} ({members}) in {}", archive.display(), text::duration(written.seconds)));
-    lines.push(format!("  to    {}{}", place(&written.copy), checked(&written.copy)));
+    lines.push(format!("  to    {}{}", location(&written.copy), checked(&written.copy)));
     lines.push(format!("  size  {}", text::bytes(written.size_bytes)));
     let words = [
         (NoteKind::Repaired, "done"),
@@ -162,7 +162,7 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
     let unrepaired = repaired.result.is_none().then_some((NoteKind::Unrepaired, "can't be repaired"));
     for (kind, word) in words.into_iter().chain(unrepaired) {
         let mut notes = repaired.notes.iter().filter(|note| note.kind == kind);
-        lines.extend(notes.by_ref().take(SHOWN).map(|note| told(word, note)));
+        lines.extend(notes.by_ref().take(SHOWN).map(|note| line_of(word, note)));
         let more = notes.count();
         if more > 0 {
             lines.push(format!(
@@ -178,7 +178,7 @@ fn lines(archive: &Path, repaired: &Repaired) -> Vec<String> {
     lines
 }
 
-fn told(word: &str, note: &Note) -> String {
+fn line_of(word: &str, note: &Note) -> String {
     match note.member.as_deref() {
         None | Some("") => format!("{word}: {}", note.what),
         Some(member) => format!("{word}: {member}: {}", note.what),
@@ -194,9 +194,9 @@ fn rest(repaired: &Repaired, lines: &mut Vec<String>) {
         .filter(|finding| finding.outcomes.iter().any(|outcome| !outcome.effect.is_restored()))
         .take(SHOWN)
     {
-        let mut told = found(finding).into_iter();
-        lines.extend(told.next().map(|head| format!("can't be repaired: {head}")));
-        lines.extend(told);
+        let mut found_lines = found(finding).into_iter();
+        lines.extend(found_lines.next().map(|head| format!("can't be repaired: {head}")));
+        lines.extend(found_lines);
     }
     lines.extend(verdicts(&result.verdicts));
 }

@@ -46,14 +46,14 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
     // The restored part of an incomplete archive may still be all that the user wanted.
     let is_whole = restoration.judgement.verdict == Verdict::Whole || !args.only.is_empty() || args.database_only;
     let complete = is_whole && restoration.left_out.is_empty() && restoration.unmatched.is_empty();
-    let told = if args.output.json {
+    let printed = if args.output.json {
         let status = if complete { "complete" } else { "incomplete" };
         output::json(&Document { status, archive: &archive.shown(), restoration: &restoration })
     } else {
         print(&restoration)
     };
     // The files are there even if the report could not be printed.
-    told.map_err(|failure| {
+    printed.map_err(|failure| {
         failure.hint(format!(
             "the restore itself is complete: {}",
             engine::shown(restoration.into.as_os_str().as_encoded_bytes())

@@ -41,24 +41,24 @@ impl Target {
 /// Finds every archive that was named, with one connection per destination.
 pub(crate) fn targets(typed: &[String], config: &Config, network: &Network) -> Result<Vec<Target>, Failure> {
     // An address alone does not identify a destination: the settings name the server and the account.
-    let mut places: Vec<(Address, Options, Arc<dyn Store>)> = Vec::new();
+    let mut connected: Vec<(Address, Options, Arc<dyn Store>)> = Vec::new();
     let mut targets = Vec::new();
     for text in typed {
         let destination = destination::resolve(config, text)?;
         let name = destination.archive()?.to_owned();
-        let known = places
+        let known = connected
             .iter()
             .find(|(address, options, _)| (address, options) == (&destination.address, &destination.options));
         let store = match known {
             Some((_, _, store)) => Arc::clone(store),
             None => network.connect_to_look(&destination)?,
         };
-        places.push((destination.address.clone(), destination.options.clone(), Arc::clone(&store)));
+        connected.push((destination.address.clone(), destination.options.clone(), Arc::clone(&store)));
         let found = if is_archive_name(&name) { network.find(&destination, &store, &name)? } else { None };
         let Some(found) = found else {
             let label = store.label();
             return Err(Failure::usage(format!("{label} holds no archive {name}"))
-                .hint(format!("`haul list {}` shows what there is", destination.place_typed()))
+                .hint(format!("`haul list {}` shows what there is", destination.destination_typed()))
                 .about(format!("{}/{name}", label.trim_end_matches('/')), "it is not there"));
         };
         targets.push(Target { destination, store, name, link: found.link });
@@ -121,13 +121,13 @@ pub(crate) fn each(
         }
         done.push(target.label());
         if !json {
-            let told = output::lines(&[format!("{deed} {}", target.label())]);
-            told.map_err(|failure| failure.hint(format!("{deed} before that: {}", done.join(", "))))?;
+            let printed = output::lines(&[format!("{deed} {}", target.label())]);
+            printed.map_err(|failure| failure.hint(format!("{deed} before that: {}", done.join(", "))))?;
         }
     }
     if json {
-        let told = output::json(&Document { status, archives: &done });
-        told.map_err(|failure| failure.hint(format!("{deed} before that: {}", done.join(", "))))?;
+        let printed = output::json(&Document { status, archives: &done });
+        printed.map_err(|failure| failure.hint(format!("{deed} before that: {}", done.join(", "))))?;
     }
     Ok(DONE)
 }

@@ -43,20 +43,20 @@ pub(crate) enum Reached {
 }
 
 /// Ctrl-C: what that means for the new one at this moment.
-pub(crate) fn interrupted(reached: Reached, place: &str) -> Failure {
+pub(crate) fn interrupted(reached: Reached, address: &str) -> Failure {
     let (what, hint) = match reached {
-        Reached::Nothing => (format!("interrupted; nothing was sent to {place}"), None),
+        Reached::Nothing => (format!("interrupted; nothing was sent to {address}"), None),
         Reached::Sending => (
-            format!("interrupted while sending to {place}; nothing was restored"),
+            format!("interrupted while sending to {address}; nothing was restored"),
             Some("run the same command again; if Home Assistant is busy, wait a minute"),
         ),
         Reached::Unanswered => (
-            format!("interrupted before {place} confirmed the backup; nothing was restored"),
+            format!("interrupted before {address} confirmed the backup; nothing was restored"),
             Some("the same command starts over"),
         ),
-        Reached::Sent => (format!("interrupted; the backup is on {place}, and nothing was restored"), Some(BY_HAND)),
+        Reached::Sent => (format!("interrupted; the backup is on {address}, and nothing was restored"), Some(BY_HAND)),
         Reached::Restoring => (
-            format!("interrupted; {place} is restoring and continues without haul"),
+            format!("interrupted; {address} is restoring and continues without haul"),
             Some("open it in a few minutes: when the restore is done, the old users can log in"),
         ),
     };
@@ -72,9 +72,9 @@ pub(crate) const BY_HAND: &str =
     "restore it there under Settings > System > Backups, or from the welcome page if it still shows that";
 
 /// An end that came from waiting, which only an interruption has.
-pub(crate) fn ended(error: &StoreError, reached: Reached, place: &str) -> Failure {
+pub(crate) fn ended(error: &StoreError, reached: Reached, address: &str) -> Failure {
     match error {
-        StoreError::Cancelled => interrupted(reached, place),
+        StoreError::Cancelled => interrupted(reached, address),
         other => Failure::new(crate::failure::FAILED, other.to_string()),
     }
 }

@@ -4,7 +4,7 @@
 //! Move::look ─▶ [stop] ─▶ send ─▶ [start] ─▶ restore ─▶ "log in as …"
 //! ```
 //!
-//! The engine makes the backup, with the new Home Assistant as its only destination (`place`); the crate
+//! The engine makes the backup, with the new Home Assistant as its only destination (`sink`); the crate
 //! `homeassistant` talks to a Home Assistant. This module orders the steps, and says what it means for the user when
 //! one of them ends early.
 //!
@@ -12,13 +12,13 @@
 //! |---|---|
 //! | `source` | the old one: whether its directory is whole, who can log in |
 //! | `target` | the new one, fresh or with a token |
-//! | `place` | the new one as a destination that takes one archive |
+//! | `sink` | the new one as a destination that takes one archive |
 //! | `pause` | the old one stopped, and started again whatever happens |
 //! | `words` | sentences |
 
 pub(crate) mod messages;
 mod pause;
-mod place;
+mod sink;
 mod source;
 mod target;
 
@@ -32,7 +32,7 @@ use store::{Cancellation, retry::RetryPolicy};
 use self::{
     messages::Reached,
     pause::{NotStopped, Stopped},
-    place::{HomeAssistantStore, Ledger},
+    sink::{HomeAssistantSink, Ledger},
 };
 pub(crate) use self::{source::Source, target::Target};
 use crate::{
@@ -116,7 +116,7 @@ impl Move {
             Ok(stopped) => stopped,
             Err(NotStopped::Failed(failure)) => return Err(failure),
             Err(NotStopped::Interrupted) => {
-                let failure = messages::interrupted(Reached::Nothing, self.target.place());
+                let failure = messages::interrupted(Reached::Nothing, self.target.address());
                 return Err(if self.wanted.start.is_some() {
                     failure
                 } else {
@@ -152,12 +152,12 @@ impl Move {
         let ledger = Arc::new(Ledger::default());
         let Identity { slug, name, date, .. } = self.identity.clone();
         let expected = homeassistant::Expected { agent: self.target.agent().to_owned(), slug, name, date, size: None };
-        let store = HomeAssistantStore::new(Arc::clone(&self.target), expected, Arc::clone(&ledger));
+        let store = HomeAssistantSink::new(Arc::clone(&self.target), expected, Arc::clone(&ledger));
         let mut context = self.network.context.clone();
         // It has answered: from now on Haul waits for it as long as for any destination that has worked.
         context.tuning.first_contact = context.tuning.give_up_after;
         self.options.destinations =
-            vec![Destination::Place { sink: Arc::new(store), name: None, context: Some(context) }];
+            vec![Destination::Remote { sink: Arc::new(store), name: None, context: Some(context) }];
         let progress = Arc::new(Progress::default());
         let job = Job { verb: "sending", encrypted: self.options.password.is_some(), names_limit: true };
         let display = Display::start(self.wanted.progress, job, Arc::clone(&progress));
@@ -181,7 +181,7 @@ impl Move {
                     (true, false) => Reached::Sending,
                     (true, true) => Reached::Unanswered,
                 };
-                messages::interrupted(reached, self.target.place())
+                messages::interrupted(reached, self.target.address())
             }
             (BackupError::Store(_), Some(last)) => {
                 crate::output::notes(
@@ -201,24 +201,24 @@ impl Move {
     /// Restores what was sent, and waits until the new one is up again.
     pub(crate) fn restore(&self, sent: &Sent) -> Result<Restored, Failure> {
         let steps = Steps::start(self.wanted.progress);
-        let place = self.target.place();
+        let address = self.target.address();
         let policy = RetryPolicy::new(&self.network.context);
         if self.cancel.is_cancelled() {
-            return Err(messages::interrupted(Reached::Sent, place));
+            return Err(messages::interrupted(Reached::Sent, address));
         }
         steps.say("restoring: Home Assistant is reading the backup");
         let elsewhere = self.network.bridge.wait(policy.unless_cancelled(self.target.elsewhere()));
-        let elsewhere = elsewhere.map_err(|error| messages::ended(&error, Reached::Sent, place))?;
+        let elsewhere = elsewhere.map_err(|error| messages::ended(&error, Reached::Sent, address))?;
         let request = self.target.request(&sent.backup_id, self.wanted.password.clone(), !self.wanted.exclude_database);
         let begun = self.network.bridge.wait(policy.unless_cancelled(self.ask_to_restore(&request)));
         // An interruption now may well be too late.
-        let begun = begun.map_err(|error| messages::ended(&error, Reached::Restoring, place))?;
+        let begun = begun.map_err(|error| messages::ended(&error, Reached::Restoring, address))?;
         if let Begun::Unheard(_) = begun.map_err(|error| with_hint(error.into(), "the backup remains there"))? {
             steps.say("restoring: no answer, as happens when Home Assistant restarts at once");
         }
         let following = self.target.follow(&elsewhere, |stage, waited| steps.say(&described(stage, waited)));
         let restored = self.network.bridge.wait(policy.unless_cancelled(following));
-        Ok(restored.map_err(|error| messages::ended(&error, Reached::Restoring, place))??)
+        Ok(restored.map_err(|error| messages::ended(&error, Reached::Restoring, address))??)
     }
 
     async fn ask_to_restore(&self, request: &homeassistant::RestoreRequest) -> Result<Begun, homeassistant::Error> {

@@ -41,11 +41,11 @@ impl Target {
         give_up_after: Duration,
     ) -> Result<Self, Failure> {
         let instance = Instance::look(address, tls, timeouts(give_up_after)).await?;
-        let place = instance.seen().address.clone();
-        let is_unchecked = tls.insecure && place.starts_with("https");
+        let address = instance.seen().address.clone();
+        let is_unchecked = tls.insecure && address.starts_with("https");
         match &instance.seen().phase {
             Phase::Fresh { installation, agent, manager } => {
-                idle(&place, manager)?;
+                idle(&address, manager)?;
                 let (agent, installation) = ((*agent).to_owned(), installation.clone());
                 Ok(Self {
                     instance,
@@ -57,16 +57,16 @@ impl Target {
                     taken: None,
                 })
             }
-            Phase::Preparing => Err(Failure::new(FAILED, format!("{place} is still downloading Home Assistant"))
+            Phase::Preparing => Err(Failure::new(FAILED, format!("{address} is still downloading Home Assistant"))
                 .hint("wait until its welcome page offers to create a home or restore a backup")),
             phase @ (Phase::Begun | Phase::SetUp) => {
                 let what =
                     if *phase == Phase::Begun { "somebody has started to set it up" } else { "it is set up already" };
-                let Some(token) = token else { return Err(no_token(&place, what)) };
+                let Some(token) = token else { return Err(no_token(&address, what)) };
                 let (admin, agents) = instance.admin(token.clone()).await?;
                 let manager = admin.info().await?;
-                let agent = own_agent(&place, &agents)?;
-                idle(&place, &manager)?;
+                let agent = own_agent(&address, &agents)?;
+                idle(&address, &manager)?;
                 Ok(Self {
                     instance,
                     agent,
@@ -97,10 +97,10 @@ impl Target {
 
     /// Refuses what is known to end badly: an older version, or the very instance that the backup is of.
     pub(crate) fn suits(&self, source: &Source) -> Result<(), Failure> {
-        let place = self.place();
+        let address = self.address();
         if self.token.as_ref().is_some_and(|token| source.knows(token)) {
             return Err(Failure::usage(format!(
-                "{place} seems to be the Home Assistant that runs from {}: the token is one of its own",
+                "{address} seems to be the Home Assistant that runs from {}: the token is one of its own",
                 source.directory.display()
             ))
             .hint(
@@ -113,7 +113,7 @@ impl Target {
             return Err(Failure::new(
                 FAILED,
                 format!(
-                    "{place} runs Home Assistant {version} and would refuse a backup from the newer {}",
+                    "{address} runs Home Assistant {version} and would refuse a backup from the newer {}",
                     source.version
                 ),
             )
@@ -147,7 +147,7 @@ impl Target {
             notes.push(format!(
                 "the restored configuration uses another port, where something else answers now: {taken}; Haul follows \
                  the restore at {} only",
-                self.place()
+                self.address()
             ));
         }
         if let Some(from) = &seen.redirected_from {
@@ -167,7 +167,7 @@ impl Target {
     }
 
     /// Where it is.
-    pub(crate) fn place(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.instance.seen().address
     }
 
@@ -237,10 +237,10 @@ impl Target {
     pub(crate) async fn follow(
         &self,
         elsewhere: &[Elsewhere],
-        told: impl FnMut(&homeassistant::Stage, Duration) + Send,
+        on_stage: impl FnMut(&homeassistant::Stage, Duration) + Send,
     ) -> Result<homeassistant::Restored, Error> {
         let way = self.token.clone().map_or(Way::FirstPage, Way::Token);
-        self.instance.follow_restart(&way, elsewhere, told).await
+        self.instance.follow_restart(&way, elsewhere, on_stage).await
     }
 
     /// Where it may answer next, without what answers by now, as the old one does when it was stopped meanwhile and
@@ -262,7 +262,7 @@ fn timeouts(give_up_after: Duration) -> Timeouts {
     Timeouts { restart: usual.restart.min(give_up_after), ..usual }
 }
 
-fn idle(place: &str, manager: &Manager) -> Result<(), Failure> {
+fn idle(address: &str, manager: &Manager) -> Result<(), Failure> {
     let what = match manager.state.as_str() {
         "create_backup" => "is making a backup",
         "receive_backup" => "is taking another backup",
@@ -270,22 +270,22 @@ fn idle(place: &str, manager: &Manager) -> Result<(), Failure> {
         "blocked" => "is still starting",
         _ => return Ok(()),
     };
-    Err(Failure::new(FAILED, format!("{place} {what} at the moment")).hint("try again when that is done"))
+    Err(Failure::new(FAILED, format!("{address} {what} at the moment")).hint("try again when that is done"))
 }
 
-fn no_token(place: &str, what: &str) -> Failure {
-    Failure::new(FAILED, format!("{place} does not accept a backup without a login: {what}")).hint(
+fn no_token(address: &str, what: &str) -> Failure {
+    Failure::new(FAILED, format!("{address} does not accept a backup without a login: {what}")).hint(
         "if nothing in it matters, reinstall it and leave its welcome page as it is; to replace its content, use \
             --replace with an administrator's --token-file",
     )
 }
 
-fn own_agent(place: &str, agents: &[Agent]) -> Result<String, Failure> {
+fn own_agent(address: &str, agents: &[Agent]) -> Result<String, Failure> {
     let none = || {
         let ids: Vec<String> = agents.iter().map(|agent| agent.agent_id.clone()).collect();
         Failure::new(
             FAILED,
-            format!("{place} keeps no backups on its own disk, only on {}", messages::joined(&ids, "and")),
+            format!("{address} keeps no backups on its own disk, only on {}", messages::joined(&ids, "and")),
         )
         .hint("check under Settings > System > Backups whether local backups work there")
     };

@@ -4,7 +4,7 @@ use super::*;
 use testkit::wait;
 
 #[test]
-fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
+fn a_fetch_that_was_killed_continues_where_it_stopped() {
     let place = Place::new();
     let file = fs::File::create(place.path("out/large.tar")).unwrap();
     file.write_all_at(b"no tar at all", 0).unwrap();

@@ -126,7 +126,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn haul_toml_names_places_and_defaults() {
+fn haul_toml_names_destinations_and_defaults() {
     let place = Place::new();
     fs::create_dir(place.path("xdg/haul")).unwrap();
     place.write(
@@ -211,7 +211,7 @@ fn what_is_pinned_stays_and_what_nobody_confirms_as_well() {
 }
 
 #[test]
-fn prune_shows_a_plan_and_removes_only_when_told() {
+fn prune_shows_a_plan_and_removes_only_when_confirmed() {
     let place = Place::new();
     for name in ["a.tar", "b.tar", "c.tar", "d.tar"] {
         place.backup(name);
@@ -286,7 +286,7 @@ fn everything_works_from_afar() {
 }
 
 #[test]
-fn places_with_one_address_and_other_settings_are_not_taken_for_each_other() {
+fn destinations_with_one_address_and_other_settings_are_not_taken_for_each_other() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Nextcloud::start("")).unwrap();
     let place = Place::new();
@@ -323,7 +323,7 @@ fn standard_output_carries_an_archive_and_nothing_else() {
 }
 
 #[test]
-fn a_name_never_leads_out_of_its_place() {
+fn a_name_never_leads_out_of_its_destination() {
     let place = Place::new();
     place.backup("a.tar");
     for archive in ["s3://bucket/..%2F..%2Fa.tar", "sftp://host/backups/..%2Fa.tar"] {
@@ -334,7 +334,7 @@ fn a_name_never_leads_out_of_its_place() {
 
 /// Two destinations that answer only when both have been called: called one after the other, they would never answer.
 #[test]
-fn several_places_are_called_at_once() {
+fn several_destinations_are_called_at_once() {
     let both = Arc::new(Barrier::new(2));
     let ports: Vec<u16> = (0..2)
         .map(|_| {
@@ -503,7 +503,7 @@ fn a_list_that_may_lack_archives_removes_nothing_and_says_so() {
 /// A key that can store and read, and delete nothing: the check learns it, says what it means, and names the one
 /// archive that it had to leave.
 #[test]
-fn a_key_that_may_not_delete_is_checked_and_told() {
+fn a_key_that_may_not_delete_is_checked_and_reported() {
     let server = S3Server::start(&["bucket"]).unwrap();
     let proxy = Proxy::http(server.address()).unwrap();
     let refusal = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
@@ -535,7 +535,7 @@ fn a_key_that_may_not_delete_is_checked_and_told() {
 }
 
 #[test]
-fn an_archive_that_is_much_smaller_than_the_last_one_is_told() {
+fn an_archive_that_is_much_smaller_than_the_last_one_is_reported() {
     let place = Place::new();
     let noise = |length: u64| {
         let mut bytes = Vec::new();

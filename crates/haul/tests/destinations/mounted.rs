@@ -58,7 +58,7 @@ fn a_directory_whose_share_is_gone_is_not_written_to() {
 }
 
 #[test]
-fn only_a_directory_can_be_said_to_be_mounted() {
+fn only_a_directory_can_be_required_to_be_mounted() {
     let place = Place::new();
     for (key, says) in [
         ("url = \"sftp://me@nas/x\"\nmust_be_mounted = true", "only to directories"),

@@ -114,7 +114,7 @@ fn plain(text: &str, path: &Path) -> String {
 }
 
 #[test]
-fn every_defect_is_said_in_plain_words() {
+fn every_defect_is_printed_in_plain_words() {
     let Some(made) = Fixtures::make(&SHOWN).unwrap() else { return };
     let mut words = String::new();
     for name in SHOWN {
@@ -163,7 +163,7 @@ fn every_defect_is_said_in_plain_words() {
 }
 
 #[test]
-fn rows_are_told_when_asked_for() {
+fn rows_are_reported_when_asked_for() {
     let Some(made) = Fixtures::make(&["good-core-plain", "database-truncated"]).unwrap() else { return };
     let rows = |name: &str| {
         let path = made.path(name);
@@ -257,7 +257,7 @@ fn a_script_reads_each_readers_verdict_and_its_reason() {
 }
 
 #[test]
-fn whatever_is_changed_something_can_be_said_and_a_verdict_has_a_reason() {
+fn whatever_is_changed_something_is_reported_and_a_verdict_has_a_reason() {
     let names = ["good-core-plain", "good-not-compressed", "good-supervisor-style-v2", "bsd-tar"];
     let Some(made) = Fixtures::make(&names).unwrap() else { return };
     let path = made.path("changed");

@@ -116,7 +116,7 @@ fn a_line_that_never_holds_ends_with_its_reason() {
 }
 
 #[test]
-fn a_proxy_that_limits_bodies_is_told_at_once_and_nothing_is_restored() {
+fn a_proxy_that_limits_bodies_is_reported_at_once_and_nothing_is_restored() {
     let (place, fake) = (small(), fresh());
     let line = Proxy::http(fake.address).unwrap();
     let page = "<html><hr><center>nginx/1.26.3</center></html>";

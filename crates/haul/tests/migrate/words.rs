@@ -146,7 +146,7 @@ fn plain(text: &str, place: &Place, url: &str) -> String {
 }
 
 #[test]
-fn everything_is_said_in_plain_words() {
+fn everything_is_printed_in_plain_words() {
     for case in cases() {
         let (place, fake) = (Place::lived_in("2026.11.0", 1 << 20), Fake::start(case.mind));
         place.write("password", "sesame");
@@ -169,7 +169,7 @@ fn everything_is_said_in_plain_words() {
 }
 
 #[test]
-fn what_is_no_home_assistant_is_told_apart() {
+fn what_is_no_home_assistant_is_distinguished() {
     let place = Place::lived_in("2026.11.0", 1 << 20);
     let fake = Fake::start(Mind::default());
     let line = Proxy::http(fake.address).unwrap();

@@ -23,7 +23,7 @@ fn slow_line(server: &S3Server, bytes_per_second: u64) -> Proxy {
 }
 
 #[test]
-fn a_place_that_refuses_does_not_disturb_the_others() {
+fn a_destination_that_refuses_does_not_disturb_the_others() {
     if !sshd::is_installed() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "openssh-server is not installed");
         eprintln!("skipped: openssh-server is not installed");
@@ -98,7 +98,7 @@ fn what_a_killed_upload_left_goes_with_the_next_backup() {
 }
 
 #[test]
-fn a_push_that_was_killed_goes_on_where_it_stopped() {
+fn a_push_that_was_killed_continues_where_it_stopped() {
     // Unlike the other server it says of each part that arrived which one it is.
     let Some(server) = Moto::start(&["bucket"]).unwrap() else { return };
     let place = Place::noisy(80 << 20);
@@ -171,7 +171,7 @@ fn everything_works_from_a_bucket() {
 }
 
 #[test]
-fn an_archive_that_is_much_smaller_than_the_last_one_at_a_remote_place_is_told() {
+fn an_archive_that_is_much_smaller_than_the_last_one_at_a_remote_destination_is_reported() {
     let (place, server) = (Place::noisy(400_000), S3Server::start(&["bucket"]).unwrap());
     let said = |name: &str| {
         let output = place

@@ -225,7 +225,7 @@ fn beside_databases_that_nobody_has_open_nothing_is_written_either() {
 }
 
 #[test]
-fn memory_stays_bounded_whatever_the_places() {
+fn memory_stays_bounded_whatever_the_destinations() {
     let (place, server) = (Place::lived_in(300 << 20), S3Server::start(&["bucket"]).unwrap());
     let cases: [(&[&str], u64); 3] =
         [(&["s3://bucket/a"], 128), (&["s3://bucket/b", "s3://bucket/c", "s3://bucket/d"], 192), (&["-"], 128)];

@@ -96,7 +96,7 @@ fn an_interrupted_repair_tidies_up_and_a_killed_one_leaves_no_half_archive() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_nothing_stays_on_it() {
+fn a_full_disk_is_reported_and_nothing_stays_on_it() {
     if !geteuid().is_root() {
         testkit::rig::tell("skipped: mounting needs root");
         return;

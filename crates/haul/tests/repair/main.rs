@@ -87,7 +87,7 @@ fn plain(text: &str, bad: &Path, good: &Path) -> String {
 }
 
 #[test]
-fn everything_that_was_done_is_said_in_plain_words() {
+fn everything_that_was_done_is_printed_in_plain_words() {
     let Some(bench) = Bench::new(&SHOWN.map(|(name, _)| name)) else { return };
     for (name, code) in SHOWN {
         let to = bench.to(&format!("{name}.tar"));

@@ -268,7 +268,7 @@ mod tests {
     use super::shown;
     use crate::Address;
 
-    fn told(text: &str) -> String {
+    fn advice_for(text: &str) -> String {
         let error = Address::parse(text).unwrap_err();
         let crate::StoreError::Remote(remote) = &error else { panic!("{error}") };
         format!("{error}; {}", remote.advice.as_deref().unwrap_or_default())
@@ -317,9 +317,9 @@ mod tests {
             ("pcloud:x", "rclone serve webdav"),
         ];
         for (text, advice) in cases {
-            let told = told(text);
-            assert!(told.contains(advice), "{text}: {told}");
-            assert!(!told.contains("mkdir"), "{text}: {told}");
+            let advice_for = advice_for(text);
+            assert!(advice_for.contains(advice), "{text}: {advice_for}");
+            assert!(!advice_for.contains("mkdir"), "{text}: {advice_for}");
         }
     }
 
@@ -362,7 +362,7 @@ mod tests {
             "stfp://me:hunter2@nas/",
             "webdavs://me:hunter2@host/",
         ] {
-            assert!(!told(text).contains("hunter2"), "{}", told(text));
+            assert!(!advice_for(text).contains("hunter2"), "{}", advice_for(text));
         }
         assert_eq!(Address::parse("webdav://nas/x?password=hunter2").unwrap().to_string(), "webdav://nas/x?…");
         assert_eq!(shown("azure://cont/x?sig=hunter2"), "azure://cont/x?…");

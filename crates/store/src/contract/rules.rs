@@ -304,7 +304,7 @@ pub(super) async fn odd_names(bench: &Bench<'_>) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
+pub(super) async fn cleanup_spares(bench: &Bench<'_>) -> Verdict {
     bench.store()?;
     bench.needs_deleting()?;
     let (done, open, bytes) = (bench.name("finished"), bench.name("under-way"), bench.bytes(2, 17));
@@ -321,7 +321,7 @@ pub(super) async fn sweep_spares(bench: &Bench<'_>) -> Verdict {
     bench.holds(&done, &small).await
 }
 
-pub(super) async fn sweep_spares_others(bench: &Bench<'_>) -> Verdict {
+pub(super) async fn cleanup_spares_others(bench: &Bench<'_>) -> Verdict {
     bench.store()?;
     bench.needs_deleting()?;
     let (name, bytes) = (bench.name_of_another_machine(), bench.bytes(1, 20));

@@ -182,7 +182,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// The calls, for one destination.
 pub(super) struct Api {
-    place: String,
+    destination: String,
     pub(super) context: Context,
     files: String,
     upload: String,
@@ -194,20 +194,20 @@ pub(super) struct Api {
 }
 
 impl Api {
-    pub(super) fn new(place: &str, settings: &Settings, context: &Context) -> Result<Self, StoreError> {
+    pub(super) fn new(destination: &str, settings: &Settings, context: &Context) -> Result<Self, StoreError> {
         Ok(Self {
-            place: place.to_owned(),
+            destination: destination.to_owned(),
             context: context.clone(),
             files: settings.api_url.clone(),
             upload: settings.upload_url.clone(),
-            tokens: Tokens::new(place, settings, context)?,
+            tokens: Tokens::new(destination, settings, context)?,
             unheard: AtomicU32::new(0),
             flagged: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn place(&self) -> &str {
-        &self.place
+    pub(super) fn destination(&self) -> &str {
+        &self.destination
     }
 
     /// Where resumable uploads begin.
@@ -217,7 +217,7 @@ impl Api {
 
     /// An error at this destination.
     pub(super) fn refuse(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
-        StoreError::remote(&self.place, operation, kind, reason)
+        StoreError::remote(&self.destination, operation, kind, reason)
     }
 
     /// Whether a download had to accept that Google flags the file.
@@ -234,18 +234,28 @@ impl Api {
         request: impl Fn(&Client) -> RequestBuilder,
     ) -> Result<Response, StoreError> {
         let stall = self.context.tuning.stall;
-        let token = self.tokens.access(&self.place, operation, None).await?;
-        let answer =
-            web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall)
-                .await?;
+        let token = self.tokens.access(&self.destination, operation, None).await?;
+        let answer = web::send(
+            &self.destination,
+            operation,
+            request(&self.context.http).bearer_auth(token.expose()),
+            activity,
+            stall,
+        )
+        .await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             self.unheard.store(0, Ordering::Relaxed);
             return Ok(answer);
         }
-        let token = self.tokens.access(&self.place, operation, Some(&token)).await?;
-        let answer =
-            web::send(&self.place, operation, request(&self.context.http).bearer_auth(token.expose()), activity, stall)
-                .await?;
+        let token = self.tokens.access(&self.destination, operation, Some(&token)).await?;
+        let answer = web::send(
+            &self.destination,
+            operation,
+            request(&self.context.http).bearer_auth(token.expose()),
+            activity,
+            stall,
+        )
+        .await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             self.unheard.store(0, Ordering::Relaxed);
             return Ok(answer);
@@ -286,7 +296,7 @@ impl Api {
         operation: Operation,
         answer: Response,
     ) -> Result<T, StoreError> {
-        let body = web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await?;
+        let body = web::read_body(&self.destination, operation, answer, MOST, self.context.tuning.stall).await?;
         serde_json::from_slice(&body)
             .map_err(|_| self.refuse(operation, Kind::Protocol, "its answer is not a valid Google Drive answer"))
     }
@@ -299,8 +309,9 @@ impl Api {
     async fn heard(&self, answer: Response, operation: Operation) -> Refusal {
         let (status, headers) = (answer.status(), answer.headers().clone());
         // A body that breaks says nothing; the status does.
-        let body =
-            web::read_body(&self.place, operation, answer, MOST, self.context.tuning.stall).await.unwrap_or_default();
+        let body = web::read_body(&self.destination, operation, answer, MOST, self.context.tuning.stall)
+            .await
+            .unwrap_or_default();
         Refusal { status, headers, details: serde_json::from_slice::<Complaint>(&body).unwrap_or_default().error }
     }
 
@@ -317,7 +328,7 @@ impl Api {
             let error = self.refuse(operation, kind, reason);
             return if advice.is_empty() { error } else { error.advise(advice) };
         }
-        web::refused(&self.place, operation, *status, headers, &presentable(&details.message))
+        web::refused(&self.destination, operation, *status, headers, &presentable(&details.message))
     }
 
     pub(super) async fn about(&self, operation: Operation) -> Result<About, StoreError> {
@@ -440,7 +451,7 @@ impl Api {
         if !range.starts_with(&format!("bytes {from}-{last}/")) {
             return Err(self.refuse(operation, Kind::Protocol, "it returned another range than was requested"));
         }
-        let bytes = web::read_body(&self.place, operation, answer, length, self.context.tuning.stall).await?;
+        let bytes = web::read_body(&self.destination, operation, answer, length, self.context.tuning.stall).await?;
         if bytes.len() as u64 != length {
             return Err(self.refuse(operation, Kind::Transient { retry_after: None }, "the answer broke off"));
         }
@@ -551,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_room_is_not_known() {
+    fn without_a_limit_free_space_is_not_known() {
         let about: About = serde_json::from_str(r#"{"storageQuota":{"usage":"5"}}"#).unwrap();
         assert_eq!(about.free(), None);
         let about: About = serde_json::from_str(r#"{"storageQuota":{"usage":"5","limit":"3"}}"#).unwrap();

@@ -311,8 +311,8 @@ struct Access {
 }
 
 impl Tokens {
-    pub(super) fn new(place: &str, settings: &Settings, context: &Context) -> Result<Self, StoreError> {
-        let failed = |reason: String| StoreError::remote(place, Operation::Connect, Kind::Credentials, reason);
+    pub(super) fn new(destination: &str, settings: &Settings, context: &Context) -> Result<Self, StoreError> {
+        let failed = |reason: String| StoreError::remote(destination, Operation::Connect, Kind::Credentials, reason);
         let file = TokenFile::new(&settings.token_file);
         let Some(mut grant) = file.load()? else {
             let advice = if settings.client_id.is_some() {
@@ -343,7 +343,7 @@ impl Tokens {
     /// An access token that should work; `refused` is one that did not.
     pub(super) async fn access(
         &self,
-        place: &str,
+        destination: &str,
         operation: Operation,
         refused: Option<&Secret>,
     ) -> Result<Secret, StoreError> {
@@ -354,7 +354,7 @@ impl Tokens {
                 return Ok(access.token.clone());
             }
         }
-        let tokens = self.refresh(&state.grant).await.map_err(|error| moved(error, place, operation))?;
+        let tokens = self.refresh(&state.grant).await.map_err(|error| moved(error, destination, operation))?;
         let token = Secret::new(tokens.access_token);
         let lives = Duration::from_secs(tokens.expires_in.unwrap_or(3600));
         state.access = Some(Access { token: token.clone(), over: Instant::now() + lives });
@@ -405,9 +405,9 @@ fn now() -> Option<u64> {
 }
 
 /// The same error, for the destination and the operation that needed the token.
-fn moved(mut error: StoreError, place: &str, operation: Operation) -> StoreError {
+fn moved(mut error: StoreError, destination: &str, operation: Operation) -> StoreError {
     if let StoreError::Remote(remote) = &mut error {
-        place.clone_into(&mut remote.place);
+        destination.clone_into(&mut remote.destination);
         remote.operation = operation;
     }
     error

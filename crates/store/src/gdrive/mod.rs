@@ -132,7 +132,7 @@ impl Drive {
 #[async_trait]
 impl Sink for Drive {
     fn label(&self) -> String {
-        self.api().place().to_owned()
+        self.api().destination().to_owned()
     }
 
     fn abilities(&self) -> Abilities {

@@ -34,17 +34,17 @@ pub struct Settings {
 
 impl Settings {
     /// Each key is looked up in `options`, then as `HAUL_GDRIVE_KEY` in the environment.
-    pub fn new(place: &str, options: &Options, context: &Context) -> Result<Self, StoreError> {
+    pub fn new(destination: &str, options: &Options, context: &Context) -> Result<Self, StoreError> {
         let variable = |key: &str| format!("HAUL_GDRIVE_{}", key.to_ascii_uppercase());
         let found = KEYS.iter().filter_map(|key| {
             let value = options.get(key).map(str::to_owned).or_else(|| context.variable(&variable(key)))?;
             Some(((*key).to_owned(), value))
         });
         let options = Options::new(found.collect());
-        let address = |key: &str, usual: &str| base(place, key, options.get(key).unwrap_or(usual));
+        let address = |key: &str, usual: &str| base(destination, key, options.get(key).unwrap_or(usual));
         Ok(Self {
             client_id: options.get("client_id").map(str::to_owned),
-            client_secret: options.secret(place, "client_secret", &variable("client_secret"), context)?,
+            client_secret: options.secret(destination, "client_secret", &variable("client_secret"), context)?,
             token_file: options
                 .get("token_file")
                 .map_or_else(|| context.state.join("gdrive-token.json"), PathBuf::from),
@@ -56,8 +56,8 @@ impl Settings {
 }
 
 /// An address below which the calls lie. Tokens go there, so it is encrypted or this machine itself.
-fn base(place: &str, key: &str, text: &str) -> Result<String, StoreError> {
-    let url = Url::parse(text).map_err(|error| invalid(place, format!("{key} is not valid: {error}")))?;
+fn base(destination: &str, key: &str, text: &str) -> Result<String, StoreError> {
+    let url = Url::parse(text).map_err(|error| invalid(destination, format!("{key} is not valid: {error}")))?;
     let own = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -65,7 +65,7 @@ fn base(place: &str, key: &str, text: &str) -> Result<String, StoreError> {
         None => false,
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && own) {
-        return Err(invalid(place, format!("{key} must begin with https://, because tokens are sent there")));
+        return Err(invalid(destination, format!("{key} must begin with https://, because tokens are sent there")));
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

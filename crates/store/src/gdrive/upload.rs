@@ -109,7 +109,7 @@ pub(super) async fn start(
         404 => return Err(api.refuse(operation, Kind::NotFound, "the folder has just disappeared")),
         _ => return Err(how_full(api, api.judge(operation, answer).await, needed).await),
     }
-    let session = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok()).unwrap_or_default();
+    let session = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default();
     if !same_server(session, api.upload_url()) {
         return Err(api.refuse(operation, Kind::Protocol, "it asks to send the archive somewhere else"));
     }

@@ -37,7 +37,7 @@ pub(super) fn abilities(there: &message::Abilities) -> Abilities {
     }
 }
 
-pub(super) fn told_abilities(own: &Abilities) -> message::Abilities {
+pub(super) fn abilities_of(own: &Abilities) -> message::Abilities {
     let placement = match own.placement {
         Placement::Random => message::Placement::Random,
         Placement::Parts(PartRules { smallest, largest, most, equal }) => {

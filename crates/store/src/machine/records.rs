@@ -14,7 +14,8 @@ use crate::store::Session;
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Record {
     /// Its destination.
-    pub(super) place: String,
+    #[serde(rename = "place")]
+    pub(super) destination: String,
     /// Whose it is.
     pub(super) owner: Fingerprint,
     /// The sender's name for it.

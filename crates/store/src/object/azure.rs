@@ -33,7 +33,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
         wanted.setting("endpoint", &["AZURE_STORAGE_ENDPOINT"]).or_else(|| combined.get("blobendpoint").cloned());
     let suffix = combined.get("endpointsuffix").map_or("core.windows.net", String::as_str);
     let endpoint = wanted.endpoint(&endpoint.unwrap_or_else(|| format!("https://{account}.blob.{suffix}")))?;
-    let wire = Wire::new(wanted.context, &wanted.place, endpoint.host_str().unwrap_or_default());
+    let wire = Wire::new(wanted.context, &wanted.destination, endpoint.host_str().unwrap_or_default());
     let builder = MicrosoftAzureBuilder::new()
         .with_account(&account)
         .with_container_name(&wanted.bucket)

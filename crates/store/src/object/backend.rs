@@ -18,7 +18,7 @@ const PREFERRED_PART: u64 = 8 << 20;
 /// The user's settings for a destination.
 pub(super) struct Wanted<'a> {
     /// As users know it.
-    pub(super) place: String,
+    pub(super) destination: String,
     /// Name of the bucket or container.
     pub(super) bucket: String,
     pub(super) options: &'a Options,
@@ -34,11 +34,11 @@ pub(super) struct Backend {
 
 impl Wanted<'_> {
     pub(super) fn invalid(&self, reason: impl Into<String>) -> StoreError {
-        invalid(&self.place, reason)
+        invalid(&self.destination, reason)
     }
 
     pub(super) fn no_keys(&self, reason: &str, advice: &str) -> StoreError {
-        StoreError::remote(&self.place, Operation::Connect, Kind::Credentials, reason).advise(advice)
+        StoreError::remote(&self.destination, Operation::Connect, Kind::Credentials, reason).advise(advice)
     }
 
     /// An option, or the first of these environment variables.
@@ -48,11 +48,14 @@ impl Wanted<'_> {
     }
 
     pub(super) fn secret(&self, key: &str, variable: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.options.secret(&self.place, key, variable, self.context)?.map(|secret| secret.expose().to_owned()))
+        Ok(self
+            .options
+            .secret(&self.destination, key, variable, self.context)?
+            .map(|secret| secret.expose().to_owned()))
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<bool, StoreError> {
-        self.options.flag(&self.place, key)
+        self.options.flag(&self.destination, key)
     }
 
     /// The library's own retry policy, which is none: the caller retries.

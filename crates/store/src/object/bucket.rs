@@ -51,7 +51,7 @@ impl Bucket {
     /// Everything right below the prefix, unfinished things included.
     pub(super) async fn objects(&self, operation: Operation) -> Result<Vec<(String, ObjectMeta)>, StoreError> {
         let prefix = (!self.prefix.is_empty()).then(|| Path::parse(&self.prefix)).transpose();
-        let prefix = prefix.map_err(|_| invalid(self.wire.place(), "the path is not a valid prefix there"))?;
+        let prefix = prefix.map_err(|_| invalid(self.wire.destination(), "the path is not a valid prefix there"))?;
         let found = self.wire.ask(Call::new(operation), self.objects.list_with_delimiter(prefix.as_ref())).await?;
         let name = |meta: &ObjectMeta| {
             let key = meta.location.as_ref();

@@ -8,7 +8,7 @@ use super::{
     azure,
     backend::{Backend, Wanted},
     bucket::Bucket,
-    google, place, s3,
+    bucket_store, google, s3,
 };
 use crate::{
     context::{Context, Options, invalid},
@@ -19,21 +19,21 @@ use crate::{
 
 /// Connects and asks what the destination can do.
 pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> Result<Arc<dyn Store>, StoreError> {
-    let place = redact::url(url).trim_end_matches('/').to_owned();
+    let destination = redact::url(url).trim_end_matches('/').to_owned();
     if !url.username().is_empty() || url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid(&place, "the address of a bucket must be SCHEME://BUCKET/PREFIX")
+        return Err(invalid(&destination, "the address of a bucket must be SCHEME://BUCKET/PREFIX")
             .advise("endpoint, region and keys are options of the destination in haul.toml"));
     }
     let decoded =
         |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
     let bucket = url.host_str().and_then(|host| decoded(host).ok()).filter(|host| !host.is_empty());
-    let bucket = bucket.ok_or_else(|| invalid(&place, "the address names no bucket"))?;
+    let bucket = bucket.ok_or_else(|| invalid(&destination, "the address names no bucket"))?;
     let prefix =
-        decoded(url.path()).map_err(|_| invalid(&place, "the path is not UTF-8"))?.trim_matches('/').to_owned();
+        decoded(url.path()).map_err(|_| invalid(&destination, "the path is not UTF-8"))?.trim_matches('/').to_owned();
     if prefix.split('/').any(|step| step == "." || step == ".." || (step.is_empty() && !prefix.is_empty())) {
-        return Err(invalid(&place, "the path contains an empty component, . or .."));
+        return Err(invalid(&destination, "the path contains an empty component, . or .."));
     }
-    let wanted = Wanted { place, bucket, options, context };
+    let wanted = Wanted { destination, bucket, options, context };
     let backend = match url.scheme() {
         "s3" => s3::open(&wanted)?,
         "azblob" => azure::open(&wanted)?,
@@ -41,5 +41,5 @@ pub(super) async fn connect(url: &Url, options: &Options, context: &Context) -> 
     };
     let preferred = wanted.part_size(&*backend.multipart)?;
     let Backend { wire, objects, multipart } = backend;
-    place::open(Bucket { wire, objects, multipart, prefix, keeps_everything: Arc::default() }, preferred).await
+    bucket_store::open(Bucket { wire, objects, multipart, prefix, keeps_everything: Arc::default() }, preferred).await
 }

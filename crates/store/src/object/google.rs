@@ -34,7 +34,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let endpoint = wanted
         .endpoint(&wanted.setting("endpoint", &["STORAGE_EMULATOR_HOST"]).unwrap_or_else(|| OWN_ENDPOINT.to_owned()))?;
     let base = endpoint.as_str().trim_end_matches('/').to_owned();
-    let wire = Wire::new(wanted.context, &wanted.place, endpoint.host_str().unwrap_or_default());
+    let wire = Wire::new(wanted.context, &wanted.destination, endpoint.host_str().unwrap_or_default());
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(&wanted.bucket)
         .with_base_url(&base)

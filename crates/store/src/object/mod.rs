@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `connect`, `backend` | options, environment and profiles: what is needed to make contact |
 //! | `bucket` | its objects, by name |
-//! | `place` | the bucket as a [`Store`](crate::Store) |
+//! | `bucket_store` | the bucket as a [`Store`](crate::Store) |
 //! | `upload`, `multipart`, `blocks` | an archive's parts; S3's and Google's form; Azure's |
 //! | `claim`, `abandoned` | whose unfinished uploads are whose, and ending those that nobody wants |
 //! | `wire`, `refusal` | how requests leave; what the answers mean |
@@ -24,11 +24,11 @@ mod azure;
 mod backend;
 mod blocks;
 mod bucket;
+mod bucket_store;
 mod claim;
 mod connect;
 mod google;
 mod multipart;
-mod place;
 mod profile;
 mod refusal;
 mod s3;

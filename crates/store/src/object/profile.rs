@@ -69,7 +69,7 @@ mod tests {
         s3 =\n    endpoint_url = http://nested\nendpoint_url = https://minio.example\n";
 
     #[test]
-    fn sections_are_told_apart() {
+    fn sections_are_distinguished() {
         let default = section(TEXT, "default").unwrap();
         assert_eq!(default["aws_access_key_id"], "AKIA");
         assert_eq!(default["aws_secret_access_key"], "a=b/c+");

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Words of the server that are worth showing.
-const MOST_WORDS: usize = 300;
+const MAX_TEXT: usize = 300;
 
 /// S3 assembles an object while it already says 200, and may then fail in the answer's body.
 pub(super) fn hides_in_success(method: &Method, body: &[u8]) -> bool {
@@ -35,7 +35,7 @@ pub(super) fn is_foreign(method: &Method, query: &str, headers: &HeaderMap, body
 
 /// `own`: the store itself answered, not the service that was asked for credentials.
 pub(super) fn understand(
-    place: &str,
+    destination: &str,
     operation: Operation,
     own: bool,
     status: StatusCode,
@@ -45,7 +45,7 @@ pub(super) fn understand(
     let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
     if !own && status.is_client_error() && !matches!(status.as_u16(), 408 | 429) {
         let reason = format!("no access token was given for these credentials ({})", status.as_u16());
-        return StoreError::remote(place, operation, Kind::Credentials, reason).advise(KEYS_ADVICE);
+        return StoreError::remote(destination, operation, Kind::Credentials, reason).advise(KEYS_ADVICE);
     }
     let code = headers
         .get("x-ms-error-code")
@@ -55,19 +55,19 @@ pub(super) fn understand(
     let code = code.unwrap_or_default();
     let words = element(&body, "Message").unwrap_or_default();
     let words: String =
-        words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(MOST_WORDS).collect();
-    if let Some(error) = moved(place, operation, status, headers, &code, &body) {
+        words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    if let Some(error) = moved(destination, operation, status, headers, &code, &body) {
         return error;
     }
-    if let Some((kind, advice)) = meaning_by_words(&words) {
-        return StoreError::remote(place, operation, kind, format!("the store answered {code}: {words}"))
+    if let Some((kind, advice)) = meaning_by_text(&words) {
+        return StoreError::remote(destination, operation, kind, format!("the store answered {code}: {words}"))
             .advise(advice);
     }
     let Some((kind, advice)) = meaning(&code, headers) else {
         let said = if code.is_empty() { words } else { format!("{code}: {words}") };
         return match status.as_u16() {
-            409 => StoreError::remote(place, operation, Kind::Exists, "the name already exists"),
-            _ => http::refused(place, operation, status, headers, &said),
+            409 => StoreError::remote(destination, operation, Kind::Exists, "the name already exists"),
+            _ => http::refused(destination, operation, status, headers, &said),
         };
     };
     let reason = if words.is_empty() {
@@ -75,7 +75,7 @@ pub(super) fn understand(
     } else {
         format!("the store answered {code}: {words}")
     };
-    let error = StoreError::remote(place, operation, kind, reason);
+    let error = StoreError::remote(destination, operation, kind, reason);
     if advice.is_empty() { error } else { error.advise(advice) }
 }
 
@@ -85,7 +85,7 @@ const RIGHTS_ADVICE: &str =
     "the key must be allowed to list the bucket and to read, write and delete objects below the prefix";
 
 /// What only the text shows.
-fn meaning_by_words(words: &str) -> Option<(Kind, String)> {
+fn meaning_by_text(words: &str) -> Option<(Kind, String)> {
     let words = words.to_lowercase();
     // Backblaze says AccessDenied.
     if words.contains("storage cap exceeded") {
@@ -189,7 +189,7 @@ fn meaning(code: &str, headers: &HeaderMap) -> Option<(Kind, &'static str)> {
 
 /// The bucket lives in another region.
 fn moved(
-    place: &str,
+    destination: &str,
     operation: Operation,
     status: StatusCode,
     headers: &HeaderMap,
@@ -208,9 +208,9 @@ fn moved(
         .or_else(|| element(body, "Region"));
     let error = match &region {
         Some(region) => {
-            StoreError::remote(place, operation, Kind::Invalid, format!("the bucket is in region {region}"))
+            StoreError::remote(destination, operation, Kind::Invalid, format!("the bucket is in region {region}"))
         }
-        None => StoreError::remote(place, operation, Kind::Invalid, "the store redirects to another address"),
+        None => StoreError::remote(destination, operation, Kind::Invalid, "the store redirects to another address"),
     };
     Some(match region {
         Some(region) => error.advise(format!("set region = \"{region}\" for this destination, or AWS_REGION")),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_words_are_passed_on() {
+    fn the_servers_text_is_passed_on() {
         assert_eq!(
             refused(403, "AccessDenied").to_string(),
             "could not write to s3://b: the store answered AccessDenied: Because & so."

@@ -45,7 +45,7 @@ pub(super) fn open(wanted: &Wanted<'_>) -> Result<Backend, StoreError> {
     let host = bucket.host_str().unwrap_or_default().to_owned();
     let is_encrypted = bucket.scheme() == "https";
     let bucket = bucket.as_str().trim_end_matches('/').to_owned();
-    let wire = Wire::new(wanted.context, &wanted.place, &host);
+    let wire = Wire::new(wanted.context, &wanted.destination, &host);
     let builder = AmazonS3Builder::new()
         .with_bucket_name(&wanted.bucket)
         .with_region(&region)

@@ -80,7 +80,7 @@ impl Call {
 #[derive(Clone)]
 pub(super) struct Wire {
     http: reqwest::Client,
-    place: Arc<str>,
+    destination: Arc<str>,
     // The store's own host; all others are only asked for credentials.
     host: Arc<str>,
     stall: Duration,
@@ -88,22 +88,27 @@ pub(super) struct Wire {
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Wire({})", self.place)
+        write!(f, "Wire({})", self.destination)
     }
 }
 
 impl Wire {
-    pub(super) fn new(context: &Context, place: &str, host: &str) -> Self {
-        Self { http: context.http.clone(), place: place.into(), host: host.into(), stall: context.tuning.stall }
+    pub(super) fn new(context: &Context, destination: &str, host: &str) -> Self {
+        Self {
+            http: context.http.clone(),
+            destination: destination.into(),
+            host: host.into(),
+            stall: context.tuning.stall,
+        }
     }
 
-    pub(super) fn place(&self) -> &str {
-        &self.place
+    pub(super) fn destination(&self) -> &str {
+        &self.destination
     }
 
     /// The kind of store, as people call it.
     fn kind(&self) -> &'static str {
-        match self.place.split(':').next() {
+        match self.destination.split(':').next() {
             Some("azblob") => "Azure Blob Storage",
             Some("gs") => "Google Cloud Storage",
             _ => "S3",
@@ -112,7 +117,7 @@ impl Wire {
 
     /// An error of this destination.
     pub(super) fn error(&self, operation: Operation, kind: Kind, reason: impl Into<String>) -> StoreError {
-        StoreError::remote(&*self.place, operation, kind, reason)
+        StoreError::remote(&*self.destination, operation, kind, reason)
     }
 
     /// Does what `work` asks of the library, and says in our terms why it failed.
@@ -172,15 +177,15 @@ impl Wire {
         if own {
             request = request.headers(call.headers.clone());
         }
-        let answer = http::send(&self.place, call.operation, request, &call.activity, self.stall).await;
+        let answer = http::send(&self.destination, call.operation, request, &call.activity, self.stall).await;
         let answer = answer.map_err(|error| call.refuse(error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let query = answer.url().query().unwrap_or_default().to_owned();
-        let body = http::read_body(&self.place, call.operation, answer, LONGEST_ANSWER, self.stall)
+        let body = http::read_body(&self.destination, call.operation, answer, LONGEST_ANSWER, self.stall)
             .await
             .map_err(|error| call.refuse(error))?;
         if !status.is_success() || refusal::hides_in_success(&parts.method, &body) {
-            let error = refusal::understand(&self.place, call.operation, own, status, &headers, &body);
+            let error = refusal::understand(&self.destination, call.operation, own, status, &headers, &body);
             if status.is_success() {
                 return Err(call.refuse(error));
             }

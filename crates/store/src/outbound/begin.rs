@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_that_never_says_that_it_has_begun_is_not_waited_for() {
+    async fn a_destination_that_never_says_that_it_has_begun_is_not_waited_for() {
         assert_eq!(left(0, false).await, 1);
     }
 }

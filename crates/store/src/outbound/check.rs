@@ -98,9 +98,9 @@ pub(super) async fn compare(
                 break;
             }
         }
-        if let Some(place) = differs {
+        if let Some(destination) = differs {
             let reason = format!(
-                "{name} was read back and differs from the data sent, in the mebibyte that begins at byte {place}"
+                "{name} was read back and differs from the data sent, in the mebibyte that begins at byte {destination}"
             );
             return Err(StoreError::remote(store.label(), Operation::Check, Kind::Mismatch, reason));
         }

@@ -28,9 +28,9 @@ pub(crate) struct PartPlan {
 }
 
 impl PartPlan {
-    /// For an archive of about `about` bytes. `wished` replaces the destination's preference. If parts can't grow
+    /// For an archive of about `about` bytes. `requested` replaces the destination's preference. If parts can't grow
     /// during the upload, they start large enough for twice as much.
-    pub(crate) fn new(abilities: &Abilities, about: Option<u64>, wished: Option<u64>) -> Self {
+    pub(crate) fn new(abilities: &Abilities, about: Option<u64>, requested: Option<u64>) -> Self {
         let multiple = abilities.multiple.max(1);
         let anything = PartRules { smallest: 1, largest: u64::MAX, most: u32::MAX, equal: false };
         let rules = match abilities.placement {
@@ -44,7 +44,7 @@ impl PartPlan {
         } else {
             about.div_ceil(u64::from(steady.max(1)))
         };
-        let base = wished.unwrap_or(abilities.preferred).max(rules.smallest).max(needed).min(rules.largest);
+        let base = requested.unwrap_or(abilities.preferred).max(rules.smallest).max(needed).min(rules.largest);
         // Whole mebibytes are what the archive comes in.
         let grain = if base > 1 << 20 { multiple.max(1 << 20) } else { multiple };
         Self {
@@ -334,9 +334,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_number_of_late_members_gives_the_same_archive_every_token_once_and_holds_two_parts_at_most(
-            members in proptest::collection::vec(0_usize..2500, 0..=20), base in 41_u64..900, step in 1_usize..300, place in 0_usize..3,
+            members in proptest::collection::vec(0_usize..2500, 0..=20), base in 41_u64..900, step in 1_usize..300, destination in 0_usize..3,
         ) {
-            let placement = [Placement::Random, Placement::Sequential, s3()][place];
+            let placement = [Placement::Random, Placement::Sequential, s3()][destination];
             let mut chunker = Chunker::new(PartPlan { base, steady: 3, step: 2, largest: 2000, most: None }, placement);
             let (mut parts, mut expected, mut given, mut most_held) = (Vec::new(), Vec::new(), 0, 0);
             for (n, length) in members.iter().enumerate() {

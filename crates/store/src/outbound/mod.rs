@@ -51,7 +51,7 @@ pub enum Target {
     /// A file of this machine.
     File(PathBuf),
     /// Any other destination, connected, and the object's name there.
-    Place {
+    Remote {
         /// The destination.
         sink: Arc<dyn Sink>,
         /// The object.
@@ -73,7 +73,7 @@ pub struct Network<'a> {
 /// An archive on its way to its destinations.
 pub struct Outbound {
     files: Vec<FileCopy>,
-    places: Vec<RemoteCopy>,
+    remotes: Vec<RemoteCopy>,
     network: Option<(Bridge, Context)>,
     filling: BytesMut,
     // Of whole segments; the one being filled comes after.
@@ -93,7 +93,7 @@ impl Outbound {
 
     /// As [`Self::prepare`]; each target with whether every byte of that copy is compared after arrival.
     pub fn prepare_each(targets: Vec<(Target, bool)>, network: Option<Network<'_>>) -> Result<Self, StoreError> {
-        let (mut files, mut places) = (Vec::new(), Vec::new());
+        let (mut files, mut remotes) = (Vec::new(), Vec::new());
         let any_read_back = targets.iter().any(|(_, read_back)| *read_back);
         for (target, read_back) in targets {
             match target {
@@ -104,7 +104,7 @@ impl Outbound {
                     };
                     files.push(FileCopy { path, read_back, file, failure });
                 }
-                Target::Place { sink, name, context } => {
+                Target::Remote { sink, name, context } => {
                     let Some(network) = &network else { continue };
                     let meter = Arc::new(UploadMeter::new(sink.label()));
                     let context = context.unwrap_or_else(|| network.context.clone());
@@ -114,13 +114,13 @@ impl Outbound {
                         Ok(()) => State::Prepared,
                         Err(error) => State::Failed(error),
                     };
-                    places.push(RemoteCopy { sink, name, context, read_back, meter, policy, state });
+                    remotes.push(RemoteCopy { sink, name, context, read_back, meter, policy, state });
                 }
             }
         }
         let mut outbound = Self {
             files,
-            places,
+            remotes,
             network: network.map(|network| (network.bridge.clone(), network.context.clone())),
             filling: BytesMut::new(),
             position: 0,
@@ -129,9 +129,11 @@ impl Outbound {
         };
         outbound.fail_if_none_is_left()?;
         if outbound.has_file() {
-            for place in &mut outbound.places {
-                if matches!(place.state, State::Prepared) && place.sink.abilities().placement == Placement::Sequential {
-                    place.state = State::Deferred;
+            for destination in &mut outbound.remotes {
+                if matches!(destination.state, State::Prepared)
+                    && destination.sink.abilities().placement == Placement::Sequential
+                {
+                    destination.state = State::Deferred;
                 }
             }
         }
@@ -142,16 +144,16 @@ impl Outbound {
     /// first byte.
     pub fn needs_sizes(&self) -> bool {
         self.files.iter().any(|copy| copy.file.as_ref().is_some_and(|file| !file.is_rewritable()))
-            || self.prepared().any(|place| place.sink.abilities().placement == Placement::Sequential)
+            || self.prepared().any(|destination| destination.sink.abilities().placement == Placement::Sequential)
     }
 
     /// True if a destination needs the exact length of the archive before its first byte.
     pub fn needs_length(&self) -> bool {
-        self.prepared().any(|place| place.sink.abilities().needs_length)
+        self.prepared().any(|destination| destination.sink.abilities().needs_length)
     }
 
     fn prepared(&self) -> impl Iterator<Item = &RemoteCopy> {
-        self.places.iter().filter(|place| matches!(place.state, State::Prepared))
+        self.remotes.iter().filter(|destination| matches!(destination.state, State::Prepared))
     }
 
     /// Device and inode of the growing local files, so that a backup of their directory can leave them out.
@@ -166,7 +168,7 @@ impl Outbound {
 
     /// Live figures of the remote copies.
     pub fn meters(&self) -> Vec<Arc<UploadMeter>> {
-        self.places.iter().map(|place| Arc::clone(&place.meter)).collect()
+        self.remotes.iter().map(|destination| Arc::clone(&destination.meter)).collect()
     }
 
     /// From now on, the local copy at `path` leaves so many bytes of its file system free; it has failed when that is
@@ -185,13 +187,15 @@ impl Outbound {
 
     /// Starts the uploads. Fails when no copy is left.
     pub fn begin(&mut self, expected: Expected) -> Result<(), StoreError> {
-        let remotes = self.places.iter().filter(|place| matches!(place.state, State::Prepared)).count();
+        let remotes = self.remotes.iter().filter(|destination| matches!(destination.state, State::Prepared)).count();
         let Some((bridge, _)) = self.network.clone() else { return Ok(()) };
         let (at_once, patient) = (if remotes > 1 { TOGETHER } else { ALONE }, !self.has_file());
         // All at once: a slow destination must not delay the others.
         std::thread::scope(|scope| {
-            for place in self.places.iter_mut().filter(|place| matches!(place.state, State::Prepared)) {
-                scope.spawn(|| place.start(expected, at_once, patient, &bridge));
+            for destination in
+                self.remotes.iter_mut().filter(|destination| matches!(destination.state, State::Prepared))
+            {
+                scope.spawn(|| destination.start(expected, at_once, patient, &bridge));
             }
         });
         self.fail_if_none_is_left()
@@ -208,7 +212,7 @@ impl Outbound {
                 copy.file = None;
             }
         }
-        if !self.places.is_empty() || self.fingerprint.is_some() {
+        if !self.remotes.is_empty() || self.fingerprint.is_some() {
             let mut rest = bytes;
             while !rest.is_empty() {
                 if self.filling.is_empty() {
@@ -275,11 +279,11 @@ impl Outbound {
         let copy = outcomes.iter().find(|outcome| outcome.result.is_ok()).and_then(|outcome| outcome.path.clone());
         let Some((bridge, _)) = self.network.take() else { return outcomes };
         // All at once: a slow destination must not delay the others.
-        let places: Vec<RemoteCopy> = self.places.drain(..).collect();
+        let remotes: Vec<RemoteCopy> = self.remotes.drain(..).collect();
         outcomes.extend(std::thread::scope(|scope| {
-            let running: Vec<_> = places
+            let running: Vec<_> = remotes
                 .into_iter()
-                .map(|place| scope.spawn(|| place.finish(copy.as_deref(), fingerprint.as_ref(), &bridge)))
+                .map(|destination| scope.spawn(|| destination.finish(copy.as_deref(), fingerprint.as_ref(), &bridge)))
                 .collect();
             running.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
         }));
@@ -291,9 +295,9 @@ impl Outbound {
         let mut failures: Vec<StoreError> = self.files.drain(..).filter_map(|copy| copy.failure).collect();
         if let Some((bridge, _)) = self.network.take() {
             let (mut ending, mut undoing) = (Vec::new(), Vec::new());
-            for place in self.places.drain(..) {
-                let hurry = place.hurry();
-                match place.state {
+            for destination in self.remotes.drain(..) {
+                let hurry = destination.hurry();
+                match destination.state {
                     // Without its sender it gives up; all of them do so at once.
                     State::Live { task, .. } => ending.push(task),
                     State::Failed(error) => failures.push(error),
@@ -322,7 +326,11 @@ impl Outbound {
             .iter()
             .map(|copy| outcome(directory(&copy.path), file_name(&copy.path), Some(copy.path.clone())));
         let outcomes = files
-            .chain(self.places.iter().map(|place| outcome(place.sink.label(), place.name.clone(), None)))
+            .chain(
+                self.remotes
+                    .iter()
+                    .map(|destination| outcome(destination.sink.label(), destination.name.clone(), None)),
+            )
             .collect();
         self.files.clear();
         self.abort();
@@ -337,19 +345,19 @@ impl Outbound {
         }
         let has_file = self.has_file();
         if let Some((bridge, _)) = &self.network {
-            for place in &mut self.places {
-                self.cancelled |= place.take(&segment, self.position, has_file, bridge).is_err();
+            for destination in &mut self.remotes {
+                self.cancelled |= destination.take(&segment, self.position, has_file, bridge).is_err();
             }
         }
         self.position += segment.len() as u64;
     }
 
     fn tell(&self, message: impl Fn() -> Message) {
-        for place in &self.places {
-            if let State::Live { sender, detached_at: None, .. } = &place.state {
+        for destination in &self.remotes {
+            if let State::Live { sender, detached_at: None, .. } = &destination.state {
                 // A failed copy says why when it is asked for its outcome.
                 let _ = sender.send(message());
-            } else if let State::Live { sender, .. } = &place.state {
+            } else if let State::Live { sender, .. } = &destination.state {
                 // What is still in its memory needs the corrections; the rest comes from the local copy, which has
                 // them. The end comes later.
                 if !matches!(message(), Message::Completed(_)) {
@@ -365,7 +373,7 @@ impl Outbound {
 
     fn is_alive(&self) -> bool {
         self.has_file()
-            || self.places.iter().any(|place| match &place.state {
+            || self.remotes.iter().any(|destination| match &destination.state {
                 State::Prepared => true,
                 State::Live { task, detached_at, .. } => !task.is_finished() && detached_at.is_none(),
                 State::Beginning { .. } | State::Deferred | State::Failed(_) => false,
@@ -378,9 +386,11 @@ impl Outbound {
         }
         let of_files = self.files.iter_mut().find_map(|copy| copy.failure.take());
         let of_places = || {
-            self.places.iter_mut().find_map(|place| match std::mem::replace(&mut place.state, State::Prepared) {
-                State::Failed(error) => Some(error),
-                _ => None,
+            self.remotes.iter_mut().find_map(|destination| {
+                match std::mem::replace(&mut destination.state, State::Prepared) {
+                    State::Failed(error) => Some(error),
+                    _ => None,
+                }
             })
         };
         Err(of_files.or_else(of_places).unwrap_or(StoreError::Cancelled))

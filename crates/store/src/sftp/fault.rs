@@ -38,7 +38,7 @@ impl From<Error> for Fault {
                     Self::Broken("the server lost its connection".to_owned())
                 }
                 StatusCode::BadMessage => Self::Invalid,
-                StatusCode::Ok | StatusCode::Failure => Self::from_words(&status.error_message),
+                StatusCode::Ok | StatusCode::Failure => Self::from_text(&status.error_message),
             },
             Error::Timeout => Self::Broken("the server did not answer".to_owned()),
             Error::Limited(what) => Self::Refused(what),
@@ -51,7 +51,7 @@ impl From<Error> for Fault {
 
 impl Fault {
     /// Version 3 of the protocol has no number for a full disk, but some servers say so.
-    fn from_words(words: &str) -> Self {
+    fn from_text(words: &str) -> Self {
         let lower = words.to_lowercase();
         if ["no space", "quota", "disk full", "disk is full"].iter().any(|hint| lower.contains(hint)) {
             return Self::Full;
@@ -61,7 +61,7 @@ impl Fault {
     }
 
     /// As an error of the destination.
-    pub(super) fn at(self, place: &str, operation: Operation) -> StoreError {
+    pub(super) fn at(self, destination: &str, operation: Operation) -> StoreError {
         let (kind, reason) = match self {
             Self::Broken(reason) => (Kind::Transient { retry_after: None }, reason),
             Self::Missing => (Kind::NotFound, "it does not exist".to_owned()),
@@ -78,6 +78,6 @@ impl Fault {
                 (Kind::Protocol, format!("the server refused it with \"{words}\" and gave no reason"))
             }
         };
-        StoreError::remote(place, operation, kind, reason)
+        StoreError::remote(destination, operation, kind, reason)
     }
 }

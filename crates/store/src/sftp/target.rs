@@ -24,28 +24,30 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn parse(url: &Url, context: &Context) -> Result<Self, StoreError> {
-        let place = &redact::url(url);
+        let destination = &redact::url(url);
         let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
         let text = |part: &str| {
-            decoded(part).map_err(|_| invalid(place, "the address contains characters that are not UTF-8"))
+            decoded(part).map_err(|_| invalid(destination, "the address contains characters that are not UTF-8"))
         };
         let host = url
             .host_str()
             .filter(|host| !host.is_empty())
-            .ok_or_else(|| invalid(place, "the address lacks a host: sftp://user@host/path"))?;
+            .ok_or_else(|| invalid(destination, "the address lacks a host: sftp://user@host/path"))?;
         let host = text(host.trim_start_matches('[').trim_end_matches(']'))?.to_lowercase();
         if host.starts_with('-')
             || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@'\"`$;&|<>(),*?!".contains(c))
         {
-            return Err(invalid(place, "the host name is not valid"));
+            return Err(invalid(destination, "the host name is not valid"));
         }
         let user = match url.username() {
             "" => context.variable("USER").or_else(|| context.variable("LOGNAME")),
             user => Some(text(user)?),
         };
-        let user = user.ok_or_else(|| invalid(place, "the address lacks a user: sftp://user@host/path"))?;
+        let user = user.ok_or_else(|| invalid(destination, "the address lacks a user: sftp://user@host/path"))?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid(place, "the address contains ? or #").advise("write %3F for ? and %23 for # in a path"));
+            return Err(
+                invalid(destination, "the address contains ? or #").advise("write %3F for ? and %23 for # in a path")
+            );
         }
         let path = text(url.path())?;
         let path = match path.strip_prefix("/~") {
@@ -57,12 +59,12 @@ impl Target {
                 } else {
                     "a directory, not /"
                 };
-                return Err(invalid(place, "the address lacks a directory").advise(format!("name {shown}")));
+                return Err(invalid(destination, "the address lacks a directory").advise(format!("name {shown}")));
             }
             _ => format!("/{}", path.trim_matches('/')),
         };
         if path.contains('\0') {
-            return Err(invalid(place, "the path contains a zero byte"));
+            return Err(invalid(destination, "the path contains a zero byte"));
         }
         Ok(Self { user, host, port: url.port().unwrap_or(PORT), path })
     }

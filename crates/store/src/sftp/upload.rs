@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// With less space than this, a refused write means a full disk: the protocol has no number for it.
-const NO_ROOM: u64 = 1 << 20;
+const NO_SPACE: u64 = 1 << 20;
 
 /// How often what has arrived is written down for another process: not with every part, each of which would cost a
 /// sync.
@@ -216,7 +216,7 @@ impl SftpUpload {
 
     /// A bare "failure" while writing is a full disk more often than anything else.
     async fn explained(&self, connection: &Connection, fault: Fault) -> Fault {
-        if matches!(fault, Fault::Refused(_)) && self.shared.space(connection).await.is_some_and(|free| free < NO_ROOM)
+        if matches!(fault, Fault::Refused(_)) && self.shared.space(connection).await.is_some_and(|free| free < NO_SPACE)
         {
             return Fault::Full;
         }

@@ -198,7 +198,7 @@ impl Bench {
         during: impl FnMut(&UploadMeter, usize),
     ) -> Ended {
         let started = Instant::now();
-        let targets = vec![Target::Place { sink: store.clone(), name: NAME.into(), context: None }];
+        let targets = vec![Target::Remote { sink: store.clone(), name: NAME.into(), context: None }];
         let outcome = send(targets, &Network { bridge: &self.bridge, context }, during).remove(0);
         Ended { outcome, took: started.elapsed() }
     }

@@ -71,7 +71,7 @@ pub fn a_denied_permission_stops_at_once(bench: Bench) {
     stops_at(&bench, bench.place.denied(), 403, &[Kind::Permission]);
 }
 
-pub fn a_full_place_stops_at_once(bench: Bench) {
+pub fn a_full_destination_stops_at_once(bench: Bench) {
     let answer = bench.place.full();
     let status = answer.status();
     stops_at(&bench, answer, status, &[Kind::Full { missing: None }]);
@@ -199,12 +199,12 @@ pub fn child() {
     let context = connection.context(Tuning { part_size, ..Tuning::default() }, Cancellation::default());
     let bridge = Bridge::start().unwrap();
     let store = bridge.wait(connection.connect(&context)).unwrap();
-    let targets = vec![Target::Place { sink: store, name: NAME.into(), context: None }];
+    let targets = vec![Target::Remote { sink: store, name: NAME.into(), context: None }];
     let outcome = send(targets, &Network { bridge: &bridge, context: &context }, no_watching).remove(0);
     let _ = writeln!(std::io::stderr(), "the child was not killed: {outcome:?}");
 }
 
-pub fn a_broken_place_does_not_disturb_another(mut bench: Bench) {
+pub fn a_broken_destination_does_not_disturb_another(mut bench: Bench) {
     bench.tuning.give_up_after = Duration::from_millis(700);
     let store = bench.connect();
     let beside = tempfile::tempdir().unwrap();
@@ -213,8 +213,8 @@ pub fn a_broken_place_does_not_disturb_another(mut bench: Bench) {
     bench.proxy.cut_at([bench.proxy.uploaded() + 2_000_000], Death::Reset);
     bench.proxy.cut_at((0..500).map(|_| 0), Death::Reset);
     let targets = vec![
-        Target::Place { sink: other, name: NAME.into(), context: None },
-        Target::Place { sink: store.clone(), name: NAME.into(), context: None },
+        Target::Remote { sink: other, name: NAME.into(), context: None },
+        Target::Remote { sink: store.clone(), name: NAME.into(), context: None },
     ];
     let outcomes = bench.once_uploaded(
         2_000_000,

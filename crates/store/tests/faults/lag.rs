@@ -10,7 +10,7 @@ use crate::{
     lagging::{Hides, Hiding},
 };
 
-pub fn a_place_that_lags_behind_keeps_the_contract(mut bench: Bench) {
+pub fn a_destination_that_lags_behind_keeps_the_contract(mut bench: Bench) {
     // Nothing breaks here, so nothing needs to be noticed soon.
     bench.tuning.stall = Duration::from_secs(30);
     let place = Hiding::new(bench.connect(), Hides::Committed(2));

@@ -39,7 +39,7 @@ macro_rules! suite {
             endings::an_interruption_ends_a_wait,
             endings::patience_ends_and_says_so,
             endings::what_a_killed_process_left_is_swept,
-            endings::a_broken_place_does_not_disturb_another,
+            endings::a_broken_destination_does_not_disturb_another,
         );
     };
     // What a server answers, where the line can be read and written along.
@@ -51,7 +51,7 @@ macro_rules! suite {
             scenarios::work_that_was_done_unheard_is_not_done_twice,
             scenarios::a_name_that_does_not_resolve_for_a_while,
             endings::a_denied_permission_stops_at_once,
-            endings::a_full_place_stops_at_once,
+            endings::a_full_destination_stops_at_once,
         );
     };
     // Not everybody is let in.
@@ -60,7 +60,7 @@ macro_rules! suite {
     };
     // It shows late what it has done.
     (@lag $place:ident) => {
-        suite!(@scenarios $place: lag::a_place_that_lags_behind_keeps_the_contract);
+        suite!(@scenarios $place: lag::a_destination_that_lags_behind_keeps_the_contract);
     };
     // The server knows an upload before it is finished, and may forget it.
     (@sessions $place:ident) => {

@@ -94,7 +94,7 @@ async fn waiting_survives_an_overloaded_server() {
 }
 
 #[tokio::test]
-async fn who_has_no_client_is_told_how_to_make_one() {
+async fn who_has_no_client_learns_how_to_make_one() {
     let rig = Rig::signed_out();
     let error = SignIn::new(&rig.settings(&[]), &rig.context).err().unwrap();
     let store::StoreError::Remote(error) = error else { panic!() };
@@ -105,7 +105,7 @@ async fn who_has_no_client_is_told_how_to_make_one() {
 }
 
 #[tokio::test]
-async fn a_wrong_client_is_said_at_once() {
+async fn a_wrong_client_is_reported_at_once() {
     let rig = Rig::signed_out();
     let wrong = rig.settings(&[("client_id", "nobody"), ("client_secret_file", &rig.secret_file(CLIENT_SECRET))]);
     let error = SignIn::new(&wrong, &rig.context).unwrap().start().await.unwrap_err();
@@ -200,7 +200,7 @@ async fn no_error_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn a_sign_in_that_ends_within_a_week_is_told_to_be_one_of_a_project_in_testing() {
+async fn a_sign_in_that_ends_within_a_week_is_reported_to_be_one_of_a_project_in_testing() {
     for (days, says) in [(7, "publish it"), (30, "sign in again")] {
         let rig = Rig::new();
         let place = rig.place().await;

@@ -37,7 +37,7 @@ async fn a_folder_that_was_renamed_is_still_the_one() {
 }
 
 #[tokio::test]
-async fn folders_lie_in_each_other_and_are_told_apart_by_case() {
+async fn folders_lie_in_each_other_and_are_distinguished_by_case() {
     let rig = Rig::new();
     for address in
         ["gdrive://Home/Cabin%20%26%20Lake", "gdrive://home", "gdrive://Home/Cabin%20%26%20Lake/", "gdrive://Home"]

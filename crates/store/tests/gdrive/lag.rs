@@ -28,7 +28,7 @@ const LONG: Ways = Ways {
 /// A backup as the engine makes it: the store is asked again after the end.
 fn back_up(rig: &Rig, store: &Arc<dyn Store>, name: &str, bytes: &[u8]) -> Outcome {
     let bridge = Bridge::start().unwrap();
-    let target = Target::Place { sink: store.clone(), name: name.to_owned(), context: None };
+    let target = Target::Remote { sink: store.clone(), name: name.to_owned(), context: None };
     let mut outbound =
         Outbound::prepare(vec![target], Some(Network { bridge: &bridge, context: &rig.context }), false).unwrap();
     outbound.begin(Expected { least: Some(bytes.len() as u64), ..Expected::default() }).unwrap();
@@ -100,7 +100,7 @@ async fn another_process_finds_a_name_that_was_given_just_now() {
 }
 
 #[tokio::test]
-async fn the_next_run_does_not_sweep_an_archive_that_is_listed_under_its_old_name() {
+async fn the_next_run_does_not_remove_an_archive_that_is_listed_under_its_old_name() {
     let rig = Rig::new();
     let folder = {
         rig.send(rig.place().await.as_ref(), "first.tar", &archive(9)).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_folder_that_was_moved_is_known_by_its_id_while_searches_lag() {
 }
 
 #[tokio::test]
-async fn of_several_folders_with_the_mark_all_are_read_and_that_is_said() {
+async fn of_several_folders_with_the_mark_all_are_read_and_that_is_reported() {
     let rig = Rig::new();
     let newer = rig.drive.insert_folder("Backups", &[("haul_folder", "Backups")], Duration::from_hours(1));
     let older = rig.drive.insert_folder("Backups", &[("haul_folder", "Backups")], Duration::from_hours(2));

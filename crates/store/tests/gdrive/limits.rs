@@ -16,7 +16,7 @@ fn advice(error: &StoreError) -> String {
 }
 
 #[tokio::test]
-async fn every_limit_is_told_apart_with_advice_that_helps() {
+async fn every_limit_is_distinguished_with_advice_that_helps() {
     let rig = Rig::new();
     let place = rig.place().await;
     let (passing, full) = (Kind::Transient { retry_after: None }, Kind::Full { missing: None });
@@ -93,7 +93,7 @@ fn a_sign_in_that_ends_and_a_limit_of_the_day_keep_what_arrived() {
 }
 
 #[tokio::test]
-async fn an_archive_that_google_flags_is_read_and_that_is_said() {
+async fn an_archive_that_google_flags_is_read_and_that_is_reported() {
     let rig = Rig::new();
     let place = rig.place().await;
     let bytes = archive(PART);
@@ -123,7 +123,7 @@ async fn a_limit_of_0_is_none() {
 }
 
 #[tokio::test]
-async fn in_a_shared_drive_the_accounts_own_room_does_not_count_and_what_is_removed_goes_to_the_trash() {
+async fn in_a_shared_drive_the_accounts_own_space_does_not_count_and_what_is_removed_goes_to_the_trash() {
     let rig = Rig::new();
     rig.send(rig.place().await.as_ref(), "a.tar", &archive(PART)).await.unwrap();
     rig.drive.behave(Ways { shared: true, ..Ways::default() });

@@ -228,7 +228,7 @@ async fn a_server_that_ignores_ranges_is_read_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_are_told_apart() {
+async fn refusals_are_distinguished() {
     let (server, store) = plain(Pieces::Honoured).await;
     for (status, expected) in [
         (403, Kind::Permission),

@@ -88,15 +88,15 @@ fn candidate<'a>(
     let [destination] = options.destinations.as_slice() else {
         return Err("with several destinations this machine compresses, once for all of them".to_owned());
     };
-    let (Destination::Place { sink, name, context }, Some(network)) = (destination.place(), network) else {
+    let (Destination::Remote { sink, name, context }, Some(network)) = (destination.inner(), network) else {
         return Err("only another machine that runs `haul receive` can compress".to_owned());
     };
-    let place = Arc::clone(sink).store();
-    let Some((place, compressor)) = place.and_then(|place| Some((Arc::clone(&place), place.compressor()?))) else {
+    let store = Arc::clone(sink).store();
+    let Some((store, compressor)) = store.and_then(|store| Some((Arc::clone(&store), store.compressor()?))) else {
         return Err(format!("{} stores archives but does not create them", sink.label()));
     };
     let there = There {
-        place,
+        store,
         compressor: Arc::clone(&compressor),
         name: name.clone(),
         context: context.clone(),

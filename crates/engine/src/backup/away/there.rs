@@ -37,7 +37,7 @@ use crate::{
 
 /// A machine that makes the archive, and how to reach it.
 pub(crate) struct There<'a> {
-    pub(super) place: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) compressor: Arc<dyn RemoteCompressor>,
     /// The archive's name there, when it is not the usual one.
     pub(super) name: Option<String>,
@@ -59,7 +59,7 @@ impl There<'_> {
         let layout = intent.layout(options)?;
         let job = self.compressor.job(Recipe::of(&layout, self.read_back).to_json());
         let name = self.name.clone().unwrap_or_else(|| intent.file_name.clone());
-        let target = Target::Place { sink: job.sink, name, context: Some(self.patient()) };
+        let target = Target::Remote { sink: job.sink, name, context: Some(self.patient()) };
         let mut outbound = Outbound::prepare(vec![target], Some(self.network), false)?;
         let plan = intent.plan(Vec::new(), &[], progress, cancel)?;
         progress.begin(Phase::Running, plan.bytes);
@@ -100,7 +100,7 @@ impl There<'_> {
     /// What a killed run left there goes first; that it can't be done now is no reason to make no backup.
     fn remove_abandoned(&self) {
         let context = self.context.as_ref().unwrap_or(self.network.context);
-        let _ = self.network.bridge.wait(RetryPolicy::new(context).unless_cancelled(self.place.remove_abandoned()));
+        let _ = self.network.bridge.wait(RetryPolicy::new(context).unless_cancelled(self.store.remove_abandoned()));
     }
 }
 

@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symlink_or_fifo_in_the_place_of_a_file_is_refused() {
+    fn a_symlink_or_fifo_instead_of_a_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_can_be_no_database_is_told_by_its_name() {
+    fn a_file_that_can_be_no_database_is_recognised_by_its_name() {
         for (name, head, length, says) in [
             (&b"home-assistant_v2.db"[..], &b""[..], 0, Some("it is empty")),
             (b"home-assistant_v2.db", &[0; 20], 4096, Some("begins with zeros")),

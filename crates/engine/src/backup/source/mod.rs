@@ -451,11 +451,11 @@ impl TarSource {
             uid: u64::from(metadata.uid()),
             gid: u64::from(metadata.gid()),
         };
-        let place = self.outgoing.begin(&header);
+        let headers = self.outgoing.begin(&header);
         if let Some(recording) = &mut self.recording {
             recording.push(relative, &header);
         }
-        let (header_offset, data_offset) = (place.start, place.end);
+        let (header_offset, data_offset) = (headers.start, headers.end);
         let folder = (kind == Kind::Directory).then_some(Folder { mode: header.mode, mtime: header.mtime });
         // A path too long for the index is still in the archive, and found by reading it through.
         let _ = self.gathered.index.push(&FileEntry { path, kind, header_offset, data_offset, size, folder });

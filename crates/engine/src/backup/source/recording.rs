@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_content_is_kept_than_there_is_room() {
+    fn no_more_content_is_kept_than_there_is_space() {
         let mut recording = Recording::new(b"", false, false);
         for _ in 0..40 {
             recording.push(b"x", &header(Kind::File, 1 << 20, b""));

@@ -57,7 +57,7 @@ fn contains(tar: &[u8], text: &str) -> bool {
 }
 
 #[test]
-fn whatever_takes_the_place_of_a_listed_file_the_tar_goes_on_and_it_is_told() {
+fn whatever_replaces_a_listed_file_the_tar_continues_and_it_is_reported() {
     /// Nothing of note, a note, or a fault with this text.
     enum Says {
         Nothing,

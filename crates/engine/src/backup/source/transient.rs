@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recordings_and_logs_are_told_from_data() {
+    fn recordings_and_logs_are_distinguished_from_data() {
         for path in [
             "www/Garage.MP4",
             "media/cam/2026/x.jpg",

@@ -103,14 +103,14 @@ impl Scope {
 /// beside their names.
 struct Names {
     bytes: Vec<u8>,
-    places: Vec<(u32, u16)>,
+    spans: Vec<(u32, u16)>,
     next: usize,
 }
 
 impl Names {
     /// Also why there may be more of them: what a failing disk still lists of a directory is worth having.
     fn read(path: &Path) -> io::Result<(Self, Option<io::Error>)> {
-        let (mut bytes, mut places, mut cut) = (Vec::new(), Vec::new(), None);
+        let (mut bytes, mut spans, mut cut) = (Vec::new(), Vec::new(), None);
         for entry in fs::read_dir(path)? {
             let name = match entry {
                 Ok(entry) => entry.file_name(),
@@ -120,16 +120,16 @@ impl Names {
                 }
             };
             // No file system has names longer than 1024 bytes, nor 4 GiB of them in one directory.
-            places.push((bytes.len() as u32, name.len() as u16));
+            spans.push((bytes.len() as u32, name.len() as u16));
             bytes.extend_from_slice(name.as_bytes());
         }
         let name = |(start, length): (u32, u16)| &bytes[start as usize..start as usize + usize::from(length)];
-        places.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
-        Ok((Self { bytes, places, next: 0 }, cut))
+        spans.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
+        Ok((Self { bytes, spans, next: 0 }, cut))
     }
 
     fn next(&mut self) -> Option<&[u8]> {
-        let (start, length) = *self.places.get(self.next)?;
+        let (start, length) = *self.spans.get(self.next)?;
         self.next += 1;
         Some(&self.bytes[start as usize..start as usize + usize::from(length)])
     }

@@ -51,9 +51,9 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    pub(super) fn open(target: &Path, place: &str, entry: &Entry) -> Result<Self, Failure> {
+    pub(super) fn open(target: &Path, destination: &str, entry: &Entry) -> Result<Self, Failure> {
         let directory = directory_of(target);
-        let object = habackup::manifest::slug(&entry.name, place);
+        let object = habackup::manifest::slug(&entry.name, destination);
         let modified = entry
             .modified
             .and_then(|modified| modified.duration_since(UNIX_EPOCH).ok())

@@ -65,14 +65,14 @@ fn of_a_list_that_shows_a_name_twice_nothing_is_removed() {
     let cli = Cli::try_parse_from(["haul", "prune", typed, "--keep-last", "1", "--yes"]).unwrap();
     let Command::Prune(args) = cli.command else { unreachable!() };
     let cancel = Cancellation::default();
-    let place = destination::resolve(&Config::default(), typed).unwrap();
+    let destination = destination::resolve(&Config::default(), typed).unwrap();
     let network = Network::start(None, &cancel).unwrap();
     let store: Arc<dyn Store> = Arc::new(Twice(Local::open(directory.path()).unwrap()));
     let rules = Rules { last: 1, ..Rules::default() };
     let failure = prune(
         &args,
         &rules,
-        &Reading { network: &network, place: &place, store: &store, args: &args, cancel: &cancel },
+        &Reading { network: &network, destination: &destination, store: &store, args: &args, cancel: &cancel },
     )
     .unwrap_err();
     assert!(failure.message.contains("lists a.tar more than once; nothing was removed"), "{}", failure.message);

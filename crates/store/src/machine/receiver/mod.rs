@@ -150,7 +150,7 @@ impl Receiver {
         let mut removed = inner.stop_idle();
         for (record, age) in inner.records.all() {
             if age <= owner::STALE
-                || record.place != inner.store.label()
+                || record.destination != inner.store.label()
                 || inner.known(&record.owner, &record.upload).is_some()
             {
                 continue;
@@ -198,11 +198,11 @@ impl Inner {
         let (store, owner) = (&self.store, peer.fingerprint);
         let reply = match request {
             Request::Abilities => {
-                let told = convert::told_abilities(&store.abilities());
+                let reported = convert::abilities_of(&store.abilities());
                 Reply::Abilities(message::Abilities {
                     makes: self.options.builder.is_some(),
                     append_only: self.options.append_only,
-                    ..told
+                    ..reported
                 })
             }
             Request::Space => Reply::Space { free: store.space().await.map_err(|error| refused(&error))? },
@@ -312,7 +312,7 @@ impl Inner {
             let reason = format!("the receiver's records can't be read: {}", crate::error::reason(&error));
             Refusal::new(RefusalKind::Protocol, reason)
         })?;
-        Ok(record.filter(|record| record.place == self.store.label()))
+        Ok(record.filter(|record| record.destination == self.store.label()))
     }
 
     /// Nothing is there to be continued: either it became visible just before the receiver ended, or it is gone.
@@ -324,7 +324,7 @@ impl Inner {
                 && other.name == record.name
                 && (other.owner, &other.upload) != (record.owner, &record.upload)
         };
-        if self.records.all().iter().any(|(other, _)| other.place == record.place && is_others(other)) {
+        if self.records.all().iter().any(|(other, _)| other.destination == record.destination && is_others(other)) {
             return Ok(None);
         }
         let entry = self.store.entry(&record.name).await.map_err(|error| refused(&error))?;
@@ -358,9 +358,9 @@ impl Inner {
         };
         self.room(&expected).await?;
         let started = self.store.create(&name, expected).await.map_err(|error| refused(&error))?;
-        let place = self.store.label();
+        let destination = self.store.label();
         let record = Record {
-            place,
+            destination,
             owner,
             upload,
             keep,
@@ -488,7 +488,7 @@ impl Inner {
         let making = builder.start(task).map_err(|error| refused(&error))?;
         let build = Arc::new(BuildUpload::new(making));
         let record = Record {
-            place: self.store.label(),
+            destination: self.store.label(),
             owner,
             upload,
             keep: false,
@@ -551,7 +551,7 @@ impl Inner {
     }
 
     /// What came of a step of an upload, which may be worth a line in the log.
-    fn told(&self, done: Done, state: &mut State, peer: &Peer) -> Done {
+    fn reported(&self, done: Done, state: &mut State, peer: &Peer) -> Done {
         let name = state.record.name.clone();
         done.inspect_err(|refusal| self.tell_failure(&mut state.failed, name, peer, refusal))
     }
@@ -562,7 +562,7 @@ impl Inner {
             let name = state.record.name.clone();
             let arriving = match self.note_arrival(&name, peer).await {
                 Ok(arriving) => arriving,
-                Err(refusal) => return self.told(Err(refusal), &mut state, peer),
+                Err(refusal) => return self.reported(Err(refusal), &mut state, peer),
             };
             let committed = match state.upload.commit(completed).await {
                 Ok(checked) => checked,
@@ -570,7 +570,7 @@ impl Inner {
                     if let Some(arriving) = arriving {
                         arriving.failed(&error).await;
                     }
-                    return self.told(Err(refused(&error)), &mut state, peer);
+                    return self.reported(Err(refused(&error)), &mut state, peer);
                 }
             };
             drop(arriving);
@@ -623,7 +623,7 @@ impl Inner {
         let is_finished = |slot: &Slot| slot.state.try_lock().is_ok_and(|state| state.record.finished.is_some());
         let mut found: HashMap<String, Unfinished> = HashMap::new();
         for (record, age) in self.records.all() {
-            if record.owner == owner && record.finished.is_none() && record.place == self.store.label() {
+            if record.owner == owner && record.finished.is_none() && record.destination == self.store.label() {
                 found.insert(
                     record.upload.clone(),
                     Unfinished { upload: record.upload, keep: record.keep, idle: age.as_secs() },

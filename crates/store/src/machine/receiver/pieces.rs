@@ -19,11 +19,11 @@ impl Inner {
     pub(super) async fn put(&self, slot: &Slot, stretch: Stretch, body: Bytes, peer: &Peer) -> Done {
         let mut state = slot.state.lock().await;
         let put = if slot.build.is_some() || self.store.abilities().placement == Placement::Random {
-            place(&mut state, &stretch, body).await
+            store_piece(&mut state, &stretch, body).await
         } else {
             self.collect(&mut state, &stretch, body).await
         };
-        self.told(put, &mut state, peer)
+        self.reported(put, &mut state, peer)
     }
 
     /// Memory for a part. When there is none, parts that have stopped coming give theirs back.
@@ -93,7 +93,7 @@ impl Inner {
 }
 
 /// Where each piece may be placed by itself.
-async fn place(state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
+async fn store_piece(state: &mut State, stretch: &Stretch, body: Bytes) -> Done {
     let there = state.kept.last().map_or(0, |(_, end)| *end);
     let Some(from) = stretch.offset.checked_add(stretch.at).filter(|from| *from <= there) else { return Err(gap()) };
     let known = there - from;

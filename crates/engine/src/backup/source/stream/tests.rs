@@ -188,7 +188,7 @@ fn holes_are_zeros_that_nobody_reads() {
 }
 
 #[test]
-fn where_holes_are_not_told_everything_is_read() {
+fn where_holes_are_not_reported_everything_is_read() {
     for error in [libc::EINVAL, libc::ENOSYS, libc::EIO, libc::EOPNOTSUPP] {
         let mut stream = Stream::of(Told { no_holes: Some(error), ..sparse() }, 10_000, (1, 1), true);
         let expected = stream.file.content.clone();

@@ -60,7 +60,7 @@ Input devices\". Haul then sees only the files that it put there itself.";
 pub(crate) struct ListArgs {
     /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
     #[arg(value_name = "DEST")]
-    pub(crate) place: String,
+    pub(crate) destination: String,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -116,8 +116,9 @@ pub(crate) struct PinArgs {
 #[allow(clippy::struct_excessive_bools)]
 pub(crate) struct PruneArgs {
     /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
-    #[arg(value_name = "DEST")]
-    pub(crate) place: String,
+    // `place` is its key in haul.toml.
+    #[arg(id = "place", value_name = "DEST")]
+    pub(crate) destination: String,
     /// Keep the N newest archives
     #[arg(long, value_name = "N")]
     pub(crate) keep_last: Option<u32>,
@@ -177,7 +178,7 @@ pub(crate) enum DestinationCommand {
 pub(crate) struct CheckArgs {
     /// A directory, an address such as s3://bucket/backups, or a name from haul.toml
     #[arg(value_name = "DEST")]
-    pub(crate) place: String,
+    pub(crate) destination: String,
     /// How much data to send and read back to measure the speed
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = crate::units::size)]
     pub(crate) measure: u64,

@@ -12,7 +12,7 @@ pub fn is_header(block: &[u8; BLOCK]) -> bool {
 
 /// What a damaged header block may have said: with a correct checksum, and zero for numbers that are not numbers.
 /// `None` if it cannot have been a header.
-pub fn mended(block: &[u8; BLOCK]) -> Option<[u8; BLOCK]> {
+pub fn repaired_header(block: &[u8; BLOCK]) -> Option<[u8; BLOCK]> {
     let name = fields::text(&block[NAME]);
     let is_name = !name.is_empty() && !name.iter().any(|byte| *byte < b' ' || *byte == 0x7f);
     let is_kind = matches!(block[TYPE], 0 | b'0'..=b'7' | b'x' | b'g' | b'L' | b'K');
@@ -62,21 +62,21 @@ mod tests {
         let mut damaged = whole;
         damaged[CHECKSUM.start] ^= 1;
         assert!(!is_header(&damaged));
-        assert_eq!(mended(&damaged), Some(whole));
+        assert_eq!(repaired_header(&damaged), Some(whole));
     }
 
     #[test]
     fn a_size_that_is_no_number_becomes_zero() {
         let mut damaged = header();
         damaged[SIZE].copy_from_slice(b"sixty kilob\0");
-        let mended = mended(&damaged);
-        assert!(mended.is_some_and(|block| is_header(&block) && fields::read_number(&block[SIZE]) == Some(0)));
+        let repaired_header = repaired_header(&damaged);
+        assert!(repaired_header.is_some_and(|block| is_header(&block) && fields::read_number(&block[SIZE]) == Some(0)));
     }
 
     #[test]
     fn content_is_no_header() {
-        assert_eq!(mended(&[0; BLOCK]), None);
-        assert_eq!(mended(&[0x55; BLOCK]), None);
+        assert_eq!(repaired_header(&[0; BLOCK]), None);
+        assert_eq!(repaired_header(&[0x55; BLOCK]), None);
         assert!(!is_header(&[0; BLOCK]));
     }
 }

@@ -70,13 +70,13 @@ impl Ledger {
 }
 
 /// A Home Assistant that takes one archive.
-pub(crate) struct HomeAssistantStore {
+pub(crate) struct HomeAssistantSink {
     target: Arc<Target>,
     expected: homeassistant::Expected,
     ledger: Arc<Ledger>,
 }
 
-impl HomeAssistantStore {
+impl HomeAssistantSink {
     /// `expected` is what the archive will be called there.
     pub(crate) fn new(target: Arc<Target>, expected: homeassistant::Expected, ledger: Arc<Ledger>) -> Self {
         Self { target, expected, ledger }
@@ -94,7 +94,7 @@ impl HomeAssistantStore {
             text::bytes(free),
             text::bytes(needed)
         );
-        let full = refusal(self.target.place(), Kind::Full { missing: Some(needed - free) }, reason);
+        let full = refusal(self.target.address(), Kind::Full { missing: Some(needed - free) }, reason);
         Err(full.advise("free some space there, or leave out the history with --exclude-database; nothing was sent"))
     }
 
@@ -114,7 +114,7 @@ impl HomeAssistantStore {
             }
             Ok(Arrival::No | Arrival::OtherSize { .. }) => Ok(false),
             Ok(Arrival::Underway) => Err(refusal(
-                self.target.place(),
+                self.target.address(),
                 Kind::Transient { retry_after: Some(PAUSE) },
                 "it is still busy with the previous request",
             )),
@@ -125,9 +125,9 @@ impl HomeAssistantStore {
 }
 
 #[async_trait]
-impl Sink for HomeAssistantStore {
+impl Sink for HomeAssistantSink {
     fn label(&self) -> String {
-        self.target.place().to_owned()
+        self.target.address().to_owned()
     }
 
     fn abilities(&self) -> Abilities {
@@ -291,7 +291,7 @@ impl HomeAssistantUpload {
     }
 
     fn lost(&self, reason: impl Into<String>) -> StoreError {
-        refusal(self.target.place(), Kind::Lost, reason)
+        refusal(self.target.address(), Kind::Lost, reason)
     }
 }
 
@@ -303,7 +303,7 @@ impl Upload for HomeAssistantUpload {
     }
 
     async fn patch(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
-        Err(refusal(self.target.place(), Kind::Invalid, "bytes already sent can't be changed"))
+        Err(refusal(self.target.address(), Kind::Invalid, "bytes already sent can't be changed"))
     }
 
     async fn commit(&self, completed: &Completed) -> Result<Checked, StoreError> {
@@ -318,13 +318,13 @@ impl Upload for HomeAssistantUpload {
                     let reason = format!("it has {size} bytes instead of {}", completed.length);
                     let advice = "nothing was restored; remove the backup there under Settings > System > Backups, and \
                         try again";
-                    return Err(refusal(self.target.place(), Kind::Mismatch, reason).advise(advice));
+                    return Err(refusal(self.target.address(), Kind::Mismatch, reason).advise(advice));
                 }
                 Ok(Arrival::No | Arrival::Underway) => tokio::time::sleep(PAUSE).await,
                 Ok(Arrival::Yes { .. }) | Err(_) => return Ok(Checked::Size),
             }
         }
-        let refusal = refusal(self.target.place(), Kind::Mismatch, "it accepted the backup, but does not list it");
+        let refusal = refusal(self.target.address(), Kind::Mismatch, "it accepted the backup, but does not list it");
         Err(refusal.advise("nothing was restored; check its log"))
     }
 
@@ -334,18 +334,18 @@ impl Upload for HomeAssistantUpload {
     }
 }
 
-fn refusal(place: &str, kind: Kind, reason: impl Into<String>) -> StoreError {
-    StoreError::remote(place, Operation::Write, kind, reason)
+fn refusal(address: &str, kind: Kind, reason: impl Into<String>) -> StoreError {
+    StoreError::remote(address, Operation::Write, kind, reason)
 }
 
 /// Worth another try, in a moment.
 fn transient(error: &Error) -> StoreError {
-    refusal(&error.place, Kind::Transient { retry_after: Some(PAUSE) }, error.reason.clone())
+    refusal(&error.address, Kind::Transient { retry_after: Some(PAUSE) }, error.reason.clone())
 }
 
 /// No further attempt will do better. The user gets the instance's own text.
 fn lasting(ledger: &Ledger, error: Error) -> StoreError {
-    let shown = refusal(&error.place, Kind::Protocol, error.reason.clone());
+    let shown = refusal(&error.address, Kind::Protocol, error.reason.clone());
     ledger.account().failure = Some(error);
     shown
 }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A bucket that keeps archives.
-struct Place {
+struct BucketStore {
     bucket: Bucket,
     preferred: u64,
     unsettled: Unsettled,
@@ -34,10 +34,10 @@ struct Place {
 /// keys, no bucket).
 pub(super) async fn open(bucket: Bucket, preferred: u64) -> Result<Arc<dyn Store>, StoreError> {
     bucket.objects(Operation::Connect).await?;
-    Ok(Arc::new(Place { bucket, preferred, unsettled: Unsettled::default() }))
+    Ok(Arc::new(BucketStore { bucket, preferred, unsettled: Unsettled::default() }))
 }
 
-impl Place {
+impl BucketStore {
     /// The upload's id, and whether it has no claim.
     async fn begin(&self, key: &Path, claim: &mut Claim) -> Result<(String, bool), StoreError> {
         let id = self.bucket.multipart.begin(key, &claim.name).await?;
@@ -51,9 +51,9 @@ impl Place {
 }
 
 #[async_trait]
-impl Sink for Place {
+impl Sink for BucketStore {
     fn label(&self) -> String {
-        self.bucket.wire.place().to_owned()
+        self.bucket.wire.destination().to_owned()
     }
 
     fn abilities(&self) -> Abilities {
@@ -114,7 +114,7 @@ impl Sink for Place {
 }
 
 #[async_trait]
-impl Store for Place {
+impl Store for BucketStore {
     async fn resume(&self, session: &Session) -> Result<Option<Box<dyn Upload>>, StoreError> {
         let Some(state) = ResumeState::from_session(session) else { return Ok(None) };
         let upload = ObjectUpload::resume(self.bucket.clone(), self.unsettled.clone(), state).await?;
