@@ -99,14 +99,13 @@ fn run(root: &Path, flags: u8, bytes: &[u8]) {
         std::os::unix::fs::symlink("..", into.join("up")).expect("a link");
     }
     let options = RestoreOptions {
-        only: if flags & 1 == 1 { vec!["c*".into(), "up/**".into(), "**/s*".into()] } else { Vec::new() },
-        database_only: flags & 3 == 2,
-        replace: filled,
-        force: false,
-        owner: None,
-        password: (flags & 8 == 0).then(|| Password::new("correct horse")),
-        threads: NonZeroUsize::new(1 + usize::from(flags >> 4 & 1)).expect("one or two"),
-    };
+    only: if flags & 1 == 1 { vec!["c*".into(), "up/**".into(), "**/s*".into()] } else { Vec::new() },
+    database_only: flags & 3 == 2,
+    replace: filled,
+    password: (flags & 8 == 0).then(|| Password::new("correct horse")),
+    threads: NonZeroUsize::new(1 + usize::from(flags >> 4 & 1)).expect("one or two"),
+    ..RestoreOptions::default()
+};
     let before = around(root, &into);
     let result = restore(&archive, &into, &options, &|_, _| {}, &Default::default());
     if let Ok(restored) = &result

@@ -23,6 +23,7 @@ use habackup::{
     tar::Kind,
 };
 use store::Cancellation;
+use testkit::noise::seeded;
 
 /// An archive in memory that counts what is read of it.
 struct Counted {
@@ -97,20 +98,10 @@ fn layouts() -> Vec<Layout> {
     packed.flat_map(|layout| [layout, layout.without_index()]).collect()
 }
 
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    })
-    .take(length)
-    .collect()
-}
-
 fn lived_in() -> Inner {
     Inner::least()
         .directory("data/www", 0o750)
-        .file("data/www/noise", &noise(3_000_000, 1))
+        .file("data/www/noise", &seeded(3_000_000, 1))
         .symlink("data/www/link", "noise")
         .file("data/empty", b"")
 }
@@ -124,7 +115,7 @@ fn every_layout_lists_the_same_names_and_gives_out_the_same_bytes() {
             [".HA_VERSION", ".storage", ".storage/auth", "configuration.yaml", "www", "www/noise", "www/link", "empty"];
         assert_eq!(names(&browser, false), expected);
         for (path, content) in
-            [("www/noise", noise(3_000_000, 1)), (".storage/auth", b"{\"users\":[]}".to_vec()), ("empty", Vec::new())]
+            [("www/noise", seeded(3_000_000, 1)), (".storage/auth", b"{\"users\":[]}".to_vec()), ("empty", Vec::new())]
         {
             let (out, found) = cat(&browser, path);
             let found = found.unwrap();
@@ -164,7 +155,7 @@ fn modes_and_times_are_reported_where_they_are_known() {
 
 #[test]
 fn no_more_is_read_than_up_to_the_file() {
-    let large = noise(24 << 20, 3);
+    let large = seeded(24 << 20, 3);
     let inner = Inner::least().file("data/early", b"early").file("data/large", &large).file("data/late", b"late");
     for layout in [
         PLAIN.without_index(),
@@ -269,7 +260,7 @@ fn what_is_no_regular_file_is_named() {
 
 #[test]
 fn damage_is_reported_and_a_small_file_is_printed_whole_or_not_at_all() {
-    let inner = Inner::least().file("data/noise", &noise(3_000_000, 5)).file("data/small", &noise(900_000, 6));
+    let inner = Inner::least().file("data/noise", &seeded(3_000_000, 5)).file("data/small", &seeded(900_000, 6));
     // Wrong bytes can't be distinguished from right ones before the end of the archive unless they are authenticated;
     // these are.
     for layout in
@@ -288,7 +279,7 @@ fn damage_is_reported_and_a_small_file_is_printed_whole_or_not_at_all() {
 
 #[test]
 fn an_archive_that_is_cut_short_gives_out_what_is_there() {
-    let inner = Inner::least().file("data/early", b"early").file("data/noise", &noise(3_000_000, 5));
+    let inner = Inner::least().file("data/early", b"early").file("data/noise", &seeded(3_000_000, 5));
     for layout in [PLAIN, PLAIN.completed(SecureTarVersion::V3)] {
         let mut archive = layout.archive(&inner);
         archive.truncate(archive.len() / 2);
@@ -296,7 +287,7 @@ fn an_archive_that_is_cut_short_gives_out_what_is_there() {
         assert_eq!(cat(&browser, "early").0, b"early");
         let (out, found) = cat(&browser, "noise");
         assert!(matches!(found, Err(BrowseError::Damaged { .. })), "{found:?}");
-        assert!(noise(3_000_000, 5).starts_with(&out), "no wrong byte");
+        assert!(seeded(3_000_000, 5).starts_with(&out), "no wrong byte");
         let listed = browser.list(false, &Cancellation::default(), |_| ControlFlow::Continue(()));
         assert!(matches!(listed, Err(BrowseError::Damaged { .. })));
         assert!(compare(&browser, &browser, false, &Cancellation::default()).is_err());
@@ -309,11 +300,11 @@ fn an_index_that_is_wrong_costs_a_second_try_without_it() {
     let shifted = Inner::least()
         .file("data/more", b"x")
         .directory("data/www", 0o750)
-        .file("data/www/noise", &noise(3_000_000, 1));
+        .file("data/www/noise", &seeded(3_000_000, 1));
     let archive = PLAIN.archive_of(&inner.ended(), &shifted.files, &PLAIN.manifest(), &[]);
     let browser = open(archive);
     let (out, found) = cat(&browser, "www/noise");
-    assert!(!found.unwrap().used_index && out == noise(3_000_000, 1));
+    assert!(!found.unwrap().used_index && out == seeded(3_000_000, 1));
     let comparison = compared(&browser, &open(PLAIN.without_index().archive(&inner)), false);
     assert!(comparison.is_same(), "{comparison:?}");
 }
@@ -370,7 +361,7 @@ fn every_kind_of_difference_is_found_with_and_without_an_index() {
 
 #[test]
 fn what_differs_in_size_is_not_read() {
-    let (large, larger) = (noise(24 << 20, 3), noise((24 << 20) + 1, 4));
+    let (large, larger) = (seeded(24 << 20, 3), seeded((24 << 20) + 1, 4));
     let archive =
         |content: &[u8]| counted(PLAIN.archive(&Inner::least().file("data/large", content).file("data/late", b"late")));
     let (a, b) = (archive(&large), archive(&larger));

@@ -14,26 +14,13 @@ use std::{
     sync::Arc,
 };
 
-use engine::{BackupError, BackupOptions, BackupReport, Compress, Destination, Level, Progress, SecureTar, Status};
+use engine::{BackupError, BackupOptions, BackupReport, Destination, Level, Progress, Status};
 
 fn options(config: &Path, to: &Path) -> BackupOptions {
     BackupOptions {
-        config: config.to_owned(),
-        destinations: vec![Destination::Path(to.to_owned())],
-        compress: Compress::Here,
-        read_back: false,
-        force: false,
-        name: None,
-        password: None,
-        securetar: SecureTar::Auto,
-        exclude_database: false,
-        exclude: Vec::new(),
-        compressed: true,
-        level: Level::Fast,
         threads: std::num::NonZeroUsize::new(2),
-        ha_version: None,
-        digest: false,
         now: "2026-11-22T04:30:12.345678+01:00[Europe/Berlin]".parse().unwrap(),
+        ..BackupOptions::new(config, vec![Destination::Path(to.to_owned())])
     }
 }
 

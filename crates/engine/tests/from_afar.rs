@@ -15,7 +15,7 @@ use std::{
 };
 
 use engine::{
-    BackupOptions, Destination, Level, Progress, SecureTar,
+    BackupOptions, Destination, Progress,
     browse::{BrowseError, Browser},
     inspect::{InspectError, InspectOptions, inspect},
     read::{ArchiveSource, OpenError, Source},
@@ -92,22 +92,8 @@ fn archive(directory: &Path, password: Option<&str>) -> Vec<u8> {
 
 fn back_up(config: &Path, to: &Path, password: Option<&str>) {
     let options = BackupOptions {
-        config: config.to_owned(),
-        destinations: vec![Destination::Path(to.to_owned())],
-        compress: engine::Compress::Here,
-        read_back: false,
-        force: false,
-        name: None,
         password: password.map(|password| Password::new(password.to_owned())),
-        securetar: SecureTar::Auto,
-        exclude_database: false,
-        exclude: Vec::new(),
-        compressed: true,
-        level: Level::Fast,
-        threads: None,
-        ha_version: None,
-        digest: false,
-        now: jiff::Zoned::now(),
+        ..BackupOptions::new(config, vec![Destination::Path(to.to_owned())])
     };
     engine::backup(&options, None, &Arc::new(Progress::default()), &Cancellation::default()).unwrap();
 }
@@ -115,12 +101,9 @@ fn back_up(config: &Path, to: &Path, password: Option<&str>) {
 fn options(password: Option<&str>) -> RestoreOptions {
     RestoreOptions {
         only: vec!["m-small.bin".to_owned()],
-        database_only: false,
-        replace: false,
-        force: false,
-        owner: None,
         password: password.map(|password| Password::new(password.to_owned())),
         threads: NonZeroUsize::new(2).unwrap(),
+        ..RestoreOptions::default()
     }
 }
 

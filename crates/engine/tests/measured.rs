@@ -12,7 +12,7 @@ use std::{
 };
 
 use engine::{
-    BackupOptions, BackupReport, Destination, Level, SecureTar, Status,
+    BackupOptions, BackupReport, Destination, SecureTar, Status,
     restore::{RestoreOptions, restore},
     verify::{VerifyOptions, verify},
 };
@@ -60,22 +60,10 @@ impl Home {
 
     fn options(&self) -> BackupOptions {
         BackupOptions {
-            config: self.config(),
-            destinations: vec![Destination::Path(self.0.path().join("out/direct.tar"))],
-            compress: engine::Compress::Here,
-            read_back: false,
-            force: false,
             name: Some("Test".to_owned()),
-            password: None,
-            securetar: SecureTar::Auto,
-            exclude_database: false,
-            exclude: Vec::new(),
-            compressed: true,
-            level: Level::Fast,
             threads: std::num::NonZeroUsize::new(2),
-            ha_version: None,
-            digest: false,
             now: "2026-11-22T04:30:12.345678+01:00[Europe/Berlin]".parse().unwrap(),
+            ..BackupOptions::new(self.config(), vec![Destination::Path(self.0.path().join("out/direct.tar"))])
         }
     }
 
@@ -98,15 +86,7 @@ impl Home {
     /// What comes out of the archive, by path.
     fn restored(&self, archive: &str, password: Option<Password>) -> BTreeMap<PathBuf, Vec<u8>> {
         let into = self.0.path().join(format!("restored-{archive}"));
-        let options = RestoreOptions {
-            only: Vec::new(),
-            database_only: false,
-            replace: false,
-            force: false,
-            owner: None,
-            password,
-            threads: engine::all_cores(),
-        };
+        let options = RestoreOptions { password, ..RestoreOptions::default() };
         restore(&self.0.path().join("out").join(archive), &into, &options, &|_, _| {}, &Cancellation::default())
             .unwrap();
         let mut found = BTreeMap::new();

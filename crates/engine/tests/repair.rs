@@ -15,8 +15,7 @@ use engine::{
     verdict::Verdict,
     verify::{Severity, VerifyOptions, verify},
 };
-use habackup::{readers::Asked, securetar::Password};
-use jiff::Zoned;
+use habackup::securetar::Password;
 use store::Cancellation;
 use testkit::fixtures::Fixtures;
 
@@ -85,19 +84,7 @@ const HOPELESS: [&str; 31] = [
 ];
 
 fn options(to: PathBuf, password: Option<&str>) -> RepairOptions {
-    RepairOptions {
-        password: password.map(Password::new),
-        destination: Destination::Path(to),
-        encryption: Encryption::Keep,
-        securetar: SecureTar::Auto,
-        recompress: None,
-        rename: None,
-        ha_version: None,
-        threads: None,
-        read_back: false,
-        asked: Asked::default(),
-        now: Zoned::now(),
-    }
+    RepairOptions { password: password.map(Password::new), ..RepairOptions::new(Destination::Path(to)) }
 }
 
 fn run(bad: &Path, options: &RepairOptions) -> Result<Repaired, RepairError> {

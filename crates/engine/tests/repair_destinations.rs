@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Memory, context, noise, parts};
+use common::{Memory, context, parts};
 use engine::{
     Destination, Progress, SecureTar,
     repair::{Encryption, RepairError, RepairOptions, Repaired, repair},
@@ -24,6 +24,7 @@ use habackup::{
     tar::{END, Header, Kind, encode, padding},
 };
 use store::{Bridge, Context, outbound::Network};
+use testkit::noise::noise;
 
 fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = Vec::new();

@@ -13,17 +13,15 @@ use std::{
 
 use crafted::{Bench, Inner, PASSWORD, PLAIN};
 use engine::{
-    Destination, Progress, SecureTar,
-    repair::{Encryption, NoteKind, RepairOptions, Repaired, repair},
+    Destination, Progress,
+    repair::{NoteKind, RepairOptions, Repaired, repair},
 };
 use habackup::{
     archive::Archive,
     manifest::Manifest,
-    readers::Asked,
     securetar::{Password, SecureTarVersion},
     tar::{EntryKind, Reader},
 };
-use jiff::Zoned;
 use store::Cancellation;
 
 /// The files of an inner archive.
@@ -33,19 +31,7 @@ const AUTH: &str = "data/.storage/auth";
 
 /// Nothing is asked for but what is needed.
 fn keeping(good: PathBuf) -> RepairOptions {
-    RepairOptions {
-        password: None,
-        destination: Destination::Path(good),
-        encryption: Encryption::Keep,
-        securetar: SecureTar::Auto,
-        recompress: None,
-        rename: None,
-        ha_version: None,
-        threads: None,
-        read_back: false,
-        asked: Asked::default(),
-        now: Zoned::now(),
-    }
+    RepairOptions::new(Destination::Path(good))
 }
 
 /// Repairs an archive around an inner tar, and reads a part of what is written.

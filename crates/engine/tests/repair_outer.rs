@@ -9,15 +9,12 @@ use std::{
 };
 
 use engine::{
-    Destination, Progress, SecureTar,
-    repair::{Encryption, NoteKind, RepairError, RepairOptions, Repaired, repair},
+    Destination, Progress,
+    repair::{NoteKind, RepairError, RepairOptions, Repaired, repair},
 };
-use habackup::{
-    readers::Asked,
-    tar::{BLOCK, Header, Kind, Reader, encode, padding},
-};
-use jiff::Zoned;
+use habackup::tar::{BLOCK, Header, Kind, Reader, encode, padding};
 use store::Cancellation;
+use testkit::noise::seeded;
 
 const MAIN: &str = "homeassistant.tar.gz";
 
@@ -78,14 +75,6 @@ fn unequal(mut member: Vec<u8>) -> Vec<u8> {
 }
 
 /// Bytes that no packing makes smaller, and no search takes for zeros.
-fn noise(length: usize, mut seed: u32) -> Vec<u8> {
-    let step = |_| {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 24) as u8
-    };
-    (0..length).map(step).collect()
-}
-
 fn configuration(more: &[u8]) -> Vec<u8> {
     tar(&[
         ("data/.HA_VERSION", b"2025.6.3".to_vec()),
@@ -96,7 +85,7 @@ fn configuration(more: &[u8]) -> Vec<u8> {
 }
 
 fn folder(file: &str) -> Vec<u8> {
-    gz(&tar(&[(file, noise(9000, 7))]))
+    gz(&tar(&[(file, seeded(9000, 7))]))
 }
 
 fn description(folders: &[&str]) -> Vec<u8> {
@@ -139,19 +128,7 @@ impl Outcome {
         let folder = tempfile::tempdir().unwrap();
         let (path, good) = (folder.path().join("bad.tar"), folder.path().join("good.tar"));
         fs::write(&path, bad).unwrap();
-        let options = RepairOptions {
-            password: None,
-            destination: Destination::Path(good.clone()),
-            encryption: Encryption::Keep,
-            securetar: SecureTar::Auto,
-            recompress: None,
-            rename: None,
-            ha_version: None,
-            threads: None,
-            read_back: false,
-            asked: Asked::default(),
-            now: Zoned::now(),
-        };
+        let options = RepairOptions::new(Destination::Path(good.clone()));
         let repaired =
             repair(&path.as_path().into(), &options, None, &Arc::new(Progress::default()), &Cancellation::default());
         Self { repaired, good, _folder: folder }
@@ -196,7 +173,7 @@ fn a_hundred_thousand_gzip_members_take_no_more_than_one() {
 
 #[test]
 fn a_wrong_checksum_in_one_gzip_member_costs_nothing_of_the_others() {
-    let plain = configuration(&noise(5000, 3));
+    let plain = configuration(&seeded(5000, 3));
     for cut in [2 * BLOCK, 2 * BLOCK + 100] {
         let main = [unequal(gz(&plain[..cut])), gz(&plain[cut..])].concat();
         let outcome = Outcome::of(&archive(main));
@@ -233,7 +210,7 @@ fn a_damaged_header_costs_its_member_and_not_the_one_before() {
     {
         let mut bad = large();
         let at = place(&bad, name);
-        bad[at..at + BLOCK].copy_from_slice(&noise(BLOCK, 11));
+        bad[at..at + BLOCK].copy_from_slice(&seeded(BLOCK, 11));
         let outcome = Outcome::of(&bad);
         assert!(
             outcome.has(NoteKind::Lost, "is damaged; the member it described is lost"),
@@ -254,7 +231,7 @@ fn an_empty_last_member_is_nothing_to_repair() {
 
 #[test]
 fn what_is_wrong_with_the_packing_around_an_archive_is_reported() {
-    let whole = archive(gz(&configuration(&noise(3000, 5))));
+    let whole = archive(gz(&configuration(&seeded(3000, 5))));
     let half = whole.len() / 2;
     let in_two = Outcome::of(&[gz(&whole[..half]), gz(&whole[half..])].concat());
     assert!(!in_two.repaired.as_ref().unwrap().is_incomplete(), "{}", in_two.notes());
@@ -269,7 +246,7 @@ fn what_is_wrong_with_the_packing_around_an_archive_is_reported() {
 #[test]
 fn members_of_a_packed_archive_are_found_without_unpacking_it_for_each() {
     let extra: Vec<(String, Vec<u8>)> =
-        (0..4000).map(|number| (format!("e{number}.bin"), noise(2000, number))).collect();
+        (0..4000).map(|number| (format!("e{number}.bin"), seeded(2000, number))).collect();
     let mut members = vec![("./backup.json", description(&[])), (MAIN, gz(&configuration(b"x")))];
     members.extend(extra.iter().map(|(name, content)| (name.as_str(), content.clone())));
     let outcome = Outcome::of(&gz(&tar(&members)));

@@ -16,6 +16,7 @@ use crafted::{Bench, Inner, Layout, MTIME, PLAIN, everything, only};
 use engine::restore::{RestoreError, RestoreOptions};
 use habackup::{securetar::SecureTarVersion, tar::Kind};
 use store::Cancellation;
+use testkit::noise::noise;
 
 fn layouts() -> Vec<(&'static str, Layout)> {
     vec![
@@ -33,19 +34,9 @@ fn layouts() -> Vec<(&'static str, Layout)> {
 }
 
 /// Three mebibytes that do not compress, so that there are pieces and messages to speak of.
-fn noise() -> Vec<u8> {
-    let mut state = 1_u64;
-    std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    })
-    .take(3_000_000)
-    .collect()
-}
-
 #[test]
 fn every_layout_comes_back_with_modes_times_and_links() {
-    let noise = noise();
+    let noise = noise(3_000_000);
     let inner = Inner::config()
         .directory("data/www", 0o750)
         .file("data/www/noise", &noise)
@@ -224,7 +215,7 @@ fn names_of_any_bytes_and_any_depth_come_back() {
 
 #[test]
 fn a_damaged_archive_restores_nothing() {
-    let inner = Inner::config().file("data/noise", &noise());
+    let inner = Inner::config().file("data/noise", &noise(3_000_000));
     for (name, layout) in layouts() {
         let good = layout.archive(&inner);
         for at in [good.len() / 4, good.len() / 2] {
@@ -337,7 +328,7 @@ fn what_a_killed_restore_left_is_removed_but_not_a_live_one_nor_anything_else() 
 fn single_files_come_by_pattern_with_and_without_an_index() {
     let inner = Inner::config()
         .directory("data/www", 0o711)
-        .file("data/www/noise", &noise())
+        .file("data/www/noise", &noise(3_000_000))
         .file("data/www/more/deep.js", b"js")
         .file("data/automations.yaml", b"[]");
     for (name, layout) in layouts() {
@@ -366,7 +357,7 @@ fn single_files_come_by_pattern_with_and_without_an_index() {
 
 #[test]
 fn a_wrong_index_costs_a_second_read_and_nothing_else() {
-    let mut inner = Inner::config().file("data/a", b"right").file("data/b", &noise());
+    let mut inner = Inner::config().file("data/a", b"right").file("data/b", &noise(3_000_000));
     let right = inner.ended();
     for file in &mut inner.files {
         file.header_offset += 512;
@@ -482,7 +473,7 @@ fn a_stopped_restore_leaves_nothing() {
 
 #[test]
 fn one_thread_restores_and_verifies_what_two_do() {
-    let noise = noise();
+    let noise = noise(3_000_000);
     let inner = Inner::config().file("data/noise", &noise);
     for (name, layout) in layouts() {
         let bench = Bench::new();

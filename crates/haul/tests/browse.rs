@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
+use testkit::noise::noise;
 use testkit::s3::{self, S3Server};
 
 struct Place {
@@ -102,12 +103,6 @@ with tarfile.open(sys.argv[1], 'w:') as outer:
         let made = Command::new("python3").args(["-c", MAKE, name]).current_dir(self.dir.path()).status().unwrap();
         assert!(made.success());
     }
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    let mut noise = vec![0; length];
-    fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
-    noise
 }
 
 fn text(bytes: &[u8]) -> String {

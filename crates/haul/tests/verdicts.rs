@@ -110,7 +110,7 @@ fn make_our_own(made: &mut Fixtures, version: Version) {
             Way::InOrder => done(backup.arg("-").stdout(fs::File::create(&path).unwrap())),
             Way::Parts => {
                 let (noise, there) = (config.path().join("noise.bin"), format!("s3://bucket/{}.tar", own.name));
-                fs::write(&noise, noise_of(20 << 20)).unwrap();
+                fs::write(&noise, testkit::noise::noise(20 << 20)).unwrap();
                 done(reaching(&bucket, backup.arg(&there)));
                 done(reaching(&bucket, haul(None).args(["get", &there, "--to"]).arg(&path)));
                 fs::remove_file(noise).unwrap();
@@ -140,15 +140,6 @@ fn reaching<'a>(bucket: &S3Server, command: &'a mut Command) -> &'a mut Command 
 }
 
 /// Bytes that do not shrink.
-fn noise_of(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(length).collect()
-}
-
 fn done(command: &mut Command) {
     let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
     lagging::{Hides, Hiding},
-    memory::{Memory, context, noise, parts},
+    memory::{Memory, context, parts},
 };
 use store::{
     Abilities, Bridge, Checked, Completed, Context, Entry, Expected, Kind, Operation, Part, Placement, Session, Sink,
@@ -28,6 +28,7 @@ use store::{
     local::Local,
     outbound::{Arrived, Network, Outbound, PushOptions, Target, UploadMeter, push},
 };
+use testkit::noise::noise;
 
 struct Run {
     bridge: Bridge,

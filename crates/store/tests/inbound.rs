@@ -106,15 +106,7 @@ impl Bench {
 }
 
 fn noise(path: &Path, length: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    let bytes: Vec<u8> = (0..length)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .collect();
+    let bytes = testkit::noise::noise(length);
     fs::write(path, &bytes).unwrap();
     bytes
 }

@@ -5,12 +5,12 @@ mod common;
 
 use std::{os::unix::fs::FileExt, path::Path, sync::Arc, time::Duration};
 
-use common::{Fault, HICCUP, Memory, context, noise, parts};
+use common::{Fault, HICCUP, Memory, context, parts};
 use store::{
     Bridge, Cancellation, Checked, Context, Expected, Kind, PartRules, Placement, Sink, StoreError,
     outbound::{Network, Outbound, Outcome, PushOptions, Target, UploadMeter, push},
 };
-use testkit::wait;
+use testkit::{noise::noise, wait};
 
 const LATE: u64 = 5000;
 

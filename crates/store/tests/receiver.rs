@@ -7,14 +7,14 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use common::{Fault, Memory, noise, parts};
+use common::{Fault, Memory, parts};
 use peer::{Host, Peer, Refusal, RefusalKind, Reply, Request, Role};
 use store::{
     Kind, Placement, Store,
     local::Local,
     machine::{ArrivalNote, EventKind, Receiver, ReceiverEvent, ReceiverOptions},
 };
-use testkit::wait;
+use testkit::{noise::noise, wait};
 
 struct Rig {
     receiver: Receiver,

@@ -8,6 +8,7 @@ pub mod fixtures;
 pub mod home_assistant;
 pub mod moto;
 pub mod nextcloud;
+pub mod noise;
 mod process;
 pub mod proxy;
 pub mod rig;

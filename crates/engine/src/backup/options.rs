@@ -56,3 +56,27 @@ pub struct BackupOptions {
     /// The moment of the backup, in the zone its name shall show.
     pub now: Zoned,
 }
+
+impl BackupOptions {
+    /// Everything in `config`, compressed fast on all cores of this machine, not encrypted, dated now.
+    pub fn new(config: impl Into<PathBuf>, destinations: Vec<Destination>) -> Self {
+        Self {
+            config: config.into(),
+            destinations,
+            name: None,
+            password: None,
+            securetar: SecureTar::Auto,
+            compress: Compress::Here,
+            exclude_database: false,
+            exclude: Vec::new(),
+            compressed: true,
+            level: Level::Fast,
+            threads: None,
+            ha_version: None,
+            digest: false,
+            read_back: false,
+            force: false,
+            now: Zoned::now(),
+        }
+    }
+}

@@ -111,6 +111,25 @@ pub struct RepairOptions {
     pub now: Zoned,
 }
 
+impl RepairOptions {
+    /// Changes nothing but what is damaged or missing, on all cores.
+    pub fn new(destination: Destination) -> Self {
+        Self {
+            password: None,
+            destination,
+            encryption: Encryption::Keep,
+            securetar: SecureTar::Auto,
+            recompress: None,
+            rename: None,
+            ha_version: None,
+            threads: None,
+            read_back: false,
+            asked: Asked::default(),
+            now: Zoned::now(),
+        }
+    }
+}
+
 /// What was done.
 #[derive(Debug, Serialize)]
 pub struct Repaired {

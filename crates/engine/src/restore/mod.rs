@@ -89,6 +89,21 @@ pub struct RestoreOptions {
     pub threads: NonZeroUsize,
 }
 
+/// Everything of an archive that is not encrypted, into a new or empty directory, on all cores.
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self {
+            only: Vec::new(),
+            database_only: false,
+            replace: false,
+            force: false,
+            owner: None,
+            password: None,
+            threads: crate::all_cores(),
+        }
+    }
+}
+
 /// A finished restore.
 #[derive(Clone, Debug, Serialize)]
 pub struct Restoration {

@@ -21,7 +21,7 @@ use std::{
 };
 
 use engine::{
-    BackupError, BackupOptions, BackupReport, Destination, Level, Progress, SecureTar, SkippedKind, Status,
+    BackupError, BackupOptions, BackupReport, Destination, Progress, SecureTar, SkippedKind, Status,
     restore::{RestoreOptions, restore},
     verify::{Severity, VerifyOptions, verify},
 };
@@ -72,22 +72,10 @@ impl Place {
 
     fn options(&self) -> BackupOptions {
         BackupOptions {
-            config: self.config(),
-            destinations: vec![Destination::Path(self.out())],
-            compress: engine::Compress::Here,
-            read_back: false,
-            force: false,
             name: Some("Test".to_owned()),
-            password: None,
-            securetar: SecureTar::Auto,
-            exclude_database: false,
-            exclude: Vec::new(),
-            compressed: true,
-            level: Level::Fast,
             threads: std::num::NonZeroUsize::new(2),
-            ha_version: None,
-            digest: false,
             now: "2026-11-22T04:30:12.345678+01:00[Europe/Berlin]".parse().unwrap(),
+            ..BackupOptions::new(self.config(), vec![Destination::Path(self.out())])
         }
     }
 
@@ -98,15 +86,7 @@ impl Place {
     /// Unpacks what was backed up.
     fn restored(&self, report: &BackupReport) -> PathBuf {
         let into = self.dir.path().join("restored");
-        let options = RestoreOptions {
-            only: Vec::new(),
-            database_only: false,
-            replace: false,
-            force: false,
-            owner: None,
-            password: None,
-            threads: engine::all_cores(),
-        };
+        let options = RestoreOptions::default();
         restore(report.local_path().unwrap(), &into, &options, &|_, _| {}, &Cancellation::default()).unwrap();
         into
     }

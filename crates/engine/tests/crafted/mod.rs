@@ -268,13 +268,9 @@ impl Bench {
 
 pub(crate) fn everything() -> RestoreOptions {
     RestoreOptions {
-        only: Vec::new(),
-        database_only: false,
-        replace: false,
-        force: false,
-        owner: None,
         password: Some(Password::new(PASSWORD)),
         threads: NonZeroUsize::new(2).unwrap(),
+        ..RestoreOptions::default()
     }
 }
 

@@ -311,24 +311,7 @@ pub(crate) fn checked(copy: &CopyReport) -> String {
 
 /// For the demo: an ordinary backup.
 pub(crate) fn simple(config: &Path, to: PathBuf, cancel: &Cancellation) -> Result<BackupReport, Failure> {
-    let options = BackupOptions {
-        config: config.to_owned(),
-        destinations: vec![Destination::Path(to)],
-        read_back: false,
-        force: false,
-        compress: Compress::Here,
-        name: None,
-        password: None,
-        securetar: SecureTar::Auto,
-        exclude_database: false,
-        exclude: Vec::new(),
-        compressed: true,
-        level: Level::Fast,
-        threads: None,
-        ha_version: None,
-        digest: false,
-        now: Zoned::now(),
-    };
+    let options = BackupOptions::new(config, vec![Destination::Path(to)]);
     let progress = Arc::new(Progress::default());
     let job = Job { verb: "backing up", encrypted: false, names_limit: true };
     let _display = Display::start(ProgressArg::Auto, job, Arc::clone(&progress));

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
         force: args.force,
         owner: args.owner,
         password: password::given(&args.password, cancel)?,
-        threads: engine::all_cores(),
+        ..RestoreOptions::default()
     };
     let progress = Arc::new(Progress::default());
     let archive = destination::archive(config, &args.archive, &args.waiting, &progress, cancel)?;
@@ -64,15 +64,7 @@ pub(crate) fn run(args: &RestoreArgs, config: &Config, cancel: &Cancellation) ->
 
 /// For the demo.
 pub(crate) fn simple(archive: &Path, into: &Path, cancel: &Cancellation) -> Result<(), Failure> {
-    let options = RestoreOptions {
-        only: Vec::new(),
-        database_only: false,
-        replace: false,
-        force: false,
-        owner: None,
-        password: None,
-        threads: engine::all_cores(),
-    };
+    let options = RestoreOptions::default();
     print(&restore(&archive.into(), into, &options, ProgressArg::Auto, &Arc::default(), cancel)?)
 }
 

@@ -24,9 +24,8 @@ mod target;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use engine::{BackupError, BackupOptions, BackupReport, Compress, Destination, Identity, Level, Progress, SecureTar};
+use engine::{BackupError, BackupOptions, BackupReport, Destination, Identity, Progress};
 use homeassistant::{Begun, Restored, Secret, Stage, Tls};
-use jiff::Zoned;
 use store::{Cancellation, retry::RetryPolicy};
 
 use self::{
@@ -258,21 +257,9 @@ fn described(stage: &Stage, waited: Duration) -> String {
 
 fn options(wanted: &Wanted) -> BackupOptions {
     BackupOptions {
-        config: wanted.config.clone(),
-        destinations: Vec::new(),
-        name: None,
         password: wanted.password.as_ref().map(|password| habackup::securetar::Password::new(password.expose())),
-        securetar: SecureTar::Auto,
-        compress: Compress::Here,
         exclude_database: wanted.exclude_database,
         exclude: wanted.exclude.clone(),
-        compressed: true,
-        level: Level::Fast,
-        threads: None,
-        ha_version: None,
-        digest: false,
-        read_back: false,
-        force: false,
-        now: Zoned::now(),
+        ..BackupOptions::new(wanted.config.clone(), Vec::new())
     }
 }

@@ -103,22 +103,8 @@ fn a_password_means_the_same_by_file_and_environment_and_can_be_typed() {
 fn what_was_made_with_a_line_break_at_the_end_of_the_variable_still_opens() {
     let place = Place::new();
     let options = engine::BackupOptions {
-        config: place.config(),
-        destinations: vec![engine::Destination::Path(place.out().join("b.tar"))],
-        name: None,
         password: Some(habackup::securetar::Password::new("hunter2\n")),
-        securetar: engine::SecureTar::Auto,
-        compress: engine::Compress::Here,
-        exclude_database: false,
-        exclude: Vec::new(),
-        compressed: true,
-        level: engine::Level::Fast,
-        threads: None,
-        ha_version: None,
-        digest: false,
-        read_back: false,
-        force: false,
-        now: jiff::Zoned::now(),
+        ..engine::BackupOptions::new(place.config(), vec![engine::Destination::Path(place.out().join("b.tar"))])
     };
     engine::backup(&options, None, &std::sync::Arc::default(), &std::sync::Arc::default()).unwrap();
     for (password, code) in [("hunter2\n", 0), ("hunter2", 1)] {

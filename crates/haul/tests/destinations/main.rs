@@ -23,6 +23,7 @@ use std::{
 use serde_json::Value;
 use testkit::{
     nextcloud::{self, Nextcloud},
+    noise::noise,
     proxy::{Answer, Head, Proxy, Rule},
     s3::S3Server,
     wait,
@@ -116,15 +117,6 @@ fn json(text: &str) -> Value {
 }
 
 /// Bytes that no compression makes fewer.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
-}
-
 #[test]
 fn haul_toml_names_destinations_and_defaults() {
     let place = Place::new();

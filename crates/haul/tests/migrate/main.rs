@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
+use testkit::noise::noise;
 
 const PASSWORD: &str = "sesam öffne dich";
 
@@ -75,16 +76,4 @@ fn said(output: &Output) -> String {
 fn run(command: &mut Command) -> (i32, String) {
     let output = command.output().unwrap();
     (output.status.code().unwrap_or(-1), said(&output))
-}
-
-/// Bytes that do not shrink.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..length).map(|_| next()).collect()
 }

@@ -246,16 +246,3 @@ pub fn context(state: &std::path::Path) -> Context {
     };
     Context::new(tuning, state.to_owned(), Cancellation::default()).unwrap()
 }
-
-/// Bytes that no two offsets share by chance.
-pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    })
-    .take(length)
-    .collect()
-}
