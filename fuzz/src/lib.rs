@@ -12,7 +12,7 @@ use habackup::{
     index::{FileEntry, IndexBuilder, MAGIC, MEMBER},
     manifest::{Draft, Manifest},
     outer::Outer,
-    tar::{EntryKind, Kind, Reader},
+    tar::Reader,
 };
 use pargz::PieceTable;
 
@@ -108,11 +108,7 @@ fn true_index(member: &str, inner: &[u8], table: Option<&PieceTable>) -> Vec<u8>
     let mut builder = IndexBuilder::new(member);
     let mut reader = Reader::new(inner);
     while let Ok(Some(entry)) = reader.next_entry() {
-        let kind = match entry.kind {
-            EntryKind::Directory => Kind::Directory,
-            EntryKind::Symlink => Kind::Symlink,
-            _ => Kind::File,
-        };
+        let kind = entry.kind.into();
         let (header_offset, data_offset, size) = (entry.header_offset, entry.data_offset, entry.size);
         // What no index can hold is left out of it.
         let _ = builder.push(&FileEntry { path: entry.path, kind, header_offset, data_offset, size, folder: None });

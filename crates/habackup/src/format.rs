@@ -38,6 +38,11 @@ impl Format {
         }
     }
 
+    /// The same for what a reader gives next.
+    pub fn next(source: &mut impl io::BufRead) -> io::Result<Self> {
+        source.fill_buf().map(Self::of)
+    }
+
     /// The same for content at a position.
     pub fn at(bytes: &impl ReadAt) -> io::Result<Self> {
         first_block(bytes).map(|first| Self::of(&first))

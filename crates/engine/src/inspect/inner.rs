@@ -1,7 +1,7 @@
 //! One inner archive: what its first bytes show, whether the password opens it, and one pass over its tar as Python
 //! makes it.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
 use super::{
     Job,
@@ -113,8 +113,8 @@ fn sealed(
         }
     };
     inner.sealing.opens = Some(true);
-    let compressed = match plain.fill_buf() {
-        Ok(first) => Format::of(first) == Format::Gzip,
+    let compressed = match Format::next(&mut plain) {
+        Ok(format) => format == Format::Gzip,
         Err(error) => {
             if let SecureTarError::Io(error) = SecureTarError::from(error) {
                 return Err(error);

@@ -195,19 +195,10 @@ fn report(facts: &Facts, findings: Vec<Finding>, verdicts: Vec<Verdict>, started
         folders.chain(manifest.addons().into_iter().map(|addon| format!("{} {}", addon.name, addon.version))).collect()
     });
     let judgement = Judgement::of_archive(&findings, &verdicts, manifest.as_ref().and_then(Manifest::stamp).as_ref());
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let summary = manifest.map(|manifest| Summary {
-        slug: text(manifest.slug()),
-        name: text(manifest.name()),
-        date: text(manifest.date()),
-        home_assistant: text(manifest.home_assistant_version()),
-        protected: manifest.protected(),
-        database_excluded: manifest.excludes_database(),
-    });
     Inspection {
         judgement,
         bytes: facts.length,
-        manifest: summary.unwrap_or_default(),
+        manifest: manifest.as_ref().map(Summary::of).unwrap_or_default(),
         announced: announced.unwrap_or_default(),
         parts: facts.main.iter().chain(&facts.parts).map(part).collect(),
         history: None,

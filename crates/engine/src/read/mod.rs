@@ -218,9 +218,9 @@ impl<'a> Opened<'a> {
         match member.shape {
             Shape::Gzip => true,
             Shape::Tar | Shape::Unknown => false,
-            Shape::Encrypted => self.decryptor(member).is_ok_and(|mut plain| {
-                io::BufRead::fill_buf(&mut plain).is_ok_and(|first| Format::of(first) == Format::Gzip)
-            }),
+            Shape::Encrypted => self
+                .decryptor(member)
+                .is_ok_and(|mut plain| Format::next(&mut plain).is_ok_and(|format| format == Format::Gzip)),
         }
     }
 
@@ -300,9 +300,8 @@ impl<'a> Opened<'a> {
     ) -> Result<(T, Result<(), Broken>), Broken> {
         if member.shape == Shape::Encrypted {
             let mut plain = self.decryptor(member)?;
-            let gzip = Format::of(io::BufRead::fill_buf(&mut plain).map_err(|error| Broken(error.to_string()))?)
-                == Format::Gzip;
-            return Ok(match (gzip, threads.get()) {
+            let format = Format::next(&mut plain).map_err(|error| Broken(error.to_string()))?;
+            return Ok(match (format == Format::Gzip, threads.get()) {
                 (false, 1) => finish(Summed::new(plain, self.sum_of(member)), stop, consume),
                 (false, _) => {
                     piped(Summed::new(plain, self.sum_of(member)), stop, |reader| finish(reader, stop, consume))
@@ -340,13 +339,7 @@ impl<'a> Opened<'a> {
             Shape::Encrypted => {
                 let is_authenticated =
                     || self.sealed_header(member).is_ok_and(|header| header.version() == SecureTarVersion::V3);
-                let is_compressed = || {
-                    let plain = self
-                        .decryptor(member)
-                        .and_then(|mut plain| Ok(Format::of(io::BufRead::fill_buf(&mut plain)?) == Format::Gzip));
-                    plain.unwrap_or(false)
-                };
-                self.sum_of(member).is_some() || is_authenticated() || is_compressed()
+                self.sum_of(member).is_some() || is_authenticated() || self.is_compressed(member)
             }
         }
     }

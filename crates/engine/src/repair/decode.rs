@@ -1,7 +1,7 @@
 //! One inner archive as a plain tar stream, as far as it can be read.
 
 use std::{
-    io::{self, BufRead, Read},
+    io::{self, Read},
     sync::{Mutex, PoisonError},
 };
 
@@ -97,8 +97,8 @@ pub(super) fn open<'a>(
         Err(error) => return Err(Shut::Unknown(error.to_string())),
     };
     let version = plain.header().version();
-    let compressed = match plain.fill_buf() {
-        Ok(first) => Format::of(first) == Format::Gzip,
+    let compressed = match Format::next(&mut plain) {
+        Ok(format) => format == Format::Gzip,
         Err(error) => match SecureTarError::from(error) {
             SecureTarError::Io(error) => return Err(Shut::Io(error)),
             error => return Err(Shut::Unknown(error.to_string())),

@@ -396,7 +396,7 @@ impl Job<'_> {
     fn unpack(&self, member: &Member, stage: &Stage) -> Result<Outcome, RestoreError> {
         if let Some(index) = self.opened.index_of(member) {
             let tried = if self.selection.is_everything() {
-                self.by_pieces(member, index, stage)
+                self.whole(member, Some(index), stage)
             } else {
                 self.by_ranges(member, index, stage)
             };
@@ -407,7 +407,7 @@ impl Job<'_> {
                 other => return other,
             }
         }
-        self.by_stream(member, stage)
+        self.whole(member, None, stage)
     }
 
     fn tree(&self, stage: &Stage) -> Result<Tree, RestoreError> {
@@ -419,36 +419,25 @@ impl Job<'_> {
         Unpacker { selection: self.selection, cancel: self.cancel, check_databases }
     }
 
-    fn by_pieces(&self, member: &Member, index: &Index, stage: &Stage) -> Result<Outcome, RestoreError> {
-        let stop = AtomicBool::new(false);
-        let mut tree = self.tree(stage)?;
-        let mut done = Unpacked::default();
-        let read = self.opened.read_indexed(member, index, self.options.threads, &stop, |reader| {
-            let result = self.unpacker(false).run(reader, true, &mut tree, &mut done);
-            stop.store(result.is_err(), Ordering::Relaxed);
-            result
-        });
-        self.settle(read, member)?;
-        if done.seen == 0 {
-            return Err(RestoreError::NoConfig);
-        }
-        self.finish(tree, done, true, true)
-    }
-
-    fn by_stream(&self, member: &Member, stage: &Stage) -> Result<Outcome, RestoreError> {
+    /// All of a member: on all threads by the index, or as a stream.
+    fn whole(&self, member: &Member, index: Option<&Index>, stage: &Stage) -> Result<Outcome, RestoreError> {
         let stop = AtomicBool::new(false);
         let mut tree = self.tree(stage)?;
         let mut done = Unpacked { nearest: self.nearest(), ..Unpacked::default() };
-        let read = self.opened.read_streaming(member, self.options.threads, &stop, |reader| {
+        let unpack = |reader: &mut dyn std::io::Read| {
             let result = self.unpacker(false).run(reader, true, &mut tree, &mut done);
             stop.store(result.is_err(), Ordering::Relaxed);
             result
-        });
+        };
+        let read = match index {
+            Some(index) => self.opened.read_indexed(member, index, self.options.threads, &stop, unpack),
+            None => self.opened.read_streaming(member, self.options.threads, &stop, unpack),
+        };
         self.settle(read, member)?;
         if done.seen == 0 {
             return Err(RestoreError::NoConfig);
         }
-        let outcome = self.finish(tree, done, false, true)?;
+        let outcome = self.finish(tree, done, index.is_some(), true)?;
         if outcome.done.entries == 0 && outcome.done.left_out.is_empty() && !self.selection.is_everything() {
             return Err(self.nothing_matched(outcome.done.nearest));
         }

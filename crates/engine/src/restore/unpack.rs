@@ -9,7 +9,7 @@ use std::{
 use habackup::{
     readers::Content,
     rules::NAME_MAX,
-    tar::{Entry, EntryKind, Kind, TarError},
+    tar::{Entry, EntryKind, TarError},
 };
 use livesqlite::check::ImageChecker;
 use store::Cancellation;
@@ -115,7 +115,7 @@ impl Unpacker<'_> {
                 }
                 Ok(Some(path)) => {
                     done.seen += 1;
-                    note_unread(&mut done.content, path, kind(entry.kind), entry.size, &entry.link);
+                    note_unread(&mut done.content, path, entry.kind.into(), entry.size, &entry.link);
                     done.nearest.consider(path);
                     self.entry(entry, path, body, tree, done)?;
                 }
@@ -205,14 +205,6 @@ impl Unpacker<'_> {
         done.entries += 1;
         done.bytes += written;
         Ok(())
-    }
-}
-
-fn kind(kind: EntryKind) -> Kind {
-    match kind {
-        EntryKind::Directory => Kind::Directory,
-        EntryKind::Symlink => Kind::Symlink,
-        _ => Kind::File,
     }
 }
 

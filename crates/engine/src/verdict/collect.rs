@@ -151,11 +151,7 @@ impl Collector {
     }
 
     fn below_data(&mut self, header: &Header<'_>, path: &[u8], below: &[u8]) {
-        let kind = match header.kind {
-            EntryKind::Directory => Kind::Directory,
-            EntryKind::Symlink => Kind::Symlink,
-            _ => Kind::File,
-        };
+        let kind = header.kind.into();
         note(&mut self.content, below, kind, header.size, header.link);
         let content = &mut self.content;
         let base = below.rsplit(|byte| *byte == b'/').next().unwrap_or_default();

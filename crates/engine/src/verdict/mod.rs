@@ -68,6 +68,20 @@ pub struct Summary {
     pub database_excluded: bool,
 }
 
+impl Summary {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        Self {
+            slug: text(manifest.slug()),
+            name: text(manifest.name()),
+            date: text(manifest.date()),
+            home_assistant: text(manifest.home_assistant_version()),
+            protected: manifest.protected(),
+            database_excluded: manifest.excludes_database(),
+        }
+    }
+}
+
 /// The bytes of the archive itself are not what was written.
 const DAMAGE: [Defect; 11] = [
     Defect::EmptyFile,

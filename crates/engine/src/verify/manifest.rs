@@ -43,16 +43,7 @@ pub(super) fn check(
     if let Some(stamp) = manifest.stamp().filter(|stamp| !stamp.is_whole()) {
         made_incomplete(&stamp, judgement.essential && !found.is_empty(), findings);
     }
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let summary = Summary {
-        slug: text(manifest.slug()),
-        name: text(manifest.name()),
-        date: text(manifest.date()),
-        home_assistant: text(manifest.home_assistant_version()),
-        protected: manifest.protected(),
-        database_excluded: manifest.excludes_database(),
-    };
-    (summary, judgement)
+    (Summary::of(manifest), judgement)
 }
 
 /// What the archive's maker knew was missing. What is essential is no news where it is seen anyway.

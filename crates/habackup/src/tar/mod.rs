@@ -31,3 +31,14 @@ pub const USTAR_SIZE_MAX: u64 = 0o777_7777_7777;
 pub const fn padding(size: u64) -> usize {
     (size.wrapping_neg() % BLOCK as u64) as usize
 }
+
+/// As readers take it that know these three: all else is a file.
+impl From<EntryKind> for Kind {
+    fn from(kind: EntryKind) -> Self {
+        match kind {
+            EntryKind::Directory => Self::Directory,
+            EntryKind::Symlink => Self::Symlink,
+            _ => Self::File,
+        }
+    }
+}
